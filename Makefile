@@ -1,0 +1,43 @@
+# Everything a developer does here. `make` alone lists it.
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= 3.11
+STORE ?= supreme-store
+WORKERS ?= 2
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test slow generate clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
+
+demo: $(STAMP)  ## run examples/digits.yaml: a table on the terminal and a report page
+	$(BIN)/supreme run examples/digits.yaml --store $(STORE)
+
+check: $(STAMP)  ## style, types, import rules, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.contracts.generated --check
+
+test: check  ## check, then every test that this machine can run
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow"
+
+slow: $(STAMP)  ## the tests that take minutes, each of which says what a cheaper one cannot show
+	$(BIN)/pytest -m slow
+
+generate: $(STAMP)  ## write the generated files anew
+	$(BIN)/python -m tests.contracts.generated
+
+clean:  ## remove the environment and the demo's store
+	rm -rf $(VENV) $(STORE)
+
+# uv, because pip's resolver does not come to an end on this set.
+$(STAMP): pyproject.toml constraints.txt
+	command -v uv >/dev/null || python3 -m pip install --quiet uv
+	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[trainer,dev]'
+	touch $@

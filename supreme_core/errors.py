@@ -1,0 +1,61 @@
+"""Every error that a user of SUPREME can meet, and what a process does about it.
+
+    SupremeError
+    ├── SpecError              what somebody wrote cannot be done as written
+    ├── StorageError           the store refused or answered wrongly
+    │   ├── StoreUnusable      wrong bucket, no permission, a file where a folder is expected
+    │   └── StoreUnavailable   the store is away or out of space for now: try again
+    ├── CorruptArtefact        stored bytes differ from the digest in their manifest
+    └── MethodFailed           an unlearning method diverged or cannot run on this cell
+
+`permanent` tells the operator whether a retry can help; `exit_code` follows sysexits where one
+fits: 1 application error, 2 invalid input, 75 temporary failure.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SupremeError(Exception):
+    """An error with a message for a person; never shown with a traceback."""
+
+    permanent = False
+    exit_code = 1
+
+
+class SpecError(SupremeError):
+    """What a user wrote is wrong: the message names the field, what came and what is allowed."""
+
+    permanent = True
+    exit_code = 2
+
+
+class StorageError(SupremeError):
+    """The store did not do what was asked."""
+
+
+class StoreUnusable(StorageError):
+    """The store cannot work as configured; trying again does not help."""
+
+    permanent = True
+    exit_code = 2
+
+
+class StoreUnavailable(StorageError):
+    """The store is away, overloaded or full; trying again later can help."""
+
+    exit_code = 75
+
+
+class CorruptArtefact(StorageError):
+    """Stored bytes do not have the size or the sha256 that their manifest names."""
+
+
+class MethodFailed(SupremeError):
+    """An unlearning method could not produce a model; the other methods of the seed go on."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """`; did you mean 'scrub'?` for the closest allowed name, or nothing where none is close."""
+    matches = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
