@@ -1,0 +1,96 @@
+"""Read an experiment file: YAML that is small, flat and says each thing once."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supreme_core.api.model import parse
+from supreme_core.api.v1alpha1 import UnlearningExperiment
+from supreme_core.errors import SpecError
+
+MAX_BYTES = 1024 * 1024
+MAX_NODES = 100_000
+MAX_DEPTH = 64
+
+
+def load_experiment(path: Path) -> UnlearningExperiment:
+    """The experiment of a file; SpecError names the file, the line or the field."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(f"{path} is larger than {MAX_BYTES} bytes; it is no experiment")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path} is not a UTF-8 text file") from None
+    document = load_yaml(text, source=str(path))
+    if not isinstance(document, dict):
+        raise SpecError(f"{path} holds {_kind(document)}, not an UnlearningExperiment")
+    try:
+        return parse(UnlearningExperiment, document)
+    except SpecError as error:
+        lines = str(error).splitlines()
+        raise SpecError("\n".join(f"{path}: {line}" for line in lines)) from None
+
+
+def load_yaml(text: str, *, source: str) -> Any:
+    """One YAML document of plain values. Aliases are allowed as long as they stay small."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None
+        _measure(node, {}, source)
+        return _Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = error.problem or error.context
+        raise SpecError(f"{source}{place} is not YAML: {problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first = (str(error).splitlines() or ["nested too deeply"])[0]
+        raise SpecError(f"{source} is not YAML: {first}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], source: str) -> tuple[int, int]:
+    """(values, depth) of a node with its aliases written out: a bomb is small only before that."""
+    if id(node) in known:
+        size, depth = known[id(node)]
+        if size == 0:
+            raise SpecError(f"{source} contains itself through a YAML alias")
+        return size, depth
+    known[id(node)] = 0, 0
+    children = []
+    if isinstance(node, yaml.SequenceNode):
+        children = node.value
+    elif isinstance(node, yaml.MappingNode):
+        children = [child for pair in node.value for child in pair]
+    measures = [_measure(child, known, source) for child in children]
+    size = 1 + sum(size for size, _ in measures)
+    depth = 1 + max((depth for _, depth in measures), default=0)
+    if size > MAX_NODES or depth > MAX_DEPTH:
+        raise SpecError(
+            f"{source} has more than {MAX_NODES} values or {MAX_DEPTH} levels once its YAML aliases"
+            " are written out"
+        )
+    known[id(node)] = size, depth
+    return size, depth
+
+
+def _kind(document: object) -> str:
+    return "nothing" if document is None else f"a {type(document).__name__}"

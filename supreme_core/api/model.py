@@ -1,0 +1,130 @@
+"""The base of every document, and the one place where a wrong document becomes a clear message."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from supreme_core.errors import SpecError, nearest
+
+
+class Document(BaseModel):
+    """camelCase outside, snake_case inside; unknown fields and loose types are errors.
+
+    Strict, because the API server is: `epochs: "8"` is refused by both, not read as 8 by one.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,  # for our own constructors; `parse` accepts only the YAML names
+        validate_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+    )
+
+    def to_document(self, *, exclude_unset: bool = False) -> dict[str, Any]:
+        """The document as plain JSON values, absent optional fields left out."""
+        return self.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_unset=exclude_unset
+        )
+
+
+D = TypeVar("D", bound=BaseModel)
+
+
+def parse(model: type[D], document: object, *, at: str = "") -> D:
+    """Read `document` as `model`.
+
+    Raises SpecError with one line for each mistake: the field's path from `at`, what came, what is
+    allowed, and for a misspelt field the nearest name.
+    """
+    try:
+        return model.model_validate(document, by_alias=True, by_name=False)
+    except ValidationError as error:
+        lines = [_explain(model, detail, at) for detail in error.errors(include_url=False)]
+        raise SpecError("\n".join(dict.fromkeys(lines))) from None
+
+
+def parse_json(model: type[D], data: bytes, *, source: str) -> D:
+    """Read an untrusted JSON object of the store; SpecError says what is wrong with it."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{source} is not JSON: {error}") from None
+    try:
+        return parse(model, document)
+    except SpecError as error:
+        raise SpecError(f"{source}: {error}") from None
+
+
+def _explain(model: type[BaseModel], detail: ErrorDetails, at: str) -> str:
+    location = [step for step in detail["loc"] if not _is_union_branch(step)]
+    path = _path([at, *location] if at else location)
+    kind, context = detail["type"], detail.get("ctx", {})
+    came = _shown(detail["input"])
+    if kind == "extra_forbidden":
+        name = str(location[-1])
+        allowed = sorted(_fields_at(model, location[:-1]))
+        hint = nearest(name, allowed) or f"; allowed: {', '.join(allowed)}"
+        return f"{path}: unknown field {name!r}{hint}"
+    if kind == "missing":
+        return f"{path} is required and was not given"
+    if kind in ("literal_error", "enum"):
+        allowed_text = str(context["expected"]).replace("'", "").replace(" or ", ", ")
+        hint = nearest(str(detail["input"]), allowed_text.split(", "))
+        return f"{path} is {came}; allowed: {allowed_text}{hint}"
+    if kind == "value_error":
+        return f"{path}: {context['error']}" if path else str(context["error"])
+    return f"{path} is {came}; {_expectation(detail['msg'])}"
+
+
+def _expectation(message: str) -> str:
+    """pydantic's own words, from its `Input should be a valid integer` on."""
+    message = message.replace("valid dictionary or instance of", "mapping with the fields of")
+    return message.replace("Input should", "it should", 1)
+
+
+def _is_union_branch(step: int | str) -> bool:
+    """pydantic adds the name of a union's branch to the location; no field of ours is called so."""
+    return isinstance(step, str) and (step in ("int", "str", "float", "bool") or "[" in step)
+
+
+def _path(steps: Sequence[int | str]) -> str:
+    text = ""
+    for step in steps:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=repr, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> Iterator[str]:
+    """The YAML names of the fields of the model that stands at `location` in a document."""
+    found: type[BaseModel] | None = model
+    for step in location:
+        if found is None:
+            return
+        if isinstance(step, int):
+            continue
+        by_alias = {field.alias: field.annotation for field in found.model_fields.values()}
+        found = next(_models_in(by_alias.get(step)), None)
+    if found is not None:
+        yield from (field.alias or name for name, field in found.model_fields.items())
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, list, tuple, dict, Annotated, Mapping):
+        for argument in get_args(annotation):
+            if get_origin(argument) is not Literal:
+                yield from _models_in(argument)

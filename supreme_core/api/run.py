@@ -1,0 +1,215 @@
+"""The documents between plan, trainer and report: RunOrder, RunResult, Summary."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from supreme_core.api import names
+from supreme_core.api.model import Document
+from supreme_core.api.v1alpha1 import (
+    MAX_SEEDS,
+    SEED_LIMIT,
+    Component,
+    LabelledComponent,
+    Training,
+)
+
+SCHEMA_VERSION: Literal[1] = 1
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ShortText = Annotated[str, StringConstraints(max_length=1024)]
+Title = Annotated[str, StringConstraints(max_length=128)]
+JSON_VALUES = Annotated[dict[str, Any], Field(max_length=64)]
+
+
+class ExperimentName(Document):
+    """Which experiment of which namespace; uid tells two of the same name apart."""
+
+    namespace: str = Field(max_length=63)
+    name: str = Field(max_length=63)
+    uid: str = Field(min_length=8, max_length=64)
+
+
+class Work(Document):
+    """What every seed of an experiment computes: the part of the spec that trainers read."""
+
+    dataset: Component
+    model: Component
+    training: Training
+    scenarios: list[LabelledComponent] = Field(min_length=1, max_length=64)
+    methods: list[LabelledComponent] = Field(min_length=1, max_length=64)
+    metrics: list[LabelledComponent] = Field(max_length=64)
+    unlearning_repeats: int = Field(ge=1)
+    evaluation_repeats: int = Field(ge=1)
+    retrained_replicas: int = Field(ge=1)
+
+
+class RunOrder(Document):
+    """What a trainer is to do: one seed, one attempt."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    work: Work
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    attempt: int = Field(0, ge=0)
+    store: ShortText
+    endpoint: ShortText | None = None
+    region: ShortText | None = None
+
+
+class DatasetRecord(Document):
+    """The data that a seed used."""
+
+    name: Title
+    digest: Digest
+    train_samples: int = Field(ge=0)
+    test_samples: int = Field(ge=0)
+    classes: int = Field(ge=1)
+
+
+class CellRecord(Document):
+    """One scenario of a seed: what was forgotten."""
+
+    scenario: Title
+    forgets: Literal["classes", "samples"]
+    forget_digest: Digest
+    forget_samples: int = Field(ge=0)
+    retain_samples: int = Field(ge=0)
+    forget_test_samples: int = Field(ge=0)
+    retrained_predictions: list[Digest] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Keys of Retrained's predictions, one for each replica.",
+    )
+
+
+class RunRecord(Document):
+    """One method in one cell, one repeat. original and retrained too (repeat is the replica)."""
+
+    scenario: Title
+    method: Title
+    repeat: int = Field(0, ge=0)
+    status: Literal["ok", "failed"]
+    reason: ShortText | None = None
+    metrics: dict[Title, float | None] = Field(
+        default_factory=dict,
+        max_length=1024,
+        description="Value of each row; null where it is not defined for this run.",
+    )
+
+
+class StageRecord(Document):
+    """One stage of a seed: computed now, or found in the store."""
+
+    stage: Title
+    key: Digest
+    status: Literal["computed", "reused"]
+    wall_seconds: float = Field(ge=0)
+    environment: Digest = Field(description="Digest of the environment that computed it.")
+
+
+class RunResult(Document):
+    """What one seed gave; written last, so its presence means that the seed is done."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    work_digest: Digest = Field(description="Digest of the Work that it answers.")
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    attempt: int = Field(ge=0)
+    dataset: DatasetRecord
+    cells: list[CellRecord] = Field(max_length=64)
+    runs: list[RunRecord] = Field(max_length=100_000)
+    stages: list[StageRecord] = Field(max_length=100_000)
+    environments: dict[Digest, JSON_VALUES] = Field(max_length=64)
+    started_at: ShortText
+    finished_at: ShortText
+
+
+class ExperimentOrder(Document):
+    """order.json: the whole plan of an experiment, as its results are read back."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    work: Work
+    seeds: list[int] = Field(min_length=1, max_length=MAX_SEEDS)
+    excluded: list["Exclusion"] = Field(max_length=4096)
+    primary_metric: Title
+
+    @property
+    def prefix(self) -> str:
+        """The experiment's folder in the store."""
+        name = self.experiment
+        return names.experiment_prefix(name.namespace, name.name, name.uid)
+
+
+class Gap(Document):
+    """Paired difference to the same seed's Retrained: mean and 95 % t interval over n seeds."""
+
+    n: int = Field(ge=0)
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class Floor(Document):
+    """The metric between Retrained models that differ only in chance: what 0 looks like."""
+
+    n: int = Field(ge=1, description="Pairs of Retrained models.")
+    mean: float
+    low: float = Field(description="Smallest of the pairs.")
+    high: float = Field(description="Largest of the pairs.")
+    source: Literal["seeds", "replicas"]
+
+
+class Row(Document):
+    """One metric of one method in one scenario over the seeds."""
+
+    scenario: Title
+    method: Title
+    metric: Title
+    n: int = Field(ge=0, description="Seeds with a value.")
+    mean: float | None
+    sd: float | None = Field(description="Sample standard deviation; null below 2 seeds.")
+    low: float | None = Field(description="Lower end of the 95 % t interval of the mean.")
+    high: float | None
+    gap: Gap | None = Field(description="Null for distances to Retrained and for measured rows.")
+    floor: Floor | None = None
+    values: dict[str, float | None] = Field(
+        max_length=MAX_SEEDS, description="Value of each seed, by seed."
+    )
+
+
+class Failure(Document):
+    """A run that gave no model, a run that collapsed, or a seed without a result."""
+
+    scenario: Title | None
+    method: Title | None
+    seed: int
+    kind: Literal["failed", "collapsed", "missing"]
+    reason: ShortText
+
+
+class Exclusion(Document):
+    """A pair that the plan left out, and why."""
+
+    scenario: Title
+    method: Title
+    reason: ShortText
+
+
+class SummaryExperiment(Document):
+    name: Title
+    digest: Digest = Field(description="Digest of the Work.")
+
+
+class Summary(Document):
+    """summary.json: everything that the table and the report show."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: SummaryExperiment
+    primary_metric: Title
+    seeds: list[int]
+    partial: bool = Field(description="Some seed has no result, or some run failed.")
+    rows: list[Row]
+    failures: list[Failure]
+    excluded: list[Exclusion]
+    provenance: dict[str, Any]

@@ -1,0 +1,462 @@
+"""The UnlearningExperiment resource, supreme.dev/v1alpha1: what a user asks for, and its status.
+
+Both ways to run an experiment read these models: `supreme run` from a file, the operator from the
+API server. A description given here is what `supreme explain` texts, errors and the CRD say.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from supreme_core.api import names
+from supreme_core.api.model import Document
+
+MAX_SEEDS = 1000
+MAX_MICRO_BATCHES = 64
+SEED_LIMIT = 2**32 - 1
+
+ComponentName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128)
+]
+Label = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9_.]*[a-z0-9])?)?$", max_length=63)
+]
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9.]+([EPTGMK]i?|m|k)?$", max_length=32)]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
+
+
+class Component(Document):
+    """A component of a registry, by name, with the parameters that it declares."""
+
+    name: ComponentName = Field(description="Name in the registry; `supreme list` shows them.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="The component's own parameters."
+    )
+
+
+class LabelledComponent(Component):
+    """A component that may appear several times with different parameters."""
+
+    label: Label = Field(
+        "", description="Name of this entry in tables; empty means the component's name."
+    )
+
+    @property
+    def title(self) -> str:
+        return self.label or self.name
+
+
+class Seeds(Document):
+    """The training seeds, which are the units of replication, and the repeats within each."""
+
+    start: int = Field(260, ge=0, le=SEED_LIMIT, description="First of `count` consecutive seeds.")
+    count: int = Field(10, ge=1, le=MAX_SEEDS, description="How many seeds; may only grow.")
+    explicit: list[Annotated[int, Field(ge=0, le=SEED_LIMIT)]] | None = Field(
+        None,
+        alias="list",
+        min_length=1,
+        max_length=MAX_SEEDS,
+        description="The seeds one by one instead of start and count; append-only.",
+    )
+    unlearning_repeats: int = Field(
+        1, ge=1, le=100, description="Unlearning runs of each method in each cell (J)."
+    )
+    evaluation_repeats: int = Field(
+        1, ge=1, le=100, description="Repeats of the metrics that draw random numbers (K)."
+    )
+    retrained_replicas: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Independent retrained models of each cell; 2 or more give a noise floor.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.explicit is not None:
+            if self.model_fields_set & {"start", "count"}:
+                raise ValueError("give either list, or start and count, not both")
+            repeated = sorted({seed for seed in self.explicit if self.explicit.count(seed) > 1})
+            if repeated:
+                raise ValueError(f"list names a seed twice: {repeated[0]}")
+        elif self.start + self.count - 1 > SEED_LIMIT:
+            raise ValueError(f"start + count passes the largest seed, {SEED_LIMIT}")
+        return self
+
+    def values(self) -> list[int]:
+        if self.explicit is not None:
+            return list(self.explicit)
+        return list(range(self.start, self.start + self.count))
+
+
+class Schedule(Component):
+    """How the learning rate changes over the epochs."""
+
+    warmup_epochs: int = Field(
+        0, ge=0, le=1000, description="Epochs of linear warm-up from near 0 to the full rate."
+    )
+
+
+class Training(Document):
+    """The recipe of the original model, which every retrained model follows too."""
+
+    epochs: int = Field(8, ge=0, le=10_000, description="Passes over the training set.")
+    batch_size: int = Field(
+        64, ge=1, le=65_536, description="Samples of one optimiser step, over all ranks."
+    )
+    micro_batches: int = Field(
+        1,
+        ge=1,
+        le=MAX_MICRO_BATCHES,
+        description="Parts that each batch is split into, a power of two. The number of ranks must"
+        " divide it; each such number of ranks gives the same bits.",
+    )
+    reduction: Literal["tree", "ddp"] = Field(
+        "tree",
+        description="How gradients are added over ranks: a fixed tree (same bits on any number of"
+        " ranks) or torch's DistributedDataParallel.",
+    )
+    optimizer: Component = Field(
+        default_factory=lambda: Component(
+            name="sgd", params={"lr": 0.1, "momentum": 0.9, "weightDecay": 5e-4}
+        ),
+        description="Optimiser of the training.",
+    )
+    schedule: Schedule = Field(
+        default_factory=lambda: Schedule(name="constant"), description="Learning rate over time."
+    )
+    augmentation: list[Component] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Augmentations in the order in which they are applied; training only.",
+    )
+    precision: Precision = Field("fp32", description="Arithmetic of training and unlearning.")
+    selection: Literal["last", "best_validation"] = Field(
+        "last", description="Which epoch's weights are kept; the test set never selects."
+    )
+
+    @field_validator("micro_batches")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            below, above = 1 << (value.bit_length() - 1), 1 << value.bit_length()
+            raise ValueError(
+                f"{value} is not a power of two; use {below} or {above}"
+                " (the parts are added in a binary tree, which is what makes the sum the same"
+                " on any number of ranks)"
+            )
+        return value
+
+
+class Resources(Document):
+    """What each pod asks for."""
+
+    cpu: Quantity | None = Field(None, description="CPU of a pod, request and limit.")
+    memory: Quantity | None = Field(None, description="Memory of a pod, request and limit.")
+    ephemeral_storage: Quantity | None = Field(None, description="Scratch space of a pod.")
+    shared_memory: Quantity = Field("8Gi", description="Size of /dev/shm.")
+    requests: dict[str, Quantity] | None = Field(
+        None, description="Requests where they differ from the limits."
+    )
+    limits: dict[str, Quantity] | None = Field(None, description="Further limits by resource name.")
+
+
+class PodTemplate(Document):
+    """The small part of a pod that a user may shape."""
+
+    labels: dict[str, str] = Field(default_factory=dict, max_length=32, description="Pod labels.")
+    annotations: dict[str, str] = Field(
+        default_factory=dict, max_length=32, description="Pod annotations."
+    )
+    service_account_name: str | None = Field(
+        None, max_length=253, description="Service account, for example for a cloud identity."
+    )
+    image_pull_secrets: list[str] = Field(
+        default_factory=list, max_length=8, description="Secrets with registry credentials."
+    )
+    env: list[dict[str, Any]] = Field(
+        default_factory=list, max_length=128, description="Environment, as in a container."
+    )
+    volumes: list[dict[str, Any]] = Field(
+        default_factory=list, max_length=32, description="Volumes, as in a pod; no hostPath."
+    )
+    volume_mounts: list[dict[str, Any]] = Field(
+        default_factory=list, max_length=32, description="Mounts, as in a container."
+    )
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, max_length=32, description="Labels that the node must have."
+    )
+    tolerations: list[dict[str, Any]] = Field(
+        default_factory=list, max_length=32, description="Taints that the pod tolerates."
+    )
+    affinity: dict[str, Any] | None = Field(None, description="Affinity, as in a pod.")
+    topology_spread_constraints: list[dict[str, Any]] = Field(
+        default_factory=list, max_length=8, description="Spread constraints, as in a pod."
+    )
+    termination_grace_period_seconds: int = Field(
+        60, ge=0, le=86_400, description="Seconds between SIGTERM and SIGKILL."
+    )
+
+
+class Scheduling(Document):
+    """Who decides when and where a child runs."""
+
+    queue_name: str | None = Field(
+        None, max_length=63, description="Kueue local queue that admits each child."
+    )
+    workload_priority_class: str | None = Field(
+        None, max_length=63, description="Kueue workload priority class."
+    )
+    priority_class_name: str | None = Field(
+        None, max_length=253, description="Kubernetes priority class of the pods."
+    )
+    scheduler_name: str | None = Field(None, max_length=63, description="Scheduler of the pods.")
+    runtime_class_name: str | None = Field(None, max_length=253, description="Runtime class.")
+
+
+class Execution(Document):
+    """Where and how the children run."""
+
+    image: str | None = Field(None, max_length=500, description="Trainer image.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="When the image is pulled."
+    )
+    backend: Literal["Auto", "Job", "IndexedJob", "PyTorchJob"] = Field(
+        "Auto",
+        description="Kind of child. Auto: Job for one node; for more, PyTorchJob where its CRD is"
+        " served, else IndexedJob.",
+    )
+    nodes: int = Field(1, ge=1, le=128, description="Pods of one child.")
+    gpus_per_node: int = Field(1, ge=0, le=16, description="GPUs of each pod; 0 means CPU.")
+    gpu_resource_name: str = Field(
+        "nvidia.com/gpu", max_length=253, description="Resource name of the GPUs."
+    )
+    processes_per_node: int | None = Field(
+        None, ge=1, le=16, description="Ranks of each pod; unset: one for each GPU, at least 1."
+    )
+    resources: Resources = Field(default_factory=Resources, description="Requests of each pod.")
+    template: PodTemplate = Field(default_factory=PodTemplate, description="Pod settings.")
+    scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
+    reuse: Literal["Any", "SameEnvironment", "None"] = Field(
+        "Any", description="Which finished stages of the store may be used again."
+    )
+    allow_unlisted_components: bool = Field(
+        False, description="Accept component names that this version's catalogue does not know."
+    )
+
+    @model_validator(mode="after")
+    def _one_node_job(self) -> Self:
+        if self.backend == "Job" and self.nodes > 1:
+            raise ValueError(
+                f"nodes is {self.nodes} but backend is Job, which runs one node;"
+                " use Auto, IndexedJob or PyTorchJob"
+            )
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """Processes of one child, over all its nodes."""
+        return self.nodes * (self.processes_per_node or max(1, self.gpus_per_node))
+
+
+class FailurePolicy(Document):
+    """How many failures and disruptions an experiment bears."""
+
+    max_retries_per_seed: int = Field(
+        2, ge=0, le=20, description="New attempts after a failure of the program."
+    )
+    max_disruptions_per_seed: int = Field(
+        20, ge=0, le=1000, description="New attempts after an eviction or the loss of a node."
+    )
+    max_failed_seeds: int = Field(
+        0, ge=0, le=MAX_SEEDS, description="Seeds that may fail before the experiment does."
+    )
+
+
+class SecretReference(Document):
+    """A Secret of the experiment's own namespace."""
+
+    name: str = Field(max_length=253, description="Name of the Secret.")
+
+
+class StorageLocation(Document):
+    """Where artefacts and results lie."""
+
+    uri: str | None = Field(
+        None, max_length=1024, description="s3://bucket/prefix, or a folder for `supreme run`."
+    )
+    endpoint: str | None = Field(
+        None,
+        max_length=1024,
+        pattern=r"^https?://",
+        description="Endpoint of an S3-compatible server; unset: that of the cloud.",
+    )
+    region: str | None = Field(None, max_length=63, description="Region of the bucket.")
+    credentials_secret_ref: SecretReference | None = Field(
+        None, description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    )
+    keep_unlearned_models: bool = Field(
+        False, description="Also keep the weights of unlearned models."
+    )
+
+
+class ExperimentSpec(Document):
+    """A grid: training seeds x scenarios x methods."""
+
+    seeds: Seeds = Field(default_factory=Seeds, description="Seeds and repeats.")
+    dataset: Component = Field(description="What is learnt.")
+    model: Component = Field(description="What learns it.")
+    training: Training = Field(default_factory=Training, description="The recipe.")
+    scenarios: list[LabelledComponent] = Field(
+        min_length=1, max_length=64, description="What is to be forgotten."
+    )
+    methods: list[LabelledComponent] = Field(
+        min_length=1,
+        max_length=64,
+        description="Unlearning methods; original and retrained are always there as references.",
+    )
+    metrics: list[LabelledComponent] = Field(
+        default_factory=list, max_length=64, description="Metrics; empty means the default set."
+    )
+    primary_metric: str = Field(
+        "forget_accuracy",
+        max_length=128,
+        description="Row shown first in the report and by `kubectl get`.",
+    )
+    execution: Execution = Field(default_factory=Execution, description="How children run.")
+    parallelism: int = Field(10, ge=0, le=MAX_SEEDS, description="Children at one time.")
+    failure_policy: FailurePolicy = Field(
+        default_factory=FailurePolicy, description="What is borne."
+    )
+    storage: StorageLocation = Field(default_factory=StorageLocation, description="The store.")
+    suspend: bool = Field(False, description="True stops the children and starts no new ones.")
+    active_deadline_seconds: int | None = Field(
+        None, ge=1, description="Seconds that the whole experiment may take."
+    )
+    seed_active_deadline_seconds: int | None = Field(
+        None, ge=1, description="Seconds that one attempt of a seed may take."
+    )
+    scheduling_deadline_seconds: int | None = Field(
+        None, ge=1, description="Seconds that an attempt may wait for its pods to be scheduled."
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        None, ge=0, description="Seconds after which a finished experiment is deleted."
+    )
+    managed_by: str | None = Field(
+        None, max_length=63, description="Another controller that handles this resource."
+    )
+
+    @field_validator("scenarios", "methods", "metrics")
+    @classmethod
+    def _titles_differ(cls, entries: list[LabelledComponent]) -> list[LabelledComponent]:
+        titles = [entry.title for entry in entries]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"{title!r} stands twice; give each entry a label of its own")
+            if title in names.REFERENCES:
+                raise ValueError(f"{title!r} is always there as a reference; leave it out")
+        return entries
+
+
+class Metadata(Document):
+    """The part of metav1.ObjectMeta that an experiment file may carry."""
+
+    name: str = Field(
+        pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+        max_length=40,
+        description="Name of the experiment; children's names begin with it.",
+    )
+    namespace: str | None = Field(None, max_length=63, description="Namespace on a cluster.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Labels of the resource.")
+    annotations: dict[str, str] = Field(default_factory=dict, description="Annotations.")
+
+
+class UnlearningExperiment(Document):
+    """An experiment as a user writes it; the API server adds a status."""
+
+    api_version: Literal["supreme.dev/v1alpha1"] = Field(description="Version of this schema.")
+    kind: Literal["UnlearningExperiment"] = Field(description="Kind of the resource.")
+    metadata: Metadata = Field(description="Name and labels.")
+    spec: ExperimentSpec = Field(description="What is asked for.")
+
+
+Phase = Literal[
+    "Pending",
+    "Queued",
+    "Running",
+    "Suspended",
+    "Aggregating",
+    "Succeeded",
+    "PartiallySucceeded",
+    "Failed",
+]
+
+
+class Condition(Document):
+    """metav1.Condition."""
+
+    type: str = Field(max_length=63)
+    status: Literal["True", "False", "Unknown"]
+    reason: str = Field(max_length=63)
+    message: str = Field("", max_length=1024)
+    observed_generation: int = Field(ge=0)
+    last_transition_time: str = Field(max_length=40)
+
+
+class SeedStatus(Document):
+    """Where one seed stands."""
+
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
+    attempt: int = Field(0, ge=0)
+    retries: int = Field(0, ge=0)
+    disruptions: int = Field(0, ge=0)
+    child: str | None = Field(None, max_length=63)
+    reason: str | None = Field(None, max_length=63)
+    message: str | None = Field(None, max_length=128)
+    progress: str | None = Field(None, max_length=32)
+
+
+class SummaryRow(Document):
+    """The primary metric of one method in one scenario, over the seeds."""
+
+    scenario: str = Field(max_length=63)
+    method: str = Field(max_length=63)
+    n: int = Field(ge=0)
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    gap: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
+    collapsed: int = Field(0, ge=0)
+    failed: int = Field(0, ge=0)
+
+
+class ResultsReference(Document):
+    """Where summary.json lies, and the digest of its bytes."""
+
+    uri: str = Field(max_length=2048)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ExperimentStatus(Document):
+    """What the operator reports; everything else stands in summary.json."""
+
+    observed_generation: int = Field(0, ge=0)
+    phase: Phase = "Pending"
+    reason: str | None = Field(None, max_length=63)
+    message: str | None = Field(None, max_length=1024)
+    start_time: str | None = Field(None, max_length=40)
+    completion_time: str | None = Field(None, max_length=40)
+    conditions: list[Condition] = Field(default_factory=list, max_length=16)
+    pending: int = Field(0, ge=0)
+    queued: int = Field(0, ge=0)
+    active: int = Field(0, ge=0)
+    succeeded: int = Field(0, ge=0)
+    failed: int = Field(0, ge=0)
+    progress: str = Field("0/0", max_length=16)
+    selector: str | None = Field(None, max_length=256)
+    seed_statuses: list[SeedStatus] = Field(default_factory=list, max_length=200)
+    summary: list[SummaryRow] = Field(default_factory=list, max_length=200)
+    results: ResultsReference | None = None
