@@ -1,0 +1,256 @@
+"""One registry for each kind of component: a decorator, discovery, and names that say what is near.
+
+    @method(paper="arXiv:2302.09880", forgets=("classes", "samples"))
+    def scrub(task: UnlearningTask, params: ScrubParams) -> None: ...
+
+The registered name is the function's name, its settings are the type of its last argument, and the
+file that holds it is found because it stands in the kind's folder or behind an entry point of the
+group `supreme.<kind>s`.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Generic, Literal, TypeVar, get_type_hints
+
+from supreme_core.api.model import Document, parse
+from supreme_core.api.v1alpha1 import Component
+from supreme_core.errors import SpecError, nearest
+
+Forgets = Literal["classes", "samples"]
+"""What a scenario forgets: every sample of some classes, or single samples of any class."""
+
+SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
+"""forget and retain split the training set; forget_test and retain_test split the test set."""
+
+MetricGroup = Literal["accuracy", "distance", "membership", "cost"]
+"""What a metric is about: how good the model is, how near to Retrained, whether it still tells who
+was in the training set, and what it took. Tables list metrics in this order."""
+
+
+class Params(Document):
+    """Base of a component's settings; each field has a description, which is its documentation."""
+
+
+class NoParams(Params):
+    """A component without settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """classes: number of classes where the name fixes it, None where the data decides."""
+
+    classes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioFacts:
+    forgets: Forgets
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodFacts:
+    """paper: where the method was published.  forgets: the kinds of scenario it is defined for."""
+
+    paper: str
+    forgets: tuple[Forgets, ...] = ("classes", "samples")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFacts:
+    """What a published number needs beside it.
+
+    sets: the sets on which it is defined, one row each, or () for one number of the whole run.
+    unit: fraction, nats, seconds, ...  low, high: its range, None where unbounded.
+    group: what it is about; tables list the groups in the order of the type.
+    compares: it measures the distance or the likeness to Retrained, so it has no gap: Retrained
+      itself has the best value, which is 0 for a distance and 1 for a likeness.
+    needs: models beside unlearned and retrained whose predictions it reads.
+    measured: it is a time or a size of this machine, so it differs from run to run.
+    random: it draws random numbers from `evaluation.generator()`.
+    references: the references it has a value for; Original has no run time, for example.
+    default: it belongs to the default set.
+    """
+
+    unit: str
+    group: MetricGroup
+    sets: tuple[SetName, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    compares: bool = False
+    needs: tuple[Literal["untrained"], ...] = ()
+    measured: bool = False
+    random: bool = False
+    references: tuple[Literal["original", "retrained"], ...] = ("original", "retrained")
+    default: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFacts:
+    """Kinds of which nothing beyond the settings need be known."""
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Function, Facts]):
+    """One registered component. version is raised when the component's numbers change."""
+
+    kind: str
+    name: str
+    function: Function
+    params: type[Params]
+    facts: Facts
+    version: int
+    summary: str
+    module: str = field(compare=False)
+
+    def describe(self) -> dict[str, Any]:
+        """The entry as the catalogue lists it, in plain JSON values."""
+        return {
+            "version": self.version,
+            "summary": self.summary,
+            "facts": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(self.facts).items()  # type: ignore[call-overload]
+            },
+            "params": self.params.model_json_schema(by_alias=True),
+        }
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[Function, Facts]):
+    """A component with its settings, as an experiment asked for it."""
+
+    entry: Entry[Function, Facts]
+    params: Params
+
+    def identity(self) -> dict[str, Any]:
+        """What means something for a result: the name, the version, and every setting."""
+        return {
+            "name": self.entry.name,
+            "version": self.entry.version,
+            "params": self.params.to_document(),
+        }
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.entry.function(*arguments, self.params)
+
+
+class Registry(Generic[Function, Facts]):
+    """All components of one kind. Calling it gives the decorator that adds one."""
+
+    def __init__(self, kind: str, facts: type[Facts], *, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self.group = f"supreme.{kind}s"
+        self._facts = facts
+        self._entries: dict[str, Entry[Function, Facts]] = {}
+        self._discovered = False
+
+    def __call__(self, *, version: int = 1, **facts: Any) -> Callable[[Function], Function]:
+        def register(function: Function) -> Function:
+            self._add(function, version=version, facts=self._facts(**facts))
+            return function
+
+        return register
+
+    def get(self, name: str) -> Entry[Function, Facts]:
+        """The entry of that name; SpecError names the nearest where there is none."""
+        self.discover()
+        if name not in self._entries:
+            raise SpecError(unknown(self.kind, name, self._entries))
+        return self._entries[name]
+
+    def resolve(self, component: Component, *, at: str) -> "Chosen[Function, Facts]":
+        """The entry with its settings read; SpecError names the field under `at`."""
+        try:
+            entry = self.get(component.name)
+        except SpecError as error:
+            raise SpecError(f"{at}.name: {error}") from None
+        return Chosen(entry, parse(entry.params, component.params, at=f"{at}.params"))
+
+    def entries(self) -> list[Entry[Function, Facts]]:
+        self.discover()
+        return [self._entries[name] for name in sorted(self._entries)]
+
+    def discover(self) -> None:
+        """Import every module of the kind's package, then the plug-ins that are installed."""
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        for plugin in entry_points(group=self.group):
+            plugin.load()
+
+    def _add(self, function: Function, *, version: int, facts: Facts) -> None:
+        name = function.__name__
+        if name in self._entries:
+            raise ValueError(
+                f"{self.kind} {name!r} is registered twice: by {self._entries[name].module}"
+                f" and by {function.__module__}"
+            )
+        self._entries[name] = Entry(
+            kind=self.kind,
+            name=name,
+            function=function,
+            params=_params_type(function),
+            facts=facts,
+            version=version,
+            summary=(inspect.getdoc(function) or "").partition("\n")[0],
+            module=function.__module__,
+        )
+
+
+def plugins_are_installed() -> bool:
+    return any(entry_points(group=each.group) for each in REGISTRIES)
+
+
+def unknown(kind: str, name: str, allowed: Mapping[str, object]) -> str:
+    known = f"; known: {', '.join(sorted(allowed))}" if len(allowed) <= 12 else ""
+    return f"unknown {kind} {name!r}{nearest(name, allowed) or known}"
+
+
+def _params_type(function: Callable[..., Any]) -> type[Params]:
+    last = list(inspect.signature(function).parameters)[-1]
+    params = get_type_hints(function)[last]
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        raise TypeError(f"the last argument of {function.__name__} must be of a Params type")
+    return params
+
+
+dataset: Registry[Any, DatasetFacts] = Registry(
+    "dataset", DatasetFacts, package="supreme_core.data"
+)
+model: Registry[Any, NoFacts] = Registry("model", NoFacts, package="supreme_core.models")
+scenario: Registry[Any, ScenarioFacts] = Registry(
+    "scenario", ScenarioFacts, package="supreme_core.scenarios"
+)
+method: Registry[Any, MethodFacts] = Registry("method", MethodFacts, package="supreme_core.methods")
+metric: Registry[Any, MetricFacts] = Registry("metric", MetricFacts, package="supreme_core.metrics")
+optimizer: Registry[Any, NoFacts] = Registry(
+    "optimizer", NoFacts, package="supreme_core.optimizers"
+)
+schedule: Registry[Any, NoFacts] = Registry("schedule", NoFacts, package="supreme_core.schedules")
+augmentation: Registry[Any, NoFacts] = Registry(
+    "augmentation", NoFacts, package="supreme_core.augmentations"
+)
+
+REGISTRIES: tuple[Registry[Any, Any], ...] = (
+    dataset,
+    model,
+    scenario,
+    method,
+    metric,
+    optimizer,
+    schedule,
+    augmentation,
+)
