@@ -1,0 +1,141 @@
+"""What metrics see: predictions of models on the sets of one cell, costs, distances. numpy only.
+
+Everything a metric reads is stored, so any metric can be computed again without a model or a GPU.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
+
+from supreme_core import seeds
+from supreme_core.registry import Forgets, SetName
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Model = Literal["unlearned", "retrained", "original", "untrained"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one model says of the n samples of one set, in dataset order.
+
+    labels, predicted: (n,) class numbers.  loss: (n,) cross-entropy in nats.
+    margin: (n,) logit of the label minus logsumexp of the other logits, i.e. log(p_y / (1 - p_y)).
+    entropy: (n,) of the softmax, in nats.  logits: (n, C), or None where they are not kept.
+    positions: (n,) where these samples stand in the set they were taken from; None for a whole set.
+
+    A sample with a logit that is not finite has no prediction (-1, which is never right) and NaN
+    for everything else, so it never passes for an answer.
+    """
+
+    labels: Integers
+    predicted: Integers
+    loss: Floats
+    margin: Floats
+    entropy: Floats
+    logits: Floats | None = None
+    positions: Integers | None = None
+
+    @classmethod
+    def of(cls, logits: Floats | NDArray[np.float32], labels: Integers) -> Self:
+        """Everything that is derived from logits (n, C), in float64 whatever came."""
+        logits = logits.astype(np.float64, order="C")  # the layout would change the last bits
+        rows = np.arange(len(labels))
+        broken = ~np.isfinite(logits).all(axis=1)
+        logits[broken] = np.nan
+        log_probabilities = log_softmax(logits, axis=1)
+        others = logits.copy()
+        others[rows, labels] = -np.inf
+        return cls(
+            labels=labels,
+            predicted=np.where(broken, -1, logits.argmax(axis=1)).astype(np.int64),
+            loss=-log_probabilities[rows, labels],
+            margin=logits[rows, labels] - np.asarray(logsumexp(others, axis=1)),
+            entropy=-np.sum(np.exp(log_probabilities) * log_probabilities, axis=1),
+            logits=logits,
+        )
+
+    @cached_property
+    def log_probabilities(self) -> Floats:
+        """(n, C) log-softmax; only for sets whose logits are kept."""
+        assert self.logits is not None, "a metric asked for logits of a set that keeps none"
+        return np.asarray(log_softmax(self.logits, axis=1))
+
+    def take(self, where: Integers) -> Self:
+        """The samples at these positions, in the order given."""
+        return replace(
+            self,
+            labels=self.labels[where],
+            predicted=self.predicted[where],
+            loss=self.loss[where],
+            margin=self.margin[where],
+            entropy=self.entropy[where],
+            logits=None if self.logits is None else self.logits[where],
+            positions=where if self.positions is None else self.positions[where],
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+Predictions = Mapping[SetName, Outputs]
+"""Outputs of one model. forget, test, forget_test and retain_test have logits, retain has not.
+Where single samples are forgotten there is no forget_test; retain_test is then all of test."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method (or a training) took, evaluation excluded.
+
+    wall_seconds: of the slowest rank.  device_seconds: sum over ranks of device time on CUDA and of
+    CPU time elsewhere.  peak_memory_bytes: of the fullest rank, device memory on CUDA and resident
+    memory elsewhere.
+    """
+
+    wall_seconds: float
+    device_seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class ParameterDistance:
+    """L2 distance of one parameter tensor to the same tensor of Retrained, and Retrained's norm."""
+
+    distance: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a metric may look at for one run; `on` is the set that is asked about."""
+
+    forgets: Forgets
+    predictions: Mapping[Model, Predictions]
+    distances: Mapping[str, ParameterDistance]
+    cost: Cost | None
+    retrained_cost: Cost | None
+    seed: int
+    on: SetName | None = None
+
+    @property
+    def unlearned(self) -> Outputs:
+        return self.outputs("unlearned")
+
+    @property
+    def retrained(self) -> Outputs:
+        return self.outputs("retrained")
+
+    def outputs(self, model: Model, on: SetName | None = None) -> Outputs:
+        """Outputs of a model on a set, by default on the set that is asked about."""
+        name = on or self.on
+        assert name is not None, "a metric without sets must name the set it reads"
+        return self.predictions[model][name]
+
+    def generator(self, *address: str) -> np.random.Generator:
+        """Random numbers of the evaluation seed; the same for every method of the cell."""
+        return np.random.default_rng(seeds.derive(self.seed, "metrics", *address))

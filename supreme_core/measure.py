@@ -1,0 +1,82 @@
+"""The numbers of one run: every metric on every set of the cell, in the order of the table."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+from supreme_core import registry, seeds
+from supreme_core.api.names import metric_row
+from supreme_core.evaluation import Evaluation
+from supreme_core.registry import Entry, MetricFacts, MetricGroup, Params, SetName
+
+Metric = Entry[Any, MetricFacts]
+ChosenMetric = tuple[str, Metric, Params]
+"""Title, which is the label or else the name; the registry's entry; its settings."""
+
+
+def default_metrics() -> list[Metric]:
+    """The default set, by group (in the order of the type MetricGroup), then by name."""
+    groups = get_args(MetricGroup)
+    chosen = [entry for entry in registry.metric.entries() if entry.facts.default]
+    return sorted(chosen, key=lambda entry: (groups.index(entry.facts.group), entry.name))
+
+
+def rows(metrics: Iterable[tuple[str, Metric]]) -> list[str]:
+    """Row names of (title, entry) pairs: the sets of a metric in its order, metrics as given."""
+    return [metric_row(title, on) for title, entry in metrics for on in _sets(entry)]
+
+
+def measure(
+    metrics: Sequence[ChosenMetric],
+    evaluation: Evaluation,
+    *,
+    repeats: int = 1,
+    reference: Literal["original", "retrained"] | None = None,
+) -> dict[str, float | None]:
+    """The value of each row, in the order of `rows`; never NaN or infinite.
+
+    None says that the row is not defined for this run, and the row is there all the same, so that
+    the tables of all runs line up: the cell has no such set (forget_test where single samples are
+    forgotten) or an empty one, the metric has no value for the reference that this run is, the
+    metric says so itself, or its value is not a finite number (a model that diverged).
+
+    repeats: how often a metric that draws random numbers is computed, each time with other ones;
+    its value is the mean. All others are functions of the models and are computed once.
+    """
+    return {
+        metric_row(title, on): (
+            _value(entry, params, replace(evaluation, on=on), repeats=repeats)
+            if _is_defined(entry, evaluation, on, reference)
+            else None
+        )
+        for title, entry, params in metrics
+        for on in _sets(entry)
+    }
+
+
+def _sets(entry: Metric) -> tuple[SetName | None, ...]:
+    return entry.facts.sets or (None,)
+
+
+def _is_defined(
+    entry: Metric, evaluation: Evaluation, on: SetName | None, reference: str | None
+) -> bool:
+    if reference is not None and reference not in entry.facts.references:
+        return False
+    return on is None or len(evaluation.predictions["unlearned"].get(on, ())) > 0
+
+
+def _value(entry: Metric, params: Params, evaluation: Evaluation, *, repeats: int) -> float | None:
+    if not entry.facts.random:
+        return _finite(entry.function(evaluation, params))
+    draws = [
+        _finite(entry.function(replace(evaluation, seed=seed), params))
+        for seed in (seeds.derive(evaluation.seed, "repeat", k) for k in range(repeats))
+    ]
+    values = [value for value in draws if value is not None]
+    return sum(values) / len(values) if len(values) == repeats else None
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Metrics, one file each: one number of one run, from stored predictions. numpy, never torch."""

@@ -1,0 +1,24 @@
+"""Accuracy: the share of samples that the model gets right."""
+
+import numpy as np
+
+from supreme_core.evaluation import Evaluation
+from supreme_core.registry import NoParams, metric
+
+
+@metric(
+    group="accuracy",
+    sets=("forget", "retain", "test", "forget_test", "retain_test"),
+    unit="fraction",
+    low=0.0,
+    high=1.0,
+    source="the usual definition",
+)
+def accuracy(evaluation: Evaluation, params: NoParams) -> float:
+    """Share of samples whose largest logit is that of the label.
+
+    mean over x of 1[argmax z(x) = y], over all samples of the set at once and never a mean of batch
+    means. Fraction in [0, 1]. The target is Retrained's value, on the forget set too: near the test
+    accuracy where single samples are forgotten, and 0 only where whole classes are.
+    """
+    return float(np.mean(evaluation.unlearned.predicted == evaluation.unlearned.labels))
