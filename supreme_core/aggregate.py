@@ -1,0 +1,479 @@
+"""Turn the results of all seeds into one Summary: the table, in JSON and CSV. Pure.
+
+The unit of replication is the training seed. Repeats within a seed (unlearning repeats of a method,
+replicas of Retrained) are averaged first and never counted as more data: ten seeds with five
+repeats are ten values, not fifty (Var ȳ = σ_t²/I + σ_u²/(IJ), and σ_t² is what seeds are for).
+"""
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Literal
+
+from pydantic import Field
+
+from supreme_core import statistics
+from supreme_core.api import names
+from supreme_core.api.model import Document, parse
+from supreme_core.api.run import (
+    DatasetRecord,
+    Digest,
+    ExperimentOrder,
+    Failure,
+    Floor,
+    Gap,
+    Row,
+    RunRecord,
+    RunResult,
+    Summary,
+    SummaryExperiment,
+    Work,
+)
+from supreme_core.catalog import Listed
+from supreme_core.errors import SpecError
+from supreme_core.registry import Entry, MetricFacts, SetName, unknown
+
+TEST_ACCURACY = names.metric_row("accuracy", "test")
+"""The row that tells a collapsed run."""
+
+Metric = Entry[Any, MetricFacts] | Listed
+SeedValues = dict[int, float | None]
+Pair = tuple[str, str]
+"""(scenario, method)."""
+
+
+class RowFacts(Document):
+    """What a published number needs beside it: MetricFacts for one row of the table."""
+
+    metric: str = Field(description="Title of the metric; a row for each set where it has sets.")
+    on: SetName | None
+    group: str
+    unit: str
+    compares: bool
+    measured: bool
+    low: float | None
+    high: float | None
+    references: list[Literal["original", "retrained"]]
+    summary: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What an experiment asks, as far as its summary needs it.
+
+    order: its seeds, scenarios and methods are in the order of the spec, which is the order of the
+    table. work_digest: of order.work, as results carry it. metrics: facts of each row by name, see
+    `row_facts`. floors: by (scenario, row), see `noise_floor`. versions: of whatever the reader of
+    a number wants to know, by name.
+    """
+
+    order: ExperimentOrder
+    work_digest: str
+    metrics: Mapping[str, RowFacts]
+    floors: Mapping[tuple[str, str], Floor] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Span(Document):
+    """Smallest and largest over the seeds."""
+
+    low: int
+    high: int
+
+
+class CellSummary(Document):
+    """What a scenario forgot, over the seeds."""
+
+    scenario: str
+    forgets: Literal["classes", "samples"]
+    forget_samples: Span
+    retain_samples: Span
+    forget_test_samples: Span
+    forget_sets: int = Field(description="Different forget sets; 1 where all seeds share one.")
+    forget_digests: dict[str, str] = Field(description="Digest of the forget set of each seed.")
+
+
+class EnvironmentSummary(Document):
+    """One environment that computed something, and the seeds that it computed for."""
+
+    digest: Digest
+    seeds: list[int]
+    values: dict[str, Any]
+
+
+class Provenance(Document):
+    """Where the numbers come from; stands in summary.json as `provenance`.
+
+    Times of day, attempts and whether a stage was reused are left out on purpose: the same work
+    gives the same bytes again, except for environments and the values of measured rows.
+    """
+
+    work: Work
+    datasets: list[DatasetRecord]
+    cells: list[CellSummary]
+    metrics: dict[str, RowFacts]
+    versions: dict[str, str]
+    environments: list[EnvironmentSummary]
+    mixed_environments: bool
+
+
+def row_facts(
+    metrics: Iterable[tuple[str, Entry[Any, MetricFacts] | Listed]],
+) -> dict[str, RowFacts]:
+    """The rows of (title, metric) pairs, in their order; sets in the metric's own order.
+
+    A metric comes from the registry or, where plug-ins cannot be imported, from the catalogue.
+    """
+    rows: dict[str, RowFacts] = {}
+    for title, entry in metrics:
+        facts = entry.facts if isinstance(entry, Entry) else _facts_of(entry)
+        sets: tuple[SetName | None, ...] = facts.sets or (None,)
+        for on in sets:
+            rows[names.metric_row(title, on)] = RowFacts(
+                metric=title,
+                on=on,
+                group=facts.group,
+                unit=facts.unit,
+                compares=facts.compares,
+                measured=facts.measured,
+                low=facts.low,
+                high=facts.high,
+                references=list(facts.references),
+                summary=entry.summary,
+                source=facts.source,
+            )
+    return rows
+
+
+def _facts_of(listed: Listed) -> MetricFacts:
+    """The catalogue is JSON, which has lists for tuples."""
+    facts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in listed.facts.items()
+    }
+    return MetricFacts(**facts)
+
+
+def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
+    """The summary of whatever results there are; seeds without one are listed as missing.
+
+    The order of `results` does not matter. Of several results of a seed the last attempt counts.
+    A result of other work (another digest) is not mixed in: its seed is missing, with the reason.
+    """
+    order = question.order
+    if order.primary_metric not in question.metrics:
+        message = unknown("metric row", order.primary_metric, question.metrics)
+        raise SpecError(f"primaryMetric: {message}")
+    latest = _latest(results, order.seeds)
+    answers = {
+        seed: result
+        for seed, result in latest.items()
+        if result.work_digest == question.work_digest
+    }
+    table = _Table(question, answers)
+    failures = [*_missing_seeds(latest, question), *table.failures()]
+    return Summary(
+        experiment=SummaryExperiment(name=order.experiment.name, digest=question.work_digest),
+        primary_metric=order.primary_metric,
+        seeds=list(order.seeds),
+        partial=any(failure.kind != "collapsed" for failure in failures),
+        rows=list(table.rows()),
+        failures=failures,
+        excluded=list(order.excluded),
+        provenance=_dump(_provenance(answers, question)),
+    )
+
+
+def provenance_of(summary: Summary) -> Provenance:
+    """The provenance of a summary as a model.
+
+    SpecError where it is not one of ours, or does not explain what the rows name.
+    """
+    provenance = parse(Provenance, summary.provenance, at="provenance")
+    metrics = {summary.primary_metric, *(row.metric for row in summary.rows)}
+    unexplained = sorted(metrics - provenance.metrics.keys())
+    known = {scenario.title for scenario in provenance.work.scenarios}
+    unexplained += sorted({row.scenario for row in summary.rows} - known)
+    if unexplained:
+        raise SpecError(f"provenance says nothing about {unexplained[0]!r}, which a row names")
+    return provenance
+
+
+def without_measurements(summary: Summary) -> Summary:
+    """The part that must be the same bits whenever the same work is computed again.
+
+    Left out: rows that are times or sizes of a machine, and the machines.
+    """
+    provenance = provenance_of(summary)
+    kept = provenance.model_copy(update={"environments": [], "mixed_environments": False})
+    rows = [row for row in summary.rows if not provenance.metrics[row.metric].measured]
+    return summary.model_copy(update={"rows": rows, "provenance": _dump(kept)})
+
+
+def summary_json(summary: Summary) -> bytes:
+    """summary.json: equal summaries give equal bytes; absent numbers are null, never NaN."""
+    text = json.dumps(_dump(summary), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def summary_csv(summary: Summary) -> bytes:
+    """summary.csv: a line for each row, then one column for each seed; an empty field is no value.
+
+    A text that a spreadsheet would run as a formula gets a leading apostrophe.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*CSV_COLUMNS, *(f"seed_{seed}" for seed in summary.seeds)])
+    for row in summary.rows:
+        gap = (row.gap.mean, row.gap.low, row.gap.high) if row.gap else (None, None, None)
+        writer.writerow(
+            [
+                *(_harmless(text) for text in (row.scenario, row.method, row.metric)),
+                *(row.n, row.mean, row.sd, row.low, row.high),
+                *gap,
+                row.floor.mean if row.floor else None,
+                *(row.values.get(str(seed)) for seed in summary.seeds),
+            ]
+        )
+    return buffer.getvalue().encode()
+
+
+CSV_COLUMNS = (
+    *("scenario", "method", "metric"),
+    *("n", "mean", "sd", "low", "high"),
+    *("gap_mean", "gap_low", "gap_high", "floor_mean"),
+)
+
+
+class _Table:
+    """The runs of all seeds, by scenario and method, and what is said of them."""
+
+    def __init__(self, question: Question, answers: Mapping[int, RunResult]) -> None:
+        self.question = question
+        self.seeds = [seed for seed in question.order.seeds if seed in answers]
+        self.runs: dict[Pair, dict[int, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+        for seed in self.seeds:
+            for run in sorted(answers[seed].runs, key=lambda run: run.repeat):
+                self.runs[run.scenario, run.method][seed].append(run)
+
+    def rows(self) -> Iterator[Row]:
+        for scenario in self.question.order.work.scenarios:
+            defined = self._defined(scenario.title)
+            for method in self._methods(scenario.title):
+                for metric in self._metrics():
+                    if metric in defined and self._has(method, metric):
+                        yield self._row(scenario.title, method, metric)
+
+    def failures(self) -> Iterator[Failure]:
+        """In the order of the table: runs that failed, collapsed, or are not in their result."""
+        for scenario in self.question.order.work.scenarios:
+            threshold = statistics.collapse_threshold(
+                self._values(scenario.title, names.RETRAINED, TEST_ACCURACY).values()
+            )
+            for method in self._methods(scenario.title):
+                for seed in self.seeds:
+                    yield from self._failures(scenario.title, method, seed, threshold)
+
+    def _methods(self, scenario: str) -> list[str]:
+        excluded = {
+            pair.method for pair in self.question.order.excluded if pair.scenario == scenario
+        }
+        methods = [method.title for method in self.question.order.work.methods]
+        return [*names.REFERENCES, *(method for method in methods if method not in excluded)]
+
+    def _metrics(self) -> list[str]:
+        primary = self.question.order.primary_metric
+        return [primary, *(metric for metric in self.question.metrics if metric != primary)]
+
+    def _defined(self, scenario: str) -> set[str]:
+        """Rows that have a value in this scenario, and the primary one in any case.
+
+        Where single samples are forgotten, for example, nothing is said about forget_test.
+        """
+        found = {
+            metric
+            for (of, _), seeds in self.runs.items()
+            if of == scenario
+            for runs in seeds.values()
+            for run in runs
+            for metric, value in run.metrics.items()
+            if value is not None
+        }
+        return found | {self.question.order.primary_metric}
+
+    def _has(self, method: str, metric: str) -> bool:
+        return method not in names.REFERENCES or (
+            method in self.question.metrics[metric].references
+        )
+
+    def _row(self, scenario: str, method: str, metric: str) -> Row:
+        values = self._values(scenario, method, metric)
+        over_seeds = statistics.estimate(values.values())
+        return Row(
+            scenario=scenario,
+            method=method,
+            metric=metric,
+            n=over_seeds.n,
+            mean=over_seeds.mean,
+            sd=over_seeds.sd,
+            low=over_seeds.low,
+            high=over_seeds.high,
+            gap=self._gap(values, scenario, method, metric),
+            floor=self.question.floors.get((scenario, metric)),
+            values={str(seed): values.get(seed) for seed in self.question.order.seeds},
+        )
+
+    def _values(self, scenario: str, method: str, metric: str) -> SeedValues:
+        """One value for each seed: the mean over the repeats that are ok and have one."""
+        runs = self.runs.get((scenario, method), {})
+        return {
+            seed: statistics.average(
+                run.metrics.get(metric) for run in runs.get(seed, []) if run.status == "ok"
+            )
+            for seed in self.question.order.seeds
+        }
+
+    def _gap(self, values: SeedValues, scenario: str, method: str, metric: str) -> Gap | None:
+        facts = self.question.metrics[metric]
+        if method == names.RETRAINED or facts.compares or facts.measured:
+            return None
+        retrained = self._values(scenario, names.RETRAINED, metric)
+        gap = statistics.paired_gap(values, retrained)
+        if gap.mean is None:
+            return None
+        return Gap(n=gap.n, mean=gap.mean, low=gap.low, high=gap.high)
+
+    def _failures(
+        self, scenario: str, method: str, seed: int, threshold: float | None
+    ) -> Iterator[Failure]:
+        runs = self.runs.get((scenario, method), {}).get(seed, [])
+        if not runs:
+            reason = "the result of this seed has no such run"
+            yield _failure("missing", seed, reason, scenario=scenario, method=method)
+        for run in runs:
+            where = f"repeat {run.repeat}: " if len(runs) > 1 else ""
+            accuracy = run.metrics.get(TEST_ACCURACY)
+            if run.status == "failed":
+                reason = where + (run.reason or "no reason given")
+                yield _failure("failed", seed, reason, scenario=scenario, method=method)
+            elif statistics.is_collapsed(accuracy, threshold):
+                reason = (
+                    f"{where}{TEST_ACCURACY} {accuracy:.4g} is below {threshold:.4g},"
+                    " half the median of Retrained"
+                )
+                yield _failure("collapsed", seed, reason, scenario=scenario, method=method)
+
+
+def _latest(results: Iterable[RunResult], seeds: Sequence[int]) -> dict[int, RunResult]:
+    """The last attempt of each seed that was asked for."""
+    asked = set(seeds)
+    by_age = sorted(results, key=lambda result: (result.attempt, result.finished_at))
+    return {result.seed: result for result in by_age if result.seed in asked}
+
+
+def _missing_seeds(latest: Mapping[int, RunResult], question: Question) -> Iterator[Failure]:
+    for seed in question.order.seeds:
+        if seed not in latest:
+            yield _failure("missing", seed, "no result")
+        elif latest[seed].work_digest != question.work_digest:
+            digest = latest[seed].work_digest
+            yield _failure("missing", seed, f"its result answers other work ({digest[:12]})")
+
+
+def _failure(
+    kind: Literal["failed", "collapsed", "missing"],
+    seed: int,
+    reason: str,
+    *,
+    scenario: str | None = None,
+    method: str | None = None,
+) -> Failure:
+    return Failure(scenario=scenario, method=method, seed=seed, kind=kind, reason=reason[:1024])
+
+
+def _provenance(answers: Mapping[int, RunResult], question: Question) -> Provenance:
+    ordered = {seed: answers[seed] for seed in question.order.seeds if seed in answers}
+    environments = _environments(ordered)
+    return Provenance(
+        work=question.order.work,
+        datasets=_datasets(ordered.values()),
+        cells=list(_cells(ordered, question.order.work)),
+        metrics=dict(question.metrics),
+        versions=dict(sorted(question.versions.items())),
+        environments=environments,
+        mixed_environments=len(environments) > 1,
+    )
+
+
+def _datasets(results: Iterable[RunResult]) -> list[DatasetRecord]:
+    different: list[DatasetRecord] = []
+    for result in results:
+        if result.dataset not in different:
+            different.append(result.dataset)
+    return different
+
+
+def _cells(answers: Mapping[int, RunResult], work: Work) -> Iterator[CellSummary]:
+    for scenario in work.scenarios:
+        cells = {
+            seed: cell
+            for seed, result in answers.items()
+            for cell in result.cells
+            if cell.scenario == scenario.title
+        }
+        if not cells:
+            continue
+        digests = {str(seed): cell.forget_digest for seed, cell in cells.items()}
+        yield CellSummary(
+            scenario=scenario.title,
+            forgets=next(iter(cells.values())).forgets,
+            forget_samples=_span(cell.forget_samples for cell in cells.values()),
+            retain_samples=_span(cell.retain_samples for cell in cells.values()),
+            forget_test_samples=_span(cell.forget_test_samples for cell in cells.values()),
+            forget_sets=len(set(digests.values())),
+            forget_digests=digests,
+        )
+
+
+def _span(values: Iterable[int]) -> Span:
+    found = list(values)
+    return Span(low=min(found), high=max(found))
+
+
+def _environments(answers: Mapping[int, RunResult]) -> list[EnvironmentSummary]:
+    """Each environment once, by digest, with the seeds in whose results it appears."""
+    values: dict[str, dict[str, Any]] = {}
+    seeds: dict[str, list[int]] = defaultdict(list)
+    for seed, result in answers.items():
+        for digest, environment in result.environments.items():
+            values.setdefault(digest, environment)
+            seeds[digest].append(seed)
+    return [
+        EnvironmentSummary(digest=digest, seeds=seeds[digest], values=_plain(values[digest]))
+        for digest in sorted(values)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Foreign JSON in one spelling: sorted keys, and null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {str(key): _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value
+
+
+def _dump(document: Document) -> dict[str, Any]:
+    """All fields, also those that are None: a failed seed is a null in the table, not a gap."""
+    return document.model_dump(mode="json", by_alias=True)
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

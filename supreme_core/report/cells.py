@@ -1,0 +1,167 @@
+"""How a number becomes text: its scale, its unit, and as many digits as its interval supports."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, floor, log10
+from typing import Literal
+
+from supreme_core.aggregate import RowFacts
+from supreme_core.api import names
+from supreme_core.api.run import Floor, Gap, Row
+
+NONE = "–"
+MINUS = "\N{MINUS SIGN}"
+MOST_DECIMALS = 6
+TITLES = {names.ORIGINAL: "Original", names.RETRAINED: "Retrained"}
+ACRONYMS = ("js", "mia", "auc", "zrf")
+UNITS = {"fraction": "", "probability": "", "parameter": "", "seconds": "s", "ratio": "×"}
+"""How a unit is written in a table head; others stand as they are."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Shown number = value * factor, in `unit`; the difference of two is in `gap_unit`."""
+
+    factor: float
+    unit: str
+    gap_unit: str
+
+    @property
+    def percent(self) -> bool:
+        return self.unit == "%"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number and what it is uncertain by; interval is empty where there is none."""
+
+    text: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.interval}".strip()
+
+
+EMPTY = Cell(NONE)
+
+
+def scale_of(facts: RowFacts, values: Iterable[float | None]) -> Scale:
+    """Accuracies and agreements in percent, bytes in a binary unit that fits the largest value."""
+    if facts.unit == "fraction" and _is_share_of_samples(facts.metric):
+        return Scale(100.0, "%", "points")
+    if facts.unit == "bytes":
+        largest = max((abs(value) for value in values if value is not None), default=0.0)
+        power, unit = (30, "GiB") if largest >= 10 * 2**30 else (20, "MiB")
+        return Scale(2.0**-power, unit, unit)
+    named = facts.metric.endswith(facts.unit)  # wall_seconds says its unit already
+    unit = "" if named else UNITS.get(facts.unit, facts.unit)
+    return Scale(1.0, unit, unit)
+
+
+def estimate_cell(row: Row, scale: Scale) -> Cell:
+    """Mean over seeds, with its t interval."""
+    return _cell(row.mean, row.low, row.high, scale)
+
+
+def gap_cell(gap: Gap | None, scale: Scale) -> Cell:
+    """Mean paired difference to Retrained, signed, with its t interval."""
+    return _cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
+
+
+def floor_cell(noise: Floor | None, scale: Scale) -> Cell:
+    """Mean distance between two Retrained models, with the smallest and the largest."""
+    if noise is None:
+        return Cell("none claimed")
+    mean, low, high = (x * scale.factor for x in (noise.mean, noise.low, noise.high))
+    digits = decimals(mean, (high - low) / 2, percent=scale.percent)
+    return Cell(number(mean, digits), f"{number(low, digits)} to {number(high, digits)}")
+
+
+def spread_cells(row: Row, scale: Scale) -> tuple[Cell, Cell]:
+    """Standard deviation over seeds, and the range that they span."""
+    values = [value * scale.factor for value in row.values.values() if value is not None]
+    if not values:
+        return EMPTY, EMPTY
+    low, high = min(values), max(values)
+    sd = None if row.sd is None else row.sd * scale.factor
+    digits = decimals(high, sd, percent=scale.percent)
+    spread = EMPTY if sd is None else Cell(number(sd, digits))
+    return spread, Cell(f"{number(low, digits)} to {number(high, digits)}")
+
+
+def value_text(value: float | None, scale: Scale) -> str:
+    """One seed's value."""
+    if value is None:
+        return NONE
+    shown = value * scale.factor
+    return number(shown, 2 if scale.percent else decimals(shown, None, percent=False) + 1)
+
+
+def decimals(value: float, half_width: float | None, *, percent: bool) -> int:
+    """As many decimals as the half width supports; three significant digits of a bare value.
+
+    The half width is shown with two digits up to 3.5 of its power of ten and with one above: the
+    rounding rule of the Particle Data Group (Review of Particle Physics, section 5.3), which lets
+    intervals of similar width end at the same decimal. Percentages have one decimal, or two where
+    the interval is narrower than 0.1 points in all.
+    """
+    if percent:
+        return 2 if half_width and half_width < 0.05 else 1
+    if half_width:
+        wanted = ceil(log10(3.55) - log10(half_width))
+    elif value:
+        wanted = 2 - floor(log10(abs(value)))
+    else:
+        wanted = 0
+    return min(max(wanted, 0), MOST_DECIMALS)
+
+
+def number(value: float, digits: int, *, signed: bool = False) -> str:
+    """Fixed point with a real minus; powers of ten where fixed point would show zeros only."""
+    tiny = value != 0 and abs(value) < 0.5 * 10**-MOST_DECIMALS
+    text = f"{value:.2e}" if tiny or abs(value) >= 1e6 else f"{value:.{digits}f}"
+    if text.startswith("-"):
+        text = text[1:] if not text.strip("-0.") else MINUS + text[1:]
+    elif signed and text.strip("0."):
+        text = f"+{text}"
+    return text
+
+
+def method_title(method: str) -> str:
+    return TITLES.get(method, method)
+
+
+def row_title(row: str) -> str:
+    """The row's name in words. Bytes are left to the unit, which is a multiple of them."""
+    words = row.removesuffix("_bytes").split("_")
+    return " ".join(word.upper() if word in ACRONYMS else word for word in words)
+
+
+def method_role(method: str) -> Literal["original", "retrained", "method"]:
+    if method == names.ORIGINAL:
+        return "original"
+    return "retrained" if method == names.RETRAINED else "method"
+
+
+def _cell(
+    mean: float | None,
+    low: float | None,
+    high: float | None,
+    scale: Scale,
+    *,
+    signed: bool = False,
+) -> Cell:
+    if mean is None:
+        return EMPTY
+    mean *= scale.factor
+    if low is None or high is None:
+        digits = decimals(mean, None, percent=scale.percent)
+        return Cell(number(mean, digits, signed=signed))
+    low, high = low * scale.factor, high * scale.factor
+    digits = decimals(mean, (high - low) / 2, percent=scale.percent)
+    ends = f"[{number(low, digits, signed=signed)}, {number(high, digits, signed=signed)}]"
+    return Cell(number(mean, digits, signed=signed), ends)
+
+
+def _is_share_of_samples(metric: str) -> bool:
+    return metric.endswith("accuracy") or metric == "completeness"

@@ -1,0 +1,344 @@
+"""Which tables a summary has, in words and numbers; page and terminal only draw them.
+
+What a table shows follows from the facts of its metrics. The few names spelled here are a wish for
+an order, and nothing is lost where a row of that name does not exist.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Literal
+
+from supreme_core import statistics
+from supreme_core.aggregate import Provenance, RowFacts, provenance_of
+from supreme_core.api.run import Failure, Floor, Row, Summary
+from supreme_core.report import cells
+from supreme_core.report.cells import Cell, Scale
+
+FEWEST_FOR_A_HEADLINE = 5
+"""Below this many seeds a t interval says little, and no sign-flip test can reach 0.05."""
+
+FLOOR_TITLE = "noise floor"
+
+COMPANIONS = (
+    ("retain_test_accuracy", "test_accuracy"),
+    ("forget_js_divergence", "forget_activation_distance"),
+    ("mia_loss_auc", "mia_entropy"),
+    ("speed_up", "wall_seconds"),
+)
+"""Columns beside the primary metric: of each tuple the first row that exists."""
+
+Role = Literal["original", "retrained", "method"]
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    unit: str = ""
+    kind: Literal["count", "estimate", "gap", "spread", "companion"] = "estimate"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method. cells: as many as the table has columns."""
+
+    title: str
+    role: Role
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """floor: a last line, `FLOOR_TITLE`, with the noise floor of each column that is a distance."""
+
+    title: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    floor: tuple[Cell, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tables that answer one question."""
+
+    title: str
+    note: str
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """How often a method lost the task or gave no model.
+
+    failed, missing: runs.  collapsed: of the `seeds` that have a value; interval: of that share.
+    """
+
+    scenario: str
+    method: str
+    failed: int
+    missing: int
+    collapsed: int
+    seeds: int
+    interval: str
+
+
+class Reading:
+    """A summary with an index: rows by scenario, method and metric, and a scale for each metric."""
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        self.rows = {(row.scenario, row.method, row.metric): row for row in summary.rows}
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        return provenance_of(self.summary)
+
+    @cached_property
+    def facts(self) -> dict[str, RowFacts]:
+        return self.provenance.metrics
+
+    @property
+    def primary(self) -> str:
+        return self.summary.primary_metric
+
+    @cached_property
+    def scenarios(self) -> list[str]:
+        return list(self._of_scenario)
+
+    @cached_property
+    def floors(self) -> dict[tuple[str, str], Floor]:
+        """By scenario and metric."""
+        rows = self.summary.rows
+        return {(row.scenario, row.metric): row.floor for row in rows if row.floor is not None}
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Seeds behind each value of the primary metric; lines without a value left out."""
+        return [row.n for row in self.summary.rows if row.metric == self.primary and row.n]
+
+    def methods(self, scenario: str) -> list[str]:
+        return list(self._of_scenario[scenario])
+
+    def metrics(self, scenario: str) -> list[str]:
+        """Rows of the scenario in the order of the facts."""
+        found = {metric for metrics in self._of_scenario[scenario].values() for metric in metrics}
+        return [metric for metric in self.facts if metric in found]
+
+    def row(self, scenario: str, method: str, metric: str) -> Row | None:
+        return self.rows.get((scenario, method, metric))
+
+    def scale(self, metric: str) -> Scale:
+        return self._scales[metric]
+
+    @cached_property
+    def _of_scenario(self) -> dict[str, dict[str, list[str]]]:
+        """scenario -> method -> metrics, each in the order of the rows."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for row in self.summary.rows:
+            found.setdefault(row.scenario, {}).setdefault(row.method, []).append(row.metric)
+        return found
+
+    @cached_property
+    def _scales(self) -> dict[str, Scale]:
+        means: dict[str, list[float | None]] = {metric: [] for metric in self.facts}
+        for row in self.summary.rows:
+            means[row.metric].append(row.mean)
+        return {metric: cells.scale_of(self.facts[metric], means[metric]) for metric in means}
+
+
+def overview(reading: Reading, scenario: str) -> Table:
+    """The table that leads: the primary metric, its gap to Retrained, its spread, companions."""
+    primary, scale = reading.primary, reading.scale(reading.primary)
+    gaps = has_gap(reading.facts[primary])
+    companions = list(_companions(reading, scenario))
+    columns = (
+        Column("n", kind="count"),
+        Column(cells.row_title(primary), scale.unit),
+        *([Column("gap to Retrained", scale.gap_unit, kind="gap")] if gaps else []),
+        Column("sd over seeds", scale.unit, kind="spread"),
+        Column("seeds span", scale.unit, kind="spread"),
+        *(
+            Column(cells.row_title(metric), reading.scale(metric).unit, kind="companion")
+            for metric in companions
+        ),
+    )
+    lines = []
+    for method in reading.methods(scenario):
+        row = reading.row(scenario, method, primary)
+        line = (
+            Cell(str(row.n if row else 0)),
+            _estimate(reading, scenario, method, primary),
+            *([cells.gap_cell(row.gap if row else None, scale)] if gaps else []),
+            *(cells.spread_cells(row, scale) if row else (cells.EMPTY, cells.EMPTY)),
+            *(_estimate(reading, scenario, method, metric) for metric in companions),
+        )
+        lines.append(Line(cells.method_title(method), cells.method_role(method), line))
+    metric_of_column: list[str | None] = [None] * (len(columns) - len(companions))
+    metric_of_column += companions
+    metric_of_column[1] = primary
+    floor = _floor(reading, scenario, metric_of_column)
+    return Table(scenario, columns, tuple(lines), floor)
+
+
+def has_gap(facts: RowFacts) -> bool:
+    """Whether a metric is read by its gap to Retrained: not where it is nearness to it already."""
+    return not (facts.compares or facts.measured)
+
+
+def groups(reading: Reading, scenario: str) -> Iterator[Group]:
+    """Every metric of the scenario: one table for each metric that has several sets."""
+    wanted = reading.metrics(scenario)
+    known = [*GROUPS, *(reading.facts[metric].group for metric in wanted)]
+    for group in dict.fromkeys(known):
+        members = [metric for metric in wanted if reading.facts[metric].group == group]
+        if members:
+            title, note = GROUPS.get(group, (group.capitalize(), ""))
+            yield Group(title, note, tuple(_tables(reading, scenario, members)))
+
+
+GROUPS = {
+    "accuracy": (
+        "Accuracy and loss by set",
+        "Of each model itself. The target is Retrained's line, not 0 or 100 %.",
+    ),
+    "distance": (
+        "Distance and likeness to Retrained",
+        "Of each model to the one retrained for the same seed. The last line is the noise floor:"
+        " the same number between two Retrained models that differ only in chance. No method can"
+        " be expected to come nearer.",
+    ),
+    "membership": (
+        "Membership inference",
+        "The target is Retrained's value. To fall short of it is no success: it shows that"
+        " something was forgotten, and what.",
+    ),
+    "cost": (
+        "Cost",
+        "Of the method alone, on the machines under provenance. These numbers differ from run to"
+        " run.",
+    ),
+}
+"""Title and note of each group of metrics, in the order of the page; others follow."""
+
+
+def collapses(reading: Reading) -> Iterator[Collapse]:
+    """A line for each scenario and method in which anything went wrong, in table order."""
+    by_pair: dict[tuple[str, str], list[Failure]] = {}
+    for failure in reading.summary.failures:
+        if failure.scenario is not None and failure.method is not None:
+            by_pair.setdefault((failure.scenario, failure.method), []).append(failure)
+    for (scenario, method), failures in by_pair.items():
+        kinds = [failure.kind for failure in failures]
+        collapsed = len({failure.seed for failure in failures if failure.kind == "collapsed"})
+        row = reading.row(scenario, method, reading.primary)
+        seeds = max(row.n if row else 0, collapsed)
+        interval = statistics.wilson(collapsed, seeds)
+        yield Collapse(
+            scenario=scenario,
+            method=cells.method_title(method),
+            failed=kinds.count("failed"),
+            missing=kinds.count("missing"),
+            collapsed=collapsed,
+            seeds=seeds,
+            interval=f"{interval[0] * 100:.0f} to {interval[1] * 100:.0f} %"
+            if interval
+            else cells.NONE,
+        )
+
+
+def notes(reading: Reading) -> Iterator[str]:
+    """What a reader must know before the numbers."""
+    counts, few = reading.counts, FEWEST_FOR_A_HEADLINE
+    if not counts:
+        yield f"No seed has a value of {cells.row_title(reading.primary)} yet."
+    elif max(counts) < few:
+        yield (
+            f"n = {max(counts)}: intervals from so few seeds are wide, and no headline is claimed."
+            f" Run at least {few} seeds, better 10 to 20, before methods are compared."
+        )
+    elif min(counts) < few:
+        yield (
+            f"Lines with n below {few} have wide intervals, and no headline is claimed for them."
+        )
+    if reading.summary.partial:
+        yield _what_is_partial(reading.summary)
+    collapsed = sum(failure.kind == "collapsed" for failure in reading.summary.failures)
+    if collapsed:
+        runs = "1 run" if collapsed == 1 else f"{collapsed} runs"
+        yield f"{runs} collapsed: test accuracy below half the median of Retrained."
+    if reading.provenance.mixed_environments:
+        yield "The seeds were computed in different environments, which provenance lists."
+    if len(reading.provenance.datasets) > 1:
+        yield "The seeds did not all use the same data, which provenance lists."
+
+
+def _what_is_partial(summary: Summary) -> str:
+    missing = [failure for failure in summary.failures if failure.kind == "missing"]
+    lost = len({failure.seed for failure in missing if failure.method is None})
+    failed = sum(failure.kind == "failed" for failure in summary.failures)
+    runs = "1 run" if failed == 1 else f"{failed} runs"
+    asked = len(summary.seeds)
+    return (
+        f"Partial: {asked - lost} of {asked} seeds have a result, {runs} failed."
+        " Each n counts the seeds that have a value."
+    )
+
+
+def _companions(reading: Reading, scenario: str) -> Iterator[str]:
+    there = set(reading.metrics(scenario)) - {reading.primary}
+    for wishes in COMPANIONS:
+        yield from [metric for metric in wishes if metric in there][:1]
+
+
+def _estimate(reading: Reading, scenario: str, method: str, metric: str) -> Cell:
+    row = reading.row(scenario, method, metric)
+    return cells.estimate_cell(row, reading.scale(metric)) if row else cells.EMPTY
+
+
+def _floor(
+    reading: Reading, scenario: str, metrics: Sequence[str | None]
+) -> tuple[Cell, ...] | None:
+    """The noise floor under each distance; None where no column is a distance."""
+    distances = [metric is not None and reading.facts[metric].compares for metric in metrics]
+    if not any(distances):
+        return None
+    return tuple(
+        cells.floor_cell(reading.floors.get((scenario, metric)), reading.scale(metric))
+        if metric is not None and distance
+        else Cell("")
+        for metric, distance in zip(metrics, distances, strict=True)
+    )
+
+
+def _tables(reading: Reading, scenario: str, metrics: Sequence[str]) -> Iterator[Table]:
+    """A table for each metric with several sets, then one for all that have a single number."""
+    alone: list[str] = []
+    for title, rows in groupby(metrics, key=lambda metric: reading.facts[metric].metric):
+        of_metric = list(rows)
+        if len(of_metric) == 1:
+            alone += of_metric
+        else:
+            heads = [cells.row_title(reading.facts[row].on or row) for row in of_metric]
+            yield _grid(reading, scenario, cells.row_title(title), of_metric, heads)
+    if alone:
+        title = "others" if len(alone) < len(metrics) else ""
+        yield _grid(reading, scenario, title, alone, [cells.row_title(metric) for metric in alone])
+
+
+def _grid(
+    reading: Reading, scenario: str, title: str, metrics: Sequence[str], heads: Sequence[str]
+) -> Table:
+    columns = tuple(
+        Column(head, reading.scale(metric).unit)
+        for head, metric in zip(heads, metrics, strict=True)
+    )
+    lines = tuple(
+        Line(
+            cells.method_title(method),
+            cells.method_role(method),
+            tuple(_estimate(reading, scenario, method, metric) for metric in metrics),
+        )
+        for method in reading.methods(scenario)
+    )
+    return Table(title, columns, lines, _floor(reading, scenario, metrics))

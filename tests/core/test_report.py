@@ -1,0 +1,281 @@
+"""The page, the plots in it and the terminal tables.
+
+Covered: that every method, seed, failure and definition stands on the page; that foreign text stays
+text; that the page needs nothing from outside and is the same bytes again; digits and units; notes
+on few seeds and floors; edge cases (no result, one seed, equal values). Left out: how it looks,
+which a person has to see.
+"""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from supreme_core.aggregate import aggregate
+from supreme_core.api.run import Exclusion, Failure, Floor
+from supreme_core.report import cells, tables
+from supreme_core.report.cells import Cell, Scale
+from supreme_core.report.page import render_report
+from supreme_core.report.plots import Reference, Strip, strip_plot
+from supreme_core.report.terminal import plain_text, terminal_tables
+from tests.core.summaries import FACTS, failed, question, result, row_fact, run, summary
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+EVIL = "<script>alert(1)</script>"
+FLOOR = Floor(n=4, mean=0.02, low=0.01, high=0.03, source="seeds")
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and keeps text, tags, ids and attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.ids, self.attributes, self.text = [], [], [], [], ""
+        self.feed(page.decode())
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.handle_startendtag(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        self.ids += [value for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += data + " "
+
+
+def renamed(found, old, new):
+    """The summary with another name for a method, wherever it stands in rows and failures."""
+    rows = [r.model_copy(update={"method": new}) if r.method == old else r for r in found.rows]
+    return found.model_copy(update={"rows": rows})
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique():
+    page = Page(render_report(summary(scenarios=("a", "b"), methods=("x", "y"))))
+    assert len(page.ids) == len(set(page.ids))
+    assert page.tags.count("svg") == 4  # values and gaps of two scenarios
+
+
+def test_every_method_scenario_seed_and_metric_stands_on_the_page():
+    text = Page(
+        render_report(summary(range(260, 265), scenarios=("a", "b"), methods=("scrub", "ssd")))
+    ).text
+    words = ["Original", "Retrained", "scrub", "ssd", "a", "b", *map(str, range(260, 265))]
+    words += ["accuracy", "JS divergence", "MIA loss AUC", "wall seconds"]
+    for word in words:
+        assert re.search(rf"\b{re.escape(word)}\b", text), word
+
+
+def test_each_point_says_its_method_seed_and_value():
+    text = Page(render_report(summary(range(260, 265)))).text
+    for seed in range(260, 265):
+        assert re.search(rf"scrub, seed {seed}: \d+\.\d\d %", text)
+
+
+def test_a_page_of_very_many_points_does_not_name_them(monkeypatch):
+    monkeypatch.setattr("supreme_core.report.page.MOST_NAMED_POINTS", 3)
+    page = render_report(summary())
+    assert b"scrub, seed" not in page
+    assert b"<use" in page
+
+
+def test_the_same_summary_gives_the_same_bytes():
+    assert render_report(summary()) == render_report(summary())
+
+
+def test_the_page_asks_for_nothing_from_outside():
+    page = render_report(summary())
+    assert not re.search(rb"https?://|//[a-z]|@import|url\((?!#)", page)
+    parsed = Page(page)
+    assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
+    references = [value for name, value in parsed.attributes if name in ("href", "src")]
+    assert all(value.startswith("#") for value in references)
+
+
+@pytest.mark.parametrize("where", ["method", "reason", "exclusion", "environment", "definition"])
+def test_foreign_text_stays_text(where):
+    found = summary(metrics={**FACTS, "forget_accuracy": row_fact("accuracy", "forget")})
+    provenance = found.provenance
+    if where == "method":
+        found = renamed(found, "scrub", EVIL)
+    elif where == "reason":
+        evil = Failure(scenario=None, method=EVIL, seed=1, kind="failed", reason=EVIL)
+        found = found.model_copy(update={"failures": [evil]})
+    elif where == "exclusion":
+        evil = Exclusion(scenario=EVIL, method=EVIL, reason=EVIL)
+        found = found.model_copy(update={"excluded": [evil]})
+    elif where == "environment":
+        provenance["environments"][0]["values"] = {EVIL: EVIL, "nested": {"x": [EVIL]}}
+    else:
+        provenance["metrics"]["forget_accuracy"]["summary"] = EVIL
+    page = render_report(found)
+    assert b"<script" not in page
+    assert EVIL in Page(page).text
+
+
+def test_a_label_that_looks_like_mathematics_or_has_strange_letters_does_not_break_a_plot():
+    page = render_report(renamed(summary(), "scrub", "$\\frac{$ 忘 \x07" + "long" * 20))
+    assert b"<svg" in page
+
+
+@pytest.mark.parametrize("seeds", [[], [1], [1, 2]], ids=["no seed", "one seed", "two seeds"])
+def test_few_seeds_or_none_still_give_a_page(seeds):
+    found = aggregate([], question([1, 2])) if not seeds else summary(seeds)
+    assert Page(render_report(found)).text
+    assert terminal_tables(found)
+
+
+def test_equal_values_of_all_seeds_and_methods_give_a_plot():
+    runs = [run(m, forget_accuracy=0.0) for m in ("original", "retrained", "scrub")]
+    found = aggregate([result(seed, runs) for seed in range(5)], question(range(5)))
+    assert b"<svg" in render_report(found)
+
+
+@pytest.mark.parametrize(("seeds", "claimed"), [(4, False), (5, True)], ids=["4 seeds", "5 seeds"])
+def test_below_five_seeds_no_headline_is_claimed(seeds, claimed):
+    text = Page(render_report(summary(range(seeds)))).text
+    assert ("no headline is claimed" not in text) is claimed
+
+
+def test_a_failure_stands_on_the_page_with_its_reason():
+    runs = [run("original", forget_accuracy=1.0), run("retrained", forget_accuracy=0.1)]
+    found = aggregate([result(1, [*runs, failed("scrub", "ran out of memory")])], question([1]))
+    text = Page(render_report(found)).text
+    assert "ran out of memory" in text
+    assert "1 run failed" in text
+
+
+@pytest.mark.parametrize(
+    ("floors", "expected"),
+    [
+        pytest.param({("full_class", "forget_js_divergence"): FLOOR}, "0.020", id="measured"),
+        pytest.param({}, "none claimed", id="none"),
+    ],
+)
+def test_a_distance_has_its_noise_floor_beside_it_or_none_is_claimed(floors, expected):
+    reading = tables.Reading(summary(floors=floors))
+    distances = next(g for g in tables.groups(reading, "full_class") if "Distance" in g.title)
+    (table,) = distances.tables
+    assert table.floor[0].text == expected
+    assert expected in Page(render_report(summary(floors=floors))).text
+
+
+def test_a_primary_metric_that_is_a_distance_has_no_gap_column_and_one_plot():
+    found = summary(primary="forget_js_divergence")
+    table = tables.overview(tables.Reading(found), "full_class")
+    assert "gap" not in {column.kind for column in table.columns}
+    assert Page(render_report(found)).tags.count("svg") == 1
+
+
+def test_metrics_are_grouped_by_what_they_are_about():
+    groups = tables.groups(tables.Reading(summary()), "full_class")
+    assert [group.title for group in groups] == [
+        "Accuracy and loss by set",
+        "Distance and likeness to Retrained",
+        "Membership inference",
+        "Cost",
+    ]
+
+
+def test_a_collapse_rate_counts_seeds_and_has_wilsons_interval():
+    runs = [
+        [run("retrained", test_accuracy=0.9), run("scrub", test_accuracy=x)] for x in (0.9, 0.1)
+    ]
+    found = aggregate(
+        [result(seed, each) for seed, each in enumerate(runs)],
+        question([0, 1], primary="test_accuracy"),
+    )
+    line = next(c for c in tables.collapses(tables.Reading(found)) if c.collapsed)
+    assert (line.method, line.collapsed, line.seeds) == ("scrub", 1, 2)
+    assert line.interval == "9 to 91 %"
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "percent", "expected"),
+    [
+        pytest.param(0.123, 0.1, 0.146, False, Cell("0.123", "[0.100, 0.146]"), id="two digits"),
+        pytest.param(0.12, 0.04, 0.2, False, Cell("0.12", "[0.04, 0.20]"), id="one digit"),
+        pytest.param(412.3, 400.0, 424.6, False, Cell("412", "[400, 425]"), id="large"),
+        pytest.param(0.0, 0.0, 0.0, False, Cell("0", "[0, 0]"), id="zero"),
+        pytest.param(3e-9, 2e-9, 4e-9, False, Cell("3.00e-09", "[2.00e-09, 4.00e-09]"), id="tiny"),
+        pytest.param(0.5, None, None, False, Cell("0.500"), id="one seed"),
+        pytest.param(0.5, 0.45, 0.55, True, Cell("50.0", "[45.0, 55.0]"), id="percent"),
+        pytest.param(-1.5, -2.0, -1.0, False, Cell("−1.5", "[−2.0, −1.0]"), id="negative"),
+        pytest.param(None, None, None, False, Cell("–"), id="no value"),
+    ],
+)
+def test_a_number_has_as_many_digits_as_its_interval_supports(mean, low, high, percent, expected):
+    scale = Scale(100.0, "%", "points") if percent else Scale(1.0, "", "")
+    row = summary().rows[0].model_copy(update={"mean": mean, "low": low, "high": high})
+    assert cells.estimate_cell(row, scale) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0.5, "+0.5"), (-0.5, "−0.5"), (0.0, "0.0"), (-0.01, "0.0")]
+)
+def test_a_gap_has_its_sign_and_zero_has_none(number, expected):
+    assert cells.number(number, 1, signed=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "largest", "unit"),
+    [
+        pytest.param(row_fact("accuracy", "forget"), 1.0, "%", id="accuracy"),
+        pytest.param(row_fact("mia_loss_auc"), 1.0, "", id="another fraction"),
+        pytest.param(row_fact("peak_memory_bytes", unit="bytes"), 2**31, "MiB", id="2 GiB"),
+        pytest.param(row_fact("peak_memory_bytes", unit="bytes"), 2**35, "GiB", id="32 GiB"),
+        pytest.param(row_fact("loss", "forget", unit="nats"), 1.0, "nats", id="nats"),
+        pytest.param(row_fact("wall_seconds", unit="seconds"), 1.0, "", id="named in the title"),
+    ],
+)
+def test_the_unit_follows_from_the_facts(facts, largest, unit):
+    assert cells.scale_of(facts, [0.0, None, largest]).unit == unit
+
+
+def test_a_plot_takes_its_colours_from_the_page():
+    strip = Strip("scrub", "method", (1.0, None, 2.0), ("a", "b", "c"), 1.5, 1.0, 2.0)
+    svg = strip_plot(
+        [strip], axis="x", described_as="d", name="p", reference=Reference(1.0, 0.5, 1.5)
+    )
+    assert "var(--method)" in svg
+    assert not re.search(r"#[0-9a-f]{6}\b", svg)
+    assert svg.count("<title>") == 2  # a seed without a value has no point
+
+
+def test_the_terminal_has_the_leading_columns_of_the_report():
+    (table,) = terminal_tables(summary())
+    assert table.columns == (
+        "method",
+        "n",
+        "forget accuracy, %",
+        "gap to Retrained, points",
+        "test accuracy, %",
+        "forget JS divergence, nats",
+        "MIA loss AUC",
+        "wall seconds",
+    )
+    assert [row[0] for row in table.rows] == ["Original", "Retrained", "scrub", "noise floor"]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_a_terminal_gets_no_control_characters_from_a_label():
+    (table,) = terminal_tables(renamed(summary(), "scrub", "\x1b[2Jscrub"))
+    assert table.rows[2][0] == "?[2Jscrub"
+
+
+def test_plain_text_is_aligned():
+    (table,) = terminal_tables(summary(methods=("scrub", "a_longer_name")))
+    lines = plain_text(table).splitlines()
+    ruler = next(line for line in lines if set(line) == {"-", " "})
+    for row in lines[lines.index(ruler) + 1 :][: len(table.rows)]:
+        assert len(row) <= len(ruler)
+    assert lines[-1] == table.notes[-1]
