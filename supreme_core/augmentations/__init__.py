@@ -1,0 +1,1 @@
+"""Augmentations of a training recipe, one file each; keyed by sample, never by batch."""

@@ -1,0 +1,65 @@
+"""What a piece of work takes: wall time, device time, memory. Evaluation is never inside."""
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from supreme_core.engine.ranks import Ranks
+from supreme_core.evaluation import Cost
+
+STATUS = Path("/proc/self/status")
+CLEAR_REFERENCES = Path("/proc/self/clear_refs")
+
+
+class Meter:
+    """The cost of the block that `measured` wrapped, over all ranks."""
+
+    cost: Cost
+
+
+@contextmanager
+def measured(ranks: Ranks) -> Iterator[Meter]:
+    """Measure a block that all ranks run; every rank gets the same numbers afterwards."""
+    meter = Meter()
+    _start_memory(ranks.device)
+    _finish_device_work(ranks.device)
+    wall, processor = time.perf_counter(), time.process_time()
+    yield meter
+    _finish_device_work(ranks.device)
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    meter.cost = Cost(
+        wall_seconds=max(ranks.each(wall)),
+        device_seconds=sum(ranks.each(wall if ranks.device.type == "cuda" else processor)),
+        peak_memory_bytes=int(max(ranks.each(float(_peak_memory(ranks.device))))),
+    )
+
+
+def _finish_device_work(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _start_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        try:
+            CLEAR_REFERENCES.write_text("5")  # Linux: the peak of this process starts again
+        except OSError:
+            pass  # elsewhere the peak is that of the whole process, an upper bound
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on a GPU, resident on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = next(line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) * 1024

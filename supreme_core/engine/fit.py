@@ -1,0 +1,152 @@
+"""The one training loop: originals, retrained models and most methods go through it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn, optim
+from torch.nn import functional
+
+from supreme_core import seeds
+from supreme_core.engine.reduction import Leaf, Reduction
+from supreme_core.engine.samples import Augment, Batch, Samples
+from supreme_core.errors import MethodFailed
+from supreme_core.hashing import permutation
+
+Loss = Callable[[nn.Module, Batch], Tensor]
+"""(model, batch) to the loss of each sample, (n,)."""
+
+
+class Report(Protocol):
+    """Told after each step; `loss` stays on the device until somebody wants to see it."""
+
+    def __call__(self, *, done: int, total: int, loss: Tensor) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How to train.
+
+    optimizer: made for the model's parameters.  rate: factor of the learning rate at an epoch, with
+    the fraction of it that is done.  augment: the augmentation of an epoch, None for none.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: Callable[[list[nn.Parameter]], optim.Optimizer]
+    rate: Callable[[float], float] = lambda epoch: 1.0
+    augment: Callable[[int], Augment] | None = None
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    return functional.cross_entropy(model(batch.images), batch.labels, reduction="none")
+
+
+def fit(
+    model: nn.Module,
+    samples: Samples,
+    how: Fit,
+    *,
+    seed: int,
+    reduction: Reduction,
+    report: Report,
+    loss: Loss = cross_entropy,
+) -> None:
+    """Train `model` in place. Order, augmentation and dropout are functions of `seed` alone.
+
+    Raises MethodFailed where the loss stops being finite.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = how.optimizer(parameters)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    steps = -(-len(samples) // how.batch_size)
+    was_training = model.training
+    model.train()
+    for epoch in range(how.epochs):
+        order = torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), len(samples)))
+        augment = how.augment(epoch) if how.augment else None
+        finite = torch.ones((), dtype=torch.bool, device=reduction.ranks.device)
+        for step, positions in enumerate(torch.split(order, how.batch_size)):
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * how.rate(epoch + step / steps)
+            optimizer.zero_grad()
+            dropout = seeds.derive(seed, "dropout", epoch, step)
+            mean = step_gradients(model, samples, positions, loss, augment, dropout, reduction)
+            optimizer.step()
+            finite &= mean.isfinite()
+            report(done=epoch * steps + step + 1, total=how.epochs * steps, loss=mean)
+        if not finite:  # the one point of an epoch at which the device is waited for
+            raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")
+    model.train(was_training)
+
+
+def step_gradients(
+    model: nn.Module,
+    samples: Samples,
+    positions: Tensor,
+    loss: Loss,
+    augment: Augment | None,
+    dropout: int,
+    reduction: Reduction,
+) -> Tensor:
+    """Set every .grad to the gradient of the batch mean; gives the mean loss.
+
+    BatchNorm sees one micro-batch at a time. Its running statistics move from their value before
+    the step to the mean over micro-batches, weighted by size: b <- sum_v (n_v / n) b_v, which is
+    one ordinary update with the averaged statistics. They travel through the same tree. The count
+    of batches goes up by one.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    statistics = _running_statistics(model)
+    counts = _batch_counts(model)
+    before = [tensor.clone() for tensor in statistics]
+    counts_before = [count.clone() for count in counts]
+    total = len(positions)
+
+    def leaves() -> Iterator[Leaf]:
+        for number, part in reduction.parts(positions):
+            _copy(statistics, before)
+            _copy(counts, counts_before)
+            torch.manual_seed(seeds.derive(dropout, number))  # dropout takes no generator
+            if len(part):
+                mean = loss(model, samples.batch(part, augment)).sum() / total
+                gradients = torch.autograd.grad(mean, parameters, materialize_grads=True)
+            else:
+                mean = torch.zeros((), device=reduction.ranks.device)
+                gradients = tuple(torch.zeros_like(parameter) for parameter in parameters)
+            shares = [statistic * (len(part) / total) for statistic in statistics]
+            yield [*gradients, *shares, mean.detach()]
+
+    sums = reduction.sum(leaves())
+    for parameter, gradient in zip(parameters, sums, strict=False):
+        parameter.grad = gradient
+    _copy(statistics, sums[len(parameters) : -1])
+    _copy(counts, [count + 1 for count in counts_before])
+    return sums[-1]
+
+
+def _copy(targets: list[Tensor], values: list[Tensor]) -> None:
+    if targets:  # torch's _foreach functions refuse empty lists
+        torch._foreach_copy_(targets, values)
+
+
+def _running_statistics(model: nn.Module) -> list[Tensor]:
+    """Running means and variances of all BatchNorm layers."""
+    return [
+        statistic
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for statistic in (module.running_mean, module.running_var)
+        if statistic is not None
+    ]
+
+
+def _batch_counts(model: nn.Module) -> list[Tensor]:
+    """The counts of batches of all BatchNorm layers that learn from them at the moment."""
+    return [
+        module.num_batches_tracked
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if module.training and module.num_batches_tracked is not None
+    ]

@@ -1,0 +1,64 @@
+"""Random numbers on the device that belong to samples, and generators that belong to addresses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supreme_core import seeds
+from supreme_core.hashing import FIRST_MULTIPLIER, GOLDEN_GAMMA, SECOND_MULTIPLIER
+
+
+def generator(seed: int, *address: str | int) -> torch.Generator:
+    """A CPU generator for the stream at `address`: the same draws on every device and rank."""
+    return torch.Generator().manual_seed(seeds.derive(seed, *address))
+
+
+@contextmanager
+def global_seed(seed: int, *address: str | int) -> Iterator[None]:
+    """torch's global generator at a known state inside, and as it was before outside.
+
+    Only for code of torch that takes no generator: the initialisation of layers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.derive(seed, *address))
+        yield
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers of one augmentation for the samples of one batch.
+
+    They depend on (key, sample id, stream) only: not on the batch, the rank or the device.  key
+    holds seed, epoch and the augmentation's place in the recipe.
+    """
+
+    key: int
+    ids: Tensor
+
+    def bits(self, stream: int) -> Tensor:
+        """(n,) int64, 63 random bits: splitmix64 of the sample's counter in a stream."""
+        z = (self.ids + 1) * _signed(GOLDEN_GAMMA) + _signed(seeds.derive(self.key, stream))
+        z = (z ^ _shifted(z, 30)) * _signed(FIRST_MULTIPLIER)
+        z = (z ^ _shifted(z, 27)) * _signed(SECOND_MULTIPLIER)
+        return _shifted(z ^ _shifted(z, 31), 1)
+
+    def integers(self, stream: int, limit: int) -> Tensor:
+        """(n,) int64 in [0, limit); the bias of the remainder is below limit / 2**63."""
+        return self.bits(stream) % limit
+
+    def uniform(self, stream: int) -> Tensor:
+        """(n,) float32 in [0, 1), multiples of 2**-24."""
+        return _shifted(self.bits(stream), 39).to(torch.float32) * 2.0**-24
+
+
+def _signed(value: int) -> int:
+    """The int64 with the same 64 bits; products of int64 wrap, as splitmix64 wants."""
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _shifted(value: Tensor, by: int) -> Tensor:
+    """Logical right shift; torch's own keeps the sign."""
+    return (value >> by) & ((1 << (64 - by)) - 1)

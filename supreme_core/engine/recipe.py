@@ -1,0 +1,88 @@
+"""From the training section of a spec to the loop's terms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn, optim
+
+from supreme_core import registry, seeds
+from supreme_core.api.v1alpha1 import Training
+from supreme_core.engine.fit import Fit
+from supreme_core.engine.randomness import Draw
+from supreme_core.engine.samples import Augment
+from supreme_core.registry import Chosen
+
+ENGINE_VERSION = 1
+"""Part of every key that training goes into; raised when the engine's numbers change."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How originals and retrained models are trained, all names resolved."""
+
+    training: Training
+    optimizer: Chosen[Any, Any]
+    schedule: Chosen[Any, Any]
+    augmentations: Sequence[Chosen[Any, Any]]
+
+    @classmethod
+    def of(cls, training: Training) -> "Recipe":
+        at = "spec.training"
+        return cls(
+            training=training,
+            optimizer=registry.optimizer.resolve(training.optimizer, at=f"{at}.optimizer"),
+            schedule=registry.schedule.resolve(training.schedule, at=f"{at}.schedule"),
+            augmentations=[
+                registry.augmentation.resolve(component, at=f"{at}.augmentation[{position}]")
+                for position, component in enumerate(training.augmentation)
+            ],
+        )
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "engine": ENGINE_VERSION,
+            "epochs": self.training.epochs,
+            "batchSize": self.training.batch_size,
+            "microBatches": self.training.micro_batches,
+            "reduction": self.training.reduction,
+            "precision": self.training.precision,
+            "selection": self.training.selection,
+            "optimizer": self.optimizer.identity(),
+            "schedule": self.schedule.identity(),
+            "warmupEpochs": self.training.schedule.warmup_epochs,
+            "augmentation": [chosen.identity() for chosen in self.augmentations],
+        }
+
+    def fit(self, seed: int) -> Fit:
+        """The recipe for one training; `seed` keys the augmentation."""
+
+        def optimizer(parameters: list[nn.Parameter]) -> optim.Optimizer:
+            made: optim.Optimizer = self.optimizer(parameters)
+            return made
+
+        return Fit(
+            epochs=self.training.epochs,
+            batch_size=self.training.batch_size,
+            optimizer=optimizer,
+            rate=self._rate,
+            augment=partial(self._augment, seed) if self.augmentations else None,
+        )
+
+    def _rate(self, epoch: float) -> float:
+        """The schedule, times a linear warm-up that is above 0 from the first step on."""
+        factor: float = self.schedule(epoch, self.training.epochs)
+        warmup = self.training.schedule.warmup_epochs
+        if epoch < warmup:
+            factor *= max(epoch, 1e-3) / warmup
+        return factor
+
+    def _augment(self, seed: int, epoch: int) -> Augment:
+        def augment(images: Tensor, ids: Tensor) -> Tensor:
+            for place, augmentation in enumerate(self.augmentations):
+                key = seeds.derive(seed, "augmentation", epoch, place, augmentation.entry.name)
+                images = augmentation(images, Draw(key, ids))
+            return images
+
+        return augment

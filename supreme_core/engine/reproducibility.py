@@ -1,0 +1,53 @@
+"""One switch for determinism, and the words for what a result was computed on."""
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import numpy
+import torch
+
+THREADS = 1
+"""Threads of one rank on a CPU. Their number is part of the numerics (partial sums differ), so it
+is fixed, and cores are used by ranks and by seeds side by side."""
+
+
+def configure(device: torch.device) -> None:
+    """Make every later operation deterministic, or an error; call it before CUDA starts."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if device.type == "cpu":
+        torch.set_num_threads(THREADS)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What a stage ran on, as its manifest and the report name it."""
+    facts: dict[str, Any] = {
+        "supreme": _version("supreme"),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+        "device": "cpu",
+        "threads": THREADS,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "image": os.environ.get("SUPREME_IMAGE", ""),
+    }
+    if device.type == "cuda":
+        facts |= {
+            "device": torch.cuda.get_device_name(device),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        }
+    return facts
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"

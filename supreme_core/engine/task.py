@@ -1,0 +1,79 @@
+"""What an unlearning method is given: a model, what to forget, what to keep, and nothing else.
+
+There is no path and no test data here, so a method cannot leak either.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn, optim
+
+from supreme_core import seeds
+from supreme_core.engine import randomness
+from supreme_core.engine.fit import Fit, Loss, Report, cross_entropy, fit
+from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.samples import Samples
+from supreme_core.engine.shape import ImageShape
+from supreme_core.registry import Forgets
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearningTask:
+    """One cell, one method, one repeat.
+
+    model: a copy of the original in eval mode; the method changes it in place.
+    forget, retain: the two parts of the training set, without augmentation.
+    forget_classes: the classes to forget, empty where single samples are forgotten.
+    seed: of this method's own random streams. Every draw must be the same on all ranks.
+    """
+
+    model: nn.Module
+    forget: Samples
+    retain: Samples
+    forgets: Forgets
+    forget_classes: tuple[int, ...]
+    shape: ImageShape
+    reduction: Reduction
+    seed: int
+    report: Report
+    new_network: Callable[[int], nn.Module]
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.reduction.ranks
+
+    @property
+    def device(self) -> torch.device:
+        return self.ranks.device
+
+    def generator(self, *address: str | int) -> torch.Generator:
+        """A CPU generator of this method's own, the same on all ranks."""
+        return randomness.generator(self.seed, *address)
+
+    def new_model(self, *address: str | int) -> nn.Module:
+        """A network of the same kind with fresh random weights, on the device, in eval mode."""
+        return self.new_network(seeds.derive(self.seed, *address))
+
+    def fit(
+        self,
+        samples: Samples,
+        *,
+        name: str,
+        epochs: int,
+        batch_size: int,
+        optimizer: Callable[[list[nn.Parameter]], optim.Optimizer],
+        loss: Loss = cross_entropy,
+    ) -> None:
+        """Train the model on `samples`; `name` is the address of the order and of dropout."""
+        how = Fit(epochs=epochs, batch_size=batch_size, optimizer=optimizer)
+        fit(
+            self.model,
+            samples,
+            how,
+            seed=seeds.derive(self.seed, name),
+            reduction=self.reduction,
+            report=self.report,
+            loss=loss,
+        )

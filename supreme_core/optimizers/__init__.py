@@ -1,0 +1,1 @@
+"""Optimisers of a training recipe, one file each."""
