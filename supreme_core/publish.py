@@ -1,0 +1,73 @@
+"""From the results in a store to summary.json, summary.csv and report.html beside them."""
+
+import logging
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from supreme_core import registry
+from supreme_core.aggregate import Question, aggregate, row_facts, summary_csv, summary_json
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder, Floor, RunResult, Summary
+from supreme_core.artefacts import Artefacts
+from supreme_core.errors import CorruptArtefact
+from supreme_core.evaluation import Predictions
+from supreme_core.noise_floor import noise_floors
+from supreme_core.plan import work_digest
+from supreme_core.predictions import load_predictions
+from supreme_core.registry import Chosen
+from supreme_core.report.page import render_report
+from supreme_core.results import read_results
+from supreme_core.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+def publish(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
+    """Aggregate what is there and write the three files; the summary is also what is returned."""
+    summary = summarise(list(read_results(storage, order).values()), artefacts, order)
+    storage.write(names.report_key(order.prefix), render_report(summary))
+    storage.write(names.table_key(order.prefix), summary_csv(summary))
+    storage.write(names.summary_key(order.prefix), summary_json(summary))
+    return summary
+
+
+def summarise(results: list[RunResult], artefacts: Artefacts, order: ExperimentOrder) -> Summary:
+    metrics: list[tuple[str, Chosen[Any, Any]]] = [
+        (metric.title, registry.metric.resolve(metric, at=f"spec.metrics[{position}]"))
+        for position, metric in enumerate(order.work.metrics)
+    ]
+    results = sorted(results, key=lambda result: order.seeds.index(result.seed))
+    question = Question(
+        order=order,
+        work_digest=work_digest(order.work),
+        metrics=row_facts((title, chosen.entry) for title, chosen in metrics),
+        floors=_floors(results, artefacts, metrics),
+        versions={"supreme": metadata.version("supreme")},
+    )
+    return aggregate(results, question)
+
+
+def _floors(
+    results: list[RunResult], artefacts: Artefacts, metrics: list[tuple[str, Chosen[Any, Any]]]
+) -> dict[tuple[str, str], Floor]:
+    """Where predictions of Retrained are damaged no floor is claimed; a warning says so."""
+    try:
+        return noise_floors(
+            [result.cells for result in results],
+            load=_loader(artefacts),
+            metrics=[(title, chosen.entry, chosen.params) for title, chosen in metrics],
+        )
+    except CorruptArtefact as error:
+        log.warning("no noise floor is claimed: %s", error)
+        return {}
+
+
+def _loader(artefacts: Artefacts) -> Callable[[str], Predictions]:
+    def load(key: str) -> Predictions:
+        manifest = artefacts.find("predictions", key)
+        if manifest is None:
+            raise CorruptArtefact(f"predictions {key} are named by a result but not in the store")
+        return load_predictions(artefacts.open(manifest, names.PREDICTIONS))
+
+    return load

@@ -1,0 +1,90 @@
+"""Results of seeds in the store: where they lie, and which of them count.
+
+A result is untrusted input: it is read with a size limit and strictly, and counts only for the
+work that it names.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+
+from supreme_core.api import names
+from supreme_core.api.model import parse_json
+from supreme_core.api.run import ExperimentOrder, RunResult
+from supreme_core.errors import SpecError
+from supreme_core.plan import work_digest
+from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
+
+log = logging.getLogger(__name__)
+
+RESULT_BYTES = 64 * 1024 * 1024
+"""More than ten times what 10,000 runs with 100 rows need."""
+
+
+def write_result(storage: Storage, result: RunResult) -> None:
+    """The last thing that a trainer writes."""
+    experiment = _prefix(result)
+    attempt = names.attempt_prefix(experiment, result.seed, result.attempt)
+    text = json.dumps(result.to_document(), indent=1, allow_nan=False)
+    storage.write(names.result_key(attempt), text.encode())
+
+
+def write_order(storage: Storage, order: ExperimentOrder) -> None:
+    text = json.dumps(order.to_document(), indent=1, allow_nan=False)
+    storage.write(names.order_key(order.prefix), text.encode())
+
+
+def read_order(storage: Storage, experiment: str) -> ExperimentOrder:
+    """The order of the experiment whose folder is `experiment`; SpecError where there is none."""
+    key = names.order_key(experiment)
+    try:
+        data = storage.read(key, limit=RESULT_BYTES)
+    except MissingObject:
+        raise SpecError(f"there is no experiment at {experiment} in {storage.uri}") from None
+    except ObjectTooLarge as error:
+        raise SpecError(str(error)) from None
+    return parse_json(ExperimentOrder, data, source=key)
+
+
+def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResult]:
+    """For each seed that has one, the newest result that answers the order's work."""
+    wanted = work_digest(order.work)
+    found: dict[int, RunResult] = {}
+    for seed, attempts in attempts_by_seed(storage, order).items():
+        for attempt in sorted(attempts, reverse=True):
+            result = _read(storage, order, seed, attempt)
+            if result and result.work_digest == wanted:
+                found[seed] = result
+                break
+    return found
+
+
+def attempts_by_seed(storage: Storage, order: ExperimentOrder) -> dict[int, Sequence[int]]:
+    """The attempts of the order's seeds that left a result."""
+    attempts: dict[int, list[int]] = {seed: [] for seed in order.seeds}
+    pattern = re.compile(re.escape(order.prefix) + r"/seed=(\d+)/attempt=(\d+)/result\.json")
+    for item in storage.list(order.prefix):
+        match = pattern.fullmatch(item.key)
+        if match and int(match[1]) in attempts:
+            attempts[int(match[1])].append(int(match[2]))
+    return dict(attempts)
+
+
+def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> RunResult | None:
+    """A result, or None where it cannot be trusted, which a warning says."""
+    key = names.result_key(names.attempt_prefix(order.prefix, seed, attempt))
+    try:
+        result = parse_json(RunResult, storage.read(key, limit=RESULT_BYTES), source=key)
+    except (MissingObject, ObjectTooLarge, SpecError) as error:
+        log.warning("a result counts as absent: %s", str(error).splitlines()[0])
+        return None
+    if (result.experiment, result.seed, result.attempt) != (order.experiment, seed, attempt):
+        log.warning("a result counts as absent: %s is that of another run", key)
+        return None
+    return result
+
+
+def _prefix(result: RunResult) -> str:
+    name = result.experiment
+    return names.experiment_prefix(name.namespace, name.name, name.uid)
