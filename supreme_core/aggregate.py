@@ -329,11 +329,18 @@ class _Table:
         )
 
     def _values(self, scenario: str, method: str, metric: str) -> SeedValues:
-        """One value for each seed: the mean over the repeats that are ok and have one."""
+        """One value for each seed: the mean over the repeats that are ok and have one.
+
+        Distances are taken to Retrained's first replica. What they are for the others is noise,
+        which the floor reports, and no part of Retrained's own value.
+        """
         runs = self.runs.get((scenario, method), {})
+        first_only = method == names.RETRAINED and self.question.metrics[metric].compares
         return {
             seed: statistics.average(
-                run.metrics.get(metric) for run in runs.get(seed, []) if run.status == "ok"
+                run.metrics.get(metric)
+                for run in runs.get(seed, [])
+                if run.status == "ok" and not (first_only and run.repeat)
             )
             for seed in self.question.order.seeds
         }
