@@ -1,0 +1,236 @@
+"""The command `supreme`."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from supreme_trainer import local
+
+from supreme_core import catalog, registry
+from supreme_core.api import names
+from supreme_core.api.load import load_experiment
+from supreme_core.api.run import ExperimentOrder, Summary
+from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
+from supreme_core.artefacts import Artefacts
+from supreme_core.catalog import Catalog
+from supreme_core.errors import SpecError, SupremeError
+from supreme_core.plan import plan, steps
+from supreme_core.publish import publish
+from supreme_core.report.terminal import TextTable, plain_text, terminal_tables
+from supreme_core.results import read_order, read_results
+from supreme_core.storage import open_storage
+
+DEFAULT_STORE = "supreme-store"
+KINDS = tuple(each.kind for each in registry.REGISTRIES)
+CLUSTER_FIELDS = (
+    "execution",
+    "parallelism",
+    "failure_policy",
+    "suspend",
+    "active_deadline_seconds",
+    "seed_active_deadline_seconds",
+    "scheduling_deadline_seconds",
+    "ttl_seconds_after_finished",
+    "managed_by",
+)
+"""Parts of the spec that say how a cluster runs an experiment; no number depends on them."""
+
+
+def main() -> None:
+    """Entry point: every error that a user can cause is a line on standard error, no traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(names.EXIT_INTERRUPTED)
+    except SupremeError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        sys.exit(error.exit_code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="supreme")
+def cli() -> None:
+    """Evaluate image-unlearning methods over many seeds, each against retraining."""
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri.")
+@click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes for each seed.")
+@click.option("--parallel", type=click.IntRange(min=1), help="Seeds at a time; default: all cores.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+def run(file: Path, store: str | None, ranks: int, parallel: int | None, device: str) -> None:
+    """Compute the experiment of FILE on this machine; what is done already is not done again."""
+    console = Console()
+    experiment = load_experiment(file)
+    order = _plan(experiment, file)
+    location = experiment.spec.storage
+    uri = store or location.uri or DEFAULT_STORE
+    storage = open_storage(uri, endpoint=location.endpoint, region=location.region)
+    _tell_unused(experiment.spec, console)
+    options = local.Options(
+        device=device,
+        ranks=ranks,
+        parallel=parallel,
+        endpoint=location.endpoint,
+        region=location.region,
+    )
+    try:
+        outcome = local.run(order, storage, options, console)
+    except local.Stopped as stopped:
+        console.print(
+            f"\nstopped; every finished stage is in {storage.uri}\n"
+            f"to go on: {_command(sys.argv[1:])}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise SystemExit(stopped.code) from None
+    if outcome.summary:
+        _show(outcome.summary, console)
+        _tell_where(storage.uri, order, console)
+    counts = f"{outcome.computed} stages computed, {outcome.reused} found in the store"
+    console.print(counts, highlight=False)
+    sys.exit(outcome.exit_code)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def validate(file: Path) -> None:
+    """Check FILE and say what it would compute; nothing is computed or written."""
+    order = _plan(load_experiment(file), file)
+    work, each = order.work, steps(order.work, order.excluded)
+    click.echo(
+        f"{file} is valid: {len(order.seeds)} seeds x {len(work.scenarios)} scenarios x"
+        f" {len(work.methods)} methods, {len(each)} stages for each seed"
+    )
+    for pair in order.excluded:
+        click.echo(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
+def list_(kind: str, as_json: bool) -> None:
+    """List the components of a KIND: methods, metrics, datasets and so on."""
+    listed = _catalog().components[kind]
+    if as_json:
+        document = catalog.document(_catalog())["components"][kind]
+        click.echo(json.dumps(document, indent=1, sort_keys=True))
+        return
+    width = max(map(len, listed), default=0)
+    for name, component in sorted(listed.items()):
+        click.echo(f"{name:{width}}  {component.summary}")
+        for setting, schema in component.params.get("properties", {}).items():
+            click.echo(f"{'':{width}}    {_setting(setting, schema)}")
+
+
+@cli.command()
+@click.argument("uri", metavar="EXPERIMENT-URI")
+@click.option("--endpoint", help="Endpoint of an S3-compatible server.")
+@click.option("--region", help="Region of the bucket.")
+def report(uri: str, endpoint: str | None, region: str | None) -> None:
+    """Aggregate the results of an experiment again and write its report.
+
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it.
+    """
+    console = Console()
+    store, prefix = _split_experiment(uri)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    local.check_store(storage)
+    order = read_order(storage, prefix)
+    if not read_results(storage, order):
+        raise SpecError(f"{uri} has no finished seed yet, so there is nothing to report")
+    with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
+        summary = publish(storage, Artefacts(storage, Path(cache)), order)
+    _show(summary, console)
+    _tell_where(storage.uri, order, console)
+
+
+def _plan(experiment: UnlearningExperiment, file: Path) -> ExperimentOrder:
+    try:
+        return plan(experiment, _catalog(), namespace=names.LOCAL_NAMESPACE)
+    except SpecError as error:
+        lines = str(error).splitlines()
+        raise SpecError("\n".join(f"{file}: {line}" for line in lines)) from None
+
+
+def _catalog() -> Catalog:
+    """The bundled one, which is fast; that of the registries where plug-ins add to it."""
+    if registry.plugins_are_installed():
+        return Catalog.read(catalog.live())
+    return catalog.bundled()
+
+
+def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
+    unused = [name for name in CLUSTER_FIELDS if name in spec.model_fields_set]
+    if unused:
+        aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]
+        fields = ", ".join(f"spec.{alias}" for alias in aliases)
+        console.print(f"only a cluster uses {fields}; not used here", highlight=False)
+
+
+def _show(summary: Summary, console: Console) -> None:
+    for text_table in terminal_tables(summary):
+        console.print()
+        if console.is_terminal:
+            console.print(_rich(text_table))
+            for note in text_table.notes:
+                console.print(note, style="dim", markup=False, highlight=False)
+        else:
+            console.print(plain_text(text_table), markup=False, highlight=False, soft_wrap=True)
+    console.print()
+
+
+def _rich(text_table: TextTable) -> Table:
+    table = Table(title=Text(text_table.title), title_justify="left", title_style="bold")
+    for position, column in enumerate(text_table.columns):
+        table.add_column(Text(column), justify="left" if position == 0 else "right")
+    for row in text_table.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _tell_where(store: str, order: ExperimentOrder, console: Console) -> None:
+    experiment = f"{store.rstrip('/')}/{order.prefix}"
+    console.print(f"experiment: {experiment}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"report:     {experiment}/report.html", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def _split_experiment(uri: str) -> tuple[str, str]:
+    store, separator, rest = uri.rstrip("/").rpartition("/experiments/")
+    if not separator:
+        raise SpecError(
+            f"{uri!r} is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"
+        )
+    return store, f"experiments/{rest}"
+
+
+def _setting(name: str, schema: Mapping[str, Any]) -> str:
+    default = (
+        f" (default {json.dumps(schema['default'])})" if "default" in schema else " (required)"
+    )
+    return f"{name}: {schema.get('description', '')}{default}"
+
+
+def _command(arguments: list[str]) -> str:
+    return " ".join(["supreme", *arguments])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,370 @@
+"""`supreme run`: the operator's part on one machine. Starts a trainer for each seed, gathers.
+
+The trainers are the same processes that pods run. They write to the store; this process only
+starts them, shows how far they are, stops them when asked to, and aggregates what they left.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+from rich.console import Console
+from supreme_trainer.progress import Board, Display, display
+
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
+from supreme_core.artefacts import Artefacts
+from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
+from supreme_core.plan import steps
+from supreme_core.publish import publish
+from supreme_core.results import attempts_by_seed, read_results, write_order
+from supreme_core.storage import Storage
+
+GRACE_SECONDS = 20.0
+"""Between SIGTERM and SIGKILL for a trainer that is asked to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to run.  parallel: seeds side by side, None for what the machine has room for."""
+
+    device: str
+    ranks: int
+    parallel: int | None
+    endpoint: str | None
+    region: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """summary: None where no seed has a result.  exit_code: 0 only where every seed has one."""
+
+    summary: Summary | None
+    exit_code: int
+    computed: int
+    reused: int
+
+
+def run(order: ExperimentOrder, storage: Storage, options: Options, console: Console) -> Outcome:
+    """Compute what is missing of an experiment and publish its summary."""
+    check_ranks(order, options.ranks)
+    check_store(storage)
+    with tempfile.TemporaryDirectory(prefix="supreme-") as folder:
+        runner = Runner(order, storage, options, console, Path(folder))
+        board = runner.compute()
+        summary = None
+        if read_results(storage, order):
+            summary = publish(storage, Artefacts(storage, Path(folder) / "cache"), order)
+    return Outcome(summary, runner.exit_code, board.computed, board.reused)
+
+
+def check_ranks(order: ExperimentOrder, ranks: int) -> None:
+    micro_batches = order.work.training.micro_batches
+    if micro_batches % ranks:
+        fitting = [str(n) for n in (1, 2, 4, 8, 16, 32, 64) if n <= micro_batches]
+        raise SpecError(
+            f"--ranks is {ranks}, which does not divide spec.training.microBatches"
+            f" ({micro_batches}); use --ranks {' or '.join(fitting)}, or other microBatches"
+        )
+
+
+def check_store(storage: Storage) -> None:
+    """Before anything is started, a store that cannot be used is the user's to mend."""
+    try:
+        storage.check()
+    except StoreUnavailable as error:
+        raise StoreUnusable(str(error)) from None
+
+
+class Runner:
+    """The trainers of one run."""
+
+    def __init__(
+        self,
+        order: ExperimentOrder,
+        storage: Storage,
+        options: Options,
+        console: Console,
+        folder: Path,
+    ) -> None:
+        self.order, self.storage, self.options = order, storage, options
+        self.console, self.folder = console, folder
+        self.exit_code = names.EXIT_OK
+        self._events: Queue[tuple[Trainer, dict[str, Any] | None]] = Queue()
+
+    def compute(self) -> Board:
+        """Run a trainer for each seed that has no complete result yet."""
+        seeds = self._unfinished()
+        plan = steps(self.order.work, self.order.excluded)
+        if not seeds:
+            return Board(seeds, plan, parallel=1)
+        with stopping_on_signals():
+            device, count = self._prepare(seeds[0])
+            write_order(self.storage, self.order)
+            parallel = min(len(seeds), self._parallel(device, count))
+            board = Board(seeds, plan, parallel=parallel)
+            self._run_all(seeds, board, parallel=parallel, gpus=count if device == "cuda" else 0)
+        return board
+
+    def _unfinished(self) -> list[int]:
+        """Seeds without a result for this work; a result with a failed method is tried again."""
+        results = read_results(self.storage, self.order)
+        return [
+            seed
+            for seed in self.order.seeds
+            if seed not in results or any(run.status == "failed" for run in results[seed].runs)
+        ]
+
+    def _prepare(self, seed: int) -> tuple[str, int]:
+        """Stage zero in a process of its own; SpecError where the data or a split cannot be."""
+        self.console.print("preparing the dataset", highlight=False)
+        trainer = self._start(seed, attempt=0, ranks=1, gpus=(), prepare=True)
+        device = ("cpu", 0)
+        with stopped_in_the_end([trainer]):
+            for event in trainer.wait_for_events(self._events):
+                if event["event"] == "device":
+                    device = event["kind"], event["count"]
+        if trainer.failure:
+            raise trainer.failure_as_error()
+        return device
+
+    def _parallel(self, device: str, gpus: int) -> int:
+        room = gpus if device == "cuda" else len(os.sched_getaffinity(0))
+        fits = max(1, room // self.options.ranks)
+        if self.options.parallel and device == "cuda" and self.options.parallel > fits:
+            raise SpecError(
+                f"--parallel is {self.options.parallel}, but {gpus} GPUs have room for {fits} seeds"
+                f" of {self.options.ranks} ranks"
+            )
+        return self.options.parallel or fits
+
+    def _run_all(self, seeds: Sequence[int], board: Board, *, parallel: int, gpus: int) -> None:
+        attempts = attempts_by_seed(self.storage, self.order)
+        waiting, running = list(seeds), dict[int, Trainer]()
+        slots = list(range(parallel))
+        screen = display(self.console, board)
+        try:
+            with stopped_in_the_end(running.values()):
+                while waiting or running:
+                    while waiting and slots:
+                        seed, slot = waiting.pop(0), slots.pop(0)
+                        attempt = max(attempts[seed], default=-1) + 1
+                        devices = self._gpus_of(slot) if gpus else ()
+                        running[seed] = self._start(
+                            seed, attempt=attempt, ranks=self.options.ranks, gpus=devices, slot=slot
+                        )
+                        screen.begin(seed)
+                    trainer, event = self._next_event()
+                    if event is not None:
+                        finished = board.apply(trainer.seed, event)
+                        screen.update(trainer.seed, event, finished)
+                        continue
+                    del running[trainer.seed]
+                    slots.append(trainer.slot)
+                    self._finished(trainer, screen)
+                    if self.exit_code == names.EXIT_INVALID:
+                        waiting.clear()  # the other seeds have the same mistake
+        finally:
+            screen.close()
+
+    def _gpus_of(self, slot: int) -> Sequence[int]:
+        return range(slot * self.options.ranks, (slot + 1) * self.options.ranks)
+
+    def _next_event(self) -> "tuple[Trainer, dict[str, Any] | None]":
+        while True:
+            try:
+                # With a limit, because a wait without one would not see Ctrl-C on every platform.
+                return self._events.get(timeout=1.0)
+            except Empty:
+                continue
+
+    def _finished(self, trainer: "Trainer", screen: Display) -> None:
+        trainer.keep_log(self.storage, self.order)
+        if trainer.failure:
+            self.exit_code = self.exit_code or trainer.exit_code
+            screen.end(trainer.seed, f"failed: {trainer.failure}")
+        else:
+            screen.end(trainer.seed, "done")
+
+    def _start(
+        self,
+        seed: int,
+        *,
+        attempt: int,
+        ranks: int,
+        gpus: Sequence[int],
+        slot: int = 0,
+        prepare: bool = False,
+    ) -> "Trainer":
+        order = RunOrder(
+            experiment=self.order.experiment,
+            work=self.order.work,
+            seed=seed,
+            attempt=attempt,
+            store=self.storage.uri,
+            endpoint=self.options.endpoint,
+            region=self.options.region,
+        )
+        path = self.folder / f"order-{seed}.json"
+        path.write_text(json.dumps(order.to_document()))
+        arguments = [str(path), "--device", self.options.device]
+        if prepare:
+            arguments.append("--prepare")
+        launcher = ["-m", "supreme_trainer.order"]
+        if ranks > 1:
+            torchrun = ["-m", "torch.distributed.run", "--standalone"]
+            launcher = [*torchrun, f"--nproc-per-node={ranks}", *launcher]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        log = self.folder / f"run-{seed}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, *launcher, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches this process only, which then stops them
+            )
+        trainer = Trainer(seed, attempt, slot, process, log)
+        threading.Thread(target=trainer.listen, args=(self._events,), daemon=True).start()
+        return trainer
+
+
+@dataclass
+class Trainer:
+    """One process (or torchrun with its ranks) that computes one seed."""
+
+    seed: int
+    attempt: int
+    slot: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    failure: str = ""
+    exit_code: int = names.EXIT_OK
+    _told: dict[str, Any] = field(default_factory=dict)
+
+    def listen(self, events: "Queue[tuple[Trainer, dict[str, Any] | None]]") -> None:
+        """Pass on each event of the process, and None when it has ended."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event = _event(line)
+            if event is None:
+                continue
+            if event["event"] in ("failed", "finished"):
+                self._told = event
+            else:
+                events.put((self, event))
+        self._judge(self.process.wait())
+        events.put((self, None))
+
+    def wait_for_events(
+        self, events: "Queue[tuple[Trainer, dict[str, Any] | None]]"
+    ) -> Iterator[dict[str, Any]]:
+        while True:
+            try:
+                _, event = events.get(timeout=1.0)
+            except Empty:
+                continue
+            if event is None:
+                return
+            yield event
+
+    def failure_as_error(self) -> SpecError:
+        error = SpecError(self.failure)
+        error.exit_code = self.exit_code
+        return error
+
+    def keep_log(self, storage: Storage, order: ExperimentOrder) -> None:
+        attempt = names.attempt_prefix(order.prefix, self.seed, self.attempt)
+        storage.upload(names.log_key(attempt), self.log)
+
+    def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def _judge(self, returned: int) -> None:
+        if self._told.get("event") == "finished" and returned == 0:
+            return
+        if self._told.get("event") == "failed":
+            self.failure, self.exit_code = self._told["message"], self._told["exitCode"]
+            return
+        self.failure = f"the trainer ended with {_ending(returned)}; {_last_line(self.log)}"
+        self.exit_code = names.EXIT_ERROR
+
+
+class Stopped(SystemExit):
+    """The user (130) or the system (143) asked this process to stop."""
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Stopped in the main thread while the block runs."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(128 + number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stopped_in_the_end(trainers: "Sequence[Trainer] | Any") -> Iterator[None]:
+    """However the block ends, no trainer is left running."""
+    try:
+        yield
+    finally:
+        alive = [trainer for trainer in trainers if trainer.process.poll() is None]
+        for trainer in alive:
+            trainer.stop()
+        for trainer in alive:
+            try:
+                trainer.process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                trainer.kill()
+                trainer.process.wait()
+            finally:
+                trainer.kill()  # ranks that outlived their launcher, also at a second Ctrl-C
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; a plug-in may print, so other lines are no error."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _ending(returned: int) -> str:
+    if returned < 0:
+        return f"signal {signal.Signals(-returned).name}"
+    return f"exit code {returned}"
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"its last words: {lines[-1].strip()[:300]}" if lines else "it said nothing"

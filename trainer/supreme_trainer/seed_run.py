@@ -1,0 +1,242 @@
+"""The story of one seed: dataset, original, and for each scenario Retrained and every method.
+
+    dataset -> original -> [scenario: predictions of Original
+                                      Retrained, and its predictions
+                                      [method: unlearned -> metrics]] -> RunResult
+
+Each arrow is a stage that is looked up in the store before it is computed.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from supreme_trainer.components import Components
+from supreme_trainer.seed_stages import Cell, Data, SeedStages, Trained, Unlearned, distances
+from supreme_trainer.stages import Stage, Stages
+from supreme_trainer.telemetry import Telemetry
+
+from supreme_core.api.names import ORIGINAL, RETRAINED
+from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord, RunResult
+from supreme_core.engine.ranks import Ranks
+from supreme_core.errors import StorageError
+from supreme_core.evaluation import Model, Predictions
+from supreme_core.plan import Step, work_digest
+
+log = logging.getLogger(__name__)
+
+
+def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Telemetry) -> RunResult:
+    """Compute what is missing of one seed and gather its numbers.
+
+    Raises SpecError before anything is trained where a name, a setting or a split cannot be.
+    """
+    started = _now()
+    seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
+    data = stages.value(seed.dataset())
+    cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
+    original = seed.original(data)
+    stages.ensure(original)
+    results = [
+        CellRun(order, stages, seed, data, cell, original, stages.later(original)).compute()
+        for cell in cells
+    ]
+    return RunResult(
+        experiment=order.experiment,
+        work_digest=work_digest(order.work),
+        seed=order.seed,
+        attempt=order.attempt,
+        dataset=DatasetRecord(
+            name=order.work.dataset.name,
+            digest=data.digest,
+            train_samples=len(data.train),
+            test_samples=len(data.test),
+            classes=data.shape.classes,
+        ),
+        cells=[record for record, _ in results],
+        runs=[run for _, runs in results for run in runs],
+        stages=stages.records,
+        environments=stages.environments,
+        started_at=started,
+        finished_at=_now(),
+    )
+
+
+def prepare_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Telemetry) -> None:
+    """Stage zero: the dataset in the store, and proof that every split of this seed can be made."""
+    seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
+    data = stages.value(seed.dataset())
+    for scenario in order.work.scenarios:
+        seed.cell(data, scenario.title)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Original or one replica of Retrained, as the runs of a cell refer to it."""
+
+    stage: Stage[Trained]
+    trained: Callable[[], Trained]
+    predictions_stage: Stage[Predictions]
+    predictions: Callable[[], Predictions]
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """One scenario of the seed."""
+
+    order: RunOrder
+    stages: Stages
+    seed: SeedStages
+    data: Data
+    cell: Cell
+    original_stage: Stage[Trained]
+    original_trained: Callable[[], Trained]
+
+    def compute(self) -> tuple[CellRecord, list[RunRecord]]:
+        original = self._reference(
+            self.original_stage,
+            self.original_trained,
+            Step("predictions", self.cell.title, ORIGINAL),
+        )
+        if self.untrained:
+            self.stages.ensure(self.untrained)
+        replicas = [self._retrained(r) for r in range(self.order.work.retrained_replicas)]
+        runs = [self._measured_reference(ORIGINAL, 0, original, original, replicas[0])]
+        for number, replica in enumerate(replicas):
+            runs.append(self._measured_reference(RETRAINED, number, replica, original, replicas[0]))
+        runs += self._methods(original, replicas[0])
+        return self._record(replicas), runs
+
+    def _retrained(self, replica: int) -> Reference:
+        stage = self.seed.retrained(self.data, self.cell, replica)
+        self.stages.ensure(stage)
+        step = Step("predictions", self.cell.title, RETRAINED, replica)
+        return self._reference(stage, self.stages.later(stage), step)
+
+    def _reference(
+        self, stage: Stage[Trained], trained: Callable[[], Trained], step: Step
+    ) -> Reference:
+        predictions = self.seed.predictions(
+            self.data, self.cell, step, model=stage, trained=trained
+        )
+        self.stages.ensure(predictions)
+        return Reference(stage, trained, predictions, self.stages.later(predictions))
+
+    def _methods(self, original: Reference, retrained: Reference) -> Iterator[RunRecord]:
+        for title, chosen in self.seed.components.methods.items():
+            if self.cell.forgets in chosen.entry.facts.forgets:
+                for repeat in range(self.order.work.unlearning_repeats):
+                    yield self._method(title, repeat, original, retrained)
+
+    def _method(
+        self, title: str, repeat: int, original: Reference, retrained: Reference
+    ) -> RunRecord:
+        """One method's run; whatever goes wrong inside the method stays inside its record."""
+        stage = self.seed.unlearned(
+            self.data,
+            self.cell,
+            title,
+            repeat,
+            original=original.stage,
+            retrained=retrained.stage,
+            original_weights=lambda: original.trained().weights,
+            retrained_weights=lambda: retrained.trained().weights,
+        )
+        try:
+            self.stages.ensure(stage)
+        except StorageError:
+            raise
+        except Exception as error:  # a method is foreign code; its failure is a result
+            log.exception("method %s failed in %s", title, self.cell.title)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:1000]
+            return RunRecord(
+                scenario=self.cell.title,
+                method=title,
+                repeat=repeat,
+                status="failed",
+                reason=reason,
+            )
+        step = Step("metrics", self.cell.title, title, repeat)
+        run = self.stages.later(stage)
+        return self._measured(step, stage.key, run, original, retrained)
+
+    def _measured_reference(
+        self,
+        name: str,
+        replica: int,
+        reference: Reference,
+        original: Reference,
+        retrained: Reference,
+    ) -> RunRecord:
+        def run() -> Unlearned:
+            return Unlearned(
+                predictions=reference.predictions(),
+                distances=distances(reference.trained().weights, retrained.trained().weights),
+                cost=None if name == ORIGINAL else reference.trained().cost,
+            )
+
+        step = Step("metrics", self.cell.title, name, replica)
+        return self._measured(step, reference.predictions_stage.key, run, original, retrained)
+
+    def _measured(
+        self,
+        step: Step,
+        key: str,
+        run: Callable[[], Unlearned],
+        original: Reference,
+        retrained: Reference,
+    ) -> RunRecord:
+        keys = {
+            "unlearned": key,
+            "original": original.predictions_stage.key,
+            "retrained": retrained.predictions_stage.key,
+        }
+        models: dict[Model, Callable[[], Predictions]] = {
+            "original": original.predictions,
+            "retrained": retrained.predictions,
+        }
+        if self.untrained:
+            keys["untrained"] = self.untrained.key
+            models["untrained"] = self.stages.later(self.untrained)
+        metrics = self.seed.metrics(
+            self.cell,
+            step,
+            keys=keys,
+            run=run,
+            models=models,
+            retrained_cost=lambda: retrained.trained().cost,
+            repeats=self.order.work.evaluation_repeats,
+        )
+        return RunRecord(
+            scenario=self.cell.title,
+            method=step.method,
+            repeat=step.repeat,
+            status="ok",
+            metrics=self.stages.value(metrics),
+        )
+
+    @cached_property
+    def untrained(self) -> Stage[Predictions] | None:
+        """Predictions of a random network, where a metric compares with them."""
+        metrics = self.seed.components.metrics.values()
+        if not any("untrained" in metric.entry.facts.needs for metric in metrics):
+            return None
+        return self.seed.untrained_predictions(self.data, self.cell)
+
+    def _record(self, replicas: list[Reference]) -> CellRecord:
+        split = self.cell.split
+        return CellRecord(
+            scenario=self.cell.title,
+            forgets=self.cell.forgets,
+            forget_digest=split.forget_digest,
+            forget_samples=len(split.forget),
+            retain_samples=len(split.retain),
+            forget_test_samples=len(split.forget_test),
+            retrained_predictions=[replica.predictions_stage.key for replica in replicas],
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

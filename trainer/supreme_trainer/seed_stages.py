@@ -1,0 +1,448 @@
+"""The stages of one seed: what each depends on, how it is computed, how it is read back.
+
+A stage's meaning names everything that its result depends on and nothing else; in particular not
+the scenario's or the method's label, nor what else the experiment asks for.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from supreme_trainer.components import Components
+from supreme_trainer.stages import Made, Stage, Stored
+from supreme_trainer.telemetry import Telemetry
+from torch import Tensor, nn
+
+from supreme_core import seeds
+from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS
+from supreme_core.engine import randomness
+from supreme_core.engine.cost import measured
+from supreme_core.engine.fit import fit
+from supreme_core.engine.prediction import predict
+from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.recipe import ENGINE_VERSION
+from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.samples import ImageSource, Samples
+from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.errors import MethodFailed, SpecError, SupremeError
+from supreme_core.evaluation import Cost, Evaluation, Model, ParameterDistance, Predictions
+from supreme_core.image_set import DatasetParams, ImageSet, check, dataset_digest
+from supreme_core.measure import measure
+from supreme_core.plan import Step
+from supreme_core.predictions import load_predictions, save_predictions, split_predictions
+from supreme_core.registry import Forgets
+from supreme_core.split import Labels, Split
+
+BUFFERS = ("running_mean", "running_var")
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network's weights, on the CPU, and what training it took."""
+
+    weights: Weights
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What is kept of an unlearned model; of a reference too, where its metrics are computed."""
+
+    predictions: Predictions
+    distances: Mapping[str, ParameterDistance]
+    cost: Cost | None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset on this rank's device."""
+
+    images: ImageSet
+    digest: str
+    train: Samples
+    test: Samples
+
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(self.images.channels, self.images.size, self.images.classes)
+
+    @property
+    def labels(self) -> Labels:
+        return Labels(self.images.train_labels, self.images.test_labels, self.images.class_names)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One scenario of the seed: its name in tables and its split."""
+
+    title: str
+    forgets: Forgets
+    split: Split
+
+
+@dataclass(frozen=True)
+class SeedStages:
+    """Makes the stages; holds what all of them share."""
+
+    seed: int
+    components: Components
+    ranks: Ranks
+    telemetry: Telemetry
+
+    @cached_property
+    def reduction(self) -> Reduction:
+        return Reduction(self.ranks, self.components.recipe.training.micro_batches)
+
+    @property
+    def _dataset_params(self) -> DatasetParams:
+        params = self.components.dataset.params
+        assert isinstance(params, DatasetParams), "a dataset's settings derive from DatasetParams"
+        return params
+
+    def dataset(self) -> Stage[Data]:
+        chosen = self.components.dataset
+        params = self._dataset_params
+
+        def make() -> Made:
+            if not self.ranks.is_main:  # one rank reads the source; the others wait for its commit
+                return Made({}, {})
+            images = check(chosen(), chosen.entry.name)
+            return Made(images.files(), {**images.facts(), "source": params.source_state()})
+
+        return Stage(
+            name="datasets",
+            step=Step("dataset"),
+            meaning={"dataset": chosen.identity()},
+            make=make,
+            read=self._read_dataset,
+        )
+
+    def original(self, data: Data) -> Stage[Trained]:
+        return Stage(
+            name="originals",
+            step=Step("original"),
+            meaning=self._training_meaning(data),
+            make=lambda: self._train(data, data.train, replica=0, name="the original model"),
+            read=_read_trained,
+        )
+
+    def retrained(self, data: Data, cell: Cell, replica: int) -> Stage[Trained]:
+        """The same recipe, initial weights and order stream as the original, on the retain set."""
+        return Stage(
+            name="retrained",
+            step=Step("retrained", cell.title, RETRAINED, replica),
+            meaning={
+                **self._training_meaning(data),
+                "forget": cell.split.forget_digest,
+                "replica": replica,
+            },
+            make=lambda: self._train(
+                data,
+                data.train.take(torch.from_numpy(cell.split.retain)),
+                replica=replica,
+                name=f"the retrained model of {cell.title}",
+            ),
+            read=_read_trained,
+        )
+
+    def predictions(
+        self,
+        data: Data,
+        cell: Cell,
+        step: Step,
+        *,
+        model: Stage[Trained],
+        trained: Callable[[], Trained],
+    ) -> Stage[Predictions]:
+        def make() -> Made:
+            return self._predict(self._network(data, trained().weights), data, cell)
+
+        return Stage(
+            name="predictions",
+            step=step,
+            meaning=_predictions_meaning(cell, model=model.key),
+            make=make,
+            read=lambda stored: load_predictions(stored.files[PREDICTIONS]),
+        )
+
+    def untrained_predictions(self, data: Data, cell: Cell) -> Stage[Predictions]:
+        """Of a network with random weights of its own stream, which some metrics compare with."""
+        identity = {
+            "untrained": self.components.model.identity(),
+            "dataset": data.digest,
+            "seed": self.seed,
+        }
+
+        def make() -> Made:
+            network = self._new_network(data.shape, seeds.derive(self.seed, "untrained"))
+            return self._predict(network, data, cell)
+
+        return Stage(
+            name="predictions",
+            step=Step("predictions", cell.title, "untrained"),
+            meaning=_predictions_meaning(cell, model=identity),
+            make=make,
+            read=lambda stored: load_predictions(stored.files[PREDICTIONS]),
+        )
+
+    def unlearned(
+        self,
+        data: Data,
+        cell: Cell,
+        method: str,
+        repeat: int,
+        *,
+        original: Stage[Trained],
+        retrained: Stage[Trained],
+        original_weights: Callable[[], Weights],
+        retrained_weights: Callable[[], Weights],
+    ) -> Stage[Unlearned]:
+        chosen = self.components.methods[method]
+
+        def make() -> Made:
+            network = self._network(data, original_weights())
+            task = self._task(network, data, cell, chosen.entry.name, repeat)
+            with measured(self.ranks) as meter:
+                chosen(task)
+            _refuse_nonfinite(network)
+            made = self._predict(network, data, cell)
+            facts = {
+                "cost": asdict(meter.cost),
+                "distances": {
+                    name: asdict(distance)
+                    for name, distance in distances(_on_cpu(network), retrained_weights()).items()
+                },
+            }
+            return Made(made.files, {**made.facts, **facts})
+
+        return Stage(
+            name="unlearned",
+            step=Step("unlearned", cell.title, method, repeat),
+            meaning={
+                "engine": ENGINE_VERSION,
+                "original": original.key,
+                "retrained": retrained.key,
+                "method": chosen.identity(),
+                "forgets": cell.forgets,
+                "split": cell.split.digest,
+                "seed": self.seed,
+                "repeat": repeat,
+            },
+            make=make,
+            read=_read_unlearned,
+        )
+
+    def metrics(
+        self,
+        cell: Cell,
+        step: Step,
+        *,
+        keys: Mapping[str, str],
+        run: Callable[[], Unlearned],
+        models: Mapping[Model, Callable[[], Predictions]],
+        retrained_cost: Callable[[], Cost],
+        repeats: int,
+    ) -> Stage[dict[str, float | None]]:
+        """keys: those of all predictions that go in.  step.method says whose numbers they are."""
+        chosen = self.components.metrics
+        reference = _reference(step.method)
+
+        def make() -> Made:
+            unlearned = run()
+            evaluation = Evaluation(
+                forgets=cell.forgets,
+                predictions={
+                    "unlearned": unlearned.predictions,
+                    **{model: predictions() for model, predictions in models.items()},
+                },
+                distances=unlearned.distances,
+                cost=unlearned.cost,
+                retrained_cost=retrained_cost(),
+                seed=seeds.derive(self.seed, "evaluation"),
+            )
+            wanted = [(title, metric.entry, metric.params) for title, metric in chosen.items()]
+            values = measure(wanted, evaluation, repeats=repeats, reference=reference)
+            return Made({}, {"metrics": values})
+
+        return Stage(
+            name="metrics",
+            step=step,
+            meaning={
+                "predictions": dict(keys),
+                "reference": reference,
+                "metrics": {title: metric.identity() for title, metric in chosen.items()},
+                "seed": self.seed,
+                "repeats": repeats,
+            },
+            make=make,
+            read=_read_metrics,
+        )
+
+    def cell(self, data: Data, title: str) -> Cell:
+        """The split of a scenario; SpecError names the scenario where it cannot be made."""
+        chosen = self.components.scenarios[title]
+        position = list(self.components.scenarios).index(title)
+        try:
+            split: Split = chosen(data.labels, self.seed)
+        except SpecError as error:
+            raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
+        return Cell(title, chosen.entry.facts.forgets, split)
+
+    def _read_dataset(self, stored: Stored) -> Data:
+        source = self._dataset_params.source_state()
+        facts = stored.manifest.facts
+        if source is not None and source != facts["source"]:
+            raise SpecError(
+                "spec.dataset: the source has changed since its images were prepared in this"
+                " store; give spec.dataset.params.revision a new value to prepare them again"
+            )
+        images = ImageSet.read(stored.files, facts)
+        return Data(
+            images=images,
+            digest=dataset_digest(stored.manifest),
+            train=self._samples(images, images.train_images, images.train_labels),
+            test=self._samples(images, images.test_images, images.test_labels),
+        )
+
+    def _samples(self, images: ImageSet, pixels: Any, labels: Any) -> Samples:
+        device = self.ranks.device
+        source = ImageSource(
+            torch.from_numpy(np.array(pixels)).to(device),
+            torch.tensor(images.mean, device=device),
+            torch.tensor(images.std, device=device),
+        )
+        ids = torch.arange(len(labels), device=device)
+        return Samples(source, ids, torch.from_numpy(np.array(labels)).to(device))
+
+    def _training_meaning(self, data: Data) -> dict[str, Any]:
+        return {
+            "recipe": self.components.recipe.identity(),
+            "model": self.components.model.identity(),
+            "dataset": data.digest,
+            "seed": self.seed,
+        }
+
+    def _train(self, data: Data, samples: Samples, *, replica: int, name: str) -> Made:
+        stream = seeds.derive(self.seed, "training", replica)
+        network = self._new_network(data.shape, stream)
+        with measured(self.ranks) as meter:
+            try:
+                fit(
+                    network,
+                    samples,
+                    self.components.recipe.fit(stream),
+                    seed=stream,
+                    reduction=self.reduction,
+                    report=self.telemetry.progress,
+                )
+            except MethodFailed as error:
+                raise SupremeError(f"{name} of seed {self.seed} did not train: {error}") from None
+        return Made({WEIGHTS: save(_on_cpu(network))}, {"cost": asdict(meter.cost)})
+
+    def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
+        """Fresh weights, drawn on the CPU so that they do not depend on the device."""
+        with randomness.global_seed(seed, "weights"):
+            network: nn.Module = self.components.model(shape)
+        return network.to(self.ranks.device).to(memory_format=torch.channels_last).eval()
+
+    def _network(self, data: Data, weights: Weights) -> nn.Module:
+        network = self._new_network(data.shape, 0)
+        network.load_state_dict(dict(weights))
+        return network
+
+    def _task(
+        self, network: nn.Module, data: Data, cell: Cell, method: str, repeat: int
+    ) -> UnlearningTask:
+        return UnlearningTask(
+            model=network,
+            forget=data.train.take(torch.from_numpy(cell.split.forget)),
+            retain=data.train.take(torch.from_numpy(cell.split.retain)),
+            forgets=cell.forgets,
+            forget_classes=cell.split.classes,
+            shape=data.shape,
+            reduction=self.reduction,
+            seed=seeds.derive(self.seed, "unlearning", repeat, "methods", method),
+            report=self.telemetry.progress,
+            new_network=lambda seed: self._new_network(data.shape, seed),
+        )
+
+    def _predict(self, network: nn.Module, data: Data, cell: Cell) -> Made:
+        """One pass over the training and the test set, from which every metric is computed."""
+        train = predict(network, data.train, classes=data.shape.classes, ranks=self.ranks)
+        test = predict(network, data.test, classes=data.shape.classes, ranks=self.ranks)
+        predictions = split_predictions(
+            train,
+            np.asarray(data.images.train_labels),
+            test,
+            np.asarray(data.images.test_labels),
+            forget=cell.split.forget,
+            retain=cell.split.retain,
+            forget_test=cell.split.forget_test,
+            retain_test=cell.split.retain_test,
+        )
+        return Made(
+            {PREDICTIONS: save_predictions(predictions)},
+            {"forwardedSamples": len(train) + len(test)},
+        )
+
+
+def _reference(method: str) -> Literal["original", "retrained"] | None:
+    """Which reference a run is, if it is one; some metrics have no value for a reference."""
+    return method if method in (ORIGINAL, RETRAINED) else None  # type: ignore[return-value]
+
+
+def _predictions_meaning(cell: Cell, *, model: object) -> dict[str, Any]:
+    return {"engine": ENGINE_VERSION, "model": model, "split": cell.split.digest}
+
+
+def _read_trained(stored: Stored) -> Trained:
+    return Trained(load_file(stored.files[WEIGHTS]), _read_cost(stored))
+
+
+def _read_unlearned(stored: Stored) -> Unlearned:
+    distances: Any = stored.manifest.facts["distances"]
+    return Unlearned(
+        predictions=load_predictions(stored.files[PREDICTIONS]),
+        distances={name: ParameterDistance(**values) for name, values in distances.items()},
+        cost=_read_cost(stored),
+    )
+
+
+def _read_metrics(stored: Stored) -> dict[str, float | None]:
+    values: Any = stored.manifest.facts["metrics"]
+    return dict(values)
+
+
+def _read_cost(stored: Stored) -> Cost:
+    cost: Any = stored.manifest.facts["cost"]
+    return Cost(**cost)
+
+
+def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def _refuse_nonfinite(network: nn.Module) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")
+
+
+def distances(here: Weights, retrained: Weights) -> dict[str, ParameterDistance]:
+    """L2 distance of each tensor to Retrained's, in float64; buffers are no parameters."""
+    found = {}
+    for name, tensor in here.items():
+        if tensor.is_floating_point() and not name.endswith(BUFFERS):
+            there = retrained[name].to(torch.float64)
+            found[name] = ParameterDistance(
+                distance=float((tensor.to(torch.float64) - there).norm()),
+                norm=float(there.norm()),
+            )
+    return found

@@ -1,0 +1,64 @@
+"""What a trainer tells while it works: one JSON object a line on standard output, from rank 0.
+
+Advisory only: nothing is decided by it. Logs go to standard error.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal, TextIO
+
+from torch import Tensor
+
+from supreme_core.plan import Step
+
+INTERVAL_SECONDS = 0.5
+"""Between two progress lines; a line needs the loss, for which the device is waited for."""
+
+
+@dataclass
+class Telemetry:
+    """Events of one seed; silent on every rank but the first."""
+
+    speaks: bool
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    _last: float = 0.0
+
+    def stage_started(self, step: Step) -> None:
+        self._say("stage-started", **_named(step))
+
+    def stage_finished(
+        self, step: Step, status: Literal["computed", "reused", "failed"], seconds: float
+    ) -> None:
+        self._say("stage-finished", **_named(step), status=status, seconds=round(seconds, 3))
+
+    def progress(self, *, done: int, total: int, loss: Tensor) -> None:
+        """Called after every step of a loop; says something at most twice a second."""
+        now = time.monotonic()
+        if self.speaks and (now - self._last >= INTERVAL_SECONDS or done == total):
+            self._last = now
+            self._say("progress", done=done, total=total, loss=round(float(loss), 4))
+
+    def device(self, kind: str, count: int) -> None:
+        """What the machine has; `supreme run` decides by it how many seeds run side by side."""
+        self._say("device", kind=kind, count=count)
+
+    def failed(self, message: str, exit_code: int) -> None:
+        self._say("failed", message=message, exitCode=exit_code)
+
+    def finished(self) -> None:
+        self._say("finished")
+
+    def _say(self, event: str, **facts: Any) -> None:
+        if self.speaks:
+            print(json.dumps({"event": event, **facts}), file=self.stream, flush=True)
+
+
+def _named(step: Step) -> dict[str, Any]:
+    return {
+        "stage": step.stage,
+        "scenario": step.scenario,
+        "method": step.method,
+        "repeat": step.repeat,
+    }
