@@ -168,9 +168,10 @@ def _add_by_hooks(model: nn.Module, batch: Batch, loss: Loss, power: Power, sums
     edges = [output for _, output in calls.values()]
     gradients = torch.autograd.grad(losses.sum(), edges, allow_unused=True)
     for (module, (features, _)), gradient in zip(calls.items(), gradients, strict=True):
-        rule = _rule(module)
-        if rule is None or gradient is None:  # None: the loss does not depend on the layer
+        if gradient is None:  # the loss does not depend on the layer
             continue
+        rule = _rule(module)
+        assert rule is not None, "a model with such a layer is looped over"
         for parameter, total in rule(module, features, gradient, power):
             if parameter in sums:
                 sums[parameter] += total

@@ -1,0 +1,67 @@
+"""Bad teacher: learn what was to be kept from the original, and the rest from a random network."""
+
+import copy
+from functools import partial
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn, optim
+from torch.nn import functional
+
+from supreme_core import seeds
+from supreme_core.engine.samples import Batch, Samples
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.hashing import permutation
+from supreme_core.registry import Params, method
+
+
+class BadTeacherParams(Params):
+    epochs: int = Field(1, ge=0, description="Passes over the forget set and the retain subset.")
+    lr: float = Field(1e-4, gt=0, description="Learning rate of Adam.")
+    batch_size: int = Field(256, ge=1, description="Samples of one step.")
+    retain_fraction: float = Field(
+        0.3, ge=0, le=1, description="Part of the retain set that is used, drawn once at random."
+    )
+    temperature: float = Field(
+        1, gt=0, description="T: the logits of student and teachers are divided by it."
+    )
+
+
+@method(paper="arXiv:2205.08096")
+def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
+    """Distil from an incompetent teacher on the forget set, from the original on retained samples.
+
+    Chundawat et al. 2023. The competent teacher is the original, the incompetent one a network with
+    fresh random weights; both are frozen and in eval mode. Loss of a sample:
+    KL(softmax(teacher / T) ‖ softmax(student / T)), summed over classes. Settings are those of
+    arXiv:2606.00380, whose loss is smaller by the number of classes, over which it averages.
+    """
+    competent = copy.deepcopy(task.model).eval().requires_grad_(False)
+    incompetent = task.new_model("incompetent teacher").eval().requires_grad_(False)
+
+    def loss(student: nn.Module, batch: Batch) -> Tensor:
+        forgotten = batch.labels.bool()[:, None]
+        with torch.no_grad():
+            logits = torch.where(forgotten, incompetent(batch.images), competent(batch.images))
+        target = functional.log_softmax(logits / params.temperature, dim=1)
+        answer = functional.log_softmax(student(batch.images) / params.temperature, dim=1)
+        return functional.kl_div(answer, target, reduction="none", log_target=True).sum(dim=1)
+
+    task.fit(
+        _marked_samples(task, params.retain_fraction),
+        name="distillation",
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        optimizer=partial(optim.Adam, lr=params.lr),
+        loss=loss,
+    )
+
+
+def _marked_samples(task: UnlearningTask, retain_fraction: float) -> Samples:
+    """The forget set, labelled 1, and a random part of the retain set, labelled 0."""
+    order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
+    kept = order[: int(retain_fraction * len(task.retain))]
+    retain = task.retain.take(torch.from_numpy(kept))
+    return task.forget.with_labels(torch.ones_like(task.forget.labels)).join(
+        retain.with_labels(torch.zeros_like(retain.labels))
+    )

@@ -1,0 +1,44 @@
+"""Loss-free selective synaptic dampening: importances from the size of the output, no labels."""
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from supreme_core.engine.importance import dampen, mean_importances
+from supreme_core.engine.samples import Batch
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.registry import Params, method
+
+
+class LfssdParams(Params):
+    alpha: float = Field(
+        10,
+        gt=0,
+        description="α: a weight is dampened where its importance for the forget set is above α"
+        " times its importance for the whole training set.",
+    )
+    lambda_: float = Field(
+        1,
+        ge=0,
+        alias="lambda",
+        description="λ: a dampened weight is multiplied by λ times the inverse ratio of the"
+        " importances, at most by 1.",
+    )
+
+
+@method(paper="arXiv:2402.19308")
+def lfssd(task: UnlearningTask, params: LfssdParams) -> None:
+    """Dampen weights that move the output on the forget set above all (Foster et al., no labels).
+
+    I_S[i] = mean over samples of |∂‖f(x)‖₂²/∂θ_i|. Where I_F > α I_D: θ_i ← min(1, λ I_D/I_F) θ_i.
+    α and λ are those that arXiv:2606.00380 takes for whole classes; it takes α 3.5 for random
+    samples. The authors' code takes the gradient of a batch's mean, which depends on the batches;
+    ours takes each sample's, the correction of arXiv:2510.26714, appendix B.
+    """
+    forget, everything = mean_importances(task, loss=squared_output, power="absolute")
+    dampen(task.model, forget, everything, alpha=params.alpha, lambda_=params.lambda_)
+
+
+def squared_output(model: nn.Module, batch: Batch) -> Tensor:
+    """‖f(x)‖₂² of each sample, (n,)."""
+    logits: Tensor = model(batch.images)
+    return logits.square().sum(dim=1)

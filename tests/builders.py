@@ -1,0 +1,67 @@
+"""Small valid things, so that a test names only what it is about."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from supreme_core.engine.randomness import global_seed
+from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.samples import ImageSource, Samples
+from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.task import UnlearningTask
+
+TINY_SHAPE = ImageShape(channels=1, size=8, classes=4)
+
+
+def tiny_network(seed):
+    """A convolution with BatchNorm and a head, in eval mode, its statistics no longer 0 and 1."""
+    with global_seed(seed):
+        convolution = nn.Conv2d(1, 4, 3, stride=2, padding=1)
+        norm = nn.BatchNorm2d(4)
+        network = nn.Sequential(convolution, norm, nn.ReLU(), nn.Flatten(), nn.Linear(64, 4))
+        network(torch.randn(64, 1, 8, 8))
+    return network.eval()
+
+
+def tiny_samples(count=48, shape=TINY_SHAPE):
+    """Random images with labels 0, 1, 2, 3, 0, 1, ..."""
+    generator = torch.Generator().manual_seed(1)
+    size = (count, shape.channels, shape.size, shape.size)
+    pixels = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+    half, quarter = torch.full((shape.channels,), 0.5), torch.full((shape.channels,), 0.25)
+    ids = torch.arange(count)
+    return Samples(ImageSource(pixels, half, quarter), ids, ids % shape.classes)
+
+
+def alone(micro_batches=2):
+    return Reduction(Ranks.alone(torch.device("cpu")), micro_batches)
+
+
+def silent(*, done, total, loss):
+    """A report that nobody reads."""
+
+
+def tiny_task(*, forget_classes=(1,), kind=UnlearningTask, **changes):
+    """Forget classes of 48 images, or ten single images where `forget_classes` is empty."""
+    samples = tiny_samples()
+    chosen = torch.isin(samples.labels, torch.tensor(forget_classes, dtype=torch.int64))
+    chosen = chosen if forget_classes else samples.ids < 10
+    forget, retain = (samples.take(part.nonzero().flatten()) for part in (chosen, ~chosen))
+    forgets = "classes" if forget_classes else "samples"
+    fields = {"model": tiny_network(3), "forget": forget, "retain": retain, "forgets": forgets}
+    fields |= {"forget_classes": forget_classes, "shape": TINY_SHAPE, "reduction": alone()}
+    fields |= {"seed": 7, "report": silent, "new_network": tiny_network}
+    return kind(**(fields | changes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingTask(UnlearningTask):
+    """A task that keeps, by name, on what and how its model was trained."""
+
+    phases: dict = field(default_factory=dict)
+
+    def fit(self, samples, *, name, **how):
+        self.phases[name] = (samples, how)
+        super().fit(samples, name=name, **how)

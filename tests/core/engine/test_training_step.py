@@ -1,0 +1,47 @@
+"""What one step leaves in a model, whatever the number of micro-batches and ranks."""
+
+import pytest
+import torch
+from torch import nn, optim
+
+from supreme_core.engine.fit import Fit, cross_entropy, fit
+from supreme_core.engine.reduction import Reduction
+from tests.builders import alone, silent, tiny_network, tiny_samples
+
+
+def train(model, *, micro_batches=2, batch_size=16):
+    how = Fit(epochs=1, batch_size=batch_size, optimizer=lambda p: optim.SGD(p, lr=0.1))
+    samples, reduction = tiny_samples(), alone(micro_batches)
+    fit(model, samples, how, seed=1, reduction=reduction, report=silent, loss=cross_entropy)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2, 4])
+def test_the_count_of_batches_goes_up_by_one_for_each_step(micro_batches):
+    model = tiny_network(3)
+    before = int(model[1].num_batches_tracked)
+    train(model, micro_batches=micro_batches)
+    assert int(model[1].num_batches_tracked) == before + 3
+
+
+def test_a_network_without_batch_norm_trains_also_with_empty_micro_batches():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    before = model[1].weight.clone()
+    train(model, micro_batches=4, batch_size=3)
+    assert not torch.equal(model[1].weight, before)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_a_model_keeps_its_mode(training):
+    model = tiny_network(3).train(training)
+    train(model)
+    assert all(module.training == training for module in model.modules())
+
+
+def test_parameters_that_share_their_gradient_are_summed_up_once():
+    """Autograd gives a and b in x + a + b one and the same tensor; two leaves of ones are 2."""
+    a, b = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    leaves = [
+        list(torch.autograd.grad((torch.ones(3) + a + b).sum() * 1.0, [a, b])) for _ in range(2)
+    ]
+    sums = Reduction(alone().ranks, 2).sum(leaves)
+    assert [total.tolist() for total in sums] == [[2, 2, 2], [2, 2, 2]]

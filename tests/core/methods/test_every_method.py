@@ -1,0 +1,161 @@
+"""What holds for each registered method, on a task that takes a fraction of a second.
+
+A new method is covered as soon as its file stands in supreme_core/methods. Its own test file adds
+only what is special: closed forms, limits, the paper's semantics.
+"""
+
+import hashlib
+import re
+import time
+from dataclasses import fields
+
+import pytest
+import torch
+
+from supreme_core import registry
+from supreme_core.api.model import parse
+from supreme_core.engine.reduction import Reduction
+from tests.builders import alone, tiny_task
+from tests.two_ranks import on_two_ranks
+
+FORGET_CLASSES = {"classes": (1,), "samples": ()}
+"""The forgotten classes of a tiny task of each kind."""
+
+ENTRIES = {entry.name: entry for entry in registry.method.entries()}
+CASES = [(name, kind) for name, entry in ENTRIES.items() for kind in entry.facts.forgets]
+
+NOTICEABLE = {"ssd": {"alpha": 1.5}, "lfssd": {"alpha": 1.1}, "assd": {}}
+"""Settings with which a method acts on the tiny task, where the defaults would do nothing: a forget
+set that is a quarter of the data has at most four times the importance of all."""
+
+DRAWS_NOTHING = {"ssd", "lfssd", "assd"}
+"""Methods whose result does not depend on their seed."""
+
+IDENTITIES = {
+    name: {field.alias: 0 for key, field in entry.params.model_fields.items() if "epochs" in key}
+    for name, entry in ENTRIES.items()
+} | {name: {"alpha": 1e308} for name in ("ssd", "lfssd")}
+"""Settings with which a method does nothing, empty where it has none."""
+
+every_case = pytest.mark.parametrize(("name", "kind"), CASES, ids=map("-".join, CASES))
+every_entry = pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+
+
+def unlearned(name, kind, *, params=None, **changes):
+    """The model after a method with its default settings, or others where those do nothing."""
+    task = tiny_task(forget_classes=FORGET_CLASSES[kind], **changes)
+    entry = ENTRIES[name]
+    entry.function(task, parse(entry.params, params or NOTICEABLE.get(name, {})))
+    return task.model
+
+
+def digest(model):
+    """sha256 over all weights and buffers."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        whole.update(name.encode() + tensor.numpy().tobytes())
+    return whole.hexdigest()
+
+
+def digests(ranks):
+    """Of every method with two micro-batches, which one rank adds up as two do."""
+    reduction = Reduction(ranks, micro_batches=2)
+    return {case: digest(unlearned(*case, reduction=reduction)) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def digests_of_two_ranks():
+    return on_two_ranks(digests)
+
+
+@every_case
+def test_a_method_is_quick_and_repeats_its_bits(name, kind):
+    start = time.process_time()
+    first = digest(unlearned(name, kind))
+    assert time.process_time() - start < 2
+    assert digest(unlearned(name, kind)) == first
+    assert first != digest(tiny_task().model)
+
+
+@every_case
+def test_another_seed_gives_another_model_where_a_method_draws(name, kind):
+    same = digest(unlearned(name, kind)) == digest(unlearned(name, kind, seed=8))
+    assert same == (name in DRAWS_NOTHING)
+
+
+@every_case
+def test_two_ranks_give_the_bits_of_one(name, kind, digests_of_two_ranks):
+    expected = digest(unlearned(name, kind, reduction=alone(2)))
+    assert [rank[name, kind] for rank in digests_of_two_ranks] == [expected, expected]
+
+
+@every_case
+def test_weights_and_buffers_stay_finite(name, kind):
+    state = unlearned(name, kind).state_dict()
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+@every_case
+def test_a_method_leaves_its_inputs_alone(name, kind):
+    task = tiny_task(forget_classes=FORGET_CLASSES[kind])
+    inputs = [getattr(part, f.name) for part in (task.forget, task.retain) for f in fields(part)]
+    before = [value.clone() for value in inputs if isinstance(value, torch.Tensor)]
+    pixels = task.forget.source.pixels.clone()
+    ENTRIES[name].function(task, ENTRIES[name].params())
+    after = [value for value in inputs if isinstance(value, torch.Tensor)]
+    assert all(map(torch.equal, after, before))
+    assert torch.equal(task.forget.source.pixels, pixels)
+
+
+@every_case
+def test_a_method_leaves_mode_gradients_and_hooks_in_order(name, kind):
+    model = unlearned(name, kind)
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+
+
+@every_case
+def test_a_method_reports_its_progress_to_the_end(name, kind):
+    told = []
+
+    def report(*, done, total, loss):
+        told.append((done, total))
+        assert loss.ndim == 0
+        assert not loss.requires_grad
+
+    unlearned(name, kind, report=report)
+    assert all(1 <= done <= total for done, total in told)
+    assert told[-1][0] == told[-1][1]
+
+
+@every_case
+def test_without_epochs_or_with_a_huge_threshold_a_method_is_the_identity(name, kind):
+    if not IDENTITIES[name]:
+        pytest.skip("it has no setting that makes it do nothing")
+    model = unlearned(name, kind, params=IDENTITIES[name])
+    assert digest(model) == digest(tiny_task().model)
+
+
+@every_entry
+def test_a_method_cites_a_paper(entry):
+    assert re.fullmatch(r"arXiv:\d{4}\.\d{5}", entry.facts.paper)
+
+
+@every_entry
+def test_a_method_and_its_settings_are_documented(entry):
+    assert entry.summary
+    assert entry.summary.endswith(".")
+    assert all(field.description for field in entry.params.model_fields.values())
+
+
+@every_entry
+def test_settings_are_read_by_their_outer_names(entry):
+    """What `describe` shows can be written back, also where Python's name is another (lambda)."""
+    document = entry.params().to_document()
+    assert parse(entry.params, document) == entry.params()
+    assert set(document) == set(entry.describe()["params"]["properties"])
+    assert not any("_" in name for name in document)
