@@ -6,6 +6,7 @@ several ranks:  python -m supreme_trainer.order ORDER.json --device cuda
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -34,16 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    ranks = Ranks.start(_device(options.device))
-    telemetry = Telemetry(speaks=ranks.is_main)
+    telemetry = Telemetry(speaks=os.environ.get("RANK", "0") == "0")
     try:
         order = read_order(options.order)
+        ranks = Ranks.start(_device(options.device))
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
             _compute(order, ranks, telemetry, Path(cache), prepare=options.prepare)
     except SupremeError as error:
         logging.error("%s", error)
         telemetry.failed(str(error), error.exit_code)
         return error.exit_code
+    except Exception as error:  # a bug: the log gets the traceback, whoever waits gets a line
+        logging.exception("the trainer failed")
+        telemetry.failed(f"{type(error).__name__}: {error}", names.EXIT_ERROR)
+        return names.EXIT_ERROR
     ranks.close()
     telemetry.finished()
     return names.EXIT_OK
@@ -86,7 +91,7 @@ def _device(asked: str) -> str:
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("--device cuda, but torch sees no CUDA device here")
+        raise SpecError("--device is cuda, but torch sees no CUDA device here; use cpu or auto")
     return asked
 
 
