@@ -39,7 +39,7 @@ def alone(micro_batches=2):
     return Reduction(Ranks.alone(torch.device("cpu")), micro_batches)
 
 
-def silent(*, done, total, loss):
+def silent(*, done, total, loss, note=""):
     """A report that nobody reads."""
 
 

@@ -19,9 +19,12 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 class Report(Protocol):
-    """Told after each step; `loss` stays on the device until somebody wants to see it."""
+    """Told after each step; `loss` stays on the device until somebody wants to see it.
 
-    def __call__(self, *, done: int, total: int, loss: Tensor) -> None: ...
+    note: where in the work the step is, such as `epoch 3/8`.
+    """
+
+    def __call__(self, *, done: int, total: int, loss: Tensor, note: str = "") -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,8 @@ def fit(
             mean = step_gradients(model, samples, positions, loss, augment, dropout, reduction)
             optimizer.step()
             finite &= mean.isfinite()
-            report(done=epoch * steps + step + 1, total=how.epochs * steps, loss=mean)
+            done, note = epoch * steps + step + 1, f"epoch {epoch + 1}/{how.epochs}"
+            report(done=done, total=how.epochs * steps, loss=mean, note=note)
         if not finite:  # the one point of an epoch at which the device is waited for
             raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")
     model.train(was_training)

@@ -66,7 +66,8 @@ def read_order(path: Path) -> RunOrder:
 def _compute(
     order: RunOrder, ranks: Ranks, telemetry: Telemetry, cache: Path, *, prepare: bool
 ) -> None:
-    configure(ranks.device)
+    if not prepare:
+        configure(ranks.device)  # loads much of torch, which preparing a dataset does not need
     storage = _storage(order)
     stages = Stages(
         Artefacts(storage, cache),

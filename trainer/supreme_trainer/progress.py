@@ -33,6 +33,7 @@ class SeedProgress:
     started: float = 0.0
     fraction: float = 0.0
     loss: float | None = None
+    note: str = ""
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Board:
         state = self._seeds[seed]
         if event["event"] == "progress":
             state.fraction, state.loss = event["done"] / event["total"], event["loss"]
+            state.note = event["note"]
             return None
         if event["event"] not in ("stage-started", "stage-finished"):
             return None
@@ -77,7 +79,7 @@ class Board:
             return None
         if event["event"] == "stage-started":
             state.running, state.started, state.fraction = step, self.clock(), 0.0
-            state.loss = None
+            state.loss, state.note = None, ""
             return None
         state.waiting.remove(step)
         state.running = None
@@ -198,12 +200,9 @@ class LiveDisplay:
             note=f"{self._board.done}/{self._board.total}  {time_left(left)}",
         )
         if state.running:
-            loss = f"  loss {state.loss:.3f}" if state.loss is not None else ""
-            self._bars.update(
-                self._tasks[seed],
-                completed=state.fraction,
-                note=f"{state.running.title}{loss}",
-            )
+            loss = f"loss {state.loss:.3f}" if state.loss is not None else ""
+            note = "  ".join(filter(None, (state.running.title, state.note, loss)))
+            self._bars.update(self._tasks[seed], completed=state.fraction, note=note)
 
     def end(self, seed: int, message: str) -> None:
         self._bars.remove_task(self._tasks.pop(seed))

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal, TextIO
 
 from torch import Tensor
@@ -33,12 +34,14 @@ class Telemetry:
     ) -> None:
         self._say("stage-finished", **_named(step), status=status, seconds=round(seconds, 3))
 
-    def progress(self, *, done: int, total: int, loss: Tensor) -> None:
+    def progress(self, *, done: int, total: int, loss: Tensor, note: str = "") -> None:
         """Called after every step of a loop; says something at most twice a second."""
         now = time.monotonic()
         if self.speaks and (now - self._last >= INTERVAL_SECONDS or done == total):
             self._last = now
-            self._say("progress", done=done, total=total, loss=round(float(loss), 4))
+            seen = float(loss)
+            finite = round(seen, 4) if isfinite(seen) else None  # JSON has no NaN
+            self._say("progress", done=done, total=total, loss=finite, note=note)
 
     def device(self, kind: str, count: int) -> None:
         """What the machine has; `supreme run` decides by it how many seeds run side by side."""

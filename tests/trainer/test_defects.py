@@ -1,0 +1,105 @@
+"""Errors of the reference system that sit in how models are trained and compared; ours are absent.
+
+The numbers are those of the list that the project keeps of them; metrics, methods, ranks and draws
+have theirs beside their own tests.
+"""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import supreme_trainer.seed_stages as seed_stages
+from supreme_trainer.components import Components
+from supreme_trainer.seed_stages import Cell, Data, SeedStages
+from supreme_trainer.telemetry import Telemetry
+
+from supreme_core import registry
+from supreme_core.api.v1alpha1 import Component
+from supreme_core.engine.ranks import Ranks
+from supreme_core.image_set import ImageSet
+from supreme_core.split import Split
+from tests.trainer.experiments import (
+    FULL_CLASS,
+    as_configured,
+    compute,
+    experiment,
+    folder_store,
+    planned,
+)
+
+
+@pytest.fixture
+def seed():
+    with as_configured() as device:
+        work = planned(experiment(training={"augmentation": [{"name": "random_crop"}]})).work
+        yield SeedStages(260, Components.of(work), Ranks.alone(device), Telemetry(speaks=False))
+
+
+def digits():
+    found: ImageSet = registry.dataset.resolve(
+        Component(name="digits", params={"size": 8}), at="spec.dataset"
+    )()
+    return found
+
+
+def on_device(seed, images):
+    return Data(
+        images=images,
+        digest="0" * 64,
+        train=seed._samples(images, images.train_images, images.train_labels),
+        test=seed._samples(images, images.test_images, images.test_labels),
+    )
+
+
+def test_defect_01_no_test_image_is_a_training_image():
+    images = digits()
+    seen = {image.tobytes() for image in images.train_images}
+    assert not [image for image in images.test_images if image.tobytes() in seen]
+
+
+def test_defect_07_the_test_set_has_no_say_in_the_original_model(seed):
+    images = digits()
+    spoilt = replace(
+        images, test_images=255 - images.test_images, test_labels=images.test_labels[::-1].copy()
+    )
+
+    weights = seed.original(on_device(seed, images)).make().files
+    assert seed.original(on_device(seed, spoilt)).make().files == weights
+
+
+def test_defect_08_retraining_on_everything_is_training_the_original_again(seed):
+    data = on_device(seed, digits())
+    train, test = np.arange(len(data.train)), np.arange(len(data.test))
+    nothing = Split(train[:0], train, test[:0], test, ())
+    cell = Cell("nothing", "samples", nothing)
+
+    retrained = seed.retrained(data, cell, replica=0).make().files
+    assert retrained == seed.original(data).make().files
+    assert seed.retrained(data, cell, replica=1).make().files != retrained
+
+
+def test_defect_14_no_evaluation_lies_inside_a_measured_time(seed, monkeypatch, tmp_path):
+    inside, predicted = [], []
+
+    @contextmanager
+    def measured(ranks, original=seed_stages.measured):
+        with original(ranks) as meter:
+            inside.append(True)
+            yield meter
+            inside.pop()
+
+    def predict(*arguments, original=seed_stages.predict, **options):
+        predicted.append(bool(inside))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(seed_stages, "measured", measured)
+    monkeypatch.setattr(seed_stages, "predict", predict)
+    result = compute(experiment(scenarios=[FULL_CLASS]), folder_store(tmp_path))
+
+    assert predicted
+    assert not any(predicted)
+    seconds = {run.method: run.metrics["wall_seconds"] for run in result.runs}
+    assert seconds["original"] is None
+    assert seconds["finetune"] > 0
+    assert {run.method: run.metrics["speed_up"] for run in result.runs}["original"] is None
