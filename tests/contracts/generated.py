@@ -1,0 +1,64 @@
+"""Write the files that are generated from code, or check that they are up to date.
+
+    python -m tests.contracts.generated [--check]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from supreme_core import catalog, registry
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+
+
+def generated() -> dict[Path, str]:
+    """Each generated file and what it should hold."""
+    document = json.dumps(catalog.live(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return {
+        ROOT / "supreme_core" / catalog.FILE: document,
+        README: _with_tables(README.read_text(encoding="utf-8")),
+    }
+
+
+def stale() -> list[str]:
+    """Generated files whose content is not what the code says."""
+    return [
+        str(path.relative_to(ROOT))
+        for path, content in generated().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != content
+    ]
+
+
+def _with_tables(readme: str) -> str:
+    methods = ["| method | what it does | paper |", "| --- | --- | --- |"]
+    for entry in registry.method.entries():
+        methods.append(f"| `{entry.name}` | {entry.summary} | {entry.facts.paper} |")
+    metrics = ["| metric | what it measures | sets | unit |", "| --- | --- | --- | --- |"]
+    for entry in registry.metric.entries():
+        sets = ", ".join(entry.facts.sets) or "the run"
+        metrics.append(f"| `{entry.name}` | {entry.summary} | {sets} | {entry.facts.unit} |")
+    readme = _between(readme, "methods", "\n".join(methods))
+    return _between(readme, "metrics", "\n".join(metrics))
+
+
+def _between(text: str, name: str, content: str) -> str:
+    begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{content}\n{end}{tail}"
+
+
+def main() -> int:
+    if "--check" in sys.argv[1:]:
+        for path in (found := stale()):
+            print(f"{path} is not what the code says; run make generate", file=sys.stderr)
+        return 1 if found else 0
+    for path, content in generated().items():
+        path.write_text(content, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The repository's own promises: generated files, and what may import what."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.contracts.generated import stale
+
+
+def test_generated_files_say_what_the_code_says():
+    assert stale() == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "supreme_core",
+        "supreme_core.plan",
+        "supreme_core.publish",
+        "supreme_core.results",
+        "supreme_core.catalog",
+        "supreme_core.report.page",
+        "supreme_trainer.cli",
+    ],
+)
+def test_what_the_operator_shares_does_not_load_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_reading_predictions_and_computing_metrics_does_not_load_torch():
+    code = (
+        "import sys; from supreme_core import registry, predictions, noise_floor;"
+        "assert len(registry.metric.entries()) > 10; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
