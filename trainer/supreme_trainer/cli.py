@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +28,7 @@ from supreme_core.report.terminal import TextTable, plain_text, terminal_tables
 from supreme_core.results import read_order, read_results
 from supreme_core.storage import open_storage
 
+HEADING_WIDTH = 11
 DEFAULT_STORE = "supreme-store"
 KINDS = tuple(each.kind for each in registry.REGISTRIES)
 CLUSTER_FIELDS = (
@@ -102,8 +104,8 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     if outcome.summary:
         _show(outcome.summary, console)
         _tell_where(storage.uri, order, console)
-    counts = f"{outcome.computed} stages computed, {outcome.reused} found in the store"
-    console.print(counts, highlight=False)
+    found = f"{outcome.reused} found in the store" if outcome.seeds else "every seed was finished"
+    console.print(f"{outcome.computed} stages computed, {found}", highlight=False)
     sys.exit(outcome.exit_code)
 
 
@@ -196,10 +198,24 @@ def _show(summary: Summary, console: Console) -> None:
 
 
 def _rich(text_table: TextTable) -> Table:
-    table = Table(title=Text(text_table.title), title_justify="left", title_style="bold")
+    table = Table(
+        title=Text(text_table.title),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=0,
+    )
+    # An interval stands on a line of its own and is never broken; headings may be.
+    rows = [[cell.replace(" [", "\n[") for cell in row] for row in text_table.rows]
     for position, column in enumerate(text_table.columns):
-        table.add_column(Text(column), justify="left" if position == 0 else "right")
-    for row in text_table.rows:
+        width = max((len(line) for row in rows for line in row[position].splitlines()), default=0)
+        table.add_column(
+            Text(column),
+            justify="right" if position else "left",
+            min_width=width,
+            max_width=max(width, HEADING_WIDTH),
+        )
+    for row in rows:
         table.add_row(*map(Text, row))
     return table
 

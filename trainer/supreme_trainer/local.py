@@ -47,10 +47,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """summary: None where no seed has a result.  exit_code: 0 only where every seed has one."""
+    """summary: None where no seed has a result.  exit_code: 0 only where every seed has one.
+
+    seeds: those that were not finished before.  computed, reused: their stages.
+    """
 
     summary: Summary | None
     exit_code: int
+    seeds: int
     computed: int
     reused: int
 
@@ -65,7 +69,7 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
         summary = None
         if read_results(storage, order):
             summary = publish(storage, Artefacts(storage, Path(folder) / "cache"), order)
-    return Outcome(summary, runner.exit_code, board.computed, board.reused)
+    return Outcome(summary, runner.exit_code, len(board.seeds), board.computed, board.reused)
 
 
 def check_ranks(order: ExperimentOrder, ranks: int) -> None:

@@ -216,6 +216,8 @@ def time_left(seconds: float | None) -> str:
     """In words that do not promise more than is known."""
     if seconds is None:
         return "time left not known yet"
+    if seconds == 0:
+        return "done"
     if seconds < 90:
         return f"about {max(5, round(seconds / 5) * 5)} s left"
     return f"about {round(seconds / 60)} min left"
