@@ -1,0 +1,669 @@
+"""Where results and models live: a folder or an S3 bucket, behind one small interface.
+
+    open_storage(uri)  ->  LocalStorage | S3Storage
+
+The rest of the system sees keys, which are slash-separated words such as
+`experiments/local/digits/order.json`, and the errors of `supreme_core.errors`. An object appears
+whole or not at all, whoever is killed meanwhile. No exception of botocore leaves this module.
+
+An identity on S3 needs s3:ListBucket, GetObject, PutObject, DeleteObject and AbortMultipartUpload.
+A writer that is killed during a large upload leaves parts behind which no list shows; a lifecycle
+rule of the bucket (AbortIncompleteMultipartUpload) removes them.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat as file_status
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from s3transfer.exceptions import RetriesExceededError
+
+from supreme_core.errors import SpecError, StorageError, StoreUnavailable, StoreUnusable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+TEMPORARY: Final = ".supreme-tmp-"
+"""How the names of files begin that are being written, or were when their writer was killed."""
+
+PART_BYTES: Final = 32 * 1024 * 1024
+"""Larger objects go to S3 in parts of this size. S3 wants at least 5 MiB, at most 10,000 parts."""
+
+CONNECT_SECONDS: Final = 3
+READ_SECONDS: Final = 30
+ATTEMPTS: Final = 3
+"""With CONNECT_SECONDS: an endpoint that swallows packets is given up after about ten seconds."""
+
+
+class MissingObject(StorageError):
+    """There is no object under this key."""
+
+
+class ObjectTooLarge(StorageError):
+    """The object is larger than its reader is willing to take."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object as a listing shows it; `size` in bytes, `modified` in UTC."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class S3Credentials:
+    """An explicit identity; without one, boto3's own chain (environment, files, pod) decides."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+class Storage(Protocol):
+    """Objects under keys.
+
+    A key is relative; a part that is empty, `.`, `..` or not printable is a ValueError. Every
+    method may raise StoreUnusable or StoreUnavailable, whose message is one line.
+    """
+
+    @property
+    def uri(self) -> str:
+        """The store in a form that `open_storage` takes."""
+
+    def check(self) -> None:
+        """Find out, at the price of a tiny object, whether this store can be used and written."""
+
+    def read(self, key: str, *, limit: int | None = None) -> bytes:
+        """The whole object. Raises MissingObject, and ObjectTooLarge beyond `limit` bytes."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put or replace an object; a reader sees the old bytes or the new ones."""
+
+    def write_if_absent(self, key: str, data: bytes) -> bool:
+        """Put an object unless there is one; of several writers at a time one gets True.
+
+        After a lost answer of S3 that one may get False too, so False means: look what is there.
+        """
+
+    def upload(self, key: str, path: Path) -> None:
+        """As `write`, from a file of any size."""
+
+    def local_path(self, key: str, cache: Path) -> Path:
+        """A file with the object's bytes, to be read only: the object itself, or a copy in `cache`.
+
+        Raises MissingObject. A copy lies directly in `cache` and belongs to one version of the
+        object, so processes may share the folder and a replaced object is fetched again.
+        """
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """Size and time of an object, or None where there is none."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """The objects below `prefix` in the order of their keys' UTF-8 bytes.
+
+        `prefix` names a folder, so `seed=1` does not list what lies below `seed=10`.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+
+
+def open_storage(
+    uri: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    credentials: S3Credentials | None = None,
+) -> Storage:
+    """The store at `uri`: s3://bucket/prefix, file:///absolute/path, or the path of a folder.
+
+    `endpoint`, `region` (else the environment's, else us-east-1) and `credentials` are for S3 only.
+    Nothing is asked of the store yet; `check()` does that. Raises SpecError.
+    """
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
+    if uri and scheme is None:
+        return LocalStorage(Path(uri).expanduser())
+    if uri.startswith("file:///"):
+        return LocalStorage(Path(unquote(uri.removeprefix("file://"))))
+    if uri.startswith("s3://"):
+        bucket, prefix = _bucket_and_prefix(uri)
+        return S3Storage(bucket, prefix, endpoint=endpoint, region=region, credentials=credentials)
+    raise SpecError(
+        f"the store's URI is {uri!r}; allowed: s3://bucket/prefix, file:///absolute/path "
+        "or the path of a folder"
+    )
+
+
+class LocalStorage:
+    """A folder, created when it is needed; keys are paths below it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    @property
+    def uri(self) -> str:
+        return self._folder.as_uri()
+
+    def check(self) -> None:
+        with self._explained(), _temporary_file(self._folder / "check") as probe:
+            probe.write_bytes(b"supreme")
+
+    def read(self, key: str, *, limit: int | None = None) -> bytes:
+        path = self._path(key)
+        with self._explained(), _missing(self.uri, key), path.open("rb") as file:
+            if limit is None:
+                return file.read()
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise _too_large(self.uri, key, limit)
+        return data
+
+    def write(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with self._explained(), _temporary_file(path) as temporary:
+            temporary.write_bytes(data)
+            _replace(temporary, path)
+
+    def write_if_absent(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with self._explained(), _temporary_file(path) as temporary:
+            temporary.write_bytes(data)
+            return _link(temporary, path)
+
+    def upload(self, key: str, path: Path) -> None:
+        target = self._path(key)
+        with path.open("rb") as source, self._explained(), _temporary_file(target) as temporary:
+            with temporary.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1024 * 1024)
+            _replace(temporary, target)
+
+    def local_path(self, key: str, cache: Path) -> Path:
+        if self.stat(key) is None:
+            raise _no_object(self.uri, key)
+        return self._path(key)
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        path = self._path(key)
+        with self._explained():
+            return _file_info(path, key)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        folder = self._path(prefix) if prefix else self._folder
+        with self._explained():
+            yield from _walk(folder, f"{prefix}/" if prefix else "")
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._explained():
+            try:
+                path.unlink(missing_ok=True)
+            except (NotADirectoryError, IsADirectoryError):
+                pass  # S3 knows no folders: there is no object of this name
+
+    def _path(self, key: str) -> Path:
+        return self._folder / _checked(key)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _file_error(error, self.uri) from error
+
+
+class S3Storage:
+    """A bucket, or what lies below a prefix of it, on S3 or a server that speaks its protocol."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        credentials: S3Credentials | None = None,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._endpoint = endpoint
+        self._place = f"{self.uri} at {endpoint}" if endpoint else self.uri
+        self._bucket_was_seen = False
+        self._transfer = TransferConfig(
+            multipart_threshold=part_bytes,
+            multipart_chunksize=part_bytes,
+            preferred_transfer_client="classic",  # the same code with and without awscrt installed
+        )
+        with self._explained():
+            self._client = _client(endpoint, region, credentials)
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def check(self) -> None:
+        probe = f"{self._prefix}{TEMPORARY}{uuid4().hex}"
+        with self._explained():
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            self._client.put_object(Bucket=self._bucket, Key=probe, Body=b"supreme")
+            self._client.get_object(Bucket=self._bucket, Key=probe)["Body"].read()
+            self._client.delete_object(Bucket=self._bucket, Key=probe)
+
+    def read(self, key: str, *, limit: int | None = None) -> bytes:
+        name = self._name(key)
+        with self._explained(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            with answer["Body"] as body:
+                if limit is None or answer["ContentLength"] <= limit:
+                    return body.read()
+        raise _too_large(self.uri, key, limit)
+
+    def write(self, key: str, data: bytes) -> None:
+        name = self._name(key)
+        with self._explained(key):
+            self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
+
+    def write_if_absent(self, key: str, data: bytes) -> bool:
+        name = self._name(key)
+        for _ in range(ATTEMPTS):
+            try:
+                with self._explained(key):
+                    self._client.put_object(
+                        Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*"
+                    )
+                return True
+            except StorageError as error:
+                code = _code(error.__cause__)
+                if code == "PreconditionFailed":
+                    return False
+                if code == "NotImplemented":
+                    return self._write_after_looking(key, data)
+                if code != "ConditionalRequestConflict":
+                    raise
+                conflict = error  # another conditional write or a delete was under way: ask again
+        raise conflict
+
+    def upload(self, key: str, path: Path) -> None:
+        name = self._name(key)
+        with path.open("rb"):
+            pass  # a file that cannot be read is the caller's mistake and no trouble of the store
+        with (
+            self._explained(key),
+            create_transfer_manager(self._client, self._transfer) as manager,
+        ):
+            # Not client.upload_file: it turns the server's answer into a sentence without a code.
+            manager.upload(str(path), self._bucket, name).result()
+
+    def local_path(self, key: str, cache: Path) -> Path:
+        name = self._name(key)
+        with self._explained(key):
+            head = self._client.head_object(Bucket=self._bucket, Key=name)
+        path = cache / self._copy_name(key, head["ETag"])
+        try:
+            if path.is_file() and path.stat().st_size == head["ContentLength"]:
+                return path
+            with _temporary_file(path) as temporary:
+                self._download(key, temporary)
+                _replace(temporary, path)
+        except OSError as error:
+            raise _file_error(error, f"cache folder {cache}") from error
+        return path
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        name = self._name(key)
+        try:
+            with self._explained(key):
+                head = self._client.head_object(Bucket=self._bucket, Key=name)
+        except MissingObject:
+            self._require_bucket()
+            return None
+        return ObjectInfo(key, head["ContentLength"], head["LastModified"].astimezone(UTC))
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        below = f"{self._prefix}{_checked(prefix)}/" if prefix else self._prefix
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=below
+        )
+        with self._explained():
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    key = entry["Key"].removeprefix(self._prefix)
+                    # Consoles mark a folder by an empty object whose name ends in a slash.
+                    if _is_key(key):
+                        modified = entry["LastModified"].astimezone(UTC)
+                        yield ObjectInfo(key, entry["Size"], modified)
+
+    def delete(self, key: str) -> None:
+        name = self._name(key)
+        with self._explained(key):
+            self._client.delete_object(Bucket=self._bucket, Key=name)
+
+    def _name(self, key: str) -> str:
+        return self._prefix + _checked(key)
+
+    def _write_after_looking(self, key: str, data: bytes) -> bool:
+        """For a server without conditional writes: of two at the same moment the last one wins."""
+        if self.stat(key) is not None:
+            return False
+        self.write(key, data)
+        return True
+
+    def _download(self, key: str, path: Path) -> None:
+        with (
+            self._explained(key),
+            create_transfer_manager(self._client, self._transfer) as manager,
+        ):
+            manager.download(self._bucket, self._name(key), str(path)).result()
+
+    def _copy_name(self, key: str, etag: str) -> str:
+        version = "\n".join((self._endpoint or "", self.uri, key, etag))
+        return hashlib.sha256(version.encode()).hexdigest()[:32] + PurePosixPath(key).suffix
+
+    def _require_bucket(self) -> None:
+        """Tell a missing bucket from a missing object: the answer to a HEAD says only 404."""
+        if not self._bucket_was_seen:
+            with self._explained():
+                self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            self._bucket_was_seen = True
+
+    @contextmanager
+    def _explained(self, key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if key and _code(error) in ("NoSuchKey", "404"):
+                raise _no_object(self.uri, key) from error
+            raise _answer_error(error, self._place) from error
+        except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
+            raise StoreUnusable(
+                f"{self._place}: no credentials ({_one_line(error)}); set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or name a Secret in "
+                "storage.credentialsSecretRef"
+            ) from error
+        except RecursionError as error:
+            # botocore asks for the bucket's region by a request that is redirected as well.
+            raise StoreUnusable(
+                f"{self._place}: its redirect goes round in circles; check the endpoint and region"
+            ) from error
+        except (BotoCoreError, RetriesExceededError) as error:
+            raise StoreUnavailable(
+                f"{self._place}: {_one_line(error)}; check the address and that the server runs"
+            ) from error
+
+
+def _bucket_and_prefix(uri: str) -> tuple[str, str]:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    prefix = prefix.removesuffix("/")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        raise SpecError(
+            f"the store's URI is {uri!r}, whose bucket is {bucket!r}; a bucket's name has 3 to 63 "
+            "lower-case letters, digits, dots and hyphens, as in s3://bucket/prefix"
+        )
+    if prefix and not _is_key(prefix):
+        raise SpecError(
+            f"the store's URI is {uri!r}; its prefix may have no part that is empty, '.', '..', "
+            "not printable or too long"
+        )
+    return bucket, prefix
+
+
+def _client(
+    endpoint: str | None, region: str | None, credentials: S3Credentials | None
+) -> "S3Client":
+    if endpoint is not None and not _is_web_address(endpoint):
+        raise SpecError(
+            f"the store's endpoint is {endpoint!r}; write http://host:port or https://host:port"
+        )
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=16,
+    )
+    if endpoint is not None:
+        # bucket.host needs a wildcard in DNS, and many servers refuse the checksum trailers that
+        # boto3 adds since 1.36. Artefacts carry their own sha256.
+        config = config.merge(
+            Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+        )
+    session = Session()  # one of our own: boto3's default session is not thread-safe
+    return session.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region or session.region_name or "us-east-1",
+        aws_access_key_id=credentials.access_key if credentials else None,
+        aws_secret_access_key=credentials.secret_key if credentials else None,
+        aws_session_token=credentials.session_token if credentials else None,
+        config=config,
+    )
+
+
+def _is_web_address(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _checked(key: str) -> str:
+    if not _is_key(key):
+        raise ValueError(
+            f"{key!r} is no key: keys are relative, without parts that are empty, '.', '..', not "
+            f"printable, longer than 255 bytes or begin with {TEMPORARY}"
+        )
+    return key
+
+
+def _is_key(text: str) -> bool:
+    return all(map(_is_key_part, text.split("/")))
+
+
+def _is_key_part(text: str) -> bool:
+    return (
+        text not in ("", ".", "..")
+        and text.isprintable()  # neither control characters nor what UTF-8 cannot write
+        and "\\" not in text
+        and not text.startswith(TEMPORARY)
+        and len(text.encode()) <= 255
+    )
+
+
+@contextmanager
+def _temporary_file(target: Path) -> Iterator[Path]:
+    """A name beside `target` to write to; whatever is still there at the end is removed."""
+    _make_folder(target.parent)
+    temporary = target.parent / f"{TEMPORARY}{uuid4().hex}"
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    _sync(temporary)
+    os.replace(temporary, target)
+    _sync(target.parent)
+
+
+def _link(temporary: Path, target: Path) -> bool:
+    """Give `temporary` its final name unless that is taken."""
+    _sync(temporary)
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        # No hard links here (FAT, some network mounts): of two at one moment the last one wins.
+        if target.exists():
+            return False
+        os.replace(temporary, target)
+    _sync(target.parent)
+    return True
+
+
+def _make_folder(folder: Path) -> None:
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in created:
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk: a rename alone may outrun its bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network mounts refuse it for folders and store names at once; nothing is lost there.
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+    try:
+        with os.scandir(folder) as entries:
+            # A folder sorts with its slash: `a-b` comes before `a/b`, as in a listing of S3.
+            names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        if not _is_key_part(name.removesuffix("/")):
+            continue
+        if name.endswith("/"):
+            yield from _walk(folder / name, prefix + name)
+        elif info := _file_info(folder / name, prefix + name):
+            yield info
+
+
+def _file_info(path: Path, key: str) -> ObjectInfo | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not file_status.S_ISREG(status.st_mode):
+        return None
+    return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+@contextmanager
+def _missing(uri: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise _no_object(uri, key) from error
+
+
+def _no_object(uri: str, key: str) -> MissingObject:
+    return MissingObject(f"{uri}: there is no object {key}")
+
+
+def _too_large(uri: str, key: str, limit: int | None) -> ObjectTooLarge:
+    return ObjectTooLarge(f"{uri}: object {key} has more than the {limit} bytes that are read")
+
+
+FULL: Final = "no space left; free some or raise the quota, what is stored so far stays valid"
+DENIED: Final = "permission denied; the store must be readable and writable"
+NO_FOLDER: Final = "a file lies where a folder is needed; name another folder"
+
+FILE_ERRORS: Final[dict[int | None, tuple[type[StorageError], str]]] = {
+    errno.ENOSPC: (StoreUnavailable, FULL),
+    errno.EDQUOT: (StoreUnavailable, FULL),
+    errno.EACCES: (StoreUnusable, DENIED),
+    errno.EPERM: (StoreUnusable, DENIED),
+    errno.EROFS: (StoreUnusable, "the file system is read-only; name another folder"),
+    errno.ENOENT: (StoreUnusable, "the folder cannot be created; name another one"),
+    errno.ENOTDIR: (StoreUnusable, NO_FOLDER),
+    errno.EEXIST: (StoreUnusable, NO_FOLDER),
+    errno.EISDIR: (StoreUnusable, "a folder lies where an object is to be; remove it"),
+    errno.ENAMETOOLONG: (StoreUnusable, "the path is too long; name another folder"),
+    errno.ELOOP: (StoreUnusable, "its symbolic links go round in circles; name another folder"),
+}
+
+
+def _file_error(error: OSError, place: str) -> StorageError:
+    reason = f"{error.strerror or error}; try again when the file system is well"
+    kind, text = FILE_ERRORS.get(error.errno, (StoreUnavailable, reason))
+    at = f" ({error.filename})" if error.filename else ""
+    return kind(_one_line(f"{place}: {text}{at}"))
+
+
+CREDENTIALS: Final = "the credentials are refused; check the access key, secret key and token"
+REGION: Final = "the bucket lies in another region; set storage.region"
+
+ANSWERS: Final[dict[str, tuple[type[StorageError], str]]] = {
+    "NoSuchBucket": (StoreUnusable, "the bucket does not exist; create it or correct the URI"),
+    "AccessDenied": (
+        StoreUnusable,
+        "access denied; the identity must list, read, write and delete here",
+    ),
+    "InvalidAccessKeyId": (StoreUnusable, CREDENTIALS),
+    "SignatureDoesNotMatch": (StoreUnusable, CREDENTIALS),
+    "InvalidToken": (StoreUnusable, CREDENTIALS),
+    "XAdminUserNotFound": (StoreUnusable, CREDENTIALS),  # versitygw's word for InvalidAccessKeyId
+    "ExpiredToken": (StoreUnusable, "the session token has expired; get a new one"),
+    "RequestTimeTooSkewed": (StoreUnavailable, "this machine's clock is wrong; set it"),
+    "PermanentRedirect": (StoreUnusable, REGION),
+    "AuthorizationHeaderMalformed": (StoreUnusable, REGION),
+    "IllegalLocationConstraintException": (StoreUnusable, REGION),
+    "QuotaExceeded": (StoreUnavailable, FULL),
+    "XMinioStorageFull": (StoreUnavailable, FULL),
+    "InsufficientStorage": (StoreUnavailable, FULL),
+}
+
+TRY_AGAIN: Final = (408, 409, 412, 425, 429)
+
+
+def _answer_error(error: ClientError, place: str) -> StorageError:
+    """What an S3 server's refusal means; its own words are kept at the end."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = {401: "InvalidToken", 403: "AccessDenied", 507: "InsufficientStorage"}.get(status, "")
+    temporary = status >= 500 or status in TRY_AGAIN
+    otherwise: tuple[type[StorageError], str] = (
+        (StoreUnavailable, "the server cannot do it now; try again")
+        if temporary
+        else (StoreUnusable, "the server refuses; check the URI, the endpoint and the region")
+    )
+    kind, text = ANSWERS.get(_code(error)) or ANSWERS.get(code) or otherwise
+    details = error.response.get("Error", {})
+    said = " ".join(filter(None, (details.get("Code"), details.get("Message"))))
+    return kind(_one_line(f"{place}: {text} (the server said: {said})"))
+
+
+def _code(error: BaseException | None) -> str:
+    """S3's word for a refusal, or the HTTP status where the answer had no body."""
+    return error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,30 @@
+"""Fixtures that tests of every part use."""
+
+from pathlib import Path
+
+import pytest
+
+from supreme_core.storage import LocalStorage, S3Storage
+from tests.cluster import s3_server as s3
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """An S3 server of this test process: endpoint, access_key, secret_key, make_bucket()."""
+    with s3.serve(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", f"s3-{s3.kind()}"])
+def store(request, tmp_path: Path):
+    """An empty store of each kind."""
+    if request.param == "folder":
+        return LocalStorage(tmp_path / "store")
+    server = request.getfixturevalue("s3_server")
+    return S3Storage(
+        server.make_bucket(),
+        "some/prefix",
+        endpoint=server.endpoint,
+        credentials=server.credentials,
+        part_bytes=5 * 1024 * 1024,
+    )
