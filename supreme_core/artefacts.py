@@ -4,7 +4,8 @@
     objects/<stage>/<key[:2]>/<key>/manifest.json                            last, atomically
 
 `key` is the sha256 of the canonical JSON of everything that means something for the result
-(`meaning`). A reader trusts only what a manifest names and what has the digest that it names.
+(`meaning`). A reader trusts only what a manifest names and what has the digest that it names; the
+manifest holds results itself, so it carries its own digest too.
 Data objects carry 16 digits of their sha256, so two processes that commit the same key with
 slightly different bytes never overwrite each other, and whichever manifest stays is right.
 """
@@ -58,11 +59,19 @@ class Manifest(Document):
     facts: dict[str, JsonValue] = Field(description="Small results, such as the cost.")
     environment: dict[str, JsonValue] = Field(description="What it ran on; not part of the key.")
     created_at: str = Field(max_length=64, description="Time of the commit, ISO 8601 in UTC.")
+    sha256: Sha256 = Field(description="Of the canonical JSON of everything else here.")
 
     @model_validator(mode="after")
     def _key_belongs_to_meaning(self) -> "Manifest":
         if digest(self.meaning) != self.key:
             raise ValueError("the key is not the sha256 of the meaning")
+        return self
+
+    @model_validator(mode="after")
+    def _is_as_it_was_written(self) -> "Manifest":
+        document = self.to_document()
+        if digest({name: document[name] for name in document if name != "sha256"}) != self.sha256:
+            raise ValueError("it has been changed since it was written")
         return self
 
 
@@ -128,7 +137,7 @@ class Artefacts:
             "environment": environment,
             "createdAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
-        data = _readable_json(document)
+        data = _readable_json({**document, "sha256": digest(document)})
         try:
             manifest = parse_json(Manifest, data, source=f"manifest of {stage} {key}")
         except SpecError as error:  # no user wrote this: the stage did

@@ -5,16 +5,18 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from sys import float_info
 from typing import Any, Self
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from supreme_core import registry
+from supreme_core.api.model import shown
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
 from supreme_core.errors import SpecError, nearest
 
@@ -60,8 +62,9 @@ class Catalog:
             listed = self.get(kind, component.name)
         except SpecError as error:
             return [f"{at}.name: {error}"]
-        errors = Draft202012Validator(listed.params).iter_errors(component.params)
-        return [_explain(error, f"{at}.params") for error in errors]
+        errors = _Validator(listed.params).iter_errors(component.params)
+        lines = [line for error in errors for line in _explain(error, f"{at}.params")]
+        return list(dict.fromkeys(lines))  # each missing field is an error that names them all
 
 
 @cache
@@ -121,7 +124,26 @@ def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
         raise SpecError("\n".join(problems))
 
 
-def _explain(error: ValidationError, at: str) -> str:
+def _is_integer(checker: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker: object, value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= float_info.max
+
+
+_Validator = validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
+    ),
+)
+"""As strict as the components' own models: no 8.0 for an integer, no NaN, no infinity."""
+
+
+def _explain(error: ValidationError, at: str) -> Iterator[str]:
     path = at + "".join(
         f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
     )
@@ -129,14 +151,17 @@ def _explain(error: ValidationError, at: str) -> str:
     instance: Any = error.instance
     if error.validator == "additionalProperties":
         allowed = sorted(schema.get("properties", {}))
-        name = next(name for name in instance if name not in allowed)
         known = f"; allowed: {', '.join(allowed)}" if allowed else "; it has no settings"
-        return f"{path}.{name}: unknown field {name!r}{nearest(name, allowed) or known}"
-    if error.validator == "required":
-        missing = next(name for name in schema["required"] if name not in instance)
-        return f"{path}.{missing} is required and was not given"
-    came = json.dumps(instance, ensure_ascii=False, default=repr)
-    return f"{path} is {came}; {_RULES.get(error.validator, _in_its_own_words)(error)}"
+        for name in instance:
+            if name not in allowed:
+                yield f"{path}.{name}: unknown field {name!r}{nearest(name, allowed) or known}"
+    elif error.validator == "required":
+        for name in schema["required"]:
+            if name not in instance:
+                yield f"{path}.{name} is required and was not given"
+    else:
+        rule = _RULES.get(error.validator, _in_its_own_words)
+        yield f"{path} is {shown(instance)}; {rule(error)}"
 
 
 def _in_its_own_words(error: ValidationError) -> str:

@@ -220,8 +220,8 @@ def unknown(kind: str, name: str, allowed: Mapping[str, object]) -> str:
 
 
 def _params_type(function: Callable[..., Any]) -> type[Params]:
-    last = list(inspect.signature(function).parameters)[-1]
-    params = get_type_hints(function)[last]
+    last = next(reversed(inspect.signature(function).parameters), "")
+    params = get_type_hints(function).get(last)
     if not (isinstance(params, type) and issubclass(params, Params)):
         raise TypeError(f"the last argument of {function.__name__} must be of a Params type")
     return params

@@ -325,6 +325,8 @@ class S3Storage:
             if path.is_file() and path.stat().st_size == head["ContentLength"]:
                 return path
             with _temporary_file(path) as temporary:
+                # Before and not while 100 GB come over the network.
+                _require_space(cache, head["ContentLength"])
                 self._download(key, temporary)
                 _replace(temporary, path)
         except OSError as error:
@@ -548,6 +550,11 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _require_space(folder: Path, size: int) -> None:
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[ObjectInfo]:

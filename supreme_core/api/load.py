@@ -1,5 +1,6 @@
 """Read an experiment file: YAML that is small, flat and says each thing once."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def load_yaml(text: str, *, source: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = (str(error).splitlines() or ["nested too deeply"])[0]
         raise SpecError(f"{source} is not YAML: {first}") from None
+    except (LookupError, TypeError, AttributeError):  # PyYAML's own, as for `!!bool maybe`
+        raise SpecError(f"{source} is not YAML: a value does not fit its !!tag") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -65,6 +68,14 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    # YAML 1.1 wants a dot in 5e-4; YAML 1.2, JSON, kubectl and people do not.
+    re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], source: str) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: str) -> str:
     location = [step for step in detail["loc"] if not _is_union_branch(step)]
     path = _path([at, *location] if at else location)
     kind, context = detail["type"], detail.get("ctx", {})
-    came = _shown(detail["input"])
+    came = shown(detail["input"])
     if kind == "extra_forbidden":
         name = str(location[-1])
         allowed = sorted(_fields_at(model, location[:-1]))
@@ -102,8 +102,12 @@ def _path(steps: Sequence[int | str]) -> str:
     return text
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value, default=repr, ensure_ascii=False)
+def shown(value: object) -> str:
+    """What came, as JSON in at most 80 characters."""
+    try:
+        text = json.dumps(value, default=repr, ensure_ascii=False)
+    except TypeError:  # a key that JSON cannot write: YAML reads 2020-01-01 as a date
+        text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -11,6 +11,11 @@ _RESERVED: tuple[tuple[str, Callable[[ExperimentSpec], object], object], ...] = 
     ("training.selection", lambda spec: spec.training.selection, "last"),
     ("execution.reuse", lambda spec: spec.execution.reuse, "Any"),
     (
+        "execution.allowUnlistedComponents",
+        lambda spec: spec.execution.allow_unlisted_components,
+        False,
+    ),
+    (
         "storage.keepUnlearnedModels",
         lambda spec: spec.storage.keep_unlearned_models,
         False,

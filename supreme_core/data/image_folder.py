@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from supreme_core.errors import SpecError, nearest
@@ -84,8 +84,12 @@ def _decode(file: Path, params: ImageFolderParams) -> NDArray[np.uint8]:
     """(channels, size, size): short side to `size` (bicubic, antialiased), then the centre."""
     try:
         with Image.open(file) as opened:
-            image = opened.convert("RGB" if params.mode == "color" else "L")
-    except (UnidentifiedImageError, OSError) as error:
+            if opened.mode[0] in "IF":  # Pillow would cut them off at 255: all but black is white
+                raise ValueError("it has more than 8 bits a channel")
+            image = ImageOps.exif_transpose(opened).convert(
+                "RGB" if params.mode == "color" else "L"
+            )
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise SpecError(
             f"dataset.params.path: {str(file)!r} is not a readable image: {error}"
         ) from None

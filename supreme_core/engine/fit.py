@@ -9,6 +9,8 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from supreme_core import seeds
+from supreme_core.engine.modes import in_mode
+from supreme_core.engine.randomness import kept_global_generator
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Augment, Batch, Samples
 from supreme_core.errors import MethodFailed
@@ -64,25 +66,23 @@ def fit(
     optimizer = how.optimizer(parameters)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     steps = -(-len(samples) // how.batch_size)
-    was_training = model.training
-    model.train()
-    for epoch in range(how.epochs):
-        order = torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), len(samples)))
-        augment = how.augment(epoch) if how.augment else None
-        finite = torch.ones((), dtype=torch.bool, device=reduction.ranks.device)
-        for step, positions in enumerate(torch.split(order, how.batch_size)):
-            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * how.rate(epoch + step / steps)
-            optimizer.zero_grad()
-            dropout = seeds.derive(seed, "dropout", epoch, step)
-            mean = step_gradients(model, samples, positions, loss, augment, dropout, reduction)
-            optimizer.step()
-            finite &= mean.isfinite()
-            done, note = epoch * steps + step + 1, f"epoch {epoch + 1}/{how.epochs}"
-            report(done=done, total=how.epochs * steps, loss=mean, note=note)
-        if not finite:  # the one point of an epoch at which the device is waited for
-            raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")
-    model.train(was_training)
+    with in_mode(model, training=True), kept_global_generator(reduction.ranks.device):
+        for epoch in range(how.epochs):
+            order = torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), len(samples)))
+            augment = how.augment(epoch) if how.augment else None
+            finite = torch.ones((), dtype=torch.bool, device=reduction.ranks.device)
+            for step, positions in enumerate(torch.split(order, how.batch_size)):
+                for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                    group["lr"] = rate * how.rate(epoch + step / steps)
+                optimizer.zero_grad()
+                dropout = seeds.derive(seed, "dropout", epoch, step)
+                mean = step_gradients(model, samples, positions, loss, augment, dropout, reduction)
+                optimizer.step()
+                finite &= mean.isfinite()
+                done, note = epoch * steps + step + 1, f"epoch {epoch + 1}/{how.epochs}"
+                report(done=done, total=how.epochs * steps, loss=mean, note=note)
+            if not finite:  # the one point of an epoch at which the device is waited for
+                raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")
 
 
 def step_gradients(

@@ -15,6 +15,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 
 from supreme_core.engine.fit import Loss, Report
+from supreme_core.engine.modes import in_mode
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
@@ -113,7 +114,7 @@ def importance_sums(
                 report(done=done, total=mine, loss=mean)
             yield list(sums.values())
 
-    with _eval_mode(model):
+    with in_mode(model, training=False):
         trial = samples.batch(torch.arange(min(TRIAL_SIZE, len(samples))))
         add = _add_by_hooks if _hooks_are_exact(model, trial, loss) else _add_one_by_one
         totals = reduction.sum(leaves())
@@ -315,14 +316,3 @@ def _zeros(model: nn.Module) -> Sums:
         )
         for parameter in _trainable(model)
     }
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from supreme_core.engine.modes import in_mode
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.samples import Samples
 
@@ -19,8 +20,8 @@ def predict(
 ) -> NDArray[np.float32]:
     """(n, classes) float32 logits in the order of `samples`, on every rank.
 
-    The model runs in eval mode and keeps the mode that it had. The grid of batches does not depend
-    on the number of ranks; each rank takes a run of whole batches.
+    The model runs in eval mode; its modules keep the modes that they had. The grid of batches does
+    not depend on the number of ranks; each rank takes a run of whole batches.
     """
     batches = -(-len(samples) // BATCH_SIZE)
     borders = [
@@ -28,14 +29,11 @@ def predict(
         for rank in range(ranks.size + 1)
     ]
     mine = torch.arange(borders[ranks.rank], borders[ranks.rank + 1])
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with in_mode(model, training=False), torch.inference_mode():
         logits = [torch.empty((0, classes), device=ranks.device)]
         for positions in torch.split(mine, BATCH_SIZE):
             if len(positions):
                 logits.append(model(samples.batch(positions).images).to(torch.float32))
         counts = [after - before for before, after in pairwise(borders)]
         everything = ranks.gather_rows(torch.cat(logits), counts)
-    model.train(was_training)
     return everything.cpu().numpy()

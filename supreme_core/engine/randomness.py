@@ -27,6 +27,13 @@ def global_seed(seed: int, *address: str | int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def kept_global_generator(device: torch.device) -> Iterator[None]:
+    """torch's global generators of the CPU and of `device` are afterwards as they were before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
 @dataclass(frozen=True)
 class Draw:
     """Random numbers of one augmentation for the samples of one batch.

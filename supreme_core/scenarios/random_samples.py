@@ -29,7 +29,7 @@ def random_samples(labels: Labels, seed: int, params: RandomSamplesParams) -> Sp
     if count == 0:
         raise SpecError(
             f"fraction {params.fraction} of {total} training samples selects no sample;"
-            f" the smallest that does is {1 / total:.6f}"
+            f" the smallest that does is {np.ceil(1e6 / total) / 1e6:.6f}"
         )
     key = seeds.derive(seed if params.draw == "per_seed" else FIXED, "scenarios", "random_samples")
     return by_sample(labels, np.sort(permutation(key, total)[:count]))

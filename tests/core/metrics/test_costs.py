@@ -15,7 +15,9 @@ from tests.core.metrics.evaluations import evaluation
 COSTS = [(wall_seconds, 2.0), (device_seconds, 3.5), (peak_memory_bytes, 2.0**20)]
 
 
-@pytest.mark.parametrize(("metric", "expected"), COSTS, ids=lambda each: str(each))
+@pytest.mark.parametrize(
+    ("metric", "expected"), COSTS, ids=lambda each: getattr(each, "__name__", str(each))
+)
 def test_cost_is_what_was_measured(metric, expected):
     assert metric(evaluation(), NoParams()) == expected
 

@@ -1,0 +1,346 @@
+"""Datasets as arrays: what is in them, their bytes, and what cannot be used.
+
+                | content | digest | split | refused
+digits          |    x    |   x    |   x   |
+image_folder    |    x    |        |   x   |    x
+any ImageSet    |    x    |        |       |    x        files without pickle, statistics
+"""
+
+import hashlib
+import os
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from supreme_core import registry
+from supreme_core.api.v1alpha1 import Component
+from supreme_core.errors import SpecError
+from supreme_core.image_set import ARRAYS, ImageSet, check
+
+DIGITS = "e7a652b8b9add1a18bdb011c7c63d71932ed7864a73800d46f54bd92b5ea6722"
+"""sha256 over the four .npy files of the digits at 32 pixels. Another value means other data: then
+raise the version of the dataset, so that nothing computed from the old ones is used again."""
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def dataset(name, **params):
+    return registry.dataset.resolve(Component(name=name, params=params), at="spec.dataset")
+
+
+def refused(action):
+    with pytest.raises(SpecError) as error:
+        action()
+    return str(error.value)
+
+
+def written(images, folder):
+    """The files of an image set in a folder, by name."""
+    paths = {name: folder / name for name in images.files()}
+    for name, data in images.files().items():
+        paths[name].write_bytes(data)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return dataset("digits")()
+
+
+class TestDigits:
+    def test_it_has_the_recorded_bytes(self, digits):
+        whole = hashlib.sha256()
+        for name, data in sorted(digits.files().items()):
+            whole.update(name.encode() + data)
+        assert whole.hexdigest() == DIGITS
+
+    def test_each_of_the_1797_images_is_in_one_part(self, digits):
+        pixels, labels = load_digits(return_X_y=True)
+        expected = sorted(
+            (np.rint(image * 255 / 16).astype(np.uint8).tobytes(), int(label))
+            for image, label in zip(pixels, labels, strict=True)
+        )
+        parts = (
+            (digits.train_images, digits.train_labels),
+            (digits.test_images, digits.test_labels),
+        )
+        found = sorted(
+            (np.ascontiguousarray(image[0, ::4, ::4]).tobytes(), int(label))
+            for images, numbers in parts
+            for image, label in zip(images, numbers, strict=True)
+        )
+        assert len(found) == 1797
+        assert found == expected
+        assert len(set(found)) == 1797  # no two images are alike, so none is in both parts
+
+    def test_every_fifth_of_each_class_is_test(self, digits):
+        _, labels = load_digits(return_X_y=True)
+        expected = np.bincount(labels) // 5
+        assert np.array_equal(np.bincount(digits.test_labels), expected)
+        assert np.array_equal(np.bincount(digits.train_labels), np.bincount(labels) - expected)
+
+    def test_each_pixel_becomes_a_square(self, digits):
+        small = dataset("digits", size=8)()
+        assert small.train_images.shape[1:] == (1, 8, 8)
+        assert digits.train_images.shape[1:] == (1, 32, 32)
+        assert np.array_equal(digits.train_images, np.kron(small.train_images, np.ones((4, 4))))
+
+    def test_the_whole_range_of_grey_is_used(self, digits):
+        assert digits.train_images.dtype == np.uint8
+        assert (digits.train_images.min(), digits.train_images.max()) == (0, 255)
+
+    def test_mean_and_deviation_are_those_of_the_training_pixels(self, digits):
+        scaled = digits.train_images.astype(np.float64) / 255
+        assert digits.mean == pytest.approx([scaled.mean()], rel=1e-12)
+        assert digits.std == pytest.approx([scaled.std()], rel=1e-12)
+
+    def test_facts_tell_classes_and_counts(self, digits):
+        assert digits.classes == 10
+        assert (digits.channels, digits.size) == (1, 32)
+        assert digits.facts()["classNames"] == list("0123456789")
+        assert digits.facts()["trainSamples"] + digits.facts()["testSamples"] == 1797
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two cats and a dog to learn from, one of each to test with, as PNG and JPEG files."""
+    root = tmp_path / "pets"
+    picture(root / "train/cat/1.png", RED, (40, 40))
+    picture(root / "train/cat/2.jpeg", GREEN, (60, 40))
+    picture(root / "train/dog/1.PNG", BLUE, (32, 96))
+    picture(root / "test/dog/1.jpg", BLUE, (40, 40))
+    picture(root / "test/cat/1.png", 255, (40, 40), mode="L")
+    return root
+
+
+def picture(path, colour, size, *, mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def pets(root, **params):
+    return dataset("image_folder", path=str(root), **params)()
+
+
+class TestImageFolder:
+    def test_classes_are_the_folders_of_train_in_alphabetical_order(self, folder):
+        images = pets(folder)
+        assert images.class_names == ("cat", "dog")
+        assert images.train_labels.tolist() == [0, 0, 1]
+        assert images.test_labels.tolist() == [0, 1]
+
+    def test_images_are_colour_planes_of_the_asked_size(self, folder):
+        images = pets(folder, size=16)
+        assert images.train_images.shape == (3, 3, 16, 16)
+        means = images.train_images.mean(axis=(2, 3))
+        assert np.array_equal(means[[0, 2]], [RED, BLUE])
+        np.testing.assert_allclose(means[1], GREEN, atol=2)  # JPEG
+        assert np.array_equal(images.test_images[0], np.full((3, 16, 16), 255))  # grey file
+
+    def test_grey_has_one_plane_by_the_weights_of_itu_r_601(self, folder):
+        images = pets(folder, size=16, mode="grey")
+        assert images.train_images.shape == (3, 1, 16, 16)
+        expected = [0.299 * 255, 0.587 * 255, 0.114 * 255]
+        np.testing.assert_allclose(images.train_images.mean(axis=(1, 2, 3)), expected, atol=2)
+
+    @pytest.mark.parametrize("turned", [False, True], ids=["wide", "tall"])
+    def test_the_centre_of_an_image_that_is_not_square_is_taken(self, folder, turned):
+        """Thirds of red, green and blue: only the middle one stays."""
+        pixels = np.repeat(np.array([[RED, GREEN, BLUE]], dtype=np.uint8), 16, axis=0)
+        pixels = np.repeat(pixels, 16, axis=1)
+        image = Image.fromarray(pixels.swapaxes(0, 1) if turned else pixels)
+        image.save(folder / "train/cat/1.png")
+        centre = pets(folder, size=8).train_images[0]
+        inside = centre[:, 1:-1] if turned else centre[:, :, 1:-1]  # bicubic blurs the borders
+        assert np.array_equal(inside, np.broadcast_to(np.reshape(GREEN, (3, 1, 1)), inside.shape))
+
+    def test_one_very_long_image_is_no_problem(self, folder):
+        picture(folder / "train/cat/1.png", RED, (2000, 3))
+        assert np.array_equal(pets(folder).train_images[0].mean(axis=(1, 2)), RED)
+
+    def test_folders_within_a_class_belong_to_it_and_other_files_to_nobody(self, folder):
+        picture(folder / "train/dog/more/2.png", GREEN, (40, 40))
+        (folder / "train/dog/notes.txt").write_text("a good dog")
+        picture(folder / "train/loose.png", RED, (40, 40))
+        assert pets(folder).train_labels.tolist() == [0, 0, 1, 1]
+
+    def test_the_same_files_give_the_same_bytes(self, folder):
+        assert pets(folder).files() == pets(folder).files()
+
+    def test_a_class_without_images_keeps_its_number(self, folder):
+        (folder / "train/cow").mkdir()
+        images = pets(folder)
+        assert images.class_names == ("cat", "cow", "dog")
+        assert images.train_labels.tolist() == [0, 0, 2]
+
+    def test_a_class_that_only_the_test_set_has_is_refused_with_the_nearest(self, folder):
+        picture(folder / "test/dogs/1.png", BLUE, (40, 40))
+        assert refused(lambda: pets(folder)) == (
+            "dataset.params.path: class 'dogs' is in test/ but not in train/; did you mean 'dog'?"
+        )
+
+    @pytest.mark.parametrize("part", ["train", "test"])
+    def test_a_missing_part_is_named(self, folder, part):
+        (folder / part).rename(folder / "other")
+        assert f"has no folder '{part}'; expected train/<class>/" in refused(lambda: pets(folder))
+
+    @pytest.mark.parametrize("part", ["train", "test"])
+    def test_a_part_without_images_is_named(self, folder, part):
+        (folder / part).rename(folder / "other")
+        (folder / part / "cat").mkdir(parents=True)
+        assert f"no images in {part}/<class>/ of" in refused(lambda: pets(folder))
+
+    def test_a_missing_folder_is_named(self, tmp_path):
+        assert "is not a folder on this machine" in refused(lambda: pets(tmp_path / "none"))
+
+
+def png(mode, size=(40, 40)):
+    buffer = BytesIO()
+    Image.new(mode, size).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def huge_bmp():
+    """A header that promises 400 million pixels; Pillow refuses to make room for them."""
+    buffer = BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "bmp")
+    data = bytearray(buffer.getvalue())
+    data[18:26] = (20_000).to_bytes(4, "little") * 2
+    return bytes(data)
+
+
+UNREADABLE = {
+    "text": (b"I am no image", "cannot identify image file"),
+    "empty": (b"", "cannot identify image file"),
+    "cut short": (png("RGB")[:-30], "image file is truncated|broken PNG|Truncated"),
+    "bad header": (b"P6\n12x 8\n255\n", "12x"),
+    "decompression bomb": (huge_bmp(), "exceeds limit"),
+    "16 bits": (png("I;16"), "it has more than 8 bits a channel"),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), UNREADABLE.values(), ids=UNREADABLE)
+def test_an_image_that_cannot_be_read_is_named_in_one_line(folder, data, reason):
+    (folder / "train/cat/1.png").write_bytes(data)
+    message = refused(lambda: pets(folder))
+    assert re.fullmatch(r"dataset\.params\.path: '.*1\.png' is not a readable image: .*", message)
+    assert re.search(reason, message)
+
+
+def state(root):
+    return dataset("image_folder", path=str(root)).params.source_state()
+
+
+class TestSourceState:
+    def test_it_is_the_same_as_long_as_nothing_changes(self, folder):
+        assert state(folder) == state(folder)
+
+    def test_it_does_not_depend_on_where_the_folder_is(self, folder):
+        before = state(folder)
+        assert state(folder.rename(folder.parent / "elsewhere")) == before
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda root: picture(root / "train/cat/3.png", RED, (40, 40)),
+            lambda root: (root / "train/cat/1.png").unlink(),
+            lambda root: (root / "train/cat/1.png").rename(root / "train/dog/9.png"),
+            lambda root: picture(root / "train/cat/1.png", RED, (41, 40)),
+            lambda root: os.utime(root / "train/cat/1.png", ns=(1, 1)),
+        ],
+        ids=["one more", "one less", "moved", "other content", "newer"],
+    )
+    def test_it_changes_with_the_files(self, folder, change):
+        before = state(folder)
+        change(folder)
+        assert state(folder) != before
+
+    def test_there_is_none_where_the_folder_is_not(self, tmp_path):
+        assert state(tmp_path / "none") is None
+
+    def test_data_that_come_with_a_library_have_none(self):
+        assert dataset("digits").params.source_state() is None
+
+
+class TestImageSet:
+    def test_files_give_back_the_arrays_memory_mapped(self, digits, tmp_path):
+        again = ImageSet.read(written(digits, tmp_path), digits.facts())
+        for name in ARRAYS:
+            array = getattr(again, name)
+            assert isinstance(array, np.memmap)
+            assert array.dtype == getattr(digits, name).dtype
+            assert np.array_equal(array, getattr(digits, name))
+        assert (again.mean, again.std) == (digits.mean, digits.std)
+        assert again.class_names == digits.class_names
+
+    def test_a_pickle_is_neither_written_nor_read(self, digits, tmp_path):
+        paths = written(digits, tmp_path)
+        np.save(paths["train_labels.npy"], np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        with pytest.raises(ValueError, match="Python objects in dtype"):
+            ImageSet.read(paths, digits.facts())
+        with pytest.raises(ValueError, match="allow_pickle=False"):
+            image_set(train_labels=np.array([{}, {}], dtype=object)).files()
+
+    def test_the_layout_in_memory_does_not_change_the_files(self, digits):
+        turned = np.asfortranarray(digits.train_images)
+        changed = ImageSet.of(
+            turned, digits.train_labels, digits.test_images, digits.test_labels, digits.class_names
+        )
+        assert changed.files() == digits.files()
+
+    def test_mean_and_deviation_are_taken_by_channel(self):
+        pixels = np.random.default_rng(0).integers(0, 256, (7, 3, 5, 5)).astype(np.uint8)
+        images = image_set(train_images=pixels)
+        scaled = pixels.astype(np.float64) / 255
+        assert images.mean == pytest.approx(scaled.mean(axis=(0, 2, 3)), rel=1e-12)
+        assert images.std == pytest.approx(scaled.std(axis=(0, 2, 3)), rel=1e-12)
+
+    def test_a_channel_without_contrast_can_still_be_divided_by_its_deviation(self):
+        images = image_set(train_images=np.full((4, 1, 2, 2), 51, dtype=np.uint8))
+        assert images.mean == pytest.approx([0.2])
+        assert images.std == (1 / 255,)
+
+    def test_a_usable_set_passes(self, digits):
+        assert check(digits, "digits") is digits
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"test_labels": []}, "dataset 'pets' has no training or no test images"),
+            ({"train_labels": [1, 1]}, "dataset 'pets' has 1 class; at least 2 are needed"),
+        ],
+        ids=["no test images", "one class"],
+    )
+    def test_a_set_that_no_experiment_could_use_is_refused(self, changes, message):
+        labels = {name: np.array(value, dtype=np.int64) for name, value in changes.items()}
+        assert refused(lambda: check(image_set(**labels), "pets")) == message
+
+
+def image_set(**changes):
+    """Two training images and a test image of nothing."""
+    nothing = np.zeros((2, 1, 2, 2), dtype=np.uint8)
+    fields = {"train_images": nothing, "train_labels": np.array([0, 1])}
+    fields |= {"test_images": nothing[:1], "test_labels": np.array([0])}
+    return ImageSet.of(**(fields | changes), class_names=("a", "b"))
+
+
+def test_a_photo_is_turned_as_its_camera_was_held(tmp_path):
+    upright = Image.new("L", (16, 32))
+    upright.paste(255, (0, 0, 16, 16))
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # lies on its side; to be turned clockwise for viewing
+    for part in ("train", "test"):
+        (tmp_path / part / "a").mkdir(parents=True)
+        (tmp_path / part / "b").mkdir()
+        upright.rotate(90, expand=True).save(tmp_path / part / "a" / "1.png", exif=orientation)
+        upright.save(tmp_path / part / "b" / "1.png")
+
+    component = Component(
+        name="image_folder", params={"path": str(tmp_path), "size": 16, "mode": "grey"}
+    )
+    images = registry.dataset.resolve(component, at="spec.dataset")()
+    assert (images.train_images[0] == images.train_images[1]).all()

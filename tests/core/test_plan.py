@@ -1,0 +1,287 @@
+"""From an experiment to what is to be computed: pure, so every test is a call.
+
+                                     | tested here
+steps: order, repeats, exclusions    |      x
+names: uid, digests                  |      x        constants recorded: stores depend on them
+metrics: default set, rows, primary  |      x
+refused: reserved fields, no pair    |      x        components: test_catalog.py
+"""
+
+import pytest
+
+from supreme_core import catalog
+from supreme_core.api.load import load_yaml
+from supreme_core.api.model import parse
+from supreme_core.api.reserved import refuse_reserved
+from supreme_core.api.run import ExperimentName
+from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
+from supreme_core.errors import SpecError
+from supreme_core.plan import Step, default_metrics, metric_rows, plan, steps, work_digest
+
+CATALOG = catalog.bundled()
+
+SPEC = {
+    "seeds": {"start": 5, "count": 2},
+    "dataset": {"name": "digits"},
+    "model": {"name": "resnet18", "params": {"width": 4}},
+    "scenarios": [
+        {"name": "full_class", "params": {"classes": [3]}},
+        {"name": "random_samples", "params": {"fraction": 0.1}},
+    ],
+    "methods": [{"name": "finetune"}, {"name": "unsir"}],
+    "metrics": [{"name": "accuracy"}, {"name": "wall_seconds"}],
+}
+
+RECIPE_CHANGES = {
+    "dataset": {"dataset": {"name": "digits", "params": {"size": 16}}},
+    "model": {"model": {"name": "resnet18", "params": {"width": 8}}},
+    "epochs": {"training": {"epochs": 3}},
+    "optimizer": {"training": {"optimizer": {"name": "adamw"}}},
+    "micro-batches": {"training": {"microBatches": 2}},
+}
+
+OTHER_CHANGES = {
+    "seeds": {"seeds": {"list": [1, 2, 3]}},
+    "repeats": {"seeds": {"unlearningRepeats": 3}},
+    "methods": {"methods": [{"name": "ssd"}]},
+    "labels": {"methods": [{"name": "finetune", "label": "long"}, {"name": "unsir"}]},
+    "scenarios": {"scenarios": [{"name": "full_class", "params": {"classes": [1]}}]},
+    "metrics": {"metrics": [{"name": "accuracy"}]},
+    "parallelism": {"parallelism": 1},
+    "storage": {"storage": {"uri": "s3://bucket/elsewhere"}},
+}
+
+NOT_WORK = {"seeds", "parallelism", "storage"}
+"""Which of these changes leave alone what a seed computes."""
+
+UID = "91e25882"
+WORK_DIGEST = "80e46fe56f57830cb8d1206e38e5e29e9c2d0629bdbc924a7fadae7eedecb7b8"
+
+RESERVED = {
+    "training.precision": ({"training": {"precision": "bf16"}}, "'bf16'", "'fp32'"),
+    "training.reduction": ({"training": {"reduction": "ddp"}}, "'ddp'", "'tree'"),
+    "training.selection": (
+        {"training": {"selection": "best_validation"}},
+        "'best_validation'",
+        "'last'",
+    ),
+    "execution.reuse": ({"execution": {"reuse": "None"}}, "'None'", "'Any'"),
+    "execution.allowUnlistedComponents": (
+        {"execution": {"allowUnlistedComponents": True}},
+        "True",
+        "False",
+    ),
+    "storage.keepUnlearnedModels": ({"storage": {"keepUnlearnedModels": True}}, "True", "False"),
+}
+
+
+def experiment(**changes):
+    document = {
+        "apiVersion": "supreme.dev/v1alpha1",
+        "kind": "UnlearningExperiment",
+        "metadata": {"name": "small"},
+        "spec": SPEC | changes,
+    }
+    return parse(UnlearningExperiment, document)
+
+
+def planned(*, uid=None, namespace="local", **changes):
+    return plan(experiment(**changes), CATALOG, namespace=namespace, uid=uid)
+
+
+def refused(**changes):
+    with pytest.raises(SpecError) as error:
+        planned(**changes)
+    return str(error.value)
+
+
+def found_steps(**changes):
+    order = planned(**changes)
+    return steps(order.work, order.excluded)
+
+
+class TestSteps:
+    def test_they_stand_in_the_order_of_computation(self):
+        assert found_steps() == [
+            Step("dataset"),
+            Step("original"),
+            Step("predictions", "full_class", "original"),
+            Step("retrained", "full_class", "retrained"),
+            Step("predictions", "full_class", "retrained"),
+            Step("unlearned", "full_class", "finetune"),
+            Step("unlearned", "full_class", "unsir"),
+            Step("predictions", "random_samples", "original"),
+            Step("retrained", "random_samples", "retrained"),
+            Step("predictions", "random_samples", "retrained"),
+            Step("unlearned", "random_samples", "finetune"),
+        ]
+
+    @pytest.mark.parametrize(("repeats", "replicas"), [(1, 1), (3, 1), (1, 2), (3, 2)])
+    def test_repeats_and_replicas_are_steps_of_their_own(self, repeats, replicas):
+        found = found_steps(seeds={"unlearningRepeats": repeats, "retrainedReplicas": replicas})
+        pairs = 3  # finetune twice, unsir once
+        assert len(found) == 2 + 2 * (1 + 2 * replicas) + pairs * repeats
+        assert len(set(found)) == len(found)
+        again = [step.repeat for step in found if step.stage == "unlearned"]
+        assert again == list(range(repeats)) * pairs
+
+    def test_repeats_of_the_evaluation_are_no_steps(self):
+        assert found_steps(seeds={"evaluationRepeats": 9}) == found_steps()
+
+    @pytest.mark.parametrize(
+        ("step", "title"),
+        [
+            (Step("dataset"), "dataset"),
+            (Step("retrained", "full_class", "retrained", 1), "retrained (2) · full_class"),
+            (Step("unlearned", "digit 3", "ssd"), "ssd · digit 3"),
+        ],
+    )
+    def test_a_step_has_a_title_for_people(self, step, title):
+        assert step.title == title
+
+
+class TestExclusions:
+    def test_a_method_is_left_out_where_it_is_not_defined(self):
+        (excluded,) = planned().excluded
+        assert (excluded.scenario, excluded.method) == ("random_samples", "unsir")
+        assert excluded.reason == (
+            "unsir forgets classes, but random_samples asks to forget samples"
+        )
+
+    def test_labels_name_the_pair_and_names_give_the_reason(self):
+        (excluded,) = planned(
+            scenarios=[
+                {"name": "random_samples", "label": "tenth", "params": {"fraction": 0.1}},
+                {"name": "full_class", "params": {"classes": [3]}},
+            ],
+            methods=[{"name": "unsir", "label": "noise"}],
+        ).excluded
+        assert (excluded.scenario, excluded.method) == ("tenth", "noise")
+        assert excluded.reason.startswith("unsir forgets classes, but random_samples asks")
+
+    def test_an_experiment_without_any_pair_is_refused(self):
+        message = refused(methods=[{"name": "unsir"}], scenarios=SPEC["scenarios"][1:])
+        assert message == (
+            "spec.methods: no method fits a scenario: unsir forgets classes, but random_samples"
+            " asks to forget samples"
+        )
+
+
+class TestNames:
+    @pytest.mark.parametrize("change", RECIPE_CHANGES.values(), ids=RECIPE_CHANGES)
+    def test_the_uid_changes_with_the_data_the_model_and_the_recipe(self, change):
+        assert planned(**change).experiment.uid != planned().experiment.uid
+
+    @pytest.mark.parametrize("change", OTHER_CHANGES.values(), ids=OTHER_CHANGES)
+    def test_the_uid_does_not_change_with_what_may_be_added_later(self, change):
+        assert planned(**change).experiment == planned().experiment
+
+    def test_a_uid_of_the_cluster_is_kept(self):
+        order = planned(uid="0123456789-abcdef", namespace="team")
+        assert order.experiment == ExperimentName(
+            namespace="team", name="small", uid="0123456789-abcdef"
+        )
+        assert order.prefix == "experiments/team/small-01234567"
+
+    def test_the_uid_is_a_recorded_one(self):
+        """Another value means that finished experiments are not found again in their stores."""
+        assert planned().experiment.uid == UID
+
+    def test_the_digest_of_the_work_is_a_recorded_one(self):
+        """Another value means that no stored result counts any more."""
+        assert work_digest(planned().work) == WORK_DIGEST
+
+    @pytest.mark.parametrize("name", sorted(OTHER_CHANGES.keys() - NOT_WORK))
+    def test_the_digest_of_the_work_changes_with_all_that_a_seed_computes(self, name):
+        assert work_digest(planned(**OTHER_CHANGES[name]).work) != work_digest(planned().work)
+
+    @pytest.mark.parametrize("name", sorted(NOT_WORK))
+    def test_the_digest_of_the_work_does_not_change_with_who_computes_what(self, name):
+        assert work_digest(planned(**OTHER_CHANGES[name]).work) == work_digest(planned().work)
+
+    def test_seeds_are_those_of_the_spec_in_its_order(self):
+        assert planned().seeds == [5, 6]
+        assert planned(seeds={"list": [9, 2, 4]}).seeds == [9, 2, 4]
+
+
+class TestMetrics:
+    def test_the_default_set_is_every_default_metric_by_group_and_name(self):
+        groups = ("accuracy", "distance", "membership", "cost")
+        listed = [metric for metric in CATALOG.components["metric"].values()]
+        expected = [
+            name
+            for group in groups
+            for name in sorted(
+                metric.name
+                for metric in listed
+                if metric.facts["group"] == group and metric.facts["default"]
+            )
+        ]
+        found = [metric.name for metric in default_metrics(CATALOG)]
+        assert found == expected
+        assert found[0] == "accuracy"
+        assert [metric.name for metric in planned(metrics=[]).work.metrics] == expected
+
+    def test_chosen_metrics_replace_the_default_set_and_keep_their_order(self):
+        found = planned(metrics=[{"name": "wall_seconds"}, {"name": "accuracy"}])
+        assert [metric.name for metric in found.work.metrics] == ["wall_seconds", "accuracy"]
+
+    def test_a_metric_has_a_row_for_each_of_its_sets(self):
+        chosen = planned(
+            metrics=[{"name": "accuracy", "label": "correct"}, {"name": "speed_up"}],
+            primaryMetric="forget_correct",
+        ).work.metrics
+        assert metric_rows(chosen, CATALOG) == [
+            *(f"{on}_correct" for on in CATALOG.get("metric", "accuracy").facts["sets"]),
+            "speed_up",
+        ]
+
+    def test_an_unknown_primary_metric_is_refused_with_the_nearest_row(self):
+        assert refused(primaryMetric="forget_acuracy") == (
+            "spec.primaryMetric is 'forget_acuracy', which no metric gives; did you mean"
+            " 'forget_accuracy'?"
+        )
+
+    def test_where_nothing_is_near_the_rows_are_listed(self):
+        message = refused(metrics=[{"name": "wall_seconds"}], primaryMetric="xyz")
+        assert message == ("spec.primaryMetric is 'xyz', which no metric gives; rows: wall_seconds")
+
+
+class TestReserved:
+    @pytest.mark.parametrize("field", RESERVED)
+    def test_what_this_version_does_not_do_is_refused_and_not_ignored(self, field):
+        change, came, use = RESERVED[field]
+        assert refused(**change) == (
+            f"spec.{field} is {came}, which this version does not support yet; use {use}"
+        )
+
+    def test_all_of_them_together_are_a_line_each(self):
+        spec = parse(
+            ExperimentSpec,
+            SPEC
+            | {"training": {"precision": "tf32", "selection": "best_validation"}}
+            | {"storage": {"keepUnlearnedModels": True}},
+        )
+        with pytest.raises(SpecError) as error:
+            refuse_reserved(spec)
+        assert len(str(error.value).splitlines()) == 3
+
+    def test_the_defaults_are_what_this_version_does(self):
+        refuse_reserved(experiment().spec)
+
+
+def test_misspelt_components_are_refused():
+    assert refused(methods=[{"name": "finetun"}]) == (
+        "spec.methods[0].name: unknown method 'finetun'; did you mean 'finetune'?"
+    )
+
+
+def test_the_same_experiment_gives_the_same_plan_whatever_the_order_of_its_settings():
+    text = """
+    {methods: [{name: finetune}, {name: unsir}], metrics: [{name: accuracy}, {name: wall_seconds}],
+     scenarios: [{params: {classes: [3]}, name: full_class},
+                 {params: {fraction: 0.1}, name: random_samples}],
+     model: {params: {width: 4}, name: resnet18}, dataset: {name: digits},
+     seeds: {count: 2, start: 5}}
+    """
+    assert planned(**load_yaml(text, source="text")) == planned()

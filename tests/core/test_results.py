@@ -1,0 +1,173 @@
+"""Results in a store: which of them count, and what happens to those that cannot be trusted.
+
+A result here is a whole one of two runs, written by `write_result` or spoilt by hand afterwards.
+"""
+
+import json
+import logging
+
+import pytest
+
+from supreme_core import results
+from supreme_core.api.run import ExperimentName
+from supreme_core.errors import SpecError
+from supreme_core.plan import work_digest
+from supreme_core.results import (
+    attempts_by_seed,
+    read_order,
+    read_results,
+    write_order,
+    write_result,
+)
+from supreme_core.storage import LocalStorage
+from tests.core.summaries import digest, question, result, run
+
+ORDER = question([7, 8]).order
+WORK = work_digest(ORDER.work)
+RUNS = [run("original", forget_accuracy=0.9), run("retrained", forget_accuracy=0.0)]
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return LocalStorage(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_kept(caplog):
+    caplog.set_level(logging.WARNING)
+
+
+def of(seed, *, attempt=0, runs=RUNS, **changes):
+    """A result of the order's own work."""
+    return result(seed, runs, **({"work_digest": WORK, "attempt": attempt} | changes))
+
+
+def key(seed, attempt=0):
+    return f"{ORDER.prefix}/seed={seed}/attempt={attempt}/result.json"
+
+
+def spoilt(**changes):
+    """The JSON of a result, some of its fields others."""
+    return json.dumps(of(7).to_document() | changes).encode()
+
+
+class TestWhichCount:
+    def test_without_any_there_are_none(self, storage):
+        assert read_results(storage, ORDER) == {}
+
+    def test_what_is_written_is_read(self, storage):
+        write_result(storage, of(7))
+        assert storage.read(key(7))
+        assert read_results(storage, ORDER) == {7: of(7)}
+
+    @pytest.mark.parametrize("attempts", [(0, 1, 2), (2, 1, 0), (9, 10)], ids=str)
+    def test_the_newest_attempt_wins_whatever_was_written_last(self, storage, attempts):
+        for attempt in attempts:
+            write_result(storage, of(7, attempt=attempt))
+        assert read_results(storage, ORDER)[7].attempt == max(attempts)
+
+    def test_a_result_of_other_work_is_passed_over_in_silence(self, storage, caplog):
+        """Methods were added since: the older attempt may answer the old order again."""
+        write_result(storage, of(7, attempt=0))
+        write_result(storage, of(7, attempt=1, work_digest=digest("other work")))
+        write_result(storage, of(8, work_digest=digest("other work")))
+        assert read_results(storage, ORDER) == {7: of(7, attempt=0)}
+        assert caplog.messages == []
+
+    def test_seeds_that_the_order_does_not_name_are_left_out(self, storage):
+        for seed in (7, 8, 9):
+            write_result(storage, of(seed))
+        assert sorted(read_results(storage, ORDER)) == [7, 8]
+
+    def test_other_experiments_are_left_out(self, storage):
+        other = ExperimentName(namespace="local", name="tiny", uid="9876543210")
+        write_result(storage, of(7, experiment=other))
+        assert read_results(storage, ORDER) == {}
+
+    def test_only_result_files_of_attempts_are_looked_at(self, storage, caplog):
+        for name in ("attempt=0/run.log", "attempt=x/result.json", "result.json"):
+            storage.write(f"{ORDER.prefix}/seed=7/{name}", b"no result")
+        storage.write(f"{ORDER.prefix}/seed=7/attempt=0/deeper/result.json", b"no result")
+        assert attempts_by_seed(storage, ORDER) == {7: [], 8: []}
+        assert read_results(storage, ORDER) == {}
+        assert caplog.messages == []
+
+
+NOT_TRUSTED = {
+    "no JSON": (b"{", "result.json is not JSON"),
+    "no text": (b"\xff\xfe\x00\xd8", "result.json is not JSON"),
+    "nested deeply": (b"[" * 100_000, "result.json is not JSON"),
+    "no mapping": (b"[]", "it should be"),
+    "cut short": (spoilt()[:200], "result.json is not JSON"),
+    "missing field": (b'{"seed": 7}', "is required and was not given"),
+    "unknown field": (spoilt(extra=1), "unknown field 'extra'"),
+    "loose type": (spoilt(seed="7"), 'seed is "7"'),
+    "not a number": (spoilt(cells=[], runs=[{"metrics": {"a": float("nan")}}]), "runs[0]"),
+    "another schema": (spoilt(schemaVersion=2), "schemaVersion is 2"),
+    "another seed": (spoilt(seed=8), "is that of another run"),
+    "another attempt": (spoilt(attempt=1), "is that of another run"),
+    "another experiment": (
+        spoilt(experiment={"namespace": "local", "name": "tiny", "uid": "01234567xx"}),
+        "is that of another run",
+    ),
+}
+
+
+class TestTrust:
+    @pytest.mark.parametrize(("data", "reason"), NOT_TRUSTED.values(), ids=NOT_TRUSTED)
+    def test_what_cannot_be_trusted_counts_as_absent_with_a_warning(
+        self, storage, caplog, data, reason
+    ):
+        storage.write(key(7), data)
+        write_result(storage, of(8))
+
+        assert read_results(storage, ORDER) == {8: of(8)}
+
+        (message,) = caplog.messages
+        assert message.startswith("a result counts as absent: ")
+        assert reason in message
+        assert key(7) in message
+        assert "\n" not in message
+
+    def test_an_older_sound_attempt_then_counts(self, storage):
+        write_result(storage, of(7, attempt=0))
+        storage.write(key(7, attempt=1), b"{}")
+        assert read_results(storage, ORDER) == {7: of(7, attempt=0)}
+
+    def test_a_result_that_is_too_large_is_not_read(self, storage, caplog, monkeypatch):
+        write_result(storage, of(7))
+        monkeypatch.setattr(results, "RESULT_BYTES", len(storage.read(key(7))) - 1)
+        assert read_results(storage, ORDER) == {}
+        assert "a result counts as absent" in caplog.text
+
+    def test_a_result_of_just_the_allowed_size_is_read(self, storage, monkeypatch):
+        write_result(storage, of(7))
+        monkeypatch.setattr(results, "RESULT_BYTES", len(storage.read(key(7))))
+        assert read_results(storage, ORDER) == {7: of(7)}
+
+    def test_a_value_that_is_not_defined_survives(self, storage):
+        runs = [run("ssd", speed_up=None, forget_accuracy=0.25)]
+        write_result(storage, of(7, runs=runs))
+        assert read_results(storage, ORDER)[7].runs == runs
+
+
+class TestOrder:
+    def test_an_order_is_read_as_it_was_written(self, storage):
+        write_order(storage, ORDER)
+        assert read_order(storage, ORDER.prefix) == ORDER
+
+    def test_a_missing_order_names_the_place(self, storage):
+        with pytest.raises(SpecError, match="there is no experiment at experiments/none in"):
+            read_order(storage, "experiments/none")
+
+    @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}"], ids=repr)
+    def test_an_order_that_cannot_be_read_names_its_file(self, storage, data):
+        storage.write(f"{ORDER.prefix}/order.json", data)
+        with pytest.raises(SpecError, match=r"order\.json"):
+            read_order(storage, ORDER.prefix)
+
+    def test_an_order_that_is_too_large_is_not_read(self, storage, monkeypatch):
+        write_order(storage, ORDER)
+        monkeypatch.setattr(results, "RESULT_BYTES", 10)
+        with pytest.raises(SpecError):
+            read_order(storage, ORDER.prefix)
