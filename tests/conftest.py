@@ -1,11 +1,16 @@
 """Fixtures that tests of every part use."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from supreme_core.storage import LocalStorage, S3Storage
 from tests.cluster import s3_server as s3
+
+settings.register_profile("supreme", deadline=None)  # a slow machine is no counterexample
+settings.load_profile("supreme")
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,17 @@ def store(request, tmp_path: Path):
         credentials=server.credentials,
         part_bytes=5 * 1024 * 1024,
     )
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 256 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mount.returncode:
+        pytest.skip(f"no small file system to fill: {mount.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
