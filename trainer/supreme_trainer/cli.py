@@ -1,6 +1,7 @@
 """The command `supreme`."""
 
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -152,8 +153,8 @@ def report(uri: str, endpoint: str | None, region: str | None) -> None:
     console = Console()
     store, prefix = _split_experiment(uri)
     storage = open_storage(store, endpoint=endpoint, region=region)
+    order = read_order(storage, prefix)  # before the check, which would make a mistyped folder
     local.check_store(storage)
-    order = read_order(storage, prefix)
     if not read_results(storage, order):
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to report")
     with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
@@ -182,7 +183,8 @@ def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
     if unused:
         aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]
         fields = ", ".join(f"spec.{alias}" for alias in aliases)
-        console.print(f"only a cluster uses {fields}; not used here", highlight=False)
+        text = f"only a cluster uses {fields}; not used here"
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def _show(summary: Summary, console: Console) -> None:
@@ -245,7 +247,7 @@ def _setting(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _command(arguments: list[str]) -> str:
-    return " ".join(["supreme", *arguments])
+    return shlex.join(["supreme", *arguments])
 
 
 if __name__ == "__main__":

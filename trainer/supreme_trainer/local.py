@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
@@ -232,7 +232,7 @@ class Runner:
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         log = self.folder / f"run-{seed}.log"
-        with log.open("wb") as stream:
+        with log.open("ab") as stream:  # what was said while preparing stays
             process = subprocess.Popen(
                 [sys.executable, *launcher, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -262,14 +262,15 @@ class Trainer:
     def listen(self, events: "Queue[tuple[Trainer, dict[str, Any] | None]]") -> None:
         """Pass on each event of the process, and None when it has ended."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            event = _event(line)
-            if event is None:
-                continue
-            if event["event"] in ("failed", "finished"):
-                self._told = event
-            else:
-                events.put((self, event))
+        with self.process.stdout as lines:
+            for line in lines:
+                event = _event(line)
+                if event is None:
+                    continue
+                if event["event"] in ("failed", "finished"):
+                    self._told = event
+                else:
+                    events.put((self, event))
         self._judge(self.process.wait())
         events.put((self, None))
 
@@ -342,16 +343,17 @@ def stopped_in_the_end(trainers: "Sequence[Trainer] | Any") -> Iterator[None]:
         yield
     finally:
         alive = [trainer for trainer in trainers if trainer.process.poll() is None]
-        for trainer in alive:
-            trainer.stop()
-        for trainer in alive:
-            try:
-                trainer.process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
+        try:
+            for trainer in alive:
+                trainer.stop()
+            for trainer in alive:
+                with suppress(subprocess.TimeoutExpired):
+                    trainer.process.wait(GRACE_SECONDS)
+        finally:  # also at a second Ctrl-C, and for ranks that outlived their launcher
+            for trainer in alive:
                 trainer.kill()
+            for trainer in alive:
                 trainer.process.wait()
-            finally:
-                trainer.kill()  # ranks that outlived their launcher, also at a second Ctrl-C
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

@@ -96,7 +96,8 @@ class Board:
             return None
         needed = fmean(expected) * len(left) - self._under_way()
         unfinished = sum(bool(seed.waiting) for seed in self._seeds.values())
-        return max(0.0, needed) / min(self.parallel, unfinished)
+        # Never 0, which means done: the last step may take longer than its kind did so far.
+        return max(1.0, needed) / min(self.parallel, unfinished)
 
     def _expected(self, step: Step) -> float | None:
         """Mean of the steps like this one; of other scenarios where its own has none yet."""

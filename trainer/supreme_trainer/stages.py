@@ -78,6 +78,7 @@ class Stages:
         self._environment = environment
         self._telemetry = telemetry
         self._records: dict[str, StageRecord] = {}
+        self._told: set[Step] = set()
         self.environments: dict[str, dict[str, Any]] = {}
 
     @property
@@ -112,7 +113,8 @@ class Stages:
         manifest = self._everywhere(found)
         if manifest and stage.key not in self._records:
             self._record(stage, manifest, "reused", 0.0)
-            self._telemetry.stage_finished(stage.step, "reused", 0.0)
+        if manifest and stage.step not in self._told:  # two steps may be the same work
+            self._tell(stage.step, "reused", 0.0)
         return manifest
 
     def _compute(self, stage: Stage[T]) -> Manifest:
@@ -121,14 +123,14 @@ class Stages:
         try:
             made = stage.make()
         except Exception:
-            self._telemetry.stage_finished(stage.step, "failed", time.monotonic() - started)
+            self._tell(stage.step, "failed", time.monotonic() - started)
             raise
         committed = self._commit(stage, made) if self._ranks.is_main else None
         manifest = self._everywhere(committed)
         assert manifest is not None
         seconds = time.monotonic() - started
         self._record(stage, manifest, "computed", seconds)
-        self._telemetry.stage_finished(stage.step, "computed", seconds)
+        self._tell(stage.step, "computed", seconds)
         return manifest
 
     def _commit(self, stage: Stage[T], made: Made) -> Manifest:
@@ -159,6 +161,10 @@ class Stages:
         """Rank 0's manifest on every rank, so that all of them take the same way."""
         document = self._ranks.share(manifest.to_document() if manifest else None)
         return parse(Manifest, document) if document else None
+
+    def _tell(self, step: Step, status: Any, seconds: float) -> None:
+        self._told.add(step)
+        self._telemetry.stage_finished(step, status, seconds)
 
     def _record(self, stage: Stage[T], manifest: Manifest, status: Any, seconds: float) -> None:
         environment = digest(manifest.environment)

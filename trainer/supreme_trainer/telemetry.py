@@ -12,10 +12,15 @@ from typing import Any, Literal, TextIO
 
 from torch import Tensor
 
+from supreme_core.api.names import EXIT_ERROR
 from supreme_core.plan import Step
 
 INTERVAL_SECONDS = 0.5
 """Between two progress lines; a line needs the loss, for which the device is waited for."""
+
+
+class Unheard(SystemExit):
+    """Whoever started this trainer is gone, so it ends too; no failure of what it was doing."""
 
 
 @dataclass
@@ -55,7 +60,10 @@ class Telemetry:
 
     def _say(self, event: str, **facts: Any) -> None:
         if self.speaks:
-            print(json.dumps({"event": event, **facts}), file=self.stream, flush=True)
+            try:
+                print(json.dumps({"event": event, **facts}), file=self.stream, flush=True)
+            except BrokenPipeError:
+                raise Unheard(EXIT_ERROR) from None
 
 
 def _named(step: Step) -> dict[str, Any]:

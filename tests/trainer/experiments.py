@@ -1,0 +1,317 @@
+"""The tiny experiment of all tests here, and the three ways to compute it.
+
+supreme("run", file, "--store", folder)    the real command in processes of its own: 10 s
+compute(document, storage)                 the trainer's story of one seed in this process: 2 s
+finish(document, storage)                  all seeds in this process, and what a run leaves
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+import yaml
+from supreme_trainer.seed_run import run_seed
+from supreme_trainer.stages import Stages
+from supreme_trainer.telemetry import Telemetry
+
+from supreme_core import catalog
+from supreme_core.aggregate import summary_json, without_measurements
+from supreme_core.api import names
+from supreme_core.api.model import parse, parse_json
+from supreme_core.api.run import RunOrder, Summary
+from supreme_core.api.v1alpha1 import UnlearningExperiment
+from supreme_core.artefacts import Artefacts
+from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.reproducibility import configure, environment
+from supreme_core.errors import CorruptArtefact
+from supreme_core.plan import plan
+from supreme_core.publish import publish
+from supreme_core.results import write_order, write_result
+from supreme_core.storage import TEMPORARY, open_storage
+
+TRAIN, TEST = 1442, 355
+"""Samples of the digits dataset."""
+
+FULL_CLASS = {"name": "full_class", "params": {"classes": [3]}}
+RANDOM_SAMPLES = {"name": "random_samples", "params": {"fraction": 0.1}}
+
+FINETUNE = {"name": "finetune", "params": {"epochs": 1}}
+RANDOM_LABELS = {"name": "random_labels", "params": {"epochs": 1}}
+SSD = {"name": "ssd"}
+SIX_METHODS = (
+    FINETUNE,
+    RANDOM_LABELS,
+    SSD,
+    {"name": "lfssd"},
+    {"name": "bad_teacher"},
+    {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2}},
+)
+
+COMMAND = (sys.executable, "-m", "supreme_trainer.cli")
+
+
+def experiment(
+    *, name="tiny", seeds=(260,), width=2, methods=(FINETUNE, RANDOM_LABELS), training=(), **changes
+):
+    """The document of an experiment that trains in a second.
+
+    training: changes of the recipe.  changes: further fields of its spec.
+    """
+    spec = {
+        "seeds": {"list": list(seeds)},
+        "dataset": {"name": "digits", "params": {"size": 8}},
+        "model": {"name": "resnet18", "params": {"width": width}},
+        "training": {"epochs": 1, "batchSize": 64, **dict(training)},
+        "scenarios": [FULL_CLASS, RANDOM_SAMPLES],
+        "methods": list(methods),
+    }
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": name},
+        "spec": deepcopy({**spec, **changes}),  # a test may change what it gets
+    }
+
+
+def written(path, document):
+    """The file of a document, or of a text that is none."""
+    text = document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a process left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+def supreme(*arguments, **environment):
+    """Run the real command to its end; environment: further variables of its process."""
+    process = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    return Finished(process.returncode, process.stdout, process.stderr)
+
+
+@contextmanager
+def running(*arguments, **environment):
+    """The real command while it runs, in a process group of its own; killed in the end.
+
+    `until(words)` waits for a line with these words, `trainers()` are the processes it started,
+    `wait()` gives a Finished.
+    """
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    command = Running(process)
+    try:
+        yield command
+    finally:
+        for pid in (process.pid, *command.seen):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+class Running:
+    """A command whose lines are read as they come."""
+
+    def __init__(self, process):
+        self.process = process
+        self.lines = []
+        self.seen = set()
+
+    def until(self, words):
+        """Read on up to the line with these words; the process has then got that far."""
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if words in line:
+                return
+        pytest.fail(f"it never said {words!r}: {self.lines} {self.process.stderr.read()}")
+
+    def trainers(self):
+        """Ids of the processes that it started and that are alive; each leads its own group."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        pids = {int(pid) for pid in children.read_text().split()}
+        self.seen |= pids
+        return pids
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        out, err = self.process.communicate(timeout=60)
+        return Finished(self.process.returncode, "".join(self.lines) + out, err)
+
+
+def group_is_alive(pid):
+    """Whether any process is left in the group that `pid` led."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def damaged_artefacts(folder):
+    """Finished stages of a store whose files are not what their manifests name."""
+    with TemporaryDirectory() as cache:
+        artefacts, found = Artefacts(folder_store(folder), Path(cache)), []
+        for path in Path(folder).glob("objects/*/*/*/manifest.json"):
+            manifest = artefacts.find(path.parts[-4], path.parts[-2])
+            try:
+                assert manifest is not None, f"{path} cannot be read"
+                for name in manifest.files:
+                    artefacts.open(manifest, name)
+            except (AssertionError, CorruptArtefact) as error:
+                found.append(str(error))
+        return found
+
+
+def leftovers(folder):
+    """Files that were being written when their writer stopped."""
+    return list(Path(folder).rglob(f"{TEMPORARY}*"))
+
+
+def planned(document):
+    """The order of all seeds, as `supreme run` plans it."""
+    experiment = parse(UnlearningExperiment, document)
+    return plan(experiment, catalog.bundled(), namespace=names.LOCAL_NAMESPACE)
+
+
+def compute(document, storage, *, seed=260, attempt=0, stream=None):
+    """The RunResult of one seed, computed in this process as a trainer would alone.
+
+    stream: where its events go.
+    """
+    whole = planned(document)
+    order = RunOrder(
+        experiment=whole.experiment,
+        work=whole.work,
+        seed=seed,
+        attempt=attempt,
+        store=storage.uri,
+    )
+    telemetry = Telemetry(speaks=True, stream=stream or StringIO())
+    with as_configured() as device, TemporaryDirectory() as cache:
+        ranks = Ranks.alone(device)
+        stages = Stages(
+            Artefacts(storage, Path(cache)),
+            ranks=ranks,
+            environment=environment(device),
+            telemetry=telemetry,
+        )
+        return run_seed(order, stages, ranks=ranks, telemetry=telemetry)
+
+
+def finish(document, storage):
+    """Everything that `supreme run` leaves in a store; gives the experiment's ExperimentOrder."""
+    order = planned(document)
+    write_order(storage, order)
+    for seed in order.seeds:
+        write_result(storage, compute(document, storage, seed=seed))
+    with TemporaryDirectory() as cache:
+        publish(storage, Artefacts(storage, Path(cache)), order)
+    return order
+
+
+@contextmanager
+def as_configured():
+    """The CPU as a trainer sets it up; torch's switches are as before afterwards."""
+    device, threads = torch.device("cpu"), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        configure(device)
+        yield device
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)
+
+
+def computed(result):
+    """How many stages of each name a seed computed; those that it found are not counted."""
+    return Counter(record.stage for record in result.stages if record.status == "computed")
+
+
+def folder_of(store, document):
+    """The experiment's folder in a store that is a folder."""
+    return Path(store) / planned(document).prefix
+
+
+def results_of(store, document):
+    """The newest result of each seed in a store that is a folder, as plain JSON."""
+    found = {}
+    for path in sorted(folder_of(store, document).glob("seed=*/attempt=*/result.json")):
+        found[path.parts[-3]] = json.loads(path.read_text())
+    return [found[seed] for seed in sorted(found)]
+
+
+def statuses(result):
+    """(stage, computed or reused) of a result that is plain JSON, counted."""
+    return Counter((record["stage"], record["status"]) for record in result["stages"])
+
+
+def manifests(folder, stage):
+    """Those of a stage's finished pieces of work, as plain JSON."""
+    return [json.loads(path.read_text()) for path in folder.glob(f"objects/{stage}/*/*/*.json")]
+
+
+def artefacts_of(storage):
+    """(stage, key) to what each finished stage left, times and machines left out.
+
+    Digests of files, and those facts that mean something: distances and metrics without run times.
+    """
+    found = {}
+    for item in storage.list("objects"):
+        if item.key.endswith(names.MANIFEST):
+            manifest = json.loads(storage.read(item.key))
+            files = {name: file["sha256"] for name, file in manifest["files"].items()}
+            facts = dict(manifest["facts"])
+            facts.pop("cost", None)
+            for row in ("wall_seconds", "device_seconds", "peak_memory_bytes", "speed_up"):
+                facts.get("metrics", {}).pop(row, None)
+            found[manifest["stage"], manifest["key"]] = files, facts
+    return found
+
+
+def summary_of(storage, document):
+    data = storage.read(names.summary_key(planned(document).prefix))
+    return parse_json(Summary, data, source="summary.json")
+
+
+def summary_digest(storage, document):
+    """sha256 of summary.json without the rows and facts that are measurements of a machine."""
+    return hashlib.sha256(
+        summary_json(without_measurements(summary_of(storage, document)))
+    ).hexdigest()
+
+
+def folder_store(folder):
+    return open_storage(str(folder))

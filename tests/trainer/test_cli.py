@@ -1,0 +1,254 @@
+"""The command `supreme`: what each part of it prints, on a terminal and into a pipe.
+
+Left out: mistakes (test_bad_input), signals (test_interrupt), failures (test_failures).
+"""
+
+import json
+import os
+import shutil
+from importlib import metadata
+
+import pytest
+from supreme_trainer import cli
+
+from supreme_core import catalog, registry
+from supreme_core.storage import open_storage
+from tests.trainer.experiments import (
+    FINETUNE,
+    FULL_CLASS,
+    experiment,
+    finish,
+    folder_of,
+    folder_store,
+    planned,
+    supreme,
+    written,
+)
+
+WHOLE = experiment(
+    scenarios=[FULL_CLASS],
+    methods=[FINETUNE],
+    parallelism=2,
+    execution={"gpusPerNode": 0},
+    failurePolicy={"maxFailedSeeds": 1},
+)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command in this process; gives exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["supreme", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """(folder, what was said) of a real run into a pipe, with a store named by the file."""
+    folder = tmp_path_factory.mktemp("ran")
+    document = {**WHOLE, "spec": {**WHOLE["spec"], "storage": {"uri": str(folder / "store")}}}
+    return folder, supreme("run", written(folder / "tiny.yaml", document), "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with the finished experiment WHOLE."""
+    folder = tmp_path_factory.mktemp("finished")
+    finish(WHOLE, folder_store(folder))
+    return folder
+
+
+def test_version(command):
+    code, out, _ = command("--version")
+    assert (code, out) == (0, f"supreme, version {metadata.version('supreme')}\n")
+
+
+@pytest.mark.parametrize("name", [(), ("run",), ("validate",), ("list",), ("report",)])
+def test_help_fits_a_terminal_and_explains_every_option(command, name):
+    code, out, err = command(*name, "--help")
+
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: ")
+    assert max(map(len, out.splitlines())) <= 100
+    options = [line.split() for line in out.splitlines() if line.lstrip().startswith("--")]
+    assert all(len(words) > 2 for words in options)
+
+
+def test_validate_counts_what_would_be_computed(command, tmp_path):
+    file = written(tmp_path / "tiny.yaml", experiment(seeds=(1, 2, 3)))
+
+    code, out, _ = command("validate", file)
+
+    assert code == 0
+    # dataset, original; for each scenario predictions of two references, Retrained, two methods
+    assert out == f"{file} is valid: 3 seeds x 2 scenarios x 2 methods, 12 stages for each seed\n"
+
+
+def test_validate_names_the_pairs_that_are_left_out(command, tmp_path):
+    methods = [FINETUNE, {"name": "unsir", "label": "noise"}]
+    file = written(tmp_path / "tiny.yaml", experiment(methods=methods))
+
+    code, out, _ = command("validate", file)
+
+    assert code == 0
+    assert out.splitlines()[1:] == [
+        "left out: noise in random_samples, because unsir forgets classes, but random_samples asks"
+        " to forget samples"
+    ]
+
+
+def test_validate_writes_nothing(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command("validate", written(tmp_path / "tiny.yaml", experiment()))
+    assert os.listdir(tmp_path) == ["tiny.yaml"]
+
+
+every_kind = pytest.mark.parametrize("kind", [each.kind for each in registry.REGISTRIES])
+
+
+@every_kind
+def test_list_as_json_is_the_catalogue(command, kind):
+    code, out, _ = command("list", kind, "--json")
+
+    assert code == 0
+    assert json.loads(out) == catalog.live()["components"][kind]
+
+
+@every_kind
+def test_list_names_every_component_with_its_settings(command, kind):
+    code, out, _ = command("list", kind)
+
+    assert code == 0
+    for entry in next(each for each in registry.REGISTRIES if each.kind == kind).entries():
+        assert f"{entry.name} " in out
+        assert entry.summary in out
+        for field in entry.params.model_fields.values():
+            assert f"{field.alias}: {field.description}" in out
+
+
+def test_a_run_into_a_pipe_has_a_line_for_each_stage_with_its_count(ran):
+    _, done = ran
+
+    assert done.code == 0, done.err
+    stages = [line for line in done.out.splitlines() if line.startswith("seed 260: ")]
+    assert stages[0] == "seed 260: started"
+    assert stages[-1] == "seed 260: done"
+    assert [line.split("(")[1].split(",")[0] for line in stages[1:-1]] == [
+        f"{count}/6" for count in range(1, 7)
+    ]
+    assert done.out.splitlines()[-1] == "5 stages computed, 1 found in the store"
+
+
+def test_a_run_into_a_pipe_writes_no_escape_codes(ran):
+    _, done = ran
+    assert "\x1b" not in done.out + done.err
+    assert "\r" not in done.out
+
+
+def test_a_run_says_nothing_on_standard_error(ran):
+    _, done = ran
+    assert done.err == ""
+
+
+def test_a_run_names_the_fields_that_only_a_cluster_uses(ran):
+    _, done = ran
+    assert "only a cluster uses spec.execution, spec.parallelism, spec.failurePolicy; not used" in (
+        done.out
+    )
+
+
+def test_a_run_ends_with_the_table_and_where_the_report_is(ran):
+    folder, done = ran
+    experiment_folder = folder_of(folder / "store", WHOLE)
+    assert f"experiment: {experiment_folder.as_uri()}\n" in done.out
+    assert (experiment_folder / "report.html").is_file()
+    assert [line.split()[0] for line in done.out.splitlines() if line.startswith("finetune ")]
+
+
+def test_a_run_keeps_the_log_of_each_seed(ran):
+    folder, _ = ran
+    assert (folder_of(folder / "store", WHOLE) / "seed=260/attempt=0/run.log").is_file()
+
+
+def test_report_writes_the_same_bytes_again(command, finished, tmp_path):
+    store = shutil.copytree(finished, tmp_path / "store")
+    folder = folder_of(store, WHOLE)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for name in ("summary.json", "summary.csv", "report.html"):
+        (folder / name).unlink()
+
+    code, out, _ = command("report", folder)
+
+    assert code == 0
+    assert "finetune" in out
+    after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_report_takes_the_address_that_a_run_prints_on_s3_too(
+    command, tmp_path, s3_server, monkeypatch
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    store = f"s3://{s3_server.make_bucket()}/some/prefix"
+    finish(WHOLE, open_storage(store, endpoint=s3_server.endpoint))
+
+    code, out, err = command(
+        "report", f"{store}/{planned(WHOLE).prefix}", "--endpoint", s3_server.endpoint
+    )
+
+    assert code == 0, err
+    assert f"report:     {store}/{planned(WHOLE).prefix}/report.html" in out
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("{store}", "is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"),
+        ("{store}/experiments/local/other-12345678", "there is no experiment at"),
+        ("{store}x/experiments/local/tiny-12345678", "there is no experiment at"),
+    ],
+    ids=["a store", "another experiment", "another store"],
+)
+def test_report_on_a_wrong_address_is_one_line_and_makes_nothing(
+    command, finished, tmp_path, uri, words
+):
+    store = shutil.copytree(finished, tmp_path / "store")
+    before = sorted(tmp_path.rglob("*"))
+
+    code, _, err = command("report", uri.format(store=store))
+
+    assert code == 2
+    (line,) = err.splitlines()
+    assert words in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_report_on_an_experiment_without_results_is_one_line(command, finished, tmp_path):
+    folder = folder_of(shutil.copytree(finished, tmp_path / "store"), WHOLE)
+    for result in folder.glob("seed=*/attempt=*/result.json"):
+        result.unlink()
+
+    code, _, err = command("report", folder)
+
+    assert code == 2
+    assert err.endswith("has no finished seed yet, so there is nothing to report\n")
+
+
+def test_report_tells_of_a_result_that_is_damaged(command, finished, tmp_path, caplog):
+    folder = folder_of(shutil.copytree(finished, tmp_path / "store"), WHOLE)
+    (result,) = folder.glob("seed=*/attempt=*/result.json")
+    result.write_bytes(result.read_bytes()[:-100])
+
+    code, _, _ = command("report", folder)
+
+    assert code == 2
+    assert "a result counts as absent" in caplog.text

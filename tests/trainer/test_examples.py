@@ -1,0 +1,45 @@
+"""Every file of examples/ is an experiment that this version can compute, as its header says."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from supreme_trainer.cli import cli
+
+from supreme_core import catalog
+from supreme_core.api.load import load_experiment
+from supreme_core.plan import plan, steps
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+every_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+
+
+def test_there_is_an_example():
+    assert ROOT / "examples" / "digits.yaml" in EXAMPLES
+
+
+@every_example
+def test_it_validates(path):
+    done = CliRunner().invoke(cli, ["validate", str(path)], standalone_mode=False)
+
+    assert done.exit_code == 0, done.output
+    assert f"{path} is valid" in done.output
+
+
+@every_example
+def test_it_plans_every_method_in_a_scenario(path):
+    order = plan(load_experiment(path), catalog.bundled(), namespace="local")
+
+    planned = {step.method for step in steps(order.work, order.excluded)}
+    assert {method.title for method in order.work.methods} <= planned
+
+
+@every_example
+def test_the_command_of_its_header_runs_this_very_file(path):
+    header = path.read_text().split("apiVersion")[0]
+
+    commands = re.findall(r"^#\s+supreme (\S+) (\S+)", header, flags=re.MULTILINE)
+    assert commands == [("run", path.relative_to(ROOT).as_posix())]

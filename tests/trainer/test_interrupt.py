@@ -1,0 +1,109 @@
+"""Ctrl-C and SIGTERM in the middle of a run: stop at once, leave nothing behind, go on later.
+
+All of it takes real processes: what is shown is that none of them is left and what the store holds
+afterwards. The signal comes while Retrained is being trained, which takes seconds: the line before
+it has just been written. No test sleeps.
+"""
+
+import shutil
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from tests.trainer.experiments import (
+    FINETUNE,
+    FULL_CLASS,
+    damaged_artefacts,
+    experiment,
+    folder_store,
+    group_is_alive,
+    leftovers,
+    manifests,
+    results_of,
+    running,
+    statuses,
+    summary_of,
+    supreme,
+    written,
+)
+
+SLOW = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE], training={"epochs": 8})
+
+
+def stopped_by(number, folder):
+    """The run of SLOW that got this signal in mid-training, and the trainers that it had then."""
+    file = written(folder / "an experiment.yaml", SLOW)
+    command = ("run", file, "--store", folder / "store", "--device", "cpu")
+    with running(*command) as run:
+        run.until("predictions of original · full_class computed")
+        trainers = run.trainers()
+        run.signal(number)
+        finished = run.wait()
+        alive = [pid for pid in trainers if group_is_alive(pid)]
+    return SimpleNamespace(
+        store=folder / "store", command=command, trainers=trainers, alive=alive, finished=finished
+    )
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    return stopped_by(signal.SIGINT, tmp_path_factory.mktemp("interrupted"))
+
+
+@pytest.fixture(scope="module")
+def terminated(tmp_path_factory):
+    return stopped_by(signal.SIGTERM, tmp_path_factory.mktemp("terminated"))
+
+
+def test_ctrl_c_ends_the_command_with_130(interrupted):
+    assert interrupted.finished.code == 130, interrupted.finished.err
+
+
+def test_sigterm_ends_the_command_with_143(terminated):
+    assert terminated.finished.code == 143, terminated.finished.err
+
+
+@pytest.mark.parametrize("stopped", ["interrupted", "terminated"])
+def test_no_trainer_is_left(stopped, request):
+    run = request.getfixturevalue(stopped)
+    assert len(run.trainers) == 1
+    assert run.alive == []
+
+
+@pytest.mark.parametrize("stopped", ["interrupted", "terminated"])
+def test_the_store_holds_whole_things_only(stopped, request):
+    store = request.getfixturevalue(stopped).store
+    assert damaged_artefacts(store) == []
+    assert leftovers(store) == []
+    assert not results_of(store, SLOW)
+
+
+def test_the_model_that_was_being_trained_is_not_in_the_store(interrupted):
+    assert len(manifests(interrupted.store, "originals")) == 1
+    assert not manifests(interrupted.store, "retrained")
+
+
+def test_the_last_line_is_the_command_that_goes_on(interrupted):
+    """A path with a space is quoted, so that the line can be pasted."""
+    _, file, _, store, *_ = interrupted.command
+    assert interrupted.finished.out.splitlines()[-1] == (
+        f"to go on: supreme run '{file}' --store {store} --device cpu"
+    )
+
+
+def test_a_stopped_run_says_nothing_on_standard_error(interrupted):
+    assert interrupted.finished.err == ""
+
+
+def test_the_same_command_goes_on_with_what_was_there(interrupted, tmp_path):
+    file = interrupted.command[1]
+    store = shutil.copytree(interrupted.store, tmp_path / "store")
+
+    again = supreme("run", file, "--store", store, "--device", "cpu")
+
+    assert again.code == 0, again.err
+    (result,) = results_of(store, SLOW)
+    assert statuses(result)["originals", "reused"] == 1
+    assert statuses(result)["retrained", "computed"] == 1
+    assert not summary_of(folder_store(store), SLOW).partial

@@ -1,0 +1,207 @@
+"""The same experiment gives the same bits, however it is computed.
+
+    ranks       1 in this process | 2 (gloo) under torchrun, through the real command
+    seeds       one after the other | two at a time, through the real command
+    methods     alone | with all others | in another order
+    store       a folder | an S3 server
+
+Compared: sha256 of all weights and predictions, every metric and distance as stored, and the
+sha256 of summary.json without what is measured with a clock. All six methods take part in the
+first. Left out: GPUs, and numbers of ranks above two.
+"""
+
+import pytest
+
+from supreme_core.predictions import load_predictions
+from tests.trainer.experiments import (
+    FINETUNE,
+    FULL_CLASS,
+    RANDOM_LABELS,
+    RANDOM_SAMPLES,
+    SIX_METHODS,
+    SSD,
+    TEST,
+    TRAIN,
+    artefacts_of,
+    compute,
+    experiment,
+    finish,
+    folder_store,
+    results_of,
+    summary_digest,
+    summary_of,
+    supreme,
+    written,
+)
+
+SEEDS = (260, 261)
+
+
+def work(**changes):
+    return experiment(**{"methods": SIX_METHODS, "training": {"microBatches": 2}, **changes})
+
+
+ONE_SEED = work()
+TWO_SEEDS = work(seeds=SEEDS, methods=[FINETUNE, RANDOM_LABELS])
+
+
+@pytest.fixture(scope="module")
+def one_at_a_time(tmp_path_factory):
+    """TWO_SEEDS, computed in this process one after the other."""
+    folder = tmp_path_factory.mktemp("one-at-a-time")
+    finish(TWO_SEEDS, folder_store(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_one_rank(tmp_path_factory):
+    """ONE_SEED, computed in this process."""
+    folder = tmp_path_factory.mktemp("one-rank")
+    finish(ONE_SEED, folder_store(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory):
+    return run(ONE_SEED, tmp_path_factory.mktemp("ranks"), "--ranks", 2)
+
+
+@pytest.fixture(scope="module")
+def two_at_a_time(tmp_path_factory):
+    return run(TWO_SEEDS, tmp_path_factory.mktemp("parallel"), "--parallel", 2)
+
+
+def run(document, folder, *options):
+    """The store after the real command, which computes in processes of its own."""
+    file = written(folder / "experiment.yaml", document)
+    done = supreme("run", file, "--store", folder / "store", "--device", "cpu", *options)
+    assert done.code == 0, done.out + done.err
+    assert not summary_of(folder_store(folder / "store"), document).failures
+    return folder / "store"
+
+
+def of(artefacts, *stages):
+    """The part of some stages."""
+    return {key: left for key, left in artefacts.items() if key[0] in stages}
+
+
+def all_of(folder):
+    return artefacts_of(folder_store(folder))
+
+
+def test_two_ranks_train_the_same_weights_as_one(on_one_rank, on_two_ranks):
+    ours, theirs = (
+        of(all_of(folder), "originals", "retrained") for folder in (on_one_rank, on_two_ranks)
+    )
+    assert theirs == ours
+    assert len(ours) == 3
+
+
+def test_every_method_unlearns_to_the_same_bits_on_two_ranks(on_one_rank, on_two_ranks):
+    ours, theirs = (of(all_of(folder), "unlearned") for folder in (on_one_rank, on_two_ranks))
+    assert theirs == ours
+    assert len(ours) == 6 + 5  # unsir forgets classes only
+
+
+def test_two_ranks_measure_the_same_numbers_as_one(on_one_rank, on_two_ranks):
+    assert all_of(on_two_ranks) == all_of(on_one_rank)
+    assert summary_digest(folder_store(on_two_ranks), ONE_SEED) == (
+        summary_digest(folder_store(on_one_rank), ONE_SEED)
+    )
+
+
+def test_two_seeds_at_a_time_give_the_same_bits_as_one_after_the_other(
+    one_at_a_time, two_at_a_time
+):
+    assert all_of(two_at_a_time) == all_of(one_at_a_time)
+    assert summary_digest(folder_store(two_at_a_time), TWO_SEEDS) == (
+        summary_digest(folder_store(one_at_a_time), TWO_SEEDS)
+    )
+
+
+@pytest.mark.parametrize("method", SIX_METHODS, ids=lambda method: method["name"])
+def test_a_method_alone_gives_the_same_bits_as_among_all_others(on_one_rank, tmp_path, method):
+    compute(work(scenarios=[FULL_CLASS], methods=[method]), folder_store(tmp_path))
+
+    single, everything = all_of(tmp_path), all_of(on_one_rank)
+    assert single == {key: everything[key] for key in single}
+
+
+def test_methods_and_scenarios_in_another_order_give_the_same_bits(on_one_rank, tmp_path):
+    turned = work(scenarios=[RANDOM_SAMPLES, FULL_CLASS], methods=[SSD, FINETUNE])
+    compute(turned, folder_store(tmp_path))
+
+    single, everything = all_of(tmp_path), all_of(on_one_rank)
+    assert single == {key: everything[key] for key in single}
+
+
+def test_a_folder_and_an_s3_server_get_the_same_bits(tmp_path, store):
+    """On the folder: a second time from nothing gives the same bits again."""
+    document = work(scenarios=[FULL_CLASS], methods=[FINETUNE])
+    folder = folder_store(tmp_path / "folder")
+    finish(document, folder)
+    finish(document, store)
+
+    assert artefacts_of(store) == artefacts_of(folder)
+    assert summary_digest(store, document) == summary_digest(folder, document)
+
+
+def test_another_seed_gives_other_weights_and_other_forgotten_samples(one_at_a_time):
+    first, second = results_of(one_at_a_time, TWO_SEEDS)
+
+    weights = [
+        files["weights.safetensors"] for files, _ in of(all_of(one_at_a_time), "originals").values()
+    ]
+    assert weights[0] != weights[1]
+    assert forgotten(first)["random_samples"] != forgotten(second)["random_samples"]
+    assert forgotten(first)["full_class"] == forgotten(second)["full_class"]
+
+
+def test_defect_05_evaluation_on_two_ranks_counts_every_sample_exactly_once(on_two_ranks):
+    """355 test samples in batches of 256 do not divide by two ranks; nothing is padded."""
+    files = list(on_two_ranks.glob("objects/*/*/*/predictions-*.safetensors"))
+    counts = {
+        (len(sets["forget"]) + len(sets["retain"]), len(sets["test"]))
+        for sets in map(load_predictions, files)
+    }
+    assert counts == {(TRAIN, TEST)}
+
+
+def test_defect_06_all_ranks_forget_the_same_samples_as_a_single_process(on_one_rank, on_two_ranks):
+    """Were the forget sets of two ranks different, Retrained would have other bits."""
+    (ours,), (theirs,) = (results_of(folder, ONE_SEED) for folder in (on_one_rank, on_two_ranks))
+    assert forgotten(theirs) == forgotten(ours)
+
+
+@pytest.mark.parametrize("method", ["ssd", "lfssd"])
+def test_defect_13_importances_do_not_depend_on_the_number_of_ranks(
+    on_one_rank, on_two_ranks, method
+):
+    (ours,), (theirs,) = (results_of(folder, ONE_SEED) for folder in (on_one_rank, on_two_ranks))
+    assert numbers_of(theirs, method) == numbers_of(ours, method)
+
+
+def test_defect_18_what_is_forgotten_depends_on_the_seed_alone(on_one_rank, tmp_path):
+    """Not on the model, on the methods before it or on what else was drawn."""
+    other = experiment(width=4, methods=[SSD], scenarios=[RANDOM_SAMPLES])
+
+    result = compute(other, folder_store(tmp_path)).to_document()
+
+    (ours,) = results_of(on_one_rank, ONE_SEED)
+    assert forgotten(result)["random_samples"] == forgotten(ours)["random_samples"]
+
+
+def forgotten(result):
+    """Scenario to the digest of its forget set."""
+    return {cell["scenario"]: cell["forgetDigest"] for cell in result["cells"]}
+
+
+def numbers_of(result, method):
+    """Every number of a method that is no measurement, by scenario and row."""
+    measured = ("wall_seconds", "device_seconds", "peak_memory_bytes", "speed_up")
+    return {
+        (run["scenario"], row): value
+        for run in result["runs"]
+        for row, value in run["metrics"].items()
+        if run["method"] == method and row not in measured
+    }
