@@ -23,7 +23,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from supreme_core.api.model import Document, parse_json
-from supreme_core.api.names import MANIFEST, artefact_prefix
+from supreme_core.api.names import MANIFEST, artefact_prefix, checkpoint_key
 from supreme_core.errors import CorruptArtefact, SpecError
 from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
 
@@ -164,6 +164,19 @@ class Artefacts:
         """Make the stage be computed again, unless another process has done so meanwhile."""
         if self.find(manifest.stage, manifest.key) == manifest:
             self._storage.delete(_manifest_key(manifest.stage, manifest.key))
+
+    def read_checkpoint(self, stage: str, key: str) -> bytes | None:
+        """The newest checkpoint of a stage; whoever wrote it sees to its digest."""
+        try:
+            return self._storage.read(checkpoint_key(stage, key))
+        except MissingObject:
+            return None
+
+    def write_checkpoint(self, stage: str, key: str, data: bytes) -> None:
+        self._storage.write(checkpoint_key(stage, key), data)
+
+    def delete_checkpoint(self, stage: str, key: str) -> None:
+        self._storage.delete(checkpoint_key(stage, key))
 
     def _put(self, key: str, content: Path | bytes) -> None:
         # Also when an object of this name is there: it may be the damaged one that is replaced.

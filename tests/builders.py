@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
@@ -53,6 +54,7 @@ def tiny_task(*, forget_classes=(1,), kind=UnlearningTask, **changes):
     fields = {"model": tiny_network(3), "forget": forget, "retain": retain, "forgets": forgets}
     fields |= {"forget_classes": forget_classes, "shape": TINY_SHAPE, "reduction": alone()}
     fields |= {"seed": 7, "report": silent, "new_network": tiny_network}
+    fields |= {"checkpoints": Checkpoints.none(Ranks.alone(torch.device("cpu")))}
     return kind(**(fields | changes))
 
 

@@ -32,6 +32,11 @@ def artefact_prefix(stage: str, key: str) -> str:
     return f"objects/{stage}/{key[:2]}/{key}"
 
 
+def checkpoint_key(stage: str, key: str) -> str:
+    """The newest checkpoint of a stage that is being computed; gone once the stage is done."""
+    return f"{artefact_prefix(stage, key)}/checkpoint"
+
+
 def experiment_prefix(namespace: str, name: str, uid: str) -> str:
     return f"experiments/{namespace}/{name}-{uid[:8]}"
 

@@ -20,6 +20,15 @@ class Meter:
 
     cost: Cost
 
+    def add(self, earlier: Cost | None) -> None:
+        """Count what interrupted attempts at the same block took."""
+        if earlier:
+            self.cost = Cost(
+                wall_seconds=self.cost.wall_seconds + earlier.wall_seconds,
+                device_seconds=self.cost.device_seconds + earlier.device_seconds,
+                peak_memory_bytes=max(self.cost.peak_memory_bytes, earlier.peak_memory_bytes),
+            )
+
 
 @contextmanager
 def measured(ranks: Ranks) -> Iterator[Meter]:
@@ -34,7 +43,7 @@ def measured(ranks: Ranks) -> Iterator[Meter]:
     meter.cost = Cost(
         wall_seconds=max(ranks.each(wall)),
         device_seconds=sum(ranks.each(wall if ranks.device.type == "cuda" else processor)),
-        peak_memory_bytes=int(max(ranks.each(float(_peak_memory(ranks.device))))),
+        peak_memory_bytes=int(max(ranks.each(float(peak_memory(ranks.device))))),
     )
 
 
@@ -53,8 +62,8 @@ def _start_memory(device: torch.device) -> None:
             pass  # elsewhere the peak is that of the whole process, an upper bound
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on a GPU, resident on a CPU."""
+def peak_memory(device: torch.device) -> int:
+    """Most bytes of this rank so far: allocated on a GPU, resident on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

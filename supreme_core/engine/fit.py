@@ -9,6 +9,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from supreme_core import seeds
+from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.randomness import kept_global_generator
 from supreme_core.engine.reduction import Leaf, Reduction
@@ -57,21 +58,32 @@ def fit(
     reduction: Reduction,
     report: Report,
     loss: Loss = cross_entropy,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Train `model` in place. Order, augmentation and dropout are functions of `seed` alone.
 
-    Raises MethodFailed where the loss stops being finite.
+    Raises MethodFailed where the loss stops being finite, and Terminated, with a checkpoint
+    written, where the process was told to stop.
     """
+    checkpoints = checkpoints or Checkpoints.none(reduction.ranks)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = how.optimizer(parameters)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     steps = -(-len(samples) // how.batch_size)
-    with in_mode(model, training=True), kept_global_generator(reduction.ranks.device):
-        for epoch in range(how.epochs):
+    with (
+        in_mode(model, training=True),
+        kept_global_generator(reduction.ranks.device),
+        checkpoints.interruption.deferred(),
+    ):
+        resumed = checkpoints.begin(model, optimizer)
+        for epoch in range(resumed // max(steps, 1), how.epochs):
             order = torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), len(samples)))
             augment = how.augment(epoch) if how.augment else None
             finite = torch.ones((), dtype=torch.bool, device=reduction.ranks.device)
             for step, positions in enumerate(torch.split(order, how.batch_size)):
+                done = epoch * steps + step + 1
+                if done <= resumed:
+                    continue
                 for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                     group["lr"] = rate * how.rate(epoch + step / steps)
                 optimizer.zero_grad()
@@ -79,8 +91,9 @@ def fit(
                 mean = step_gradients(model, samples, positions, loss, augment, dropout, reduction)
                 optimizer.step()
                 finite &= mean.isfinite()
-                done, note = epoch * steps + step + 1, f"epoch {epoch + 1}/{how.epochs}"
+                note = f"epoch {epoch + 1}/{how.epochs}"
                 report(done=done, total=how.epochs * steps, loss=mean, note=note)
+                checkpoints.step(model, optimizer, done)
             if not finite:  # the one point of an epoch at which the device is waited for
                 raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")
 

@@ -11,6 +11,7 @@ from torch import nn, optim
 
 from supreme_core import seeds
 from supreme_core.engine import randomness
+from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.fit import Fit, Loss, Report, cross_entropy, fit
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
@@ -38,6 +39,7 @@ class UnlearningTask:
     reduction: Reduction
     seed: int
     report: Report
+    checkpoints: Checkpoints
     new_network: Callable[[int], nn.Module]
 
     @property
@@ -76,4 +78,5 @@ class UnlearningTask:
             reduction=self.reduction,
             report=self.report,
             loss=loss,
+            checkpoints=self.checkpoints,
         )

@@ -22,6 +22,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
 from supreme_core.artefacts import Artefacts
+from supreme_core.engine.checkpoint import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.errors import SpecError, SupremeError
@@ -31,7 +32,7 @@ from supreme_core.storage import Storage, open_storage
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    stop_on_sigterm()
+    interruption = stop_on_sigterm()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         order = read_order(options.order)
         ranks = Ranks.start(_device(options.device))
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
-            _compute(order, ranks, telemetry, Path(cache), prepare=options.prepare)
+            _compute(order, ranks, telemetry, interruption, Path(cache), prepare=options.prepare)
     except SupremeError as error:
         logging.error("%s", error)
         telemetry.failed(str(error), error.exit_code)
@@ -64,7 +65,13 @@ def read_order(path: Path) -> RunOrder:
 
 
 def _compute(
-    order: RunOrder, ranks: Ranks, telemetry: Telemetry, cache: Path, *, prepare: bool
+    order: RunOrder,
+    ranks: Ranks,
+    telemetry: Telemetry,
+    interruption: Interruption,
+    cache: Path,
+    *,
+    prepare: bool,
 ) -> None:
     if not prepare:
         configure(ranks.device)  # loads much of torch, which preparing a dataset does not need
@@ -74,6 +81,7 @@ def _compute(
         ranks=ranks,
         environment=environment(ranks.device),
         telemetry=telemetry,
+        interruption=interruption,
     )
     if prepare:
         telemetry.device(ranks.device.type, torch.cuda.device_count())

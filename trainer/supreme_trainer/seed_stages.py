@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from supreme_core import seeds
 from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.engine import randomness
+from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
 from supreme_core.engine.fit import fit
 from supreme_core.engine.prediction import predict
@@ -110,7 +111,7 @@ class SeedStages:
         chosen = self.components.dataset
         params = self._dataset_params
 
-        def make() -> Made:
+        def make(checkpoints: Checkpoints) -> Made:
             if not self.ranks.is_main:  # one rank reads the source; the others wait for its commit
                 return Made({}, {})
             images = check(chosen(), chosen.entry.name)
@@ -129,7 +130,9 @@ class SeedStages:
             name="originals",
             step=Step("original"),
             meaning=self._training_meaning(data),
-            make=lambda: self._train(data, data.train, replica=0, name="the original model"),
+            make=lambda checkpoints: self._train(
+                data, data.train, checkpoints, replica=0, name="the original model"
+            ),
             read=_read_trained,
         )
 
@@ -143,9 +146,10 @@ class SeedStages:
                 "forget": cell.split.forget_digest,
                 "replica": replica,
             },
-            make=lambda: self._train(
+            make=lambda checkpoints: self._train(
                 data,
                 data.train.take(torch.from_numpy(cell.split.retain)),
+                checkpoints,
                 replica=replica,
                 name=f"the retrained model of {cell.title}",
             ),
@@ -161,7 +165,7 @@ class SeedStages:
         model: Stage[Trained],
         trained: Callable[[], Trained],
     ) -> Stage[Predictions]:
-        def make() -> Made:
+        def make(checkpoints: Checkpoints) -> Made:
             return self._predict(self._network(data, trained().weights), data, cell)
 
         return Stage(
@@ -180,7 +184,7 @@ class SeedStages:
             "seed": self.seed,
         }
 
-        def make() -> Made:
+        def make(checkpoints: Checkpoints) -> Made:
             network = self._new_network(data.shape, seeds.derive(self.seed, "untrained"))
             return self._predict(network, data, cell)
 
@@ -206,11 +210,12 @@ class SeedStages:
     ) -> Stage[Unlearned]:
         chosen = self.components.methods[method]
 
-        def make() -> Made:
+        def make(checkpoints: Checkpoints) -> Made:
             network = self._network(data, original_weights())
-            task = self._task(network, data, cell, chosen.entry.name, repeat)
+            task = self._task(network, data, cell, checkpoints, chosen.entry.name, repeat)
             with measured(self.ranks) as meter:
                 chosen(task)
+            meter.add(checkpoints.spent)
             _refuse_nonfinite(network)
             made = self._predict(network, data, cell)
             facts = {
@@ -254,7 +259,7 @@ class SeedStages:
         chosen = self.components.metrics
         reference = _reference(step.method)
 
-        def make() -> Made:
+        def make(checkpoints: Checkpoints) -> Made:
             unlearned = run()
             evaluation = Evaluation(
                 forgets=cell.forgets,
@@ -329,7 +334,9 @@ class SeedStages:
             "seed": self.seed,
         }
 
-    def _train(self, data: Data, samples: Samples, *, replica: int, name: str) -> Made:
+    def _train(
+        self, data: Data, samples: Samples, checkpoints: Checkpoints, *, replica: int, name: str
+    ) -> Made:
         stream = seeds.derive(self.seed, "training", replica)
         network = self._new_network(data.shape, stream)
         with measured(self.ranks) as meter:
@@ -341,9 +348,11 @@ class SeedStages:
                     seed=stream,
                     reduction=self.reduction,
                     report=self.telemetry.progress,
+                    checkpoints=checkpoints,
                 )
             except MethodFailed as error:
                 raise SupremeError(f"{name} of seed {self.seed} did not train: {error}") from None
+        meter.add(checkpoints.spent)
         return Made({WEIGHTS: save(_on_cpu(network))}, {"cost": asdict(meter.cost)})
 
     def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
@@ -358,7 +367,13 @@ class SeedStages:
         return network
 
     def _task(
-        self, network: nn.Module, data: Data, cell: Cell, method: str, repeat: int
+        self,
+        network: nn.Module,
+        data: Data,
+        cell: Cell,
+        checkpoints: Checkpoints,
+        method: str,
+        repeat: int,
     ) -> UnlearningTask:
         return UnlearningTask(
             model=network,
@@ -370,6 +385,7 @@ class SeedStages:
             reduction=self.reduction,
             seed=seeds.derive(self.seed, "unlearning", repeat, "methods", method),
             report=self.telemetry.progress,
+            checkpoints=checkpoints,
             new_network=lambda seed: self._new_network(data.shape, seed),
         )
 

@@ -1,21 +1,18 @@
-"""Signals: stop at once, leave nothing half-written.
+"""Signals: stop soon, leave nothing half-written.
 
 Everything that counts in the store is committed atomically, so a trainer can stop between any two
-instructions; the next attempt goes on with the stage that was interrupted.
+instructions; the next attempt goes on with the stage that was interrupted. Inside a training it
+finishes the step and leaves a checkpoint, so that the next attempt goes on with that step.
 """
 
 import signal
-from types import FrameType
 
 from supreme_core.api.names import EXIT_TERMINATED
+from supreme_core.engine.checkpoint import Interruption
 
 
-class Terminated(SystemExit):
-    """Raised by SIGTERM in the main thread; unwinds like Ctrl-C, exits with 143."""
-
-
-def stop_on_sigterm() -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated(EXIT_TERMINATED)
-
-    signal.signal(signal.SIGTERM, stop)
+def stop_on_sigterm() -> Interruption:
+    """From now on SIGTERM asks for an interruption, after which the process exits with 143."""
+    interruption = Interruption(EXIT_TERMINATED)
+    signal.signal(signal.SIGTERM, lambda number, frame: interruption.request())
+    return interruption

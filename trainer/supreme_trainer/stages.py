@@ -17,6 +17,7 @@ from supreme_trainer.telemetry import Telemetry
 from supreme_core.api.model import parse
 from supreme_core.api.run import StageRecord
 from supreme_core.artefacts import Artefacts, Manifest, digest
+from supreme_core.engine.checkpoint import Checkpoints, Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import CorruptArtefact
 from supreme_core.plan import Step
@@ -47,19 +48,35 @@ class Stage(Generic[T]):
     """One piece of work.
 
     meaning: everything that the result depends on; its sha256 is the key.  make: compute it, on all
-    ranks.  read: turn what is stored into a value; also of a stage that was just computed, so a
-    reused result and a fresh one are the same object to whoever goes on with it.
+    ranks, from the last checkpoint if there is one.  read: turn what is stored into a value; also
+    of a stage that was just computed, so a reused result and a fresh one are the same object to
+    whoever goes on with it.
     """
 
     name: str
     step: Step
     meaning: Mapping[str, Any]
-    make: Callable[[], Made]
+    make: Callable[[Checkpoints], Made]
     read: Callable[[Stored], T]
 
     @cached_property
     def key(self) -> str:
         return digest(self.meaning)
+
+
+@dataclass(frozen=True)
+class CheckpointSlot:
+    """Where the checkpoint of one stage lies."""
+
+    artefacts: Artefacts
+    stage: str
+    key: str
+
+    def read(self) -> bytes | None:
+        return self.artefacts.read_checkpoint(self.stage, self.key)
+
+    def write(self, data: bytes) -> None:
+        self.artefacts.write_checkpoint(self.stage, self.key, data)
 
 
 class Stages:
@@ -72,11 +89,13 @@ class Stages:
         ranks: Ranks,
         environment: Mapping[str, Any],
         telemetry: Telemetry,
+        interruption: Interruption,
     ) -> None:
         self._artefacts = artefacts
         self._ranks = ranks
         self._environment = environment
         self._telemetry = telemetry
+        self._interruption = interruption
         self._records: dict[str, StageRecord] = {}
         self._told: set[Step] = set()
         self.environments: dict[str, dict[str, Any]] = {}
@@ -121,7 +140,8 @@ class Stages:
         self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
-            made = stage.make()
+            slot = CheckpointSlot(self._artefacts, stage.name, stage.key)
+            made = stage.make(Checkpoints(self._ranks, self._interruption, slot))
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise
@@ -134,7 +154,7 @@ class Stages:
         return manifest
 
     def _commit(self, stage: Stage[T], made: Made) -> Manifest:
-        return self._artefacts.commit(
+        manifest = self._artefacts.commit(
             stage.name,
             stage.key,
             meaning=stage.meaning,
@@ -142,6 +162,8 @@ class Stages:
             facts=made.facts,
             environment=self._environment,
         )
+        self._artefacts.delete_checkpoint(stage.name, stage.key)
+        return manifest
 
     def _open(self, manifest: Manifest) -> Stored | None:
         """The verified files, or None on all ranks where one of them met a damaged one."""

@@ -1,0 +1,209 @@
+"""Checkpoints inside long trainings: go on after an interruption with the same bits.
+
+What a step does depends on the seed, the position, the weights and the optimiser's state, and on
+nothing else: orders, augmentation, dropout and rates are functions of the position. So these are
+what a checkpoint holds, and it can be continued on another number of ranks.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn, optim
+
+from supreme_core.engine.cost import peak_memory
+from supreme_core.engine.ranks import Ranks
+from supreme_core.evaluation import Cost
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 300.0
+"""Between two checkpoints of one training, so that at most this much work is lost to a SIGKILL."""
+
+STEPS_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
+"""How often several ranks ask each other whether one of them was told to stop. The question waits
+for the device, which costs nothing on a CPU."""
+
+DIGEST_BYTES = 32
+
+
+class Slot(Protocol):
+    """The place of one stage's newest checkpoint; writing is atomic."""
+
+    def read(self) -> bytes | None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Terminated(SystemExit):
+    """This process was told to stop; raised where nothing is lost by it."""
+
+
+@dataclass
+class Interruption:
+    """Whether this process was told to stop, and whether it may do so at any instruction."""
+
+    exit_code: int
+    requested: bool = False
+    _deferred: bool = False
+
+    def request(self) -> None:
+        """Called by the signal's handler: stop here, or at the end of the step that is running."""
+        self.requested = True
+        if not self._deferred:
+            raise Terminated(self.exit_code)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a request waits until somebody asks for `requested`, or for the end."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.requested:
+            raise Terminated(self.exit_code)
+
+
+@dataclass
+class Checkpoints:
+    """Those of one stage. Each `fit` of the stage in turn calls `begin`, then `step` after steps.
+
+    slot: None for a stage that keeps none.  spent: what the interrupted attempts took.  Rank 0
+    writes; all ranks read.
+    """
+
+    ranks: Ranks
+    interruption: Interruption
+    slot: Slot | None = None
+    every_seconds: float = EVERY_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    spent: Cost | None = None
+    _fits: int = 0
+    _started: float = field(init=False)
+    _saved: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self._saved = self.clock()
+
+    @classmethod
+    def none(cls, ranks: Ranks) -> "Checkpoints":
+        """For a training that is not worth one and that any signal may end at once."""
+        return cls(ranks, Interruption(exit_code=1))
+
+    def begin(self, model: nn.Module, optimizer: optim.Optimizer) -> int:
+        """Steps of this fit that are done; model and optimiser are then as they were after them."""
+        number, self._fits = self._fits, self._fits + 1
+        found = self._read()
+        if found is None:
+            return 0
+        tensors, position = found
+        if position["fit"] != number:
+            return 0  # an earlier fit runs again, which gives what it gave
+        _restore(model, optimizer, tensors)
+        self.spent = Cost(**position["spent"])
+        log.info("going on after step %d", position["done"])
+        return int(position["done"])
+
+    def step(self, model: nn.Module, optimizer: optim.Optimizer, done: int) -> None:
+        """Save where it is time to; after a request to stop save, and stop all ranks here."""
+        stop = self._is_to_stop(done)
+        if self.slot and (stop or self.clock() - self._saved >= self.every_seconds):
+            self._saved = self.clock()
+            if self.ranks.is_main:
+                self.slot.write(self._pack(model, optimizer, done))
+        if stop:
+            self.interruption.requested = True  # also on ranks that no signal reached
+            raise Terminated(self.interruption.exit_code)
+
+    def _is_to_stop(self, done: int) -> bool:
+        if self.ranks.size == 1:
+            return self.interruption.requested
+        if done % STEPS_BETWEEN_AGREEMENTS[self.ranks.device.type]:
+            return False
+        return any(self.ranks.each(float(self.interruption.requested)))
+
+    def _pack(self, model: nn.Module, optimizer: optim.Optimizer, done: int) -> bytes:
+        tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                if value is not None:
+                    tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+        position = {"fit": self._fits - 1, "done": done, "spent": asdict(self._cost())}
+        payload = save(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            metadata={"position": json.dumps(position)},
+        )
+        return hashlib.sha256(payload).digest() + payload
+
+    def _cost(self) -> Cost:
+        """Of all attempts so far. The other ranks are taken to have worked as long as this one."""
+        wall = self.clock() - self._started
+        before = self.spent or Cost(0.0, 0.0, 0)
+        return Cost(
+            wall_seconds=before.wall_seconds + wall,
+            device_seconds=before.device_seconds + wall * self.ranks.size,
+            peak_memory_bytes=max(before.peak_memory_bytes, peak_memory(self.ranks.device)),
+        )
+
+    def _read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The checkpoint, where every rank sees the same sound one."""
+        data = self.slot.read() if self.slot else None
+        payload = _sound_payload(data) if data is not None else b""
+        mine = hashlib.sha256(payload).hexdigest()
+        same = all(self.ranks.each(float(mine == self.ranks.share(mine))))
+        if not payload or not same:
+            return None
+        try:
+            return load(payload), json.loads(_metadata(payload)["position"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            log.warning("a checkpoint of another kind is ignored: %s", error)
+            return None
+
+
+def _sound_payload(data: bytes) -> bytes:
+    """What follows the digest, or nothing where it does not have that digest."""
+    digest, payload = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        log.warning("a damaged checkpoint is ignored; the training begins again")
+        return b""
+    return payload
+
+
+def _metadata(payload: bytes) -> dict[str, str]:
+    """What stands in a safetensors file beside the tensors: its header is JSON after its length."""
+    length = int.from_bytes(payload[:8], "little")
+    found: dict[str, str] = json.loads(payload[8 : 8 + length])["__metadata__"]
+    return found
+
+
+def _restore(model: nn.Module, optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    weights = {
+        name.removeprefix("model/"): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("model/")
+    }
+    model.load_state_dict(weights)
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "optimizer":
+            index, _, what = rest.partition("/")
+            state.setdefault(int(index), {})[what] = _laid_out_like(parameters[int(index)], tensor)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _laid_out_like(parameter: nn.Parameter, tensor: Tensor) -> Tensor:
+    """With the strides that the optimiser would have given it: they can decide the last bit."""
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter).copy_(tensor)

@@ -1,0 +1,270 @@
+"""Interrupted and continued is the same as never interrupted, to the bit.
+
+| what varies                  | values                                                       |
+| ---------------------------- | ------------------------------------------------------------ |
+| where the training stops     | after every single step: in an epoch, at its border, the last |
+| optimiser                    | SGD with momentum, AdamW                                     |
+| ranks before and after       | 1-1, 1-2, 2-1                                                |
+| what the checkpoint is       | sound, damaged, of another fit of the stage                  |
+
+Left out: CUDA, and processes that are really killed (tests/trainer/test_resume.py).
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import optim
+
+from supreme_core.api.v1alpha1 import Training
+from supreme_core.engine.checkpoint import Checkpoints, Interruption, Terminated
+from supreme_core.engine.fit import Fit, fit
+from supreme_core.engine.randomness import global_seed
+from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.recipe import Recipe
+from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.shape import ImageShape
+from supreme_core.evaluation import Cost
+from supreme_core.models.resnet18 import ResNet18
+from tests.builders import silent, tiny_network, tiny_samples
+from tests.two_ranks import on_two_ranks
+
+ALONE = Ranks.alone(torch.device("cpu"))
+EPOCHS, BATCH_SIZE, STEPS = 2, 20, 6
+"""48 samples: batches of 20, 20 and a ragged one of 8."""
+
+SHAPE = ImageShape(channels=1, size=16, classes=4)
+
+
+@dataclass
+class Memory:
+    """A slot that remembers."""
+
+    data: bytes | None = None
+    writes: list = field(default_factory=list)
+
+    def read(self):
+        return self.data
+
+    def write(self, data):
+        self.data = data
+        self.writes.append(data)
+
+
+def network():
+    with global_seed(3, "weights"):
+        return ResNet18(SHAPE, width=2).to(memory_format=torch.channels_last)
+
+
+def how(optimizer="sgd", epochs=EPOCHS):
+    training = {
+        "epochs": epochs,
+        "batchSize": BATCH_SIZE,
+        "optimizer": {"name": optimizer, "params": {"lr": 0.01}},
+        "schedule": {"name": "cosine", "warmupEpochs": 1},
+        "augmentation": [{"name": "random_crop", "params": {"padding": 1}}],
+    }
+    return Recipe.of(Training.model_validate(training, by_name=False)).fit(7)
+
+
+def digest(model):
+    state = model.state_dict()
+    text = b"".join(name.encode() + state[name].numpy().tobytes() for name in sorted(state))
+    return hashlib.sha256(text).hexdigest()
+
+
+def trained(ranks, slot, *, optimizer="sgd", stop_after=None, every_seconds=1e9, clock=None):
+    """The digest of a model trained from `slot`, or None where it was told to stop after a step."""
+    interruption = Interruption(exit_code=143)
+    checkpoints = Checkpoints(
+        ranks, interruption, slot, every_seconds=every_seconds, clock=clock or (lambda: 0.0)
+    )
+
+    def report(*, done, total, loss, note=""):
+        if done == stop_after:
+            interruption.request()
+
+    model = network()
+    try:
+        fit(
+            model,
+            tiny_samples(48, SHAPE),
+            how(optimizer),
+            seed=7,
+            reduction=Reduction(ranks, 2),
+            report=report,
+            checkpoints=checkpoints,
+        )
+    except Terminated:
+        return None
+    return digest(model)
+
+
+def on_rank(ranks, data, stop_after):
+    """(digest, checkpoint) of one of two ranks."""
+    slot = Memory(data)
+    return trained(ranks, slot, stop_after=stop_after), slot.data
+
+
+@pytest.fixture(scope="module")
+def whole():
+    torch.set_num_threads(1)
+    return {name: trained(ALONE, None, optimizer=name) for name in ("sgd", "adamw")}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("stop_after", range(1, STEPS + 1))
+def test_stopped_after_any_step_and_continued_gives_the_same_bits(whole, optimizer, stop_after):
+    slot = Memory()
+
+    assert trained(ALONE, slot, optimizer=optimizer, stop_after=stop_after) is None
+    assert trained(ALONE, slot, optimizer=optimizer) == whole[optimizer]
+
+
+def test_stopped_again_and_again_gives_the_same_bits(whole):
+    slot = Memory()
+    for stop_after in range(1, STEPS):
+        assert trained(ALONE, slot, stop_after=stop_after) is None
+    assert trained(ALONE, slot) == whole["sgd"]
+
+
+def test_continued_on_two_ranks_after_one_gives_the_same_bits(whole):
+    slot = Memory()
+    trained(ALONE, slot, stop_after=4)
+
+    found = on_two_ranks(on_rank, slot.data, None)
+    assert [digest for digest, _ in found] == [whole["sgd"]] * 2
+
+
+def test_continued_on_one_rank_after_two_gives_the_same_bits(whole):
+    (first, data), (second, nothing) = on_two_ranks(on_rank, None, 4)
+
+    assert (first, second) == (None, None)
+    assert nothing is None, "only rank 0 writes"
+    assert trained(ALONE, Memory(data)) == whole["sgd"]
+
+
+def only_rank_one_is_told(ranks):
+    return trained(ranks, Memory(), stop_after=3 if ranks.rank == 1 else None)
+
+
+def test_a_signal_to_one_rank_stops_all_of_them():
+    assert on_two_ranks(only_rank_one_is_told) == [None, None]
+
+
+def test_a_checkpoint_is_written_when_it_is_time_and_only_the_newest_is_kept(whole):
+    slot, now = Memory(), iter(range(1000))
+
+    trained(ALONE, slot, every_seconds=4, clock=lambda: next(now))
+    assert 1 <= len(slot.writes) < STEPS
+    assert trained(ALONE, slot) == whole["sgd"]
+
+
+def test_without_a_request_and_before_its_time_nothing_is_written():
+    slot = Memory()
+    trained(ALONE, slot)
+    assert not slot.writes
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:],
+        lambda data: b"",
+    ],
+    ids=["a byte short", "half", "one bit", "empty"],
+)
+def test_a_damaged_checkpoint_is_reported_and_ignored(whole, damage, caplog):
+    slot = Memory()
+    trained(ALONE, slot, stop_after=4)
+
+    with caplog.at_level(logging.WARNING):
+        assert trained(ALONE, Memory(damage(slot.data))) == whole["sgd"]
+    assert "a damaged checkpoint is ignored" in caplog.text
+
+
+def two_fits(slot, *, stop_in=None, stop_after=None):
+    """Train on all samples, then on half of them, as methods do that impair and repair."""
+    interruption = Interruption(exit_code=143)
+    checkpoints = Checkpoints(ALONE, interruption, slot, clock=lambda: 0.0)
+    model, samples = tiny_network(3), tiny_samples(48)
+    for number, part in enumerate((samples, samples.take(torch.arange(24)))):
+
+        def report(*, done, total, loss, note="", number=number):
+            if (number, done) == (stop_in, stop_after):
+                interruption.request()
+
+        fitting = Fit(
+            epochs=2, batch_size=10, optimizer=lambda params: optim.SGD(params, 0.1, momentum=0.9)
+        )
+        try:
+            fit(
+                model,
+                part,
+                fitting,
+                seed=number,
+                reduction=Reduction(ALONE, 2),
+                report=report,
+                checkpoints=checkpoints,
+            )
+        except Terminated:
+            return None
+    return digest(model)
+
+
+@pytest.mark.parametrize(("stop_in", "stop_after"), [(0, 3), (0, 10), (1, 1), (1, 6)])
+def test_a_stage_of_several_fits_goes_on_in_the_right_one(stop_in, stop_after):
+    slot = Memory()
+
+    assert two_fits(slot, stop_in=stop_in, stop_after=stop_after) is None
+    assert two_fits(slot) == two_fits(None)
+
+
+def test_what_interrupted_attempts_took_is_counted():
+    slot = Memory()
+    now = iter(range(0, 1000, 5))
+    trained(ALONE, slot, stop_after=2, clock=lambda: float(next(now)))
+
+    checkpoints = Checkpoints(ALONE, Interruption(exit_code=143), slot)
+    model = network()
+    checkpoints.begin(model, optim.SGD(model.parameters(), 0.01))
+    assert isinstance(checkpoints.spent, Cost)
+    assert checkpoints.spent.wall_seconds > 0
+    assert checkpoints.spent.device_seconds == checkpoints.spent.wall_seconds
+
+
+def test_outside_a_training_a_request_ends_the_process_at_once():
+    interruption = Interruption(exit_code=143)
+    with pytest.raises(Terminated) as stopped:
+        interruption.request()
+    assert stopped.value.code == 143
+
+
+def test_a_request_in_the_last_step_ends_the_process_after_the_training():
+    interruption, done = Interruption(exit_code=143), []
+
+    def last_step():
+        with interruption.deferred():
+            interruption.request()
+            done.append("the step")
+
+    with pytest.raises(Terminated):
+        last_step()
+    assert done == ["the step"]
+
+
+def test_a_report_to_nobody_leaves_the_bits_alone(whole):
+    model = network()
+    fit(
+        model,
+        tiny_samples(48, SHAPE),
+        how(),
+        seed=7,
+        reduction=Reduction(ALONE, 2),
+        report=silent,
+    )
+    assert digest(model) == whole["sgd"]
