@@ -76,7 +76,15 @@ class Data:
 
     @property
     def labels(self) -> Labels:
-        return Labels(self.images.train_labels, self.images.test_labels, self.images.class_names)
+        images = self.images
+        return Labels(
+            images.train_labels,
+            images.test_labels,
+            images.class_names,
+            train_fine=images.train_fine_labels,
+            test_fine=images.test_fine_labels,
+            fine_class_names=images.fine_class_names,
+        )
 
 
 @dataclass(frozen=True)
