@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,10 @@ FileName = Annotated[
 ]
 
 
+Inputs = Mapping[str, Mapping[str, str]]
+"""Digests of files, by the key of the stage that left them and by name."""
+
+
 class StoredFile(Document):
     """Size in bytes and digest of one data object."""
 
@@ -58,6 +63,10 @@ class Manifest(Document):
     files: dict[FileName, StoredFile] = Field(description="By the names the stage gave them.")
     facts: dict[str, JsonValue] = Field(description="Small results, such as the cost.")
     environment: dict[str, JsonValue] = Field(description="What it ran on; not part of the key.")
+    inputs: dict[Sha256, dict[FileName, Sha256]] | None = Field(
+        None,
+        description="Digests of the files that it was computed from, by the keys of their stages.",
+    )
     created_at: str = Field(max_length=64, description="Time of the commit, ISO 8601 in UTC.")
     sha256: Sha256 = Field(description="Of the canonical JSON of everything else here.")
 
@@ -73,6 +82,22 @@ class Manifest(Document):
         if digest({name: document[name] for name in document if name != "sha256"}) != self.sha256:
             raise ValueError("it has been changed since it was written")
         return self
+
+    def digests(self) -> dict[str, str]:
+        return {name: file.sha256 for name, file in self.files.items()}
+
+    def is_computed_from(self, inputs: "Inputs") -> bool:
+        """Whether none of these files had other bits when this was computed.
+
+        A key says what a stage means and not which bits it has: a stage that is computed again in
+        another environment may get others, and then what was computed from the old ones is stale.
+        """
+        then = self.inputs or {}
+        return all(
+            then.get(key, files).get(name, sha256) == sha256
+            for key, files in inputs.items()
+            for name, sha256 in files.items()
+        )
 
 
 class Artefacts:
@@ -119,6 +144,7 @@ class Artefacts:
         files: Mapping[str, Path | bytes],
         facts: Mapping[str, object],
         environment: Mapping[str, object],
+        inputs: Inputs | None = None,
         replace: bool = False,
     ) -> Manifest:
         """Store a finished piece of work and return the manifest that counts from now on.
@@ -135,6 +161,7 @@ class Artefacts:
             "files": {name: _measured(content) for name, content in files.items()},
             "facts": facts,
             "environment": environment,
+            **({"inputs": inputs} if inputs else {}),
             "createdAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         data = _readable_json({**document, "sha256": digest(document)})
@@ -212,6 +239,11 @@ class Artefacts:
         except MissingObject as error:
             raise _corrupt(manifest, key, "nothing, its manifest names it") from error
         return path, StoredFile.model_validate(_measured(path))
+
+
+def keys_in(meaning: Mapping[str, object]) -> set[str]:
+    """Whatever in a stage's meaning can be the key of a stage that it is computed from."""
+    return set(re.findall(r"\b[0-9a-f]{64}\b", canonical_json(meaning).decode()))
 
 
 def digest(document: Mapping[str, object]) -> str:

@@ -60,6 +60,16 @@ def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResul
     return found
 
 
+def is_finished(result: RunResult, order: ExperimentOrder) -> bool:
+    """Whether a result that answers the order's work leaves nothing to do for its seed.
+
+    A failed method is tried again, and unlearned models that are to be kept now are computed again.
+    By which policy of reuse it was computed does not matter.
+    """
+    complete = all(run.status == "ok" for run in result.runs)
+    return complete and (result.kept_unlearned_models or not order.keep_unlearned_models)
+
+
 def attempts_by_seed(storage: Storage, order: ExperimentOrder) -> dict[int, Sequence[int]]:
     """The attempts of the order's seeds that left a result."""
     attempts: dict[int, list[int]] = {seed: [] for seed in order.seeds}

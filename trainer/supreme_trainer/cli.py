@@ -180,6 +180,8 @@ def _catalog() -> Catalog:
 
 def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
     unused = [name for name in CLUSTER_FIELDS if name in spec.model_fields_set]
+    if spec.execution.model_fields_set == {"reuse"}:
+        unused.remove("execution")
     if unused:
         aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]
         fields = ", ".join(f"spec.{alias}" for alias in aliases)

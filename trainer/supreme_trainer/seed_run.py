@@ -34,7 +34,13 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     Raises SpecError before anything is trained where a name, a setting or a split cannot be.
     """
     started = _now()
-    seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
+    seed = SeedStages(
+        order.seed,
+        Components.of(order.work),
+        ranks,
+        telemetry,
+        keep_unlearned_models=order.keep_unlearned_models,
+    )
     data = stages.value(seed.dataset())
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     original = seed.original(data)
@@ -59,6 +65,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         runs=[run for _, runs in results for run in runs],
         stages=stages.records,
         environments=stages.environments,
+        kept_unlearned_models=order.keep_unlearned_models,
         started_at=started,
         finished_at=_now(),
     )

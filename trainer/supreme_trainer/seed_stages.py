@@ -96,6 +96,7 @@ class SeedStages:
     components: Components
     ranks: Ranks
     telemetry: Telemetry
+    keep_unlearned_models: bool = False
 
     @cached_property
     def reduction(self) -> Reduction:
@@ -123,6 +124,7 @@ class SeedStages:
             meaning={"dataset": chosen.identity()},
             make=make,
             read=self._read_dataset,
+            is_data=True,
         )
 
     def original(self, data: Data) -> Stage[Trained]:
@@ -225,7 +227,8 @@ class SeedStages:
                     for name, distance in distances(_on_cpu(network), retrained_weights()).items()
                 },
             }
-            return Made(made.files, {**made.facts, **facts})
+            kept = {WEIGHTS: save(_on_cpu(network))} if self.keep_unlearned_models else {}
+            return Made({**made.files, **kept}, {**made.facts, **facts})
 
         return Stage(
             name="unlearned",
@@ -242,6 +245,8 @@ class SeedStages:
             },
             make=make,
             read=_read_unlearned,
+            reads=(PREDICTIONS,),
+            wanted=(WEIGHTS,) if self.keep_unlearned_models else (),
         )
 
     def metrics(
