@@ -169,6 +169,10 @@ def _in_its_own_words(error: ValidationError) -> str:
 
 
 _RULES: Mapping[Any, Any] = {
+    "anyOf": lambda error: (
+        "it should be of type "
+        + " or ".join(each.get("type", "?") for each in error.validator_value)
+    ),
     "type": lambda error: f"it should be of type {error.validator_value}",
     "enum": lambda error: (
         f"allowed: {', '.join(map(str, error.validator_value))}"

@@ -10,13 +10,17 @@ import re
 from collections.abc import Sequence
 
 from supreme_core.api import names
-from supreme_core.api.model import parse_json
+from supreme_core.api.model import parse_document, parse_json, read_json
 from supreme_core.api.run import ExperimentOrder, RunResult
+from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError
 from supreme_core.plan import work_digest
 from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
+
+SEAL = "sha256"
+"""Field of result.json: the digest of everything else in it."""
 
 RESULT_BYTES = 64 * 1024 * 1024
 """More than ten times what 10,000 runs with 100 rows need."""
@@ -26,7 +30,8 @@ def write_result(storage: Storage, result: RunResult) -> None:
     """The last thing that a trainer writes."""
     experiment = _prefix(result)
     attempt = names.attempt_prefix(experiment, result.seed, result.attempt)
-    text = json.dumps(result.to_document(), indent=1, allow_nan=False)
+    document = result.to_document()
+    text = json.dumps({**document, SEAL: digest(document)}, indent=1, allow_nan=False)
     storage.write(names.result_key(attempt), text.encode())
 
 
@@ -85,13 +90,23 @@ def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> 
     """A result, or None where it cannot be trusted, which a warning says."""
     key = names.result_key(names.attempt_prefix(order.prefix, seed, attempt))
     try:
-        result = parse_json(RunResult, storage.read(key, limit=RESULT_BYTES), source=key)
+        result = _unsealed(storage.read(key, limit=RESULT_BYTES), key)
     except (MissingObject, ObjectTooLarge, SpecError) as error:
         log.warning("a result counts as absent: %s", str(error).splitlines()[0])
         return None
     if (result.experiment, result.seed, result.attempt) != (order.experiment, seed, attempt):
         log.warning("a result counts as absent: %s is that of another run", key)
         return None
+    return result
+
+
+def _unsealed(data: bytes, key: str) -> RunResult:
+    """A result that is as it was written; SpecError where it is not."""
+    document = read_json(data, source=key)
+    seal = document.pop(SEAL, None) if isinstance(document, dict) else None
+    result = parse_document(RunResult, document, source=key)
+    if seal != digest(result.to_document()):
+        raise SpecError(f"{key} has been changed since it was written")
     return result
 
 

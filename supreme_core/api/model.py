@@ -53,10 +53,18 @@ def parse(model: type[D], document: object, *, at: str = "") -> D:
 
 def parse_json(model: type[D], data: bytes, *, source: str) -> D:
     """Read an untrusted JSON object of the store; SpecError says what is wrong with it."""
+    return parse_document(model, read_json(data, source=source), source=source)
+
+
+def read_json(data: bytes, *, source: str) -> object:
     try:
-        document = json.loads(data)
+        found: object = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{source} is not JSON: {error}") from None
+    return found
+
+
+def parse_document(model: type[D], document: object, *, source: str) -> D:
     try:
         return parse(model, document)
     except SpecError as error:

@@ -1,6 +1,6 @@
 """Write the files that are generated from code, or check that they are up to date.
 
-    python -m tests.contracts.generated [--check]
+python -m tests.contracts.generated [--check]
 """
 
 import json

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from supreme_core import results
+from supreme_core import artefacts, results
 from supreme_core.api.run import ExperimentName
 from supreme_core.errors import SpecError
 from supreme_core.plan import work_digest
@@ -46,8 +46,14 @@ def key(seed, attempt=0):
     return f"{ORDER.prefix}/seed={seed}/attempt={attempt}/result.json"
 
 
+def sealed(**changes):
+    """The JSON of a result as it is written, some of its fields others."""
+    document = of(7).to_document() | changes
+    return json.dumps(document | {results.SEAL: artefacts.digest(document)}).encode()
+
+
 def spoilt(**changes):
-    """The JSON of a result, some of its fields others."""
+    """The same where the fields are no longer what `canonical_json` can write."""
     return json.dumps(of(7).to_document() | changes).encode()
 
 
@@ -104,10 +110,14 @@ NOT_TRUSTED = {
     "loose type": (spoilt(seed="7"), 'seed is "7"'),
     "not a number": (spoilt(cells=[], runs=[{"metrics": {"a": float("nan")}}]), "runs[0]"),
     "another schema": (spoilt(schemaVersion=2), "schemaVersion is 2"),
-    "another seed": (spoilt(seed=8), "is that of another run"),
-    "another attempt": (spoilt(attempt=1), "is that of another run"),
+    "another seed": (sealed(seed=8), "is that of another run"),
+    "another attempt": (sealed(attempt=1), "is that of another run"),
+    "a changed number": (
+        sealed().replace(b'"forget_accuracy": 0.9', b'"forget_accuracy": 0.8'),
+        "has been changed since it was written",
+    ),
     "another experiment": (
-        spoilt(experiment={"namespace": "local", "name": "tiny", "uid": "01234567xx"}),
+        sealed(experiment={"namespace": "local", "name": "tiny", "uid": "01234567xx"}),
         "is that of another run",
     ),
 }

@@ -33,6 +33,7 @@ from supreme_core.api.model import parse, parse_json
 from supreme_core.api.run import RunOrder, Summary
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.artefacts import Artefacts
+from supreme_core.engine.checkpoint import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.errors import CorruptArtefact
@@ -227,6 +228,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None):
             ranks=ranks,
             environment=environment(device),
             telemetry=telemetry,
+            interruption=Interruption(names.EXIT_TERMINATED),
         )
         return run_seed(order, stages, ranks=ranks, telemetry=telemetry)
 

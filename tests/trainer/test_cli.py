@@ -144,7 +144,7 @@ def test_a_run_into_a_pipe_has_a_line_for_each_stage_with_its_count(ran):
     assert [line.split("(")[1].split(",")[0] for line in stages[1:-1]] == [
         f"{count}/6" for count in range(1, 7)
     ]
-    assert done.out.splitlines()[-1] == "5 stages computed, 1 found in the store"
+    assert done.out.splitlines()[-1] == "10 stages computed, 1 found in the store"
 
 
 def test_a_run_into_a_pipe_writes_no_escape_codes(ran):

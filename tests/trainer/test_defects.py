@@ -16,6 +16,7 @@ from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
+from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.image_set import ImageSet
 from supreme_core.split import Split
@@ -52,6 +53,10 @@ def on_device(seed, images):
     )
 
 
+def made(seed, stage):
+    return stage.make(Checkpoints.none(seed.ranks)).files
+
+
 def test_defect_01_no_test_image_is_a_training_image():
     images = digits()
     seen = {image.tobytes() for image in images.train_images}
@@ -64,8 +69,10 @@ def test_defect_07_the_test_set_has_no_say_in_the_original_model(seed):
         images, test_images=255 - images.test_images, test_labels=images.test_labels[::-1].copy()
     )
 
-    weights = seed.original(on_device(seed, images)).make().files
-    assert seed.original(on_device(seed, spoilt)).make().files == weights
+    weights = seed.original(on_device(seed, images)).make(Checkpoints.none(seed.ranks)).files
+    assert (
+        seed.original(on_device(seed, spoilt)).make(Checkpoints.none(seed.ranks)).files == weights
+    )
 
 
 def test_defect_08_retraining_on_everything_is_training_the_original_again(seed):
@@ -74,9 +81,9 @@ def test_defect_08_retraining_on_everything_is_training_the_original_again(seed)
     nothing = Split(train[:0], train, test[:0], test, ())
     cell = Cell("nothing", "samples", nothing)
 
-    retrained = seed.retrained(data, cell, replica=0).make().files
-    assert retrained == seed.original(data).make().files
-    assert seed.retrained(data, cell, replica=1).make().files != retrained
+    retrained = made(seed, seed.retrained(data, cell, replica=0))
+    assert retrained == made(seed, seed.original(data))
+    assert retrained != made(seed, seed.retrained(data, cell, replica=1))
 
 
 def test_defect_14_no_evaluation_lies_inside_a_measured_time(seed, monkeypatch, tmp_path):

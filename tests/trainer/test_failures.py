@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -391,8 +392,9 @@ def test_a_full_disk_is_one_clear_line_and_costs_nothing_that_was_committed(disk
     full = supreme("run", file, "--store", store, "--device", "cpu")
 
     assert full.code == 75, full.out + full.err
-    (line,) = (line for line in (full.out + full.err).splitlines() if "no space left" in line)
-    assert line.startswith("seed 260: failed: file://")
+    (line,) = full.err.splitlines()
+    assert line.startswith("error: seed 260: file://")
+    assert "no space left" in line
     assert "Traceback" not in full.out + full.err
     found = artefacts_of(folder_store(store))
     assert {key: found[key] for key in before} == before
@@ -418,3 +420,19 @@ def test_a_full_disk_ends_a_seed_rather_than_counting_against_a_method(disk):
 
     with pytest.raises(StoreUnavailable, match="no space left"):
         compute(MORE, storage)
+
+
+def test_a_metric_that_raises_fails_its_run_and_not_the_seed(monkeypatch, tmp_path):
+    def raises(evaluation, params):
+        if len(evaluation.unlearned) > 1000:
+            raise ZeroDivisionError("the retain set")
+        return 1.0
+
+    broken = replace(registry.metric.get("loss"), function=raises)
+    monkeypatch.setitem(registry.metric._entries, "loss", broken)
+    document = experiment(methods=[FINETUNE], metrics=[{"name": "loss"}], primaryMetric="test_loss")
+    result = compute(document, folder_store(tmp_path))
+
+    assert {run.status for run in result.runs} == {"failed"}
+    assert {run.reason for run in result.runs} == {"metrics: ZeroDivisionError: the retain set"}
+    assert computed(result)["unlearned"] == 2

@@ -105,8 +105,11 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     if outcome.summary:
         _show(outcome.summary, console)
         _tell_where(storage.uri, order, console)
-    found = f"{outcome.reused} found in the store" if outcome.seeds else "every seed was finished"
-    console.print(f"{outcome.computed} stages computed, {found}", highlight=False)
+    stages = outcome.stages
+    found = f"{stages['reused']} found in the store" if outcome.seeds else "every seed was finished"
+    console.print(f"{stages['computed']} stages computed, {found}", highlight=False)
+    for failure in outcome.failures:
+        click.echo(f"error: {failure}", err=True)
     sys.exit(outcome.exit_code)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -49,14 +50,15 @@ class Options:
 class Outcome:
     """summary: None where no seed has a result.  exit_code: 0 only where every seed has one.
 
-    seeds: those that were not finished before.  computed, reused: their stages.
+    failures: a line for each seed that failed.  seeds: how many were not finished before.  stages:
+    how many of theirs were computed, reused, failed.
     """
 
     summary: Summary | None
+    failures: Sequence[str]
     exit_code: int
     seeds: int
-    computed: int
-    reused: int
+    stages: Counter[str]
 
 
 def run(order: ExperimentOrder, storage: Storage, options: Options, console: Console) -> Outcome:
@@ -65,11 +67,11 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
     check_store(storage)
     with tempfile.TemporaryDirectory(prefix="supreme-") as folder:
         runner = Runner(order, storage, options, console, Path(folder))
-        board = runner.compute()
+        seeds = runner.compute()
         summary = None
         if read_results(storage, order):
             summary = publish(storage, Artefacts(storage, Path(folder) / "cache"), order)
-    return Outcome(summary, runner.exit_code, len(board.seeds), board.computed, board.reused)
+    return Outcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
 
 
 def check_ranks(order: ExperimentOrder, ranks: int) -> None:
@@ -104,21 +106,23 @@ class Runner:
         self.order, self.storage, self.options = order, storage, options
         self.console, self.folder = console, folder
         self.exit_code = names.EXIT_OK
+        self.failures: list[str] = []
+        self.stages: Counter[str] = Counter()
         self._events: Queue[tuple[Trainer, dict[str, Any] | None]] = Queue()
 
-    def compute(self) -> Board:
-        """Run a trainer for each seed that has no complete result yet."""
+    def compute(self) -> Sequence[int]:
+        """Run a trainer for each seed that has no complete result yet; gives these seeds."""
         seeds = self._unfinished()
-        plan = steps(self.order.work, self.order.excluded)
         if not seeds:
-            return Board(seeds, plan, parallel=1)
+            return seeds
+        plan = steps(self.order.work, self.order.excluded)
         with stopping_on_signals():
             device, count = self._prepare(seeds[0])
             write_order(self.storage, self.order)
             parallel = min(len(seeds), self._parallel(device, count))
             board = Board(seeds, plan, parallel=parallel)
             self._run_all(seeds, board, parallel=parallel, gpus=count if device == "cuda" else 0)
-        return board
+        return seeds
 
     def _unfinished(self) -> list[int]:
         """Seeds without a result for this work, or whose result leaves something to do."""
@@ -140,6 +144,7 @@ class Runner:
                     device = event["kind"], event["count"]
         if trainer.failure:
             raise trainer.failure_as_error()
+        self.stages += trainer.stages
         return device
 
     def _parallel(self, device: str, gpus: int) -> int:
@@ -194,9 +199,11 @@ class Runner:
 
     def _finished(self, trainer: "Trainer", screen: Display) -> None:
         trainer.keep_log(self.storage, self.order)
+        self.stages += trainer.stages
         if trainer.failure:
+            self.failures.append(f"seed {trainer.seed}: {trainer.failure}")
             self.exit_code = self.exit_code or trainer.exit_code
-            screen.end(trainer.seed, f"failed: {trainer.failure}")
+            screen.end(trainer.seed, "failed")
         else:
             screen.end(trainer.seed, "done")
 
@@ -259,6 +266,7 @@ class Trainer:
     log: Path
     failure: str = ""
     exit_code: int = names.EXIT_OK
+    stages: Counter[str] = field(default_factory=Counter)
     _told: dict[str, Any] = field(default_factory=dict)
 
     def listen(self, events: "Queue[tuple[Trainer, dict[str, Any] | None]]") -> None:
@@ -269,6 +277,8 @@ class Trainer:
                 event = _event(line)
                 if event is None:
                     continue
+                if event["event"] == "stage-finished":
+                    self.stages[event["status"]] += 1
                 if event["event"] in ("failed", "finished"):
                     self._told = event
                 else:

@@ -44,9 +44,6 @@ class Board:
     steps: Sequence[Step]
     parallel: int
     clock: Clock = time.monotonic
-    computed: int = 0
-    reused: int = 0
-    failed: int = 0
     _seeds: dict[int, SeedProgress] = field(init=False)
     _seconds: dict[Kind, list[float]] = field(init=False)
 
@@ -83,7 +80,9 @@ class Board:
             return None
         state.waiting.remove(step)
         state.running = None
-        self._count(step, event["status"], event["seconds"])
+        if event["status"] != "reused":
+            for kind in _kinds(step):
+                self._seconds[kind].append(event["seconds"])
         return step
 
     def remaining_seconds(self) -> float | None:
@@ -104,17 +103,6 @@ class Board:
         return next(
             (fmean(self._seconds[kind]) for kind in _kinds(step) if kind in self._seconds), None
         )
-
-    def _count(self, step: Step, status: str, seconds: float) -> None:
-        if status == "reused":
-            self.reused += 1
-            return
-        for kind in _kinds(step):
-            self._seconds[kind].append(seconds)
-        if status == "computed":
-            self.computed += 1
-        else:
-            self.failed += 1
 
     def _under_way(self) -> float:
         """Seconds that the running steps have behind them, at most what their kind takes."""

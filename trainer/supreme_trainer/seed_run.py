@@ -156,15 +156,7 @@ class CellRun:
         except StorageError:
             raise
         except Exception as error:  # a method is foreign code; its failure is a result
-            log.exception("method %s failed in %s", title, self.cell.title)
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:1000]
-            return RunRecord(
-                scenario=self.cell.title,
-                method=title,
-                repeat=repeat,
-                status="failed",
-                reason=reason,
-            )
+            return self._failed(stage.step, error)
         step = Step("metrics", self.cell.title, title, repeat)
         run = self.stages.later(stage)
         return self._measured(step, stage.key, run, original, retrained)
@@ -216,12 +208,29 @@ class CellRun:
             retrained_cost=lambda: retrained.trained().cost,
             repeats=self.order.work.evaluation_repeats,
         )
+        try:
+            values = self.stages.value(metrics)
+        except StorageError:
+            raise
+        except Exception as error:  # so is a metric
+            return self._failed(step, error)
         return RunRecord(
             scenario=self.cell.title,
             method=step.method,
             repeat=step.repeat,
             status="ok",
-            metrics=self.stages.value(metrics),
+            metrics=values,
+        )
+
+    def _failed(self, step: Step, error: Exception) -> RunRecord:
+        log.error("%s failed: %s", step.title, error, exc_info=error)
+        what = "metrics: " if step.stage == "metrics" else ""
+        return RunRecord(
+            scenario=self.cell.title,
+            method=step.method,
+            repeat=step.repeat,
+            status="failed",
+            reason=f"{what}{type(error).__name__}: {error}".splitlines()[0][:1000],
         )
 
     @cached_property
