@@ -118,22 +118,11 @@ class Artefacts:
         One that cannot be trusted counts as absent, which a warning says: then the stage is
         computed again and its commit takes the place.
         """
-        name = _manifest_key(stage, key)
         try:
-            data = self._storage.read(name, limit=MANIFEST_BYTES)
-            manifest = parse_json(Manifest, data, source=name)
-        except MissingObject:
+            return read_manifest(self._storage, stage, key)
+        except CorruptArtefact as error:
+            log.warning("a manifest counts as absent: %s", error)
             return None
-        except (SpecError, ObjectTooLarge) as error:
-            log.warning("a manifest counts as absent: %s", _one_line(error))
-            return None
-        if (manifest.stage, manifest.key) != (stage, key):
-            log.warning(
-                "a manifest counts as absent: %s belongs to %s %s",
-                *(name, manifest.stage, manifest.key),
-            )
-            return None
-        return manifest
 
     def commit(
         self,
@@ -170,7 +159,7 @@ class Artefacts:
         except SpecError as error:  # no user wrote this: the stage did
             raise ValueError(str(error)) from error
         for name, content in files.items():
-            self._put(_object_key(manifest, name), content)
+            self._put(object_key(manifest, name), content)
         return self._publish(manifest, data, replace=replace)
 
     def open(self, manifest: Manifest, name: str) -> Path:
@@ -178,7 +167,7 @@ class Artefacts:
 
         Raises CorruptArtefact; the caller then calls `discard` and computes the stage again.
         """
-        identity = _object_key(manifest, name)
+        identity = object_key(manifest, name)
         remembered = self._verified.get(identity)
         if remembered and _state(remembered[0]) == remembered[1]:
             return remembered[0]
@@ -190,7 +179,7 @@ class Artefacts:
     def discard(self, manifest: Manifest) -> None:
         """Make the stage be computed again, unless another process has done so meanwhile."""
         if self.find(manifest.stage, manifest.key) == manifest:
-            self._storage.delete(_manifest_key(manifest.stage, manifest.key))
+            self._storage.delete(manifest_key(manifest.stage, manifest.key))
 
     def read_checkpoint(self, stage: str, key: str) -> bytes | None:
         """The newest checkpoint of a stage; whoever wrote it sees to its digest."""
@@ -213,7 +202,7 @@ class Artefacts:
             self._storage.upload(key, content)
 
     def _publish(self, manifest: Manifest, data: bytes, *, replace: bool) -> Manifest:
-        name = _manifest_key(manifest.stage, manifest.key)
+        name = manifest_key(manifest.stage, manifest.key)
         if not replace:
             if self._storage.write_if_absent(name, data):
                 return manifest
@@ -224,7 +213,7 @@ class Artefacts:
 
     def _verified_file(self, manifest: Manifest, name: str) -> Path:
         expected = manifest.files[name]
-        key = _object_key(manifest, name)
+        key = object_key(manifest, name)
         path, found = self._fetched(manifest, key)
         if found != expected and path.parent == self._cache:
             path.unlink(missing_ok=True)  # the copy may be damaged, and the object may be sound
@@ -239,6 +228,33 @@ class Artefacts:
         except MissingObject as error:
             raise _corrupt(manifest, key, "nothing, its manifest names it") from error
         return path, StoredFile.model_validate(_measured(path))
+
+
+def read_manifest(storage: Storage, stage: str, key: str) -> Manifest | None:
+    """A manifest, None where there is none; CorruptArtefact where it cannot be trusted."""
+    name = manifest_key(stage, key)
+    try:
+        data = storage.read(name, limit=MANIFEST_BYTES)
+        manifest = parse_json(Manifest, data, source=name)
+    except MissingObject:
+        return None
+    except (SpecError, ObjectTooLarge) as error:
+        raise CorruptArtefact(_one_line(error)) from None
+    if (manifest.stage, manifest.key) != (stage, key):
+        raise CorruptArtefact(f"{name} belongs to {manifest.stage} {manifest.key}")
+    return manifest
+
+
+def manifest_key(stage: str, key: str) -> str:
+    return f"{artefact_prefix(stage, key)}/{MANIFEST}"
+
+
+def object_key(manifest: Manifest, name: str) -> str:
+    """Where the data of a file lie."""
+    path = PurePosixPath(name)
+    sha256 = manifest.files[name].sha256
+    folder = artefact_prefix(manifest.stage, manifest.key)
+    return f"{folder}/{path.stem}-{sha256[:16]}{path.suffix}"
 
 
 def keys_in(meaning: Mapping[str, object]) -> set[str]:
@@ -312,17 +328,6 @@ def _measured(content: Path | bytes) -> dict[str, int | str]:
     with content.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return {"size": file.tell(), "sha256": sha256}
-
-
-def _manifest_key(stage: str, key: str) -> str:
-    return f"{artefact_prefix(stage, key)}/{MANIFEST}"
-
-
-def _object_key(manifest: Manifest, name: str) -> str:
-    path = PurePosixPath(name)
-    sha256 = manifest.files[name].sha256
-    folder = artefact_prefix(manifest.stage, manifest.key)
-    return f"{folder}/{path.stem}-{sha256[:16]}{path.suffix}"
 
 
 def _state(path: Path) -> tuple[int, ...] | None:

@@ -90,7 +90,7 @@ def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> 
     """A result, or None where it cannot be trusted, which a warning says."""
     key = names.result_key(names.attempt_prefix(order.prefix, seed, attempt))
     try:
-        result = _unsealed(storage.read(key, limit=RESULT_BYTES), key)
+        result = parse_result(storage.read(key, limit=RESULT_BYTES), key)
     except (MissingObject, ObjectTooLarge, SpecError) as error:
         log.warning("a result counts as absent: %s", str(error).splitlines()[0])
         return None
@@ -100,7 +100,7 @@ def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> 
     return result
 
 
-def _unsealed(data: bytes, key: str) -> RunResult:
+def parse_result(data: bytes, key: str) -> RunResult:
     """A result that is as it was written; SpecError where it is not."""
     document = read_json(data, source=key)
     seal = document.pop(SEAL, None) if isinstance(document, dict) else None

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from supreme_trainer import local
+from supreme_trainer.store_commands import store as store_commands
 
 from supreme_core import catalog, registry
 from supreme_core.api import names
@@ -164,6 +165,9 @@ def report(uri: str, endpoint: str | None, region: str | None) -> None:
         summary = publish(storage, Artefacts(storage, Path(cache)), order)
     _show(summary, console)
     _tell_where(storage.uri, order, console)
+
+
+cli.add_command(store_commands)
 
 
 def _plan(experiment: UnlearningExperiment, file: Path) -> ExperimentOrder:
