@@ -103,6 +103,12 @@ class RunRecord(Document):
         max_length=1024,
         description="Value of each row; null where it is not defined for this run.",
     )
+    predictions: dict[Title, Digest] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="Keys of the stages whose predictions its metrics compare, by the model; the"
+        " run's own is `unlearned`. Empty where there is no model.",
+    )
 
 
 class StageRecord(Document):
