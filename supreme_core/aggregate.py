@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import isfinite
 from typing import Any, Literal
 
@@ -413,7 +414,7 @@ def _provenance(answers: Mapping[int, RunResult], question: Question) -> Provena
         metrics=dict(question.metrics),
         versions=dict(sorted(question.versions.items())),
         environments=environments,
-        mixed_environments=len(environments) > 1,
+        mixed_environments=_differ(environments),
     )
 
 
@@ -464,6 +465,15 @@ def _environments(answers: Mapping[int, RunResult]) -> list[EnvironmentSummary]:
         EnvironmentSummary(digest=digest, seeds=seeds[digest], values=_plain(values[digest]))
         for digest in sorted(values)
     ]
+
+
+def _differ(environments: Sequence[EnvironmentSummary]) -> bool:
+    """Whether two of them disagree; one where no torch was needed says less than others."""
+    return any(
+        one.values[name] != other.values[name]
+        for one, other in combinations(environments, 2)
+        for name in one.values.keys() & other.values.keys()
+    )
 
 
 def _plain(value: Any) -> Any:

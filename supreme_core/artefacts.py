@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,10 @@ FileName = Annotated[
 ]
 
 
+Inputs = Mapping[str, Mapping[str, str]]
+"""Digests of files, by the key of the stage that left them and by name."""
+
+
 class StoredFile(Document):
     """Size in bytes and digest of one data object."""
 
@@ -58,6 +63,10 @@ class Manifest(Document):
     files: dict[FileName, StoredFile] = Field(description="By the names the stage gave them.")
     facts: dict[str, JsonValue] = Field(description="Small results, such as the cost.")
     environment: dict[str, JsonValue] = Field(description="What it ran on; not part of the key.")
+    inputs: dict[Sha256, dict[FileName, Sha256]] | None = Field(
+        None,
+        description="Digests of the files that it was computed from, by the keys of their stages.",
+    )
     created_at: str = Field(max_length=64, description="Time of the commit, ISO 8601 in UTC.")
     sha256: Sha256 = Field(description="Of the canonical JSON of everything else here.")
 
@@ -73,6 +82,22 @@ class Manifest(Document):
         if digest({name: document[name] for name in document if name != "sha256"}) != self.sha256:
             raise ValueError("it has been changed since it was written")
         return self
+
+    def digests(self) -> dict[str, str]:
+        return {name: file.sha256 for name, file in self.files.items()}
+
+    def is_computed_from(self, inputs: "Inputs") -> bool:
+        """Whether none of these files had other bits when this was computed.
+
+        A key says what a stage means and not which bits it has: a stage that is computed again in
+        another environment may get others, and then what was computed from the old ones is stale.
+        """
+        then = self.inputs or {}
+        return all(
+            then.get(key, files).get(name, sha256) == sha256
+            for key, files in inputs.items()
+            for name, sha256 in files.items()
+        )
 
 
 class Artefacts:
@@ -93,22 +118,11 @@ class Artefacts:
         One that cannot be trusted counts as absent, which a warning says: then the stage is
         computed again and its commit takes the place.
         """
-        name = _manifest_key(stage, key)
         try:
-            data = self._storage.read(name, limit=MANIFEST_BYTES)
-            manifest = parse_json(Manifest, data, source=name)
-        except MissingObject:
+            return read_manifest(self._storage, stage, key)
+        except CorruptArtefact as error:
+            log.warning("a manifest counts as absent: %s", error)
             return None
-        except (SpecError, ObjectTooLarge) as error:
-            log.warning("a manifest counts as absent: %s", _one_line(error))
-            return None
-        if (manifest.stage, manifest.key) != (stage, key):
-            log.warning(
-                "a manifest counts as absent: %s belongs to %s %s",
-                *(name, manifest.stage, manifest.key),
-            )
-            return None
-        return manifest
 
     def commit(
         self,
@@ -119,6 +133,7 @@ class Artefacts:
         files: Mapping[str, Path | bytes],
         facts: Mapping[str, object],
         environment: Mapping[str, object],
+        inputs: Inputs | None = None,
         replace: bool = False,
     ) -> Manifest:
         """Store a finished piece of work and return the manifest that counts from now on.
@@ -135,6 +150,7 @@ class Artefacts:
             "files": {name: _measured(content) for name, content in files.items()},
             "facts": facts,
             "environment": environment,
+            **({"inputs": inputs} if inputs else {}),
             "createdAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         data = _readable_json({**document, "sha256": digest(document)})
@@ -143,7 +159,7 @@ class Artefacts:
         except SpecError as error:  # no user wrote this: the stage did
             raise ValueError(str(error)) from error
         for name, content in files.items():
-            self._put(_object_key(manifest, name), content)
+            self._put(object_key(manifest, name), content)
         return self._publish(manifest, data, replace=replace)
 
     def open(self, manifest: Manifest, name: str) -> Path:
@@ -151,7 +167,7 @@ class Artefacts:
 
         Raises CorruptArtefact; the caller then calls `discard` and computes the stage again.
         """
-        identity = _object_key(manifest, name)
+        identity = object_key(manifest, name)
         remembered = self._verified.get(identity)
         if remembered and _state(remembered[0]) == remembered[1]:
             return remembered[0]
@@ -163,7 +179,7 @@ class Artefacts:
     def discard(self, manifest: Manifest) -> None:
         """Make the stage be computed again, unless another process has done so meanwhile."""
         if self.find(manifest.stage, manifest.key) == manifest:
-            self._storage.delete(_manifest_key(manifest.stage, manifest.key))
+            self._storage.delete(manifest_key(manifest.stage, manifest.key))
 
     def read_checkpoint(self, stage: str, key: str) -> bytes | None:
         """The newest checkpoint of a stage; whoever wrote it sees to its digest."""
@@ -186,7 +202,7 @@ class Artefacts:
             self._storage.upload(key, content)
 
     def _publish(self, manifest: Manifest, data: bytes, *, replace: bool) -> Manifest:
-        name = _manifest_key(manifest.stage, manifest.key)
+        name = manifest_key(manifest.stage, manifest.key)
         if not replace:
             if self._storage.write_if_absent(name, data):
                 return manifest
@@ -197,7 +213,7 @@ class Artefacts:
 
     def _verified_file(self, manifest: Manifest, name: str) -> Path:
         expected = manifest.files[name]
-        key = _object_key(manifest, name)
+        key = object_key(manifest, name)
         path, found = self._fetched(manifest, key)
         if found != expected and path.parent == self._cache:
             path.unlink(missing_ok=True)  # the copy may be damaged, and the object may be sound
@@ -212,6 +228,38 @@ class Artefacts:
         except MissingObject as error:
             raise _corrupt(manifest, key, "nothing, its manifest names it") from error
         return path, StoredFile.model_validate(_measured(path))
+
+
+def read_manifest(storage: Storage, stage: str, key: str) -> Manifest | None:
+    """A manifest, None where there is none; CorruptArtefact where it cannot be trusted."""
+    name = manifest_key(stage, key)
+    try:
+        data = storage.read(name, limit=MANIFEST_BYTES)
+        manifest = parse_json(Manifest, data, source=name)
+    except MissingObject:
+        return None
+    except (SpecError, ObjectTooLarge) as error:
+        raise CorruptArtefact(_one_line(error)) from None
+    if (manifest.stage, manifest.key) != (stage, key):
+        raise CorruptArtefact(f"{name} belongs to {manifest.stage} {manifest.key}")
+    return manifest
+
+
+def manifest_key(stage: str, key: str) -> str:
+    return f"{artefact_prefix(stage, key)}/{MANIFEST}"
+
+
+def object_key(manifest: Manifest, name: str) -> str:
+    """Where the data of a file lie."""
+    path = PurePosixPath(name)
+    sha256 = manifest.files[name].sha256
+    folder = artefact_prefix(manifest.stage, manifest.key)
+    return f"{folder}/{path.stem}-{sha256[:16]}{path.suffix}"
+
+
+def keys_in(meaning: Mapping[str, object]) -> set[str]:
+    """Whatever in a stage's meaning can be the key of a stage that it is computed from."""
+    return set(re.findall(r"\b[0-9a-f]{64}\b", canonical_json(meaning).decode()))
 
 
 def digest(document: Mapping[str, object]) -> str:
@@ -280,17 +328,6 @@ def _measured(content: Path | bytes) -> dict[str, int | str]:
     with content.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return {"size": file.tell(), "sha256": sha256}
-
-
-def _manifest_key(stage: str, key: str) -> str:
-    return f"{artefact_prefix(stage, key)}/{MANIFEST}"
-
-
-def _object_key(manifest: Manifest, name: str) -> str:
-    path = PurePosixPath(name)
-    sha256 = manifest.files[name].sha256
-    folder = artefact_prefix(manifest.stage, manifest.key)
-    return f"{folder}/{path.stem}-{sha256[:16]}{path.suffix}"
 
 
 def _state(path: Path) -> tuple[int, ...] | None:

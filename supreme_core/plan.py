@@ -62,6 +62,8 @@ def plan(
         seeds=spec.seeds.values(),
         excluded=excluded,
         primary_metric=spec.primary_metric,
+        reuse=spec.execution.reuse,
+        keep_unlearned_models=spec.storage.keep_unlearned_models,
     )
 
 

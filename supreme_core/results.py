@@ -65,6 +65,16 @@ def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResul
     return found
 
 
+def is_finished(result: RunResult, order: ExperimentOrder) -> bool:
+    """Whether a result that answers the order's work leaves nothing to do for its seed.
+
+    A failed method is tried again, and unlearned models that are to be kept now are computed again.
+    By which policy of reuse it was computed does not matter.
+    """
+    complete = all(run.status == "ok" for run in result.runs)
+    return complete and (result.kept_unlearned_models or not order.keep_unlearned_models)
+
+
 def attempts_by_seed(storage: Storage, order: ExperimentOrder) -> dict[int, Sequence[int]]:
     """The attempts of the order's seeds that left a result."""
     attempts: dict[int, list[int]] = {seed: [] for seed in order.seeds}
@@ -80,7 +90,7 @@ def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> 
     """A result, or None where it cannot be trusted, which a warning says."""
     key = names.result_key(names.attempt_prefix(order.prefix, seed, attempt))
     try:
-        result = _unsealed(storage.read(key, limit=RESULT_BYTES), key)
+        result = parse_result(storage.read(key, limit=RESULT_BYTES), key)
     except (MissingObject, ObjectTooLarge, SpecError) as error:
         log.warning("a result counts as absent: %s", str(error).splitlines()[0])
         return None
@@ -90,7 +100,7 @@ def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> 
     return result
 
 
-def _unsealed(data: bytes, key: str) -> RunResult:
+def parse_result(data: bytes, key: str) -> RunResult:
     """A result that is as it was written; SpecError where it is not."""
     document = read_json(data, source=key)
     seal = document.pop(SEAL, None) if isinstance(document, dict) else None

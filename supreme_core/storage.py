@@ -17,8 +17,8 @@ import os
 import re
 import shutil
 import stat as file_status
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -48,6 +48,8 @@ TEMPORARY: Final = ".supreme-tmp-"
 
 PART_BYTES: Final = 32 * 1024 * 1024
 """Larger objects go to S3 in parts of this size. S3 wants at least 5 MiB, at most 10,000 parts."""
+
+CHUNK_BYTES: Final = 1024 * 1024
 
 CONNECT_SECONDS: Final = 3
 READ_SECONDS: Final = 30
@@ -128,6 +130,18 @@ class Storage(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The object's bytes, a part at a time and never all of them in memory or on the disk.
+
+        Raises MissingObject.
+        """
+
+    def temporaries(self) -> Iterator[ObjectInfo]:
+        """What writers left that were killed, or are at work; no key of theirs is for `read`."""
+
+    def delete_temporary(self, key: str) -> None:
+        """Remove one of `temporaries`."""
 
 
 def open_storage(
@@ -222,6 +236,22 @@ class LocalStorage:
             except (NotADirectoryError, IsADirectoryError):
                 pass  # S3 knows no folders: there is no object of this name
 
+    def chunks(self, key: str) -> Iterator[bytes]:
+        path = self._path(key)
+        with self._explained(), _missing(self.uri, key), path.open("rb") as file:
+            while data := file.read(CHUNK_BYTES):
+                yield data
+
+    def temporaries(self) -> Iterator[ObjectInfo]:
+        with self._explained():
+            yield from _walk(self._folder, "", wanted=_is_temporary)
+
+    def delete_temporary(self, key: str) -> None:
+        folder, _, name = key.rpartition("/")
+        assert _is_temporary(name), f"{key} is no temporary file"
+        with self._explained():
+            (self._path(folder) if folder else self._folder).joinpath(name).unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
         return self._folder / _checked(key)
 
@@ -275,7 +305,7 @@ class S3Storage:
         name = self._name(key)
         with self._explained(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=name)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:  # as itself it gives urllib3's answer and errors
                 if limit is None or answer["ContentLength"] <= limit:
                     return body.read()
         raise _too_large(self.uri, key, limit)
@@ -345,6 +375,10 @@ class S3Storage:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         below = f"{self._prefix}{_checked(prefix)}/" if prefix else self._prefix
+        # Consoles mark a folder by an empty object whose name ends in a slash.
+        yield from (info for info in self._listed(below) if _is_key(info.key))
+
+    def _listed(self, below: str) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=below
         )
@@ -352,15 +386,28 @@ class S3Storage:
             for page in pages:
                 for entry in page.get("Contents", []):
                     key = entry["Key"].removeprefix(self._prefix)
-                    # Consoles mark a folder by an empty object whose name ends in a slash.
-                    if _is_key(key):
-                        modified = entry["LastModified"].astimezone(UTC)
-                        yield ObjectInfo(key, entry["Size"], modified)
+                    yield ObjectInfo(key, entry["Size"], entry["LastModified"].astimezone(UTC))
 
     def delete(self, key: str) -> None:
         name = self._name(key)
         with self._explained(key):
             self._client.delete_object(Bucket=self._bucket, Key=name)
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        name = self._name(key)
+        with self._explained(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            with closing(answer["Body"]) as body:
+                yield from body.iter_chunks(CHUNK_BYTES)
+
+    def temporaries(self) -> Iterator[ObjectInfo]:
+        listed = self._listed(self._prefix)
+        yield from (info for info in listed if _is_temporary(info.key.rpartition("/")[2]))
+
+    def delete_temporary(self, key: str) -> None:
+        assert _is_temporary(key.rpartition("/")[2]), f"{key} is no temporary file"
+        with self._explained(key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def _name(self, key: str) -> str:
         return self._prefix + _checked(key)
@@ -497,6 +544,10 @@ def _is_key_part(text: str) -> bool:
     )
 
 
+def _is_temporary(name: str) -> bool:
+    return name.startswith(TEMPORARY)
+
+
 @contextmanager
 def _temporary_file(target: Path) -> Iterator[Path]:
     """A name beside `target` to write to; whatever is still there at the end is removed."""
@@ -557,7 +608,10 @@ def _require_space(folder: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+def _walk(
+    folder: Path, prefix: str, *, wanted: Callable[[str], bool] = _is_key_part
+) -> Iterator[ObjectInfo]:
+    """The files whose names are wanted, in all folders whose names are parts of keys."""
     try:
         with os.scandir(folder) as entries:
             # A folder sorts with its slash: `a-b` comes before `a/b`, as in a listing of S3.
@@ -565,11 +619,10 @@ def _walk(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
-        if not _is_key_part(name.removesuffix("/")):
-            continue
         if name.endswith("/"):
-            yield from _walk(folder / name, prefix + name)
-        elif info := _file_info(folder / name, prefix + name):
+            if _is_key_part(name.removesuffix("/")):
+                yield from _walk(folder / name, prefix + name, wanted=wanted)
+        elif wanted(name) and (info := _file_info(folder / name, prefix + name)):
             yield info
 
 

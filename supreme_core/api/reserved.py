@@ -9,15 +9,9 @@ _RESERVED: tuple[tuple[str, Callable[[ExperimentSpec], object], object], ...] = 
     ("training.precision", lambda spec: spec.training.precision, "fp32"),
     ("training.reduction", lambda spec: spec.training.reduction, "tree"),
     ("training.selection", lambda spec: spec.training.selection, "last"),
-    ("execution.reuse", lambda spec: spec.execution.reuse, "Any"),
     (
         "execution.allowUnlistedComponents",
         lambda spec: spec.execution.allow_unlisted_components,
-        False,
-    ),
-    (
-        "storage.keepUnlearnedModels",
-        lambda spec: spec.storage.keep_unlearned_models,
         False,
     ),
 )

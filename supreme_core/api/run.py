@@ -11,6 +11,7 @@ from supreme_core.api.v1alpha1 import (
     SEED_LIMIT,
     Component,
     LabelledComponent,
+    Reuse,
     Training,
 )
 
@@ -43,7 +44,14 @@ class Work(Document):
     retrained_replicas: int = Field(ge=1)
 
 
-class RunOrder(Document):
+class Keeping(Document):
+    """What is reused and what is kept; no number depends on it, so it is no part of Work."""
+
+    reuse: Reuse = "Any"
+    keep_unlearned_models: bool = False
+
+
+class RunOrder(Keeping):
     """What a trainer is to do: one seed, one attempt."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -95,6 +103,12 @@ class RunRecord(Document):
         max_length=1024,
         description="Value of each row; null where it is not defined for this run.",
     )
+    predictions: dict[Title, Digest] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="Keys of the stages whose predictions its metrics compare, by the model; the"
+        " run's own is `unlearned`. Empty where there is no model.",
+    )
 
 
 class StageRecord(Document):
@@ -120,11 +134,14 @@ class RunResult(Document):
     runs: list[RunRecord] = Field(max_length=100_000)
     stages: list[StageRecord] = Field(max_length=100_000)
     environments: dict[Digest, JSON_VALUES] = Field(max_length=64)
+    kept_unlearned_models: bool = Field(
+        False, description="The weights of all its unlearned models are in the store."
+    )
     started_at: ShortText
     finished_at: ShortText
 
 
-class ExperimentOrder(Document):
+class ExperimentOrder(Keeping):
     """order.json: the whole plan of an experiment, as its results are read back."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -23,6 +23,7 @@ Label = Annotated[
 ]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9.]+([EPTGMK]i?|m|k)?$", max_length=32)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
+Reuse = Literal["Any", "SameEnvironment", "None"]
 
 
 class Component(Document):
@@ -237,8 +238,11 @@ class Execution(Document):
     resources: Resources = Field(default_factory=Resources, description="Requests of each pod.")
     template: PodTemplate = Field(default_factory=PodTemplate, description="Pod settings.")
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
-    reuse: Literal["Any", "SameEnvironment", "None"] = Field(
-        "Any", description="Which finished stages of the store may be used again."
+    reuse: Reuse = Field(
+        "Any",
+        description="Which finished stages of the store may be used again: any; those that were"
+        " computed in the same environment (versions, device, image); or none. Prepared data always"
+        " may. Seeds that have a result are finished in each case.",
     )
     allow_unlisted_components: bool = Field(
         False, description="Accept component names that this version's catalogue does not know."

@@ -1,12 +1,11 @@
 """One switch for determinism, and the words for what a result was computed on."""
 
 import os
-import platform
-from importlib import metadata
 from typing import Any
 
-import numpy
 import torch
+
+from supreme_core.environment import environment as numpy_environment
 
 THREADS = 1
 """Threads of one rank on a CPU. Their number is part of the numerics (partial sums differ), so it
@@ -27,15 +26,11 @@ def configure(device: torch.device) -> None:
 def environment(device: torch.device) -> dict[str, Any]:
     """What a stage ran on, as its manifest and the report name it."""
     facts: dict[str, Any] = {
-        "supreme": _version("supreme"),
-        "python": platform.python_version(),
+        **numpy_environment(),
         "torch": str(torch.__version__),
-        "numpy": numpy.__version__,
-        "machine": platform.machine(),
         "device": "cpu",
         "threads": THREADS,
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "image": os.environ.get("SUPREME_IMAGE", ""),
     }
     if device.type == "cuda":
         facts |= {
@@ -44,10 +39,3 @@ def environment(device: torch.device) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     return facts
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "unknown"

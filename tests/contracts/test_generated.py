@@ -19,6 +19,8 @@ def test_generated_files_say_what_the_code_says():
         "supreme_core.plan",
         "supreme_core.publish",
         "supreme_core.results",
+        "supreme_core.inventory",
+        "supreme_core.recompute",
         "supreme_core.catalog",
         "supreme_core.report.page",
         "supreme_trainer.cli",

@@ -279,6 +279,24 @@ def test_provenance_names_each_environment_once_with_its_seeds():
     assert b"NaN" not in summary_json(found)
 
 
+def test_an_environment_that_says_less_is_no_other_one():
+    less = {digest("numpy"): {"numpy": "2.3"}}
+    more = {digest("torch"): {"numpy": "2.3", "torch": "2.9"}}
+    other = {digest("other"): {"numpy": "2.2"}}
+
+    def mixed(*environments):
+        seeds = range(len(environments))
+        found = [
+            result(seed, results([seed])[0].runs, environments=each)
+            for seed, each in zip(seeds, environments, strict=True)
+        ]
+        return provenance_of(aggregate(found, question(list(seeds)))).mixed_environments
+
+    assert not mixed(less, more)
+    assert mixed(other, more)
+    assert mixed(less, more, other)
+
+
 def test_provenance_tells_how_many_forget_sets_there_were():
     found = aggregate(
         [

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from supreme_core import artefacts as module
 from supreme_core.api.names import artefact_prefix
-from supreme_core.artefacts import Artefacts, canonical_json, digest
+from supreme_core.artefacts import Artefacts, canonical_json, digest, keys_in
 from supreme_core.errors import CorruptArtefact, StoreUnavailable
 from supreme_core.storage import LocalStorage, S3Storage
 
@@ -115,6 +115,40 @@ class TestCommit:
 
         with pytest.raises(ValueError, match="store large results as files"):
             commit(artefacts, facts={"log": "x" * 1000})
+
+
+class TestInputs:
+    """Bits that a stage was computed from, and those that lie in the store by now."""
+
+    PARENT, OTHER = digest({"seed": 1}), digest({"seed": 2})
+    OLD, NEW = "0" * 64, "f" * 64
+
+    @pytest.mark.parametrize(
+        ("now", "current"),
+        [
+            ({}, True),
+            ({PARENT: {"weights": OLD}}, True),
+            ({PARENT: {"weights": NEW}}, False),
+            ({PARENT: {"weights": OLD, "more": NEW}}, True),
+            ({OTHER: {"weights": NEW}}, True),
+        ],
+        ids=["not known", "the same", "others", "a file more", "of a stage it does not name"],
+    )
+    def test_others_than_it_was_computed_from_make_it_stale(self, artefacts, now, current):
+        inputs = {self.PARENT: {"weights": self.OLD}}
+        commit(artefacts, inputs=inputs)
+
+        found = artefacts.find("original", KEY)
+
+        assert found.inputs == inputs
+        assert found.is_computed_from(now) == current
+
+    def test_without_a_record_of_them_it_counts_as_current(self, artefacts):
+        assert commit(artefacts).is_computed_from({self.PARENT: {"weights": self.NEW}})
+
+    def test_only_whole_digests_in_a_meaning_can_be_keys(self):
+        meaning = {"a": [self.PARENT, {"b": self.OTHER}], "c": "x" + self.OLD, "d": self.NEW * 2}
+        assert keys_in(meaning) == {self.PARENT, self.OTHER}
 
 
 class TestDistrust:

@@ -65,13 +65,11 @@ RESERVED = {
         "'best_validation'",
         "'last'",
     ),
-    "execution.reuse": ({"execution": {"reuse": "None"}}, "'None'", "'Any'"),
     "execution.allowUnlistedComponents": (
         {"execution": {"allowUnlistedComponents": True}},
         "True",
         "False",
     ),
-    "storage.keepUnlearnedModels": ({"storage": {"keepUnlearnedModels": True}}, "True", "False"),
 }
 
 
@@ -260,7 +258,7 @@ class TestReserved:
             ExperimentSpec,
             SPEC
             | {"training": {"precision": "tf32", "selection": "best_validation"}}
-            | {"storage": {"keepUnlearnedModels": True}},
+            | {"execution": {"allowUnlistedComponents": True}},
         )
         with pytest.raises(SpecError) as error:
             refuse_reserved(spec)

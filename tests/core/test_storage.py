@@ -241,6 +241,35 @@ class TestContract:
 
         assert list(store.list()) == []
 
+    def test_object_comes_in_chunks(self, store, monkeypatch):
+        monkeypatch.setattr(storage, "CHUNK_BYTES", 1000)
+        store.write("a", b"12345" * 500)
+        store.write("empty", b"")
+
+        assert [len(chunk) for chunk in store.chunks("a")] == [1000, 1000, 500]
+        assert b"".join(store.chunks("a")) == b"12345" * 500
+        assert b"".join(store.chunks("empty")) == b""
+        with pytest.raises(MissingObject):
+            list(store.chunks("b"))
+
+    def test_temporary_names_can_be_found_and_removed(self, store, s3_server_or_none):
+        store.write("a/b", b"1")
+        for name in (f"{TEMPORARY}1", f"a/{TEMPORARY}2"):
+            put_behind_its_back(store, name, s3_server_or_none)
+
+        found = [info.key for info in store.temporaries()]
+
+        assert sorted(found) == [f"{TEMPORARY}1", f"a/{TEMPORARY}2"]
+        for key in found:
+            store.delete_temporary(key)
+        assert list(store.temporaries()) == []
+        assert [info.key for info in store.list()] == ["a/b"]
+
+    @pytest.mark.parametrize("key", ["a/b", f"{TEMPORARY}1/b", "a"])
+    def test_nothing_else_is_removed_as_a_temporary(self, store, key):
+        with pytest.raises(AssertionError, match="no temporary file"):
+            store.delete_temporary(key)
+
     def test_uri_opens_the_same_store(self, store, s3_server_or_none):
         store.write("a", b"1")
         server = s3_server_or_none
@@ -538,6 +567,15 @@ class TestS3:
             with pytest.raises(StoreUnavailable, match="try again"):
                 store.write_if_absent("a", b"1")
 
+    def test_answer_that_is_cut_off(self, one_attempt):
+        with cutting_server() as endpoint:
+            store = S3Storage("bucket", endpoint=endpoint, credentials=ANYONE)
+
+            for use in (lambda: store.read("a"), lambda: list(store.chunks("a"))):
+                with pytest.raises(StoreUnavailable) as e:
+                    use()
+                assert_one_line_naming(e, f"s3://bucket at {endpoint}")
+
 
 class TestOpen:
     def test_path_and_file_uri_are_folders(self, tmp_path, monkeypatch):
@@ -647,6 +685,24 @@ def closed_port():
 
 
 @contextmanager
+def cutting_server():
+    """A server that promises 100 bytes and hangs up after five; its endpoint."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"12345")
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Handler) as endpoint:
+        yield endpoint
+
+
+@contextmanager
 def canned_server(answer):
     """A server that answers `answer(request) -> (status, S3 error code)`; its endpoint."""
 
@@ -670,7 +726,13 @@ def canned_server(answer):
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(Handler) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def serving(handler):
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from supreme_trainer import local
+from supreme_trainer.store_commands import store as store_commands
+from supreme_trainer.store_commands import tracked
 
 from supreme_core import catalog, registry
+from supreme_core import recompute as scores
 from supreme_core.api import names
 from supreme_core.api.load import load_experiment
 from supreme_core.api.run import ExperimentOrder, Summary
@@ -30,6 +33,7 @@ from supreme_core.results import read_order, read_results
 from supreme_core.storage import open_storage
 
 HEADING_WIDTH = 11
+CHANGES_SHOWN = 20
 DEFAULT_STORE = "supreme-store"
 KINDS = tuple(each.kind for each in registry.REGISTRIES)
 CLUSTER_FIELDS = (
@@ -192,6 +196,35 @@ def report(uri: str, endpoint: str | None, region: str | None) -> None:
     _tell_where(storage.uri, order, console)
 
 
+@cli.command()
+@click.argument("uri", metavar="EXPERIMENT-URI")
+@click.option(
+    "--metric", "more", metavar="NAME", multiple=True, help="A further metric; may be repeated."
+)
+@click.option("--endpoint", help="Endpoint of an S3-compatible server.")
+@click.option("--region", help="Region of the bucket.")
+def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str | None) -> None:
+    """Compute the metrics of an experiment again, from stored predictions.
+
+    Needs no GPU and no torch. The numbers become a new attempt of each seed, then the table and the
+    report are written. A further metric stays with the experiment in the store; add it to its file
+    too, or the next run leaves it out again.
+    """
+    console = Console()
+    store, prefix = _split_experiment(uri)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    order = read_order(storage, prefix)
+    local.check_store(storage)
+    with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
+        done = scores.recompute(storage, Artefacts(storage, Path(cache)), order, tracked, more=more)
+    _show(done.summary, console)
+    _tell_where(storage.uri, order, console)
+    _tell_changes(done, console)
+
+
+cli.add_command(store_commands)
+
+
 def _prepared(dataset: Mapping[str, Any], store: str) -> list[str]:
     """What `supreme prepare` says of the dataset, as the trainer told it."""
     found = "" if dataset["status"] == "computed" else ", which was there already"
@@ -221,6 +254,8 @@ def _catalog() -> Catalog:
 
 def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
     unused = [name for name in CLUSTER_FIELDS if name in spec.model_fields_set]
+    if spec.execution.model_fields_set == {"reuse"}:
+        unused.remove("execution")
     if unused:
         aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]
         fields = ", ".join(f"spec.{alias}" for alias in aliases)
@@ -269,6 +304,18 @@ def _tell_where(store: str, order: ExperimentOrder, console: Console) -> None:
     console.print(
         f"report:     {experiment}/report.html", markup=False, highlight=False, soft_wrap=True
     )
+
+
+def _tell_changes(done: scores.Recomputed, console: Console) -> None:
+    same = "as they were" if not done.changes else f"{len(done.changes)} of them are others now"
+    lines = [f"{done.runs} runs scored again; {done.numbers} numbers were known, {same}"]
+    for change in done.changes[:CHANGES_SHOWN]:
+        where = f"seed {change.seed}, {change.run.method} in {change.run.scenario}"
+        lines.append(f"  {where}: {change.row} was {change.before}, is {change.after}")
+    if len(done.changes) > CHANGES_SHOWN:
+        lines.append(f"  and {len(done.changes) - CHANGES_SHOWN} more")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _split_experiment(uri: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from supreme_core.artefacts import Artefacts
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
 from supreme_core.plan import steps
 from supreme_core.publish import publish
-from supreme_core.results import attempts_by_seed, read_results, write_order
+from supreme_core.results import attempts_by_seed, is_finished, read_results, write_order
 from supreme_core.storage import Storage
 
 GRACE_SECONDS = 20.0
@@ -140,12 +140,12 @@ class Runner:
         return seeds
 
     def _unfinished(self) -> list[int]:
-        """Seeds without a result for this work; a result with a failed method is tried again."""
+        """Seeds without a result for this work, or whose result leaves something to do."""
         results = read_results(self.storage, self.order)
         return [
             seed
             for seed in self.order.seeds
-            if seed not in results or any(run.status == "failed" for run in results[seed].runs)
+            if seed not in results or not is_finished(results[seed], self.order)
         ]
 
     def prepare(self, seed: int, *, source: str = "") -> tuple[str, int]:
@@ -243,6 +243,8 @@ class Runner:
         order = RunOrder(
             experiment=self.order.experiment,
             work=self.order.work,
+            reuse=self.order.reuse,
+            keep_unlearned_models=self.order.keep_unlearned_models,
             seed=seed,
             attempt=attempt,
             store=self.storage.uri,

@@ -83,6 +83,7 @@ def _compute(
         environment=environment(ranks.device),
         telemetry=telemetry,
         interruption=interruption,
+        reuse=order.reuse,
     )
     if options.prepare:
         telemetry.device(ranks.device.type, torch.cuda.device_count())

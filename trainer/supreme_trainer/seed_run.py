@@ -8,13 +8,13 @@ Each arrow is a stage that is looked up in the store before it is computed.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
 from supreme_trainer.components import Components
-from supreme_trainer.seed_stages import Cell, Data, SeedStages, Trained, Unlearned, distances
+from supreme_trainer.seed_stages import Cell, Data, SeedStages, Trained, arrays
 from supreme_trainer.stages import Stage, Stages
 from supreme_trainer.telemetry import Telemetry
 
@@ -24,6 +24,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import StorageError
 from supreme_core.evaluation import Model, Predictions
 from supreme_core.plan import Step, work_digest
+from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,13 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     Raises SpecError before anything is trained where a name, a setting or a split cannot be.
     """
     started = _now()
-    seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
+    seed = SeedStages(
+        order.seed,
+        Components.of(order.work),
+        ranks,
+        telemetry,
+        keep_unlearned_models=order.keep_unlearned_models,
+    )
     data = stages.value(seed.dataset())
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     original = seed.original(data)
@@ -59,6 +66,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         runs=[run for _, runs in results for run in runs],
         stages=stages.records,
         environments=stages.environments,
+        kept_unlearned_models=order.keep_unlearned_models,
         started_at=started,
         finished_at=_now(),
     )
@@ -181,10 +189,13 @@ class CellRun:
         retrained: Reference,
     ) -> RunRecord:
         def run() -> Unlearned:
-            return Unlearned(
-                predictions=reference.predictions(),
-                distances=distances(reference.trained().weights, retrained.trained().weights),
-                cost=None if name == ORIGINAL else reference.trained().cost,
+            trained = reference.trained()
+            return reference_run(
+                name,
+                reference.predictions(),
+                arrays(trained.weights),
+                trained.cost,
+                retrained=arrays(retrained.trained().weights),
             )
 
         step = Step("metrics", self.cell.title, name, replica)
@@ -224,31 +235,34 @@ class CellRun:
         except StorageError:
             raise
         except Exception as error:  # so is a metric
-            return self._failed(step, error)
+            return self._failed(step, error, keys)
         return RunRecord(
             scenario=self.cell.title,
             method=step.method,
             repeat=step.repeat,
             status="ok",
             metrics=values,
+            predictions=keys,
         )
 
-    def _failed(self, step: Step, error: Exception) -> RunRecord:
+    def _failed(
+        self, step: Step, error: Exception, keys: Mapping[str, str] | None = None
+    ) -> RunRecord:
         log.error("%s failed: %s", step.title, error, exc_info=error)
-        what = "metrics: " if step.stage == "metrics" else ""
+        during = "metrics" if step.stage == "metrics" else ""
         return RunRecord(
             scenario=self.cell.title,
             method=step.method,
             repeat=step.repeat,
             status="failed",
-            reason=f"{what}{type(error).__name__}: {error}".splitlines()[0][:1000],
+            reason=reason(error, during=during),
+            predictions=dict(keys or {}),
         )
 
     @cached_property
     def untrained(self) -> Stage[Predictions] | None:
         """Predictions of a random network, where a metric compares with them."""
-        metrics = self.seed.components.metrics.values()
-        if not any("untrained" in metric.entry.facts.needs for metric in metrics):
+        if not needs_untrained(self.seed.components.metrics):
             return None
         return self.seed.untrained_predictions(self.data, self.cell)
 

@@ -7,10 +7,11 @@ the scenario's or the method's label, nor what else the experiment asks for.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from supreme_trainer.components import AnyChosen, Components
 from supreme_trainer.stages import Made, Stage, Stored
@@ -18,7 +19,7 @@ from supreme_trainer.telemetry import Telemetry
 from torch import Tensor, nn
 
 from supreme_core import seeds
-from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS
+from supreme_core.api.names import PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.engine import randomness
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
@@ -31,15 +32,13 @@ from supreme_core.engine.samples import ImageSource, Samples
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
-from supreme_core.evaluation import Cost, Evaluation, Model, ParameterDistance, Predictions
+from supreme_core.evaluation import Cost, Model, Predictions
 from supreme_core.image_set import DatasetParams, ImageSet, check, dataset_digest
-from supreme_core.measure import measure
 from supreme_core.plan import Step
 from supreme_core.predictions import load_predictions, save_predictions, split_predictions
 from supreme_core.registry import Forgets
+from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
 from supreme_core.split import Labels, Split
-
-BUFFERS = ("running_mean", "running_var")
 
 Weights = Mapping[str, Tensor]
 
@@ -50,15 +49,6 @@ class Trained:
 
     weights: Weights
     cost: Cost
-
-
-@dataclass(frozen=True)
-class Unlearned:
-    """What is kept of an unlearned model; of a reference too, where its metrics are computed."""
-
-    predictions: Predictions
-    distances: Mapping[str, ParameterDistance]
-    cost: Cost | None
 
 
 @dataclass(frozen=True)
@@ -104,6 +94,7 @@ class SeedStages:
     components: Components
     ranks: Ranks
     telemetry: Telemetry
+    keep_unlearned_models: bool = False
 
     @cached_property
     def reduction(self) -> Reduction:
@@ -130,6 +121,7 @@ class SeedStages:
             meaning={"dataset": chosen.identity()},
             make=make,
             read=lambda stored: self._read_dataset(stored, params),
+            is_data=True,
         )
 
     def original(self, data: Data) -> Stage[Trained]:
@@ -229,10 +221,13 @@ class SeedStages:
                 "cost": asdict(meter.cost),
                 "distances": {
                     name: asdict(distance)
-                    for name, distance in distances(_on_cpu(network), retrained_weights()).items()
+                    for name, distance in distances(
+                        arrays(_on_cpu(network)), arrays(retrained_weights())
+                    ).items()
                 },
             }
-            return Made(made.files, {**made.facts, **facts})
+            kept = {WEIGHTS: save(_on_cpu(network))} if self.keep_unlearned_models else {}
+            return Made({**made.files, **kept}, {**made.facts, **facts})
 
         return Stage(
             name="unlearned",
@@ -249,6 +244,8 @@ class SeedStages:
             },
             make=make,
             read=_read_unlearned,
+            reads=(PREDICTIONS,),
+            wanted=(WEIGHTS,) if self.keep_unlearned_models else (),
         )
 
     def metrics(
@@ -263,36 +260,23 @@ class SeedStages:
         repeats: int,
     ) -> Stage[dict[str, float | None]]:
         """keys: those of all predictions that go in.  step.method says whose numbers they are."""
-        chosen = self.components.metrics
-        reference = _reference(step.method)
+        scoring = Scoring(
+            metrics=self.components.metrics,
+            keys=keys,
+            method=step.method,
+            forgets=cell.forgets,
+            seed=self.seed,
+            repeats=repeats,
+        )
 
         def make(checkpoints: Checkpoints) -> Made:
-            unlearned = run()
-            evaluation = Evaluation(
-                forgets=cell.forgets,
-                predictions={
-                    "unlearned": unlearned.predictions,
-                    **{model: predictions() for model, predictions in models.items()},
-                },
-                distances=unlearned.distances,
-                cost=unlearned.cost,
-                retrained_cost=retrained_cost(),
-                seed=seeds.derive(self.seed, "evaluation"),
-            )
-            wanted = [(title, metric.entry, metric.params) for title, metric in chosen.items()]
-            values = measure(wanted, evaluation, repeats=repeats, reference=reference)
-            return Made({}, {"metrics": values})
+            read = {model: predictions() for model, predictions in models.items()}
+            return Made({}, {"metrics": scoring.values(run(), read, retrained_cost())})
 
         return Stage(
             name="metrics",
             step=step,
-            meaning={
-                "predictions": dict(keys),
-                "reference": reference,
-                "metrics": {title: metric.identity() for title, metric in chosen.items()},
-                "seed": self.seed,
-                "repeats": repeats,
-            },
+            meaning=scoring.meaning(),
             make=make,
             read=_read_metrics,
         )
@@ -423,26 +407,16 @@ def _reading_from(source: str, chosen: AnyChosen) -> DatasetParams:
     return params.model_copy(update={params.location: source})
 
 
-def _reference(method: str) -> Literal["original", "retrained"] | None:
-    """Which reference a run is, if it is one; some metrics have no value for a reference."""
-    return method if method in (ORIGINAL, RETRAINED) else None  # type: ignore[return-value]
-
-
 def _predictions_meaning(cell: Cell, *, model: object) -> dict[str, Any]:
     return {"engine": ENGINE_VERSION, "model": model, "split": cell.split.digest}
 
 
 def _read_trained(stored: Stored) -> Trained:
-    return Trained(load_file(stored.files[WEIGHTS]), _read_cost(stored))
+    return Trained(load_file(stored.files[WEIGHTS]), read_cost(stored.manifest.facts))
 
 
 def _read_unlearned(stored: Stored) -> Unlearned:
-    distances: Any = stored.manifest.facts["distances"]
-    return Unlearned(
-        predictions=load_predictions(stored.files[PREDICTIONS]),
-        distances={name: ParameterDistance(**values) for name, values in distances.items()},
-        cost=_read_cost(stored),
-    )
+    return read_unlearned(stored.manifest.facts, stored.files[PREDICTIONS])
 
 
 def _read_metrics(stored: Stored) -> dict[str, float | None]:
@@ -450,9 +424,9 @@ def _read_metrics(stored: Stored) -> dict[str, float | None]:
     return dict(values)
 
 
-def _read_cost(stored: Stored) -> Cost:
-    cost: Any = stored.manifest.facts["cost"]
-    return Cost(**cost)
+def arrays(weights: Weights) -> dict[str, NDArray[Any]]:
+    """The same memory as numpy sees it."""
+    return {name: tensor.numpy() for name, tensor in weights.items()}
 
 
 def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
@@ -463,16 +437,3 @@ def _refuse_nonfinite(network: nn.Module) -> None:
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")
-
-
-def distances(here: Weights, retrained: Weights) -> dict[str, ParameterDistance]:
-    """L2 distance of each tensor to Retrained's, in float64; buffers are no parameters."""
-    found = {}
-    for name, tensor in here.items():
-        if tensor.is_floating_point() and not name.endswith(BUFFERS):
-            there = retrained[name].to(torch.float64)
-            found[name] = ParameterDistance(
-                distance=float((tensor.to(torch.float64) - there).norm()),
-                norm=float(there.norm()),
-            )
-    return found

@@ -16,7 +16,8 @@ from supreme_trainer.telemetry import Telemetry
 
 from supreme_core.api.model import parse
 from supreme_core.api.run import StageRecord
-from supreme_core.artefacts import Artefacts, Manifest, digest
+from supreme_core.api.v1alpha1 import Reuse
+from supreme_core.artefacts import Artefacts, Inputs, Manifest, digest, keys_in
 from supreme_core.engine.checkpoint import Checkpoints, Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import CorruptArtefact
@@ -51,6 +52,10 @@ class Stage(Generic[T]):
     ranks, from the last checkpoint if there is one.  read: turn what is stored into a value; also
     of a stage that was just computed, so a reused result and a fresh one are the same object to
     whoever goes on with it.
+
+    reads: the files that `read` opens, None for all of them.  wanted: files without which a stage
+    that is found counts as absent.  is_data: everybody reads it whatever the policy of reuse,
+    because it was not computed but prepared.
     """
 
     name: str
@@ -58,6 +63,9 @@ class Stage(Generic[T]):
     meaning: Mapping[str, Any]
     make: Callable[[Checkpoints], Made]
     read: Callable[[Stored], T]
+    reads: tuple[str, ...] | None = None
+    wanted: tuple[str, ...] = ()
+    is_data: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -66,17 +74,25 @@ class Stage(Generic[T]):
 
 @dataclass(frozen=True)
 class CheckpointSlot:
-    """Where the checkpoint of one stage lies."""
+    """Where the checkpoint of one stage lies.
+
+    origin: 32 bytes that stand for what the stage is computed from (and, where only the same
+    environment is to be reused, in). A checkpoint of another origin counts as absent.
+    """
 
     artefacts: Artefacts
     stage: str
     key: str
+    origin: bytes
 
     def read(self) -> bytes | None:
-        return self.artefacts.read_checkpoint(self.stage, self.key)
+        data = self.artefacts.read_checkpoint(self.stage, self.key)
+        if data is None or not data.startswith(self.origin):
+            return None
+        return data.removeprefix(self.origin)
 
     def write(self, data: bytes) -> None:
-        self.artefacts.write_checkpoint(self.stage, self.key, data)
+        self.artefacts.write_checkpoint(self.stage, self.key, self.origin + data)
 
 
 class Stages:
@@ -90,12 +106,16 @@ class Stages:
         environment: Mapping[str, Any],
         telemetry: Telemetry,
         interruption: Interruption,
+        reuse: Reuse = "Any",
     ) -> None:
         self._artefacts = artefacts
         self._ranks = ranks
         self._environment = environment
         self._telemetry = telemetry
         self._interruption = interruption
+        self._reuse = reuse
+        self._computed: set[str] = set()
+        self._files: dict[str, Mapping[str, str]] = {}
         self._records: dict[str, StageRecord] = {}
         self._told: set[Step] = set()
         self.environments: dict[str, dict[str, Any]] = {}
@@ -112,11 +132,11 @@ class Stages:
     def value(self, stage: Stage[T]) -> T:
         """The stage's result, verified against the digests of its manifest."""
         manifest = self.ensure(stage)
-        stored = self._open(manifest)
+        stored = self._open(stage, manifest)
         if stored is None:
             if self._ranks.is_main:
                 self._artefacts.discard(manifest)
-            stored = self._open(self._compute(stage))
+            stored = self._open(stage, self._compute(stage))
             if stored is None:
                 raise CorruptArtefact(
                     f"{stage.name} {stage.key} is damaged right after it was made"
@@ -129,19 +149,46 @@ class Stages:
 
     def _find(self, stage: Stage[T]) -> Manifest | None:
         found = self._artefacts.find(stage.name, stage.key) if self._ranks.is_main else None
-        manifest = self._everywhere(found)
-        if manifest and stage.key not in self._records:
+        manifest = self._everywhere(found if found and self._may_use(stage, found) else None)
+        if manifest is None:
+            return None
+        self._files[stage.key] = manifest.digests()
+        if stage.key not in self._records:
             self._record(stage, manifest, "reused", 0.0)
-        if manifest and stage.step not in self._told:  # two steps may be the same work
+        if stage.step not in self._told:  # two steps may be the same work
             self._tell(stage.step, "reused", 0.0)
         return manifest
+
+    def _may_use(self, stage: Stage[T], found: Manifest) -> bool:
+        """Whether a stage of the store is what this seed wants, or is to be computed again."""
+        if not set(stage.wanted) <= found.files.keys():
+            return False
+        if not found.is_computed_from(self._inputs(stage)):
+            log.warning("%s %s was computed from other bits", stage.name, stage.key)
+            return False
+        if stage.is_data or stage.key in self._computed or self._reuse == "Any":
+            return True
+        same = digest(found.environment) == digest(self._environment)
+        return self._reuse == "SameEnvironment" and same
+
+    def _inputs(self, stage: Stage[T]) -> Inputs:
+        """The files, as far as this seed has met them, of the stages that this one names."""
+        return {key: self._files[key] for key in keys_in(stage.meaning) & self._files.keys()}
+
+    def _slot(self, stage: Stage[T]) -> CheckpointSlot | None:
+        if self._reuse == "None":
+            return None
+        origin: dict[str, Any] = {"inputs": self._inputs(stage)}
+        if self._reuse == "SameEnvironment":
+            origin["environment"] = self._environment
+        sha256 = bytes.fromhex(digest(origin))
+        return CheckpointSlot(self._artefacts, stage.name, stage.key, sha256)
 
     def _compute(self, stage: Stage[T]) -> Manifest:
         self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
-            slot = CheckpointSlot(self._artefacts, stage.name, stage.key)
-            made = stage.make(Checkpoints(self._ranks, self._interruption, slot))
+            made = stage.make(Checkpoints(self._ranks, self._interruption, self._slot(stage)))
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise
@@ -149,6 +196,8 @@ class Stages:
         manifest = self._everywhere(committed)
         assert manifest is not None
         seconds = time.monotonic() - started
+        self._computed.add(stage.key)
+        self._files[stage.key] = manifest.digests()
         self._record(stage, manifest, "computed", seconds)
         self._tell(stage.step, "computed", seconds)
         return manifest
@@ -161,16 +210,23 @@ class Stages:
             files=made.files,
             facts=made.facts,
             environment=self._environment,
+            inputs=self._inputs(stage),
+            replace=self._replaces(stage),
         )
         self._artefacts.delete_checkpoint(stage.name, stage.key)
         return manifest
 
-    def _open(self, manifest: Manifest) -> Stored | None:
+    def _replaces(self, stage: Stage[T]) -> bool:
+        """Whether what lies in the store by now must give way to what was just computed."""
+        there = self._artefacts.find(stage.name, stage.key)
+        return there is not None and not self._may_use(stage, there)
+
+    def _open(self, stage: Stage[T], manifest: Manifest) -> Stored | None:
         """The verified files, or None on all ranks where one of them met a damaged one."""
         files: dict[str, Path] = {}
         damaged = False
         try:
-            for name in manifest.files:
+            for name in manifest.files if stage.reads is None else stage.reads:
                 files[name] = self._artefacts.open(manifest, name)
         except CorruptArtefact as error:
             log.warning("%s", error)

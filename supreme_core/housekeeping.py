@@ -1,0 +1,289 @@
+"""What of a store is damaged, what nobody needs, and what was left behind. Pure.
+
+A stage is needed where the result of an experiment names it, or names something whose meaning names
+it. An experiment whose order is there but not all of whose seeds are finished may need more than
+any document says yet. So everything that could belong to an unfinished seed counts as needed too:
+
+    its meaning, or that of what it was computed from, has this training seed
+    it has no training seed at all, as prepared data
+
+That keeps more than is needed, for example the stages of other experiments with the same seeds, and
+never less. Nothing is said about stages whose manifests cannot be read: they may be of a newer
+version.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder, RunResult
+from supreme_core.artefacts import Manifest, StoredFile, keys_in, object_key
+from supreme_core.plan import work_digest
+from supreme_core.results import is_finished
+from supreme_core.storage import ObjectInfo
+
+StageId = tuple[str, str]
+"""(stage, key)."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One folder of objects/ with all that lies in it.
+
+    manifest: None where there is none, or none that can be trusted; then `problem` says why.
+    """
+
+    stage: str
+    key: str
+    objects: tuple[ObjectInfo, ...]
+    manifest: Manifest | None = None
+    problem: str = ""
+
+    @property
+    def id(self) -> StageId:
+        return self.stage, self.key
+
+    @property
+    def size(self) -> int:
+        """Bytes of everything in the folder."""
+        return sum(info.size for info in self.objects)
+
+    @property
+    def modified(self) -> datetime:
+        """When anything of it was written last."""
+        return max(info.modified for info in self.objects)
+
+    def files(self) -> dict[str, StoredFile]:
+        """The data objects that the manifest names, by their keys in the store."""
+        if self.manifest is None:
+            return {}
+        return {object_key(self.manifest, name): file for name, file in self.manifest.files.items()}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one experiment needs: stages that it names, and seeds for which nobody knows yet."""
+
+    experiment: str
+    stages: frozenset[StageId]
+    unfinished: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All of a store. unreadable: a line for each document of an experiment that cannot be read."""
+
+    pieces: Sequence[Piece]
+    temporaries: Sequence[ObjectInfo]
+    needs: Sequence[Needs]
+    unreadable: Sequence[str]
+
+    @cached_property
+    def unfinished(self) -> frozenset[int]:
+        return frozenset[int]().union(*(each.unfinished for each in self.needs))
+
+    @cached_property
+    def named(self) -> frozenset[StageId]:
+        return frozenset[StageId]().union(*(each.stages for each in self.needs))
+
+
+@dataclass(frozen=True)
+class Damage:
+    """An object that is not what it should be: a manifest, or data that a manifest names."""
+
+    stage: str
+    key: str
+    object: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """An object that no manifest names and that no process will use."""
+
+    info: ObjectInfo
+    why: str
+    is_temporary: bool = False
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What may go, and what is too young to go."""
+
+    orphans: list[Piece] = field(default_factory=list)
+    leftovers: list[Leftover] = field(default_factory=list)
+    young: int = 0
+
+    @property
+    def size(self) -> int:
+        orphans = sum(piece.size for piece in self.orphans)
+        return orphans + sum(leftover.info.size for leftover in self.leftovers)
+
+
+def needs_of(prefix: str, order: ExperimentOrder | None, results: Mapping[str, RunResult]) -> Needs:
+    """What the experiment in the folder `prefix` needs.
+
+    results: of all attempts, by their keys in the store; also those of earlier work count, because
+    a change of the file back to it makes them the newest again. order: None where there is none;
+    then nothing is going to be computed any more.
+    """
+    stages = {(record.stage, record.key) for result in results.values() for record in result.stages}
+    unfinished = set(order.seeds) - _finished(prefix, order, results) if order else set[int]()
+    return Needs(prefix, frozenset(stages), frozenset(unfinished))
+
+
+def damage_in(inventory: Inventory) -> list[Damage]:
+    """What listing and manifests tell without reading any data."""
+    found = []
+    for piece in inventory.pieces:
+        if piece.problem:
+            manifest = f"{names.artefact_prefix(*piece.id)}/{names.MANIFEST}"
+            found.append(Damage(*piece.id, manifest, piece.problem))
+        there = {info.key: info.size for info in piece.objects}
+        for key, file in piece.files().items():
+            if key not in there:
+                found.append(Damage(*piece.id, key, "it is missing"))
+            elif there[key] != file.size:
+                problem = f"it has {there[key]} bytes, its manifest says {file.size}"
+                found.append(Damage(*piece.id, key, problem))
+    return found + list(_missing(inventory))
+
+
+def orphans(inventory: Inventory) -> list[Piece]:
+    """Finished stages that no experiment needs; none where an experiment cannot be read."""
+    if inventory.unreadable:
+        return []
+    by_key = _by_key(inventory.pieces)
+    needed = _with_inputs(inventory.named, by_key)
+    return [
+        piece
+        for piece in inventory.pieces
+        if piece.manifest is not None
+        and piece.id not in needed
+        and not _may_belong(piece.manifest, inventory.unfinished, by_key)
+    ]
+
+
+def leftovers(inventory: Inventory) -> list[Leftover]:
+    """Objects of writers that were killed, of work that was replaced, and old checkpoints.
+
+    Some may be those of a writer who is at work: age tells.
+    """
+    found = [
+        Leftover(info, "a file that was being written", is_temporary=True)
+        for info in inventory.temporaries
+    ]
+    for piece in inventory.pieces:
+        found += _leftovers_of(piece, may_go_on=bool(inventory.unfinished or inventory.unreadable))
+    return found
+
+
+def prunable(inventory: Inventory, *, before: datetime) -> Pruning:
+    """Orphans and leftovers that were written before some moment.
+
+    A process may be at work whose experiment has no order yet, so nothing young goes.
+    """
+    gone, left = orphans(inventory), leftovers(inventory)
+    orphaned = {info.key for piece in gone for info in piece.objects}
+    left = [leftover for leftover in left if leftover.info.key not in orphaned]
+    old = Pruning(
+        [piece for piece in gone if piece.modified < before],
+        [leftover for leftover in left if leftover.info.modified < before],
+    )
+    young = len(gone) + len(left) - len(old.orphans) - len(old.leftovers)
+    return Pruning(old.orphans, old.leftovers, young)
+
+
+def _finished(prefix: str, order: ExperimentOrder, results: Mapping[str, RunResult]) -> set[int]:
+    """Seeds whose newest result for the order's work leaves nothing to do."""
+    wanted = work_digest(order.work)
+    newest: dict[int, RunResult] = {}
+    for key, result in sorted(results.items(), key=lambda item: item[1].attempt):
+        attempt = names.attempt_prefix(prefix, result.seed, result.attempt)
+        in_place = (result.experiment, key) == (order.experiment, names.result_key(attempt))
+        if in_place and result.work_digest == wanted:
+            newest[result.seed] = result
+    return {seed for seed, result in newest.items() if is_finished(result, order)}
+
+
+def _missing(inventory: Inventory) -> Iterator[Damage]:
+    """Stages that results name and that are not in the store."""
+    there = {piece.id for piece in inventory.pieces if piece.manifest or piece.problem}
+    for stage, key in sorted(inventory.named - there):
+        manifest = f"{names.artefact_prefix(stage, key)}/{names.MANIFEST}"
+        yield Damage(stage, key, manifest, "it is missing, and a result names it")
+
+
+def _leftovers_of(piece: Piece, *, may_go_on: bool) -> Iterator[Leftover]:
+    """may_go_on: some experiment is unfinished, so a stage without a manifest may be gone on with.
+
+    Where a manifest cannot be read nobody knows what it names.
+    """
+    if piece.problem:
+        return
+    files = piece.files()
+    for info in piece.objects:
+        name = info.key.rpartition("/")[2]
+        if name == names.MANIFEST or info.key in files:
+            continue
+        if info.key == names.checkpoint_key(*piece.id):
+            if piece.manifest is not None:
+                yield Leftover(info, "the checkpoint of a stage that is done")
+            elif not may_go_on:
+                yield Leftover(info, "the checkpoint of a stage that no experiment goes on with")
+        else:
+            yield Leftover(info, "data that no manifest names")
+
+
+def _by_key(pieces: Iterable[Piece]) -> dict[str, list[Piece]]:
+    """Two stages may have one key, so a key alone stands for all of them."""
+    found = defaultdict(list)
+    for piece in pieces:
+        found[piece.key].append(piece)
+    return dict(found)
+
+
+def _with_inputs(named: Iterable[StageId], by_key: Mapping[str, Sequence[Piece]]) -> set[StageId]:
+    """These stages, and whatever their meanings name, and so on."""
+    needed = set(named)
+    waiting = list(needed)
+    while waiting:
+        _, key = waiting.pop()
+        for piece in by_key.get(key, ()):
+            for parent in _parents(piece.manifest, by_key):
+                if parent.id not in needed:
+                    needed.add(parent.id)
+                    waiting.append(parent.id)
+    return needed
+
+
+def _parents(manifest: Manifest | None, by_key: Mapping[str, Sequence[Piece]]) -> list[Piece]:
+    keys = keys_in(manifest.meaning) if manifest else set[str]()
+    return [piece for key in sorted(keys) for piece in by_key.get(key, ())]
+
+
+def _may_belong(
+    manifest: Manifest, seeds: frozenset[int], by_key: Mapping[str, Sequence[Piece]]
+) -> bool:
+    """Whether some run of one of these training seeds could ask for this stage."""
+    if not seeds:
+        return False
+    found = _seeds_of(manifest, by_key)
+    return not found or bool(found & seeds)
+
+
+def _seeds_of(manifest: Manifest, by_key: Mapping[str, Sequence[Piece]]) -> set[int]:
+    """The training seeds in a meaning, else those of what it names; empty where there are none."""
+    meaning = manifest.meaning
+    model = meaning.get("model")
+    places = (meaning, model) if isinstance(model, dict) else (meaning,)
+    own = {seed for place in places if isinstance(seed := place.get("seed"), int)}
+    return own or {
+        seed
+        for parent in _parents(manifest, by_key)
+        if parent.manifest
+        for seed in _seeds_of(parent.manifest, by_key)
+    }

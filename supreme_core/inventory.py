@@ -1,0 +1,201 @@
+"""Read all of a store: its listing, its manifests, its experiments, and for a check every byte."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final, Protocol, TypeVar
+
+from supreme_core.api import names
+from supreme_core.api.model import parse_json
+from supreme_core.api.run import ExperimentOrder, RunResult
+from supreme_core.artefacts import StoredFile, read_manifest
+from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
+from supreme_core.housekeeping import (
+    Damage,
+    Inventory,
+    Leftover,
+    Needs,
+    Piece,
+    Pruning,
+    StageId,
+    damage_in,
+    needs_of,
+)
+from supreme_core.results import RESULT_BYTES, parse_result
+from supreme_core.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
+
+T = TypeVar("T")
+
+THREADS: Final = 8
+"""Requests at a time: a store that is far away answers each after milliseconds."""
+
+ATTEMPTS: Final = 3
+"""For one object, because hours of reading must not end with the first lost connection."""
+
+OBJECT = re.compile(r"objects/([^/]+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/[^/]+")
+EXPERIMENT = re.compile(r"(experiments/[^/]+/[^/]+)/(?:order|seed=\d+/attempt=\d+/result)\.json")
+
+
+class Track(Protocol):
+    """Passes items on, and shows how many of `total` have passed."""
+
+    def __call__(self, items: Iterable[T], *, total: int, what: str) -> Iterable[T]: ...
+
+
+def read_inventory(storage: Storage, track: Track) -> Inventory:
+    """What there is. Experiments are read last: one that appears meanwhile is not missed."""
+    folders = _folders(storage)
+    with _threads() as pool:
+        read = pool.map(lambda item: _piece(storage, *item), folders.items())
+        pieces = list(track(read, total=len(folders), what="reading manifests"))
+        temporaries = list(storage.temporaries())
+        needs, unreadable = _experiments(storage, pool, track)
+    if not pieces and not temporaries and not needs and not unreadable:
+        raise SpecError(f"{storage.uri} holds neither stages nor experiments; is it a store?")
+    return Inventory(pieces, temporaries, needs, unreadable)
+
+
+def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Damage]:
+    """Everything that is damaged; reads each data object that seems sound to its last byte."""
+    found = damage_in(inventory)
+    known = {damage.object for damage in found}
+    files = [
+        (piece.id, key, file)
+        for piece in inventory.pieces
+        for key, file in piece.files().items()
+        if key not in known
+    ]
+    with _threads() as pool:
+        read = pool.map(lambda item: _damage(storage, *item), files)
+        tracked = track(read, total=len(files), what="verifying files")
+        return found + [damage for damage in tracked if damage]
+
+
+def delete(storage: Storage, pruning: Pruning) -> int:
+    """Remove what may go and has not changed since it was listed; gives the bytes."""
+    return sum(_delete_piece(storage, piece) for piece in pruning.orphans) + sum(
+        _delete_leftover(storage, leftover) for leftover in pruning.leftovers
+    )
+
+
+def _folders(storage: Storage) -> dict[StageId, list[ObjectInfo]]:
+    """The objects of each stage; what lies elsewhere is not ours."""
+    found: dict[StageId, list[ObjectInfo]] = defaultdict(list)
+    for info in storage.list("objects"):
+        if match := OBJECT.fullmatch(info.key):
+            found[match[1], match[3]].append(info)
+    return dict(found)
+
+
+def _piece(storage: Storage, stage: StageId, objects: Sequence[ObjectInfo]) -> Piece:
+    name = f"{names.artefact_prefix(*stage)}/{names.MANIFEST}"
+    if all(info.key != name for info in objects):
+        return Piece(*stage, tuple(objects))
+    try:
+        return Piece(*stage, tuple(objects), read_manifest(storage, *stage))
+    except CorruptArtefact as error:
+        return Piece(*stage, tuple(objects), problem=str(error).removeprefix(f"{name}: "))
+
+
+def _experiments(
+    storage: Storage, pool: ThreadPoolExecutor, track: Track
+) -> tuple[list[Needs], list[str]]:
+    keys = [info.key for info in storage.list("experiments") if EXPERIMENT.fullmatch(info.key)]
+    read = pool.map(lambda key: _document(storage, key), keys)
+    orders: dict[str, ExperimentOrder] = {}
+    results: dict[str, dict[str, RunResult]] = {}
+    unreadable = []
+    tracked = track(read, total=len(keys), what="reading experiments")
+    for key, document in zip(keys, tracked, strict=True):
+        prefix = "/".join(key.split("/")[:3])
+        results.setdefault(prefix, {})
+        if isinstance(document, ExperimentOrder):
+            orders[prefix] = document
+        elif isinstance(document, RunResult):
+            results[prefix][key] = document
+        elif document:
+            unreadable.append(document)
+    needs = [needs_of(prefix, orders.get(prefix), found) for prefix, found in results.items()]
+    return needs, unreadable
+
+
+def _document(storage: Storage, key: str) -> ExperimentOrder | RunResult | str:
+    """An order or a result; a line that says why it cannot be read; empty where it is gone."""
+    try:
+        data = storage.read(key, limit=RESULT_BYTES)
+        if key.endswith("/order.json"):
+            return parse_json(ExperimentOrder, data, source=key)
+        return parse_result(data, key)
+    except MissingObject:
+        return ""
+    except (SpecError, ObjectTooLarge) as error:
+        return " ".join(str(error).split())[:500]
+
+
+def _damage(storage: Storage, stage: StageId, key: str, expected: StoredFile) -> Damage | None:
+    try:
+        found = _measured(storage, key)
+    except MissingObject:
+        return Damage(*stage, key, "it is missing")
+    if found == expected:
+        return None
+    return Damage(
+        *stage,
+        key,
+        f"it has {found.size} bytes with sha256 {found.sha256[:16]}, its manifest says"
+        f" {expected.size} with {expected.sha256[:16]}",
+    )
+
+
+def _measured(storage: Storage, key: str) -> StoredFile:
+    for attempt in range(ATTEMPTS):
+        try:
+            size, sha256 = 0, hashlib.sha256()
+            for chunk in storage.chunks(key):
+                size += len(chunk)
+                sha256.update(chunk)
+            return StoredFile(size=size, sha256=sha256.hexdigest())
+        except StoreUnavailable:
+            if attempt + 1 == ATTEMPTS:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _delete_piece(storage: Storage, piece: Piece) -> int:
+    """The manifest first, so that there is never one whose data are gone."""
+    if not all(_is_unchanged(storage, info) for info in piece.objects):
+        return 0
+    for info in sorted(piece.objects, key=lambda info: not info.key.endswith(names.MANIFEST)):
+        storage.delete(info.key)
+    return piece.size
+
+
+def _delete_leftover(storage: Storage, leftover: Leftover) -> int:
+    if leftover.is_temporary:
+        storage.delete_temporary(leftover.info.key)
+    elif not _is_unchanged(storage, leftover.info):
+        return 0
+    else:
+        storage.delete(leftover.info.key)
+    return leftover.info.size
+
+
+def _is_unchanged(storage: Storage, info: ObjectInfo) -> bool:
+    """S3 tells the time of an object to the second or more exactly, as it is asked."""
+    now = storage.stat(info.key)
+    if now is None or now.size != info.size:
+        return False
+    return abs(now.modified - info.modified) < timedelta(seconds=1)
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,346 @@
+"""The metrics of an experiment again, from what its trainers stored: no model, no GPU, no torch.
+
+For each seed the newest result says which predictions the metrics of each run compare. The numbers
+are computed anew whatever is stored, so this also shows whether they can be trusted: stages and
+results keep what was the same, and what is different takes its place as a new attempt.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from supreme_core import registry
+from supreme_core.api.names import ORIGINAL, PREDICTIONS, REFERENCES, WEIGHTS
+from supreme_core.api.run import (
+    CellRecord,
+    ExperimentOrder,
+    RunRecord,
+    RunResult,
+    StageRecord,
+    Summary,
+)
+from supreme_core.api.v1alpha1 import LabelledComponent
+from supreme_core.artefacts import Artefacts, Manifest, digest
+from supreme_core.environment import environment
+from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
+from supreme_core.evaluation import Model, Predictions
+from supreme_core.inventory import Track
+from supreme_core.plan import work_digest
+from supreme_core.predictions import load_predictions
+from supreme_core.publish import publish
+from supreme_core.registry import Chosen
+from supreme_core.results import attempts_by_seed, read_results, write_order, write_result
+from supreme_core.scoring import (
+    Arrays,
+    Scoring,
+    Unlearned,
+    needs_untrained,
+    read_cost,
+    read_unlearned,
+    reason,
+    reference_run,
+)
+from supreme_core.storage import Storage
+
+log = logging.getLogger(__name__)
+
+Metrics = Mapping[str, Chosen[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number that is not what the result had."""
+
+    seed: int
+    run: RunRecord
+    row: str
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """runs: how many were scored.  numbers: how many their results had before."""
+
+    summary: Summary
+    runs: int
+    numbers: int
+    changes: Sequence[Change]
+
+
+def recompute(
+    storage: Storage,
+    artefacts: Artefacts,
+    order: ExperimentOrder,
+    track: Track,
+    *,
+    more: Sequence[str] = (),
+) -> Recomputed:
+    """Score every run of the experiment's results, and publish.
+
+    more: names of metrics that the experiment gets in addition. Nothing is written before every
+    seed is done.
+    """
+    found = read_results(storage, order)
+    if not found:
+        raise SpecError(f"{order.prefix} has no finished seed yet, so there is nothing to score")
+    order = with_metrics(order, more)
+    metrics = _chosen(order)
+    newest = {seed: max(tried) for seed, tried in attempts_by_seed(storage, order).items() if tried}
+    runs = [(seed, run) for seed in sorted(found) for run in found[seed].runs]
+    seeds = {seed: SeedScores(artefacts, order, found[seed], metrics) for seed in found}
+    for seed, run in track(runs, total=len(runs), what="scoring runs"):
+        seeds[seed].add(run)
+    results = [scores.result(attempt=newest[seed] + 1) for seed, scores in seeds.items()]
+    for result in results:
+        write_result(storage, result)
+    write_order(storage, order)
+    return Recomputed(
+        publish(storage, artefacts, order),
+        runs=sum(bool(run.predictions) for _, run in runs),
+        numbers=sum(len(run.metrics) for _, run in runs),
+        changes=[change for result in results for change in _changes(found[result.seed], result)],
+    )
+
+
+def with_metrics(order: ExperimentOrder, more: Iterable[str]) -> ExperimentOrder:
+    """The order with further metrics at their defaults; those that it has already are no more."""
+    listed = list(order.work.metrics)
+    for name in more:
+        registry.metric.resolve(LabelledComponent(name=name), at=f"--metric {name}")
+        if name not in {metric.title for metric in listed}:
+            listed.append(LabelledComponent(name=name))
+    return order.model_copy(update={"work": order.work.model_copy(update={"metrics": listed})})
+
+
+class MetricFailed(Exception):
+    """A metric, which is foreign code, could not be computed."""
+
+
+@dataclass
+class SeedScores:
+    """The runs of one seed as they are scored."""
+
+    artefacts: Artefacts
+    order: ExperimentOrder
+    before: RunResult
+    metrics: Metrics
+    runs: list[RunRecord] = field(default_factory=list)
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    started_at: str = field(default_factory=lambda: _now())
+
+    def __post_init__(self) -> None:
+        # One of each at a time: Original, Retrained and an untrained model are those of many runs.
+        self._predictions = lru_cache(maxsize=4)(self._read_predictions)
+        self._weights = lru_cache(maxsize=2)(self._read_weights)
+
+    def add(self, run: RunRecord) -> None:
+        """Score one run; a metric that fails is a result."""
+        if not run.predictions:
+            if run.status == "ok":
+                raise self._impossible("it does not say what its metrics compare")
+            self.runs.append(run)  # the method failed, so there is nothing to score
+            return
+        if needs_untrained(self.metrics) and "untrained" not in run.predictions:
+            raise SpecError(
+                "a metric compares with an untrained model, whose predictions this experiment has"
+                " not stored; add the metric to spec.metrics and run the experiment again"
+            )
+        try:
+            update = {"status": "ok", "reason": None, "metrics": self._score(run)}
+        except CorruptArtefact as error:
+            raise self._impossible(str(error)) from None
+        except MetricFailed as error:
+            log.error("%s of %s failed", run.method, run.scenario, exc_info=error.__cause__)
+            update = {"status": "failed", "reason": str(error), "metrics": {}}
+        self.runs.append(run.model_copy(update=update))
+
+    def result(self, *, attempt: int) -> RunResult:
+        kept = [record for record in self.before.stages if record.stage != "metrics"]
+        known = {record.environment for record in kept}
+        environments = {
+            name: facts for name, facts in self.before.environments.items() if name in known
+        }
+        return self.before.model_copy(
+            update={
+                "attempt": attempt,
+                "work_digest": work_digest(self.order.work),
+                "runs": self.runs,
+                "stages": [*kept, *self.stages.values()],
+                "environments": environments | self.environments,
+                "started_at": self.started_at,
+                "finished_at": _now(),
+            }
+        )
+
+    def _score(self, run: RunRecord) -> dict[str, float | None]:
+        scoring = Scoring(
+            metrics=self.metrics,
+            keys=run.predictions,
+            method=run.method,
+            forgets=self._cell(run.scenario).forgets,
+            seed=self.before.seed,
+            repeats=self.order.work.evaluation_repeats,
+        )
+        started = time.monotonic()
+        compared = self._compared(run)
+        retrained = self._manifest("retrained", _model_of(compared["retrained"]))
+        _check_fit([*compared.values(), retrained])
+        models: dict[Model, Predictions] = {
+            model: self._predictions(manifest.key)
+            for model, manifest in compared.items()
+            if model != "unlearned"
+        }
+        own = self._run(run, compared["unlearned"], retrained)
+        try:
+            values = scoring.values(own, models, read_cost(retrained.facts))
+        except SupremeError:
+            raise
+        except Exception as error:
+            raise MetricFailed(reason(error, during="metrics")) from error
+        inputs = {manifest.key: manifest.digests() for manifest in compared.values()}
+        return self._commit(scoring, values, inputs, started)
+
+    def _compared(self, run: RunRecord) -> dict[Model, Manifest]:
+        """The stages whose predictions go in, by model."""
+        own = "predictions" if run.method in REFERENCES else "unlearned"
+        found: dict[Model, Manifest] = {
+            "unlearned": self._manifest(own, run.predictions["unlearned"])
+        }
+        for model in ("original", "retrained", "untrained"):
+            if model in run.predictions:
+                found[model] = self._manifest("predictions", run.predictions[model])
+        return found
+
+    def _run(self, run: RunRecord, own: Manifest, retrained: Manifest) -> Unlearned:
+        """What a trainer had in memory of the model that is scored."""
+        if run.method not in REFERENCES:
+            return read_unlearned(own.facts, self._open(own, PREDICTIONS))
+        stage = "originals" if run.method == ORIGINAL else "retrained"
+        model = self._manifest(stage, _model_of(own))
+        _check_fit([own, model])
+        return reference_run(
+            run.method,
+            self._predictions(own.key),
+            self._weights(stage, model.key),
+            read_cost(model.facts),
+            retrained=self._weights("retrained", retrained.key),
+        )
+
+    def _commit(
+        self,
+        scoring: Scoring,
+        values: Mapping[str, float | None],
+        inputs: Mapping[str, Mapping[str, str]],
+        started: float,
+    ) -> dict[str, float | None]:
+        """The numbers as the store has them, which is what a trainer puts into its result."""
+        meaning = scoring.meaning()
+        key = digest(meaning)
+        manifest = self.artefacts.find("metrics", key)
+        reused = (
+            manifest is not None
+            and manifest.facts.get("metrics") == values
+            and manifest.is_computed_from(inputs)
+        )
+        if manifest is None or not reused:
+            manifest = self.artefacts.commit(
+                "metrics",
+                key,
+                meaning=meaning,
+                files={},
+                facts={"metrics": values},
+                environment=environment(),
+                inputs=inputs,
+                replace=manifest is not None,
+            )
+        name = digest(manifest.environment)
+        self.environments[name] = dict(manifest.environment)
+        self.stages[key] = StageRecord(
+            stage="metrics",
+            key=key,
+            status="reused" if reused else "computed",
+            wall_seconds=round(time.monotonic() - started, 3),
+            environment=name,
+        )
+        stored: Any = manifest.facts["metrics"]
+        return {row: _as_float(stored[row]) for row in values}
+
+    def _open(self, manifest: Manifest, name: str) -> Path:
+        """A verified file; a stage that has none is made to be computed again by the next run."""
+        try:
+            return self.artefacts.open(manifest, name)
+        except CorruptArtefact:
+            self.artefacts.discard(manifest)
+            raise
+
+    def _manifest(self, stage: str, key: str) -> Manifest:
+        manifest = self.artefacts.find(stage, key)
+        if manifest is None:
+            raise CorruptArtefact(f"{stage} {key} is not in the store")
+        return manifest
+
+    def _read_predictions(self, key: str) -> Predictions:
+        return load_predictions(self._open(self._manifest("predictions", key), PREDICTIONS))
+
+    def _read_weights(self, stage: str, key: str) -> Arrays:
+        weights: Arrays = load_file(self._open(self._manifest(stage, key), WEIGHTS))
+        return weights
+
+    def _cell(self, scenario: str) -> CellRecord:
+        return next(cell for cell in self.before.cells if cell.scenario == scenario)
+
+    def _impossible(self, why: str) -> SupremeError:
+        seed = self.before.seed
+        return SupremeError(
+            f"seed {seed} cannot be scored: {why}; remove {self.order.prefix}/seed={seed} from the"
+            " store and run the experiment again, which computes what is missing"
+        )
+
+
+def _chosen(order: ExperimentOrder) -> Metrics:
+    return {
+        metric.title: registry.metric.resolve(metric, at=f"spec.metrics[{position}]")
+        for position, metric in enumerate(order.work.metrics)
+    }
+
+
+def _model_of(predictions: Manifest) -> str:
+    model = predictions.meaning["model"]
+    assert isinstance(model, str), "only an untrained model has no stage of its own"
+    return model
+
+
+def _check_fit(manifests: Sequence[Manifest]) -> None:
+    """Refuse to compare predictions of models that were replaced since."""
+    bits = {manifest.key: manifest.digests() for manifest in manifests}
+    for manifest in manifests:
+        if not manifest.is_computed_from(bits):
+            raise CorruptArtefact(
+                f"{manifest.stage} {manifest.key} was computed from other bits than lie in the"
+                " store now"
+            )
+
+
+def _changes(before: RunResult, after: RunResult) -> Iterable[Change]:
+    for old, new in zip(before.runs, after.runs, strict=True):
+        for row, value in old.metrics.items():
+            if new.metrics.get(row) != value:
+                yield Change(before.seed, old, row, value, new.metrics.get(row))
+
+
+def _as_float(value: float | None) -> float | None:
+    """JSON of manifests has 0 for 0.0."""
+    return None if value is None else float(value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,132 @@
+"""The numbers of one run from what is stored: what goes into them, and what their stage means.
+
+The trainer and `supreme recompute` both score by this module, so they give the same bits. It needs
+numpy only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supreme_core import seeds
+from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
+from supreme_core.evaluation import Cost, Evaluation, Model, ParameterDistance, Predictions
+from supreme_core.measure import measure
+from supreme_core.predictions import load_predictions
+from supreme_core.registry import Chosen, Forgets
+
+BUFFERS = ("running_mean", "running_var")
+
+Facts = Mapping[str, Any]
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What is kept of an unlearned model; of a reference too, where its metrics are computed."""
+
+    predictions: Predictions
+    distances: Mapping[str, ParameterDistance]
+    cost: Cost | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Which numbers: by which metrics, and from the predictions under which keys.
+
+    keys: by the model whose predictions they are; that of the run itself is `unlearned`, also where
+    the run is a reference.  method: whose numbers they are.  repeats: of metrics that draw.
+    """
+
+    metrics: Mapping[str, Chosen[Any, Any]]
+    keys: Mapping[str, str]
+    method: str
+    forgets: Forgets
+    seed: int
+    repeats: int
+
+    @property
+    def reference(self) -> Literal["original", "retrained"] | None:
+        """Which reference the run is, if it is one; some metrics have no value for a reference."""
+        return self.method if self.method in REFERENCES else None  # type: ignore[return-value]
+
+    def meaning(self) -> dict[str, Any]:
+        """Everything that the numbers depend on."""
+        return {
+            "predictions": dict(self.keys),
+            "reference": self.reference,
+            "metrics": {title: metric.identity() for title, metric in self.metrics.items()},
+            "seed": self.seed,
+            "repeats": self.repeats,
+        }
+
+    def values(
+        self, run: Unlearned, models: Mapping[Model, Predictions], retrained_cost: Cost
+    ) -> dict[str, float | None]:
+        """models: predictions of the models beside the run itself."""
+        evaluation = Evaluation(
+            forgets=self.forgets,
+            predictions={"unlearned": run.predictions, **models},
+            distances=run.distances,
+            cost=run.cost,
+            retrained_cost=retrained_cost,
+            seed=seeds.derive(self.seed, "evaluation"),
+        )
+        wanted = [(title, metric.entry, metric.params) for title, metric in self.metrics.items()]
+        return measure(wanted, evaluation, repeats=self.repeats, reference=self.reference)
+
+
+def needs_untrained(metrics: Mapping[str, Chosen[Any, Any]]) -> bool:
+    """Whether a metric compares with the predictions of a network that was never trained."""
+    return any("untrained" in metric.entry.facts.needs for metric in metrics.values())
+
+
+def reference_run(
+    name: str, predictions: Predictions, weights: Arrays, cost: Cost, *, retrained: Arrays
+) -> Unlearned:
+    """Original or Retrained as a run beside those of the methods: training it is no unlearning."""
+    assert name in (ORIGINAL, RETRAINED)
+    return Unlearned(
+        predictions, distances(weights, retrained), cost=None if name == ORIGINAL else cost
+    )
+
+
+def distances(here: Arrays, retrained: Arrays) -> dict[str, ParameterDistance]:
+    """L2 distance of each tensor to Retrained's, in float64; buffers are no parameters."""
+    found = {}
+    for name in sorted(here):
+        if np.issubdtype(here[name].dtype, np.floating) and not name.endswith(BUFFERS):
+            there = retrained[name].astype(np.float64)
+            found[name] = ParameterDistance(
+                distance=_norm(here[name].astype(np.float64) - there), norm=_norm(there)
+            )
+    return found
+
+
+def read_unlearned(facts: Facts, predictions: Path) -> Unlearned:
+    return Unlearned(
+        predictions=load_predictions(predictions),
+        distances={
+            name: ParameterDistance(**values) for name, values in facts["distances"].items()
+        },
+        cost=read_cost(facts),
+    )
+
+
+def read_cost(facts: Facts) -> Cost:
+    return Cost(**facts["cost"])
+
+
+def reason(error: Exception, *, during: str = "") -> str:
+    """A failure in foreign code, as the record of its run tells it."""
+    where = f"{during}: " if during else ""
+    return f"{where}{type(error).__name__}: {error}".splitlines()[0][:1000]
+
+
+def _norm(tensor: NDArray[np.float64]) -> float:
+    # Not numpy.linalg.norm: BLAS adds in an order that depends on its number of threads.
+    return float(np.sqrt(np.sum(np.square(tensor.ravel()))))

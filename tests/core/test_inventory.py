@@ -1,0 +1,110 @@
+"""Reading and pruning a store that is far away, and one at which somebody is working.
+
+Left out: what is damaged and what may go (test_housekeeping), and the commands with real stages
+(tests/trainer/test_store_commands.py).
+"""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from supreme_core import inventory as module
+from supreme_core.artefacts import Artefacts, digest
+from supreme_core.errors import StoreUnavailable
+from supreme_core.housekeeping import prunable
+from supreme_core.inventory import delete, read_damage, read_inventory
+from supreme_core.storage import LocalStorage
+
+
+class Unsteady(LocalStorage):
+    """A store whose connection is lost after the first bytes, a number of times."""
+
+    def __init__(self, folder, *, losses):
+        super().__init__(folder)
+        self.losses = losses
+
+    def chunks(self, key):
+        yield from super().chunks(key)
+        if self.losses:
+            self.losses -= 1
+            raise StoreUnavailable("the connection was lost")
+
+
+def untracked(items, **_):
+    return items
+
+
+def commit(storage, seed, *, replace=False):
+    meaning = {"seed": seed}
+    return Artefacts(storage, "unused").commit(
+        "originals",
+        digest(meaning),
+        meaning=meaning,
+        files={"data.npy": b"12345"},
+        facts={"replaced": replace},
+        environment={},
+        replace=replace,
+    )
+
+
+def all_of_it(storage):
+    return prunable(read_inventory(storage, untracked), before=datetime.max.replace(tzinfo=UTC))
+
+
+def test_a_lost_connection_does_not_end_hours_of_reading(tmp_path):
+    storage = Unsteady(tmp_path, losses=2)
+    commit(storage, 1)
+
+    assert read_damage(storage, read_inventory(storage, untracked), untracked) == []
+
+
+def test_a_store_that_stays_away_is_no_damage(tmp_path):
+    storage = Unsteady(tmp_path, losses=99)
+    commit(storage, 1)
+
+    with pytest.raises(StoreUnavailable):
+        read_damage(storage, read_inventory(storage, untracked), untracked)
+
+
+def test_what_is_written_after_the_listing_stays(tmp_path):
+    storage = LocalStorage(tmp_path)
+    commit(storage, 1)
+    commit(storage, 2)
+    found = all_of_it(storage)
+    again = commit(storage, 1, replace=True)
+
+    delete(storage, found)
+
+    assert Artefacts(storage, tmp_path).find("originals", digest({"seed": 1})) == again
+    assert Artefacts(storage, tmp_path).find("originals", digest({"seed": 2})) is None
+
+
+def test_a_manifest_goes_before_the_data_that_it_names(tmp_path, monkeypatch):
+    """Whoever looks in the meantime finds nothing, or everything."""
+    storage, gone = LocalStorage(tmp_path), []
+    commit(storage, 1)
+    monkeypatch.setattr(storage, "delete", gone.append)
+
+    delete(storage, all_of_it(storage))
+
+    assert [key.rpartition("/")[2].partition("-")[0] for key in gone] == ["manifest.json", "data"]
+
+
+def test_no_request_is_made_for_the_rest_once_one_has_failed(tmp_path, monkeypatch):
+    storage = Unsteady(tmp_path, losses=10_000)
+    for seed in range(200):
+        commit(storage, seed)
+    found = read_inventory(storage, untracked)
+    asked = []
+    monkeypatch.setattr(
+        module, "_measured", lambda storage, key: asked.append(key) or fail("the store is away")
+    )
+
+    with pytest.raises(StoreUnavailable):
+        read_damage(storage, found, untracked)
+
+    assert len(asked) < 200
+
+
+def fail(words):
+    raise StoreUnavailable(words)

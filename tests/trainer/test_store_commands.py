@@ -1,0 +1,413 @@
+"""`supreme store check` and `supreme store prune`, on a folder and on a real S3 server.
+
+check   damage that is really made: bits turned, bytes cut off, objects deleted, manifests spoilt
+        what does no harm: leftovers and orphans
+prune   a dry run, what goes and what stays, finished, unfinished and given-up experiments
+
+What may go is a table in tests/core/test_housekeeping.py; here it happens to the store of a real
+experiment.
+"""
+
+import json
+import os
+import time
+
+import pytest
+from supreme_trainer import cli
+
+from supreme_core.api import names
+from supreme_core.housekeeping import orphans
+from supreme_core.inventory import read_inventory
+from supreme_core.results import write_order, write_result
+from supreme_core.storage import TEMPORARY, LocalStorage
+from tests.trainer.experiments import (
+    FINETUNE,
+    FULL_CLASS,
+    compute,
+    experiment,
+    finish,
+    folder_store,
+    planned,
+    supreme,
+)
+
+WHOLE = experiment(
+    scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "zrf"}, {"name": "accuracy"}]
+)
+STAGES = {
+    "datasets": 1,
+    "originals": 1,
+    "retrained": 1,
+    "predictions": 3,
+    "unlearned": 1,
+    "metrics": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with the finished experiment WHOLE."""
+    folder = tmp_path_factory.mktemp("finished")
+    finish(WHOLE, folder_store(folder))
+    return folder
+
+
+@pytest.fixture
+def filled(store, finished):
+    """A store of each kind with the finished experiment."""
+    source = folder_store(finished)
+    for info in source.list():
+        store.write(info.key, source.read(info.key))
+    return store
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, s3_server):
+    """Run the command in this process; gives exit code, standard output, standard error."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+
+    def run(name, storage, *options):
+        endpoint = [] if isinstance(storage, LocalStorage) else ["--endpoint", s3_server.endpoint]
+        arguments = ["supreme", "store", name, storage.uri, *endpoint, *options]
+        monkeypatch.setattr("sys.argv", arguments)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def check(command):
+    def run(storage):
+        code, out, _ = command("check", storage, "--json")
+        return code, json.loads(out)
+
+    return run
+
+
+@pytest.fixture
+def prune(command):
+    """What pruning says, whatever the age."""
+
+    def run(storage, *options):
+        code, out, err = command("prune", storage, "--json", "--older-than", "0", *options)
+        assert code == 0, err
+        return json.loads(out)
+
+    return run
+
+
+def key_of(storage, stage, words="", suffix=""):
+    """The first object of a stage whose name begins and ends so."""
+    for info in storage.list(f"objects/{stage}"):
+        name = info.key.rpartition("/")[2]
+        if name.startswith(words) and name.endswith(suffix):
+            return info.key
+    raise AssertionError(f"no {words}*{suffix} in {stage}")
+
+
+def keys(storage):
+    return [info.key for info in storage.list()]
+
+
+def give_up(storage, document):
+    """Remove an experiment's folder, as a user does."""
+    for info in list(storage.list(planned(document).prefix)):
+        storage.delete(info.key)
+
+
+def turned(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+DAMAGE = {
+    "a bit of weights": ("originals", "weights-", turned, "sha256"),
+    "a byte less of predictions": ("unlearned", "predictions-", lambda data: data[:-1], "bytes"),
+    "a bit of the dataset": ("datasets", "train_images-", turned, "sha256"),
+    "no data": ("retrained", "weights-", None, "it is missing"),
+    "no manifest": ("retrained", "manifest", None, "it is missing, and a result names it"),
+    "half a manifest": ("metrics", "manifest", lambda data: data[:50], "is not JSON"),
+    "another number": (
+        "metrics",
+        "manifest",
+        lambda data: data.replace(b'"forget_accuracy": ', b'"forget_accuracy": 1'),
+        "has been changed since it was written",
+    ),
+}
+
+
+class TestCheck:
+    def test_a_sound_store_is_clean(self, filled, check, command):
+        code, found = check(filled)
+
+        assert code == 0
+        assert (found["stages"], found["files"]) == (sum(STAGES.values()), 4 + 1 + 1 + 3 + 1)
+        assert found["bytes"] == sum(info.size for info in filled.list("objects"))
+        assert [found[name] for name in ("damaged", "unreadable", "leftovers", "orphans")] == [
+            []
+        ] * 4
+        code, out, err = command("check", filled)
+        assert (code, err) == (0, "")
+        assert out.endswith("\nnothing is damaged\n")
+
+    @pytest.mark.parametrize(("stage", "words", "change", "problem"), DAMAGE.values(), ids=DAMAGE)
+    def test_damage_is_named(self, filled, check, command, stage, words, change, problem):
+        key = key_of(filled, stage, words)
+        if change:
+            filled.write(key, change(filled.read(key)))
+        else:
+            filled.delete(key)
+
+        code, found = check(filled)
+
+        assert code == 1
+        (damage,) = found["damaged"]
+        assert (damage["stage"], damage["object"]) == (stage, key)
+        assert problem in damage["problem"]
+        code, out, _ = command("check", filled)
+        assert (code, f"  {key}: " in out) == (1, True)
+
+    def test_results_that_cannot_be_read_are_damage(self, filled, check):
+        filled.write(names.order_key(planned(WHOLE).prefix), b"{")
+
+        code, found = check(filled)
+
+        assert (code, found["damaged"], len(found["unreadable"])) == (1, [], 1)
+
+    def test_leftovers_and_orphans_are_listed_and_no_damage(self, filled, check, command):
+        orphan = key_of(filled, "originals", "manifest").split("/")[3]
+        checkpoint = names.checkpoint_key("originals", orphan)
+        filled.write(checkpoint, b"state")
+        give_up(filled, WHOLE)
+
+        code, found = check(filled)
+
+        assert code == 0
+        assert [each["object"] for each in found["leftovers"]] == [checkpoint]
+        assert len(found["orphans"]) == sum(STAGES.values())
+        assert sum(each["bytes"] for each in found["orphans"]) == found["bytes"]
+        code, out, _ = command("check", filled)
+        assert "10 orphaned stages" in out
+
+    def test_files_of_killed_writers_are_found_in_a_folder(self, finished, check, tmp_path):
+        store = LocalStorage(tmp_path)
+        store.write("objects/a/b", b"")
+        (tmp_path / "objects" / f"{TEMPORARY}1").write_bytes(b"12345")
+
+        _, found = check(store)
+
+        assert [(each["object"], each["bytes"]) for each in found["leftovers"]] == [
+            (f"objects/{TEMPORARY}1", 5)
+        ]
+
+    def test_what_is_no_store_is_one_line(self, command, tmp_path):
+        code, _, err = command("check", LocalStorage(tmp_path / "nothing"))
+
+        assert code == 2
+        assert err.endswith("holds neither stages nor experiments; is it a store?\n")
+        assert not (tmp_path / "nothing").exists()
+
+    def test_many_lines_are_cut(self, finished, command, tmp_path):
+        store = LocalStorage(tmp_path)
+        for number in range(25):
+            store.write(f"objects/originals/{'0' * 2}/{number:064}/data", b"1")
+
+        _, out, _ = command("check", store)
+
+        assert "25 left behind, 25 bytes\n" in out
+        assert "  and 5 more; --json lists all of them\n" in out
+        assert out.count("\n") == 24
+
+
+class TestPrune:
+    def test_nothing_of_a_finished_experiment_goes(self, filled, prune):
+        before = keys(filled)
+
+        found = prune(filled, "--delete")
+
+        assert (found["orphans"], found["leftovers"], found["deletedBytes"]) == ([], [], 0)
+        assert keys(filled) == before
+
+    def test_a_dry_run_says_what_would_go_and_removes_nothing(self, filled, prune, command):
+        give_up(filled, WHOLE)
+        before = keys(filled)
+
+        found = prune(filled)
+
+        assert len(found["orphans"]) == sum(STAGES.values())
+        _, out, _ = command("prune", filled, "--older-than", "0")
+        assert out.splitlines()[-1].endswith(" would go; --delete removes them")
+        assert keys(filled) == before
+
+    def test_all_of_an_experiment_that_was_given_up_goes(self, filled, prune, command):
+        give_up(filled, WHOLE)
+        size = sum(info.size for info in filled.list())
+
+        assert prune(filled, "--delete")["deletedBytes"] == size
+
+        assert keys(filled) == []
+
+    def test_what_another_experiment_needs_stays(self, filled, prune, check):
+        other = experiment(
+            name="other", scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}]
+        )
+        finish(other, filled)
+        give_up(filled, WHOLE)
+
+        gone = [each["stage"] for each in prune(filled, "--delete")["orphans"]]
+
+        assert sorted(gone) == ["metrics"] * 3 + ["predictions"]
+        code, found = check(filled)
+        assert (code, found["damaged"], found["orphans"]) == (0, [], [])
+        assert all(record.status == "reused" for record in compute(other, filled).stages)
+
+    def test_nothing_young_goes(self, filled, command):
+        give_up(filled, WHOLE)
+        before = keys(filled)
+
+        code, out, _ = command("prune", filled, "--delete")
+
+        assert (code, keys(filled)) == (0, before)
+        assert out == "10 more were written in the last 24 hours and stay\nnothing to remove\n"
+
+    def test_age_is_that_of_the_objects(self, finished, command, tmp_path):
+        store = LocalStorage(tmp_path)
+        for info in folder_store(finished).list("objects"):
+            store.write(info.key, folder_store(finished).read(info.key))
+            os.utime(tmp_path / info.key, (time.time() - 25 * 3600,) * 2)
+
+        code, _, _ = command("prune", store, "--delete")
+
+        assert (code, keys(store)) == (0, [])
+
+    def test_leftovers_go_and_the_stages_beside_them_stay(self, filled, prune):
+        before = keys(filled)
+        key = key_of(filled, "originals", "manifest").split("/")[3]
+        filled.write(names.checkpoint_key("originals", key), b"state")
+        filled.write(f"{names.artefact_prefix('originals', key)}/weights-0.safetensors", b"old")
+        filled.write(f"{names.artefact_prefix('originals', 'f' * 64)}/weights-0.npy", b"killed")
+
+        assert prune(filled, "--delete")["deletedBytes"] == len(b"state" + b"old" + b"killed")
+
+        assert keys(filled) == before
+
+    def test_damaged_stages_and_foreign_files_stay(self, filled, prune):
+        give_up(filled, WHOLE)
+        manifest = key_of(filled, "originals", "manifest")
+        filled.write(manifest, filled.read(manifest)[:-1])
+        filled.write("README", b"mine")
+        filled.write("objects/notes/mine.txt", b"mine")
+
+        prune(filled, "--delete")
+
+        assert keys(filled) == [
+            "README",
+            "objects/notes/mine.txt",
+            manifest,
+            key_of(filled, "originals", "weights"),
+        ]
+
+    def test_no_stage_goes_while_an_experiment_cannot_be_read(self, filled, command):
+        order = names.order_key(planned(WHOLE).prefix)
+        give_up(filled, WHOLE)
+        filled.write(order, b"{")
+        before = keys(filled)
+
+        code, _, err = command("prune", filled, "--delete", "--older-than", "0")
+
+        assert (code, keys(filled)) == (2, before)
+        assert "because an experiment cannot be read" in err
+        assert order in err
+
+    def test_files_of_killed_writers_go(self, finished, prune, tmp_path):
+        store = LocalStorage(tmp_path)
+        store.write("objects/a/b", b"")
+        leftover = tmp_path / "objects" / f"{TEMPORARY}1"
+        leftover.write_bytes(b"12345")
+
+        assert prune(store, "--delete")["deletedBytes"] == 5
+
+        assert not leftover.exists()
+        assert keys(store) == ["objects/a/b"]
+
+
+class TestUnfinished:
+    """Stages of a run that was killed are named by nobody, and are worth hours."""
+
+    TWO = experiment(
+        name="two",
+        seeds=(260, 261),
+        scenarios=[FULL_CLASS],
+        methods=[FINETUNE],
+        metrics=[{"name": "zrf"}, {"name": "accuracy"}],
+    )
+
+    @pytest.fixture
+    def killed(self, filled):
+        """Seed 260 is finished; seed 261 was killed before it had a result."""
+        give_up(filled, WHOLE)
+        write_order(filled, planned(self.TWO))
+        write_result(filled, compute(self.TWO, filled, seed=260))
+        compute(self.TWO, filled, seed=261)
+        return filled
+
+    def test_its_stages_stay(self, killed, prune):
+        checkpoint = names.checkpoint_key("originals", "f" * 64)
+        killed.write(checkpoint, b"state")
+        before = keys(killed)
+
+        prune(killed, "--delete")
+
+        assert keys(killed) == before
+        assert all(
+            record.status == "reused" for record in compute(self.TWO, killed, seed=261).stages
+        )
+
+    def test_stages_of_a_seed_that_it_does_not_have_go(self, killed, prune):
+        before = keys(killed)
+        compute({**self.TWO, "metadata": {"name": "third"}}, killed, seed=262)
+
+        prune(killed, "--delete")
+
+        assert keys(killed) == before
+
+    def test_they_go_once_it_is_finished_without_them(self, killed, prune):
+        """Its seeds may not shrink; here its order is written with one seed only."""
+        one = planned(self.TWO).model_copy(update={"seeds": [260]})
+        write_order(killed, one)
+
+        gone = prune(killed, "--delete")["orphans"]
+
+        stages = [each["stage"] for each in gone]
+        assert sorted(set(stages)) == [
+            "metrics",
+            "originals",
+            "predictions",
+            "retrained",
+            "unlearned",
+        ]
+        assert "datasets" not in stages
+
+
+def test_every_stage_of_the_trainer_has_its_seed(finished):
+    """Prepared data have none; a stage without one would be kept while anything is unfinished."""
+    inventory = read_inventory(folder_store(finished), lambda items, **_: items)
+    others = inventory.__class__(
+        inventory.pieces,
+        (),
+        [inventory.needs[0].__class__("other", frozenset(), frozenset([999]))],
+        (),
+    )
+    kept = {piece.stage for piece in inventory.pieces} - {piece.stage for piece in orphans(others)}
+    assert kept == {"datasets"}
+
+
+def test_commands_in_a_process_of_their_own(finished):
+    done = supreme("store", "check", finished)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == "nothing is damaged"

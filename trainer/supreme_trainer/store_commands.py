@@ -1,0 +1,218 @@
+"""`supreme store`: look after a store. What is damaged or not needed is decided elsewhere."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from supreme_core.api import names
+from supreme_core.errors import SpecError
+from supreme_core.housekeeping import (
+    Damage,
+    Inventory,
+    Leftover,
+    Piece,
+    Pruning,
+    leftovers,
+    orphans,
+    prunable,
+)
+from supreme_core.inventory import delete, read_damage, read_inventory
+from supreme_core.storage import Storage, open_storage
+
+T = TypeVar("T")
+
+SHOWN = 20
+"""Lines of one kind; --json has all of them."""
+
+LOCATION = (
+    click.option("--endpoint", help="Endpoint of an S3-compatible server."),
+    click.option("--region", help="Region of the bucket."),
+    click.option("--json", "as_json", is_flag=True, help="Everything that was found, as JSON."),
+)
+
+
+def located(command: Any) -> Any:
+    """The options that say where a store is and how to answer."""
+    for option in reversed(LOCATION):
+        command = option(command)
+    return command
+
+
+@click.group()
+def store() -> None:
+    """Verify a store and remove what no experiment needs."""
+
+
+@store.command()
+@click.argument("uri")
+@located
+def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> None:
+    """Read everything in the store at URI and compare it with what its manifests say.
+
+    Exit code 1 where something is damaged. What is left behind or orphaned does no harm but takes
+    space; `supreme store prune` removes it.
+    """
+    storage = open_storage(uri, endpoint=endpoint, region=region)
+    inventory = read_inventory(storage, tracked)
+    damaged = read_damage(storage, inventory, tracked)
+    found = Pruning(orphans(inventory), leftovers(inventory))
+    if as_json:
+        document = {**_document(storage, inventory, found), "damaged": list(map(_damage, damaged))}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        _show_check(storage, inventory, damaged, found)
+    raise SystemExit(names.EXIT_ERROR if damaged or inventory.unreadable else names.EXIT_OK)
+
+
+@store.command()
+@click.argument("uri")
+@click.option(
+    "--delete", "really", is_flag=True, help="Remove it; without, only say what would go."
+)
+@click.option(
+    "--older-than",
+    "hours",
+    metavar="HOURS",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    help="Leave what was written in the last HOURS; 0 only where nobody works.",
+)
+@located
+def prune(
+    uri: str,
+    really: bool,
+    hours: float,
+    endpoint: str | None,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Find what no experiment needs in the store at URI, and with --delete remove it.
+
+    Needed is what the result of an experiment names, and while an experiment is unfinished all that
+    its unfinished seeds could use. Damaged stages stay. An experiment is given up by removing its
+    folder below experiments/.
+    """
+    storage = open_storage(uri, endpoint=endpoint, region=region)
+    inventory = read_inventory(storage, tracked)
+    pruning = prunable(inventory, before=datetime.now(UTC) - timedelta(hours=hours))
+    deleted = delete(storage, pruning) if really else 0
+    if as_json:
+        document = {**_document(storage, inventory, pruning), "deletedBytes": deleted}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        _show_prune(pruning, hours=hours, deleted=deleted if really else None)
+    if inventory.unreadable:
+        raise SpecError(
+            "no stage counts as orphaned, because an experiment cannot be read: "
+            + "; ".join(inventory.unreadable)
+        )
+
+
+def tracked(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
+    """Items as they come, counted by a bar where somebody watches."""
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return track(items, what, total, console=console, disable=hidden, transient=True)
+
+
+def _show_check(
+    storage: Storage, inventory: Inventory, damaged: Sequence[Damage], found: Pruning
+) -> None:
+    files = sum(len(piece.files()) for piece in inventory.pieces)
+    stages = sum(piece.manifest is not None for piece in inventory.pieces)
+    size = sum(piece.size for piece in inventory.pieces)
+    click.echo(f"{storage.uri}: {stages} stages with {files} files, {_bytes(size)}")
+    if not damaged and not inventory.unreadable:
+        click.echo("nothing is damaged")
+    _list("damaged", [f"{each.object}: {each.problem}" for each in damaged])
+    _list("experiments that cannot be read", inventory.unreadable)
+    _show_found(found)
+
+
+def _show_prune(pruning: Pruning, *, hours: float, deleted: int | None) -> None:
+    _show_found(pruning)
+    if pruning.young:
+        click.echo(f"{pruning.young} more were written in the last {hours:g} hours and stay")
+    if not pruning.orphans and not pruning.leftovers:
+        click.echo("nothing to remove")
+    elif deleted is None:
+        click.echo(f"{_bytes(pruning.size)} would go; --delete removes them")
+    else:
+        click.echo(f"{_bytes(deleted)} removed")
+
+
+def _show_found(found: Pruning) -> None:
+    left = sum(leftover.info.size for leftover in found.leftovers)
+    _list(
+        f"left behind, {_bytes(left)}",
+        [f"{each.info.key}: {each.why}, {_bytes(each.info.size)}" for each in found.leftovers],
+    )
+    _list(
+        f"orphaned stages, {_bytes(found.size - left)}",
+        [f"{piece.stage} {piece.key}, {_bytes(piece.size)}" for piece in found.orphans],
+    )
+
+
+def _list(title: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    click.echo(f"{len(lines)} {title}")
+    for line in lines[:SHOWN]:
+        click.echo(f"  {line}")
+    if len(lines) > SHOWN:
+        click.echo(f"  and {len(lines) - SHOWN} more; --json lists all of them")
+
+
+def _document(storage: Storage, inventory: Inventory, found: Pruning) -> dict[str, Any]:
+    return {
+        "store": storage.uri,
+        "stages": sum(piece.manifest is not None for piece in inventory.pieces),
+        "files": sum(len(piece.files()) for piece in inventory.pieces),
+        "bytes": sum(piece.size for piece in inventory.pieces),
+        "unreadable": list(inventory.unreadable),
+        "leftovers": list(map(_leftover, found.leftovers)),
+        "orphans": list(map(_orphan, found.orphans)),
+        "young": found.young,
+    }
+
+
+def _damage(damage: Damage) -> dict[str, Any]:
+    return {
+        "stage": damage.stage,
+        "key": damage.key,
+        "object": damage.object,
+        "problem": damage.problem,
+    }
+
+
+def _leftover(leftover: Leftover) -> dict[str, Any]:
+    info = leftover.info
+    return {
+        "object": info.key,
+        "bytes": info.size,
+        "modified": info.modified.isoformat(),
+        "why": leftover.why,
+    }
+
+
+def _orphan(piece: Piece) -> dict[str, Any]:
+    return {
+        "stage": piece.stage,
+        "key": piece.key,
+        "bytes": piece.size,
+        "modified": piece.modified.isoformat(),
+    }
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
