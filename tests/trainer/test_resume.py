@@ -28,7 +28,7 @@ WORK = experiment(
     model={"name": "resnet18", "params": {"width": 8}},
     scenarios=[FULL_CLASS],
     methods=[FINETUNE],
-    training={"epochs": 6, "microBatches": 2},
+    training={"epochs": 3, "microBatches": 2},
 )
 ALONE = ("-m", "supreme_trainer.order")
 TWO_RANKS = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *ALONE)
