@@ -139,6 +139,14 @@ class TestTrust:
         assert key(7) in message
         assert "\n" not in message
 
+    def test_a_result_of_a_version_that_left_out_what_is_optional_counts(self, storage):
+        document = of(7).to_document()
+        document["cells"] = [{"scenario": "a", "forgets": "classes", "forgetDigest": WORK}]
+        document["cells"][0] |= {"forgetSamples": 1, "retainSamples": 2, "forgetTestSamples": 0}
+        seal = {results.SEAL: artefacts.digest(document)}
+        storage.write(key(7), json.dumps(document | seal).encode())
+        assert read_results(storage, ORDER)[7].cells[0].retrained_predictions == []
+
     def test_an_older_sound_attempt_then_counts(self, storage):
         write_result(storage, of(7, attempt=0))
         storage.write(key(7, attempt=1), b"{}")
