@@ -8,7 +8,7 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test slow generate clean
+.PHONY: help demo check test generate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -24,10 +24,7 @@ check: $(STAMP)  ## style, types, import rules, generated files
 	$(BIN)/python -m tests.contracts.generated --check
 
 test: check  ## check, then every test that this machine can run
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow"
-
-slow: $(STAMP)  ## the tests that take minutes, each of which says what a cheaper one cannot show
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated

@@ -6,6 +6,7 @@
     │   ├── StoreUnusable      wrong bucket, no permission, a file where a folder is expected
     │   └── StoreUnavailable   the store is away or out of space for now: try again
     ├── CorruptArtefact        stored bytes differ from the digest in their manifest
+    ├── DownloadFailed         a public dataset could not be fetched from where it lies
     └── MethodFailed           an unlearning method diverged or cannot run on this cell
 
 `permanent` tells the operator whether a retry can help; `exit_code` follows sysexits where one
@@ -49,6 +50,12 @@ class StoreUnavailable(StorageError):
 
 class CorruptArtefact(StorageError):
     """Stored bytes do not have the size or the sha256 that their manifest names."""
+
+
+class DownloadFailed(SupremeError):
+    """A file of a public dataset could not be had; the server or the network may come back."""
+
+    exit_code = 75
 
 
 class MethodFailed(SupremeError):

@@ -1,23 +1,38 @@
 """A prepared data set: plain arrays, the same bytes for everybody who reads its digest."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from supreme_core.artefacts import Manifest, digest
 from supreme_core.errors import SpecError
 from supreme_core.registry import Params
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+FINE_ARRAYS = ("train_fine_labels", "test_fine_labels")
+"""Stored only where a set has them, so that the digests of the others are what they were."""
+
+LISTING = "images.json"
 
 
 class DatasetParams(Params):
-    """Base of a dataset's settings."""
+    """Base of a dataset's settings.
+
+    location: the setting that says in which folder the files are, None where there are none.
+    changed_source: what to do where the files are others than those that were prepared.
+    """
+
+    location: ClassVar[str | None] = None
+    changed_source: ClassVar[str] = (
+        "give spec.dataset.params.revision a new value to prepare them again"
+    )
 
     def source_state(self) -> str | None:
         """A cheap fingerprint of the files that the data come from, None where there are none.
@@ -28,12 +43,32 @@ class DatasetParams(Params):
         return None
 
 
+class SourceParams(DatasetParams):
+    """Settings of a public dataset: wherever its files lie, they are the same data."""
+
+    location: ClassVar[str | None] = "source"
+    changed_source: ClassVar[str] = (
+        "use another store for them, or take spec.dataset.params.source away to use what is there"
+    )
+
+    source: str = Field(
+        "",
+        description="Folder that holds the files; needed only to prepare them, never part of what"
+        " the data are. Empty: a download, where the licence allows one.",
+    )
+
+    def identity(self) -> dict[str, Any]:
+        return {name: value for name, value in self.to_document().items() if name != "source"}
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Images of a training and a test set.
 
     *_images: (n, channels, height, width) uint8.  *_labels: (n,) int64 class numbers.
     mean, std: of each channel of the training images, on the scale 0..1.
+    *_fine_labels: (n,) int64 numbers of finer classes, each of which lies within one class; None
+    where there are none.  *_files: which file each image came from, for the record.
     """
 
     train_images: NDArray[np.uint8]
@@ -43,6 +78,11 @@ class ImageSet:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    train_fine_labels: NDArray[np.int64] | None = None
+    test_fine_labels: NDArray[np.int64] | None = None
+    fine_class_names: tuple[str, ...] = ()
+    train_files: tuple[str, ...] = ()
+    test_files: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -52,10 +92,16 @@ class ImageSet:
         test_images: NDArray[np.uint8],
         test_labels: NDArray[np.int64],
         class_names: tuple[str, ...],
+        **more: Any,
     ) -> Self:
-        """The set with mean and standard deviation taken from its own training images."""
+        """The set with mean and standard deviation taken from its own training images.
+
+        more: fine labels and names of files, where the set has them.
+        """
         mean, std = _channel_statistics(train_images)
-        return cls(train_images, train_labels, test_images, test_labels, class_names, mean, std)
+        return cls(
+            train_images, train_labels, test_images, test_labels, class_names, mean, std, **more
+        )
 
     @property
     def classes(self) -> int:
@@ -70,11 +116,18 @@ class ImageSet:
         return int(self.train_images.shape[2])
 
     def files(self) -> dict[str, bytes]:
-        """The arrays as .npy files without pickle."""
-        return {f"{name}.npy": _npy(getattr(self, name)) for name in ARRAYS}
+        """The arrays as .npy files without pickle, and where their images came from."""
+        arrays = ARRAYS if self.train_fine_labels is None else ARRAYS + FINE_ARRAYS
+        files = {f"{name}.npy": _npy(getattr(self, name)) for name in arrays}
+        if self.train_files:
+            listing = {"train": self.train_files, "test": self.test_files}
+            files[LISTING] = json.dumps(listing, indent=0).encode()
+        return files
 
     def facts(self) -> dict[str, object]:
+        fine = {"fineClassNames": list(self.fine_class_names)} if self.fine_class_names else {}
         return {
+            **fine,
             "classNames": list(self.class_names),
             "mean": list(self.mean),
             "std": list(self.std),
@@ -85,21 +138,24 @@ class ImageSet:
     @classmethod
     def read(cls, paths: Mapping[str, Path], facts: Mapping[str, object]) -> Self:
         """The set from its files, images memory-mapped, so that ranks of one machine share them."""
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.load(paths[f"{name}.npy"], mmap_mode="r", allow_pickle=False)
-            for name in ARRAYS
+            for name in ARRAYS + FINE_ARRAYS
+            if name in ARRAYS or f"{name}.npy" in paths
         }
         return cls(
             **arrays,
             class_names=tuple(facts["classNames"]),  # type: ignore[arg-type]
             mean=tuple(facts["mean"]),  # type: ignore[arg-type]
             std=tuple(facts["std"]),  # type: ignore[arg-type]
+            fine_class_names=tuple(facts.get("fineClassNames", ())),  # type: ignore[arg-type]
         )
 
 
 def dataset_digest(manifest: Manifest) -> str:
     """sha256 over the digests of the arrays: what later stages name as their data."""
-    return digest({name: file.sha256 for name, file in manifest.files.items()})
+    arrays = {name: file for name, file in manifest.files.items() if name.endswith(".npy")}
+    return digest({name: file.sha256 for name, file in arrays.items()})
 
 
 def check(images: ImageSet, name: str) -> ImageSet:

@@ -34,6 +34,10 @@ was in the training set, and what it took. Tables list metrics in this order."""
 class Params(Document):
     """Base of a component's settings; each field has a description, which is its documentation."""
 
+    def identity(self) -> dict[str, Any]:
+        """What means something for a result: every setting, if a component says nothing else."""
+        return self.to_document()
+
 
 class NoParams(Params):
     """A component without settings."""
@@ -136,7 +140,7 @@ class Chosen(Generic[Function, Facts]):
         return {
             "name": self.entry.name,
             "version": self.entry.version,
-            "params": self.params.to_document(),
+            "params": self.params.identity(),
         }
 
     def __call__(self, *arguments: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a scenario decides: which samples are forgotten and which are retained."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,18 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supreme_core.artefacts import digest
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, nearest
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """All that a scenario may look at.  train: (N,), test: (T,) class numbers."""
+    """All that a scenario may look at.  train: (N,), test: (T,) class numbers.
+
+    train_fine, test_fine: numbers of finer classes, None where the dataset has none.
+    """
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     class_names: tuple[str, ...]
+    train_fine: NDArray[np.int64] | None = None
+    test_fine: NDArray[np.int64] | None = None
+    fine_class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Split:
     """Sorted indices. forget and retain partition the training set.
 
     forget_test and retain_test partition the test set; forget_test is empty where single samples
-    are forgotten.  classes: the forgotten classes, empty where single samples are forgotten.
+    are forgotten.  classes: the classes of which nothing is retained, so that their labels are no
+    longer valid; empty where single samples or parts of classes are forgotten.
     """
 
     forget: Indices
@@ -49,6 +57,43 @@ class Split:
 def by_class(labels: Labels, classes: tuple[int, ...]) -> Split:
     train, test = np.isin(labels.train, classes), np.isin(labels.test, classes)
     return _checked(Split(*_where(train), *_where(test), classes))
+
+
+def by_fine_class(labels: Labels, fine: tuple[int, ...]) -> Split:
+    """Parts of classes: the labels of the forgotten samples stay valid, for their siblings.
+
+    Raises SpecError where a class would lose all of its parts: that is to forget the class.
+    """
+    assert labels.train_fine is not None
+    assert labels.test_fine is not None
+    train, test = np.isin(labels.train_fine, fine), np.isin(labels.test_fine, fine)
+    emptied = np.setdiff1d(labels.train[train], labels.train[~train])
+    split = _checked(Split(*_where(train), *_where(test), ()))
+    if len(emptied):
+        name = labels.class_names[emptied[0]]
+        raise SpecError(
+            f"it forgets every part of class {name!r}; to forget whole classes, use full_class"
+        )
+    return split
+
+
+def class_numbers(
+    chosen: Iterable[int | str], names: Sequence[str], *, kind: str = "class"
+) -> tuple[int, ...]:
+    """Sorted numbers of classes that are given by number or by name; SpecError for an unknown."""
+    return tuple(sorted({_number(each, names, kind) for each in chosen}))
+
+
+def _number(chosen: int | str, names: Sequence[str], kind: str) -> int:
+    if isinstance(chosen, int):
+        if 0 <= chosen < len(names):
+            return chosen
+        raise SpecError(
+            f"{kind} {chosen} is out of range; the dataset has {kind}es 0 to {len(names) - 1}"
+        )
+    if chosen in names:
+        return names.index(chosen)
+    raise SpecError(f"unknown {kind} {chosen!r}{nearest(chosen, names)}")
 
 
 def by_sample(labels: Labels, forget: Indices) -> Split:

@@ -44,15 +44,23 @@ def silent(*, done, total, loss, note=""):
     """A report that nobody reads."""
 
 
-def tiny_task(*, forget_classes=(1,), kind=UnlearningTask, **changes):
-    """Forget classes of 48 images, or ten single images where `forget_classes` is empty."""
+def tiny_task(*, forget_classes=(1,), partly=False, kind=UnlearningTask, **changes):
+    """Forget classes of 48 images, or ten single images where `forget_classes` is empty.
+
+    partly: forget only half of each class, as the scenario `subclass` does.
+    """
     samples = tiny_samples()
     chosen = torch.isin(samples.labels, torch.tensor(forget_classes, dtype=torch.int64))
     chosen = chosen if forget_classes else samples.ids < 10
+    chosen &= samples.ids % 8 < 4 if partly else samples.ids >= 0
     forget, retain = (samples.take(part.nonzero().flatten()) for part in (chosen, ~chosen))
     forgets = "classes" if forget_classes else "samples"
     fields = {"model": tiny_network(3), "forget": forget, "retain": retain, "forgets": forgets}
-    fields |= {"forget_classes": forget_classes, "shape": TINY_SHAPE, "reduction": alone()}
+    fields |= {
+        "forget_classes": () if partly else forget_classes,
+        "shape": TINY_SHAPE,
+        "reduction": alone(),
+    }
     fields |= {"seed": 7, "report": silent, "new_network": tiny_network}
     fields |= {"checkpoints": Checkpoints.none(Ranks.alone(torch.device("cpu")))}
     return kind(**(fields | changes))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
@@ -20,6 +21,7 @@ from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import MethodFailed
+from supreme_core.registry import Params
 
 BATCH_SIZE = 64
 """Fixed, so that the grid of batches and with it every bit is the same on any number of ranks."""
@@ -61,6 +63,24 @@ def mean_importances(
     count = len(task.forget) + len(task.retain)
     everything = [(of_f + of_r) / count for of_f, of_r in zip(forget, retain, strict=True)]
     return [total / len(task.forget) for total in forget], everything
+
+
+class DampeningParams(Params):
+    """Which weights are dampened, and how far; shared by the methods that dampen."""
+
+    alpha: float = Field(
+        10,
+        gt=0,
+        description="α: a weight is dampened where its importance for the forget set is above α"
+        " times its importance for the whole training set; none can be from |D| / |F| on.",
+    )
+    lambda_: float = Field(
+        1,
+        ge=0,
+        alias="lambda",
+        description="λ: a dampened weight is multiplied by λ times the inverse ratio of the"
+        " importances, at most by 1.",
+    )
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ class UnlearningTask:
 
     model: a copy of the original in eval mode; the method changes it in place.
     forget, retain: the two parts of the training set, without augmentation.
-    forget_classes: the classes to forget, empty where single samples are forgotten.
+    forget_classes: the classes of which nothing is retained; empty where single samples or parts of
+      classes are forgotten. Then every label is still a right one for some retained sample.
     seed: of this method's own random streams. Every draw must be the same on all ranks.
     """
 

@@ -1,32 +1,15 @@
 """Loss-free selective synaptic dampening: importances from the size of the output, no labels."""
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from supreme_core.engine.importance import dampen, mean_importances
+from supreme_core.engine.importance import DampeningParams, dampen, mean_importances
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.task import UnlearningTask
-from supreme_core.registry import Params, method
-
-
-class LfssdParams(Params):
-    alpha: float = Field(
-        10,
-        gt=0,
-        description="α: a weight is dampened where its importance for the forget set is above α"
-        " times its importance for the whole training set.",
-    )
-    lambda_: float = Field(
-        1,
-        ge=0,
-        alias="lambda",
-        description="λ: a dampened weight is multiplied by λ times the inverse ratio of the"
-        " importances, at most by 1.",
-    )
+from supreme_core.registry import method
 
 
 @method(paper="arXiv:2402.19308")
-def lfssd(task: UnlearningTask, params: LfssdParams) -> None:
+def lfssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights that move the output on the forget set above all (Foster et al., no labels).
 
     I_S[i] = mean over samples of |∂‖f(x)‖₂²/∂θ_i|. Where I_F > α I_D: θ_i ← min(1, λ I_D/I_F) θ_i.

@@ -33,13 +33,14 @@ def random_labels(task: UnlearningTask, params: RandomLabelsParams) -> None:
 
 
 def _wrong_labels(task: UnlearningTask) -> Tensor:
-    """(|F|,) uniform over the classes that stay, or over all but the true one for single samples.
+    """(|F|,) uniform over the classes that stay: all but the true one, if no class goes as a whole.
 
-    Where several classes are forgotten, a label of another one of them would teach it anew.
+    Where several classes are forgotten, a label of another one of them would teach it anew. Where a
+    part of a class is, its label stays valid for its siblings, but is the one to be unlearnt here.
     """
     generator = task.generator("labels")
     count, classes = len(task.forget), task.shape.classes
-    if task.forgets == "classes":
+    if task.forget_classes:
         allowed = torch.tensor([c for c in range(classes) if c not in task.forget_classes])
         return allowed[torch.randint(len(allowed), (count,), generator=generator)]
     shifts = torch.randint(1, classes, (count,), generator=generator)

@@ -1,31 +1,13 @@
 """Selective synaptic dampening: shrink the weights that matter to the forget set above all."""
 
-from pydantic import Field
-
 from supreme_core.engine.fit import cross_entropy
-from supreme_core.engine.importance import dampen, mean_importances
+from supreme_core.engine.importance import DampeningParams, dampen, mean_importances
 from supreme_core.engine.task import UnlearningTask
-from supreme_core.registry import Params, method
-
-
-class SsdParams(Params):
-    alpha: float = Field(
-        10,
-        gt=0,
-        description="α: a weight is dampened where its importance for the forget set is above α"
-        " times its importance for the whole training set.",
-    )
-    lambda_: float = Field(
-        1,
-        ge=0,
-        alias="lambda",
-        description="λ: a dampened weight is multiplied by λ times the inverse ratio of the"
-        " importances, at most by 1.",
-    )
+from supreme_core.registry import method
 
 
 @method(paper="arXiv:2308.07707")
-def ssd(task: UnlearningTask, params: SsdParams) -> None:
+def ssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights whose Fisher information is concentrated on the forget set (Foster et al.).
 
     I_S[i] = mean over samples of (∂L/∂θ_i)², L the cross-entropy of one sample. Where I_F > α I_D:

@@ -41,6 +41,9 @@ def unsir(task: UnlearningTask, params: UnsirParams) -> None:
     Tarun et al. 2023. Settings are those of arXiv:2606.00380, but the retained samples of a class
     are drawn at random where that takes its first ones. The noise is learnt by every rank for
     itself: the same steps on the same numbers, so the same bits everywhere.
+
+    Where only a part of a class is forgotten the noise is that of the whole class, since the model
+    knows no other, and what is retained of the class takes part in both phases.
     """
     noise = _noise(task, params)
     retained = _retained(task, params.retain_per_class)
@@ -61,21 +64,24 @@ def unsir(task: UnlearningTask, params: UnsirParams) -> None:
 
 
 def _noise(task: UnlearningTask, params: UnsirParams) -> Samples:
-    """The noise of all forgotten classes, labelled with them, each image `copies` times."""
-    images = [_learn_noise(task, params, place) for place in range(len(task.forget_classes))]
-    classes = torch.tensor(task.forget_classes, device=task.device)
+    """The noise of all impaired classes, labelled with them, each image `copies` times."""
+    impaired = task.forget_classes or tuple(sorted(set(task.forget.labels.tolist())))
+    images = [_learn_noise(task, params, impaired, place) for place in range(len(impaired))]
+    classes = torch.tensor(impaired, device=task.device)
     labels = classes.repeat_interleave(params.noise_size)
     ids = torch.arange(len(labels), device=task.device)
     once = Samples(TensorSource(torch.cat(images)), ids, labels)
     return once.take(ids.repeat(params.copies))
 
 
-def _learn_noise(task: UnlearningTask, params: UnsirParams, place: int) -> Tensor:
+def _learn_noise(
+    task: UnlearningTask, params: UnsirParams, impaired: tuple[int, ...], place: int
+) -> Tensor:
     """Normalised images (noise_size, channels, size, size) that the model calls anything else.
 
     Minimises -CE(model(z), class) + penalty · mean over images of ‖z‖² from z ~ N(0, 1).
     """
-    target = task.forget_classes[place]
+    target = impaired[place]
     size = (params.noise_size, task.shape.channels, task.shape.size, task.shape.size)
     drawn = torch.randn(size, generator=task.generator("noise", target))
     noise = drawn.to(task.device).requires_grad_()
@@ -89,7 +95,7 @@ def _learn_noise(task: UnlearningTask, params: UnsirParams, place: int) -> Tenso
         optimizer.step()
         task.report(
             done=place * params.noise_steps + step + 1,
-            total=len(task.forget_classes) * params.noise_steps,
+            total=len(impaired) * params.noise_steps,
             loss=loss.detach(),
         )
     if not noise.isfinite().all():

@@ -2,9 +2,8 @@
 
 from pydantic import Field
 
-from supreme_core.errors import SpecError, nearest
 from supreme_core.registry import Params, scenario
-from supreme_core.split import Labels, Split, by_class
+from supreme_core.split import Labels, Split, by_class, class_numbers
 
 
 class FullClassParams(Params):
@@ -16,17 +15,4 @@ class FullClassParams(Params):
 @scenario(forgets="classes")
 def full_class(labels: Labels, seed: int, params: FullClassParams) -> Split:
     """Forget all samples of some classes; the test samples of these classes are held out."""
-    return by_class(labels, tuple(sorted({_number(name, labels) for name in params.classes})))
-
-
-def _number(name: int | str, labels: Labels) -> int:
-    names = labels.class_names
-    if isinstance(name, int):
-        if 0 <= name < len(names):
-            return name
-        raise SpecError(
-            f"class {name} is out of range; the dataset has classes 0 to {len(names) - 1}"
-        )
-    if name in names:
-        return names.index(name)
-    raise SpecError(f"unknown class {name!r}{nearest(name, names)}")
+    return by_class(labels, class_numbers(params.classes, labels.class_names))

@@ -39,6 +39,11 @@ def _with_tables(readme: str) -> str:
     for entry in registry.metric.entries():
         sets = ", ".join(entry.facts.sets) or "the run"
         metrics.append(f"| `{entry.name}` | {entry.summary} | {sets} | {entry.facts.unit} |")
+    datasets = ["| dataset | what it is |", "| --- | --- |"]
+    for entry in registry.dataset.entries():
+        summary = entry.summary.replace("<", "&lt;")
+        datasets.append(f"| `{entry.name}` | {summary} |")
+    readme = _between(readme, "datasets", "\n".join(datasets))
     readme = _between(readme, "methods", "\n".join(methods))
     return _between(readme, "metrics", "\n".join(metrics))
 

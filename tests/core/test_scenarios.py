@@ -2,6 +2,7 @@
 
                  | partition | names, ranges | draws | defects of the reference
 full_class       |     x     |       x       |       |
+subclass         |     x     |       x       |       |
 random_samples   |     x     |       x       |   x   |   6, 18, 19
 """
 
@@ -32,7 +33,20 @@ def labels_of(train, test=(0, 1, 2, 3)):
 
 EVEN = labels_of(np.arange(1000) % 4)
 
+PARTS = ("jet", "glider", "wren", "kite", "tabby", "manx", "elk", "roe")
+"""Fine classes; two of them, 2n and 2n + 1, are in class n."""
+
 some_labels = st.lists(st.integers(0, 3), min_size=2, max_size=60).map(labels_of)
+
+
+def fine_labels_of(train, test=range(8)):
+    train, test = (np.array(part, dtype=np.int64) for part in (train, test))
+    return Labels(
+        *(train // 2, test // 2, NAMES), train_fine=train, test_fine=test, fine_class_names=PARTS
+    )
+
+
+FINE = fine_labels_of(np.arange(1000) % 8)
 
 
 def split(name, labels=EVEN, *, seed=260, **params):
@@ -121,6 +135,56 @@ class TestFullClass:
     def test_the_seed_means_nothing(self):
         one, other = (split("full_class", classes=[1], seed=seed) for seed in (1, 2))
         assert one.digest == other.digest
+
+
+class TestSubclass:
+    @settings(deadline=None)
+    @given(
+        st.lists(st.integers(0, 7), min_size=2, max_size=60),
+        st.sets(st.sampled_from([0, 2, 4, 6]), min_size=1),
+    )
+    def test_it_parts_both_sets_by_fine_class(self, train, chosen):
+        labels = fine_labels_of([*train, 1, 3, 5, 7, *sorted(chosen)])
+
+        found = split("subclass", labels, classes=sorted(chosen))
+
+        assert_partition(found.forget, found.retain, len(labels.train))
+        assert_partition(found.forget_test, found.retain_test, 8)
+        assert set(labels.train_fine[found.forget]) == chosen
+        assert not chosen & set(labels.train_fine[found.retain])
+        assert labels.test_fine[found.forget_test].tolist() == sorted(chosen)
+
+    def test_no_class_goes_as_a_whole_so_every_label_stays_valid(self):
+        found = split("subclass", FINE, classes=["wren"])
+        assert found.classes == ()
+        assert set(FINE.train[found.retain]) == {0, 1, 2, 3}
+        assert set(FINE.train[found.forget]) == {1}
+
+    def test_a_fine_class_by_number_is_that_by_name(self):
+        by_number, by_name = (split("subclass", FINE, classes=[which]) for which in (5, "manx"))
+        assert by_number.digest == by_name.digest
+
+    def test_all_parts_of_a_class_are_the_class(self):
+        message = "it forgets every part of class 'bird'; to forget whole classes, use full_class"
+        assert refused("subclass", FINE, classes=["wren", "kite", "elk"]) == message
+
+    def test_all_fine_classes_leave_nothing_to_retrain_on(self):
+        assert "selects every training sample" in refused("subclass", FINE, classes=list(PARTS))
+
+    def test_a_dataset_without_fine_classes_is_refused(self):
+        message = "the dataset has no fine classes, as cifar20 has; use full_class"
+        assert refused("subclass", classes=[1]) == message
+
+    @pytest.mark.parametrize(
+        ("which", "message"),
+        [
+            (8, "fine class 8 is out of range; the dataset has fine classes 0 to 7"),
+            ("wrem", "unknown fine class 'wrem'; did you mean 'wren'?"),
+            ("bird", "unknown fine class 'bird'"),
+        ],
+    )
+    def test_an_unknown_fine_class_is_refused(self, which, message):
+        assert refused("subclass", FINE, classes=[which]) == message
 
 
 class TestRandomSamples:

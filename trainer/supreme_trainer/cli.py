@@ -119,6 +119,32 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "source",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    help="Folder that holds the dataset's files, over its own params.",
+)
+@click.option("--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri.")
+def prepare(file: Path, source: str | None, store: str | None) -> None:
+    """Put the dataset of FILE into the store; later runs need neither its files nor a network."""
+    console = Console()
+    experiment = load_experiment(file)
+    order = _plan(experiment, file)
+    location = experiment.spec.storage
+    uri = store or location.uri or DEFAULT_STORE
+    storage = open_storage(uri, endpoint=location.endpoint, region=location.region)
+    options = local.Options(
+        device="cpu", ranks=1, parallel=1, endpoint=location.endpoint, region=location.region
+    )
+    dataset = local.prepare(order, storage, options, console, source=source or "")
+    for line in _prepared(dataset, storage.uri):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
 def validate(file: Path) -> None:
     """Check FILE and say what it would compute; nothing is computed or written."""
     order = _plan(load_experiment(file), file)
@@ -197,6 +223,18 @@ def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str
 
 
 cli.add_command(store_commands)
+
+
+def _prepared(dataset: Mapping[str, Any], store: str) -> list[str]:
+    """What `supreme prepare` says of the dataset, as the trainer told it."""
+    found = "" if dataset["status"] == "computed" else ", which was there already"
+    shape = " x ".join(map(str, dataset["shape"]))
+    return [
+        f"dataset: {dataset['name']}, {dataset['trainSamples']} training and"
+        f" {dataset['testSamples']} test images of {dataset['classes']} classes, {shape}",
+        f"digest:  {dataset['digest']}",
+        f"stored:  {store.rstrip('/')}/{dataset['place']} ({dataset['bytes'] / 1e6:.1f} MB){found}",
+    ]
 
 
 def _plan(experiment: UnlearningExperiment, file: Path) -> ExperimentOrder:

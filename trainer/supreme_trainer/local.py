@@ -74,6 +74,20 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
     return Outcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
 
 
+def prepare(
+    order: ExperimentOrder, storage: Storage, options: Options, console: Console, *, source: str
+) -> dict[str, Any]:
+    """Have the dataset of an experiment in the store; what the trainer told of it.
+
+    source: the folder that holds its files, or "" for where the experiment says they are.
+    """
+    check_store(storage)
+    with tempfile.TemporaryDirectory(prefix="supreme-") as folder, stopping_on_signals():
+        runner = Runner(order, storage, options, console, Path(folder))
+        runner.prepare(order.seeds[0], source=source)
+    return runner.dataset
+
+
 def check_ranks(order: ExperimentOrder, ranks: int) -> None:
     micro_batches = order.work.training.micro_batches
     if micro_batches % ranks:
@@ -108,6 +122,7 @@ class Runner:
         self.exit_code = names.EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
+        self.dataset: dict[str, Any] = {}
         self._events: Queue[tuple[Trainer, dict[str, Any] | None]] = Queue()
 
     def compute(self) -> Sequence[int]:
@@ -117,7 +132,7 @@ class Runner:
             return seeds
         plan = steps(self.order.work, self.order.excluded)
         with stopping_on_signals():
-            device, count = self._prepare(seeds[0])
+            device, count = self.prepare(seeds[0])
             write_order(self.storage, self.order)
             parallel = min(len(seeds), self._parallel(device, count))
             board = Board(seeds, plan, parallel=parallel)
@@ -133,15 +148,23 @@ class Runner:
             if seed not in results or not is_finished(results[seed], self.order)
         ]
 
-    def _prepare(self, seed: int) -> tuple[str, int]:
-        """Stage zero in a process of its own; SpecError where the data or a split cannot be."""
+    def prepare(self, seed: int, *, source: str = "") -> tuple[str, int]:
+        """Stage zero in a process of its own; SpecError where the data or a split cannot be.
+
+        Gives the kind of device that the process has found, and how many there are.
+        """
         self.console.print("preparing the dataset", highlight=False)
-        trainer = self._start(seed, attempt=0, ranks=1, gpus=(), prepare=True)
+        stage_zero = ("--prepare", "--source", source) if source else ("--prepare",)
+        trainer = self._start(seed, attempt=0, ranks=1, gpus=(), options=stage_zero)
         device = ("cpu", 0)
         with stopped_in_the_end([trainer]):
             for event in trainer.wait_for_events(self._events):
                 if event["event"] == "device":
                     device = event["kind"], event["count"]
+                elif event["event"] == "note":
+                    self.console.print(event["message"], markup=False, highlight=False)
+                elif event["event"] == "dataset":
+                    self.dataset = event
         if trainer.failure:
             raise trainer.failure_as_error()
         self.stages += trainer.stages
@@ -215,7 +238,7 @@ class Runner:
         ranks: int,
         gpus: Sequence[int],
         slot: int = 0,
-        prepare: bool = False,
+        options: Sequence[str] = (),
     ) -> "Trainer":
         order = RunOrder(
             experiment=self.order.experiment,
@@ -230,9 +253,7 @@ class Runner:
         )
         path = self.folder / f"order-{seed}.json"
         path.write_text(json.dumps(order.to_document()))
-        arguments = [str(path), "--device", self.options.device]
-        if prepare:
-            arguments.append("--prepare")
+        arguments = [str(path), "--device", self.options.device, *options]
         launcher = ["-m", "supreme_trainer.order"]
         if ranks > 1:
             torchrun = ["-m", "torch.distributed.run", "--standalone"]

@@ -16,8 +16,9 @@ import torch
 from supreme_trainer.seed_run import prepare_seed, run_seed
 from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.telemetry import Notes, Telemetry
 
+from supreme_core import downloads
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
@@ -37,11 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     telemetry = Telemetry(speaks=os.environ.get("RANK", "0") == "0")
+    downloads.log.addHandler(Notes(telemetry))
     try:
         order = read_order(options.order)
         ranks = Ranks.start(_device(options.device))
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
-            _compute(order, ranks, telemetry, interruption, Path(cache), prepare=options.prepare)
+            _compute(order, ranks, telemetry, interruption, Path(cache), options)
     except SupremeError as error:
         logging.error("%s", error)
         telemetry.failed(str(error), error.exit_code)
@@ -70,10 +72,9 @@ def _compute(
     telemetry: Telemetry,
     interruption: Interruption,
     cache: Path,
-    *,
-    prepare: bool,
+    options: argparse.Namespace,
 ) -> None:
-    if not prepare:
+    if not options.prepare:
         configure(ranks.device)  # loads much of torch, which preparing a dataset does not need
     storage = _storage(order)
     stages = Stages(
@@ -84,9 +85,9 @@ def _compute(
         interruption=interruption,
         reuse=order.reuse,
     )
-    if prepare:
+    if options.prepare:
         telemetry.device(ranks.device.type, torch.cuda.device_count())
-        prepare_seed(order, stages, ranks=ranks, telemetry=telemetry)
+        prepare_seed(order, stages, ranks=ranks, telemetry=telemetry, source=options.source)
         return
     result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
     if ranks.is_main:
@@ -111,6 +112,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--prepare", action="store_true", help="only prepare the dataset and check the splits"
+    )
+    parser.add_argument(
+        "--source", default="", help="with --prepare: the folder that holds the dataset's files"
     )
     return parser.parse_args(arguments)
 

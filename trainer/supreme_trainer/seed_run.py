@@ -18,7 +18,7 @@ from supreme_trainer.seed_stages import Cell, Data, SeedStages, Trained, arrays
 from supreme_trainer.stages import Stage, Stages
 from supreme_trainer.telemetry import Telemetry
 
-from supreme_core.api.names import ORIGINAL, RETRAINED
+from supreme_core.api.names import ORIGINAL, RETRAINED, artefact_prefix
 from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord, RunResult
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import StorageError
@@ -72,10 +72,28 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     )
 
 
-def prepare_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Telemetry) -> None:
-    """Stage zero: the dataset in the store, and proof that every split of this seed can be made."""
+def prepare_seed(
+    order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Telemetry, source: str = ""
+) -> None:
+    """Stage zero: the dataset in the store, and proof that every split of this seed can be made.
+
+    source: a folder to read from instead of the one that the dataset's settings name.
+    """
     seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
-    data = stages.value(seed.dataset())
+    dataset = seed.dataset(source)
+    data = stages.value(dataset)
+    manifest = stages.ensure(dataset)
+    telemetry.dataset(
+        name=order.work.dataset.name,
+        digest=data.digest,
+        trainSamples=len(data.train),
+        testSamples=len(data.test),
+        shape=[data.shape.channels, data.images.size, data.images.size],
+        classes=data.shape.classes,
+        bytes=sum(file.size for file in manifest.files.values()),
+        place=artefact_prefix(manifest.stage, manifest.key),
+        status=stages.records[0].status,
+    )
     for scenario in order.work.scenarios:
         seed.cell(data, scenario.title)
 

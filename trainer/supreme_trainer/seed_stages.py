@@ -5,7 +5,7 @@ the scenario's or the method's label, nor what else the experiment asks for.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
-from supreme_trainer.components import Components
+from supreme_trainer.components import AnyChosen, Components
 from supreme_trainer.stages import Made, Stage, Stored
 from supreme_trainer.telemetry import Telemetry
 from torch import Tensor, nn
@@ -66,7 +66,15 @@ class Data:
 
     @property
     def labels(self) -> Labels:
-        return Labels(self.images.train_labels, self.images.test_labels, self.images.class_names)
+        images = self.images
+        return Labels(
+            images.train_labels,
+            images.test_labels,
+            images.class_names,
+            train_fine=images.train_fine_labels,
+            test_fine=images.test_fine_labels,
+            fine_class_names=images.fine_class_names,
+        )
 
 
 @dataclass(frozen=True)
@@ -92,20 +100,19 @@ class SeedStages:
     def reduction(self) -> Reduction:
         return Reduction(self.ranks, self.components.recipe.training.micro_batches)
 
-    @property
-    def _dataset_params(self) -> DatasetParams:
-        params = self.components.dataset.params
-        assert isinstance(params, DatasetParams), "a dataset's settings derive from DatasetParams"
-        return params
+    def dataset(self, source: str = "") -> Stage[Data]:
+        """source: a folder to read from instead of the one that the settings name.
 
-    def dataset(self) -> Stage[Data]:
+        It does not change the stage's key: where the files lie says nothing of what they are.
+        """
         chosen = self.components.dataset
-        params = self._dataset_params
+        params = _reading_from(source, chosen) if source else chosen.params
+        assert isinstance(params, DatasetParams), "a dataset's settings derive from DatasetParams"
 
         def make(checkpoints: Checkpoints) -> Made:
             if not self.ranks.is_main:  # one rank reads the source; the others wait for its commit
                 return Made({}, {})
-            images = check(chosen(), chosen.entry.name)
+            images = check(replace(chosen, params=params)(), chosen.entry.name)
             return Made(images.files(), {**images.facts(), "source": params.source_state()})
 
         return Stage(
@@ -113,7 +120,7 @@ class SeedStages:
             step=Step("dataset"),
             meaning={"dataset": chosen.identity()},
             make=make,
-            read=self._read_dataset,
+            read=lambda stored: self._read_dataset(stored, params),
             is_data=True,
         )
 
@@ -284,13 +291,13 @@ class SeedStages:
             raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
         return Cell(title, chosen.entry.facts.forgets, split)
 
-    def _read_dataset(self, stored: Stored) -> Data:
-        source = self._dataset_params.source_state()
+    def _read_dataset(self, stored: Stored, params: DatasetParams) -> Data:
+        source = params.source_state()
         facts = stored.manifest.facts
         if source is not None and source != facts["source"]:
             raise SpecError(
                 "spec.dataset: the source has changed since its images were prepared in this"
-                " store; give spec.dataset.params.revision a new value to prepare them again"
+                f" store; {params.changed_source}"
             )
         images = ImageSet.read(stored.files, facts)
         return Data(
@@ -391,6 +398,13 @@ class SeedStages:
             {PREDICTIONS: save_predictions(predictions)},
             {"forwardedSamples": len(train) + len(test)},
         )
+
+
+def _reading_from(source: str, chosen: AnyChosen) -> DatasetParams:
+    params: DatasetParams = chosen.params  # type: ignore[assignment]
+    if params.location is None:
+        raise SpecError(f"--from: dataset {chosen.entry.name!r} is not read from a folder")
+    return params.model_copy(update={params.location: source})
 
 
 def _predictions_meaning(cell: Cell, *, model: object) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Advisory only: nothing is decided by it. Logs go to standard error.
 """
 
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass, field
@@ -52,6 +53,14 @@ class Telemetry:
         """What the machine has; `supreme run` decides by it how many seeds run side by side."""
         self._say("device", kind=kind, count=count)
 
+    def dataset(self, **facts: Any) -> None:
+        """What was prepared, for `supreme prepare`."""
+        self._say("dataset", **facts)
+
+    def note(self, message: str) -> None:
+        """A line for whoever waits: how far a download is."""
+        self._say("note", message=message)
+
     def failed(self, message: str, exit_code: int) -> None:
         self._say("failed", message=message, exitCode=exit_code)
 
@@ -64,6 +73,17 @@ class Telemetry:
                 print(json.dumps({"event": event, **facts}), file=self.stream, flush=True)
             except BrokenPipeError:
                 raise Unheard(EXIT_ERROR) from None
+
+
+class Notes(logging.Handler):
+    """What a logger says, also as notes."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._telemetry.note(record.getMessage())
 
 
 def _named(step: Step) -> dict[str, Any]:

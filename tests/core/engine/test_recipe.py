@@ -224,9 +224,9 @@ class TestFit:
                 "spec.training.schedule.params.milestones is required and was not given",
             ),
             (
-                {"augmentation": [{"name": "random_crop"}, {"name": "rotate"}]},
-                "spec.training.augmentation[1].name: unknown augmentation 'rotate'; known:"
-                " horizontal_flip, random_crop",
+                {"augmentation": [{"name": "random_crop"}, {"name": "blur"}]},
+                "spec.training.augmentation[1].name: unknown augmentation 'blur'; known:"
+                " horizontal_flip, random_crop, rotation",
             ),
         ],
         ids=["name", "setting", "place in a list"],

@@ -17,11 +17,16 @@ from supreme_core.engine.reduction import Reduction
 from tests.builders import alone, tiny_task
 from tests.two_ranks import on_two_ranks
 
-FORGET_CLASSES = {"classes": (1,), "samples": ()}
-"""The forgotten classes of a tiny task of each kind."""
+FORGETS = {
+    "classes": {"forget_classes": (1,)},
+    "samples": {"forget_classes": ()},
+    "subclass": {"forget_classes": (1,), "partly": True},
+}
+"""What a tiny task of each kind forgets."""
 
 ENTRIES = {entry.name: entry for entry in registry.method.entries()}
 CASES = [(name, kind) for name, entry in ENTRIES.items() for kind in entry.facts.forgets]
+CASES += [(name, "subclass") for name, kind in CASES if kind == "classes"]
 
 NOTICEABLE = {"ssd": {"alpha": 1.5}, "lfssd": {"alpha": 1.1}, "assd": {}}
 """Settings with which a method acts on the tiny task, where the defaults would do nothing: a forget
@@ -42,7 +47,7 @@ every_entry = pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 
 def unlearned(name, kind, *, params=None, **changes):
     """The model after a method with its default settings, or others where those do nothing."""
-    task = tiny_task(forget_classes=FORGET_CLASSES[kind], **changes)
+    task = tiny_task(**FORGETS[kind], **changes)
     entry = ENTRIES[name]
     entry.function(task, parse(entry.params, params or NOTICEABLE.get(name, {})))
     return task.model
@@ -94,7 +99,7 @@ def test_weights_and_buffers_stay_finite(name, kind):
 
 @every_case
 def test_a_method_leaves_its_inputs_alone(name, kind):
-    task = tiny_task(forget_classes=FORGET_CLASSES[kind])
+    task = tiny_task(**FORGETS[kind])
     inputs = [getattr(part, f.name) for part in (task.forget, task.retain) for f in fields(part)]
     before = [value.clone() for value in inputs if isinstance(value, torch.Tensor)]
     pixels = task.forget.source.pixels.clone()

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from supreme_core.api.model import parse
-from supreme_core.methods.lfssd import LfssdParams, lfssd
+from supreme_core.engine.importance import DampeningParams
+from supreme_core.methods.lfssd import lfssd
 from tests.builders import tiny_network, tiny_task
 
 
 def dampened(task, **params):
-    lfssd(task, parse(LfssdParams, params))
+    lfssd(task, parse(DampeningParams, params))
     return np.concatenate([p.detach().numpy().ravel() for p in task.model.parameters()])
 
 

@@ -40,6 +40,15 @@ def test_single_samples_get_any_label_but_the_true_one():
         assert all(abs(int(of_label[other]) - share) < 5 * share**0.5 for other in others)
 
 
+def test_parts_of_classes_get_any_label_but_the_true_one():
+    """The true one stays valid for what is retained of the class, but not for what is forgotten."""
+    task, samples = relabelled(forget_classes=(1,), partly=True)
+    drawn = samples.labels[: len(task.forget)].bincount(minlength=4)
+    assert drawn[1] == 0
+    assert all(abs(int(drawn[label]) - 400) < 5 * 400**0.5 for label in (0, 2, 3))
+    assert (task.retain.labels == 1).sum() == 6
+
+
 def test_retained_samples_keep_their_labels_and_images_stay_in_order():
     task, samples = relabelled()
     border = len(task.forget)

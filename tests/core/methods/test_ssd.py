@@ -11,13 +11,14 @@ import torch
 from torch.nn import functional
 
 from supreme_core.api.model import parse
-from supreme_core.methods.ssd import SsdParams, ssd
+from supreme_core.engine.importance import DampeningParams
+from supreme_core.methods.ssd import ssd
 from tests.builders import tiny_network, tiny_task
 
 
 def dampened(task, **params):
     """The weights after the method."""
-    ssd(task, parse(SsdParams, params))
+    ssd(task, parse(DampeningParams, params))
     return [parameter.detach().numpy() for parameter in task.model.parameters()]
 
 

@@ -11,9 +11,9 @@ from supreme_core.methods.unsir import UnsirParams, unsir
 from tests.builders import RecordingTask, tiny_network, tiny_samples, tiny_task
 
 
-def phases(*, forget_classes=(1,), **params):
+def phases(*, forget_classes=(1,), partly=False, **params):
     """What was trained on in impair and in repair."""
-    task = tiny_task(kind=RecordingTask, forget_classes=forget_classes)
+    task = tiny_task(kind=RecordingTask, forget_classes=forget_classes, partly=partly)
     unsir(task, parse(UnsirParams, params))
     return task.phases["impair"][0], task.phases["repair"][0]
 
@@ -58,6 +58,20 @@ def test_defect_11_no_sample_of_a_forgotten_class_impairs_or_repairs(classes):
     assert torch.equal(impair.labels[noise:], repair.labels)
     assert torch.equal(repair.labels, tiny_samples().labels[repair.ids])
     assert set(repair.labels.tolist()) == set(range(4)) - set(classes)
+
+
+@pytest.mark.parametrize("classes", [(1,), (0, 3)], ids=str)
+def test_defect_11_what_is_retained_of_a_class_impairs_and_repairs_and_the_rest_does_not(classes):
+    impair, repair = phases(forget_classes=classes, partly=True, noiseSize=2, copies=3)
+    noise = len(classes) * 2 * 3
+    whole, _ = phases(forget_classes=classes, noiseSize=2, copies=3, impairEpochs=0)
+    assert impair.labels[:noise].tolist() == whole.labels[:noise].tolist()
+    assert torch.equal(noise_of(impair, noise)[0], noise_of(whole, noise)[0])
+    assert torch.equal(impair.labels[noise:], repair.labels)
+    assert torch.equal(repair.labels, tiny_samples().labels[repair.ids])
+    task = tiny_task(forget_classes=classes, partly=True)
+    assert set(repair.ids.tolist()) == set(task.retain.ids.tolist())
+    assert set(repair.labels.tolist()) == set(range(4))
 
 
 def test_each_noise_image_stands_so_many_times_under_its_class():

@@ -1,0 +1,92 @@
+"""Turn each image by a random angle about its centre; what comes in from outside is black.
+
+All of it is integer arithmetic on cosines and sines from a table made on the CPU, so that a sample
+has the same bits in every batch and on every device.
+"""
+
+from functools import cache
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from supreme_core.engine.randomness import Draw
+from supreme_core.registry import Params, augmentation
+
+ANGLES: Final = 4096
+"""Equally likely angles from -degrees to degrees."""
+
+BITS: Final = 16
+"""Binary digits after the point of cosines and coordinates."""
+
+WEIGHT_BITS: Final = 8
+"""Binary digits of the weights of bilinear interpolation."""
+
+
+class RotationParams(Params):
+    degrees: float = Field(15, gt=0, le=180, description="Largest angle, to either side.")
+    interpolation: Literal["nearest", "bilinear"] = Field(
+        "nearest", description="Take the nearest pixel, or weigh the four around."
+    )
+
+
+@augmentation()
+def rotation(images: Tensor, draw: Draw, params: RotationParams) -> Tensor:
+    """Each image turned about its centre by an angle within the given one, on black."""
+    turns = _turns(params.degrees).to(images.device)[draw.integers(0, ANGLES)]
+    rows, columns = _origins(turns, *images.shape[2:])
+    if params.interpolation == "nearest":
+        half = 1 << (BITS - 1)
+        return _taken(images, (rows + half) >> BITS, (columns + half) >> BITS)
+    return _weighed(images, rows, columns)
+
+
+def angles(degrees: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """(ANGLES,) all angles in degrees; positive ones turn against the clock."""
+    return np.linspace(-degrees, degrees, ANGLES)
+
+
+@cache
+def _turns(degrees: float) -> Tensor:
+    """(ANGLES, 2) cosine and sine of each angle, times 2**BITS."""
+    radians = np.deg2rad(angles(degrees))
+    scaled = np.stack([np.cos(radians), np.sin(radians)], axis=1) * 2**BITS
+    return torch.from_numpy(np.rint(scaled).astype(np.int64))
+
+
+def _origins(turns: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """(n, height, width) row and column, times 2**BITS, from which each pixel comes."""
+    cosine, sine = turns[:, 0, None, None], turns[:, 1, None, None]
+    # Twice the distance from the centre, which lies between pixels where a side is even.
+    down = 2 * torch.arange(height, device=turns.device)[:, None] - (height - 1)
+    right = 2 * torch.arange(width, device=turns.device)[None, :] - (width - 1)
+    rows = (sine * right + cosine * down + ((height - 1) << BITS)) >> 1
+    columns = (cosine * right - sine * down + ((width - 1) << BITS)) >> 1
+    return rows, columns
+
+
+def _taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(n, channels, height, width) pixels at the given places, black outside."""
+    _, channels, height, width = images.shape
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    flat = places.flatten(1)[:, None].expand(-1, channels, -1)
+    return images.flatten(2).gather(2, flat).reshape(images.shape) * inside[:, None]
+
+
+def _weighed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Of the four pixels around each place, by nearness; rounded to the nearest level."""
+    one, shift = 1 << WEIGHT_BITS, BITS - WEIGHT_BITS
+    rows, columns = (rows + (1 << shift >> 1)) >> shift, (columns + (1 << shift >> 1)) >> shift
+    top, left = rows >> WEIGHT_BITS, columns >> WEIGHT_BITS
+    lower, later = (rows & (one - 1))[:, None], (columns & (one - 1))[:, None]
+    upper, former = one - lower, one - later
+    total = (
+        _taken(images, top, left) * (upper * former)
+        + _taken(images, top, left + 1) * (upper * later)
+        + _taken(images, top + 1, left) * (lower * former)
+        + _taken(images, top + 1, left + 1) * (lower * later)
+    )
+    return ((total + one * one // 2) >> 2 * WEIGHT_BITS).to(torch.uint8)
