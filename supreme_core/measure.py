@@ -1,30 +1,18 @@
 """The numbers of one run: every metric on every set of the cell, in the order of the table."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from supreme_core import registry, seeds
+from supreme_core import seeds
 from supreme_core.api.names import metric_row
 from supreme_core.evaluation import Evaluation
-from supreme_core.registry import Entry, MetricFacts, MetricGroup, Params, SetName
+from supreme_core.registry import Entry, MetricFacts, Params, SetName
 
 Metric = Entry[Any, MetricFacts]
 ChosenMetric = tuple[str, Metric, Params]
 """Title, which is the label or else the name; the registry's entry; its settings."""
-
-
-def default_metrics() -> list[Metric]:
-    """The default set, by group (in the order of the type MetricGroup), then by name."""
-    groups = get_args(MetricGroup)
-    chosen = [entry for entry in registry.metric.entries() if entry.facts.default]
-    return sorted(chosen, key=lambda entry: (groups.index(entry.facts.group), entry.name))
-
-
-def rows(metrics: Iterable[tuple[str, Metric]]) -> list[str]:
-    """Row names of (title, entry) pairs: the sets of a metric in its order, metrics as given."""
-    return [metric_row(title, on) for title, entry in metrics for on in _sets(entry)]
 
 
 def measure(
@@ -34,7 +22,7 @@ def measure(
     repeats: int = 1,
     reference: Literal["original", "retrained"] | None = None,
 ) -> dict[str, float | None]:
-    """The value of each row, in the order of `rows`; never NaN or infinite.
+    """The value of each row, in the order of `plan.metric_rows`; never NaN or infinite.
 
     None says that the row is not defined for this run, and the row is there all the same, so that
     the tables of all runs line up: the cell has no such set (forget_test where single samples are

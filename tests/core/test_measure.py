@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from supreme_core import registry
-from supreme_core.measure import default_metrics, measure, rows
+from supreme_core.catalog import bundled
+from supreme_core.measure import measure
+from supreme_core.plan import default_metrics, metric_rows
 from supreme_core.registry import Entry, MetricFacts, NoParams
-from tests.core.metrics.evaluations import evaluation
+from tests.core.metrics.evaluations import evaluation, every_default_metric
 
 SETS = ("forget", "forget_test", "test")
 
@@ -31,30 +32,10 @@ def draw(evaluation, params):
     return evaluation.generator("mine").random()
 
 
-def all_default():
-    return [(entry.name, entry, entry.params()) for entry in default_metrics()]
-
-
 def test_rows_are_the_sets_of_each_metric_in_order():
     metrics = [chosen(draw, title="b", sets=SETS), chosen(draw, title="a")]
     expected = ["forget_b", "forget_test_b", "test_b", "a"]
-    assert rows((title, entry) for title, entry, _ in metrics) == expected
     assert list(measure(metrics, evaluation())) == expected
-
-
-def test_default_metrics_are_ordered_by_group_then_by_name():
-    found = [entry.name for entry in default_metrics()]
-    assert found[:2] == ["accuracy", "loss"]
-    assert found[-1] == "wall_seconds"
-    assert set(found) == {entry.name for entry in registry.metric.entries() if entry.facts.default}
-    distance = found.index("activation_distance"), found.index("zrf")
-    assert distance[1] < found.index("mia_entropy") < found.index("device_seconds")
-
-
-def test_default_metrics_give_each_row_once():
-    found = rows((entry.name, entry) for entry in default_metrics())
-    assert {"forget_accuracy", "retain_loss", "forget_js_divergence", "speed_up"} <= set(found)
-    assert len(found) == len(set(found))
 
 
 @pytest.mark.parametrize(
@@ -73,8 +54,8 @@ def test_default_metrics_give_each_row_once():
     ],
 )
 def test_rows_line_up_whatever_is_forgotten(forgets, undefined):
-    values = measure(all_default(), evaluation(forgets))
-    assert list(values) == rows((title, entry) for title, entry, _ in all_default())
+    values = measure(every_default_metric(), evaluation(forgets))
+    assert list(values) == metric_rows(default_metrics(bundled()), bundled())
     assert {row for row, value in values.items() if value is None} == undefined
 
 
@@ -90,7 +71,7 @@ def test_empty_set_has_no_value():
     sets = cell.predictions["unlearned"]
     empty = {**sets, "forget": sets["forget"].take(sets["forget"].labels[:0])}
     cell = replace(cell, predictions={**cell.predictions, "unlearned": empty})
-    values = measure(all_default(), cell)
+    values = measure(every_default_metric(), cell)
     assert values["forget_accuracy"] is None
     assert values["mia_entropy"] is None
     assert values["mia_loss_auc"] is None
@@ -113,7 +94,7 @@ def test_metric_has_no_value_for_a_reference_that_its_facts_leave_out(reference)
 
 
 def test_original_has_no_costs():
-    values = measure(all_default(), evaluation(), reference="original")
+    values = measure(every_default_metric(), evaluation(), reference="original")
     undefined = {row for row, value in values.items() if value is None}
     assert undefined == {"wall_seconds", "device_seconds", "peak_memory_bytes", "speed_up"}
 
@@ -146,5 +127,5 @@ def test_more_repeats_keep_the_draws_of_the_first():
 
 
 def test_numbers_are_plain_floats_for_json():
-    values = measure(all_default(), evaluation())
+    values = measure(every_default_metric(), evaluation())
     assert {type(value) for value in values.values()} == {float}

@@ -6,11 +6,11 @@ import pytest
 
 from supreme_core import registry
 from supreme_core.api.run import CellRecord
-from supreme_core.measure import default_metrics, measure
+from supreme_core.measure import measure
 from supreme_core.noise_floor import has_floor, noise_floors
-from tests.core.metrics.evaluations import evaluation, predictions
+from tests.core.metrics.evaluations import evaluation, every_default_metric, predictions
 
-ALL = [(entry.name, entry, entry.params()) for entry in default_metrics()]
+ALL = every_default_metric()
 DISAGREEMENT = "forget_js_divergence"
 
 

@@ -10,12 +10,13 @@ from safetensors.numpy import load, save
 
 from supreme_core import predictions as predictions_module
 from supreme_core.errors import CorruptArtefact
-from supreme_core.measure import default_metrics, measure
+from supreme_core.measure import measure
 from supreme_core.predictions import TENSORS, load_predictions, save_predictions, split_predictions
 from tests.core.metrics.evaluations import (
     TEST,
     TRAIN,
     evaluation,
+    every_default_metric,
     made_up_logits,
     positions,
     predictions,
@@ -56,7 +57,7 @@ def test_loaded_predictions_have_the_same_metrics_to_the_bit(forgets, tmp_path):
     again = {
         model: loaded(tmp_path, save_predictions(each)) for model, each in cell.predictions.items()
     }
-    metrics = [(entry.name, entry, entry.params()) for entry in default_metrics()]
+    metrics = every_default_metric()
     assert measure(metrics, replace(cell, predictions=again)) == measure(metrics, cell)
 
 

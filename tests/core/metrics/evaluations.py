@@ -4,11 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 
+from supreme_core import registry
+from supreme_core.catalog import bundled
 from supreme_core.evaluation import Cost, Evaluation, Outputs, ParameterDistance
+from supreme_core.plan import default_metrics
 from supreme_core.predictions import split_predictions
 
 TRAIN, TEST, CLASSES = 97, 61, 4  # primes: no batch size divides them
 MODELS = ("unlearned", "retrained", "original", "untrained")
+
+
+def every_default_metric():
+    """(title, entry, params) of the default set, as an experiment without a list has it."""
+    chosen = [registry.metric.resolve(each, at="") for each in default_metrics(bundled())]
+    return [(metric.entry.name, metric.entry, metric.params) for metric in chosen]
 
 
 def made_up_logits(samples, *, classes=CLASSES, seed=0, scale=3.0):
