@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunResult
@@ -27,6 +28,9 @@ from supreme_core.storage import ObjectInfo
 
 StageId = tuple[str, str]
 """(stage, key)."""
+
+DATA: Final = "datasets"
+"""The stage of prepared data."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +115,12 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What may go, and what is too young to go."""
+    """What may go, what is too young to go, and prepared data that no experiment uses yet."""
 
     orphans: list[Piece] = field(default_factory=list)
     leftovers: list[Leftover] = field(default_factory=list)
     young: int = 0
+    data: list[Piece] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -181,20 +186,22 @@ def leftovers(inventory: Inventory) -> list[Leftover]:
     return found
 
 
-def prunable(inventory: Inventory, *, before: datetime) -> Pruning:
+def prunable(inventory: Inventory, *, before: datetime, with_data: bool = False) -> Pruning:
     """Orphans and leftovers that were written before some moment.
 
-    A process may be at work whose experiment has no order yet, so nothing young goes.
+    A process may be at work whose experiment has no order yet, so nothing young goes. Data may have
+    been prepared for an experiment to come, from a source that is not at hand any more, so they go
+    only where that is said.
     """
     gone, left = orphans(inventory), leftovers(inventory)
+    data = [] if with_data else [piece for piece in gone if piece.stage == DATA]
+    gone = [piece for piece in gone if piece not in data]
     orphaned = {info.key for piece in gone for info in piece.objects}
     left = [leftover for leftover in left if leftover.info.key not in orphaned]
-    old = Pruning(
-        [piece for piece in gone if piece.modified < before],
-        [leftover for leftover in left if leftover.info.modified < before],
-    )
-    young = len(gone) + len(left) - len(old.orphans) - len(old.leftovers)
-    return Pruning(old.orphans, old.leftovers, young)
+    old_gone = [piece for piece in gone if piece.modified < before]
+    old_left = [leftover for leftover in left if leftover.info.modified < before]
+    young = len(gone) + len(left) - len(old_gone) - len(old_left)
+    return Pruning(old_gone, old_left, young, data)
 
 
 def _finished(prefix: str, order: ExperimentOrder, results: Mapping[str, RunResult]) -> set[int]:

@@ -178,6 +178,17 @@ class TestAge:
         assert (pruning.orphans, pruning.leftovers, pruning.size) == ([old], [], 40)
 
 
+class TestData:
+    def test_prepared_data_go_only_where_that_is_said(self):
+        checkpoint = piece("datasets", {"dataset": {"name": "pins"}}, extra=["checkpoint"])
+
+        kept = prunable(inventory(checkpoint), before=NOW)
+        gone = prunable(inventory(checkpoint), before=NOW, with_data=True)
+
+        assert (kept.orphans, kept.data, len(kept.leftovers)) == ([], [checkpoint], 1)
+        assert (gone.orphans, gone.data, gone.leftovers) == ([checkpoint], [], [])
+
+
 class TestDamage:
     def problems(self, *pieces, **changes):
         return [each.problem for each in damage_in(inventory(*pieces, **changes))]

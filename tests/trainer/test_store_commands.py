@@ -239,7 +239,8 @@ class TestPrune:
 
         found = prune(filled)
 
-        assert len(found["orphans"]) == sum(STAGES.values())
+        assert len(found["orphans"]) == sum(STAGES.values()) - 1
+        assert [each["stage"] for each in found["unusedData"]] == ["datasets"]
         _, out, _ = command("prune", filled, "--older-than", "0")
         assert out.splitlines()[-1].endswith(" would go; --delete removes them")
         assert keys(filled) == before
@@ -248,9 +249,21 @@ class TestPrune:
         give_up(filled, WHOLE)
         size = sum(info.size for info in filled.list())
 
-        assert prune(filled, "--delete")["deletedBytes"] == size
+        assert prune(filled, "--delete", "--data")["deletedBytes"] == size
 
         assert keys(filled) == []
+
+    def test_prepared_data_stay_for_an_experiment_to_come(self, filled, prune, command):
+        """Their source may need a licence, or hours."""
+        give_up(filled, WHOLE)
+
+        prune(filled, "--delete")
+
+        assert {key.split("/")[1] for key in keys(filled)} == {"datasets"}
+        _, out, _ = command("prune", filled, "--delete", "--older-than", "0")
+        first, last = out.splitlines()
+        assert first.startswith("1 prepared dataset, ")
+        assert last == "nothing to remove"
 
     def test_what_another_experiment_needs_stays(self, filled, prune, check):
         other = experiment(
@@ -270,7 +283,7 @@ class TestPrune:
         give_up(filled, WHOLE)
         before = keys(filled)
 
-        code, out, _ = command("prune", filled, "--delete")
+        code, out, _ = command("prune", filled, "--delete", "--data")
 
         assert (code, keys(filled)) == (0, before)
         assert out == "10 more were written in the last 24 hours and stay\nnothing to remove\n"
@@ -281,7 +294,7 @@ class TestPrune:
             store.write(info.key, folder_store(finished).read(info.key))
             os.utime(tmp_path / info.key, (time.time() - 25 * 3600,) * 2)
 
-        code, _, _ = command("prune", store, "--delete")
+        code, _, _ = command("prune", store, "--delete", "--data")
 
         assert (code, keys(store)) == (0, [])
 
@@ -303,7 +316,7 @@ class TestPrune:
         filled.write("README", b"mine")
         filled.write("objects/notes/mine.txt", b"mine")
 
-        prune(filled, "--delete")
+        prune(filled, "--delete", "--data")
 
         assert keys(filled) == [
             "README",
@@ -381,7 +394,7 @@ class TestUnfinished:
         one = planned(self.TWO).model_copy(update={"seeds": [260]})
         write_order(killed, one)
 
-        gone = prune(killed, "--delete")["orphans"]
+        gone = prune(killed, "--delete", "--data")["orphans"]
 
         stages = [each["stage"] for each in gone]
         assert sorted(set(stages)) == [

@@ -83,11 +83,13 @@ def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> 
     show_default=True,
     help="Leave what was written in the last HOURS; 0 only where nobody works.",
 )
+@click.option("--data", "with_data", is_flag=True, help="Prepared data that nobody uses, too.")
 @located
 def prune(
     uri: str,
     really: bool,
     hours: float,
+    with_data: bool,
     endpoint: str | None,
     region: str | None,
     as_json: bool,
@@ -95,12 +97,13 @@ def prune(
     """Find what no experiment needs in the store at URI, and with --delete remove it.
 
     Needed is what the result of an experiment names, and while an experiment is unfinished all that
-    its unfinished seeds could use. Damaged stages stay. An experiment is given up by removing its
-    folder below experiments/.
+    its unfinished seeds could use. Damaged stages stay, and prepared data without --data. An
+    experiment is given up by removing its folder below experiments/.
     """
     storage = open_storage(uri, endpoint=endpoint, region=region)
     inventory = read_inventory(storage, tracked)
-    pruning = prunable(inventory, before=datetime.now(UTC) - timedelta(hours=hours))
+    before = datetime.now(UTC) - timedelta(hours=hours)
+    pruning = prunable(inventory, before=before, with_data=with_data)
     deleted = delete(storage, pruning) if really else 0
     if as_json:
         document = {**_document(storage, inventory, pruning), "deletedBytes": deleted}
@@ -139,6 +142,11 @@ def _show_prune(pruning: Pruning, *, hours: float, deleted: int | None) -> None:
     _show_found(pruning)
     if pruning.young:
         click.echo(f"{pruning.young} more were written in the last {hours:g} hours and stay")
+    if pruning.data:
+        size = sum(piece.size for piece in pruning.data)
+        count = len(pruning.data)
+        datasets = f"{count} prepared dataset{'s' * (count > 1)}"
+        click.echo(f"{datasets}, {_bytes(size)}, unused so far: kept without --data")
     if not pruning.orphans and not pruning.leftovers:
         click.echo("nothing to remove")
     elif deleted is None:
@@ -179,6 +187,7 @@ def _document(storage: Storage, inventory: Inventory, found: Pruning) -> dict[st
         "leftovers": list(map(_leftover, found.leftovers)),
         "orphans": list(map(_orphan, found.orphans)),
         "young": found.young,
+        "unusedData": list(map(_orphan, found.data)),
     }
 
 
