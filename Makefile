@@ -30,11 +30,12 @@ generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated
 
 clean:  ## remove the environment and the demo's store
-	rm -rf $(VENV) $(STORE)
+	rm -rf $(VENV) $(VENV)-uv $(STORE)
 
-# uv, because pip's resolver does not come to an end on this set.
+# uv, because pip's resolver does not come to an end on this set; of its own where there is none.
+$(STAMP): export PATH := $(PATH):$(CURDIR)/$(VENV)-uv/bin
 $(STAMP): pyproject.toml constraints.txt
-	command -v uv >/dev/null || python3 -m pip install --quiet uv
+	command -v uv >/dev/null || (python3 -m venv $(VENV)-uv && $(VENV)-uv/bin/pip install -q uv)
 	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 	uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[trainer,dev]'
 	touch $@
