@@ -16,19 +16,21 @@ fits: 1 application error, 2 invalid input, 75 temporary failure.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from supreme_core.api.names import EXIT_ERROR, EXIT_INVALID, EXIT_TEMPORARY
+
 
 class SupremeError(Exception):
     """An error with a message for a person; never shown with a traceback."""
 
     permanent = False
-    exit_code = 1
+    exit_code: int = EXIT_ERROR
 
 
 class SpecError(SupremeError):
     """What a user wrote is wrong: the message names the field, what came and what is allowed."""
 
     permanent = True
-    exit_code = 2
+    exit_code = EXIT_INVALID
 
 
 class StorageError(SupremeError):
@@ -39,13 +41,13 @@ class StoreUnusable(StorageError):
     """The store cannot work as configured; trying again does not help."""
 
     permanent = True
-    exit_code = 2
+    exit_code = EXIT_INVALID
 
 
 class StoreUnavailable(StorageError):
     """The store is away, overloaded or full; trying again later can help."""
 
-    exit_code = 75
+    exit_code = EXIT_TEMPORARY
 
 
 class CorruptArtefact(StorageError):
@@ -55,7 +57,7 @@ class CorruptArtefact(StorageError):
 class DownloadFailed(SupremeError):
     """A file of a public dataset could not be had; the server or the network may come back."""
 
-    exit_code = 75
+    exit_code = EXIT_TEMPORARY
 
 
 class MethodFailed(SupremeError):

@@ -1,6 +1,5 @@
 """Fixtures that tests of every part use."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import settings
 
 from supreme_core.storage import LocalStorage, S3Storage
 from tests.cluster import s3_server as s3
+from tests.small_disk import mounted
 
 settings.register_profile("supreme", deadline=None)  # a slow machine is no counterexample
 settings.load_profile("supreme")
@@ -40,10 +40,5 @@ def small_disk(tmp_path):
     """A real file system of 256 KiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, text=True
-    )
-    if mount.returncode:
-        pytest.skip(f"no small file system to fill: {mount.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounted(folder, "256k"):
+        yield folder

@@ -10,8 +10,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -23,6 +21,7 @@ from supreme_trainer.telemetry import Unheard
 from supreme_core import catalog, registry
 from supreme_core.catalog import Catalog
 from supreme_core.errors import StoreUnavailable, StoreUnusable
+from tests.small_disk import mounted
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -356,21 +355,6 @@ def disk(tmp_path):
     place.mkdir()
     with mounted(place, "2m"):
         yield place
-
-
-@contextmanager
-def mounted(place, size):
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "supreme-test", str(place)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("a full disk needs a small one, and there is no mount command here")
-    if done.returncode:
-        pytest.skip(f"a full disk needs a small one, and mounting fails: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def fill(place, *, leave):
