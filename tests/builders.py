@@ -9,7 +9,7 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import ImageSource, Samples
+from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.task import UnlearningTask
 
@@ -33,7 +33,7 @@ def tiny_samples(count=48, shape=TINY_SHAPE):
     pixels = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     half, quarter = torch.full((shape.channels,), 0.5), torch.full((shape.channels,), 0.25)
     ids = torch.arange(count)
-    return Samples(ImageSource(pixels, half, quarter), ids, ids % shape.classes)
+    return Samples(ImageSource(ResidentPixels(pixels), half, quarter), ids, ids % shape.classes)
 
 
 def alone(micro_batches=2):

@@ -28,14 +28,37 @@ class Source(Protocol):
     def images(self, ids: Tensor, augment: Augment | None) -> Tensor: ...
 
 
+class Pixels(Protocol):
+    """uint8 images (N, channels, height, width) by number, wherever they lie."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, ids: Tensor) -> Tensor:
+        """Those images, on the device, in the order of `ids`; the caller may change them."""
+        ...
+
+
+@dataclass(frozen=True)
+class ResidentPixels:
+    """All images in one tensor on the device."""
+
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, ids: Tensor) -> Tensor:
+        return self.values[ids]
+
+
 @dataclass(frozen=True)
 class ImageSource:
-    """All images of one part of a dataset as one uint8 tensor; normalised when they are taken.
+    """All images of one part of a dataset; normalised when they are taken.
 
-    pixels: (N, channels, height, width).  mean, std: (channels,) on the scale 0..1.
+    mean, std: (channels,) on the scale 0..1.
     """
 
-    pixels: Tensor
+    pixels: Pixels
     mean: Tensor
     std: Tensor
 
@@ -43,7 +66,7 @@ class ImageSource:
         return len(self.pixels)
 
     def images(self, ids: Tensor, augment: Augment | None) -> Tensor:
-        chosen = self.pixels[ids]
+        chosen = self.pixels.take(ids)
         if augment is not None:
             chosen = augment(chosen, ids)
         scaled = chosen.to(torch.float32).div_(255)

@@ -28,7 +28,7 @@ from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import ImageSource, Samples
+from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
@@ -310,7 +310,7 @@ class SeedStages:
     def _samples(self, images: ImageSet, pixels: Any, labels: Any) -> Samples:
         device = self.ranks.device
         source = ImageSource(
-            torch.from_numpy(np.array(pixels)).to(device),
+            ResidentPixels(torch.from_numpy(np.array(pixels)).to(device)),
             torch.tensor(images.mean, device=device),
             torch.tensor(images.std, device=device),
         )

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from supreme_core import registry, seeds
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.randomness import Draw, generator, global_seed
-from supreme_core.engine.samples import ImageSource, JoinedSource, Samples, TensorSource
+from supreme_core.engine.samples import (
+    ImageSource,
+    JoinedSource,
+    ResidentPixels,
+    Samples,
+    TensorSource,
+)
 from supreme_core.hashing import permutation, splitmix64
 from tests.builders import tiny_samples
 
@@ -44,7 +50,7 @@ def random_images(count, channels=3, height=9, width=9):
 
 def source_of(count, *, channels=2):
     mean, std = torch.tensor([0.25, 0.5])[:channels], torch.tensor([0.5, 0.125])[:channels]
-    return ImageSource(random_images(count, channels), mean, std)
+    return ImageSource(ResidentPixels(random_images(count, channels)), mean, std)
 
 
 def samples_of(count, **changes):
@@ -53,7 +59,7 @@ def samples_of(count, **changes):
 
 
 def closed_form(source, ids):
-    pixels = source.pixels.numpy()[ids].astype(np.float64) / 255
+    pixels = source.pixels.values.numpy()[ids].astype(np.float64) / 255
     mean, std = (part.numpy().reshape(1, -1, 1, 1) for part in (source.mean, source.std))
     return (pixels - mean) / std
 
@@ -73,7 +79,7 @@ class TestSources:
     def test_taking_images_changes_nothing_in_the_source(self):
         source = source_of(5)
         source.images(torch.arange(5), lambda images, ids: images.zero_())
-        assert torch.equal(source.pixels, source_of(5).pixels)
+        assert torch.equal(source.pixels.values, source_of(5).pixels.values)
 
     def test_augmentation_comes_before_normalisation_and_knows_the_ids(self):
         source, ids = source_of(5), torch.tensor([4, 2])
@@ -95,7 +101,8 @@ class TestSources:
     @given(st.lists(st.integers(0, 9), max_size=12))
     def test_a_joined_source_takes_each_image_from_where_it_is(self, ids):
         first, second = source_of(6), TensorSource(torch.arange(4.0).view(4, 1, 1, 1) + 10)
-        single = ImageSource(first.pixels[:, :1, :1, :1], first.mean[:1], first.std[:1])
+        red = ResidentPixels(first.pixels.values[:, :1, :1, :1])
+        single = ImageSource(red, first.mean[:1], first.std[:1])
         joined = JoinedSource(single, second)
 
         actual = joined.images(torch.tensor(ids, dtype=torch.int64), None)
