@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.ranks import Ranks
@@ -40,6 +41,11 @@ def alone(micro_batches=2):
     return Reduction(Ranks.alone(torch.device("cpu")), micro_batches)
 
 
+def plain(micro_batches=2, **changes):
+    """Arithmetic of one rank in fp32."""
+    return Arithmetic(alone(micro_batches), **changes)
+
+
 def silent(*, done, total, loss, note=""):
     """A report that nobody reads."""
 
@@ -59,7 +65,7 @@ def tiny_task(*, forget_classes=(1,), partly=False, kind=UnlearningTask, **chang
     fields |= {
         "forget_classes": () if partly else forget_classes,
         "shape": TINY_SHAPE,
-        "reduction": alone(),
+        "arithmetic": plain(),
     }
     fields |= {"seed": 7, "report": silent, "new_network": tiny_network}
     fields |= {"checkpoints": Checkpoints.none(Ranks.alone(torch.device("cpu")))}

@@ -6,8 +6,6 @@ from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import SpecError
 
 _RESERVED: tuple[tuple[str, Callable[[ExperimentSpec], object], object], ...] = (
-    ("training.precision", lambda spec: spec.training.precision, "fp32"),
-    ("training.reduction", lambda spec: spec.training.reduction, "tree"),
     ("training.selection", lambda spec: spec.training.selection, "last"),
     (
         "execution.allowUnlistedComponents",

@@ -115,7 +115,19 @@ class Training(Document):
     reduction: Literal["tree", "ddp"] = Field(
         "tree",
         description="How gradients are added over ranks: a fixed tree (same bits on any number of"
-        " ranks) or torch's DistributedDataParallel.",
+        " ranks) or torch's DistributedDataParallel (faster; the number of ranks is part of what a"
+        " result means).",
+    )
+    batch_norm: Literal["micro_batch", "batch"] = Field(
+        "micro_batch",
+        exclude_if=lambda value: value == "micro_batch",  # so that older digests stay what they are
+        description="What BatchNorm takes its statistics of: each micro-batch, or the whole batch,"
+        " for which ranks meet at each such layer.",
+    )
+    max_gradient_norm: float | None = Field(
+        None,
+        gt=0,
+        description="A gradient of a greater Euclidean norm is scaled down to it; unset: never.",
     )
     optimizer: Component = Field(
         default_factory=lambda: Component(
@@ -131,7 +143,12 @@ class Training(Document):
         max_length=16,
         description="Augmentations in the order in which they are applied; training only.",
     )
-    precision: Precision = Field("fp32", description="Arithmetic of training and unlearning.")
+    precision: Precision = Field(
+        "fp32",
+        description="Arithmetic of forward and backward passes in training and unlearning. tf32 is"
+        " for GPUs; bf16 and fp16 are autocast, fp16 with a scaled loss. Weights, losses,"
+        " importances and evaluation are fp32 even so; with fp64 all of them are.",
+    )
     selection: Literal["last", "best_validation"] = Field(
         "last", description="Which epoch's weights are kept; the test set never selects."
     )
@@ -147,6 +164,20 @@ class Training(Document):
                 " on any number of ranks)"
             )
         return value
+
+    @model_validator(mode="after")
+    def _data_parallel_has_no_parts(self) -> Self:
+        if self.reduction == "ddp" and self.micro_batches > 1:
+            raise ValueError(
+                f"reduction is ddp, where each rank has one part of a batch, but microBatches is"
+                f" {self.micro_batches}; use 1, or reduction tree"
+            )
+        if self.reduction == "ddp" and self.batch_norm == "batch":
+            raise ValueError(
+                "reduction is ddp, where BatchNorm sees the part of its rank, but batchNorm is"
+                " batch; use micro_batch, or reduction tree"
+            )
+        return self
 
 
 class Resources(Document):

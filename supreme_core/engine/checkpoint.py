@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn, optim
+from torch.amp import GradScaler
 
 from supreme_core.engine.cost import peak_memory
 from supreme_core.engine.ranks import Ranks
@@ -73,6 +74,15 @@ class Interruption:
             raise Terminated(self.exit_code)
 
 
+@dataclass(frozen=True)
+class State:
+    """What a training changes, all of which its next step depends on."""
+
+    model: nn.Module
+    optimizer: optim.Optimizer
+    scaler: GradScaler
+
+
 @dataclass
 class Checkpoints:
     """Those of one stage. Each `fit` of the stage in turn calls `begin`, then `step` after steps.
@@ -99,8 +109,8 @@ class Checkpoints:
         """For a training that is not worth one and that any signal may end at once."""
         return cls(ranks, Interruption(exit_code=1))
 
-    def begin(self, model: nn.Module, optimizer: optim.Optimizer) -> int:
-        """Steps of this fit that are done; model and optimiser are then as they were after them."""
+    def begin(self, state: State) -> int:
+        """Steps of this fit that are done; the state is then as it was after them."""
         number, self._fits = self._fits, self._fits + 1
         found = self._read()
         if found is None:
@@ -108,18 +118,19 @@ class Checkpoints:
         tensors, position = found
         if position["fit"] != number:
             return 0  # an earlier fit runs again, which gives what it gave
-        _restore(model, optimizer, tensors)
+        _restore(state.model, state.optimizer, tensors)
+        state.scaler.load_state_dict(position["scaler"])
         self.spent = Cost(**position["spent"])
         log.info("going on after step %d", position["done"])
         return int(position["done"])
 
-    def step(self, model: nn.Module, optimizer: optim.Optimizer, done: int) -> None:
+    def step(self, state: State, done: int) -> None:
         """Save where it is time to; after a request to stop save, and stop all ranks here."""
         stop = self._is_to_stop(done)
         if self.slot and (stop or self.clock() - self._saved >= self.every_seconds):
             self._saved = self.clock()
             if self.ranks.is_main:
-                self.slot.write(self._pack(model, optimizer, done))
+                self.slot.write(self._pack(state, done))
         if stop:
             self.interruption.requested = True  # also on ranks that no signal reached
             raise Terminated(self.interruption.exit_code)
@@ -131,13 +142,18 @@ class Checkpoints:
             return False
         return any(self.ranks.each(float(self.interruption.requested)))
 
-    def _pack(self, model: nn.Module, optimizer: optim.Optimizer, done: int) -> bytes:
-        tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-        for index, state in optimizer.state_dict()["state"].items():
-            for name, value in state.items():
+    def _pack(self, state: State, done: int) -> bytes:
+        tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}
+        for index, moments in state.optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
                 if value is not None:
                     tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
-        position = {"fit": self._fits - 1, "done": done, "spent": asdict(self._cost())}
+        position = {
+            "fit": self._fits - 1,
+            "done": done,
+            "spent": asdict(self._cost()),
+            "scaler": state.scaler.state_dict(),
+        }
         payload = save(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             metadata={"position": json.dumps(position)},

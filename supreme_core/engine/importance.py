@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 
-from supreme_core.engine.fit import Loss, Report
+from supreme_core.engine.fit import Report
+from supreme_core.engine.loss import Loss
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Batch, Samples

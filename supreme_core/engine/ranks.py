@@ -55,7 +55,7 @@ class Ranks:
 
         all_to_all gives each rank the same shard of everybody, which it adds pairwise; all_gather
         spreads the sums. Both only move bytes, so the order of additions is ours, and the volume
-        is that of a ring. The number of ranks is a power of two.
+        is that of a ring.
         """
         if self.size == 1:
             return values
@@ -65,7 +65,8 @@ class Ranks:
         dist.all_to_all_single(shards, mine)
         rows = shards.view(self.size, width)
         while len(rows) > 1:
-            rows = rows[0::2] + rows[1::2]
+            even = len(rows) // 2 * 2
+            rows = torch.cat([rows[0:even:2] + rows[1:even:2], rows[even:]])
         total = torch.empty_like(mine)
         dist.all_gather_into_tensor(total, rows[0].contiguous())
         return total[: values.numel()]

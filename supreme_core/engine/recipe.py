@@ -41,7 +41,19 @@ class Recipe:
         )
 
     def identity(self) -> dict[str, Any]:
+        """What means something for a result, but for the number of ranks where that does too.
+
+        Settings that came later stand here only where they do something, so that what was computed
+        before them keeps its key.
+        """
+        training = self.training
+        later: dict[str, Any] = {}
+        if training.batch_norm == "batch" and training.micro_batches > 1:
+            later["batchNorm"] = training.batch_norm
+        if training.max_gradient_norm is not None:
+            later["maxGradientNorm"] = training.max_gradient_norm
         return {
+            **later,
             "engine": ENGINE_VERSION,
             "epochs": self.training.epochs,
             "batchSize": self.training.batch_size,
@@ -66,6 +78,7 @@ class Recipe:
             epochs=self.training.epochs,
             batch_size=self.training.batch_size,
             optimizer=optimizer,
+            max_gradient_norm=self.training.max_gradient_norm,
             rate=self._rate,
             augment=partial(self._augment, seed) if self.augmentations else None,
         )

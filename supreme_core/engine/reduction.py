@@ -43,12 +43,34 @@ class Reduction:
     def _over_ranks(self, local: Leaf) -> Leaf:
         if self.ranks.size == 1:
             return local
-        flat = self.ranks.tree_sum(torch.cat([tensor.reshape(-1) for tensor in local]))
-        sizes = [tensor.numel() for tensor in local]
+        orders = [_memory_order(tensor) for tensor in local]
+        flat = self.ranks.tree_sum(
+            torch.cat(
+                [
+                    tensor.permute(order).reshape(-1)
+                    for tensor, order in zip(local, orders, strict=True)
+                ]
+            )
+        )
+        parts = torch.split(flat, [tensor.numel() for tensor in local])
         return [
-            part.view_as(tensor)
-            for part, tensor in zip(torch.split(flat, sizes), local, strict=True)
+            part.view([tensor.shape[axis] for axis in order]).permute(_inverse(order))
+            for part, tensor, order in zip(parts, local, orders, strict=True)
         ]
+
+
+def _memory_order(tensor: Tensor) -> list[int]:
+    """Its axes, the one with the longest strides first.
+
+    Flattened in this order a tensor need not be copied, and what comes back has the strides that it
+    would have on one rank: they decide the order in which the norm of a gradient is added up.
+    """
+    strides = tensor.stride()
+    return sorted(range(tensor.ndim), key=lambda axis: -strides[axis])
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def _tree_sum(leaves: Iterable[Leaf]) -> Leaf:

@@ -1,19 +1,26 @@
 """One switch for determinism, and the words for what a result was computed on."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from supreme_core.api.v1alpha1 import Precision
+from supreme_core.engine.ranks import Ranks
 from supreme_core.environment import environment as numpy_environment
+from supreme_core.errors import SpecError
 
 THREADS = 1
 """Threads of one rank on a CPU. Their number is part of the numerics (partial sums differ), so it
 is fixed, and cores are used by ranks and by seeds side by side."""
 
 
-def configure(device: torch.device) -> None:
+def configure(device: torch.device, precision: Precision) -> None:
     """Make every later operation deterministic, or an error; call it before CUDA starts."""
+    torch.set_default_dtype(torch.float64 if precision == "fp64" else torch.float32)
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
@@ -23,8 +30,27 @@ def configure(device: torch.device) -> None:
         torch.set_num_threads(THREADS)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a stage ran on, as its manifest and the report name it."""
+@contextmanager
+def naming_operations(device: torch.device) -> Iterator[None]:
+    """SpecError names the operation where torch has no deterministic way to do it."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+        if not found:
+            raise
+        raise SpecError(
+            f"{found[1]} has no deterministic implementation on {device.type}, so no seed could be"
+            " repeated; use a model, a method or a device that does without"
+        ) from error
+
+
+def environment(ranks: Ranks, reduction: str) -> dict[str, Any]:
+    """What a stage ran on, as its manifest and the report name it.
+
+    The number of ranks is part of it only with a reduction whose results depend on it.
+    """
+    device = ranks.device
     facts: dict[str, Any] = {
         **numpy_environment(),
         "torch": str(torch.__version__),
@@ -32,6 +58,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": THREADS,
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
+    if reduction == "ddp":
+        facts["ranks"] = ranks.size
     if device.type == "cuda":
         facts |= {
             "device": torch.cuda.get_device_name(device),

@@ -69,7 +69,7 @@ class ImageSource:
         chosen = self.pixels.take(ids)
         if augment is not None:
             chosen = augment(chosen, ids)
-        scaled = chosen.to(torch.float32).div_(255)
+        scaled = chosen.to(self.mean.dtype).div_(255)
         normal = scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
         return normal.contiguous(memory_format=torch.channels_last)
 

@@ -11,8 +11,10 @@ from torch import nn, optim
 
 from supreme_core import seeds
 from supreme_core.engine import randomness
+from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.fit import Fit, Loss, Report, cross_entropy, fit
+from supreme_core.engine.fit import Fit, Report, fit
+from supreme_core.engine.loss import Loss, cross_entropy
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Samples
@@ -37,11 +39,15 @@ class UnlearningTask:
     forgets: Forgets
     forget_classes: tuple[int, ...]
     shape: ImageShape
-    reduction: Reduction
+    arithmetic: Arithmetic
     seed: int
     report: Report
     checkpoints: Checkpoints
     new_network: Callable[[int], nn.Module]
+
+    @property
+    def reduction(self) -> Reduction:
+        return self.arithmetic.reduction
 
     @property
     def ranks(self) -> Ranks:
@@ -76,7 +82,7 @@ class UnlearningTask:
             samples,
             how,
             seed=seeds.derive(self.seed, name),
-            reduction=self.reduction,
+            arithmetic=self.arithmetic,
             report=self.report,
             loss=loss,
             checkpoints=self.checkpoints,

@@ -1,7 +1,7 @@
 """Selective synaptic dampening: shrink the weights that matter to the forget set above all."""
 
-from supreme_core.engine.fit import cross_entropy
 from supreme_core.engine.importance import DampeningParams, dampen, mean_importances
+from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import method
 

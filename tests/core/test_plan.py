@@ -58,8 +58,6 @@ UID = "91e25882"
 WORK_DIGEST = "80e46fe56f57830cb8d1206e38e5e29e9c2d0629bdbc924a7fadae7eedecb7b8"
 
 RESERVED = {
-    "training.precision": ({"training": {"precision": "bf16"}}, "'bf16'", "'fp32'"),
-    "training.reduction": ({"training": {"reduction": "ddp"}}, "'ddp'", "'tree'"),
     "training.selection": (
         {"training": {"selection": "best_validation"}},
         "'best_validation'",
@@ -257,12 +255,12 @@ class TestReserved:
         spec = parse(
             ExperimentSpec,
             SPEC
-            | {"training": {"precision": "tf32", "selection": "best_validation"}}
+            | {"training": {"selection": "best_validation"}}
             | {"execution": {"allowUnlistedComponents": True}},
         )
         with pytest.raises(SpecError) as error:
             refuse_reserved(spec)
-        assert len(str(error.value).splitlines()) == 3
+        assert len(str(error.value).splitlines()) == 2
 
     def test_the_defaults_are_what_this_version_does(self):
         refuse_reserved(experiment().spec)

@@ -22,7 +22,7 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import SpecError
 from supreme_core.split import Labels, by_class, by_sample
 from tests.builders import TINY_SHAPE, tiny_task
-from tests.two_ranks import on_two_ranks
+from tests.real_ranks import on_two_ranks
 
 NAMES = ("aeroplane", "bird", "cat", "deer")
 

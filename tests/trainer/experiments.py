@@ -221,12 +221,12 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None):
         store=storage.uri,
     )
     telemetry = Telemetry(speaks=True, stream=stream or StringIO())
-    with as_configured() as device, TemporaryDirectory() as cache:
+    with as_configured(whole.work.training.precision) as device, TemporaryDirectory() as cache:
         ranks = Ranks.alone(device)
         stages = Stages(
             Artefacts(storage, Path(cache)),
             ranks=ranks,
-            environment=environment(device),
+            environment=environment(ranks, whole.work.training.reduction),
             telemetry=telemetry,
             interruption=Interruption(names.EXIT_TERMINATED),
         )
@@ -245,14 +245,15 @@ def finish(document, storage):
 
 
 @contextmanager
-def as_configured():
+def as_configured(precision="fp32"):
     """The CPU as a trainer sets it up; torch's switches are as before afterwards."""
     device, threads = torch.device("cpu"), torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
-        configure(device)
+        configure(device, precision)
         yield device
     finally:
+        torch.set_default_dtype(torch.float32)
         torch.use_deterministic_algorithms(deterministic)
         torch.set_num_threads(threads)
 

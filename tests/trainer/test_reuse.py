@@ -73,7 +73,7 @@ def compute(storage, *, image=HERE, attempt=0, of=None, **keeping):
         stages = Stages(
             Artefacts(storage, Path(cache)),
             ranks=ranks,
-            environment={**environment(device), "image": image},
+            environment={**environment(ranks, "tree"), "image": image},
             telemetry=telemetry,
             interruption=Interruption(names.EXIT_TERMINATED),
             reuse=order.reuse,

@@ -90,7 +90,7 @@ def prepare(
 
 def check_ranks(order: ExperimentOrder, ranks: int) -> None:
     micro_batches = order.work.training.micro_batches
-    if micro_batches % ranks:
+    if order.work.training.reduction == "tree" and micro_batches % ranks:
         fitting = [str(n) for n in (1, 2, 4, 8, 16, 32, 64) if n <= micro_batches]
         raise SpecError(
             f"--ranks is {ranks}, which does not divide spec.training.microBatches"

@@ -75,12 +75,15 @@ def _compute(
     options: argparse.Namespace,
 ) -> None:
     if not options.prepare:
-        configure(ranks.device)  # loads much of torch, which preparing a dataset does not need
+        # It loads much of torch, which preparing a dataset does not need.
+        configure(ranks.device, order.work.training.precision)
+    # One rank prepares, whatever comes after it.
+    reduction = "tree" if options.prepare else order.work.training.reduction
     storage = _storage(order)
     stages = Stages(
         Artefacts(storage, cache),
         ranks=ranks,
-        environment=environment(ranks.device),
+        environment=environment(ranks, reduction),
         telemetry=telemetry,
         interruption=interruption,
         reuse=order.reuse,

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from supreme_core import seeds
 from supreme_core.api.names import PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.engine import randomness
+from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
 from supreme_core.engine.fit import fit
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
-from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.task import UnlearningTask
@@ -97,8 +97,8 @@ class SeedStages:
     keep_unlearned_models: bool = False
 
     @cached_property
-    def reduction(self) -> Reduction:
-        return Reduction(self.ranks, self.components.recipe.training.micro_batches)
+    def arithmetic(self) -> Arithmetic:
+        return Arithmetic.of(self.components.recipe.training, self.ranks)
 
     def dataset(self, source: str = "") -> Stage[Data]:
         """source: a folder to read from instead of the one that the settings name.
@@ -177,7 +177,9 @@ class SeedStages:
 
     def untrained_predictions(self, data: Data, cell: Cell) -> Stage[Predictions]:
         """Of a network with random weights of its own stream, which some metrics compare with."""
+        precision = self.arithmetic.precision
         identity = {
+            **({"precision": precision} if precision == "fp64" else {}),  # others evaluate in fp32
             "untrained": self.components.model.identity(),
             "dataset": data.digest,
             "seed": self.seed,
@@ -318,7 +320,9 @@ class SeedStages:
         return Samples(source, ids, torch.from_numpy(np.array(labels)).to(device))
 
     def _training_meaning(self, data: Data) -> dict[str, Any]:
+        ranks = {"ranks": self.ranks.size} if self.arithmetic.overlapped else {}
         return {
+            **ranks,
             "recipe": self.components.recipe.identity(),
             "model": self.components.model.identity(),
             "dataset": data.digest,
@@ -337,7 +341,7 @@ class SeedStages:
                     samples,
                     self.components.recipe.fit(stream),
                     seed=stream,
-                    reduction=self.reduction,
+                    arithmetic=self.arithmetic,
                     report=self.telemetry.progress,
                     checkpoints=checkpoints,
                 )
@@ -373,7 +377,7 @@ class SeedStages:
             forgets=cell.forgets,
             forget_classes=cell.split.classes,
             shape=data.shape,
-            reduction=self.reduction,
+            arithmetic=self.arithmetic,
             seed=seeds.derive(self.seed, "unlearning", repeat, "methods", method),
             report=self.telemetry.progress,
             checkpoints=checkpoints,

@@ -20,6 +20,7 @@ from supreme_core.api.v1alpha1 import Reuse
 from supreme_core.artefacts import Artefacts, Inputs, Manifest, digest, keys_in
 from supreme_core.engine.checkpoint import Checkpoints, Interruption
 from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.reproducibility import naming_operations
 from supreme_core.errors import CorruptArtefact
 from supreme_core.plan import Step
 
@@ -188,7 +189,9 @@ class Stages:
         self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
-            made = stage.make(Checkpoints(self._ranks, self._interruption, self._slot(stage)))
+            checkpoints = Checkpoints(self._ranks, self._interruption, self._slot(stage))
+            with naming_operations(self._ranks.device):
+                made = stage.make(checkpoints)
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise

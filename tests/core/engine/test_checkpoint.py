@@ -19,8 +19,11 @@ import torch
 from torch import optim
 
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.checkpoint import Checkpoints, Interruption, Terminated
+from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.checkpoint import Checkpoints, Interruption, State, Terminated
 from supreme_core.engine.fit import Fit, fit
+from supreme_core.engine.loss import cross_entropy
+from supreme_core.engine.precision import loss_scaler
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import Recipe
@@ -29,10 +32,13 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.evaluation import Cost
 from supreme_core.models.resnet18 import ResNet18
 from tests.builders import silent, tiny_network, tiny_samples
-from tests.two_ranks import on_two_ranks
+from tests.real_ranks import on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
 EPOCHS, BATCH_SIZE, STEPS = 2, 20, 6
+
+RECIPES = ("sgd", "adamw", "fp16", "batch")
+ARITHMETIC = {"fp16": {"precision": "fp16"}, "batch": {"batch_norm": "batch"}}
 """48 samples: batches of 20, 20 and a ragged one of 8."""
 
 SHAPE = ImageShape(channels=1, size=16, classes=4)
@@ -75,7 +81,12 @@ def digest(model):
     return hashlib.sha256(text).hexdigest()
 
 
-def trained(ranks, slot, *, optimizer="sgd", stop_after=None, every_seconds=1e9, clock=None):
+def overflowing(model, batch):
+    """So large that gradients in half precision overflow until the scale has come down."""
+    return 1e3 * cross_entropy(model, batch)
+
+
+def trained(ranks, slot, *, recipe="sgd", stop_after=None, every_seconds=1e9, clock=None):
     """The digest of a model trained from `slot`, or None where it was told to stop after a step."""
     interruption = Interruption(exit_code=143)
     checkpoints = Checkpoints(
@@ -91,10 +102,11 @@ def trained(ranks, slot, *, optimizer="sgd", stop_after=None, every_seconds=1e9,
         fit(
             model,
             tiny_samples(48, SHAPE),
-            how(optimizer),
+            how("adamw" if recipe == "adamw" else "sgd"),
             seed=7,
-            reduction=Reduction(ranks, 2),
+            arithmetic=Arithmetic(Reduction(ranks, 2), **ARITHMETIC.get(recipe, {})),
             report=report,
+            loss=overflowing if recipe == "fp16" else cross_entropy,
             checkpoints=checkpoints,
         )
     except Terminated:
@@ -111,16 +123,16 @@ def on_rank(ranks, data, stop_after):
 @pytest.fixture(scope="module")
 def whole():
     torch.set_num_threads(1)
-    return {name: trained(ALONE, None, optimizer=name) for name in ("sgd", "adamw")}
+    return {name: trained(ALONE, None, recipe=name) for name in RECIPES}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("stop_after", range(1, STEPS + 1))
-def test_stopped_after_any_step_and_continued_gives_the_same_bits(whole, optimizer, stop_after):
+def test_stopped_after_any_step_and_continued_gives_the_same_bits(whole, recipe, stop_after):
     slot = Memory()
 
-    assert trained(ALONE, slot, optimizer=optimizer, stop_after=stop_after) is None
-    assert trained(ALONE, slot, optimizer=optimizer) == whole[optimizer]
+    assert trained(ALONE, slot, recipe=recipe, stop_after=stop_after) is None
+    assert trained(ALONE, slot, recipe=recipe) == whole[recipe]
 
 
 def test_stopped_again_and_again_gives_the_same_bits(whole):
@@ -148,6 +160,20 @@ def test_continued_on_one_rank_after_two_gives_the_same_bits(whole):
 
 def only_rank_one_is_told(ranks):
     return trained(ranks, Memory(), stop_after=3 if ranks.rank == 1 else None)
+
+
+def scale_after(slot):
+    """Of the loss, in a fresh state that a checkpoint was read into."""
+    model = network()
+    state = State(model, optim.SGD(model.parameters(), 0.01), loss_scaler("fp16", ALONE.device))
+    Checkpoints(ALONE, Interruption(exit_code=143), slot).begin(state)
+    return state.scaler.get_scale()
+
+
+def test_the_scale_of_the_loss_is_what_it_had_come_to():
+    slot = Memory()
+    trained(ALONE, slot, recipe="fp16", stop_after=3)
+    assert 1 <= scale_after(slot) < 2**16 == scale_after(Memory())
 
 
 def test_a_signal_to_one_rank_stops_all_of_them():
@@ -207,7 +233,7 @@ def two_fits(slot, *, stop_in=None, stop_after=None):
                 part,
                 fitting,
                 seed=number,
-                reduction=Reduction(ALONE, 2),
+                arithmetic=Arithmetic(Reduction(ALONE, 2)),
                 report=report,
                 checkpoints=checkpoints,
             )
@@ -231,7 +257,8 @@ def test_what_interrupted_attempts_took_is_counted():
 
     checkpoints = Checkpoints(ALONE, Interruption(exit_code=143), slot)
     model = network()
-    checkpoints.begin(model, optim.SGD(model.parameters(), 0.01))
+    optimizer = optim.SGD(model.parameters(), 0.01)
+    checkpoints.begin(State(model, optimizer, loss_scaler("fp32", ALONE.device)))
     assert isinstance(checkpoints.spent, Cost)
     assert checkpoints.spent.wall_seconds > 0
     assert checkpoints.spent.device_seconds == checkpoints.spent.wall_seconds
@@ -264,7 +291,7 @@ def test_a_report_to_nobody_leaves_the_bits_alone(whole):
         tiny_samples(48, SHAPE),
         how(),
         seed=7,
-        reduction=Reduction(ALONE, 2),
+        arithmetic=Arithmetic(Reduction(ALONE, 2)),
         report=silent,
     )
     assert digest(model) == whole["sgd"]

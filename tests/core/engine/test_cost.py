@@ -13,7 +13,7 @@ import torch
 
 from supreme_core.engine.cost import CLEAR_REFERENCES, measured
 from supreme_core.engine.ranks import Ranks
-from tests.two_ranks import on_two_ranks
+from tests.real_ranks import on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
 MEGABYTE = 1024 * 1024

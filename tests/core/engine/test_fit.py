@@ -20,7 +20,10 @@ from torch.nn import functional
 
 from supreme_core import seeds
 from supreme_core.api.v1alpha1 import Component, Training
-from supreme_core.engine.fit import Fit, cross_entropy, fit, step_gradients
+from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.fit import Fit, fit
+from supreme_core.engine.gradients import Job, MicroBatchGradients
+from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.reduction import Reduction
@@ -29,8 +32,8 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import MethodFailed
 from supreme_core.hashing import permutation
 from supreme_core.models.resnet18 import ResNet18
-from tests.builders import alone, silent, tiny_network, tiny_samples
-from tests.two_ranks import on_two_ranks
+from tests.builders import alone, plain, silent, tiny_network, tiny_samples
+from tests.real_ranks import on_two_ranks
 
 SEED = 11
 COLOUR = ImageShape(channels=3, size=16, classes=4)
@@ -65,18 +68,24 @@ def how(**changes):
     return Fit(**({"epochs": 1, "batch_size": 10, "optimizer": sgd} | changes))
 
 
-def fitted(model, samples=None, *, seed=SEED, reduction=None, report=silent, loss=None, **changes):
+def fitted(model, samples=None, *, seed=SEED, arithmetic=None, report=silent, loss=None, **changes):
     """The model after `fit`."""
     fit(
         model,
         samples or tiny_samples(),
         how(**changes),
         seed=seed,
-        reduction=reduction or alone(1),
+        arithmetic=arithmetic or plain(1),
         report=report,
         loss=loss or cross_entropy,
     )
     return model
+
+
+def gradients_of(model, positions, reduction):
+    """Set them, as a step on a batch of the tiny samples does; gives the mean loss."""
+    job = Job(model, tiny_samples(), cross_entropy, reduction, scale=lambda loss: loss)
+    return MicroBatchGradients(job)(positions, None, dropout=0)
 
 
 def order(epoch, n, seed=SEED):
@@ -180,9 +189,7 @@ class TestMicroBatches:
     positions = torch.tensor([4, 0, 9, 2, 7, 1, 5, 3, 8, 6])
 
     def step(self, model):
-        return step_gradients(
-            model.train(), tiny_samples(), self.positions, cross_entropy, None, 0, alone(4)
-        )
+        return gradients_of(model.train(), self.positions, alone(4))
 
     def test_gradients_are_the_mean_over_samples_of_those_of_the_parts(self):
         model, samples = tiny_network(3), tiny_samples()
@@ -224,8 +231,8 @@ class TestMicroBatches:
         """Two samples in four parts are the same step as in two parts."""
         one, other = tiny_network(3).train(), tiny_network(3).train()
         two = torch.tensor([5, 30])
-        step_gradients(one, tiny_samples(), two, cross_entropy, None, 0, alone(4))
-        step_gradients(other, tiny_samples(), two, cross_entropy, None, 0, alone(2))
+        gradients_of(one, two, alone(4))
+        gradients_of(other, two, alone(2))
         assert digest(one) == digest(other)
         assert all(
             torch.equal(a.grad, b.grad)
@@ -234,18 +241,18 @@ class TestMicroBatches:
 
     def test_each_sample_is_seen_once_an_epoch_whatever_the_number_of_parts(self):
         recorded = Recorded()
-        fitted(tiny_network(3), reduction=alone(8), loss=recorded)
+        fitted(tiny_network(3), arithmetic=plain(8), loss=recorded)
         assert sorted(recorded.stream) == list(range(48))
 
     def test_parameters_that_are_not_trained_stay_as_they_are(self):
         model = tiny_network(3)
         model[0].requires_grad_(False)
-        fitted(model, reduction=alone(4))
+        fitted(model, arithmetic=plain(4))
         assert torch.equal(model[0].weight, tiny_network(3)[0].weight)
         assert not torch.equal(model[4].weight, tiny_network(3)[4].weight)
 
 
-def trained(case, reduction, seed=SEED):
+def trained(case, arithmetic, seed=SEED):
     network, optimizer, micro_batches = case
     with global_seed(5):
         model = NETWORKS[network]()
@@ -264,14 +271,14 @@ def trained(case, reduction, seed=SEED):
         tiny_samples(19, COLOUR),
         Recipe.of(training).fit(seed),
         seed=seed,
-        reduction=reduction,
+        arithmetic=arithmetic,
         report=silent,
     )
     return model
 
 
 def digests(ranks):
-    return {case: digest(trained(case, Reduction(ranks, case[2]))) for case in CASES}
+    return {case: digest(trained(case, Arithmetic(Reduction(ranks, case[2])))) for case in CASES}
 
 
 @pytest.fixture(scope="module")
@@ -296,14 +303,14 @@ class TestRanks:
 
     def test_another_seed_gives_other_bits(self, digests_of_one_rank):
         case = ("dropout", "sgd", 2)
-        assert digest(trained(case, alone(2), seed=12)) != digests_of_one_rank[case]
+        assert digest(trained(case, plain(2), seed=12)) != digests_of_one_rank[case]
 
 
 class TestRandomness:
     def test_the_order_is_a_function_of_seed_and_epoch_alone(self):
         shorter, longer = Recorded(), Recorded()
         fitted(tiny_network(3), loss=shorter, epochs=2)
-        fitted(tiny_network(4), loss=longer, epochs=3, batch_size=7, reduction=alone(4))
+        fitted(tiny_network(4), loss=longer, epochs=3, batch_size=7, arithmetic=plain(4))
 
         assert longer.stream[: 2 * 48] == shorter.stream
         epochs = [longer.stream[48 * epoch : 48 * (epoch + 1)] for epoch in range(3)]
@@ -320,7 +327,7 @@ class TestRandomness:
         case, found = ("dropout", "sgd", 4), set()
         for state in (1, 2):
             torch.manual_seed(state)
-            found.add(digest(trained(case, alone(4))))
+            found.add(digest(trained(case, plain(4))))
         assert len(found) == 1
 
     def test_every_step_and_part_drops_out_something_else(self):
@@ -330,7 +337,7 @@ class TestRandomness:
             masks.append(tuple(functional.dropout(torch.ones(64), training=True).tolist()))
             return cross_entropy(model, batch)
 
-        fitted(tiny_network(3), epochs=2, reduction=alone(2), loss=loss)
+        fitted(tiny_network(3), epochs=2, arithmetic=plain(2), loss=loss)
         assert len(set(masks)) == len(masks) == 2 * 5 * 2
 
     def test_augmentation_is_made_anew_for_each_epoch_and_keyed_by_sample(self):

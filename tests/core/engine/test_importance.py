@@ -18,8 +18,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from supreme_core.engine import importance, reproducibility
-from supreme_core.engine.fit import cross_entropy
 from supreme_core.engine.importance import dampen, importance_sums, mean_importances
+from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.shape import ImageShape
@@ -27,7 +27,7 @@ from supreme_core.errors import MethodFailed
 from supreme_core.methods.lfssd import squared_output
 from supreme_core.models.resnet18 import ResNet18
 from tests.builders import alone, silent, tiny_network, tiny_samples, tiny_task
-from tests.two_ranks import on_two_ranks
+from tests.real_ranks import on_two_ranks
 
 COLOUR = ImageShape(channels=4, size=12, classes=4)
 

@@ -16,7 +16,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import THREADS
 from supreme_core.engine.samples import Samples, TensorSource
 from tests.builders import tiny_network, tiny_samples
-from tests.two_ranks import on_two_ranks
+from tests.real_ranks import on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
 SIZES = (0, 1, 88, BATCH_SIZE, BATCH_SIZE + 1, 600, 1000)

@@ -38,7 +38,9 @@ CHANGES = {
     "epochs": {"epochs": 6},
     "batchSize": {"batchSize": 33},
     "microBatches": {"microBatches": 4},
-    "reduction": {"reduction": "ddp"},
+    "reduction": {"reduction": "ddp", "microBatches": 1},
+    "BatchNorm": {"batchNorm": "batch"},
+    "clipping": {"maxGradientNorm": 1.0},
     "precision": {"precision": "bf16"},
     "selection": {"selection": "best_validation"},
     "optimizer": {"optimizer": {"name": "adamw", "params": {"lr": 0.1}}},
@@ -161,10 +163,14 @@ class TestIdentity:
                 {"name": "horizontal_flip", "params": {"probability": 0.5}},
             ],
             "reduction": "tree",
+            "batchNorm": "micro_batch",
             "precision": "fp32",
             "selection": "last",
         }
         assert identity(**spelled) == identity()
+
+    def test_batch_norm_over_the_batch_is_the_same_where_a_batch_has_one_part(self):
+        assert identity(microBatches=1, batchNorm="batch") == identity(microBatches=1)
 
     def test_a_whole_number_is_the_same_rate_as_its_float(self):
         one, other = ({"name": "sgd", "params": {"lr": lr}} for lr in (1, 1.0))

@@ -20,7 +20,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from supreme_core.errors import SpecError
 from tests.builders import alone
-from tests.two_ranks import on_two_ranks
+from tests.real_ranks import on_two_ranks
 
 CPU = torch.device("cpu")
 POWERS = (1, 2, 4, 8, 16)

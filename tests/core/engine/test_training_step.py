@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch import nn, optim
 
-from supreme_core.engine.fit import Fit, cross_entropy, fit
+from supreme_core.engine.fit import Fit, fit
+from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.reduction import Reduction
-from tests.builders import alone, silent, tiny_network, tiny_samples
+from tests.builders import alone, plain, silent, tiny_network, tiny_samples
 
 
 def train(model, *, micro_batches=2, batch_size=16):
     how = Fit(epochs=1, batch_size=batch_size, optimizer=lambda p: optim.SGD(p, lr=0.1))
-    samples, reduction = tiny_samples(), alone(micro_batches)
-    fit(model, samples, how, seed=1, reduction=reduction, report=silent, loss=cross_entropy)
+    samples, arithmetic = tiny_samples(), plain(micro_batches)
+    fit(model, samples, how, seed=1, arithmetic=arithmetic, report=silent, loss=cross_entropy)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2, 4])

@@ -13,9 +13,10 @@ import torch
 
 from supreme_core import registry
 from supreme_core.api.model import parse
+from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.reduction import Reduction
-from tests.builders import alone, tiny_task
-from tests.two_ranks import on_two_ranks
+from tests.builders import plain, tiny_task
+from tests.real_ranks import on_two_ranks
 
 FORGETS = {
     "classes": {"forget_classes": (1,)},
@@ -63,8 +64,8 @@ def digest(model):
 
 def digests(ranks):
     """Of every method with two micro-batches, which one rank adds up as two do."""
-    reduction = Reduction(ranks, micro_batches=2)
-    return {case: digest(unlearned(*case, reduction=reduction)) for case in CASES}
+    arithmetic = Arithmetic(Reduction(ranks, micro_batches=2))
+    return {case: digest(unlearned(*case, arithmetic=arithmetic)) for case in CASES}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_another_seed_gives_another_model_where_a_method_draws(name, kind):
 
 @every_case
 def test_two_ranks_give_the_bits_of_one(name, kind, digests_of_two_ranks):
-    expected = digest(unlearned(name, kind, reduction=alone(2)))
+    expected = digest(unlearned(name, kind, arithmetic=plain(2)))
     assert [rank[name, kind] for rank in digests_of_two_ranks] == [expected, expected]
 
 

@@ -1,0 +1,48 @@
+"""The fast alternative to the tree: torch's DistributedDataParallel.
+
+Gradients travel while the backward pass still runs, and are added in an order that depends on the
+number of ranks, so that number is part of what a result means.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from supreme_core import seeds
+from supreme_core.engine.gradients import Job, running_statistics
+from supreme_core.engine.samples import Augment
+
+
+class DataParallelGradients:
+    """Each rank computes one part of the batch; torch averages over ranks.
+
+    BatchNorm sees the part of its rank. After each step every rank has the running statistics of
+    rank 0, as DistributedDataParallel would give them before the next one.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._parallel = DistributedDataParallel(job.model, broadcast_buffers=False)
+
+    def __call__(self, positions: Tensor, augment: Augment | None, dropout: int) -> Tensor:
+        job, ranks = self._job, self._job.reduction.ranks
+        ((number, part),) = job.reduction.parts(positions)
+        torch.manual_seed(seeds.derive(dropout, number))
+        # A rank without samples takes one that does not count: torch waits for all ranks.
+        batch = job.samples.batch(part if len(part) else positions[:1], augment)
+        losses = job.loss(self._parallel, batch)
+        share = losses.sum() * (float(len(part) > 0) / len(positions))
+        torch.autograd.backward(job.scale(share * ranks.size))
+        self._spread_statistics()
+        (mean,) = job.reduction.sum([[share.detach()]])
+        return mean
+
+    def _spread_statistics(self) -> None:
+        statistics = running_statistics(self._job.model)
+        if statistics:
+            flat = torch.cat([statistic.flatten() for statistic in statistics])
+            dist.broadcast(flat, src=0)
+            sizes = [statistic.numel() for statistic in statistics]
+            for statistic, value in zip(statistics, torch.split(flat, sizes), strict=True):
+                statistic.copy_(value.view_as(statistic))

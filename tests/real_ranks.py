@@ -1,0 +1,48 @@
+"""Run a function on real ranks (gloo), as torchrun would, and hand back what each returned."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.distributed as dist
+
+from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.reproducibility import THREADS
+
+
+def on_two_ranks(function, *arguments):
+    return on_ranks(2, function, *arguments)
+
+
+def on_ranks(count, function, *arguments):
+    """[what `function(ranks, *arguments)` returned on rank 0, on rank 1, ...]
+
+    function: of a module's top level; arguments and what it returns can be pickled.
+    """
+    with TemporaryDirectory() as folder:
+        meeting = (Path(folder) / "meeting").as_uri()
+        futures = [
+            _pool(count).submit(_on_rank, rank, count, meeting, function, arguments)
+            for rank in range(count)
+        ]
+        return [future.result() for future in futures]
+
+
+@cache
+def _pool(count):
+    """Processes that stay until the tests end: each needs seconds to import torch."""
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _on_rank(rank, count, meeting, function, arguments):
+    torch.set_num_threads(THREADS)
+    wait = timedelta(seconds=60)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count, timeout=wait)
+    try:
+        return function(Ranks(rank, count, torch.device("cpu")), *arguments)
+    finally:
+        dist.destroy_process_group()

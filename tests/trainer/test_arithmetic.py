@@ -1,0 +1,144 @@
+"""Whole seeds in each arithmetic: every stage computes in it and leaves finite numbers.
+
+    precision   bf16, fp16, fp64 against fp32
+    batchNorm   batch
+    clipping
+    reduction   ddp: labelled with its ranks, in the keys and in what the report says
+    operations  one that torch cannot repeat is named
+
+What a step computes is covered by tests/core/engine/test_arithmetic.py. Left out: tf32, for want of
+a GPU.
+"""
+
+from dataclasses import replace
+from math import isfinite
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from supreme_core import registry
+from supreme_core.api.names import EXIT_INVALID
+from supreme_core.errors import SpecError
+from tests.trainer.experiments import (
+    FINETUNE,
+    FULL_CLASS,
+    SIX_METHODS,
+    SSD,
+    compute,
+    experiment,
+    folder_store,
+    results_of,
+    summary_of,
+    supreme,
+    written,
+)
+
+METHODS = 6
+
+
+def work(*methods, **training):
+    """Two micro-batches, all methods unless some are named, one scenario."""
+    recipe = {"microBatches": 2, "augmentation": [{"name": "rotation"}], **training}
+    return experiment(methods=methods or SIX_METHODS, scenarios=[FULL_CLASS], training=recipe)
+
+
+def run(document, folder, *options):
+    file = written(folder / "experiment.yaml", document)
+    done = supreme("run", file, "--store", folder / "store", "--device", "cpu", *options)
+    assert done.code == 0, done.out + done.err
+    return folder / "store"
+
+
+def computed_of(result):
+    """The records of a stored result but that of the dataset, which one rank prepares."""
+    return [record for record in result["stages"] if record["stage"] != "datasets"]
+
+
+def keys_of(result):
+    """Of what training went into."""
+    trained = ("originals", "retrained", "unlearned", "metrics")
+    return {record.key for record in result.stages if record.stage in trained}
+
+
+@pytest.fixture(scope="module")
+def in_fp32(tmp_path_factory):
+    """(store, result) of a seed in the default arithmetic."""
+    storage = folder_store(tmp_path_factory.mktemp("fp32"))
+    return storage, compute(work(), storage)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"precision": "bf16"},
+        {"precision": "fp16"},
+        {"precision": "fp64"},
+        {"batchNorm": "batch"},
+        {"maxGradientNorm": 1.0},
+        {"reduction": "ddp", "microBatches": 1},
+    ],
+    ids=lambda recipe: "-".join(map(str, recipe.values())),
+)
+def test_each_arithmetic_computes_every_stage_anew_and_ends_well(in_fp32, tmp_path, recipe):
+    storage = folder_store(tmp_path)
+    result = compute(work(**recipe), storage)
+
+    assert [run.status for run in result.runs] == ["ok"] * (2 + METHODS)
+    assert all(isfinite(run.metrics["test_loss"]) for run in result.runs)
+    assert not keys_of(result) & keys_of(in_fp32[1])
+    expected = torch.float64 if recipe.get("precision") == "fp64" else torch.float32
+    assert {tensor.dtype for tensor in weights_of(tmp_path) if tensor.is_floating_point()} == {
+        expected
+    }
+
+
+def test_data_parallel_results_say_on_how_many_ranks_they_are(tmp_path):
+    document = work(FINETUNE, SSD, reduction="ddp", microBatches=1)
+    alone = compute(document, folder_store(tmp_path / "alone"))
+
+    store = run(document, tmp_path, "--ranks", 2)
+
+    (result,) = results_of(store, document)
+    assert all(run["status"] == "ok" for run in result["runs"])
+    environments = [result["environments"][record["environment"]] for record in computed_of(result)]
+    assert {environment["ranks"] for environment in environments} == {2}
+    assert not {record["key"] for record in computed_of(result)} & keys_of(alone)
+    assert not summary_of(folder_store(store), document).provenance["mixedEnvironments"]
+    (page,) = store.glob("experiments/*/*/report.html")
+    assert "ranks" in page.read_text()
+
+
+class Unrepeatable(torch.nn.Module):
+    """A network with an operation that torch cannot do in a fixed order."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(64, 10)
+
+    def forward(self, images):
+        features = images.flatten(1)
+        noise = torch.zeros_like(features).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
+        return self.head(features + noise)
+
+
+def test_an_operation_that_torch_cannot_repeat_is_named(tmp_path, monkeypatch):
+    registry.model.discover()
+    build = lambda shape, params: Unrepeatable()  # noqa: E731
+    changed = replace(registry.model.get("resnet18"), function=build)
+    monkeypatch.setitem(registry.model._entries, "resnet18", changed)
+
+    with pytest.raises(SpecError) as refused:
+        compute(work(), folder_store(tmp_path))
+
+    assert str(refused.value) == (
+        "put_ has no deterministic implementation on cpu, so no seed could be repeated; use a"
+        " model, a method or a device that does without"
+    )
+    assert refused.value.exit_code == EXIT_INVALID
+
+
+def weights_of(folder):
+    """All weights of a store that is a folder."""
+    for path in folder.rglob("weights-*.safetensors"):
+        yield from load_file(path).values()
