@@ -23,7 +23,7 @@ class DataParallelGradients:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._parallel = DistributedDataParallel(job.model, broadcast_buffers=False)
+        self._parallel = DistributedDataParallel(job.model)
 
     def __call__(self, positions: Tensor, augment: Augment | None, dropout: int) -> Tensor:
         job, ranks = self._job, self._job.reduction.ranks

@@ -272,9 +272,7 @@ class _WholeBatchNorm:
 
         def leaves() -> Iterator[list[Tensor]]:
             for part, size in zip(images, self.sizes, strict=True):
-                wide = part if part.dtype == torch.float64 else part.float()
-                variance, mean = torch.var_mean(wide, _all_but_channels(part), correction=0)
-                mean, variance = mean.double(), variance.double()
+                mean, variance = _mean_and_variance(part)
                 count = size * _values_per_sample(part)
                 yield [mean * count, (variance + mean.square()) * count]
 
@@ -292,8 +290,7 @@ class _Normalise(torch.autograd.Function):
         images, weights, biases = (tensors[i * lanes : (i + 1) * lanes] for i in range(3))
         mean, variance, values = norm.statistics(images)
         _move(call, mean, variance * (values / max(values - 1, 1)))
-        kept = torch.float64 if images[0].dtype == torch.float64 else torch.float32
-        mean, variance = mean.to(kept), variance.to(kept)
+        mean, variance = (each.to(_wide(images[0])) for each in (mean, variance))
         ctx.norm, ctx.eps, ctx.values = norm, call.eps, values
         ctx.has_weight, ctx.has_bias = call.weight is not None, call.bias is not None
         ctx.save_for_backward(mean, variance, *images, *weights)
@@ -364,8 +361,16 @@ def _move(call: _Call, mean: Tensor, variance: Tensor) -> None:
             running.lerp_(value.to(running.dtype), call.momentum)
 
 
-def _all_but_channels(images: Tensor) -> list[int]:
-    return [0, *range(2, images.ndim)]
+def _mean_and_variance(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each channel, as float64; computed by torch's own kernel in fp32 or fp64."""
+    unused = torch.zeros(images.shape[1], dtype=_wide(images), device=images.device)
+    mean, variance = torch.batch_norm_update_stats(images, unused, unused, 0.0)
+    return mean.double(), variance.double()
+
+
+def _wide(images: Tensor) -> torch.dtype:
+    """The type in which statistics of images are computed and kept."""
+    return torch.float64 if images.dtype == torch.float64 else torch.float32
 
 
 def _values_per_sample(images: Tensor) -> int:
