@@ -149,11 +149,12 @@ def _copy(targets: list[Tensor], values: list[Tensor]) -> None:
 
 
 def _running_statistics(model: nn.Module) -> list[Tensor]:
-    """Running means and variances of all BatchNorm layers."""
+    """Running means and variances of all BatchNorm layers that learn from batches at the moment."""
     return [
         statistic
         for module in model.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if module.training
         for statistic in (module.running_mean, module.running_var)
         if statistic is not None
     ]
