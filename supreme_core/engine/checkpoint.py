@@ -21,6 +21,7 @@ from torch import Tensor, nn, optim
 
 from supreme_core.engine.cost import peak_memory
 from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.weights import load_weights, on_cpu
 from supreme_core.evaluation import Cost
 
 log = logging.getLogger(__name__)
@@ -138,10 +139,7 @@ class Checkpoints:
                 if value is not None:
                     tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
         position = {"fit": self._fits - 1, "done": done, "spent": asdict(self._cost())}
-        payload = save(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            metadata={"position": json.dumps(position)},
-        )
+        payload = save(on_cpu(tensors), metadata={"position": json.dumps(position)})
         return hashlib.sha256(payload).digest() + payload
 
     def _cost(self) -> Cost:
@@ -191,7 +189,7 @@ def _restore(model: nn.Module, optimizer: optim.Optimizer, tensors: dict[str, Te
         for name, tensor in tensors.items()
         if name.startswith("model/")
     }
-    model.load_state_dict(weights)
+    load_weights(model, weights)
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

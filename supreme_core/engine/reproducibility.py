@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from supreme_core.environment import environment as numpy_environment
+from supreme_core.environment import version
 
 THREADS = 1
 """Threads of one rank on a CPU. Their number is part of the numerics (partial sums differ), so it
@@ -23,8 +24,11 @@ def configure(device: torch.device) -> None:
         torch.set_num_threads(THREADS)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a stage ran on, as its manifest and the report name it."""
+def environment(device: torch.device, *, library: str = "") -> dict[str, Any]:
+    """What a stage ran on, as its manifest and the report name it.
+
+    library: the distribution that the model's code comes from, "" for our own.
+    """
     facts: dict[str, Any] = {
         **numpy_environment(),
         "torch": str(torch.__version__),
@@ -32,6 +36,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": THREADS,
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
+    if library:
+        facts[library] = version(library)
     if device.type == "cuda":
         facts |= {
             "device": torch.cuda.get_device_name(device),
