@@ -85,7 +85,7 @@ def _units(module: nn.Module, prefix: str, names: Names, half: float) -> Iterato
         for name, child in module.named_children()
         if (mine := [each for each in names if each.startswith(f"{(path := prefix + name)}.")])
     ]
-    weighty = [child for child, _, _ in below if _has_matrix(child.parameters())]
+    weighty = [child for child, _, _ in below if any(each.ndim > 1 for each in child.parameters())]
     in_sequence = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
     is_most = sum(parameter.numel() for parameter in module.parameters()) > half
     if not ((in_sequence and len(weighty) > 1) or (is_most and below)):
@@ -101,18 +101,14 @@ def _units(module: nn.Module, prefix: str, names: Names, half: float) -> Iterato
 
 def _without_bare_norms(network: nn.Module, parts: Sequence[Names]) -> list[Names]:
     """The parts that have something, each with what has no matrix of its own behind it."""
-    parameters = dict(network.named_parameters())
+    matrices = {name for name, parameter in network.named_parameters() if parameter.ndim > 1}
     joined: list[Names] = []
     for names in filter(None, parts):
-        if joined and not _has_matrix(parameters[name] for name in names):
+        if joined and (matrices.isdisjoint(names) or matrices.isdisjoint(joined[-1])):
             joined[-1] = joined[-1] + names
         else:
             joined.append(names)
     return joined
-
-
-def _has_matrix(parameters: Iterable[nn.Parameter]) -> bool:
-    return any(parameter.ndim > 1 for parameter in parameters)
 
 
 def _trainable(network: nn.Module) -> list[tuple[str, nn.Parameter]]:

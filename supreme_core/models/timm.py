@@ -124,10 +124,10 @@ def _pretrained(variant: str, config: Any, options: dict[str, Any]) -> Pretraine
         away = _go_offline_where_there_is_no_network()
         try:
             return dict(create_model(variant, pretrained=True, **fitted).state_dict())
-        except Exception as error:
-            raise SpecError(
-                f"{away}, and the hub's cache has them not" if away else error
-            ) from None
+        except Exception:
+            if not away:
+                raise
+            raise SpecError(f"{away}, and the hub's cache does not have them") from None
 
     def of_file(tensors: Weights) -> Weights:
         heads = [tensors[f"{each}.weight"] for each in head if f"{each}.weight" in tensors]
