@@ -34,6 +34,11 @@ class Listed:
     facts: Mapping[str, Any]
     params: Mapping[str, Any]
 
+    @property
+    def variants(self) -> registry.Variants | None:
+        """Those of a family, None for anything else."""
+        return self.facts.get("variants")
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -52,9 +57,11 @@ class Catalog:
         )
 
     def get(self, kind: str, name: str) -> Listed:
-        if name not in self.components[kind]:
-            raise SpecError(registry.unknown(kind, name, self.components[kind]))
-        return self.components[kind][name]
+        listed = self.components[kind].get(name.partition("/")[0])
+        if listed is None or not registry.is_one_of(name, listed.variants):
+            known = {each.name: each.variants for each in self.components[kind].values()}
+            raise SpecError(registry.unknown_component(kind, name, known))
+        return listed
 
     def problems(self, kind: str, component: Component, *, at: str) -> list[str]:
         """What is wrong with a component's name and settings, a line each."""

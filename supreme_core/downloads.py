@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS: Final = 30
 """Longest silence of a server."""
 
+PROBE_SECONDS: Final = 5
+"""How long a server may take to say anything where that is all that is asked."""
+
 CHUNK_BYTES: Final = 1024 * 1024
 PROGRESS_SECONDS: Final = 2.0
 TEMPORARY: Final = ".supreme-tmp-"
@@ -34,7 +37,10 @@ TEMPORARY: Final = ".supreme-tmp-"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that everybody can fetch.  checksum: `md5:` or `sha256:`, then the digits."""
+    """A file that everybody can fetch.
+
+    checksum: `md5:` or `sha256:`, then the digits, or the first of them where no more are known.
+    """
 
     url: str
     checksum: str
@@ -51,16 +57,28 @@ def obtain(dataset: str, files: Sequence[RemoteFile], *, source: str) -> list[Pa
     """
     folder = source_folder(source) if source else cache_folder() / dataset
     for file in files:
-        path = folder / file.name
-        if path.is_file():
-            _verify(path, file)
-        elif source:
+        if source and not (folder / file.name).is_file():
             raise SpecError(
                 f"dataset.params.source: {source!r} has no {file.name}; get it from {file.url}"
             )
-        else:
-            fetch(file, folder)
+        try:
+            cached(file, folder)
+        except DownloadFailed as error:
+            raise DownloadFailed(
+                f"{error}\n"
+                f"put {file.name} into {folder} by hand, or into any folder DIR of a machine that"
+                " sees the store, and give `supreme prepare FILE --from DIR --store URI` there"
+            ) from None
     return [folder / file.name for file in files]
+
+
+def cached(file: RemoteFile, folder: Path) -> Path:
+    """The file in that folder, fetched where it is not there yet."""
+    path = folder / file.name
+    if not path.is_file():
+        return fetch(file, folder)
+    _verify(path, file)
+    return path
 
 
 def source_folder(source: str) -> Path:
@@ -89,12 +107,21 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, HTTPError):
             error.close()  # it is the server's answer, and holds the connection
-        raise DownloadFailed(
-            f"cannot download {file.url}: {_reason(error)}\n"
-            f"put {file.name} into {folder} by hand, or into any folder DIR of a machine that sees"
-            " the store, and give `supreme prepare FILE --from DIR --store URI` there"
-        ) from None
+        raise DownloadFailed(f"cannot download {file.url}: {_reason(error)}") from None
     return path
+
+
+def why_unreachable(url: str) -> str:
+    """Why nobody answers there, "" where somebody does, whatever the answer."""
+    request = urllib.request.Request(url, headers={"User-Agent": "supreme"}, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
+            return ""
+    except HTTPError as error:
+        error.close()
+        return ""
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return _reason(error)
 
 
 def _receive(file: RemoteFile, path: Path) -> str:
@@ -132,7 +159,7 @@ def _verify(path: Path, file: RemoteFile) -> None:
 
 def _verify_digest(found: str, file: RemoteFile) -> None:
     algorithm, _, expected = file.checksum.partition(":")
-    if found != expected:
+    if not found.startswith(expected):
         raise ValueError(f"it has the {algorithm} {found}, which should be {expected}")
 
 

@@ -10,7 +10,7 @@ import numpy
 
 def environment() -> dict[str, Any]:
     return {
-        "supreme": _version("supreme"),
+        "supreme": version("supreme"),
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "machine": platform.machine(),
@@ -18,7 +18,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _version(distribution: str) -> str:
+def version(distribution: str) -> str:
+    """The installed version of a distribution."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

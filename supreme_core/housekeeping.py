@@ -29,8 +29,8 @@ from supreme_core.storage import ObjectInfo
 StageId = tuple[str, str]
 """(stage, key)."""
 
-DATA: Final = "datasets"
-"""The stage of prepared data."""
+DATA: Final = ("datasets", "pretrained")
+"""The stages of prepared data: what was brought into the store and not computed."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def prunable(inventory: Inventory, *, before: datetime, with_data: bool = False)
     only where that is said.
     """
     gone, left = orphans(inventory), leftovers(inventory)
-    data = [] if with_data else [piece for piece in gone if piece.stage == DATA]
+    data = [] if with_data else [piece for piece in gone if piece.stage in DATA]
     gone = [piece for piece in gone if piece not in data]
     orphaned = {info.key for piece in gone for info in piece.objects}
     left = [leftover for leftover in left if leftover.info.key not in orphaned]

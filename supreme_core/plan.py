@@ -91,7 +91,8 @@ def exclusions(work: Work, catalog: Catalog) -> list[Exclusion]:
 def steps(work: Work, excluded: Sequence[Exclusion]) -> list[Step]:
     """The stages of one seed in the order in which a trainer computes them."""
     left_out = {(pair.scenario, pair.method) for pair in excluded}
-    found = [Step("dataset"), Step("original")]
+    begun = ["pretrained"] if work.model.params.get("pretrained") else []
+    found = [Step(stage) for stage in (*begun, "dataset", "original")]
     for scenario in work.scenarios:
         title = scenario.title
         found.append(Step("predictions", title, names.ORIGINAL))

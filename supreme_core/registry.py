@@ -6,12 +6,15 @@
 The registered name is the function's name, its settings are the type of its last argument, and the
 file that holds it is found because it stands in the kind's folder or behind an entry point of the
 group `supreme.<kind>s`.
+
+A model may be a family, of which a user chooses one as FAMILY/VARIANT or FAMILY/VARIANT.WEIGHTS:
+`timm/vit_base_patch16_224.mae`. Its function gets the variant as its first argument.
 """
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, TypeVar, get_type_hints
@@ -29,6 +32,10 @@ SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
 MetricGroup = Literal["accuracy", "distance", "membership", "cost"]
 """What a metric is about: how good the model is, how near to Retrained, whether it still tells who
 was in the training set, and what it took. Tables list metrics in this order."""
+
+
+Variants = Mapping[str, Sequence[str]]
+"""The variants of a family, and of each the names of the weights that are published for it."""
 
 
 class Params(Document):
@@ -94,6 +101,13 @@ class MetricFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """variants: those of a family, asked for when somebody wants one; None for a single model."""
+
+    variants: Callable[[], Variants] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoFacts:
     """Kinds of which nothing beyond the settings need be known."""
 
@@ -121,30 +135,41 @@ class Entry(Generic[Function, Facts]):
             "version": self.version,
             "summary": self.summary,
             "facts": {
-                name: list(value) if isinstance(value, tuple) else value
+                name: _plain(value)
                 for name, value in asdict(self.facts).items()  # type: ignore[call-overload]
             },
             "params": self.params.model_json_schema(by_alias=True),
         }
 
+    @property
+    def variants(self) -> Variants | None:
+        """Those of a family, None for anything else."""
+        ask: Callable[[], Variants] | None = getattr(self.facts, "variants", None)
+        return ask() if ask else None
+
 
 @dataclass(frozen=True)
 class Chosen(Generic[Function, Facts]):
-    """A component with its settings, as an experiment asked for it."""
+    """A component with its settings, as an experiment asked for it.
+
+    variant: which one of a family, "" for anything else.
+    """
 
     entry: Entry[Function, Facts]
     params: Params
+    variant: str = ""
 
     def identity(self) -> dict[str, Any]:
         """What means something for a result: the name, the version, and every setting."""
         return {
-            "name": self.entry.name,
+            "name": f"{self.entry.name}/{self.variant}" if self.variant else self.entry.name,
             "version": self.entry.version,
             "params": self.params.identity(),
         }
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.entry.function(*arguments, self.params)
+        which = (self.variant,) if self.variant else ()
+        return self.entry.function(*which, *arguments, self.params)
 
 
 class Registry(Generic[Function, Facts]):
@@ -168,9 +193,11 @@ class Registry(Generic[Function, Facts]):
     def get(self, name: str) -> Entry[Function, Facts]:
         """The entry of that name; SpecError names the nearest where there is none."""
         self.discover()
-        if name not in self._entries:
-            raise SpecError(unknown(self.kind, name, self._entries))
-        return self._entries[name]
+        entry = self._entries.get(name.partition("/")[0])
+        if entry is None or not is_one_of(name, entry.variants):
+            asked = {each: self._entries[each].variants for each in self._entries}
+            raise SpecError(unknown_component(self.kind, name, asked))
+        return entry
 
     def resolve(self, component: Component, *, at: str) -> "Chosen[Function, Facts]":
         """The entry with its settings read; SpecError names the field under `at`."""
@@ -178,7 +205,8 @@ class Registry(Generic[Function, Facts]):
             entry = self.get(component.name)
         except SpecError as error:
             raise SpecError(f"{at}.name: {error}") from None
-        return Chosen(entry, parse(entry.params, component.params, at=f"{at}.params"))
+        params = parse(entry.params, component.params, at=f"{at}.params")
+        return Chosen(entry, params, variant=component.name.partition("/")[2])
 
     def entries(self) -> list[Entry[Function, Facts]]:
         self.discover()
@@ -218,9 +246,50 @@ def plugins_are_installed() -> bool:
     return any(entry_points(group=each.group) for each in REGISTRIES)
 
 
+def is_one_of(name: str, variants: Variants | None) -> bool:
+    """Whether a name chooses a component that has these variants, or none."""
+    _, slash, variant = name.partition("/")
+    if variants is None:
+        return not slash
+    architecture, dot, weights = variant.partition(".")
+    return architecture in variants and (not dot or weights in variants[architecture])
+
+
 def unknown(kind: str, name: str, allowed: Mapping[str, object]) -> str:
     known = f"; known: {', '.join(sorted(allowed))}" if len(allowed) <= 12 else ""
     return f"unknown {kind} {name!r}{nearest(name, allowed) or known}"
+
+
+def unknown_component(kind: str, name: str, known: Mapping[str, Variants | None]) -> str:
+    """What to say of a name that chooses none of the known components, by their variants."""
+    if "/" not in name and (variants := known.get(name)):
+        return (
+            f"{kind} {name!r} is a family of {len(variants)}; write {name}/NAME, and see"
+            f" `supreme list {kind} --find TEXT` for the names"
+        )
+    if near := nearest(name, _near(name, known)):
+        return f"unknown {kind} {name!r}{near}"
+    listed = [each if variants is None else f"{each}/NAME" for each, variants in known.items()]
+    return unknown(kind, name, dict.fromkeys(listed))
+
+
+def _near(wrong: str, known: Mapping[str, Variants | None]) -> Iterator[str]:
+    """Names that a wrong one is compared with; of weights only those of its own variant."""
+    architecture, dot, _ = wrong.partition("/")[2].partition(".")
+    for name, variants in known.items():
+        if variants is None:
+            yield name
+        elif dot and architecture in variants:
+            yield from (f"{name}/{architecture}.{each}" for each in variants[architecture])
+        else:
+            yield from (f"{name}/{each}" for each in variants)
+
+
+def _plain(value: object) -> object:
+    """A fact as JSON has it."""
+    if callable(value):
+        return {name: list(weights) for name, weights in value().items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _params_type(function: Callable[..., Any]) -> type[Params]:
@@ -234,7 +303,7 @@ def _params_type(function: Callable[..., Any]) -> type[Params]:
 dataset: Registry[Any, DatasetFacts] = Registry(
     "dataset", DatasetFacts, package="supreme_core.data"
 )
-model: Registry[Any, NoFacts] = Registry("model", NoFacts, package="supreme_core.models")
+model: Registry[Any, ModelFacts] = Registry("model", ModelFacts, package="supreme_core.models")
 scenario: Registry[Any, ScenarioFacts] = Registry(
     "scenario", ScenarioFacts, package="supreme_core.scenarios"
 )

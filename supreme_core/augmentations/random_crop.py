@@ -1,25 +1,34 @@
-"""Pad with black, then cut a random window of the old size."""
+"""Pad with black, then cut a random window, of the old size or of a smaller one."""
 
 from pydantic import Field
 from torch import Tensor, arange
 from torch.nn import functional
 
 from supreme_core.engine.randomness import Draw
+from supreme_core.errors import SpecError
 from supreme_core.registry import Params, augmentation
 
 
 class RandomCropParams(Params):
-    padding: int = Field(4, ge=1, le=256, description="Black pixels added on each side.")
+    padding: int = Field(4, ge=0, le=256, description="Black pixels added on each side.")
+    size: int | None = Field(
+        None, ge=1, le=1024, description="Side of the window; null: that of the image."
+    )
 
 
 @augmentation()
 def random_crop(images: Tensor, draw: Draw, params: RandomCropParams) -> Tensor:
-    """A window of the image's size out of the image with a black border."""
-    _, _, height, width = images.shape
+    """A window out of the image with a black border, of the image's size or of a given one."""
     padded = functional.pad(images, (params.padding,) * 4)
-    shifts = 2 * params.padding + 1
-    rows = draw.integers(0, shifts)[:, None] + arange(height, device=images.device)
-    columns = draw.integers(1, shifts)[:, None] + arange(width, device=images.device)
+    height, width = (params.size or side for side in images.shape[2:])
+    down, right = padded.shape[2] - height + 1, padded.shape[3] - width + 1
+    if min(down, right) < 1:
+        raise SpecError(
+            f"spec.training.augmentation: random_crop cannot cut a window of {params.size} pixels"
+            f" out of {padded.shape[2]} x {padded.shape[3]}; put a resize before it"
+        )
+    rows = draw.integers(0, down)[:, None] + arange(height, device=images.device)
+    columns = draw.integers(1, right)[:, None] + arange(width, device=images.device)
     samples = arange(len(images), device=images.device)
     # Advanced indices around a slice move to the front: (n, height, width, channels).
     cut = padded[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]]

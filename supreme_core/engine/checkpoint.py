@@ -22,6 +22,7 @@ from torch.amp import GradScaler
 
 from supreme_core.engine.cost import peak_memory
 from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.weights import laid_out_like, load_weights, on_cpu
 from supreme_core.evaluation import Cost
 
 log = logging.getLogger(__name__)
@@ -154,10 +155,7 @@ class Checkpoints:
             "spent": asdict(self._cost()),
             "scaler": state.scaler.state_dict(),
         }
-        payload = save(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            metadata={"position": json.dumps(position)},
-        )
+        payload = save(on_cpu(tensors), metadata={"position": json.dumps(position)})
         return hashlib.sha256(payload).digest() + payload
 
     def _cost(self) -> Cost:
@@ -207,19 +205,12 @@ def _restore(model: nn.Module, optimizer: optim.Optimizer, tensors: dict[str, Te
         for name, tensor in tensors.items()
         if name.startswith("model/")
     }
-    model.load_state_dict(weights)
+    load_weights(model, weights)
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         if kind == "optimizer":
             index, _, what = rest.partition("/")
-            state.setdefault(int(index), {})[what] = _laid_out_like(parameters[int(index)], tensor)
+            state.setdefault(int(index), {})[what] = laid_out_like(parameters[int(index)], tensor)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def _laid_out_like(parameter: nn.Parameter, tensor: Tensor) -> Tensor:
-    """With the strides that the optimiser would have given it: they can decide the last bit."""
-    if tensor.shape != parameter.shape:
-        return tensor
-    return torch.empty_like(parameter).copy_(tensor)

@@ -1,6 +1,6 @@
 """The gradient of a batch's mean loss, micro-batch by micro-batch, added up in a fixed tree."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from supreme_core import seeds
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Augment, Samples
+from supreme_core.engine.weights import laid_out_like
 
 
 class Gradients(Protocol):
@@ -65,12 +66,11 @@ class MicroBatchGradients:
                 torch.manual_seed(seeds.derive(dropout, number))  # dropout takes no generator
                 if len(part):
                     mean = job.loss(job.model, job.samples.batch(part, augment)).sum() / total
-                    gradients = torch.autograd.grad(
-                        job.scale(mean), parameters, materialize_grads=True
-                    )
+                    found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)
+                    gradients = as_laid_out(parameters, found)
                 else:
                     mean = torch.zeros((), device=job.reduction.ranks.device)
-                    gradients = tuple(torch.zeros_like(parameter) for parameter in parameters)
+                    gradients = [torch.zeros_like(parameter) for parameter in parameters]
                 shares = [statistic * (len(part) / total) for statistic in statistics]
                 yield [*gradients, *shares, mean.detach()]
 
@@ -80,6 +80,11 @@ class MicroBatchGradients:
         copy_all(statistics, sums[len(parameters) : -1])
         copy_all(counts, [count + 1 for count in counts_before])
         return sums[-1]
+
+
+def as_laid_out(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Each gradient with the strides of its parameter, as the reduction wants all leaves alike."""
+    return [laid_out_like(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)]
 
 
 def copy_all(targets: list[Tensor], values: list[Tensor]) -> None:
@@ -92,10 +97,11 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:
-    """Running means and variances of all BatchNorm layers."""
+    """Running means and variances of all BatchNorm layers that learn from batches at the moment."""
     return [
         statistic
         for module in batch_norms(model)
+        if module.training
         for statistic in (module.running_mean, module.running_var)
         if statistic is not None
     ]

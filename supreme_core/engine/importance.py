@@ -2,18 +2,23 @@
 
 Plain autograd gives the gradient of a sum of samples; here each sample's own is needed. One forward
 pass and one backward pass through the activations give it for a whole batch: what went into a
-layer and the gradient of what came out make up the gradient of its weights, sample by sample.
+layer and the gradient of what came out make up the gradient of its weights, sample by sample. What
+belongs to no such layer, as a position embedding, takes a second pass by torch.func.vmap.
 """
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.func import functional_call, grad, vmap
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from supreme_core.engine.fit import Report
 from supreme_core.engine.loss import Loss
@@ -38,6 +43,12 @@ Power = Literal["squared", "absolute"]
 
 Sums = dict[Tensor, Tensor]
 """A float64 tensor of the parameter's shape for each trainable parameter, in the model's order."""
+
+Add = Callable[[nn.Module, Batch, Loss, Power, Sums], Tensor]
+"""Adds each sample's share to the sums; gives the mean loss."""
+
+Calls = dict[nn.Module, tuple[Tensor, GradientEdge]]
+"""Each layer's input, and the place in autograd's graph of its output."""
 
 Rule = Callable[[Any, Tensor, Tensor, Power], Iterator[tuple[Tensor, Tensor]]]
 """(layer, its input, gradient of its output, power) to the sums of its parameters."""
@@ -137,37 +148,56 @@ def importance_sums(
 
     with in_mode(model, training=False):
         trial = samples.batch(torch.arange(min(TRIAL_SIZE, len(samples))))
-        add = _add_by_hooks if _hooks_are_exact(model, trial, loss) else _add_one_by_one
+        add = _in_batches(model, trial, loss) or _add_one_by_one
         totals = reduction.sum(leaves())
     if not all(bool(total.isfinite().all()) for total in totals):
         raise MethodFailed("the importances of the weights are not finite")
     return totals
 
 
-class _NotByHooks(Exception):
-    """A layer is used in a way that per-sample gradients by hooks do not cover."""
+def _in_batches(model: nn.Module, batch: Batch, loss: Loss) -> Add | None:
+    """The fast way, None where it does not give what a loop over single samples gives.
 
-
-def _hooks_are_exact(model: nn.Module, batch: Batch, loss: Loss) -> bool:
-    """Whether hooks give what a loop over single samples gives, tried on a few samples.
-
-    Not so where a parameter belongs to a layer without a rule, or to two layers, where a layer is
-    used twice or through a function of its own, or where samples are not its first dimension.
+    It is tried on a few samples. Not every model can be put through vmap, and a layer may be used
+    beside its own call, which no hook sees.
     """
-    owners = _owners(model)
-    owned = [parameter for owner in owners for parameter in _trainable(owner, recurse=False)]
-    if not all(_rule(owner) for owner in owners) or len(set(owned)) < len(owned):
-        return False
-    by_hooks, one_by_one = _zeros(model), _zeros(model)
+    layers = _regular_layers(model, batch, loss)
+    theirs = {parameter for layer in layers for parameter in layer.parameters(recurse=False)}
+    rest = [name for name, each in model.named_parameters() if each.requires_grad]
+    rest = [name for name in rest if model.get_parameter(name) not in theirs]
+    if TRIAL_SIZE * sum(model.get_parameter(name).numel() for name in rest) > CHUNK_ELEMENTS:
+        return None  # so few samples would go at a time that nothing is gained
+
+    def add(model: nn.Module, batch: Batch, loss: Loss, power: Power, sums: Sums) -> Tensor:
+        if rest:
+            _add_by_vmap(model, rest, batch, loss, power, sums)
+        return _add_by_hooks(model, layers, batch, loss, power, sums)
+
+    fast, one_by_one = _zeros(model), _zeros(model)
     try:
-        _add_by_hooks(model, batch, loss, "absolute", by_hooks)
-    except _NotByHooks:
-        return False
+        add(model, batch, loss, "absolute", fast)
+    except (RuntimeError, ValueError, NotImplementedError):  # vmap's, of what it cannot do
+        return None
     _add_one_by_one(model, batch, loss, "absolute", one_by_one)
     truth = torch.stack([total.mean() for total in one_by_one.values()])
-    error = [(by_hooks[parameter] - total).abs().mean() for parameter, total in one_by_one.items()]
+    error = [(fast[parameter] - total).abs().mean() for parameter, total in one_by_one.items()]
     # A gradient that is zero but for rounding may differ by all of itself, hence the second term.
-    return bool((torch.stack(error) <= 0.01 * truth + 1e-5 * truth.max()).all())
+    exact = bool((torch.stack(error) <= 0.01 * truth + 1e-5 * truth.max()).all())
+    return add if exact else None
+
+
+def _regular_layers(model: nn.Module, batch: Batch, loss: Loss) -> list[nn.Module]:
+    """Those with a rule and parameters of their own, called once with one row for each sample."""
+    owners = _owners(model)
+    owned = Counter(each for owner in owners for each in owner.parameters(recurse=False))
+    layers = [
+        owner
+        for owner in owners
+        if _rule(owner) and all(owned[each] == 1 for each in owner.parameters(recurse=False))
+    ]
+    with _recorded_calls(layers, len(batch.ids)) as calls:
+        loss(model, batch)
+    return list(calls)
 
 
 def _add_one_by_one(model: nn.Module, batch: Batch, loss: Loss, power: Power, sums: Sums) -> Tensor:
@@ -183,41 +213,76 @@ def _add_one_by_one(model: nn.Module, batch: Batch, loss: Loss, power: Power, su
     return torch.stack(losses).mean()
 
 
-def _add_by_hooks(model: nn.Module, batch: Batch, loss: Loss, power: Power, sums: Sums) -> Tensor:
-    """Add each sample's share to `sums`, with one pass for all; gives the mean loss."""
-    with _recorded_calls(model, len(batch.ids)) as calls:
+def _add_by_hooks(
+    model: nn.Module,
+    layers: Sequence[nn.Module],
+    batch: Batch,
+    loss: Loss,
+    power: Power,
+    sums: Sums,
+) -> Tensor:
+    """Add each sample's share in the parameters of `layers`, with one pass for all samples."""
+    with _recorded_calls(layers, len(batch.ids)) as calls:
         losses = loss(model, batch)
     edges = [output for _, output in calls.values()]
-    gradients = torch.autograd.grad(losses.sum(), edges, allow_unused=True)
+    gradients = torch.autograd.grad(losses.sum(), edges, allow_unused=True) if edges else ()
     for (module, (features, _)), gradient in zip(calls.items(), gradients, strict=True):
         if gradient is None:  # the loss does not depend on the layer
             continue
         rule = _rule(module)
-        assert rule is not None, "a model with such a layer is looped over"
+        assert rule is not None
         for parameter, total in rule(module, features, gradient, power):
             if parameter in sums:
                 sums[parameter] += total
     return losses.detach().mean()
 
 
+def _add_by_vmap(
+    model: nn.Module, names: Sequence[str], batch: Batch, loss: Loss, power: Power, sums: Sums
+) -> None:
+    """Add each sample's share in these parameters, with one pass for a chunk of samples."""
+    parameters = {name: model.get_parameter(name) for name in names}
+    values = {name: parameter.detach() for name, parameter in parameters.items()}
+
+    def of_one(values: dict[str, Tensor], image: Tensor, label: Tensor, number: Tensor) -> Tensor:
+        def called(images: Tensor) -> Tensor:
+            logits: Tensor = functional_call(model, values, (images,))
+            return logits
+
+        one = Batch(image[None], label[None], number[None])
+        return loss(called, one).sum()  # type: ignore[arg-type]
+
+    size = max(1, CHUNK_ELEMENTS // sum(value.numel() for value in values.values()))
+    parts = [torch.split(part, size) for part in (batch.images, batch.labels, batch.ids)]
+    # Of the ways to compute attention, vmap knows the plain one. It says of some operations that it
+    # takes one sample after another, which is what everything else here would do.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        for some in zip(*parts, strict=True):
+            gradients = vmap(grad(of_one), in_dims=(None, 0, 0, 0))(values, *some)
+            for name, gradient in gradients.items():  # two of them may lie in the same memory
+                powered = _powered(gradient, power)
+                sums[parameters[name]] += powered.sum(dim=0, dtype=torch.float64)
+
+
 @contextmanager
-def _recorded_calls(
-    model: nn.Module, samples: int
-) -> Iterator[dict[nn.Module, tuple[Tensor, GradientEdge]]]:
-    """Each layer's input, and the place in autograd's graph of its output.
+def _recorded_calls(layers: Sequence[nn.Module], samples: int) -> Iterator[Calls]:
+    """The calls of layers that are called once, with one row for each sample.
 
     The edge keeps meaning the layer's own output where that is changed in place later.
     """
-    calls: dict[nn.Module, tuple[Tensor, GradientEdge]] = {}
+    calls: Calls = {}
+    seen: set[nn.Module] = set()
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if module in calls or len(inputs) != 1:
-            raise _NotByHooks(f"{type(module).__name__} is used twice or with other arguments")
-        if inputs[0].ndim < 2 or len(inputs[0]) != samples:
-            raise _NotByHooks(f"{type(module).__name__} does not see one row for each sample")
-        calls[module] = inputs[0].detach(), get_gradient_edge(output)
+        is_first = module not in seen
+        seen.add(module)
+        if is_first and len(inputs) == 1 and inputs[0].ndim > 1 and len(inputs[0]) == samples:
+            calls[module] = inputs[0].detach(), get_gradient_edge(output)
+        else:
+            calls.pop(module, None)
 
-    handles = [owner.register_forward_hook(record) for owner in _owners(model)]
+    handles = [layer.register_forward_hook(record) for layer in layers]
     try:
         yield calls
     finally:
@@ -226,6 +291,8 @@ def _recorded_calls(
 
 
 def _rule(module: nn.Module) -> Rule | None:
+    if type(module).forward not in KNOWN:
+        return None
     match module:
         case nn.Conv2d(padding_mode="zeros", padding=tuple()):
             return _of_conv2d
@@ -237,6 +304,10 @@ def _rule(module: nn.Module) -> Rule | None:
             return _of_layer_norm
         case _:
             return None
+
+
+KNOWN: Final = {each.forward for each in (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.LayerNorm)}
+"""What a layer with a rule computes; some libraries derive layers from these that compute more."""
 
 
 def _of_conv2d(

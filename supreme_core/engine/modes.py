@@ -8,9 +8,16 @@ from torch import nn
 
 @contextmanager
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Every module in one mode inside, and in its own mode afterwards, also after an error."""
+    """Every module in one mode inside, and in its own mode afterwards, also after an error.
+
+    What is frozen stays in eval mode: the statistics of a BatchNorm belong to its weights.
+    """
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
+    for module, _ in before:
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
     try:
         yield
     finally:

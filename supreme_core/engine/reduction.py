@@ -15,7 +15,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import SpecError
 
 Leaf = list[Tensor]
-"""What one micro-batch contributes; every leaf has the same shapes."""
+"""What one micro-batch contributes; every leaf has the same shapes, and strides."""
 
 
 @dataclass(frozen=True)

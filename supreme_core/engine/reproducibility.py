@@ -11,6 +11,7 @@ import torch
 from supreme_core.api.v1alpha1 import Precision
 from supreme_core.engine.ranks import Ranks
 from supreme_core.environment import environment as numpy_environment
+from supreme_core.environment import version
 from supreme_core.errors import SpecError
 
 THREADS = 1
@@ -45,10 +46,11 @@ def naming_operations(device: torch.device) -> Iterator[None]:
         ) from error
 
 
-def environment(ranks: Ranks, reduction: str) -> dict[str, Any]:
+def environment(ranks: Ranks, *, reduction: str, library: str = "") -> dict[str, Any]:
     """What a stage ran on, as its manifest and the report name it.
 
-    The number of ranks is part of it only with a reduction whose results depend on it.
+    reduction: the number of ranks is part of it only where results depend on it.  library: the
+    distribution that the model's code comes from, "" for our own.
     """
     device = ranks.device
     facts: dict[str, Any] = {
@@ -60,6 +62,8 @@ def environment(ranks: Ranks, reduction: str) -> dict[str, Any]:
     }
     if reduction == "ddp":
         facts["ranks"] = ranks.size
+    if library:
+        facts[library] = version(library)
     if device.type == "cuda":
         facts |= {
             "device": torch.cuda.get_device_name(device),

@@ -10,6 +10,9 @@ from torch import Tensor
 Augment = Callable[[Tensor, Tensor], Tensor]
 """(images uint8, ids) to images uint8; one epoch's augmentation."""
 
+Fitted = Callable[[Tensor], Tensor]
+"""uint8 images to uint8 images of the size and the channels that a model sees."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -53,14 +56,15 @@ class ResidentPixels:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """All images of one part of a dataset; normalised when they are taken.
+    """All images of one part of a dataset; fitted to the model and normalised when they are taken.
 
-    mean, std: (channels,) on the scale 0..1.
+    mean, std: (channels,) on the scale 0..1.  fitted: None where the model sees them as they are.
     """
 
     pixels: Pixels
     mean: Tensor
     std: Tensor
+    fitted: Fitted | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -69,6 +73,8 @@ class ImageSource:
         chosen = self.pixels.take(ids)
         if augment is not None:
             chosen = augment(chosen, ids)
+        if self.fitted is not None:
+            chosen = self.fitted(chosen)
         scaled = chosen.to(self.mean.dtype).div_(255)
         normal = scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
         return normal.contiguous(memory_format=torch.channels_last)

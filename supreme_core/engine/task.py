@@ -14,6 +14,7 @@ from supreme_core.engine import randomness
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.fit import Fit, Report, fit
+from supreme_core.engine.layers import LayerGroup, layer_groups
 from supreme_core.engine.loss import Loss, cross_entropy
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
@@ -61,8 +62,13 @@ class UnlearningTask:
         """A CPU generator of this method's own, the same on all ranks."""
         return randomness.generator(self.seed, *address)
 
+    def layer_groups(self) -> list[LayerGroup]:
+        """The model's layers in order, the head last; together they have all that is trainable."""
+        return layer_groups(self.model)
+
     def new_model(self, *address: str | int) -> nn.Module:
-        """A network of the same kind with fresh random weights, on the device, in eval mode."""
+        """A network of the same kind as training starts with it, on the device, in eval mode: its
+        weights are fresh and random, or the pretrained ones with a random head."""
         return self.new_network(seeds.derive(self.seed, *address))
 
     def fit(

@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from supreme_core import seeds
-from supreme_core.engine.gradients import Job, batch_counts, copy_all
+from supreme_core.engine.gradients import Job, as_laid_out, batch_counts, copy_all
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Augment
 from supreme_core.errors import SupremeError
@@ -82,7 +82,8 @@ class WholeBatchGradients:
         for place, (parameters, mean, size) in enumerate(zip(own, means, sizes, strict=True)):
             first = place * len(parameters)
             share = mean.detach() if size else torch.zeros_like(mean)
-            yield [*gradients[first : first + len(parameters)], share]
+            found = gradients[first : first + len(parameters)]
+            yield [*as_laid_out(parameters, found), share]
 
 
 def _same_weights(model: nn.Module) -> nn.Module:

@@ -37,3 +37,17 @@ def test_reading_predictions_and_computing_metrics_does_not_load_torch():
         "assert len(registry.metric.entries()) > 10; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_model_of_ours_is_built_without_loading_a_library_of_models():
+    code = (
+        "import sys; from supreme_trainer import order, seed_stages;"
+        "from supreme_core import registry; from supreme_core.api.v1alpha1 import Component;"
+        "from supreme_core.engine.architecture import Architecture;"
+        "from supreme_core.engine.shape import ImageShape;"
+        "assert len(registry.model.entries()) >= 3;"
+        "chosen = registry.model.resolve(Component(name='resnet18'), at='spec.model');"
+        "Architecture.of(chosen).build(ImageShape(1, 8, 2));"
+        "sys.exit('timm' in sys.modules or 'torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -206,7 +206,7 @@ class TestNames:
     def test_every_registered_component_is_listed_with_its_facts(self):
         for each in registry.REGISTRIES:
             for entry in each.entries():
-                listed = BUNDLED.get(each.kind, entry.name)
+                listed = BUNDLED.components[each.kind][entry.name]
                 assert json.loads(json.dumps(entry.describe())) == {
                     "version": listed.version,
                     "summary": listed.summary,

@@ -21,6 +21,7 @@ from supreme_core.downloads import RemoteFile, fetch, obtain
 from supreme_core.errors import DownloadFailed, SpecError
 
 CONTENT = bytes(range(256)) * 40_000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 DIGEST = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 
 
@@ -94,6 +95,13 @@ def server():
         yield url
 
 
+def nobody():
+    """An address at which no server is."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
 def failure(file, folder):
     """What is said of a failed download, which leaves nothing behind."""
     with pytest.raises(DownloadFailed) as error:
@@ -103,7 +111,9 @@ def failure(file, folder):
 
 
 @pytest.mark.parametrize("way", ["whole", "without-length", "moved"])
-@pytest.mark.parametrize("checksum", [DIGEST, f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"])
+@pytest.mark.parametrize(
+    "checksum", [DIGEST, f"sha256:{SHA256}", f"sha256:{SHA256[:8]}"], ids=["md5", "sha256", "part"]
+)
 def test_a_whole_file_appears_under_its_name(server, tmp_path, way, checksum):
     file = RemoteFile(f"{server}/{way}/file.bin", checksum)
 
@@ -147,17 +157,25 @@ class TestFailures:
         monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 0.2)
         assert "timed out" in failure(RemoteFile(f"{server}/silent/file.bin", DIGEST), tmp_path)
 
-    def test_without_a_network_the_message_says_what_to_do(self, tmp_path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{free.getsockname()[1]}/file.bin"
-        first, second = failure(RemoteFile(url, DIGEST), tmp_path / "cache").splitlines()
+    def test_without_a_network_the_message_says_what_to_do(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        url = f"{nobody()}/file.bin"
+        with pytest.raises(DownloadFailed) as error:
+            obtain("things", [RemoteFile(url, DIGEST)], source="")
+        first, second = str(error.value).splitlines()
         assert first.startswith(f"cannot download {url}: no connection: ")
         assert "Connection refused" in first
         assert second == (
-            f"put file.bin into {tmp_path / 'cache'} by hand, or into any folder DIR of a machine"
-            " that sees the store, and give `supreme prepare FILE --from DIR --store URI` there"
+            f"put file.bin into {tmp_path}/supreme/things by hand, or into any folder DIR of a"
+            " machine that sees the store, and give `supreme prepare FILE --from DIR --store URI`"
+            " there"
         )
+
+    def test_a_server_is_reachable_whatever_it_answers(self, server):
+        assert downloads.why_unreachable(f"{server}/whole/file.bin") == ""
+
+    def test_a_server_that_is_not_there_is_told_at_once(self):
+        assert "Connection refused" in downloads.why_unreachable(nobody())
 
     def test_a_folder_that_cannot_be_made_is_named(self, server, tmp_path):
         (tmp_path / "file").write_text("in the way")

@@ -226,7 +226,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None):
         stages = Stages(
             Artefacts(storage, Path(cache)),
             ranks=ranks,
-            environment=environment(ranks, whole.work.training.reduction),
+            environment=environment(ranks, reduction=whole.work.training.reduction),
             telemetry=telemetry,
             interruption=Interruption(names.EXIT_TERMINATED),
         )

@@ -73,7 +73,7 @@ def compute(storage, *, image=HERE, attempt=0, of=None, **keeping):
         stages = Stages(
             Artefacts(storage, Path(cache)),
             ranks=ranks,
-            environment={**environment(ranks, "tree"), "image": image},
+            environment={**environment(ranks, reduction="tree"), "image": image},
             telemetry=telemetry,
             interruption=Interruption(names.EXIT_TERMINATED),
             reuse=order.reuse,

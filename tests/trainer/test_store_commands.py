@@ -262,7 +262,7 @@ class TestPrune:
         assert {key.split("/")[1] for key in keys(filled)} == {"datasets"}
         _, out, _ = command("prune", filled, "--delete", "--older-than", "0")
         first, last = out.splitlines()
-        assert first.startswith("1 prepared dataset, ")
+        assert first.startswith("1 piece of prepared data, ")
         assert last == "nothing to remove"
 
     def test_what_another_experiment_needs_stays(self, filled, prune, check):

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from supreme_core.api.load import load_experiment
 from supreme_core.api.run import ExperimentOrder, Summary
 from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
 from supreme_core.artefacts import Artefacts
-from supreme_core.catalog import Catalog
+from supreme_core.catalog import Catalog, Listed
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.plan import plan, steps
 from supreme_core.publish import publish
@@ -126,9 +126,18 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
     help="Folder that holds the dataset's files, over its own params.",
 )
+@click.option(
+    "--weights",
+    metavar="PATH",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="File of the model's pretrained weights, where they cannot be downloaded.",
+)
 @click.option("--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri.")
-def prepare(file: Path, source: str | None, store: str | None) -> None:
-    """Put the dataset of FILE into the store; later runs need neither its files nor a network."""
+def prepare(file: Path, source: str | None, weights: str | None, store: str | None) -> None:
+    """Put data and pretrained weights of FILE into the store; later runs need no files, no network.
+
+    The weights are a .safetensors or .pth file, as the error of a failed download names it.
+    """
     console = Console()
     experiment = load_experiment(file)
     order = _plan(experiment, file)
@@ -138,8 +147,10 @@ def prepare(file: Path, source: str | None, store: str | None) -> None:
     options = local.Options(
         device="cpu", ranks=1, parallel=1, endpoint=location.endpoint, region=location.region
     )
-    dataset = local.prepare(order, storage, options, console, source=source or "")
-    for line in _prepared(dataset, storage.uri):
+    prepared = local.prepare(
+        order, storage, options, console, source=source or "", weights=weights or ""
+    )
+    for line in _prepared(prepared, storage.uri):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -159,17 +170,29 @@ def validate(file: Path) -> None:
 
 @cli.command("list")
 @click.argument("kind", type=click.Choice(KINDS))
+@click.option("--find", "text", metavar="TEXT", help="Only the names that contain TEXT, in full.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
-def list_(kind: str, as_json: bool) -> None:
+def list_(kind: str, text: str | None, as_json: bool) -> None:
     """List the components of a KIND: methods, metrics, datasets and so on."""
     listed = _catalog().components[kind]
     if as_json:
         document = catalog.document(_catalog())["components"][kind]
         click.echo(json.dumps(document, indent=1, sort_keys=True))
         return
+    if text is not None:
+        found = [name for name in _names(listed) if text in name]
+        if not found:
+            raise SpecError(f"no {kind} has {text!r} in its name")
+        click.echo("\n".join(found))
+        return
     width = max(map(len, listed), default=0)
     for name, component in sorted(listed.items()):
         click.echo(f"{name:{width}}  {component.summary}")
+        if component.variants:
+            click.echo(
+                f"{'':{width}}    {len(component.variants)} of them, as {name}/NAME or"
+                f" {name}/NAME.WEIGHTS: supreme list {kind} --find TEXT"
+            )
         for setting, schema in component.params.get("properties", {}).items():
             click.echo(f"{'':{width}}    {_setting(setting, schema)}")
 
@@ -225,16 +248,24 @@ def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str
 cli.add_command(store_commands)
 
 
-def _prepared(dataset: Mapping[str, Any], store: str) -> list[str]:
-    """What `supreme prepare` says of the dataset, as the trainer told it."""
-    found = "" if dataset["status"] == "computed" else ", which was there already"
+def _prepared(prepared: Mapping[str, Mapping[str, Any]], store: str) -> Iterator[str]:
+    """What `supreme prepare` says of the data and the weights, as the trainer told it."""
+    dataset = prepared["dataset"]
     shape = " x ".join(map(str, dataset["shape"]))
-    return [
+    yield (
         f"dataset: {dataset['name']}, {dataset['trainSamples']} training and"
-        f" {dataset['testSamples']} test images of {dataset['classes']} classes, {shape}",
-        f"digest:  {dataset['digest']}",
-        f"stored:  {store.rstrip('/')}/{dataset['place']} ({dataset['bytes'] / 1e6:.1f} MB){found}",
-    ]
+        f" {dataset['testSamples']} test images of {dataset['classes']} classes, {shape}"
+    )
+    yield from _stored(dataset, store)
+    if "weights" in prepared:
+        yield f"weights: {prepared['weights']['name']}"
+        yield from _stored(prepared["weights"], store)
+
+
+def _stored(told: Mapping[str, Any], store: str) -> Iterator[str]:
+    found = "" if told["status"] == "computed" else ", which was there already"
+    yield f"digest:  {told['digest']}"
+    yield f"stored:  {store.rstrip('/')}/{told['place']} ({told['bytes'] / 1e6:.1f} MB){found}"
 
 
 def _plan(experiment: UnlearningExperiment, file: Path) -> ExperimentOrder:
@@ -325,6 +356,16 @@ def _split_experiment(uri: str) -> tuple[str, str]:
             f"{uri!r} is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"
         )
     return store, f"experiments/{rest}"
+
+
+def _names(listed: Mapping[str, Listed]) -> Iterator[str]:
+    """Whatever can be chosen, those of families with the names of their weights."""
+    for name, component in sorted(listed.items()):
+        if component.variants is None:
+            yield name
+        for variant, weights in sorted((component.variants or {}).items()):
+            yield f"{name}/{variant}"
+            yield from (f"{name}/{variant}.{each}" for each in weights)
 
 
 def _setting(name: str, schema: Mapping[str, Any]) -> str:

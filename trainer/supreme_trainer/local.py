@@ -75,17 +75,25 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
 
 
 def prepare(
-    order: ExperimentOrder, storage: Storage, options: Options, console: Console, *, source: str
-) -> dict[str, Any]:
-    """Have the dataset of an experiment in the store; what the trainer told of it.
+    order: ExperimentOrder,
+    storage: Storage,
+    options: Options,
+    console: Console,
+    *,
+    source: str,
+    weights: str,
+) -> dict[str, dict[str, Any]]:
+    """Have the dataset of an experiment, and what its model starts from, in the store.
 
-    source: the folder that holds its files, or "" for where the experiment says they are.
+    source: the folder that holds the dataset's files, or "" for where the experiment says they are.
+    weights: a file of the pretrained weights, or "" for a download.
+    Gives what the trainer told of `dataset`, and of `weights` where the model starts from such.
     """
     check_store(storage)
     with tempfile.TemporaryDirectory(prefix="supreme-") as folder, stopping_on_signals():
         runner = Runner(order, storage, options, console, Path(folder))
-        runner.prepare(order.seeds[0], source=source)
-    return runner.dataset
+        runner.prepare(order.seeds[0], source=source, weights=weights)
+    return runner.prepared
 
 
 def check_ranks(order: ExperimentOrder, ranks: int) -> None:
@@ -122,7 +130,7 @@ class Runner:
         self.exit_code = names.EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
-        self.dataset: dict[str, Any] = {}
+        self.prepared: dict[str, dict[str, Any]] = {}
         self._events: Queue[tuple[Trainer, dict[str, Any] | None]] = Queue()
 
     def compute(self) -> Sequence[int]:
@@ -148,14 +156,15 @@ class Runner:
             if seed not in results or not is_finished(results[seed], self.order)
         ]
 
-    def prepare(self, seed: int, *, source: str = "") -> tuple[str, int]:
-        """Stage zero in a process of its own; SpecError where the data or a split cannot be.
+    def prepare(self, seed: int, *, source: str = "", weights: str = "") -> tuple[str, int]:
+        """Stage zero in a process of its own; SpecError where data, model or a split cannot be.
 
         Gives the kind of device that the process has found, and how many there are.
         """
         self.console.print("preparing the dataset", highlight=False)
-        stage_zero = ("--prepare", "--source", source) if source else ("--prepare",)
-        trainer = self._start(seed, attempt=0, ranks=1, gpus=(), options=stage_zero)
+        given = {"--source": source, "--weights": weights}
+        files = [word for option, path in given.items() if path for word in (option, path)]
+        trainer = self._start(seed, attempt=0, ranks=1, gpus=(), options=["--prepare", *files])
         device = ("cpu", 0)
         with stopped_in_the_end([trainer]):
             for event in trainer.wait_for_events(self._events):
@@ -163,8 +172,8 @@ class Runner:
                     device = event["kind"], event["count"]
                 elif event["event"] == "note":
                     self.console.print(event["message"], markup=False, highlight=False)
-                elif event["event"] == "dataset":
-                    self.dataset = event
+                elif event["event"] in ("dataset", "weights"):
+                    self.prepared[event["event"]] = event
         if trainer.failure:
             raise trainer.failure_as_error()
         self.stages += trainer.stages

@@ -83,18 +83,31 @@ def _compute(
     stages = Stages(
         Artefacts(storage, cache),
         ranks=ranks,
-        environment=environment(ranks, reduction),
+        environment=environment(ranks, reduction=reduction, library=_library(order)),
         telemetry=telemetry,
         interruption=interruption,
         reuse=order.reuse,
     )
     if options.prepare:
         telemetry.device(ranks.device.type, torch.cuda.device_count())
-        prepare_seed(order, stages, ranks=ranks, telemetry=telemetry, source=options.source)
+        prepare_seed(
+            order,
+            stages,
+            ranks=ranks,
+            telemetry=telemetry,
+            source=options.source,
+            weights=options.weights,
+        )
         return
     result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
     if ranks.is_main:
         write_result(storage, result)
+
+
+def _library(order: RunOrder) -> str:
+    """Whose code the model is, "" for our own: its version is part of what a stage ran on."""
+    family, slash, _ = order.work.model.name.partition("/")
+    return family if slash else ""
 
 
 def _storage(order: RunOrder) -> Storage:
@@ -114,10 +127,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("order", type=Path, help="RunOrder as JSON")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
-        "--prepare", action="store_true", help="only prepare the dataset and check the splits"
+        "--prepare", action="store_true", help="only prepare data and weights, and check the order"
     )
     parser.add_argument(
         "--source", default="", help="with --prepare: the folder that holds the dataset's files"
+    )
+    parser.add_argument(
+        "--weights", default="", help="with --prepare: the file that holds the pretrained weights"
     )
     return parser.parse_args(arguments)
 

@@ -7,21 +7,25 @@
 Each arrow is a stage that is looked up in the store before it is computed.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from supreme_trainer.components import Components
-from supreme_trainer.seed_stages import Cell, Data, SeedStages, Trained, arrays
+from supreme_trainer.seed_stages import Cell, Data, SeedStages, Start, Trained, arrays, packed
 from supreme_trainer.stages import Stage, Stages
 from supreme_trainer.telemetry import Telemetry
 
-from supreme_core.api.names import ORIGINAL, RETRAINED, artefact_prefix
+from supreme_core.api.names import ORIGINAL, RETRAINED, WEIGHTS, artefact_prefix
 from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord, RunResult
+from supreme_core.engine.architecture import Pretrained
 from supreme_core.engine.ranks import Ranks
-from supreme_core.errors import StorageError
+from supreme_core.errors import SpecError, StorageError
 from supreme_core.evaluation import Model, Predictions
 from supreme_core.plan import Step, work_digest
 from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
@@ -42,6 +46,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         telemetry,
         keep_unlearned_models=order.keep_unlearned_models,
     )
+    seed = _with_start(seed, stages)
     data = stages.value(seed.dataset())
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     original = seed.original(data)
@@ -73,29 +78,81 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
 
 
 def prepare_seed(
-    order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Telemetry, source: str = ""
+    order: RunOrder,
+    stages: Stages,
+    *,
+    ranks: Ranks,
+    telemetry: Telemetry,
+    source: str = "",
+    weights: str = "",
 ) -> None:
-    """Stage zero: the dataset in the store, and proof that every split of this seed can be made.
+    """Stage zero: dataset and pretrained weights in the store, and proof that the model and every
+    split of this seed can be made.
 
     source: a folder to read from instead of the one that the dataset's settings name.
+    weights: a file to read instead of a download.
     """
     seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
+    _prepare_dataset(order, seed, stages, source)
+    pretrained = seed.architecture.pretrained
+    if pretrained:
+        _prepare_weights(seed, stages, pretrained, weights)
+    elif weights:
+        raise SpecError("--weights: spec.model does not start from pretrained weights")
+
+
+def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: str) -> None:
     dataset = seed.dataset(source)
     data = stages.value(dataset)
     manifest = stages.ensure(dataset)
-    telemetry.dataset(
+    seed.telemetry.dataset(
         name=order.work.dataset.name,
         digest=data.digest,
         trainSamples=len(data.train),
         testSamples=len(data.test),
-        shape=[data.shape.channels, data.images.size, data.images.size],
+        shape=list(data.images.train_images.shape[1:]),
         classes=data.shape.classes,
         bytes=sum(file.size for file in manifest.files.values()),
         place=artefact_prefix(manifest.stage, manifest.key),
-        status=stages.records[0].status,
+        status=_status(stages, dataset),
     )
     for scenario in order.work.scenarios:
         seed.cell(data, scenario.title)
+    if seed.components.model.variant:
+        seed.architecture.try_out(data.shape)
+
+
+def _prepare_weights(seed: SeedStages, stages: Stages, pretrained: Pretrained, file: str) -> None:
+    given = packed(pretrained.read(Path(file))) if file else None
+    stage = seed.pretrained(pretrained, given)
+    manifest = stages.ensure(stage)
+    stored = manifest.files[WEIGHTS]
+    if given is not None and hashlib.sha256(given).hexdigest() != stored.sha256:
+        raise SpecError(
+            f"--weights: this store has other weights of {pretrained.name} already; use another"
+            " store for these"
+        )
+    seed.telemetry.weights(
+        name=pretrained.name,
+        digest=stored.sha256,
+        bytes=stored.size,
+        place=artefact_prefix(manifest.stage, manifest.key),
+        status=_status(stages, stage),
+    )
+
+
+def _status(stages: Stages, stage: Stage[Any]) -> str:
+    return next(record.status for record in stages.records if record.key == stage.key)
+
+
+def _with_start(seed: SeedStages, stages: Stages) -> SeedStages:
+    """The seed's stages, with the pretrained weights where its model starts from such."""
+    pretrained = seed.architecture.pretrained
+    if pretrained is None:
+        return seed
+    stage = seed.pretrained(pretrained)
+    digest = stages.ensure(stage).files[WEIGHTS].sha256
+    return replace(seed, start=Start(digest, stages.later(stage)))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save
 from supreme_trainer.components import AnyChosen, Components
 from supreme_trainer.stages import Made, Stage, Stored
 from supreme_trainer.telemetry import Telemetry
-from torch import Tensor, nn
+from torch import nn
 
 from supreme_core import seeds
 from supreme_core.api.names import PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.engine import randomness
+from supreme_core.engine.architecture import Architecture, Pretrained
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
@@ -31,6 +32,7 @@ from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.weights import Weights, load_weights, on_cpu
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.evaluation import Cost, Model, Predictions
 from supreme_core.image_set import DatasetParams, ImageSet, check, dataset_digest
@@ -39,8 +41,6 @@ from supreme_core.predictions import load_predictions, save_predictions, split_p
 from supreme_core.registry import Forgets
 from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
 from supreme_core.split import Labels, Split
-
-Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,22 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The pretrained weights that every network of an experiment starts from."""
+
+    digest: str
+    weights: Callable[[], Weights]
+
+
+@dataclass(frozen=True)
 class Data:
-    """A dataset on this rank's device."""
+    """A dataset on this rank's device.  shape: of the images as the model sees them."""
 
     images: ImageSet
     digest: str
     train: Samples
     test: Samples
-
-    @property
-    def shape(self) -> ImageShape:
-        return ImageShape(self.images.channels, self.images.size, self.images.classes)
+    shape: ImageShape
 
     @property
     def labels(self) -> Labels:
@@ -88,13 +93,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class SeedStages:
-    """Makes the stages; holds what all of them share."""
+    """Makes the stages; holds what all of them share.
+
+    start: None for networks that start from fresh weights.
+    """
 
     seed: int
     components: Components
     ranks: Ranks
     telemetry: Telemetry
     keep_unlearned_models: bool = False
+    start: Start | None = None
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        return Architecture.of(self.components.model)
 
     @cached_property
     def arithmetic(self) -> Arithmetic:
@@ -121,6 +134,23 @@ class SeedStages:
             meaning={"dataset": chosen.identity()},
             make=make,
             read=lambda stored: self._read_dataset(stored, params),
+            is_data=True,
+        )
+
+    def pretrained(self, pretrained: Pretrained, given: bytes | None = None) -> Stage[Weights]:
+        """given: the packed weights, where they are not to be downloaded."""
+
+        def make(checkpoints: Checkpoints) -> Made:
+            if not self.ranks.is_main:
+                return Made({}, {})
+            return Made({WEIGHTS: given or packed(pretrained.download())}, {})
+
+        return Stage(
+            name="pretrained",
+            step=Step("pretrained"),
+            meaning={"weights": pretrained.identity()},
+            make=make,
+            read=lambda stored: load_file(stored.files[WEIGHTS]),
             is_data=True,
         )
 
@@ -176,13 +206,14 @@ class SeedStages:
         )
 
     def untrained_predictions(self, data: Data, cell: Cell) -> Stage[Predictions]:
-        """Of a network with random weights of its own stream, which some metrics compare with."""
+        """Of a network that was never trained here, which some metrics compare with."""
         precision = self.arithmetic.precision
         identity = {
             **({"precision": precision} if precision == "fp64" else {}),  # others evaluate in fp32
             "untrained": self.components.model.identity(),
             "dataset": data.digest,
             "seed": self.seed,
+            **self._model_meaning(),
         }
 
         def make(checkpoints: Checkpoints) -> Made:
@@ -224,11 +255,11 @@ class SeedStages:
                 "distances": {
                     name: asdict(distance)
                     for name, distance in distances(
-                        arrays(_on_cpu(network)), arrays(retrained_weights())
+                        arrays(on_cpu(network.state_dict())), arrays(retrained_weights())
                     ).items()
                 },
             }
-            kept = {WEIGHTS: save(_on_cpu(network))} if self.keep_unlearned_models else {}
+            kept = {WEIGHTS: packed(network.state_dict())} if self.keep_unlearned_models else {}
             return Made({**made.files, **kept}, {**made.facts, **facts})
 
         return Stage(
@@ -302,19 +333,23 @@ class SeedStages:
                 f" store; {params.changed_source}"
             )
         images = ImageSet.read(stored.files, facts)
+        shape = ImageShape(images.channels, images.size, images.classes)
         return Data(
             images=images,
             digest=dataset_digest(stored.manifest),
             train=self._samples(images, images.train_images, images.train_labels),
             test=self._samples(images, images.test_images, images.test_labels),
+            shape=self.architecture.shape(shape),
         )
 
     def _samples(self, images: ImageSet, pixels: Any, labels: Any) -> Samples:
         device = self.ranks.device
+        seen = self.architecture.input
         source = ImageSource(
             ResidentPixels(torch.from_numpy(np.array(pixels)).to(device)),
-            torch.tensor(images.mean, device=device),
-            torch.tensor(images.std, device=device),
+            torch.tensor((seen and seen.mean) or images.mean, device=device),
+            torch.tensor((seen and seen.std) or images.std, device=device),
+            fitted=seen.fitted if seen else None,
         )
         ids = torch.arange(len(labels), device=device)
         return Samples(source, ids, torch.from_numpy(np.array(labels)).to(device))
@@ -327,7 +362,17 @@ class SeedStages:
             "model": self.components.model.identity(),
             "dataset": data.digest,
             "seed": self.seed,
+            **self._model_meaning(),
         }
+
+    def _model_meaning(self) -> dict[str, Any]:
+        """What a model's name and settings do not say: what its library made of them."""
+        meaning: dict[str, Any] = {}
+        if self.architecture.input:
+            meaning["input"] = self.architecture.input.identity()
+        if self.start:
+            meaning["pretrained"] = self.start.digest
+        return meaning
 
     def _train(
         self, data: Data, samples: Samples, checkpoints: Checkpoints, *, replica: int, name: str
@@ -348,18 +393,29 @@ class SeedStages:
             except MethodFailed as error:
                 raise SupremeError(f"{name} of seed {self.seed} did not train: {error}") from None
         meter.add(checkpoints.spent)
-        return Made({WEIGHTS: save(_on_cpu(network))}, {"cost": asdict(meter.cost)})
+        return Made({WEIGHTS: packed(network.state_dict())}, {"cost": asdict(meter.cost)})
 
     def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
-        """Fresh weights, drawn on the CPU so that they do not depend on the device."""
-        with randomness.global_seed(seed, "weights"):
-            network: nn.Module = self.components.model(shape)
-        return network.to(self.ranks.device).to(memory_format=torch.channels_last).eval()
+        """As training starts: fresh weights, and the pretrained ones in their place where it starts
+        from such."""
+        network = self._built(shape, seed)
+        if self.start:
+            assert self.architecture.pretrained is not None
+            self.architecture.pretrained.start(network, self.start.weights())
+        return self._placed(network)
 
     def _network(self, data: Data, weights: Weights) -> nn.Module:
-        network = self._new_network(data.shape, 0)
-        network.load_state_dict(dict(weights))
-        return network
+        network = self._built(data.shape, 0)
+        load_weights(network, weights)
+        return self._placed(network)
+
+    def _built(self, shape: ImageShape, seed: int) -> nn.Module:
+        """Fresh weights, drawn on the CPU so that they do not depend on the device."""
+        with randomness.global_seed(seed, "weights"):
+            return self.architecture.build(shape)
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        return network.to(self.ranks.device).to(memory_format=torch.channels_last).eval()
 
     def _task(
         self,
@@ -433,8 +489,9 @@ def arrays(weights: Weights) -> dict[str, NDArray[Any]]:
     return {name: tensor.numpy() for name, tensor in weights.items()}
 
 
-def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+def packed(weights: Weights) -> bytes:
+    """The content of a file of weights."""
+    return save(on_cpu(weights))
 
 
 def _refuse_nonfinite(network: nn.Module) -> None:

@@ -145,8 +145,8 @@ def _show_prune(pruning: Pruning, *, hours: float, deleted: int | None) -> None:
     if pruning.data:
         size = sum(piece.size for piece in pruning.data)
         count = len(pruning.data)
-        datasets = f"{count} prepared dataset{'s' * (count > 1)}"
-        click.echo(f"{datasets}, {_bytes(size)}, unused so far: kept without --data")
+        pieces = f"{count} piece{'s' * (count > 1)} of prepared data"
+        click.echo(f"{pieces}, {_bytes(size)}, unused so far: kept without --data")
     if not pruning.orphans and not pruning.leftovers:
         click.echo("nothing to remove")
     elif deleted is None:

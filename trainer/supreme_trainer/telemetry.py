@@ -57,6 +57,10 @@ class Telemetry:
         """What was prepared, for `supreme prepare`."""
         self._say("dataset", **facts)
 
+    def weights(self, **facts: Any) -> None:
+        """Which pretrained weights were prepared."""
+        self._say("weights", **facts)
+
     def note(self, message: str) -> None:
         """A line for whoever waits: how far a download is."""
         self._say("note", message=message)

@@ -4,7 +4,10 @@
 tiny        |           x           |           x           |    x
 resnet18    |           x           |           x           |    x
 mixed       |           x           |           x           |    x     groups, stride, dilation,
-fallbacks   |           x           |                       |          tokens, LayerNorm, in-place
+                                                                       tokens, LayerNorm, in-place
+irregular   |           x           |                       |  partly, the rest by vmap
+ViT, ...    |           x           |                       |  partly, the rest by vmap
+branches    |           x           |                       |          nor by vmap: looped over
 
 Left out: CUDA, and models that mix samples in eval mode, for which no per-sample gradient exists.
 """
@@ -17,9 +20,13 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from supreme_core import registry
+from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine import importance, reproducibility
+from supreme_core.engine.architecture import Architecture
 from supreme_core.engine.importance import dampen, importance_sums, mean_importances
 from supreme_core.engine.loss import cross_entropy
+from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.shape import ImageShape
@@ -128,7 +135,7 @@ def test_hooks_equal_a_loop_over_single_samples(network_and_samples, loss_and_po
     actual = sums(model, samples, *loss_and_power)
     hook.remove()
     assert_close(actual, expected)
-    assert len(passes) <= 2 + 1 + importance.TRIAL_SIZE  # two batches and the trial: not the loop
+    assert len(passes) <= 2 + 2 + importance.TRIAL_SIZE  # two batches and the trial: not the loop
 
 
 def test_hooks_equal_vmap_of_grad(network_and_samples, loss_and_power):
@@ -206,11 +213,47 @@ class TokensFirst(nn.Module):
         return self.head(torch.tanh(self.body(images[:, 0].transpose(0, 1))).mean(dim=0))
 
 
-FALLBACKS = [Tied, Twice, OwnParameter, Around, TokensFirst]
+class Branches(nn.Module):
+    """What it does depends on what it sees, so no two samples can be computed together."""
+
+    def __init__(self):
+        super().__init__()
+        self.position, self.head = nn.Parameter(torch.randn(64)), nn.Linear(64, 4)
+
+    def forward(self, images):
+        features = images.flatten(1) + self.position
+        return self.head(torch.tanh(features) if float(images.mean()) > 0 else features)
 
 
-@pytest.mark.parametrize("build", FALLBACKS, ids=lambda build: build.__name__)
-def test_a_network_that_hooks_do_not_cover_is_looped_over_instead(build, loss_and_power):
+class Beside(nn.Module):
+    """A layer that is called once, and whose weight is used once more."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 64), nn.Linear(64, 4)
+
+    def forward(self, images):
+        features = torch.tanh(self.body(images.flatten(1)))
+        return self.head(torch.tanh(features @ self.body.weight))
+
+
+IRREGULAR = [Tied, Twice, OwnParameter, Around, TokensFirst]
+
+
+@pytest.mark.parametrize("build", IRREGULAR, ids=lambda build: build.__name__)
+def test_what_hooks_do_not_cover_is_computed_in_batches_too(build, loss_and_power):
+    torch.manual_seed(2)
+    model, samples = build().eval(), tiny_samples(70)
+    expected = loop(model, samples, *loss_and_power)
+    passes, hook = count_passes(model)
+    actual = sums(model, samples, *loss_and_power)
+    hook.remove()
+    assert_close(actual, expected)
+    assert len(passes) <= 2 * 2 + 3 + importance.TRIAL_SIZE  # two batches, each twice; the trial
+
+
+@pytest.mark.parametrize("build", [Branches, Beside], ids=lambda build: build.__name__)
+def test_a_network_that_neither_way_covers_is_looped_over_instead(build, loss_and_power):
     torch.manual_seed(2)
     model, samples = build().eval(), tiny_samples(8)
     expected = loop(model, samples, *loss_and_power)
@@ -221,11 +264,38 @@ def test_a_network_that_hooks_do_not_cover_is_looped_over_instead(build, loss_an
     assert len(passes) >= len(samples)
 
 
-def test_fallback_equals_hooks(network_and_samples, loss_and_power, monkeypatch):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm/test_vit",
+        "timm/test_convnext",
+        "timm/test_efficientnet",
+        "timm/swin_tiny_patch4_window7_224",
+        "torchvision/convnext_tiny",
+    ],
+)
+def test_transformers_and_their_kin_are_computed_in_batches(name):
+    """With position embeddings, class tokens, layer scales, tables of relative positions, and
+    layers that compute more than those from which they are derived."""
+    chosen = registry.model.resolve(Component(name=name, params={"inputSize": 32}), at="model")
+    found = Architecture.of(chosen)
+    shape = found.shape(ImageShape(3, 32, 4))
+    with global_seed(4):
+        model = found.build(shape).eval()
+    samples = tiny_samples(20, shape)
+    expected = loop(model, samples)
+    passes, hook = count_passes(model)
+    actual = sums(model, samples)
+    hook.remove()
+    assert_close(actual, expected, tolerance=1e-3)
+    assert len(passes) < len(samples)
+
+
+def test_the_loop_equals_the_fast_way(network_and_samples, loss_and_power, monkeypatch):
     model, samples = network_and_samples
-    by_hooks = sums(model, samples, *loss_and_power)
-    monkeypatch.setattr(importance, "_hooks_are_exact", lambda *_: False)
-    assert_close(sums(model, samples, *loss_and_power), by_hooks)
+    in_batches = sums(model, samples, *loss_and_power)
+    monkeypatch.setattr(importance, "_in_batches", lambda *_: None)
+    assert_close(sums(model, samples, *loss_and_power), in_batches)
 
 
 def test_small_chunks_give_the_same_sums(network_and_samples, monkeypatch):

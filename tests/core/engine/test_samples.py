@@ -7,6 +7,8 @@ augmentations     a slow loop over single images, for any order and split of a b
 That two ranks see the same augmented images is part of test_fit.py: the digests there.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from supreme_core import registry, seeds
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.randomness import Draw, generator, global_seed
+from supreme_core.engine.resize import resized
 from supreme_core.engine.samples import (
     ImageSource,
     JoinedSource,
@@ -23,10 +26,12 @@ from supreme_core.engine.samples import (
     Samples,
     TensorSource,
 )
+from supreme_core.errors import SpecError
 from supreme_core.hashing import permutation, splitmix64
 from tests.builders import tiny_samples
 
 KEY = 1234567
+ONE = torch.arange(1)
 
 PUBLISHED = [
     6457827717110365317,
@@ -91,6 +96,12 @@ class TestSources:
         actual = source.images(ids, by_id)
         expected = (ids[:, None] / 255 - source.mean) / source.std
         torch.testing.assert_close(actual[:, :, 0, 0], expected)
+
+    def test_what_the_model_sees_is_made_after_augmentation_and_before_normalisation(self):
+        source = replace(source_of(5), fitted=lambda images: images[:, :, :2, :2] // 2)
+        actual = source.images(torch.tensor([1]), lambda images, ids: images.fill_(101))
+        expected = (torch.full((2,), 50 / 255) - source.mean) / source.std
+        torch.testing.assert_close(actual, expected.view(1, 2, 1, 1).expand(1, 2, 2, 2))
 
     def test_images_that_a_method_made_are_neither_normalised_nor_augmented(self):
         pixels = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
@@ -227,15 +238,16 @@ class TestDraw:
         assert not torch.equal(inside, expected)
 
 
-def slow_crop(image, number, padding):
+def slow_crop(image, number, padding, size=None):
     """One image (channels, height, width) of the sample `number`, by numpy."""
-    shifts = 2 * padding + 1
+    padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
+    window = [size or side for side in image.shape[1:]]
     row, column = (
-        int(splitmix64(seeds.derive(KEY, stream), np.array([number]))[0] >> np.uint64(1)) % shifts
+        int(splitmix64(seeds.derive(KEY, stream), np.array([number]))[0] >> np.uint64(1))
+        % (padded.shape[1 + stream] - window[stream] + 1)
         for stream in (0, 1)
     )
-    padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
-    return padded[:, row : row + image.shape[1], column : column + image.shape[2]]
+    return padded[:, row : row + window[0], column : column + window[1]]
 
 
 def slow_flip(image, number, probability):
@@ -256,6 +268,30 @@ class TestAugmentations:
         assert np.array_equal(actual.numpy(), np.stack(expected))
         assert len({image.tobytes() for image in expected}) > 30  # nothing is trivially equal
 
+    @pytest.mark.parametrize(("padding", "size"), [(0, 5), (2, 5), (3, 9), (0, 7)])
+    def test_a_smaller_window_is_cut_anywhere_out_of_the_image(self, padding, size):
+        images, ids = random_images(40, 3, 9, 8 if size < 9 else 9), torch.arange(40)
+        actual = augmentation("random_crop", padding=padding, size=size)(images, Draw(KEY, ids))
+        expected = [
+            slow_crop(image, number, padding, size)
+            for image, number in zip(images.numpy(), ids.tolist(), strict=True)
+        ]
+        assert np.array_equal(actual.numpy(), np.stack(expected))
+
+    def test_a_window_larger_than_the_image_is_refused_with_what_to_do(self):
+        with pytest.raises(SpecError) as error:
+            augmentation("random_crop", padding=0, size=12)(random_images(1), Draw(KEY, ONE))
+        assert str(error.value) == (
+            "spec.training.augmentation: random_crop cannot cut a window of 12 pixels out of 9 x 9;"
+            " put a resize before it"
+        )
+
+    def test_resize_brings_the_short_side_to_its_size(self):
+        images = random_images(2, 3, 9, 12)
+        actual = augmentation("resize", size=18)(images, Draw(KEY, torch.arange(2)))
+        assert actual.shape == (2, 3, 18, 24)
+        assert torch.equal(actual, resized(images, 18, "bicubic"))
+
     def test_horizontal_flip_equals_mirroring_image_by_image(self):
         images, ids = random_images(40), torch.arange(40) + 1000
         actual = augmentation("horizontal_flip", probability=0.3)(images, Draw(KEY, ids))
@@ -275,10 +311,15 @@ class TestAugmentations:
         assert share == pytest.approx(probability, abs=0.015)
         assert share == probability or 0 < probability < 1
 
-    @pytest.mark.parametrize("name", ["random_crop", "horizontal_flip"])
+    @pytest.mark.parametrize("name", ["random_crop", "horizontal_flip", "resize"])
     def test_what_happens_to_an_image_depends_on_its_id_only(self, name):
         """Not on its place in the batch, nor on who else is in it."""
-        images, ids, chosen = random_images(30), torch.arange(30) + 7, augmentation(name)
+        settings = {"size": 11} if name == "resize" else {}
+        images, ids, chosen = (
+            random_images(30),
+            torch.arange(30) + 7,
+            augmentation(name, **settings),
+        )
         together = chosen(images, Draw(KEY, ids))
         order = torch.randperm(30, generator=torch.Generator().manual_seed(4))
 
@@ -287,9 +328,9 @@ class TestAugmentations:
 
         assert torch.equal(shuffled, together[order])
         assert torch.equal(torch.cat(alone), together)
-        assert not torch.equal(together, images)
+        assert not torch.equal(together[:, :, :9, :9], images)
 
-    @pytest.mark.parametrize("name", ["random_crop", "horizontal_flip"])
+    @pytest.mark.parametrize("name", ["random_crop", "horizontal_flip", "rotation"])
     def test_no_image_at_all_is_no_problem(self, name):
         nothing = random_images(0)
         assert augmentation(name)(nothing, Draw(KEY, torch.arange(0))).shape == nothing.shape

@@ -1,0 +1,42 @@
+"""The tensors of a network on their way into a file and back."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+Weights = Mapping[str, Tensor]
+"""Parameters and buffers by their names in the network's state dict."""
+
+
+def laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The same numbers with the strides of a parameter: they can decide the last bit of a norm."""
+    if tensor.shape != parameter.shape or tensor.stride() == parameter.stride():
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+
+
+def on_cpu(tensors: Weights) -> dict[str, Tensor]:
+    """As safetensors takes them: on the CPU, contiguous, none in the memory of another.
+
+    A network may use one parameter in two places; then its state dict names it twice.
+    """
+    kept: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        kept[name] = tensor
+    return kept
+
+
+def load_weights(network: nn.Module, weights: Weights) -> None:
+    """Put all weights in place; RuntimeError where names or shapes are others."""
+    state = OrderedDict(weights)
+    # Which version of each layer they are for: a file has it not, and some layers of torchvision
+    # refuse tensors that do not say it.
+    state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(state)

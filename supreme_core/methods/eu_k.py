@@ -1,0 +1,48 @@
+"""EU-k: unlearn exactly in the last k layers, and freeze the others."""
+
+from functools import partial
+
+import torch
+from pydantic import Field
+from torch import optim
+
+from supreme_core.engine.layers import trained_alone
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.registry import Params, method
+
+
+class EuKParams(Params):
+    layers: int = Field(
+        1, ge=1, description="k: layers that begin anew, from the head on; all where it has fewer."
+    )
+    epochs: int = Field(10, ge=0, description="Passes over the retain set.")
+    lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty of SGD.")
+    batch_size: int = Field(64, ge=1, description="Samples of one step.")
+
+
+@method(paper="arXiv:2201.06640")
+def eu_k(task: UnlearningTask, params: EuKParams) -> None:
+    """Let the last k layers begin anew and train them on the retain set (Goel et al. 2022).
+
+    They begin as training began: with random weights, or with pretrained ones below the head. The
+    other layers keep every bit, also the statistics of their BatchNorms, which are in eval mode.
+    Settings are those of CF-k; the paper trains for as long as Retrained.
+    """
+    groups = task.layer_groups()[-params.layers :]
+    weights, anew = task.model.state_dict(), task.new_model("last layers").state_dict()
+    with torch.no_grad():
+        for group in groups:
+            for name in (*group.parameters, *group.buffers):
+                weights[name].copy_(anew[name])
+    with trained_alone(task.model, groups):
+        task.fit(
+            task.retain,
+            name="retain",
+            epochs=params.epochs,
+            batch_size=params.batch_size,
+            optimizer=partial(
+                optim.SGD, lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay
+            ),
+        )
