@@ -121,6 +121,12 @@ class TestSteps:
         again = [step.repeat for step in found if step.stage == "unlearned"]
         assert again == list(range(repeats)) * pairs
 
+    def test_pretrained_weights_are_the_first_step(self):
+        model = {"name": "timm/test_vit", "params": {"pretrained": True}}
+        assert found_steps(model=model) == [Step("pretrained"), *found_steps()]
+        model["params"]["pretrained"] = False
+        assert found_steps(model=model) == found_steps()
+
     def test_repeats_of_the_evaluation_are_no_steps(self):
         assert found_steps(seeds={"evaluationRepeats": 9}) == found_steps()
 

@@ -207,10 +207,10 @@ def planned(document):
     return plan(experiment, catalog.bundled(), namespace=names.LOCAL_NAMESPACE)
 
 
-def compute(document, storage, *, seed=260, attempt=0, stream=None):
+def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None):
     """The RunResult of one seed, computed in this process as a trainer would alone.
 
-    stream: where its events go.
+    stream: where its events go.  ranks: where this process is one of several.
     """
     whole = planned(document)
     order = RunOrder(
@@ -222,7 +222,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None):
     )
     telemetry = Telemetry(speaks=True, stream=stream or StringIO())
     with as_configured(whole.work.training.precision) as device, TemporaryDirectory() as cache:
-        ranks = Ranks.alone(device)
+        ranks = ranks or Ranks.alone(device)
         stages = Stages(
             Artefacts(storage, Path(cache)),
             ranks=ranks,

@@ -71,7 +71,9 @@ def test_version(command):
     assert (code, out) == (0, f"supreme, version {metadata.version('supreme')}\n")
 
 
-@pytest.mark.parametrize("name", [(), ("run",), ("validate",), ("list",), ("report",)])
+@pytest.mark.parametrize(
+    "name", [(), ("run",), ("prepare",), ("validate",), ("list",), ("report",)]
+)
 def test_help_fits_a_terminal_and_explains_every_option(command, name):
     code, out, err = command(*name, "--help")
 
@@ -132,6 +134,27 @@ def test_list_names_every_component_with_its_settings(command, kind):
         assert entry.summary in out
         for field in entry.params.model_fields.values():
             assert f"{field.alias}: {field.description}" in out
+
+
+def test_list_counts_the_models_of_a_family_instead_of_naming_them(command):
+    _, out, _ = command("list", "model")
+    count = len(registry.model.get("timm/resnet18").variants)
+    assert f"{count} of them, as timm/NAME or timm/NAME.WEIGHTS: supreme list model --find" in out
+    assert "vit_base_patch16_224" not in out
+
+
+def test_list_finds_names_that_contain_a_text(command):
+    code, out, _ = command("list", "model", "--find", "resnet18")
+    found = out.splitlines()
+    assert code == 0
+    assert found[0] == "resnet18"
+    assert {"resnet18", "timm/resnet18.a1_in1k", "torchvision/resnet18.IMAGENET1K_V1"} <= set(found)
+    assert all("resnet18" in name for name in found)
+
+
+def test_list_says_where_no_name_contains_the_text(command):
+    code, out, err = command("list", "method", "--find", "finetoon")
+    assert (code, out, err) == (2, "", "error: no method has 'finetoon' in its name\n")
 
 
 def test_a_run_into_a_pipe_has_a_line_for_each_stage_with_its_count(ran):
