@@ -17,10 +17,6 @@ def random_crop(images: Tensor, draw: Draw, params: RandomCropParams) -> Tensor:
     """A window of the image's size out of the image with a black border."""
     _, _, height, width = images.shape
     padded = functional.pad(images, (params.padding,) * 4)
-    shifts = 2 * params.padding + 1
-    rows = draw.integers(0, shifts)[:, None] + arange(height, device=images.device)
-    columns = draw.integers(1, shifts)[:, None] + arange(width, device=images.device)
-    samples = arange(len(images), device=images.device)
-    # Advanced indices around a slice move to the front: (n, height, width, channels).
-    cut = padded[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return cut.permute(0, 3, 1, 2)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of every possible one
+    samples, shifts = arange(len(images), device=images.device), 2 * params.padding + 1
+    return windows[samples, :, draw.integers(0, shifts), draw.integers(1, shifts)]
