@@ -40,6 +40,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         Components.of(order.work),
         ranks,
         telemetry,
+        scratch=stages.scratch,
         keep_unlearned_models=order.keep_unlearned_models,
     )
     data = stages.value(seed.dataset())
@@ -79,7 +80,9 @@ def prepare_seed(
 
     source: a folder to read from instead of the one that the dataset's settings name.
     """
-    seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
+    seed = SeedStages(
+        order.seed, Components.of(order.work), ranks, telemetry, scratch=stages.scratch
+    )
     dataset = seed.dataset(source)
     data = stages.value(dataset)
     manifest = stages.ensure(dataset)

@@ -7,6 +7,7 @@ the scenario's or the method's label, nor what else the experiment asks for.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,12 +89,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class SeedStages:
-    """Makes the stages; holds what all of them share."""
+    """Makes the stages; holds what all of them share.
+
+    scratch: a folder for files on their way to the store.
+    """
 
     seed: int
     components: Components
     ranks: Ranks
     telemetry: Telemetry
+    scratch: Path
     keep_unlearned_models: bool = False
 
     @cached_property
@@ -113,7 +118,8 @@ class SeedStages:
             if not self.ranks.is_main:  # one rank reads the source; the others wait for its commit
                 return Made({}, {})
             images = check(replace(chosen, params=params)(), chosen.entry.name)
-            return Made(images.files(), {**images.facts(), "source": params.source_state()})
+            facts = {**images.facts(), "source": params.source_state()}
+            return Made(images.write(self.scratch), facts)
 
         return Stage(
             name="datasets",
@@ -291,6 +297,15 @@ class SeedStages:
             raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
         return Cell(title, chosen.entry.facts.forgets, split)
 
+    def data(self, images: ImageSet, digest: str) -> Data:
+        """Images and labels on the device."""
+        return Data(
+            images=images,
+            digest=digest,
+            train=self._samples(images, images.train_images, images.train_labels),
+            test=self._samples(images, images.test_images, images.test_labels),
+        )
+
     def _read_dataset(self, stored: Stored, params: DatasetParams) -> Data:
         source = params.source_state()
         facts = stored.manifest.facts
@@ -299,13 +314,7 @@ class SeedStages:
                 "spec.dataset: the source has changed since its images were prepared in this"
                 f" store; {params.changed_source}"
             )
-        images = ImageSet.read(stored.files, facts)
-        return Data(
-            images=images,
-            digest=dataset_digest(stored.manifest),
-            train=self._samples(images, images.train_images, images.train_labels),
-            test=self._samples(images, images.test_images, images.test_labels),
-        )
+        return self.data(ImageSet.read(stored.files, facts), dataset_digest(stored.manifest))
 
     def _samples(self, images: ImageSet, pixels: Any, labels: Any) -> Samples:
         device = self.ranks.device
