@@ -41,9 +41,11 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         ranks,
         telemetry,
         scratch=stages.scratch,
+        data_placement=order.data_placement,
         keep_unlearned_models=order.keep_unlearned_models,
     )
     data = stages.value(seed.dataset())
+    log.info("images: %s", data.placement.lower())
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     original = seed.original(data)
     stages.ensure(original)
@@ -81,7 +83,12 @@ def prepare_seed(
     source: a folder to read from instead of the one that the dataset's settings name.
     """
     seed = SeedStages(
-        order.seed, Components.of(order.work), ranks, telemetry, scratch=stages.scratch
+        order.seed,
+        Components.of(order.work),
+        ranks,
+        telemetry,
+        scratch=stages.scratch,
+        data_placement="Streamed",  # nobody looks at the images here, so the device gets none
     )
     dataset = seed.dataset(source)
     data = stages.value(dataset)

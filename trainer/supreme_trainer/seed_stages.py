@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from supreme_core import seeds
 from supreme_core.api.names import PREDICTIONS, RETRAINED, WEIGHTS
+from supreme_core.api.v1alpha1 import DataPlacement
 from supreme_core.engine import randomness
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
@@ -29,8 +30,9 @@ from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
+from supreme_core.engine.samples import ImageSource, Samples
 from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.streaming import Placement, free_memory, placed, placement
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.evaluation import Cost, Model, Predictions
@@ -54,10 +56,11 @@ class Trained:
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset on this rank's device."""
+    """A dataset for this rank's device."""
 
     images: ImageSet
     digest: str
+    placement: Placement
     train: Samples
     test: Samples
 
@@ -99,6 +102,7 @@ class SeedStages:
     ranks: Ranks
     telemetry: Telemetry
     scratch: Path
+    data_placement: DataPlacement = "Auto"
     keep_unlearned_models: bool = False
 
     @cached_property
@@ -298,12 +302,18 @@ class SeedStages:
         return Cell(title, chosen.entry.facts.forgets, split)
 
     def data(self, images: ImageSet, digest: str) -> Data:
-        """Images and labels on the device."""
+        """The images where they are to lie, and their labels on the device."""
+        where = placement(
+            self.data_placement,
+            image_bytes=images.train_images.nbytes + images.test_images.nbytes,
+            free_bytes=free_memory(self.ranks.device),
+        )
         return Data(
             images=images,
             digest=digest,
-            train=self._samples(images, images.train_images, images.train_labels),
-            test=self._samples(images, images.test_images, images.test_labels),
+            placement=where,
+            train=self._samples(images, images.train_images, images.train_labels, where),
+            test=self._samples(images, images.test_images, images.test_labels, where),
         )
 
     def _read_dataset(self, stored: Stored, params: DatasetParams) -> Data:
@@ -316,14 +326,20 @@ class SeedStages:
             )
         return self.data(ImageSet.read(stored.files, facts), dataset_digest(stored.manifest))
 
-    def _samples(self, images: ImageSet, pixels: Any, labels: Any) -> Samples:
+    def _samples(
+        self,
+        images: ImageSet,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        where: Placement,
+    ) -> Samples:
         device = self.ranks.device
         source = ImageSource(
-            ResidentPixels(torch.from_numpy(np.array(pixels)).to(device)),
+            placed(torch.from_numpy(pixels), where, device),
             torch.tensor(images.mean, device=device),
             torch.tensor(images.std, device=device),
         )
-        ids = torch.arange(len(labels), device=device)
+        ids = torch.arange(len(labels))
         return Samples(source, ids, torch.from_numpy(np.array(labels)).to(device))
 
     def _training_meaning(self, data: Data) -> dict[str, Any]:
