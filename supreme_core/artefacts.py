@@ -109,7 +109,7 @@ class Artefacts:
 
     def __init__(self, storage: Storage, cache: Path) -> None:
         self._storage = storage
-        self._cache = cache
+        self.cache = cache
         self._verified: dict[str, tuple[Path, tuple[int, ...]]] = {}
 
     def find(self, stage: str, key: str) -> Manifest | None:
@@ -215,7 +215,7 @@ class Artefacts:
         expected = manifest.files[name]
         key = object_key(manifest, name)
         path, found = self._fetched(manifest, key)
-        if found != expected and path.parent == self._cache:
+        if found != expected and path.parent == self.cache:
             path.unlink(missing_ok=True)  # the copy may be damaged, and the object may be sound
             path, found = self._fetched(manifest, key)
         if found != expected:
@@ -224,7 +224,7 @@ class Artefacts:
 
     def _fetched(self, manifest: Manifest, key: str) -> tuple[Path, StoredFile]:
         try:
-            path = self._storage.local_path(key, self._cache)
+            path = self._storage.local_path(key, self.cache)
         except MissingObject as error:
             raise _corrupt(manifest, key, "nothing, its manifest names it") from error
         return path, StoredFile.model_validate(_measured(path))

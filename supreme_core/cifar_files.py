@@ -198,9 +198,7 @@ def read_cifar(dataset: str, archive: Archive, *, source: str) -> tuple[Records,
     else:
         (path,) = obtain(dataset, [archive.file], source=source)
         contents = _read_archive(path, archive)
-    train = [_records(contents[name], archive, name) for name in archive.train]
-    test = [_records(contents[name], archive, name) for name in archive.test]
-    return _joined(train), _joined(test)
+    return _taken(contents, archive.train, archive), _taken(contents, archive.test, archive)
 
 
 def read_cifar100(dataset: str, *, source: str) -> tuple[Records, Records]:
@@ -260,7 +258,9 @@ def _records(data: bytes, archive: Archive, name: str) -> Records:
     return Records(rows[:, width:].reshape(-1, 3, SIDE, SIDE), labels)
 
 
-def _joined(parts: Sequence[Records]) -> Records:
+def _taken(contents: dict[str, bytes], names: Sequence[str], archive: Archive) -> Records:
+    """The records of some files, one after the other, whose bytes go: no set is held twice."""
+    parts = [_records(contents.pop(name), archive, name) for name in names]
     return Records(
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from supreme_core.artefacts import Manifest, digest
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, SupremeError
 from supreme_core.registry import Params
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -20,6 +19,9 @@ FINE_ARRAYS = ("train_fine_labels", "test_fine_labels")
 """Stored only where a set has them, so that the digests of the others are what they were."""
 
 LISTING = "images.json"
+
+HISTOGRAM_IMAGES = 256
+"""Images that are counted at one time."""
 
 
 class DatasetParams(Params):
@@ -115,14 +117,27 @@ class ImageSet:
     def size(self) -> int:
         return int(self.train_images.shape[2])
 
-    def files(self) -> dict[str, bytes]:
-        """The arrays as .npy files without pickle, and where their images came from."""
-        arrays = ARRAYS if self.train_fine_labels is None else ARRAYS + FINE_ARRAYS
-        files = {f"{name}.npy": _npy(getattr(self, name)) for name in arrays}
-        if self.train_files:
-            listing = {"train": self.train_files, "test": self.test_files}
-            files[LISTING] = json.dumps(listing, indent=0).encode()
-        return files
+    def write(self, folder: Path) -> dict[str, Path]:
+        """The arrays as .npy files without pickle, and where their images came from.
+
+        Into files, because a set can take most of the memory and is not to be there twice.
+        """
+        names = ARRAYS if self.train_fine_labels is None else ARRAYS + FINE_ARRAYS
+        paths = {f"{name}.npy": folder / f"{name}.npy" for name in names}
+        try:
+            for name in names:
+                array = np.ascontiguousarray(getattr(self, name))
+                np.save(paths[f"{name}.npy"], array, allow_pickle=False)
+            if self.train_files:
+                listing = {"train": self.train_files, "test": self.test_files}
+                paths[LISTING] = folder / LISTING
+                paths[LISTING].write_bytes(json.dumps(listing, indent=0).encode())
+        except OSError as error:
+            raise SupremeError(
+                f"the prepared images cannot be written to {folder}: {error.strerror or error};"
+                " free some space there, or set TMPDIR to another folder"
+            ) from None
+        return paths
 
     def facts(self) -> dict[str, object]:
         fine = {"fineClassNames": list(self.fine_class_names)} if self.fine_class_names else {}
@@ -137,9 +152,12 @@ class ImageSet:
 
     @classmethod
     def read(cls, paths: Mapping[str, Path], facts: Mapping[str, object]) -> Self:
-        """The set from its files, images memory-mapped, so that ranks of one machine share them."""
+        """The set from its files, images memory-mapped, so that ranks of one machine share them.
+
+        Copy on write: torch knows no read-only arrays, and what it wrote would not reach the files.
+        """
         arrays: dict[str, Any] = {
-            name: np.load(paths[f"{name}.npy"], mmap_mode="r", allow_pickle=False)
+            name: np.load(paths[f"{name}.npy"], mmap_mode="c", allow_pickle=False)
             for name in ARRAYS + FINE_ARRAYS
             if name in ARRAYS or f"{name}.npy" in paths
         }
@@ -168,12 +186,6 @@ def check(images: ImageSet, name: str) -> ImageSet:
     return images
 
 
-def _npy(array: NDArray[np.generic]) -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
 def _channel_statistics(
     images: NDArray[np.uint8],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -181,8 +193,17 @@ def _channel_statistics(
     levels = np.arange(256) / 255
     means, deviations = [], []
     for channel in range(images.shape[1]):
-        counts = np.bincount(images[:, channel].reshape(-1), minlength=256)
+        counts = _histogram(images[:, channel])
         mean = float(np.average(levels, weights=counts))
         means.append(mean)
         deviations.append(float(np.sqrt(np.average((levels - mean) ** 2, weights=counts))))
     return tuple(means), tuple(max(deviation, 1 / 255) for deviation in deviations)
+
+
+def _histogram(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(256,) how often each level occurs in (n, height, width); bincount needs 8 bytes a pixel."""
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(values), HISTOGRAM_IMAGES):
+        some = values[start : start + HISTOGRAM_IMAGES]
+        counts += np.bincount(some.reshape(-1), minlength=256)
+    return counts

@@ -63,6 +63,7 @@ def plan(
         excluded=excluded,
         primary_metric=spec.primary_metric,
         reuse=spec.execution.reuse,
+        data_placement=spec.execution.data_placement,
         keep_unlearned_models=spec.storage.keep_unlearned_models,
     )
 

@@ -43,8 +43,8 @@ TENSORS: Final = {
 }
 """Type and dimensions of each tensor of a file; all of them are there and no other."""
 
-CHUNK: Final = 65_536
-"""Retain samples that are in memory in float64 at one time."""
+CHUNK_LOGITS: Final = 2**18
+"""Logits of retain samples that are in memory in float64 at one time: 2 MiB, and some copies."""
 
 
 def split_predictions(
@@ -123,8 +123,9 @@ def _complement(positions: Integers, size: int) -> Integers:
 
 def _summarised(logits: Logits, labels: Integers, positions: Integers) -> Outputs:
     """Outputs without logits, in chunks: float64 logits of a whole training set are huge."""
-    starts = range(0, max(len(positions), 1), CHUNK)
-    chunks = [positions[start : start + CHUNK] for start in starts]
+    size = max(1, CHUNK_LOGITS // logits.shape[1])
+    starts = range(0, max(len(positions), 1), size)
+    chunks = [positions[start : start + size] for start in starts]
     parts = [Outputs.of(logits[chunk], labels[chunk]) for chunk in chunks]
     return Outputs(
         labels=labels[positions],

@@ -7,6 +7,7 @@ from torch import nn
 
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.gradients import Step
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
@@ -44,6 +45,11 @@ def alone(micro_batches=2):
 def plain(micro_batches=2, **changes):
     """Arithmetic of one rank in fp32."""
     return Arithmetic(alone(micro_batches), **changes)
+
+
+def whole_step(positions):
+    """The only step of an epoch, without augmentation."""
+    return Step(positions=positions, following=positions[:0], augment=None, dropout=3)
 
 
 def silent(*, done, total, loss, note=""):

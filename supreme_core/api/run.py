@@ -10,6 +10,7 @@ from supreme_core.api.v1alpha1 import (
     MAX_SEEDS,
     SEED_LIMIT,
     Component,
+    DataPlacement,
     LabelledComponent,
     Reuse,
     Training,
@@ -45,9 +46,10 @@ class Work(Document):
 
 
 class Keeping(Document):
-    """What is reused and what is kept; no number depends on it, so it is no part of Work."""
+    """What is reused, what is kept and where images lie: no number depends on it, unlike Work."""
 
     reuse: Reuse = "Any"
+    data_placement: DataPlacement = "Auto"
     keep_unlearned_models: bool = False
 
 

@@ -24,6 +24,7 @@ Label = Annotated[
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9.]+([EPTGMK]i?|m|k)?$", max_length=32)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Reuse = Literal["Any", "SameEnvironment", "None"]
+DataPlacement = Literal["Auto", "Resident", "Streamed"]
 
 
 class Component(Document):
@@ -274,6 +275,12 @@ class Execution(Document):
         description="Which finished stages of the store may be used again: any; those that were"
         " computed in the same environment (versions, device, image); or none. Prepared data always"
         " may. Seeds that have a result are finished in each case.",
+    )
+    data_placement: DataPlacement = Field(
+        "Auto",
+        description="Where the images lie; no number depends on it. Resident: in the device's"
+        " memory. Streamed: in the host's, from which each batch is fetched ahead. Auto: Resident"
+        " where they take at most half of the device's free memory, and on a CPU.",
     )
     allow_unlisted_components: bool = Field(
         False, description="Accept component names that this version's catalogue does not know."

@@ -27,9 +27,6 @@ def random_crop(images: Tensor, draw: Draw, params: RandomCropParams) -> Tensor:
             f"spec.training.augmentation: random_crop cannot cut a window of {params.size} pixels"
             f" out of {padded.shape[2]} x {padded.shape[3]}; put a resize before it"
         )
-    rows = draw.integers(0, down)[:, None] + arange(height, device=images.device)
-    columns = draw.integers(1, right)[:, None] + arange(width, device=images.device)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of every possible one
     samples = arange(len(images), device=images.device)
-    # Advanced indices around a slice move to the front: (n, height, width, channels).
-    cut = padded[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return cut.permute(0, 3, 1, 2)
+    return windows[samples, :, draw.integers(0, down), draw.integers(1, right)]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from supreme_core.engine.randomness import Draw
 from supreme_core.registry import Params, augmentation
@@ -37,10 +38,13 @@ def rotation(images: Tensor, draw: Draw, params: RotationParams) -> Tensor:
     """Each image turned about its centre by an angle within the given one, on black."""
     turns = _turns(params.degrees).to(images.device)[draw.integers(0, ANGLES)]
     rows, columns = _origins(turns, *images.shape[2:])
+    bordered = functional.pad(images, (1, 1, 1, 1))
     if params.interpolation == "nearest":
-        half = 1 << (BITS - 1)
-        return _taken(images, (rows + half) >> BITS, (columns + half) >> BITS)
-    return _weighed(images, rows, columns)
+        for each in (rows, columns):
+            each += 1 << (BITS - 1)
+            each >>= BITS
+        return _taken(bordered, rows, columns)
+    return _weighed(bordered, rows, columns)
 
 
 def angles(degrees: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -53,30 +57,36 @@ def _turns(degrees: float) -> Tensor:
     """(ANGLES, 2) cosine and sine of each angle, times 2**BITS."""
     radians = np.deg2rad(angles(degrees))
     scaled = np.stack([np.cos(radians), np.sin(radians)], axis=1) * 2**BITS
-    return torch.from_numpy(np.rint(scaled).astype(np.int64))
+    return torch.from_numpy(np.rint(scaled).astype(np.int32))  # enough for sides up to 13,000
 
 
 def _origins(turns: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """(n, height, width) row and column, times 2**BITS, from which each pixel comes."""
     cosine, sine = turns[:, 0, None, None], turns[:, 1, None, None]
     # Twice the distance from the centre, which lies between pixels where a side is even.
-    down = 2 * torch.arange(height, device=turns.device)[:, None] - (height - 1)
-    right = 2 * torch.arange(width, device=turns.device)[None, :] - (width - 1)
-    rows = (sine * right + cosine * down + ((height - 1) << BITS)) >> 1
-    columns = (cosine * right - sine * down + ((width - 1) << BITS)) >> 1
+    y, x = (torch.arange(side, dtype=torch.int32, device=turns.device) for side in (height, width))
+    down, right = 2 * y[:, None] - (height - 1), 2 * x[None, :] - (width - 1)
+    # The first sum of each has a single row; only the last addition is for every pixel.
+    rows = sine * right + ((height - 1) << BITS) + cosine * down
+    columns = cosine * right + ((width - 1) << BITS) - sine * down
+    rows >>= 1
+    columns >>= 1
     return rows, columns
 
 
-def _taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """(n, channels, height, width) pixels at the given places, black outside."""
-    _, channels, height, width = images.shape
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-    flat = places.flatten(1)[:, None].expand(-1, channels, -1)
-    return images.flatten(2).gather(2, flat).reshape(images.shape) * inside[:, None]
+def _taken(bordered: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(n, channels, height, width) pixels at the given places, black outside.
+
+    bordered: the images with a black border of one pixel, which stands for everything outside.
+    """
+    count, channels, height, width = bordered.shape
+    places = rows.clamp(-1, height - 2).add_(1).mul_(width)
+    places += columns.clamp(-1, width - 2).add_(1)
+    flat = places.to(torch.int64).flatten(1)[:, None].expand(-1, channels, -1)
+    return bordered.flatten(2).gather(2, flat).view(count, channels, height - 2, width - 2)
 
 
-def _weighed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _weighed(bordered: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Of the four pixels around each place, by nearness; rounded to the nearest level."""
     one, shift = 1 << WEIGHT_BITS, BITS - WEIGHT_BITS
     rows, columns = (rows + (1 << shift >> 1)) >> shift, (columns + (1 << shift >> 1)) >> shift
@@ -84,9 +94,9 @@ def _weighed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     lower, later = (rows & (one - 1))[:, None], (columns & (one - 1))[:, None]
     upper, former = one - lower, one - later
     total = (
-        _taken(images, top, left) * (upper * former)
-        + _taken(images, top, left + 1) * (upper * later)
-        + _taken(images, top + 1, left) * (lower * former)
-        + _taken(images, top + 1, left + 1) * (lower * later)
+        _taken(bordered, top, left) * (upper * former)
+        + _taken(bordered, top, left + 1) * (upper * later)
+        + _taken(bordered, top + 1, left) * (lower * former)
+        + _taken(bordered, top + 1, left + 1) * (lower * later)
     )
     return ((total + one * one // 2) >> 2 * WEIGHT_BITS).to(torch.uint8)

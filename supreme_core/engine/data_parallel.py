@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from supreme_core import seeds
-from supreme_core.engine.gradients import Job, running_statistics
-from supreme_core.engine.samples import Augment
+from supreme_core.engine.gradients import Job, Step, running_statistics
 
 
 class DataParallelGradients:
@@ -25,14 +24,12 @@ class DataParallelGradients:
         self._job = job
         self._parallel = DistributedDataParallel(job.model)
 
-    def __call__(self, positions: Tensor, augment: Augment | None, dropout: int) -> Tensor:
+    def __call__(self, step: Step) -> Tensor:
         job, ranks = self._job, self._job.reduction.ranks
-        ((number, part),) = job.reduction.parts(positions)
-        torch.manual_seed(seeds.derive(dropout, number))
-        # A rank without samples takes one that does not count: torch waits for all ranks.
-        batch = job.samples.batch(part if len(part) else positions[:1], augment)
-        losses = job.loss(self._parallel, batch)
-        share = losses.sum() * (float(len(part) > 0) / len(positions))
+        ((number, batch),) = job.parts(step)
+        torch.manual_seed(seeds.derive(step.dropout, number))
+        losses = job.loss(self._parallel, batch or job.stand_in(step))
+        share = losses.sum() * (float(batch is not None) / step.size)
         torch.autograd.backward(job.scale(share * ranks.size))
         self._spread_statistics()
         (mean,) = job.reduction.sum([[share.detach()]])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn, optim
 from supreme_core import seeds
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints, State
+from supreme_core.engine.gradients import Step
 from supreme_core.engine.loss import Loss, cross_entropy
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.precision import computing_in, loss_scaler
@@ -81,14 +83,22 @@ def fit(
             order = torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), len(samples)))
             augment = how.augment(epoch) if how.augment else None
             finite = torch.ones((), dtype=torch.bool, device=ranks.device)
-            for step, positions in enumerate(torch.split(order, how.batch_size)):
+            batches = [*torch.split(order, how.batch_size), order[:0]]
+            for step, (positions, following) in enumerate(pairwise(batches)):
                 done = epoch * steps + step + 1
                 if done <= resumed:
                     continue
                 for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                     group["lr"] = rate * how.rate(epoch + step / steps)
                 optimizer.zero_grad()
-                mean = gradients(positions, augment, seeds.derive(seed, "dropout", epoch, step))
+                mean = gradients(
+                    Step(
+                        positions=positions,
+                        following=following,
+                        augment=augment,
+                        dropout=seeds.derive(seed, "dropout", epoch, step),
+                    )
+                )
                 scaler.unscale_(optimizer)
                 if how.max_gradient_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, how.max_gradient_norm)

@@ -11,18 +11,33 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from supreme_core import seeds
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.reduction import Leaf, Reduction
-from supreme_core.engine.samples import Augment, Samples
+from supreme_core.engine.samples import Augment, Batch, Samples
 from supreme_core.engine.weights import laid_out_like
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One batch of a training.
+
+    positions, following: of its samples, and of those of the next step, none at the end of an
+    epoch.  dropout: seed of its random numbers.
+    """
+
+    positions: Tensor
+    following: Tensor
+    augment: Augment | None
+    dropout: int
+
+    @property
+    def size(self) -> int:
+        return len(self.positions)
 
 
 class Gradients(Protocol):
     """One way to compute a step's gradients."""
 
-    def __call__(self, positions: Tensor, augment: Augment | None, dropout: int) -> Tensor:
-        """Set every .grad to the (scaled) gradient of the batch mean; gives the mean loss.
-
-        positions: of the batch in the samples.  dropout: seed of the step's random numbers.
-        """
+    def __call__(self, step: Step) -> Tensor:
+        """Set every .grad to the (scaled) gradient of the batch mean; gives the mean loss."""
         ...
 
 
@@ -40,6 +55,22 @@ class Job:
     def parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    def parts(self, step: Step) -> Iterator[tuple[int, Batch | None]]:
+        """This rank's micro-batches, numbered, None for an empty one; the images of the next are on
+        their way while one is used."""
+        mine = list(self.reduction.parts(step.positions))
+        later = [*mine, *self.reduction.parts(step.following)]
+        for place, (number, part) in enumerate(mine, start=1):
+            batch = self.samples.batch(part, step.augment) if len(part) else None
+            upcoming = next((each for _, each in later[place:] if len(each)), None)
+            if batch and upcoming is not None:
+                self.samples.ahead(upcoming)
+            yield number, batch
+
+    def stand_in(self, step: Step) -> Batch:
+        """A sample that does not count, for a rank without one that has to meet the others."""
+        return self.samples.batch(step.positions[:1], step.augment)
+
 
 @dataclass(frozen=True)
 class MicroBatchGradients:
@@ -52,26 +83,26 @@ class MicroBatchGradients:
 
     job: Job
 
-    def __call__(self, positions: Tensor, augment: Augment | None, dropout: int) -> Tensor:
+    def __call__(self, step: Step) -> Tensor:
         job, parameters = self.job, self.job.parameters
         statistics, counts = running_statistics(job.model), batch_counts(job.model)
         before = [tensor.clone() for tensor in statistics]
         counts_before = [count.clone() for count in counts]
-        total = len(positions)
 
         def leaves() -> Iterator[Leaf]:
-            for number, part in job.reduction.parts(positions):
+            for number, batch in job.parts(step):
                 copy_all(statistics, before)
                 copy_all(counts, counts_before)
-                torch.manual_seed(seeds.derive(dropout, number))  # dropout takes no generator
-                if len(part):
-                    mean = job.loss(job.model, job.samples.batch(part, augment)).sum() / total
+                torch.manual_seed(seeds.derive(step.dropout, number))  # dropout takes no generator
+                if batch:
+                    mean = job.loss(job.model, batch).sum() / step.size
                     found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)
                     gradients = as_laid_out(parameters, found)
                 else:
                     mean = torch.zeros((), device=job.reduction.ranks.device)
                     gradients = [torch.zeros_like(parameter) for parameter in parameters]
-                shares = [statistic * (len(part) / total) for statistic in statistics]
+                share = (len(batch) if batch else 0) / step.size
+                shares = [statistic * share for statistic in statistics]
                 yield [*gradients, *shares, mean.detach()]
 
         sums = job.reduction.sum(leaves())

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, Literal
 
 import torch
@@ -134,16 +135,15 @@ def importance_sums(
     """
     grid = torch.split(torch.arange(len(samples)), BATCH_SIZE)
     lanes = [lane.tolist() for _, lane in reduction.parts(torch.arange(len(grid)))]
-    mine = sum(len(lane) for lane in lanes)
+    mine = [grid[number] for lane in lanes for number in lane]
 
     def leaves() -> Iterator[Leaf]:
-        done = 0
+        batches = enumerate(samples.batches(mine), start=1)
         for lane in lanes:
             sums = _zeros(model)
-            for number in lane:
-                mean = add(model, samples.batch(grid[number]), loss, power, sums)
-                done += 1
-                report(done=done, total=mine, loss=mean)
+            for done, batch in islice(batches, len(lane)):
+                mean = add(model, batch, loss, power, sums)
+                report(done=done, total=len(mine), loss=mean)
             yield list(sums.values())
 
     with in_mode(model, training=False):

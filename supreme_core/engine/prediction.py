@@ -31,9 +31,8 @@ def predict(
     mine = torch.arange(borders[ranks.rank], borders[ranks.rank + 1])
     with in_mode(model, training=False), torch.inference_mode():
         logits = [torch.empty((0, classes), device=ranks.device)]
-        for positions in torch.split(mine, BATCH_SIZE):
-            if len(positions):
-                logits.append(model(samples.batch(positions).images).to(torch.float32))
+        for batch in samples.batches(torch.split(mine, BATCH_SIZE) if len(mine) else ()):
+            logits.append(model(batch.images).to(torch.float32))
         counts = [after - before for before, after in pairwise(borders)]
         everything = ranks.gather_rows(torch.cat(logits), counts)
     return everything.cpu().numpy()

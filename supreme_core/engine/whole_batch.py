@@ -24,9 +24,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from supreme_core import seeds
-from supreme_core.engine.gradients import Job, as_laid_out, batch_counts, copy_all
+from supreme_core.engine.gradients import Job, Step, as_laid_out, batch_counts, copy_all
 from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import Augment
+from supreme_core.engine.samples import Batch
 from supreme_core.errors import SupremeError
 
 NORMAL = functional.batch_norm
@@ -44,29 +44,28 @@ class WholeBatchGradients:
         here = job.reduction.micro_batches // job.reduction.ranks.size
         self._networks = [_same_weights(job.model) for _ in range(here)]
 
-    def __call__(self, positions: Tensor, augment: Augment | None, dropout: int) -> Tensor:
+    def __call__(self, step: Step) -> Tensor:
         job = self._job
-        total = len(positions)
-        parts = list(job.reduction.parts(positions))
+        parts = list(job.parts(step))
+        sizes = [len(batch) if batch else 0 for _, batch in parts]
         counts = batch_counts(job.model)
         counts_before = [count.clone() for count in counts]
 
-        def lane(network: nn.Module, part: Tensor) -> Callable[[], Tensor]:
-            # A part without samples goes through the network with one that does not count, because
-            # its rank has to be there wherever ranks meet.
-            batch = part if len(part) else positions[:1]
-            return lambda: job.loss(network, job.samples.batch(batch, augment)).sum() / total
+        def lane(network: nn.Module, batch: Batch) -> Callable[[], Tensor]:
+            return lambda: job.loss(network, batch).sum() / step.size
 
         lanes = Lanes(
-            [lane(network, part) for network, (_, part) in zip(self._networks, parts, strict=True)],
-            seeds=[seeds.derive(dropout, number) for number, _ in parts],
-            norm=_WholeBatchNorm(job.reduction, [len(part) for _, part in parts], total),
+            [
+                lane(network, batch or job.stand_in(step))
+                for network, (_, batch) in zip(self._networks, parts, strict=True)
+            ],
+            seeds=[seeds.derive(step.dropout, number) for number, _ in parts],
+            norm=_WholeBatchNorm(job.reduction, sizes, step.size),
             device=job.reduction.ranks.device,
         )
         means = lanes.run()
         copy_all(counts, [count + 1 for count in counts_before])
-        leaves = self._leaves(means, [len(part) for _, part in parts])
-        sums = job.reduction.sum(leaves)
+        sums = job.reduction.sum(self._leaves(means, sizes))
         for parameter, gradient in zip(job.parameters, sums, strict=False):
             parameter.grad = gradient
         return sums[-1]

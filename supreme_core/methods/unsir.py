@@ -69,7 +69,7 @@ def _noise(task: UnlearningTask, params: UnsirParams) -> Samples:
     images = [_learn_noise(task, params, impaired, place) for place in range(len(impaired))]
     classes = torch.tensor(impaired, device=task.device)
     labels = classes.repeat_interleave(params.noise_size)
-    ids = torch.arange(len(labels), device=task.device)
+    ids = torch.arange(len(labels))
     once = Samples(TensorSource(torch.cat(images)), ids, labels)
     return once.take(ids.repeat(params.copies))
 

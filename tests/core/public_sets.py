@@ -6,6 +6,8 @@ import struct
 import tarfile
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -18,6 +20,13 @@ from supreme_core.data import fashion_mnist, svhn
 
 def pixels(count, *shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)
+
+
+def files_of(images):
+    """{name: bytes} of the files of an image set."""
+    with TemporaryDirectory() as folder:
+        paths = images.write(Path(folder))
+        return {name: path.read_bytes() for name, path in paths.items()}
 
 
 def checksum(path):

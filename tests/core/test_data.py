@@ -18,8 +18,9 @@ from sklearn.datasets import load_digits
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, SupremeError
 from supreme_core.image_set import ARRAYS, ImageSet, check
+from tests.core.public_sets import files_of
 
 DIGITS = "e7a652b8b9add1a18bdb011c7c63d71932ed7864a73800d46f54bd92b5ea6722"
 """sha256 over the four .npy files of the digits at 32 pixels. Another value means other data: then
@@ -38,14 +39,6 @@ def refused(action):
     return str(error.value)
 
 
-def written(images, folder):
-    """The files of an image set in a folder, by name."""
-    paths = {name: folder / name for name in images.files()}
-    for name, data in images.files().items():
-        paths[name].write_bytes(data)
-    return paths
-
-
 @pytest.fixture(scope="module")
 def digits():
     return dataset("digits")()
@@ -54,7 +47,7 @@ def digits():
 class TestDigits:
     def test_it_has_the_recorded_bytes(self, digits):
         whole = hashlib.sha256()
-        for name, data in sorted(digits.files().items()):
+        for name, data in sorted(files_of(digits).items()):
             whole.update(name.encode() + data)
         assert whole.hexdigest() == DIGITS
 
@@ -169,7 +162,7 @@ class TestImageFolder:
         assert pets(folder).train_labels.tolist() == [0, 0, 1, 1]
 
     def test_the_same_files_give_the_same_bytes(self, folder):
-        assert pets(folder).files() == pets(folder).files()
+        assert files_of(pets(folder)) == files_of(pets(folder))
 
     def test_a_class_without_images_keeps_its_number(self, folder):
         (folder / "train/cow").mkdir()
@@ -268,7 +261,7 @@ class TestSourceState:
 
 class TestImageSet:
     def test_files_give_back_the_arrays_memory_mapped(self, digits, tmp_path):
-        again = ImageSet.read(written(digits, tmp_path), digits.facts())
+        again = ImageSet.read(digits.write(tmp_path), digits.facts())
         for name in ARRAYS:
             array = getattr(again, name)
             assert isinstance(array, np.memmap)
@@ -277,20 +270,37 @@ class TestImageSet:
         assert (again.mean, again.std) == (digits.mean, digits.std)
         assert again.class_names == digits.class_names
 
+    def test_what_is_written_into_an_array_that_was_read_does_not_reach_its_file(
+        self, digits, tmp_path
+    ):
+        paths = digits.write(tmp_path)
+        ImageSet.read(paths, digits.facts()).train_images[:] = 0
+        again = ImageSet.read(paths, digits.facts())
+        assert np.array_equal(again.train_images, digits.train_images)
+
+    def test_a_folder_that_is_full_is_named_with_what_to_do(self, digits, small_disk):
+        with pytest.raises(SupremeError) as error:
+            digits.write(small_disk)
+        assert re.fullmatch(
+            f"the prepared images cannot be written to {small_disk}: .*;"
+            " free some space there, or set TMPDIR to another folder",
+            str(error.value),
+        )
+
     def test_a_pickle_is_neither_written_nor_read(self, digits, tmp_path):
-        paths = written(digits, tmp_path)
+        paths = digits.write(tmp_path)
         np.save(paths["train_labels.npy"], np.array([{"a": 1}], dtype=object), allow_pickle=True)
         with pytest.raises(ValueError, match="Python objects in dtype"):
             ImageSet.read(paths, digits.facts())
         with pytest.raises(ValueError, match="allow_pickle=False"):
-            image_set(train_labels=np.array([{}, {}], dtype=object)).files()
+            image_set(train_labels=np.array([{}, {}], dtype=object)).write(tmp_path)
 
     def test_the_layout_in_memory_does_not_change_the_files(self, digits):
         turned = np.asfortranarray(digits.train_images)
         changed = ImageSet.of(
             turned, digits.train_labels, digits.test_images, digits.test_labels, digits.class_names
         )
-        assert changed.files() == digits.files()
+        assert files_of(changed) == files_of(digits)
 
     def test_mean_and_deviation_are_taken_by_channel(self):
         pixels = np.random.default_rng(0).integers(0, 256, (7, 3, 5, 5)).astype(np.uint8)

@@ -49,9 +49,10 @@ OTHER_CHANGES = {
     "metrics": {"metrics": [{"name": "accuracy"}]},
     "parallelism": {"parallelism": 1},
     "storage": {"storage": {"uri": "s3://bucket/elsewhere"}},
+    "placement": {"execution": {"dataPlacement": "Streamed"}},
 }
 
-NOT_WORK = {"seeds", "parallelism", "storage"}
+NOT_WORK = {"seeds", "parallelism", "storage", "placement"}
 """Which of these changes leave alone what a seed computes."""
 
 UID = "91e25882"
@@ -200,6 +201,10 @@ class TestNames:
     @pytest.mark.parametrize("name", sorted(NOT_WORK))
     def test_the_digest_of_the_work_does_not_change_with_who_computes_what(self, name):
         assert work_digest(planned(**OTHER_CHANGES[name]).work) == work_digest(planned().work)
+
+    def test_where_images_lie_is_left_to_the_trainer_unless_somebody_decides(self):
+        assert planned().data_placement == "Auto"
+        assert planned(**OTHER_CHANGES["placement"]).data_placement == "Streamed"
 
     def test_seeds_are_those_of_the_spec_in_its_order(self):
         assert planned().seeds == [5, 6]

@@ -13,6 +13,7 @@ from supreme_core.errors import CorruptArtefact
 from supreme_core.measure import measure
 from supreme_core.predictions import TENSORS, load_predictions, save_predictions, split_predictions
 from tests.core.metrics.evaluations import (
+    CLASSES,
     TEST,
     TRAIN,
     evaluation,
@@ -113,7 +114,7 @@ def test_without_forgotten_test_samples_retain_test_is_the_test_set():
 
 def test_chunks_of_retain_do_not_change_a_bit(monkeypatch):
     whole = predictions()["retain"]
-    monkeypatch.setattr(predictions_module, "CHUNK", 7)
+    monkeypatch.setattr(predictions_module, "CHUNK_LOGITS", 7 * CLASSES)
     same_bits(predictions()["retain"], whole)
 
 

@@ -29,6 +29,7 @@ from supreme_core.data.pins import split
 from supreme_core.errors import SpecError
 from supreme_core.image_set import ARRAYS, FINE_ARRAYS, LISTING, ImageSet, check
 from tests.core import public_sets
+from tests.core.public_sets import files_of
 
 HANDBOOK = (
     "0:4,30,55,72,95 1:1,32,67,73,91 2:54,62,70,82,92 3:9,10,16,28,61 4:0,51,53,57,83"
@@ -78,7 +79,7 @@ class TestEverySet:
         images = check(read(name, tmp_path / "one"), name)
         shutil.copytree(tmp_path / "one", tmp_path / "other")
 
-        assert read(name, tmp_path / "other").files() == images.files()
+        assert files_of(read(name, tmp_path / "other")) == files_of(images)
         assert images.classes == registry.dataset.get(name).facts.classes
         for part in ("train", "test"):
             pixels, labels = getattr(images, f"{part}_images"), getattr(images, f"{part}_labels")
@@ -89,10 +90,7 @@ class TestEverySet:
             assert labels.min() >= 0
             assert labels.max() < images.classes
 
-        paths = {file: tmp_path / file for file in images.files()}
-        for file, data in images.files().items():
-            paths[file].write_bytes(data)
-        again = ImageSet.read(paths, images.facts())
+        again = ImageSet.read(images.write(tmp_path), images.facts())
         for array in ARRAYS + FINE_ARRAYS:
             assert np.array_equal(getattr(again, array), getattr(images, array))
         assert again.class_names == images.class_names
@@ -167,7 +165,8 @@ class TestCifar:
         contents, _ = public_sets.cifar_contents(CIFAR10, lambda number: (number % 10,))
         (tmp_path / "folder").mkdir()
         public_sets.unpacked(tmp_path / "folder", CIFAR10, contents)
-        assert read("cifar10", tmp_path / "folder").files() == read("cifar10", tmp_path).files()
+        unpacked = read("cifar10", tmp_path / "folder")
+        assert files_of(unpacked) == files_of(read("cifar10", tmp_path))
 
     def test_the_python_version_with_its_pickles_is_not_taken(self, tmp_path):
         (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"pickles")
@@ -281,7 +280,7 @@ class TestFashionMnist:
 
 
 def listing(images):
-    return json.loads(images.files()[LISTING])
+    return json.loads(files_of(images)[LISTING])
 
 
 @pytest.fixture(scope="module")
@@ -317,9 +316,8 @@ class TestCaltech101:
 
     def test_the_folder_itself_may_be_the_source(self, caltech):
         inner = caltech / "101_ObjectCategories"
-        assert read("caltech101", inner, size=8).files() == (
-            read("caltech101", caltech, size=8).files()
-        )
+        at_once = read("caltech101", inner, size=8)
+        assert files_of(at_once) == files_of(read("caltech101", caltech, size=8))
 
     def test_without_a_source_the_layout_is_told(self):
         with pytest.raises(SpecError) as error:

@@ -216,6 +216,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None):
     order = RunOrder(
         experiment=whole.experiment,
         work=whole.work,
+        data_placement=whole.data_placement,
         seed=seed,
         attempt=attempt,
         store=storage.uri,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import supreme_trainer.seed_stages as seed_stages
 from supreme_trainer.components import Components
-from supreme_trainer.seed_stages import Cell, Data, SeedStages
+from supreme_trainer.seed_stages import Cell, SeedStages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import registry
@@ -29,12 +29,20 @@ from tests.trainer.experiments import (
     planned,
 )
 
+DIGEST = "0" * 64
+
 
 @pytest.fixture
-def seed():
+def seed(tmp_path):
     with as_configured() as device:
         work = planned(experiment(training={"augmentation": [{"name": "random_crop"}]})).work
-        yield SeedStages(260, Components.of(work), Ranks.alone(device), Telemetry(speaks=False))
+        yield SeedStages(
+            260,
+            Components.of(work),
+            Ranks.alone(device),
+            Telemetry(speaks=False),
+            scratch=tmp_path,
+        )
 
 
 def digits():
@@ -42,15 +50,6 @@ def digits():
         Component(name="digits", params={"size": 8}), at="spec.dataset"
     )()
     return found
-
-
-def on_device(seed, images):
-    return Data(
-        images=images,
-        digest="0" * 64,
-        train=seed._samples(images, images.train_images, images.train_labels),
-        test=seed._samples(images, images.test_images, images.test_labels),
-    )
 
 
 def made(seed, stage):
@@ -69,14 +68,14 @@ def test_defect_07_the_test_set_has_no_say_in_the_original_model(seed):
         images, test_images=255 - images.test_images, test_labels=images.test_labels[::-1].copy()
     )
 
-    weights = seed.original(on_device(seed, images)).make(Checkpoints.none(seed.ranks)).files
+    weights = seed.original(seed.data(images, DIGEST)).make(Checkpoints.none(seed.ranks)).files
     assert (
-        seed.original(on_device(seed, spoilt)).make(Checkpoints.none(seed.ranks)).files == weights
+        seed.original(seed.data(spoilt, DIGEST)).make(Checkpoints.none(seed.ranks)).files == weights
     )
 
 
 def test_defect_08_retraining_on_everything_is_training_the_original_again(seed):
-    data = on_device(seed, digits())
+    data = seed.data(digits(), DIGEST)
     train, test = np.arange(len(data.train)), np.arange(len(data.test))
     nothing = Split(train[:0], train, test[:0], test, ())
     cell = Cell("nothing", "samples", nothing)

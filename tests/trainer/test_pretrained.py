@@ -25,6 +25,7 @@ from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.architecture import Architecture
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.shape import ImageShape
+from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -39,7 +40,6 @@ from tests.trainer.experiments import (
     supreme,
     written,
 )
-from tests.two_ranks import on_two_ranks
 
 NAME = "timm/test_vit.r160_in1k"
 EU_K = {"name": "eu_k", "params": {"layers": 2, "epochs": 1}}

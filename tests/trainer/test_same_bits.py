@@ -3,6 +3,7 @@
     ranks       1 in this process | 2 (gloo) under torchrun, through the real command
     seeds       one after the other | two at a time, through the real command
     methods     alone | with all others | in another order
+    images      on the device | streamed to it, through the real command
     store       a folder | an S3 server
 
 Compared: sha256 of all weights and predictions, every metric and distance as stored, and the
@@ -26,6 +27,7 @@ from tests.trainer.experiments import (
     compute,
     experiment,
     finish,
+    folder_of,
     folder_store,
     results_of,
     summary_digest,
@@ -42,6 +44,7 @@ def work(**changes):
 
 
 ONE_SEED = work()
+LOG = "seed=260/attempt=0/run.log"
 TWO_SEEDS = work(seeds=SEEDS, methods=[FINETUNE, RANDOM_LABELS])
 
 
@@ -76,6 +79,7 @@ def run(document, folder, *options):
     file = written(folder / "experiment.yaml", document)
     done = supreme("run", file, "--store", folder / "store", "--device", "cpu", *options)
     assert done.code == 0, done.out + done.err
+    assert "only a cluster uses" not in done.out
     assert not summary_of(folder_store(folder / "store"), document).failures
     return folder / "store"
 
@@ -117,6 +121,16 @@ def test_two_seeds_at_a_time_give_the_same_bits_as_one_after_the_other(
     assert summary_digest(folder_store(two_at_a_time), TWO_SEEDS) == (
         summary_digest(folder_store(one_at_a_time), TWO_SEEDS)
     )
+
+
+def test_streamed_images_give_the_bits_of_resident_ones_under_the_same_keys(on_one_rank, tmp_path):
+    """All stages anew, in another store; the seed's log says that its images were streamed."""
+    streamed = work(execution={"dataPlacement": "Streamed"})
+
+    store = run(streamed, tmp_path)
+
+    assert all_of(store) == all_of(on_one_rank)
+    assert "images: streamed\n" in (folder_of(store, streamed) / LOG).read_text()
 
 
 @pytest.mark.parametrize("method", SIX_METHODS, ids=lambda method: method["name"])

@@ -48,6 +48,8 @@ CLUSTER_FIELDS = (
     "managed_by",
 )
 """Parts of the spec that say how a cluster runs an experiment; no number depends on them."""
+EXECUTION_FIELDS = {"reuse", "data_placement"}
+"""Those of spec.execution that are used here too."""
 
 
 def main() -> None:
@@ -285,7 +287,7 @@ def _catalog() -> Catalog:
 
 def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
     unused = [name for name in CLUSTER_FIELDS if name in spec.model_fields_set]
-    if spec.execution.model_fields_set == {"reuse"}:
+    if "execution" in unused and spec.execution.model_fields_set <= EXECUTION_FIELDS:
         unused.remove("execution")
     if unused:
         aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]

@@ -253,6 +253,7 @@ class Runner:
             experiment=self.order.experiment,
             work=self.order.work,
             reuse=self.order.reuse,
+            data_placement=self.order.data_placement,
             keep_unlearned_models=self.order.keep_unlearned_models,
             seed=seed,
             attempt=attempt,

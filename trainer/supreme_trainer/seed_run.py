@@ -44,10 +44,13 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         Components.of(order.work),
         ranks,
         telemetry,
+        scratch=stages.scratch,
+        data_placement=order.data_placement,
         keep_unlearned_models=order.keep_unlearned_models,
     )
     seed = _with_start(seed, stages)
     data = stages.value(seed.dataset())
+    log.info("images: %s", data.placement.lower())
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     original = seed.original(data)
     stages.ensure(original)
@@ -92,7 +95,14 @@ def prepare_seed(
     source: a folder to read from instead of the one that the dataset's settings name.
     weights: a file to read instead of a download.
     """
-    seed = SeedStages(order.seed, Components.of(order.work), ranks, telemetry)
+    seed = SeedStages(
+        order.seed,
+        Components.of(order.work),
+        ranks,
+        telemetry,
+        scratch=stages.scratch,
+        data_placement="Streamed",  # nobody looks at the images here, so the device gets none
+    )
     _prepare_dataset(order, seed, stages, source)
     pretrained = seed.architecture.pretrained
     if pretrained:

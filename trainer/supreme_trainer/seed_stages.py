@@ -7,6 +7,7 @@ the scenario's or the method's label, nor what else the experiment asks for.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import nn
 
 from supreme_core import seeds
 from supreme_core.api.names import PREDICTIONS, RETRAINED, WEIGHTS
+from supreme_core.api.v1alpha1 import DataPlacement
 from supreme_core.engine import randomness
 from supreme_core.engine.architecture import Architecture, Pretrained
 from supreme_core.engine.arithmetic import Arithmetic
@@ -29,8 +31,9 @@ from supreme_core.engine.fit import fit
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
-from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
+from supreme_core.engine.samples import ImageSource, Samples
 from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.streaming import Placement, free_memory, placed, placement
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import Weights, load_weights, on_cpu
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
@@ -61,10 +64,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset on this rank's device.  shape: of the images as the model sees them."""
+    """A dataset for this rank's device.  shape: of the images as the model sees them."""
 
     images: ImageSet
     digest: str
+    placement: Placement
     train: Samples
     test: Samples
     shape: ImageShape
@@ -95,6 +99,7 @@ class Cell:
 class SeedStages:
     """Makes the stages; holds what all of them share.
 
+    scratch: a folder for files on their way to the store.
     start: None for networks that start from fresh weights.
     """
 
@@ -102,6 +107,8 @@ class SeedStages:
     components: Components
     ranks: Ranks
     telemetry: Telemetry
+    scratch: Path
+    data_placement: DataPlacement = "Auto"
     keep_unlearned_models: bool = False
     start: Start | None = None
 
@@ -126,7 +133,8 @@ class SeedStages:
             if not self.ranks.is_main:  # one rank reads the source; the others wait for its commit
                 return Made({}, {})
             images = check(replace(chosen, params=params)(), chosen.entry.name)
-            return Made(images.files(), {**images.facts(), "source": params.source_state()})
+            facts = {**images.facts(), "source": params.source_state()}
+            return Made(images.write(self.scratch), facts)
 
         return Stage(
             name="datasets",
@@ -324,6 +332,23 @@ class SeedStages:
             raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
         return Cell(title, chosen.entry.facts.forgets, split)
 
+    def data(self, images: ImageSet, digest: str) -> Data:
+        """The images where they are to lie, and their labels on the device."""
+        where = placement(
+            self.data_placement,
+            image_bytes=images.train_images.nbytes + images.test_images.nbytes,
+            free_bytes=free_memory(self.ranks.device),
+        )
+        shape = ImageShape(images.channels, images.size, images.classes)
+        return Data(
+            images=images,
+            digest=digest,
+            placement=where,
+            shape=self.architecture.shape(shape),
+            train=self._samples(images, images.train_images, images.train_labels, where),
+            test=self._samples(images, images.test_images, images.test_labels, where),
+        )
+
     def _read_dataset(self, stored: Stored, params: DatasetParams) -> Data:
         source = params.source_state()
         facts = stored.manifest.facts
@@ -332,26 +357,24 @@ class SeedStages:
                 "spec.dataset: the source has changed since its images were prepared in this"
                 f" store; {params.changed_source}"
             )
-        images = ImageSet.read(stored.files, facts)
-        shape = ImageShape(images.channels, images.size, images.classes)
-        return Data(
-            images=images,
-            digest=dataset_digest(stored.manifest),
-            train=self._samples(images, images.train_images, images.train_labels),
-            test=self._samples(images, images.test_images, images.test_labels),
-            shape=self.architecture.shape(shape),
-        )
+        return self.data(ImageSet.read(stored.files, facts), dataset_digest(stored.manifest))
 
-    def _samples(self, images: ImageSet, pixels: Any, labels: Any) -> Samples:
+    def _samples(
+        self,
+        images: ImageSet,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        where: Placement,
+    ) -> Samples:
         device = self.ranks.device
         seen = self.architecture.input
         source = ImageSource(
-            ResidentPixels(torch.from_numpy(np.array(pixels)).to(device)),
+            placed(torch.from_numpy(pixels), where, device),
             torch.tensor((seen and seen.mean) or images.mean, device=device),
             torch.tensor((seen and seen.std) or images.std, device=device),
             fitted=seen.fitted if seen else None,
         )
-        ids = torch.arange(len(labels), device=device)
+        ids = torch.arange(len(labels))
         return Samples(source, ids, torch.from_numpy(np.array(labels)).to(device))
 
     def _training_meaning(self, data: Data) -> dict[str, Any]:

@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Made:
-    """What computing a stage gave: data files, and small facts for the manifest."""
+    """What computing a stage gave: data files, and small facts for the manifest.
+
+    A path is that of a temporary file, which is removed when the store has it.
+    """
 
     files: Mapping[str, Path | bytes]
     facts: Mapping[str, Any]
@@ -110,6 +113,7 @@ class Stages:
         reuse: Reuse = "Any",
     ) -> None:
         self._artefacts = artefacts
+        self.scratch = artefacts.cache
         self._ranks = ranks
         self._environment = environment
         self._telemetry = telemetry
@@ -217,6 +221,9 @@ class Stages:
             replace=self._replaces(stage),
         )
         self._artefacts.delete_checkpoint(stage.name, stage.key)
+        for content in made.files.values():
+            if isinstance(content, Path):
+                content.unlink()
         return manifest
 
     def _replaces(self, stage: Stage[T]) -> bool:

@@ -38,7 +38,7 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.whole_batch import WholeBatchGradients
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.models.resnet18 import ResNet18
-from tests.builders import alone, plain, silent, tiny_network, tiny_samples
+from tests.builders import alone, plain, silent, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_ranks
 
 CPU = torch.device("cpu")
@@ -212,7 +212,7 @@ def gradients_of(kind, model, micro_batches, *, count=SAMPLES):
     """The mean loss, the gradients and the buffers after a step on all samples."""
     samples = samples_of_default_type(count)
     job = Job(model.train(), samples, cross_entropy, alone(micro_batches), lambda loss: loss)
-    mean = kind(job)(torch.arange(count), None, dropout=3)
+    mean = kind(job)(whole_step(torch.arange(count)))
     return [mean, *[parameter.grad for parameter in model.parameters()], *model.buffers()]
 
 
@@ -413,7 +413,7 @@ def linear_step(ranks):
         model[1].reset_parameters()
     kind = DataParallelGradients if ranks.size > 1 else MicroBatchGradients
     job = Job(model, tiny_samples(), cross_entropy, Reduction(ranks, ranks.size), lambda loss: loss)
-    mean = kind(job)(torch.arange(7), None, dropout=3)
+    mean = kind(job)(whole_step(torch.arange(7)))
     return [mean, *[parameter.grad for parameter in model.parameters()]]
 
 

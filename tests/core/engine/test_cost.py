@@ -1,7 +1,8 @@
 """What a piece of work takes. Times are only compared with what must be true on any machine.
 
 Evaluation is outside by construction: a cost is that of the block, and no block here or in the
-trainer holds a call of `predict`.
+trainer holds a call of `predict`. Memory is that of a process of its own: in one that holds much,
+the system may take some back while a block allocates.
 """
 
 import os
@@ -13,7 +14,7 @@ import torch
 
 from supreme_core.engine.cost import CLEAR_REFERENCES, measured
 from supreme_core.engine.ranks import Ranks
-from tests.real_ranks import on_two_ranks
+from tests.real_ranks import on_ranks, on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
 MEGABYTE = 1024 * 1024
@@ -24,11 +25,14 @@ knows_peaks = pytest.mark.skipif(
 )
 
 
-def peak_after(megabytes):
-    """Peak memory of a block that touches so much memory and gives it back."""
-    with measured(ALONE) as meter:
-        bytearray(b"\1") * (megabytes * MEGABYTE)
-    return meter.cost.peak_memory_bytes
+def peaks_after(ranks, *blocks):
+    """Peak memory of each block, which touches so many megabytes and gives them back."""
+    peaks = []
+    for megabytes in blocks:
+        with measured(ranks) as meter:
+            bytearray(b"\1") * (megabytes * MEGABYTE)
+        peaks.append(meter.cost.peak_memory_bytes)
+    return peaks
 
 
 @contextmanager
@@ -64,13 +68,13 @@ def test_work_before_and_after_the_block_is_not_counted():
 
 @knows_peaks
 def test_peak_memory_holds_200_megabytes_that_were_touched_and_given_back():
-    without, with_memory = peak_after(0), peak_after(200)
+    ((without, with_memory),) = on_ranks(1, peaks_after, 0, 200)
     assert with_memory - without > 150 * MEGABYTE
 
 
 @knows_peaks
 def test_the_peak_of_an_earlier_block_does_not_stick():
-    with_memory, without = peak_after(200), peak_after(0)
+    ((with_memory, without),) = on_ranks(1, peaks_after, 200, 0)
     assert with_memory - without > 150 * MEGABYTE
 
 

@@ -32,7 +32,7 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import MethodFailed
 from supreme_core.hashing import permutation
 from supreme_core.models.resnet18 import ResNet18
-from tests.builders import alone, plain, silent, tiny_network, tiny_samples
+from tests.builders import alone, plain, silent, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_two_ranks
 
 SEED = 11
@@ -85,7 +85,7 @@ def fitted(model, samples=None, *, seed=SEED, arithmetic=None, report=silent, lo
 def gradients_of(model, positions, reduction):
     """Set them, as a step on a batch of the tiny samples does; gives the mean loss."""
     job = Job(model, tiny_samples(), cross_entropy, reduction, scale=lambda loss: loss)
-    return MicroBatchGradients(job)(positions, None, dropout=0)
+    return MicroBatchGradients(job)(whole_step(positions))
 
 
 def order(epoch, n, seed=SEED):
