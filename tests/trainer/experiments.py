@@ -234,14 +234,22 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None):
         return run_seed(order, stages, ranks=ranks, telemetry=telemetry)
 
 
-def finish(document, storage):
-    """Everything that `supreme run` leaves in a store; gives the experiment's ExperimentOrder."""
+def finish(document, storage, *, ranks=None):
+    """Everything that `supreme run` leaves in a store; gives the experiment's ExperimentOrder.
+
+    ranks: where this process is one of several, of which the main one writes.
+    """
     order = planned(document)
-    write_order(storage, order)
+    is_main = ranks is None or ranks.is_main
+    if is_main:
+        write_order(storage, order)
     for seed in order.seeds:
-        write_result(storage, compute(document, storage, seed=seed))
-    with TemporaryDirectory() as cache:
-        publish(storage, Artefacts(storage, Path(cache)), order)
+        result = compute(document, storage, seed=seed, ranks=ranks)
+        if is_main:
+            write_result(storage, result)
+    if is_main:
+        with TemporaryDirectory() as cache:
+            publish(storage, Artefacts(storage, Path(cache)), order)
     return order
 
 
