@@ -18,6 +18,7 @@ from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.shape import ImageShape
 from supreme_core.image_set import ImageSet
 from supreme_core.split import Split
 from tests.trainer.experiments import (
@@ -50,6 +51,7 @@ def on_device(seed, images):
         digest="0" * 64,
         train=seed._samples(images, images.train_images, images.train_labels),
         test=seed._samples(images, images.test_images, images.test_labels),
+        shape=ImageShape(images.channels, images.size, images.classes),
     )
 
 

@@ -226,7 +226,7 @@ class TestFit:
             (
                 {"augmentation": [{"name": "random_crop"}, {"name": "blur"}]},
                 "spec.training.augmentation[1].name: unknown augmentation 'blur'; known:"
-                " horizontal_flip, random_crop, rotation",
+                " horizontal_flip, random_crop, resize, rotation",
             ),
         ],
         ids=["name", "setting", "place in a list"],
