@@ -137,9 +137,7 @@ class Pretrained:
         tensors = tensors_of(path)
         try:
             return self.of_file(tensors)
-        except (
-            Exception
-        ) as error:  # whatever a library's code says to tensors that it did not expect
+        except Exception as error:  # whatever a library says to tensors of another model
             told = _mismatch(str(error))
             raise SpecError(f"--weights: {path} is not that of {self.name}: {told}") from None
 

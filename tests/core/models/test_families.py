@@ -389,6 +389,17 @@ class TestDownloads:
             " is a network, and give `supreme prepare FILE --weights PATH --store URI`"
         )
 
+    def test_what_the_hubs_cache_holds_needs_no_network(self, no_network, tmp_path):
+        """In the layout in which the hub's own client leaves a download."""
+        commit = "0" * 40
+        folder = tmp_path / "models--timm--test_vit.r160_in1k"
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(commit)
+        file = folder / "snapshots" / commit / "model.safetensors"
+        tensors = published("timm/test_vit", file)
+        assert same(architecture("timm/test_vit", pretrained=True).pretrained.download(), tensors)
+
     def test_weights_that_nobody_published_are_told(self):
         with pytest.raises(SpecError) as error:
             architecture("timm/botnet50ts_256", pretrained=True).pretrained.download()
