@@ -7,6 +7,9 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+PART_PIXELS = 2**20
+"""Values that are normalised at one time; a batch of small images is one part."""
+
 Augment = Callable[[Tensor, Tensor], Tensor]
 """(images uint8, ids) to images uint8; one epoch's augmentation."""
 
@@ -81,12 +84,25 @@ class ImageSource:
         chosen = self.pixels.take(ids)
         if augment is not None:
             chosen = augment(chosen, _on(chosen.device, ids))
-        scaled = chosen.to(torch.float32).div_(255)
-        normal = scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
-        return normal.contiguous(memory_format=torch.channels_last)
+        return self._normalised(chosen)
 
     def ahead(self, ids: Tensor) -> None:
         self.pixels.ahead(ids)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """In parts: of a large batch, what is between bytes and numbers stays in the cache."""
+        mean, std = self.mean[:, None, None], self.std[:, None, None]
+        normal = torch.empty(
+            images.shape,
+            dtype=torch.float32,
+            device=images.device,
+            memory_format=torch.channels_last,
+        )
+        size = max(1, PART_PIXELS // images.shape[1:].numel())
+        parts = zip(torch.split(images, size), torch.split(normal, size), strict=True)
+        for part, target in parts:
+            target.copy_(part.to(torch.float32).div_(255).sub_(mean).div_(std))
+        return normal
 
 
 @dataclass(frozen=True)
