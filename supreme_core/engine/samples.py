@@ -7,6 +7,9 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+PART_PIXELS = 2**20
+"""Values that are normalised at one time; a batch of small images is one part."""
+
 Augment = Callable[[Tensor, Tensor], Tensor]
 """(images uint8, ids) to images uint8; one epoch's augmentation."""
 
@@ -90,12 +93,26 @@ class ImageSource:
             chosen = augment(chosen, _on(chosen.device, ids))
         if self.fitted is not None:
             chosen = self.fitted(chosen)
-        scaled = chosen.to(self.mean.dtype).div_(255)
-        normal = scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
-        return normal.contiguous(memory_format=torch.channels_last)
+        return self._normalised(chosen)
 
     def ahead(self, ids: Tensor) -> None:
         self.pixels.ahead(ids)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """On a CPU in parts, so that what is between bytes and numbers stays in the cache."""
+        mean, std = self.mean[:, None, None], self.std[:, None, None]
+        normal = torch.empty(
+            images.shape,
+            dtype=mean.dtype,
+            device=images.device,
+            memory_format=torch.channels_last,
+        )
+        in_cache = max(1, PART_PIXELS // images.shape[1:].numel())
+        size = len(images) if images.is_cuda else in_cache
+        parts = zip(torch.split(images, size), torch.split(normal, size), strict=True)
+        for part, target in parts:
+            target.copy_(part.to(mean.dtype).div_(255).sub_(mean).div_(std))
+        return normal
 
 
 @dataclass(frozen=True)

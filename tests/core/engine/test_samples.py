@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from supreme_core import registry, seeds
 from supreme_core.api.v1alpha1 import Component
+from supreme_core.engine import samples as samples_module
 from supreme_core.engine.randomness import Draw, generator, global_seed
 from supreme_core.engine.resize import resized
 from supreme_core.engine.samples import (
@@ -80,6 +81,15 @@ class TestSources:
         assert actual.dtype == torch.float32
         assert actual.is_contiguous(memory_format=torch.channels_last)
         np.testing.assert_allclose(actual.numpy(), closed_form(source, ids), atol=1e-6)
+
+    @pytest.mark.parametrize("images", [1, 3, 50])
+    def test_normalised_in_parts_they_have_the_bits_of_the_plain_formula(self, images, monkeypatch):
+        source = source_of(50)
+        monkeypatch.setattr(samples_module, "PART_PIXELS", images * source.pixels.values[0].numel())
+        mean, std = (part[:, None, None] for part in (source.mean, source.std))
+        expected = (source.pixels.values.to(torch.float32) / 255 - mean) / std
+        for count in (50, 1, 0):
+            assert torch.equal(source.images(torch.arange(count), None), expected[:count])
 
     def test_taking_images_changes_nothing_in_the_source(self):
         source = source_of(5)
