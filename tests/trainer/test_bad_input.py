@@ -97,8 +97,23 @@ WRONG_FILES = {
         "spec.training.microBatches: 3 is not a power of two; use 2 or 4",
     ),
     "reserved field": (
-        changed("training.precision", "bf16"),
-        "spec.training.precision is 'bf16', which this version does not support yet; use 'fp32'",
+        changed("training.selection", "best_validation"),
+        "spec.training.selection is 'best_validation', which this version does not support yet; use"
+        " 'last'",
+    ),
+    "ddp with parts": (
+        experiment(training={"reduction": "ddp", "microBatches": 2}),
+        "spec.training: reduction is ddp, where each rank has one part of a batch, but microBatches"
+        " is 2; use 1, or reduction tree",
+    ),
+    "ddp with BatchNorm over the batch": (
+        experiment(training={"reduction": "ddp", "batchNorm": "batch"}),
+        "spec.training: reduction is ddp, where BatchNorm sees the part of its rank, but batchNorm"
+        " is batch; use micro_batch, or reduction tree",
+    ),
+    "gradient norm": (
+        changed("training.maxGradientNorm", 0),
+        "spec.training.maxGradientNorm is 0; it should be greater than 0",
     ),
     "unsir without a class": (
         experiment(scenarios=[RANDOM_SAMPLES], methods=[{"name": "unsir"}]),
@@ -298,6 +313,22 @@ def test_what_does_not_fit_the_data_is_found_before_anything_is_trained(
     assert words in line
     assert {path.parts[-4] for path in files_in(tmp_path / "store")} <= {"datasets"}
     assert damaged_artefacts(tmp_path / "store") == []
+
+
+def test_an_arithmetic_that_the_device_does_not_have_is_found_before_anything_is_trained(
+    command, tmp_path
+):
+    """By the trainer of the seed, which knows its device; data may be prepared on any."""
+    file = written(tmp_path / "wrong.yaml", changed("training.precision", "tf32"))
+
+    code, out, err = command("run", file, "--store", tmp_path / "store", "--device", "cpu")
+
+    assert code == 2, out + err
+    (line,) = err.splitlines()
+    assert (
+        "spec.training.precision is 'tf32', which only GPUs compute in, and this is a cpu" in line
+    )
+    assert [path.name for path in (tmp_path / "store" / "objects").iterdir()] == ["datasets"]
 
 
 @pytest.mark.parametrize(
