@@ -119,7 +119,7 @@ class Decoded(Dataset[tuple[torch.Tensor, int]]):
 
 
 def _samples(case: Case, where: Placement) -> Samples:
-    values = torch.from_numpy(case.images(case.size)).permute(0, 3, 1, 2).contiguous()
+    values = np.ascontiguousarray(case.images(case.size).transpose(0, 3, 1, 2))
     source = ImageSource(placed(values, where, CPU), torch.tensor(MEAN), torch.tensor(STD))
     return Samples(source, torch.arange(case.count), torch.zeros(case.count, dtype=torch.int64))
 

@@ -154,10 +154,10 @@ class ImageSet:
     def read(cls, paths: Mapping[str, Path], facts: Mapping[str, object]) -> Self:
         """The set from its files, images memory-mapped, so that ranks of one machine share them.
 
-        Copy on write: torch knows no read-only arrays, and what it wrote would not reach the files.
+        A store replaces and removes files but never writes into one, so a map stays as it is.
         """
         arrays: dict[str, Any] = {
-            name: np.load(paths[f"{name}.npy"], mmap_mode="c", allow_pickle=False)
+            name: np.load(paths[f"{name}.npy"], mmap_mode="r", allow_pickle=False)
             for name in ARRAYS + FINE_ARRAYS
             if name in ARRAYS or f"{name}.npy" in paths
         }

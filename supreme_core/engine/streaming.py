@@ -1,9 +1,12 @@
 """Images that stay in the host's memory: which sets do, and how their batches reach the device."""
 
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from supreme_core.api.v1alpha1 import DataPlacement
@@ -62,15 +65,26 @@ class StreamedPixels:
             return pinned.to(self._device, non_blocking=True)
 
 
-def placed(values: Tensor, where: Placement, device: torch.device) -> Pixels:
+def placed(values: NDArray[np.uint8], where: Placement, device: torch.device) -> Pixels:
     """Images of the host's memory as a device uses them.
 
     Resident on a CPU they are not copied: of a memory-mapped file the processes of a machine share
     one copy, and the system keeps in memory what is used and finds room for.
     """
     if where == "Streamed":
-        return StreamedPixels(values, device)
-    return ResidentPixels(values.to(device))
+        return StreamedPixels(tensor_of(values), device)
+    return ResidentPixels(tensor_of(values).to(device))
+
+
+def tensor_of(values: NDArray[np.uint8]) -> Tensor:
+    """The same memory, which may be a file that is mapped for reading: nothing is written to it.
+
+    torch knows no read-only tensors and warns of them. To map such a file copy on write instead
+    fails where it is larger than the machine's memory, because the system promises room for it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(values)
 
 
 def placement(asked: DataPlacement, *, image_bytes: int, free_bytes: int | None) -> Placement:

@@ -20,6 +20,7 @@ from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.image_set import ARRAYS, ImageSet, check
+from supreme_core.storage import LocalStorage
 from tests.core.public_sets import files_of
 
 DIGITS = "e7a652b8b9add1a18bdb011c7c63d71932ed7864a73800d46f54bd92b5ea6722"
@@ -270,13 +271,19 @@ class TestImageSet:
         assert (again.mean, again.std) == (digits.mean, digits.std)
         assert again.class_names == digits.class_names
 
-    def test_what_is_written_into_an_array_that_was_read_does_not_reach_its_file(
-        self, digits, tmp_path
-    ):
-        paths = digits.write(tmp_path)
-        ImageSet.read(paths, digits.facts()).train_images[:] = 0
-        again = ImageSet.read(paths, digits.facts())
-        assert np.array_equal(again.train_images, digits.train_images)
+    def test_what_was_read_stays_when_a_store_replaces_or_removes_its_file(self, digits, tmp_path):
+        storage = LocalStorage(tmp_path / "store")
+        paths = {}
+        for name, path in digits.write(tmp_path).items():
+            storage.upload(name, path)
+            paths[name] = storage.local_path(name, tmp_path)
+        images = ImageSet.read(paths, digits.facts())
+
+        storage.write("train_images.npy", b"other bytes")
+        storage.delete("test_images.npy")
+
+        assert np.array_equal(images.train_images, digits.train_images)
+        assert np.array_equal(images.test_images, digits.test_images)
 
     def test_a_folder_that_is_full_is_named_with_what_to_do(self, digits, small_disk):
         with pytest.raises(SupremeError) as error:

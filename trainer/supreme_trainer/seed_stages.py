@@ -369,7 +369,7 @@ class SeedStages:
         device = self.ranks.device
         seen = self.architecture.input
         source = ImageSource(
-            placed(torch.from_numpy(pixels), where, device),
+            placed(pixels, where, device),
             torch.tensor((seen and seen.mean) or images.mean, device=device),
             torch.tensor((seen and seen.std) or images.std, device=device),
             fitted=seen.fitted if seen else None,

@@ -12,6 +12,7 @@ is cut short under its map, which ends a process (SIGBUS) and cannot be caught.
 """
 
 import hashlib
+import os
 import threading
 
 import numpy as np
@@ -31,7 +32,7 @@ from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.reproducibility import THREADS
 from supreme_core.engine.samples import ImageSource, JoinedSource, Samples, TensorSource
-from supreme_core.engine.streaming import StreamedPixels, free_memory, placed, placement
+from supreme_core.engine.streaming import StreamedPixels, free_memory, placed, placement, tensor_of
 from supreme_core.errors import SpecError
 from tests.builders import silent, tiny_network
 from tests.real_ranks import on_two_ranks
@@ -62,8 +63,8 @@ class NeverHinted(StreamedPixels):
 KINDS = {
     "resident": lambda values: placed(values, "Resident", CPU),
     "streamed": lambda values: placed(values, "Streamed", CPU),
-    "wrong hints": lambda values: WronglyHinted(values, CPU),
-    "no hints": lambda values: NeverHinted(values, CPU),
+    "wrong hints": lambda values: WronglyHinted(tensor_of(values), CPU),
+    "no hints": lambda values: NeverHinted(tensor_of(values), CPU),
 }
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -83,7 +84,8 @@ def file(tmp_path_factory):
 
 
 def mapped(file):
-    return torch.from_numpy(np.load(file, mmap_mode="c"))
+    """As a dataset's arrays are read from a store."""
+    return np.load(file, mmap_mode="r")
 
 
 def samples_of(file, kind):
@@ -141,7 +143,7 @@ class Counting(StreamedPixels):
 
 @pytest.mark.parametrize("batch_norm", ["micro_batch", "batch"])
 def test_a_training_hints_at_all_batches_but_the_first_of_an_epoch(file, batch_norm):
-    pixels = Counting(mapped(file), CPU)
+    pixels = Counting(tensor_of(mapped(file)), CPU)
     samples = Samples(
         ImageSource(pixels, torch.full((1,), 0.5), torch.full((1,), 0.25)),
         torch.arange(COUNT),
@@ -238,17 +240,40 @@ class TestStreamedPixels:
 
     def test_what_is_taken_may_be_changed_and_the_file_stays(self, file):
         before = file.read_bytes()
-        pixels, ids = StreamedPixels(mapped(file), CPU), torch.arange(5)
+        pixels, ids = StreamedPixels(tensor_of(mapped(file)), CPU), torch.arange(5)
         pixels.ahead(ids)
         pixels.take(ids).zero_()
-        assert torch.equal(pixels.take(ids), mapped(file)[:5])
+        assert np.array_equal(pixels.take(ids), mapped(file)[:5])
         assert file.read_bytes() == before
 
     def test_a_number_without_an_image_is_an_error_where_it_is_taken(self, file):
-        pixels, ids = StreamedPixels(mapped(file), CPU), torch.tensor([COUNT])
+        pixels, ids = StreamedPixels(tensor_of(mapped(file)), CPU), torch.tensor([COUNT])
         pixels.ahead(ids)
         with pytest.raises(IndexError):
             pixels.take(ids)
+
+
+@pytest.fixture
+def huge_file(tmp_path):
+    """A file of half as many bytes again as the machine's memory; all but its ends is a hole."""
+    image = np.full(SHAPE, 7, dtype=np.uint8)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = memory * 3 // 2 // image.nbytes
+    path = tmp_path / "train_images.npy"
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *SHAPE)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(image.tobytes())
+        file.seek((count - 2) * image.nbytes, os.SEEK_CUR)
+        file.write(image.tobytes())
+    yield path
+    path.unlink()
+
+
+@pytest.mark.parametrize("where", ["Resident", "Streamed"])
+def test_a_set_that_is_larger_than_the_memory_of_a_machine_without_a_gpu_is_used(huge_file, where):
+    pixels = placed(mapped(huge_file), where, CPU)
+    assert pixels.take(torch.tensor([0, 1, len(pixels) - 1]))[:, 0, 0, 0].tolist() == [7, 0, 7]
 
 
 class Diary(TensorSource):
@@ -344,4 +369,4 @@ class TestPlacement:
 
     def test_on_a_cpu_resident_images_are_the_mapped_file_itself(self, file):
         values = mapped(file)
-        assert placed(values, "Resident", CPU).values.data_ptr() == values.data_ptr()
+        assert placed(values, "Resident", CPU).values.data_ptr() == values.ctypes.data
