@@ -117,7 +117,7 @@ def test_arrays_that_the_store_has_are_not_kept_a_second_time(store, tmp_path):
         stages = Stages(
             Artefacts(store, scratch),
             ranks=Ranks.alone(device),
-            environment=environment(device),
+            environment=environment(Ranks.alone(device), reduction="tree"),
             telemetry=Telemetry(speaks=False),
             interruption=Interruption(names.EXIT_TERMINATED),
         )
