@@ -9,8 +9,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn, optim
 
 from supreme_core.engine.cost import peak_memory
+from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
 from supreme_core.evaluation import Cost
 
@@ -41,36 +41,6 @@ class Slot(Protocol):
     def read(self) -> bytes | None: ...
 
     def write(self, data: bytes) -> None: ...
-
-
-class Terminated(SystemExit):
-    """This process was told to stop; raised where nothing is lost by it."""
-
-
-@dataclass
-class Interruption:
-    """Whether this process was told to stop, and whether it may do so at any instruction."""
-
-    exit_code: int
-    requested: bool = False
-    _deferred: bool = False
-
-    def request(self) -> None:
-        """Called by the signal's handler: stop here, or at the end of the step that is running."""
-        self.requested = True
-        if not self._deferred:
-            raise Terminated(self.exit_code)
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Inside, a request waits until somebody asks for `requested`, or for the end."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
-        if self.requested:
-            raise Terminated(self.exit_code)
 
 
 @dataclass
@@ -121,6 +91,7 @@ class Checkpoints:
             if self.ranks.is_main:
                 self.slot.write(self._pack(model, optimizer, done))
         if stop:
+            self.ranks.each(0.0)  # no rank ends while rank 0 writes: torchrun would soon kill it
             self.interruption.requested = True  # also on ranks that no signal reached
             raise Terminated(self.interruption.exit_code)
 

@@ -18,7 +18,8 @@ from supreme_core.api.model import parse
 from supreme_core.api.run import StageRecord
 from supreme_core.api.v1alpha1 import Reuse
 from supreme_core.artefacts import Artefacts, Inputs, Manifest, digest, keys_in
-from supreme_core.engine.checkpoint import Checkpoints, Interruption
+from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import CorruptArtefact
 from supreme_core.plan import Step

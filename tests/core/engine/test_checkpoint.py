@@ -19,8 +19,9 @@ import torch
 from torch import optim
 
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.checkpoint import Checkpoints, Interruption, Terminated
+from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.fit import Fit, fit
+from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import Recipe
@@ -242,6 +243,16 @@ def test_outside_a_training_a_request_ends_the_process_at_once():
     with pytest.raises(Terminated) as stopped:
         interruption.request()
     assert stopped.value.code == 143
+
+
+def test_a_second_request_does_not_disturb_what_the_first_one_ends():
+    interruption = Interruption(exit_code=143)
+    with pytest.raises(Terminated):
+        interruption.request()
+
+    interruption.request()
+
+    assert interruption.requested
 
 
 def test_a_request_in_the_last_step_ends_the_process_after_the_training():
