@@ -9,8 +9,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf, nan
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn, optim
 from supreme_core.engine.cost import peak_memory
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
+from supreme_core.errors import SpecError
 from supreme_core.evaluation import Cost
 
 log = logging.getLogger(__name__)
@@ -28,11 +30,28 @@ log = logging.getLogger(__name__)
 EVERY_SECONDS = 300.0
 """Between two checkpoints of one training, so that at most this much work is lost to a SIGKILL."""
 
+VARIABLE = "SUPREME_CHECKPOINT_SECONDS"
+"""Says otherwise, where machines are taken away often or a checkpoint is slow to write."""
+
 STEPS_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
 """How often several ranks ask each other whether one of them was told to stop. The question waits
 for the device, which costs nothing on a CPU."""
 
 DIGEST_BYTES = 32
+
+
+def seconds_between(environment: Mapping[str, str]) -> float:
+    """EVERY_SECONDS, or what the environment says; SpecError where that is no such number."""
+    text = environment.get(VARIABLE)
+    if text is None:
+        return EVERY_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = nan
+    if not 0 < seconds < inf:
+        raise SpecError(f"{VARIABLE} is {text!r}; it should be a number of seconds above 0")
+    return seconds
 
 
 class Slot(Protocol):

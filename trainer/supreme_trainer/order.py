@@ -24,6 +24,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
 from supreme_core.artefacts import Artefacts
+from supreme_core.engine.checkpoint import seconds_between
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks, meet
 from supreme_core.engine.reproducibility import configure, environment
@@ -116,6 +117,7 @@ def _compute(
         environment=environment(ranks.device),
         telemetry=telemetry,
         interruption=interruption,
+        checkpoint_seconds=seconds_between(os.environ),
         reuse=order.reuse,
     )
     if options.prepare:

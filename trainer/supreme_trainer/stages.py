@@ -18,7 +18,7 @@ from supreme_core.api.model import parse
 from supreme_core.api.run import StageRecord
 from supreme_core.api.v1alpha1 import Reuse
 from supreme_core.artefacts import Artefacts, Inputs, Manifest, digest, keys_in
-from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import CorruptArtefact
@@ -107,6 +107,7 @@ class Stages:
         environment: Mapping[str, Any],
         telemetry: Telemetry,
         interruption: Interruption,
+        checkpoint_seconds: float = EVERY_SECONDS,
         reuse: Reuse = "Any",
     ) -> None:
         self._artefacts = artefacts
@@ -114,6 +115,7 @@ class Stages:
         self._environment = environment
         self._telemetry = telemetry
         self._interruption = interruption
+        self._checkpoint_seconds = checkpoint_seconds
         self._reuse = reuse
         self._computed: set[str] = set()
         self._files: dict[str, Mapping[str, str]] = {}
@@ -176,6 +178,10 @@ class Stages:
         """The files, as far as this seed has met them, of the stages that this one names."""
         return {key: self._files[key] for key in keys_in(stage.meaning) & self._files.keys()}
 
+    def _checkpoints(self, stage: Stage[T]) -> Checkpoints:
+        slot = self._slot(stage)
+        return Checkpoints(self._ranks, self._interruption, slot, self._checkpoint_seconds)
+
     def _slot(self, stage: Stage[T]) -> CheckpointSlot | None:
         if self._reuse == "None":
             return None
@@ -189,7 +195,7 @@ class Stages:
         self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
-            made = stage.make(Checkpoints(self._ranks, self._interruption, self._slot(stage)))
+            made = stage.make(self._checkpoints(stage))
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise

@@ -19,7 +19,7 @@ import torch
 from torch import optim
 
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints, seconds_between
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.randomness import global_seed
@@ -27,6 +27,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.shape import ImageShape
+from supreme_core.errors import SpecError
 from supreme_core.evaluation import Cost
 from supreme_core.models.resnet18 import ResNet18
 from tests.builders import silent, tiny_network, tiny_samples
@@ -279,3 +280,18 @@ def test_a_report_to_nobody_leaves_the_bits_alone(whole):
         report=silent,
     )
     assert digest(model) == whole["sgd"]
+
+
+def test_checkpoints_come_every_five_minutes_unless_the_environment_says_otherwise():
+    assert seconds_between({}) == EVERY_SECONDS == 300
+    assert seconds_between({"SUPREME_CHECKPOINT_SECONDS": "0.5"}) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "often", "0", "-1", "nan", "inf"])
+def test_what_is_no_time_between_checkpoints_is_refused_in_one_line(text):
+    with pytest.raises(SpecError) as refused:
+        seconds_between({"SUPREME_CHECKPOINT_SECONDS": text})
+
+    assert str(refused.value) == (
+        f"SUPREME_CHECKPOINT_SECONDS is {text!r}; it should be a number of seconds above 0"
+    )
