@@ -56,7 +56,7 @@ class Stage(Generic[T]):
 
     reads: the files that `read` opens, None for all of them.  wanted: files without which a stage
     that is found counts as absent.  is_data: everybody reads it whatever the policy of reuse,
-    because it was not computed but prepared.
+    because it was not computed but prepared.  trains: may leave checkpoints on its way.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Stage(Generic[T]):
     reads: tuple[str, ...] | None = None
     wanted: tuple[str, ...] = ()
     is_data: bool = False
+    trains: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -158,6 +159,8 @@ class Stages:
         self._files[stage.key] = manifest.digests()
         if stage.key not in self._records:
             self._record(stage, manifest, "reused", 0.0)
+            if self._ranks.is_main:
+                self._forget_checkpoint(stage)  # whoever finished the stage may have been killed
         if stage.step not in self._told:  # two steps may be the same work
             self._tell(stage.step, "reused", 0.0)
         return manifest
@@ -183,7 +186,7 @@ class Stages:
         return Checkpoints(self._ranks, self._interruption, slot, self._checkpoint_seconds)
 
     def _slot(self, stage: Stage[T]) -> CheckpointSlot | None:
-        if self._reuse == "None":
+        if self._reuse == "None" or not stage.trains:
             return None
         origin: dict[str, Any] = {"inputs": self._inputs(stage)}
         if self._reuse == "SameEnvironment":
@@ -220,8 +223,12 @@ class Stages:
             inputs=self._inputs(stage),
             replace=self._replaces(stage),
         )
-        self._artefacts.delete_checkpoint(stage.name, stage.key)
+        self._forget_checkpoint(stage)
         return manifest
+
+    def _forget_checkpoint(self, stage: Stage[T]) -> None:
+        if stage.trains:
+            self._artefacts.delete_checkpoint(stage.name, stage.key)
 
     def _replaces(self, stage: Stage[T]) -> bool:
         """Whether what lies in the store by now must give way to what was just computed."""
