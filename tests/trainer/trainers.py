@@ -5,15 +5,18 @@ trainer's main function in a process of its own, whose ranks nobody ends but the
 several machines (torchrun ends those of its machine when one of them dies).
 """
 
+import itertools
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -47,10 +50,11 @@ def ordered(folder, document, *, store, seed=260, **changes):
 
 
 @contextmanager
-def trainers(*orders, site=None, **environment):
+def trainers(*orders, site=None, change=None, **environment):
     """The trainers of one seed while they run, one for each file of an order; killed in the end.
 
-    site: a folder with a distribution that they have installed.  environment: further variables.
+    site: a folder with a distribution that they have installed.  change: each of them dies right
+    before so many changes of its store.  environment: further variables.
     """
     events, to_events = multiprocessing.Pipe(duplex=False)
     shared = {**environment, "WORLD_SIZE": str(len(orders)), **_meeting(len(orders))}
@@ -59,7 +63,7 @@ def trainers(*orders, site=None, **environment):
         variables = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         logs.append(order.with_name(f"rank-{rank}-{time.monotonic_ns()}.log"))
         process = _context().Process(
-            target=_trainer, args=(str(order), site, variables, to_events, str(logs[-1]))
+            target=_trainer, args=(str(order), site, change, variables, to_events, str(logs[-1]))
         )
         process.start()
         processes.append(process)
@@ -136,10 +140,12 @@ def _meeting(ranks):
         return {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
 
 
-def _trainer(order, site, variables, events, log):
+def _trainer(order, site, change, variables, events, log):
     """What runs in the process."""
     if site:
         sys.path.insert(0, str(site))
+    if change:
+        _die_before(change, json.loads(Path(order).read_text())["store"].removeprefix("file://"))
     from supreme_trainer.order import main
 
     os.environ.update(variables)
@@ -148,3 +154,27 @@ def _trainer(order, site, variables, events, log):
     with open(log, "wb") as stream:
         os.dup2(stream.fileno(), 2)
     sys.exit(main([order, "--device", "cpu"]))
+
+
+def _die_before(number, store):
+    """Be killed right before a change of the store, as the audit events of Python tell of it."""
+    changes = itertools.count(1)
+
+    def heard(event, arguments):
+        if _changes(store, event, arguments) and next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(heard)
+
+
+def _changes(store, event, arguments):
+    """store: the path of a folder, or what is no path: then any request to write counts."""
+    match event:
+        case "http.client.send":
+            return bytes(arguments[1]).startswith((b"PUT ", b"POST ", b"DELETE "))
+        case "open":
+            path, _, flags = arguments
+            return str(path).startswith(store) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+        case "os.mkdir" | "os.rename" | "os.link" | "os.remove":
+            return str(arguments[0]).startswith(store)
+    return False
