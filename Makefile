@@ -8,10 +8,10 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test generate clean
+.PHONY: help demo check test test-slow generate clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
 
 demo: $(STAMP)  ## run examples/digits.yaml: a table on the terminal and a report page
 	$(BIN)/supreme run examples/digits.yaml --store $(STORE)
@@ -25,6 +25,9 @@ check: $(STAMP)  ## style, types, import rules, generated files
 
 test: check  ## check, then every test that this machine can run
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+test-slow: $(STAMP)  ## the tests that take minutes, such as twenty kills of one run
+	$(BIN)/pytest -n $(WORKERS) -m slow
 
 generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated

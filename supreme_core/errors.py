@@ -7,6 +7,7 @@
     │   └── StoreUnavailable   the store is away or out of space for now: try again
     ├── CorruptArtefact        stored bytes differ from the digest in their manifest
     ├── DownloadFailed         a public dataset could not be fetched from where it lies
+    ├── RankLost               another process of this seed is gone or does not answer
     └── MethodFailed           an unlearning method diverged or cannot run on this cell
 
 `permanent` tells the operator whether a retry can help; `exit_code` follows sysexits where one
@@ -58,6 +59,10 @@ class DownloadFailed(SupremeError):
     """A file of a public dataset could not be had; the server or the network may come back."""
 
     exit_code = EXIT_TEMPORARY
+
+
+class RankLost(SupremeError):
+    """A rank cannot go on for want of another; which one, and why, that one or its watch says."""
 
 
 class MethodFailed(SupremeError):

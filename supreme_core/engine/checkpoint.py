@@ -9,9 +9,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf, nan
 from typing import Any, Protocol
 
 import torch
@@ -21,14 +21,19 @@ from torch import Tensor, nn, optim
 from torch.amp import GradScaler
 
 from supreme_core.engine.cost import peak_memory
+from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.weights import laid_out_like, load_weights, on_cpu
+from supreme_core.errors import SpecError
 from supreme_core.evaluation import Cost
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 300.0
 """Between two checkpoints of one training, so that at most this much work is lost to a SIGKILL."""
+
+VARIABLE = "SUPREME_CHECKPOINT_SECONDS"
+"""Says otherwise, where machines are taken away often or a checkpoint is slow to write."""
 
 STEPS_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
 """How often several ranks ask each other whether one of them was told to stop. The question waits
@@ -37,42 +42,26 @@ for the device, which costs nothing on a CPU."""
 DIGEST_BYTES = 32
 
 
+def seconds_between(environment: Mapping[str, str]) -> float:
+    """EVERY_SECONDS, or what the environment says; SpecError where that is no such number."""
+    text = environment.get(VARIABLE)
+    if text is None:
+        return EVERY_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = nan
+    if not 0 < seconds < inf:
+        raise SpecError(f"{VARIABLE} is {text!r}; it should be a number of seconds above 0")
+    return seconds
+
+
 class Slot(Protocol):
     """The place of one stage's newest checkpoint; writing is atomic."""
 
     def read(self) -> bytes | None: ...
 
     def write(self, data: bytes) -> None: ...
-
-
-class Terminated(SystemExit):
-    """This process was told to stop; raised where nothing is lost by it."""
-
-
-@dataclass
-class Interruption:
-    """Whether this process was told to stop, and whether it may do so at any instruction."""
-
-    exit_code: int
-    requested: bool = False
-    _deferred: bool = False
-
-    def request(self) -> None:
-        """Called by the signal's handler: stop here, or at the end of the step that is running."""
-        self.requested = True
-        if not self._deferred:
-            raise Terminated(self.exit_code)
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Inside, a request waits until somebody asks for `requested`, or for the end."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
-        if self.requested:
-            raise Terminated(self.exit_code)
 
 
 @dataclass(frozen=True)
@@ -133,6 +122,7 @@ class Checkpoints:
             if self.ranks.is_main:
                 self.slot.write(self._pack(state, done))
         if stop:
+            self.ranks.each(0.0)  # no rank ends while rank 0 writes: torchrun would soon kill it
             self.interruption.requested = True  # also on ranks that no signal reached
             raise Terminated(self.interruption.exit_code)
 

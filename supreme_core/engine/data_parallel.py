@@ -5,7 +5,6 @@ number of ranks, so that number is part of what a result means.
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -39,7 +38,7 @@ class DataParallelGradients:
         statistics = running_statistics(self._job.model)
         if statistics:
             flat = torch.cat([statistic.flatten() for statistic in statistics])
-            dist.broadcast(flat, src=0)
+            flat = self._job.reduction.ranks.of_main(flat)
             sizes = [statistic.numel() for statistic in statistics]
             for statistic, value in zip(statistics, torch.split(flat, sizes), strict=True):
                 statistic.copy_(value.view_as(statistic))

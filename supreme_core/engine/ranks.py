@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -9,45 +11,73 @@ from typing import Any, Self
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+
+from supreme_core.engine.watch import Watch
+from supreme_core.errors import RankLost
 
 TIMEOUT = timedelta(minutes=30)
 """Longest wait for another rank: rank 0 alone prepares a dataset and writes to the store."""
 
 
+def meet(watch: Watch) -> Store | None:
+    """Connect the watches of all ranks; gives the place where they met, None for a process alone.
+
+    Raises RankLost.
+    """
+    if watch.size == 1:
+        return None
+    with _together():
+        store: Store
+        store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        watch.connect(store, os.environ["MASTER_ADDR"], seconds=TIMEOUT.total_seconds())
+    return store
+
+
 @dataclass(frozen=True)
 class Ranks:
-    """rank of size, and the device of this rank."""
+    """rank of size, and the device of this rank.
+
+    all_failed: see Watch.
+    """
 
     rank: int
     size: int
     device: torch.device
+    all_failed: Callable[[str], bool] = lambda work: True
 
     @classmethod
     def alone(cls, device: torch.device) -> Self:
         return cls(0, 1, device)
 
     @classmethod
-    def start(cls, device: str) -> Self:
-        """The ranks that torchrun started, or this process alone.
+    def start(cls, device: str, watch: Watch, store: Store | None) -> Self:
+        """The ranks that met at the store, or this process alone. Raises RankLost.
 
         device: cpu or cuda. On CUDA each rank takes the GPU of its local rank.
         """
-        size = int(os.environ.get("WORLD_SIZE", "1"))
         chosen = torch.device(device)
         if device == "cuda":
             chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(chosen)
-        if size == 1:
+        if store is None:
             return cls.alone(chosen)
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
-        return cls(dist.get_rank(), size, chosen)
+        backend = "nccl" if device == "cuda" else "gloo"
+        with _together():
+            dist.init_process_group(
+                backend, store=store, rank=watch.rank, world_size=watch.size, timeout=TIMEOUT
+            )
+        return cls(watch.rank, watch.size, chosen, watch.all_failed)
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def close(self) -> None:
+        """Part, once all are here: a failure of rank 0 in its last write is one of all ranks."""
         if self.size > 1:
+            self.each(0.0)
             dist.destroy_process_group()
 
     def tree_sum(self, values: Tensor) -> Tensor:
@@ -62,13 +92,15 @@ class Ranks:
         width = -(-values.numel() // self.size)
         mine = torch.nn.functional.pad(values, (0, width * self.size - values.numel()))
         shards = torch.empty_like(mine)
-        dist.all_to_all_single(shards, mine)
+        with _together():
+            dist.all_to_all_single(shards, mine)
         rows = shards.view(self.size, width)
         while len(rows) > 1:
             even = len(rows) // 2 * 2
             rows = torch.cat([rows[0:even:2] + rows[1:even:2], rows[even:]])
         total = torch.empty_like(mine)
-        dist.all_gather_into_tensor(total, rows[0].contiguous())
+        with _together():
+            dist.all_gather_into_tensor(total, rows[0].contiguous())
         return total[: values.numel()]
 
     def gather_rows(self, rows: Tensor, counts: list[int]) -> Tensor:
@@ -79,8 +111,15 @@ class Ranks:
         padded = rows.new_zeros((longest, *rows.shape[1:]))
         padded[: len(rows)] = rows
         everyone = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(everyone, padded)
+        with _together():
+            dist.all_gather(everyone, padded)
         return torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
+
+    def of_main(self, values: Tensor) -> Tensor:
+        """The tensor of rank 0, on every rank; all have one of that shape and type."""
+        with _together():
+            dist.broadcast(values, src=0)
+        return values
 
     def each(self, value: float) -> list[float]:
         """A number of each rank, by rank."""
@@ -88,7 +127,8 @@ class Ranks:
             return [value]
         mine = torch.tensor([value], dtype=torch.float64, device=self.device)
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(everyone, mine)
+        with _together():
+            dist.all_gather(everyone, mine)
         return [float(other) for other in everyone]
 
     def share(self, document: Any) -> Any:
@@ -97,10 +137,22 @@ class Ranks:
             return document
         data = json.dumps(document).encode() if self.is_main else b""
         length = torch.tensor([len(data)], device=self.device)
-        dist.broadcast(length, src=0)
+        with _together():
+            dist.broadcast(length, src=0)
         size = int(length)
         bytes_ = torch.zeros(size, dtype=torch.uint8, device=self.device)
         if self.is_main:
             bytes_ = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(self.device)
-        dist.broadcast(bytes_, src=0)
+        with _together():
+            dist.broadcast(bytes_, src=0)
         return json.loads(bytes(bytes_.cpu().tolist()))
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """What torch raises where a rank is gone; unlike an error of the work it is nobody's result."""
+    try:
+        yield
+    except RuntimeError as error:
+        first_line = str(error).partition("\n")[0]
+        raise RankLost(f"the ranks cannot reach one another: {first_line}") from error

@@ -33,7 +33,7 @@ from supreme_core.api.model import parse, parse_json
 from supreme_core.api.run import RunOrder, Summary
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.artefacts import Artefacts
-from supreme_core.engine.checkpoint import Interruption
+from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.errors import CorruptArtefact
@@ -170,6 +170,17 @@ class Running:
     def wait(self):
         out, err = self.process.communicate(timeout=60)
         return Finished(self.process.returncode, "".join(self.lines) + out, err)
+
+
+def install(folder, source):
+    """A distribution with methods in a folder; gives the environment whose processes see it."""
+    info = folder / "broken_methods-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-methods\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[supreme.methods]\nbroken = broken_methods\n")
+    (folder / "broken_methods.py").write_text(source)
+    known = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), known] if known else [str(folder)])}
 
 
 def group_is_alive(pid):

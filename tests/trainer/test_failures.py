@@ -2,7 +2,8 @@
 
 Covered: methods that raise, write NaN or diverge (real ones, of a plug-in that is installed beside
 the product), damaged objects of each stage, a run that is killed at once, a full disk. Left out: a
-store that goes away in the middle, and a method that fails on one of several ranks only.
+store that goes away in the middle; what one of several ranks does to the others is in
+test_one_ends_all.
 """
 
 import json
@@ -34,6 +35,7 @@ from tests.trainer.experiments import (
     finish,
     folder_of,
     folder_store,
+    install,
     manifests,
     results_of,
     running,
@@ -79,16 +81,6 @@ FAILING = ("raises", "writes_nan", "diverges")
 WITH_FAILURES = experiment(
     scenarios=[FULL_CLASS], methods=[*({"name": name} for name in FAILING), FINETUNE]
 )
-
-
-def install(folder, source):
-    """A distribution with methods in a folder; gives the environment whose processes see it."""
-    info = folder / "broken_methods-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-methods\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[supreme.methods]\nbroken = broken_methods\n")
-    (folder / "broken_methods.py").write_text(source)
-    return {"PYTHONPATH": str(folder)}
 
 
 @pytest.fixture(scope="module")

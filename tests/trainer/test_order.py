@@ -86,6 +86,18 @@ def test_a_bad_order_is_refused_for_good_with_one_line(capsys, tmp_path, mistake
     assert not [event for event in events if event.get("stage") not in (None, "dataset")]
 
 
+def test_a_bad_time_between_checkpoints_is_refused_before_anything_is_done(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SUPREME_CHECKPOINT_SECONDS", "often")
+
+    code, events = run(capsys, saved(tmp_path, order(tmp_path / "store")), "--prepare")
+
+    assert code == 2
+    (failed,) = events
+    assert failed["message"].startswith("SUPREME_CHECKPOINT_SECONDS is 'often'; it should be")
+
+
 def test_a_missing_order_is_one_line_on_a_real_process(tmp_path):
     """Takes a process: what it writes to standard error is what a pod's log shows."""
     done = subprocess.run(

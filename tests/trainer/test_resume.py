@@ -12,16 +12,8 @@ import sys
 import pytest
 
 from supreme_core.api.names import EXIT_TERMINATED
-from supreme_core.api.run import RunOrder
-from tests.trainer.experiments import (
-    FINETUNE,
-    FULL_CLASS,
-    artefacts_of,
-    compute,
-    experiment,
-    folder_store,
-    planned,
-)
+from tests.trainer.experiments import FINETUNE, FULL_CLASS, artefacts_of, experiment, folder_store
+from tests.trainer.trainers import ordered, trainers
 
 WORK = experiment(
     dataset={"name": "digits", "params": {"size": 16}},
@@ -30,71 +22,66 @@ WORK = experiment(
     methods=[FINETUNE],
     training={"epochs": 3, "microBatches": 2},
 )
-ALONE = ("-m", "supreme_trainer.order")
-TWO_RANKS = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *ALONE)
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """Every stage of a run that nobody stopped."""
-    storage = folder_store(tmp_path_factory.mktemp("uninterrupted"))
-    compute(WORK, storage)
-    return artefacts_of(storage)
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    finish(ordered(folder, WORK, store=str(folder / "store")), ranks=1)
+    return artefacts_of(folder_store(folder / "store"))
 
 
-def start(folder, launcher):
-    """A trainer of seed 260 whose store is folder/store."""
-    whole = planned(WORK)
-    order = RunOrder(
-        experiment=whole.experiment, work=whole.work, seed=260, store=str(folder / "store")
-    )
-    path = folder / "order.json"
-    path.write_text(json.dumps(order.to_document()))
-    return subprocess.Popen(
-        [sys.executable, *launcher, str(path), "--device", "cpu"],
+@pytest.fixture
+def order(tmp_path):
+    return ordered(tmp_path, WORK, store=str(tmp_path / "store"))
+
+
+def finish(order, *, ranks):
+    """Let a seed come to its end; gives what its log says."""
+    with trainers(*[order] * ranks) as seed:
+        assert list(seed.events())[-1] == {"event": "finished"}, seed.log(0)
+        assert seed.ended() == [0] * ranks
+        return seed.log(0)
+
+
+def checkpoints(store):
+    """The stages that have one."""
+    keys = [item.key for item in folder_store(store).list()]
+    return [key.split("/")[1] for key in keys if key.endswith("/checkpoint")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(1, 1), (1, 2), (2, 1)], ids=["1, then 1", "1, then 2", "2, then 1"]
+)
+def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
+    tmp_path, order, uninterrupted, before, after
+):
+    with trainers(*[order] * before) as stopped:
+        stopped.until(event="progress")
+        stopped.signal(before - 1, signal.SIGTERM)
+        assert stopped.ended() == [EXIT_TERMINATED] * before
+    assert checkpoints(tmp_path / "store") == ["originals"]
+
+    log = finish(order, ranks=after)
+
+    assert any("going on after step" in line for line in log)
+    assert artefacts_of(folder_store(tmp_path / "store")) == uninterrupted
+    assert checkpoints(tmp_path / "store") == []
+
+
+def test_sigterm_to_torchrun_leaves_a_checkpoint_of_its_ranks(tmp_path, order):
+    """As a pod gets it, whose first process torchrun is."""
+    process = subprocess.Popen(
+        [sys.executable, *TORCHRUN, "-m", "supreme_trainer.order", str(order), "--device", "cpu"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    told = (json.loads(line) for line in process.stdout)
+    assert any(event["event"] == "progress" for event in told)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
 
-
-def events(process):
-    """The events of a trainer as they come."""
-    for line in process.stdout:
-        yield json.loads(line)
-
-
-def stop_in_the_first_training(process):
-    """SIGTERM once the original model is past a step of its training; gives what the log says."""
-    for event in events(process):
-        if event["event"] == "progress" and event["done"] < event["total"]:
-            process.send_signal(signal.SIGTERM)
-            break
-    _, log = process.communicate(timeout=60)
-    return log
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [(ALONE, ALONE), (TWO_RANKS, ALONE)],
-    ids=["one rank, then one", "two ranks, then one"],
-)
-def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
-    tmp_path, uninterrupted, before, after
-):
-    stopped = start(tmp_path, before)
-    stop_in_the_first_training(stopped)
-
-    storage = folder_store(tmp_path / "store")
-    (checkpoint,) = (item for item in storage.list() if item.key.endswith("/checkpoint"))
-    assert checkpoint.key.startswith("objects/originals/")
-    if before is ALONE:  # torchrun has an exit code of its own
-        assert stopped.returncode == EXIT_TERMINATED
-
-    resumed = start(tmp_path, after)
-    last = list(events(resumed))[-1]
-    _, log = resumed.communicate(timeout=120)
-    assert (resumed.returncode, last) == (0, {"event": "finished"}), log
-    assert "going on after step" in log
-    assert artefacts_of(storage) == uninterrupted
-    assert not [item for item in storage.list() if item.key.endswith("/checkpoint")]
+    assert checkpoints(tmp_path / "store") == ["originals"]

@@ -27,7 +27,7 @@ from supreme_trainer.telemetry import Telemetry
 from supreme_core.api import names
 from supreme_core.api.run import RunOrder
 from supreme_core.artefacts import Artefacts
-from supreme_core.engine.checkpoint import Interruption
+from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
 from supreme_core.results import is_finished, read_results, write_result
@@ -226,6 +226,15 @@ class TestCheckpoints:
 
     def test_is_neither_read_nor_written_where_nothing_is_reused(self, slots, tmp_path):
         assert self.slot(slots, tmp_path, "one", reuse="None") is None
+
+    def test_of_a_stage_that_is_done_is_removed_by_whoever_finds_the_stage(self, folder):
+        """Who finished the stage was killed before it could."""
+        store = folder_store(folder)
+        checkpoint = names.checkpoint_key("originals", stored(folder, "originals")["key"])
+        store.write(checkpoint, b"state")
+
+        assert not computed(compute(store))
+        assert store.stat(checkpoint) is None
 
     def test_of_another_origin_counts_as_absent(self, tmp_path):
         artefacts = Artefacts(folder_store(tmp_path), tmp_path / "cache")

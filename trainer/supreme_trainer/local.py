@@ -268,7 +268,8 @@ class Runner:
         if ranks > 1:
             torchrun = ["-m", "torch.distributed.run", "--standalone"]
             launcher = [*torchrun, f"--nproc-per-node={ranks}", *launcher]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # What a killed process leaves in its folder of temporary files goes with ours.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(self.folder)}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         log = self.folder / f"run-{seed}.log"
@@ -415,5 +416,6 @@ def _ending(returned: int) -> str:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = log.read_text(errors="replace").splitlines()
+    lines = [line for line in lines if any(map(str.isalnum, line))]  # torchrun draws rules
     return f"its last words: {lines[-1].strip()[:300]}" if lines else "it said nothing"

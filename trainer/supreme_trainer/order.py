@@ -10,23 +10,26 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from supreme_trainer.seed_run import prepare_seed, run_seed
 from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
-from supreme_trainer.telemetry import Notes, Telemetry
+from supreme_trainer.telemetry import Notes, Telemetry, Unheard
 
 from supreme_core import downloads
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
 from supreme_core.artefacts import Artefacts
-from supreme_core.engine.checkpoint import Interruption
-from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.checkpoint import seconds_between
+from supreme_core.engine.interruption import Interruption, Terminated
+from supreme_core.engine.ranks import Ranks, meet
 from supreme_core.engine.reproducibility import configure, environment
-from supreme_core.errors import SpecError, SupremeError
+from supreme_core.engine.watch import SETTLE_SECONDS, End, Watch
+from supreme_core.errors import RankLost, SpecError, SupremeError
 from supreme_core.results import write_result
 from supreme_core.storage import Storage, open_storage
 
@@ -39,22 +42,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     telemetry = Telemetry(speaks=os.environ.get("RANK", "0") == "0")
     downloads.log.addHandler(Notes(telemetry))
+    watch = Watch.start(interruption, partial(_say, telemetry))
     try:
+        store = meet(watch)
         order = read_order(options.order)
-        ranks = Ranks.start(_device(options.device))
+        ranks = Ranks.start(_device(options.device), watch, store)
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
             _compute(order, ranks, telemetry, interruption, Path(cache), options)
-    except SupremeError as error:
-        logging.error("%s", error)
-        telemetry.failed(str(error), error.exit_code)
-        return error.exit_code
-    except Exception as error:  # a bug: the log gets the traceback, whoever waits gets a line
-        logging.exception("the trainer failed")
-        telemetry.failed(f"{type(error).__name__}: {error}", names.EXIT_ERROR)
-        return names.EXIT_ERROR
-    ranks.close()
+        ranks.close()
+    except (Exception, SystemExit) as error:
+        interruption.ignore()
+        return _fail(error, watch, telemetry)
+    watch.leave()
     telemetry.finished()
     return names.EXIT_OK
+
+
+def _fail(error: Exception | SystemExit, watch: Watch, telemetry: Telemetry) -> int:
+    """Say why this process ends, and end the other ranks; gives its exit code."""
+    who = f"rank {watch.rank}" if watch.size > 1 else "the trainer"
+    if isinstance(error, Terminated):
+        stop = End(watch.rank, f"{who} was told to stop", names.EXIT_TERMINATED)
+        return watch.end(stop, is_said=False, wait=SETTLE_SECONDS)
+    if isinstance(error, RankLost):
+        lost = End(watch.rank, f"{who}: {error}", error.exit_code)
+        return watch.end(lost, is_said=False, wait=SETTLE_SECONDS)
+    if isinstance(error, SupremeError):
+        line, code = str(error), error.exit_code
+        logging.error("%s", line)
+    elif isinstance(error, Unheard):
+        line, code = "whoever started it is gone", names.EXIT_ERROR
+        logging.error("%s", line)
+    else:  # a bug: the log gets the traceback, whoever waits gets a line
+        line, code = f"{type(error).__name__}: {error}", names.EXIT_ERROR
+        logging.error("the trainer failed", exc_info=error)
+    telemetry.failed(line, code)
+    # Where all ranks make the same mistake, rank 0 is the one to be heard.
+    wait = SETTLE_SECONDS if watch.rank else 0.0
+    return watch.end(End(watch.rank, f"{who}: {line}", code), is_said=True, wait=wait)
+
+
+def _say(telemetry: Telemetry, end: End) -> None:
+    """Tell the log of this rank, and once whoever waits for the result."""
+    level = logging.INFO if end.exit_code == names.EXIT_TERMINATED else logging.ERROR
+    logging.log(level, "%s", end.line)
+    if end.is_gone and end.rank == 0 and os.environ["RANK"] == "1":
+        telemetry.speaks = True  # for want of rank 0
+    telemetry.failed(end.line, end.exit_code)
 
 
 def read_order(path: Path) -> RunOrder:
@@ -86,6 +120,7 @@ def _compute(
         environment=environment(ranks, reduction=reduction, library=_library(order)),
         telemetry=telemetry,
         interruption=interruption,
+        checkpoint_seconds=seconds_between(os.environ),
         reuse=order.reuse,
     )
     if options.prepare:

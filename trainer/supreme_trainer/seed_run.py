@@ -25,7 +25,7 @@ from supreme_core.api.names import ORIGINAL, RETRAINED, WEIGHTS, artefact_prefix
 from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord, RunResult
 from supreme_core.engine.architecture import Pretrained
 from supreme_core.engine.ranks import Ranks
-from supreme_core.errors import SpecError, StorageError
+from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
 from supreme_core.plan import Step, work_digest
 from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
@@ -226,7 +226,10 @@ class CellRun:
     def _method(
         self, title: str, repeat: int, original: Reference, retrained: Reference
     ) -> RunRecord:
-        """One method's run; whatever goes wrong inside the method stays inside its record."""
+        """One method's run; whatever goes wrong inside the method stays inside its record.
+
+        Unless it goes wrong on some ranks only, which then wait for different things.
+        """
         stage = self.seed.unlearned(
             self.data,
             self.cell,
@@ -239,7 +242,7 @@ class CellRun:
         )
         try:
             self.stages.ensure(stage)
-        except StorageError:
+        except (StorageError, RankLost):
             raise
         except Exception as error:  # a method is foreign code; its failure is a result
             return self._failed(stage.step, error)
@@ -299,7 +302,7 @@ class CellRun:
         )
         try:
             values = self.stages.value(metrics)
-        except StorageError:
+        except (StorageError, RankLost):
             raise
         except Exception as error:  # so is a metric
             return self._failed(step, error, keys)
@@ -317,12 +320,15 @@ class CellRun:
     ) -> RunRecord:
         log.error("%s failed: %s", step.title, error, exc_info=error)
         during = "metrics" if step.stage == "metrics" else ""
+        why = reason(error, during=during)
+        if not self.seed.ranks.all_failed(repr(step)):
+            raise SupremeError(f"{step.title} failed on this rank only: {why}")
         return RunRecord(
             scenario=self.cell.title,
             method=step.method,
             repeat=step.repeat,
             status="failed",
-            reason=reason(error, during=during),
+            reason=why,
             predictions=dict(keys or {}),
         )
 

@@ -171,6 +171,7 @@ class SeedStages:
                 data, data.train, checkpoints, replica=0, name="the original model"
             ),
             read=_read_trained,
+            trains=True,
         )
 
     def retrained(self, data: Data, cell: Cell, replica: int) -> Stage[Trained]:
@@ -191,6 +192,7 @@ class SeedStages:
                 name=f"the retrained model of {cell.title}",
             ),
             read=_read_trained,
+            trains=True,
         )
 
     def predictions(
@@ -287,6 +289,7 @@ class SeedStages:
             read=_read_unlearned,
             reads=(PREDICTIONS,),
             wanted=(WEIGHTS,) if self.keep_unlearned_models else (),
+            trains=True,
         )
 
     def metrics(

@@ -18,7 +18,8 @@ from supreme_core.api.model import parse
 from supreme_core.api.run import StageRecord
 from supreme_core.api.v1alpha1 import Reuse
 from supreme_core.artefacts import Artefacts, Inputs, Manifest, digest, keys_in
-from supreme_core.engine.checkpoint import Checkpoints, Interruption
+from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints
+from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import naming_operations
 from supreme_core.errors import CorruptArtefact
@@ -59,7 +60,7 @@ class Stage(Generic[T]):
 
     reads: the files that `read` opens, None for all of them.  wanted: files without which a stage
     that is found counts as absent.  is_data: everybody reads it whatever the policy of reuse,
-    because it was not computed but prepared.
+    because it was not computed but prepared.  trains: may leave checkpoints on its way.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Stage(Generic[T]):
     reads: tuple[str, ...] | None = None
     wanted: tuple[str, ...] = ()
     is_data: bool = False
+    trains: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -110,6 +112,7 @@ class Stages:
         environment: Mapping[str, Any],
         telemetry: Telemetry,
         interruption: Interruption,
+        checkpoint_seconds: float = EVERY_SECONDS,
         reuse: Reuse = "Any",
     ) -> None:
         self._artefacts = artefacts
@@ -118,6 +121,7 @@ class Stages:
         self._environment = environment
         self._telemetry = telemetry
         self._interruption = interruption
+        self._checkpoint_seconds = checkpoint_seconds
         self._reuse = reuse
         self._computed: set[str] = set()
         self._files: dict[str, Mapping[str, str]] = {}
@@ -160,6 +164,8 @@ class Stages:
         self._files[stage.key] = manifest.digests()
         if stage.key not in self._records:
             self._record(stage, manifest, "reused", 0.0)
+            if self._ranks.is_main:
+                self._forget_checkpoint(stage)  # whoever finished the stage may have been killed
         if stage.step not in self._told:  # two steps may be the same work
             self._tell(stage.step, "reused", 0.0)
         return manifest
@@ -180,8 +186,12 @@ class Stages:
         """The files, as far as this seed has met them, of the stages that this one names."""
         return {key: self._files[key] for key in keys_in(stage.meaning) & self._files.keys()}
 
+    def _checkpoints(self, stage: Stage[T]) -> Checkpoints:
+        slot = self._slot(stage)
+        return Checkpoints(self._ranks, self._interruption, slot, self._checkpoint_seconds)
+
     def _slot(self, stage: Stage[T]) -> CheckpointSlot | None:
-        if self._reuse == "None":
+        if self._reuse == "None" or not stage.trains:
             return None
         origin: dict[str, Any] = {"inputs": self._inputs(stage)}
         if self._reuse == "SameEnvironment":
@@ -193,9 +203,8 @@ class Stages:
         self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
-            checkpoints = Checkpoints(self._ranks, self._interruption, self._slot(stage))
             with naming_operations(self._ranks.device):
-                made = stage.make(checkpoints)
+                made = stage.make(self._checkpoints(stage))
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise
@@ -220,11 +229,15 @@ class Stages:
             inputs=self._inputs(stage),
             replace=self._replaces(stage),
         )
-        self._artefacts.delete_checkpoint(stage.name, stage.key)
+        self._forget_checkpoint(stage)
         for content in made.files.values():
             if isinstance(content, Path):
                 content.unlink()
         return manifest
+
+    def _forget_checkpoint(self, stage: Stage[T]) -> None:
+        if stage.trains:
+            self._artefacts.delete_checkpoint(stage.name, stage.key)
 
     def _replaces(self, stage: Stage[T]) -> bool:
         """Whether what lies in the store by now must give way to what was just computed."""

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal, TextIO
@@ -66,7 +67,8 @@ class Telemetry:
         self._say("note", message=message)
 
     def failed(self, message: str, exit_code: int) -> None:
-        self._say("failed", message=message, exitCode=exit_code)
+        with suppress(Unheard):  # this process ends in any case
+            self._say("failed", message=message, exitCode=exit_code)
 
     def finished(self) -> None:
         self._say("finished")
@@ -74,7 +76,9 @@ class Telemetry:
     def _say(self, event: str, **facts: Any) -> None:
         if self.speaks:
             try:
-                print(json.dumps({"event": event, **facts}), file=self.stream, flush=True)
+                # In one piece, because the thread that watches over other ranks may speak too.
+                self.stream.write(json.dumps({"event": event, **facts}) + "\n")
+                self.stream.flush()
             except BrokenPipeError:
                 raise Unheard(EXIT_ERROR) from None
 

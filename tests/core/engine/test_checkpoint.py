@@ -20,8 +20,9 @@ from torch import optim
 
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.checkpoint import Checkpoints, Interruption, State, Terminated
+from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints, State, seconds_between
 from supreme_core.engine.fit import Fit, fit
+from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.precision import loss_scaler
 from supreme_core.engine.randomness import global_seed
@@ -29,6 +30,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.shape import ImageShape
+from supreme_core.errors import SpecError
 from supreme_core.evaluation import Cost
 from supreme_core.models.resnet18 import ResNet18
 from tests.builders import silent, tiny_network, tiny_samples
@@ -271,6 +273,16 @@ def test_outside_a_training_a_request_ends_the_process_at_once():
     assert stopped.value.code == 143
 
 
+def test_a_second_request_does_not_disturb_what_the_first_one_ends():
+    interruption = Interruption(exit_code=143)
+    with pytest.raises(Terminated):
+        interruption.request()
+
+    interruption.request()
+
+    assert interruption.requested
+
+
 def test_a_request_in_the_last_step_ends_the_process_after_the_training():
     interruption, done = Interruption(exit_code=143), []
 
@@ -295,3 +307,18 @@ def test_a_report_to_nobody_leaves_the_bits_alone(whole):
         report=silent,
     )
     assert digest(model) == whole["sgd"]
+
+
+def test_checkpoints_come_every_five_minutes_unless_the_environment_says_otherwise():
+    assert seconds_between({}) == EVERY_SECONDS == 300
+    assert seconds_between({"SUPREME_CHECKPOINT_SECONDS": "0.5"}) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "often", "0", "-1", "nan", "inf"])
+def test_what_is_no_time_between_checkpoints_is_refused_in_one_line(text):
+    with pytest.raises(SpecError) as refused:
+        seconds_between({"SUPREME_CHECKPOINT_SECONDS": text})
+
+    assert str(refused.value) == (
+        f"SUPREME_CHECKPOINT_SECONDS is {text!r}; it should be a number of seconds above 0"
+    )

@@ -1,0 +1,44 @@
+"""Whether this process was told to stop, and where it may do so."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+class Terminated(SystemExit):
+    """This process was told to stop; raised where nothing is lost by it."""
+
+
+@dataclass
+class Interruption:
+    """Whether this process was told to stop, and whether it may do so at any instruction."""
+
+    exit_code: int
+    requested: bool = False
+    is_deferred: bool = False
+
+    def request(self) -> None:
+        """Called by the signal's handler: stop here, or at the end of the step that is running.
+
+        Only the first time: what is torn down then must not be torn down in its turn.
+        """
+        if self.requested:
+            return
+        self.requested = True
+        if not self.is_deferred:
+            raise Terminated(self.exit_code)
+
+    def ignore(self) -> None:
+        """From now on a request changes nothing, because this process ends anyway."""
+        self.requested = True
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a request waits until somebody asks for `requested`, or for the end."""
+        self.is_deferred = True
+        try:
+            yield
+        finally:
+            self.is_deferred = False
+        if self.requested:
+            raise Terminated(self.exit_code)

@@ -1,0 +1,180 @@
+"""Trainers as real processes, without the seconds in which each of them would import torch.
+
+They are forked from a process that has imported it. From there on they are what a pod runs: the
+trainer's main function in a process of its own, whose ranks nobody ends but they themselves, as on
+several machines (torchrun ends those of its machine when one of them dies).
+"""
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from supreme_core.api.run import RunOrder
+from tests.trainer.experiments import planned
+
+SECONDS = 30
+"""So long after one rank has ended, or was told to, none is left."""
+
+TOO_LONG = 180
+"""Nothing here takes so long; ends a test that would wait for ever."""
+
+IMPORTED = (
+    "supreme_trainer.order",
+    "torch._inductor.config",  # by torch.use_deterministic_algorithms
+    "sklearn.datasets",
+    "sklearn.linear_model",
+)
+"""What takes a trainer seconds; one that is not there costs them again, and nothing else."""
+
+
+def ordered(folder, document, *, store, seed=260, **changes):
+    """The file of a trainer's order.  store: its URI."""
+    whole = planned(document)
+    order = RunOrder(
+        experiment=whole.experiment, work=whole.work, seed=seed, store=store, **changes
+    )
+    path = folder / "order.json"
+    path.write_text(json.dumps(order.to_document()))
+    return path
+
+
+@contextmanager
+def trainers(*orders, site=None, change=None, **environment):
+    """The trainers of one seed while they run, one for each file of an order; killed in the end.
+
+    site: a folder with a distribution that they have installed.  change: each of them dies right
+    before so many changes of its store.  environment: further variables.
+    """
+    events, to_events = multiprocessing.Pipe(duplex=False)
+    shared = {**environment, "WORLD_SIZE": str(len(orders)), **_meeting(len(orders))}
+    processes, logs = [], []
+    for rank, order in enumerate(orders):
+        variables = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        logs.append(order.with_name(f"rank-{rank}-{time.monotonic_ns()}.log"))
+        process = _context().Process(
+            target=_trainer, args=(str(order), site, change, variables, to_events, str(logs[-1]))
+        )
+        process.start()
+        processes.append(process)
+    to_events.close()
+    running = Trainers(processes, os.fdopen(os.dup(events.fileno())), logs)
+    events.close()
+    limit = threading.Timer(TOO_LONG, running.kill)
+    limit.start()
+    try:
+        yield running
+    finally:
+        limit.cancel()
+        running.kill()
+        running.stream.close()
+        for process in processes:
+            process.join()
+            process.close()
+
+
+class Trainers:
+    """stream: the standard output of all of them."""
+
+    def __init__(self, processes, stream, logs):
+        self.processes, self.stream, self._logs = processes, stream, logs
+
+    def events(self):
+        """Each event as it comes, until all have ended."""
+        for line in self.stream:
+            yield json.loads(line)
+
+    def until(self, **facts):
+        """Read up to an event of which all of this is true."""
+        for event in self.events():
+            if facts.items() <= event.items():
+                return
+        pytest.fail(f"there was no {facts}: {[self.log(rank) for rank in range(len(self._logs))]}")
+
+    def signal(self, rank, number):
+        os.kill(self.processes[rank].pid, number)
+
+    def kill(self):
+        """All of them at once, as when a machine goes down."""
+        for process in self.processes:
+            if process.is_alive():  # its id may be another's by now
+                process.kill()
+
+    def ended(self):
+        """Their exit codes, by rank."""
+        deadline = time.monotonic() + SECONDS
+        for process in self.processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        return [process.exitcode for process in self.processes]
+
+    def log(self, rank):
+        """Lines of standard error, without their time."""
+        lines = self._logs[rank].read_text().splitlines()
+        return [line.split(" ", 2)[-1] for line in lines]
+
+
+@cache
+def _context():
+    """Of processes that are forked from one which has imported all of a trainer."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*IMPORTED, __name__])
+    return context
+
+
+def _meeting(ranks):
+    """Where ranks meet, as torchrun would say; a process alone needs no such thing."""
+    if ranks == 1:
+        return {}
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+
+
+def _trainer(order, site, change, variables, events, log):
+    """What runs in the process."""
+    if site:
+        sys.path.insert(0, str(site))
+    if change:
+        _die_before(change, json.loads(Path(order).read_text())["store"].removeprefix("file://"))
+    from supreme_trainer.order import main
+
+    os.environ.update(variables)
+    os.dup2(events.fileno(), 1)
+    events.close()
+    with open(log, "wb") as stream:
+        os.dup2(stream.fileno(), 2)
+    sys.exit(main([order, "--device", "cpu"]))
+
+
+def _die_before(number, store):
+    """Be killed right before a change of the store, as the audit events of Python tell of it."""
+    changes = itertools.count(1)
+
+    def heard(event, arguments):
+        if _changes(store, event, arguments) and next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(heard)
+
+
+def _changes(store, event, arguments):
+    """store: the path of a folder, or what is no path: then any request to write counts."""
+    match event:
+        case "http.client.send":
+            return bytes(arguments[1]).startswith((b"PUT ", b"POST ", b"DELETE "))
+        case "open":
+            path, _, flags = arguments
+            return str(path).startswith(store) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+        case "os.mkdir" | "os.rename" | "os.link" | "os.remove":
+            return str(arguments[0]).startswith(store)
+    return False
