@@ -1,5 +1,6 @@
 """The processes that compute one stage together. Passed on, never global."""
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ class Ranks:
         """Part, once all are here: a failure of rank 0 in its last write is one of all ranks."""
         if self.size > 1:
             self.each(0.0)
+            gc.collect()  # of what still holds the group, such as a DistributedDataParallel
             dist.destroy_process_group()
 
     def tree_sum(self, values: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ def test_streamed_images_give_the_bits_of_resident_ones_under_the_same_keys(on_o
     store = run(streamed, tmp_path)
 
     assert all_of(store) == all_of(on_one_rank)
-    assert "images: streamed\n" in (folder_of(store, streamed) / LOG).read_text()
+    assert "images are streamed\n" in (folder_of(store, streamed) / LOG).read_text()
 
 
 @pytest.mark.parametrize("method", SIX_METHODS, ids=lambda method: method["name"])

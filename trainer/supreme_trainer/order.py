@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from supreme_trainer.seed_run import prepare_seed, run_seed
@@ -173,5 +174,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _end(code: int) -> NoReturn:
+    """End the process. One of several ranks goes without the clean-up of Python, in which torch's
+    threads, whose work is done, can still abort it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

@@ -50,7 +50,8 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     )
     seed = _with_start(seed, stages)
     data = stages.value(seed.dataset())
-    log.info("images: %s", data.placement.lower())
+    if data.placement == "Streamed":
+        log.info("images are streamed")
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     original = seed.original(data)
     stages.ensure(original)
