@@ -1,25 +1,20 @@
 """EU-k: unlearn exactly in the last k layers, and freeze the others."""
 
-from functools import partial
-
 import torch
 from pydantic import Field
-from torch import optim
 
 from supreme_core.engine.layers import trained_alone
+from supreme_core.engine.retain import RetainParams, train_on_retain
 from supreme_core.engine.task import UnlearningTask
-from supreme_core.registry import Params, method
+from supreme_core.registry import method
 
 
-class EuKParams(Params):
+class EuKParams(RetainParams):
     layers: int = Field(
         1, ge=1, description="k: layers that begin anew, from the head on; all where it has fewer."
     )
     epochs: int = Field(10, ge=0, description="Passes over the retain set.")
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty of SGD.")
-    batch_size: int = Field(64, ge=1, description="Samples of one step.")
 
 
 @method(paper="arXiv:2201.06640")
@@ -37,12 +32,4 @@ def eu_k(task: UnlearningTask, params: EuKParams) -> None:
             for name in (*group.parameters, *group.buffers):
                 weights[name].copy_(anew[name])
     with trained_alone(task.model, groups):
-        task.fit(
-            task.retain,
-            name="retain",
-            epochs=params.epochs,
-            batch_size=params.batch_size,
-            optimizer=partial(
-                optim.SGD, lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay
-            ),
-        )
+        train_on_retain(task, params)
