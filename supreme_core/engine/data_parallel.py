@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from supreme_core import seeds
-from supreme_core.engine.gradients import Job, Step, running_statistics
+from supreme_core.engine.gradients import Job, Step, copy_all, running_statistics
 
 
 class DataParallelGradients:
@@ -40,5 +40,4 @@ class DataParallelGradients:
             flat = torch.cat([statistic.flatten() for statistic in statistics])
             flat = self._job.reduction.ranks.of_main(flat)
             sizes = [statistic.numel() for statistic in statistics]
-            for statistic, value in zip(statistics, torch.split(flat, sizes), strict=True):
-                statistic.copy_(value.view_as(statistic))
+            copy_all(statistics, list(torch.split(flat, sizes)))

@@ -17,6 +17,7 @@ from supreme_core.engine.modes import in_mode
 from supreme_core.engine.precision import computing_in, loss_scaler
 from supreme_core.engine.randomness import kept_global_generator
 from supreme_core.engine.samples import Augment, Samples
+from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
 from supreme_core.hashing import permutation
 
@@ -65,7 +66,7 @@ def fit(
     """
     ranks = arithmetic.reduction.ranks
     checkpoints = checkpoints or Checkpoints.none(ranks)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = trainable(model)
     optimizer = how.optimizer(parameters)
     scaler = loss_scaler(arithmetic.precision, ranks.device)
     state = State(model, optimizer, scaler)

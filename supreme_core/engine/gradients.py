@@ -12,7 +12,7 @@ from supreme_core import seeds
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Augment, Batch, Samples
-from supreme_core.engine.weights import laid_out_like
+from supreme_core.engine.weights import laid_out_like, trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,10 @@ class Job:
     reduction: Reduction
     scale: Callable[[Tensor], Tensor]
 
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+    def set_gradients(self, sums: Sequence[Tensor]) -> None:
+        """Those of the trainable parameters, which stand first among what was added up."""
+        for parameter, gradient in zip(trainable(self.model), sums, strict=False):
+            parameter.grad = gradient
 
     def parts(self, step: Step) -> Iterator[tuple[int, Batch | None]]:
         """This rank's micro-batches, numbered, None for an empty one; the images of the next are on
@@ -84,7 +85,7 @@ class MicroBatchGradients:
     job: Job
 
     def __call__(self, step: Step) -> Tensor:
-        job, parameters = self.job, self.job.parameters
+        job, parameters = self.job, trainable(self.job.model)
         statistics, counts = running_statistics(job.model), batch_counts(job.model)
         before = [tensor.clone() for tensor in statistics]
         counts_before = [count.clone() for count in counts]
@@ -106,8 +107,7 @@ class MicroBatchGradients:
                 yield [*gradients, *shares, mean.detach()]
 
         sums = job.reduction.sum(leaves())
-        for parameter, gradient in zip(parameters, sums, strict=False):
-            parameter.grad = gradient
+        job.set_gradients(sums)
         copy_all(statistics, sums[len(parameters) : -1])
         copy_all(counts, [count + 1 for count in counts_before])
         return sums[-1]

@@ -27,6 +27,7 @@ from supreme_core.engine.modes import in_mode
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
 from supreme_core.registry import Params
 
@@ -110,7 +111,7 @@ def dampen(
     forget, everything: I_F and I_D of each trainable parameter. A selected weight has I_F > 0, so
     no 0 / 0 is ever taken.
     """
-    for parameter, of_f, of_d in zip(_trainable(model), forget, everything, strict=True):
+    for parameter, of_f, of_d in zip(trainable(model), forget, everything, strict=True):
         selected = of_f > alpha * of_d
         ratio = lambda_ * of_d / torch.where(selected, of_f, 1)
         factor = torch.where(selected, ratio.clamp(max=1), 1)
@@ -394,11 +395,7 @@ def _chunks(
 
 def _owners(model: nn.Module) -> list[nn.Module]:
     """The modules that hold trainable parameters themselves."""
-    return [module for module in model.modules() if _trainable(module, recurse=False)]
-
-
-def _trainable(module: nn.Module, *, recurse: bool = True) -> list[nn.Parameter]:
-    return [parameter for parameter in module.parameters(recurse) if parameter.requires_grad]
+    return [module for module in model.modules() if trainable(module, recurse=False)]
 
 
 def _zeros(model: nn.Module) -> Sums:
@@ -406,5 +403,5 @@ def _zeros(model: nn.Module) -> Sums:
         parameter: torch.zeros_like(
             parameter, dtype=torch.float64, memory_format=torch.contiguous_format
         )
-        for parameter in _trainable(model)
+        for parameter in trainable(model)
     }

@@ -10,6 +10,11 @@ Weights = Mapping[str, Tensor]
 """Parameters and buffers by their names in the network's state dict."""
 
 
+def trainable(module: nn.Module, *, recurse: bool = True) -> list[nn.Parameter]:
+    """The parameters that are trained, in the module's order; those of its own without recurse."""
+    return [parameter for parameter in module.parameters(recurse) if parameter.requires_grad]
+
+
 def laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
     """The same numbers with the strides of a parameter: they can decide the last bit of a norm."""
     if tensor.shape != parameter.shape or tensor.stride() == parameter.stride():

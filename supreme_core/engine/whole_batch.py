@@ -27,6 +27,7 @@ from supreme_core import seeds
 from supreme_core.engine.gradients import Job, Step, as_laid_out, batch_counts, copy_all
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Batch
+from supreme_core.engine.weights import trainable
 from supreme_core.errors import SupremeError
 
 NORMAL = functional.batch_norm
@@ -66,13 +67,12 @@ class WholeBatchGradients:
         means = lanes.run()
         copy_all(counts, [count + 1 for count in counts_before])
         sums = job.reduction.sum(self._leaves(means, sizes))
-        for parameter, gradient in zip(job.parameters, sums, strict=False):
-            parameter.grad = gradient
+        job.set_gradients(sums)
         return sums[-1]
 
     def _leaves(self, means: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[list[Tensor]]:
         """Of each lane the gradients of its own view of the weights, and its mean."""
-        own = [[p for p in network.parameters() if p.requires_grad] for network in self._networks]
+        own = [trainable(network) for network in self._networks]
         counted = [mean for mean, size in zip(means, sizes, strict=True) if size]
         everything = [parameter for parameters in own for parameter in parameters]
         # A rank without samples goes through the backward pass all the same, to meet the others.
