@@ -1,5 +1,6 @@
 """Small valid things, so that a test names only what it is about."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 import torch
@@ -50,6 +51,14 @@ def plain(micro_batches=2, **changes):
 def whole_step(positions):
     """The only step of an epoch, without augmentation."""
     return Step(positions=positions, following=positions[:0], augment=None, dropout=3)
+
+
+def digest(model):
+    """sha256 over all weights and buffers."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        whole.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return whole.hexdigest()
 
 
 def silent(*, done, total, loss, note=""):

@@ -114,6 +114,23 @@ def supreme(*arguments, **environment):
     return Finished(process.returncode, process.stdout, process.stderr)
 
 
+def run(document, folder, *options):
+    """The store after the real command, which computes in processes of its own."""
+    file = written(folder / "experiment.yaml", document)
+    done = supreme("run", file, "--store", folder / "store", "--device", "cpu", *options)
+    assert done.code == 0, done.out + done.err
+    assert "only a cluster uses" not in done.out
+    return folder / "store"
+
+
+def copied(folder, store):
+    """The store, which was empty, with all that a store in a folder has."""
+    source = folder_store(folder)
+    for info in source.list():
+        store.write(info.key, source.read(info.key))
+    return store
+
+
 @contextmanager
 def running(*arguments, **environment):
     """The real command while it runs, in a process group of its own; killed in the end.

@@ -29,9 +29,8 @@ from tests.trainer.experiments import (
     experiment,
     folder_store,
     results_of,
+    run,
     summary_of,
-    supreme,
-    written,
 )
 
 METHODS = 6
@@ -41,13 +40,6 @@ def work(*methods, **training):
     """Two micro-batches, all methods unless some are named, one scenario."""
     recipe = {"microBatches": 2, "augmentation": [{"name": "rotation"}], **training}
     return experiment(methods=methods or SIX_METHODS, scenarios=[FULL_CLASS], training=recipe)
-
-
-def run(document, folder, *options):
-    file = written(folder / "experiment.yaml", document)
-    done = supreme("run", file, "--store", folder / "store", "--device", "cpu", *options)
-    assert done.code == 0, done.out + done.err
-    return folder / "store"
 
 
 def computed_of(result):

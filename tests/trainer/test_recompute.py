@@ -34,6 +34,7 @@ from tests.trainer.experiments import (
     RANDOM_LABELS,
     artefacts_of,
     compute,
+    copied,
     experiment,
     finish,
     folder_store,
@@ -80,10 +81,7 @@ def small_store(tmp_path_factory):
 @pytest.fixture
 def filled(store, small_store):
     """A store of each kind with the finished experiment `small()`."""
-    source = folder_store(small_store)
-    for info in source.list():
-        store.write(info.key, source.read(info.key))
-    return store
+    return copied(small_store, store)
 
 
 @pytest.fixture

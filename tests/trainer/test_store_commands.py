@@ -24,6 +24,7 @@ from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
     compute,
+    copied,
     experiment,
     finish,
     folder_store,
@@ -55,10 +56,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def filled(store, finished):
     """A store of each kind with the finished experiment."""
-    source = folder_store(finished)
-    for info in source.list():
-        store.write(info.key, source.read(info.key))
-    return store
+    return copied(finished, store)
 
 
 @pytest.fixture

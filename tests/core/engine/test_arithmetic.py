@@ -14,7 +14,6 @@ Left out: GPUs, tf32 (which needs one), nccl, 8 processes.
 """
 
 import copy
-import hashlib
 from dataclasses import replace
 
 import pytest
@@ -38,7 +37,7 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.whole_batch import WholeBatchGradients
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.models.resnet18 import ResNet18
-from tests.builders import alone, plain, silent, tiny_network, tiny_samples, whole_step
+from tests.builders import alone, digest, plain, silent, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_ranks
 
 CPU = torch.device("cpu")
@@ -155,14 +154,6 @@ def samples_of_default_type(count=SAMPLES):
         part.to(torch.get_default_dtype()) for part in (samples.source.mean, samples.source.std)
     )
     return replace(samples, source=replace(samples.source, mean=mean, std=std))
-
-
-def digest(model):
-    """sha256 over all weights and buffers."""
-    whole = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        whole.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return whole.hexdigest()
 
 
 def digests(ranks):

@@ -10,7 +10,6 @@
 Left out: CUDA, and processes that are really killed (tests/trainer/test_resume.py).
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass, field
 
@@ -33,7 +32,7 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import SpecError
 from supreme_core.evaluation import Cost
 from supreme_core.models.resnet18 import ResNet18
-from tests.builders import silent, tiny_network, tiny_samples
+from tests.builders import digest, silent, tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
@@ -75,12 +74,6 @@ def how(optimizer="sgd", epochs=EPOCHS):
         "augmentation": [{"name": "random_crop", "params": {"padding": 1}}],
     }
     return Recipe.of(Training.model_validate(training, by_name=False)).fit(7)
-
-
-def digest(model):
-    state = model.state_dict()
-    text = b"".join(name.encode() + state[name].numpy().tobytes() for name in sorted(state))
-    return hashlib.sha256(text).hexdigest()
 
 
 def overflowing(model, batch):

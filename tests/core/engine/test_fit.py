@@ -10,7 +10,6 @@ The runs on two ranks have augmentation, two epochs and a last batch of 3 sample
 V = 4 one part is empty. Left out: CUDA, and more ranks than two.
 """
 
-import hashlib
 from itertools import combinations
 
 import pytest
@@ -32,7 +31,7 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import MethodFailed
 from supreme_core.hashing import permutation
 from supreme_core.models.resnet18 import ResNet18
-from tests.builders import alone, plain, silent, tiny_network, tiny_samples, whole_step
+from tests.builders import alone, digest, plain, silent, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_two_ranks
 
 SEED = 11
@@ -90,14 +89,6 @@ def gradients_of(model, positions, reduction):
 
 def order(epoch, n, seed=SEED):
     return torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), n))
-
-
-def digest(model):
-    """sha256 over all weights and buffers."""
-    whole = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        whole.update(name.encode() + tensor.numpy().tobytes())
-    return whole.hexdigest()
 
 
 def assert_states_close(actual, expected, **tolerance):

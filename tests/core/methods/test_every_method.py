@@ -4,7 +4,6 @@ A new method is covered as soon as its file stands in supreme_core/methods. Its 
 only what is special: closed forms, limits, the paper's semantics.
 """
 
-import hashlib
 import re
 from dataclasses import fields
 
@@ -15,7 +14,7 @@ from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.reduction import Reduction
-from tests.builders import plain, tiny_task
+from tests.builders import digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
 
 FORGETS = {
@@ -55,14 +54,6 @@ def unlearned(name, kind, *, params=None, **changes):
     entry = ENTRIES[name]
     entry.function(task, parse(entry.params, params or NOTICEABLE.get(name, {})))
     return task.model
-
-
-def digest(model):
-    """sha256 over all weights and buffers."""
-    whole = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        whole.update(name.encode() + tensor.numpy().tobytes())
-    return whole.hexdigest()
 
 
 def digests(ranks):
