@@ -25,7 +25,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from supreme_core.api.model import Document, parse_json
 from supreme_core.api.names import MANIFEST, artefact_prefix, checkpoint_key
-from supreme_core.errors import CorruptArtefact, SpecError
+from supreme_core.errors import CorruptArtefact, SpecError, one_line
 from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
@@ -104,11 +104,13 @@ class Artefacts:
     """The pieces of work in `storage`; `cache` is a folder for copies of objects that are remote.
 
     One instance per process remembers which files it has verified, so that a large dataset is
-    hashed once and not for every stage that reads it.
+    hashed once and not for every stage that reads it.  largest: bytes of the largest file that is
+    opened; one that is larger counts as damaged, without a byte of it being copied.
     """
 
-    def __init__(self, storage: Storage, cache: Path) -> None:
+    def __init__(self, storage: Storage, cache: Path, *, largest: int | None = None) -> None:
         self._storage = storage
+        self._largest = largest
         self.cache = cache
         self._verified: dict[str, tuple[Path, tuple[int, ...]]] = {}
 
@@ -176,6 +178,14 @@ class Artefacts:
             self._verified[identity] = path, state
         return path
 
+    def drop_copy(self, path: Path) -> None:
+        """Remove a file that `open` gave where it is a copy, as who reads many of them once does.
+
+        Another reader that has it open can still read it.
+        """
+        if path.parent == self.cache:
+            path.unlink(missing_ok=True)
+
     def discard(self, manifest: Manifest) -> None:
         """Make the stage be computed again, unless another process has done so meanwhile."""
         if self.find(manifest.stage, manifest.key) == manifest:
@@ -216,7 +226,7 @@ class Artefacts:
         key = object_key(manifest, name)
         path, found = self._fetched(manifest, key)
         if found != expected and path.parent == self.cache:
-            path.unlink(missing_ok=True)  # the copy may be damaged, and the object may be sound
+            self.drop_copy(path)  # it may be damaged, and the object may be sound
             path, found = self._fetched(manifest, key)
         if found != expected:
             raise _corrupt(manifest, key, f"{_shown(found)}, its manifest says {_shown(expected)}")
@@ -224,10 +234,20 @@ class Artefacts:
 
     def _fetched(self, manifest: Manifest, key: str) -> tuple[Path, StoredFile]:
         try:
+            self._check_size(key)
             path = self._storage.local_path(key, self.cache)
         except MissingObject as error:
             raise _corrupt(manifest, key, "nothing, its manifest names it") from error
         return path, StoredFile.model_validate(_measured(path))
+
+    def _check_size(self, key: str) -> None:
+        """Of the object itself, whatever its manifest says."""
+        if self._largest is not None:
+            info = self._storage.stat(key)
+            if info and info.size > self._largest:
+                raise CorruptArtefact(
+                    f"{key} has {info.size} bytes, more than the {self._largest} that are read here"
+                )
 
 
 def read_manifest(storage: Storage, stage: str, key: str) -> Manifest | None:
@@ -239,7 +259,7 @@ def read_manifest(storage: Storage, stage: str, key: str) -> Manifest | None:
     except MissingObject:
         return None
     except (SpecError, ObjectTooLarge) as error:
-        raise CorruptArtefact(_one_line(error)) from None
+        raise CorruptArtefact(one_line(error)) from None
     if (manifest.stage, manifest.key) != (stage, key):
         raise CorruptArtefact(f"{name} belongs to {manifest.stage} {manifest.key}")
     return manifest
@@ -347,8 +367,3 @@ def _corrupt(manifest: Manifest, key: str, found: str) -> CorruptArtefact:
     return CorruptArtefact(
         f"{key} is damaged: found {found}; the stage '{manifest.stage}' will be computed again"
     )
-
-
-def _one_line(error: Exception) -> str:
-    """Bounded, because a manifest is untrusted and its words would come into the log."""
-    return " ".join(str(error).split())[:500]

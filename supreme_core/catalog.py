@@ -81,6 +81,11 @@ def bundled() -> Catalog:
     return Catalog.read(json.loads(text))
 
 
+def installed() -> Catalog:
+    """The bundled one, which is fast; that of the registries where plug-ins add to it."""
+    return Catalog.read(live()) if registry.plugins_are_installed() else bundled()
+
+
 def live() -> dict[str, Any]:
     """The catalogue's document from the registries, plug-ins included; imports every component."""
     return {

@@ -64,9 +64,21 @@ class DownloadFailed(SupremeError):
 class RankLost(SupremeError):
     """A rank cannot go on for want of another; which one, and why, that one or its watch says."""
 
+    exit_code = EXIT_TEMPORARY
+
 
 class MethodFailed(SupremeError):
     """An unlearning method could not produce a model; the other methods of the seed go on."""
+
+
+def one_line(text: object, limit: int = 1024) -> str:
+    """What somebody else wrote as part of a message: one line of at most `limit` characters.
+
+    What is not printable, such as the control sequences of a terminal, becomes question marks.
+    """
+    line = " ".join(str(text)[: 4 * limit].split())
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import ExperimentOrder, RunResult
 from supreme_core.artefacts import StoredFile, read_manifest
-from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
+from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable, one_line
 from supreme_core.housekeeping import (
     Damage,
     Inventory,
@@ -133,7 +133,7 @@ def _document(storage: Storage, key: str) -> ExperimentOrder | RunResult | str:
     except MissingObject:
         return ""
     except (SpecError, ObjectTooLarge) as error:
-        return " ".join(str(error).split())[:500]
+        return one_line(error)
 
 
 def _damage(storage: Storage, stage: StageId, key: str, expected: StoredFile) -> Damage | None:

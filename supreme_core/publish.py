@@ -66,8 +66,11 @@ def _floors(
 def _loader(artefacts: Artefacts) -> Callable[[str], Predictions]:
     def load(key: str) -> Predictions:
         manifest = artefacts.find("predictions", key)
-        if manifest is None:
+        if manifest is None or names.PREDICTIONS not in manifest.files:
             raise CorruptArtefact(f"predictions {key} are named by a result but not in the store")
-        return load_predictions(artefacts.open(manifest, names.PREDICTIONS))
+        path = artefacts.open(manifest, names.PREDICTIONS)
+        predictions = load_predictions(path)
+        artefacts.drop_copy(path)  # of many seeds they would fill the disk
+        return predictions
 
     return load

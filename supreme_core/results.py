@@ -4,16 +4,17 @@ A result is untrusted input: it is read with a size limit and strictly, and coun
 work that it names.
 """
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_document, parse_json, read_json
 from supreme_core.api.run import ExperimentOrder, RunResult
 from supreme_core.artefacts import digest
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, one_line
 from supreme_core.plan import work_digest
 from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
 
@@ -23,16 +24,17 @@ SEAL = "sha256"
 """Field of result.json: the digest of everything else in it."""
 
 RESULT_BYTES = 64 * 1024 * 1024
-"""More than ten times what 10,000 runs with 100 rows need."""
+"""A seed with 10,000 runs of 100 rows each needs 54 MiB."""
 
 
-def write_result(storage: Storage, result: RunResult) -> None:
-    """The last thing that a trainer writes."""
+def write_result(storage: Storage, result: RunResult) -> str:
+    """The last thing that a trainer writes; gives the sha256 of its bytes."""
     experiment = _prefix(result)
     attempt = names.attempt_prefix(experiment, result.seed, result.attempt)
     document = result.to_document()
-    text = json.dumps({**document, SEAL: digest(document)}, indent=1, allow_nan=False)
-    storage.write(names.result_key(attempt), text.encode())
+    data = json.dumps({**document, SEAL: digest(document)}, indent=1, allow_nan=False).encode()
+    storage.write(names.result_key(attempt), data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def write_order(storage: Storage, order: ExperimentOrder) -> None:
@@ -88,16 +90,20 @@ def attempts_by_seed(storage: Storage, order: ExperimentOrder) -> dict[int, Sequ
 
 def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> RunResult | None:
     """A result, or None where it cannot be trusted, which a warning says."""
-    key = names.result_key(names.attempt_prefix(order.prefix, seed, attempt))
+    key = order.result_key(seed, attempt)
     try:
         result = parse_result(storage.read(key, limit=RESULT_BYTES), key)
+        check_origin(result, order, seed, attempt)
     except (MissingObject, ObjectTooLarge, SpecError) as error:
-        log.warning("a result counts as absent: %s", str(error).splitlines()[0])
-        return None
-    if (result.experiment, result.seed, result.attempt) != (order.experiment, seed, attempt):
-        log.warning("a result counts as absent: %s is that of another run", key)
+        log.warning("a result counts as absent: %s", one_line(error))
         return None
     return result
+
+
+def check_origin(result: RunResult, order: ExperimentOrder, seed: int, attempt: int) -> None:
+    """Refuse, by a SpecError, a result that was put where that of another run belongs."""
+    if (result.experiment, result.seed, result.attempt) != (order.experiment, seed, attempt):
+        raise SpecError(f"{order.result_key(seed, attempt)} is that of another run")
 
 
 def parse_result(data: bytes, key: str) -> RunResult:
@@ -105,10 +111,17 @@ def parse_result(data: bytes, key: str) -> RunResult:
     document = read_json(data, source=key)
     seal = document.pop(SEAL, None) if isinstance(document, dict) else None
     result = parse_document(RunResult, document, source=key)
-    # Of what stands there, which a later version with further fields would write otherwise.
-    if not isinstance(document, dict) or seal != digest(document):
+    if not isinstance(document, dict) or seal != _seal(document, key):
         raise SpecError(f"{key} has been changed since it was written")
     return result
+
+
+def _seal(document: Mapping[str, object], key: str) -> str:
+    """Of what stands there, which a version with further fields would write otherwise."""
+    try:
+        return digest(document)
+    except ValueError as error:
+        raise SpecError(f"{key} is no result: {error}") from None
 
 
 def _prefix(result: RunResult) -> str:

@@ -72,12 +72,13 @@ def parse_document(model: type[D], document: object, *, source: str) -> D:
 
 
 def _explain(model: type[BaseModel], detail: ErrorDetails, at: str) -> str:
-    location = [step for step in detail["loc"] if not _is_union_branch(step)]
-    path = _path([at, *location] if at else location)
     kind, context = detail["type"], detail.get("ctx", {})
+    unknown = detail["loc"][-1] if kind == "extra_forbidden" else None
+    location = [step for step in detail["loc"] if step is unknown or not _is_union_branch(step)]
+    path = _path([at, *location] if at else location)
     came = shown(detail["input"])
-    if kind == "extra_forbidden":
-        name = str(location[-1])
+    if unknown is not None:
+        name = str(unknown)
         allowed = sorted(_fields_at(model, location[:-1]))
         hint = nearest(name, allowed) or f"; allowed: {', '.join(allowed)}"
         return f"{path}: unknown field {name!r}{hint}"
@@ -116,6 +117,8 @@ def shown(value: object) -> str:
         text = json.dumps(value, default=repr, ensure_ascii=False)
     except TypeError:  # a key that JSON cannot write: YAML reads 2020-01-01 as a date
         text = repr(value)
+    except RecursionError:
+        text = "nested too deeply"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

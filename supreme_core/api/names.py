@@ -1,10 +1,12 @@
 """Every name that more than one process spells: keys in the store, exit codes, table rows."""
 
+import hashlib
 from typing import Final
 
 GROUP: Final = "supreme.dev"
 VERSION: Final = "v1alpha1"
 KIND: Final = "UnlearningExperiment"
+PLURAL: Final = "unlearningexperiments"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 LOCAL_NAMESPACE: Final = "local"
@@ -14,6 +16,8 @@ EXIT_OK: Final = 0
 EXIT_ERROR: Final = 1
 EXIT_INVALID: Final = 2
 EXIT_TEMPORARY: Final = 75
+EXIT_SIGNAL: Final = 128
+"""Plus the number of the signal that ended a process, as shells have it."""
 EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
 
@@ -22,9 +26,51 @@ RETRAINED: Final = "retrained"
 REFERENCES: Final = (ORIGINAL, RETRAINED)
 """Rows of every table; no method may carry one of these as its label."""
 
+EXPERIMENT_LABEL: Final = f"{GROUP}/experiment"
+UID_LABEL: Final = f"{GROUP}/experiment-uid"
+SEED_LABEL: Final = f"{GROUP}/seed"
+INDEX_LABEL: Final = f"{GROUP}/index"
+ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+OPERATOR: Final = "supreme-operator"
+
+RETRIES_ANNOTATION: Final = f"{GROUP}/retries"
+DISRUPTIONS_ANNOTATION: Final = f"{GROUP}/disruptions"
+WORK_ANNOTATION: Final = f"{GROUP}/work"
+BACKEND_ANNOTATION: Final = f"{GROUP}/backend"
+"""Of a child: what its seed has cost so far, the digest of the work it computes, and its kind."""
+
+CONTAINER: Final = "pytorch"
+"""The trainer's container in every pod; PyTorchJob accepts no other name."""
+
+TERMINATION_LOG: Final = "/dev/termination-log"
+"""Where a container leaves its last words, which Kubernetes keeps in the pod's status."""
+
+ORDER_FOLDER: Final = "/etc/supreme"
+ORDER_FILE: Final = "order.json"
+"""Where a pod finds its shared order, and the ConfigMap's key that holds it."""
+
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
 PREDICTIONS: Final = "predictions.safetensors"
+
+
+def family_name(experiment: str, uid: str) -> str:
+    """What the names of an experiment's objects begin with, at most 40 characters.
+
+    Derived from the uid, so that an experiment that is deleted and made again under its name meets
+    no object of its predecessor. Pods of a child append to it up to `-worker-127`: 63 in all.
+    """
+    return f"{experiment[:34].rstrip('-')}-{hashlib.sha256(uid.encode()).hexdigest()[:5]}"
+
+
+def child_name(experiment: str, uid: str, *, index: int, attempt: int) -> str:
+    return f"{family_name(experiment, uid)}-s{index}-a{attempt}"
+
+
+def order_name(experiment: str, uid: str, digest: str) -> str:
+    """The ConfigMap of a shared order; another order has another name."""
+    return f"{family_name(experiment, uid)}-order-{digest[:8]}"
 
 
 def artefact_prefix(stage: str, key: str) -> str:
@@ -57,8 +103,13 @@ def result_key(attempt: str) -> str:
     return f"{attempt}/result.json"
 
 
-def log_key(attempt: str) -> str:
-    return f"{attempt}/run.log"
+def progress_key(attempt: str) -> str:
+    return f"{attempt}/progress.json"
+
+
+def log_key(attempt: str, machine: str = "") -> str:
+    """machine: where it is not the one of rank 0."""
+    return f"{attempt}/run-{machine}.log" if machine else f"{attempt}/run.log"
 
 
 def summary_key(experiment: str) -> str:

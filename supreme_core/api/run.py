@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from supreme_core.api import names
-from supreme_core.api.model import Document
+from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import (
     MAX_SEEDS,
     SEED_LIMIT,
@@ -53,17 +53,51 @@ class Keeping(Document):
     keep_unlearned_models: bool = False
 
 
-class RunOrder(Keeping):
-    """What a trainer is to do: one seed, one attempt."""
+class SharedOrder(Keeping):
+    """What the trainers of all seeds are told; pods get it as a file, and their seed beside it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment: ExperimentName
     work: Work
-    seed: int = Field(ge=0, le=SEED_LIMIT)
-    attempt: int = Field(0, ge=0)
     store: ShortText
     endpoint: ShortText | None = None
     region: ShortText | None = None
+
+    def of_seed(self, seed: int, *, attempt: int) -> "RunOrder":
+        """The whole order of one attempt; SpecError where the two numbers cannot be."""
+        return parse(RunOrder, {**self.to_document(), "seed": seed, "attempt": attempt})
+
+
+class RunOrder(SharedOrder):
+    """What a trainer is to do: one seed, one attempt."""
+
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    attempt: int = Field(0, ge=0)
+
+    @property
+    def prefix(self) -> str:
+        """The attempt's folder in the store."""
+        return names.attempt_prefix(_prefix(self.experiment), self.seed, self.attempt)
+
+
+class Progress(Document):
+    """progress.json: how far an attempt is. Advisory: nothing is decided by it."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    attempt: int = Field(ge=0)
+    done: int = Field(ge=0, le=1_000_000, description="Stages that are finished.")
+    total: int = Field(ge=0, le=1_000_000, description="Stages of the seed.")
+    now: ShortText = Field("", description="What is being computed.")
+    updated_at: ShortText
+
+
+class Termination(Document):
+    """What a trainer leaves in its pod's termination message, in at most 4096 bytes."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    result: Digest | None = Field(None, description="sha256 of result.json, which is written.")
+    message: ShortText = Field("", description="Why there is none, in one line.")
 
 
 class DatasetRecord(Document):
@@ -156,8 +190,28 @@ class ExperimentOrder(Keeping):
     @property
     def prefix(self) -> str:
         """The experiment's folder in the store."""
-        name = self.experiment
-        return names.experiment_prefix(name.namespace, name.name, name.uid)
+        return _prefix(self.experiment)
+
+    def result_key(self, seed: int, attempt: int) -> str:
+        """Where the result of an attempt lies."""
+        return names.result_key(names.attempt_prefix(self.prefix, seed, attempt))
+
+    def shared(self, *, store: str, endpoint: str | None, region: str | None) -> SharedOrder:
+        """What trainers are told.  store: its URI."""
+        return SharedOrder(
+            experiment=self.experiment,
+            work=self.work,
+            reuse=self.reuse,
+            data_placement=self.data_placement,
+            keep_unlearned_models=self.keep_unlearned_models,
+            store=store,
+            endpoint=endpoint,
+            region=region,
+        )
+
+
+def _prefix(name: ExperimentName) -> str:
+    return names.experiment_prefix(name.namespace, name.name, name.uid)
 
 
 class Gap(Document):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from supreme_core.engine.resize import Interpolation, central, resized
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.weights import Weights, load_weights
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import Chosen, Params
 
 NAMED = 3
@@ -125,7 +125,7 @@ class Pretrained:
         try:
             return self.fetch()
         except Exception as error:  # of a network, of a hub, or of a file that is another one
-            told = " ".join(str(error).split())[:300]
+            told = one_line(error, 300)
             raise SpecError(
                 f"cannot download the weights of {self.name}: {told}\n"
                 f"get {self.origin} where there is a network, and give"
@@ -212,7 +212,7 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of the file system, safetensors, zip or pickle
-        told = " ".join(str(error).split())[:200]
+        told = one_line(error, 200)
         raise SpecError(
             f"--weights: {path} is no readable .safetensors or .pth file: {told}"
         ) from None

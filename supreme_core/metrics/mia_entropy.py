@@ -1,14 +1,20 @@
-"""Membership by entropy: the usual attack of the field, with a hold-out and matched classes."""
+"""Membership by entropy: the usual attack of the field, with a hold-out and matched classes.
+
+scikit-learn is imported where it is needed: what only publishes results does without it.
+"""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import RepeatedStratifiedKFold
 
 from supreme_core.attack import Contest, contest
 from supreme_core.evaluation import Evaluation, Floats
 from supreme_core.registry import Params, metric
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import RepeatedStratifiedKFold
 
 ROUNDING = float(np.finfo(np.float64).eps)
 """Nats; entropies of confident predictions differ by less and mean nothing by it."""
@@ -45,6 +51,8 @@ def mia_entropy(evaluation: Evaluation, params: MiaEntropyParams) -> float | Non
     Exactly 1/2 where all entropies are equal up to rounding. None where no held-out sample has a
     class of the forget set, or where a side has a single sample.
     """
+    from sklearn.model_selection import RepeatedStratifiedKFold
+
     signal = contest(evaluation, lambda outputs: outputs.entropy)
     if signal is None:
         return None
@@ -61,7 +69,7 @@ def mia_entropy(evaluation: Evaluation, params: MiaEntropyParams) -> float | Non
 
 
 def _out_of_fold_share(
-    signal: Contest, splitter: RepeatedStratifiedKFold, *, repeats: int
+    signal: Contest, splitter: "RepeatedStratifiedKFold", *, repeats: int
 ) -> float:
     """Share of members that are called members, each in every repeat once."""
     entropy, is_member, weights = _table(signal)
@@ -88,6 +96,8 @@ def _verdict(
     known: Floats, is_member: NDArray[np.bool_], weights: Floats, unknown: Floats
 ) -> Floats:
     """For each unknown sample 1 where it is called a member, 0 where not, 1/2 for a toss-up."""
+    from sklearn.linear_model import LogisticRegression
+
     centre, scale = known.mean(), known.std()
     if scale < ROUNDING:
         return np.full(len(unknown), 0.5)

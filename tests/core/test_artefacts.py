@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from supreme_core import artefacts as module
 from supreme_core.api.names import artefact_prefix
-from supreme_core.artefacts import Artefacts, canonical_json, digest, keys_in
+from supreme_core.artefacts import Artefacts, canonical_json, digest, keys_in, object_key
 from supreme_core.errors import CorruptArtefact, StoreUnavailable
 from supreme_core.storage import LocalStorage, S3Storage
 
@@ -267,6 +267,26 @@ class TestDistrust:
         manifest = commit(artefacts, files={"a": b"12345"})
         artefacts.open(manifest, "a").write_bytes(b"12x45")
 
+        assert artefacts.open(manifest, "a").read_bytes() == b"12345"
+
+    def test_an_object_that_is_too_large_is_not_even_copied(self, store, tmp_path):
+        """Its manifest, which the same hands have written, may say that it is small."""
+        artefacts = Artefacts(store, tmp_path / "cache", largest=10)
+        manifest = commit(artefacts, files={"a": b"1" * 10, "b": b"2" * 10})
+        store.write(object_key(manifest, "b"), b"2" * 11)
+
+        assert artefacts.open(manifest, "a").read_bytes() == b"1" * 10
+        with pytest.raises(CorruptArtefact, match="has 11 bytes, more than the 10"):
+            artefacts.open(manifest, "b")
+        assert len(list(tmp_path.glob("cache/*"))) <= 1
+
+    def test_only_a_copy_is_dropped(self, artefacts, store, tmp_path):
+        manifest = commit(artefacts, files={"a": b"12345"})
+
+        artefacts.drop_copy(artefacts.open(manifest, "a"))
+
+        assert list(tmp_path.glob("cache/*")) == []
+        assert store.read(object_key(manifest, "a")) == b"12345"
         assert artefacts.open(manifest, "a").read_bytes() == b"12345"
 
 

@@ -5,6 +5,7 @@ A result here is a whole one of two runs, written by `write_result` or spoilt by
 
 import json
 import logging
+import sys
 
 import pytest
 
@@ -14,6 +15,7 @@ from supreme_core.errors import SpecError
 from supreme_core.plan import work_digest
 from supreme_core.results import (
     attempts_by_seed,
+    parse_result,
     read_order,
     read_results,
     write_order,
@@ -55,6 +57,15 @@ def sealed(**changes):
 def spoilt(**changes):
     """The same where the fields are no longer what `canonical_json` can write."""
     return json.dumps(of(7).to_document() | changes).encode()
+
+
+def environment(value):
+    """A result one of whose environments, which may hold any JSON, has this value."""
+    return spoilt(environments={WORK: {"torch": value}})
+
+
+def nested(levels):
+    return json.loads("[" * levels + "]" * levels)
 
 
 class TestWhichCount:
@@ -109,6 +120,11 @@ NOT_TRUSTED = {
     "unknown field": (spoilt(extra=1), "unknown field 'extra'"),
     "loose type": (spoilt(seed="7"), 'seed is "7"'),
     "not a number": (spoilt(cells=[], runs=[{"metrics": {"a": float("nan")}}]), "runs[0]"),
+    "not a number where anything may stand": (environment(float("nan")), "must be finite"),
+    "no text where anything may stand": (environment("\ud800"), "UTF-8 cannot write"),
+    "nested deeply where anything may stand": (environment(nested(100)), "64 levels"),
+    "a key without end": (spoilt(**{"x" * 100_000: 1}), "result.json: xxxx"),
+    "a control sequence": (spoilt(seed="\x1b[2J"), 'seed is "\\u001b[2J"'),
     "another schema": (spoilt(schemaVersion=2), "schemaVersion is 2"),
     "another seed": (sealed(seed=8), "is that of another run"),
     "another attempt": (sealed(attempt=1), "is that of another run"),
@@ -137,7 +153,15 @@ class TestTrust:
         assert message.startswith("a result counts as absent: ")
         assert reason in message
         assert key(7) in message
-        assert "\n" not in message
+        assert message.isprintable()
+        assert len(message) < 1100
+
+    def test_a_value_that_can_just_be_read_but_not_shown_is_refused_all_the_same(self):
+        """Less of the stack is left where a message is made of it."""
+        limit = sys.getrecursionlimit()
+        for levels in range(limit - 150, limit):
+            with pytest.raises(SpecError, match=key(7)):
+                parse_result(b'{"seed": ' + b"[" * levels + b"]" * levels + b"}", key(7))
 
     def test_a_result_of_a_version_that_left_out_what_is_optional_counts(self, storage):
         document = of(7).to_document()

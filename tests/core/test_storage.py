@@ -23,6 +23,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
+from urllib.request import urlopen
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,7 @@ from supreme_core.storage import (
     ObjectTooLarge,
     S3Credentials,
     S3Storage,
+    open_bucket,
     open_storage,
 )
 
@@ -536,6 +539,36 @@ class TestS3:
                     use()
                 assert_one_line_naming(e, f"s3://bucket at {endpoint}")
 
+    @pytest.mark.parametrize("status", [301, 302, 307, 308], ids=str)
+    def test_a_redirect_to_another_server_is_not_followed(self, one_attempt, status):
+        """Whoever allows an endpoint allows no address that this endpoint names."""
+        asked = []
+
+        def elsewhere(request):
+            asked.append(request.path)
+            return 200, ""
+
+        with canned_server(elsewhere) as other:
+            headers = {"Location": f"{other}/a", "x-amz-bucket-region": "eu-west-1"}
+            with canned_server(lambda _: (status, ""), headers) as endpoint:
+                store = S3Storage("bucket", endpoint=endpoint, credentials=ANYONE)
+                for use in (store.check, lambda: store.read("a"), lambda: store.write("a", b"1")):
+                    with pytest.raises(StorageError):
+                        use()
+        assert asked == []
+
+    def test_region_that_is_none(self):
+        with pytest.raises(StoreUnusable, match="check the region") as e:
+            S3Storage("bucket", region="127.0.0.1/", credentials=ANYONE)
+        assert_one_line_naming(e, "s3://bucket")
+
+    def test_a_signed_url_needs_no_credentials(self, s3_server):
+        store = s3_store(s3_server, bucket=s3_server.make_bucket())
+        store.write("seed=1/a b+é", b"content")
+
+        with urlopen(store.signed_url("seed=1/a b+é", seconds=60)) as answer:
+            assert answer.read() == b"content"
+
     def test_server_without_conditional_writes(self, one_attempt):
         objects = set()
 
@@ -571,10 +604,25 @@ class TestS3:
         with cutting_server() as endpoint:
             store = S3Storage("bucket", endpoint=endpoint, credentials=ANYONE)
 
-            for use in (lambda: store.read("a"), lambda: list(store.chunks("a"))):
+            uses = [
+                lambda: store.read("a"),
+                lambda: store.read("a", limit=200),
+                lambda: list(store.chunks("a")),
+            ]
+            for use in uses:
                 with pytest.raises(StoreUnavailable) as e:
                     use()
                 assert_one_line_naming(e, f"s3://bucket at {endpoint}")
+
+    @pytest.mark.parametrize("size", [5, 6, 3_000_000], ids=str)
+    def test_answer_without_a_length_is_read_no_further_than_the_limit(self, one_attempt, size):
+        with unmeasured_server(bytes(size)) as endpoint:
+            store = S3Storage("bucket", endpoint=endpoint, credentials=ANYONE)
+            if size <= 5:
+                assert store.read("a", limit=5) == bytes(5)
+            else:
+                with pytest.raises(ObjectTooLarge, match="more than the 5 bytes"):
+                    store.read("a", limit=5)
 
 
 class TestOpen:
@@ -607,6 +655,12 @@ class TestOpen:
     def test_uri_that_names_no_store(self, uri):
         with pytest.raises(SpecError, match=r"s3://bucket|prefix") as e:
             open_storage(uri)
+        assert_one_line_naming(e, repr(uri))
+
+    @pytest.mark.parametrize("uri", ["store", "/etc", "file:///etc", "S3://bucket", ""])
+    def test_only_a_bucket_is_one_for_several_machines(self, uri):
+        with pytest.raises(SpecError, match="it must be s3://bucket/prefix") as e:
+            open_bucket(uri)
         assert_one_line_naming(e, repr(uri))
 
     @pytest.mark.parametrize("endpoint", ["s3.storage:9000", "ftp://a", "http://", "http://a:b"])
@@ -703,7 +757,28 @@ def cutting_server():
 
 
 @contextmanager
-def canned_server(answer):
+def unmeasured_server(body):
+    """A server that answers in chunks and announces no length; its endpoint."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with suppress(ConnectionError):  # of a reader that has had enough
+                self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Handler) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def canned_server(answer, headers=MappingProxyType({})):
     """A server that answers `answer(request) -> (status, S3 error code)`; its endpoint."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -717,6 +792,8 @@ def canned_server(answer):
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
             self.send_header("Connection", "close")
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body.encode())
