@@ -6,14 +6,19 @@ API server. A description given here is what `supreme explain` texts, errors and
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from supreme_core.api import names
 from supreme_core.api.model import Document
+from supreme_core.api.rules import UNIQUE, Rule, keyed, unchanging, validations
 
 MAX_SEEDS = 1000
+MAX_SUMMARY_ROWS = 200
 MAX_MICRO_BATCHES = 64
 SEED_LIMIT = 2**32 - 1
+FIRST_SEED = 260
+SEED_COUNT = 10
+MAX_SECONDS = 2**31 - 1
 
 ComponentName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128)
@@ -21,7 +26,19 @@ ComponentName = Annotated[
 Label = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9_.]*[a-z0-9])?)?$", max_length=63)
 ]
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9.]+([EPTGMK]i?|m|k)?$", max_length=32)]
+Quantity = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([0-9]+([.][0-9]*)?|[.][0-9]+)([EPTGMK]i|[EPTGMkm])?$", max_length=32
+    ),
+]
+Indexes = Annotated[
+    str,
+    StringConstraints(pattern=r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$", max_length=4096),
+]
+LabelValue = Annotated[str, StringConstraints(max_length=63)]
+AnnotationText = Annotated[str, StringConstraints(max_length=65_536)]
+ObjectName = Annotated[str, StringConstraints(max_length=253)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Reuse = Literal["Any", "SameEnvironment", "None"]
 DataPlacement = Literal["Auto", "Resident", "Streamed"]
@@ -48,17 +65,70 @@ class LabelledComponent(Component):
         return self.label or self.name
 
 
+def _start(seeds: str) -> str:
+    """The first seed in CEL."""
+    return f"{seeds}.?start.orValue({FIRST_SEED})"
+
+
+def _count(seeds: str) -> str:
+    """The number of seeds in CEL, where they are not listed."""
+    return f"{seeds}.?count.orValue({SEED_COUNT})"
+
+
+EITHER_FORM_OF_SEEDS = Rule(
+    "give either list, or start and count, not both",
+    cel="!has(self.list) || !has(self.start) && !has(self.count)",
+)
+SEEDS_IN_RANGE = Rule(
+    f"start + count passes the largest seed, {SEED_LIMIT}",
+    cel=f"{_start('self')} + {_count('self')} - 1 <= {SEED_LIMIT}",
+)
+SEEDS_ONLY_GROW = Rule(
+    "seeds are append-only: start stays what it is, and count may grow",
+    cel="has(self.list) == has(oldSelf.list)"
+    f" && {_start('self')} == {_start('oldSelf')} && {_count('self')} >= {_count('oldSelf')}",
+)
+SEEDS_ARE_APPENDED = Rule(
+    "seeds are append-only: new ones stand behind those that were there",
+    cel="size(oldSelf) <= size(self) && oldSelf.all(i, seed, self[i] == seed)",
+)
+
+
 class Seeds(Document):
     """The training seeds, which are the units of replication, and the repeats within each."""
 
-    start: int = Field(260, ge=0, le=SEED_LIMIT, description="First of `count` consecutive seeds.")
-    count: int = Field(10, ge=1, le=MAX_SEEDS, description="How many seeds; may only grow.")
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            EITHER_FORM_OF_SEEDS,
+            SEEDS_IN_RANGE,
+            SEEDS_ONLY_GROW,
+            unchanging("unlearningRepeats"),
+            unchanging("evaluationRepeats"),
+            unchanging("retrainedReplicas"),
+        )
+    )
+
+    start: int | None = Field(
+        None,
+        ge=0,
+        le=SEED_LIMIT,
+        description=f"First of `count` consecutive seeds; {FIRST_SEED} where neither it nor a list"
+        " is given.",
+    )
+    count: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_SEEDS,
+        description=f"How many seeds; may only grow; {SEED_COUNT} where neither it nor a list is"
+        " given.",
+    )
     explicit: list[Annotated[int, Field(ge=0, le=SEED_LIMIT)]] | None = Field(
         None,
         alias="list",
         min_length=1,
         max_length=MAX_SEEDS,
         description="The seeds one by one instead of start and count; append-only.",
+        json_schema_extra=UNIQUE | validations(SEEDS_ARE_APPENDED),
     )
     unlearning_repeats: int = Field(
         1, ge=1, le=100, description="Unlearning runs of each method in each cell (J)."
@@ -76,19 +146,21 @@ class Seeds(Document):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.explicit is not None:
-            if self.model_fields_set & {"start", "count"}:
-                raise ValueError("give either list, or start and count, not both")
+            if self.start is not None or self.count is not None:
+                raise EITHER_FORM_OF_SEEDS.broken()
             repeated = sorted({seed for seed in self.explicit if self.explicit.count(seed) > 1})
             if repeated:
                 raise ValueError(f"list names a seed twice: {repeated[0]}")
-        elif self.start + self.count - 1 > SEED_LIMIT:
-            raise ValueError(f"start + count passes the largest seed, {SEED_LIMIT}")
+        elif self.values()[-1] > SEED_LIMIT:
+            raise SEEDS_IN_RANGE.broken()
         return self
 
     def values(self) -> list[int]:
         if self.explicit is not None:
             return list(self.explicit)
-        return list(range(self.start, self.start + self.count))
+        start = FIRST_SEED if self.start is None else self.start
+        count = SEED_COUNT if self.count is None else self.count
+        return list(range(start, start + count))
 
 
 class Schedule(Component):
@@ -99,8 +171,35 @@ class Schedule(Component):
     )
 
 
+POWERS_OF_TWO = [2**power for power in range(MAX_MICRO_BATCHES.bit_length())]
+POWER_OF_TWO = Rule(
+    "{value} is not a power of two; use {below} or {above} (the parts are added in a binary tree,"
+    " which is what makes the sum the same on any number of ranks)",
+    cel=f"self in {POWERS_OF_TWO}",
+    shown={
+        "value": "self",
+        "below": f"{POWERS_OF_TWO[::-1]}.filter(power, power < self)[0]",
+        "above": f"{POWERS_OF_TWO}.filter(power, power > self)[0]",
+    },
+)
+NO_PARTS_WITH_DDP = Rule(
+    "reduction is ddp, where each rank has one part of a batch, but microBatches is"
+    " {micro_batches}; use 1, or reduction tree",
+    cel="!has(self.reduction) || self.reduction != 'ddp' || self.microBatches == 1",
+)
+NO_BATCH_STATISTICS_WITH_DDP = Rule(
+    "reduction is ddp, where BatchNorm sees the part of its rank, but batchNorm is batch; use"
+    " micro_batch, or reduction tree",
+    cel="!has(self.reduction) || self.reduction != 'ddp' || self.batchNorm != 'batch'",
+)
+
+
 class Training(Document):
     """The recipe of the original model, which every retrained model follows too."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(NO_PARTS_WITH_DDP, NO_BATCH_STATISTICS_WITH_DDP)
+    )
 
     epochs: int = Field(8, ge=0, le=10_000, description="Passes over the training set.")
     batch_size: int = Field(
@@ -112,6 +211,7 @@ class Training(Document):
         le=MAX_MICRO_BATCHES,
         description="Parts that each batch is split into, a power of two. The number of ranks must"
         " divide it; each such number of ranks gives the same bits.",
+        json_schema_extra=validations(POWER_OF_TWO),
     )
     reduction: Literal["tree", "ddp"] = Field(
         "tree",
@@ -157,27 +257,17 @@ class Training(Document):
     @field_validator("micro_batches")
     @classmethod
     def _power_of_two(cls, value: int) -> int:
-        if value & (value - 1):
+        if value not in POWERS_OF_TWO:
             below, above = 1 << (value.bit_length() - 1), 1 << value.bit_length()
-            raise ValueError(
-                f"{value} is not a power of two; use {below} or {above}"
-                " (the parts are added in a binary tree, which is what makes the sum the same"
-                " on any number of ranks)"
-            )
+            raise POWER_OF_TWO.broken(value=value, below=below, above=above)
         return value
 
     @model_validator(mode="after")
     def _data_parallel_has_no_parts(self) -> Self:
         if self.reduction == "ddp" and self.micro_batches > 1:
-            raise ValueError(
-                f"reduction is ddp, where each rank has one part of a batch, but microBatches is"
-                f" {self.micro_batches}; use 1, or reduction tree"
-            )
+            raise NO_PARTS_WITH_DDP.broken(micro_batches=self.micro_batches)
         if self.reduction == "ddp" and self.batch_norm == "batch":
-            raise ValueError(
-                "reduction is ddp, where BatchNorm sees the part of its rank, but batchNorm is"
-                " batch; use micro_batch, or reduction tree"
-            )
+            raise NO_BATCH_STATISTICS_WITH_DDP.broken()
         return self
 
 
@@ -189,22 +279,26 @@ class Resources(Document):
     ephemeral_storage: Quantity | None = Field(None, description="Scratch space of a pod.")
     shared_memory: Quantity = Field("8Gi", description="Size of /dev/shm.")
     requests: dict[str, Quantity] | None = Field(
-        None, description="Requests where they differ from the limits."
+        None, max_length=32, description="Requests where they differ from the limits."
     )
-    limits: dict[str, Quantity] | None = Field(None, description="Further limits by resource name.")
+    limits: dict[str, Quantity] | None = Field(
+        None, max_length=32, description="Further limits by resource name."
+    )
 
 
 class PodTemplate(Document):
     """The small part of a pod that a user may shape."""
 
-    labels: dict[str, str] = Field(default_factory=dict, max_length=32, description="Pod labels.")
-    annotations: dict[str, str] = Field(
+    labels: dict[str, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Pod labels."
+    )
+    annotations: dict[str, AnnotationText] = Field(
         default_factory=dict, max_length=32, description="Pod annotations."
     )
-    service_account_name: str | None = Field(
-        None, max_length=253, description="Service account, for example for a cloud identity."
+    service_account_name: ObjectName | None = Field(
+        None, description="Service account, for example for a cloud identity."
     )
-    image_pull_secrets: list[str] = Field(
+    image_pull_secrets: list[ObjectName] = Field(
         default_factory=list, max_length=8, description="Secrets with registry credentials."
     )
     env: list[dict[str, Any]] = Field(
@@ -216,7 +310,7 @@ class PodTemplate(Document):
     volume_mounts: list[dict[str, Any]] = Field(
         default_factory=list, max_length=32, description="Mounts, as in a container."
     )
-    node_selector: dict[str, str] = Field(
+    node_selector: dict[str, LabelValue] = Field(
         default_factory=dict, max_length=32, description="Labels that the node must have."
     )
     tolerations: list[dict[str, Any]] = Field(
@@ -240,15 +334,23 @@ class Scheduling(Document):
     workload_priority_class: str | None = Field(
         None, max_length=63, description="Kueue workload priority class."
     )
-    priority_class_name: str | None = Field(
-        None, max_length=253, description="Kubernetes priority class of the pods."
+    priority_class_name: ObjectName | None = Field(
+        None, description="Kubernetes priority class of the pods."
     )
     scheduler_name: str | None = Field(None, max_length=63, description="Scheduler of the pods.")
-    runtime_class_name: str | None = Field(None, max_length=253, description="Runtime class.")
+    runtime_class_name: ObjectName | None = Field(None, description="Runtime class.")
+
+
+JOB_HAS_ONE_NODE = Rule(
+    "nodes is {nodes} but backend is Job, which runs one node; use Auto, IndexedJob or PyTorchJob",
+    cel="!has(self.backend) || self.backend != 'Job' || self.nodes == 1",
+)
 
 
 class Execution(Document):
     """Where and how the children run."""
+
+    model_config = ConfigDict(json_schema_extra=validations(JOB_HAS_ONE_NODE))
 
     image: str | None = Field(None, max_length=500, description="Trainer image.")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
@@ -289,16 +391,18 @@ class Execution(Document):
     @model_validator(mode="after")
     def _one_node_job(self) -> Self:
         if self.backend == "Job" and self.nodes > 1:
-            raise ValueError(
-                f"nodes is {self.nodes} but backend is Job, which runs one node;"
-                " use Auto, IndexedJob or PyTorchJob"
-            )
+            raise JOB_HAS_ONE_NODE.broken(nodes=self.nodes)
         return self
+
+    @property
+    def processes(self) -> int:
+        """Ranks of each pod."""
+        return self.processes_per_node or max(1, self.gpus_per_node)
 
     @property
     def ranks(self) -> int:
         """Processes of one child, over all its nodes."""
-        return self.nodes * (self.processes_per_node or max(1, self.gpus_per_node))
+        return self.nodes * self.processes
 
 
 class FailurePolicy(Document):
@@ -318,7 +422,7 @@ class FailurePolicy(Document):
 class SecretReference(Document):
     """A Secret of the experiment's own namespace."""
 
-    name: str = Field(max_length=253, description="Name of the Secret.")
+    name: ObjectName = Field(description="Name of the Secret.")
 
 
 class StorageLocation(Document):
@@ -330,7 +434,7 @@ class StorageLocation(Document):
     endpoint: str | None = Field(
         None,
         max_length=1024,
-        pattern=r"^https?://",
+        pattern=r"^https?://[!-~]+$",
         description="Endpoint of an S3-compatible server; unset: that of the cloud.",
     )
     region: str | None = Field(None, max_length=63, description="Region of the bucket.")
@@ -342,23 +446,89 @@ class StorageLocation(Document):
     )
 
 
+def _title(entry: str) -> str:
+    """`LabelledComponent.title` in CEL."""
+    return f"({entry}.label == '' ? {entry}.name : {entry}.label)"
+
+
+ONLY_ONE = f"self.exists_one(other, {_title('other')} == {_title('entry')})"
+TITLES_DIFFER = Rule(
+    "'{title}' stands twice; give each entry a label of its own",
+    cel=f"self.all(entry, {ONLY_ONE})",
+    shown={"title": f"self.map(entry, !{ONLY_ONE}, {_title('entry')})[0]"},
+)
+IS_REFERENCE = f"{_title('entry')} in {list(names.REFERENCES)}"
+NO_REFERENCE = Rule(
+    "'{title}' is always there as a reference; leave it out",
+    cel=f"!self.exists(entry, {IS_REFERENCE})",
+    shown={"title": f"self.map(entry, {IS_REFERENCE}, {_title('entry')})[0]"},
+)
+METHODS_ARE_APPENDED = Rule(
+    "methods are append-only: those that were there stay what they were",
+    cel="oldSelf.all(entry, self.exists(other, other == entry))",
+)
+ENTRIES = keyed("name", "label") | validations(TITLES_DIFFER, NO_REFERENCE)
+
+FIXED = (
+    "dataset",
+    "model",
+    "training",
+    "scenarios",
+    "metrics",
+    "primaryMetric",
+    "storage",
+    "seedActiveDeadlineSeconds",
+    "schedulingDeadlineSeconds",
+    "managedBy",
+)
+"""What stays as it was when the object was created; another experiment shares what both need."""
+FIXED_WITH_DDP = ("execution.nodes", "execution.gpusPerNode", "execution.processesPerNode")
+"""The rest of `execution` touches no number, and a method added later may need another image."""
+
+
+def _unchanging_with_ddp(field: str) -> Rule:
+    return unchanging(
+        field,
+        where="self.training.reduction == 'ddp'",
+        why=" with reduction ddp, where the number of ranks is part of what a result means",
+    )
+
+
 class ExperimentSpec(Document):
     """A grid: training seeds x scenarios x methods."""
 
-    seeds: Seeds = Field(default_factory=Seeds, description="Seeds and repeats.")
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            *map(unchanging, FIXED), *map(_unchanging_with_ddp, FIXED_WITH_DDP)
+        )
+    )
+
+    seeds: Seeds = Field(
+        default_factory=lambda: Seeds(start=FIRST_SEED, count=SEED_COUNT),
+        description="Seeds and repeats.",
+    )
     dataset: Component = Field(description="What is learnt.")
     model: Component = Field(description="What learns it.")
     training: Training = Field(default_factory=Training, description="The recipe.")
     scenarios: list[LabelledComponent] = Field(
-        min_length=1, max_length=64, description="What is to be forgotten."
+        min_length=1,
+        max_length=64,
+        description="What is to be forgotten.",
+        json_schema_extra=ENTRIES,
     )
     methods: list[LabelledComponent] = Field(
         min_length=1,
         max_length=64,
-        description="Unlearning methods; original and retrained are always there as references.",
+        description="Unlearning methods, append-only; original and retrained are always there as"
+        " references.",
+        json_schema_extra=keyed("name", "label")
+        | validations(TITLES_DIFFER, NO_REFERENCE, METHODS_ARE_APPENDED),
     )
     metrics: list[LabelledComponent] = Field(
-        default_factory=list, max_length=64, description="Metrics; empty means the default set."
+        default_factory=list,
+        max_length=64,
+        description="Metrics; empty means the default set.",
+        json_schema_extra=ENTRIES,
     )
     primary_metric: str = Field(
         "forget_accuracy",
@@ -373,16 +543,29 @@ class ExperimentSpec(Document):
     storage: StorageLocation = Field(default_factory=StorageLocation, description="The store.")
     suspend: bool = Field(False, description="True stops the children and starts no new ones.")
     active_deadline_seconds: int | None = Field(
-        None, ge=1, description="Seconds that the whole experiment may take."
+        None, ge=1, le=MAX_SECONDS, description="Seconds that the whole experiment may take."
     )
     seed_active_deadline_seconds: int | None = Field(
-        None, ge=1, description="Seconds that one attempt of a seed may take."
+        None, ge=1, le=MAX_SECONDS, description="Seconds that one attempt of a seed may take."
     )
     scheduling_deadline_seconds: int | None = Field(
-        None, ge=1, description="Seconds that an attempt may wait for its pods to be scheduled."
+        None,
+        ge=1,
+        le=MAX_SECONDS,
+        description="Seconds that an attempt may wait for its pods to be scheduled.",
     )
     ttl_seconds_after_finished: int | None = Field(
-        None, ge=0, description="Seconds after which a finished experiment is deleted."
+        None,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds after which a finished experiment is deleted.",
+    )
+    child_ttl_seconds_after_finished: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds after which a finished child is deleted, with its pods and their logs;"
+        " unset: with the experiment.",
     )
     managed_by: str | None = Field(
         None, max_length=63, description="Another controller that handles this resource."
@@ -394,9 +577,9 @@ class ExperimentSpec(Document):
         titles = [entry.title for entry in entries]
         for title in titles:
             if titles.count(title) > 1:
-                raise ValueError(f"{title!r} stands twice; give each entry a label of its own")
+                raise TITLES_DIFFER.broken(title=title)
             if title in names.REFERENCES:
-                raise ValueError(f"{title!r} is always there as a reference; leave it out")
+                raise NO_REFERENCE.broken(title=title)
         return entries
 
 
@@ -435,70 +618,119 @@ Phase = Literal[
 
 
 class Condition(Document):
-    """metav1.Condition."""
+    """One thing that is so, is not so, or is not known: metav1.Condition."""
 
-    type: str = Field(max_length=63)
-    status: Literal["True", "False", "Unknown"]
-    reason: str = Field(max_length=63)
-    message: str = Field("", max_length=1024)
-    observed_generation: int = Field(ge=0)
-    last_transition_time: str = Field(max_length=40)
+    type: str = Field(max_length=63, description="What it is about, such as Complete.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so.")
+    reason: str = Field(max_length=63, description="Why, in one word for machines.")
+    message: str = Field("", max_length=1024, description="Why, for people.")
+    observed_generation: int = Field(
+        ge=0, description="metadata.generation of the spec that it is about."
+    )
+    last_transition_time: str = Field(
+        max_length=40, description="When status last changed, ISO 8601 in UTC."
+    )
 
 
 class SeedStatus(Document):
     """Where one seed stands."""
 
-    seed: int = Field(ge=0, le=SEED_LIMIT)
-    phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
-    attempt: int = Field(0, ge=0)
-    retries: int = Field(0, ge=0)
-    disruptions: int = Field(0, ge=0)
-    child: str | None = Field(None, max_length=63)
-    reason: str | None = Field(None, max_length=63)
-    message: str | None = Field(None, max_length=128)
-    progress: str | None = Field(None, max_length=32)
+    seed: int = Field(ge=0, le=SEED_LIMIT, description="The training seed.")
+    phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"] = Field(
+        description="Where it stands in one word."
+    )
+    attempt: int = Field(0, ge=0, description="Number of the latest attempt, from 0.")
+    retries: int = Field(0, ge=0, description="Attempts that failures of the program cost.")
+    disruptions: int = Field(0, ge=0, description="Attempts that evictions and lost nodes cost.")
+    child: str | None = Field(None, max_length=63, description="Name of the object that runs it.")
+    reason: str | None = Field(None, max_length=63, description="Why it stands there.")
+    message: str | None = Field(None, max_length=128, description="Why, for people.")
+    progress: str | None = Field(None, max_length=32, description="How far the attempt is.")
 
 
 class SummaryRow(Document):
     """The primary metric of one method in one scenario, over the seeds."""
 
-    scenario: str = Field(max_length=63)
-    method: str = Field(max_length=63)
-    n: int = Field(ge=0)
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    gap: float | None = None
-    gap_low: float | None = None
-    gap_high: float | None = None
-    collapsed: int = Field(0, ge=0)
-    failed: int = Field(0, ge=0)
+    scenario: str = Field(max_length=128, description="Name or label of the scenario.")
+    method: str = Field(max_length=128, description="Name or label of the method.")
+    n: int = Field(ge=0, description="Seeds with a value.")
+    mean: float | None = Field(None, description="Mean over these seeds.")
+    low: float | None = Field(None, description="Lower end of the 95 % t interval of the mean.")
+    high: float | None = Field(None, description="Upper end of that interval.")
+    gap: float | None = Field(
+        None, description="Mean difference to the model retrained for the same seed."
+    )
+    gap_low: float | None = Field(
+        None, description="Lower end of the 95 % t interval of the difference."
+    )
+    gap_high: float | None = Field(None, description="Upper end of that interval.")
+    collapsed: int = Field(0, ge=0, description="Runs whose model collapsed.")
+    failed: int = Field(0, ge=0, description="Runs without a model.")
 
 
 class ResultsReference(Document):
     """Where summary.json lies, and the digest of its bytes."""
 
-    uri: str = Field(max_length=2048)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    uri: str = Field(max_length=2048, description="Where summary.json lies.")
+    sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", max_length=64, description="Digest of its bytes."
+    )
+    seeds: int = Field(ge=0, le=MAX_SEEDS, description="Seeds whose results are in it.")
 
 
 class ExperimentStatus(Document):
     """What the operator reports; everything else stands in summary.json."""
 
-    observed_generation: int = Field(0, ge=0)
-    phase: Phase = "Pending"
-    reason: str | None = Field(None, max_length=63)
-    message: str | None = Field(None, max_length=1024)
-    start_time: str | None = Field(None, max_length=40)
-    completion_time: str | None = Field(None, max_length=40)
-    conditions: list[Condition] = Field(default_factory=list, max_length=16)
-    pending: int = Field(0, ge=0)
-    queued: int = Field(0, ge=0)
-    active: int = Field(0, ge=0)
-    succeeded: int = Field(0, ge=0)
-    failed: int = Field(0, ge=0)
-    progress: str = Field("0/0", max_length=16)
-    selector: str | None = Field(None, max_length=256)
-    seed_statuses: list[SeedStatus] = Field(default_factory=list, max_length=200)
-    summary: list[SummaryRow] = Field(default_factory=list, max_length=200)
-    results: ResultsReference | None = None
+    observed_generation: int = Field(
+        0, ge=0, description="metadata.generation of the spec that this answers."
+    )
+    phase: Phase = Field(
+        "Pending", description="The conditions in one word, for people; machines read conditions."
+    )
+    reason: str | None = Field(None, max_length=63, description="Why it stands there.")
+    message: str | None = Field(None, max_length=1024, description="Why, for people.")
+    start_time: str | None = Field(
+        None, max_length=40, description="When the first child started, ISO 8601 in UTC."
+    )
+    completion_time: str | None = Field(
+        None, max_length=40, description="When it was complete or failed, ISO 8601 in UTC."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        description="What is so and what is not.",
+        json_schema_extra=keyed("type"),
+    )
+    work_digest: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        max_length=64,
+        description="Digest of what each seed is to compute; the counts below are of this work.",
+    )
+    seeds: int = Field(0, ge=0, le=MAX_SEEDS, description="How many seeds there are.")
+    completed_indexes: Indexes = Field(
+        "", description="Places of the seeds with a valid result, such as 0-6,8."
+    )
+    failed_indexes: Indexes = Field("", description="Places of the seeds that were given up.")
+    pending: int = Field(0, ge=0, description="Seeds that wait for their turn.")
+    queued: int = Field(0, ge=0, description="Seeds that wait for a queue or for a node.")
+    active: int = Field(0, ge=0, description="Seeds that are being computed.")
+    succeeded: int = Field(0, ge=0, description="Seeds with a result.")
+    failed: int = Field(0, ge=0, description="Seeds that were given up.")
+    progress: str = Field("0/0", max_length=16, description="Finished seeds of all seeds.")
+    selector: str | None = Field(
+        None, max_length=256, description="Label selector of the pods, for the scale subresource."
+    )
+    seed_statuses: list[SeedStatus] = Field(
+        default_factory=list,
+        max_length=200,
+        description="Seeds one by one; of many, those that are active or failed.",
+        json_schema_extra=keyed("seed"),
+    )
+    summary: list[SummaryRow] = Field(
+        default_factory=list,
+        max_length=MAX_SUMMARY_ROWS,
+        description="The primary metric over the seeds.",
+        json_schema_extra=keyed("scenario", "method"),
+    )
+    results: ResultsReference | None = Field(None, description="The summary in the store.")

@@ -4,13 +4,22 @@ python -m tests.contracts.generated [--check]
 """
 
 import json
+import re
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+import yaml
+from supreme_operator.settings import Settings
 
 from supreme_core import catalog, registry
+from supreme_core.api import crd
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+OPERATOR = ROOT / "docs" / "operator.md"
+CRD = ROOT / "crds" / "supreme.dev_unlearningexperiments.yaml"
 
 
 def generated() -> dict[Path, str]:
@@ -19,6 +28,8 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "supreme_core" / catalog.FILE: document,
         README: _with_tables(README.read_text(encoding="utf-8")),
+        OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
+        CRD: _yaml(crd.custom_resource_definition()),
     }
 
 
@@ -29,6 +40,24 @@ def stale() -> list[str]:
         for path, content in generated().items()
         if not path.exists() or path.read_text(encoding="utf-8") != content
     ]
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_WithoutAliases.add_implicit_resolver(
+    "tag:yaml.org,2002:bool",
+    # Kubernetes reads a field called n as false, unless it is quoted; PyYAML does not.
+    re.compile(r"[yYnN]$"),
+    list("yYnN"),
+)
+
+
+def _yaml(document: object) -> str:
+    head = "# Made from supreme_core/api/v1alpha1.py by `make generate`.\n"
+    return head + yaml.dump(document, Dumper=_WithoutAliases, sort_keys=False, width=100)
 
 
 def _with_tables(readme: str) -> str:
@@ -46,6 +75,20 @@ def _with_tables(readme: str) -> str:
     readme = _between(readme, "datasets", "\n".join(datasets))
     readme = _between(readme, "methods", "\n".join(methods))
     return _between(readme, "metrics", "\n".join(metrics))
+
+
+def _with_settings(page: str) -> str:
+    settings = ["| flag | what it is | default |", "| --- | --- | --- |"]
+    for each in fields(Settings):
+        flag = each.name.replace("_", "-")
+        settings.append(f"| `--{flag}` | {each.metadata['about']} | {_default(each.default)} |")
+    return _between(page, "settings", "\n".join(settings))
+
+
+def _default(value: Any) -> str:
+    """As it would be written behind the flag; empty where there is none."""
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return f"`{text.lower() if isinstance(value, bool) else text}`" if text else ""
 
 
 def _between(text: str, name: str, content: str) -> str:

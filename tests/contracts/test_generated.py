@@ -16,6 +16,7 @@ def test_generated_files_say_what_the_code_says():
     "module",
     [
         "supreme_core",
+        "supreme_core.api.crd",
         "supreme_core.plan",
         "supreme_core.publish",
         "supreme_core.results",

@@ -112,7 +112,16 @@ BAD = {
     ),
     "no endpoint": (
         "  storage: {endpoint: 'ftp://x'}",
-        "spec.storage.endpoint is \"ftp://x\"; String should match pattern '^https?://'",
+        "spec.storage.endpoint is \"ftp://x\"; String should match pattern '^https?://[!-~]+$'",
+    ),
+    "no quantity of Kubernetes": (
+        "  execution: {resources: {memory: 8K}}",
+        'spec.execution.resources.memory is "8K"; String should match pattern'
+        " '^([0-9]+([.][0-9]*)?|[.][0-9]+)([EPTGMK]i|[EPTGMkm])?$'",
+    ),
+    "no end": (
+        "  ttlSecondsAfterFinished: 2147483648",
+        "spec.ttlSecondsAfterFinished is 2147483648; it should be less than or equal to 2147483647",
     ),
     # rules
     "3 micro-batches": (
@@ -245,6 +254,14 @@ class TestMessages:
         assert MINIMAL.count(out) == 1
         assert refused(MINIMAL.replace(out, put)) == message
 
+    @pytest.mark.parametrize("name", ["[", "a[b]", "int", "str"])
+    def test_an_unknown_field_is_named_whatever_it_is_called(self, name):
+        """pydantic puts such words into the place of a mistake, and they are left out elsewhere."""
+        assert refused(f"{MINIMAL}  {name!r}: 1\n").startswith(
+            f"spec.{name}: unknown field {name!r}"
+        )
+        assert refused(f"{name!r}: 1\n{MINIMAL}").startswith(f"{name}: unknown field {name!r}")
+
     def test_several_mistakes_are_a_line_each(self):
         text = MINIMAL.replace("digits", "''") + "  suspend: 1\n  seed: 3\n"
         assert [line.partition(" ")[0] for line in refused(text).splitlines()] == [
@@ -296,8 +313,9 @@ class TestDefaults:
         assert spec.metrics == []
         assert spec.execution.ranks == 1
 
-    def test_what_is_written_out_reads_back_the_same(self):
-        first = experiment(MINIMAL)
+    @pytest.mark.parametrize("seeds", ["{}", "{start: 7}", "{count: 3}", "{list: [3, 0]}"])
+    def test_what_is_written_out_reads_back_the_same(self, seeds):
+        first = experiment(MINIMAL + f"  seeds: {seeds}")
         assert parse(UnlearningExperiment, first.to_document()) == first
 
     def test_only_what_was_given_can_be_written_out(self):
@@ -320,6 +338,11 @@ class TestDefaults:
     )
     def test_ranks_are_processes_over_all_nodes(self, execution, ranks):
         assert experiment(MINIMAL + f"  execution: {execution}").spec.execution.ranks == ranks
+
+    @pytest.mark.parametrize("cpu", ["1", "0.5", ".5", "2.", "500m", "1Gi", "2G", "3k"])
+    def test_quantities_are_those_of_kubernetes(self, cpu):
+        text = MINIMAL + f"  execution: {{resources: {{cpu: '{cpu}'}}}}"
+        assert experiment(text).spec.execution.resources.cpu == cpu
 
     def test_seeds_may_be_listed(self):
         spec = experiment(MINIMAL + f"  seeds: {{list: [3, 0, {SEED_LIMIT}]}}").spec

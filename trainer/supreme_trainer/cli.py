@@ -24,7 +24,7 @@ from supreme_core.api.load import load_experiment
 from supreme_core.api.run import ExperimentOrder, Summary
 from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
 from supreme_core.artefacts import Artefacts
-from supreme_core.catalog import Catalog, Listed
+from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.plan import plan, steps
 from supreme_core.publish import publish
@@ -45,6 +45,7 @@ CLUSTER_FIELDS = (
     "seed_active_deadline_seconds",
     "scheduling_deadline_seconds",
     "ttl_seconds_after_finished",
+    "child_ttl_seconds_after_finished",
     "managed_by",
 )
 """Parts of the spec that say how a cluster runs an experiment; no number depends on them."""
@@ -176,9 +177,9 @@ def validate(file: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
 def list_(kind: str, text: str | None, as_json: bool) -> None:
     """List the components of a KIND: methods, metrics, datasets and so on."""
-    listed = _catalog().components[kind]
+    listed = catalog.installed().components[kind]
     if as_json:
-        document = catalog.document(_catalog())["components"][kind]
+        document = catalog.document(catalog.installed())["components"][kind]
         click.echo(json.dumps(document, indent=1, sort_keys=True))
         return
     if text is not None:
@@ -272,17 +273,10 @@ def _stored(told: Mapping[str, Any], store: str) -> Iterator[str]:
 
 def _plan(experiment: UnlearningExperiment, file: Path) -> ExperimentOrder:
     try:
-        return plan(experiment, _catalog(), namespace=names.LOCAL_NAMESPACE)
+        return plan(experiment, catalog.installed(), namespace=names.LOCAL_NAMESPACE)
     except SpecError as error:
         lines = str(error).splitlines()
         raise SpecError("\n".join(f"{file}: {line}" for line in lines)) from None
-
-
-def _catalog() -> Catalog:
-    """The bundled one, which is fast; that of the registries where plug-ins add to it."""
-    if registry.plugins_are_installed():
-        return Catalog.read(catalog.live())
-    return catalog.bundled()
 
 
 def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
