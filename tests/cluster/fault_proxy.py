@@ -1,0 +1,353 @@
+"""A proxy in front of the API server, through which an operator has a bad day.
+
+A test says which requests or events are struck, and by what:
+
+    with fault_proxy(cluster.admin) as proxy:
+        access = proxy.through(cluster.restricted_to(rules))
+        with proxy.fault(Refuse(503), method="POST", path="/jobs$", which=first(2)) as fault:
+            ...
+        assert fault.struck == 2
+        assert len(proxy.requests(method="POST", path="/jobs$")) == 3
+
+It runs in a thread of the test process and shows the certificate of the server behind it.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from tests.cluster.access import Access
+
+WATCH = "WATCH"
+"""The method of a GET that watches."""
+
+MAX_BYTES = 8 * 1024 * 1024
+REASONS = {
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+}
+OF_ONE_CONNECTION = {"Connection", "Content-Length", "Host", "Keep-Alive", "Transfer-Encoding"}
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Answers with an error instead of carrying the request out. retry_after: seconds."""
+
+    status: int
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Carries the request out only after so many seconds, though the client may be gone by then."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Resets the connection before the request is carried out, or after it, without an answer."""
+
+    carried_out: bool
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Kills the client, which must be its process's way to end, and resets the connection.
+
+    carried_out: asked with the request and its body. False: before the request is carried out;
+    True: after it; None: it is left alone.
+    """
+
+    kill: Callable[[], None]
+    carried_out: "Callable[[Request, bytes], bool | None]"
+
+
+@dataclass(frozen=True)
+class Lose:
+    """Leaves an event of a watch out."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Sends an event of a watch twice."""
+
+
+@dataclass(frozen=True)
+class Expire:
+    """Ends a watch with 410 Gone instead of its next event or bookmark."""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """From its next event or bookmark on, a watch says nothing and does not end either."""
+
+
+Effect = Refuse | Hang | Reset | Kill | Lose | Repeat | Expire | Silence
+
+
+@dataclass
+class Request:
+    """status: what the client was answered; None where it was not."""
+
+    method: str
+    path: str
+    status: int | None = None
+
+    def fits(self, method: str, path: str) -> bool:
+        return bool(re.fullmatch(method, self.method) and re.search(path, self.path))
+
+
+@dataclass
+class Fault:
+    """method, path: patterns; the first is for all of it, the second for a part.
+    which: whether to strike, by the number of the request or event among those that fit, from 0.
+    met, struck: how many fitted, and how many of these felt the effect.
+    """
+
+    effect: Effect
+    method: str
+    path: str
+    which: Callable[[int], bool]
+    met: int = 0
+    struck: int = 0
+
+
+def first(count: int) -> Callable[[int], bool]:
+    return lambda number: number < count
+
+
+def nth(*numbers: int) -> Callable[[int], bool]:
+    """From 0."""
+    return lambda number: number in numbers
+
+
+def share(part: float, *, seed: int) -> Callable[[int], bool]:
+    """About that part of them, in [0, 1]; with one seed always the same ones."""
+    return lambda number: Random(f"{seed}/{number}").random() < part
+
+
+class FaultProxy:
+    """As `fault_proxy` starts it."""
+
+    def __init__(self, server: Access) -> None:
+        self._server = server
+        self._log: list[Request] = []
+        self._faults: tuple[Fault, ...] = ()
+
+    def through(self, access: Access) -> Access:
+        """The same user, by way of the proxy."""
+        return replace(access, endpoint=self._endpoint)
+
+    @contextlib.contextmanager
+    def fault(
+        self,
+        effect: Effect,
+        *,
+        method: str = ".*",
+        path: str = "",
+        which: Callable[[int], bool] = lambda number: True,
+    ) -> Iterator[Fault]:
+        """Strike while the block runs; of faults that strike at once the oldest has its effect."""
+        fault = Fault(effect, method, path, which)
+        self._faults += (fault,)
+        try:
+            yield fault
+        finally:
+            self._faults = tuple(other for other in self._faults if other is not fault)
+
+    def requests(self, *, method: str = ".*", path: str = "") -> list[Request]:
+        """All that came and fits, in the order in which it came."""
+        return [request for request in self._log if request.fits(method, path)]
+
+    def cut(self) -> None:
+        """Resets all connections."""
+        self._loop.call_soon_threadsafe(self._reset_all)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        certificate = self._server.certificate
+        ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        ours.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        theirs = TCPConnector(limit=0, ssl=ssl.create_default_context(cafile=certificate))
+        application = web.Application(client_max_size=MAX_BYTES)
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        async with ClientSession(
+            connector=theirs,
+            timeout=ClientTimeout(total=None),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        ) as self._session:
+            await self._runner.setup()
+            try:
+                site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=ours)
+                await site.start()
+                _, port = self._runner.addresses[0]
+                self._endpoint = f"https://127.0.0.1:{port}"
+                yield
+            finally:
+                await self._runner.cleanup()
+                for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                    task.cancel()  # such as a watch that is silent
+
+    async def _answer(self, incoming: web.Request) -> web.StreamResponse:
+        watches = incoming.query.get("watch") in ("1", "true")
+        request = Request(WATCH if watches else incoming.method, incoming.path)
+        self._log.append(request)
+        try:
+            return await self._answer_to(request, incoming)
+        except (ClientError, ConnectionError):  # a fault, or one of the two sides is gone
+            _reset(incoming.transport)
+            return web.Response()  # to nobody
+
+    async def _answer_to(self, request: Request, incoming: web.Request) -> web.StreamResponse:
+        body = await incoming.read()
+        effect = self._effect_on(request, Refuse, Hang, Reset, Kill)
+        if isinstance(effect, Kill):
+            when = effect.carried_out(request, body)
+            kill, effect = effect.kill, None if when is None else Reset(when)
+        else:
+            kill = None
+        match effect:
+            case Refuse(status, retry_after):
+                request.status = status
+                return _refusal(status, retry_after)
+            case Hang(seconds):
+                await asyncio.sleep(seconds)
+            case Reset(carried_out=False):
+                if kill:
+                    kill()
+                raise ConnectionResetError
+        async with self._session.request(
+            incoming.method,
+            URL(self._server.endpoint + incoming.raw_path, encoded=True),
+            headers=_passed_on(incoming.headers),
+            data=body or None,
+            allow_redirects=False,
+        ) as found:
+            if isinstance(effect, Reset):
+                if kill:
+                    kill()
+                raise ConnectionResetError
+            request.status = found.status
+            headers = _passed_on(found.headers)
+            if request.method != WATCH or found.status != 200:
+                return web.Response(status=found.status, headers=headers, body=await found.read())
+            answer = web.StreamResponse(headers=headers)
+            await answer.prepare(incoming)
+            await self._pass_events_on(request, found, answer)
+            return answer
+
+    async def _pass_events_on(
+        self, request: Request, found: ClientResponse, answer: web.StreamResponse
+    ) -> None:
+        silent = False
+        async for event in _lines(found):
+            effect = self._effect_on(request, Expire, Silence)
+            silent = silent or isinstance(effect, Silence)
+            if silent:
+                continue
+            if isinstance(effect, Expire):
+                expired = {"type": "ERROR", "object": _status(410)}
+                await answer.write(json.dumps(expired).encode() + b"\n")
+                return
+            times = 1
+            if json.loads(event)["type"] in ("ADDED", "MODIFIED", "DELETED"):
+                effect = self._effect_on(request, Lose, Repeat)
+                times = 0 if isinstance(effect, Lose) else 2 if isinstance(effect, Repeat) else 1
+            for _ in range(times):
+                await answer.write(event + b"\n")
+        if silent:
+            await asyncio.Event().wait()  # until the proxy ends
+
+    def _effect_on(self, request: Request, *kinds: type[Effect]) -> Effect | None:
+        """Of the oldest fault that strikes now."""
+        effect = None
+        for fault in self._faults:
+            if isinstance(fault.effect, kinds) and request.fits(fault.method, fault.path):
+                strikes = fault.which(fault.met)
+                fault.met += 1
+                if strikes and effect is None:
+                    fault.struck += 1
+                    effect = fault.effect
+        return effect
+
+    def _reset_all(self) -> None:
+        for connection in self._runner.server.connections:
+            _reset(connection.transport)
+
+
+@contextlib.contextmanager
+def fault_proxy(server: Access) -> Iterator[FaultProxy]:
+    """A proxy on a free port of this machine. server: of what stands behind it."""
+    proxy, stack = FaultProxy(server), contextlib.AsyncExitStack()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        _run(loop, stack.enter_async_context(proxy.serving()))
+        yield proxy
+    finally:
+        _run(loop, stack.aclose())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, None]) -> None:
+    asyncio.run_coroutine_threadsafe(work, loop).result()
+
+
+def _passed_on(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    kept = [item for item in headers.items() if item[0].title() not in OF_ONE_CONNECTION]
+    return CIMultiDict(kept)
+
+
+async def _lines(found: ClientResponse) -> AsyncIterator[bytes]:
+    """Of any length, which readline of aiohttp does not bear."""
+    rest = b""
+    async for chunk in found.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+
+
+def _refusal(status: int, retry_after: int | None) -> web.Response:
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return web.json_response(_status(status), status=status, headers=headers)
+
+
+def _status(code: int) -> dict[str, object]:
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "struck by a fault of the test",
+        "reason": REASONS[code],
+        "code": code,
+    }
+
+
+def _reset(transport: asyncio.Transport | None) -> None:
+    if transport is not None:
+        at_once = struct.pack("ii", 1, 0)  # and so by RST
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        transport.abort()

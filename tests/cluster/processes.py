@@ -1,0 +1,90 @@
+"""Servers of tests as processes of this machine, which never outlive the test process."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+START_SECONDS = 30
+
+Answer = TypeVar("Answer")
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """A process that writes to `log`; killed at the end, as no server here keeps what is needed."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*_dies_with_us(), *command], env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Server:
+    """A process that can be killed and started again with the same command.
+
+    log: where it writes.
+    ready: whether it answers.
+    """
+
+    def __init__(self, command: Sequence[str | Path], log: Path, ready: Callable[[], bool]) -> None:
+        self.log = log
+        self._command, self._ready = command, ready
+        self._stack = contextlib.ExitStack()
+
+    def start(self) -> bool:
+        """Whether it answers; False where it ended instead or takes too long."""
+        process = self._stack.enter_context(running(self._command, log=self.log))
+        return answers(process, self._ready)
+
+    def kill(self) -> None:
+        """At once: a server that may end in its own time answers on for tens of seconds."""
+        self._stack.close()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        return listener.getsockname()[1]
+
+
+def answers(process: subprocess.Popen, question: Callable[[], bool]) -> bool:
+    """Waits for a process that is starting; False where it ends or takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if question():
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def eventually(question: Callable[[], Answer], *, seconds: float = START_SECONDS) -> Answer:
+    """The first answer that is not empty; a failure of the test where none comes in time."""
+    deadline = time.monotonic() + seconds
+    while not (answer := question()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {seconds} s the answer is still {answer!r}")
+        time.sleep(0.05)
+    return answer
+
+
+def does_not_start(name: str, log: Path) -> None:
+    pytest.fail(f"{name} does not start; the end of {log}: {log.read_text()[-500:]}")
+
+
+def _dies_with_us() -> list[str]:
+    """A prefix that ends the server when the test process is killed and cannot do it itself."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []

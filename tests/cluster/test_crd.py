@@ -1,0 +1,540 @@
+"""A real API server and the models judge alike: one verdict, naming one field, in the same words.
+
+limits     each field at its limits and beyond them, of other types, missing, unknown (specs.py)
+rules      between fields, on both sides of each
+changes    what may change in an experiment that is there, and what stays
+defaults   what the server fills in changes neither the plan nor a digest
+kubectl    explain, apply, get, scale
+
+Left out: labels and annotations of the object, which the server judges by rules of its own. Where
+the models are the stricter ones, a test says so: to the server null for a field that has a default
+is that default, and 8.0 is 8.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from supreme_core.api import names
+from supreme_core.api.model import parse
+from supreme_core.api.v1alpha1 import (
+    FIXED,
+    FIXED_WITH_DDP,
+    SEED_LIMIT,
+    ExperimentSpec,
+    ExperimentStatus,
+    Metadata,
+    UnlearningExperiment,
+)
+from supreme_core.catalog import bundled
+from supreme_core.errors import SpecError
+from supreme_core.plan import plan, work_digest
+from tests.cluster.specs import SPEC, cases
+from tests.contracts.generated import CRD, ROOT
+
+NAMESPACE = "default"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a spec is refused, by the field that is to blame; empty where it is not."""
+
+    reasons: dict[str, str]
+
+    @property
+    def good(self):
+        return not self.reasons
+
+    def names(self, field):
+        """Whether the field, something in it, or what it stands in is to blame."""
+        return any(_within(one, field) or _within(field, one) for one in self.reasons)
+
+
+class Server:
+    """The API server, asked about experiments."""
+
+    def __init__(self, api):
+        self.objects = client.CustomObjectsApi(api)
+        self.kind = {
+            "group": names.GROUP,
+            "version": names.VERSION,
+            "namespace": NAMESPACE,
+            "plural": names.PLURAL,
+        }
+
+    def create(self, spec, *, name="some", dry_run="All"):
+        return self.objects.create_namespaced_custom_object(
+            **self.kind, body=document(spec, name), dry_run=dry_run, field_validation="Strict"
+        )
+
+    def replace(self, there, spec):
+        """What is there with another spec, as if it were written."""
+        return self.objects.replace_namespaced_custom_object(
+            **self.kind,
+            name=there["metadata"]["name"],
+            body=there | {"spec": spec},
+            dry_run="All",
+            field_validation="Strict",
+        )
+
+    def judge(self, ask, *arguments, **keywords):
+        try:
+            ask(*arguments, **keywords)
+        except ApiException as error:
+            return Verdict(dict(_server_reasons(json.loads(error.body))))
+        return Verdict({})
+
+
+@pytest.fixture(scope="module")
+def server(cluster):
+    with cluster.client() as api:
+        yield Server(api)
+
+
+def document(spec, name="some"):
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": spec,
+    }
+
+
+def models(spec, name="some"):
+    try:
+        parse(UnlearningExperiment, document(spec, name))
+    except SpecError as error:
+        return Verdict(dict(_model_reason(line) for line in str(error).splitlines()))
+    return Verdict({})
+
+
+def _server_reasons(status):
+    for field in re.findall(r'unknown field "([^"]+)"', status["message"]):
+        yield field, "unknown field"
+    for cause in status.get("details", {}).get("causes", ()):
+        if cause["field"] != "<nil>":  # the remark that rules were not looked at
+            yield cause["field"], cause["message"]
+
+
+def _model_reason(line):
+    field, reason = re.fullmatch(r"([\w.\[\]]+)(?:: | is )(.+)", line).groups()
+    return field, reason
+
+
+def _within(field, other):
+    return field == other or field.startswith((f"{other}.", f"{other}["))
+
+
+def changed(**fields):
+    return {name: value for name, value in (SPEC | fields).items() if value is not None}
+
+
+def by_field():
+    found = {}
+    for case in cases():
+        found.setdefault(case.field, []).append(case)
+    return found
+
+
+FIELDS = by_field()
+
+
+class TestLimits:
+    @pytest.mark.parametrize("field", FIELDS)
+    def test_both_judge_a_field_alike_and_name_it(self, server, field):
+        for case in FIELDS[field]:
+            here = models(case.spec)
+            there = server.judge(server.create, case.spec)
+            assert (here.good, there.good) == (case.good, case.good), (case.value, here, there)
+            if not case.good:
+                assert here.names(field), (case.value, here)
+                assert there.names(field), (case.value, there)
+
+    @pytest.mark.parametrize(
+        ("name", "good"),
+        [("a", True), ("a" * 40, True), ("a" * 41, False), ("1a", False), ("a-", False)],
+    )
+    def test_both_judge_the_name_alike(self, server, name, good):
+        here, there = models(SPEC, name), server.judge(server.create, SPEC, name=name)
+        assert (here.good, there.good) == (good, good)
+        assert good or (here.names("metadata.name") and there.names("metadata.name"))
+
+    def test_nothing_at_all_is_asked_for_alike(self, server):
+        here, there = models({}), server.judge(server.create, {})
+        assert set(here.reasons) == set(there.reasons)
+        assert set(here.reasons) == {
+            f"spec.{field}" for field in ("dataset", "model", "scenarios", "methods")
+        }
+
+
+def entries(*pairs):
+    """Methods by name, or by name and label."""
+    return [dict(zip(("name", "label"), pair.split(":"), strict=False)) for pair in pairs]
+
+
+LABELS = [f"ssd:{index}" for index in range(64)]
+
+KEPT = {
+    "the last seed": {"seeds": {"start": SEED_LIMIT, "count": 1}},
+    "the last ten seeds": {"seeds": {"start": SEED_LIMIT - 9}},
+    "a thousand seeds": {"seeds": {"list": list(range(1000))}},
+    "ddp without parts": {"training": {"reduction": "ddp", "microBatches": 1}},
+    "parts without ddp": {"training": {"batchNorm": "batch", "microBatches": 2}},
+    "a Job of one node": {"execution": {"backend": "Job", "nodes": 1}},
+    "two nodes without a Job": {"execution": {"backend": "IndexedJob", "nodes": 2}},
+    "a method twice": {"methods": entries("ssd", "ssd:mild")},
+    "labels that are names": {"methods": entries("ssd:lfssd", "lfssd:ssd")},
+    "64 labels": {"methods": entries(*LABELS)},
+}
+
+BROKEN = {
+    "a list and a start": ("spec.seeds", {"seeds": {"list": [1, 2], "start": 1}}),
+    "a list and a count": ("spec.seeds", {"seeds": {"list": [1, 2], "count": 1}}),
+    "beyond the last seed": ("spec.seeds", {"seeds": {"start": SEED_LIMIT, "count": 2}}),
+    "ten beyond the last seed": ("spec.seeds", {"seeds": {"start": SEED_LIMIT - 8}}),
+    "ddp with parts": ("spec.training", {"training": {"reduction": "ddp", "microBatches": 4}}),
+    "ddp with whole batches": (
+        "spec.training",
+        {"training": {"reduction": "ddp", "batchNorm": "batch"}},
+    ),
+    "a Job of two nodes": ("spec.execution", {"execution": {"backend": "Job", "nodes": 2}}),
+    "a label that is another's name": (
+        "spec.methods",
+        {"methods": entries("finetune", "ssd:finetune")},
+    ),
+    "a label twice": ("spec.scenarios", {"scenarios": entries("full_class:a", "subclass:a")}),
+    "a metric's label twice": ("spec.metrics", {"metrics": entries("loss:a", "zrf", "accuracy:a")}),
+    "a reference": ("spec.methods", {"methods": entries("finetune", "retrained")}),
+    "a reference as label": ("spec.scenarios", {"scenarios": entries("subclass:original")}),
+    "the last of 64": ("spec.methods", {"methods": entries(*LABELS[1:], "lfssd:63")}),
+}
+
+
+class TestRules:
+    @pytest.mark.parametrize("fields", KEPT.values(), ids=KEPT)
+    def test_both_accept_what_keeps_a_rule(self, server, fields):
+        here = models(changed(**fields))
+        there = server.judge(server.create, changed(**fields))
+        assert (here, there) == (Verdict({}), Verdict({}))
+
+    @pytest.mark.parametrize(("field", "fields"), BROKEN.values(), ids=BROKEN)
+    def test_both_refuse_what_breaks_a_rule_in_the_same_words(self, server, field, fields):
+        here = models(changed(**fields))
+        there = server.judge(server.create, changed(**fields))
+        assert set(here.reasons) == set(there.reasons) == {field}
+        assert here.reasons[field] in there.reasons[field]
+
+    def test_both_want_a_power_of_two_in_the_same_words(self, server):
+        for parts in range(1, 65):
+            spec = changed(training={"microBatches": parts})
+            here, there = models(spec), server.judge(server.create, spec)
+            assert here.good == there.good == (bin(parts).count("1") == 1)
+            for field, words in here.reasons.items():
+                assert words in there.reasons[field]
+
+    @pytest.mark.parametrize(
+        ("field", "fields"),
+        [
+            ("spec.seeds", {"seeds": {"list": [4, 1, 4]}}),
+            ("spec.methods", {"methods": entries("ssd", "finetune", "ssd")}),
+            ("spec.metrics", {"metrics": entries("loss:a", "loss:a")}),
+        ],
+        ids=["seed", "method", "label"],
+    )
+    def test_both_refuse_the_same_entry_twice(self, server, field, fields):
+        here = models(changed(**fields))
+        there = server.judge(server.create, changed(**fields))
+        assert here.names(field)
+        assert there.names(field)
+
+
+WHOLE = changed(
+    seeds={"start": 5, "count": 3},
+    metrics=entries("accuracy", "loss"),
+    training={"schedule": {"name": "cosine"}},
+    activeDeadlineSeconds=60,
+    seedActiveDeadlineSeconds=60,
+    managedBy="someone",
+)
+LISTED = changed(seeds={"list": [5, 3, 4]}, methods=entries("finetune", "ssd", "ssd:mild"))
+WITH_DDP = changed(training={"reduction": "ddp"}, execution={"nodes": 2})
+
+LATER = {
+    "the same": (WHOLE, {}),
+    "more seeds": (WHOLE, {"seeds": {"start": 5, "count": 4}}),
+    "listed seeds behind the others": (LISTED, {"seeds": {"list": [5, 3, 4, 1]}}),
+    "a method behind": (WHOLE, {"methods": [*SPEC["methods"], {"name": "ssd"}]}),
+    "a method in front": (LISTED, {"methods": [{"name": "cf_k"}, *LISTED["methods"]]}),
+    "methods in another order": (LISTED, {"methods": LISTED["methods"][::-1]}),
+    "the same label, given": (LISTED, {"methods": entries("finetune:", "ssd:", "ssd:mild")}),
+    "fewer children": (WHOLE, {"parallelism": 0}),
+    "suspended": (WHOLE, {"suspend": True}),
+    "more failures": (WHOLE, {"failurePolicy": {"maxFailedSeeds": 2, "maxRetriesPerSeed": 9}}),
+    "another deadline": (WHOLE, {"activeDeadlineSeconds": 90}),
+    "no deadline": (WHOLE, {"activeDeadlineSeconds": None}),
+    "an end": (WHOLE, {"ttlSecondsAfterFinished": 0}),
+    "image": (WHOLE, {"execution": {"image": "registry.example/trainer:2"}}),
+    "volumes": (WHOLE, {"execution": {"template": {"volumes": [{"name": "a"}]}}}),
+    "ranks": (WHOLE, {"execution": {"nodes": 2, "gpusPerNode": 4, "processesPerNode": 2}}),
+    "the rest with ddp": (
+        WITH_DDP,
+        {
+            "execution": {
+                "nodes": 2,
+                "image": "registry.example/trainer:2",
+                "backend": "PyTorchJob",
+                "resources": {"memory": "1Gi"},
+            }
+        },
+    ),
+}
+
+NEVER = {
+    "fewer seeds": (WHOLE, "seeds", {"start": 5, "count": 2}),
+    "other seeds": (WHOLE, "seeds", {"start": 4, "count": 4}),
+    "the first seed left out": (WHOLE, "seeds", {"count": 4}),
+    "a list instead": (WHOLE, "seeds", {"list": [5, 6, 7]}),
+    "a count instead": (LISTED, "seeds", {"start": 3, "count": 3}),
+    "a seed less": (LISTED, "seeds.list", {"list": [5, 3]}),
+    "another seed": (LISTED, "seeds.list", {"list": [5, 3, 6]}),
+    "a seed in between": (LISTED, "seeds.list", {"list": [5, 1, 3, 4]}),
+    "repeats": (WHOLE, "seeds.unlearningRepeats", WHOLE["seeds"] | {"unlearningRepeats": 2}),
+    "draws": (WHOLE, "seeds.evaluationRepeats", WHOLE["seeds"] | {"evaluationRepeats": 2}),
+    "replicas": (WHOLE, "seeds.retrainedReplicas", WHOLE["seeds"] | {"retrainedReplicas": 2}),
+    "a method less": (LISTED, "methods", entries("finetune", "ssd")),
+    "a method's label": (LISTED, "methods", entries("finetune", "ssd", "ssd:wild")),
+    "a method's setting": (WHOLE, "methods", [{"name": "finetune", "params": {"epochs": 3}}]),
+    "a method's settings renamed": (
+        WHOLE,
+        "methods",
+        [{"name": "finetune", "params": {"batchSize": 2, "lr": 0.01}}],
+    ),
+    "dataset": (WHOLE, "dataset", {"name": "cifar10"}),
+    "a dataset's setting": (WHOLE, "dataset", {"name": "digits", "params": {"size": 16}}),
+    "model": (WHOLE, "model", {"name": "resnet18", "params": {"width": 16}}),
+    "training": (WHOLE, "training", WHOLE["training"] | {"epochs": 9}),
+    "BatchNorm": (WHOLE, "training", WHOLE["training"] | {"batchNorm": "batch"}),
+    "a schedule left out": (WHOLE, "training", {}),
+    "scenarios": (WHOLE, "scenarios", [*SPEC["scenarios"], {"name": "subclass"}]),
+    "a scenario's setting renamed": (
+        WHOLE,
+        "scenarios",
+        [{"name": "full_class", "params": {"class": [3]}}],
+    ),
+    "a scenario's setting": (
+        WHOLE,
+        "scenarios",
+        [{"name": "full_class", "params": {"classes": [3, 4]}}],
+    ),
+    "metrics": (WHOLE, "metrics", entries("accuracy")),
+    "no metrics": (WHOLE, "metrics", None),
+    "metrics that were none": (LISTED, "metrics", entries("accuracy")),
+    "primary metric": (WHOLE, "primaryMetric", "retain_accuracy"),
+    "nodes": (WITH_DDP, "execution.nodes", {"nodes": 4}),
+    "GPUs": (WITH_DDP, "execution.gpusPerNode", {"nodes": 2, "gpusPerNode": 2}),
+    "ranks": (WITH_DDP, "execution.processesPerNode", {"nodes": 2, "processesPerNode": 1}),
+    "store": (WHOLE, "storage", {"uri": "s3://bucket"}),
+    "a seed's deadline": (WHOLE, "seedActiveDeadlineSeconds", 90),
+    "no deadline of a seed": (WHOLE, "seedActiveDeadlineSeconds", None),
+    "a new deadline": (WHOLE, "schedulingDeadlineSeconds", 90),
+    "another controller": (WHOLE, "managedBy", "someone-else"),
+    "no controller": (WHOLE, "managedBy", None),
+    "a controller now": (LISTED, "managedBy", "someone"),
+}
+
+
+@pytest.fixture(scope="module")
+def there(server):
+    """The experiments that change, as the server has them."""
+    specs = {"whole": WHOLE, "listed": LISTED, "with-ddp": WITH_DDP}
+    return {id(spec): server.create(spec, name=name, dry_run=None) for name, spec in specs.items()}
+
+
+class TestChanges:
+    @pytest.mark.parametrize(("before", "fields"), LATER.values(), ids=LATER)
+    def test_what_may_change_may_change(self, server, there, before, fields):
+        spec = {name: value for name, value in (before | fields).items() if value is not None}
+        assert server.judge(server.replace, there[id(before)], spec) == Verdict({})
+
+    @pytest.mark.parametrize(("before", "field", "value"), NEVER.values(), ids=NEVER)
+    def test_what_may_not_change_is_named(self, server, there, before, field, value):
+        section = field.partition(".")[0]
+        spec = {
+            name: part for name, part in (before | {section: value}).items() if part is not None
+        }
+        verdict = server.judge(server.replace, there[id(before)], spec)
+        assert set(verdict.reasons) == {f"spec.{field}"}
+        assert re.search("append-only|cannot be changed", verdict.reasons[f"spec.{field}"])
+
+    def test_everything_fixed_was_tried(self):
+        assert {*FIXED, *FIXED_WITH_DDP} <= {field for _, field, _ in NEVER.values()}
+
+    def test_a_thousand_seeds_and_64_methods_are_within_what_rules_may_cost(self, server):
+        spec = changed(seeds={"list": list(range(999))}, methods=entries(*LABELS[:63]))
+        there = server.create(spec, name="large", dry_run=None)
+        more = spec | {"seeds": {"list": list(range(1000))}, "methods": entries(*LABELS)}
+        assert server.judge(server.replace, there, more) == Verdict({})
+
+
+SAME = {
+    "the least": SPEC,
+    "listed seeds": changed(seeds={"list": [3, 1]}),
+    "first seed": changed(seeds={"start": 7}),
+    "whole numbers as floats": changed(
+        training={"optimizer": {"name": "sgd", "params": {"lr": 1.0, "momentum": 0.0}}}
+    ),
+    "whole batches": changed(training={"batchNorm": "batch"}),
+    "small numbers": changed(
+        training={
+            "maxGradientNorm": 1.0,
+            "optimizer": {"name": "sgd", "params": {"lr": 1e-7, "weightDecay": 5e-324}},
+        }
+    ),
+    "null": changed(storage={"region": None}, managedBy=None),
+    "execution": changed(
+        execution={
+            "reuse": "None",
+            "template": {"env": [{"name": "A", "value": None}], "labels": {"a": "b"}},
+        }
+    ),
+} | {
+    path.stem: yaml.safe_load(path.read_text())["spec"]
+    for path in sorted((ROOT / "examples").glob("*.yaml"))
+}
+
+
+class TestDefaults:
+    @pytest.mark.parametrize("spec", SAME.values(), ids=SAME)
+    def test_what_comes_back_has_the_same_plan_and_digests(self, server, spec):
+        sent, back = spec, server.create(spec)["spec"]
+        assert back != sent
+        before, after = (planned(parse(ExperimentSpec, each, at="spec")) for each in (sent, back))
+        assert after == before
+        assert work_digest(after.work) == work_digest(before.work)
+
+    def test_what_comes_back_shows_what_runs(self, server):
+        back = server.create(SPEC)["spec"]
+        assert back["seeds"]["start"] == 260
+        assert back["training"]["optimizer"]["params"]["lr"] == 0.1
+        assert back["training"]["batchNorm"] == "micro_batch"
+        assert back["execution"]["resources"] == {"sharedMemory": "8Gi"}
+        assert (
+            parse(ExperimentSpec, back).to_document() == parse(ExperimentSpec, SPEC).to_document()
+        )
+
+    def test_settings_of_a_component_come_back_as_they_were(self, server):
+        params = {"a": None, "b": [1, "x", None, {"c": {}}], "d": {"e": {"f": None}}, "g": 5e-4}
+        back = server.create(changed(model={"name": "resnet18", "params": params}))
+        assert back["spec"]["model"]["params"] == params
+
+    def test_null_is_the_default_and_a_whole_float_is_its_number(self, server):
+        spec = changed(training={"epochs": 6.0, "precision": None})
+        training = server.create(spec)["spec"]["training"]
+        assert (training["epochs"], training["precision"]) == (6, "fp32")
+        assert set(models(spec).reasons) == {"spec.training.epochs", "spec.training.precision"}
+
+    def test_a_status_comes_back_as_it_was(self, server):
+        there = server.create(SPEC, name="status", dry_run=None)
+        status = parse(ExperimentStatus, STATUS).to_document()
+        written = server.objects.replace_namespaced_custom_object_status(
+            **server.kind,
+            name="status",
+            body=there | {"status": status},
+            field_validation="Strict",
+        )
+        assert written["status"] == status
+        assert parse(ExperimentStatus, written["status"]) == parse(ExperimentStatus, STATUS)
+
+
+STATUS = {
+    "observedGeneration": 1,
+    "phase": "Running",
+    "conditions": [
+        {
+            "type": "Complete",
+            "status": "False",
+            "reason": "SeedsRunning",
+            "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+    ],
+    "active": 2,
+    "progress": "1/3",
+    "selector": "supreme.dev/experiment=status",
+    "seedStatuses": [{"seed": 5, "phase": "Running", "child": "some-s0-a0"}],
+    "summary": [{"scenario": "full_class", "method": "finetune", "n": 1, "mean": 0.5}],
+    "results": {"uri": "s3://bucket/summary.json", "sha256": "0" * 64, "seeds": 1},
+}
+
+
+def planned(spec):
+    experiment = UnlearningExperiment(
+        api_version=names.API_VERSION, kind=names.KIND, metadata=Metadata(name="some"), spec=spec
+    )
+    return plan(experiment, bundled(), namespace=NAMESPACE, uid="01234567")
+
+
+class TestKubectl:
+    def test_the_definition_is_read_as_it_was_written(self, cluster):
+        create = ["create", "--dry-run=client", "-o", "json", "-f", str(CRD)]
+        assert json.loads(cluster.kubectl(*create)) == yaml.safe_load(CRD.read_text())
+
+    def test_the_definition_is_small(self):
+        assert CRD.stat().st_size < 60_000
+
+    def test_explain_reads_well(self, server, cluster):
+        text = " ".join(cluster.kubectl("explain", "uexp.spec.training").split())
+        assert "FIELD: training <Object> DESCRIPTION: The recipe. FIELDS:" in text
+        assert "batchSize <integer> Samples of one optimiser step, over all ranks." in text
+        assert "batchNorm <string> enum: micro_batch, batch What BatchNorm takes its" in text
+        assert "augmentation <[]Object> Augmentations in the order in which" in text
+
+    def test_explain_knows_the_status(self, server, cluster):
+        text = " ".join(cluster.kubectl("explain", "uexp.status.summary").split())
+        assert "gap <number> Mean difference to the model retrained for the same seed." in text
+
+    @pytest.mark.parametrize(
+        "path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem
+    )
+    def test_an_example_that_is_applied_again_is_not_changed(self, server, cluster, path):
+        found = []
+        for _ in range(2):
+            cluster.kubectl("apply", "-f", str(path))
+            found.append(cluster.kubectl("get", "uexp", path.stem, "-o", "json"))
+        assert found[0] == found[1]
+
+    def test_an_unknown_field_is_refused_with_its_path(self, server, cluster, tmp_path):
+        path = tmp_path / "some.yaml"
+        path.write_text(json.dumps(document(changed(training={"epoch": 3}))))
+        with pytest.raises(RuntimeError, match=r'unknown field "spec\.training\.epoch"'):
+            cluster.kubectl("apply", "-f", str(path))
+
+    def test_get_shows_where_an_experiment_stands(self, server, cluster):
+        there = server.create(SPEC, name="shown", dry_run=None)
+        server.objects.replace_namespaced_custom_object_status(
+            **server.kind, name="shown", body=there | {"status": STATUS}
+        )
+        head, line = cluster.kubectl("get", "uexp", "shown").splitlines()
+        assert head.split() == ["NAME", "PHASE", "SEEDS", "FAILED", "DATASET", "MODEL", "AGE"]
+        assert line.split()[:-1] == ["shown", "Running", "1/3", "0", "digits", "resnet18"]
+
+    def test_experiments_are_selected_by_phase_dataset_and_model(self, server, cluster):
+        server.create(changed(dataset={"name": "svhn"}), name="selected", dry_run=None)
+        select = "spec.dataset.name=svhn,spec.model.name=resnet18,status.phase!=Running"
+        found = cluster.kubectl("get", "uexp", "-o", "name", "--field-selector", select)
+        assert found == "unlearningexperiment.supreme.dev/selected\n"
+
+    def test_scale_sets_how_many_children_run(self, server, cluster):
+        server.create(SPEC, name="scaled", dry_run=None)
+        cluster.kubectl("scale", "uexp", "scaled", "--replicas=2")
+        found = cluster.kubectl("get", "uexp", "scaled", "-o", "jsonpath={.spec.parallelism}")
+        assert found == "2"
+
+    def test_get_all_lists_experiments(self, server, cluster):
+        server.create(SPEC, name="listed-by-all", dry_run=None)
+        assert "unlearningexperiment.supreme.dev/listed-by-all" in cluster.kubectl("get", "all")

@@ -1,0 +1,3 @@
+module supreme.dev/tests/tools/pause
+
+go 1.26
