@@ -31,7 +31,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, NoReturn, Protocol
 
-from supreme_core.api.names import EXIT_ERROR
 from supreme_core.engine.interruption import Interruption
 from supreme_core.errors import RankLost
 
@@ -63,14 +62,12 @@ class Store(Protocol):
 class End:
     """Why all ranks end before their work is done.
 
-    rank: whose trouble it is.  line: what happened, and to which rank.  is_gone: the rank could
-    not say so itself.
+    rank: whose trouble it is.  line: what happened, and to which rank.
     """
 
     rank: int
     line: str
     exit_code: int
-    is_gone: bool = False
 
 
 Say = Callable[[End], None]
@@ -362,4 +359,4 @@ def _gone(rank: int, error: Exception, silence: int) -> End:
     how = f"its machine has not answered for {silence} s"
     if isinstance(error, EOFError | ConnectionError):
         how = "its process was killed or crashed"
-    return End(rank, f"rank {rank} is gone: {how}", EXIT_ERROR, is_gone=True)
+    return End(rank, f"rank {rank} is gone: {how}", RankLost.exit_code)

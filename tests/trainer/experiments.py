@@ -132,14 +132,14 @@ def copied(folder, store):
 
 
 @contextmanager
-def running(*arguments, **environment):
-    """The real command while it runs, in a process group of its own; killed in the end.
+def running(*arguments, command=COMMAND, **environment):
+    """The real command, or another one, while it runs in its own process group; killed in the end.
 
     `until(words)` waits for a line with these words, `trainers()` are the processes it started,
     `wait()` gives a Finished.
     """
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -200,6 +200,16 @@ def install(folder, source):
     return {"PYTHONPATH": os.pathsep.join([str(folder), known] if known else [str(folder)])}
 
 
+def ranks_of(launcher):
+    """Rank to the id of its process, for the children of torchrun."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    found = {}
+    for pid in children:
+        environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        found |= {int(each[5:]): int(pid) for each in environment if each.startswith("RANK=")}
+    return found
+
+
 def group_is_alive(pid):
     """Whether any process is left in the group that `pid` led."""
     try:
@@ -249,7 +259,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None):
         attempt=attempt,
         store=storage.uri,
     )
-    telemetry = Telemetry(speaks=True, stream=stream or StringIO())
+    telemetry = Telemetry(stream=stream or StringIO())
     with as_configured(whole.work.training.precision) as device, TemporaryDirectory() as cache:
         ranks = ranks or Ranks.alone(device)
         stages = Stages(

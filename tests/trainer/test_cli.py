@@ -3,12 +3,15 @@
 Left out: mistakes (test_bad_input), signals (test_interrupt), failures (test_failures).
 """
 
+import asyncio
 import json
 import os
 import shutil
 from importlib import metadata
 
 import pytest
+from supreme_operator.collector import Collector
+from supreme_operator.location import Location
 from supreme_trainer import cli
 
 from supreme_core import catalog, registry
@@ -16,6 +19,7 @@ from supreme_core.storage import open_storage
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    copied,
     experiment,
     finish,
     folder_of,
@@ -32,6 +36,7 @@ WHOLE = experiment(
     execution={"gpusPerNode": 0},
     failurePolicy={"maxFailedSeeds": 1},
 )
+PUBLISHED = ("order.json", "summary.json", "summary.csv", "report.html")
 
 
 @pytest.fixture
@@ -199,6 +204,25 @@ def test_a_run_ends_with_the_table_and_where_the_report_is(ran):
 def test_a_run_keeps_the_log_of_each_seed(ran):
     folder, _ = ran
     assert (folder_of(folder / "store", WHOLE) / "seed=260/attempt=0/run.log").is_file()
+
+
+def test_the_operator_publishes_of_a_run_what_the_run_did(ran, s3_server):
+    folder, _ = ran
+    where = Location(
+        uri=f"s3://{s3_server.make_bucket()}/benchmarks",
+        endpoint=s3_server.endpoint,
+        credentials=s3_server.credentials,
+    )
+    order = planned(WHOLE)
+    store = copied(folder / "store", where.open())
+    files = {name: store.read(f"{order.prefix}/{name}") for name in PUBLISHED}
+    for name in files:
+        store.delete(f"{order.prefix}/{name}")
+
+    published = asyncio.run(Collector().publish(order, where))
+
+    assert {name: store.read(f"{order.prefix}/{name}") for name in PUBLISHED} == files
+    assert published.seeds == order.seeds
 
 
 def test_report_writes_the_same_bytes_again(command, finished, tmp_path):

@@ -40,7 +40,7 @@ def seed(tmp_path):
             260,
             Components.of(work),
             Ranks.alone(device),
-            Telemetry(speaks=False),
+            Telemetry(rank=1),
             scratch=tmp_path,
         )
 

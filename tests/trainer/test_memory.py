@@ -118,10 +118,10 @@ def test_arrays_that_the_store_has_are_not_kept_a_second_time(store, tmp_path):
             Artefacts(store, scratch),
             ranks=Ranks.alone(device),
             environment=environment(Ranks.alone(device), reduction="tree"),
-            telemetry=Telemetry(speaks=False),
+            telemetry=Telemetry(rank=1),
             interruption=Interruption(names.EXIT_TERMINATED),
         )
-        prepare_seed(order, stages, ranks=Ranks.alone(device), telemetry=Telemetry(speaks=False))
+        prepare_seed(order, stages, ranks=Ranks.alone(device), telemetry=Telemetry(rank=1))
 
     assert [item.key for item in store.list("objects/datasets") if "train_images-" in item.key]
     assert not list(scratch.glob("*_images*"))

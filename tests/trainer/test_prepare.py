@@ -166,7 +166,7 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_starts(supreme, t
 def test_how_far_a_download_is_reaches_whoever_waits():
     stream = StringIO()
     log = logging.Logger("downloads")
-    log.addHandler(Notes(Telemetry(speaks=True, stream=stream)))
+    log.addHandler(Notes(Telemetry(stream=stream)))
     log.info("downloading %s: %s", "a.bin", "1.0 MB of 2.0 MB")
     assert json.loads(stream.getvalue()) == {
         "event": "note",

@@ -41,7 +41,7 @@ def order(tmp_path):
 def finish(order, *, ranks):
     """Let a seed come to its end; gives what its log says."""
     with trainers(*[order] * ranks) as seed:
-        assert list(seed.events())[-1] == {"event": "finished"}, seed.log(0)
+        assert list(seed.events())[-1]["event"] == "finished", seed.log(0)
         assert seed.ended() == [0] * ranks
         return seed.log(0)
 

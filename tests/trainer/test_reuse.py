@@ -67,7 +67,7 @@ def compute(storage, *, image=HERE, attempt=0, of=None, **keeping):
         store=storage.uri,
         **keeping,
     )
-    telemetry = Telemetry(speaks=True, stream=StringIO())
+    telemetry = Telemetry(stream=StringIO())
     with as_configured() as device, TemporaryDirectory() as cache:
         ranks = Ranks.alone(device)
         stages = Stages(

@@ -153,7 +153,7 @@ def untracked(items, **_):
 def finished(place, ranks):
     """Let the seed come to its end and publish, as the command does."""
     with place.trainers(ranks) as seed:
-        assert list(seed.events())[-1] == {"event": "finished"}, seed.log(0)
+        assert list(seed.events())[-1]["event"] == "finished", seed.log(0)
         assert seed.ended() == [0] * ranks
     with TemporaryDirectory() as cache:
         publish(place.storage, Artefacts(place.storage, Path(cache)), planned(WORK))

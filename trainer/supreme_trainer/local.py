@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections import Counter
@@ -20,6 +19,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from rich.console import Console
+from supreme_trainer import process
 from supreme_trainer.progress import Board, Display, display
 
 from supreme_core.api import names
@@ -131,7 +131,7 @@ class Runner:
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
         self.prepared: dict[str, dict[str, Any]] = {}
-        self._events: Queue[tuple[Trainer, dict[str, Any] | None]] = Queue()
+        self._events: Queue[tuple[SeedTrainer, process.Event | None]] = Queue()
 
     def compute(self) -> Sequence[int]:
         """Run a trainer for each seed that has no complete result yet; gives these seeds."""
@@ -191,7 +191,7 @@ class Runner:
 
     def _run_all(self, seeds: Sequence[int], board: Board, *, parallel: int, gpus: int) -> None:
         attempts = attempts_by_seed(self.storage, self.order)
-        waiting, running = list(seeds), dict[int, Trainer]()
+        waiting, running = list(seeds), dict[int, SeedTrainer]()
         slots = list(range(parallel))
         screen = display(self.console, board)
         try:
@@ -221,7 +221,7 @@ class Runner:
     def _gpus_of(self, slot: int) -> Sequence[int]:
         return range(slot * self.options.ranks, (slot + 1) * self.options.ranks)
 
-    def _next_event(self) -> "tuple[Trainer, dict[str, Any] | None]":
+    def _next_event(self) -> "tuple[SeedTrainer, process.Event | None]":
         while True:
             try:
                 # With a limit, because a wait without one would not see Ctrl-C on every platform.
@@ -229,8 +229,8 @@ class Runner:
             except Empty:
                 continue
 
-    def _finished(self, trainer: "Trainer", screen: Display) -> None:
-        trainer.keep_log(self.storage, self.order)
+    def _finished(self, trainer: "SeedTrainer", screen: Display) -> None:
+        trainer.keep_log(self.storage)
         self.stages += trainer.stages
         if trainer.failure:
             self.failures.append(f"seed {trainer.seed}: {trainer.failure}")
@@ -248,78 +248,52 @@ class Runner:
         gpus: Sequence[int],
         slot: int = 0,
         options: Sequence[str] = (),
-    ) -> "Trainer":
-        order = RunOrder(
-            experiment=self.order.experiment,
-            work=self.order.work,
-            reuse=self.order.reuse,
-            data_placement=self.order.data_placement,
-            keep_unlearned_models=self.order.keep_unlearned_models,
-            seed=seed,
-            attempt=attempt,
-            store=self.storage.uri,
-            endpoint=self.options.endpoint,
-            region=self.options.region,
-        )
+    ) -> "SeedTrainer":
+        order = self.order.shared(
+            store=self.storage.uri, endpoint=self.options.endpoint, region=self.options.region
+        ).of_seed(seed, attempt=attempt)
         path = self.folder / f"order-{seed}.json"
         path.write_text(json.dumps(order.to_document()))
-        arguments = [str(path), "--device", self.options.device, *options]
-        launcher = ["-m", "supreme_trainer.order"]
-        if ranks > 1:
-            torchrun = ["-m", "torch.distributed.run", "--standalone"]
-            launcher = [*torchrun, f"--nproc-per-node={ranks}", *launcher]
-        # What a killed process leaves in its folder of temporary files goes with ours.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(self.folder)}
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        torchrun = [*process.TORCHRUN, "--standalone", f"--nproc-per-node={ranks}"]
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
         log = self.folder / f"run-{seed}.log"
         with log.open("ab") as stream:  # what was said while preparing stays
-            process = subprocess.Popen(
-                [sys.executable, *launcher, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches this process only, which then stops them
+            started = process.start(
+                path,
+                *("--device", self.options.device, *options),
+                torchrun=torchrun if ranks > 1 else (),
+                log=stream,
+                environment=environment,
             )
-        trainer = Trainer(seed, attempt, slot, process, log)
+        trainer = SeedTrainer(
+            process=started, ranks=ranks, is_torchrun=ranks > 1, log=log, order=order, slot=slot
+        )
         threading.Thread(target=trainer.listen, args=(self._events,), daemon=True).start()
         return trainer
 
 
-@dataclass
-class Trainer:
-    """One process (or torchrun with its ranks) that computes one seed."""
+@dataclass(kw_only=True)
+class SeedTrainer(process.Trainer):
+    """One of those that run side by side."""
 
-    seed: int
-    attempt: int
+    order: RunOrder
     slot: int
-    process: "subprocess.Popen[bytes]"
-    log: Path
-    failure: str = ""
-    exit_code: int = names.EXIT_OK
     stages: Counter[str] = field(default_factory=Counter)
-    _told: dict[str, Any] = field(default_factory=dict)
 
-    def listen(self, events: "Queue[tuple[Trainer, dict[str, Any] | None]]") -> None:
-        """Pass on each event of the process, and None when it has ended."""
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                event = _event(line)
-                if event is None:
-                    continue
-                if event["event"] == "stage-finished":
-                    self.stages[event["status"]] += 1
-                if event["event"] in ("failed", "finished"):
-                    self._told = event
-                else:
-                    events.put((self, event))
-        self._judge(self.process.wait())
-        events.put((self, None))
+    @property
+    def seed(self) -> int:
+        return self.order.seed
+
+    def listen(self, queue: "Queue[tuple[SeedTrainer, process.Event | None]]") -> None:
+        """Pass on each event of the processes, and None when they have ended."""
+        for event in self.events():
+            if event["event"] == "stage-finished":
+                self.stages[event["status"]] += 1
+            queue.put((self, event))
+        queue.put((self, None))
 
     def wait_for_events(
-        self, events: "Queue[tuple[Trainer, dict[str, Any] | None]]"
+        self, events: "Queue[tuple[SeedTrainer, process.Event | None]]"
     ) -> Iterator[dict[str, Any]]:
         while True:
             try:
@@ -335,30 +309,8 @@ class Trainer:
         error.exit_code = self.exit_code
         return error
 
-    def keep_log(self, storage: Storage, order: ExperimentOrder) -> None:
-        attempt = names.attempt_prefix(order.prefix, self.seed, self.attempt)
-        storage.upload(names.log_key(attempt), self.log)
-
-    def stop(self) -> None:
-        self._signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            pass
-
-    def _judge(self, returned: int) -> None:
-        if self._told.get("event") == "finished" and returned == 0:
-            return
-        if self._told.get("event") == "failed":
-            self.failure, self.exit_code = self._told["message"], self._told["exitCode"]
-            return
-        self.failure = f"the trainer ended with {_ending(returned)}; {_last_line(self.log)}"
-        self.exit_code = names.EXIT_ERROR
+    def keep_log(self, storage: Storage) -> None:
+        storage.upload(names.log_key(self.order.prefix), self.log)
 
 
 class Stopped(SystemExit):
@@ -381,7 +333,7 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_in_the_end(trainers: "Sequence[Trainer] | Any") -> Iterator[None]:
+def stopped_in_the_end(trainers: "Sequence[SeedTrainer] | Any") -> Iterator[None]:
     """However the block ends, no trainer is left running."""
     try:
         yield
@@ -398,24 +350,3 @@ def stopped_in_the_end(trainers: "Sequence[Trainer] | Any") -> Iterator[None]:
                 trainer.kill()
             for trainer in alive:
                 trainer.process.wait()
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    """The event of a line; a plug-in may print, so other lines are no error."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def _ending(returned: int) -> str:
-    if returned < 0:
-        return f"signal {signal.Signals(-returned).name}"
-    return f"exit code {returned}"
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    lines = [line for line in lines if any(map(str.isalnum, line))]  # torchrun draws rules
-    return f"its last words: {lines[-1].strip()[:300]}" if lines else "it said nothing"

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    telemetry = Telemetry(speaks=os.environ.get("RANK", "0") == "0")
+    telemetry = Telemetry(int(os.environ.get("RANK", "0")))
     downloads.log.addHandler(Notes(telemetry))
     watch = Watch.start(interruption, partial(_say, telemetry))
     try:
@@ -49,13 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         order = read_order(options.order)
         ranks = Ranks.start(_device(options.device), watch, store)
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
-            _compute(order, ranks, telemetry, interruption, Path(cache), options)
+            result = _compute(order, ranks, telemetry, interruption, Path(cache), options)
         ranks.close()
     except (Exception, SystemExit) as error:
         interruption.ignore()
         return _fail(error, watch, telemetry)
     watch.leave()
-    telemetry.finished()
+    telemetry.finished(result)
     return names.EXIT_OK
 
 
@@ -84,11 +84,9 @@ def _fail(error: Exception | SystemExit, watch: Watch, telemetry: Telemetry) -> 
 
 
 def _say(telemetry: Telemetry, end: End) -> None:
-    """Tell the log of this rank, and once whoever waits for the result."""
+    """Tell the log of this rank, and whoever waits for the result."""
     level = logging.INFO if end.exit_code == names.EXIT_TERMINATED else logging.ERROR
     logging.log(level, "%s", end.line)
-    if end.is_gone and end.rank == 0 and os.environ["RANK"] == "1":
-        telemetry.speaks = True  # for want of rank 0
     telemetry.failed(end.line, end.exit_code)
 
 
@@ -108,7 +106,8 @@ def _compute(
     interruption: Interruption,
     cache: Path,
     options: argparse.Namespace,
-) -> None:
+) -> str | None:
+    """Gives the sha256 of the result.json that this rank has written."""
     if not options.prepare:
         # It loads much of torch, which preparing a dataset does not need.
         configure(ranks.device, order.work.training.precision)
@@ -134,10 +133,9 @@ def _compute(
             source=options.source,
             weights=options.weights,
         )
-        return
+        return None
     result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
-    if ranks.is_main:
-        write_result(storage, result)
+    return write_result(storage, result) if ranks.is_main else None
 
 
 def _library(order: RunOrder) -> str:

@@ -1,6 +1,7 @@
-"""What a trainer tells while it works: one JSON object a line on standard output, from rank 0.
+"""What a trainer tells while it works: one JSON object a line on standard output.
 
-Advisory only: nothing is decided by it. Logs go to standard error.
+Rank 0 tells how far it is, which is advisory only. Every rank says how it ends, by which whoever
+started it decides: torchrun ends with 1, whatever its ranks ended with. Logs go to standard error.
 """
 
 import json
@@ -27,9 +28,9 @@ class Unheard(SystemExit):
 
 @dataclass
 class Telemetry:
-    """Events of one seed; silent on every rank but the first."""
+    """Events of one seed, as one of its ranks tells them."""
 
-    speaks: bool
+    rank: int = 0
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     _last: float = 0.0
 
@@ -44,7 +45,7 @@ class Telemetry:
     def progress(self, *, done: int, total: int, loss: Tensor, note: str = "") -> None:
         """Called after every step of a loop; says something at most twice a second."""
         now = time.monotonic()
-        if self.speaks and (now - self._last >= INTERVAL_SECONDS or done == total):
+        if self.rank == 0 and (now - self._last >= INTERVAL_SECONDS or done == total):
             self._last = now
             seen = float(loss)
             finite = round(seen, 4) if isfinite(seen) else None  # JSON has no NaN
@@ -68,19 +69,23 @@ class Telemetry:
 
     def failed(self, message: str, exit_code: int) -> None:
         with suppress(Unheard):  # this process ends in any case
-            self._say("failed", message=message, exitCode=exit_code)
+            self._write("failed", rank=self.rank, message=message, exitCode=exit_code)
 
-    def finished(self) -> None:
-        self._say("finished")
+    def finished(self, result: str | None = None) -> None:
+        """result: sha256 of the result.json that this rank has written."""
+        self._write("finished", rank=self.rank, result=result)
 
     def _say(self, event: str, **facts: Any) -> None:
-        if self.speaks:
-            try:
-                # In one piece, because the thread that watches over other ranks may speak too.
-                self.stream.write(json.dumps({"event": event, **facts}) + "\n")
-                self.stream.flush()
-            except BrokenPipeError:
-                raise Unheard(EXIT_ERROR) from None
+        if self.rank == 0:
+            self._write(event, **facts)
+
+    def _write(self, event: str, **facts: Any) -> None:
+        try:
+            # In one piece, because the thread that watches over other ranks may speak too.
+            self.stream.write(json.dumps({"event": event, **facts}) + "\n")
+            self.stream.flush()
+        except BrokenPipeError:
+            raise Unheard(EXIT_ERROR) from None
 
 
 class Notes(logging.Handler):

@@ -22,6 +22,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from supreme_core.api.names import EXIT_TEMPORARY
+
 SECONDS = 30
 """Nobody outlives the end of one rank for longer."""
 
@@ -73,7 +75,7 @@ def test_a_killed_rank_takes_the_others_down_with_one_line_each(tmp_path, size, 
 
     assert left.pop(victim) == (-signal.SIGKILL, [])
     gone = f"rank {victim} is gone: its process was killed or crashed"
-    assert left == [(1, [gone])] * (size - 1)
+    assert left == [(EXIT_TEMPORARY, [gone])] * (size - 1)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,8 @@ def test_a_rank_that_is_killed_while_the_others_wait_in_a_collective_ends_them(t
         left = ended(processes)
 
     assert left.pop(1)[0] == -signal.SIGKILL
-    assert left == [(1, ["rank 1 is gone: its process was killed or crashed"])] * (size - 1)
+    gone = "rank 1 is gone: its process was killed or crashed"
+    assert left == [(EXIT_TEMPORARY, [gone])] * (size - 1)
 
 
 @pytest.mark.parametrize("others", ["wait", "hang"])
@@ -117,7 +120,8 @@ def test_a_rank_whose_machine_has_no_network_is_missed_by_the_others_and_misses_
         left = ended(processes)
 
     gone = "is gone: its machine has not answered for 4 s"
-    assert left == [(1, [f"rank 2 {gone}"])] * 2 + [(1, [f"rank 0 {gone}"])]
+    lines = [f"rank {rank} {gone}" for rank in (2, 2, 0)]
+    assert left == [(EXIT_TEMPORARY, [line]) for line in lines]
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -1,0 +1,175 @@
+"""A trainer as processes of their own: how they start, what they tell, how they have ended.
+
+One process, or torchrun with the ranks of this machine. `supreme run` has some of them side by
+side, a pod has one.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from supreme_core.api import names
+
+TORCHRUN = ("-m", "torch.distributed.run")
+
+EXIT_OF_RANK = re.compile(r"\bexitcode *: (-?\d+)")
+"""What torchrun, which itself always ends with 1, says in the log of each rank that ended badly."""
+
+LINGER_SECONDS = 10.0
+"""Between the last words of all ranks of a machine and the end of a process that is still there.
+torchrun waits for five minutes for machines that may be gone."""
+
+Event = dict[str, Any]
+
+
+def start(
+    order: Path,
+    *options: str,
+    torchrun: Sequence[str] = (),
+    log: IO[bytes],
+    environment: Mapping[str, str],
+) -> "subprocess.Popen[bytes]":
+    """Start the process that computes an order, or torchrun with its ranks.
+
+    options: those of supreme_trainer.order.  torchrun: empty, or TORCHRUN and options of its own.
+    log: where standard error goes.  environment: variables over those of this process.
+    """
+    return subprocess.Popen(
+        [sys.executable, *torchrun, "-m", "supreme_trainer.order", str(order), *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        # What a killed process leaves in its folder of temporary files goes with that of the order.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(order.parent), **environment},
+        start_new_session=True,  # Ctrl-C reaches this process only, which then stops them
+    )
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """The processes that compute one seed on this machine.
+
+    process: the only one, or torchrun.  ranks: how many there are here.  log: standard error.
+    copier: the thread that fills the log, where the processes do not write to it themselves.
+    failure, exit_code: how it ended, by the contract of supreme_core.errors; 128 + n where signal n
+    ended a rank.  result: sha256 of the result.json that rank 0 has written, if that is here.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    ranks: int
+    is_torchrun: bool
+    log: Path
+    copier: threading.Thread | None = None
+    failure: str = ""
+    exit_code: int = names.EXIT_OK
+    result: str | None = None
+    has_main: bool = False
+    """Rank 0 is here, as far as anything was heard."""
+    _last_words: dict[int, Event] = field(default_factory=dict)
+    _was_told_to_stop: bool = False
+
+    def events(self) -> Iterator[Event]:
+        """Each event as it comes, until all processes have ended; then it is known how."""
+        assert self.process.stdout is not None
+        end = threading.Timer(LINGER_SECONDS, self.kill)
+        end.daemon = True
+        with self.process.stdout as lines:
+            for line in lines:
+                event = _event(line)
+                if event is None:
+                    continue
+                if event["event"] not in ("failed", "finished"):
+                    self.has_main = True  # which alone tells how far it is
+                    yield event
+                    continue
+                rank = event["rank"]
+                self.has_main |= rank == 0
+                if rank not in self._last_words:
+                    self._last_words[rank] = event
+                    if len(self._last_words) == self.ranks:
+                        end.start()
+        returned = self.process.wait()
+        end.cancel()
+        if self.copier:
+            self.copier.join(LINGER_SECONDS)
+        self._judge(returned)
+
+    def stop(self) -> None:
+        self._was_told_to_stop = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self.process.returncode is None:  # else the id may be another's by now
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def _judge(self, returned: int) -> None:
+        words = [self._last_words[rank] for rank in sorted(self._last_words)]
+        failed = [event for event in words if event["event"] == "failed"]
+        if failed:
+            self.failure, self.exit_code = failed[0]["message"], failed[0]["exitCode"]
+            # A rank that misses another one may miss one of this machine, which had no last words.
+            if self.exit_code == names.EXIT_TEMPORARY and (number := self._killed_by()):
+                self.exit_code = names.EXIT_SIGNAL + number
+        elif len(words) == self.ranks:
+            self.result = words[0].get("result")
+        else:
+            self._judge_without_words(returned)
+
+    def _judge_without_words(self, returned: int) -> None:
+        if returned < 0:
+            self.failure = f"the trainer ended with {_signal_name(-returned)}"
+            self.exit_code = names.EXIT_SIGNAL - returned
+        elif number := self._killed_by():
+            self.failure = f"a rank ended with {_signal_name(number)}"
+            self.exit_code = names.EXIT_SIGNAL + number
+        else:
+            self.failure = f"the trainer ended with exit code {returned}"
+            # Where torchrun has started no rank, machines that it waits for are not there.
+            has_begun = not self.is_torchrun or bool(_exit_codes(self.log))
+            self.exit_code = names.EXIT_ERROR if has_begun else names.EXIT_TEMPORARY
+        self.failure += f"; {_last_line(self.log)}"
+        if self._was_told_to_stop:  # before the ranks were able to hear it
+            self.failure, self.exit_code = "the trainer was told to stop", names.EXIT_TERMINATED
+
+    def _killed_by(self) -> int | None:
+        """The number of the signal that ended a rank under torchrun, which itself sends SIGTERM."""
+        codes = _exit_codes(self.log) if self.is_torchrun else []
+        return next((-code for code in codes if code < 0 and code != -signal.SIGTERM), None)
+
+
+def _signal_name(number: int) -> str:
+    return f"signal {signal.Signals(number).name}"
+
+
+def _event(line: bytes) -> Event | None:
+    """The event of a line; a plug-in may print, so other lines are no error."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    lines = [line for line in lines if any(map(str.isalnum, line))]  # torchrun draws rules
+    return f"its last words: {lines[-1].strip()[:300]}" if lines else "it said nothing"
+
+
+def _exit_codes(log: Path) -> list[int]:
+    """Of the ranks that ended badly, minus the signal where one ended them."""
+    with log.open(errors="replace") as lines:
+        return [int(found[1]) for found in map(EXIT_OF_RANK.search, lines) if found]
