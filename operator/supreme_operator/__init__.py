@@ -1,0 +1,1 @@
+"""The operator: watches UnlearningExperiment resources and has their seeds computed by pods."""

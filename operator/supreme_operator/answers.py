@@ -1,0 +1,59 @@
+"""What is asked of results in the store, and what is answered. Pure.
+
+The answers come from processes that read what users' pods wrote, so the models are strict.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from supreme_core.api.model import Document
+from supreme_core.api.run import Digest, ShortText
+from supreme_core.api.v1alpha1 import (
+    MAX_SEEDS,
+    MAX_SUMMARY_ROWS,
+    SEED_LIMIT,
+    ResultsReference,
+    SummaryRow,
+)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it is not one line of printable characters")
+    return text
+
+
+Line = Annotated[ShortText, AfterValidator(_printable)]
+Seed = Annotated[int, Field(ge=0, le=SEED_LIMIT)]
+Attempt = Annotated[int, Field(ge=0)]
+
+
+class Claim(Document):
+    """An attempt that should have left a result."""
+
+    seed: Seed
+    attempt: Attempt
+    sha256: Digest | None = Field(
+        None, description="Of result.json, as its pod said in the end; None where it is not known."
+    )
+
+
+class Verdict(Document):
+    """What there is in place of a result."""
+
+    seed: Seed
+    attempt: Attempt
+    state: Literal["valid", "missing", "invalid"]
+    message: Line = Field(description="Why it does not count; empty where it does.")
+
+
+class Publication(Document):
+    """What was published."""
+
+    rows: list[SummaryRow] = Field(
+        max_length=MAX_SUMMARY_ROWS, description="The primary metric; the first rows of many."
+    )
+    results: ResultsReference
+    seeds: list[Seed] = Field(max_length=MAX_SEEDS, description="Those that have a result.")
+    partial: bool = Field(description="Some seed has no result, or some run failed.")

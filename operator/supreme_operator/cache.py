@@ -1,0 +1,136 @@
+"""What the operator has seen of the cluster, by experiment.
+
+Filled by watches, by what the API server answers to our own writes, and by whole lists now and
+then, which bring back whatever a watch has lost. Children and pods are kept as digests.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from supreme_core.api import names
+from supreme_operator.observed import Child, Pod
+
+Body = Mapping[str, Any]
+
+
+class Key(NamedTuple):
+    """An experiment."""
+
+    namespace: str
+    name: str
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Shelf(Generic[T]):
+    """Objects of one kind by uid, each in its newest version.
+
+    read: makes of an object what is kept of it; None where it is none of ours.
+    """
+
+    read: Callable[[Body], T | None]
+    _objects: dict[str, tuple[int, Key, T]] = field(default_factory=dict)
+    _by_key: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def put(self, body: Body) -> Key | None:
+        """Keep what is newer than what is known; gives whose it is, None where nothing changed."""
+        metadata = body["metadata"]
+        uid, version, key = metadata["uid"], int(metadata["resourceVersion"]), key_of(body)
+        known = self._objects.get(uid)
+        kept = self.read(body)
+        if key is None or kept is None or (known and known[0] >= version):
+            return None
+        self._objects[uid] = version, key, kept
+        self._by_key[key].add(uid)
+        return key
+
+    def remove(self, uid: str) -> Key | None:
+        found = self._objects.pop(uid, None)
+        if found is None:
+            return None
+        self._by_key[found[1]].discard(uid)
+        if not self._by_key[found[1]]:
+            del self._by_key[found[1]]
+        return found[1]
+
+    def replace(
+        self, bodies: Iterable[Body], version: int, namespace: str | None = None
+    ) -> set[Key]:
+        """Take in a whole list as of `version`; gives the experiments for which it brought news."""
+        listed, changed = set(), set()
+        for body in bodies:
+            listed.add(body["metadata"]["uid"])
+            changed.add(self.put(body))
+        for uid, (seen, key, _) in list(self._objects.items()):
+            is_meant = namespace is None or key.namespace == namespace
+            # What is newer than the list was made after it.
+            if is_meant and uid not in listed and seen <= version:
+                changed.add(self.remove(uid))
+        return {key for key in changed if key is not None}
+
+    def of(self, key: Key) -> Iterator[T]:
+        return (self._objects[uid][2] for uid in sorted(self._by_key.get(key, ())))
+
+    def known(self) -> set[Key]:
+        return set(self._by_key)
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+
+class Cache:
+    """experiments: the resources themselves, for their specs and their status."""
+
+    def __init__(
+        self,
+        read_child: Mapping[str, Callable[[Body], Child | None]],
+        read_pod: Callable[[Body], Pod | None],
+    ) -> None:
+        """read_child: by the plural of the kind, such as jobs."""
+        self.experiments = Shelf[Body](_without_managed_fields)
+        self.children = {plural: Shelf[Child](read) for plural, read in read_child.items()}
+        self.pods = Shelf[Pod](read_pod)
+
+    def shelf(self, plural: str) -> "Shelf[Any]":
+        if plural == names.PLURAL:
+            return self.experiments
+        return self.pods if plural == "pods" else self.children[plural]
+
+    def known(self) -> set[Key]:
+        """All experiments."""
+        return self.experiments.known()
+
+    def experiment(self, key: Key) -> Body | None:
+        return next(self.experiments.of(key), None)
+
+    def children_of(self, key: Key, uid: str) -> tuple[list[Child], list[Pod]]:
+        """The children that the experiment of that uid controls, with their pods, and the pods
+        whose child is gone."""
+        pods = defaultdict(list)
+        for pod in self.pods.of(key):
+            pods[pod.child].append(pod)
+        found = [
+            replace(child, pods=tuple(pods.pop(child.uid, ())))
+            for shelf in self.children.values()
+            for child in shelf.of(key)
+            if child.owner == uid
+        ]
+        return found, [pod for each in pods.values() for pod in each if pod.experiment == uid]
+
+
+def key_of(body: Body) -> Key | None:
+    """The experiment that an object is, or belongs to by its label."""
+    metadata = body["metadata"]
+    if body.get("kind") == names.KIND:
+        return Key(metadata["namespace"], metadata["name"])
+    name = (metadata.get("labels") or {}).get(names.EXPERIMENT_LABEL)
+    return Key(metadata["namespace"], name) if name else None
+
+
+def _without_managed_fields(body: Body) -> Body:
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {**body, "metadata": metadata}

@@ -1,0 +1,152 @@
+"""What every kind of child has in common: how it is made, found and read."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from supreme_core.api import names
+from supreme_core.api.v1alpha1 import ExperimentSpec
+from supreme_operator.observed import Attempt, BackendName, Child, Owner
+from supreme_operator.resources import Resource
+
+Body = Mapping[str, Any]
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChildOrder:
+    """What a child is told: name of the ConfigMap with the shared order, digest of the work."""
+
+    config_map: str
+    work: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """One kind of children.
+
+    spec: the manifest's spec.  service: what all children of an experiment need beside them.
+    observe: a child as it stands in the cluster, None where it is not one of this kind.
+    """
+
+    name: BackendName
+    resource: Resource
+    api_version: str
+    kind: str
+    spec: Callable[[Owner, ExperimentSpec, Attempt, ChildOrder], Manifest]
+    observe: Callable[[Body], Child | None]
+    service: Callable[[Owner], Manifest | None] = lambda owner: None
+
+    def render(
+        self, owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder
+    ) -> Manifest:
+        """The object to create. Kueue is told on the child alone, and spec.suspend is its own."""
+        queue = spec.execution.scheduling
+        wanted = {
+            "kueue.x-k8s.io/queue-name": queue.queue_name,
+            "kueue.x-k8s.io/priority-class": queue.workload_priority_class,
+        }
+        labels = {**labels_of(owner, attempt), **{k: v for k, v in wanted.items() if v}}
+        return {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "metadata": {
+                "name": name_of(owner, attempt),
+                "namespace": owner.namespace,
+                "labels": labels,
+                "annotations": {
+                    names.RETRIES_ANNOTATION: str(attempt.retries),
+                    names.DISRUPTIONS_ANNOTATION: str(attempt.disruptions),
+                    names.WORK_ANNOTATION: order.work,
+                    names.BACKEND_ANNOTATION: self.name,
+                },
+                "ownerReferences": owner_references(owner),
+            },
+            "spec": self.spec(owner, spec, attempt, order),
+        }
+
+
+def name_of(owner: Owner, attempt: Attempt) -> str:
+    return names.child_name(owner.name, owner.uid, index=attempt.index, attempt=attempt.number)
+
+
+def labels_of(owner: Owner, attempt: Attempt) -> dict[str, str]:
+    """Labels of a child and of its pods."""
+    return {
+        names.MANAGED_BY_LABEL: names.OPERATOR,
+        names.EXPERIMENT_LABEL: owner.name,
+        names.UID_LABEL: owner.uid,
+        names.SEED_LABEL: str(attempt.seed),
+        names.INDEX_LABEL: str(attempt.index),
+        names.ATTEMPT_LABEL: str(attempt.number),
+    }
+
+
+def owner_references(owner: Owner) -> list[Manifest]:
+    """So that what belongs to an experiment goes with it."""
+    return [
+        {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": owner.name,
+            "uid": owner.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+    ]
+
+
+def identity(body: Body, name: BackendName) -> dict[str, Any] | None:
+    """The fields of a Child that stand in the metadata of every kind; None where it is no child of
+    this kind, or somebody has changed what the operator had written there."""
+    metadata = body["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    if annotations.get(names.BACKEND_ANNOTATION) != name:
+        return None
+    seed = number_in(labels, names.SEED_LABEL)
+    index = number_in(labels, names.INDEX_LABEL)
+    number = number_in(labels, names.ATTEMPT_LABEL)
+    retries = number_in(annotations, names.RETRIES_ANNOTATION)
+    disruptions = number_in(annotations, names.DISRUPTIONS_ANNOTATION)
+    if seed is None or index is None or number is None or retries is None or disruptions is None:
+        return None
+    return {
+        "kind": name,
+        "uid": metadata["uid"],
+        "name": metadata["name"],
+        "owner": controller_of(body),
+        "attempt": Attempt(
+            seed=seed, index=index, number=number, retries=retries, disruptions=disruptions
+        ),
+        "order": annotations.get(names.WORK_ANNOTATION, ""),
+        "created_at": time_of(metadata.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
+        "is_deleted": "deletionTimestamp" in metadata,
+    }
+
+
+def number_in(texts: Mapping[str, str], key: str) -> int | None:
+    """What the operator has written as a number, and nobody has changed to something else."""
+    text = texts.get(key, "")
+    return int(text) if re.fullmatch(r"[0-9]{1,10}", text) else None
+
+
+def controller_of(body: Body) -> str:
+    """uid of the object that controls this one, or ""."""
+    references = body["metadata"].get("ownerReferences") or ()
+    return next((str(each.get("uid", "")) for each in references if each.get("controller")), "")
+
+
+def true_condition(body: Body, type_: str) -> Mapping[str, Any] | None:
+    """A condition of the object's status that holds."""
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    for each in conditions:
+        if each.get("type") == type_ and each.get("status") == "True":
+            found: Mapping[str, Any] = each
+            return found
+    return None
+
+
+def time_of(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) else None

@@ -1,0 +1,74 @@
+"""A child of several pods without anything but Kubernetes: an Indexed Job, in which torchrun meets
+at the pod of index 0 through a headless Service."""
+
+from typing import Final
+
+from supreme_core.api import names
+from supreme_core.api.v1alpha1 import ExperimentSpec
+from supreme_operator.children.backend import (
+    Backend,
+    ChildOrder,
+    Manifest,
+    name_of,
+    owner_references,
+)
+from supreme_operator.children.job import job_spec, observe_job
+from supreme_operator.children.pod import pod_template
+from supreme_operator.observed import Attempt, Owner
+from supreme_operator.resources import JOBS
+
+PORT: Final = 29400
+
+
+def service(owner: Owner) -> Manifest:
+    """One for all children of an experiment: it gives each pod its name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": _service_name(owner),
+            "namespace": owner.namespace,
+            "labels": {
+                names.MANAGED_BY_LABEL: names.OPERATOR,
+                names.EXPERIMENT_LABEL: owner.name,
+                names.UID_LABEL: owner.uid,
+            },
+            "ownerReferences": owner_references(owner),
+        },
+        "spec": {
+            "clusterIP": "None",
+            # Pods look for one another before any of them is ready.
+            "publishNotReadyAddresses": True,
+            "selector": {names.UID_LABEL: owner.uid},
+            "ports": [{"name": "rendezvous", "port": PORT}],
+        },
+    }
+
+
+def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> Manifest:
+    nodes, name = spec.execution.nodes, name_of(owner, attempt)
+    meeting = {
+        "PET_NNODES": str(nodes),
+        "PET_NPROC_PER_NODE": str(spec.execution.processes),
+        "PET_RDZV_BACKEND": "c10d",
+        "PET_RDZV_ENDPOINT": f"{name}-0.{_service_name(owner)}:{PORT}",
+        "PET_RDZV_ID": name,
+    }
+    template = pod_template(owner, spec, attempt, order, environment=meeting)
+    template["spec"]["subdomain"] = _service_name(owner)
+    return {**job_spec(template, pods=nodes), "completionMode": "Indexed"}
+
+
+def _service_name(owner: Owner) -> str:
+    return names.family_name(owner.name, owner.uid)
+
+
+INDEXED_JOB: Final = Backend(
+    name="IndexedJob",
+    resource=JOBS,
+    api_version="batch/v1",
+    kind="Job",
+    spec=_spec,
+    observe=lambda body: observe_job(body, "IndexedJob"),
+    service=service,
+)

@@ -1,0 +1,40 @@
+"""The order that all seeds of an experiment share, as a ConfigMap that pods mount."""
+
+import json
+from typing import Final
+
+from supreme_core.api import names
+from supreme_core.api.run import SharedOrder
+from supreme_core.artefacts import digest
+from supreme_core.errors import SpecError
+from supreme_operator.children.backend import Manifest, owner_references
+from supreme_operator.observed import Owner
+
+MAX_BYTES: Final = 1_000_000
+"""Somewhat less than the 1 MiB that a ConfigMap may hold."""
+
+
+def order_config_map(owner: Owner, order: SharedOrder) -> Manifest:
+    """Immutable, and named by what it holds: a changed experiment has another one."""
+    document = order.to_document()
+    text = json.dumps(document, sort_keys=True, indent=1, allow_nan=False)
+    if len(text.encode()) > MAX_BYTES:
+        raise SpecError(
+            f"the experiment's order has {len(text.encode())} bytes; a ConfigMap holds {MAX_BYTES}"
+        )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": names.order_name(owner.name, owner.uid, digest(document)),
+            "namespace": owner.namespace,
+            "labels": {
+                names.MANAGED_BY_LABEL: names.OPERATOR,
+                names.EXPERIMENT_LABEL: owner.name,
+                names.UID_LABEL: owner.uid,
+            },
+            "ownerReferences": owner_references(owner),
+        },
+        "immutable": True,
+        "data": {names.ORDER_FILE: text},
+    }

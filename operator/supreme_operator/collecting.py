@@ -1,0 +1,210 @@
+"""The short-lived process that reads what users' pods wrote: python -m supreme_operator.collecting
+
+It gets one Task on standard input and gives answers on standard output, each a line of JSON, as
+soon as it has them. `collector` starts it, and reads of all results only these answers.
+"""
+
+import hashlib
+import logging
+import math
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from supreme_core.api import names
+from supreme_core.api.model import Document
+from supreme_core.api.run import ExperimentOrder, Summary
+from supreme_core.api.v1alpha1 import (
+    MAX_SUMMARY_ROWS,
+    ResultsReference,
+    SummaryRow,
+)
+from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, SupremeError, one_line
+from supreme_core.plan import work_digest
+from supreme_core.results import RESULT_BYTES, check_origin, parse_result, write_order
+from supreme_core.storage import MissingObject, ObjectTooLarge, S3Storage
+from supreme_operator.answers import Attempt, Claim, Line, Publication, Seed, Verdict
+from supreme_operator.location import Location
+
+MEBIBYTE: Final = 1024 * 1024
+
+PREDICTIONS_SHARE: Final = 32
+"""Two models' predictions and what a noise floor needs of them take 26 times the size of a file."""
+
+
+class Task(Document):
+    """What a worker is to do: judge these claims, or publish where there are None."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # of which credentials are a part
+
+    order: ExperimentOrder
+    location: Location
+    claims: list[Claim] | None
+    memory_mebibytes: int = Field(ge=1)
+    cpu_seconds: int = Field(ge=1, description="For each answer.")
+
+
+class Reading(Document):
+    """The result of this claim has come, so what happens to the worker now is its doing."""
+
+    seed: Seed
+    attempt: Attempt
+
+
+class Refusal(Document):
+    """The last answer of a worker that cannot do its task."""
+
+    kind: Literal["StoreUnavailable", "StoreUnusable", "WorkerFailed"]
+    message: Line
+
+
+Answer = Reading | Verdict | Publication | Refusal
+ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
+
+
+def main() -> None:
+    task = Task.model_validate_json(sys.stdin.buffer.read(), by_alias=True, by_name=False)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for whatever else wants to print
+        confine(task)
+        for answer in answers(task):
+            output.write(answer.model_dump_json(by_alias=True).encode() + b"\n")
+            output.flush()
+
+
+def confine(task: Task) -> None:
+    """Give up for good whatever the task does not need."""
+    memory = task.memory_mebibytes * MEBIBYTE
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    file = largest_file(task)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file, file))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core has the credentials in it
+    os.nice(10)  # the operator itself comes first
+
+
+def largest_file(task: Task) -> int:
+    """Bytes of the largest file that is written; larger predictions give no noise floor."""
+    return task.memory_mebibytes * MEBIBYTE // PREDICTIONS_SHARE
+
+
+def answers(task: Task) -> Iterator[Answer]:
+    try:
+        yield from _answers(task)
+    except StoreUnavailable as error:
+        yield Refusal(kind="StoreUnavailable", message=one_line(error))
+    except StoreUnusable as error:
+        yield Refusal(kind="StoreUnusable", message=one_line(error))
+    except SupremeError as error:
+        yield Refusal(kind="WorkerFailed", message=one_line(error))
+    except MemoryError:
+        reason = f"the worker needs more than its {task.memory_mebibytes} MiB of memory"
+        yield Refusal(kind="WorkerFailed", message=reason)
+
+
+def _answers(task: Task) -> Iterator[Answer]:
+    storage = task.location.open()
+    if task.claims is None:
+        allow_cpu(task.cpu_seconds)
+        yield publication(task, storage)
+        return
+    for claim in task.claims:
+        allow_cpu(task.cpu_seconds)
+        yield from judged(claim, task.order, storage)
+
+
+def allow_cpu(seconds: int) -> None:
+    """Let the kernel end this process after so much more processor time."""
+    used = math.ceil(time.process_time())
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, most))
+
+
+def judged(claim: Claim, order: ExperimentOrder, storage: S3Storage) -> Iterator[Reading | Verdict]:
+    seed, attempt = claim.seed, claim.attempt
+    try:
+        data = storage.read(order.result_key(seed, attempt), limit=RESULT_BYTES)
+    except MissingObject as error:
+        yield Verdict(seed=seed, attempt=attempt, state="missing", message=one_line(error))
+        return
+    except ObjectTooLarge as error:
+        yield Verdict(seed=seed, attempt=attempt, state="invalid", message=one_line(error))
+        return
+    yield Reading(seed=seed, attempt=attempt)
+    problem = what_is_wrong(data, claim, order)
+    state: Literal["valid", "invalid"] = "invalid" if problem else "valid"
+    yield Verdict(seed=seed, attempt=attempt, state=state, message=one_line(problem))
+
+
+def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:
+    """Why these bytes are not the result that was claimed; empty where they are."""
+    key = order.result_key(claim.seed, claim.attempt)
+    found = hashlib.sha256(data).hexdigest()
+    if claim.sha256 not in (None, found):
+        return f"{key} is not what its pod wrote: it has sha256 {found}, not {claim.sha256}"
+    try:
+        result = parse_result(data, key)
+        check_origin(result, order, claim.seed, claim.attempt)
+    except SpecError as error:
+        return str(error)
+    except MemoryError:
+        return f"{key} needs more memory to be read than there is for it"
+    if result.work_digest != work_digest(order.work):
+        return f"{key} answers other work ({result.work_digest[:12]})"
+    return ""
+
+
+def publication(task: Task, storage: S3Storage) -> Publication:
+    """Publish what results there are; the order first, since `supreme report` needs it."""
+    from supreme_core.aggregate import summary_json  # with scipy and matplotlib: seconds
+    from supreme_core.artefacts import Artefacts
+    from supreme_core.publish import publish
+
+    write_order(storage, task.order)
+    artefacts = Artefacts(storage, Path.cwd() / "predictions", largest=largest_file(task))
+    summary = publish(storage, artefacts, task.order)
+    lost = {failure.seed for failure in summary.failures if failure.scenario is None}
+    seeds = [seed for seed in task.order.seeds if seed not in lost]
+    return Publication(
+        rows=rows_of(summary),
+        results=ResultsReference(
+            uri=f"{storage.uri}/{names.summary_key(task.order.prefix)}",
+            sha256=hashlib.sha256(summary_json(summary)).hexdigest(),
+            seeds=len(seeds),
+        ),
+        seeds=seeds,
+        partial=summary.partial,
+    )
+
+
+def rows_of(summary: Summary) -> list[SummaryRow]:
+    """The primary metric, as the status of an experiment shows it: the first rows of many."""
+    primary = [row for row in summary.rows if row.metric == summary.primary_metric]
+    counts = Counter((each.scenario, each.method, each.kind) for each in summary.failures)
+    return [
+        SummaryRow(
+            scenario=row.scenario,
+            method=row.method,
+            n=row.n,
+            mean=row.mean,
+            low=row.low,
+            high=row.high,
+            gap=row.gap.mean if row.gap else None,
+            gap_low=row.gap.low if row.gap else None,
+            gap_high=row.gap.high if row.gap else None,
+            collapsed=counts[row.scenario, row.method, "collapsed"],
+            failed=counts[row.scenario, row.method, "failed"],
+        )
+        for row in primary[:MAX_SUMMARY_ROWS]
+    ]
+
+
+if __name__ == "__main__":
+    main()

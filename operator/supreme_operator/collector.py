@@ -1,0 +1,317 @@
+"""Reads the results of experiments, at arm's length: what is in them was written by users' pods.
+
+    verify    which of the claimed results are there, and are what they should be
+    publish   summary.json, summary.csv and report.html from all of them
+    progress  how far attempts are
+
+`verify` and `publish` leave the reading to processes of their own (`collecting`), each with a bound
+on its memory and time, and believe of what those answer what a strict model lets through.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import BinaryIO, Final, Literal
+
+from supreme_core.api.run import ExperimentOrder
+from supreme_core.errors import StoreUnavailable, StoreUnusable, SupremeError, one_line
+from supreme_operator.answers import Claim, Publication, Verdict
+from supreme_operator.collecting import ANSWER, Answer, Reading, Refusal, Task
+from supreme_operator.location import AllowedEndpoints, Location
+from supreme_operator.progress import ProgressReader
+
+log = logging.getLogger(__name__)
+
+COMMAND: Final = (sys.executable, "-P", "-m", "supreme_operator.collecting")
+"""-P: its working folder has copies of foreign files, so nothing is imported from there."""
+
+LINE_BYTES: Final = 1024 * 1024
+"""The longest answer has 200 rows with two titles of 128 characters each: some 300 KiB."""
+
+LOG_BYTES: Final = 4096
+
+PASSED_ON: Final = (
+    *("PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *("AWS_CA_BUNDLE", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+)
+"""Variables of the operator that its workers get too."""
+
+FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+"""What ends a worker without its doing, such as a node that is out of memory."""
+
+
+class WorkerFailed(SupremeError):
+    """A worker could not do its task, for a reason that is not the store's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one worker may take: memory in all, and for each answer processor time and time."""
+
+    memory_mebibytes: int
+    cpu_seconds: int
+    wall_seconds: float
+
+
+VERIFYING: Final = Limits(memory_mebibytes=768, cpu_seconds=30, wall_seconds=120)
+"""A sound result of the largest size that is read takes 400 MiB and 2 seconds."""
+
+PUBLISHING: Final = Limits(memory_mebibytes=2048, cpu_seconds=900, wall_seconds=1800)
+
+
+@dataclass
+class Run:
+    """What became of one worker.
+
+    ending: why it did not do all of its task, "" where it did.  blame: what that can be due to,
+    which is what it read, the time that it took, or neither.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    ending: str = ""
+    blame: Literal["content", "time", "neither"] = "neither"
+
+    @property
+    def was_reading(self) -> bool:
+        return bool(self.answers) and isinstance(self.answers[-1], Reading)
+
+
+class Collector:
+    """Made once, within the event loop that uses it.
+
+    allowed_endpoints: see `AllowedEndpoints`.  workers: processes at one time.  verifying: limits
+    of a worker for `verify`, which has an answer for each result.  publishing: those of one for
+    `publish`, which has a single answer.  progress_seconds, progress_requests: `ProgressReader`'s.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed_endpoints: Sequence[str] | None = None,
+        workers: int = 2,
+        verifying: Limits = VERIFYING,
+        publishing: Limits = PUBLISHING,
+        progress_seconds: float = 5,
+        progress_requests: int = 8,
+    ) -> None:
+        self._allowed = AllowedEndpoints(allowed_endpoints)
+        self._slots = asyncio.Semaphore(workers)
+        self._verifying, self._publishing = verifying, publishing
+        self._progress = ProgressReader(
+            self._allowed, seconds=progress_seconds, at_once=progress_requests
+        )
+
+    async def verify(
+        self, order: ExperimentOrder, location: Location, claims: Sequence[Claim]
+    ) -> list[Verdict]:
+        """A verdict for each claim, in their order.
+
+        A result that its reader does not survive is invalid, and another worker reads those behind
+        it. Raises StoreUnavailable, StoreUnusable and WorkerFailed.
+        """
+        verdicts: list[Verdict] = []
+        while rest := list(claims[len(verdicts) :]):
+            run = await self._run(order, location, self._verifying, rest)
+            verdicts += _verdicts(run, rest)
+            if not run.ending or len(verdicts) == len(claims):
+                continue
+            if run.was_reading and run.blame != "neither":
+                verdicts.append(_blamed(order, claims[len(verdicts)], run))
+            elif run.blame == "time":
+                raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
+            else:
+                raise WorkerFailed(run.ending)
+        return verdicts
+
+    async def publish(self, order: ExperimentOrder, location: Location) -> Publication:
+        """Write order.json, report.html, summary.csv and, last, summary.json beside the results.
+
+        The same results give the same bytes. Raises as `verify` does.
+        """
+        run = await self._run(order, location, self._publishing, None)
+        match run.answers:
+            case [Publication() as publication] if not run.ending:
+                return publication
+        raise WorkerFailed(run.ending or "the worker published nothing")
+
+    async def progress(
+        self, order_prefix: str, location: Location, attempts: Sequence[tuple[int, int]]
+    ) -> dict[int, str]:
+        """`12/34` for each seed of which it is known.  attempts: (seed, number). Never raises."""
+        return await self._progress.read(order_prefix, location, attempts)
+
+    async def _run(
+        self,
+        order: ExperimentOrder,
+        location: Location,
+        limits: Limits,
+        claims: list[Claim] | None,
+    ) -> Run:
+        self._allowed.check(location)
+        task = Task(
+            order=order,
+            location=location,
+            claims=claims,
+            memory_mebibytes=limits.memory_mebibytes,
+            cpu_seconds=limits.cpu_seconds,
+        )
+        async with self._slots:
+            try:
+                with TemporaryDirectory(prefix="supreme-worker-") as folder:
+                    return await _work(task, limits, Path(folder))
+            except OSError as error:  # of this machine: no space, no memory, too many processes
+                raise WorkerFailed(f"no worker can be started: {one_line(error)}") from error
+
+
+def _verdicts(run: Run, claims: Sequence[Claim]) -> list[Verdict]:
+    """Those of a run, which has to begin with the first claim and to leave none out."""
+    found = [answer for answer in run.answers if isinstance(answer, Verdict)]
+    asked = [(claim.seed, claim.attempt) for claim in claims[: len(found)]]
+    if (not found and not run.ending) or [(each.seed, each.attempt) for each in found] != asked:
+        raise WorkerFailed("the worker judged other results than it was asked to")
+    return found
+
+
+def _blamed(order: ExperimentOrder, claim: Claim, run: Run) -> Verdict:
+    key = order.result_key(claim.seed, claim.attempt)
+    message = one_line(f"{key} cannot be read: {run.ending}")
+    return Verdict(seed=claim.seed, attempt=claim.attempt, state="invalid", message=message)
+
+
+async def _work(task: Task, limits: Limits, folder: Path) -> Run:
+    """One worker from its start to its end; raises what it says of the store.
+
+    folder: the worker's own, which goes with it.
+    """
+    run = Run()
+    with TemporaryFile() as errors:
+        async with _worker(task.location, folder, errors) as (process, reader, writer):
+            try:
+                async with asyncio.timeout(limits.wall_seconds) as clock:
+                    await _hand_over(task, writer)
+                    while answer := await _next(reader):
+                        _take(answer, task, run)
+                        clock.reschedule(asyncio.get_running_loop().time() + limits.wall_seconds)
+                    await process.wait()
+            except TimeoutError:
+                run.ending = f"the worker took more than {limits.wall_seconds:g} seconds"
+                run.blame = "time"
+        said = _end_of(errors)
+    if process.returncode and not run.ending:
+        _explain(process.returncode, limits, said, run)
+    if said:
+        level = logging.WARNING if run.ending else logging.INFO
+        log.log(level, "a worker said: %s", one_line(said, LOG_BYTES))
+    return run
+
+
+@asynccontextmanager
+async def _worker(
+    location: Location, folder: Path, errors: BinaryIO
+) -> AsyncIterator[tuple[Process, StreamReader, StreamWriter]]:
+    """A worker, which is killed in the end, and our end of its standard input and output.
+
+    They are a socket, which can be closed at any time. Pipes of a process asyncio reads until they
+    end, and a child of a worker that has been taken over could keep them from ending.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=errors,
+                cwd=folder,
+                env=_environment(location, folder),
+                start_new_session=True,
+            )
+        except BaseException:
+            writer.transport.abort()
+            raise
+    try:
+        yield process, reader, writer
+    finally:
+        writer.transport.abort()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def _hand_over(task: Task, writer: StreamWriter) -> None:
+    with suppress(ConnectionError):  # it is gone, and its end will say why
+        writer.write(task.model_dump_json(by_alias=True).encode())
+        await writer.drain()
+        writer.write_eof()
+
+
+async def _next(reader: StreamReader) -> Answer | None:
+    """The next answer; None where there are no more."""
+    try:
+        line = await reader.readline()
+        return ANSWER.validate_json(line) if line else None
+    except ConnectionError:
+        return None
+    except ValueError as error:  # of pydantic, or for a line without end
+        raise WorkerFailed(f"the worker's answer is none: {one_line(error, 200)}") from None
+
+
+def _take(answer: Answer, task: Task, run: Run) -> None:
+    match answer:
+        case Refusal(kind="StoreUnavailable"):
+            raise StoreUnavailable(answer.message)
+        case Refusal(kind="StoreUnusable"):
+            raise StoreUnusable(answer.message)
+        case Refusal():
+            run.ending, run.blame = answer.message, "content"
+        case _:
+            run.answers.append(answer)
+    if len(run.answers) > 2 * len(task.claims or [None]):
+        raise WorkerFailed("the worker has more answers than there are questions")
+
+
+def _explain(code: int, limits: Limits, said: str, run: Run) -> None:
+    """What the exit code of a worker means that said nothing itself."""
+    run.blame = "content"
+    if code > 0:
+        _, _, last = said.rpartition("\n")
+        run.ending = f"the worker failed: {one_line(last, 200)}"
+    elif -code == signal.SIGXCPU:
+        run.ending = f"the worker used more than {limits.cpu_seconds} seconds of processor time"
+    else:
+        run.ending = f"the worker was ended by a signal: {signal.strsignal(-code)}"
+        if -code in FROM_OUTSIDE:
+            run.blame = "neither"
+
+
+def _environment(location: Location, folder: Path) -> dict[str, str]:
+    """No more of the operator's own than a worker needs; its identity only where that is used."""
+    passed_on = {
+        name: value
+        for name, value in os.environ.items()
+        if name in PASSED_ON or (name.startswith("AWS_") and location.credentials is None)
+    }
+    return passed_on | {
+        "TMPDIR": str(folder),
+        "MPLCONFIGDIR": str(folder),
+        "MALLOC_ARENA_MAX": "1",  # each thread's arena is 64 MiB of address space
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _end_of(file: BinaryIO) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - LOG_BYTES))
+    return file.read().decode(errors="replace").strip()

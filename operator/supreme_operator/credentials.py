@@ -1,0 +1,52 @@
+"""The credentials of an experiment's store, from the Secret that it names."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from supreme_core.errors import StoreUnusable
+from supreme_core.storage import S3Credentials
+from supreme_operator.cluster import Cluster, NotFound
+from supreme_operator.observed import Experiment
+from supreme_operator.resources import SECRETS
+
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+TOKEN = "AWS_SESSION_TOKEN"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """may_read: whether Secrets are read at all; else the operator's own identity counts."""
+
+    cluster: Cluster
+    may_read: bool
+
+    async def of(self, experiment: Experiment) -> S3Credentials | None:
+        """None where the operator's own identity is to be used; StoreUnusable where the Secret
+        does not have what it must have."""
+        reference = experiment.spec.storage.credentials_secret_ref
+        if reference is None or not self.may_read:
+            return None
+        namespace = experiment.owner.namespace
+        try:
+            secret = await self.cluster.get(SECRETS, namespace, reference.name)
+        except NotFound:
+            raise StoreUnusable(
+                f"spec.storage.credentialsSecretRef names the Secret {reference.name!r}, which is"
+                f" not in namespace {namespace}"
+            ) from None
+        data = secret.get("data") or {}
+        access_key, secret_key = (_value(data, key, reference.name) for key in KEYS)
+        token = _value(data, TOKEN, reference.name) if TOKEN in data else None
+        return S3Credentials(access_key, secret_key, token)
+
+
+def _value(data: Mapping[str, Any], key: str, name: str) -> str:
+    try:
+        return base64.b64decode(data[key]).decode()
+    except KeyError:
+        raise StoreUnusable(f"the Secret {name!r} has no {key}") from None
+    except (binascii.Error, UnicodeDecodeError):
+        raise StoreUnusable(f"{key} of the Secret {name!r} is no text") from None

@@ -1,0 +1,495 @@
+"""Decide what to do next for one experiment. Pure: no clock, no network.
+
+Level-triggered: every decision follows from what stands in the cluster and in the status, never
+from what happened in which order. The children carry what their seed has cost so far; the status
+says which seeds are done with. Nothing else has to survive a restart.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.v1alpha1 import ExperimentStatus, FailurePolicy, SeedStatus
+from supreme_core.plan import work_digest
+from supreme_operator.answers import Verdict
+from supreme_operator.classify import ending, never_starts, obstacle
+from supreme_operator.indexes import expanded
+from supreme_operator.observed import (
+    Attempt,
+    Child,
+    ChildState,
+    Experiment,
+    Pod,
+    Published,
+    Trouble,
+)
+
+PODLESS = timedelta(seconds=5)
+"""After which a child without pods is looked into; its controller makes them within one."""
+
+CREATED_AT_ONCE: Final = 20
+"""Children for one look: writes are limited, and no status is written while they are made."""
+
+SeedPhase = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Seconds before something is tried again: doubled each time, up to the most."""
+
+    retry_seconds: float = 10
+    disruption_seconds: float = 5
+    most_seconds: float = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowledge:
+    """What earlier actions of this process brought to light; a restart finds it again by them.
+
+    verdicts: by seed and attempt.  creation: why the last child could not be created.
+    store: why the store could not be used.  absent: why a child has no pods, by its uid.
+    """
+
+    verdicts: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
+    publication: Published | None = None
+    creation: Trouble | None = None
+    store: Trouble | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    progress: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One look at an experiment. stray: pods that run although their child is gone."""
+
+    experiment: Experiment
+    order: ExperimentOrder
+    status: ExperimentStatus
+    children: Sequence[Child]
+    stray: Sequence[Pod] = ()
+    knowledge: Knowledge = Knowledge()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where one seed stands.
+
+    cost: what its attempts cost so far, by the latest of them.  child: the latest, if it is there.
+    occupies: it takes one of `parallelism` places.  following: the attempt that may be made, from
+    `ready_at` on.  obstacle: what keeps its pods from starting.
+    """
+
+    phase: SeedPhase
+    cost: Attempt
+    child: Child | None = None
+    reason: str = ""
+    message: str = ""
+    occupies: bool = False
+    is_unread: bool = False
+    following: Attempt | None = None
+    ready_at: datetime | None = None
+    obstacle: tuple[str, str] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the whole experiment stands."""
+
+    kind: Literal["going", "suspended", "aggregating", "complete", "failed"]
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What is to be done, in this order, after the status that follows from it is written."""
+
+    standings: Sequence[Standing]
+    outcome: Outcome
+    delete: Sequence[Child] = ()
+    create: Sequence[Attempt] = ()
+    verify: Sequence[Child] = ()
+    inquire: Sequence[Child] = ()
+    publish: frozenset[int] | None = None
+    delete_experiment: bool = False
+    wake_at: datetime | None = None
+
+
+def decide(seen: Seen, *, now: datetime, patience: Patience) -> Decision:
+    standings = _standings(seen, now=now, patience=patience)
+    outcome = _outcome(seen, standings, now)
+    unread = [each.child for each in standings if each.is_unread and each.child]
+    done = frozenset(each.cost.seed for each in standings if each.phase == "Succeeded")
+    store_is_due = not seen.knowledge.store or seen.knowledge.store.retry_at <= now
+    wants_summary = outcome.kind == "aggregating" or (
+        outcome.kind == "failed" and not any(each.occupies for each in standings)
+    )
+    publish = None
+    if wants_summary and done and store_is_due and not is_published(seen, done) and not unread:
+        publish = done
+    return Decision(
+        standings=standings,
+        outcome=outcome,
+        delete=list(_deletions(seen, standings, outcome, now)),
+        create=list(_creations(seen, standings, outcome, now)),
+        verify=unread if store_is_due else (),
+        inquire=[child for child in _podless(seen) if now >= child.created_at + PODLESS],
+        publish=publish,
+        delete_experiment=_has_outlived(seen, outcome, now),
+        wake_at=min(_alarms(seen, standings, outcome, now), default=None),
+    )
+
+
+def is_published(seen: Seen, done: frozenset[int]) -> bool:
+    """Whether a summary of all these seeds is written, by this process or by one before it.
+
+    It may have others too: a seed can be given up although an attempt of it left a result.
+    """
+    digest = work_digest(seen.order.work)
+    fresh = seen.knowledge.publication
+    if fresh and fresh.work_digest == digest and done <= fresh.seeds:
+        return True
+    told, status = seen.status.results, seen.status
+    if told is None or status.work_digest != digest or told.seeds < len(done):
+        return False
+    return any(
+        (each.type, each.status) == ("ResultsAggregated", "True") for each in status.conditions
+    )
+
+
+def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standing]:
+    seeds, digest = seen.order.seeds, work_digest(seen.order.work)
+    known = seen.status.work_digest == digest
+    completed = expanded(seen.status.completed_indexes if known else "", below=len(seeds))
+    given_up = expanded(seen.status.failed_indexes if known else "", below=len(seeds))
+    latest: dict[int, Child] = {}
+    for each in sorted(seen.children, key=lambda child: child.attempt.number):
+        latest[each.attempt.seed] = each
+    stopping = {pod.seed for pod in seen.stray if not pod.is_finished}
+    before = {each.seed: each for each in seen.status.seed_statuses}
+    judge = _Judge(seen, digest, now, patience)
+    found = []
+    for index, seed in enumerate(seeds):
+        told, child = before.get(seed), latest.get(seed)
+        cost = _cost(seed, index, told if known else None, child)
+        if index in completed:
+            found.append(Standing(phase="Succeeded", cost=cost, child=child))
+        elif index in given_up:
+            reason, message = (told.reason, told.message) if told else (None, None)
+            found.append(
+                Standing(
+                    phase="Failed",
+                    cost=cost,
+                    child=child,
+                    reason=reason or "Failed",
+                    message=message or "",
+                )
+            )
+        elif child:
+            found.append(judge.child(cost, child, told))
+        elif seed in stopping:
+            found.append(_stopping(cost, None))
+        else:
+            # A number is not used again for other work, whose log lies under it.
+            number = told.attempt + 1 if told and not known else cost.number
+            found.append(
+                Standing(phase="Pending", cost=cost, following=replace(cost, number=number))
+            )
+    return found
+
+
+def _cost(seed: int, index: int, told: SeedStatus | None, child: Child | None) -> Attempt:
+    """What the latest attempt cost. Without a child the status knows of it; of an attempt after
+    the child's it knows only that it was meant to be made."""
+    cost = replace(child.attempt, index=index) if child else Attempt(seed=seed, index=index)
+    if told and (child is None or told.attempt == cost.number):
+        return replace(
+            cost,
+            number=told.attempt,
+            retries=max(cost.retries, told.retries),
+            disruptions=max(cost.disruptions, told.disruptions),
+        )
+    return cost
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Where a seed stands whose latest child is there."""
+
+    seen: Seen
+    work: str
+    now: datetime
+    patience: Patience
+
+    @property
+    def policy(self) -> FailurePolicy:
+        return self.seen.experiment.spec.failure_policy
+
+    def child(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+        if child.state.is_finished and child.order != self.work:
+            return Standing(phase="Pending", cost=cost, child=child, following=_anew(cost))
+        if child.state == ChildState.SUCCEEDED:
+            return self._succeeded(cost, child)
+        if child.state == ChildState.FAILED:
+            return self._failed(cost, child)
+        if child.is_deleted:
+            return _stopping(cost, child)
+        return self._unfinished(cost, child, told)
+
+    def _succeeded(self, cost: Attempt, child: Child) -> Standing:
+        verdict = self.seen.knowledge.verdicts.get((cost.seed, child.attempt.number))
+        match verdict.state if verdict else None:
+            case None:
+                return Standing(
+                    phase="Running", cost=cost, child=child, reason="ResultPending", is_unread=True
+                )
+            case "valid":
+                return Standing(phase="Succeeded", cost=cost, child=child)
+            case "missing":
+                message = "its pods succeeded, but it left no result.json"
+                return self._retried(cost, child, "ResultMissing", message)
+        return _given_up(cost, child, "ResultInvalid", verdict.message if verdict else "")
+
+    def _failed(self, cost: Attempt, child: Child) -> Standing:
+        end = ending(child)
+        if end.kind == "permanent":
+            return _given_up(cost, child, end.reason, end.message)
+        if end.kind == "disrupted":
+            return self._disrupted(cost, child, end.reason, end.message)
+        return self._retried(cost, child, end.reason, end.message)
+
+    def _retried(self, cost: Attempt, child: Child, reason: str, message: str) -> Standing:
+        if cost.retries >= self.policy.max_retries_per_seed:
+            return _given_up(cost, child, reason, message)
+        wait = _backoff(self.patience.retry_seconds, cost.retries, self.patience)
+        following = replace(cost, number=cost.number + 1, retries=cost.retries + 1)
+        return self._waiting(cost, child, following, wait, reason, message)
+
+    def _disrupted(self, cost: Attempt, child: Child, reason: str, message: str) -> Standing:
+        if cost.disruptions >= self.policy.max_disruptions_per_seed:
+            return _given_up(cost, child, "TooManyDisruptions", f"the last: {reason}: {message}")
+        # The first costs no time: a drained node's pods are wanted elsewhere at once.
+        seconds = self.patience.disruption_seconds
+        wait = _backoff(seconds, cost.disruptions - 1, self.patience) if cost.disruptions else 0.0
+        following = replace(cost, number=cost.number + 1, disruptions=cost.disruptions + 1)
+        return self._waiting(cost, child, following, wait, reason, message)
+
+    def _waiting(
+        self,
+        cost: Attempt,
+        child: Child,
+        following: Attempt,
+        seconds: float,
+        reason: str,
+        message: str,
+    ) -> Standing:
+        return Standing(
+            phase="Pending",
+            cost=cost,
+            child=child,
+            reason=reason,
+            message=message,
+            following=following,
+            ready_at=(child.finished_at or child.created_at) + timedelta(seconds=seconds),
+        )
+
+    def _unfinished(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+        spec = self.seen.experiment.spec
+        if never_starts(child):
+            reason, message = obstacle(child) or ("ImagePullFailed", "")
+            return _given_up(cost, child, reason, message, occupies=True)
+        is_running = child.state == ChildState.RUNNING
+        deadline = spec.scheduling_deadline_seconds
+        is_late = deadline and self.now >= child.created_at + timedelta(seconds=deadline)
+        if is_late and not _is_scheduled(child, spec.execution.nodes):
+            message = f"its pods were not scheduled within {deadline} s"
+            return _given_up(cost, child, "SchedulingDeadlineExceeded", message, occupies=True)
+        if child.state == ChildState.SUSPENDED:
+            # A queue has taken its place from it; it goes on as the same object later.
+            if told and told.phase == "Running" and told.attempt == child.attempt.number:
+                cost = replace(cost, disruptions=cost.disruptions + 1)
+            if cost.disruptions > self.policy.max_disruptions_per_seed:
+                message = "its queue preempted it too often"
+                return _given_up(cost, child, "TooManyDisruptions", message, occupies=True)
+        block = None if is_running else self._obstacle(child)
+        return Standing(
+            phase="Running" if is_running else "Queued",
+            cost=cost,
+            child=child,
+            reason=block[0] if block else "",
+            message=block[1] if block else "",
+            occupies=True,
+            obstacle=block,
+        )
+
+    def _obstacle(self, child: Child) -> tuple[str, str] | None:
+        if child.state == ChildState.SUSPENDED:
+            return "WaitingForQuota", "its queue has not admitted it yet"
+        absent = self.seen.knowledge.absent.get(child.uid)
+        if absent:
+            reason = "QuotaExceeded" if "quota" in absent else "PodsNotCreated"
+            return reason, absent
+        return obstacle(child)
+
+
+def _anew(cost: Attempt) -> Attempt:
+    """The attempt after one that answered other work, which costs nothing."""
+    return Attempt(seed=cost.seed, index=cost.index, number=cost.number + 1)
+
+
+def _stopping(cost: Attempt, child: Child | None) -> Standing:
+    return Standing(phase="Pending", cost=cost, child=child, reason="Stopping", occupies=True)
+
+
+def _given_up(
+    cost: Attempt, child: Child, reason: str, message: str, *, occupies: bool = False
+) -> Standing:
+    return Standing(
+        phase="Failed", cost=cost, child=child, reason=reason, message=message, occupies=occupies
+    )
+
+
+def _backoff(seconds: float, times: int, patience: Patience) -> float:
+    return float(min(patience.most_seconds, seconds * 2 ** min(times, 30)))
+
+
+def _is_scheduled(child: Child, nodes: int) -> bool:
+    return sum(pod.is_scheduled for pod in child.pods) >= nodes
+
+
+def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Outcome:
+    spec = seen.experiment.spec
+    failed = [each for each in standings if each.phase == "Failed"]
+    done = frozenset(each.cost.seed for each in standings if each.phase == "Succeeded")
+    most = spec.failure_policy.max_failed_seeds
+    if len(failed) > most:
+        last = failed[-1]
+        why = f"seed {last.cost.seed}: {last.reason}: {last.message}"
+        message = f"{len(failed)} seeds failed, {most} may; {why}"
+        return Outcome("failed", "FailureBudgetExceeded", message)
+    if all(each.is_done for each in standings):
+        if not done:
+            return Outcome("failed", "AllSeedsFailed", "no seed has a result")
+        if not is_published(seen, done):
+            return Outcome("aggregating")
+        if failed:
+            message = f"{len(done)} of {len(standings)} seeds have a result"
+            return Outcome("complete", "PartiallySucceeded", message)
+        return Outcome("complete", "SeedsSucceeded", f"all {len(done)} seeds have a result")
+    deadline = _deadline(seen)
+    if deadline and now >= deadline:
+        message = f"it took longer than {spec.active_deadline_seconds} s"
+        return Outcome("failed", "DeadlineExceeded", message)
+    if spec.suspend:
+        return Outcome("suspended")
+    if all(each.is_done or each.is_unread for each in standings):
+        return Outcome("aggregating")
+    return Outcome("going")
+
+
+def _deadline(seen: Seen) -> datetime | None:
+    """When the whole experiment has to be done; counted anew when it goes on after a rest."""
+    seconds, started = seen.experiment.spec.active_deadline_seconds, seen.status.start_time
+    if not seconds or not started:
+        return None
+    return datetime.fromisoformat(started) + timedelta(seconds=seconds)
+
+
+def _deletions(
+    seen: Seen, standings: Sequence[Standing], outcome: Outcome, now: datetime
+) -> Iterator[Child]:
+    """Children that must not run on, and finished ones that were kept for long enough."""
+    by_seed = {each.cost.seed: each for each in standings}
+    stop_all = outcome.kind in ("failed", "suspended")
+    for child in seen.children:
+        standing = by_seed.get(child.attempt.seed)
+        if child.is_deleted:
+            continue
+        is_latest = standing is not None and standing.child is child
+        if child.state.is_finished:
+            needed = is_latest and standing is not None and not standing.is_done
+            kept_until = _kept_until(seen, child)
+            if not needed and kept_until and now >= kept_until:
+                yield child
+        elif stop_all or not is_latest or (standing is not None and standing.is_done):
+            yield child
+
+
+def _kept_until(seen: Seen, child: Child) -> datetime | None:
+    seconds = seen.experiment.spec.child_ttl_seconds_after_finished
+    if seconds is None:
+        return None
+    return (child.finished_at or child.created_at) + timedelta(seconds=seconds)
+
+
+def _creations(
+    seen: Seen, standings: Sequence[Standing], outcome: Outcome, now: datetime
+) -> Iterator[Attempt]:
+    trouble = seen.knowledge.creation
+    if outcome.kind != "going" or (trouble and trouble.retry_at > now):
+        return
+    free = seen.experiment.spec.parallelism - sum(each.occupies for each in standings)
+    free = min(free, CREATED_AT_ONCE)
+    for each in standings:
+        if free <= 0:
+            return
+        if each.following and (each.ready_at is None or each.ready_at <= now):
+            free -= 1
+            yield each.following
+
+
+def _has_outlived(seen: Seen, outcome: Outcome, now: datetime) -> bool:
+    end = _end_of_life(seen, outcome)
+    return end is not None and now >= end
+
+
+def _end_of_life(seen: Seen, outcome: Outcome) -> datetime | None:
+    seconds, completed = (
+        seen.experiment.spec.ttl_seconds_after_finished,
+        seen.status.completion_time,
+    )
+    if seconds is None or not completed or outcome.kind not in ("complete", "failed"):
+        return None
+    return datetime.fromisoformat(completed) + timedelta(seconds=seconds)
+
+
+def _alarms(
+    seen: Seen, standings: Sequence[Standing], outcome: Outcome, now: datetime
+) -> Iterable[datetime]:
+    """When time alone will change the decision."""
+    spec, knowledge = seen.experiment.spec, seen.knowledge
+    if outcome.kind == "going":
+        yield from (each.ready_at for each in standings if each.ready_at and each.ready_at > now)
+        if spec.scheduling_deadline_seconds:
+            wait = timedelta(seconds=spec.scheduling_deadline_seconds)
+            waiting = (each.child for each in standings if each.phase == "Queued" and each.child)
+            yield from (child.created_at + wait for child in waiting)
+        if knowledge.creation and any(each.following for each in standings):
+            yield knowledge.creation.retry_at
+    if outcome.kind in ("going", "aggregating") and (deadline := _deadline(seen)):
+        yield deadline
+    if knowledge.store and outcome.kind != "complete":
+        yield knowledge.store.retry_at
+    if end := _end_of_life(seen, outcome):
+        yield end
+    for child in _podless(seen):
+        yield max(child.created_at + PODLESS, now + PODLESS)
+    kept = [
+        until
+        for child in seen.children
+        if child.state.is_finished and not child.is_deleted and (until := _kept_until(seen, child))
+    ]
+    yield from (until for until in kept if until > now)
+
+
+def _podless(seen: Seen) -> Iterator[Child]:
+    """Children whose controller has made no pod yet, or cannot."""
+    for child in seen.children:
+        if child.state == ChildState.WAITING and not child.pods and not child.is_deleted:
+            yield child

@@ -1,0 +1,91 @@
+"""What `kubectl describe` tells of an experiment: an Event for each transition. Pure."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from supreme_core.api import names
+from supreme_core.api.v1alpha1 import Condition, ExperimentStatus
+
+WARNINGS: Final = {"Accepted": "False", "ChildrenScheduled": "False", "Failed": "True"}
+"""Conditions whose status is a trouble."""
+
+TELLING: Final = (
+    "Accepted",
+    "Suspended",
+    "ChildrenScheduled",
+    "ResultsAggregated",
+    "Complete",
+    "Failed",
+)
+"""Progressing changes with every seed; what it says stands in the status."""
+
+
+class Note(NamedTuple):
+    """An event before it has an object and a time."""
+
+    type: str
+    reason: str
+    message: str
+
+
+def transitions(before: ExperimentStatus, after: ExperimentStatus) -> Iterator[Note]:
+    """What has changed in a way that a person wants to know."""
+    known = {each.type: each for each in before.conditions}
+    for condition in after.conditions:
+        previous = known.get(condition.type)
+        is_news = previous is None or _fact(previous) != _fact(condition)
+        if condition.type in TELLING and is_news and not _is_dull(previous, condition):
+            warns = WARNINGS.get(condition.type) == condition.status or _is_trouble(condition)
+            yield Note("Warning" if warns else "Normal", condition.reason, condition.message)
+    were_failed = {each.seed for each in before.seed_statuses if each.phase == "Failed"}
+    for seed in after.seed_statuses:
+        if seed.phase == "Failed" and seed.seed not in were_failed:
+            message = f"seed {seed.seed}: {seed.reason}: {seed.message or ''}"
+            yield Note("Warning", "SeedFailed", message)
+
+
+def event(note: Note, body: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The Event object of a note about a resource."""
+    metadata, time = body["metadata"], now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name']}.{uuid4().hex[:16]}",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": body["apiVersion"],
+            "kind": body["kind"],
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+        },
+        "type": note.type,
+        "reason": note.reason,
+        "message": note.message,
+        "source": {"component": names.OPERATOR},
+        "reportingComponent": names.OPERATOR,
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    }
+
+
+def _fact(condition: Condition) -> tuple[str, str]:
+    return condition.status, condition.reason
+
+
+def _is_dull(previous: Condition | None, condition: Condition) -> bool:
+    """Nothing was wrong before, and nothing is now."""
+    was_well = previous is None or not _is_trouble(previous)
+    dull = ("SeedsScheduled", "ResultsPending")
+    return condition.reason in dull and was_well
+
+
+def _is_trouble(condition: Condition) -> bool:
+    if condition.type == "ResultsAggregated":
+        return condition.status == "False" and condition.reason != "ResultsPending"
+    return condition.type == "ChildrenScheduled" and condition.status == "False"

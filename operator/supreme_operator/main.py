@@ -1,0 +1,282 @@
+"""`supreme-operator`: the process that computes UnlearningExperiment resources on a cluster."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import kopf
+from kubernetes.aio.client import ApiClient
+
+from supreme_core import catalog
+from supreme_core.api import names
+from supreme_core.errors import SpecError
+from supreme_operator.cache import Cache, Key
+from supreme_operator.children import readers
+from supreme_operator.children.pod import observe_pod
+from supreme_operator.cluster import Cluster, ClusterError, TokenBucket, connected
+from supreme_operator.collector import PUBLISHING, Collector
+from supreme_operator.credentials import Credentials
+from supreme_operator.decide import Patience
+from supreme_operator.health import Health, serving
+from supreme_operator.leadership import LeadershipLost, Lease, lead
+from supreme_operator.metrics import Metrics
+from supreme_operator.reconcile import Reconciler
+from supreme_operator.settings import Settings
+from supreme_operator.watches import Watches
+from supreme_operator.workqueue import WorkQueue
+
+log = logging.getLogger("supreme_operator")
+
+RETRY_SECONDS: Final = 2.0
+"""Between two tries at what a server that is away does not answer."""
+
+
+def main() -> None:
+    try:
+        settings = Settings.read(sys.argv[1:], os.environ)
+    except SpecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(names.EXIT_INVALID)
+    _log(settings)
+    try:
+        asyncio.run(run(settings))
+    except LeadershipLost as error:
+        log.error("%s", error, exc_info=error.__cause__)
+        sys.exit(names.EXIT_ERROR)
+
+
+async def run(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics = Metrics()
+    async with connected() as api:
+        operator = Operator(settings, api, metrics)
+        health = Health(
+            oldest_work_seconds=operator.queue.oldest_work_seconds,
+            silent=operator.watches.silent,
+            # One that waits for its turn has all that it needs for that.
+            is_synced=lambda: operator.watches.is_synced or not operator.is_acting,
+            failures_in_a_row=lambda: operator.cluster.failures_in_a_row,
+        )
+        async with serving(
+            health, metrics.registry, host=settings.host, port=settings.port
+        ) as port:
+            log.info("serving", extra={"port": port})
+
+            if settings.leader_election:
+                lease = Lease(settings.lease_namespace, settings.lease_name, settings.lease_time)
+                await lead(api, operator.run, stop, lease)
+            else:
+                await operator.run(stop)
+
+
+class Operator:
+    """Everything of one process."""
+
+    def __init__(self, settings: Settings, api: ApiClient, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self.is_acting = not settings.leader_election
+        bucket = TokenBucket(settings.writes_per_second, settings.writes_at_once)
+        self.cluster = Cluster(api, bucket, metrics)
+        self.queue = WorkQueue[Key](meter=metrics)
+        cache = Cache(readers(), observe_pod)
+        self._other_backends = asyncio.Event()
+        self.watches = Watches(self.cluster, cache, self.queue, metrics, settings.namespaces)
+        self._collector = Collector(
+            workers=settings.collectors,
+            publishing=replace(PUBLISHING, memory_mebibytes=settings.publishing_memory),
+            allowed_endpoints=settings.allowed_endpoints or None,
+        )
+        self._credentials = Credentials(self.cluster, settings.read_secrets)
+        self._reconciler = Reconciler(
+            cluster=self.cluster,
+            cache=cache,
+            collector=self._collector,
+            credentials=self._credentials,
+            catalog=catalog.bundled(),
+            metrics=metrics,
+            queue=self.queue,
+            patience=Patience(
+                retry_seconds=settings.retry_wait,
+                disruption_seconds=settings.disruption_wait,
+                most_seconds=settings.longest_wait,
+            ),
+            status_interval=settings.status_interval,
+            defaults=_defaults(settings),
+        )
+        metrics.observe(lambda: self.queue.depth, lambda: _phases(cache))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch and reconcile until told to stop; what is being done then is finished first."""
+        self.is_acting = True
+        self._metrics.is_leader.set(1)
+        await self._first_sync(stop)
+        watching = asyncio.create_task(self._watch())
+        others = [asyncio.create_task(self._work()) for _ in range(self._settings.workers)]
+        others.append(asyncio.create_task(self._resync()))
+        others.append(asyncio.create_task(self._look_at_progress()))
+        stopping = asyncio.create_task(stop.wait())
+        tasks = {watching, stopping, *others}
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping")
+        self.queue.close()
+        for task in (stopping, watching, *others):
+            task.cancel()
+        await asyncio.gather(stopping, watching, *others, return_exceptions=True)
+        await self._reconciler.close()
+        for task in done - {stopping}:
+            task.result()  # a task that ended by itself has an error to tell
+
+    async def _first_sync(self, stop: asyncio.Event) -> None:
+        """Nothing is decided before everything has been seen once."""
+        while not stop.is_set():
+            try:
+                self._note_backends(await self.watches.resync())
+                return
+            except ClusterError as error:
+                log.warning("cannot list everything yet: %s", error)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
+
+    async def _watch(self) -> None:
+        """Watch until told to stop, which kopf hears of by itself where it has the signals; anew
+        when there is another kind of children to watch."""
+        while True:
+            self._other_backends.clear()
+            await kopf.operator(
+                registry=self.watches.registry(self._reconciler.served),
+                settings=kopf.OperatorSettings(),
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                standalone=True,
+                stop_flag=self._other_backends,
+            )
+            if not self._other_backends.is_set():
+                return
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            try:
+                wait = await asyncio.shield(self._reconcile(key))
+                if wait is not None:
+                    self.queue.add_after(key, wait)
+            finally:
+                self.queue.done(key)
+
+    async def _reconcile(self, key: Key) -> float | None:
+        try:
+            wait = await self._reconciler.reconcile(key)
+        except ClusterError as error:
+            seconds = self.queue.retry(key)
+            self._metrics.reconciled("error")
+            log.warning("%s; tried again in %.1f s", error, seconds, extra=_named(key))
+            return None
+        except Exception:
+            self.queue.retry(key)
+            self._metrics.reconciled("error")
+            log.exception("reconciliation failed", extra=_named(key))
+            return None
+        self.queue.succeeded(key)
+        self._metrics.reconciled("success" if wait is None else "requeue_after")
+        return wait
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_interval)
+            self._reconciler.refresh()
+            try:
+                self._note_backends(await self.watches.resync())
+            except ClusterError as error:
+                log.warning("cannot list everything: %s", error)
+
+    async def _look_at_progress(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.progress_interval)
+            for key, order, experiment, pairs in self._reconciler.running():
+                storage = experiment.spec.storage
+                try:
+                    location = await self._reconciler.location(experiment)
+                except Exception as error:  # only progress
+                    log.debug("no progress of %s: %s", storage.uri, error, extra=_named(key))
+                    continue
+                told = await self._collector.progress(order.prefix, location, pairs)
+                self._reconciler.told_progress(key, told)
+
+    def _note_backends(self, has_pytorchjobs: bool) -> None:
+        served = {"Job", "IndexedJob", *(["PyTorchJob"] if has_pytorchjobs else [])}
+        if served != self._reconciler.served:
+            self._reconciler.served = served
+            self._other_backends.set()
+
+
+def _defaults(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """What an experiment need not say itself, as its document would say it."""
+    storage: dict[str, Any] = {
+        "uri": settings.storage_uri,
+        "endpoint": settings.storage_endpoint,
+        "region": settings.storage_region,
+    }
+    if settings.storage_secret:
+        storage["credentialsSecretRef"] = {"name": settings.storage_secret}
+    return {
+        "execution": {"image": settings.image} if settings.image else {},
+        "storage": {name: value for name, value in storage.items() if value},
+    }
+
+
+def _phases(cache: Cache) -> dict[tuple[str, str], int]:
+    counts: dict[tuple[str, str], int] = {}
+    for key in cache.known():
+        body = cache.experiment(key)
+        if body:
+            phase = (body.get("status") or {}).get("phase") or "Pending"
+            counts[key.namespace, phase] = counts.get((key.namespace, phase), 0) + 1
+    return counts
+
+
+def _named(key: Key) -> dict[str, str]:
+    return {"namespace": key.namespace, "experiment": key.name}
+
+
+class _Json(logging.Formatter):
+    """One object a line, with the fields that a message was given."""
+
+    PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        told.update({name: value for name, value in vars(record).items() if name not in self.PLAIN})
+        if record.exc_info:
+            told["error"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
+
+
+def _log(settings: Settings) -> None:
+    handler = logging.StreamHandler()
+    if settings.log_format == "json":
+        handler.setFormatter(_Json())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper())
+    # They tell of every event of every object.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    main()

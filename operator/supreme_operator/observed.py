@@ -1,0 +1,150 @@
+"""What is known of one experiment: plain facts, read off Kubernetes objects once and never dicts.
+
+Everything that decides reads these. The objects themselves are not kept: a digest of ten fields
+is a hundredth of the memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from supreme_core.api.v1alpha1 import ExperimentSpec, ResultsReference, SummaryRow
+
+BackendName = Literal["Job", "IndexedJob", "PyTorchJob"]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The experiment as its children name it."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try at one seed that is to be made.
+
+    index: place of the seed in the experiment, which is what names are made of.  number: from 0.
+    retries, disruptions: what earlier attempts of this seed cost; number is at most their sum.
+    """
+
+    seed: int
+    index: int
+    number: int = 0
+    retries: int = 0
+    disruptions: int = 0
+
+
+class ChildState(StrEnum):
+    """How far one child is, whatever its kind."""
+
+    SUSPENDED = "Suspended"
+    """It is held back by a queue (Kueue) and has no pods."""
+    WAITING = "Waiting"
+    """Not all of its pods run yet."""
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def is_finished(self) -> bool:
+        return self in (ChildState.SUCCEEDED, ChildState.FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """One pod of a child.
+
+    reason: why the whole pod failed, such as Evicted or DeadlineExceeded.
+    unschedulable: what the scheduler says where no node fits, else "".
+    disrupted: reason of the DisruptionTarget condition, else "".
+    waiting, waiting_message: why its container does not start, such as ErrImagePull, else "".
+    exit_code, exit_reason: how its container ended; exit_reason is such as OOMKilled.
+    termination: what the trainer left in its termination message.
+    """
+
+    uid: str
+    name: str
+    child: str
+    """uid of the object that controls it."""
+    experiment: str
+    """uid of the experiment that its label names."""
+    seed: int
+    phase: Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"] = "Pending"
+    reason: str = ""
+    message: str = ""
+    is_scheduled: bool = False
+    unschedulable: str = ""
+    disrupted: str = ""
+    waiting: str = ""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    exit_reason: str = ""
+    termination: str = ""
+    is_deleted: bool = False
+    """It has a deletion timestamp; its processes may still run."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """One object that computes one attempt of one seed.
+
+    order: digest of the work that it was given, so what its result answers.
+    reason, message: of the condition that says that it has failed; "" before.
+    exit_code: where that condition tells the exit code of a pod, which may be gone by now.
+    disrupted: where that condition tells of a disruption, its text, else "".
+    """
+
+    kind: BackendName
+    uid: str
+    name: str
+    owner: str
+    """uid of the object that controls it."""
+    attempt: Attempt
+    order: str
+    created_at: datetime
+    state: ChildState
+    finished_at: datetime | None = None
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    disrupted: str = ""
+    is_deleted: bool = False
+    pods: Sequence[Pod] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An UnlearningExperiment whose spec has been read."""
+
+    owner: Owner
+    spec: ExperimentSpec
+    generation: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A summary that was written, over all seeds that had a valid result of that work."""
+
+    work_digest: str
+    seeds: frozenset[int]
+    rows: Sequence[SummaryRow]
+    results: ResultsReference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Something outside that did not work, and when it is tried again."""
+
+    reason: str
+    message: str
+    retry_at: datetime

@@ -1,0 +1,129 @@
+"""How far attempts are, as their trainers say in progress.json.
+
+The one thing that the operator reads from stores itself, since a process of its own for each look
+would cost more than all the rest. So it asks for little: some kilobytes, within seconds, by a
+signed URL, and it follows no redirect. A server can neither hold it up nor fill its memory.
+"""
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Final
+
+import aiohttp
+from boto3.session import Session
+from botocore.httpsession import get_cert_path
+from yarl import URL
+
+from supreme_core.api import names
+from supreme_core.api.model import parse_json
+from supreme_core.api.run import Progress
+from supreme_core.errors import SpecError, SupremeError, one_line
+from supreme_operator.location import AllowedEndpoints, Location
+
+log = logging.getLogger(__name__)
+
+BYTES: Final = 4096
+"""Some 1,400 at most, of which `now` can be 1,024."""
+
+SIGNED_SECONDS: Final = 60
+
+Attempt = tuple[int, int]
+"""Seed and number."""
+
+
+class ProgressReader:
+    """Reads progress.json of many attempts.
+
+    seconds: for all attempts of one experiment together.  at_once: requests at one time for them.
+    """
+
+    def __init__(self, allowed: AllowedEndpoints, *, seconds: float, at_once: int) -> None:
+        self._allowed = allowed
+        self._seconds = seconds
+        self._at_once = at_once
+        self._session = Session()
+        self._signer = ThreadPoolExecutor(1)  # the only thread that uses the session
+
+    async def read(
+        self, experiment: str, location: Location, attempts: Sequence[Attempt]
+    ) -> dict[int, str]:
+        """`done/total` of the seeds of which it is known; whatever goes wrong, some are missing."""
+        found: dict[int, str] = {}
+        try:
+            self._allowed.check(location)
+            async with asyncio.timeout(self._seconds), self._http() as http:
+                urls = await asyncio.get_running_loop().run_in_executor(
+                    self._signer, self._urls, experiment, location, attempts
+                )
+                looks = (self._look(http, attempt, url, found) for attempt, url in urls.items())
+                await asyncio.gather(*looks)
+        except (SupremeError, OSError) as error:
+            log.debug("progress of %s: %s", experiment, one_line(error) or "no answer in time")
+        return found
+
+    def _urls(
+        self, experiment: str, location: Location, attempts: Sequence[Attempt]
+    ) -> dict[Attempt, str]:
+        """In a thread, because an identity of the operator's own may have to be fetched first."""
+        storage = location.open(self._session)
+        return {
+            attempt: storage.signed_url(
+                names.progress_key(names.attempt_prefix(experiment, *attempt)),
+                seconds=SIGNED_SECONDS,
+            )
+            for attempt in attempts
+        }
+
+    async def _look(
+        self, http: aiohttp.ClientSession, attempt: Attempt, url: str, found: dict[int, str]
+    ) -> None:
+        try:
+            data = await _get(http, url)
+            if data is not None:
+                found[attempt[0]] = parse_progress(data, attempt)
+        except (aiohttp.ClientError, OSError, ValueError, SpecError) as error:
+            log.debug("progress of seed %d: %s", attempt[0], one_line(error))
+
+    def _http(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._at_once, ssl=self._tls),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"Accept-Encoding": "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=True,  # HTTPS_PROXY and NO_PROXY, as boto3 does
+        )
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """The authorities that boto3 trusts."""
+        own = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+        return ssl.create_default_context(cafile=own or get_cert_path(True))
+
+
+async def _get(http: aiohttp.ClientSession, url: str) -> bytes | None:
+    """The object; None where there is none, and an error where it is longer than it can be."""
+    async with http.get(URL(url, encoded=True), allow_redirects=False) as answer:
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise ValueError(f"the server answers {answer.status}")
+        data = b""
+        async for chunk in answer.content.iter_chunked(BYTES):
+            data += chunk
+            if len(data) > BYTES:
+                raise ValueError(f"it is longer than {BYTES} bytes")
+        return data
+
+
+def parse_progress(data: bytes, attempt: Attempt) -> str:
+    """`done/total`; SpecError where it is not the progress of this attempt."""
+    progress = parse_json(Progress, data, source="progress.json")
+    if (progress.seed, progress.attempt) != attempt or progress.done > progress.total:
+        raise SpecError("progress.json is that of another attempt, or says more than all is done")
+    return f"{progress.done}/{progress.total}"

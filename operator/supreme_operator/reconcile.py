@@ -1,0 +1,479 @@
+"""One experiment at a time: look, decide, write the status, act.
+
+The order matters for crashes. The status is written first, against the version that was looked at:
+who acts has seen everything that was written before, so of two operators one only looks on. What
+is done after it is idempotent, because names of children follow from the seed and the attempt.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.v1alpha1 import ExperimentStatus
+from supreme_core.catalog import Catalog
+from supreme_core.errors import SpecError, StorageError
+from supreme_core.plan import work_digest
+from supreme_operator import events, status
+from supreme_operator.admission import Admitted, admit, is_ours, shared_order, status_in
+from supreme_operator.answers import Claim, Verdict
+from supreme_operator.cache import Cache, Key
+from supreme_operator.children import BACKENDS, choose
+from supreme_operator.children.backend import ChildOrder
+from supreme_operator.children.order import order_config_map
+from supreme_operator.classify import claimed_digest
+from supreme_operator.cluster import (
+    AlreadyExists,
+    Cluster,
+    ClusterError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Refused,
+)
+from supreme_operator.collector import Collector, WorkerFailed
+from supreme_operator.credentials import Credentials
+from supreme_operator.decide import CREATED_AT_ONCE, Decision, Knowledge, Patience, Seen, decide
+from supreme_operator.location import Location
+from supreme_operator.metrics import Metrics
+from supreme_operator.observed import Attempt, Child, Experiment, Published, Trouble
+from supreme_operator.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
+
+log = logging.getLogger(__name__)
+
+MANAGER: Final = "supreme.dev/operator"
+FIRST_PAUSE: Final = 5.0
+LONGEST_PAUSE: Final = 300.0
+"""Seconds between two tries of what outside troubles forbid, doubled from the first on."""
+
+Clock = Callable[[], datetime]
+
+
+class Queue(Protocol):
+    """Where a finished background task asks for another look."""
+
+    def add(self, key: Key) -> None: ...
+
+
+@dataclass
+class Memory:
+    """What this process knows of an experiment beyond the cluster; lost without harm."""
+
+    uid: str
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    admitted: tuple[int, Admitted | SpecError] | None = None
+    ensured: set[str] = field(default_factory=set)
+    written_at: datetime | None = None
+    task: "asyncio.Task[None] | None" = None
+    pauses: dict[str, int] = field(default_factory=dict)
+
+    def pause(self, about: str) -> float:
+        """Seconds until the next try, longer each time."""
+        times = self.pauses[about] = self.pauses.get(about, 0) + 1
+        return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(times - 1, 10)))
+
+
+@dataclass(kw_only=True)
+class Reconciler:
+    """defaults: of spec.execution and spec.storage, see `admit`.  served: kinds of children that
+    the API server knows."""
+
+    cluster: Cluster
+    cache: Cache
+    collector: Collector
+    credentials: Credentials
+    catalog: Catalog
+    metrics: Metrics
+    queue: Queue
+    patience: Patience
+    status_interval: float
+    defaults: Mapping[str, Mapping[str, Any]]
+    served: set[str] = field(default_factory=lambda: {"Job", "IndexedJob"})
+    clock: Clock = lambda: datetime.now(UTC)
+    _memories: dict[Key, Memory] = field(default_factory=dict)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring an experiment one step on; gives the seconds after which to look again."""
+        body = self.cache.experiment(key)
+        if body is None or not is_ours(body, MANAGER):
+            self._forget(key)
+            return None
+        memory = self._memory(key, body["metadata"]["uid"])
+        admitted = self._admit(memory, body)
+        now = self.clock()
+        if isinstance(admitted, SpecError):
+            generation = body["metadata"].get("generation", 0)
+            before = status_in(body)
+            refused = status.invalid(before, str(admitted), generation=generation, now=now)
+            await self._write(body, before, refused)
+            return None
+        seen = self._look(key, admitted, memory, body)
+        decision = decide(seen, now=now, patience=self.patience)
+        self._collect(key, memory, seen, decision)
+        wait = await self._act(memory, seen, decision, body, now)
+        alarm = (decision.wake_at - now).total_seconds() if decision.wake_at else None
+        return min((each for each in (wait, alarm) if each is not None), default=None)
+
+    def refresh(self) -> None:
+        """Do not trust what was made earlier to be there still."""
+        for memory in self._memories.values():
+            memory.ensured.clear()
+
+    def running(self) -> list[tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]]:
+        """Experiments with the (seed, attempt) of their running children, for their progress."""
+        found = []
+        for key, memory in self._memories.items():
+            if memory.admitted and isinstance(admitted := memory.admitted[1], Admitted):
+                children, _ = self.cache.children_of(key, memory.uid)
+                pairs = [
+                    (child.attempt.seed, child.attempt.number)
+                    for child in children
+                    if child.state == "Running"
+                ]
+                if pairs:
+                    found.append((key, admitted.order, admitted.experiment, pairs))
+        return found
+
+    def told_progress(self, key: Key, progress: Mapping[int, str]) -> None:
+        memory = self._memories.get(key)
+        if memory and dict(memory.knowledge.progress) != dict(progress):
+            memory.knowledge = replace(memory.knowledge, progress=dict(progress))
+            self.queue.add(key)
+
+    async def close(self) -> None:
+        tasks = [memory.task for memory in self._memories.values() if memory.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _memory(self, key: Key, uid: str) -> Memory:
+        known = self._memories.get(key)
+        if known is None or known.uid != uid:
+            self._forget(key)
+            known = self._memories[key] = Memory(uid)
+        return known
+
+    def _forget(self, key: Key) -> None:
+        memory = self._memories.pop(key, None)
+        if memory and memory.task:
+            memory.task.cancel()
+
+    def _admit(self, memory: Memory, body: Mapping[str, Any]) -> Admitted | SpecError:
+        """Read the spec, once for each generation."""
+        generation = body["metadata"].get("generation", 0)
+        if memory.admitted is None or memory.admitted[0] != generation:
+            admitted: Admitted | SpecError
+            try:
+                admitted = admit(body, self.catalog, defaults=self.defaults)
+            except SpecError as error:
+                admitted = error
+            memory.admitted = generation, admitted
+        return memory.admitted[1]
+
+    def _look(self, key: Key, admitted: Admitted, memory: Memory, body: Mapping[str, Any]) -> Seen:
+        children, stray = self.cache.children_of(key, memory.uid)
+        return Seen(
+            experiment=admitted.experiment,
+            order=admitted.order,
+            status=status_in(body),
+            children=children,
+            stray=stray,
+            knowledge=memory.knowledge,
+        )
+
+    async def _act(
+        self,
+        memory: Memory,
+        seen: Seen,
+        decision: Decision,
+        body: Mapping[str, Any],
+        now: datetime,
+    ) -> float | None:
+        """Write and do what was decided; gives the seconds after which to go on, if not all was."""
+        after = status.status_of(seen, decision, now=now)
+        acts = bool(decision.create or decision.delete or decision.delete_experiment)
+        if after != seen.status:
+            wait = self._wait_to_write(memory, seen.status, after, now)
+            if wait and not acts:
+                return wait
+            if not await self._write(body, seen.status, after):
+                return 0.0
+            memory.written_at = now
+        elif acts and not await self._is_current(body):
+            return 0.0
+        await self._inquire(memory, decision.inquire)
+        for child in decision.delete:
+            await self._delete(child, seen.experiment)
+        await self._create_all(memory, seen, decision)
+        if decision.delete_experiment:
+            owner = seen.experiment.owner
+            await self.cluster.delete(EXPERIMENTS, owner.namespace, owner.name, uid=owner.uid)
+        return 0.0 if len(decision.create) == CREATED_AT_ONCE else None
+
+    def _wait_to_write(
+        self, memory: Memory, before: ExperimentStatus, after: ExperimentStatus, now: datetime
+    ) -> float:
+        """Seconds until a status that only counts may be written again; 0 for one that tells."""
+        if memory.written_at is None or before.phase != after.phase:
+            return 0.0
+        facts = [
+            [(each.type, each.status, each.reason) for each in s.conditions]
+            for s in (before, after)
+        ]
+        if facts[0] != facts[1]:
+            return 0.0
+        due = memory.written_at + timedelta(seconds=self.status_interval)
+        return max(0.0, (due - now).total_seconds())
+
+    async def _write(
+        self, body: Mapping[str, Any], before: ExperimentStatus, after: ExperimentStatus
+    ) -> bool:
+        """Write a status and tell of it; False where the resource has changed meanwhile."""
+        if before == after:
+            return True
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        try:
+            written = await self.cluster.write_status(EXPERIMENTS, dict(body), after.to_document())
+        except Conflict:
+            await self._reread(namespace, name)
+            return False
+        except NotFound:
+            self.cache.experiments.remove(body["metadata"]["uid"])
+            return False
+        self.cache.experiments.put(written)
+        self.metrics.moved(namespace, before, after)
+        for note in events.transitions(before, after):
+            log.info(
+                "%s: %s",
+                note.reason,
+                note.message,
+                extra={"namespace": namespace, "experiment": name},
+            )
+            with suppress(ClusterError):  # a courtesy
+                event = events.event(note, body, self.clock())
+                await self.cluster.create(EVENTS, namespace, event)
+        return True
+
+    async def _is_current(self, body: Mapping[str, Any]) -> bool:
+        """Whether the resource is still what was looked at, where no write has shown that."""
+        metadata = body["metadata"]
+        found = await self._reread(metadata["namespace"], metadata["name"])
+        return (
+            found is not None
+            and found["metadata"]["resourceVersion"] == metadata["resourceVersion"]
+        )
+
+    async def _reread(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        try:
+            found = await self.cluster.get(EXPERIMENTS, namespace, name)
+        except NotFound:
+            known = self.cache.experiment(Key(namespace, name))
+            if known:
+                self.cache.experiments.remove(known["metadata"]["uid"])
+            return None
+        self.cache.experiments.put(found)
+        return found
+
+    async def _inquire(self, memory: Memory, children: Sequence[Child]) -> None:
+        """Ask why children have no pods: only events of their controllers tell."""
+        if not memory.admitted or not isinstance(memory.admitted[1], Admitted):
+            return
+        namespace = memory.admitted[1].experiment.owner.namespace
+        absent = {}
+        for child in children:
+            fields = f"involvedObject.uid={child.uid},type=Warning"
+            try:
+                found, _ = await self.cluster.list(EVENTS, namespace=namespace, fields=fields)
+            except Forbidden as error:
+                absent[child.uid] = f"it has no pods, and why cannot be read: {error}"
+                continue
+            told = [each for each in found if each.get("reason", "").startswith("Failed")]
+            if told:
+                absent[child.uid] = " ".join(told[-1].get("message", "").split())
+        if absent != dict(memory.knowledge.absent):
+            memory.knowledge = replace(memory.knowledge, absent=absent)
+            self.queue.add(Key(namespace, memory.admitted[1].experiment.owner.name))
+
+    async def _delete(self, child: Child, experiment: Experiment) -> None:
+        resource = BACKENDS[child.kind].resource
+        namespace = experiment.owner.namespace
+        await self.cluster.delete(resource, namespace, child.name, uid=child.uid)
+        log.info(
+            "child deleted",
+            extra={
+                "namespace": namespace,
+                "experiment": experiment.owner.name,
+                "child": child.name,
+            },
+        )
+
+    async def _create_all(self, memory: Memory, seen: Seen, decision: Decision) -> None:
+        before = {each.cost.seed: each.cost for each in decision.standings}
+        for attempt in decision.create:
+            trouble = await self._create(memory, seen, attempt, before[attempt.seed])
+            if trouble or memory.knowledge.creation:
+                memory.knowledge = replace(memory.knowledge, creation=trouble)
+                owner = seen.experiment.owner
+                self.queue.add(Key(owner.namespace, owner.name))
+            if trouble:
+                return
+            memory.pauses.pop("creation", None)
+
+    async def _create(
+        self, memory: Memory, seen: Seen, attempt: Attempt, before: Attempt
+    ) -> Trouble | None:
+        """Create a child and what it needs; a Trouble says why it cannot be for now.
+
+        before: what the seed had cost until now.
+        """
+        experiment, order = seen.experiment, memory.admitted[1] if memory.admitted else None
+        assert isinstance(order, Admitted)
+        backend = BACKENDS[choose(experiment.spec, self.served)]
+        work = work_digest(seen.order.work)
+        try:
+            config_map = order_config_map(experiment.owner, shared_order(order))
+            await self._ensure(memory, CONFIG_MAPS, config_map)
+            if service := backend.service(experiment.owner):
+                await self._ensure(memory, SERVICES, service)
+            told = ChildOrder(config_map["metadata"]["name"], work)
+            manifest = backend.render(experiment.owner, experiment.spec, attempt, told)
+            child = await self._ensure(memory, backend.resource, manifest)
+        except ChildConflict as error:
+            return self._trouble(memory, "ChildConflict", str(error))
+        except Forbidden as error:
+            return self._trouble(
+                memory, "QuotaExceeded" if error.is_quota else "RBACDenied", str(error)
+            )
+        except NotFound:
+            message = f"the API server knows no {backend.resource.title}"
+            return self._trouble(memory, "BackendUnavailable", message)
+        except (Refused, SpecError) as error:
+            return self._trouble(memory, "ChildRefused", str(error))
+        if child:
+            self.cache.shelf(backend.resource.plural).put(child)
+            self.metrics.created(
+                backend.name,
+                retries=attempt.retries > before.retries,
+                disruptions=attempt.disruptions > before.disruptions,
+            )
+            log.info(
+                "child created",
+                extra={
+                    "namespace": experiment.owner.namespace,
+                    "experiment": experiment.owner.name,
+                    "child": manifest["metadata"]["name"],
+                    "seed": attempt.seed,
+                    "attempt": attempt.number,
+                },
+            )
+        return None
+
+    def _trouble(self, memory: Memory, reason: str, message: str) -> Trouble:
+        pause = memory.pause("creation")
+        return Trouble(
+            reason=reason, message=message, retry_at=self.clock() + timedelta(seconds=pause)
+        )
+
+    async def _ensure(
+        self, memory: Memory, resource: Resource, manifest: dict[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Have an object there; one of its name must be ours. None where it was made before."""
+        metadata = manifest["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        title = f"{resource.plural}/{name}"
+        if title in memory.ensured:
+            return None
+        try:
+            found = await self.cluster.create(resource, namespace, manifest)
+        except AlreadyExists:
+            found = await self.cluster.get(resource, namespace, name)
+            owners = found["metadata"].get("ownerReferences") or ()
+            if not any(each.get("controller") and each["uid"] == memory.uid for each in owners):
+                message = f"{resource.title} {name} is there and belongs to something else"
+                raise ChildConflict(message) from None
+        if resource in (CONFIG_MAPS, SERVICES):
+            memory.ensured.add(title)
+        return found
+
+    def _collect(self, key: Key, memory: Memory, seen: Seen, decision: Decision) -> None:
+        """Start reading results in the background, one task for each experiment at a time."""
+        if memory.task and not memory.task.done():
+            return
+        if decision.verify:
+            work = self._verify(memory, seen, decision.verify)
+        elif decision.publish is not None:
+            work = self._publish(memory, seen, decision.publish)
+        else:
+            return
+        memory.task = asyncio.create_task(self._in_background(key, memory, work))
+
+    async def _in_background(self, key: Key, memory: Memory, work: Awaitable[None]) -> None:
+        try:
+            await work
+            memory.pauses.pop("store", None)
+            memory.knowledge = replace(memory.knowledge, store=None)
+        except Exception as error:
+            if not isinstance(error, (StorageError, WorkerFailed, ClusterError)):
+                # Of our own making; nobody else would hear of it, nor look at the key again.
+                log.exception(
+                    "reading results failed",
+                    extra={"namespace": key.namespace, "experiment": key.name},
+                )
+            reason = "RBACDenied" if isinstance(error, Forbidden) else "ResultsUnavailable"
+            retry_at = self.clock() + timedelta(seconds=memory.pause("store"))
+            line = " ".join(str(error).split())
+            trouble = Trouble(reason=reason, message=line, retry_at=retry_at)
+            memory.knowledge = replace(memory.knowledge, store=trouble)
+            log.warning(
+                "results cannot be read: %s",
+                line,
+                extra={"namespace": key.namespace, "experiment": key.name},
+            )
+        memory.task = None
+        self.queue.add(key)
+
+    async def _verify(self, memory: Memory, seen: Seen, children: Sequence[Child]) -> None:
+        claims = [
+            Claim(
+                seed=child.attempt.seed,
+                attempt=child.attempt.number,
+                sha256=claimed_digest(child),
+            )
+            for child in children
+        ]
+        location = await self.location(seen.experiment)
+        verdicts = await self.collector.verify(seen.order, location, claims)
+        known: dict[tuple[int, int], Verdict] = dict(memory.knowledge.verdicts)
+        known.update({(each.seed, each.attempt): each for each in verdicts})
+        memory.knowledge = replace(memory.knowledge, verdicts=known)
+
+    async def _publish(self, memory: Memory, seen: Seen, done: frozenset[int]) -> None:
+        location = await self.location(seen.experiment)
+        publication = await self.collector.publish(seen.order, location)
+        lost = sorted(done - set(publication.seeds))
+        if lost:
+            raise WorkerFailed(f"the results of {len(lost)} seeds are gone, first of {lost[0]}")
+        published = Published(
+            work_digest=work_digest(seen.order.work),
+            seeds=frozenset(publication.seeds),
+            rows=publication.rows,
+            results=publication.results,
+        )
+        memory.knowledge = replace(memory.knowledge, publication=published)
+
+    async def location(self, experiment: Experiment) -> Location:
+        storage = experiment.spec.storage
+        return Location(
+            uri=storage.uri or "",
+            endpoint=storage.endpoint,
+            region=storage.region,
+            credentials=await self.credentials.of(experiment),
+        )
+
+
+class ChildConflict(Exception):
+    """An object that is not ours has the name that ours must have."""

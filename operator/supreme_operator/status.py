@@ -1,0 +1,309 @@
+"""The status that follows from a decision. Pure.
+
+Conditions are for machines, the phase is for people. The whole stays under 256 kB: of many seeds,
+those that are failed, running, or have cost something are listed one by one.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple
+
+from supreme_core.api import names
+from supreme_core.api.v1alpha1 import (
+    Condition,
+    ExperimentStatus,
+    Phase,
+    ResultsReference,
+    SeedStatus,
+    SummaryRow,
+)
+from supreme_core.plan import work_digest
+from supreme_operator.decide import Decision, Knowledge, Outcome, Seen, Standing
+from supreme_operator.indexes import compressed
+
+MAX_SEED_STATUSES: Final = 200
+MESSAGE: Final = 1024
+SEED_MESSAGE: Final = 128
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+class Said(NamedTuple):
+    """A condition without its times."""
+
+    status: Truth
+    reason: str
+    message: str = ""
+
+
+def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentStatus:
+    before, standings, outcome = seen.status, decision.standings, decision.outcome
+    count = _Counts(standings, decision)
+    conditions = _conditions(
+        before, dict(_said(seen, decision, count)), seen.experiment.generation, now
+    )
+    rows, results = _summary(seen)
+    phase = _phase(outcome, count)
+    reason, message = _headline(outcome, decision, count)
+    return ExperimentStatus(
+        observed_generation=seen.experiment.generation,
+        phase=phase,
+        reason=reason,
+        message=_cut(message, MESSAGE) or None,
+        start_time=_start_time(before, outcome, count, now),
+        completion_time=_completion_time(before, outcome, now),
+        conditions=conditions,
+        work_digest=work_digest(seen.order.work),
+        seeds=len(standings),
+        completed_indexes=compressed(_indexes(standings, "Succeeded")),
+        failed_indexes=compressed(_indexes(standings, "Failed")),
+        pending=count.pending,
+        queued=count.queued,
+        active=count.active,
+        succeeded=count.succeeded,
+        failed=count.failed,
+        progress=f"{count.succeeded}/{len(standings)}",
+        selector=f"{names.UID_LABEL}={seen.experiment.owner.uid}",
+        seed_statuses=_seed_statuses(standings, decision, seen.knowledge),
+        summary=list(rows),
+        results=results,
+    )
+
+
+def invalid(
+    before: ExperimentStatus, message: str, *, generation: int, now: datetime
+) -> ExperimentStatus:
+    """The status of an experiment that cannot be done as it is written. What runs, runs on."""
+    said = {"Accepted": Said("False", "InvalidSpec", message)}
+    return before.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": "Failed",
+            "reason": "InvalidSpec",
+            "message": _cut(message, MESSAGE),
+            "conditions": _conditions(before, said, generation, now, others=True),
+        }
+    )
+
+
+class _Counts:
+    """Of seeds; those that are about to be created count as queued."""
+
+    def __init__(self, standings: Sequence[Standing], decision: Decision) -> None:
+        starting = {attempt.seed for attempt in decision.create}
+        phases = ["Queued" if each.cost.seed in starting else each.phase for each in standings]
+        self.pending = phases.count("Pending")
+        self.queued = phases.count("Queued")
+        self.running = phases.count("Running")
+        self.active = self.queued + self.running
+        self.succeeded = phases.count("Succeeded")
+        self.failed = phases.count("Failed")
+        self.seeds = len(phases)
+
+
+def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str, Said]]:
+    outcome = decision.outcome
+    yield "Accepted", Said("True", "SpecAccepted")
+    done = f"{count.succeeded} of {count.seeds} seeds are done"
+    if outcome.kind == "suspended":
+        yield "Suspended", Said("True", "Suspended", "spec.suspend is true")
+    elif _was(seen.status, "Suspended"):
+        yield "Suspended", Said("False", "Resumed")
+    yield "Progressing", _progressing(outcome, done, count)
+    if block := _obstacle(seen, decision):
+        yield "ChildrenScheduled", Said("False", *block)
+    elif count.active:
+        yield "ChildrenScheduled", Said("True", "SeedsScheduled")
+    yield "ResultsAggregated", _aggregated(seen, outcome)
+    yield from _ended(seen.status, outcome)
+
+
+def _progressing(outcome: Outcome, done: str, count: _Counts) -> Said:
+    match outcome.kind:
+        case "suspended":
+            return Said("False", "Suspended", done)
+        case "complete" | "failed":
+            return Said("False", outcome.reason, done)
+        case "aggregating":
+            return Said("True", "ResultsPending", done)
+    if count.active:
+        return Said(
+            "True", "SeedsRunning", f"{done}, {count.running} running, {count.queued} queued"
+        )
+    return Said("True", "SeedsWaiting", f"{done}, {count.pending} waiting")
+
+
+def _obstacle(seen: Seen, decision: Decision) -> tuple[str, str] | None:
+    """What keeps a seed from being computed: of several, that of the first seed."""
+    if seen.knowledge.creation and decision.outcome.kind == "going":
+        return seen.knowledge.creation.reason, seen.knowledge.creation.message
+    found = [each for each in decision.standings if each.obstacle]
+    if not found:
+        return None
+    reason, message = found[0].obstacle or ("", "")
+    more = f" (and {len(found) - 1} more seeds wait)" if len(found) > 1 else ""
+    return reason, f"seed {found[0].cost.seed}: {message}{more}"
+
+
+def _aggregated(seen: Seen, outcome: Outcome) -> Said:
+    trouble, fresh = seen.knowledge.store, seen.knowledge.publication
+    if trouble and outcome.kind != "complete":
+        return Said("False", trouble.reason, trouble.message)
+    if fresh and fresh.work_digest == work_digest(seen.order.work):
+        return Said("True", "AggregationSucceeded", f"{len(fresh.seeds)} seeds are in the summary")
+    if outcome.kind in ("complete", "failed") and _was(seen.status, "ResultsAggregated"):
+        previous = _condition(seen.status, "ResultsAggregated")
+        if previous:
+            return Said(previous.status, previous.reason, previous.message)
+    return Said("False", "ResultsPending", "the summary is written when all seeds are done")
+
+
+def _ended(before: ExperimentStatus, outcome: Outcome) -> Iterator[tuple[str, Said]]:
+    for kind, type_ in (("complete", "Complete"), ("failed", "Failed")):
+        if outcome.kind == kind:
+            yield type_, Said("True", outcome.reason, outcome.message)
+        elif _was(before, type_):
+            yield type_, Said("False", "Reopened", "there is more to compute than there was")
+
+
+def _was(before: ExperimentStatus, type_: str) -> bool:
+    return _condition(before, type_) is not None
+
+
+def _condition(before: ExperimentStatus, type_: str) -> Condition | None:
+    return next((each for each in before.conditions if each.type == type_), None)
+
+
+def _conditions(
+    before: ExperimentStatus,
+    said: dict[str, Said],
+    generation: int,
+    now: datetime,
+    *,
+    others: bool = False,
+) -> list[Condition]:
+    """Conditions whose times change only with their status. others: keep those not said now."""
+    made = []
+    for type_, (status, reason, message) in said.items():
+        previous = _condition(before, type_)
+        unchanged = previous is not None and previous.status == status
+        made.append(
+            Condition(
+                type=type_,
+                status=status,
+                reason=reason,
+                message=_cut(message, MESSAGE),
+                observed_generation=generation,
+                last_transition_time=previous.last_transition_time
+                if previous and unchanged
+                else _time(now),
+            )
+        )
+    kept = [each for each in before.conditions if others and each.type not in said]
+    return [*made, *kept]
+
+
+def _phase(outcome: Outcome, count: _Counts) -> Phase:
+    match outcome.kind:
+        case "complete":
+            return "PartiallySucceeded" if count.failed else "Succeeded"
+        case "failed":
+            return "Failed"
+        case "suspended":
+            return "Suspended"
+        case "aggregating":
+            return "Aggregating"
+    if count.running:
+        return "Running"
+    return "Queued" if count.queued else "Pending"
+
+
+def _headline(outcome: Outcome, decision: Decision, count: _Counts) -> tuple[str | None, str]:
+    if outcome.reason:
+        return outcome.reason, outcome.message
+    found = next((each for each in decision.standings if each.obstacle), None)
+    if found and found.obstacle and not count.running:
+        return found.obstacle[0], found.obstacle[1]
+    return None, ""
+
+
+def _start_time(
+    before: ExperimentStatus, outcome: Outcome, count: _Counts, now: datetime
+) -> str | None:
+    """When it began to compute; anew after a suspension, and when a finished one goes on."""
+    if outcome.kind == "suspended":
+        return None
+    went_on = outcome.kind == "going" and before.completion_time is not None
+    if before.start_time and not went_on:
+        return before.start_time
+    return _time(now) if count.active else None
+
+
+def _completion_time(before: ExperimentStatus, outcome: Outcome, now: datetime) -> str | None:
+    if outcome.kind in ("complete", "failed"):
+        return before.completion_time or _time(now)
+    return None
+
+
+def _summary(seen: Seen) -> tuple[Sequence[SummaryRow], ResultsReference | None]:
+    """The newest summary; one of less work than is asked for now stays until the next."""
+    fresh = seen.knowledge.publication
+    if fresh:
+        return fresh.rows, fresh.results
+    return seen.status.summary, seen.status.results
+
+
+def _indexes(standings: Sequence[Standing], phase: str) -> Iterator[int]:
+    return (each.cost.index for each in standings if each.phase == phase)
+
+
+def _seed_statuses(
+    standings: Sequence[Standing], decision: Decision, knowledge: Knowledge
+) -> list[SeedStatus]:
+    """In the order of the seeds. Of too many, those that say the most."""
+    shown = standings
+    if len(standings) > MAX_SEED_STATUSES:
+        ranked = sorted(standings, key=_interest)
+        shown = sorted(ranked[:MAX_SEED_STATUSES], key=lambda each: each.cost.index)
+    starting = {attempt.seed: attempt for attempt in decision.create}
+    made = []
+    for each in shown:
+        attempt = starting.get(each.cost.seed, each.cost)
+        begins = each.cost.seed in starting
+        made.append(
+            SeedStatus(
+                seed=each.cost.seed,
+                phase="Queued" if begins else each.phase,
+                attempt=attempt.number,
+                retries=attempt.retries,
+                disruptions=attempt.disruptions,
+                child=None if begins or each.child is None else each.child.name,
+                reason=each.reason or None,
+                message=_cut(each.message, SEED_MESSAGE) or None,
+                progress=knowledge.progress.get(each.cost.seed)
+                if each.phase == "Running"
+                else None,
+            )
+        )
+    return made
+
+
+def _interest(standing: Standing) -> tuple[int, int]:
+    """Failed seeds first, then those with a history, then those that run."""
+    cost = standing.cost.retries + standing.cost.disruptions
+    ranks: Iterable[bool] = (
+        standing.phase == "Failed",
+        cost > 0 and not standing.is_done,
+        standing.phase in ("Running", "Queued"),
+        cost > 0,
+    )
+    return next((rank for rank, it_is in enumerate(ranks) if it_is), 9), standing.cost.index
+
+
+def _cut(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _time(now: datetime) -> str:
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,130 @@
+"""What makes a key wait in the queue: events of kopf's watches, and lists of everything.
+
+Handlers only note what they are told. A list now and then brings back what a watch has lost, and
+shows whether a watch has fallen silent.
+"""
+
+import itertools
+import logging
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import kopf
+
+from supreme_core.api import names
+from supreme_operator.cache import Cache, Key, key_of
+from supreme_operator.cluster import Cluster
+from supreme_operator.metrics import Metrics
+from supreme_operator.resources import EXPERIMENTS, JOBS, PODS, PYTORCHJOBS, Resource
+from supreme_operator.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+SILENT_AFTER: Final = 2
+"""Lists in a row that bring news while the watch tells nothing."""
+
+
+@dataclass
+class Watches:
+    """namespaces: those that are watched; none means all."""
+
+    cluster: Cluster
+    cache: Cache
+    queue: WorkQueue[Key]
+    metrics: Metrics
+    namespaces: Sequence[str]
+    _told: dict[str, int] = field(default_factory=dict)
+    _silences: dict[str, int] = field(default_factory=dict)
+    is_synced: bool = False
+
+    def registry(self, backends: Container[str]) -> kopf.OperatorRegistry:
+        """Handlers for kopf: one for each kind that there is, all doing the same."""
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_login)
+        kopf.on.startup(registry=registry)(_configure)
+        for resource in (EXPERIMENTS, JOBS, PODS, PYTORCHJOBS):
+            if resource == PYTORCHJOBS and "PyTorchJob" not in backends:
+                continue
+            note = kopf.on.event(
+                group=resource.group,
+                version=resource.version,
+                plural=resource.plural,
+                id=resource.plural,
+                registry=registry,
+            )
+            note(self._handler(resource))
+        return registry
+
+    async def resync(self) -> bool:
+        """List everything; gives whether PyTorchJobs are served. Errors of the cluster pass."""
+        resources = [EXPERIMENTS, JOBS, PODS]
+        has_pytorchjobs = await self.cluster.serves(PYTORCHJOBS)
+        if has_pytorchjobs:
+            resources.append(PYTORCHJOBS)
+        for resource in resources:
+            told, changed = self._told.pop(resource.plural, 0), set[Key]()
+            for namespace in self.namespaces or (None,):
+                labels = "" if resource == EXPERIMENTS else names.UID_LABEL
+                bodies, version = await self.cluster.list(
+                    resource, namespace=namespace, labels=labels
+                )
+                kinds = [_with_kind(body, resource) for body in bodies]
+                changed |= self.cache.shelf(resource.plural).replace(kinds, version, namespace)
+            if self.is_synced and changed:
+                self.metrics.lost(resource.plural, len(changed))
+            is_silent = self.is_synced and changed and not told
+            count = self._silences.get(resource.plural, 0) + 1 if is_silent else 0
+            self._silences[resource.plural] = count
+        self.is_synced = True
+        for key in self.cache.known():
+            self.queue.add(key)
+        return has_pytorchjobs
+
+    def silent(self) -> list[str]:
+        """Kinds whose watch tells nothing although there is news."""
+        return [plural for plural, count in self._silences.items() if count >= SILENT_AFTER]
+
+    def _handler(self, resource: Resource) -> Any:
+        async def note(event: Mapping[str, Any], **_: Any) -> None:
+            body = event["object"]
+            self._told[resource.plural] = self._told.get(resource.plural, 0) + 1
+            self.metrics.heard(resource.plural)
+            shelf, key = self.cache.shelf(resource.plural), key_of(body)
+            if event["type"] == "DELETED":
+                shelf.remove(body["metadata"]["uid"])
+            else:
+                shelf.put(body)
+            if key:
+                self.queue.add(key)
+
+        return note
+
+
+def _login(**known: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**known) or kopf.login_with_kubeconfig(**known)
+
+
+def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    ours = names.UID_LABEL
+    settings.watching.label_selectors["jobs.batch"] = ours
+    settings.watching.label_selectors["pods"] = ours
+    settings.watching.label_selectors["pytorchjobs.kubeflow.org"] = ours
+    # Observing what kinds there are needs more rights; lists notice a new kind.
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 600
+    settings.watching.client_timeout = 660
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 60
+    # A watch that gives up would leave us deaf.
+    settings.networking.error_backoffs = [1, 1, 2, 3, 5, 8, *itertools.repeat(10, 100_000)]
+    settings.queueing.worker_limit = 100
+    settings.posting.enabled = False
+
+
+def _with_kind(body: Mapping[str, Any], resource: Resource) -> Mapping[str, Any]:
+    """Items of a list do not say what they are."""
+    if resource == EXPERIMENTS:
+        return {"apiVersion": names.API_VERSION, "kind": names.KIND, **body}
+    return body

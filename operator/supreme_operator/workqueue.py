@@ -1,0 +1,128 @@
+"""Keys that wait to be worked on: each at most once, never two workers on one key.
+
+As client-go's: a key that is added while it is worked on is worked on once more afterwards.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+Clock = Callable[[], float]
+
+
+class Meter(Protocol):
+    """Is told what goes through a queue."""
+
+    def added(self) -> None: ...
+
+    def started(self, waited_seconds: float) -> None: ...
+
+    def finished(self, worked_seconds: float) -> None: ...
+
+    def retried(self) -> None: ...
+
+
+class NoMeter:
+    """Measures nothing."""
+
+    def added(self) -> None:
+        pass
+
+    def started(self, waited_seconds: float) -> None:
+        pass
+
+    def finished(self, worked_seconds: float) -> None:
+        pass
+
+    def retried(self) -> None:
+        pass
+
+
+@dataclass
+class WorkQueue(Generic[K]):
+    """first_seconds, most_seconds: pause before a failed key is tried again, doubled each time."""
+
+    first_seconds: float = 0.2
+    most_seconds: float = 60.0
+    meter: Meter = field(default_factory=NoMeter)
+    clock: Clock = time.monotonic
+    _waiting: dict[K, float] = field(default_factory=dict)
+    _again: set[K] = field(default_factory=set)
+    _working: dict[K, float] = field(default_factory=dict)
+    _failures: dict[K, int] = field(default_factory=dict)
+    _alarms: dict[K, tuple[float, asyncio.TimerHandle]] = field(default_factory=dict)
+    _filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, key: K) -> None:
+        """Have the key worked on as soon as a worker is free."""
+        self.meter.added()
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting[key] = self.clock()
+            self._filled.set()
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Have it worked on later; of several such times the earliest counts."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        due = self.clock() + seconds
+        known = self._alarms.get(key)
+        if known and known[0] <= due:
+            return
+        if known:
+            known[1].cancel()
+        handle = asyncio.get_running_loop().call_later(seconds, self._ring, key)
+        self._alarms[key] = due, handle
+
+    def retry(self, key: K) -> float:
+        """Have a key that failed tried again, later each time; gives the seconds until then."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        seconds = min(self.most_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
+        self.meter.retried()
+        self.add_after(key, seconds)
+        return seconds
+
+    def succeeded(self, key: K) -> None:
+        """Forget that the key ever failed."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> K:
+        """The key that has waited the longest; `done` must be called with it."""
+        while not self._waiting:
+            self._filled.clear()
+            await self._filled.wait()
+        key, since = next(iter(self._waiting.items()))
+        del self._waiting[key]
+        self._working[key] = now = self.clock()
+        self.meter.started(now - since)
+        return key
+
+    def done(self, key: K) -> None:
+        self.meter.finished(self.clock() - self._working.pop(key))
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def close(self) -> None:
+        for _, handle in self._alarms.values():
+            handle.cancel()
+        self._alarms.clear()
+
+    @property
+    def depth(self) -> int:
+        return len(self._waiting)
+
+    def oldest_work_seconds(self) -> float:
+        """For how long the slowest worker has had its key; 0 where none works."""
+        return self.clock() - min(self._working.values(), default=self.clock())
+
+    def _ring(self, key: K) -> None:
+        with suppress(KeyError):
+            del self._alarms[key]
+        self.add(key)

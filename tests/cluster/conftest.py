@@ -1,0 +1,58 @@
+"""Fixtures of the tests that need Kubernetes."""
+
+import pytest
+
+from tests.cluster.control_plane import control_plane
+from tests.cluster.operators import Experiments
+from tests.cluster.trainers import Trainers, storage_of
+from tests.contracts.generated import CRD
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A Kubernetes API server of this test process that knows experiments."""
+    with control_plane(tmp_path_factory.mktemp("cluster"), definitions=[CRD]) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def cluster_with_controllers(tmp_path_factory):
+    """The same with controllers: Jobs make pods, and what is owned goes with its owner."""
+    folder = tmp_path_factory.mktemp("cluster-with-controllers")
+    with control_plane(folder, definitions=[CRD], controllers=True) as found:
+        yield found
+
+
+@pytest.fixture
+def namespace(cluster_with_controllers):
+    """The name of a new namespace of the cluster with controllers."""
+    with cluster_with_controllers.namespace() as name:
+        yield name
+
+
+@pytest.fixture
+def restricted(cluster_with_controllers):
+    """The same of a namespace whose pods have to keep to the restricted security standard."""
+    with cluster_with_controllers.namespace(restricted=True) as name:
+        yield name
+
+
+@pytest.fixture
+def controlled(cluster_with_controllers):
+    """A client of the cluster with controllers that may do everything."""
+    with cluster_with_controllers.client() as api:
+        yield api
+
+
+@pytest.fixture
+def experiments(controlled, restricted, s3_server):
+    """Experiments of a namespace of this test, which store their results in a bucket of it."""
+    storage = storage_of(s3_server, s3_server.make_bucket())
+    return Experiments(controlled, restricted, storage, s3_server.credentials)
+
+
+@pytest.fixture
+def trainers(controlled, restricted, s3_server):
+    """Plays what runs in the pods of that namespace."""
+    with Trainers(controlled, restricted, s3_server.credentials) as found:
+        yield found

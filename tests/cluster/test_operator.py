@@ -1,0 +1,305 @@
+"""The operator on a real API server with the real Job controller; pods are played.
+
+Covered: the life of an experiment from `kubectl apply` to its summary in the store.
+Left out: what real pods do (tests/e2e), a misbehaving API server (test_faults.py).
+"""
+
+import pytest
+from kubernetes import client
+
+from supreme_core.api import names
+from tests.cluster.operators import RULES, operator
+from tests.cluster.processes import eventually
+from tests.cluster.trainers import always_succeed
+
+SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster_with_controllers):
+    return cluster_with_controllers
+
+
+@pytest.fixture
+def api(controlled):
+    return controlled
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running(cluster, tmp_path_factory):
+    """An operator with the rights that users grant it, for all tests of this file."""
+    access = cluster.restricted_to(RULES)
+    with operator(access, tmp_path_factory.mktemp("operator")) as found:
+        yield found
+
+
+@pytest.fixture
+def children(experiments):
+    """The ends of the names of the unfinished children, such as s0-a0."""
+
+    def unfinished():
+        return {
+            name
+            for name, job in experiments.jobs().items()
+            if not any(c.type in ("Complete", "Failed") for c in job.status.conditions or ())
+        }
+
+    return unfinished
+
+
+def seed(status, seed):
+    return next(each for each in status["seedStatuses"] if each["seed"] == seed)
+
+
+class TestTheLifeOfAnExperiment:
+    def test_it_is_computed_to_the_end(self, experiments, trainers, cluster):
+        experiments.apply(parallelism=2)
+        status = experiments.until(phase="Succeeded")
+        assert (status["progress"], status["completedIndexes"]) == ("3/3", "0-2")
+        assert status["results"]["uri"].endswith("/summary.json")
+        assert [row["method"] for row in status["summary"]] == ["original", "retrained", "finetune"]
+        shown = cluster.kubectl("get", "uexp", "-n", experiments.namespace)
+        assert "Succeeded" in shown
+        described = cluster.kubectl("describe", "uexp", "three", "-n", experiments.namespace)
+        assert "SeedsSucceeded" in described.split("Events:")[1]
+
+    def test_more_seeds_open_it_again_and_only_they_are_computed(self, experiments, trainers):
+        experiments.apply(seeds={"list": [7]})
+        first = experiments.until(phase="Succeeded")
+        experiments.change(seeds={"list": [7, 8]})
+        second = experiments.until(phase="Succeeded", progress="2/2")
+        assert set(experiments.jobs()) == {"s0-a0", "s1-a0"}
+        assert second["results"]["sha256"] != first["results"]["sha256"]
+
+    def test_more_methods_open_it_again_for_every_seed(self, experiments, trainers):
+        experiments.apply(seeds={"list": [7, 8]})
+        experiments.until(phase="Succeeded")
+        both = [{"name": "finetune", "label": ""}, {"name": "ssd", "label": ""}]
+        experiments.change(methods=both)
+        experiments.until(observedGeneration=2)
+        status = experiments.until(phase="Succeeded", observedGeneration=2)
+        assert {row["method"] for row in status["summary"]} > {"finetune", "ssd"}
+        assert set(experiments.jobs()) == {"s0-a0", "s1-a0", "s0-a1", "s1-a1"}
+
+    def test_parallelism_is_kept_and_can_be_scaled(self, experiments, trainers, children, cluster):
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply(parallelism=1)
+        experiments.until(phase="Running", active=1, pending=2)
+        assert children() == {"s0-a0"}
+        scale = ["scale", "uexp/three", "--replicas=3", "-n", experiments.namespace]
+        cluster.kubectl(*scale)
+        experiments.until(active=3)
+        eventually(lambda: children() == {"s0-a0", "s1-a0", "s2-a0"})
+        trainers.script = always_succeed
+        experiments.until(phase="Succeeded")
+
+    def test_a_suspended_experiment_stops_and_goes_on_without_cost(
+        self, experiments, trainers, children
+    ):
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply()
+        experiments.until(phase="Running")
+        experiments.change(suspend=True)
+        experiments.condition("Suspended", status="True")
+        eventually(lambda: not children())
+        trainers.script = always_succeed
+        experiments.change(suspend=False)
+        status = experiments.until(phase="Succeeded")
+        assert {(each["retries"], each["disruptions"]) for each in status["seedStatuses"]} == {
+            (0, 0)
+        }
+
+    def test_what_is_deleted_takes_its_children_with_it(self, experiments, trainers):
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply()
+        experiments.until(phase="Running")
+        experiments.delete()
+        eventually(lambda: not experiments.jobs())
+
+    def test_another_controllers_experiment_is_left_alone(self, experiments, trainers):
+        experiments.apply("theirs", managedBy="example.org/other")
+        experiments.apply("ours")
+        experiments.until("ours", phase="Succeeded")
+        assert experiments.status("theirs") == {}
+
+    def test_a_finished_experiment_is_deleted_in_time(self, experiments, trainers):
+        experiments.apply(ttlSecondsAfterFinished=1)
+        eventually(lambda: not experiments.exists())
+
+    def test_finished_children_are_deleted_in_time(self, experiments, trainers):
+        experiments.apply(childTtlSecondsAfterFinished=0)
+        experiments.until(phase="Succeeded")
+        eventually(lambda: not experiments.jobs())
+
+
+class TestFailures:
+    def test_a_failed_attempt_is_tried_again(self, experiments, trainers):
+        trainers.script = lambda seed, attempt: "fail 1" if attempt == 0 else "succeed"
+        experiments.apply(seeds={"list": [7]})
+        status = experiments.until(phase="Succeeded")
+        assert (seed(status, 7)["attempt"], seed(status, 7)["retries"]) == (1, 1)
+
+    def test_a_disruption_costs_no_retry(self, experiments, trainers):
+        trainers.script = lambda seed, attempt: "disrupt" if attempt == 0 else "succeed"
+        experiments.apply(seeds={"list": [7]}, failurePolicy={"maxRetriesPerSeed": 0})
+        status = experiments.until(phase="Succeeded")
+        assert (seed(status, 7)["retries"], seed(status, 7)["disruptions"]) == (0, 1)
+
+    def test_an_invalid_order_ends_all_at_once(self, experiments, trainers, children):
+        trainers.script = lambda seed, attempt: "fail 2" if seed == 7 else "run"
+        experiments.apply()
+        failed = experiments.condition("Failed", status="True", reason="FailureBudgetExceeded")
+        assert "seed 7: InvalidOrder" in failed["message"]
+        eventually(lambda: not children())
+        assert experiments.status()["phase"] == "Failed"
+
+    def test_some_seeds_may_fail(self, experiments, trainers):
+        trainers.script = lambda seed, attempt: "fail 2" if seed == 8 else "succeed"
+        experiments.apply(failurePolicy={"maxFailedSeeds": 1})
+        status = experiments.until(phase="PartiallySucceeded")
+        assert (status["progress"], status["failedIndexes"]) == ("2/3", "1")
+        assert {row["n"] for row in status["summary"]} == {2}
+
+    def test_what_a_failed_experiment_has_is_published(self, experiments, trainers):
+        trainers.script = lambda seed, attempt: "fail 2" if seed == 8 else "succeed"
+        experiments.apply(parallelism=1)
+        experiments.condition("Failed", status="True")
+        experiments.condition("ResultsAggregated", status="True")
+        assert experiments.status()["results"]["seeds"] == 1
+
+    def test_a_result_that_is_not_there_is_computed_again(self, experiments, trainers):
+        first = "succeed without result"
+        trainers.script = lambda seed, attempt: first if attempt == 0 else "succeed"
+        experiments.apply(seeds={"list": [7]})
+        assert seed(experiments.until(phase="Succeeded"), 7)["retries"] == 1
+
+    def test_past_its_deadline_an_experiment_fails(self, experiments, trainers, children):
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply(activeDeadlineSeconds=1)
+        experiments.condition("Failed", status="True", reason="DeadlineExceeded")
+        eventually(lambda: not children())
+
+    def test_a_seed_that_finds_no_node_in_time_fails(self, experiments, trainers, children):
+        trainers.script = lambda seed, attempt: "unschedulable 0/3 nodes are available"
+        experiments.apply(seeds={"list": [7]}, schedulingDeadlineSeconds=1)
+        experiments.condition("Failed", status="True")
+        assert seed(experiments.status(), 7)["reason"] == "SchedulingDeadlineExceeded"
+        eventually(lambda: not children())
+
+    def test_wrong_credentials_are_said_and_can_be_mended(self, experiments, trainers, api):
+        core, namespace = client.CoreV1Api(api), experiments.namespace
+        secret = core.read_namespaced_secret("s3", namespace).data
+        core.patch_namespaced_secret("s3", namespace, {"stringData": {SECRET_KEY: "wrong"}})
+        experiments.apply(seeds={"list": [7]})
+        told = experiments.condition("ResultsAggregated", reason="ResultsUnavailable")
+        assert "the credentials are refused" in told["message"]
+        status = experiments.status()
+        assert (status["phase"], status["failed"]) == ("Aggregating", 0)
+        core.patch_namespaced_secret("s3", namespace, {"data": {SECRET_KEY: secret[SECRET_KEY]}})
+        experiments.until(phase="Succeeded")
+
+
+class TestObstacles:
+    @pytest.mark.parametrize(
+        ("act", "reason", "message"),
+        [
+            ("unschedulable Insufficient nvidia.com/gpu", "Unschedulable", "nvidia.com/gpu"),
+            ("waits ImagePullBackOff", "ImagePullFailed", "seed 7"),
+            ("waits CreateContainerConfigError", "ContainerNotCreated", "seed 7"),
+        ],
+    )
+    def test_what_keeps_pods_from_starting_is_said(
+        self, experiments, trainers, act, reason, message
+    ):
+        trainers.script = lambda seed, attempt: act
+        experiments.apply(seeds={"list": [7]})
+        told = experiments.condition("ChildrenScheduled", status="False", reason=reason)
+        assert message in told["message"]
+        assert experiments.status()["phase"] == "Queued"
+
+    @pytest.mark.parametrize("what", ["pods", "count/jobs.batch"])
+    def test_a_quota_is_said_and_can_be_raised(self, experiments, trainers, api, what):
+        core, quota = client.CoreV1Api(api), {"metadata": {"name": "none"}}
+        core.create_namespaced_resource_quota(
+            experiments.namespace, {**quota, "spec": {"hard": {what: "0"}}}
+        )
+        eventually(lambda: quota_is_known(core, experiments.namespace))
+        experiments.apply(seeds={"list": [7]})
+        told = experiments.condition("ChildrenScheduled", reason="QuotaExceeded")
+        assert f"limited: {what}=0" in told["message"]
+        core.delete_namespaced_resource_quota("none", experiments.namespace)
+        experiments.until(phase="Succeeded", seconds=60)
+
+    def test_a_name_that_is_taken_is_said(self, experiments, trainers, api):
+        experiments.apply(parallelism=0)
+        uid = experiments.read()["metadata"]["uid"]
+        name = names.child_name("three", uid, index=0, attempt=0)
+        pod = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
+        job = {"metadata": {"name": name}, "spec": {"suspend": True, "template": {"spec": pod}}}
+        jobs = client.BatchV1Api(api)
+        jobs.create_namespaced_job(experiments.namespace, job)
+        experiments.change(parallelism=1)
+        told = experiments.condition("ChildrenScheduled", reason="ChildConflict")
+        assert f"{name} is there and belongs to something else" in told["message"]
+
+    def test_a_kind_of_child_that_is_not_there_is_said(self, experiments):
+        experiments.apply(execution={"backend": "PyTorchJob"})
+        told = experiments.condition("ChildrenScheduled", reason="BackendUnavailable")
+        assert told["message"] == "the API server knows no pytorchjobs.kubeflow.org"
+
+
+class TestInvalidSpecs:
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            ({"methods": [{"name": "finetun"}]}, "did you mean 'finetune'?"),
+            ({"execution": {"image": ""}}, "spec.execution.image is missing"),
+            ({"storage": {"uri": "folder"}}, "it must be s3://bucket/prefix"),
+            (
+                {"execution": {"template": {"volumes": [{"name": "a", "hostPath": {}}]}}},
+                "spec.execution.template.volumes[0].hostPath: unknown field 'hostPath'",
+            ),
+            (
+                {"execution": {"template": {"labels": {"supreme.dev/seed": "1"}}}},
+                "is reserved for controllers",
+            ),
+            (
+                {"execution": {"template": {"env": [{"name": "RANK", "value": "0"}]}}},
+                "spec.execution.template.env[0].name is RANK",
+            ),
+            ({"execution": {"nodes": 2}}, "spec.training.microBatches is 1"),
+        ],
+        ids=["method", "image", "store", "hostPath", "label", "environment", "ranks"],
+    )
+    def test_what_is_wrong_is_said_and_nothing_is_started(self, experiments, spec, message):
+        experiments.apply(**spec)
+        told = experiments.condition("Accepted", status="False", reason="InvalidSpec", seconds=5)
+        assert message in told["message"]
+        assert experiments.jobs() == {}
+
+    def test_others_go_on(self, experiments, trainers):
+        experiments.apply("wrong", methods=[{"name": "nonsense"}])
+        experiments.apply("right", seeds={"list": [7]})
+        experiments.until("right", phase="Succeeded")
+
+
+def test_several_nodes_become_an_indexed_job_with_names(experiments, trainers, api):
+    experiments.apply(seeds={"list": [7]}, training={"microBatches": 2}, execution={"nodes": 2})
+    experiments.until(phase="Succeeded")
+    job = experiments.jobs()["s0-a0"]
+    assert (job.spec.completion_mode, job.spec.completions) == ("Indexed", 2)
+    service = job.spec.template.spec.subdomain
+    client.CoreV1Api(api).read_namespaced_service(service, experiments.namespace)
+
+
+def test_what_users_see_in_metrics(running, experiments, trainers):
+    experiments.apply(seeds={"list": [7]})
+    experiments.until(phase="Succeeded")
+    assert running.get("livez") == "ok\n"
+    assert running.metric("supreme_seeds_finished_total") >= 1
+    assert running.metric("controller_runtime_reconcile_errors_total") == 0
+    assert running.metric("supreme_watch_lost_changes_total") == 0
+
+
+def quota_is_known(core, namespace):
+    return core.read_namespaced_resource_quota("none", namespace).status.hard is not None

@@ -1,0 +1,709 @@
+"""Reading results of untrusted pods: from a real S3 server, by real worker processes.
+
+| what                                         | S3 server | canned server | stand-in |
+|----------------------------------------------|-----------|---------------|----------|
+| results: sound, missing, spoilt in every way |     x     |               |          |
+| too large, too much for memory or processor  |     x     |       x       |          |
+| publishing                                   |     x     |               |          |
+| progress                                     |     x     |       x       |          |
+| stores: away, wrong, silent, not allowed     |     x     |       x       |          |
+| workers that lie, hang, flood, are killed    |           |               |    x     |
+
+What the operator publishes is compared with what a real run leaves in tests/trainer/test_cli.py.
+Not covered: that a node out of memory kills the worker and not the operator.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from pydantic import ValidationError
+from supreme_operator import collector
+from supreme_operator.answers import Claim, Verdict
+from supreme_operator.collecting import Task, rows_of
+from supreme_operator.collector import (
+    PUBLISHING,
+    VERIFYING,
+    Collector,
+    WorkerFailed,
+)
+from supreme_operator.location import AllowedEndpoints, Location
+from supreme_operator.progress import parse_progress
+
+from supreme_core import artefacts, catalog, results
+from supreme_core.aggregate import aggregate
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentName, Progress
+from supreme_core.api.v1alpha1 import LabelledComponent
+from supreme_core.artefacts import Artefacts
+from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
+from supreme_core.plan import default_metrics, work_digest
+from supreme_core.predictions import save_predictions
+from supreme_core.publish import publish
+from supreme_core.results import read_order, write_result
+from supreme_core.storage import LocalStorage, S3Credentials
+from tests.core import summaries
+from tests.core.metrics.evaluations import predictions
+
+NAME = ExperimentName(namespace="research", name="tiny", uid="0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
+LARGE = b"[" + b"[]," * 2_000_000 + b"[]]"
+"""6 MB that take more than 100 of memory."""
+
+SLOW = json.dumps(dict.fromkeys(map(str, range(100_000)))).encode()
+"""1 MB of unknown fields; to find the known one that is nearest to each takes a minute."""
+
+
+def order_of(seeds):
+    asked = summaries.question(seeds).order
+    metrics = default_metrics(catalog.bundled())
+    work = asked.work.model_copy(update={"metrics": metrics})
+    return asked.model_copy(update={"experiment": NAME, "work": work})
+
+
+ORDER = order_of(range(20))
+WORK = work_digest(ORDER.work)
+
+
+def result(seed, **changes):
+    made_up = summaries.results(ORDER.seeds)[seed]
+    return made_up.model_copy(update={"experiment": NAME, "work_digest": WORK, **changes})
+
+
+def document(seed, **changes):
+    return result(seed).to_document() | changes
+
+
+def sealed(fields):
+    return json.dumps(fields | {results.SEAL: artefacts.digest(fields)}).encode()
+
+
+def environment(seed, value):
+    """A result one of whose environments, which may hold any JSON, has this value."""
+    return json.dumps(document(seed, environments={WORK: {"torch": value}})).encode()
+
+
+def key(seed, attempt=0):
+    return ORDER.result_key(seed, attempt)
+
+
+def claims(*seeds):
+    return [Claim(seed=seed, attempt=0) for seed in seeds]
+
+
+def ask(method, *arguments, **settings):
+    """What a new collector says."""
+
+    async def asked():
+        return await getattr(Collector(**settings), method)(*arguments)
+
+    return asyncio.run(asked())
+
+
+@pytest.fixture
+def location(s3_server):
+    """An empty bucket."""
+    return located(s3_server)
+
+
+def located(server):
+    return Location(
+        uri=f"s3://{server.make_bucket()}/some/prefix",
+        endpoint=server.endpoint,
+        credentials=server.credentials,
+    )
+
+
+def canned(endpoint):
+    return Location(uri="s3://bucket", endpoint=endpoint, credentials=S3Credentials("a", "b"))
+
+
+FAR_TOO_DEEP = b"[" * 100_000
+AN_ENVIRONMENT_TOO_DEEP = json.loads("[" * 100 + "]" * 100)
+NOT_A_NUMBER = {"scenario": "a", "method": "b", "status": "ok", "metrics": {"c": float("nan")}}
+SPOILT = {
+    "empty": (b"", "is not JSON"),
+    "no JSON": (b"{", "is not JSON"),
+    "no text": (b"\xff\xfe\x00\xd8", "is not JSON"),
+    "no mapping": (b"[]", "it should be a mapping"),
+    "nested deeply": (FAR_TOO_DEEP, "is not JSON: maximum recursion depth"),
+    "nested deeply where anything may stand": (environment(5, AN_ENVIRONMENT_TOO_DEEP), "64 level"),
+    "not a number": (json.dumps(document(6, runs=[NOT_A_NUMBER])).encode(), "is NaN; it should be"),
+    "not a number where anything may stand": (environment(7, float("nan")), "must be finite"),
+    "another version of the schema": (sealed(document(8, schemaVersion=2)), "schemaVersion is 2"),
+    "another seed": (sealed(document(0)), "is that of another run"),
+    "another attempt": (sealed(document(10, attempt=1)), "is that of another run"),
+    "another experiment": (
+        sealed(document(11, experiment=NAME.to_document() | {"uid": "0f1e2d3c-another"})),
+        "is that of another run",
+    ),
+    "other work": (sealed(document(12, workDigest="0" * 64)), "answers other work (000000000000)"),
+    "changed": (
+        sealed(document(13)).replace(b'"testSamples": 360', b'"testSamples": 361'),
+        "has been changed since it was written",
+    ),
+    "a key without end": (json.dumps(document(14, **{"x" * 10**6: 1})).encode(), "xxxxxxx..."),
+    "a control sequence": (
+        json.dumps(document(15, **{"\x1b[2J": 1})).encode(),
+        "result.json: ?[2J: unknown field",
+    ),
+}
+"""Of seed 0, 1, 2, ...: its result.json, and a part of what is said of it."""
+
+
+@pytest.fixture(scope="module")
+def verdicts(s3_server):
+    """Of all spoilt ones, of two that lie about their digest or not, and of one that is not."""
+    place = located(s3_server)
+    store = place.open()
+    for seed, (data, _) in enumerate(SPOILT.values()):
+        store.write(key(seed), data)
+    for seed in (16, 17, 18):
+        write_result(store, result(seed))
+    digest = sha256(store.read(key(17))).hexdigest()
+    asked = claims(*range(17))
+    asked += [Claim(seed=17, attempt=0, sha256=digest)]
+    asked += [Claim(seed=18, attempt=0, sha256=digest), Claim(seed=19, attempt=3)]
+    return ask("verify", ORDER, place, asked)
+
+
+class TestVerify:
+    @pytest.mark.parametrize("kind", SPOILT)
+    def test_a_spoilt_result_is_invalid_and_why_is_one_short_line(self, verdicts, kind):
+        seed = list(SPOILT).index(kind)
+        verdict = verdicts[seed]
+        assert (verdict.seed, verdict.attempt, verdict.state) == (seed, 0, "invalid")
+        assert SPOILT[kind][1] in verdict.message
+        assert f"seed={seed}/attempt=0/result.json" in verdict.message
+        assert verdict.message.isprintable()
+        assert len(verdict.message) <= 1024
+
+    def test_a_sound_result_is_valid(self, verdicts):
+        assert verdicts[16] == Verdict(seed=16, attempt=0, state="valid", message="")
+        assert verdicts[17] == Verdict(seed=17, attempt=0, state="valid", message="")
+
+    def test_a_result_with_another_digest_than_its_pod_claimed_is_invalid(self, verdicts):
+        assert verdicts[18].state == "invalid"
+        assert f"{key(18)} is not what its pod wrote" in verdicts[18].message
+
+    def test_a_result_that_is_not_there_is_missing(self, verdicts):
+        assert (verdicts[19].seed, verdicts[19].attempt) == (19, 3)
+        assert verdicts[19].state == "missing"
+        assert f"there is no object {key(19, 3)}" in verdicts[19].message
+
+    def test_without_claims_there_is_nothing_to_do(self):
+        assert ask("verify", ORDER, canned("http://127.0.0.1:1"), []) == []
+
+    def test_a_result_of_a_gigabyte_is_not_read(self):
+        with serving(headers={"Content-Length": str(2**30)}) as endpoint:
+            (verdict,) = ask("verify", ORDER, canned(endpoint), claims(1))
+        assert verdict.state == "invalid"
+        assert "more than the 67108864 bytes that are read" in verdict.message
+
+    @pytest.mark.parametrize(
+        ("data", "limits", "reason"),
+        [
+            (LARGE, {"memory_mebibytes": 128}, "needs more memory to be read than there is for it"),
+            (SLOW, {"cpu_seconds": 1}, "the worker used more than 1 seconds of processor time"),
+        ],
+        ids=["memory", "processor time"],
+    )
+    def test_what_no_worker_survives_is_invalid_and_hides_no_other(
+        self, location, data, limits, reason
+    ):
+        store = location.open()
+        store.write(key(1), data)
+        write_result(store, result(2))
+
+        bounds = replace(VERIFYING, **limits)
+        found = ask("verify", ORDER, location, claims(0, 1, 2), verifying=bounds)
+
+        assert [verdict.state for verdict in found] == ["missing", "invalid", "valid"]
+        assert key(1) in found[1].message
+        assert reason in found[1].message
+
+
+class TestPublish:
+    """Of two seeds whose Retrained forgot the same samples, so that there is a noise floor."""
+
+    ORDER = order_of([7, 8])
+
+    @pytest.fixture(autouse=True)
+    def without_trainer(self, tmp_path, monkeypatch):
+        """An operator's image has no package that only trainers need."""
+        for name in ("torch", "torchvision", "timm", "sklearn", "click", "rich"):
+            (tmp_path / f"{name}.py").write_text("raise ImportError('only trainers have it')")
+        known = os.environ.get("PYTHONPATH", "")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), known])))
+
+    @pytest.fixture
+    def filled(self, location):
+        fill(location.open(), [7, 8])
+        return location
+
+    def test_it_writes_what_a_run_here_writes_and_tells_what_that_is(self, filled, tmp_path):
+        fill(here := LocalStorage(tmp_path / "store"), [7, 8])
+        publish(here, Artefacts(here, tmp_path / "cache"), self.ORDER)
+
+        published = ask("publish", self.ORDER, filled)
+
+        there = filled.open()
+        for name in (names.summary_key, names.table_key, names.report_key):
+            assert there.read(name(self.ORDER.prefix)) == here.read(name(self.ORDER.prefix))
+        assert read_order(there, self.ORDER.prefix) == self.ORDER
+        summary = there.read(names.summary_key(self.ORDER.prefix))
+        assert b'"source": "seeds"' in summary, "there is no noise floor"
+        assert published.results.uri == f"{filled.uri}/{names.summary_key(self.ORDER.prefix)}"
+        assert published.results.sha256 == sha256(summary).hexdigest()
+        assert (published.seeds, published.partial) == ([7, 8], False)
+        assert [(row.scenario, row.method, row.n, row.failed) for row in published.rows] == [
+            ("full_class", "original", 2, 0),
+            ("full_class", "retrained", 2, 0),
+            ("full_class", "scrub", 2, 0),
+        ]
+        (scrub,) = (
+            row
+            for row in json.loads(summary)["rows"]
+            if (row["method"], row["metric"]) == ("scrub", self.ORDER.primary_metric)
+        )
+        assert published.rows[2].mean == scrub["mean"]
+        assert published.rows[2].gap_high == scrub["gap"]["high"]
+
+    def test_what_cannot_be_read_is_no_part_of_it(self, filled):
+        store = filled.open()
+        store.write(self.ORDER.result_key(7, 1), b"{")
+        store.write(self.ORDER.result_key(8, 0), b"{")
+
+        published = ask("publish", self.ORDER, filled)
+
+        assert (published.seeds, published.partial) == ([7], True)
+        assert published.rows[2].n == 1
+
+    def test_predictions_that_are_too_large_give_no_floor(self, filled):
+        """They may have a 32nd of the memory, and of what is larger nothing comes here."""
+        store = filled.open()
+        (first, _) = (each for each in store.list("objects") if each.key.endswith(".safetensors"))
+        store.write(first.key, bytes(17 * 1024 * 1024))
+
+        ask("publish", self.ORDER, filled, publishing=replace(PUBLISHING, memory_mebibytes=512))
+
+        summary = json.loads(store.read(names.summary_key(self.ORDER.prefix)))
+        assert {row["floor"] for row in summary["rows"]} == {None}
+
+    def test_a_metric_that_is_not_installed_is_named(self, location):
+        metrics = [LabelledComponent(name="of_a_plugin")]
+        work = self.ORDER.work.model_copy(update={"metrics": metrics})
+        with pytest.raises(WorkerFailed, match=r"spec\.metrics\[0\]\.name: unknown metric"):
+            ask("publish", self.ORDER.model_copy(update={"work": work}), location)
+
+    def test_too_little_memory_is_named(self, location):
+        few = replace(PUBLISHING, memory_mebibytes=50)
+        with pytest.raises(WorkerFailed, match="the worker needs more than its 50 MiB of memory"):
+            ask("publish", self.ORDER, location, publishing=few)
+
+    def test_of_many_rows_the_first_200_are_shown(self):
+        summary = summaries.summary(
+            scenarios=[f"scenario-{i}" for i in range(9)],
+            methods=[f"method-{i}" for i in range(30)],
+        )
+        rows = rows_of(summary)
+        assert len(rows) == 200
+        assert (rows[0].method, rows[199].scenario) == ("original", "scenario-6")
+
+    def test_rows_count_runs_that_failed_and_runs_that_collapsed(self):
+        asked = summaries.question(range(3))
+        runs = [
+            [summaries.run("retrained", forget_accuracy=0.1, test_accuracy=0.9), scrub]
+            for scrub in (
+                summaries.run("scrub", forget_accuracy=0.1, test_accuracy=0.1),
+                summaries.failed("scrub", "it diverged"),
+                summaries.failed("scrub", "it diverged"),
+            )
+        ]
+        found = [summaries.result(seed, of_seed) for seed, of_seed in enumerate(runs)]
+        (scrub,) = (row for row in rows_of(aggregate(found, asked)) if row.method == "scrub")
+        assert (scrub.collapsed, scrub.failed, scrub.n) == (1, 2, 1)
+
+
+class TestStores:
+    """Any of these can meet any question; `verify` asks here."""
+
+    def test_one_that_is_down_is_unavailable(self):
+        with pytest.raises(StoreUnavailable, match="connect") as error:
+            ask("verify", ORDER, canned("http://127.0.0.1:1"), claims(1))
+        assert str(error.value).isprintable()
+
+    def test_one_that_never_answers_is_unavailable(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            place = canned(f"http://127.0.0.1:{silent.getsockname()[1]}")
+            with pytest.raises(StoreUnavailable, match="too slow: the worker took more than 1 sec"):
+                ask("verify", ORDER, place, claims(1), verifying=replace(VERIFYING, wall_seconds=1))
+
+    def test_wrong_credentials_are_for_a_person_to_mend(self, s3_server, location):
+        if s3_server.kind == "moto":
+            pytest.skip("moto takes any credentials")
+        wrong = replace(location, credentials=S3Credentials("nobody", "secret-word"))
+        with pytest.raises(StoreUnusable, match=r"credentials are refused|access denied") as error:
+            ask("verify", ORDER, wrong, claims(1))
+        assert "secret-word" not in str(error.value)
+
+    def test_a_bucket_that_is_not_there_is_for_a_person_to_mend(self, location):
+        with pytest.raises(StoreUnusable, match="the bucket does not exist"):
+            ask("verify", ORDER, replace(location, uri="s3://nobody-made-this"), claims(1))
+
+    @pytest.mark.parametrize("uri", ["/etc", "file:///etc", "folder"])
+    def test_a_folder_is_none(self, uri):
+        with pytest.raises(StoreUnusable, match="it must be s3://bucket/prefix"):
+            Location(uri=uri).open()
+
+    def test_one_that_is_not_allowed_is_not_even_asked(self):
+        requests = []
+        with serving(b"{}", requests=requests) as endpoint:
+            settings = {"allowed_endpoints": ["http://s3.storage:9000"]}
+            for question in (["verify", ORDER, canned(endpoint), claims(1)], ["publish", ORDER]):
+                with pytest.raises(StoreUnusable, match="none of the operator's allowedEndpoints"):
+                    ask(*question[:2], canned(endpoint), *question[3:], **settings)
+            assert ask("progress", ORDER.prefix, canned(endpoint), [(1, 0)], **settings) == {}
+        assert requests == []
+
+
+class TestAllowedEndpoints:
+    @pytest.mark.parametrize(
+        "endpoint", ["http://a.b:9000", "http://A.B:9000/", "https://c", "https://c:443", None]
+    )
+    def test_the_same_server_is_allowed_however_it_is_written(self, endpoint):
+        allowed = AllowedEndpoints(["http://a.b:9000", "https://c/"])
+        allowed.check(Location(uri="s3://bucket", endpoint=endpoint))
+
+    @pytest.mark.parametrize(
+        "endpoint",
+        [
+            *("http://a.b", "https://a.b:9000", "http://a.b:9001", "http://x.a.b:9000"),
+            *("http://a.b:9000@evil", "http://evil\\@a.b:9000", "http://a.b:9000/../x", "http://a"),
+            *(
+                "http://a.b:9000?x",
+                "http://a.b:9000#x",
+                "http://a.b:9000\n",
+                "http://a.b.:9000",
+                "",
+            ),
+        ],
+    )
+    def test_any_other_is_refused_and_so_is_what_programs_read_differently(self, endpoint):
+        with pytest.raises(StoreUnusable, match=r"allowed: http://a\.b:9000") as error:
+            AllowedEndpoints(["http://a.b:9000"]).check(Location(uri="s3://b", endpoint=endpoint))
+        assert repr(endpoint) in str(error.value)
+
+    def test_none_listed_leaves_the_cloud(self):
+        AllowedEndpoints([]).check(Location(uri="s3://bucket"))
+        with pytest.raises(StoreUnusable, match="only that of the cloud, so leave it out"):
+            AllowedEndpoints([]).check(Location(uri="s3://bucket", endpoint="http://a"))
+
+    def test_without_a_list_every_one_is_allowed(self):
+        AllowedEndpoints(None).check(Location(uri="s3://bucket", endpoint="http://anything"))
+
+    def test_a_wrong_entry_is_refused_at_once(self):
+        with pytest.raises(SpecError, match=r"allowedEndpoints has 'a\.b:9000'; write http://"):
+            AllowedEndpoints(["a.b:9000"])
+
+
+def progress(seed=1, **changes):
+    fields = {"seed": seed, "attempt": 0, "done": 12, "total": 34, "updated_at": "now"}
+    return json.dumps(Progress(**(fields | changes)).to_document()).encode()
+
+
+NO_PROGRESS = {
+    "no JSON": b"{",
+    "nested deeply": b"[" * 4000,
+    "another seed": progress(seed=2),
+    "another attempt": progress(attempt=1),
+    "more done than there is": progress(done=35),
+    "negative": progress().replace(b"12", b"-1"),
+    "a text": progress().replace(b"12", b'"12"'),
+    "unknown field": progress().replace(b"{", b'{"more": 1, ', 1),
+}
+
+
+class TestProgress:
+    def look(self, location, *attempts, **settings):
+        return ask("progress", ORDER.prefix, location, attempts, **settings)
+
+    def test_it_is_told_of_the_seeds_that_have_one(self, location):
+        store = location.open()
+        for seed, attempt in ((1, 0), (3, 2)):
+            at = names.progress_key(names.attempt_prefix(ORDER.prefix, seed, attempt))
+            store.write(at, progress(seed, attempt=attempt))
+        assert self.look(location, (1, 0), (2, 0), (3, 2)) == {1: "12/34", 3: "12/34"}
+
+    @pytest.mark.parametrize("kind", NO_PROGRESS)
+    def test_what_is_not_the_progress_of_this_attempt_is_refused(self, kind):
+        with pytest.raises(SpecError, match=r"progress\.json"):
+            parse_progress(NO_PROGRESS[kind], (1, 0))
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"body": NO_PROGRESS["another seed"]},
+            {"body": progress() + b" " * 4096},
+            {"body": progress(), "status": 403},
+            {"body": progress(), "status": 500},
+        ],
+        ids=["another's", "longer than it can be", "forbidden", "failing"],
+    )
+    def test_any_other_answer_is_none(self, answer):
+        with serving(**answer) as endpoint:
+            assert self.look(canned(endpoint), (1, 0)) == {}
+
+    def test_a_redirect_is_not_followed(self):
+        requests = []
+        with serving(progress(), requests=requests) as other:
+            headers = {"Location": f"{other}/a"}
+            with serving(progress(), status=307, headers=headers) as endpoint:
+                assert self.look(canned(endpoint), (1, 0)) == {}
+        assert requests == []
+
+    @pytest.mark.parametrize("uri", ["s3://bucket", "/some/folder"])
+    def test_a_store_that_is_away_or_none_gives_nothing(self, uri):
+        place = replace(canned("http://127.0.0.1:1"), uri=uri)
+        assert self.look(place, (1, 0), (2, 0)) == {}
+
+    def test_a_server_that_hangs_takes_no_longer_than_allowed_and_what_came_before_counts(self):
+        ends = threading.Event()
+
+        def wait(path):
+            if "seed%3D2" in path or "seed=2" in path:
+                ends.wait(60)
+
+        with serving(progress(), before=wait) as endpoint:
+            try:
+                found = self.look(canned(endpoint), (1, 0), (2, 0), progress_seconds=2)
+            finally:
+                ends.set()
+        assert found == {1: "12/34"}
+
+    def test_over_tls_the_authorities_are_those_of_boto3(self, tmp_path, monkeypatch):
+        authority, context = certified(tmp_path)
+        with serving(progress(), tls=context) as endpoint:
+            assert self.look(canned(endpoint), (1, 0)) == {}
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(authority))
+            assert self.look(canned(endpoint), (1, 0)) == {1: "12/34"}
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "missing"))
+            assert self.look(canned(endpoint), (1, 0)) == {}
+
+
+READING = '{"seed": 1, "attempt": 0}'
+VERDICT = '{"seed": %d, "attempt": 0, "state": "%s", "message": "%s"}'
+VALID = VERDICT % (1, "valid", "")
+FAILING = {
+    "silent": ("exit 0", "judged other results than it was asked to"),
+    "no JSON": ("echo nonsense", "answer is none"),
+    "without end": ("head -c 3000000 /dev/zero", "answer is none"),
+    "of another seed": (f"echo '{VERDICT % (2, 'valid', '')}'", "judged other results"),
+    "of another state": (f"echo '{VERDICT % (1, 'good', '')}'", "answer is none"),
+    "too long": (f"echo '{VERDICT % (1, 'invalid', 'x' * 1025)}'", "answer is none"),
+    "not printable": (
+        f"printf %s '{VERDICT % (1, 'invalid', '~u001b')}' | tr '~' '\\\\'",
+        "answer is none",
+    ),
+    "repeated for ever": (f"yes '{READING}'", "more answers than there are questions"),
+    "killed": ("kill -KILL $$", "ended by a signal: Killed"),
+    "killed while it reads": (f"echo '{READING}'; kill -KILL $$", "ended by a signal: Killed"),
+    "an exception": ("echo Traceback >&2; echo KeyError: 1 >&2; exit 1", "failed: KeyError: 1"),
+    "a refusal": ("""echo '{"kind": "WorkerFailed", "message": "why"}'""", "^why$"),
+}
+"""What a shell does in place of a worker, and what is said of it."""
+
+
+class TestWorkers:
+    """A shell stands in for the worker, so that it does what no sound one does."""
+
+    @pytest.fixture
+    def instead(self, monkeypatch):
+        """Takes what the shell is to do when it has read its task, and where it keeps that."""
+
+        def take(script, task="/dev/null"):
+            monkeypatch.setattr(collector, "COMMAND", ("sh", "-c", f"cat > {task}; {script}"))
+
+        return take
+
+    def judge(self, **settings):
+        return ask("verify", ORDER, canned("http://127.0.0.1:1"), claims(1), **settings)
+
+    @pytest.mark.parametrize(("script", "reason"), FAILING.values(), ids=FAILING)
+    def test_one_that_does_not_answer_as_asked_fails_and_blames_no_result(
+        self, instead, script, reason
+    ):
+        instead(script)
+        with pytest.raises(WorkerFailed, match=reason):
+            self.judge()
+
+    @pytest.mark.parametrize("name", ["SEGV", "ABRT", "XCPU", "RTMIN+3"])
+    def test_one_that_what_it_reads_ends_blames_it(self, instead, name):
+        instead(f"echo '{READING}'; ulimit -c 0; kill -{name} $$")
+        (verdict,) = self.judge()
+        assert verdict.state == "invalid"
+        assert f"{key(1)} cannot be read: the worker " in verdict.message
+
+    def test_one_that_hangs_over_what_it_reads_is_killed_and_blames_it(self, instead):
+        instead(f"echo '{READING}'; exec sleep 60")
+        (verdict,) = self.judge(verifying=replace(VERIFYING, wall_seconds=2))
+        assert verdict.state == "invalid"
+        assert "the worker took more than 2 seconds" in verdict.message
+
+    def test_one_gets_the_task_and_little_else_of_what_the_operator_has(
+        self, instead, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-operator")
+        monkeypatch.setenv("SOME_TOKEN", "of-the-operator")
+        monkeypatch.setenv("AWS_CA_BUNDLE", "authorities")
+        instead(f"env > {tmp_path}/env; echo '{VALID}'", task=tmp_path / "task")
+        place = replace(canned("http://a"), credentials=S3Credentials("id", "of-the-user"))
+
+        ask("verify", ORDER, place, claims(1))
+
+        given = (tmp_path / "env").read_text()
+        assert "AWS_CA_BUNDLE=authorities" in given
+        assert "of-the" not in given
+        assert "of-the-user" in (tmp_path / "task").read_text()
+
+        ask("verify", ORDER, replace(place, credentials=None), claims(1))
+
+        assert "AWS_SECRET_ACCESS_KEY=of-the-operator" in (tmp_path / "env").read_text()
+        assert "SOME_TOKEN" not in (tmp_path / "env").read_text()
+
+    def test_a_task_that_cannot_be_read_shows_no_secret(self):
+        with pytest.raises(ValidationError) as error:
+            Task.model_validate_json('{"location": {"credentials": {"secret_key": ["a-word"]}}}')
+        assert "secret_key" in str(error.value)
+        assert "a-word" not in str(error.value)
+
+    def test_no_more_are_there_at_one_time_than_allowed(self, instead, tmp_path):
+        busy = tmp_path / "busy"
+        instead(f"mkdir {busy} || touch {tmp_path}/two; sleep 0.05; rmdir {busy}; echo '{VALID}'")
+
+        async def several():
+            asked = Collector(workers=1)
+            place = canned("http://127.0.0.1:1")
+            await asyncio.gather(*(asked.verify(ORDER, place, claims(1)) for _ in range(4)))
+
+        asyncio.run(several())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_nothing_is_left_of_one_whose_answer_nobody_wants_any_more(
+        self, instead, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        seen = tmp_path / "pid"
+        instead(f"echo $$ > {seen}.new; mv {seen}.new {seen}; exec sleep 60")
+
+        async def given_up():
+            place = canned("http://127.0.0.1:1")
+            question = asyncio.create_task(Collector().verify(ORDER, place, claims(1)))
+            while not seen.exists():
+                await asyncio.sleep(0.01)
+            question.cancel()
+            await asyncio.wait([question])
+            return question.cancelled()
+
+        assert asyncio.run(given_up())
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(seen.read_text()), 0)
+        assert list(tmp_path.iterdir()) == [seen]
+
+
+def test_the_operator_imports_nothing_that_computes():
+    heavy = ("numpy", "scipy", "matplotlib", "torch", "sklearn", "safetensors", "jinja2")
+    program = f"import sys, supreme_operator.collector; print({{*sys.modules}} & {{*{heavy}}})"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout == "set()\n", found.stderr
+
+
+def fill(store, seeds):
+    """Sound results, and the predictions of Retrained that they name."""
+    pieces = Artefacts(store, Path("unused"))
+    for seed in seeds:
+        meaning = {"model": seed}
+        name = artefacts.digest(meaning)
+        data = save_predictions(predictions(model=seed))
+        files = {names.PREDICTIONS: data}
+        pieces.commit("predictions", name, meaning=meaning, files=files, facts={}, environment={})
+        cell = summaries.cell("full_class")
+        cells = [cell.model_copy(update={"retrained_predictions": [name]})]
+        write_result(store, result(seed, cells=cells))
+
+
+def certified(folder):
+    """A file with an authority's certificate, and the context of a server that it vouches for."""
+    secret = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=secret.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(secret, hashes.SHA256())
+    )
+    authority = folder / "authority.pem"
+    authority.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = folder / "key.pem"
+    private.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority, private)
+    return authority, context
+
+
+@contextmanager
+def serving(body=b"", *, status=200, headers=None, tls=None, requests=None, before=None):
+    """A server with one answer to every GET; its endpoint.
+
+    requests: gets their paths.  before: what it does with a path before it answers.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if requests is not None:
+                requests.append(self.path)
+            if before is not None:
+                before(self.path)
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(ConnectionError):  # of a reader that has had enough
+                self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

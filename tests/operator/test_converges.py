@@ -1,0 +1,152 @@
+"""Whatever happens in whatever order, an experiment ends, and every seed counts once.
+
+A small world of children that start, fail, are disrupted or vanish, and an operator that may die
+between any two of its actions, which loses what it knew. Of several operators' views only the one
+that has seen the newest status may write it. Drawn by hypothesis.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from supreme_operator.answers import Verdict
+from supreme_operator.decide import Knowledge, decide
+from supreme_operator.indexes import expanded
+from supreme_operator.observed import Attempt, Child, ChildState
+from supreme_operator.status import status_of
+
+from supreme_core.api.v1alpha1 import ExperimentStatus
+from supreme_core.plan import work_digest
+from tests.operator.looks import NOW, PATIENCE, UID, look, pod, publication
+
+SEEDS = [7, 8, 9]
+POLICY = {"maxRetriesPerSeed": 2, "maxDisruptionsPerSeed": 3, "maxFailedSeeds": 3}
+SPEC = {"failurePolicy": POLICY, "parallelism": 2}
+A_WHILE = timedelta(minutes=11)
+"""Longer than any wait, so that time never holds a step back."""
+WORK = work_digest(look(**SPEC).order.work)
+
+
+class World:
+    def __init__(self):
+        self.now, self.status, self.children = NOW, ExperimentStatus(), {}
+        self.results, self.knowledge, self.most = set(), Knowledge(), 0
+        self.counted = []
+
+    def reconcile(self, budget=1000, *, dies=False):
+        """At most `budget` actions, then perhaps the end of the process."""
+        seen = look(*self.children.values(), status=self.status, knowledge=self.knowledge, **SPEC)
+        decision = decide(seen, now=self.now, patience=PATIENCE)
+        after = status_of(seen, decision, now=self.now)
+        actions = [lambda: self.write(after)]
+        actions += [lambda child=child: self.children.pop(child.name) for child in decision.delete]
+        actions += [lambda each=each: self.create(each) for each in decision.create]
+        actions += [lambda: self.verify(decision.verify)] if decision.verify else []
+        actions += [lambda: self.publish(decision.publish)] if decision.publish else []
+        for action in actions[:budget]:
+            action()
+        if dies:
+            self.knowledge = Knowledge()
+        return decision
+
+    def write(self, after):
+        before = expanded(self.status.completed_indexes, below=3)
+        self.counted += sorted(expanded(after.completed_indexes, below=3) - before)
+        assert before <= expanded(after.completed_indexes, below=3), "a result was lost"
+        self.status = after
+
+    def create(self, attempt: Attempt):
+        name = f"s{attempt.index}-a{attempt.number}"
+        assert name not in self.children, "a name was used twice"
+        self.children[name] = Child(
+            kind="Job",
+            uid=name,
+            name=name,
+            owner=UID,
+            attempt=attempt,
+            order=WORK,
+            created_at=self.now,
+            state=ChildState.RUNNING,
+        )
+        running = [c for c in self.children.values() if not c.state.is_finished]
+        self.most = max(self.most, len(running))
+
+    def verify(self, children):
+        known = dict(self.knowledge.verdicts)
+        for child in children:
+            place = child.attempt.seed, child.attempt.number
+            state = "valid" if place in self.results else "missing"
+            known[place] = Verdict(seed=place[0], attempt=place[1], state=state, message="")
+        self.knowledge = replace(self.knowledge, verdicts=known)
+
+    def publish(self, seeds):
+        self.knowledge = replace(self.knowledge, publication=publication(*seeds, **SPEC))
+
+    def happens(self, what, which):
+        running = [c for c in self.children.values() if not c.state.is_finished]
+        if not running:
+            return
+        child = running[which % len(running)]
+        if what == "vanishes":
+            del self.children[child.name]
+            return
+        state, pods = ChildState.FAILED, ()
+        if what == "succeeds":
+            state = ChildState.SUCCEEDED
+            self.results.add((child.attempt.seed, child.attempt.number))
+        elif what == "fails":
+            pods = (pod(phase="Failed", exit_code=1),)
+        else:
+            pods = (pod(phase="Failed", disrupted="PreemptionByScheduler"),)
+        self.children[child.name] = replace(child, state=state, pods=pods, finished_at=self.now)
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("reconcile"), st.integers(0, 5), st.booleans()),
+    st.tuples(
+        st.sampled_from(["succeeds", "fails", "is disrupted", "vanishes"]),
+        st.integers(0, 5),
+        st.just(False),
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_every_history_ends_with_each_seed_counted_once(steps):
+    world = World()
+    for what, number, dies in steps:
+        world.now += A_WHILE
+        if what == "reconcile":
+            world.reconcile(number, dies=dies)
+        else:
+            world.happens(what, number)
+    for _ in range(60):
+        world.now += A_WHILE
+        world.reconcile()
+        world.happens("succeeds", 0)
+    completed = expanded(world.status.completed_indexes, below=3)
+    failed = expanded(world.status.failed_indexes, below=3)
+    assert completed | failed == {0, 1, 2}
+    assert not completed & failed
+    assert sorted(world.counted) == sorted(completed)
+    assert world.most <= 2
+    wanted = "Failed" if not completed else "PartiallySucceeded" if failed else "Succeeded"
+    assert world.status.phase == wanted
+    assert not [c for c in world.children.values() if not c.state.is_finished]
+    settled = world.status
+    assert world.reconcile().create == []
+    assert world.status == settled
+
+
+def test_attempts_stay_within_their_budgets():
+    world = World()
+    for what in ["fails", "is disrupted"] * 30:
+        world.now += A_WHILE
+        world.reconcile()
+        world.happens(what, 0)
+    numbers = [child.attempt for child in world.children.values()]
+    assert max(each.retries for each in numbers) == 2
+    assert max(each.disruptions for each in numbers) <= 3
+    assert world.status.phase == "Failed"

@@ -1,0 +1,512 @@
+"""What is to be done next, as tables: what runs, what a failure costs, when an experiment ends.
+
+    seeds       parallelism, order, append-only growth, other work
+    attempts    exit codes, disruptions, budgets, waits, deadlines, results
+    whole       suspension, deletion, deadlines, failed seeds, retention, time to live
+
+That the same decisions lead through crashes and lost events to one end is shown by
+test_converges.py, and on a real API server by tests/cluster.
+"""
+
+from datetime import timedelta
+
+import pytest
+from supreme_operator.decide import Knowledge
+from supreme_operator.observed import Trouble
+
+from supreme_core.api.v1alpha1 import ExperimentStatus, ResultsReference
+from tests.operator.looks import (
+    NOW,
+    child,
+    condition,
+    decided,
+    failed,
+    look,
+    pod,
+    publication,
+    resource,
+    told,
+    valid,
+    verdicts,
+)
+
+LATER = NOW + timedelta(hours=1)
+DISRUPTED = pod(phase="Failed", exit_code=143, disrupted="EvictionByEvictionAPI")
+
+
+def starts(decision):
+    return [(each.seed, each.number) for each in decision.create]
+
+
+def stops(decision):
+    return [each.name for each in decision.delete]
+
+
+def following(decision, seed=7):
+    """(number, retries, disruptions, seconds to wait) of a seed's next attempt."""
+    standing = next(each for each in decision.standings if each.cost.seed == seed)
+    next_one = standing.following
+    if next_one is None:
+        return None
+    wait = (standing.ready_at - NOW).total_seconds() if standing.ready_at else 0
+    return next_one.number, next_one.retries, next_one.disruptions, wait
+
+
+class TestSeeds:
+    def test_the_first_seeds_start_as_far_as_parallelism_goes(self):
+        assert starts(decided()) == [(7, 0), (8, 0)]
+
+    def test_a_free_place_is_taken_by_the_next_seed(self):
+        assert starts(decided(child(7), child(8))) == []
+        assert starts(decided(child(7), child(8, "Succeeded"), knowledge=valid(8))) == [(9, 0)]
+
+    def test_a_result_that_is_not_read_yet_occupies_no_place(self):
+        assert starts(decided(child(7), child(8, "Succeeded"))) == [(9, 0)]
+
+    def test_parallelism_0_holds_new_seeds_and_stops_none(self):
+        decision = decided(child(7), parallelism=0)
+        assert (starts(decision), stops(decision)) == ([], [])
+
+    def test_less_parallelism_lets_running_seeds_finish(self):
+        decision = decided(child(7), child(8), parallelism=1)
+        assert (starts(decision), stops(decision)) == ([], [])
+
+    def test_a_suspended_child_of_a_queue_occupies_a_place(self):
+        assert starts(decided(child(7, "Suspended"), child(8, "Waiting"))) == []
+
+    def test_more_seeds_are_computed_after_the_others(self):
+        children = [child(seed, "Succeeded") for seed in (7, 8, 9)]
+        decision = decided(
+            *children, knowledge=valid(7, 8, 9), seeds={"list": [7, 8, 9, 4]}, parallelism=4
+        )
+        assert starts(decision) == [(4, 0)]
+
+    def test_more_methods_make_every_seed_start_anew_under_another_number(self):
+        children = [child(seed, "Succeeded", order="other work") for seed in (7, 8, 9)]
+        assert starts(decided(*children)) == [(7, 1), (8, 1)]
+
+    def test_a_failure_at_other_work_costs_nothing(self):
+        decision = decided(failed(7, retries=2, attempt=2, order="other work"))
+        assert following(decision) == (3, 0, 0, 0)
+
+    def test_a_child_that_computes_other_work_may_finish(self):
+        decision = decided(child(7, order="other work"))
+        assert stops(decision) == []
+        assert starts(decision) == [(8, 0)]
+
+    def test_a_number_is_not_used_again_after_its_child_was_removed(self):
+        status = told(child(7, "Succeeded", attempt=2), knowledge=valid(7, attempt=2))
+        more = [{"name": "finetune"}, {"name": "ssd"}]
+        assert (7, 3) in starts(decided(status=status, methods=more))
+
+    def test_done_seeds_are_known_from_the_status_alone(self):
+        status = told(child(7, "Succeeded"), knowledge=valid(7))
+        assert status.completed_indexes == "0"
+        assert starts(decided(status=status)) == [(8, 0), (9, 0)]
+
+
+class TestAttempts:
+    @pytest.mark.parametrize(
+        ("end", "wanted"),
+        [
+            (failed(7, code=1), (1, 1, 0, 10)),
+            (failed(7, code=1, attempt=1, retries=1), (2, 2, 0, 20)),
+            (failed(7, code=137), (1, 1, 0, 10)),
+            (failed(7, code=75), (1, 0, 1, 0)),
+            (failed(7, code=143), (1, 0, 1, 0)),
+            (failed(7, pods=[DISRUPTED]), (1, 0, 1, 0)),
+            (failed(7, pods=[DISRUPTED], attempt=1, disruptions=1), (2, 0, 2, 5)),
+            (failed(7, pods=[DISRUPTED], attempt=9, disruptions=9), (10, 0, 10, 600)),
+            (failed(7, pods=[pod(phase="Failed", reason="Evicted")]), (1, 0, 1, 0)),
+            (failed(7, pods=[pod(phase="Failed", reason="DeadlineExceeded")]), (1, 1, 0, 10)),
+            (failed(7, pods=[], exit_code=1), (1, 1, 0, 10)),
+            (failed(7, pods=[], disrupted="DisruptionTarget"), (1, 0, 1, 0)),
+            (failed(7, pods=[pod(phase="Failed", exit_code=1), DISRUPTED]), (1, 0, 1, 0)),
+            (failed(7, pods=[]), (1, 1, 0, 10)),
+        ],
+        ids=[
+            "an error",
+            "a second error",
+            "SIGKILL without a disruption",
+            "the store is away",
+            "SIGTERM",
+            "eviction",
+            "a second eviction",
+            "a tenth eviction",
+            "eviction by the kubelet",
+            "too long",
+            "an error, pods gone",
+            "a disruption, pods gone",
+            "one pod evicted, the other fails for it",
+            "no trace at all",
+        ],
+    )
+    def test_what_the_end_of_an_attempt_costs(self, end, wanted):
+        assert following(decided(end)) == wanted
+
+    @pytest.mark.parametrize(
+        ("end", "reason"),
+        [
+            (failed(7, code=2), "InvalidOrder"),
+            (failed(7, code=64), "InvalidOrder"),
+            (failed(7, code=1, attempt=2, retries=2), "Error"),
+            (failed(7, pods=[DISRUPTED], attempt=20, disruptions=20), "TooManyDisruptions"),
+        ],
+        ids=["an invalid order", "another sysexit", "the last retry", "the last disruption"],
+    )
+    def test_when_a_seed_is_given_up(self, end, reason):
+        status = told(end, failurePolicy={"maxFailedSeeds": 1})
+        assert (status.seed_statuses[0].phase, status.seed_statuses[0].reason) == ("Failed", reason)
+        assert status.failed_indexes == "0"
+
+    def test_out_of_memory_is_said_by_name(self):
+        end = failed(7, pods=[pod(phase="Failed", exit_code=137, exit_reason="OOMKilled")])
+        assert told(end).seed_statuses[0].reason == "OOMKilled"
+
+    def test_disruptions_do_not_use_up_retries(self):
+        end = failed(7, code=1, attempt=20, disruptions=20)
+        assert following(decided(end)) == (21, 1, 20, 10)
+
+    def test_no_retry_where_none_is_allowed(self):
+        decision = decided(failed(7), failurePolicy={"maxRetriesPerSeed": 0})
+        assert decision.standings[0].phase == "Failed"
+
+    def test_the_wait_is_over_at_its_time_and_wakes_the_operator(self):
+        end = failed(7)
+        assert starts(decided(end)) == [(8, 0), (9, 0)]
+        assert decided(end).wake_at == NOW + timedelta(seconds=10)
+        assert (7, 1) in starts(decided(end, now=NOW + timedelta(seconds=10)))
+
+    def test_a_trainers_own_words_are_in_the_status(self):
+        left = '{"schemaVersion":1,"message":"the data has no class 12"}'
+        end = failed(7, pods=[pod(phase="Failed", exit_code=2, termination=left)])
+        assert told(end).seed_statuses[0].message == "the data has no class 12"
+
+    def test_a_termination_message_that_is_none_of_ours_is_not_repeated(self):
+        end = failed(7, pods=[pod(phase="Failed", exit_code=1, termination="<script>")])
+        assert told(end).seed_statuses[0].message == "the trainer ended with exit code 1"
+
+    @pytest.mark.parametrize(
+        ("state", "phase", "reason"),
+        [("missing", "Pending", "ResultMissing"), ("invalid", "Failed", "ResultInvalid")],
+    )
+    def test_a_result_that_cannot_be_had(self, state, phase, reason):
+        knowledge = Knowledge(verdicts=verdicts(7, state=state))
+        seed = told(child(7, "Succeeded"), knowledge=knowledge).seed_statuses[0]
+        assert (seed.phase, seed.reason) == (phase, reason)
+
+    def test_a_verdict_on_an_earlier_attempt_says_nothing(self):
+        end = child(7, "Succeeded", attempt=1)
+        assert decided(end, knowledge=valid(7, attempt=0)).verify == [
+            each for each in look(end).children
+        ]
+
+    def test_results_are_not_asked_for_again_before_their_time(self):
+        away = Trouble(reason="ResultsUnavailable", message="away", retry_at=LATER)
+        decision = decided(child(7, "Succeeded"), knowledge=Knowledge(store=away))
+        assert decision.verify == ()
+        assert decision.standings[0].phase == "Running"
+        assert decision.wake_at == LATER
+
+    def test_an_attempt_that_is_not_scheduled_in_time_is_given_up_and_stopped(self):
+        late = child(7, "Waiting", pods=[pod(unschedulable="0/3 nodes")])
+        assert decided(late, schedulingDeadlineSeconds=61).standings[0].phase == "Queued"
+        decision = decided(late, schedulingDeadlineSeconds=60, failurePolicy={"maxFailedSeeds": 1})
+        assert decision.standings[0].reason == "SchedulingDeadlineExceeded"
+        assert stops(decision) == ["s7-a0"]
+
+    def test_a_scheduled_attempt_may_take_long_to_pull_its_image(self):
+        late = child(7, "Waiting", pods=[pod(is_scheduled=True)])
+        assert decided(late, schedulingDeadlineSeconds=60).standings[0].phase == "Queued"
+
+    def test_the_scheduling_deadline_wakes_the_operator(self):
+        late = child(7, "Waiting", pods=[pod()])
+        assert decided(late, schedulingDeadlineSeconds=90).wake_at == NOW + timedelta(seconds=30)
+
+    def test_an_image_name_that_cannot_be_is_given_up_at_once(self):
+        bad = child(7, "Waiting", pods=[pod(waiting="InvalidImageName", waiting_message="bad")])
+        decision = decided(bad, failurePolicy={"maxFailedSeeds": 1})
+        assert decision.standings[0].reason == "ImagePullFailed"
+        assert stops(decision) == ["s7-a0"]
+
+
+class TestObstacles:
+    @pytest.mark.parametrize(
+        ("facts", "reason"),
+        [
+            ({"unschedulable": "0/1 nodes: Insufficient nvidia.com/gpu"}, "Unschedulable"),
+            ({"waiting": "ImagePullBackOff"}, "ImagePullFailed"),
+            ({"waiting": "ErrImagePull"}, "ImagePullFailed"),
+            ({"waiting": "CreateContainerConfigError"}, "ContainerNotCreated"),
+        ],
+    )
+    def test_what_keeps_pods_from_running_is_a_condition(self, facts, reason):
+        status = told(child(7, "Waiting", pods=[pod(**facts)]))
+        assert condition(status, "ChildrenScheduled") == ("False", reason)
+        assert status.phase == "Queued"
+
+    def test_a_container_that_is_being_created_is_no_obstacle(self):
+        status = told(child(7, "Waiting", pods=[pod(waiting="ContainerCreating")]))
+        assert condition(status, "ChildrenScheduled") == ("True", "SeedsScheduled")
+
+    def test_a_child_that_waits_for_its_queue_says_so(self):
+        status = told(child(7, "Suspended"))
+        assert condition(status, "ChildrenScheduled") == ("False", "WaitingForQuota")
+
+    def test_a_preempted_child_costs_one_disruption_and_stays(self):
+        running = told(child(7))
+        preempted = told(child(7, "Suspended"), status=running)
+        assert preempted.seed_statuses[0].disruptions == 1
+        assert told(child(7, "Suspended"), status=preempted).seed_statuses[0].disruptions == 1
+        again = told(child(7, "Running"), status=preempted)
+        assert again.seed_statuses[0].disruptions == 1
+
+    def test_preempted_too_often(self):
+        running = told(child(7, disruptions=20))
+        decision = decided(child(7, "Suspended", disruptions=20), status=running)
+        assert decision.standings[0].reason == "TooManyDisruptions"
+        assert stops(decision) == ["s7-a0"]
+
+    def test_a_child_without_pods_is_looked_into(self):
+        assert [each.name for each in decided(child(7, "Waiting")).inquire] == ["s7-a0"]
+        young = child(7, "Waiting", created_at=NOW)
+        assert decided(young).inquire == []
+        assert decided(young).wake_at == NOW + timedelta(seconds=5)
+
+    def test_a_quota_on_pods_is_said(self):
+        knowledge = Knowledge(absent={"uid-s7-a0": "pods is forbidden: exceeded quota: gpus"})
+        status = told(child(7, "Waiting"), knowledge=knowledge)
+        assert condition(status, "ChildrenScheduled") == ("False", "QuotaExceeded")
+
+    def test_a_child_that_cannot_be_created_is_tried_again_later(self):
+        trouble = Trouble(reason="RBACDenied", message="no", retry_at=LATER)
+        knowledge = Knowledge(creation=trouble)
+        assert starts(decided(knowledge=knowledge)) == []
+        assert decided(knowledge=knowledge).wake_at == LATER
+        assert starts(decided(knowledge=knowledge, now=LATER)) == [(7, 0), (8, 0)]
+        assert condition(told(knowledge=knowledge), "ChildrenScheduled") == ("False", "RBACDenied")
+
+
+class TestSuspension:
+    def test_running_children_are_stopped_and_none_is_started(self):
+        decision = decided(child(7), failed(8), suspend=True)
+        assert (stops(decision), starts(decision)) == (["s7-a0"], [])
+
+    def test_it_costs_no_attempt(self):
+        suspended = told(child(7, attempt=1, retries=1), suspend=True)
+        assert (suspended.phase, condition(suspended, "Suspended")) == (
+            "Suspended",
+            ("True", "Suspended"),
+        )
+        assert starts(decided(status=suspended, generation=2))[0] == (7, 1)
+        assert decided(status=suspended).create[0].retries == 1
+
+    def test_a_seed_whose_pods_still_stop_waits_for_them(self):
+        suspended = told(child(7), suspend=True)
+        decision = decided(status=suspended, stray=[pod(seed=7, phase="Running")])
+        assert starts(decision) == [(8, 0)]
+
+    def test_resuming_is_a_condition(self):
+        suspended = told(child(7), suspend=True)
+        assert condition(told(status=suspended), "Suspended") == ("False", "Resumed")
+
+    def test_a_finished_experiment_stays_finished(self):
+        done = [child(seed, "Succeeded") for seed in (7, 8, 9)]
+        knowledge = Knowledge(
+            verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9, suspend=True)
+        )
+        assert told(*done, knowledge=knowledge, suspend=True).phase == "Succeeded"
+
+    def test_an_experiment_without_children_says_that_it_is_suspended(self):
+        assert told(suspend=True).phase == "Suspended"
+
+
+class TestTheEnd:
+    DONE = tuple(child(seed, "Succeeded") for seed in (7, 8, 9))
+
+    def test_all_results_are_published_before_it_is_complete(self):
+        decision = decided(*self.DONE, knowledge=valid(7, 8, 9))
+        assert decision.publish == {7, 8, 9}
+        status = told(*self.DONE, knowledge=valid(7, 8, 9))
+        assert (status.phase, condition(status, "Complete")) == ("Aggregating", None)
+
+    def test_published_it_is_complete(self):
+        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        status = told(*self.DONE, knowledge=knowledge)
+        assert condition(status, "Complete") == ("True", "SeedsSucceeded")
+        assert condition(status, "ResultsAggregated") == ("True", "AggregationSucceeded")
+        assert (status.phase, status.progress) == ("Succeeded", "3/3")
+        assert status.completion_time == "2026-03-01T12:00:00Z"
+
+    def test_it_is_complete_for_the_next_process_too(self):
+        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        status = told(*self.DONE, knowledge=knowledge)
+        assert told(*self.DONE, status=status, now=LATER) == status
+        decision = decided(status=status, now=LATER)
+        assert (starts(decision), decision.publish, decision.verify) == ([], None, [])
+
+    def test_more_seeds_open_it_again(self):
+        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        done = told(*self.DONE, knowledge=knowledge)
+        more = told(status=done, seeds={"list": [7, 8, 9, 10]}, generation=2, now=LATER)
+        assert condition(more, "Complete") == ("False", "Reopened")
+        assert (more.phase, more.progress, more.completion_time) == ("Queued", "3/4", None)
+        assert more.start_time == "2026-03-01T13:00:00Z"
+        assert more.results is not None
+
+    def test_more_methods_open_it_again(self):
+        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        done = told(*self.DONE, knowledge=knowledge)
+        both = [{"name": "finetune"}, {"name": "ssd"}]
+        more = told(status=done, methods=both, generation=2)
+        assert (more.progress, more.completed_indexes) == ("0/3", "")
+        assert starts(decided(status=done, methods=both)) == [(7, 1), (8, 1)]
+
+    def test_a_store_that_is_away_fails_no_seed(self):
+        away = Trouble(reason="ResultsUnavailable", message="no answer", retry_at=LATER)
+        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), store=away)
+        status = told(*self.DONE, knowledge=knowledge)
+        assert condition(status, "ResultsAggregated") == ("False", "ResultsUnavailable")
+        assert (status.phase, status.failed, status.succeeded) == ("Aggregating", 0, 3)
+        assert decided(*self.DONE, knowledge=knowledge).publish is None
+        assert decided(*self.DONE, knowledge=knowledge, now=LATER).publish == {7, 8, 9}
+
+    def test_failed_seeds_within_the_budget_leave_a_partial_success(self):
+        children = [child(7, "Succeeded"), failed(8, code=2), child(9, "Succeeded")]
+        policy = {"maxFailedSeeds": 1}
+        knowledge = Knowledge(
+            verdicts=verdicts(7, 9), publication=publication(7, 9, failurePolicy=policy)
+        )
+        status = told(*children, knowledge=knowledge, failurePolicy=policy)
+        assert condition(status, "Complete") == ("True", "PartiallySucceeded")
+        assert (status.phase, status.progress, status.failed) == ("PartiallySucceeded", "2/3", 1)
+
+    def test_too_many_failed_seeds_end_it_and_stop_what_runs(self):
+        children = [failed(7, code=2), child(8)]
+        decision = decided(*children)
+        assert (stops(decision), starts(decision)) == (["s8-a0"], [])
+        status = told(*children)
+        assert condition(status, "Failed") == ("True", "FailureBudgetExceeded")
+        assert "seed 7: InvalidOrder" in status.message
+
+    def test_what_there_is_of_a_failed_experiment_is_published(self):
+        children = [child(7, "Succeeded"), failed(8, code=2)]
+        assert decided(*children, child(9), knowledge=valid(7)).publish is None
+        assert decided(*children, knowledge=valid(7)).publish == {7}
+
+    def test_a_greater_budget_lets_it_go_on(self):
+        status = told(failed(7, code=2))
+        policy = {"maxFailedSeeds": 1}
+        assert starts(decided(status=status, failurePolicy=policy)) == [(8, 0), (9, 0)]
+        assert condition(told(status=status, failurePolicy=policy), "Failed") == (
+            "False",
+            "Reopened",
+        )
+
+    def test_no_result_at_all_is_a_failure_whatever_the_budget(self):
+        children = [failed(seed, code=2) for seed in (7, 8, 9)]
+        status = told(*children, failurePolicy={"maxFailedSeeds": 3})
+        assert condition(status, "Failed") == ("True", "AllSeedsFailed")
+
+
+class TestTime:
+    def test_the_deadline_counts_from_the_first_child(self):
+        assert told(activeDeadlineSeconds=60).start_time == "2026-03-01T12:00:00Z"
+        assert told(activeDeadlineSeconds=60, parallelism=0).start_time is None
+
+    def test_past_the_deadline_it_fails_and_stops_what_runs(self):
+        status = told(activeDeadlineSeconds=60)
+        given = {"status": status, "activeDeadlineSeconds": 60}
+        assert decided(child(7), **given).wake_at == NOW + timedelta(seconds=60)
+        late = decided(child(7), now=NOW + timedelta(seconds=60), **given)
+        assert (stops(late), starts(late)) == (["s7-a0"], [])
+        after = told(child(7), now=NOW + timedelta(seconds=60), **given)
+        assert condition(after, "Failed") == ("True", "DeadlineExceeded")
+
+    def test_a_suspension_stops_the_clock(self):
+        running = told(child(7), activeDeadlineSeconds=60)
+        suspended = told(child(7), status=running, suspend=True, activeDeadlineSeconds=60)
+        assert suspended.start_time is None
+        resumed = told(status=suspended, activeDeadlineSeconds=60, now=LATER)
+        assert resumed.start_time == "2026-03-01T13:00:00Z"
+
+    def test_a_finished_experiment_is_deleted_after_its_time_to_live(self):
+        done = TestTheEnd.DONE
+        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        status = told(*done, knowledge=knowledge)
+        given = {"status": status, "ttlSecondsAfterFinished": 60}
+        assert not decided(**given).delete_experiment
+        assert decided(**given).wake_at == NOW + timedelta(seconds=60)
+        assert decided(now=NOW + timedelta(seconds=60), **given).delete_experiment
+
+    def test_without_a_time_to_live_it_stays(self):
+        status = ExperimentStatus(completion_time="2020-01-01T00:00:00Z")
+        assert not decided(status=status).delete_experiment
+
+    def test_finished_children_go_after_their_time_but_not_the_one_that_knows_the_cost(self):
+        old = NOW - timedelta(hours=1)
+        children = [
+            child(7, "Succeeded", finished_at=old),
+            failed(8, finished_at=old),
+            failed(8, finished_at=old, attempt=1, retries=1),
+            failed(9, code=2, finished_at=old),
+        ]
+        given = {"childTtlSecondsAfterFinished": 60, "failurePolicy": {"maxFailedSeeds": 1}}
+        decision = decided(*children, knowledge=valid(7), **given)
+        assert sorted(stops(decision)) == ["s7-a0", "s8-a0", "s9-a0"]
+
+    def test_finished_children_stay_where_no_time_is_given(self):
+        old = NOW - timedelta(days=100)
+        assert stops(decided(child(7, "Succeeded", finished_at=old), knowledge=valid(7))) == []
+
+
+class TestDeletion:
+    def test_a_child_that_is_being_deleted_is_waited_for(self):
+        decision = decided(child(7, is_deleted=True))
+        assert (starts(decision), stops(decision)) == ([(8, 0)], [])
+
+    def test_a_child_that_somebody_deleted_is_made_again(self):
+        status = told(child(7, attempt=1, retries=1))
+        assert decided(status=status).create[0].number == 1
+
+    def test_an_earlier_attempt_that_still_runs_is_stopped(self):
+        decision = decided(child(7), child(7, attempt=1, retries=1))
+        assert stops(decision) == ["s7-a0"]
+
+    def test_a_child_of_a_seed_that_is_done_is_stopped(self):
+        status = told(child(7, "Succeeded"), knowledge=valid(7))
+        assert stops(decided(child(7, attempt=1), status=status)) == ["s7-a1"]
+
+
+def test_an_intention_that_was_not_carried_out_costs_nothing():
+    """The status is written before a child is created, and the operator may die between."""
+    meant = told(failed(7), now=NOW + timedelta(seconds=10))
+    assert meant.seed_statuses[0].attempt == 1
+    again = decided(failed(7), status=meant, now=NOW + timedelta(seconds=11))
+    assert (7, 1) in starts(again)
+
+
+def test_a_thousand_seeds_fit_into_the_status():
+    seeds = list(range(10**6, 10**6 + 1000))
+    text = "x" * 5000
+    children = [
+        child(
+            seed,
+            "Failed",
+            index=index,
+            attempt=3,
+            pods=[pod(phase="Failed", exit_code=1, message=text, termination=text)],
+        )
+        for index, seed in enumerate(seeds)
+    ]
+    policy = {"maxFailedSeeds": 1000}
+    status = told(*children, seeds={"list": seeds}, failurePolicy=policy, parallelism=1000)
+    assert len(status.model_dump_json(by_alias=True)) < 256_000
+    assert len(status.seed_statuses) == 200
+
+
+def test_results_of_an_earlier_version_of_the_status_are_not_believed():
+    reference = ResultsReference(uri="s3://bucket/summary.json", sha256="0" * 64, seeds=3)
+    status = ExperimentStatus(results=reference)
+    assert resource()["spec"]["seeds"] == {"list": [7, 8, 9]}
+    assert starts(decided(status=status)) == [(7, 0), (8, 0)]

@@ -1,0 +1,55 @@
+"""The HTTP port, over HTTP: what makes the operator not live, and what only not ready."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from supreme_operator.health import Health, serving
+from supreme_operator.metrics import Metrics
+
+
+def answers(**facts):
+    """Status and text of each path."""
+    well = {
+        "oldest_work_seconds": lambda: 0.0,
+        "silent": list,
+        "is_synced": lambda: True,
+        "failures_in_a_row": lambda: 0,
+    }
+
+    async def ask():
+        health, metrics = Health(**{**well, **facts}), Metrics()
+        found = {}
+        async with (
+            serving(health, metrics.registry, host="127.0.0.1", port=0) as port,
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+        ):
+            for path in ("livez", "readyz", "metrics"):
+                async with session.get(f"/{path}") as answer:
+                    found[path] = answer.status, await answer.text()
+        return found
+
+    return asyncio.run(ask())
+
+
+def test_all_is_well():
+    found = answers()
+    assert found["livez"] == found["readyz"] == (200, "ok\n")
+    assert found["metrics"][0] == 200
+    assert 'workqueue_adds_total{name="unlearningexperiment"} 0.0' in found["metrics"][1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "live", "line"),
+    [
+        ({"silent": lambda: ["jobs"]}, 503, "the watch of jobs is silent"),
+        ({"oldest_work_seconds": lambda: 601.0}, 503, "one key has been worked on for 601 s"),
+        ({"is_synced": lambda: False}, 200, "not everything has been listed yet"),
+        ({"failures_in_a_row": lambda: 3}, 200, "the API server does not answer"),
+    ],
+    ids=["a silent watch", "a stuck key", "still listing", "no API server"],
+)
+def test_what_is_wrong_is_said(facts, live, line):
+    found = answers(**facts)
+    assert found["livez"][0] == live
+    assert found["readyz"] == (503, line + "\n")

@@ -1,0 +1,125 @@
+"""The queue of keys: each once, one worker for each, failures later and later."""
+
+import asyncio
+
+import pytest
+from supreme_operator.workqueue import WorkQueue
+
+
+def run(story):
+    """Run a coroutine that gets a fresh queue."""
+
+    async def told():
+        queue = WorkQueue[str](first_seconds=0.01)
+        try:
+            return await asyncio.wait_for(story(queue), 5)
+        finally:
+            queue.close()
+
+    return asyncio.run(told())
+
+
+def test_a_key_waits_once_however_often_it_is_added():
+    async def story(queue):
+        for _ in range(3):
+            queue.add("a")
+        queue.add("b")
+        assert queue.depth == 2
+        assert [await queue.get(), await queue.get()] == ["a", "b"]
+        assert queue.depth == 0
+
+    run(story)
+
+
+def test_a_key_that_is_worked_on_is_not_given_to_a_second_worker():
+    async def story(queue):
+        queue.add("a")
+        await queue.get()
+        queue.add("a")
+        second = asyncio.create_task(queue.get())
+        await asyncio.sleep(0)
+        assert not second.done()
+        queue.done("a")
+        assert await second == "a"
+
+    run(story)
+
+
+def test_a_key_that_was_not_added_meanwhile_does_not_come_again():
+    async def story(queue):
+        queue.add("a")
+        queue.done(await queue.get())
+        assert queue.depth == 0
+
+    run(story)
+
+
+def test_a_failed_key_comes_again_later_each_time_and_at_once_after_a_success():
+    async def story(queue):
+        assert [queue.retry("a") for _ in range(3)] == [0.01, 0.02, 0.04]
+        queue.succeeded("a")
+        assert queue.retry("a") == 0.01
+        assert await queue.get() == "a"
+
+    run(story)
+
+
+def test_the_pause_of_a_failing_key_has_a_limit():
+    queue = WorkQueue[str](first_seconds=1, most_seconds=60)
+
+    async def story():
+        for _ in range(2000):
+            seconds = queue.retry("a")
+        queue.close()
+        return seconds
+
+    assert asyncio.run(story()) == 60
+
+
+def test_of_two_alarms_the_earlier_one_counts():
+    async def story(queue):
+        queue.add_after("a", 60)
+        queue.add_after("a", 0.01)
+        queue.add_after("a", 120)
+        assert await queue.get() == "a"
+
+    run(story)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_many_workers_serve_many_keys_each_serially(workers):
+    async def story(queue):
+        at_work, served = set(), []
+
+        async def work():
+            while len(served) < 100:
+                key = await queue.get()
+                assert key not in at_work
+                at_work.add(key)
+                await asyncio.sleep(0)
+                if len(served) < 100:
+                    queue.add(key)
+                served.append(key)
+                at_work.discard(key)
+                queue.done(key)
+            for number in range(workers):
+                queue.add(f"end {number}")
+
+        for key in "abc":
+            queue.add(key)
+        await asyncio.gather(*(work() for _ in range(workers)))
+        assert {served.count(key) > 20 for key in "abc"} == {True}
+
+    run(story)
+
+
+def test_the_age_of_the_oldest_work_is_known():
+    times = iter(range(100))
+    queue = WorkQueue[str](clock=lambda: next(times))
+
+    async def story():
+        queue.add("a")
+        await queue.get()
+        return queue.oldest_work_seconds()
+
+    assert asyncio.run(story()) > 0
