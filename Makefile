@@ -8,10 +8,10 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-slow generate clean
+.PHONY: help demo check test test-slow e2e cluster-demo generate clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
 
 demo: $(STAMP)  ## run examples/digits.yaml: a table on the terminal and a report page
 	$(BIN)/supreme run examples/digits.yaml --store $(STORE)
@@ -29,6 +29,12 @@ test: check  ## check, then every test that this machine can run
 test-slow: $(STAMP)  ## the tests that take minutes, such as twenty kills of one run
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
+e2e: $(STAMP)  ## pods and bad days, most of it on a Kubernetes node that root can start here
+	$(BIN)/pytest -m e2e
+
+cluster-demo: $(STAMP)  ## the example on a Kubernetes of this machine, as root
+	$(BIN)/python -m tests.e2e.demo
+
 generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated
 
@@ -40,5 +46,5 @@ $(STAMP): export PATH := $(PATH):$(CURDIR)/$(VENV)-uv/bin
 $(STAMP): pyproject.toml constraints.txt
 	command -v uv >/dev/null || (python3 -m venv $(VENV)-uv && $(VENV)-uv/bin/pip install -q uv)
 	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[trainer,dev]'
+	uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[operator,trainer,dev]'
 	touch $@

@@ -1,0 +1,46 @@
+"""Fixtures of the tests that need a Kubernetes node."""
+
+import pytest
+from kubernetes import client
+
+from tests.cluster import s3_server
+from tests.e2e import node
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A Kubernetes that runs pods: client(), kubectl(), namespace(), template(), image, host."""
+    with node.cluster(tmp_path_factory.mktemp("node")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def api(cluster):
+    """A client of the cluster that may do everything."""
+    with cluster.client() as found:
+        yield found
+
+
+@pytest.fixture
+def core(api):
+    return client.CoreV1Api(api)
+
+
+@pytest.fixture
+def namespace(cluster):
+    """The name of a new namespace, in which pods have to keep to the restricted profile."""
+    with cluster.namespace() as name:
+        yield name
+
+
+@pytest.fixture
+def template(cluster, namespace):
+    """What pods of the namespace need of spec.execution.template to run the trainer."""
+    return cluster.template(namespace)
+
+
+@pytest.fixture(scope="session")
+def s3(cluster, tmp_path_factory):
+    """An S3 server under an endpoint that this machine and pods share."""
+    with s3_server.serve(tmp_path_factory.mktemp("s3"), cluster.host) as server:
+        yield server

@@ -1,0 +1,79 @@
+"""The one image of the node: no registry is needed, because almost nothing is in it.
+
+It is the folders and links that a Linux system starts with, and the program that does nothing. What
+a container runs besides comes from this machine, in volumes (environment.py).
+"""
+
+import hashlib
+import io
+import json
+import platform
+import tarfile
+from pathlib import Path
+
+NAME = "localhost/supreme-tests:1"
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_FOLDERS = ("dev", "etc", "proc", "run", "sys", "tmp", "usr", "var")
+_LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
+
+
+def write_image(path: Path, pause: Path) -> None:
+    """An OCI archive; the program `pause` is what a container runs that names no other."""
+    layer = _layer(pause)
+    config = {
+        "architecture": _ARCHITECTURES[platform.machine()],
+        "os": "linux",
+        "config": {"Entrypoint": ["/pause"]},
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+    }
+    kind = "application/vnd.oci.image"
+    blobs = {f"{kind}.layer.v1.tar": layer, f"{kind}.config.v1+json": _json(config)}
+    entries = {media: _entry(media, blob) for media, blob in blobs.items()}
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "config": entries[f"{kind}.config.v1+json"],
+            "layers": [entries[f"{kind}.layer.v1.tar"]],
+        }
+    )
+    entry = _entry(f"{kind}.manifest.v1+json", manifest)
+    named = entry | {"annotations": {"io.containerd.image.name": NAME}}
+    with tarfile.open(path, "w") as archive:
+        _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+        _add(archive, "index.json", _json({"schemaVersion": 2, "manifests": [named]}))
+        for blob in (*blobs.values(), manifest):
+            _add(archive, f"blobs/{_digest(blob).replace(':', '/')}", blob)
+
+
+def _layer(pause: Path) -> bytes:
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as archive:
+        for name in _FOLDERS:
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            archive.addfile(folder)
+        for name in _LINKS:
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
+            archive.addfile(link)
+        _add(archive, "pause", pause.read_bytes(), mode=0o755)
+    return layer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
+    file = tarfile.TarInfo(name)
+    file.size, file.mode = len(content), mode
+    archive.addfile(file, io.BytesIO(content))
+
+
+def _entry(media: str, blob: bytes) -> dict[str, str | int]:
+    return {"mediaType": media, "digest": _digest(blob), "size": len(blob)}
+
+
+def _digest(blob: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document).encode()

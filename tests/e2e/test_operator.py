@@ -1,0 +1,200 @@
+"""The whole way: `kubectl apply`, the operator, trainers in real pods, the summary in the store.
+
+One seed's pods may be on several nodes in name only: this machine is the only node.
+"""
+
+import json
+import os
+import signal
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes import client
+
+from supreme_core.aggregate import summary_json, without_measurements
+from supreme_core.api.model import parse_json
+from supreme_core.api.run import Summary
+from tests.cluster.operators import RULES, Experiments, operator
+from tests.cluster.processes import eventually
+from tests.cluster.trainers import storage_of
+from tests.contracts.generated import CRD
+from tests.e2e.node import NODE
+from tests.trainer import experiments as local
+
+pytestmark = pytest.mark.e2e
+
+SPEC = local.experiment(
+    seeds=(260, 261, 262), methods=local.SIX_METHODS[:3], training={"microBatches": 2}
+)["spec"]
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def running(cluster, tmp_path_factory):
+    """An operator of this machine with the rights that users grant it."""
+    cluster.serve(CRD)
+    folder = tmp_path_factory.mktemp("operator")
+    with operator(limited(cluster, folder), folder) as found:
+        yield found
+
+
+def limited(cluster, folder):
+    """The kubeconfig of a service account that has the operator's role."""
+    name = {"metadata": {"name": "supreme-operator"}}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", **name["metadata"]}
+    account = {"kind": "ServiceAccount", "namespace": "default", **name["metadata"]}
+    with cluster.client() as api:
+        access = client.RbacAuthorizationV1Api(api)
+        access.create_cluster_role({**name, "rules": RULES})
+        access.create_cluster_role_binding({**name, "roleRef": role, "subjects": [account]})
+        client.CoreV1Api(api).create_namespaced_service_account("default", name)
+    token = cluster.kubectl("create", "token", "supreme-operator", "--duration=2h").strip()
+    known = yaml.safe_load(cluster.kubeconfig.read_text())
+    for user in known["users"]:
+        user["user"] = {"token": token}
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(known))
+    return path
+
+
+@pytest.fixture
+def experiments(running, cluster, api, namespace, template, s3):
+    storage = storage_of(s3, s3.make_bucket())
+    found = Experiments(api, namespace, storage, s3.credentials)
+    resources = {"cpu": "250m", "memory": "2Gi", "sharedMemory": "256Mi"}
+    execution = {
+        "image": cluster.image,
+        "gpusPerNode": 0,
+        "resources": resources,
+        "template": template,
+    }
+    return Applied(found, {**SPEC, "execution": execution})
+
+
+class Applied:
+    """Experiments whose spec is `spec` but for what a test changes."""
+
+    def __init__(self, experiments, spec):
+        self.all, self._spec = experiments, spec
+
+    def apply(self, *, execution=(), **changes):
+        whole = {**self._spec["execution"], **dict(execution)}
+        self.all.apply(**{**self._spec, **changes, "execution": whole})
+
+    def until_seed(self, seed, **wanted):
+        """Wait until the status of a seed has these fields."""
+
+        def question():
+            seeds = self.all.status().get("seedStatuses") or ()
+            fields = next((each for each in seeds if each["seed"] == seed), {})
+            return all(fields.get(name) == value for name, value in wanted.items())
+
+        eventually(question, seconds=SECONDS)
+
+    def succeeded(self):
+        return self.all.until(phase="Succeeded", seconds=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The digest of the summary that `supreme run` writes, without measurements."""
+    folder = tmp_path_factory.mktemp("run")
+    document = {**local.experiment(name="three"), "spec": SPEC}
+    return local.summary_digest(local.folder_store(local.run(document, folder)), document)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [{}, {"nodes": 2, "backend": "IndexedJob"}, {"nodes": 2, "backend": "PyTorchJob"}],
+    ids=["Job", "IndexedJob", "PyTorchJob"],
+)
+def test_pods_give_the_same_summary_as_supreme_run(experiments, s3, expected, execution):
+    experiments.apply(parallelism=2, execution=execution)
+    status = experiments.succeeded()
+    assert {each["attempt"] for each in status["seedStatuses"]} == {0}
+    assert digest_of(status, s3) == expected
+
+
+def digest_of(status, s3):
+    """The digest of the summary that a status names, without measurements."""
+    bucket, _, key = status["results"]["uri"].removeprefix("s3://").partition("/")
+    data = s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert sha256(data).hexdigest() == status["results"]["sha256"]
+    summary = parse_json(Summary, data, source=key)
+    return sha256(summary_json(without_measurements(summary))).hexdigest()
+
+
+def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, expected):
+    """A killed process is a failure, a drained node and a deleted pod are disruptions."""
+    experiments.apply(parallelism=1)
+    kill_a_rank(next_trainer(0))
+    experiments.until_seed(260, retries=1)
+    experiments.until_seed(260, phase="Succeeded")
+
+    next_trainer(1)
+    cluster.kubectl("drain", NODE, "--delete-emptydir-data", "--ignore-daemonsets")
+    experiments.until_seed(261, disruptions=1)
+    told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable", seconds=60)
+    assert "were unschedulable" in told["message"]
+    cluster.kubectl("uncordon", NODE)
+    experiments.until_seed(261, phase="Succeeded")
+
+    next_trainer(2)
+    (pod,) = running_pods(core, experiments)
+    core.delete_namespaced_pod(pod, experiments.all.namespace)
+    status = experiments.succeeded()
+    assert [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]] == [
+        (1, 0),
+        (0, 1),
+        (0, 1),
+    ]
+    assert digest_of(status, s3) == expected
+
+
+def next_trainer(index):
+    """The process of a trainer that computes the seed of that place, as soon as there is one."""
+    return eventually(lambda: trainer(index), seconds=SECONDS)
+
+
+def trainer(index):
+    for folder in Path("/proc").iterdir():
+        try:
+            command = (folder / "cmdline").read_bytes()
+            environment = (folder / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if b"supreme_trainer.order" in command and f"-s{index}-a" in environment:
+            return int(folder.name)
+    return None
+
+
+def kill_a_rank(pid):
+    os.kill(pid, signal.SIGKILL)
+
+
+def running_pods(core, experiments):
+    pods = core.list_namespaced_pod(experiments.all.namespace).items
+    return [pod.metadata.name for pod in pods if pod.status.phase == "Running"]
+
+
+@pytest.mark.parametrize(("gpus", "fits"), [(2, True), (16, False)])
+def test_gpus_are_asked_for(experiments, core, gpus, fits):
+    """The node says that it has eight, and has none: only where the pods go is tested."""
+    experiments.apply(
+        seeds={"list": [260]},
+        execution={"gpusPerNode": gpus, "processesPerNode": 1},
+        failurePolicy={"maxRetriesPerSeed": 0},
+    )
+    if fits:
+        pods = eventually(lambda: core.list_namespaced_pod(experiments.all.namespace).items)
+        name = pods[0].metadata.name
+        read = partial(core.read_namespaced_pod, name, experiments.all.namespace)
+        assert eventually(lambda: read().spec.node_name) == NODE
+        limits = pods[0].spec.containers[0].resources.limits
+        assert limits["nvidia.com/gpu"] == "2"
+    else:
+        told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable", seconds=30)
+        assert "Insufficient nvidia.com/gpu" in told["message"]
