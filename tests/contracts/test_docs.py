@@ -1,0 +1,95 @@
+"""What docs/ says is so: its experiments can be done on a cluster, its tables leave nothing out.
+
+Covered: every YAML block, names of phases, conditions, metrics and the files that links lead to.
+Left out: the table of settings, which is generated (test_generated.py), and the prose.
+"""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from supreme_operator.admission import admit
+from supreme_operator.metrics import Metrics
+from supreme_trainer.cli import cli
+
+from supreme_core import catalog
+from supreme_core.api.v1alpha1 import Phase
+
+ROOT = Path(__file__).parents[2]
+CLUSTER, OPERATOR = ROOT / "docs" / "cluster.md", ROOT / "docs" / "operator.md"
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+EXPERIMENTS = [
+    (page, text)
+    for page in PAGES
+    for text in re.findall(r"^```yaml\n(apiVersion.*?)^```", page.read_text(), re.DOTALL | re.M)
+]
+FROM_THE_SERVER = {"uid": "1f0c52ab-0000", "creationTimestamp": "2026-01-01T00:00:00Z"}
+
+every_experiment = pytest.mark.parametrize(
+    "text", [text for _, text in EXPERIMENTS], ids=[page.stem for page, _ in EXPERIMENTS]
+)
+
+
+def test_the_pages_have_experiments():
+    assert {page.name for page, _ in EXPERIMENTS} == {"README.md", "cluster.md"}
+
+
+@every_experiment
+def test_an_experiment_of_a_page_validates(text, tmp_path):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text)
+
+    done = CliRunner().invoke(cli, ["validate", str(path)], standalone_mode=False)
+
+    assert done.exit_code == 0, done.output
+    assert f"{path} is valid" in done.output
+
+
+def test_the_operator_admits_the_experiment_of_the_cluster_page():
+    [text] = [text for page, text in EXPERIMENTS if page == CLUSTER]
+    body = yaml.safe_load(text)
+    body["metadata"] |= FROM_THE_SERVER
+
+    admitted = admit(body, catalog.bundled(), defaults={})
+
+    assert admitted.experiment.owner.namespace == "research"
+
+
+def test_every_phase_is_explained():
+    assert _first_cells("Phases") == list(get_args(Phase))
+
+
+def test_every_metric_is_explained_and_no_other():
+    metrics = Metrics()
+    metrics.observe(lambda: 0, lambda: {("research", "Running"): 1})
+    ending = {"counter": "_total"}
+    served = {f"{each.name}{ending.get(each.type, '')}" for each in metrics.registry.collect()}
+
+    rows = re.findall(r"^\| (`(?:supreme|workqueue|controller)_.*?) \|", OPERATOR.read_text(), re.M)
+    explained = {name for row in rows for name in re.findall(r"`(\w+)", row)}
+
+    assert explained == served
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings_that_are_there(page):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
+        path, _, heading = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        assert not heading or heading in _anchors(file), target
+
+
+def _first_cells(heading: str) -> list[str]:
+    """What stands first, as code, in the rows of the table below a heading of the cluster page."""
+    section = CLUSTER.read_text().split(f"### {heading}\n")[1].split("\n#")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def _anchors(file: Path) -> set[str]:
+    """The anchors that a page's headings get."""
+    headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
