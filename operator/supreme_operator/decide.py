@@ -232,7 +232,7 @@ class _Judge:
         return self.seen.experiment.spec.failure_policy
 
     def child(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
-        if child.state.is_finished and child.order != self.work:
+        if child.state.is_finished and child.work != self.work:
             return Standing(phase="Pending", cost=cost, child=child, following=_anew(cost))
         if child.state == ChildState.SUCCEEDED:
             return self._succeeded(cost, child)

@@ -97,7 +97,7 @@ class Pod:
 class Child:
     """One object that computes one attempt of one seed.
 
-    order: digest of the work that it was given, so what its result answers.
+    work: digest of what it was told to compute, so of what its result answers.
     reason, message: of the condition that says that it has failed; "" before.
     exit_code: where that condition tells the exit code of a pod, which may be gone by now.
     disrupted: where that condition tells of a disruption, its text, else "".
@@ -109,7 +109,7 @@ class Child:
     owner: str
     """uid of the object that controls it."""
     attempt: Attempt
-    order: str
+    work: str
     created_at: datetime
     state: ChildState
     finished_at: datetime | None = None

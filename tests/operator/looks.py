@@ -57,7 +57,7 @@ def look(*children, status=None, stray=(), knowledge=None, generation=1, **spec)
         experiment=admitted.experiment,
         order=admitted.order,
         status=status or ExperimentStatus(),
-        children=[replace(each, order=work) if each.order == "" else each for each in children],
+        children=[replace(each, work=work) if each.work == "" else each for each in children],
         stray=stray,
         knowledge=knowledge or Knowledge(),
     )
@@ -92,7 +92,7 @@ def child(seed, state="Running", *, attempt=0, retries=0, disruptions=0, index=N
             retries=retries,
             disruptions=disruptions,
         ),
-        order=facts.pop("order", ""),
+        work=facts.pop("work", ""),
         state=ChildState(state),
         pods=[replace(pod, child=f"uid-{number}", seed=seed) for pod in pods],
         **facts,

@@ -667,7 +667,7 @@ class TestChildrenObserved:
     def test_what_was_made_is_read_back(self, kind):
         found = read(observed(kind))
         assert (found.kind, found.name, found.uid) == (kind, CHILD, "child-uid")
-        assert (found.attempt, found.order, found.owner) == (ATTEMPT, "ab" * 32, UID)
+        assert (found.attempt, found.work, found.owner) == (ATTEMPT, "ab" * 32, UID)
         assert found.created_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
         assert not found.is_deleted
 

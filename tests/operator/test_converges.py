@@ -65,7 +65,7 @@ class World:
             name=name,
             owner=UID,
             attempt=attempt,
-            order=WORK,
+            work=WORK,
             created_at=self.now,
             state=ChildState.RUNNING,
         )

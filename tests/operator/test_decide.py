@@ -82,15 +82,15 @@ class TestSeeds:
         assert starts(decision) == [(4, 0)]
 
     def test_more_methods_make_every_seed_start_anew_under_another_number(self):
-        children = [child(seed, "Succeeded", order="other work") for seed in (7, 8, 9)]
+        children = [child(seed, "Succeeded", work="other work") for seed in (7, 8, 9)]
         assert starts(decided(*children)) == [(7, 1), (8, 1)]
 
     def test_a_failure_at_other_work_costs_nothing(self):
-        decision = decided(failed(7, retries=2, attempt=2, order="other work"))
+        decision = decided(failed(7, retries=2, attempt=2, work="other work"))
         assert following(decision) == (3, 0, 0, 0)
 
     def test_a_child_that_computes_other_work_may_finish(self):
-        decision = decided(child(7, order="other work"))
+        decision = decided(child(7, work="other work"))
         assert stops(decision) == []
         assert starts(decision) == [(8, 0)]
 

@@ -72,6 +72,20 @@ def name_of(owner: Owner, attempt: Attempt) -> str:
     return names.child_name(owner.name, owner.uid, index=attempt.index, attempt=attempt.number)
 
 
+def shared_metadata(owner: Owner, name: str) -> Manifest:
+    """Of what all children of an experiment need beside them."""
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": {
+            names.MANAGED_BY_LABEL: names.OPERATOR,
+            names.EXPERIMENT_LABEL: owner.name,
+            names.UID_LABEL: owner.uid,
+        },
+        "ownerReferences": owner_references(owner),
+    }
+
+
 def labels_of(owner: Owner, attempt: Attempt) -> dict[str, str]:
     """Labels of a child and of its pods."""
     return {
@@ -120,7 +134,7 @@ def identity(body: Body, name: BackendName) -> dict[str, Any] | None:
         "attempt": Attempt(
             seed=seed, index=index, number=number, retries=retries, disruptions=disruptions
         ),
-        "order": annotations.get(names.WORK_ANNOTATION, ""),
+        "work": annotations.get(names.WORK_ANNOTATION, ""),
         "created_at": time_of(metadata.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
         "is_deleted": "deletionTimestamp" in metadata,
     }

@@ -10,7 +10,7 @@ from supreme_operator.children.backend import (
     ChildOrder,
     Manifest,
     name_of,
-    owner_references,
+    shared_metadata,
 )
 from supreme_operator.children.job import job_spec, observe_job
 from supreme_operator.children.pod import pod_template
@@ -25,16 +25,7 @@ def service(owner: Owner) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {
-            "name": _service_name(owner),
-            "namespace": owner.namespace,
-            "labels": {
-                names.MANAGED_BY_LABEL: names.OPERATOR,
-                names.EXPERIMENT_LABEL: owner.name,
-                names.UID_LABEL: owner.uid,
-            },
-            "ownerReferences": owner_references(owner),
-        },
+        "metadata": shared_metadata(owner, _service_name(owner)),
         "spec": {
             "clusterIP": "None",
             # Pods look for one another before any of them is ready.

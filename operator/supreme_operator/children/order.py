@@ -7,7 +7,7 @@ from supreme_core.api import names
 from supreme_core.api.run import SharedOrder
 from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError
-from supreme_operator.children.backend import Manifest, owner_references
+from supreme_operator.children.backend import Manifest, shared_metadata
 from supreme_operator.observed import Owner
 
 MAX_BYTES: Final = 1_000_000
@@ -22,19 +22,11 @@ def order_config_map(owner: Owner, order: SharedOrder) -> Manifest:
         raise SpecError(
             f"the experiment's order has {len(text.encode())} bytes; a ConfigMap holds {MAX_BYTES}"
         )
+    name = names.order_name(owner.name, owner.uid, digest(document))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {
-            "name": names.order_name(owner.name, owner.uid, digest(document)),
-            "namespace": owner.namespace,
-            "labels": {
-                names.MANAGED_BY_LABEL: names.OPERATOR,
-                names.EXPERIMENT_LABEL: owner.name,
-                names.UID_LABEL: owner.uid,
-            },
-            "ownerReferences": owner_references(owner),
-        },
+        "metadata": shared_metadata(owner, name),
         "immutable": True,
         "data": {names.ORDER_FILE: text},
     }
