@@ -65,10 +65,10 @@ def status_in(body: Mapping[str, Any]) -> ExperimentStatus:
         return ExperimentStatus()
 
 
-def shared_order(admitted: Admitted) -> SharedOrder:
+def shared_order(experiment: Experiment, order: ExperimentOrder) -> SharedOrder:
     """What the pods of all seeds are told."""
-    location = admitted.experiment.spec.storage
-    return admitted.order.shared(
+    location = experiment.spec.storage
+    return order.shared(
         store=location.uri or "", endpoint=location.endpoint, region=location.region
     )
 

@@ -8,6 +8,7 @@ says which seeds are done with. Nothing else has to survive a restart.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Final, Literal
 
 from supreme_core.api.run import ExperimentOrder
@@ -70,6 +71,11 @@ class Seen:
     children: Sequence[Child]
     stray: Sequence[Pod] = ()
     knowledge: Knowledge = Knowledge()
+
+    @cached_property
+    def work(self) -> str:
+        """The digest of what each seed is to compute."""
+        return work_digest(self.order.work)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +157,7 @@ def is_published(seen: Seen, done: frozenset[int]) -> bool:
 
     It may have others too: a seed can be given up although an attempt of it left a result.
     """
-    digest = work_digest(seen.order.work)
+    digest = seen.work
     fresh = seen.knowledge.publication
     if fresh and fresh.work_digest == digest and done <= fresh.seeds:
         return True
@@ -164,7 +170,7 @@ def is_published(seen: Seen, done: frozenset[int]) -> bool:
 
 
 def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standing]:
-    seeds, digest = seen.order.seeds, work_digest(seen.order.work)
+    seeds, digest = seen.order.seeds, seen.work
     known = seen.status.work_digest == digest
     completed = expanded(seen.status.completed_indexes if known else "", below=len(seeds))
     given_up = expanded(seen.status.failed_indexes if known else "", below=len(seeds))
@@ -173,7 +179,7 @@ def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standin
         latest[each.attempt.seed] = each
     stopping = {pod.seed for pod in seen.stray if not pod.is_finished}
     before = {each.seed: each for each in seen.status.seed_statuses}
-    judge = _Judge(seen, digest, now, patience)
+    judge = _Judge(seen, now, patience)
     found = []
     for index, seed in enumerate(seeds):
         told, child = before.get(seed), latest.get(seed)
@@ -223,7 +229,6 @@ class _Judge:
     """Where a seed stands whose latest child is there."""
 
     seen: Seen
-    work: str
     now: datetime
     patience: Patience
 
@@ -232,7 +237,7 @@ class _Judge:
         return self.seen.experiment.spec.failure_policy
 
     def child(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
-        if child.state.is_finished and child.work != self.work:
+        if child.state.is_finished and child.work != self.seen.work:
             return Standing(phase="Pending", cost=cost, child=child, following=_anew(cost))
         if child.state == ChildState.SUCCEEDED:
             return self._succeeded(cost, child)

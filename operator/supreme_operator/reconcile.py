@@ -17,7 +17,6 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentStatus
 from supreme_core.catalog import Catalog
 from supreme_core.errors import SpecError, StorageError
-from supreme_core.plan import work_digest
 from supreme_operator import events, status
 from supreme_operator.admission import Admitted, admit, is_ours, shared_order, status_in
 from supreme_operator.answers import Claim, Verdict
@@ -205,7 +204,7 @@ class Reconciler:
             memory.written_at = now
         elif acts and not await self._is_current(body):
             return 0.0
-        await self._inquire(memory, decision.inquire)
+        await self._inquire(memory, seen, decision.inquire)
         for child in decision.delete:
             await self._delete(child, seen.experiment)
         await self._create_all(memory, seen, decision)
@@ -278,11 +277,9 @@ class Reconciler:
         self.cache.experiments.put(found)
         return found
 
-    async def _inquire(self, memory: Memory, children: Sequence[Child]) -> None:
+    async def _inquire(self, memory: Memory, seen: Seen, children: Sequence[Child]) -> None:
         """Ask why children have no pods: only events of their controllers tell."""
-        if not memory.admitted or not isinstance(memory.admitted[1], Admitted):
-            return
-        namespace = memory.admitted[1].experiment.owner.namespace
+        namespace = seen.experiment.owner.namespace
         absent = {}
         for child in children:
             fields = f"involvedObject.uid={child.uid},type=Warning"
@@ -296,7 +293,7 @@ class Reconciler:
                 absent[child.uid] = " ".join(told[-1].get("message", "").split())
         if absent != dict(memory.knowledge.absent):
             memory.knowledge = replace(memory.knowledge, absent=absent)
-            self.queue.add(Key(namespace, memory.admitted[1].experiment.owner.name))
+            self.queue.add(Key(namespace, seen.experiment.owner.name))
 
     async def _delete(self, child: Child, experiment: Experiment) -> None:
         resource = BACKENDS[child.kind].resource
@@ -330,16 +327,14 @@ class Reconciler:
 
         before: what the seed had cost until now.
         """
-        experiment, order = seen.experiment, memory.admitted[1] if memory.admitted else None
-        assert isinstance(order, Admitted)
+        experiment = seen.experiment
         backend = BACKENDS[choose(experiment.spec, self.served)]
-        work = work_digest(seen.order.work)
         try:
-            config_map = order_config_map(experiment.owner, shared_order(order))
+            config_map = order_config_map(experiment.owner, shared_order(experiment, seen.order))
             await self._ensure(memory, CONFIG_MAPS, config_map)
             if service := backend.service(experiment.owner):
                 await self._ensure(memory, SERVICES, service)
-            told = ChildOrder(config_map["metadata"]["name"], work)
+            told = ChildOrder(config_map["metadata"]["name"], seen.work)
             manifest = backend.render(experiment.owner, experiment.spec, attempt, told)
             child = await self._ensure(memory, backend.resource, manifest)
         except ChildConflict as error:
@@ -458,7 +453,7 @@ class Reconciler:
         if lost:
             raise WorkerFailed(f"the results of {len(lost)} seeds are gone, first of {lost[0]}")
         published = Published(
-            work_digest=work_digest(seen.order.work),
+            work_digest=seen.work,
             seeds=frozenset(publication.seeds),
             rows=publication.rows,
             results=publication.results,

@@ -17,7 +17,6 @@ from supreme_core.api.v1alpha1 import (
     SeedStatus,
     SummaryRow,
 )
-from supreme_core.plan import work_digest
 from supreme_operator.decide import Decision, Knowledge, Outcome, Seen, Standing
 from supreme_operator.indexes import compressed
 
@@ -53,7 +52,7 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         start_time=_start_time(before, outcome, count, now),
         completion_time=_completion_time(before, outcome, now),
         conditions=conditions,
-        work_digest=work_digest(seen.order.work),
+        work_digest=seen.work,
         seeds=len(standings),
         completed_indexes=compressed(_indexes(standings, "Succeeded")),
         failed_indexes=compressed(_indexes(standings, "Failed")),
@@ -149,7 +148,7 @@ def _aggregated(seen: Seen, outcome: Outcome) -> Said:
     trouble, fresh = seen.knowledge.store, seen.knowledge.publication
     if trouble and outcome.kind != "complete":
         return Said("False", trouble.reason, trouble.message)
-    if fresh and fresh.work_digest == work_digest(seen.order.work):
+    if fresh and fresh.work_digest == seen.work:
         return Said("True", "AggregationSucceeded", f"{len(fresh.seeds)} seeds are in the summary")
     if outcome.kind in ("complete", "failed") and _was(seen.status, "ResultsAggregated"):
         previous = _condition(seen.status, "ResultsAggregated")

@@ -49,7 +49,8 @@ def test_jobs_are_taken(controlled, restricted, kind, changes):
 
 def test_the_order_and_the_service_are_taken(controlled, restricted):
     core = client.CoreV1Api(controlled)
-    order = order_config_map(OWNER, shared_order(admit(resource(), CATALOG, defaults={})))
+    admitted = admit(resource(), CATALOG, defaults={})
+    order = order_config_map(OWNER, shared_order(admitted.experiment, admitted.order))
     service = BACKENDS["IndexedJob"].service(OWNER)
     for body in (order, service):
         body["metadata"]["namespace"] = restricted

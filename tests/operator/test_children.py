@@ -315,7 +315,8 @@ def test_auto_takes_the_simplest_kind_that_can(asked, nodes, served, chosen):
 
 
 class TestOrder:
-    ORDER = shared_order(admit(resource(), CATALOG, defaults={}))
+    ADMITTED = admit(resource(), CATALOG, defaults={})
+    ORDER = shared_order(ADMITTED.experiment, ADMITTED.order)
 
     def test_pods_read_what_was_ordered(self):
         made = order_config_map(OWNER, self.ORDER)
