@@ -1,7 +1,8 @@
 """Run a function on real ranks (gloo), as torchrun would, and hand back what each returned."""
 
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+import os
+from concurrent.futures import ProcessPoolExecutor, wait
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ import torch.distributed as dist
 
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import THREADS
+
+LONGEST_WAIT = timedelta(minutes=5)
+"""For the other rank, which may have to import torch on a busy machine: no test comes near it."""
 
 
 def on_two_ranks(function, *arguments):
@@ -29,6 +33,8 @@ def on_ranks(count, function, *arguments):
             _pool(count).submit(_on_rank, rank, count, meeting, function, arguments)
             for rank in range(count)
         ]
+        # A rank that fails leaves the other at work: what comes next must not queue up behind it.
+        wait(futures)
         return [future.result() for future in futures]
 
 
@@ -40,8 +46,10 @@ def _pool(count):
 
 def _on_rank(rank, count, meeting, function, arguments):
     torch.set_num_threads(THREADS)
-    wait = timedelta(seconds=60)
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count, timeout=wait)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # no question to a name server
+    dist.init_process_group(
+        "gloo", init_method=meeting, rank=rank, world_size=count, timeout=LONGEST_WAIT
+    )
     try:
         return function(Ranks(rank, count, torch.device("cpu")), *arguments)
     finally:
