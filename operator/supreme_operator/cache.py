@@ -5,7 +5,7 @@ then, which bring back whatever a watch has lost. Children and pods are kept as 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -57,20 +57,18 @@ class Shelf(Generic[T]):
             del self._by_key[found[1]]
         return found[1]
 
-    def replace(
-        self, bodies: Iterable[Body], version: int, namespace: str | None = None
-    ) -> set[Key]:
-        """Take in a whole list as of `version`; gives the experiments for which it brought news."""
-        listed, changed = set(), set()
-        for body in bodies:
-            listed.add(body["metadata"]["uid"])
-            changed.add(self.put(body))
-        for uid, (seen, key, _) in list(self._objects.items()):
-            is_meant = namespace is None or key.namespace == namespace
-            # What is newer than the list was made after it.
-            if is_meant and uid not in listed and seen <= version:
-                changed.add(self.remove(uid))
-        return {key for key in changed if key is not None}
+    def keep(self, listed: Container[str], version: int, namespace: str | None = None) -> set[Key]:
+        """Remove what is not in a list, of uids, as of `version`; gives whose it was."""
+        gone = [
+            (uid, key)
+            for uid, (seen, key, _) in self._objects.items()
+            if uid not in listed
+            and (namespace is None or key.namespace == namespace)
+            and seen <= version  # what is newer was made after the list
+        ]
+        for uid, _ in gone:
+            self.remove(uid)
+        return {key for _, key in gone}
 
     def of(self, key: Key) -> Iterator[T]:
         return (self._objects[uid][2] for uid in sorted(self._by_key.get(key, ())))

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import aiohttp
 from kubernetes.aio import config
@@ -21,7 +21,7 @@ from supreme_operator.resources import Resource
 Body = dict[str, Any]
 
 REQUEST_SECONDS: Final = 30.0
-PAGE: Final = 500
+OBJECTS_OF_PAGE: Final = 100
 JSON: Final = "application/json"
 
 
@@ -62,6 +62,13 @@ class Unavailable(ClusterError):
     def __init__(self, message: str, after_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.after_seconds = after_seconds
+
+
+class Page(NamedTuple):
+    """A part of a list; version: the resourceVersion of the whole of it."""
+
+    bodies: list[Body]
+    version: int
 
 
 class Meter(Protocol):
@@ -105,20 +112,19 @@ class Cluster:
         namespace: str | None = None,
         labels: str = "",
         fields: str = "",
-    ) -> tuple[list[Body], int]:
-        """All objects, in pages, and the resourceVersion that they were listed at."""
-        found: list[Body] = []
-        query = [("limit", str(PAGE))]
+    ) -> AsyncIterator[Page]:
+        """All objects: whoever reads them need not hold a thousand whole Jobs at one time."""
+        query = [("limit", str(OBJECTS_OF_PAGE))]
         query += [("labelSelector", labels)] if labels else []
         query += [("fieldSelector", fields)] if fields else []
         more: str | None = None
         while True:
             page = [*query, ("continue", more)] if more else query
             answer = await self._request("GET", resource, resource.path(namespace), query=page)
-            found += answer.get("items") or ()
+            yield Page(answer.get("items") or [], int(answer["metadata"]["resourceVersion"]))
             more = answer["metadata"].get("continue")
             if not more:
-                return found, int(answer["metadata"]["resourceVersion"])
+                return
 
     async def serves(self, resource: Resource) -> bool:
         """Whether the server knows this kind of objects."""

@@ -284,7 +284,8 @@ class Reconciler:
         for child in children:
             fields = f"involvedObject.uid={child.uid},type=Warning"
             try:
-                found, _ = await self.cluster.list(EVENTS, namespace=namespace, fields=fields)
+                pages = self.cluster.list(EVENTS, namespace=namespace, fields=fields)
+                found = [each async for page in pages for each in page.bodies]
             except Forbidden as error:
                 absent[child.uid] = f"it has no pods, and why cannot be read: {error}"
                 continue

@@ -14,7 +14,7 @@ import kopf
 
 from supreme_core.api import names
 from supreme_operator.cache import Cache, Key, key_of
-from supreme_operator.cluster import Cluster
+from supreme_operator.cluster import OBJECTS_OF_PAGE, Cluster
 from supreme_operator.metrics import Metrics
 from supreme_operator.resources import EXPERIMENTS, JOBS, PODS, PYTORCHJOBS, Resource
 from supreme_operator.workqueue import WorkQueue
@@ -65,12 +65,7 @@ class Watches:
         for resource in resources:
             told, changed = self._told.pop(resource.plural, 0), set[Key]()
             for namespace in self.namespaces or (None,):
-                labels = "" if resource == EXPERIMENTS else names.UID_LABEL
-                bodies, version = await self.cluster.list(
-                    resource, namespace=namespace, labels=labels
-                )
-                kinds = [_with_kind(body, resource) for body in bodies]
-                changed |= self.cache.shelf(resource.plural).replace(kinds, version, namespace)
+                changed |= await self._list(resource, namespace)
             if self.is_synced and changed:
                 self.metrics.lost(resource.plural, len(changed))
             is_silent = self.is_synced and changed and not told
@@ -80,6 +75,22 @@ class Watches:
         for key in self.cache.known():
             self.queue.add(key)
         return has_pytorchjobs
+
+    async def _list(self, resource: Resource, namespace: str | None) -> set[Key]:
+        """Gives the experiments for which the list brought news."""
+        shelf, labels = self.cache.shelf(resource.plural), names.UID_LABEL
+        listed, changed, version = set[str](), set[Key](), 0
+        pages = self.cluster.list(
+            resource, namespace=namespace, labels="" if resource == EXPERIMENTS else labels
+        )
+        async for page in pages:
+            version = page.version
+            for body in page.bodies:
+                listed.add(body["metadata"]["uid"])
+                key = shelf.put(_with_kind(body, resource))
+                if key:
+                    changed.add(key)
+        return changed | shelf.keep(listed, version, namespace)
 
     def silent(self) -> list[str]:
         """Kinds whose watch tells nothing although there is news."""
@@ -112,7 +123,7 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.label_selectors["pytorchjobs.kubeflow.org"] = ours
     # Observing what kinds there are needs more rights; lists notice a new kind.
     settings.scanning.disabled = True
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = OBJECTS_OF_PAGE
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660
     settings.watching.connect_timeout = 10

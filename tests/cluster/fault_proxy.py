@@ -1,4 +1,4 @@
-"""A proxy in front of the API server, through which an operator has a bad day.
+"""A proxy in front of the API server or the store, through which an operator has a bad day.
 
 A test says which requests or events are struck, and by what:
 
@@ -9,7 +9,8 @@ A test says which requests or events are struck, and by what:
         assert fault.struck == 2
         assert len(proxy.requests(method="POST", path="/jobs$")) == 3
 
-It runs in a thread of the test process and shows the certificate of the server behind it.
+It runs in a thread of the test process and shows the certificate of the server behind it, if that
+has one; `fault_proxy(s3_server.endpoint)` is one in front of a store, reached at its `endpoint`.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
@@ -41,7 +43,7 @@ REASONS = {
     500: "InternalError",
     503: "ServiceUnavailable",
 }
-OF_ONE_CONNECTION = {"Connection", "Content-Length", "Host", "Keep-Alive", "Transfer-Encoding"}
+OF_ONE_CONNECTION = {"Connection", "Content-Length", "Keep-Alive", "Transfer-Encoding"}
 
 
 @dataclass(frozen=True)
@@ -145,14 +147,16 @@ def share(part: float, *, seed: int) -> Callable[[int], bool]:
 class FaultProxy:
     """As `fault_proxy` starts it."""
 
-    def __init__(self, server: Access) -> None:
-        self._server = server
+    endpoint: str
+
+    def __init__(self, server: str, certificate: Path | None) -> None:
+        self._server, self._certificate = server, certificate
         self._log: list[Request] = []
         self._faults: tuple[Fault, ...] = ()
 
     def through(self, access: Access) -> Access:
         """The same user, by way of the proxy."""
-        return replace(access, endpoint=self._endpoint)
+        return replace(access, endpoint=self.endpoint)
 
     @contextlib.contextmanager
     def fault(
@@ -182,15 +186,16 @@ class FaultProxy:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
-        certificate = self._server.certificate
-        ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        ours.load_cert_chain(certificate, certificate.with_suffix(".key"))
-        theirs = TCPConnector(limit=0, ssl=ssl.create_default_context(cafile=certificate))
+        ours, trust = None, True
+        if self._certificate:
+            ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            ours.load_cert_chain(self._certificate, self._certificate.with_suffix(".key"))
+            trust = ssl.create_default_context(cafile=self._certificate)
         application = web.Application(client_max_size=MAX_BYTES)
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         async with ClientSession(
-            connector=theirs,
+            connector=TCPConnector(limit=0, ssl=trust),
             timeout=ClientTimeout(total=None),
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
@@ -200,7 +205,7 @@ class FaultProxy:
                 site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=ours)
                 await site.start()
                 _, port = self._runner.addresses[0]
-                self._endpoint = f"https://127.0.0.1:{port}"
+                self.endpoint = f"{'https' if ours else 'http'}://127.0.0.1:{port}"
                 yield
             finally:
                 await self._runner.cleanup()
@@ -237,7 +242,7 @@ class FaultProxy:
                 raise ConnectionResetError
         async with self._session.request(
             incoming.method,
-            URL(self._server.endpoint + incoming.raw_path, encoded=True),
+            URL(self._server + incoming.raw_path, encoded=True),
             headers=_passed_on(incoming.headers),
             data=body or None,
             allow_redirects=False,
@@ -248,6 +253,9 @@ class FaultProxy:
                 raise ConnectionResetError
             request.status = found.status
             headers = _passed_on(found.headers)
+            if request.method == "HEAD":
+                headers["Content-Length"] = found.headers.get("Content-Length", "0")
+                return web.Response(status=found.status, headers=headers)
             if request.method != WATCH or found.status != 200:
                 return web.Response(status=found.status, headers=headers, body=await found.read())
             answer = web.StreamResponse(headers=headers)
@@ -295,9 +303,13 @@ class FaultProxy:
 
 
 @contextlib.contextmanager
-def fault_proxy(server: Access) -> Iterator[FaultProxy]:
-    """A proxy on a free port of this machine. server: of what stands behind it."""
-    proxy, stack = FaultProxy(server), contextlib.AsyncExitStack()
+def fault_proxy(server: Access | str) -> Iterator[FaultProxy]:
+    """A proxy on a free port of this machine. server: what stands behind it, or its endpoint."""
+    if isinstance(server, Access):
+        proxy = FaultProxy(server.endpoint, server.certificate)
+    else:
+        proxy = FaultProxy(server, None)
+    stack = contextlib.AsyncExitStack()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

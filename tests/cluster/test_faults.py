@@ -1,6 +1,6 @@
 """An operator on a bad day: each story ends as a good day would, with every seed counted once.
 
-    the operator      killed at each of its writes, before and after; two of them at once
+    the operator      killed at each of its requests, before and after; two of them at once
     the API server    refuses, resets, is away; its watches lose, repeat, expire, fall silent
     the store         is away when results are read
     permissions       each rule of the role taken away
@@ -14,6 +14,7 @@ import socket
 import socketserver
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -39,7 +40,6 @@ from tests.cluster.processes import answers, eventually
 from tests.cluster.trainers import Trainers, always_succeed, storage_of
 
 pytestmark = pytest.mark.e2e  # minutes of stories, which need no node
-WRITES = "POST|PUT|PATCH|DELETE"
 TIMES = ("lastTransitionTime", "startTime", "completionTime")
 
 
@@ -99,39 +99,89 @@ def same(good_day):
     return check
 
 
+def fails_once(seed, attempt):
+    return "fail 1" if (seed, attempt) == (8, 0) else "succeed"
+
+
+def killed_at_each(proxy, method, step_of, start, experiments):
+    """SIGKILL before and after each request that is a step of its own, until the experiment ends.
+
+    Gives how many operators it took.
+    """
+    kills, operators = Counter(), []
+
+    def kill():
+        operators[-1].kill()
+        operators[-1].wait()
+
+    def when(request, body):
+        if operators[-1].poll() is not None:
+            return None  # the last words of a killed one
+        step = step_of(request, body)
+        kills[step] += 1
+        return {1: False, 2: True}.get(kills[step])
+
+    def goes_on(process):
+        return process.poll() is None and experiments.status().get("phase") != "Succeeded"
+
+    with proxy.fault(Kill(kill, when), method=method):
+        while len(operators) < 200:
+            with start() as found:
+                operators.append(found.process)
+                while goes_on(found.process):
+                    time.sleep(0.05)
+                if found.process.poll() is None:
+                    break
+    return len(operators)
+
+
 class TestTheOperator:
-    def test_is_killed_at_each_of_its_writes(
-        self, experiments, trainers, proxy, account, tmp_path, same
+    @pytest.mark.parametrize(("method", "at_least"), [("POST|PUT|PATCH|DELETE", 15), ("GET", 15)])
+    def test_is_killed_at_each_of_its_requests(
+        self, experiments, trainers, proxy, account, tmp_path, same, method, at_least
     ):
-        """SIGKILL before and after each request that changes something; one seed is retried."""
-        trainers.script = lambda seed, attempt: "fail 1" if (seed, attempt) == (8, 0) else "succeed"
+        """One seed is retried."""
+        trainers.script = fails_once
         experiments.apply(parallelism=2)
-        kills, running = {}, []
 
-        def when(request, body):
-            step = request.method, request.path, meaning(request.path, body)
-            times = kills[step] = kills.get(step, 0) + 1
-            return {1: False, 2: True}.get(times)
+        def step_of(request, body):
+            return request.method, request.path, meaning(request.path, body) if body else ""
 
-        with proxy.fault(Kill(lambda: running[-1].kill(), when), method=WRITES, path="/"):
-            for _ in range(200):
-                with started(proxy.through(account), tmp_path) as found:
-                    running.append(found.process)
-                    ended = lambda: experiments.status().get("phase") == "Succeeded"  # noqa: E731
-                    while found.process.poll() is None and not ended():
-                        time.sleep(0.05)
-                    if found.process.poll() is None:
-                        break
+        operators = killed_at_each(
+            proxy, method, step_of, lambda: started(proxy.through(account), tmp_path), experiments
+        )
         status = succeeded(experiments)
         same(status)
         assert {name[-5:] for name in experiments.jobs()} == {"s0-a0", "s1-a0", "s1-a1", "s2-a0"}
         assert [each["retries"] for each in status["seedStatuses"]] == [0, 1, 0]
-        assert len(running) > 15
+        assert operators > at_least
+
+    def test_is_killed_at_each_request_to_the_store(
+        self, controlled, restricted, s3_server, account, tmp_path, same
+    ):
+        """Which its workers make."""
+        with (
+            fault_proxy(s3_server.endpoint) as proxy,
+            Trainers(controlled, restricted, s3_server.credentials, endpoint=s3_server.endpoint),
+        ):
+            bucket = storage_of(s3_server, s3_server.make_bucket())
+            storage = {**bucket, "endpoint": proxy.endpoint}
+            experiments = Experiments(controlled, restricted, storage, s3_server.credentials)
+            experiments.apply()
+            operators = killed_at_each(
+                proxy,
+                ".*",
+                lambda request, body: (request.method, request.path),
+                lambda: started(account, tmp_path),
+                experiments,
+            )
+            same(succeeded(experiments))
+            assert operators > 10
 
     def test_works_beside_another_one(
         self, experiments, trainers, proxy, account, tmp_path, struck, same
     ):
-        trainers.script = lambda seed, attempt: "fail 1" if (seed, attempt) == (8, 0) else "succeed"
+        trainers.script = fails_once
         struck()
         with operator(account, tmp_path / "second"):
             experiments.apply()
@@ -218,13 +268,16 @@ class TestTheApiServer:
         assert found.get("livez") == "ok\n"
         assert set(experiments.jobs()) == {"s0-a0", "s1-a0", "s2-a0"}
 
-    def test_is_away_for_a_while(self, experiments, trainers, cluster, account, tmp_path, same):
+    def test_is_away_for_half_a_minute(
+        self, experiments, trainers, cluster, account, tmp_path, same
+    ):
         trainers.script = lambda seed, attempt: "run"
         with operator(account, tmp_path) as found:
             experiments.apply()
             experiments.until(phase="Running", active=3)
             with trainers.pausing(), cluster.outage():
                 eventually(lambda: not is_ready(found))
+                time.sleep(30)
                 assert found.get("livez") == "ok\n"
             trainers.script = always_succeed
             same(succeeded(experiments))

@@ -51,26 +51,25 @@ def test_what_is_removed_is_gone_from_its_experiment(shelf):
     assert shelf.remove("u1") is None
 
 
-def test_a_list_brings_what_was_missed_and_takes_what_is_gone(shelf):
-    for uid in ("same", "gone", "old"):
-        shelf.put(body(uid, version=5))
-    listed = [body("same", 5), body("old", 7), body("new", 8)]
-    assert shelf.replace(listed, version=9) == {KEY}
-    assert sorted(shelf.of(KEY)) == [5, 7, 8]
+def test_what_a_list_does_not_name_is_gone(shelf):
+    for uid, version in (("same", 5), ("gone", 6), ("changed", 7)):
+        shelf.put(body(uid, version))
+    assert shelf.keep({"same", "changed", "of nobody"}, version=9) == {KEY}
+    assert sorted(shelf.of(KEY)) == [5, 7]
 
 
 def test_a_list_without_news_changes_nothing(shelf):
-    shelf.put(body())
-    assert shelf.replace([body()], version=9) == set()
+    shelf.put(body("same"))
+    assert shelf.keep({"same"}, version=9) == set()
 
 
 def test_what_is_newer_than_the_list_stays(shelf):
     shelf.put(body("made after the list", version=20))
-    assert shelf.replace([], version=9) == set()
+    assert shelf.keep(set(), version=9) == set()
     assert list(shelf.of(KEY)) == [20]
 
 
 def test_a_list_of_one_namespace_says_nothing_of_another(shelf):
     shelf.put(body(namespace="other"))
-    assert shelf.replace([], version=9, namespace="research") == set()
+    assert shelf.keep(set(), version=9, namespace="research") == set()
     assert len(shelf) == 1
