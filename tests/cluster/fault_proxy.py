@@ -149,8 +149,8 @@ class FaultProxy:
 
     endpoint: str
 
-    def __init__(self, server: str, certificate: Path | None) -> None:
-        self._server, self._certificate = server, certificate
+    def __init__(self, server: str, certificate: Path | None, host: str) -> None:
+        self._server, self._certificate, self._host = server, certificate, host
         self._log: list[Request] = []
         self._faults: tuple[Fault, ...] = ()
 
@@ -202,10 +202,10 @@ class FaultProxy:
         ) as self._session:
             await self._runner.setup()
             try:
-                site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=ours)
+                site = web.TCPSite(self._runner, self._host, 0, ssl_context=ours)
                 await site.start()
                 _, port = self._runner.addresses[0]
-                self.endpoint = f"{'https' if ours else 'http'}://127.0.0.1:{port}"
+                self.endpoint = f"{'https' if ours else 'http'}://{self._host}:{port}"
                 yield
             finally:
                 await self._runner.cleanup()
@@ -303,12 +303,15 @@ class FaultProxy:
 
 
 @contextlib.contextmanager
-def fault_proxy(server: Access | str) -> Iterator[FaultProxy]:
-    """A proxy on a free port of this machine. server: what stands behind it, or its endpoint."""
+def fault_proxy(server: Access | str, host: str = "127.0.0.1") -> Iterator[FaultProxy]:
+    """A proxy on a free port of this machine's address `host`.
+
+    server: what stands behind it, or its endpoint.
+    """
     if isinstance(server, Access):
-        proxy = FaultProxy(server.endpoint, server.certificate)
+        proxy = FaultProxy(server.endpoint, server.certificate, host)
     else:
-        proxy = FaultProxy(server, None)
+        proxy = FaultProxy(server, None, host)
     stack = contextlib.AsyncExitStack()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

@@ -17,6 +17,7 @@ from kubernetes import client
 from supreme_core.aggregate import summary_json, without_measurements
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Summary
+from tests.cluster.fault_proxy import Reset, fault_proxy
 from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import storage_of
@@ -150,6 +151,24 @@ def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, 
         (1, 0),
         (0, 1),
         (0, 1),
+    ]
+    assert digest_of(status, s3) == expected
+
+
+def test_a_store_that_is_away_when_a_training_ends_changes_no_number(
+    experiments, cluster, s3, expected
+):
+    """From the moment that the first seed's result is to be written, for that attempt."""
+    with fault_proxy(s3.endpoint, cluster.host) as proxy:
+        is_away = lambda _: proxy.requests(method="PUT", path="/result.json$") != []  # noqa: E731
+        with proxy.fault(Reset(carried_out=False), which=is_away):
+            experiments.apply(parallelism=1, storage={"endpoint": proxy.endpoint})
+            experiments.until_seed(260, disruptions=1)
+        status = experiments.succeeded()
+    assert [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]] == [
+        (0, 1),
+        (0, 0),
+        (0, 0),
     ]
     assert digest_of(status, s3) == expected
 

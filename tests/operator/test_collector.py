@@ -218,6 +218,20 @@ class TestVerify:
         assert verdict.state == "invalid"
         assert "more than the 67108864 bytes that are read" in verdict.message
 
+    @pytest.mark.e2e  # writes a gigabyte
+    def test_a_real_gigabyte_is_invalid_and_hides_no_other(self, s3_server, location, tmp_path):
+        zeros = tmp_path / "zeros"
+        with zeros.open("wb") as file:
+            file.truncate(2**30)
+        bucket, _, prefix = location.uri.removeprefix("s3://").partition("/")
+        s3_server.client().upload_file(str(zeros), bucket, f"{prefix}/{key(1)}")
+        write_result(location.open(), result(2))
+
+        found = ask("verify", ORDER, location, claims(1, 2))
+
+        assert [verdict.state for verdict in found] == ["invalid", "valid"]
+        assert "more than the 67108864 bytes that are read" in found[0].message
+
     @pytest.mark.parametrize(
         ("data", "limits", "reason"),
         [
