@@ -37,6 +37,7 @@ from tests.cluster.processes import (
 TOKEN = "supreme-tests"
 CONTROLLERS_TOKEN = "supreme-tests-controllers"
 CONTROLLERS = (
+    "clusterrole-aggregation-controller",
     "garbage-collector-controller",
     "job-controller",
     "namespace-controller",
@@ -44,7 +45,8 @@ CONTROLLERS = (
     "serviceaccount-controller",
     "ttl-after-finished-controller",
 )
-"""What experiments and their children meet; the others would cost time of the processor."""
+"""What experiments, their children and rights to them meet; the others would cost time of the
+processor."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ serves all checkouts.
 import fcntl
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -59,8 +60,8 @@ class GoTools:
             flags = ["-trimpath", "-ldflags", self.link, "-o", f"{fresh}/"]
             self._run([go, "build", *flags, *packages])
             for module, path in self.files:
-                folder = self._run([go, "list", "-m", "-f", "{{.Dir}}", module]).strip()
-                shutil.copyfile(Path(folder) / path, fresh / Path(path).name)
+                found = json.loads(self._run([go, "mod", "download", "-json", module]))
+                shutil.copyfile(Path(found["Dir"]) / path, fresh / Path(path).name)
             fresh.rename(self.folder)
 
     def _run(self, command: list[str]) -> str:

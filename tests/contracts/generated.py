@@ -15,21 +15,28 @@ from supreme_operator.settings import Settings
 
 from supreme_core import catalog, registry
 from supreme_core.api import crd
+from tests.contracts import chart
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 OPERATOR = ROOT / "docs" / "operator.md"
 CRD = ROOT / "crds" / "supreme.dev_unlearningexperiments.yaml"
+CHARTS_README = chart.CHART / "README.md"
+CHARTS_SCHEMA = chart.CHART / "values.schema.json"
 
 
 def generated() -> dict[Path, str]:
     """Each generated file and what it should hold."""
+    definition = crd.custom_resource_definition()
     document = json.dumps(catalog.live(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return {
         ROOT / "supreme_core" / catalog.FILE: document,
         README: _with_tables(README.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
-        CRD: _yaml(crd.custom_resource_definition()),
+        CRD: _yaml(definition),
+        chart.CHART / "files" / "crd-spec.yaml": _yaml(definition["spec"]),
+        CHARTS_README: _with_values(CHARTS_README.read_text(encoding="utf-8")),
+        CHARTS_SCHEMA: chart.schema_with_settings(CHARTS_SCHEMA.read_text(encoding="utf-8")),
     }
 
 
@@ -83,6 +90,11 @@ def _with_settings(page: str) -> str:
         flag = each.name.replace("_", "-")
         settings.append(f"| `--{flag}` | {each.metadata['about']} | {_default(each.default)} |")
     return _between(page, "settings", "\n".join(settings))
+
+
+def _with_values(page: str) -> str:
+    page = _between(page, "values", chart.values_table())
+    return _between(page, "settings", chart.settings_table())
 
 
 def _default(value: Any) -> str:

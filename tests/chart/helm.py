@@ -1,0 +1,117 @@
+"""Helm as a program of this machine, and what it makes of the chart."""
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from supreme_operator.admission import admit
+from supreme_operator.observed import Experiment
+from supreme_operator.settings import PREFIX
+
+from supreme_core import catalog
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.go_tools import GoTools
+from tests.contracts.chart import CHART
+
+MONITORS = ("podmonitors", "prometheusrules", "servicemonitors")
+OLDEST = {"k8sVersionMajor": "1", "k8sVersionMinor": "33"}
+"""The Kubernetes that Helm assumes where it has no cluster: the oldest that the chart is for."""
+
+TOOLS = GoTools(
+    "helm",
+    needed_if="SUPREME_REQUIRE_CLUSTER",
+    link=" ".join(
+        ["-s", "-w"]
+        + [f"-X helm.sh/helm/v3/pkg/chartutil.{name}={value}" for name, value in OLDEST.items()]
+    ),
+    files=tuple(
+        (
+            "github.com/prometheus-operator/prometheus-operator",
+            f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml",
+        )
+        for kind in MONITORS
+    ),
+)
+NAMESPACE = "supreme-system"
+FROM_THE_SERVER = {
+    "uid": "1f0c52ab-0000",
+    "creationTimestamp": "2026-01-01T00:00:00Z",
+    "namespace": "research",
+}
+VALUES = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").iterdir())}
+"""The files of ci/ by their names."""
+
+
+@dataclass(frozen=True)
+class Helm:
+    """folder: where it keeps its own files.  options: how it reaches a cluster, if it does."""
+
+    program: Path
+    folder: Path
+    options: tuple[str, ...] = ()
+
+    def __call__(self, *arguments: str | Path) -> str:
+        """What it prints; RuntimeError has its output where it fails."""
+        done = subprocess.run(
+            [self.program, *arguments, *self.options],
+            env={"HOME": str(self.folder)},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
+        return done.stdout
+
+    def template(self, *arguments: str | Path, chart: Path = CHART) -> str:
+        """The manifests of a release called supreme."""
+        return self("template", "supreme", chart, "--namespace", NAMESPACE, *arguments)
+
+    def manifests(self, *arguments: str | Path, chart: Path = CHART) -> list[dict[str, Any]]:
+        return list(yaml.safe_load_all(self.template(*arguments, chart=chart)))
+
+    def at(self, cluster: ControlPlane) -> "Helm":
+        """The same, of a user who may do everything in this cluster."""
+        kubeconfig = cluster.admin.write_kubeconfig(self.folder / "kubeconfig")
+        return Helm(self.program, self.folder, ("--kubeconfig", str(kubeconfig)))
+
+
+def only(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """The one manifest of its kind."""
+    [found] = [each for each in manifests if each["kind"] == kind]
+    return found
+
+
+def environment(deployment: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that a Deployment gives the operator, as variables."""
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each.get("value", "") for each in container["env"]}
+    return {name: value for name, value in given.items() if name.startswith(PREFIX)}
+
+
+def settings(deployment: Mapping[str, Any]) -> dict[str, str]:
+    """The same by the names of settings, but for the port, which a test chooses."""
+    named = {
+        name.removeprefix(PREFIX).lower(): value for name, value in environment(deployment).items()
+    }
+    del named["port"]
+    return named
+
+
+def admitted(body: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> Experiment:
+    """An experiment as the operator takes it, with these defaults of its settings."""
+    metadata = {**body["metadata"], **FROM_THE_SERVER}
+    return admit({**body, "metadata": metadata}, catalog.bundled(), defaults=defaults).experiment
+
+
+def triples(rules: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of each right."""
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }

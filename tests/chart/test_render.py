@@ -1,0 +1,234 @@
+"""What the chart makes of values, without a cluster.
+
+Covered: Helm's own lint and kube-score for every file of ci/, values that are refused, and that
+settings, rights, images and the chart's facts agree with the rest of the repository.
+Left out: whether an API server takes the manifests and what they do there (test_install.py).
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import yaml
+from supreme_operator.settings import Settings
+
+from supreme_core.api import crd
+from tests.chart.helm import NAMESPACE, VALUES, admitted, environment, only, triples
+from tests.cluster.go_tools import GoTools
+from tests.cluster.operators import ROOT, RULES
+from tests.contracts.chart import CHART, path_of
+
+FACTS = yaml.safe_load((CHART / "Chart.yaml").read_text())
+IMAGES = "ghcr.io/supreme-unlearning"
+KUBE_SCORE = GoTools("kube-score", needed_if="SUPREME_REQUIRE_CLUSTER")
+NOT_ASKED = {
+    "container-image-pull-policy": "tags are of releases, which do not move",
+    "deployment-replicas": "one operator is enough, and more want leader election",
+    "deployment-strategy": "one that is alone is stopped before the next one is started",
+    "pod-networkpolicy": "off by default, as where the API server is cannot be known",
+}
+"""Checks of kube-score that do not hold for every file of ci/."""
+
+every_file = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+
+
+class TestEveryFileOfValues:
+    @every_file
+    def test_helm_has_nothing_to_warn_of(self, helm, values):
+        assert "0 chart(s) failed" in helm("lint", "--strict", CHART, "--values", values)
+
+    @every_file
+    def test_kube_score_has_nothing_to_warn_of(self, helm, values, tmp_path):
+        manifests = tmp_path / "manifests.yaml"
+        manifests.write_text(helm.template("--values", values))
+        command = [KUBE_SCORE.built() / "kube-score", "score", manifests]
+        command += ["--kubernetes-version", "v1.33", "--output-format", "ci"]
+        command += ["--exit-one-on-warning", *(f"--ignore-test={name}" for name in NOT_ASKED)]
+        # A limit of processor time makes an operator slow, and no node safer.
+        command.append("--ignore-container-cpu-limit")
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "[OK]" in done.stdout
+
+    @every_file
+    def test_the_operator_can_read_its_settings(self, helm, values):
+        deployment = only(helm.manifests("--values", values), "Deployment")
+        assert Settings.read([], environment(deployment)).port == 8080
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("wrong", "told"),
+        [
+            ("replica=2", "additional properties 'replica' not allowed"),
+            ("replicas=x", "at '/replicas': got string, want integer"),
+            ("image.digest=sha256:1", "at '/image/digest': 'sha256:1' does not match pattern"),
+            ("image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
+            ("trainer.image.tag=a b", "at '/trainer/image/tag': 'a b' does not match"),
+            ("namespaces={Research}", "at '/namespaces/0': 'Research' does not match"),
+            ("namespaces={a,a}", "at '/namespaces': items at 0 and 1 are equal"),
+            ("storage.uri=/data", "at '/storage/uri': '/data' does not match"),
+            ("storage.allowedEndpoints={s3.example.org}", "at '/storage/allowedEndpoints/0'"),
+            ("settings.worker=2", "at '/settings': additional properties 'worker' not allowed"),
+            ("settings.port=2", "at '/settings': additional properties 'port' not allowed"),
+            ("settings.workers=-1", "at '/settings/workers': minimum: got -1, want 0"),
+            ("port=70000", "at '/port': maximum: got 70,000, want 65,535"),
+            ("extraEnv[0].name=SUPREME_OPERATOR_PORT", "at '/extraEnv/0/name'"),
+            ("networkPolicy.toPorts={https}", "at '/networkPolicy/toPorts/0': got string"),
+            ("trainerPolicy.registries={ghcr.io/}", "at '/trainerPolicy/registries/0'"),
+            ("monitoring.podMonitor.interval=often", "at '/monitoring/podMonitor/interval'"),
+            ("replicas=2", "replicas is 2, and each would do everything; set leaderElection"),
+            ("trainerPolicy.enabled=true", "trainerPolicy refuses nothing; set registries or"),
+        ],
+    )
+    def test_a_wrong_one_is_named(self, helm, wrong, told):
+        with pytest.raises(RuntimeError, match=re.escape(told)):
+            helm.template("--set", wrong)
+
+    def test_those_that_the_schema_knows_are_all_in_the_file_that_explains_them(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        of_helm = {"global", "enabled"}  # where this chart is part of another
+        of_the_operator = set(schema["properties"].pop("settings")["properties"])
+        assert of_the_operator
+        assert set(closed(schema)) - of_helm <= set(paths(values))
+
+    def test_every_setting_of_the_operator_can_be_given(self, helm, tmp_path):
+        wanted = {each.name: another(each.default) for each in fields(Settings)}
+        wanted |= {"image": f"{IMAGES}/mine:1", "storage_uri": "s3://mine", "port": 8081}
+        wanted |= {"storage_endpoint": "http://mine", "allowed_endpoints": ("http://a", "http://b")}
+        values: dict[str, Any] = {}
+        for name, value in wanted.items():
+            put(values, path_of(name), value)
+        values["trainer"] = {"image": {"repository": "supreme-unlearning/mine", "tag": "1"}}
+        (tmp_path / "values.json").write_text(json.dumps(values))
+
+        manifests = helm.manifests("--values", tmp_path / "values.json")
+
+        given = environment(only(manifests, "Deployment"))
+        assert Settings.read([], given) == Settings(**wanted)
+
+    def test_defaults_are_the_operators_own_but_for_the_image(self, helm):
+        given = Settings.read([], environment(only(helm.manifests(), "Deployment")))
+        assert given == replace(Settings(), image=f"{IMAGES}/supreme-trainer:{version()}")
+
+    def test_a_digest_wins_over_a_tag(self, helm):
+        digest = f"sha256:{'0' * 64}"
+        manifests = helm.manifests("--set", f"image.tag=v1,image.digest={digest},image.registry=")
+        [container] = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == f"supreme-unlearning/supreme-operator@{digest}"
+
+
+class TestRights:
+    def test_they_are_those_that_the_operator_is_tested_with(self, helm):
+        manifests = helm.manifests("--set", "leaderElection.enabled=true,rbac.userRoles=false")
+        granted = only(manifests, "ClusterRole")["rules"] + only(manifests, "Role")["rules"]
+        assert triples(granted) == triples(RULES)
+        assert only(manifests, "Role")["metadata"]["namespace"] == NAMESPACE
+
+    @pytest.mark.parametrize(
+        ("value", "resource"),
+        [("readSecrets=false", "secrets"), ("rbac.pytorchJobs=false", "pytorchjobs")],
+    )
+    def test_some_can_be_left_out(self, helm, value, resource):
+        role = only(helm.manifests("--set", f"{value},rbac.userRoles=false"), "ClusterRole")
+        left_out = triples(RULES) - triples(role["rules"])
+        assert {found for _, found, _ in left_out} == {resource, "leases"}
+
+    def test_in_named_namespaces_there_is_none_for_the_cluster(self, helm):
+        manifests = helm.manifests("--set", "namespaces={a,b},rbac.userRoles=false")
+        roles = [each for each in manifests if each["kind"] == "Role"]
+        assert {role["metadata"]["namespace"] for role in roles} == {"a", "b"}
+        assert not any(each["kind"].startswith("ClusterRole") for each in manifests)
+
+    def test_there_is_none_where_others_grant_them(self, helm):
+        manifests = helm.manifests("--set", "rbac.create=false,rbac.userRoles=false")
+        assert not any("Role" in each["kind"] for each in manifests)
+
+
+class TestMonitoring:
+    def test_rules_and_dashboards_are_carried_as_they_are(self, helm, tmp_path):
+        chart = tmp_path / "supreme"
+        shutil.copytree(CHART, chart)
+        alert = {"alert": "Down", "expr": "up == 0", "annotations": {"text": "{{ $labels.pod }}"}}
+        rules = {"groups": [{"name": "supreme", "rules": [alert]}]}
+        (chart / "files" / "rules.yaml").write_text(yaml.dump(rules))
+        dashboard = '{"title": "{{ namespace }}"}\n'
+        (chart / "files" / "dashboards").mkdir(exist_ok=True)
+        (chart / "files" / "dashboards" / "mine.json").write_text(dashboard)
+
+        manifests = helm.manifests("--values", VALUES["everything"], chart=chart)
+
+        assert only(manifests, "PrometheusRule")["spec"] == rules
+        config_map = only(manifests, "ConfigMap")
+        assert config_map["data"]["mine.json"] == dashboard
+        assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+class TestFacts:
+    def test_the_versions_are_that_of_the_package(self):
+        assert (FACTS["version"], FACTS["appVersion"]) == (version(), version())
+
+    def test_the_images_that_are_listed_are_those_that_are_used(self, helm):
+        listed = yaml.safe_load(FACTS["annotations"]["artifacthub.io/images"])
+        deployment = only(helm.manifests(), "Deployment")
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        used = {container["image"], environment(deployment)["SUPREME_OPERATOR_IMAGE"]}
+        assert {each["image"] for each in listed} == used
+
+    def test_the_kind_that_is_listed_is_the_one_that_is_defined(self, helm):
+        [listed] = yaml.safe_load(FACTS["annotations"]["artifacthub.io/crds"])
+        definition = crd.custom_resource_definition()
+        assert listed["name"] == definition["metadata"]["name"]
+        assert listed["kind"] == definition["spec"]["names"]["kind"]
+        assert listed["version"] == definition["spec"]["versions"][0]["name"]
+        assert only(helm.manifests(), "CustomResourceDefinition")["spec"] == definition["spec"]
+
+    def test_the_example_can_be_done(self):
+        [example] = yaml.safe_load(FACTS["annotations"]["artifacthub.io/crdsExamples"])
+        defaults = {"execution": {"image": "registry.example/trainer:1"}}
+        assert admitted(example, defaults).owner.name == "digits"
+
+
+def version() -> str:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def closed(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The path of each value that the schema knows by its name."""
+    for name, below in schema.get("properties", {}).items():
+        yield f"{path}{name}"
+        yield from closed(below, f"{path}{name}.")
+
+
+def paths(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{path}{name}"
+        if isinstance(value, Mapping):
+            yield from paths(value, f"{path}{name}.")
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    *sections, name = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value
+
+
+def another(default: Any) -> Any:
+    """A value of a setting that is not its default."""
+    match default:
+        case bool():
+            return not default
+        case int() | float():
+            return default + 4_000_000 if default > 1000 else default + 1
+        case tuple():
+            return ("a", "b")
+        case _:
+            return {"info": "debug", "json": "text", "0.0.0.0": "::"}.get(default, "another")

@@ -1,0 +1,107 @@
+"""The generated parts of the Helm chart: tables of its README, and the schema of `settings`."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from supreme_operator.settings import Settings
+
+CHART = Path(__file__).parents[2] / "charts" / "supreme"
+VALUES = CHART / "values.yaml"
+
+NAMED = {
+    "namespaces": "namespaces",
+    "image": "trainer.image",
+    "storage_uri": "storage.uri",
+    "storage_endpoint": "storage.endpoint",
+    "storage_region": "storage.region",
+    "storage_secret": "storage.secretName",
+    "allowed_endpoints": "storage.allowedEndpoints",
+    "read_secrets": "readSecrets",
+    "port": "port",
+    "leader_election": "leaderElection.enabled",
+    "lease_namespace": "leaderElection.namespace",
+    "lease_name": "leaderElection.name",
+}
+"""Settings of the operator that have a value of their own, by its path; the others are fields of
+`settings`, in camelCase."""
+
+
+def path_of(setting: str) -> str:
+    """Where a setting of the operator is in the values."""
+    return NAMED.get(setting, f"settings.{_camel(setting)}")
+
+
+def values_table() -> str:
+    rows = ["| value | what it is | default |", "| --- | --- | --- |"]
+    text = VALUES.read_text(encoding="utf-8")
+    for path, about, default in _described(yaml.compose(text), text.splitlines(), ""):
+        shown = json.dumps(default).replace("|", "\\|")
+        rows.append(f"| `{path}` | {about} | `{shown}` |")
+    return "\n".join(rows)
+
+
+def settings_table() -> str:
+    rows = ["| value | what it is | default |", "| --- | --- | --- |"]
+    for each in _others():
+        default = json.dumps(each.default)
+        rows.append(f"| `{path_of(each.name)}` | {each.metadata['about']} | `{default}` |")
+    return "\n".join(rows)
+
+
+def schema_with_settings(text: str) -> str:
+    """values.schema.json with what Settings says of the fields of `settings`."""
+    schema = json.loads(text)
+    kinds = get_type_hints(Settings)
+    schema["properties"]["settings"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            _camel(each.name): {"description": each.metadata["about"], **_typed(kinds[each.name])}
+            for each in _others()
+        },
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _described(
+    node: yaml.MappingNode, lines: list[str], path: str
+) -> Iterator[tuple[str, str, Any]]:
+    """(path, comment, default) of each value with a comment above it; ValueError for one without
+    that has nothing below it either."""
+    for key, value in node.value:
+        here = f"{path}{key.value}"
+        about = _comment_above(key.start_mark.line, lines)
+        if about:
+            yield here, about, yaml.SafeLoader("").construct_document(value)
+        elif isinstance(value, yaml.MappingNode) and value.value:
+            yield from _described(value, lines, f"{here}.")
+        else:
+            raise ValueError(f"{VALUES.name} does not say what {here} is; put a comment above it")
+
+
+def _comment_above(line: int, lines: list[str]) -> str:
+    first = line
+    while first and lines[first - 1].lstrip().startswith("#"):
+        first -= 1
+    return " ".join(each.lstrip(" #") for each in lines[first:line])
+
+
+def _others() -> "list[Field[Any]]":
+    return [each for each in fields(Settings) if each.name not in NAMED]
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
+
+
+def _typed(kind: Any) -> dict[str, Any]:
+    """Settings refuses what is negative."""
+    names = {bool: "boolean", str: "string"}
+    if kind in names:
+        return {"type": names[kind]}
+    return {"type": {int: "integer", float: "number"}[kind], "minimum": 0}
