@@ -75,6 +75,9 @@ class Shelf(Generic[T]):
     def of(self, key: Key) -> Iterator[T]:
         return (self._objects[uid][2] for uid in sorted(self._by_key.get(key, ())))
 
+    def all(self) -> Iterator[T]:
+        return (kept for _, _, kept in self._objects.values())
+
     def known(self) -> set[Key]:
         return set(self._by_key)
 
@@ -106,6 +109,9 @@ class Cache:
 
     def experiment(self, key: Key) -> Body | None:
         return next(self.experiments.of(key), None)
+
+    def all_experiments(self) -> list[Body]:
+        return list(self.experiments.all())
 
     def children_of(self, key: Key, uid: str) -> tuple[list[Child], list[Pod]]:
         """The children that the experiment of that uid controls, with their pods, and the pods

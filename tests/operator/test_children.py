@@ -732,7 +732,14 @@ POD_STATUS = {
         {"name": "istio-proxy", "state": {"terminated": {"exitCode": 1}}},
         {
             "name": "pytorch",
-            "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "{}"}},
+            "state": {
+                "terminated": {
+                    "exitCode": 137,
+                    "reason": "OOMKilled",
+                    "message": "{}",
+                    "startedAt": "2026-03-01T11:00:20Z",
+                }
+            },
         },
     ],
 }
@@ -751,6 +758,13 @@ def pod_body(status=None):
 
 def waiting(**state):
     return {"containerStatuses": [{"name": "pytorch", "state": {"waiting": state}}]}
+
+
+def running(**state):
+    return {
+        "phase": "Running",
+        "containerStatuses": [{"name": "pytorch", "state": {"running": state}}],
+    }
 
 
 PODS = {
@@ -781,8 +795,14 @@ PODS = {
         {"waiting": "ErrImagePull", "waiting_message": "not found"},
     ),
     "it runs": (
-        {"phase": "Running", "containerStatuses": [{"name": "pytorch", "state": {"running": {}}}]},
-        {"phase": "Running", "waiting": "", "exit_code": None, "is_finished": False},
+        running(startedAt="2026-03-01T11:00:20Z"),
+        {
+            "phase": "Running",
+            "waiting": "",
+            "started_at": datetime(2026, 3, 1, 11, 0, 20, tzinfo=UTC),
+            "exit_code": None,
+            "is_finished": False,
+        },
     ),
     "it was evicted": (
         POD_STATUS,
@@ -794,6 +814,7 @@ PODS = {
             "disrupted": "TerminationByKubelet",
             "exit_code": 137,
             "exit_reason": "OOMKilled",
+            "started_at": datetime(2026, 3, 1, 11, 0, 20, tzinfo=UTC),
             "termination": "{}",
             "is_finished": True,
         },
