@@ -135,6 +135,11 @@ class TestPod:
     def test_the_record_of_what_it_ran_on_has_the_image(self):
         assert variables(image="trainer@sha256:0")["SUPREME_IMAGE"] == "trainer@sha256:0"
 
+    def test_it_names_the_port_of_its_metrics_and_the_trainer_is_told(self):
+        [port] = container()["ports"]
+        assert port == {"name": "metrics", "containerPort": 9400}
+        assert variables()["SUPREME_METRICS_PORT"] == "9400"
+
     def test_torchrun_leaves_ranks_the_time_that_the_pod_has(self):
         found = variables(template={"terminationGracePeriodSeconds": 300})
         assert found["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "300"

@@ -136,6 +136,7 @@ def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str,
         **ENVIRONMENT,
         "OMP_NUM_THREADS": "1",  # partial sums, and so the bits, depend on the number of threads
         "SUPREME_IMAGE": str(execution.image),  # for the record of what a stage ran on
+        names.METRICS_PORT_VARIABLE: str(names.METRICS_PORT),
         # Its own limit would be 30 s between SIGTERM and SIGKILL.
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(template.termination_grace_period_seconds),
         **environment,
@@ -151,6 +152,7 @@ def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str,
             *_credentials(spec),
             *template.env,
         ],
+        "ports": [{"name": "metrics", "containerPort": names.METRICS_PORT}],
         "volumeMounts": [
             *({"name": name, "mountPath": path} for name, path in OUR_MOUNTS.items()),
             *template.volume_mounts,
