@@ -20,7 +20,7 @@ from tests.monitoring.exported import operator_families
 
 ROOT = Path(__file__).parents[2]
 CLUSTER, OPERATOR = ROOT / "docs" / "cluster.md", ROOT / "docs" / "operator.md"
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXPERIMENTS = [
     (page, text)
     for page in PAGES

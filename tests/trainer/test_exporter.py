@@ -28,7 +28,6 @@ from tests.trainer.experiments import FINETUNE, FULL_CLASS, experiment, planned
 
 ORIGINAL = Step("original")
 FINETUNED = Step("unlearned", "full_class", "finetune")
-OF = {"experiment": "small", "seed": "260", "attempt": "2"}
 
 
 @pytest.fixture
@@ -57,12 +56,10 @@ def shown(order, board):
     registry = CollectorRegistry()
     registry.register(Gauges(order, board))
     samples = [sample for family in registry.collect() for sample in family.samples]
-    of = {**OF, "experiment": order.experiment.name}
-    assert all(of.items() <= sample.labels.items() for sample in samples)
     return {sample.name.removeprefix("supreme_trainer_"): sample.value for sample in samples}
 
 
-def test_before_anything_is_heard_a_pod_says_only_what_it_belongs_to(order, board):
+def test_before_anything_is_heard_a_pod_only_says_that_it_is_there(order, board):
     assert shown(order, board) == {"info": 1}
 
 
@@ -102,8 +99,7 @@ def test_they_are_served_at_the_port_that_the_operator_names(order, board):
     export(order, board, {"SUPREME_METRICS_PORT": str(port)})
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
-    assert 'supreme_trainer_info{attempt="2"' in text
-    assert 'seed="260"} 1.0' in text
+    assert 'supreme_trainer_info{attempt="2"} 1.0' in text
 
 
 def test_a_port_that_is_taken_is_logged_and_no_more(order, board, caplog):

@@ -1,13 +1,13 @@
 """/metrics of a pod: how far its trainer is, from the board that progress.json is written from.
 
-Rank 0 alone tells anything; of several machines, the pods of the others only say what they belong
-to. Prometheus may miss the last seconds of a pod: nobody waits for it. What a seed has come to in
-the end stands in the store, and the operator's metrics tell of it.
+Which experiment and seed that is, the pod's labels say. Rank 0 alone tells how far it is; of
+several machines, the pods of the others only say that they are there. Prometheus may miss the last
+seconds of a pod: nobody waits for it. What a seed has come to in the end stands in the store, and
+the operator's metrics tell of it.
 """
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -37,43 +37,39 @@ def export(order: RunOrder, board: Board, environment: Mapping[str, str]) -> Non
 
 
 class Gauges(Collector):
-    """Computed when Prometheus asks, each with the experiment, the seed and the attempt."""
-
-    LABELS: Final = ("experiment", "seed", "attempt")
+    """Computed when Prometheus asks."""
 
     def __init__(self, order: RunOrder, board: Board) -> None:
-        self._of = [order.experiment.name, str(order.seed), str(order.attempt)]
-        self._seed, self._board = order.seed, board
+        self._order, self._board = order, board
 
     def collect(self) -> Iterator[Metric]:
-        state, board = self._board.seed(self._seed), self._board
-        yield self._gauge("info", "1.", 1)
+        state, board = self._board.seed(self._order.seed), self._board
+        yield _gauge("info", "1.", 1, {"attempt": str(self._order.attempt)})
         if not state.is_heard:
             return
-        yield self._gauge("stages", "Stages of the seed.", board.total)
-        yield self._gauge("stages_done", "Of these, those that are done.", board.done)
-        images = CounterMetricFamily(
-            "supreme_trainer_images", "Images that training steps used.", labels=self.LABELS
+        yield _gauge("stages", "Stages of the seed.", board.total)
+        yield _gauge("stages_done", "Of these, those that are done.", board.done)
+        yield CounterMetricFamily(
+            "supreme_trainer_images", "Images that training steps used.", value=state.images
         )
-        images.add_metric(self._of, state.images)
-        yield images
-        yield self._gauge(
+        yield _gauge(
             "peak_memory_bytes",
             "Most memory of rank 0 in this stage: allocated on a GPU, resident on a CPU.",
             state.memory,
         )
         if step := state.running:
             of = {"stage": step.stage, "scenario": step.scenario, "method": step.method}
-            yield self._gauge("stage_info", "What is being computed.", 1, of)
-            yield self._gauge("stage_progress_ratio", "How far that is.", state.fraction)
-            yield self._gauge("epoch", "Its epoch, from 1; 0 where it has none.", state.epoch)
+            yield _gauge("stage_info", "What is being computed.", 1, of)
+            yield _gauge("stage_progress_ratio", "How far that is.", state.fraction)
+            yield _gauge("epoch", "Its epoch, from 1; 0 where it has none.", state.epoch)
             if state.loss is not None:
-                yield self._gauge("loss", "The mean loss of its last step.", state.loss)
+                yield _gauge("loss", "The mean loss of its last step.", state.loss)
 
-    def _gauge(
-        self, name: str, about: str, value: float, more: Mapping[str, str] | None = None
-    ) -> Metric:
-        labels = {**dict(zip(self.LABELS, self._of, strict=True)), **(more or {})}
-        family = GaugeMetricFamily(f"supreme_trainer_{name}", about, labels=list(labels))
-        family.add_metric(list(labels.values()), value)
-        return family
+
+def _gauge(
+    name: str, about: str, value: float, labels: Mapping[str, str] | None = None
+) -> GaugeMetricFamily:
+    known = labels or {}
+    family = GaugeMetricFamily(f"supreme_trainer_{name}", about, labels=list(known))
+    family.add_metric(list(known.values()), value)
+    return family
