@@ -105,6 +105,12 @@ def _of_each(bodies: Iterable[Body]) -> Iterator[Metric]:
         "supreme_experiment_info", "1.", labels=[*which, "phase", "dataset", "model"]
     )
     seeds = GaugeMetricFamily("supreme_experiment_seeds", "Seeds.", labels=[*which, "phase"])
+    retries = GaugeMetricFamily(
+        "supreme_experiment_retries", "Attempts that failures cost.", labels=which
+    )
+    disruptions = GaugeMetricFamily(
+        "supreme_experiment_disruptions", "Attempts that disruptions cost.", labels=which
+    )
     started = GaugeMetricFamily(
         "supreme_experiment_start_timestamp_seconds", "When the first child started.", labels=which
     )
@@ -122,6 +128,9 @@ def _of_each(bodies: Iterable[Body]) -> Iterator[Metric]:
         info.add_metric([*names, _phase(body), spec["dataset"]["name"], spec["model"]["name"]], 1)
         for phase, count in zip(SEED_PHASES, _seeds(status), strict=True):
             seeds.add_metric([*names, phase], count)
+        for family, field in ((retries, "retries"), (disruptions, "disruptions")):
+            told = status.get("seedStatuses") or ()
+            family.add_metric(names, sum(seed.get(field, 0) for seed in told))
         for family, field in ((started, "startTime"), (completed, "completionTime")):
             if field in status:
                 family.add_metric(names, datetime.fromisoformat(status[field]).timestamp())
@@ -130,7 +139,7 @@ def _of_each(bodies: Iterable[Body]) -> Iterator[Metric]:
             for stat in ("mean", "low", "high"):
                 if row.get(stat) is not None:
                     objective.add_metric([*labels, stat], row[stat])
-    yield from (info, seeds, started, completed, objective)
+    yield from (info, seeds, retries, disruptions, started, completed, objective)
 
 
 def _seeds(status: Body) -> tuple[int, ...]:

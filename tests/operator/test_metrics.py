@@ -160,8 +160,11 @@ class TestGaugesOfExperiments:
                 succeeded=5,
                 failed=6,
                 startTime="2026-03-01T11:00:10Z",
+                seedStatuses=[{"retries": 1, "disruptions": 3}, {"retries": 1, "disruptions": 0}],
             )
         )
+        assert found["supreme_experiment_retries", "research", "three"] == 2
+        assert found["supreme_experiment_disruptions", "research", "three"] == 3
         assert found[
             "supreme_experiment_info", "research", "three", "Running", "digits", "resnet18"
         ]
