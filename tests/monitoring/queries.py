@@ -1,7 +1,7 @@
 """What queries of dashboards and rules are made of, read off their text."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring"} | {
@@ -18,12 +18,14 @@ class Panel(NamedTuple):
     expression: str
 
 
-def panels(dashboards: Mapping[str, Mapping[str, Any]]) -> Iterator[Panel]:
+def panels(dashboards: Mapping[str, Mapping[str, Any]]) -> list[Panel]:
     """All queries of all panels."""
-    for name, dashboard in dashboards.items():
-        for panel in dashboard["panels"]:
-            for target in panel.get("targets", ()):
-                yield Panel(name, panel["title"], target["expr"])
+    return [
+        Panel(name, panel["title"], target["expr"])
+        for name, dashboard in dashboards.items()
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+    ]
 
 
 def metrics_in(expression: str) -> set[str]:

@@ -1,7 +1,8 @@
 """Every metric that a dashboard, an alert or a page names is exported by somebody.
 
 Ours are read off the registries of the operator and of the trainer; FOREIGN are those of others.
-Left out: that queries find something (test_prometheus.py), and that alerts fire (test_rules.py).
+Left out: that alerts fire (test_rules.py), and that queries find something, which a real Prometheus
+shows (tests/cluster/test_monitoring.py).
 """
 
 import re

@@ -6,7 +6,7 @@
 | the port        | over HTTP; one that is taken, or none                           |
 | what events say | the telemetry of a real loop                                    |
 
-Left out: a real run whose metrics a real Prometheus reads (tests/monitoring/test_prometheus.py).
+Left out: a real run whose metrics a real Prometheus reads (tests/cluster/test_monitoring.py).
 """
 
 import json
