@@ -186,6 +186,12 @@ def _results() -> list[Json]:
             about="In ten minutes.",
         ),
         timeseries(
+            "Requests for progress",
+            Query(rate("supreme_s3_requests_total", by="code", where=OURS), "{{code}}"),
+            unit="reqps",
+            about="To stores. 404 is a seed without progress yet, 0 is no answer.",
+        ),
+        timeseries(
             "Children created",
             Query(
                 f"sum by (backend) (increase(supreme_children_created_total{{{OURS}}}[10m]))",

@@ -97,6 +97,7 @@ class Operator:
             workers=settings.collectors,
             publishing=replace(PUBLISHING, memory_mebibytes=settings.publishing_memory),
             allowed_endpoints=settings.allowed_endpoints or None,
+            requested=metrics.asked_store,
         )
         self._credentials = Credentials(self.cluster, settings.read_secrets)
         self._reconciler = Reconciler(

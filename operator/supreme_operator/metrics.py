@@ -133,6 +133,9 @@ class Metrics:
         self._not_aggregated = counter(
             "supreme_aggregation_errors_total", "Tries at it that failed.", ["reason"]
         )
+        self._store_requests = counter(
+            "supreme_s3_requests_total", "Requests to stores.", ["operation", "code"]
+        )
         self._watch = gauge(
             "supreme_watch_last_event_timestamp_seconds",
             "When a watch last told anything.",
@@ -205,6 +208,9 @@ class Metrics:
         kinds = AGGREGATION_ERRORS.items()
         reason = next((reason for kind, reason in kinds if isinstance(error, kind)), BUG)
         self._not_aggregated.labels(reason).inc()
+
+    def asked_store(self, operation: str, code: int) -> None:
+        self._store_requests.labels(operation, str(code)).inc()
 
     def heard(self, resource: str) -> None:
         self._watch.labels(resource).set(time.time())
