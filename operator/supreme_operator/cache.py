@@ -75,8 +75,9 @@ class Shelf(Generic[T]):
     def of(self, key: Key) -> Iterator[T]:
         return (self._objects[uid][2] for uid in sorted(self._by_key.get(key, ())))
 
-    def all(self) -> Iterator[T]:
-        return (kept for _, _, kept in self._objects.values())
+    def all(self) -> list[T]:
+        """May be called from another thread: it takes a copy first, in one step."""
+        return [kept for _, _, kept in list(self._objects.values())]
 
     def known(self) -> set[Key]:
         return set(self._by_key)
@@ -111,7 +112,8 @@ class Cache:
         return next(self.experiments.of(key), None)
 
     def all_experiments(self) -> list[Body]:
-        return list(self.experiments.all())
+        """May be called from another thread."""
+        return self.experiments.all()
 
     def children_of(self, key: Key, uid: str) -> tuple[list[Child], list[Pod]]:
         """The children that the experiment of that uid controls, with their pods, and the pods

@@ -1,4 +1,5 @@
-"""Metrics that are computed when Prometheus asks, from what the operator has seen by then.
+"""Metrics that are computed when Prometheus asks, from what the operator has seen by then, in a
+thread apart from the event loop.
 
 Those of single experiments are limited to the ones that matter the most, because each costs tens of
 series: first those that are not done, then the newest.

@@ -125,7 +125,8 @@ class WorkQueue(Generic[K]):
     def work_seconds(self) -> float:
         """For how long workers have had their keys, all of them together."""
         now = self.clock()
-        return sum(now - since for since in self._working.values())
+        # A copy, because metrics ask from another thread.
+        return sum(now - since for since in list(self._working.values()))
 
     def oldest_work_seconds(self) -> float:
         """For how long the slowest worker has had its key; 0 where none works."""
