@@ -66,7 +66,7 @@ def table(
 ) -> Json:
     """A row for each set of labels, and a column for each expression, by its title.
 
-    hidden: labels that are not shown.  units: of columns.
+    hidden: labels and columns that are not shown.  units: of columns.
     """
     queries = [Query(expression) for expression in columns.values()]
     panel = _panel("table", title, about, queries, "short", width)
@@ -75,7 +75,8 @@ def table(
     # Grafana calls the only value `Value`, and several by their queries.
     places = [f"Value #{target['refId']}" for target in panel["targets"]]
     named = dict(zip(places if len(places) > 1 else ["Value"], columns, strict=True))
-    exclude = {name: True for name in ("Time", *hidden)}
+    unseen = [place for place, name in named.items() if name in hidden]
+    exclude = {name: True for name in ("Time", *hidden, *unseen)}
     panel["transformations"] = [
         {"id": "merge", "options": {}},
         {"id": "organize", "options": {"excludeByName": exclude, "renameByName": named}},

@@ -28,6 +28,7 @@ QUICK: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LONG: Final = (10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400, 172800)
 """Seconds that a seed takes: 10 s to 2 d."""
 
+RETRIES: Final = ("Error", "OOMKilled", "ResultMissing", "DeadlineExceeded")
 DISRUPTIONS: Final = (
     *LOST_WITH_ITS_NODE,
     *("PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI"),
@@ -190,8 +191,11 @@ class Metrics:
         if result == "error":
             self._errors.labels(CONTROLLER).inc()
 
-    def created(self, backend: str, *, retried: str | None, disrupted: str | None) -> None:
+    def created(
+        self, namespace: str, backend: str, *, retried: str | None, disrupted: str | None
+    ) -> None:
         """retried, disrupted: why the attempt before ended, where it did so in this way."""
+        self._begin_at_zero_in(namespace, backend)
         self._created.labels(backend).inc()
         if retried is not None:
             self._retried.labels(retried).inc()
@@ -246,12 +250,23 @@ class Metrics:
         self._is_master.labels(CONTROLLER)
         for result in ("success", "requeue_after", "error"):
             self._reconciled.labels(CONTROLLER, result)
+        for reason in RETRIES:
+            self._retried.labels(reason)
         for reason in DISRUPTIONS:
             self._disrupted.labels(reason)
         for reason in (*AGGREGATION_ERRORS.values(), BUG):
             self._not_aggregated.labels(reason)
         for resource in (EXPERIMENTS, JOBS, PODS):
             self._lost.labels(resource.plural)
+
+    def _begin_at_zero_in(self, namespace: str, backend: str) -> None:
+        """The same of what a namespace will most likely have."""
+        self._seed_waits.labels(namespace)
+        self._seeds.labels(namespace, backend, "succeeded", "")
+        self._seed_seconds.labels(namespace, backend, "succeeded")
+        self._experiments.labels(namespace, "succeeded", "SeedsSucceeded")
+        self._experiments.labels(namespace, "failed", "FailureBudgetExceeded")
+        self._experiment_seconds.labels(namespace, "succeeded")
 
     def _maker(self, kind: Callable[..., Any]) -> Callable[..., Any]:
         def make(name: str, about: str, labels: Iterable[str] = (), **more: Any) -> Any:

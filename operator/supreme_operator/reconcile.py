@@ -366,6 +366,7 @@ class Reconciler:
             self.cache.shelf(backend.resource.plural).put(made.body)
         if made and made.is_new:
             self.metrics.created(
+                experiment.owner.namespace,
                 backend.name,
                 retried=before.reason if attempt.retries > before.cost.retries else None,
                 disrupted=before.reason if attempt.disruptions > before.cost.disruptions else None,

@@ -7,14 +7,14 @@ whichever operator, and what is counted with the write is counted once.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from supreme_core.api.v1alpha1 import ExperimentStatus, SeedStatus
 from supreme_operator.decide import Standing
 from supreme_operator.indexes import expanded
 from supreme_operator.observed import Child, ChildState
 
-PREEMPTED = "Preempted"
+PREEMPTED: Final = "Preempted"
 """The disruption of a child that its queue suspended, which goes on later as the same object."""
 
 
@@ -103,10 +103,8 @@ def _end(before: ExperimentStatus, after: ExperimentStatus) -> ExperimentEnd | N
         return None
     seconds = None
     if after.start_time:
-        took = datetime.fromisoformat(after.completion_time) - datetime.fromisoformat(
-            after.start_time
-        )
-        seconds = took.total_seconds()
+        ended, began = map(datetime.fromisoformat, (after.completion_time, after.start_time))
+        seconds = (ended - began).total_seconds()
     match after.phase:
         case "Succeeded":
             return ExperimentEnd("succeeded", after.reason or "", seconds)

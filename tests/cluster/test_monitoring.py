@@ -104,7 +104,7 @@ def monitored(cluster_with_controllers, s3_server, tmp_path_factory):
         for name in ("before", "again"):
             experiments.apply(name, seeds={"list": [7, 8]})
             experiments.until(name, phase="Succeeded")
-            # A counter that is born with its first event rises with the second one only.
+            # The first may be over before Prometheus has looked twice; the second is seen to rise.
             done = f'supreme_experiment_completion_timestamp_seconds{{experiment="{name}"}}'
             eventually(lambda done=done: found.query(done))
         yield found, namespace

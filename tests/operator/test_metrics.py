@@ -237,6 +237,16 @@ def test_why_results_could_not_be_read_is_counted(error, reason):
     assert value("supreme_aggregation_errors_total", {"reason": "StoreUnusable"}) == 0
 
 
+def test_a_namespace_counts_from_zero_as_soon_as_it_has_a_child():
+    metrics = Metrics()
+    metrics.created("research", "Job", retried=None, disrupted=None)
+    labels = {"namespace": "research", "result": "succeeded", "reason": "SeedsSucceeded"}
+    value = metrics.registry.get_sample_value
+    assert value("supreme_experiments_finished_total", labels) == 0
+    assert value("supreme_children_created_total", {"backend": "Job"}) == 1
+    assert value("supreme_seed_retries_total", {"reason": "Error"}) == 0
+
+
 def test_it_says_what_it_is():
     labels = next(
         sample.labels
