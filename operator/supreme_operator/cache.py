@@ -73,6 +73,10 @@ class Shelf(Generic[T]):
     def of(self, key: Key) -> Iterator[T]:
         return (self._objects[uid][2] for uid in sorted(self._by_key.get(key, ())))
 
+    def all(self) -> list[T]:
+        """May be called from another thread: it takes a copy first, in one step."""
+        return [kept for _, _, kept in list(self._objects.values())]
+
     def known(self) -> set[Key]:
         return set(self._by_key)
 
@@ -104,6 +108,10 @@ class Cache:
 
     def experiment(self, key: Key) -> Body | None:
         return next(self.experiments.of(key), None)
+
+    def all_experiments(self) -> list[Body]:
+        """May be called from another thread."""
+        return self.experiments.all()
 
     def children_of(self, key: Key, uid: str) -> tuple[list[Child], list[Pod]]:
         """The children that the experiment of that uid controls, with their pods, and the pods

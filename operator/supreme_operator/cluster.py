@@ -76,6 +76,9 @@ class Meter(Protocol):
 
     def requested(self, verb: str, resource: str, code: int, seconds: float) -> None: ...
 
+    def throttled(self, verb: str, seconds: float) -> None:
+        """How long a write waited for its turn."""
+
 
 class TokenBucket:
     """At most `per_second` writes in the long run, `burst` of them at once."""
@@ -86,13 +89,16 @@ class TokenBucket:
         self._per_second, self._burst, self._clock = per_second, burst, clock
         self._tokens, self._at = float(burst), clock()
 
-    async def take(self) -> None:
+    async def take(self) -> float:
+        """Wait for one's turn; gives the seconds that it took."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
         self._at = now
         self._tokens -= 1  # a debt makes the next ones wait in turn
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / self._per_second)
+        seconds = max(0.0, -self._tokens / self._per_second)
+        if seconds:
+            await asyncio.sleep(seconds)
+        return seconds
 
 
 class Cluster:
@@ -155,7 +161,7 @@ class Cluster:
     async def _write(
         self, method: str, resource: Resource, path: str, body: Any, content_type: str = JSON
     ) -> Body:
-        await self._bucket.take()
+        self._meter.throttled(method, await self._bucket.take())
         return await self._request(method, resource, path, body=body, content_type=content_type)
 
     async def _request(

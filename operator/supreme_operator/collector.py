@@ -28,7 +28,7 @@ from supreme_core.errors import StoreUnavailable, StoreUnusable, SupremeError, o
 from supreme_operator.answers import Claim, Publication, Verdict
 from supreme_operator.collecting import ANSWER, Answer, Reading, Refusal, Task
 from supreme_operator.location import AllowedEndpoints, Location
-from supreme_operator.progress import ProgressReader
+from supreme_operator.progress import ProgressReader, Requested
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,8 @@ class Collector:
 
     allowed_endpoints: see `AllowedEndpoints`.  workers: processes at one time.  verifying: limits
     of a worker for `verify`, which has an answer for each result.  publishing: those of one for
-    `publish`, which has a single answer.  progress_seconds, progress_requests: `ProgressReader`'s.
+    `publish`, which has a single answer.  progress_seconds, progress_requests, requested:
+    `ProgressReader`'s.
     """
 
     def __init__(
@@ -104,12 +105,16 @@ class Collector:
         publishing: Limits = PUBLISHING,
         progress_seconds: float = 5,
         progress_requests: int = 8,
+        requested: Requested = lambda operation, code: None,
     ) -> None:
         self._allowed = AllowedEndpoints(allowed_endpoints)
         self._slots = asyncio.Semaphore(workers)
         self._verifying, self._publishing = verifying, publishing
         self._progress = ProgressReader(
-            self._allowed, seconds=progress_seconds, at_once=progress_requests
+            self._allowed,
+            seconds=progress_seconds,
+            at_once=progress_requests,
+            requested=requested,
         )
 
     async def verify(

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -58,7 +59,7 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    metrics = Metrics()
+    metrics = Metrics(os.environ.get("SUPREME_REVISION", ""))
     async with connected() as api:
         operator = Operator(settings, api, metrics)
         health = Health(
@@ -96,6 +97,7 @@ class Operator:
             workers=settings.collectors,
             publishing=replace(PUBLISHING, memory_mebibytes=settings.publishing_memory),
             allowed_endpoints=settings.allowed_endpoints or None,
+            requested=metrics.asked_store,
         )
         self._credentials = Credentials(self.cluster, settings.read_secrets)
         self._reconciler = Reconciler(
@@ -114,12 +116,14 @@ class Operator:
             status_interval=settings.status_interval,
             defaults=_defaults(settings),
         )
-        metrics.observe(lambda: self.queue.depth, lambda: _phases(cache))
+        metrics.observe(
+            self.queue, settings.workers, cache.all_experiments, settings.metrics_experiments
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch and reconcile until told to stop; what is being done then is finished first."""
         self.is_acting = True
-        self._metrics.is_leader.set(1)
+        self._metrics.leads()
         await self._first_sync(stop)
         watching = asyncio.create_task(self._watch())
         others = [asyncio.create_task(self._work()) for _ in range(self._settings.workers)]
@@ -175,20 +179,22 @@ class Operator:
                 self.queue.done(key)
 
     async def _reconcile(self, key: Key) -> float | None:
+        begun = time.monotonic()
         try:
             wait = await self._reconciler.reconcile(key)
         except ClusterError as error:
+            self._metrics.reconciled("error", time.monotonic() - begun)
             seconds = self.queue.retry(key)
-            self._metrics.reconciled("error")
             log.warning("%s; tried again in %.1f s", error, seconds, extra=_named(key))
             return None
         except Exception:
+            self._metrics.reconciled("error", time.monotonic() - begun)
             self.queue.retry(key)
-            self._metrics.reconciled("error")
             log.exception("reconciliation failed", extra=_named(key))
             return None
         self.queue.succeeded(key)
-        self._metrics.reconciled("success" if wait is None else "requeue_after")
+        result = "success" if wait is None else "requeue_after"
+        self._metrics.reconciled(result, time.monotonic() - begun)
         return wait
 
     async def _resync(self) -> None:
@@ -233,16 +239,6 @@ def _defaults(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
         "execution": {"image": settings.image} if settings.image else {},
         "storage": {name: value for name, value in storage.items() if value},
     }
-
-
-def _phases(cache: Cache) -> dict[tuple[str, str], int]:
-    counts: dict[tuple[str, str], int] = {}
-    for key in cache.known():
-        body = cache.experiment(key)
-        if body:
-            phase = (body.get("status") or {}).get("phase") or "Pending"
-            counts[key.namespace, phase] = counts.get((key.namespace, phase), 0) + 1
-    return counts
 
 
 def _named(key: Key) -> dict[str, str]:

@@ -1,41 +1,75 @@
-"""What /metrics shows. Names of the queue and of reconciliation are those of Go operators, so that
-dashboards for these work."""
+"""What /metrics shows. Names of the queue, of reconciliation, of requests and of leadership are
+those of Go operators too, so that dashboards for these work.
 
+No label of a counter or a histogram names an experiment, a seed or a pod: `gauges` has what there
+is for single experiments, and a limit for it.
+"""
+
+import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
-from typing import Any, get_args
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from supreme_core.api.v1alpha1 import ExperimentStatus, Phase
+from supreme_core.errors import StoreUnavailable, StoreUnusable
+from supreme_operator.classify import LOST_WITH_ITS_NODE
+from supreme_operator.cluster import ClusterError
+from supreme_operator.collector import WorkerFailed
+from supreme_operator.gauges import CONTROLLER, Body, ExperimentGauges, Queue, QueueGauges
+from supreme_operator.resources import EXPERIMENTS, JOBS, PODS
+from supreme_operator.tally import PREEMPTED, Tally
 
-NAME = "unlearningexperiment"
-QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+QUICK: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""Seconds that a request or a reconciliation takes."""
+
+LONG: Final = (10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400, 172800)
+"""Seconds that a seed takes: 10 s to 2 d."""
+
+RETRIES: Final = ("Error", "OOMKilled", "ResultMissing", "DeadlineExceeded")
+DISRUPTIONS: Final = (
+    *LOST_WITH_ITS_NODE,
+    *("PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI"),
+    *("DeletionByPodGC", "TerminationByKubelet", "TemporaryFailure", PREEMPTED),
+)
+AGGREGATION_ERRORS: Final = {
+    StoreUnavailable: "StoreUnavailable",
+    StoreUnusable: "StoreUnusable",
+    WorkerFailed: "WorkerFailed",
+    ClusterError: "SecretUnreadable",
+}
+BUG: Final = "Bug"
 
 
 class Metrics:
     """All of them, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, revision: str = "") -> None:
+        """revision: of the source that the operator was built from."""
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         counter = self._maker(Counter)
         histogram = self._maker(Histogram)
         gauge = self._maker(Gauge)
-        self._adds = counter("workqueue_adds_total", "Keys added to the queue.", ["name"])
-        self._retries = counter("workqueue_retries_total", "Keys tried again.", ["name"])
+        queue, controller = ["name", "controller"], ["controller"]
+        self._adds = counter("workqueue_adds_total", "Keys added to the queue.", queue)
+        self._retries = counter("workqueue_retries_total", "Keys tried again.", queue)
         self._queued = histogram(
-            "workqueue_queue_duration_seconds", "Time that a key waited.", ["name"], buckets=QUICK
+            "workqueue_queue_duration_seconds", "Time that a key waited.", queue, buckets=QUICK
         )
         self._worked = histogram(
-            "workqueue_work_duration_seconds", "Time that a key took.", ["name"], buckets=QUICK
+            "workqueue_work_duration_seconds", "Time that a key took.", queue, buckets=QUICK
         )
         self._reconciled = counter(
-            "controller_runtime_reconcile_total", "Reconciliations.", ["controller", "result"]
+            "controller_runtime_reconcile_total", "Reconciliations.", [*controller, "result"]
         )
         self._errors = counter(
-            "controller_runtime_reconcile_errors_total", "Failed ones.", ["controller"]
+            "controller_runtime_reconcile_errors_total", "Failed ones.", controller
+        )
+        self._reconcile_seconds = histogram(
+            "controller_runtime_reconcile_time_seconds", "Their time.", controller, buckets=QUICK
         )
         self._requests = counter(
             "supreme_kube_requests_total",
@@ -45,17 +79,63 @@ class Metrics:
         self._request_seconds = histogram(
             "supreme_kube_request_duration_seconds", "Their time.", ["verb", "resource"]
         )
+        self._rest_requests = counter(
+            "rest_client_requests_total", "Requests to the API server.", ["method", "code"]
+        )
+        self._rest_seconds = histogram(
+            "rest_client_request_duration_seconds", "Their time.", ["verb"], buckets=QUICK
+        )
+        self._throttled = histogram(
+            "rest_client_rate_limiter_duration_seconds",
+            "Time that writes waited for their turn.",
+            ["verb"],
+            buckets=QUICK,
+        )
         self._created = counter("supreme_children_created_total", "Children created.", ["backend"])
         self._seeds = counter(
-            "supreme_seeds_finished_total", "Seeds that ended.", ["namespace", "result"]
+            "supreme_seeds_finished_total",
+            "Seeds that ended.",
+            ["namespace", "backend", "result", "reason"],
         )
-        self._retried = counter("supreme_seed_retries_total", "Attempts after a failure.")
-        self._disrupted = counter("supreme_seed_disruptions_total", "Attempts after a disruption.")
+        self._seed_seconds = histogram(
+            "supreme_seed_duration_seconds",
+            "Time from the start to the end of a seed's last attempt.",
+            ["namespace", "backend", "result"],
+            buckets=LONG,
+        )
+        self._seed_waits = histogram(
+            "supreme_seed_queue_seconds",
+            "Time from the creation of an attempt to its start.",
+            ["namespace"],
+            buckets=LONG,
+        )
+        self._retried = counter(
+            "supreme_seed_retries_total", "Attempts after a failure.", ["reason"]
+        )
+        self._disrupted = counter(
+            "supreme_seed_disruptions_total", "Attempts after a disruption.", ["reason"]
+        )
         self._experiments = counter(
-            "supreme_experiments_finished_total", "Experiments that ended.", ["namespace", "phase"]
+            "supreme_experiments_finished_total",
+            "Experiments that ended.",
+            ["namespace", "result", "reason"],
         )
-        self._collected = histogram(
-            "supreme_collection_duration_seconds", "Time of reading results.", ["task", "result"]
+        self._experiment_seconds = histogram(
+            "supreme_experiment_duration_seconds",
+            "Time from the first child to the end.",
+            ["namespace", "result"],
+            buckets=LONG,
+        )
+        self._aggregated = histogram(
+            "supreme_aggregation_duration_seconds",
+            "Time of checking results and of publishing summaries.",
+            ["task"],
+        )
+        self._not_aggregated = counter(
+            "supreme_aggregation_errors_total", "Tries at it that failed.", ["reason"]
+        )
+        self._store_requests = counter(
+            "supreme_s3_requests_total", "Requests to stores.", ["operation", "code"]
         )
         self._watch = gauge(
             "supreme_watch_last_event_timestamp_seconds",
@@ -65,48 +145,76 @@ class Metrics:
         self._lost = counter(
             "supreme_watch_lost_changes_total", "Changes that only a list brought.", ["resource"]
         )
-        self.is_leader = gauge("supreme_leader", "1 where this process acts.")
-        info = gauge("supreme_build_info", "Version of the operator.", ["version"])
-        info.labels(metadata.version("supreme")).set(1)
-        self._adds.labels(NAME)
+        self._is_leader = gauge("supreme_leader", "1 where this process acts.")
+        self._is_master = gauge("leader_election_master_status", "The same.", ["name"])
+        info = gauge(
+            "supreme_build_info", "What the operator is.", ["version", "revision", "python"]
+        )
+        version, python = metadata.version("supreme"), platform.python_version()
+        info.labels(version, revision, python).set(1)
+        self._begin_at_zero()
 
     def observe(
-        self, depth: Callable[[], int], phases: Callable[[], Mapping[tuple[str, str], int]]
+        self, queue: Queue, workers: int, experiments: Callable[[], Iterable[Body]], shown: int
     ) -> None:
-        """Show what is computed when it is asked for: keys that wait, experiments by phase."""
-        self.registry.register(_AtScrape(depth, phases))
+        """Show what is computed when it is asked for: `gauges`."""
+        self.registry.register(QueueGauges(queue, workers))
+        self.registry.register(ExperimentGauges(experiments, shown))
 
     # What the queue tells.
     def added(self) -> None:
-        self._adds.labels(NAME).inc()
+        self._adds.labels(CONTROLLER, CONTROLLER).inc()
 
     def started(self, waited_seconds: float) -> None:
-        self._queued.labels(NAME).observe(waited_seconds)
+        self._queued.labels(CONTROLLER, CONTROLLER).observe(waited_seconds)
 
     def finished(self, worked_seconds: float) -> None:
-        self._worked.labels(NAME).observe(worked_seconds)
+        self._worked.labels(CONTROLLER, CONTROLLER).observe(worked_seconds)
 
     def retried(self) -> None:
-        self._retries.labels(NAME).inc()
+        self._retries.labels(CONTROLLER, CONTROLLER).inc()
 
     # What the client tells.
     def requested(self, verb: str, resource: str, code: int, seconds: float) -> None:
         self._requests.labels(verb, resource, str(code)).inc()
         self._request_seconds.labels(verb, resource).observe(seconds)
+        self._rest_requests.labels(verb, str(code or "<error>")).inc()
+        self._rest_seconds.labels(verb).observe(seconds)
+
+    def throttled(self, verb: str, seconds: float) -> None:
+        self._throttled.labels(verb).observe(seconds)
 
     # What reconciliation tells.
-    def reconciled(self, result: str) -> None:
-        self._reconciled.labels(NAME, result).inc()
+    def reconciled(self, result: str, seconds: float) -> None:
+        self._reconciled.labels(CONTROLLER, result).inc()
+        self._reconcile_seconds.labels(CONTROLLER).observe(seconds)
         if result == "error":
-            self._errors.labels(NAME).inc()
+            self._errors.labels(CONTROLLER).inc()
 
-    def created(self, backend: str, *, retries: bool, disruptions: bool) -> None:
+    def created(
+        self, namespace: str, backend: str, *, retried: str | None, disrupted: str | None
+    ) -> None:
+        """retried, disrupted: why the attempt before ended, where it did so in this way."""
+        self._begin_at_zero_in(namespace, backend)
         self._created.labels(backend).inc()
-        self._retried.inc(retries)
-        self._disrupted.inc(disruptions)
+        if retried is not None:
+            self._retried.labels(retried).inc()
+        if disrupted is not None:
+            self._disrupted.labels(disrupted).inc()
 
-    def collected(self, task: str, result: str, seconds: float) -> None:
-        self._collected.labels(task, result).observe(seconds)
+    @contextmanager
+    def aggregating(self, task: str) -> Iterator[None]:
+        """Around reading results, whatever comes of it.  task: verify or publish."""
+        with self._aggregated.labels(task).time():
+            yield
+
+    def not_aggregated(self, error: Exception) -> None:
+        kinds = AGGREGATION_ERRORS.items()
+        reason = next((reason for kind, reason in kinds if isinstance(error, kind)), BUG)
+        self._not_aggregated.labels(reason).inc()
+
+    def asked_store(self, operation: str, code: int) -> None:
+        self._store_requests.labels(operation, str(code)).inc()
 
     def heard(self, resource: str) -> None:
         self._watch.labels(resource).set(time.time())
@@ -114,38 +222,54 @@ class Metrics:
     def lost(self, resource: str, changes: int) -> None:
         self._lost.labels(resource).inc(changes)
 
-    def moved(self, namespace: str, before: ExperimentStatus, after: ExperimentStatus) -> None:
-        """Counted from a status that was written, so once for each transition."""
-        self._seeds.labels(namespace, "succeeded").inc(max(0, after.succeeded - before.succeeded))
-        self._seeds.labels(namespace, "failed").inc(max(0, after.failed - before.failed))
-        if after.completion_time and not before.completion_time:
-            self._experiments.labels(namespace, after.phase).inc()
+    def wrote(self, namespace: str, counted: Tally) -> None:
+        """What a status counts for that was written just now."""
+        for seed in counted.seeds:
+            labels = namespace, seed.backend, seed.result
+            self._seeds.labels(*labels, seed.reason).inc()
+            if seed.seconds is not None:
+                self._seed_seconds.labels(*labels).observe(seed.seconds)
+        for seconds in counted.waits:
+            self._seed_waits.labels(namespace).observe(seconds)
+        self._disrupted.labels(PREEMPTED).inc(counted.preemptions)
+        if end := counted.end:
+            self._experiments.labels(namespace, end.result, end.reason).inc()
+            if end.seconds is not None:
+                self._experiment_seconds.labels(namespace, end.result).observe(end.seconds)
+
+    def leads(self) -> None:
+        """This process acts from now on."""
+        self._is_leader.set(1)
+        self._is_master.labels(CONTROLLER).set(1)
+
+    def _begin_at_zero(self) -> None:
+        """What is there from the start rises from 0, so that Prometheus sees the first time too."""
+        self._adds.labels(CONTROLLER, CONTROLLER)
+        self._retries.labels(CONTROLLER, CONTROLLER)
+        self._errors.labels(CONTROLLER)
+        self._is_master.labels(CONTROLLER)
+        for result in ("success", "requeue_after", "error"):
+            self._reconciled.labels(CONTROLLER, result)
+        for reason in RETRIES:
+            self._retried.labels(reason)
+        for reason in DISRUPTIONS:
+            self._disrupted.labels(reason)
+        for reason in (*AGGREGATION_ERRORS.values(), BUG):
+            self._not_aggregated.labels(reason)
+        for resource in (EXPERIMENTS, JOBS, PODS):
+            self._lost.labels(resource.plural)
+
+    def _begin_at_zero_in(self, namespace: str, backend: str) -> None:
+        """The same of what a namespace will most likely have."""
+        self._seed_waits.labels(namespace)
+        self._seeds.labels(namespace, backend, "succeeded", "")
+        self._seed_seconds.labels(namespace, backend, "succeeded")
+        self._experiments.labels(namespace, "succeeded", "SeedsSucceeded")
+        self._experiments.labels(namespace, "failed", "FailureBudgetExceeded")
+        self._experiment_seconds.labels(namespace, "succeeded")
 
     def _maker(self, kind: Callable[..., Any]) -> Callable[..., Any]:
         def make(name: str, about: str, labels: Iterable[str] = (), **more: Any) -> Any:
             return kind(name, about, labels, registry=self.registry, **more)
 
         return make
-
-
-class _AtScrape:
-    def __init__(
-        self, depth: Callable[[], int], phases: Callable[[], Mapping[tuple[str, str], int]]
-    ) -> None:
-        self._depth, self._phases = depth, phases
-
-    def collect(self) -> Iterable[Metric]:
-        depth = GaugeMetricFamily("workqueue_depth", "Keys that wait.", labels=["name"])
-        depth.add_metric([NAME], self._depth())
-        yield depth
-        experiments = GaugeMetricFamily(
-            "supreme_experiments", "Experiments.", labels=["namespace", "phase"]
-        )
-        counts = self._phases()
-        for namespace in sorted({namespace for namespace, _ in counts}):
-            for phase in get_args(Phase):
-                experiments.add_metric([namespace, phase], counts.get((namespace, phase), 0))
-        yield experiments
-
-    def describe(self) -> Iterable[Metric]:
-        return ()

@@ -63,6 +63,7 @@ class Pod:
     unschedulable: what the scheduler says where no node fits, else "".
     disrupted: reason of the DisruptionTarget condition, else "".
     waiting, waiting_message: why its container does not start, such as ErrImagePull, else "".
+    started_at: when its container started; None where it has not.
     exit_code, exit_reason: how its container ended; exit_reason is such as OOMKilled.
     termination: what the trainer left in its termination message.
     """
@@ -82,6 +83,7 @@ class Pod:
     disrupted: str = ""
     waiting: str = ""
     waiting_message: str = ""
+    started_at: datetime | None = None
     exit_code: int | None = None
     exit_reason: str = ""
     termination: str = ""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Final
@@ -35,15 +35,20 @@ SIGNED_SECONDS: Final = 60
 Attempt = tuple[int, int]
 """Seed and number."""
 
+Requested = Callable[[str, int], None]
+
 
 class ProgressReader:
     """Reads progress.json of many attempts.
 
     seconds: for all attempts of one experiment together.  at_once: requests at one time for them.
+    requested: is told the operation and the HTTP status of each request, 0 where none came.
     """
 
-    def __init__(self, allowed: AllowedEndpoints, *, seconds: float, at_once: int) -> None:
-        self._allowed = allowed
+    def __init__(
+        self, allowed: AllowedEndpoints, *, seconds: float, at_once: int, requested: Requested
+    ) -> None:
+        self._allowed, self._requested = allowed, requested
         self._seconds = seconds
         self._at_once = at_once
         self._session = Session()
@@ -83,11 +88,29 @@ class ProgressReader:
         self, http: aiohttp.ClientSession, attempt: Attempt, url: str, found: dict[int, str]
     ) -> None:
         try:
-            data = await _get(http, url)
+            data = await self._get(http, url)
             if data is not None:
                 found[attempt[0]] = parse_progress(data, attempt)
         except (aiohttp.ClientError, OSError, ValueError, SpecError) as error:
             log.debug("progress of seed %d: %s", attempt[0], one_line(error))
+
+    async def _get(self, http: aiohttp.ClientSession, url: str) -> bytes | None:
+        """The object; None where there is none, and an error where it is longer than it can be."""
+        data, code = b"", 0
+        try:
+            async with http.get(URL(url, encoded=True), allow_redirects=False) as answer:
+                code = answer.status
+                if code == 404:
+                    return None
+                if code != 200:
+                    raise ValueError(f"the server answers {code}")
+                async for chunk in answer.content.iter_chunked(BYTES):
+                    data += chunk
+                    if len(data) > BYTES:
+                        raise ValueError(f"it is longer than {BYTES} bytes")
+        finally:
+            self._requested("GetObject", code)
+        return data
 
     def _http(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -104,21 +127,6 @@ class ProgressReader:
         """The authorities that boto3 trusts."""
         own = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
         return ssl.create_default_context(cafile=own or get_cert_path(True))
-
-
-async def _get(http: aiohttp.ClientSession, url: str) -> bytes | None:
-    """The object; None where there is none, and an error where it is longer than it can be."""
-    async with http.get(URL(url, encoded=True), allow_redirects=False) as answer:
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
-            raise ValueError(f"the server answers {answer.status}")
-        data = b""
-        async for chunk in answer.content.iter_chunked(BYTES):
-            data += chunk
-            if len(data) > BYTES:
-                raise ValueError(f"it is longer than {BYTES} bytes")
-        return data
 
 
 def parse_progress(data: bytes, attempt: Attempt) -> str:

@@ -36,11 +36,20 @@ from supreme_operator.cluster import (
 )
 from supreme_operator.collector import Collector, WorkerFailed
 from supreme_operator.credentials import Credentials
-from supreme_operator.decide import CREATED_AT_ONCE, Decision, Knowledge, Patience, Seen, decide
+from supreme_operator.decide import (
+    CREATED_AT_ONCE,
+    Decision,
+    Knowledge,
+    Patience,
+    Seen,
+    Standing,
+    decide,
+)
 from supreme_operator.location import Location
 from supreme_operator.metrics import Metrics
 from supreme_operator.observed import Attempt, Child, Experiment, Published, Trouble
 from supreme_operator.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
+from supreme_operator.tally import Tally, tally
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +117,7 @@ class Reconciler:
             generation = body["metadata"].get("generation", 0)
             before = status_in(body)
             refused = status.invalid(before, str(admitted), generation=generation, now=now)
-            await self._write(body, before, refused)
+            await self._write(body, before, refused, Tally())
             return None
         seen = self._look(key, admitted, memory, body)
         decision = decide(seen, now=now, patience=self.patience)
@@ -199,7 +208,8 @@ class Reconciler:
             wait = self._wait_to_write(memory, seen.status, after, now)
             if wait and not acts:
                 return wait
-            if not await self._write(body, seen.status, after):
+            counted = tally(seen.status, after, decision.standings)
+            if not await self._write(body, seen.status, after, counted):
                 return 0.0
             memory.written_at = now
         elif acts and not await self._is_current(body):
@@ -229,7 +239,11 @@ class Reconciler:
         return max(0.0, (due - now).total_seconds())
 
     async def _write(
-        self, body: Mapping[str, Any], before: ExperimentStatus, after: ExperimentStatus
+        self,
+        body: Mapping[str, Any],
+        before: ExperimentStatus,
+        after: ExperimentStatus,
+        counted: Tally,
     ) -> bool:
         """Write a status and tell of it; False where the resource has changed meanwhile."""
         if before == after:
@@ -244,7 +258,7 @@ class Reconciler:
             self.cache.experiments.remove(body["metadata"]["uid"])
             return False
         self.cache.experiments.put(written)
-        self.metrics.moved(namespace, before, after)
+        self.metrics.wrote(namespace, counted)
         for note in events.transitions(before, after):
             log.info(
                 "%s: %s",
@@ -310,7 +324,7 @@ class Reconciler:
         )
 
     async def _create_all(self, memory: Memory, seen: Seen, decision: Decision) -> None:
-        before = {each.cost.seed: each.cost for each in decision.standings}
+        before = {each.cost.seed: each for each in decision.standings}
         for attempt in decision.create:
             trouble = await self._create(memory, seen, attempt, before[attempt.seed])
             if trouble or memory.knowledge.creation:
@@ -322,11 +336,11 @@ class Reconciler:
             memory.pauses.pop("creation", None)
 
     async def _create(
-        self, memory: Memory, seen: Seen, attempt: Attempt, before: Attempt
+        self, memory: Memory, seen: Seen, attempt: Attempt, before: Standing
     ) -> Trouble | None:
         """Create a child and what it needs; a Trouble says why it cannot be for now.
 
-        before: what the seed had cost until now.
+        before: where the seed stood until now.
         """
         experiment = seen.experiment
         backend = BACKENDS[choose(experiment.spec, self.served)]
@@ -337,7 +351,7 @@ class Reconciler:
                 await self._ensure(memory, SERVICES, service)
             told = ChildOrder(config_map["metadata"]["name"], seen.work)
             manifest = backend.render(experiment.owner, experiment.spec, attempt, told)
-            child = await self._ensure(memory, backend.resource, manifest)
+            made = await self._ensure(memory, backend.resource, manifest)
         except ChildConflict as error:
             return self._trouble(memory, "ChildConflict", str(error))
         except Forbidden as error:
@@ -349,12 +363,14 @@ class Reconciler:
             return self._trouble(memory, "BackendUnavailable", message)
         except (Refused, SpecError) as error:
             return self._trouble(memory, "ChildRefused", str(error))
-        if child:
-            self.cache.shelf(backend.resource.plural).put(child)
+        if made:
+            self.cache.shelf(backend.resource.plural).put(made.body)
+        if made and made.is_new:
             self.metrics.created(
+                experiment.owner.namespace,
                 backend.name,
-                retries=attempt.retries > before.retries,
-                disruptions=attempt.disruptions > before.disruptions,
+                retried=before.reason if attempt.retries > before.cost.retries else None,
+                disrupted=before.reason if attempt.disruptions > before.cost.disruptions else None,
             )
             log.info(
                 "child created",
@@ -376,7 +392,7 @@ class Reconciler:
 
     async def _ensure(
         self, memory: Memory, resource: Resource, manifest: dict[str, Any]
-    ) -> Mapping[str, Any] | None:
+    ) -> "Made | None":
         """Have an object there; one of its name must be ours. None where it was made before."""
         metadata = manifest["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
@@ -384,32 +400,36 @@ class Reconciler:
         if title in memory.ensured:
             return None
         try:
-            found = await self.cluster.create(resource, namespace, manifest)
+            made = Made(await self.cluster.create(resource, namespace, manifest), is_new=True)
         except AlreadyExists:
             found = await self.cluster.get(resource, namespace, name)
             owners = found["metadata"].get("ownerReferences") or ()
             if not any(each.get("controller") and each["uid"] == memory.uid for each in owners):
                 message = f"{resource.title} {name} is there and belongs to something else"
                 raise ChildConflict(message) from None
+            made = Made(found, is_new=False)
         if resource in (CONFIG_MAPS, SERVICES):
             memory.ensured.add(title)
-        return found
+        return made
 
     def _collect(self, key: Key, memory: Memory, seen: Seen, decision: Decision) -> None:
         """Start reading results in the background, one task for each experiment at a time."""
         if memory.task and not memory.task.done():
             return
         if decision.verify:
-            work = self._verify(memory, seen, decision.verify)
+            task, work = "verify", self._verify(memory, seen, decision.verify)
         elif decision.publish is not None:
-            work = self._publish(memory, seen, decision.publish)
+            task, work = "publish", self._publish(memory, seen, decision.publish)
         else:
             return
-        memory.task = asyncio.create_task(self._in_background(key, memory, work))
+        memory.task = asyncio.create_task(self._in_background(key, memory, task, work))
 
-    async def _in_background(self, key: Key, memory: Memory, work: Awaitable[None]) -> None:
+    async def _in_background(
+        self, key: Key, memory: Memory, task: str, work: Awaitable[None]
+    ) -> None:
         try:
-            await work
+            with self.metrics.aggregating(task):
+                await work
             memory.pauses.pop("store", None)
             memory.knowledge = replace(memory.knowledge, store=None)
         except Exception as error:
@@ -419,6 +439,7 @@ class Reconciler:
                     "reading results failed",
                     extra={"namespace": key.namespace, "experiment": key.name},
                 )
+            self.metrics.not_aggregated(error)
             reason = "RBACDenied" if isinstance(error, Forbidden) else "ResultsUnavailable"
             retry_at = self.clock() + timedelta(seconds=memory.pause("store"))
             line = " ".join(str(error).split())
@@ -469,6 +490,14 @@ class Reconciler:
             region=storage.region,
             credentials=await self.credentials.of(experiment),
         )
+
+
+@dataclass(frozen=True)
+class Made:
+    """An object that is there as it should be.  is_new: this process has made it just now."""
+
+    body: Mapping[str, Any]
+    is_new: bool
 
 
 class ChildConflict(Exception):

@@ -45,6 +45,9 @@ class Settings:
     retry_wait: float = _setting(10.0, "Wait after a seed's first failure; doubled each time.")
     disruption_wait: float = _setting(5.0, "Wait after its second disruption; doubled each time.")
     longest_wait: float = _setting(600.0, "Longest of these waits.")
+    metrics_experiments: int = _setting(
+        500, "Experiments that have metrics of their own, at most; 0 means none."
+    )
     collectors: int = _setting(2, "Processes that read results at one time.")
     publishing_memory: int = _setting(2048, "Memory, in MiB, of one that writes a summary.")
     leader_election: bool = _setting(False, "Of several operators only the holder of a Lease acts.")

@@ -43,6 +43,10 @@ BACKEND_ANNOTATION: Final = f"{GROUP}/backend"
 CONTAINER: Final = "pytorch"
 """The trainer's container in every pod; PyTorchJob accepts no other name."""
 
+METRICS_PORT: Final = 9400
+METRICS_PORT_VARIABLE: Final = "SUPREME_METRICS_PORT"
+"""Where a pod serves the metrics of its trainer, and the variable that tells it to."""
+
 TERMINATION_LOG: Final = "/dev/termination-log"
 """Where a container leaves its last words, which Kubernetes keeps in the pod's status."""
 

@@ -25,10 +25,19 @@ from supreme_core.hashing import permutation
 class Report(Protocol):
     """Told after each step; `loss` stays on the device until somebody wants to see it.
 
-    note: where in the work the step is, such as `epoch 3/8`.
+    images: how many the step used, of all ranks; where each has a task of its own, of this one.
+    epoch: which one the step is in, from 1, and how many there are.
     """
 
-    def __call__(self, *, done: int, total: int, loss: Tensor, note: str = "") -> None: ...
+    def __call__(
+        self,
+        *,
+        done: int,
+        total: int,
+        loss: Tensor,
+        images: int,
+        epoch: tuple[int, int] | None = None,
+    ) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +115,13 @@ def fit(
                 scaler.step(optimizer)
                 scaler.update()
                 finite &= mean.isfinite()
-                note = f"epoch {epoch + 1}/{how.epochs}"
-                report(done=done, total=how.epochs * steps, loss=mean, note=note)
+                report(
+                    done=done,
+                    total=how.epochs * steps,
+                    loss=mean,
+                    images=len(positions),
+                    epoch=(epoch + 1, how.epochs),
+                )
                 checkpoints.step(state, done)
             if not finite:  # the one point of an epoch at which the device is waited for
                 raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")

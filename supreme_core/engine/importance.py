@@ -144,7 +144,7 @@ def importance_sums(
             sums = _zeros(model)
             for done, batch in islice(batches, len(lane)):
                 mean = add(model, batch, loss, power, sums)
-                report(done=done, total=len(mine), loss=mean)
+                report(done=done, total=len(mine), loss=mean, images=len(mine[done - 1]))
             yield list(sums.values())
 
     with in_mode(model, training=False):

@@ -97,6 +97,7 @@ def _learn_noise(
             done=place * params.noise_steps + step + 1,
             total=len(impaired) * params.noise_steps,
             loss=loss.detach(),
+            images=params.noise_size,
         )
     if not noise.isfinite().all():
         raise MethodFailed(f"the noise of class {target} is not finite")

@@ -293,12 +293,30 @@ def test_several_nodes_become_an_indexed_job_with_names(experiments, trainers, a
 
 
 def test_what_users_see_in_metrics(running, experiments, trainers):
+    before = {name: running.metric(name) for name in COUNTED}
+    trainers.script = lambda seed, attempt: "fail 1" if attempt == 0 else "succeed"
     experiments.apply(seeds={"list": [7]})
     experiments.until(phase="Succeeded")
     assert running.get("livez") == "ok\n"
-    assert running.metric("supreme_seeds_finished_total") >= 1
+    assert {name: running.metric(name) - before[name] for name in COUNTED} == COUNTED
     assert running.metric("controller_runtime_reconcile_errors_total") == 0
     assert running.metric("supreme_watch_last_event_timestamp_seconds") > 0
+    of_this = f'namespace="{experiments.namespace}"'
+    assert f'supreme_experiment_seeds{{experiment="three",{of_this},phase="Succeeded"}} 1.0' in (
+        running.get("metrics")
+    )
+
+
+COUNTED = {
+    "supreme_experiments_finished_total": 1,
+    "supreme_experiment_duration_seconds_count": 1,
+    "supreme_seeds_finished_total": 1,
+    "supreme_seed_duration_seconds_count": 1,
+    "supreme_seed_retries_total": 1,
+    "supreme_seed_disruptions_total": 0,
+    "supreme_children_created_total": 2,
+}
+"""What an experiment of one seed counts for that fails once."""
 
 
 def quota_is_known(core, namespace):

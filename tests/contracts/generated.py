@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from supreme_operator.settings import Settings
 
+from charts.dashboards import DASHBOARDS
 from supreme_core import catalog, registry
 from supreme_core.api import crd
 from tests.contracts import chart
@@ -28,15 +29,18 @@ CHARTS_SCHEMA = chart.CHART / "values.schema.json"
 def generated() -> dict[Path, str]:
     """Each generated file and what it should hold."""
     definition = crd.custom_resource_definition()
-    document = json.dumps(catalog.live(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return {
-        ROOT / "supreme_core" / catalog.FILE: document,
+        ROOT / "supreme_core" / catalog.FILE: _json(catalog.live(), sort_keys=True),
         README: _with_tables(README.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
         CRD: _yaml(definition),
         chart.CHART / "files" / "crd-spec.yaml": _yaml(definition["spec"]),
         CHARTS_README: _with_values(CHARTS_README.read_text(encoding="utf-8")),
         CHARTS_SCHEMA: chart.schema_with_settings(CHARTS_SCHEMA.read_text(encoding="utf-8")),
+        **{
+            chart.CHART / "files" / "dashboards" / f"{name}.json": _json(dashboard)
+            for name, dashboard in DASHBOARDS.items()
+        },
     }
 
 
@@ -47,6 +51,10 @@ def stale() -> list[str]:
         for path, content in generated().items()
         if not path.exists() or path.read_text(encoding="utf-8") != content
     ]
+
+
+def _json(document: object, *, sort_keys: bool = False) -> str:
+    return json.dumps(document, indent=1, sort_keys=sort_keys, ensure_ascii=False) + "\n"
 
 
 class _WithoutAliases(yaml.SafeDumper):

@@ -12,15 +12,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from supreme_operator.admission import admit
-from supreme_operator.metrics import Metrics
 from supreme_trainer.cli import cli
 
 from supreme_core import catalog
 from supreme_core.api.v1alpha1 import Phase
+from tests.monitoring.exported import operator_families
 
 ROOT = Path(__file__).parents[2]
 CLUSTER, OPERATOR = ROOT / "docs" / "cluster.md", ROOT / "docs" / "operator.md"
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXPERIMENTS = [
     (page, text)
     for page in PAGES
@@ -63,15 +63,10 @@ def test_every_phase_is_explained():
 
 
 def test_every_metric_is_explained_and_no_other():
-    metrics = Metrics()
-    metrics.observe(lambda: 0, lambda: {("research", "Running"): 1})
-    ending = {"counter": "_total"}
-    served = {f"{each.name}{ending.get(each.type, '')}" for each in metrics.registry.collect()}
-
-    rows = re.findall(r"^\| (`(?:supreme|workqueue|controller)_.*?) \|", OPERATOR.read_text(), re.M)
+    rows = re.findall(r"^\| (`[a-z]+_.*?) \|", OPERATOR.read_text(), re.M)
     explained = {name for row in rows for name in re.findall(r"`(\w+)", row)}
 
-    assert explained == served
+    assert explained == operator_families()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

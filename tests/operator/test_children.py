@@ -135,6 +135,11 @@ class TestPod:
     def test_the_record_of_what_it_ran_on_has_the_image(self):
         assert variables(image="trainer@sha256:0")["SUPREME_IMAGE"] == "trainer@sha256:0"
 
+    def test_it_names_the_port_of_its_metrics_and_the_trainer_is_told(self):
+        [port] = container()["ports"]
+        assert port == {"name": "metrics", "containerPort": 9400}
+        assert variables()["SUPREME_METRICS_PORT"] == "9400"
+
     def test_torchrun_leaves_ranks_the_time_that_the_pod_has(self):
         found = variables(template={"terminationGracePeriodSeconds": 300})
         assert found["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "300"
@@ -732,7 +737,14 @@ POD_STATUS = {
         {"name": "istio-proxy", "state": {"terminated": {"exitCode": 1}}},
         {
             "name": "pytorch",
-            "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "{}"}},
+            "state": {
+                "terminated": {
+                    "exitCode": 137,
+                    "reason": "OOMKilled",
+                    "message": "{}",
+                    "startedAt": "2026-03-01T11:00:20Z",
+                }
+            },
         },
     ],
 }
@@ -751,6 +763,13 @@ def pod_body(status=None):
 
 def waiting(**state):
     return {"containerStatuses": [{"name": "pytorch", "state": {"waiting": state}}]}
+
+
+def running(**state):
+    return {
+        "phase": "Running",
+        "containerStatuses": [{"name": "pytorch", "state": {"running": state}}],
+    }
 
 
 PODS = {
@@ -781,8 +800,14 @@ PODS = {
         {"waiting": "ErrImagePull", "waiting_message": "not found"},
     ),
     "it runs": (
-        {"phase": "Running", "containerStatuses": [{"name": "pytorch", "state": {"running": {}}}]},
-        {"phase": "Running", "waiting": "", "exit_code": None, "is_finished": False},
+        running(startedAt="2026-03-01T11:00:20Z"),
+        {
+            "phase": "Running",
+            "waiting": "",
+            "started_at": datetime(2026, 3, 1, 11, 0, 20, tzinfo=UTC),
+            "exit_code": None,
+            "is_finished": False,
+        },
     ),
     "it was evicted": (
         POD_STATUS,
@@ -794,6 +819,7 @@ PODS = {
             "disrupted": "TerminationByKubelet",
             "exit_code": 137,
             "exit_reason": "OOMKilled",
+            "started_at": datetime(2026, 3, 1, 11, 0, 20, tzinfo=UTC),
             "termination": "{}",
             "is_finished": True,
         },

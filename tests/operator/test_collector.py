@@ -486,6 +486,17 @@ class TestProgress:
         with serving(**answer) as endpoint:
             assert self.look(canned(endpoint), (1, 0)) == {}
 
+    def test_each_request_is_told_with_its_answer(self):
+        told = []
+
+        def requested(operation, code):
+            told.append((operation, code))
+
+        with serving(progress()) as endpoint:
+            self.look(canned(endpoint), (1, 0), requested=requested)
+        self.look(canned("http://127.0.0.1:1"), (1, 0), requested=requested)
+        assert told == [("GetObject", 200), ("GetObject", 0)]
+
     def test_a_redirect_is_not_followed(self):
         requests = []
         with serving(progress(), requests=requests) as other:

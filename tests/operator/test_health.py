@@ -36,7 +36,7 @@ def test_all_is_well():
     found = answers()
     assert found["livez"] == found["readyz"] == (200, "ok\n")
     assert found["metrics"][0] == 200
-    assert 'workqueue_adds_total{name="unlearningexperiment"} 0.0' in found["metrics"][1]
+    assert "\nsupreme_leader 0.0\n" in found["metrics"][1]
 
 
 @pytest.mark.parametrize(

@@ -124,10 +124,10 @@ def two_machines(order, **environment):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """SHORT, computed by a pod of one process."""
+    """SHORT, computed by a pod of one process, which serves its metrics meanwhile."""
     folder = tmp_path_factory.mktemp("one")
     order = shared(folder, SHORT)
-    with pod(order, attempt=3) as process:
+    with pod(order, attempt=3, SUPREME_METRICS_PORT=str(free_port())) as process:
         code, termination, _ = ended(process, order)
     assert code == 0
     return folder_store(folder / "store"), termination, "".join(process.lines)

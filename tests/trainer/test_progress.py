@@ -45,8 +45,8 @@ def finished(step, seconds=10.0, status="computed"):
 
 
 def step_done(done, total, loss=0.125):
-    facts = {"done": done, "total": total, "loss": loss, "note": "epoch 2/8"}
-    return {"event": "progress", **facts}
+    facts = {"done": done, "total": total, "loss": loss, "note": "epoch 2/8", "epoch": 2}
+    return {"event": "progress", "images": 64 * done, "memory": 2**20, **facts}
 
 
 def test_nothing_is_promised_before_anything_is_known():

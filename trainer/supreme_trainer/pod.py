@@ -5,7 +5,7 @@
 | what                | where                                                           |
 | ------------------- | --------------------------------------------------------------- |
 | the log of trainers | standard error while they work; in the end run.log in the store |
-| how far they are    | standard output; progress.json in the store                     |
+| how far they are    | standard output; progress.json in the store; /metrics           |
 | how it ended        | the termination message; the exit code                          |
 
 PET_* variables ask for several processes, which torchrun then starts, on one machine or on several
@@ -32,6 +32,7 @@ from types import FrameType
 
 from rich.console import Console
 from supreme_trainer import process
+from supreme_trainer.exporter import export
 from supreme_trainer.progress import Board, LineDisplay
 
 from supreme_core import catalog
@@ -143,6 +144,7 @@ def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: P
     plan = steps(order.work, exclusions(order.work, catalog.installed()))
     board = Board([order.seed], plan, parallel=1)
     screen = LineDisplay(Console(), board)
+    export(order, board, os.environ)
     courier = Courier(storage, order, board)
     trainer = _start(order, launch, options.device, folder)
     try:

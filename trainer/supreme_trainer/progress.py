@@ -26,7 +26,11 @@ Kind = tuple[str, ...]
 
 @dataclass
 class SeedProgress:
-    """Where one seed is."""
+    """Where one seed is.
+
+    epoch: of the running step, from 1; 0 where it has none.  images: what its steps have used, of
+    all stages together.  memory: peak of rank 0, in bytes, as the latest step told.
+    """
 
     waiting: list[Step]
     running: Step | None = None
@@ -34,6 +38,10 @@ class SeedProgress:
     fraction: float = 0.0
     loss: float | None = None
     note: str = ""
+    epoch: int = 0
+    images: int = 0
+    memory: int = 0
+    is_heard: bool = False
 
 
 @dataclass
@@ -65,9 +73,11 @@ class Board:
     def apply(self, seed: int, event: dict[str, Any]) -> Step | None:
         """Take in one event; gives the step that it finished, if it did."""
         state = self._seeds[seed]
+        state.is_heard = True
         if event["event"] == "progress":
             state.fraction, state.loss = event["done"] / event["total"], event["loss"]
-            state.note = event["note"]
+            state.note, state.epoch = event["note"], event["epoch"]
+            state.images, state.memory = event["images"], event["memory"]
             return None
         if event["event"] not in ("stage-started", "stage-finished"):
             return None
@@ -76,7 +86,7 @@ class Board:
             return None
         if event["event"] == "stage-started":
             state.running, state.started, state.fraction = step, self.clock(), 0.0
-            state.loss, state.note = None, ""
+            state.loss, state.note, state.epoch = None, "", 0
             return None
         state.waiting.remove(step)
         state.running = None

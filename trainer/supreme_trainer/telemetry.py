@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO
 from torch import Tensor
 
 from supreme_core.api.names import EXIT_ERROR
+from supreme_core.engine.cost import peak_memory
 from supreme_core.plan import Step
 
 INTERVAL_SECONDS = 0.5
@@ -33,6 +34,7 @@ class Telemetry:
     rank: int = 0
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     _last: float = 0.0
+    _images: int = 0
 
     def stage_started(self, step: Step) -> None:
         self._say("stage-started", **_named(step))
@@ -42,14 +44,32 @@ class Telemetry:
     ) -> None:
         self._say("stage-finished", **_named(step), status=status, seconds=round(seconds, 3))
 
-    def progress(self, *, done: int, total: int, loss: Tensor, note: str = "") -> None:
+    def progress(
+        self,
+        *,
+        done: int,
+        total: int,
+        loss: Tensor,
+        images: int,
+        epoch: tuple[int, int] | None = None,
+    ) -> None:
         """Called after every step of a loop; says something at most twice a second."""
         now = time.monotonic()
+        self._images += images
         if self.rank == 0 and (now - self._last >= INTERVAL_SECONDS or done == total):
             self._last = now
             seen = float(loss)
             finite = round(seen, 4) if isfinite(seen) else None  # JSON has no NaN
-            self._say("progress", done=done, total=total, loss=finite, note=note)
+            self._say(
+                "progress",
+                done=done,
+                total=total,
+                loss=finite,
+                note=f"epoch {epoch[0]}/{epoch[1]}" if epoch else "",
+                epoch=epoch[0] if epoch else 0,
+                images=self._images,
+                memory=peak_memory(loss.device),
+            )
 
     def device(self, kind: str, count: int) -> None:
         """What the machine has; `supreme run` decides by it how many seeds run side by side."""

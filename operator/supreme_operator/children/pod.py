@@ -16,6 +16,7 @@ from supreme_operator.children.backend import (
     controller_of,
     labels_of,
     number_in,
+    time_of,
 )
 from supreme_operator.children.template import CREDENTIALS, OUR_MOUNTS, SESSION_TOKEN
 from supreme_operator.observed import Attempt, Owner, Pod
@@ -101,6 +102,7 @@ def observe_pod(body: Body) -> Pod | None:
     ours = (each for each in containers if each.get("name") == names.CONTAINER)
     state = next((each.get("state") or {} for each in ours), {})
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    begun = state.get("running") or ended
     is_unschedulable = (
         scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     )
@@ -118,6 +120,7 @@ def observe_pod(body: Body) -> Pod | None:
         disrupted=disruption.get("reason") or "" if disruption.get("status") == "True" else "",
         waiting=waiting.get("reason") or "",
         waiting_message=_short(waiting.get("message")),
+        started_at=time_of(begun.get("startedAt")),
         exit_code=ended.get("exitCode"),
         exit_reason=ended.get("reason") or "",
         termination=ended.get("message") or "",
@@ -133,6 +136,7 @@ def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str,
         **ENVIRONMENT,
         "OMP_NUM_THREADS": "1",  # partial sums, and so the bits, depend on the number of threads
         "SUPREME_IMAGE": str(execution.image),  # for the record of what a stage ran on
+        names.METRICS_PORT_VARIABLE: str(names.METRICS_PORT),
         # Its own limit would be 30 s between SIGTERM and SIGKILL.
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(template.termination_grace_period_seconds),
         **environment,
@@ -148,6 +152,7 @@ def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str,
             *_credentials(spec),
             *template.env,
         ],
+        "ports": [{"name": "metrics", "containerPort": names.METRICS_PORT}],
         "volumeMounts": [
             *({"name": name, "mountPath": path} for name, path in OUR_MOUNTS.items()),
             *template.volume_mounts,

@@ -88,7 +88,7 @@ def trained(ranks, slot, *, recipe="sgd", stop_after=None, every_seconds=1e9, cl
         ranks, interruption, slot, every_seconds=every_seconds, clock=clock or (lambda: 0.0)
     )
 
-    def report(*, done, total, loss, note=""):
+    def report(*, done, **_):
         if done == stop_after:
             interruption.request()
 
@@ -215,7 +215,7 @@ def two_fits(slot, *, stop_in=None, stop_after=None):
     model, samples = tiny_network(3), tiny_samples(48)
     for number, part in enumerate((samples, samples.take(torch.arange(24)))):
 
-        def report(*, done, total, loss, note="", number=number):
+        def report(*, done, number=number, **_):
             if (number, done) == (stop_in, stop_after):
                 interruption.request()
 

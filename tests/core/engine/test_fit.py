@@ -162,15 +162,15 @@ class TestOneMicroBatch:
     def test_each_step_is_reported_with_the_batch_mean_of_the_loss(self):
         told = []
 
-        def report(*, done, total, loss, note=""):
-            told.append((done, total, float(loss)))
+        def report(*, done, total, loss, images, epoch):
+            told.append((done, total, images, epoch, float(loss)))
 
         fitted(tiny_network(3), epochs=2, batch_size=48, report=report)
 
         batch = tiny_samples().batch(torch.arange(48))
         first = functional.cross_entropy(tiny_network(3).train()(batch.images), batch.labels)
-        assert [(done, total) for done, total, _ in told] == [(1, 2), (2, 2)]
-        assert told[0][2] == pytest.approx(first.item(), rel=1e-6)
+        assert [each[:-1] for each in told] == [(1, 2, 48, (1, 2)), (2, 2, 48, (2, 2))]
+        assert told[0][-1] == pytest.approx(first.item(), rel=1e-6)
 
 
 class TestMicroBatches:

@@ -372,9 +372,9 @@ def test_progress_counts_up_to_the_batches_of_this_rank():
     sums(
         tiny_network(3),
         tiny_samples(130),
-        report=lambda *, done, total, loss: told.append((done, total, loss.ndim)),
+        report=lambda *, done, total, loss, images: told.append((done, total, images, loss.ndim)),
     )
-    assert told == [(1, 3, 0), (2, 3, 0), (3, 3, 0)]
+    assert told == [(1, 3, 64, 0), (2, 3, 64, 0), (3, 3, 2, 0)]
 
 
 def numpy_dampened(theta, of_f, of_d, alpha, lambda_):

@@ -1,0 +1,153 @@
+"""One experiment: its seeds over time, its primary metric, its trainers and their GPUs."""
+
+from charts.dashboards.grafana import (
+    Json,
+    Query,
+    label_variable,
+    table,
+    timeline,
+    timeseries,
+    values,
+)
+from charts.dashboards.grafana import dashboard as grafana_dashboard
+from charts.dashboards.queries import CLUSTER, gpus
+
+NAMESPACE = f'{CLUSTER},namespace=~"$namespace"'
+OURS = f'{NAMESPACE},experiment=~"$experiment"'
+
+
+def dashboard() -> Json:
+    variables = [
+        label_variable("cluster", "cluster", "supreme_build_info"),
+        label_variable(
+            "namespace", "namespace", f"supreme_experiment_info{{{CLUSTER}}}", all_of_them=False
+        ),
+        label_variable(
+            "experiment", "experiment", f"supreme_experiment_info{{{NAMESPACE}}}", all_of_them=False
+        ),
+    ]
+    rows = {
+        "Experiment": _experiment(),
+        "Trainers": _trainers(),
+        "GPUs": _gpus(),
+    }
+    return grafana_dashboard("experiment", "SUPREME / Experiment", variables, rows)
+
+
+def _experiment() -> list[Json]:
+    seeds = f"max by (phase) (supreme_experiment_seeds{{{OURS}}})"
+    started = f"max(supreme_experiment_start_timestamp_seconds{{{OURS}}})"
+    completed = f"max(supreme_experiment_completion_timestamp_seconds{{{OURS}}})"
+    objective = 'max by (scenario, method, metric) (supreme_experiment_objective{%s,stat="%s"})'
+    return [
+        values("Phase", Query(f"supreme_experiment_info{{{OURS}}} == 1", "{{phase}}"), unit=""),
+        values(
+            "Seeds done",
+            Query(f'max(supreme_experiment_seeds{{{OURS},phase="Succeeded"}}) / sum({seeds})'),
+            unit="percentunit",
+        ),
+        values("Time", Query(f"{completed} - {started} or time() - {started}"), unit="s"),
+        values("Retries", Query(f"max(supreme_experiment_retries{{{OURS}}})")),
+        values("Disruptions", Query(f"max(supreme_experiment_disruptions{{{OURS}}})")),
+        values("Seeds that run", Query(f'max(supreme_experiment_seeds{{{OURS},phase="Running"}})')),
+        table(
+            "Primary metric",
+            {
+                "Mean": objective % (OURS, "mean"),
+                "Low": objective % (OURS, "low"),
+                "High": objective % (OURS, "high"),
+            },
+            about="Mean over the seeds with its 95 % interval, which takes two seeds.",
+            width=12,
+        ),
+        timeseries("Seeds by phase", Query(seeds, "{{phase}}"), stacked=True, width=12),
+        timeseries(
+            "Retries and disruptions",
+            Query(f"max(supreme_experiment_retries{{{OURS}}})", "retries"),
+            Query(f"max(supreme_experiment_disruptions{{{OURS}}})", "disruptions"),
+            width=12,
+        ),
+        timeseries(
+            "Primary metric over time",
+            Query(
+                f'max by (scenario, method) (supreme_experiment_objective{{{OURS},stat="mean"}})',
+                "{{method}} · {{scenario}}",
+            ),
+            about="The mean, anew with each summary.",
+            width=12,
+        ),
+    ]
+
+
+def _trainers() -> list[Json]:
+    pod = "namespace, pod, seed"
+    done = f"supreme_trainer_stages_done{{{OURS}}} / supreme_trainer_stages{{{OURS}}}"
+    return [
+        timeline(
+            "Seeds",
+            Query(
+                f"max by (seed) ({done})",
+                "seed {{seed}}",
+            ),
+            about="When a seed was computed, and the share of its stages that were done.",
+        ),
+        table(
+            "What is being computed",
+            {
+                "Done": f"max by ({pod}, stage, scenario, method)"
+                f" (supreme_trainer_stage_progress_ratio{{{OURS}}} * on ({pod})"
+                f" group_left (stage, scenario, method) supreme_trainer_stage_info{{{OURS}}})",
+            },
+            hidden=["namespace"],
+            units={"Done": "percentunit"},
+            width=12,
+        ),
+        timeseries(
+            "Epoch",
+            Query(f"max by ({pod}) (supreme_trainer_epoch{{{OURS}}})", "seed {{seed}}"),
+            about="Of the stage that is being computed.",
+            width=12,
+        ),
+        timeseries(
+            "Loss", Query(f"max by ({pod}) (supreme_trainer_loss{{{OURS}}})", "seed {{seed}}")
+        ),
+        timeseries(
+            "Images per second",
+            Query(
+                f"sum by ({pod}) (rate(supreme_trainer_images_total{{{OURS}}}[$__rate_interval]))",
+                "seed {{seed}}",
+            ),
+            about="In training steps; 0 while a model is evaluated.",
+        ),
+        timeseries(
+            "Memory of rank 0",
+            Query(f"max by ({pod}) (supreme_trainer_peak_memory_bytes{{{OURS}}})", "seed {{seed}}"),
+            unit="bytes",
+            about="The peak of a stage: allocated on a GPU, or resident on a CPU.",
+        ),
+    ]
+
+
+def _gpus() -> list[Json]:
+    """By DCGM's exporter. What a profiler tells is not there on every card, nor with MIG."""
+    name = "seed {{seed}} GPU {{gpu}}"
+    return [
+        timeseries("GPU used", Query(gpus("DCGM_FI_DEV_GPU_UTIL", OURS), name), unit="percent"),
+        timeseries("GPU memory", Query(gpus("DCGM_FI_DEV_FB_USED", OURS), name), unit="mbytes"),
+        timeseries("Power", Query(gpus("DCGM_FI_DEV_POWER_USAGE", OURS), name), unit="watt"),
+        timeseries(
+            "Tensor cores",
+            Query(gpus("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", OURS), name),
+            unit="percentunit",
+        ),
+        timeseries(
+            "GPU memory interface",
+            Query(gpus("DCGM_FI_PROF_DRAM_ACTIVE", OURS), name),
+            unit="percentunit",
+        ),
+        timeseries(
+            "Errors of the driver",
+            Query(gpus("DCGM_FI_DEV_XID_ERRORS", OURS), name),
+            about="The number of the last Xid; 0 is none.",
+        ),
+    ]

@@ -1,0 +1,132 @@
+"""All experiments: where they stand, how long seeds wait and take, what is lost."""
+
+from charts.dashboards.grafana import Json, Query, label_variable, table, timeseries, values
+from charts.dashboards.grafana import dashboard as grafana_dashboard
+from charts.dashboards.queries import CLUSTER, gpus, quantiles
+
+OURS = f'{CLUSTER},namespace=~"$namespace"'
+
+
+def dashboard() -> Json:
+    variables = [
+        label_variable("cluster", "cluster", "supreme_build_info"),
+        label_variable("namespace", "namespace", f"supreme_experiments{{{CLUSTER}}}"),
+    ]
+    rows = {"Now": _now(), "Seeds": _seeds(), "GPUs": _gpus()}
+    return grafana_dashboard("experiments", "SUPREME / Experiments", variables, rows)
+
+
+def _now() -> list[Json]:
+    of = "namespace, experiment"
+    seeds = f"supreme_experiment_seeds{{{OURS}}}"
+    started = f"supreme_experiment_start_timestamp_seconds{{{OURS}}}"
+    completed = f"supreme_experiment_completion_timestamp_seconds{{{OURS}}}"
+    finished = f"sum(increase(supreme_seeds_finished_total{{{OURS}%s}}[$__range]))"
+    ended = f"increase(supreme_experiments_finished_total{{{OURS}}}[1h])"
+    succeeded = finished % ',result="succeeded"'
+    columns = {
+        "Experiment": f"max by ({of}, phase, dataset, model) (supreme_experiment_info{{{OURS}}})",
+        "Seeds done": f'max by ({of}) (supreme_experiment_seeds{{{OURS},phase="Succeeded"}})',
+        "Seeds failed": f'max by ({of}) (supreme_experiment_seeds{{{OURS},phase="Failed"}})',
+        "Seeds": f"sum by ({of}) (max by ({of}, phase) ({seeds}))",
+        "Time": f"max by ({of}) ({completed} - {started} or time() - {started})",
+    }
+    return [
+        *(
+            values(phase, Query(f'sum(supreme_experiments{{{OURS},phase="{phase}"}})'))
+            for phase in ("Pending", "Queued", "Running", "Succeeded", "Failed")
+        ),
+        values(
+            "Seeds that succeeded",
+            Query(f"{succeeded} / {finished % ''}"),
+            unit="percentunit",
+            about="Of those that ended in the time that is shown.",
+        ),
+        table("Experiments", columns, hidden=["Experiment"], units={"Time": "s"}),
+        timeseries(
+            "Experiments by phase",
+            Query(f"sum by (phase) (supreme_experiments{{{OURS}}})", "{{phase}}"),
+            stacked=True,
+            width=12,
+        ),
+        timeseries(
+            "Experiments that ended",
+            Query(
+                f"sum by (result, reason) ({ended})",
+                "{{result}} {{reason}}",
+            ),
+            about="In an hour.",
+            width=12,
+        ),
+    ]
+
+
+def _seeds() -> list[Json]:
+    return [
+        timeseries(
+            "Seeds that ended",
+            Query(
+                f"sum by (result, reason) (increase(supreme_seeds_finished_total{{{OURS}}}[1h]))",
+                "{{result}} {{reason}}",
+            ),
+            about="In an hour.",
+        ),
+        timeseries(
+            "Time that an attempt waits",
+            *quantiles("supreme_seed_queue_seconds", where=OURS, over="1h"),
+            unit="s",
+            about="From its creation to its start, over an hour.",
+        ),
+        timeseries(
+            "Time that a seed takes",
+            *quantiles("supreme_seed_duration_seconds", by="backend", where=OURS, over="1h"),
+            unit="s",
+            about="Its last attempt, over an hour.",
+        ),
+        timeseries(
+            "Time that an experiment takes",
+            *quantiles("supreme_experiment_duration_seconds", where=OURS, over="1d"),
+            unit="s",
+            about="From its first child to its end, over a day.",
+        ),
+        timeseries(
+            "Attempts after a failure",
+            Query(
+                f"sum by (reason) (increase(supreme_seed_retries_total{{{CLUSTER}}}[1h]))",
+                "{{reason}}",
+            ),
+            about="In an hour, in all namespaces.",
+        ),
+        timeseries(
+            "Attempts after a disruption",
+            Query(
+                f"sum by (reason) (increase(supreme_seed_disruptions_total{{{CLUSTER}}}[1h]))",
+                "{{reason}}",
+            ),
+            about="In an hour, in all namespaces.",
+        ),
+    ]
+
+
+def _gpus() -> list[Json]:
+    used = gpus("DCGM_FI_DEV_GPU_UTIL", OURS)
+    minutes = f"sum_over_time((({used}) >= bool 0)[$__range:1m])"
+    return [
+        timeseries(
+            "GPUs that experiments have",
+            Query(f"count by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
+            width=12,
+            stacked=True,
+        ),
+        timeseries(
+            "How much of them is used",
+            Query(f"avg by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
+            unit="percent",
+            width=12,
+        ),
+        table(
+            "GPU hours",
+            {"GPU hours": f"sum by (namespace, experiment) ({minutes}) / 60"},
+            about="In the time that is shown.",
+        ),
+    ]

@@ -1,0 +1,202 @@
+"""Is the operator well? Its process, queue, requests, watches, and its reading of results."""
+
+from charts.dashboards.grafana import Json, Query, label_variable, timeseries, values
+from charts.dashboards.grafana import dashboard as grafana_dashboard
+from charts.dashboards.queries import CLUSTER, quantiles, rate
+
+OURS = f'{CLUSTER},job=~"$job"'
+QUEUE = f'{OURS},name="unlearningexperiment"'
+CONTROLLER = f'{OURS},controller="unlearningexperiment"'
+
+
+def dashboard() -> Json:
+    variables = [
+        label_variable("cluster", "cluster", "supreme_build_info"),
+        label_variable("job", "job", f"supreme_build_info{{{CLUSTER}}}"),
+    ]
+    rows = {
+        "Process": _process(),
+        "Queue": _queue(),
+        "Reconciliation": _reconciliation(),
+        "API server": _api_server(),
+        "Results": _results(),
+    }
+    return grafana_dashboard("operator", "SUPREME / Operator", variables, rows)
+
+
+def _process() -> list[Json]:
+    started = f"min(process_start_time_seconds{{{OURS}}})"
+    return [
+        values("Operators that act", Query(f"sum(supreme_leader{{{OURS}}})")),
+        values(
+            "Version", Query(f"supreme_build_info{{{OURS}}}", "{{version}} {{revision}}"), unit=""
+        ),
+        values("Runs for", Query(f"time() - {started}"), unit="s"),
+        values("Experiments", Query(f"sum(supreme_experiments{{{CLUSTER}}})")),
+        values(
+            "Experiments not shown",
+            Query(f"max(supreme_experiments_not_shown{{{OURS}}})"),
+            about="Those without metrics of their own; see --metrics-experiments.",
+        ),
+        values(
+            "Experiments that run", Query(f'sum(supreme_experiments{{{CLUSTER},phase="Running"}})')
+        ),
+        timeseries(
+            "Processor",
+            Query(rate("process_cpu_seconds_total", by="instance", where=OURS), "{{instance}}"),
+            about="Cores that are used.",
+        ),
+        timeseries(
+            "Memory",
+            Query(f"process_resident_memory_bytes{{{OURS}}}", "{{instance}}"),
+            unit="bytes",
+            about="Without the workers that read results.",
+        ),
+        timeseries(
+            "Open files",
+            Query(f"process_open_fds{{{OURS}}}", "{{instance}}"),
+            Query(f"process_max_fds{{{OURS}}}", "most of {{instance}}"),
+        ),
+    ]
+
+
+def _queue() -> list[Json]:
+    return [
+        timeseries("Keys that wait", Query(f"workqueue_depth{{{QUEUE}}}", "{{instance}}")),
+        timeseries(
+            "Keys added and tried again",
+            Query(rate("workqueue_adds_total", by="job", where=QUEUE), "added"),
+            Query(rate("workqueue_retries_total", by="job", where=QUEUE), "tried again"),
+            unit="ops",
+        ),
+        timeseries(
+            "Slowest worker",
+            Query(
+                f"workqueue_longest_running_processor_seconds{{{QUEUE}}}", "slowest of {{instance}}"
+            ),
+            Query(f"workqueue_unfinished_work_seconds{{{QUEUE}}}", "all of {{instance}}"),
+            unit="s",
+        ),
+        timeseries(
+            "Time that a key waits",
+            *quantiles("workqueue_queue_duration_seconds", where=QUEUE),
+            unit="s",
+        ),
+        timeseries(
+            "Time that a key takes",
+            *quantiles("workqueue_work_duration_seconds", where=QUEUE),
+            unit="s",
+        ),
+        timeseries(
+            "Workers",
+            Query(f"controller_runtime_active_workers{{{CONTROLLER}}}", "that work"),
+            Query(f"controller_runtime_max_concurrent_reconciles{{{CONTROLLER}}}", "all"),
+        ),
+    ]
+
+
+def _reconciliation() -> list[Json]:
+    return [
+        timeseries(
+            "Reconciliations",
+            Query(
+                rate("controller_runtime_reconcile_total", by="result", where=CONTROLLER),
+                "{{result}}",
+            ),
+            unit="ops",
+            stacked=True,
+        ),
+        timeseries(
+            "Errors",
+            Query(
+                rate("controller_runtime_reconcile_errors_total", by="instance", where=CONTROLLER),
+                "{{instance}}",
+            ),
+            unit="ops",
+        ),
+        timeseries(
+            "Their time",
+            *quantiles("controller_runtime_reconcile_time_seconds", where=CONTROLLER),
+            unit="s",
+        ),
+    ]
+
+
+def _api_server() -> list[Json]:
+    told = f"max by (resource) (supreme_watch_last_event_timestamp_seconds{{{OURS}}})"
+    return [
+        timeseries(
+            "Requests by answer",
+            Query(rate("supreme_kube_requests_total", by="code", where=OURS), "{{code}}"),
+            unit="reqps",
+            about="0 is no answer.",
+            stacked=True,
+        ),
+        timeseries(
+            "Requests by resource",
+            Query(
+                rate("supreme_kube_requests_total", by="verb, resource", where=OURS),
+                "{{verb}} {{resource}}",
+            ),
+            unit="reqps",
+        ),
+        timeseries(
+            "Time of requests",
+            *quantiles("supreme_kube_request_duration_seconds", by="verb", where=OURS),
+            unit="s",
+        ),
+        timeseries(
+            "Time that writes wait for their turn",
+            *quantiles("rest_client_rate_limiter_duration_seconds", by="verb", where=OURS),
+            unit="s",
+            about="Because of --writes-per-second.",
+        ),
+        timeseries(
+            "Since a watch told anything",
+            Query(
+                f"time() - {told}",
+                "{{resource}}",
+            ),
+            unit="s",
+        ),
+        timeseries(
+            "Changes that only a list brought",
+            Query(
+                f"sum by (resource) (increase(supreme_watch_lost_changes_total{{{OURS}}}[10m]))",
+                "{{resource}}",
+            ),
+            about="In ten minutes. It should stay at 0.",
+        ),
+    ]
+
+
+def _results() -> list[Json]:
+    return [
+        timeseries(
+            "Time of checking results and of publishing",
+            *quantiles("supreme_aggregation_duration_seconds", by="task", where=OURS, over="10m"),
+            unit="s",
+        ),
+        timeseries(
+            "Tries that failed",
+            Query(
+                f"sum by (reason) (increase(supreme_aggregation_errors_total{{{OURS}}}[10m]))",
+                "{{reason}}",
+            ),
+            about="In ten minutes.",
+        ),
+        timeseries(
+            "Requests for progress",
+            Query(rate("supreme_s3_requests_total", by="code", where=OURS), "{{code}}"),
+            unit="reqps",
+            about="To stores. 404 is a seed without progress yet, 0 is no answer.",
+        ),
+        timeseries(
+            "Children created",
+            Query(
+                f"sum by (backend) (increase(supreme_children_created_total{{{OURS}}}[10m]))",
+                "{{backend}}",
+            ),
+            about="In ten minutes.",
+        ),
+    ]

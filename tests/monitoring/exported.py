@@ -1,0 +1,52 @@
+"""The metrics that the operator and the trainer export, read off their own registries."""
+
+from collections.abc import Iterable
+
+from prometheus_client.core import Metric
+from supreme_operator.metrics import Metrics
+from supreme_operator.workqueue import WorkQueue
+from supreme_trainer.exporter import Gauges
+from supreme_trainer.progress import Board
+
+from supreme_core.plan import Step
+from tests.trainer.experiments import FINETUNE, FULL_CLASS, experiment, planned
+
+SUFFIXES = {
+    "counter": ("_total",),
+    "histogram": ("_bucket", "_count", "_sum"),
+    "gauge": ("",),
+}
+
+
+def operator_families() -> set[str]:
+    """As docs/operator.md names them: a counter with its ending, a histogram without."""
+    ending = {"counter": "_total"}
+    return {f"{each.name}{ending.get(each.type, '')}" for each in _operator()}
+
+
+def operator_series() -> set[str]:
+    """As queries name them."""
+    return _series(_operator())
+
+
+def _operator() -> list[Metric]:
+    metrics = Metrics()
+    metrics.observe(WorkQueue(), 8, list, 500)
+    return list(metrics.registry.collect())
+
+
+def _series(families: Iterable[Metric]) -> set[str]:
+    return {f"{each.name}{suffix}" for each in families for suffix in SUFFIXES[each.type]}
+
+
+def trainer_series() -> set[str]:
+    """Those of a trainer that is in the middle of a stage, with a loss."""
+    step = Step("original")
+    board = Board([260], [step], parallel=1)
+    named = {"stage": "original", "scenario": "", "method": "", "repeat": 0}
+    board.apply(260, {"event": "stage-started", **named})
+    told = {"done": 1, "total": 2, "loss": 0.5, "note": "", "epoch": 1, "images": 1, "memory": 1}
+    board.apply(260, {"event": "progress", **told})
+    document = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE])
+    order = planned(document).shared(store="store", endpoint=None, region=None)
+    return _series(Gauges(order.of_seed(260, attempt=0), board).collect())

@@ -1,0 +1,142 @@
+"""Prometheus as a process of this machine, and promtool: Debian's package, without installing it.
+
+The package is unpacked into the user's cache folder, so that no root is needed and no service is
+started. Where Prometheus is installed, that is taken.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+
+from tests.cluster.processes import answers, does_not_start, free_port, running
+
+NEEDED_IF = "SUPREME_REQUIRE_CLUSTER"
+"""Set to 1 by CI: then a failure to get them is one of the test, and no skip."""
+
+PACKAGE = "prometheus"
+PROGRAMS = ("prometheus", "promtool")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scraped: a port of this machine.  labels: of all its series."""
+
+    job: str
+    port: int
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    port: int
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The series that an expression gives now."""
+        found: list[dict[str, Any]] = self.get("query", query=expression)["result"]
+        return found
+
+    def get(self, path: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        address = f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+
+@contextlib.contextmanager
+def prometheus(
+    folder: Path, targets: Sequence[Target], *, rules: Sequence[Path] = ()
+) -> Iterator[Prometheus]:
+    """A running Prometheus that scrapes each second, with metrics' own labels before a target's."""
+    port = free_port()
+    scraped = [
+        {
+            "job_name": target.job,
+            "honor_labels": True,
+            "static_configs": [
+                {"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)}
+            ],
+        }
+        for target in targets
+    ]
+    settings = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(path) for path in rules],
+        "scrape_configs": scraped,
+    }
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(settings))
+    command = [
+        program("prometheus"),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    log, found = folder / "prometheus.log", Prometheus(port)
+    with running(command, log=log) as process:
+        if not answers(process, partial(_ready, found)):
+            does_not_start("prometheus", log)
+        yield found
+
+
+def _ready(found: Prometheus) -> bool:
+    return bool(found.get("status/runtimeinfo"))
+
+
+def program(name: str) -> Path:
+    """The path of prometheus or promtool; the test that asks is skipped or failed if not."""
+    if installed := shutil.which(name):
+        return Path(installed)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "supreme" / "bin" / "debian-prometheus"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _unpack(folder)
+    return folder / name
+
+
+def _unpack(folder: Path) -> None:
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        _give_up("it is not installed, and there is no apt-get to get it by")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        there = Path(scratch)
+        problem = _run(["apt-get", "download", PACKAGE], there)
+        if problem and os.geteuid() == 0:  # a fresh machine has no list of packages yet
+            _run(["apt-get", "update"], there)
+            problem = _run(["apt-get", "download", PACKAGE], there)
+        if problem:
+            _give_up(f"apt-get cannot download it: {problem}")
+        [package] = there.glob("*.deb")
+        if problem := _run(["dpkg-deb", "--extract", str(package), "unpacked"], there):
+            _give_up(f"it cannot be unpacked: {problem}")
+        (there / "bin").mkdir()
+        for name in PROGRAMS:
+            shutil.copy2(there / "unpacked" / "usr" / "bin" / name, there / "bin" / name)
+        (there / "bin").rename(folder)
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """The end of what it complains of; "" where it did what it should."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return (done.stderr.strip() or "it failed")[-300:] if done.returncode else ""
+
+
+def _give_up(reason: str) -> NoReturn:
+    if os.environ.get(NEEDED_IF) == "1":
+        pytest.fail(f"Prometheus: {reason}, and {NEEDED_IF} is set")
+    pytest.skip(f"Prometheus: {reason}")
