@@ -281,12 +281,17 @@ class _Table:
     def failures(self) -> Iterator[Failure]:
         """In the order of the table: runs that failed, collapsed, or are not in their result."""
         for scenario in self.question.order.work.scenarios:
-            threshold = statistics.collapse_threshold(
-                self._values(scenario.title, names.RETRAINED, TEST_ACCURACY).values()
-            )
+            threshold = self._collapse_threshold(scenario.title)
             for method in self._methods(scenario.title):
                 for seed in self.seeds:
                     yield from self._failures(scenario.title, method, seed, threshold)
+
+    def _collapse_threshold(self, scenario: str) -> float | None:
+        """None where the metric that tells a collapse was not asked for."""
+        if TEST_ACCURACY not in self.question.metrics:
+            return None
+        accuracies = self._values(scenario, names.RETRAINED, TEST_ACCURACY)
+        return statistics.collapse_threshold(accuracies.values())
 
     def _methods(self, scenario: str) -> list[str]:
         excluded = {

@@ -154,6 +154,18 @@ def verdict(
     return "inconclusive"
 
 
+def joint_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """Over several metrics of one method: equivalent only where all are, different where one is.
+
+    Equivalence of all is an intersection-union test, which needs no correction (Berger 1982,
+    Technometrics 24, 295-300).
+    """
+    found = set(verdicts)
+    if "different" in found:
+        return "different"
+    return "equivalent" if found == {"equivalent"} else "inconclusive"
+
+
 def root_mean_square(values: Values) -> float | None:
     """√(Σ d² / n): the deviation of differences whose mean is 0 by symmetry; None without any."""
     d = present(values)

@@ -22,6 +22,7 @@ from supreme_core.statistics import (
     estimate,
     holm,
     is_collapsed,
+    joint_verdict,
     paired_differences,
     root_mean_square,
     sign_flip_p,
@@ -246,6 +247,19 @@ def test_holm_is_what_was_worked_out_by_hand():
 )
 def test_a_verdict_needs_evidence_for_either_side(n, difference, equivalence, expected):
     assert verdict(n, difference_p=difference, equivalence_p=equivalence) == expected
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["equivalent", "equivalent"], "equivalent"),
+        (["equivalent", "inconclusive"], "inconclusive"),
+        (["equivalent", "different", "inconclusive"], "different"),
+        ([], "inconclusive"),
+    ],
+)
+def test_all_metrics_are_equivalent_only_where_each_is(verdicts, expected):
+    assert joint_verdict(verdicts) == expected
 
 
 def test_the_root_mean_square_is_the_deviation_around_zero():
