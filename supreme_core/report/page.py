@@ -299,7 +299,10 @@ def _definitions(reading: Reading) -> Iterator[Definition]:
 def _kind(facts: RowFacts) -> str:
     if facts.compares:
         return "nearness to Retrained"
-    return "measured, varies" if facts.measured else "its gap to Retrained"
+    if facts.measured:
+        return "measured, varies"
+    margin = "" if facts.margin is None else f", margin {facts.margin:g}"
+    return f"its gap to Retrained{margin}"
 
 
 def _range(facts: RowFacts) -> str:

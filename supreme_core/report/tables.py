@@ -199,7 +199,7 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
                 *(Cell(cells.SYMBOLS[g.verdict]) if g else cells.EMPTY for g in gaps),
             )
             lines.append(Line(cells.method_title(method), cells.method_role(method), line))
-    return Table(scenario, tuple(columns), tuple(lines))
+    return Table("", tuple(columns), tuple(lines))
 
 
 def has_gap(facts: RowFacts) -> bool:
