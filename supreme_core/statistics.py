@@ -85,8 +85,11 @@ def sign_flip_p(differences: Values) -> float | None:
     given = present(differences)
     if not given:
         return None
-    d = np.sort(np.abs(given))
-    observed = abs(fsum(given)) - 1e-12 * fsum(d)
+    largest = max(map(abs, given))
+    if largest == 0:
+        return 1.0
+    d = np.sort(np.abs(given)) / largest  # whose sums cannot overflow
+    observed = abs(fsum(each / largest for each in given)) - 1e-12 * fsum(d)
     if observed <= 0:
         return 1.0
     if len(d) > EXACT_SIGN_FLIPS:
