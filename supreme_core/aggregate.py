@@ -11,7 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import isfinite
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ class RowFacts(Document):
     measured: bool
     low: float | None
     high: float | None
+    margin: float | None
     references: list[Literal["original", "retrained"]]
     summary: str
     source: str
@@ -144,6 +145,7 @@ def row_facts(
                 measured=facts.measured,
                 low=facts.low,
                 high=facts.high,
+                margin=facts.margin,
                 references=list(facts.references),
                 summary=entry.summary,
                 source=facts.source,
@@ -261,24 +263,35 @@ class _Table:
         for seed in self.seeds:
             for run in sorted(answers[seed].runs, key=lambda run: run.repeat):
                 self.runs[run.scenario, run.method][seed].append(run)
+        self._forgotten = {
+            (cell.scenario, seed): cell.forget_digest
+            for seed in self.seeds
+            for cell in answers[seed].cells
+        }
 
     def rows(self) -> Iterator[Row]:
         for scenario in self.question.order.work.scenarios:
-            defined = self._defined(scenario.title)
-            for method in self._methods(scenario.title):
-                for metric in self._metrics():
-                    if metric in defined and self._has(method, metric):
-                        yield self._row(scenario.title, method, metric)
+            title, defined = scenario.title, self._defined(scenario.title)
+            gaps = {each: self._gaps(title, each) for each in self._metrics() if each in defined}
+            for method in self._methods(title):
+                for metric, of_metric in gaps.items():
+                    if self._has(method, metric):
+                        yield self._row(title, method, metric, of_metric.get(method))
 
     def failures(self) -> Iterator[Failure]:
         """In the order of the table: runs that failed, collapsed, or are not in their result."""
         for scenario in self.question.order.work.scenarios:
-            threshold = statistics.collapse_threshold(
-                self._values(scenario.title, names.RETRAINED, TEST_ACCURACY).values()
-            )
+            threshold = self._collapse_threshold(scenario.title)
             for method in self._methods(scenario.title):
                 for seed in self.seeds:
                     yield from self._failures(scenario.title, method, seed, threshold)
+
+    def _collapse_threshold(self, scenario: str) -> float | None:
+        """None where the metric that tells a collapse was not asked for."""
+        if TEST_ACCURACY not in self.question.metrics:
+            return None
+        accuracies = self._values(scenario, names.RETRAINED, TEST_ACCURACY)
+        return statistics.collapse_threshold(accuracies.values())
 
     def _methods(self, scenario: str) -> list[str]:
         excluded = {
@@ -312,7 +325,7 @@ class _Table:
             method in self.question.metrics[metric].references
         )
 
-    def _row(self, scenario: str, method: str, metric: str) -> Row:
+    def _row(self, scenario: str, method: str, metric: str, gap: Gap | None) -> Row:
         values = self._values(scenario, method, metric)
         over_seeds = statistics.estimate(values.values())
         return Row(
@@ -324,7 +337,7 @@ class _Table:
             sd=over_seeds.sd,
             low=over_seeds.low,
             high=over_seeds.high,
-            gap=self._gap(values, scenario, method, metric),
+            gap=gap,
             floor=self.question.floors.get((scenario, metric)),
             values={str(seed): values.get(seed) for seed in self.question.order.seeds},
         )
@@ -346,15 +359,64 @@ class _Table:
             for seed in self.question.order.seeds
         }
 
-    def _gap(self, values: SeedValues, scenario: str, method: str, metric: str) -> Gap | None:
+    def _gaps(self, scenario: str, metric: str) -> dict[str, Gap]:
+        """Of each method to Retrained, where the metric is read by its gap.
+
+        The p values of the methods are adjusted together; Original is no method, so it neither
+        pays for the others nor makes them pay.
+        """
         facts = self.question.metrics[metric]
-        if method == names.RETRAINED or facts.compares or facts.measured:
-            return None
+        if facts.compares or facts.measured:
+            return {}
         retrained = self._values(scenario, names.RETRAINED, metric)
-        gap = statistics.paired_gap(values, retrained)
-        if gap.mean is None:
-            return None
-        return Gap(n=gap.n, mean=gap.mean, low=gap.low, high=gap.high)
+        found: dict[str, list[float]] = {}
+        for method in self._methods(scenario):
+            if method != names.RETRAINED and self._has(method, metric):
+                values = self._values(scenario, method, metric)
+                found[method] = statistics.paired_differences(values, retrained)
+        p_values = {method: statistics.sign_flip_p(d) for method, d in found.items()}
+        tested = {m: p for m, p in p_values.items() if p is not None and m != names.ORIGINAL}
+        adjusted = {**p_values, **statistics.holm(tested)}
+        margin = self._margin(scenario, metric, facts)
+        gaps = {}
+        for method, differences in found.items():
+            gap = statistics.estimate(differences)
+            if gap.mean is None:
+                continue
+            equivalence = statistics.equivalence_p(differences, margin) if margin else None
+            gaps[method] = Gap(
+                n=gap.n,
+                mean=gap.mean,
+                low=gap.low,
+                high=gap.high,
+                difference_p=p_values[method],
+                adjusted_p=adjusted[method],
+                margin=margin,
+                equivalence_p=equivalence,
+                verdict=statistics.verdict(
+                    gap.n, difference_p=adjusted[method], equivalence_p=equivalence
+                ),
+            )
+        return gaps
+
+    def _margin(self, scenario: str, metric: str, facts: RowFacts) -> float | None:
+        """The metric's own, or twice the root mean square of differences between Retrained models
+        that forgot the same samples, if that is larger: below it chance alone moves the number.
+
+        The pairs are those of the noise floor: each seed with the next, else replicas.
+        """
+        alike: dict[str, list[float | None]] = defaultdict(list)
+        replicas: list[float | None] = []
+        for seed in self.seeds:
+            runs = self.runs.get((scenario, names.RETRAINED), {}).get(seed, [])
+            values = [run.metrics.get(metric) for run in runs if run.status == "ok"]
+            if values:
+                alike[self._forgotten[scenario, seed]].append(values[0])
+            replicas += [_difference(*pair) for pair in pairwise(values)]
+        between = [_difference(*pair) for chain in alike.values() for pair in pairwise(chain)]
+        noise = statistics.root_mean_square(between or replicas)
+        known = [each for each in (facts.margin, noise and 2 * noise) if each]
+        return max(known, default=None)
 
     def _failures(
         self, scenario: str, method: str, seed: int, threshold: float | None
@@ -375,6 +437,10 @@ class _Table:
                     " half the median of Retrained"
                 )
                 yield _failure("collapsed", seed, reason, scenario=scenario, method=method)
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
 
 
 def _latest(results: Iterable[RunResult], seeds: Sequence[int]) -> dict[int, RunResult]:

@@ -84,6 +84,8 @@ class MetricFacts:
     random: it draws random numbers from `evaluation.generator()`.
     references: the references it has a value for; Original has no run time, for example.
     default: it belongs to the default set.
+    margin: the largest gap to Retrained that is of no account, in `unit`; None where nobody has
+      said one, so that only the noise between Retrained models gives a margin.
     """
 
     unit: str
@@ -97,6 +99,7 @@ class MetricFacts:
     random: bool = False
     references: tuple[Literal["original", "retrained"], ...] = ("original", "retrained")
     default: bool = True
+    margin: float | None = None
     source: str = ""
 
 

@@ -221,6 +221,18 @@ class Gap(Document):
     mean: float
     low: float | None
     high: float | None
+    difference_p: float | None = Field(description="p of the exact sign-flip test of no gap.")
+    adjusted_p: float | None = Field(
+        description="The same after Holm, over the methods of this scenario and metric."
+    )
+    margin: float | None = Field(
+        description="A mean gap below it is of no account: the metric's own margin, or twice the"
+        " noise between Retrained models where that is larger. Null where there is neither."
+    )
+    equivalence_p: float | None = Field(
+        description="p of two one-sided t tests that the mean gap is within the margin."
+    )
+    verdict: Literal["equivalent", "different", "inconclusive"]
 
 
 class Floor(Document):

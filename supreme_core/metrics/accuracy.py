@@ -12,6 +12,7 @@ from supreme_core.registry import NoParams, metric
     unit="fraction",
     low=0.0,
     high=1.0,
+    margin=0.01,
     source="the usual definition",
 )
 def accuracy(evaluation: Evaluation, params: NoParams) -> float:

@@ -32,6 +32,7 @@ class MiaEntropyParams(Params):
     unit="fraction",
     low=0.0,
     high=1.0,
+    margin=0.02,
     random=True,
     source="the attack of Chundawat et al. 2023, arXiv:2205.08096, and Foster et al. 2024,"
     " arXiv:2308.07707; members, non-members and hold-out corrected",

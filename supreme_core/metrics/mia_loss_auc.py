@@ -10,6 +10,7 @@ from supreme_core.registry import NoParams, metric
     unit="fraction",
     low=0.0,
     high=1.0,
+    margin=0.02,
     source="Yeom et al. 2018, arXiv:1709.01604; area: Hanley and McNeil 1982",
 )
 def mia_loss_auc(evaluation: Evaluation, params: NoParams) -> float | None:

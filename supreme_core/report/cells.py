@@ -14,6 +14,9 @@ MINUS = "\N{MINUS SIGN}"
 MOST_DECIMALS = 6
 TITLES = {names.ORIGINAL: "Original", names.RETRAINED: "Retrained"}
 ACRONYMS = ("js", "mia", "auc", "zrf")
+SYMBOLS = {"equivalent": "≈", "different": "≠", "inconclusive": "?"}
+"""Of verdicts, where many stand side by side."""
+
 UNITS = {"fraction": "", "probability": "", "parameter": "", "seconds": "s", "ratio": "×"}
 """How a unit is written in a table head; others stand as they are."""
 
@@ -66,6 +69,17 @@ def estimate_cell(row: Row, scale: Scale) -> Cell:
 def gap_cell(gap: Gap | None, scale: Scale) -> Cell:
     """Mean paired difference to Retrained, signed, with its t interval."""
     return _cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
+
+
+def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
+    """What the seeds show, and the margin that was asked for."""
+    if gap is None:
+        return EMPTY
+    if gap.margin is None:
+        return Cell(gap.verdict)
+    margin = gap.margin * scale.factor
+    text = number(margin, decimals(margin, margin, percent=scale.percent))
+    return Cell(gap.verdict, f"within ±{text} {scale.gap_unit}".rstrip())
 
 
 def floor_cell(noise: Floor | None, scale: Scale) -> Cell:

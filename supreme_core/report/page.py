@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from supreme_core import statistics
 from supreme_core.aggregate import CellSummary, RowFacts, Span
 from supreme_core.api import names
 from supreme_core.api.run import Failure, Row, Summary
@@ -35,6 +36,7 @@ class ScenarioView:
     name: str
     params: str
     forgot: str
+    verdicts: Table | None
     table: Table
     plots: tuple[Markup, ...]
     legend: str
@@ -80,8 +82,9 @@ def render_report(summary: Summary) -> bytes:
         ],
         work=_yaml(reading.provenance.work.to_document()),
         definitions=list(_definitions(reading)),
+        symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,
-        fewest=tables.FEWEST_FOR_A_HEADLINE,
+        fewest=statistics.FEWEST_FOR_A_VERDICT,
         has_gap=tables.has_gap(reading.facts[reading.primary]),
         reaches_beyond=_reaches_beyond(reading),
     )
@@ -116,6 +119,7 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
         name=name,
         params=f"{component.name}: {params}" if params else component.name,
         forgot=_forgot(cell) if cell else "",
+        verdicts=tables.verdicts(reading, name),
         table=tables.overview(reading, name),
         plots=tuple(_plots(reading, place, [row for row in rows if row])),
         legend=_legend(reading, name),
@@ -295,7 +299,10 @@ def _definitions(reading: Reading) -> Iterator[Definition]:
 def _kind(facts: RowFacts) -> str:
     if facts.compares:
         return "nearness to Retrained"
-    return "measured, varies" if facts.measured else "its gap to Retrained"
+    if facts.measured:
+        return "measured, varies"
+    margin = "" if facts.margin is None else f", margin {facts.margin:g}"
+    return f"its gap to Retrained{margin}"
 
 
 def _range(facts: RowFacts) -> str:

@@ -11,13 +11,11 @@ from itertools import groupby
 from typing import Literal
 
 from supreme_core import statistics
-from supreme_core.aggregate import Provenance, RowFacts, provenance_of
+from supreme_core.aggregate import TEST_ACCURACY, Provenance, RowFacts, provenance_of
+from supreme_core.api import names
 from supreme_core.api.run import Failure, Floor, Row, Summary
 from supreme_core.report import cells
 from supreme_core.report.cells import Cell, Scale
-
-FEWEST_FOR_A_HEADLINE = 5
-"""Below this many seeds a t interval says little, and no sign-flip test can reach 0.05."""
 
 FLOOR_TITLE = "noise floor"
 
@@ -36,7 +34,7 @@ Role = Literal["original", "retrained", "method"]
 class Column:
     title: str
     unit: str = ""
-    kind: Literal["count", "estimate", "gap", "spread", "companion"] = "estimate"
+    kind: Literal["count", "estimate", "gap", "verdict", "spread", "companion"] = "estimate"
 
 
 @dataclass(frozen=True)
@@ -156,6 +154,7 @@ def overview(reading: Reading, scenario: str) -> Table:
         Column("n", kind="count"),
         Column(cells.row_title(primary), scale.unit),
         *([Column("gap to Retrained", scale.gap_unit, kind="gap")] if gaps else []),
+        *([Column("verdict", kind="verdict")] if gaps else []),
         Column("sd over seeds", scale.unit, kind="spread"),
         Column("seeds span", scale.unit, kind="spread"),
         *(
@@ -170,6 +169,7 @@ def overview(reading: Reading, scenario: str) -> Table:
             Cell(str(row.n if row else 0)),
             _estimate(reading, scenario, method, primary),
             *([cells.gap_cell(row.gap if row else None, scale)] if gaps else []),
+            *([cells.verdict_cell(row.gap if row else None, scale)] if gaps else []),
             *(cells.spread_cells(row, scale) if row else (cells.EMPTY, cells.EMPTY)),
             *(_estimate(reading, scenario, method, metric) for metric in companions),
         )
@@ -179,6 +179,27 @@ def overview(reading: Reading, scenario: str) -> Table:
     metric_of_column[1] = primary
     floor = _floor(reading, scenario, metric_of_column)
     return Table(scenario, columns, tuple(lines), floor)
+
+
+def verdicts(reading: Reading, scenario: str) -> Table | None:
+    """Of every metric that is read by its gap, and of all of them together; None without any."""
+    metrics = [each for each in reading.metrics(scenario) if has_gap(reading.facts[each])]
+    if not metrics:
+        return None
+    columns = [Column("all metrics", kind="verdict")]
+    columns += [Column(cells.row_title(metric), kind="verdict") for metric in metrics]
+    lines = []
+    for method in reading.methods(scenario):
+        rows = [reading.row(scenario, method, metric) for metric in metrics]
+        gaps = [row.gap if row else None for row in rows]
+        if method != names.RETRAINED and any(gaps):
+            joint = statistics.joint_verdict(gap.verdict for gap in gaps if gap)
+            line = (
+                Cell(joint),
+                *(Cell(cells.SYMBOLS[g.verdict]) if g else cells.EMPTY for g in gaps),
+            )
+            lines.append(Line(cells.method_title(method), cells.method_role(method), line))
+    return Table("", tuple(columns), tuple(lines))
 
 
 def has_gap(facts: RowFacts) -> bool:
@@ -249,7 +270,7 @@ def collapses(reading: Reading) -> Iterator[Collapse]:
 
 def notes(reading: Reading) -> Iterator[str]:
     """What a reader must know before the numbers."""
-    counts, few = reading.counts, FEWEST_FOR_A_HEADLINE
+    counts, few = reading.counts, statistics.FEWEST_FOR_A_VERDICT
     if not counts:
         yield f"No seed has a value of {cells.row_title(reading.primary)} yet."
     elif max(counts) < few:
@@ -267,6 +288,8 @@ def notes(reading: Reading) -> Iterator[str]:
     if collapsed:
         runs = "1 run" if collapsed == 1 else f"{collapsed} runs"
         yield f"{runs} collapsed: test accuracy below half the median of Retrained."
+    if TEST_ACCURACY not in reading.facts:
+        yield "The metric accuracy was not asked for, so no run is told to have collapsed."
     if reading.provenance.mixed_environments:
         yield "The seeds were computed in different environments, which provenance lists."
     if len(reading.provenance.datasets) > 1:

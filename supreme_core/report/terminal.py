@@ -70,7 +70,7 @@ def _draw(table: tables.Table) -> TextTable:
 
 def _texts(table: tables.Table, line: Sequence[Cell]) -> list[str]:
     return [
-        cell.text if column.kind == "companion" else str(cell)
+        cell.text if column.kind in ("companion", "verdict") else str(cell)
         for column, cell in zip(table.columns, line, strict=True)
     ]
 

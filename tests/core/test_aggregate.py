@@ -28,7 +28,17 @@ from supreme_core.catalog import SCHEMA_VERSION, Catalog
 from supreme_core.errors import SpecError
 from supreme_core.registry import Entry, MetricFacts, NoParams
 from tests.core import summaries
-from tests.core.summaries import FACTS, digest, failed, question, result, results, run, summary
+from tests.core.summaries import (
+    FACTS,
+    cell,
+    digest,
+    failed,
+    question,
+    result,
+    results,
+    run,
+    summary,
+)
 
 
 def row_of(found, method, metric="forget_accuracy", scenario="full_class"):
@@ -93,6 +103,87 @@ def test_the_gap_is_taken_to_the_mean_of_retraineds_replicas():
     found = aggregate([result(1, runs)], question([1], retrained_replicas=2))
     assert row_of(found, "scrub").gap.mean == pytest.approx(0.3)
     assert row_of(found, "retrained").n == 1
+
+
+EIGHT = [0.10, 0.12, 0.11, 0.09, 0.10, 0.11, 0.12, 0.10]
+"""Of Retrained; neighbours differ by 0.02, 0.01, 0.02, 0.01, 0.01, 0.01 and 0.02."""
+
+
+def judged(by_method, *, metrics=FACTS, forget=lambda seed: "three"):
+    found = [
+        answer.model_copy(update={"cells": [cell("full_class", forget=forget(seed))]})
+        for seed, answer in enumerate(answers(by_method), start=1)
+    ]
+    methods = [method for method in by_method if method not in ("original", "retrained")]
+    asked = question(range(1, len(found) + 1), methods=methods, metrics=metrics)
+    return aggregate(found, asked)
+
+
+def test_verdicts_say_what_eight_seeds_show():
+    found = judged(
+        {
+            "original": [1.0] * 8,
+            "retrained": EIGHT,
+            "near": [x + d for x, d in zip(EIGHT, [0.01, -0.01] * 4, strict=True)],
+            "far": [x + 0.3 + 0.01 * i for i, x in enumerate(EIGHT)],
+            "wild": [x + d for x, d in zip(EIGHT, [0.2, -0.1, 0.3, -0.2] * 2, strict=True)],
+        }
+    )
+    gaps = {m: row_of(found, m).gap for m in ("original", "near", "far", "wild")}
+    verdicts = {method: gap.verdict for method, gap in gaps.items()}
+    assert verdicts == {
+        "original": "different",
+        "near": "equivalent",
+        "far": "different",
+        "wild": "inconclusive",
+    }
+    assert gaps["far"].difference_p == pytest.approx(2 / 2**8)
+    assert gaps["far"].adjusted_p == pytest.approx(3 * 2 / 2**8)  # of three methods
+    assert gaps["original"].adjusted_p == gaps["original"].difference_p  # which is none of them
+    assert gaps["near"].difference_p == 1.0
+
+
+def test_the_margin_is_twice_the_noise_of_retrained_models_that_forgot_the_same():
+    by_method = {"original": [1.0] * 8, "retrained": EIGHT, "scrub": [0.3] * 8}
+    steps = [0.02, 0.01, 0.02, 0.01, 0.01, 0.01, 0.02]
+    noise = (sum(step**2 for step in steps) / 7) ** 0.5
+    assert row_of(judged(by_method), "scrub").gap.margin == pytest.approx(2 * noise)
+    other = judged(by_method, forget=str)  # each seed forgets others, so there is no pair
+    assert row_of(other, "scrub").gap.margin == 0.01
+    quiet = judged(by_method | {"retrained": [0.1] * 8})
+    assert row_of(quiet, "scrub").gap.margin == 0.01
+
+
+def test_without_any_margin_nothing_is_equivalent():
+    facts = FACTS | {
+        "forget_accuracy": FACTS["forget_accuracy"].model_copy(update={"margin": None})
+    }
+    found = judged(
+        {"original": [1.0] * 8, "retrained": [0.1] * 8, "scrub": [0.1] * 8},
+        metrics=facts,
+        forget=str,
+    )
+    gap = row_of(found, "scrub").gap
+    assert (gap.margin, gap.equivalence_p, gap.verdict) == (None, None, "inconclusive")
+
+
+def test_replicas_give_the_margin_where_seeds_forgot_other_samples():
+    runs = {
+        seed: [
+            run("original", forget_accuracy=1.0),
+            run("retrained", repeat=0, forget_accuracy=0.1),
+            run("retrained", repeat=1, forget_accuracy=0.1 + 0.03 * seed),
+            run("scrub", forget_accuracy=0.5),
+        ]
+        for seed in (1, 2)
+    }
+    found = [
+        result(seed, of_seed, cells=[cell("full_class", forget=str(seed))])
+        for seed, of_seed in runs.items()
+    ]
+    summed = aggregate(found, question([1, 2], retrained_replicas=2))
+    noise = ((0.03**2 + 0.06**2) / 2) ** 0.5
+    assert row_of(summed, "scrub").gap.margin == pytest.approx(2 * noise)
 
 
 def test_a_failed_repeat_leaves_the_mean_of_the_others_and_is_listed():

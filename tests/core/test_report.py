@@ -18,6 +18,7 @@ from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.page import render_report
 from supreme_core.report.plots import Reference, Strip, strip_plot
 from supreme_core.report.terminal import plain_text, terminal_tables
+from supreme_core.statistics import joint_verdict
 from tests.core.summaries import FACTS, failed, question, result, row_fact, run, summary
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -258,6 +259,7 @@ def test_the_terminal_has_the_leading_columns_of_the_report():
         "n",
         "forget accuracy, %",
         "gap to Retrained, points",
+        "verdict",
         "test accuracy, %",
         "forget JS divergence, nats",
         "MIA loss AUC",
@@ -265,6 +267,36 @@ def test_the_terminal_has_the_leading_columns_of_the_report():
     )
     assert [row[0] for row in table.rows] == ["Original", "Retrained", "scrub", "noise floor"]
     assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_verdicts_of_every_metric_and_of_all_together_lead_the_page():
+    found = summary(seeds=range(8), methods=("scrub", "ssd"))
+    reading = tables.Reading(found)
+    table = tables.verdicts(reading, "full_class")
+    heads = [column.title for column in table.columns]
+    assert heads == ["all metrics", "forget accuracy", "test accuracy", "MIA loss AUC"]
+    assert [line.title for line in table.lines] == ["Original", "scrub", "ssd"]
+    for method, line in zip(("original", "scrub", "ssd"), table.lines, strict=True):
+        metrics = ("forget_accuracy", "test_accuracy", "mia_loss_auc")
+        of_each = [reading.row("full_class", method, each).gap.verdict for each in metrics]
+        assert [cell.text for cell in line.cells[1:]] == [cells.SYMBOLS[each] for each in of_each]
+        assert line.cells[0].text == joint_verdict(of_each)
+    page = render_report(found).decode()
+    assert page.index("<h2>Verdicts<") < page.index("<h2>Forget accuracy<")
+
+
+def test_a_page_of_distances_alone_has_no_verdicts():
+    facts = {name: fact for name, fact in FACTS.items() if fact.compares or fact.measured}
+    found = summary(primary="forget_js_divergence", metrics=facts)
+    assert tables.verdicts(tables.Reading(found), "full_class") is None
+    assert "Verdicts" not in render_report(found).decode()
+
+
+def test_without_test_accuracy_the_page_says_that_no_collapse_is_told():
+    facts = {name: fact for name, fact in FACTS.items() if name != "test_accuracy"}
+    found = summary(metrics=facts)
+    assert found.failures == []
+    assert "no run is told to have collapsed" in render_report(found).decode()
 
 
 def test_a_terminal_gets_no_control_characters_from_a_label():
