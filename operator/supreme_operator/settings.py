@@ -46,7 +46,7 @@ class Settings:
     disruption_wait: float = _setting(5.0, "Wait after its second disruption; doubled each time.")
     longest_wait: float = _setting(600.0, "Longest of these waits.")
     metrics_experiments: int = _setting(
-        500, "Experiments that have metrics of their own, at most; 0 means none."
+        100, "Experiments that have metrics of their own, at most; 0 means none."
     )
     collectors: int = _setting(2, "Processes that read results at one time.")
     publishing_memory: int = _setting(2048, "Memory, in MiB, of one that writes a summary.")

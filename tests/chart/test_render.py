@@ -7,7 +7,6 @@ Left out: whether an API server takes the manifests and what they do there (test
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -153,21 +152,26 @@ class TestRights:
 
 
 class TestMonitoring:
-    def test_rules_and_dashboards_are_carried_as_they_are(self, helm, tmp_path):
-        chart = tmp_path / "supreme"
-        shutil.copytree(CHART, chart)
-        alert = {"alert": "Down", "expr": "up == 0", "annotations": {"text": "{{ $labels.pod }}"}}
-        rules = {"groups": [{"name": "supreme", "rules": [alert]}]}
-        (chart / "files" / "rules.yaml").write_text(yaml.dump(rules))
-        dashboard = '{"title": "{{ namespace }}"}\n'
-        (chart / "files" / "dashboards").mkdir(exist_ok=True)
-        (chart / "files" / "dashboards" / "mine.json").write_text(dashboard)
+    def test_rules_are_carried_as_they_are_with_the_addresses_of_their_pages(self, helm):
+        rules = (CHART / "files" / "rules.yaml").read_text()
+        carried = only(helm.manifests("--values", VALUES["everything"]), "PrometheusRule")["spec"]
+        pages = [
+            rule["annotations"]["runbook_url"]
+            for each in carried["groups"]
+            for rule in each["rules"]
+        ]
+        assert all(page.startswith(f"{FACTS['home']}/blob/main/docs/runbooks/") for page in pages)
+        assert (
+            yaml.safe_load(
+                rules.replace("runbook_url: ", f"runbook_url: {FACTS['home']}/blob/main/")
+            )
+            == carried
+        )
 
-        manifests = helm.manifests("--values", VALUES["everything"], chart=chart)
-
-        assert only(manifests, "PrometheusRule")["spec"] == rules
-        config_map = only(manifests, "ConfigMap")
-        assert config_map["data"]["mine.json"] == dashboard
+    def test_dashboards_are_carried_as_they_are(self, helm):
+        config_map = only(helm.manifests("--values", VALUES["everything"]), "ConfigMap")
+        files = (CHART / "files" / "dashboards").iterdir()
+        assert config_map["data"] == {file.name: file.read_text() for file in files}
         assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
