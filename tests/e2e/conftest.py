@@ -4,7 +4,10 @@ import pytest
 from kubernetes import client
 
 from tests.cluster import s3_server
+from tests.cluster.operators import Experiments
+from tests.cluster.trainers import storage_of
 from tests.e2e import node
+from tests.e2e.experiments import SPEC, Applied, digest_of_run
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,24 @@ def s3(cluster, tmp_path_factory):
     """An S3 server under an endpoint that this machine and pods share."""
     with s3_server.serve(tmp_path_factory.mktemp("s3"), cluster.host) as server:
         yield server
+
+
+@pytest.fixture
+def experiments(cluster, api, namespace, template, s3):
+    """Experiments of the namespace, computed by pods in which this environment is mounted."""
+    storage = storage_of(s3, s3.make_bucket())
+    found = Experiments(api, namespace, storage, s3.credentials)
+    resources = {"cpu": "250m", "memory": "2Gi", "sharedMemory": "256Mi"}
+    execution = {
+        "image": cluster.image,
+        "gpusPerNode": 0,
+        "resources": resources,
+        "template": template,
+    }
+    return Applied(found, {**SPEC, "execution": execution})
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory):
+    """The digest of the summary that those experiments have to come to."""
+    return digest_of_run(tmp_path_factory.mktemp("run"))

@@ -7,30 +7,20 @@ import json
 import os
 import signal
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import yaml
 from kubernetes import client
 
-from supreme_core.aggregate import summary_json, without_measurements
-from supreme_core.api.model import parse_json
-from supreme_core.api.run import Summary
 from tests.cluster.fault_proxy import Reset, fault_proxy
-from tests.cluster.operators import RULES, Experiments, operator
+from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
-from tests.cluster.trainers import storage_of
 from tests.contracts.generated import CRD
+from tests.e2e.experiments import SECONDS, digest_of
 from tests.e2e.node import NODE
-from tests.trainer import experiments as local
 
-pytestmark = pytest.mark.e2e
-
-SPEC = local.experiment(
-    seeds=(260, 261, 262), methods=local.SIX_METHODS[:3], training={"microBatches": 2}
-)["spec"]
-SECONDS = 300
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("running")]
 
 
 @pytest.fixture(scope="module")
@@ -61,52 +51,6 @@ def limited(cluster, folder):
     return path
 
 
-@pytest.fixture
-def experiments(running, cluster, api, namespace, template, s3):
-    storage = storage_of(s3, s3.make_bucket())
-    found = Experiments(api, namespace, storage, s3.credentials)
-    resources = {"cpu": "250m", "memory": "2Gi", "sharedMemory": "256Mi"}
-    execution = {
-        "image": cluster.image,
-        "gpusPerNode": 0,
-        "resources": resources,
-        "template": template,
-    }
-    return Applied(found, {**SPEC, "execution": execution})
-
-
-class Applied:
-    """Experiments whose spec is `spec` but for what a test changes."""
-
-    def __init__(self, experiments, spec):
-        self.all, self._spec = experiments, spec
-
-    def apply(self, *, execution=(), **changes):
-        whole = {**self._spec["execution"], **dict(execution)}
-        self.all.apply(**{**self._spec, **changes, "execution": whole})
-
-    def until_seed(self, seed, **wanted):
-        """Wait until the status of a seed has these fields."""
-
-        def question():
-            seeds = self.all.status().get("seedStatuses") or ()
-            fields = next((each for each in seeds if each["seed"] == seed), {})
-            return all(fields.get(name) == value for name, value in wanted.items())
-
-        eventually(question, seconds=SECONDS)
-
-    def succeeded(self):
-        return self.all.until(phase="Succeeded", seconds=SECONDS)
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    """The digest of the summary that `supreme run` writes, without measurements."""
-    folder = tmp_path_factory.mktemp("run")
-    document = {**local.experiment(name="three"), "spec": SPEC}
-    return local.summary_digest(local.folder_store(local.run(document, folder)), document)
-
-
 @pytest.mark.parametrize(
     "execution",
     [{}, {"nodes": 2, "backend": "IndexedJob"}, {"nodes": 2, "backend": "PyTorchJob"}],
@@ -117,15 +61,6 @@ def test_pods_give_the_same_summary_as_supreme_run(experiments, s3, expected, ex
     status = experiments.succeeded()
     assert {each["attempt"] for each in status["seedStatuses"]} == {0}
     assert digest_of(status, s3) == expected
-
-
-def digest_of(status, s3):
-    """The digest of the summary that a status names, without measurements."""
-    bucket, _, key = status["results"]["uri"].removeprefix("s3://").partition("/")
-    data = s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
-    assert sha256(data).hexdigest() == status["results"]["sha256"]
-    summary = parse_json(Summary, data, source=key)
-    return sha256(summary_json(without_measurements(summary))).hexdigest()
 
 
 def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, expected):

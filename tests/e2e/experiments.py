@@ -1,0 +1,53 @@
+"""Experiments that pods of the node compute, and what they have to come to."""
+
+from hashlib import sha256
+
+from supreme_core.aggregate import summary_json, without_measurements
+from supreme_core.api.model import parse_json
+from supreme_core.api.run import Summary
+from tests.cluster.processes import eventually
+from tests.trainer import experiments as local
+
+SPEC = local.experiment(
+    seeds=(260, 261, 262), methods=local.SIX_METHODS[:3], training={"microBatches": 2}
+)["spec"]
+SECONDS = 300
+
+
+class Applied:
+    """Experiments whose spec is `spec` but for what a test changes."""
+
+    def __init__(self, experiments, spec):
+        self.all, self._spec = experiments, spec
+
+    def apply(self, *, execution=(), **changes):
+        whole = {**self._spec["execution"], **dict(execution)}
+        self.all.apply(**{**self._spec, **changes, "execution": whole})
+
+    def until_seed(self, seed, **wanted):
+        """Wait until the status of a seed has these fields."""
+
+        def question():
+            seeds = self.all.status().get("seedStatuses") or ()
+            fields = next((each for each in seeds if each["seed"] == seed), {})
+            return all(fields.get(name) == value for name, value in wanted.items())
+
+        eventually(question, seconds=SECONDS)
+
+    def succeeded(self):
+        return self.all.until(phase="Succeeded", seconds=SECONDS)
+
+
+def digest_of(status, s3):
+    """The digest of the summary that a status names, without measurements."""
+    bucket, _, key = status["results"]["uri"].removeprefix("s3://").partition("/")
+    data = s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert sha256(data).hexdigest() == status["results"]["sha256"]
+    summary = parse_json(Summary, data, source=key)
+    return sha256(summary_json(without_measurements(summary))).hexdigest()
+
+
+def digest_of_run(folder):
+    """The digest of the summary that `supreme run` writes, without measurements."""
+    document = {**local.experiment(name="three"), "spec": SPEC}
+    return local.summary_digest(local.folder_store(local.run(document, folder)), document)

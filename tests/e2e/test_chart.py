@@ -1,0 +1,118 @@
+"""The chart on a real node: the image of the operator, upgrades and ends while seeds are computed.
+
+Pods of experiments run this environment, which is mounted into them, in place of the trainer's image.
+"""
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+import yaml
+from kubernetes import client
+
+from tests.chart.helm import NAMESPACE, TOOLS, Helm
+from tests.cluster.processes import eventually
+from tests.contracts.chart import CHART
+from tests.e2e.experiments import digest_of
+
+pytestmark = pytest.mark.e2e
+
+RELEASE = "supreme"
+KINDS = "all,configmaps,leases,roles,rolebindings,serviceaccounts,networkpolicies"
+
+
+@pytest.fixture(scope="module")
+def helm(cluster, operator_image, tmp_path_factory):
+    """Helm with the cluster, whose node has the operator's image."""
+    if not cluster.ours:
+        pytest.skip("the operator's image is loaded into the node of tests only")
+    cluster.load(operator_image.archive)
+    program = TOOLS.built() / "helm"
+    options = ("--kubeconfig", str(cluster.kubeconfig))
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    with cluster.client() as api:
+        body = {"metadata": {"name": NAMESPACE, "labels": labels}}
+        client.CoreV1Api(api).create_namespace(body)
+    return Helm(program, tmp_path_factory.mktemp("helm"), options)
+
+
+@pytest.fixture
+def release(helm, operator_image):
+    """A function that installs the chart or upgrades it, and waits until its operator is ready."""
+    name, _, tag = operator_image.reference.rpartition(":")
+    image = [f"image.registry={name.split('/')[0]}", f"image.tag={tag}"]
+    image.append(f"image.repository={name.partition('/')[2]}")
+
+    def install(*values, chart=CHART):
+        chosen = [word for value in (*image, *values) for word in ("--set", value)]
+        # The definition of experiments may be there from other tests.
+        options = ["--namespace", NAMESPACE, "--take-ownership", "--wait", "--timeout", "3m"]
+        helm("upgrade", "--install", RELEASE, chart, *options, *chosen)
+
+    yield install
+    uninstall(helm)
+
+
+def uninstall(helm):
+    helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
+
+
+@pytest.fixture
+def older_chart(tmp_path):
+    """The chart as an older version of it would be."""
+    folder = tmp_path / "supreme"
+    shutil.copytree(CHART, folder)
+    facts = yaml.safe_load((folder / "Chart.yaml").read_text())
+    (folder / "Chart.yaml").write_text(yaml.safe_dump(facts | {"version": "0.0.1"}))
+    return folder
+
+
+@contextmanager
+def while_a_seed_is_computed(experiments, api):
+    """Within it a pod of the first seed runs, which is the same at the end."""
+    experiments.until_seed(260, phase="Running")
+    pods = client.CoreV1Api(api)
+
+    def first():
+        found = pods.list_namespaced_pod(experiments.all.namespace).items
+        return [pod.metadata.uid for pod in found if "-s0-a0" in pod.metadata.name]
+
+    before = first()
+    yield
+    assert first() == before != []
+
+
+def test_an_upgrade_in_the_middle_of_an_experiment_changes_no_number(
+    release, older_chart, helm, experiments, api, s3, expected
+):
+    release(chart=older_chart)
+    experiments.apply(parallelism=1)
+    with while_a_seed_is_computed(experiments, api):
+        release("podAnnotations.upgraded=yes")
+    assert "Phase:          Succeeded" in helm("test", RELEASE, "--namespace", NAMESPACE, "--logs")
+    status = experiments.succeeded()
+    assert [each["attempt"] for each in status["seedStatuses"]] == [0, 0, 0]
+    assert digest_of(status, s3) == expected
+
+
+def test_what_an_uninstallation_leaves_is_computed_and_taken_up_by_the_next(
+    release, helm, cluster, experiments, api
+):
+    release("leaderElection.enabled=true")
+    experiments.apply(seeds={"list": [260]})
+    with while_a_seed_is_computed(experiments, api):
+        uninstall(helm)
+        eventually(lambda: ours(cluster) == [])
+        assert "unlearningexperiments.supreme.dev" in cluster.kubectl("get", "crds", "-o", "name")
+    job = client.BatchV1Api(api).list_namespaced_job(experiments.all.namespace).items[0]
+    read = client.BatchV1Api(api).read_namespaced_job_status
+    done = lambda: read(job.metadata.name, experiments.all.namespace).status.succeeded  # noqa: E731
+    eventually(done, seconds=300)
+    release()
+    assert [each["attempt"] for each in experiments.succeeded()["seedStatuses"]] == [0]
+
+
+def ours(cluster):
+    """What is left of the release in its namespace."""
+    place = ("-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={RELEASE}")
+    return cluster.kubectl("get", KINDS, *place, "-o", "name").split()
