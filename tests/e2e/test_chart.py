@@ -1,6 +1,6 @@
 """The chart on a real node: the image of the operator, upgrades and ends while seeds are computed.
 
-Pods of experiments run this environment, which is mounted into them, in place of the trainer's image.
+Pods of experiments run this environment, mounted into them in place of the trainer's image.
 """
 
 import shutil
