@@ -90,10 +90,10 @@ class Run:
 class Collector:
     """Made once, within the event loop that uses it.
 
-    allowed_endpoints: see `AllowedEndpoints`.  workers: processes at one time.  verifying: limits
-    of a worker for `verify`, which has an answer for each result.  publishing: those of one for
-    `publish`, which has a single answer.  progress_seconds, progress_requests, requested:
-    `ProgressReader`'s.
+    allowed_endpoints: see `AllowedEndpoints`.  workers: processes at one time that verify, and as
+    many that publish.  verifying: limits of a worker for `verify`, which has an answer for each
+    result.  publishing: those of one for `publish`, which has a single answer.  progress_seconds,
+    progress_requests, requested: `ProgressReader`'s.
     """
 
     def __init__(
@@ -108,7 +108,8 @@ class Collector:
         requested: Requested = lambda operation, code: None,
     ) -> None:
         self._allowed = AllowedEndpoints(allowed_endpoints)
-        self._slots = asyncio.Semaphore(workers)
+        # A summary takes seconds to be written, and no seed's verdict is to wait for that.
+        self._verifiers, self._publishers = (asyncio.Semaphore(workers) for _ in range(2))
         self._verifying, self._publishing = verifying, publishing
         self._progress = ProgressReader(
             self._allowed,
@@ -171,7 +172,7 @@ class Collector:
             memory_mebibytes=limits.memory_mebibytes,
             cpu_seconds=limits.cpu_seconds,
         )
-        async with self._slots:
+        async with self._publishers if claims is None else self._verifiers:
             try:
                 with TemporaryDirectory(prefix="supreme-worker-") as folder:
                     return await _work(task, limits, Path(folder))

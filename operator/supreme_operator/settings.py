@@ -48,7 +48,9 @@ class Settings:
     metrics_experiments: int = _setting(
         100, "Experiments that have metrics of their own, at most; 0 means none."
     )
-    collectors: int = _setting(2, "Processes that read results at one time.")
+    collectors: int = _setting(
+        2, "Processes that read results at one time, and as many that write summaries."
+    )
     publishing_memory: int = _setting(2048, "Memory, in MiB, of one that writes a summary.")
     leader_election: bool = _setting(False, "Of several operators only the holder of a Lease acts.")
     lease_namespace: str = _setting("supreme-system", "Namespace of the Lease.")

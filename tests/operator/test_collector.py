@@ -218,6 +218,24 @@ class TestVerify:
         assert verdict.state == "invalid"
         assert "more than the 67108864 bytes that are read" in verdict.message
 
+    def test_no_verdict_waits_for_a_summary_that_is_written(self, location):
+        write_result(location.open(), result(2))
+
+        async def both():
+            one = Collector(workers=1)
+            with socket.create_server(("127.0.0.1", 0)) as silent:
+                place = canned(f"http://127.0.0.1:{silent.getsockname()[1]}")
+                writing = asyncio.create_task(one.publish(ORDER, place))
+                await asyncio.sleep(0)
+                (verdict,) = await one.verify(ORDER, location, claims(2))
+                assert not writing.done()
+                writing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await writing
+            return verdict.state
+
+        assert asyncio.run(both()) == "valid"
+
     @pytest.mark.e2e  # writes a gigabyte
     def test_a_real_gigabyte_is_invalid_and_hides_no_other(self, s3_server, location, tmp_path):
         zeros = tmp_path / "zeros"
