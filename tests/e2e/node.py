@@ -29,7 +29,7 @@ from tests.cluster.processes import answers, does_not_start, eventually, free_po
 from tests.e2e import environment, image
 from tests.e2e.certificates import Authority
 from tests.e2e.machine import PAUSE, Machine, machine
-from tests.e2e.packages import CNI_PLUGINS, NEEDED_IF, PATH, install_packages
+from tests.e2e.packages import CNI_PLUGINS, FOR_NODE, NEEDED_IF, PATH
 
 NODE = "node1"
 GPUS = 8
@@ -126,7 +126,7 @@ def cluster(folder: Path, name: str = "supreme-node", network: str = "10.235") -
     if "SUPREME_E2E_KUBECONFIG" in os.environ:
         yield _theirs()
         return
-    install_packages()
+    FOR_NODE.install()
     for tools in (KUBERNETES, COREDNS, PYTORCHJOB, PAUSE):
         tools.built()
     with (
