@@ -7,9 +7,8 @@ STORE ?= supreme-store
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
-# Images. BUILDER: buildah, podman or docker, with global options; BUILD_OPTIONS: of its `build`.
+# Images. BUILDER: buildah, podman or docker, with options before its command.
 BUILDER ?= buildah
-BUILD_OPTIONS ?=
 BASE ?= docker.io/library/python:3.11-slim-bookworm
 REGISTRY ?= ghcr.io/supreme-unlearning
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -60,7 +59,7 @@ operator-image trainer-image: %-image:
 	  --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) \
 	  $(call secret,certificates,$(or $(SSL_CERT_FILE),/etc/ssl/certs/ca-certificates.crt)) \
 	  $(call secret,pip,$(or $(PIP_CONFIG_FILE),/etc/pip.conf)) \
-	  $(call secret,uv,$(or $(UV_CONFIG_FILE),/etc/uv/uv.toml)) $(BUILD_OPTIONS) .
+	  $(call secret,uv,$(or $(UV_CONFIG_FILE),/etc/uv/uv.toml)) .
 
 generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated

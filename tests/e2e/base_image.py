@@ -4,6 +4,7 @@
 """
 
 import fcntl
+import hashlib
 import io
 import subprocess
 import sys
@@ -31,7 +32,8 @@ LEFT_OUT = (
 def base_image() -> str:
     """Its name for a builder, `oci-archive:FILE`; made once on a machine, in a minute or two."""
     FOR_IMAGES.install()
-    archive = cache_folder() / "images" / f"python-{SUITE}.tar"
+    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    archive = cache_folder() / "images" / f"python-{version}.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
     with archive.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -5,6 +5,7 @@ from kubernetes import client
 
 from tests.cluster import s3_server
 from tests.e2e import node
+from tests.e2e import operator_image as images
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,10 @@ def s3(cluster, tmp_path_factory):
     """An S3 server under an endpoint that this machine and pods share."""
     with s3_server.serve(tmp_path_factory.mktemp("s3"), cluster.host) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def operator_image():
+    """The operator's image: reference, archive for `cluster.load`, config, unpacked_bytes."""
+    with images.operator_image() as image:
+        yield image

@@ -32,6 +32,7 @@ def write_archive(path: Path, name: str, layer: bytes, settings: Mapping[str, An
         "os": "linux",
         "config": dict(settings),
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        "history": [{"created_by": "SUPREME's tests"}],  # builders want one of each layer
     }
     kind = "application/vnd.oci.image"
     blobs = {f"{kind}.layer.v1.tar": layer, f"{kind}.config.v1+json": _json(config)}

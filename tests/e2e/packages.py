@@ -43,7 +43,9 @@ class Packages:
                 text=True,
             )
         if done.returncode:
-            self._give_up(f"apt-get cannot install {', '.join(missing)}: {done.stderr.strip()[-300:]}")
+            self._give_up(
+                f"apt-get cannot install {', '.join(missing)}: {done.stderr.strip()[-300:]}"
+            )
 
     def _give_up(self, reason: str) -> NoReturn:
         if os.environ.get(NEEDED_IF) == "1":
@@ -68,5 +70,6 @@ FOR_NODE = Packages(
     },
 )
 FOR_IMAGES = Packages(
-    "building images", {"buildah": "buildah", "debootstrap": "debootstrap", "make": "make"}
+    "building images",
+    {name: name for name in ("buildah", "debootstrap", "make")} | {"unshare": "util-linux"},
 )
