@@ -7,8 +7,9 @@ STORE ?= supreme-store
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
-# Images. BUILDER: buildah, podman or docker, with options before its command.
+# Images. BUILDER: buildah, podman or docker, with options of its own; BUILD_OPTIONS: of a build.
 BUILDER ?= buildah
+BUILD_OPTIONS ?=
 BASE ?= docker.io/library/python:3.11-slim-bookworm
 REGISTRY ?= ghcr.io/supreme-unlearning
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -59,7 +60,7 @@ operator-image trainer-image: %-image:
 	  --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) \
 	  $(call secret,certificates,$(or $(SSL_CERT_FILE),/etc/ssl/certs/ca-certificates.crt)) \
 	  $(call secret,pip,$(or $(PIP_CONFIG_FILE),/etc/pip.conf)) \
-	  $(call secret,uv,$(or $(UV_CONFIG_FILE),/etc/uv/uv.toml)) .
+	  $(call secret,uv,$(or $(UV_CONFIG_FILE),/etc/uv/uv.toml)) $(BUILD_OPTIONS) .
 
 generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated

@@ -4,8 +4,7 @@ import pytest
 from kubernetes import client
 
 from tests.cluster import s3_server
-from tests.e2e import node
-from tests.e2e import operator_image as images
+from tests.e2e import node, operator_image
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +47,13 @@ def s3(cluster, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def operator_image():
-    """The operator's image: reference, archive for `cluster.load`, config, unpacked_bytes."""
-    with images.operator_image() as image:
-        yield image
+def image_builder():
+    """build(*options) gives an Image: reference, archive, digest, settings, unpacked_bytes."""
+    with operator_image.builder() as found:
+        yield found
+
+
+@pytest.fixture(scope="session", name="operator_image")
+def built_image(image_builder):
+    """The operator's image; `cluster.load` lets pods run it."""
+    return image_builder.build()

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,14 @@ class Image:
     archive: Path
 
     @property
-    def config(self) -> dict[str, Any]:
-        """Settings of its containers, and the digests of its layers as they are unpacked."""
-        return self._json(self._manifest["config"])
+    def digest(self) -> str:
+        """Of all that is in it and that is said of it."""
+        return self._manifest["config"]["digest"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of its containers, such as User, and Labels."""
+        return self._json(self._manifest["config"])["config"]
 
     @property
     def unpacked_bytes(self) -> int:
@@ -59,32 +65,40 @@ class Image:
             return sum(file.size for file in files)
 
 
+class Builder:
+    """Builds in a folder of its own, with nothing of earlier tests but downloads and the base."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._base, self._numbers = folder, base_image(), count()
+        # What it mounts goes with its namespace, however it ends.
+        self._command = ["unshare", "--mount", "buildah", "--root", f"{folder}/storage"]
+        self._command += ["--runroot", f"{folder}/run"]
+
+    def build(self, *options: str) -> Image:
+        """options: of the build, such as --no-cache."""
+        settings = {"BUILDER": self._command, "BASE": [self._base], "BUILD_OPTIONS": options}
+        made = [f"{name}={' '.join(words)}" for name, words in settings.items()]
+        _run("make", "operator-image", *made)
+        tagged = ["--filter", "dangling=false", "--filter", f"label={LABELS}.title"]
+        images = [*self._command, "images", *tagged, "--format", "{{.Name}}:{{.Tag}}"]
+        reference = _run(*images).strip()
+        archive = self._folder / f"image-{next(self._numbers)}.tar"
+        _run(*self._command, "push", reference, f"oci-archive:{archive}:{reference}")
+        return Image(reference, archive)
+
+
 @contextmanager
-def operator_image() -> Iterator[Image]:
-    """Builds it, with nothing of earlier builds but downloads; takes it away in the end."""
-    base = base_image()
-    with tempfile.TemporaryDirectory(prefix="supreme-image-", dir=DISK) as text:
-        folder = Path(text)
-        # What a builder mounts goes with its namespace, however it ends.
-        builder = ["unshare", "--mount", "buildah"]
-        builder += ["--root", f"{folder}/storage", "--runroot", f"{folder}/run"]
-        _run("make", "operator-image", f"BUILDER={' '.join(builder)}", f"BASE={base}")
-        ours = ("--filter", f"label={LABELS}.title=supreme-operator")
-        reference = _run(*builder, "images", *ours, "--format", "{{.Name}}:{{.Tag}}").strip()
-        image = Image(reference, folder / "image.tar")
-        _run(*builder, "push", reference, f"oci-archive:{image.archive}:{reference}")
-        yield image
+def builder() -> Iterator[Builder]:
+    """What it has built is gone in the end."""
+    with tempfile.TemporaryDirectory(prefix="supreme-images-", dir=DISK) as folder:
+        yield Builder(Path(folder))
 
 
 def _run(*command: str) -> str:
-    """What a command prints.  Its containers need nothing of a machine but its network."""
-    cache = cache_folder() / "images"
+    """What a command prints. Containers of a build need nothing that another runtime would add."""
+    settings = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(cache_folder() / "images")}
     done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(cache)},
-        capture_output=True,
-        text=True,
+        command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True
     )
     if done.returncode:
         pytest.fail(f"{' '.join(command)}: {(done.stdout + done.stderr).strip()[-1000:]}")
