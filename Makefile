@@ -7,8 +7,20 @@ STORE ?= supreme-store
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
+# Images. BUILDER: buildah, podman or docker, with options of its own; BUILD_OPTIONS: of a build.
+BUILDER ?= buildah
+BUILD_OPTIONS ?=
+BASE ?= docker.io/library/python:3.11-slim-bookworm
+REGISTRY ?= ghcr.io/supreme-unlearning
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git describe --always --abbrev=40 --dirty --exclude '*')
+CREATED = $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)
+COMMA := ,
+secret = $(if $(wildcard $(2)),--secret id=$(1)$(COMMA)src=$(2))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-slow e2e cluster-demo generate clean
+.PHONY: help demo check test test-slow e2e cluster-demo images operator-image trainer-image
+.PHONY: generate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -34,6 +46,21 @@ e2e: $(STAMP)  ## pods and bad days, most of it on a Kubernetes node that root c
 
 cluster-demo: $(STAMP)  ## the example on a Kubernetes of this machine, as root
 	$(BIN)/python -m tests.e2e.demo
+
+images: operator-image trainer-image  ## container images of the operator and of the trainer
+
+# Every file has the same time, so that equal files are equal layers, whenever they are built. What
+# this machine needs to reach package registries goes along as secrets, of which no image keeps any.
+operator-image trainer-image: export BUILDAH_LAYERS := true
+operator-image trainer-image: export SOURCE_DATE_EPOCH := 0
+operator-image trainer-image: %-image:
+	$(BUILDER) build --file Dockerfile.$* --tag $(REGISTRY)/supreme-$*:$(VERSION) \
+	  $(if $(findstring docker,$(BUILDER)),,--timestamp $(SOURCE_DATE_EPOCH)) \
+	  --build-arg PYTHON_IMAGE=$(BASE) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) \
+	  $(call secret,certificates,$(or $(SSL_CERT_FILE),/etc/ssl/certs/ca-certificates.crt)) \
+	  $(call secret,pip,$(or $(PIP_CONFIG_FILE),/etc/pip.conf)) \
+	  $(call secret,uv,$(or $(UV_CONFIG_FILE),/etc/uv/uv.toml)) $(BUILD_OPTIONS) .
 
 generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated

@@ -87,15 +87,19 @@ class GoTools:
 
     @property
     def folder(self) -> Path:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         module = [TOOLS / self.module / name for name in ("go.mod", "go.sum")]
         parts = [path.read_bytes() for path in [*module, *self._sources] if path.exists()]
         parts += [part.encode() for part in (self.link, *itertools.chain(*self.files))]
-        return cache / "supreme" / "bin" / hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+        return cache_folder() / "bin" / hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
     @property
     def _sources(self) -> list[Path]:
         return sorted((TOOLS / self.module).glob("*.go"))
+
+
+def cache_folder() -> Path:
+    """Where tests of all checkouts keep what takes long to make."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supreme"
 
 
 def _go() -> str | None:

@@ -6,7 +6,7 @@ from kubernetes import client
 from tests.cluster import s3_server
 from tests.cluster.operators import Experiments
 from tests.cluster.trainers import storage_of
-from tests.e2e import node
+from tests.e2e import node, operator_image
 from tests.e2e.experiments import SPEC, Applied, digest_of_run
 
 
@@ -68,3 +68,16 @@ def experiments(cluster, api, namespace, template, s3):
 def expected(tmp_path_factory):
     """The digest of the summary that those experiments have to come to."""
     return digest_of_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def image_builder():
+    """build(*options) gives an Image: reference, archive, digest, settings, unpacked_bytes."""
+    with operator_image.builder() as found:
+        yield found
+
+
+@pytest.fixture(scope="session", name="operator_image")
+def built_image(image_builder):
+    """The operator's image; `cluster.load` lets pods run it."""
+    return image_builder.build()

@@ -1,4 +1,4 @@
-"""The one image of the node: no registry is needed, because almost nothing is in it.
+"""Images of one layer, which need no registry, and that of pods of tests, which is almost empty.
 
 It is the folders and links that a Linux system starts with, and the program that does nothing. What
 a container runs besides comes from this machine, in volumes (environment.py).
@@ -9,7 +9,9 @@ import io
 import json
 import platform
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 NAME = "localhost/supreme-tests:1"
 
@@ -20,12 +22,17 @@ _LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
 
 def write_image(path: Path, pause: Path) -> None:
     """An OCI archive; the program `pause` is what a container runs that names no other."""
-    layer = _layer(pause)
+    write_archive(path, NAME, _layer(pause), {"Entrypoint": ["/pause"]})
+
+
+def write_archive(path: Path, name: str, layer: bytes, settings: Mapping[str, Any]) -> None:
+    """An OCI archive of an image.  layer: its files, as tar.  settings: of its containers."""
     config = {
         "architecture": _ARCHITECTURES[platform.machine()],
         "os": "linux",
-        "config": {"Entrypoint": ["/pause"]},
+        "config": dict(settings),
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        "history": [{"created_by": "SUPREME's tests"}],  # builders want one of each layer
     }
     kind = "application/vnd.oci.image"
     blobs = {f"{kind}.layer.v1.tar": layer, f"{kind}.config.v1+json": _json(config)}
@@ -38,7 +45,7 @@ def write_image(path: Path, pause: Path) -> None:
         }
     )
     entry = _entry(f"{kind}.manifest.v1+json", manifest)
-    named = entry | {"annotations": {"io.containerd.image.name": NAME}}
+    named = entry | {"annotations": {"io.containerd.image.name": name}}
     with tarfile.open(path, "w") as archive:
         _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
         _add(archive, "index.json", _json({"schemaVersion": 2, "manifests": [named]}))

@@ -29,7 +29,7 @@ from tests.cluster.processes import answers, does_not_start, eventually, free_po
 from tests.e2e import environment, image
 from tests.e2e.certificates import Authority
 from tests.e2e.machine import PAUSE, Machine, machine
-from tests.e2e.packages import CNI_PLUGINS, NEEDED_IF, PATH, install_packages
+from tests.e2e.packages import CNI_PLUGINS, FOR_NODE, NEEDED_IF, PATH
 
 NODE = "node1"
 GPUS = 8
@@ -54,14 +54,19 @@ class Cluster:
     """kubeconfig: of a user who may do everything.
     host: address of this machine at which pods reach its servers.
     image: has the trainer in it, or this environment mounted where `ours`.
-    ours: whether the cluster is one of tests, with one node that is called NODE.
+    machine: of the node of a cluster of tests, which is called NODE; None where it is another's.
     """
 
     kubeconfig: Path
     kubectl_binary: Path
     host: str
     image: str
-    ours: bool
+    machine: Machine | None
+
+    @property
+    def ours(self) -> bool:
+        """Whether the cluster is one of tests."""
+        return self.machine is not None
 
     @contextlib.contextmanager
     def client(self) -> Iterator[client.ApiClient]:
@@ -79,6 +84,15 @@ class Cluster:
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
         return done.stdout
+
+    def load(self, archive: Path) -> None:
+        """Lets pods run the image of an OCI archive; skips the test where the cluster is not ours,
+        whose nodes have the image themselves."""
+        if self.machine is None:
+            pytest.skip(
+                "an image is loaded into a node of tests, and SUPREME_E2E_KUBECONFIG is set"
+            )
+        _load(self.machine, archive)
 
     def serve(self, definition: Path) -> None:
         """Sees to it that the server knows a CustomResourceDefinition."""
@@ -126,7 +140,7 @@ def cluster(folder: Path, name: str = "supreme-node", network: str = "10.235") -
     if "SUPREME_E2E_KUBECONFIG" in os.environ:
         yield _theirs()
         return
-    install_packages()
+    FOR_NODE.install()
     for tools in (KUBERNETES, COREDNS, PYTORCHJOB, PAUSE):
         tools.built()
     with (
@@ -143,7 +157,7 @@ def _theirs() -> Cluster:
         pytest.fail(f"SUPREME_E2E_KUBECONFIG is set, which also needs {' and '.join(missing)}")
     kubeconfig, host, known = (os.environ[name] for name in settings)
     kubectl = shutil.which("kubectl") or KUBERNETES.built() / "kubectl"
-    return Cluster(Path(kubeconfig), Path(kubectl), host, known, ours=False)
+    return Cluster(Path(kubeconfig), Path(kubectl), host, known, machine=None)
 
 
 class _Start(contextlib.ExitStack):
@@ -161,7 +175,9 @@ class _Start(contextlib.ExitStack):
         endpoint = self._api_server()
         account = partial(self._authority.kubeconfig, endpoint)
         admin = account("admin", group="system:masters")
-        found = Cluster(admin, self._programs / "kubectl", self._there.host, image.NAME, ours=True)
+        found = Cluster(
+            admin, self._programs / "kubectl", self._there.host, image.NAME, self._there
+        )
         self._controllers(account)
         self.callback(self._there.end)  # before the API server, which waits for its clients
         self._containerd()
@@ -267,11 +283,10 @@ class _Start(contextlib.ExitStack):
         )
         archive = self._state / "image.tar"
         image.write_image(archive, PAUSE.built() / "pause")
-        load = ["ctr", "--namespace", "k8s.io", "images", "import", archive]
         answer = partial(_succeeds, self._there.inside("ctr", "version"))
         command = self._there.inside("containerd", "--config", settings)
         self._process("containerd", command, answer)
-        self._there.run(*load)
+        _load(self._there, archive)
 
     def _kubelet(self, account: Callable[..., Path]) -> subprocess.Popen:
         settings = {
@@ -331,6 +346,10 @@ class _Start(contextlib.ExitStack):
         there.serve(programs / "kubeflow.org_pytorchjobs.yaml")
         access = {"KUBECONFIG": str(there.kubeconfig)}
         self._process("pytorchjob", [programs / "pytorchjob"], environment=access)
+
+
+def _load(there: Machine, archive: Path) -> None:
+    there.run("ctr", "--namespace", "k8s.io", "images", "import", archive)
 
 
 @contextlib.contextmanager

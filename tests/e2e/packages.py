@@ -1,8 +1,10 @@
-"""Programs of Debian that a node needs beside those that Go builds."""
+"""Programs of Debian that tests need beside those that Go builds."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,43 +16,60 @@ NEEDED_IF = "SUPREME_REQUIRE_NODE"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CNI_PLUGINS = Path("/usr/lib/cni")
 
-_PACKAGES = {
-    "ip": "iproute2",
-    "nsenter": "util-linux",
-    "nft": "nftables",
-    "runc": "runc",
-    "containerd": "containerd",
-    str(CNI_PLUGINS / "bridge"): "containernetworking-plugins",
-}
+
+@dataclass(frozen=True)
+class Packages:
+    """purpose: what they are for.  programs: the package of each program."""
+
+    purpose: str
+    programs: Mapping[str, str]
+
+    def install(self) -> None:
+        """Sees to it that they are there; the test that asks is skipped or failed if not."""
+        if os.geteuid():
+            self._give_up("only root can do this")
+        if not (missing := self._missing()):
+            return
+        if os.environ.get(NEEDED_IF) != "1":
+            self._give_up(f"it needs the packages {', '.join(missing)}")
+        if shutil.which("apt-get") is None:
+            self._give_up(f"it needs {', '.join(missing)}, and there is no apt-get to install them")
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+        for command in (["apt-get", "update"], install):
+            done = subprocess.run(
+                command,
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                capture_output=True,
+                text=True,
+            )
+        if done.returncode:
+            self._give_up(
+                f"apt-get cannot install {', '.join(missing)}: {done.stderr.strip()[-300:]}"
+            )
+
+    def _give_up(self, reason: str) -> NoReturn:
+        if os.environ.get(NEEDED_IF) == "1":
+            pytest.fail(f"{self.purpose}: {reason}, and {NEEDED_IF} is set")
+        pytest.skip(f"{self.purpose}: {reason}")
+
+    def _missing(self) -> list[str]:
+        return [
+            package for name, package in self.programs.items() if not shutil.which(name, path=PATH)
+        ]
 
 
-def install_packages() -> None:
-    """Sees to it that the programs are there; the test that asks is skipped or failed if not."""
-    if os.geteuid():
-        give_up("only root can start one")
-    if not (missing := _missing()):
-        return
-    if os.environ.get(NEEDED_IF) != "1":
-        give_up(f"it needs the packages {', '.join(missing)}")
-    if shutil.which("apt-get") is None:
-        give_up(f"it needs {', '.join(missing)}, and there is no apt-get to install them")
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
-    for command in (["apt-get", "update"], install):
-        done = subprocess.run(
-            command,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-        )
-    if done.returncode:
-        give_up(f"apt-get cannot install {', '.join(missing)}: {done.stderr.strip()[-300:]}")
-
-
-def give_up(reason: str) -> NoReturn:
-    if os.environ.get(NEEDED_IF) == "1":
-        pytest.fail(f"a Kubernetes node: {reason}, and {NEEDED_IF} is set")
-    pytest.skip(f"a Kubernetes node: {reason}")
-
-
-def _missing() -> list[str]:
-    return [package for name, package in _PACKAGES.items() if not shutil.which(name, path=PATH)]
+FOR_NODE = Packages(
+    "a Kubernetes node",
+    {
+        "ip": "iproute2",
+        "nsenter": "util-linux",
+        "nft": "nftables",
+        "runc": "runc",
+        "containerd": "containerd",
+        str(CNI_PLUGINS / "bridge"): "containernetworking-plugins",
+    },
+)
+FOR_IMAGES = Packages(
+    "building images",
+    {name: name for name in ("buildah", "debootstrap", "make")} | {"unshare": "util-linux"},
+)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.processes import eventually
 from tests.e2e.machine import cgroups, folder_of, machine
-from tests.e2e.packages import PATH, install_packages
+from tests.e2e.packages import FOR_NODE, PATH
 
 pytestmark = pytest.mark.e2e
 
@@ -83,7 +83,7 @@ def printed(*command):
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
 def test_nothing_is_left_of_a_node(tmp_path, sent):
-    install_packages()
+    FOR_NODE.install()
     before = there_is(tmp_path)
     command = [sys.executable, "-c", TESTS, tmp_path, NAME, NETWORK]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tests:
@@ -101,7 +101,7 @@ def test_nothing_is_left_of_a_node(tmp_path, sent):
 
 
 def test_two_nodes_of_one_name_are_refused(tmp_path):
-    install_packages()
+    FOR_NODE.install()
     with (
         machine(NAME, NETWORK, tmp_path / "first.log"),
         pytest.raises(pytest.fail.Exception, match=f"{NAME} already runs on this machine"),
