@@ -89,7 +89,7 @@ def test_an_upgrade_in_the_middle_of_an_experiment_changes_no_number(
     experiments.apply(parallelism=1)
     with while_a_seed_is_computed(experiments, api):
         release("podAnnotations.upgraded=yes")
-    assert "Phase:          Succeeded" in helm("test", RELEASE, "--namespace", NAMESPACE, "--logs")
+    assert "Phase:          Succeeded" in helm("test", RELEASE, "--namespace", NAMESPACE)
     status = experiments.succeeded()
     assert [each["attempt"] for each in status["seedStatuses"]] == [0, 0, 0]
     assert digest_of(status, s3) == expected
