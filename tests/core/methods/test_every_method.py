@@ -5,7 +5,8 @@ only what is special: closed forms, limits, the paper's semantics.
 """
 
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from itertools import count
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ import torch
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.interruption import Interruption, Terminated
+from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from tests.builders import digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
@@ -41,7 +45,7 @@ IDENTITIES = {
 } | {name: {"alpha": 1e308} for name in ("ssd", "lfssd")}
 """Settings with which a method does nothing."""
 
-ALWAYS_ACTS = {"eu_k"}
+ALWAYS_ACTS = {"assd", "eu_k"}
 """Methods that do something with any settings."""
 
 every_case = pytest.mark.parametrize(("name", "kind"), CASES, ids=map("-".join, CASES))
@@ -54,6 +58,32 @@ def unlearned(name, kind, *, params=None, **changes):
     entry = ENTRIES[name]
     entry.function(task, parse(entry.params, params or NOTICEABLE.get(name, {})))
     return task.model
+
+
+@dataclass
+class Slot:
+    """A place for a checkpoint, in memory."""
+
+    data: bytes | None = None
+
+    def read(self):
+        return self.data
+
+    def write(self, data):
+        self.data = data
+
+
+def stopped(slot, *, after):
+    """Parts of a task that is told to stop after so many reports; None for never."""
+    interruption = Interruption(exit_code=143)
+    reports = count(1)
+
+    def report(*, done, total, loss, note=""):
+        if next(reports) == after:
+            interruption.request()
+
+    ranks = Ranks.alone(torch.device("cpu"))
+    return {"report": report, "checkpoints": Checkpoints(ranks, interruption, slot)}
 
 
 def digests(ranks):
@@ -127,6 +157,16 @@ def test_a_method_reports_its_progress_to_the_end(name, kind):
     unlearned(name, kind, report=report)
     assert all(1 <= done <= total for done, total in told)
     assert told[-1][0] == told[-1][1]
+
+
+@every_case
+def test_a_method_that_was_stopped_half_way_goes_on_to_the_same_bits(name, kind):
+    told = []
+    expected = digest(unlearned(name, kind, report=lambda **step: told.append(step)))
+    slot, stop_at = Slot(), max(1, len(told) // 2)
+    with pytest.raises(Terminated):
+        unlearned(name, kind, **stopped(slot, after=stop_at))
+    assert digest(unlearned(name, kind, **stopped(slot, after=None))) == expected
 
 
 @pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[0] not in ALWAYS_ACTS])
