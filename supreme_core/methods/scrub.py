@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
 
+from supreme_core.engine.continued import continued
 from supreme_core.engine.loss import divergence
 from supreme_core.engine.marked import is_forgotten, marked, unmarked
 from supreme_core.engine.order import one_after_other
@@ -55,13 +56,9 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
     """
     teacher = copy.deepcopy(task.model).eval().requires_grad_(False)
     originals = [parameter.detach().clone() for parameter in trainable(task.model)]
-    adam = optim.Adam(trainable(task.model), weight_decay=params.weight_decay)
-
-    def optimizer(parameters: list[nn.Parameter]) -> optim.Optimizer:
-        """One for both phases: the second goes on with the moments of the first."""
-        for group in adam.param_groups:
-            group["lr"] = params.lr
-        return adam
+    optimizer = continued(
+        optim.Adam(trainable(task.model), lr=params.lr, weight_decay=params.weight_decay)
+    )
 
     def loss(student: nn.Module, batch: Batch) -> Tensor:
         forgotten, batch = is_forgotten(batch), unmarked(batch)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from supreme_core import seeds
 from supreme_core.api.v1alpha1 import Component, Training
 from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.continued import continued
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.gradients import Job, MicroBatchGradients
 from supreme_core.engine.loss import cross_entropy
@@ -463,3 +464,16 @@ class TestWhatAMethodMayAsk:
         assert all(map(torch.equal, model.buffers(), tiny_network(3).buffers()))
         assert not torch.equal(model[1].weight, tiny_network(3)[1].weight)
         assert not any(module.training for module in model.modules())
+
+    def test_an_optimiser_goes_on_with_its_momentum_and_its_first_rate_in_a_second_training(self):
+        """As one training of two epochs does, whose order is that of the two."""
+
+        def order(first):
+            return lambda epoch, seed: torch.arange(48).roll(17 * (first + epoch)).split(10)
+
+        whole = fitted(tiny_network(3), epochs=2, order=order(0), rate=lambda epoch: 0.5**epoch)
+        model = tiny_network(3)
+        optimizer = continued(sgd(list(model.parameters())))
+        fitted(model, optimizer=optimizer, order=order(0), rate=lambda epoch: 0.5**epoch)
+        fitted(model, optimizer=optimizer, order=order(1), rate=lambda epoch: 0.5 ** (1 + epoch))
+        assert digest(model) == digest(whole)

@@ -42,10 +42,16 @@ DRAWS_NOTHING = {"ssd", "lfssd", "assd"}
 IDENTITIES = {
     name: {field.alias: 0 for key, field in entry.params.model_fields.items() if "epochs" in key}
     for name, entry in ENTRIES.items()
-} | {name: {"alpha": 1e308} for name in ("ssd", "lfssd")}
+}
+IDENTITIES |= {name: {"alpha": 1e308} for name in ("ssd", "lfssd")}
+IDENTITIES |= {
+    "cfw": {"epochs": 0, "noise": 0, "lateNoise": 0},
+    "iu": {"alpha": 0},
+    "msg": {"epochs": 0, "fraction": 0},
+}
 """Settings with which a method does nothing."""
 
-ALWAYS_ACTS = {"assd", "eu_k"}
+ALWAYS_ACTS = {"assd", "ct", "eu_k", "fisher"}
 """Methods that do something with any settings."""
 
 every_case = pytest.mark.parametrize(("name", "kind"), CASES, ids=map("-".join, CASES))
