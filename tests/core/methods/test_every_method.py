@@ -36,7 +36,7 @@ NOTICEABLE = {"ssd": {"alpha": 1.5}, "lfssd": {"alpha": 1.1}, "assd": {}}
 """Settings with which a method acts on the tiny task, where the defaults would do nothing: a forget
 set that is a quarter of the data has at most four times the importance of all."""
 
-DRAWS_NOTHING = {"ssd", "lfssd", "assd"}
+DRAWS_NOTHING = {"assd", "esc", "lfssd", "ssd"}
 """Methods whose result does not depend on their seed."""
 
 IDENTITIES = {
@@ -46,6 +46,7 @@ IDENTITIES = {
 IDENTITIES |= {name: {"alpha": 1e308} for name in ("ssd", "lfssd")}
 IDENTITIES |= {
     "cfw": {"epochs": 0, "noise": 0, "lateNoise": 0},
+    "esc": {"fraction": 0},
     "iu": {"alpha": 0},
     "msg": {"epochs": 0, "fraction": 0},
 }

@@ -1,0 +1,56 @@
+"""ESC: take from the features the directions in which the forget set lies."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from supreme_core.engine.head import linear_head, watched_head
+from supreme_core.engine.importance import BATCH_SIZE
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.errors import MethodFailed
+from supreme_core.registry import Params, method
+
+
+class EscParams(Params):
+    fraction: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Part of the features' directions that is removed; at least one above 0.",
+    )
+
+
+@method(paper="arXiv:2504.02199", forgets=("classes",), needs=("linear_head",))
+def esc(task: UnlearningTask, params: EscParams) -> None:
+    """Project the forget set's leading directions out of what goes into the head (Lee et al. 2025).
+
+    The directions are the leading right singular vectors V of the features of the forget set, one
+    row a sample. The projection stands before the head: W ← W (I - V Vᵀ). Nothing is trained. The
+    authors tune the fraction for each network.
+    """
+    head = linear_head(task.model)
+    removed = round(params.fraction * head.in_features)
+    if params.fraction > 0:
+        removed = max(removed, 1)
+    features = _features(task)
+    if not features.isfinite().all():
+        raise MethodFailed("the features of the forget set are not finite")
+    _, _, directions = torch.linalg.svd(features, full_matrices=False)
+    leading = directions[:removed]
+    with torch.no_grad():
+        weight = head.weight.double().cpu()
+        head.weight.sub_((weight @ leading.mT @ leading).to(head.weight))
+
+
+@torch.no_grad()
+def _features(task: UnlearningTask) -> Tensor:
+    """(|F|, features) float64 on the CPU; every rank computes all of them."""
+    parts = torch.split(torch.arange(len(task.forget)), BATCH_SIZE)
+    found = []
+    task.model.eval()
+    with watched_head(task.model) as features:
+        for done, batch in enumerate(task.forget.batches(parts), start=1):
+            seen, logits = features(task.model, batch.images)
+            found.append(seen.double().cpu())
+            task.report(done=done, total=len(parts), loss=logits.mean())
+    return torch.cat(found)
