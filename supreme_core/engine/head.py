@@ -3,9 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
+from supreme_core.engine.importance import BATCH_SIZE
 from supreme_core.engine.layers import layer_groups
+from supreme_core.engine.modes import in_mode
+from supreme_core.engine.samples import Samples
+from supreme_core.engine.task import UnlearningTask
 
 Features = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
 """(network, images) to the head's inputs (n, features) and the logits (n, classes)."""
@@ -55,3 +60,16 @@ def watched_head(network: nn.Module) -> Iterator[Features]:
         yield features
     finally:
         handle.remove()
+
+
+@torch.no_grad()
+def head_inputs(task: UnlearningTask, samples: Samples) -> Tensor:
+    """(n, features) float64 on the CPU, in eval mode; every rank computes all of them."""
+    parts = torch.split(torch.arange(len(samples)), BATCH_SIZE)
+    found = []
+    with in_mode(task.model, training=False), watched_head(task.model) as features:
+        for done, batch in enumerate(samples.batches(parts), start=1):
+            inputs, logits = features(task.model, batch.images)
+            found.append(inputs.double().cpu())
+            task.report(done=done, total=len(parts), loss=logits.mean())
+    return torch.cat(found)

@@ -2,10 +2,8 @@
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from supreme_core.engine.head import linear_head, watched_head
-from supreme_core.engine.importance import BATCH_SIZE
+from supreme_core.engine.head import head_inputs, linear_head
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import MethodFailed
 from supreme_core.registry import Params, method
@@ -32,7 +30,7 @@ def esc(task: UnlearningTask, params: EscParams) -> None:
     removed = round(params.fraction * head.in_features)
     if params.fraction > 0:
         removed = max(removed, 1)
-    features = _features(task)
+    features = head_inputs(task, task.forget)
     if not features.isfinite().all():
         raise MethodFailed("the features of the forget set are not finite")
     _, _, directions = torch.linalg.svd(features, full_matrices=False)
@@ -40,17 +38,3 @@ def esc(task: UnlearningTask, params: EscParams) -> None:
     with torch.no_grad():
         weight = head.weight.double().cpu()
         head.weight.sub_((weight @ leading.mT @ leading).to(head.weight))
-
-
-@torch.no_grad()
-def _features(task: UnlearningTask) -> Tensor:
-    """(|F|, features) float64 on the CPU; every rank computes all of them."""
-    parts = torch.split(torch.arange(len(task.forget)), BATCH_SIZE)
-    found = []
-    task.model.eval()
-    with watched_head(task.model) as features:
-        for done, batch in enumerate(task.forget.batches(parts), start=1):
-            seen, logits = features(task.model, batch.images)
-            found.append(seen.double().cpu())
-            task.report(done=done, total=len(parts), loss=logits.mean())
-    return torch.cat(found)
