@@ -8,10 +8,9 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from supreme_core.engine.continued import continued
+from supreme_core.engine.forget import forget_accuracy
 from supreme_core.engine.head import Features, head_inputs, watched_head
-from supreme_core.engine.importance import BATCH_SIZE
 from supreme_core.engine.marked import is_forgotten, marked, unmarked
-from supreme_core.engine.modes import in_mode
 from supreme_core.engine.order import paired
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.task import UnlearningTask
@@ -72,7 +71,7 @@ def duck(task: UnlearningTask, params: DuckParams) -> None:
                 loss=partial(_loss, features=features, centroids=centroids, params=params),
                 order=paired(len(task.retain), len(again), batch_size=params.batch_size),
             )
-            if _accuracy(task) < params.target_accuracy:
+            if forget_accuracy(task) < params.target_accuracy:
                 return
 
 
@@ -113,15 +112,3 @@ def _nearest_wrong(task: UnlearningTask, centroids: Tensor, present: Tensor) -> 
     likeness[:, ~present] = -torch.inf
     likeness.scatter_(1, task.forget.labels.cpu()[:, None], -torch.inf)
     return likeness.argmax(dim=1)
-
-
-@torch.no_grad()
-def _accuracy(task: UnlearningTask) -> float:
-    """On the forget set; every rank computes it and so stops where the others do."""
-    parts = torch.split(torch.arange(len(task.forget)), BATCH_SIZE)
-    with in_mode(task.model, training=False):
-        right = [
-            (task.model(batch.images).argmax(dim=1) == batch.labels).sum()
-            for batch in task.forget.batches(parts)
-        ]
-    return int(torch.stack(right).sum()) / len(task.forget)

@@ -84,7 +84,7 @@ def test_passes_end_once_the_accuracy_on_the_forget_set_is_below_the_target(targ
 def test_forgotten_samples_come_nearer_to_their_targets():
     task = tiny_task()
     duck(
-        task, parse(DuckParams, {"epochs": 20, "lr": 3e-3, "lambdaRetain": 0, "targetAccuracy": 0})
+        task, parse(DuckParams, {"epochs": 20, "lr": 1e-2, "lambdaRetain": 0, "targetAccuracy": 0})
     )
     original = tiny_task()
     centroids, present = _centroids(original)
