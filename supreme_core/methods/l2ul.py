@@ -51,8 +51,8 @@ def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
     mean over its samples of CE, negative for forgotten ones, + λ/2 Σ (1 - Ω) (θ - θ_o)²; Ω is the
     mean over the forget set of |∂‖f(x)‖₂/∂θ|, stretched to 0..1 in each tensor. It ends after a
     pass that leaves no forgotten sample right, where the authors' code looks after each step. The
-    rate, batches and λ are those of that code; the number of images is ours. Wrong classes are drawn
-    as those of random_labels are.
+    rate, batches and λ are those of that code; the number of images is ours. Wrong classes are
+    drawn as those of random_labels are.
     """
     optimizer = continued(
         optim.SGD(
@@ -103,9 +103,8 @@ def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
 
 
 def signed_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
-    sign = torch.where(is_forgotten(batch), -1, 1)
-    signed: Tensor = sign * cross_entropy(model, unmarked(batch))
-    return signed
+    losses = cross_entropy(model, unmarked(batch))
+    return torch.where(is_forgotten(batch), -losses, losses)
 
 
 def mixed(positions: Tensor, seed: int) -> Tensor:
@@ -117,7 +116,9 @@ def unimportances(task: UnlearningTask) -> list[Tensor]:
     """1 - Ω of each trainable parameter."""
 
     def length(model: nn.Module, batch: Batch) -> Tensor:
-        return torch.linalg.vector_norm(model(batch.images), dim=1)
+        logits: Tensor = model(batch.images)
+        lengths: Tensor = torch.linalg.vector_norm(logits, dim=1)
+        return lengths
 
     sums = importance_sums(
         task.model,
@@ -175,4 +176,5 @@ def attacked(task: UnlearningTask, batch: Batch, start: Tensor, params: L2ulPara
 def projected(moved: Tensor, epsilon: float) -> Tensor:
     """Each image's shift, shortened to ε where it is longer."""
     lengths = torch.linalg.vector_norm(moved, dim=(1, 2, 3), keepdim=True)
-    return moved * (epsilon / torch.where(lengths > 0, lengths, 1)).clamp(max=1)
+    factors: Tensor = (epsilon / torch.where(lengths > 0, lengths, 1)).clamp(max=1)
+    return moved * factors

@@ -130,6 +130,14 @@ def test_weights_and_buffers_stay_finite(name, kind):
 
 
 @every_case
+@pytest.mark.parametrize("arithmetic", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
+def test_a_method_works_in_other_arithmetic_too(name, kind, arithmetic):
+    state = unlearned(name, kind, arithmetic=plain(2, **arithmetic)).state_dict()
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert all(tensor.dtype in {torch.float32, torch.int64} for tensor in state.values())
+
+
+@every_case
 def test_a_method_leaves_its_inputs_alone(name, kind):
     task = tiny_task(**FORGETS[kind])
     inputs = [getattr(part, f.name) for part in (task.forget, task.retain) for f in fields(part)]
