@@ -22,6 +22,11 @@ class NegGradPlusParams(RetainParams):
         0.95, ge=0, le=1, description="β: weight of the retain set; the forget set has 1 - β."
     )
     batch_size: int = Field(64, ge=1, description="Retained samples of one step.")
+    keep_statistics: bool = Field(
+        True,
+        description="Whether BatchNorm uses and keeps the statistics that it has; else they become"
+        " those of both sets in equal parts.",
+    )
 
 
 @method(paper="arXiv:2302.09880")
@@ -29,9 +34,9 @@ def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
     """Minimise β CE on the retain set less (1 - β) CE on the forget set (Kurmanji et al. 2023).
 
     A step has as many forgotten samples as retained ones; the forget set is gone through again and
-    again. Both go through the network together, so BatchNorm sees them as one batch, where the
-    authors' code passes one after the other. β = 0.5 at twice the rate is the AdvancedNegGrad of
-    arXiv:2311.02240.
+    again. BatchNorm is in eval mode, as in the benchmark arXiv:2410.01276, whose settings these
+    are; in train mode it sees both parts as one batch, where the authors' code passes one after the
+    other. β = 0.5 at twice the rate is the AdvancedNegGrad of arXiv:2311.02240.
     """
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -49,4 +54,5 @@ def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
         ),
         loss=loss,
         order=paired(len(task.forget), len(task.retain), batch_size=params.batch_size),
+        training=not params.keep_statistics,
     )

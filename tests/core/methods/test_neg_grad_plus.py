@@ -19,11 +19,12 @@ def after(**params):
     return task
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "moving"])
 @pytest.mark.parametrize("beta", [0.95, 0.5, 1])
-def test_a_step_descends_on_the_weighted_difference_of_the_two_means(beta):
+def test_a_step_descends_on_the_weighted_difference_of_the_two_means(beta, kept):
     """A plain loop with the same pairs, both parts through the network as one batch."""
-    task = after(epochs=2, beta=beta, batchSize=10)
-    model, border = tiny_network(3).train(), len(task.forget)
+    task = after(epochs=2, beta=beta, batchSize=10, keepStatistics=kept)
+    model, border = tiny_network(3).train(not kept), len(task.forget)
     optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     everything = task.forget.join(task.retain)
     order = paired(border, len(task.retain), batch_size=10)
