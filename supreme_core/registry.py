@@ -26,6 +26,10 @@ from supreme_core.errors import SpecError, nearest
 Forgets = Literal["classes", "samples"]
 """What a scenario forgets: every sample of some classes, or single samples of any class."""
 
+Need = Literal["convolutions", "linear_head"]
+"""What not every network has: convolutions whose windows overlap, or one linear layer that gives
+the logits."""
+
 SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
 """forget and retain split the training set; forget_test and retain_test split the test set."""
 
@@ -64,10 +68,12 @@ class ScenarioFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodFacts:
-    """paper: where the method was published.  forgets: the kinds of scenario it is defined for."""
+    """paper: where the method was published.  forgets: the kinds of scenario it is defined for.
+    needs: what a network must have for it."""
 
     paper: str
     forgets: tuple[Forgets, ...] = ("classes", "samples")
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from supreme_core.engine.checkpoint import Checkpoints, State
 from supreme_core.engine.gradients import Step
 from supreme_core.engine.loss import Loss, cross_entropy
 from supreme_core.engine.modes import in_mode
+from supreme_core.engine.order import Order, shuffled
 from supreme_core.engine.precision import computing_in, loss_scaler
 from supreme_core.engine.randomness import kept_global_generator
 from supreme_core.engine.samples import Augment, Samples
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
-from supreme_core.hashing import permutation
 
 
 class Report(Protocol):
@@ -46,7 +46,13 @@ class Fit:
 
     optimizer: made for the model's parameters.  max_gradient_norm: a longer gradient is shortened
     to this Euclidean length.  rate: factor of the learning rate at an epoch, with the fraction of
-    it that is done.  augment: the augmentation of an epoch, None for none.
+    it that is done.  augment: the augmentation of an epoch, None for none.  order: None for all
+    samples at random in batches of `batch_size`.  training: otherwise layers act as they do in
+    predictions, so that BatchNorm uses and keeps the statistics that it has.
+
+    before_step: told the epoch as `rate` is, may change the gradients that the optimiser will use,
+    as a term on the weights does.  after_step: may change the weights, as a mask does. What either
+    does is a function of the weights, the gradients and the epoch, the same on every rank.
     """
 
     epochs: int
@@ -55,6 +61,10 @@ class Fit:
     max_gradient_norm: float | None = None
     rate: Callable[[float], float] = lambda epoch: 1.0
     augment: Callable[[int], Augment] | None = None
+    order: Order | None = None
+    training: bool = True
+    before_step: Callable[[float], None] | None = None
+    after_step: Callable[[], None] | None = None
 
 
 def fit(
@@ -80,9 +90,10 @@ def fit(
     scaler = loss_scaler(arithmetic.precision, ranks.device)
     state = State(model, optimizer, scaler)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    steps = -(-len(samples) // how.batch_size)
+    order = how.order or shuffled(len(samples), how.batch_size)
+    steps = len(order(0, seeds.derive(seed, "order", 0)))
     with (
-        in_mode(model, training=True),
+        in_mode(model, training=how.training),
         computing_in(arithmetic.precision, model, ranks.device),
         kept_global_generator(ranks.device),
         checkpoints.interruption.deferred(),
@@ -90,11 +101,10 @@ def fit(
         gradients = arithmetic.gradients(model, samples, loss, scaler.scale)
         resumed = checkpoints.begin(state)
         for epoch in range(resumed // max(steps, 1), how.epochs):
-            order = torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), len(samples)))
             augment = how.augment(epoch) if how.augment else None
             finite = torch.ones((), dtype=torch.bool, device=ranks.device)
-            batches = [*torch.split(order, how.batch_size), order[:0]]
-            for step, (positions, following) in enumerate(pairwise(batches)):
+            batches = order(epoch, seeds.derive(seed, "order", epoch))
+            for step, (positions, following) in enumerate(pairwise([*batches, batches[0][:0]])):
                 done = epoch * steps + step + 1
                 if done <= resumed:
                     continue
@@ -112,8 +122,12 @@ def fit(
                 scaler.unscale_(optimizer)
                 if how.max_gradient_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, how.max_gradient_norm)
+                if how.before_step:
+                    how.before_step(epoch + step / steps)
                 scaler.step(optimizer)
                 scaler.update()
+                if how.after_step:
+                    how.after_step()
                 finite &= mean.isfinite()
                 report(
                     done=done,

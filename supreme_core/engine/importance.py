@@ -21,6 +21,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from supreme_core import seeds
 from supreme_core.engine.fit import Report
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.modes import in_mode
@@ -29,6 +30,7 @@ from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
+from supreme_core.hashing import permutation
 from supreme_core.registry import Params
 
 BATCH_SIZE = 64
@@ -79,6 +81,33 @@ def mean_importances(
     return [total / len(task.forget) for total in forget], everything
 
 
+def batch_importances(
+    task: UnlearningTask, *, loss: Loss, power: Power, batch_size: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The same of the gradients of batches' mean losses, as the authors of SSD compute them.
+
+    Batches are drawn at random, of the forget set and of the whole training set; the last one is
+    smaller and counts like the others.
+    """
+    found = []
+    for address, samples in (("forget", task.forget), ("all", task.forget.join(task.retain))):
+        order = permutation(seeds.derive(task.seed, "batches", address), len(samples))
+        grid = torch.split(torch.from_numpy(order), batch_size)
+        sums = _sums_over(
+            task.model,
+            samples,
+            grid,
+            _add_batch,
+            loss=loss,
+            power=power,
+            reduction=task.reduction,
+            report=task.report,
+        )
+        found.append([total / len(grid) for total in sums])
+    forget, everything = found
+    return forget, everything
+
+
 class DampeningParams(Params):
     """Which weights are dampened, and how far; shared by the methods that dampen."""
 
@@ -95,6 +124,27 @@ class DampeningParams(Params):
         description="λ: a dampened weight is multiplied by λ times the inverse ratio of the"
         " importances, at most by 1.",
     )
+    variant: Literal["per_sample", "batch"] = Field(
+        "per_sample",
+        description="Whose gradients are squared, or made absolute: each sample's, or the mean of"
+        " each batch's, as the authors' code has it, which depends on the batches.",
+    )
+    batch_size: int = Field(64, ge=1, description="Samples of a batch of the variant batch.")
+
+    def identity(self) -> dict[str, Any]:
+        """The variant came later: without it, what was computed before keeps its key."""
+        document = self.to_document()
+        if self.variant == "per_sample":
+            del document["variant"], document["batchSize"]
+        return document
+
+    def importances(
+        self, task: UnlearningTask, *, loss: Loss, power: Power
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Those of the forget set and of the whole training set, as the variant has them."""
+        if self.variant == "batch":
+            return batch_importances(task, loss=loss, power=power, batch_size=self.batch_size)
+        return mean_importances(task, loss=loss, power=power)
 
 
 @torch.no_grad()
@@ -134,7 +184,33 @@ def importance_sums(
 
     Raises MethodFailed where a sum is not finite.
     """
-    grid = torch.split(torch.arange(len(samples)), BATCH_SIZE)
+    with in_mode(model, training=False):
+        trial = samples.batch(torch.arange(min(TRIAL_SIZE, len(samples))))
+        add = _in_batches(model, trial, loss) or _add_one_by_one
+    return _sums_over(
+        model,
+        samples,
+        torch.split(torch.arange(len(samples)), BATCH_SIZE),
+        add,
+        loss=loss,
+        power=power,
+        reduction=reduction,
+        report=report,
+    )
+
+
+def _sums_over(
+    model: nn.Module,
+    samples: Samples,
+    grid: Sequence[Tensor],
+    add: Add,
+    *,
+    loss: Loss,
+    power: Power,
+    reduction: Reduction,
+    report: Report,
+) -> list[Tensor]:
+    """What `add` gives for the batches whose positions are in the grid, added up over ranks."""
     lanes = [lane.tolist() for _, lane in reduction.parts(torch.arange(len(grid)))]
     mine = [grid[number] for lane in lanes for number in lane]
 
@@ -148,8 +224,6 @@ def importance_sums(
             yield list(sums.values())
 
     with in_mode(model, training=False):
-        trial = samples.batch(torch.arange(min(TRIAL_SIZE, len(samples))))
-        add = _in_batches(model, trial, loss) or _add_one_by_one
         totals = reduction.sum(leaves())
     if not all(bool(total.isfinite().all()) for total in totals):
         raise MethodFailed("the importances of the weights are not finite")
@@ -212,6 +286,15 @@ def _add_one_by_one(model: nn.Module, batch: Batch, loss: Loss, power: Power, su
             total += _powered(gradient.to(torch.float64), power)
         losses.append(value.detach())
     return torch.stack(losses).mean()
+
+
+def _add_batch(model: nn.Module, batch: Batch, loss: Loss, power: Power, sums: Sums) -> Tensor:
+    """Add that of the batch's mean loss to `sums`; gives the mean loss."""
+    mean = loss(model, batch).mean()
+    gradients = torch.autograd.grad(mean, list(sums), materialize_grads=True)
+    for total, gradient in zip(sums.values(), gradients, strict=True):
+        total += _powered(gradient.to(torch.float64), power)
+    return mean.detach()
 
 
 def _add_by_hooks(

@@ -13,3 +13,10 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     return functional.cross_entropy(model(batch.images), batch.labels, reduction="none")
+
+
+def divergence(target: Tensor, logits: Tensor, *, temperature: float = 1) -> Tensor:
+    """KL(softmax(target / T) ‖ softmax(logits / T)) of each row, (n,), summed over classes."""
+    target = functional.log_softmax(target / temperature, dim=1)
+    answer = functional.log_softmax(logits / temperature, dim=1)
+    return functional.kl_div(answer, target, reduction="none", log_target=True).sum(dim=1)

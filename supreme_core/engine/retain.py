@@ -1,5 +1,6 @@
 """Training on with the retain set, which is a whole method or the larger part of one."""
 
+from collections.abc import Callable
 from functools import partial
 
 from pydantic import Field
@@ -19,7 +20,13 @@ class RetainParams(Params):
     batch_size: int = Field(64, ge=1, description="Samples of one step.")
 
 
-def train_on_retain(task: UnlearningTask, params: RetainParams) -> None:
+def train_on_retain(
+    task: UnlearningTask,
+    params: RetainParams,
+    *,
+    rate: Callable[[float], float] = lambda epoch: 1.0,
+    before_step: Callable[[float], None] | None = None,
+) -> None:
     """Train what is trainable of the model on with the retain set."""
     task.fit(
         task.retain,
@@ -29,4 +36,6 @@ def train_on_retain(task: UnlearningTask, params: RetainParams) -> None:
         optimizer=partial(
             optim.SGD, lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay
         ),
+        rate=rate,
+        before_step=before_step,
     )

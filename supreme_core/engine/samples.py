@@ -98,6 +98,10 @@ class ImageSource:
     def ahead(self, ids: Tensor) -> None:
         self.pixels.ahead(ids)
 
+    def normalised(self, value: int) -> Tensor:
+        """What pixels of this value, 0..255, become in each channel, (channels, 1, 1)."""
+        return ((value / 255 - self.mean) / self.std)[:, None, None]
+
     def _normalised(self, images: Tensor) -> Tensor:
         """On a CPU in parts, so that what is between bytes and numbers stays in the cache."""
         mean, std = self.mean[:, None, None], self.std[:, None, None]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from supreme_core import seeds
 from supreme_core.engine import randomness
@@ -16,9 +16,10 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.fit import Fit, Report, fit
 from supreme_core.engine.layers import LayerGroup, layer_groups
 from supreme_core.engine.loss import Loss, cross_entropy
+from supreme_core.engine.order import Order
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import Samples
+from supreme_core.engine.samples import ImageSource, Samples
 from supreme_core.engine.shape import ImageShape
 from supreme_core.registry import Forgets
 
@@ -62,6 +63,13 @@ class UnlearningTask:
         """A CPU generator of this method's own, the same on all ranks."""
         return randomness.generator(self.seed, *address)
 
+    @property
+    def pixel_range(self) -> tuple[Tensor, Tensor]:
+        """What black and white are in normalised images, (channels, 1, 1) each."""
+        source = self.forget.source
+        assert isinstance(source, ImageSource)  # the samples of a task are those of a dataset
+        return source.normalised(0), source.normalised(255)
+
     def layer_groups(self) -> list[LayerGroup]:
         """The model's layers in order, the head last; together they have all that is trainable."""
         return layer_groups(self.model)
@@ -80,9 +88,24 @@ class UnlearningTask:
         batch_size: int,
         optimizer: Callable[[list[nn.Parameter]], optim.Optimizer],
         loss: Loss = cross_entropy,
+        rate: Callable[[float], float] = lambda epoch: 1.0,
+        order: Order | None = None,
+        training: bool = True,
+        before_step: Callable[[float], None] | None = None,
+        after_step: Callable[[], None] | None = None,
     ) -> None:
-        """Train the model on `samples`; `name` is the address of the order and of dropout."""
-        how = Fit(epochs=epochs, batch_size=batch_size, optimizer=optimizer)
+        """Train the model on `samples`; `name` is the address of the order and of dropout. What
+        else can be asked for is described at Fit."""
+        how = Fit(
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            rate=rate,
+            order=order,
+            training=training,
+            before_step=before_step,
+            after_step=after_step,
+        )
         fit(
             self.model,
             samples,

@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
-from torch.nn import functional
 
 from supreme_core import seeds
+from supreme_core.engine.loss import divergence
 from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.hashing import permutation
@@ -43,9 +43,7 @@ def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
         forgotten = batch.labels.bool()[:, None]
         with torch.no_grad():
             logits = torch.where(forgotten, incompetent(batch.images), competent(batch.images))
-        target = functional.log_softmax(logits / params.temperature, dim=1)
-        answer = functional.log_softmax(student(batch.images) / params.temperature, dim=1)
-        return functional.kl_div(answer, target, reduction="none", log_target=True).sum(dim=1)
+        return divergence(logits, student(batch.images), temperature=params.temperature)
 
     task.fit(
         _marked_samples(task, params.retain_fraction),

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from supreme_core.engine.importance import DampeningParams, dampen, mean_importances
+from supreme_core.engine.importance import DampeningParams, dampen
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import method
@@ -15,9 +15,10 @@ def lfssd(task: UnlearningTask, params: DampeningParams) -> None:
     I_S[i] = mean over samples of |∂‖f(x)‖₂²/∂θ_i|. Where I_F > α I_D: θ_i ← min(1, λ I_D/I_F) θ_i.
     α and λ are those that arXiv:2606.00380 takes for whole classes; it takes α 3.5 for random
     samples. The authors' code takes the gradient of a batch's mean, which depends on the batches;
-    ours takes each sample's, the correction of arXiv:2510.26714, appendix B.
+    ours takes each sample's, the correction of arXiv:2510.26714, appendix B, unless the variant is
+    `batch`.
     """
-    forget, everything = mean_importances(task, loss=squared_output, power="absolute")
+    forget, everything = params.importances(task, loss=squared_output, power="absolute")
     dampen(task.model, forget, everything, alpha=params.alpha, lambda_=params.lambda_)
 
 

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-import torch
 from pydantic import Field
-from torch import Tensor, optim
+from torch import optim
 
+from supreme_core.engine.relabelling import wrong_labels
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import Params, method
 
@@ -24,24 +24,9 @@ def random_labels(task: UnlearningTask, params: RandomLabelsParams) -> None:
     Settings are those of the baselines in Foster et al. 2024, arXiv:2308.07707.
     """
     task.fit(
-        task.forget.with_labels(_wrong_labels(task)).join(task.retain),
+        task.forget.with_labels(wrong_labels(task, "labels")).join(task.retain),
         name="relabelled",
         epochs=params.epochs,
         batch_size=params.batch_size,
         optimizer=partial(optim.Adam, lr=params.lr),
     )
-
-
-def _wrong_labels(task: UnlearningTask) -> Tensor:
-    """(|F|,) uniform over the classes that stay: all but the true one, if no class goes as a whole.
-
-    Where several classes are forgotten, a label of another one of them would teach it anew. Where a
-    part of a class is, its label stays valid for its siblings, but is the one to be unlearnt here.
-    """
-    generator = task.generator("labels")
-    count, classes = len(task.forget), task.shape.classes
-    if task.forget_classes:
-        allowed = torch.tensor([c for c in range(classes) if c not in task.forget_classes])
-        return allowed[torch.randint(len(allowed), (count,), generator=generator)]
-    shifts = torch.randint(1, classes, (count,), generator=generator)
-    return (task.forget.labels.cpu() + shifts) % classes

@@ -1,6 +1,6 @@
 """Selective synaptic dampening: shrink the weights that matter to the forget set above all."""
 
-from supreme_core.engine.importance import DampeningParams, dampen, mean_importances
+from supreme_core.engine.importance import DampeningParams, dampen
 from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import method
@@ -13,7 +13,7 @@ def ssd(task: UnlearningTask, params: DampeningParams) -> None:
     I_S[i] = mean over samples of (∂L/∂θ_i)², L the cross-entropy of one sample. Where I_F > α I_D:
     θ_i ← min(1, λ I_D / I_F) θ_i. α and λ are those of Foster et al. 2024 for ResNet18. Their code
     squares the gradient of a batch's mean, which depends on the batches; ours squares each
-    sample's, the correction of arXiv:2510.26714, appendix B.
+    sample's, the correction of arXiv:2510.26714, appendix B, unless the variant is `batch`.
     """
-    forget, everything = mean_importances(task, loss=cross_entropy, power="squared")
+    forget, everything = params.importances(task, loss=cross_entropy, power="squared")
     dampen(task.model, forget, everything, alpha=params.alpha, lambda_=params.lambda_)

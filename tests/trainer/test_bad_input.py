@@ -292,6 +292,11 @@ WRONG_FOR_THE_DATA = {
         "spec.scenarios[1] (random_samples): fraction 0.0001 of 1442 training samples selects no"
         " sample; the smallest that does is 0.000694",
     ),
+    "method for other models": (
+        experiment(model={"name": "timm/test_vit"}, methods=[{"name": "finetune"}, {"name": "ct"}]),
+        "spec.methods[1].name is 'ct', which needs convolutions whose windows overlap, and"
+        " spec.model has none; leave it out",
+    ),
     "folder of images that is not there": (
         changed("dataset", {"name": "image_folder", "params": {"path": "no/such/folder"}}),
         "dataset.params.path: 'no/such/folder' is not a folder on this machine",

@@ -53,6 +53,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     if data.placement == "Streamed":
         log.info("images are streamed")
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
+    seed.refuse_unfit_methods(data)
     original = seed.original(data)
     stages.ensure(original)
     results = [
@@ -91,7 +92,7 @@ def prepare_seed(
     weights: str = "",
 ) -> None:
     """Stage zero: dataset and pretrained weights in the store, and proof that the model and every
-    split of this seed can be made.
+    split of this seed can be made and that the methods fit the model.
 
     source: a folder to read from instead of the one that the dataset's settings name.
     weights: a file to read instead of a download.
@@ -131,6 +132,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
         seed.cell(data, scenario.title)
     if seed.components.model.variant:
         seed.architecture.try_out(data.shape)
+    seed.refuse_unfit_methods(data)
 
 
 def _prepare_weights(seed: SeedStages, stages: Stages, pretrained: Pretrained, file: str) -> None:

@@ -28,6 +28,7 @@ from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
 from supreme_core.engine.fit import fit
+from supreme_core.engine.needs import missing
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
@@ -334,6 +335,19 @@ class SeedStages:
         except SpecError as error:
             raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
         return Cell(title, chosen.entry.facts.forgets, split)
+
+    def refuse_unfit_methods(self, data: Data) -> None:
+        """SpecError where a method needs what the model does not have."""
+        chosen = list(self.components.methods.values())
+        if any(method.entry.facts.needs for method in chosen):
+            network = self._built(data.shape, 0)
+            for position, method in enumerate(chosen):
+                lacking = missing(network, method.entry.facts.needs)
+                if lacking:
+                    raise SpecError(
+                        f"spec.methods[{position}].name is {method.entry.name!r}, which needs"
+                        f" {lacking}, and spec.model has none; leave it out"
+                    )
 
     def data(self, images: ImageSet, digest: str) -> Data:
         """The images where they are to lie, and their labels on the device."""

@@ -20,6 +20,7 @@ from torch.nn import functional
 from supreme_core import seeds
 from supreme_core.api.v1alpha1 import Component, Training
 from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.continued import continued
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.gradients import Job, MicroBatchGradients
 from supreme_core.engine.loss import cross_entropy
@@ -392,3 +393,87 @@ class TestEnds:
 
     def test_a_model_in_eval_mode_is_trained_in_train_mode(self):
         assert digest(fitted(tiny_network(3).eval())) == digest(fitted(tiny_network(3).train()))
+
+
+class TestWhatAMethodMayAsk:
+    """Hooks around a step, an order of its own, and layers that act as in predictions."""
+
+    def test_a_term_on_the_weights_is_added_to_the_gradients_before_the_step(self):
+        """An L2 penalty as a term is the weight decay of SGD."""
+        model = tiny_network(3)
+
+        def decay(epoch):
+            for parameter in model.parameters():
+                parameter.grad += 1e-3 * parameter.detach()
+
+        def plain_sgd(parameters):
+            return optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+        fitted(model, optimizer=plain_sgd, before_step=decay, epochs=2)
+        assert_states_close(model, fitted(tiny_network(3), epochs=2))
+
+    def test_the_term_is_asked_for_with_the_epoch_as_the_rate_is(self):
+        of_terms, of_rates = [], []
+        fitted(
+            tiny_network(3),
+            epochs=2,
+            before_step=of_terms.append,
+            rate=lambda epoch: of_rates.append(epoch) or 1.0,
+        )
+        assert of_terms == of_rates
+        assert len(of_terms) == 10
+
+    def test_the_term_is_not_shortened_with_the_gradient_of_the_loss(self):
+        model, lengths = tiny_network(3), []
+
+        def measure(epoch):
+            parts = [parameter.grad.norm() for parameter in model.parameters()]
+            lengths.append(torch.stack(parts).norm().item())
+
+        fitted(model, before_step=measure, max_gradient_norm=1e-3)
+        assert lengths == pytest.approx([1e-3] * 5, rel=1e-3)
+
+    def test_weights_are_put_back_after_every_step_momentum_or_not(self):
+        model, seen = tiny_network(3), []
+        head = model[-1].weight.detach().clone()
+
+        @torch.no_grad()
+        def restore():
+            seen.append(torch.equal(model[-1].weight, head))
+            model[-1].weight.copy_(head)
+
+        fitted(model, after_step=restore, epochs=2)
+        assert not any(seen)  # the optimiser had moved them each time
+        assert torch.equal(model[-1].weight, head)
+        assert not torch.equal(model[-1].bias, tiny_network(3)[-1].bias)
+
+    def test_the_steps_are_those_of_the_order(self):
+        recorded, asked = Recorded(), []
+
+        def backwards(epoch, seed):
+            asked.append((epoch, seed))
+            return torch.arange(47, -1, -1).split([20, 28])
+
+        fitted(tiny_network(3), order=backwards, loss=recorded, epochs=2)
+        assert [len(ids) for ids in recorded.ids] == [20, 28] * 2
+        assert recorded.stream == [*range(47, -1, -1)] * 2
+        assert asked[-2:] == [(epoch, seeds.derive(SEED, "order", epoch)) for epoch in (0, 1)]
+
+    def test_layers_that_act_as_in_predictions_learn_and_keep_their_statistics(self):
+        model = fitted(tiny_network(3), training=False)
+        assert all(map(torch.equal, model.buffers(), tiny_network(3).buffers()))
+        assert not torch.equal(model[1].weight, tiny_network(3)[1].weight)
+        assert not any(module.training for module in model.modules())
+
+    def test_an_optimiser_goes_on_with_its_momentum_and_its_first_rate_in_a_second_training(self):
+        """As one training of two epochs does, whose order is that of the two."""
+
+        def order(first):
+            return lambda epoch, seed: torch.arange(48).roll(17 * (first + epoch)).split(10)
+
+        whole = fitted(tiny_network(3), epochs=2, order=order(0), rate=lambda epoch: 0.5**epoch)
+        model = tiny_network(3)
+        optimizer = continued(sgd(list(model.parameters())))
+        fitted(model, optimizer=optimizer, order=order(0), rate=lambda epoch: 0.5**epoch)
+        fitted(model, optimizer=optimizer, order=order(1), rate=lambda epoch: 0.5 ** (1 + epoch))
+        assert digest(model) == digest(whole)

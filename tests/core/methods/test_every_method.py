@@ -5,7 +5,8 @@ only what is special: closed forms, limits, the paper's semantics.
 """
 
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from itertools import count
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ import torch
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.interruption import Interruption, Terminated
+from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from tests.builders import digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
@@ -32,16 +36,23 @@ NOTICEABLE = {"ssd": {"alpha": 1.5}, "lfssd": {"alpha": 1.1}, "assd": {}}
 """Settings with which a method acts on the tiny task, where the defaults would do nothing: a forget
 set that is a quarter of the data has at most four times the importance of all."""
 
-DRAWS_NOTHING = {"ssd", "lfssd", "assd"}
+DRAWS_NOTHING = {"assd", "esc", "lfssd", "ssd"}
 """Methods whose result does not depend on their seed."""
 
 IDENTITIES = {
     name: {field.alias: 0 for key, field in entry.params.model_fields.items() if "epochs" in key}
     for name, entry in ENTRIES.items()
-} | {name: {"alpha": 1e308} for name in ("ssd", "lfssd")}
+}
+IDENTITIES |= {name: {"alpha": 1e308} for name in ("ssd", "lfssd")}
+IDENTITIES |= {
+    "cfw": {"epochs": 0, "noise": 0, "lateNoise": 0},
+    "esc": {"fraction": 0},
+    "iu": {"alpha": 0},
+    "msg": {"epochs": 0, "fraction": 0},
+}
 """Settings with which a method does nothing."""
 
-ALWAYS_ACTS = {"eu_k"}
+ALWAYS_ACTS = {"assd", "ct", "eu_k", "fisher"}
 """Methods that do something with any settings."""
 
 every_case = pytest.mark.parametrize(("name", "kind"), CASES, ids=map("-".join, CASES))
@@ -54,6 +65,32 @@ def unlearned(name, kind, *, params=None, **changes):
     entry = ENTRIES[name]
     entry.function(task, parse(entry.params, params or NOTICEABLE.get(name, {})))
     return task.model
+
+
+@dataclass
+class Slot:
+    """A place for a checkpoint, in memory."""
+
+    data: bytes | None = None
+
+    def read(self):
+        return self.data
+
+    def write(self, data):
+        self.data = data
+
+
+def stopped(slot, *, after):
+    """Parts of a task that is told to stop after so many reports; None for never."""
+    interruption = Interruption(exit_code=143)
+    reports = count(1)
+
+    def report(*, done, total, loss, **more):
+        if next(reports) == after:
+            interruption.request()
+
+    ranks = Ranks.alone(torch.device("cpu"))
+    return {"report": report, "checkpoints": Checkpoints(ranks, interruption, slot)}
 
 
 def digests(ranks):
@@ -93,6 +130,14 @@ def test_weights_and_buffers_stay_finite(name, kind):
 
 
 @every_case
+@pytest.mark.parametrize("arithmetic", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
+def test_a_method_works_in_other_arithmetic_too(name, kind, arithmetic):
+    state = unlearned(name, kind, arithmetic=plain(2, **arithmetic)).state_dict()
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert all(tensor.dtype in {torch.float32, torch.int64} for tensor in state.values())
+
+
+@every_case
 def test_a_method_leaves_its_inputs_alone(name, kind):
     task = tiny_task(**FORGETS[kind])
     inputs = [getattr(part, f.name) for part in (task.forget, task.retain) for f in fields(part)]
@@ -128,6 +173,16 @@ def test_a_method_reports_its_progress_to_the_end(name, kind):
     unlearned(name, kind, report=report)
     assert all(1 <= done <= total for done, total in told)
     assert told[-1][0] == told[-1][1]
+
+
+@every_case
+def test_a_method_that_was_stopped_half_way_goes_on_to_the_same_bits(name, kind):
+    told = []
+    expected = digest(unlearned(name, kind, report=lambda **step: told.append(step)))
+    slot, stop_at = Slot(), max(1, len(told) // 2)
+    with pytest.raises(Terminated):
+        unlearned(name, kind, **stopped(slot, after=stop_at))
+    assert digest(unlearned(name, kind, **stopped(slot, after=None))) == expected
 
 
 @pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[0] not in ALWAYS_ACTS])

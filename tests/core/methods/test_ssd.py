@@ -10,10 +10,15 @@ import pytest
 import torch
 from torch.nn import functional
 
+from supreme_core import seeds
 from supreme_core.api.model import parse
+from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.importance import DampeningParams
+from supreme_core.engine.reduction import Reduction
+from supreme_core.hashing import permutation
 from supreme_core.methods.ssd import ssd
-from tests.builders import tiny_network, tiny_task
+from tests.builders import alone, digest, tiny_network, tiny_task
+from tests.real_ranks import on_two_ranks
 
 
 def dampened(task, **params):
@@ -79,3 +84,79 @@ def test_defect_20_the_order_of_samples_does_not_matter():
     turned = replace(task, forget=task.forget.take(torch.arange(11, -1, -1)), model=tiny_network(3))
     for one, other in zip(dampened(task, alpha=1), dampened(turned, alpha=1), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+class TestVariantBatch:
+    """The authors' own importances, of the mean gradients of batches."""
+
+    @staticmethod
+    def mean_squares_of_batches(samples, seed, batch_size):
+        """One backward pass for each batch, all weights flat."""
+        batches = torch.from_numpy(permutation(seed, len(samples))).split(batch_size)
+        total = 0
+        for positions in batches:
+            model, batch = tiny_network(3), samples.batch(positions)
+            functional.cross_entropy(model(batch.images), batch.labels).backward()
+            gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+            total = total + gradient.double().numpy() ** 2
+        return total / len(batches)
+
+    @pytest.mark.parametrize("batch_size", [1, 5, 64])
+    def test_squares_are_those_of_the_means_of_batches_that_are_drawn_at_random(self, batch_size):
+        task = tiny_task()
+        of_forget, of_all = (
+            self.mean_squares_of_batches(
+                samples, seeds.derive(task.seed, "batches", address), batch_size
+            )
+            for address, samples in (
+                ("forget", task.forget),
+                ("all", task.forget.join(task.retain)),
+            )
+        )
+        model = tiny_network(3)
+        expected = np.concatenate([p.detach().numpy().ravel() for p in model.parameters()])
+        selected = of_forget > 1.5 * of_all
+        expected[selected] *= np.minimum(1, of_all / of_forget)[selected]
+        actual = dampened(task, alpha=1.5, variant="batch", batchSize=batch_size)
+        np.testing.assert_allclose(np.concatenate([w.ravel() for w in actual]), expected, rtol=1e-3)
+
+    def test_batches_of_one_sample_are_the_other_variant(self):
+        for one, other in zip(
+            dampened(tiny_task(), alpha=1.5, variant="batch", batchSize=1),
+            dampened(tiny_task(), alpha=1.5),
+            strict=True,
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-4)
+
+    def test_only_this_variant_depends_on_the_seed(self):
+        batch, per_sample = (
+            [
+                np.concatenate([w.ravel() for w in dampened(tiny_task(seed=seed), **params)])
+                for seed in (7, 8)
+            ]
+            for params in (
+                {"alpha": 1.5, "variant": "batch", "batchSize": 5},
+                {"alpha": 1.5, "batchSize": 5},
+            )
+        )
+        assert not np.array_equal(*batch)
+        assert np.array_equal(*per_sample)
+
+    def test_two_ranks_give_the_bits_of_one(self):
+        assert on_two_ranks(batch_variant) == [batch_variant(alone(2).ranks)] * 2
+
+    def test_what_was_computed_before_there_was_a_variant_keeps_its_key(self):
+        assert parse(DampeningParams, {}).identity() == {"alpha": 10.0, "lambda": 1.0}
+        assert parse(DampeningParams, {"variant": "batch"}).identity() == {
+            "alpha": 10.0,
+            "lambda": 1.0,
+            "variant": "batch",
+            "batchSize": 64,
+        }
+
+
+def batch_variant(ranks):
+    """The digest of the model on one of some ranks."""
+    task = tiny_task(arithmetic=Arithmetic(Reduction(ranks, micro_batches=2)))
+    dampened(task, alpha=1.5, variant="batch", batchSize=5)
+    return digest(task.model)

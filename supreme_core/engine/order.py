@@ -1,0 +1,55 @@
+"""Which samples stand in which step of an epoch."""
+
+from collections.abc import Callable, Sequence
+from itertools import count, islice
+
+import torch
+from torch import Tensor
+
+from supreme_core import seeds
+from supreme_core.hashing import permutation
+
+Order = Callable[[int, int], Sequence[Tensor]]
+"""(epoch, seed of that epoch's order) to the positions of each step's samples; every epoch of one
+training has the same number of steps, and none is empty."""
+
+
+def shuffled(size: int, batch_size: int) -> Order:
+    """All samples at random."""
+
+    def order(epoch: int, seed: int) -> Sequence[Tensor]:
+        return torch.split(_random(size, seed), batch_size)
+
+    return order
+
+
+def one_after_other(first: int, second: int, *, batch_size: int) -> Order:
+    """The first samples at random, then the others that follow them; no step has both."""
+
+    def order(epoch: int, seed: int) -> Sequence[Tensor]:
+        early = _random(first, seeds.derive(seed, "first"))
+        late = _random(second, seeds.derive(seed, "second")) + first
+        return [*torch.split(early, batch_size), *torch.split(late, batch_size)]
+
+    return order
+
+
+def paired(first: int, second: int, *, batch_size: int) -> Order:
+    """Each of the second samples once, and beside each, in turn, one of the first ones.
+
+    A step has `batch_size` of both kinds, the last one of an epoch maybe fewer, but as many of one
+    as of the other. Where the first ones are used up they begin again in another order.
+    """
+
+    def order(epoch: int, seed: int) -> Sequence[Tensor]:
+        rounds = (_random(first, seeds.derive(seed, "first", again)) for again in count())
+        partners = torch.cat(list(islice(rounds, -(-second // first))))[:second]
+        others = _random(second, seeds.derive(seed, "second")) + first
+        pairs = torch.stack([partners, others], dim=1)
+        return [pair.flatten() for pair in torch.split(pairs, batch_size)]
+
+    return order
+
+
+def _random(size: int, seed: int) -> Tensor:
+    return torch.from_numpy(permutation(seed, size))

@@ -1,0 +1,67 @@
+"""CFW: put noise on the convolutions' weights, then repair, with a little noise near the end."""
+
+from math import cos, pi
+
+import torch
+from pydantic import Field
+from torch import optim
+
+from supreme_core.engine.continued import continued
+from supreme_core.engine.convolutions import convolutions
+from supreme_core.engine.retain import RetainParams
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.weights import trainable
+from supreme_core.registry import method
+
+
+class CfwParams(RetainParams):
+    epochs: int = Field(4, ge=0, description="Passes over the retain set.")
+    lr: float = Field(7e-4, gt=0, description="Learning rate of SGD in the first step.")
+    noise: float = Field(0.6, ge=0, description="Standard deviation of the noise at the start.")
+    late_noise: float = Field(
+        0.005, ge=0, description="Standard deviation of the noise before the last epoch."
+    )
+
+
+@method(paper="arXiv:2410.01276", needs=("convolutions",))
+def cfw(task: UnlearningTask, params: CfwParams) -> None:
+    """Add noise to the convolutions' weights, then train on the retain set ("confuse weights").
+
+    The third entry of the NeurIPS 2023 competition in machine unlearning, as Cadet et al. 2024
+    describe it. The rate falls by half a cosine.
+    """
+    optimizer = continued(
+        optim.SGD(
+            trainable(task.model),
+            lr=params.lr,
+            momentum=params.momentum,
+            weight_decay=params.weight_decay,
+        )
+    )
+    before_last = max(params.epochs - 1, 0)
+    parts = (
+        ("repair", 0, before_last, params.noise),
+        ("last epoch", before_last, params.epochs - before_last, params.late_noise),
+    )
+    for name, first, epochs, noise in parts:
+        _add_noise(task, name, noise)
+
+        def rate(epoch: float, first: int = first) -> float:
+            return (1 + cos(pi * (first + epoch) / params.epochs)) / 2
+
+        task.fit(
+            task.retain,
+            name=name,
+            epochs=epochs,
+            batch_size=params.batch_size,
+            optimizer=optimizer,
+            rate=rate,
+        )
+
+
+@torch.no_grad()
+def _add_noise(task: UnlearningTask, name: str, deviation: float) -> None:
+    generator = task.generator("noise", name)
+    for layer in convolutions(task.model).values():
+        noise = torch.randn(layer.weight.shape, generator=generator)
+        layer.weight += deviation * noise.to(task.device)

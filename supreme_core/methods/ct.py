@@ -1,0 +1,31 @@
+"""CT: transpose the kernels of all convolutions, then repair."""
+
+from math import cos, pi
+
+import torch
+from pydantic import Field
+
+from supreme_core.engine.convolutions import convolutions
+from supreme_core.engine.retain import RetainParams, train_on_retain
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.registry import method
+
+
+class CtParams(RetainParams):
+    epochs: int = Field(3, ge=0, description="Passes over the retain set.")
+    lr: float = Field(1e-3, gt=0, description="Learning rate of SGD in the first step.")
+
+
+@method(paper="arXiv:2410.01276", needs=("convolutions",))
+def ct(task: UnlearningTask, params: CtParams) -> None:
+    """Transpose each square kernel, then train on the retain set ("convolution transpose").
+
+    The fifth entry of the NeurIPS 2023 competition in machine unlearning, as Cadet et al. 2024
+    describe it. The rate falls by half a cosine.
+    """
+    with torch.no_grad():
+        for layer in convolutions(task.model).values():
+            height, width = layer.kernel_size
+            if height == width:
+                layer.weight.copy_(layer.weight.mT.clone())
+    train_on_retain(task, params, rate=lambda epoch: (1 + cos(pi * epoch / params.epochs)) / 2)

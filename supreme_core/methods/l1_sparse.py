@@ -1,0 +1,38 @@
+"""ℓ1-sparse unlearning: fine-tune while weights are drawn to zero."""
+
+import torch
+from pydantic import Field
+
+from supreme_core.engine.retain import RetainParams, train_on_retain
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.weights import trainable
+from supreme_core.registry import method
+
+
+class L1SparseParams(RetainParams):
+    epochs: int = Field(10, ge=0, description="Passes over the retain set.")
+    lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
+    gamma: float = Field(5e-4, ge=0, description="γ: weight of ‖θ‖₁ in the first epoch.")
+    plain_epochs: int = Field(
+        0, ge=0, description="Of these, the last ones, which have no penalty any more."
+    )
+
+
+@method(paper="arXiv:2304.04934")
+def l1_sparse(task: UnlearningTask, params: L1SparseParams) -> None:
+    """Minimise CE + γ_t ‖θ‖₁ on the retain set, γ_t falling (Jia et al. 2023).
+
+    γ_t = γ (1 - t / E) in epoch t = 0, 1, ... of the E that have the penalty. All trainable weights
+    are in the norm, as in the authors' code. They search γ for each setting.
+    """
+    penalised = params.epochs - params.plain_epochs
+
+    @torch.no_grad()
+    def add_penalty(epoch: float) -> None:
+        if epoch < penalised:
+            gamma = params.gamma * (1 - int(epoch) / penalised)
+            for parameter in trainable(task.model):
+                assert parameter.grad is not None
+                parameter.grad += gamma * parameter.sign()
+
+    train_on_retain(task, params, before_step=add_penalty)

@@ -1,0 +1,68 @@
+"""SalUn: train with wrong labels, but only the weights that the forget set pulls at most."""
+
+from functools import partial
+
+import torch
+from pydantic import Field
+from torch import Tensor, optim
+
+from supreme_core.engine.gradient_sums import gradient_sums
+from supreme_core.engine.loss import cross_entropy
+from supreme_core.engine.order import one_after_other
+from supreme_core.engine.relabelling import wrong_labels
+from supreme_core.engine.retain import RetainParams
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.weights import trainable
+from supreme_core.registry import method
+
+
+class SalunParams(RetainParams):
+    epochs: int = Field(10, ge=0, description="Passes over both sets.")
+    lr: float = Field(0.013, gt=0, description="Learning rate of SGD.")
+    batch_size: int = Field(256, ge=1, description="Samples of one step.")
+    fraction: float = Field(
+        0.5, ge=0, le=1, description="Part of all weights that is trained, the most salient ones."
+    )
+
+
+@method(paper="arXiv:2310.12508")
+def salun(task: UnlearningTask, params: SalunParams) -> None:
+    """Relabel the forget set and train the weights salient to it on both sets (Fan et al. 2024).
+
+    A weight's saliency is |Σ over the forget set of ∂CE/∂θ_i|, of the original in eval mode. The
+    others get their values back after each step, because momentum and weight decay would move them
+    even without a gradient. An epoch goes over the forget set, then over the retain set. Settings
+    are those of the authors for a tenth of CIFAR-10. Wrong labels are drawn once, as those of
+    random_labels, where their code draws any label in each step.
+    """
+    weights = trainable(task.model)
+    originals = [parameter.detach().clone() for parameter in weights]
+    saliencies = [total.abs() for total in gradient_sums(task, task.forget, cross_entropy)]
+    frozen = [~mask for mask in largest(saliencies, params.fraction)]
+
+    @torch.no_grad()
+    def restore() -> None:
+        for parameter, original, mask in zip(weights, originals, frozen, strict=True):
+            parameter.copy_(torch.where(mask, original, parameter))
+
+    task.fit(
+        task.forget.with_labels(wrong_labels(task, "labels")).join(task.retain),
+        name="relabelled",
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        optimizer=partial(
+            optim.SGD, lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay
+        ),
+        order=one_after_other(len(task.forget), len(task.retain), batch_size=params.batch_size),
+        after_step=restore,
+    )
+
+
+def largest(values: list[Tensor], fraction: float) -> list[Tensor]:
+    """Masks of the largest values of all tensors together; of equal ones the first."""
+    flat = torch.cat([each.flatten() for each in values])
+    order = flat.argsort(descending=True, stable=True)
+    mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    mask[order[: round(fraction * len(flat))]] = True
+    parts = torch.split(mask, [each.numel() for each in values])
+    return [part.view(each.shape) for part, each in zip(parts, values, strict=True)]
