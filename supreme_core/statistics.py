@@ -8,6 +8,7 @@ of the seeds does not matter and equal values have a deviation of exactly 0.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from math import fsum, isfinite, sqrt
 from statistics import mean, median, stdev
 from typing import Literal
@@ -108,6 +109,11 @@ def _flipped(d: FloatArray) -> FloatArray:
     for each in d:
         sums = np.concatenate([sums - each, sums + each])
     return sums
+
+
+def fewest_for_a_difference(methods: int, *, level: float = LEVEL) -> int:
+    """Seeds from which on sign flips can call a gap different that Holm adjusts over so many."""
+    return next(n for n in count(1) if methods * 2 / 2**n < 1 - level)
 
 
 def equivalence_p(differences: Values, margin: float) -> float | None:

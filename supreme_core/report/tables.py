@@ -282,6 +282,14 @@ def notes(reading: Reading) -> Iterator[str]:
         yield (
             f"Lines with n below {few} have wide intervals, and no headline is claimed for them."
         )
+    methods = len(reading.provenance.work.methods)
+    needed = statistics.fewest_for_a_difference(methods)
+    if has_gap(reading.facts[reading.primary]) and few <= max(counts, default=0) < needed:
+        what = "1 method" if methods == 1 else f"{methods} methods"
+        yield (
+            f"No gap, however large, is called different: for {what} the exact test needs"
+            f" {needed} seeds."
+        )
     if reading.summary.partial:
         yield _what_is_partial(reading.summary)
     collapsed = sum(failure.kind == "collapsed" for failure in reading.summary.failures)

@@ -285,6 +285,13 @@ def test_verdicts_of_every_metric_and_of_all_together_lead_the_page():
     assert page.index("<h2>Verdicts<") < page.index("<h2>Forget accuracy<")
 
 
+@pytest.mark.parametrize(("seeds", "is_said"), [(4, False), (5, True), (6, True), (7, False)])
+def test_it_is_said_where_no_gap_can_be_called_different(seeds, is_said):
+    found = summary(seeds=range(seeds), methods=("scrub", "ssd"))
+    notes = " ".join(tables.notes(tables.Reading(found)))
+    assert ("the exact test needs 7 seeds" in notes) == is_said
+
+
 def test_a_page_of_distances_alone_has_no_verdicts():
     facts = {name: fact for name, fact in FACTS.items() if fact.compares or fact.measured}
     found = summary(primary="forget_js_divergence", metrics=facts)

@@ -20,6 +20,7 @@ from supreme_core.statistics import (
     collapse_threshold,
     equivalence_p,
     estimate,
+    fewest_for_a_difference,
     holm,
     is_collapsed,
     joint_verdict,
@@ -206,6 +207,14 @@ def test_equal_differences_are_within_a_margin_or_not():
     assert equivalence_p([0.5] * 3, 1.0) == 0.0
     assert equivalence_p([1.0] * 3, 1.0) == 1.0
     assert equivalence_p([0.5], 1.0) is None
+
+
+@pytest.mark.parametrize(("methods", "seeds"), [(1, 6), (2, 7), (6, 8), (28, 11)])
+def test_a_difference_needs_more_seeds_the_more_methods_there_are(methods, seeds):
+    assert fewest_for_a_difference(methods) == seeds
+    for n, is_enough in ((seeds, True), (seeds - 1, False)):
+        p = sign_flip_p([1.0 + i for i in range(n)])
+        assert (holm({str(i): p for i in range(methods)})["0"] < 0.05) == is_enough
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1), max_size=6))
