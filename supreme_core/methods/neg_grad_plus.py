@@ -37,6 +37,8 @@ def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
     again. BatchNorm is in eval mode, as in the benchmark arXiv:2410.01276, whose settings these
     are; in train mode it sees both parts as one batch, where the authors' code passes one after the
     other. β = 0.5 at twice the rate is the AdvancedNegGrad of arXiv:2311.02240.
+    Nothing bounds the ascent: where the forget set is soon forgotten, as a whole class may be, β
+    must be nearer to 1.
     """
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
