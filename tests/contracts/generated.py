@@ -17,11 +17,13 @@ from charts.dashboards import DASHBOARDS
 from supreme_core import catalog, registry
 from supreme_core.api import crd
 from tests.contracts import chart
+from tests.contracts.api_reference import fields_table, rules_list
 from tests.contracts.evidence import evidence_table
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 OPERATOR = ROOT / "docs" / "operator.md"
+API = ROOT / "docs" / "api.md"
 EVIDENCE = ROOT / "docs" / "evidence.md"
 CRD = ROOT / "crds" / "supreme.dev_unlearningexperiments.yaml"
 CHARTS_README = chart.CHART / "README.md"
@@ -35,6 +37,7 @@ def generated() -> dict[Path, str]:
         ROOT / "supreme_core" / catalog.FILE: _json(catalog.live(), sort_keys=True),
         README: _with_tables(README.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
+        API: _with_reference(API.read_text(encoding="utf-8")),
         EVIDENCE: _with_evidence(EVIDENCE.read_text(encoding="utf-8")),
         CRD: _yaml(definition),
         chart.CHART / "files" / "crd-spec.yaml": _yaml(definition["spec"]),
@@ -101,6 +104,13 @@ def _with_settings(page: str) -> str:
         flag = each.name.replace("_", "-")
         settings.append(f"| `--{flag}` | {each.metadata['about']} | {_default(each.default)} |")
     return _between(page, "settings", "\n".join(settings))
+
+
+def _with_reference(page: str) -> str:
+    page = _between(page, "rules", rules_list())
+    for part in ("spec", "status"):
+        page = _between(page, part, fields_table(part))
+    return page
 
 
 def _with_evidence(page: str) -> str:
