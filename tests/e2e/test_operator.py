@@ -64,12 +64,15 @@ def test_pods_give_the_same_summary_as_supreme_run(experiments, s3, expected, ex
 
 
 def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, expected):
-    """A killed process is a failure, a drained node and a deleted pod are disruptions."""
-    experiments.apply(parallelism=1)
-    kill_a_rank(next_trainer(0))
-    experiments.until_seed(260, retries=1)
-    experiments.until_seed(260, phase="Succeeded")
+    """A killed process is a failure, a drained node and a deleted pod are disruptions.
 
+    Each seed is added when the one before is done: it might take the place of one that is tried again.
+    """
+    experiments.apply(seeds={"list": [260]})
+    kill_a_rank(next_trainer(0))
+    experiments.until_seed(260, retries=1, phase="Succeeded")
+
+    experiments.all.change(seeds={"list": [260, 261]})
     next_trainer(1)
     cluster.kubectl("drain", NODE, "--delete-emptydir-data", "--ignore-daemonsets")
     experiments.until_seed(261, disruptions=1)
@@ -78,6 +81,7 @@ def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, 
     cluster.kubectl("uncordon", NODE)
     experiments.until_seed(261, phase="Succeeded")
 
+    experiments.all.change(seeds={"list": [260, 261, 262]})
     next_trainer(2)
     (pod,) = running_pods(core, experiments)
     core.delete_namespaced_pod(pod, experiments.all.namespace)
