@@ -66,7 +66,7 @@ def test_pods_give_the_same_summary_as_supreme_run(experiments, s3, expected, ex
 def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, expected):
     """A killed process is a failure, a drained node and a deleted pod are disruptions.
 
-    Each seed is added when the one before is done: it might take the place of one that is tried again.
+    Each seed is added when the one before is done, whose place it could take during a retry.
     """
     experiments.apply(seeds={"list": [260]})
     kill_a_rank(next_trainer(0))
@@ -83,7 +83,7 @@ def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, 
 
     experiments.all.change(seeds={"list": [260, 261, 262]})
     next_trainer(2)
-    (pod,) = running_pods(core, experiments)
+    (pod,) = eventually(lambda: running_pods(core, experiments))
     core.delete_namespaced_pod(pod, experiments.all.namespace)
     status = experiments.succeeded()
     assert [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]] == [
