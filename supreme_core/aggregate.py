@@ -410,8 +410,9 @@ class _Table:
         for seed in self.seeds:
             runs = self.runs.get((scenario, names.RETRAINED), {}).get(seed, [])
             values = [run.metrics.get(metric) for run in runs if run.status == "ok"]
-            if values:
-                alike[self._forgotten[scenario, seed]].append(values[0])
+            forgotten = self._forgotten.get((scenario, seed))
+            if values and forgotten:
+                alike[forgotten].append(values[0])
             replicas += [_difference(*pair) for pair in pairwise(values)]
         between = [_difference(*pair) for chain in alike.values() for pair in pairwise(chain)]
         noise = statistics.root_mean_square(between or replicas)

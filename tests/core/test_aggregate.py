@@ -154,6 +154,12 @@ def test_the_margin_is_twice_the_noise_of_retrained_models_that_forgot_the_same(
     assert row_of(quiet, "scrub").gap.margin == 0.01
 
 
+def test_a_seed_that_does_not_say_what_it_forgot_is_no_part_of_the_noise():
+    by_method = {"original": [1.0] * 8, "retrained": EIGHT, "scrub": [0.3] * 8}
+    found = [answer.model_copy(update={"cells": []}) for answer in answers(by_method)]
+    assert row_of(aggregate(found, question(range(1, 9))), "scrub").gap.margin == 0.01
+
+
 def test_without_any_margin_nothing_is_equivalent():
     facts = FACTS | {
         "forget_accuracy": FACTS["forget_accuracy"].model_copy(update={"margin": None})
