@@ -33,9 +33,10 @@ the logits."""
 SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
 """forget and retain split the training set; forget_test and retain_test split the test set."""
 
-MetricGroup = Literal["accuracy", "distance", "membership", "cost"]
+MetricGroup = Literal["accuracy", "distance", "membership", "recovery", "cost"]
 """What a metric is about: how good the model is, how near to Retrained, whether it still tells who
-was in the training set, and what it took. Tables list metrics in this order."""
+was in the training set, how easily what was forgotten comes back, and what it took. Tables list
+metrics in this order."""
 
 
 Variants = Mapping[str, Sequence[str]]
@@ -86,6 +87,7 @@ class MetricFacts:
     compares: it measures the distance or the likeness to Retrained, so it has no gap: Retrained
       itself has the best value, which is 0 for a distance and 1 for a likeness.
     needs: models beside unlearned and retrained whose predictions it reads.
+    probe: the probe whose results it reads, "" for none; its settings are then those of the probe.
     measured: it is a time or a size of this machine, so it differs from run to run.
     random: it draws random numbers from `evaluation.generator()`.
     references: the references it has a value for; Original has no run time, for example.
@@ -101,12 +103,21 @@ class MetricFacts:
     high: float | None = None
     compares: bool = False
     needs: tuple[Literal["untrained"], ...] = ()
+    probe: str = ""
     measured: bool = False
     random: bool = False
     references: tuple[Literal["original", "retrained"], ...] = ("original", "retrained")
     default: bool = True
     margin: float | None = None
     source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeFacts:
+    """source: where the question was asked first.  needs: what a network must have for it."""
+
+    source: str
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +329,7 @@ scenario: Registry[Any, ScenarioFacts] = Registry(
 )
 method: Registry[Any, MethodFacts] = Registry("method", MethodFacts, package="supreme_core.methods")
 metric: Registry[Any, MetricFacts] = Registry("metric", MetricFacts, package="supreme_core.metrics")
+probe: Registry[Any, ProbeFacts] = Registry("probe", ProbeFacts, package="supreme_core.probes")
 optimizer: Registry[Any, NoFacts] = Registry(
     "optimizer", NoFacts, package="supreme_core.optimizers"
 )
@@ -332,6 +344,7 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
     scenario,
     method,
     metric,
+    probe,
     optimizer,
     schedule,
     augmentation,

@@ -50,6 +50,8 @@ class Fit:
     samples at random in batches of `batch_size`.  training: otherwise layers act as they do in
     predictions, so that BatchNorm uses and keeps the statistics that it has.
 
+    is_enough: told after each step how many are done; the training ends where it says so.
+
     before_step: told the epoch as `rate` is, may change the gradients that the optimiser will use,
     as a term on the weights does.  after_step: may change the weights, as a mask does. What either
     does is a function of the weights, the gradients and the epoch, the same on every rank.
@@ -65,6 +67,7 @@ class Fit:
     training: bool = True
     before_step: Callable[[float], None] | None = None
     after_step: Callable[[], None] | None = None
+    is_enough: Callable[[int], bool] | None = None
 
 
 def fit(
@@ -137,5 +140,7 @@ def fit(
                     epoch=(epoch + 1, how.epochs),
                 )
                 checkpoints.step(state, done)
+                if how.is_enough and how.is_enough(done):
+                    return
             if not finite:  # the one point of an epoch at which the device is waited for
                 raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")

@@ -1,11 +1,12 @@
-"""One forward pass of a model over samples: exact logits, in order, nothing padded or repeated."""
+"""One forward pass of a model over samples: exact numbers, in order, nothing padded or repeated."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.ranks import Ranks
@@ -18,10 +19,22 @@ BATCH_SIZE = 256
 def predict(
     model: nn.Module, samples: Samples, *, classes: int, ranks: Ranks
 ) -> NDArray[np.float32]:
-    """(n, classes) float32 logits in the order of `samples`, on every rank.
+    """(n, classes) float32 logits in the order of `samples`, on every rank."""
+    return rows(model, samples, model, width=classes, ranks=ranks).cpu().numpy()
 
-    The model runs in eval mode; its modules keep the modes that they had. The grid of batches does
-    not depend on the number of ranks; each rank takes a run of whole batches.
+
+def rows(
+    model: nn.Module,
+    samples: Samples,
+    answer: Callable[[Tensor], Tensor],
+    *,
+    width: int,
+    ranks: Ranks,
+) -> Tensor:
+    """(n, width) float32 on the device of every rank: what the model answers to images (n, ...).
+
+    It runs in eval mode; its modules keep the modes that they had. The grid of batches does not
+    depend on the number of ranks; each rank takes a run of whole batches.
     """
     batches = -(-len(samples) // BATCH_SIZE)
     borders = [
@@ -30,9 +43,8 @@ def predict(
     ]
     mine = torch.arange(borders[ranks.rank], borders[ranks.rank + 1])
     with in_mode(model, training=False), torch.inference_mode():
-        logits = [torch.empty((0, classes), device=ranks.device)]
+        answers = [torch.empty((0, width), device=ranks.device)]
         for batch in samples.batches(torch.split(mine, BATCH_SIZE) if len(mine) else ()):
-            logits.append(model(batch.images).to(torch.float32))
+            answers.append(answer(batch.images).to(torch.float32))
         counts = [after - before for before, after in pairwise(borders)]
-        everything = ranks.gather_rows(torch.cat(logits), counts)
-    return everything.cpu().numpy()
+        return ranks.gather_rows(torch.cat(answers), counts)

@@ -1,0 +1,56 @@
+"""How fast a model learns the forget set again."""
+
+from functools import partial
+
+from torch import optim
+
+from supreme_core import seeds
+from supreme_core.engine.fit import Fit, fit
+from supreme_core.engine.probing import ProbeTask
+from supreme_core.errors import MethodFailed
+from supreme_core.probe_settings import RelearningSettings
+from supreme_core.registry import probe
+
+
+@probe(source="Golatkar et al. 2020, arXiv:1911.04933")
+def relearning(task: ProbeTask, params: RelearningSettings) -> dict[str, float]:
+    """Steps and samples of training on the forget set until it is known as well as to Original.
+
+    A copy is trained by SGD on shuffled batches without augmentation, in full precision, until its
+    accuracy on the forget set is at least (1 - tolerance) times Original's. Where that does not
+    happen in the most steps that are allowed, or training diverges, these are what it took.
+    """
+    wanted = (1 - params.tolerance) * task.original.accuracy("forget")
+    if task.subject.accuracy("forget") >= wanted:
+        return {"steps": 0.0, "samples": 0.0}
+    forget, network = task.sets["forget"], task.subject.copy()
+    taken = params.max_steps
+    in_epoch = -(-len(forget) // params.batch_size)
+
+    def is_enough(done: int) -> bool:
+        nonlocal taken
+        if done % params.every == 0 and task.accuracy(network, "forget") >= wanted:
+            taken = done
+            return True
+        return done == params.max_steps
+
+    how = Fit(
+        epochs=-(-params.max_steps // in_epoch),
+        batch_size=params.batch_size,
+        optimizer=partial(optim.SGD, lr=params.lr),
+        is_enough=is_enough,
+    )
+    try:
+        fit(
+            network,
+            forget,
+            how,
+            seed=seeds.derive(task.seed, "relearning"),
+            arithmetic=task.plain_arithmetic,
+            report=task.report,
+        )
+    except MethodFailed:
+        pass  # it never learns again, on any rank
+    epochs, left = divmod(taken, in_epoch)
+    samples = epochs * len(forget) + left * params.batch_size
+    return {"steps": float(taken), "samples": float(samples)}

@@ -1,0 +1,73 @@
+"""Builders: a probe's task on tiny networks, and what a probe sees there by an obvious loop."""
+
+import torch
+
+from supreme_core.engine.probing import ProbeTask, Subject
+from tests.builders import TINY_SHAPE, plain, silent, tiny_network, tiny_samples
+
+ORIGINAL, RETRAINED, UNLEARNED = 3, 4, 5
+"""Seeds of the three networks."""
+
+
+def sets(forgets="classes"):
+    """Of 48 training and 32 test images; classes: all of class 1, else ten training images."""
+    train, test = tiny_samples(), tiny_samples(32)
+    chosen = train.labels == 1 if forgets == "classes" else train.ids < 10
+    held_out = (test.labels == 1) & (forgets == "classes")
+    parts = {"forget": chosen, "retain": ~chosen}
+    of_test = {"forget_test": held_out, "retain_test": ~held_out}
+    return {
+        **{on: train.take(part.nonzero().flatten()) for on, part in parts.items()},
+        "test": test,
+        **{on: test.take(part.nonzero().flatten()) for on, part in of_test.items()},
+    }
+
+
+def subject(network, samples, ranks=None):
+    """network: its seed, or the network itself."""
+    network = tiny_network(network) if isinstance(network, int) else network
+    return Subject(
+        lambda checkpoints: network,
+        lambda: samples,
+        classes=TINY_SHAPE.classes,
+        ranks=ranks or plain().reduction.ranks,
+    )
+
+
+def probe_task(
+    *, model=UNLEARNED, retrained=RETRAINED, original=ORIGINAL, forgets="classes", **changes
+):
+    samples = sets(forgets)
+    arithmetic = changes.get("arithmetic", plain())
+    ranks = arithmetic.reduction.ranks
+    fields = {
+        "subject": subject(model, samples, ranks),
+        "original": subject(original, samples, ranks),
+        "retrained": subject(retrained, samples, ranks),
+        "sets": samples,
+        "shape": TINY_SHAPE,
+        "arithmetic": arithmetic,
+        "seed": 11,
+        "report": silent,
+    }
+    return ProbeTask(**(fields | changes))
+
+
+def images(samples):
+    return samples.batch(torch.arange(len(samples))).images
+
+
+@torch.no_grad()
+def features_of(network, samples):
+    """(n, 64) numpy, everything before the head of a tiny network."""
+    return network[:4](images(samples)).numpy()
+
+
+@torch.no_grad()
+def accuracy_of(network, samples):
+    """Image by image."""
+    right = sum(
+        int(network(image[None]).argmax()) == int(label)
+        for image, label in zip(images(samples), samples.labels, strict=True)
+    )
+    return right / len(samples)
