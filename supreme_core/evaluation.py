@@ -4,7 +4,7 @@ Everything a metric reads is stored, so any metric can be computed again without
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Self
 
@@ -110,9 +110,16 @@ class ParameterDistance:
     norm: float
 
 
+Findings = Mapping[str, Floats]
+"""What a probe found of one model: numbers and small arrays by name."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """All that a metric may look at for one run; `on` is the set that is asked about."""
+    """All that a metric may look at for one run; `on` is the set that is asked about.
+
+    probes: of the metric's own probe, by the model; empty for a metric that asks for none.
+    """
 
     forgets: Forgets
     predictions: Mapping[Model, Predictions]
@@ -121,6 +128,7 @@ class Evaluation:
     retrained_cost: Cost | None
     seed: int
     on: SetName | None = None
+    probes: Mapping[Model, Findings] = field(default_factory=dict)
 
     @property
     def unlearned(self) -> Outputs:
@@ -135,6 +143,10 @@ class Evaluation:
         name = on or self.on
         assert name is not None, "a metric without sets must name the set it reads"
         return self.predictions[model][name]
+
+    def probe(self, name: str, model: Model = "unlearned") -> float:
+        """A number that the metric's probe found of a model."""
+        return float(self.probes[model][name])
 
     def generator(self, *address: str) -> np.random.Generator:
         """Random numbers of the evaluation seed; the same for every method of the cell."""

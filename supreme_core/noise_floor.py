@@ -50,8 +50,9 @@ def noise_floors(
 
 
 def has_floor(entry: Metric) -> bool:
-    """Whether a metric compares predictions of two models and needs no third."""
-    return bool(entry.facts.compares and entry.facts.sets and not entry.facts.needs)
+    """Whether a metric compares predictions of two models, and needs no third and no probe."""
+    facts = entry.facts
+    return bool(facts.compares and facts.sets and not facts.needs and not facts.probe)
 
 
 def _floors(

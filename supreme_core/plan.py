@@ -1,6 +1,6 @@
 """From an experiment to what is to be computed. Pure: no clock, no store, no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -20,18 +20,24 @@ from supreme_core.registry import MetricGroup
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a seed, as progress shows it. Empty where the stage has no such thing."""
+    """One stage of a seed, as progress shows it. Empty where the stage has no such thing.
+
+    metric: the title of the one that a probe is for.
+    """
 
     stage: str
     scenario: str = ""
     method: str = ""
     repeat: int = 0
+    metric: str = ""
 
     @property
     def title(self) -> str:
         words = self.method or self.stage
         if self.stage == "predictions":
             words = f"predictions of {self.method}"
+        if self.metric:
+            words = f"{self.metric} of {self.method}"
         if self.repeat:
             words += f" ({self.repeat + 1})"
         return f"{words} · {self.scenario}" if self.scenario else words
@@ -89,8 +95,11 @@ def exclusions(work: Work, catalog: Catalog) -> list[Exclusion]:
     ]
 
 
-def steps(work: Work, excluded: Sequence[Exclusion]) -> list[Step]:
+def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[Step]:
     """The stages of one seed in the order in which a trainer computes them."""
+    probing = [
+        metric.title for metric in work.metrics if catalog.get("metric", metric.name).facts["probe"]
+    ]
     left_out = {(pair.scenario, pair.method) for pair in excluded}
     begun = ["pretrained"] if work.model.params.get("pretrained") else []
     found = [Step(stage) for stage in (*begun, "dataset", "original")]
@@ -100,11 +109,20 @@ def steps(work: Work, excluded: Sequence[Exclusion]) -> list[Step]:
         for replica in range(work.retrained_replicas):
             found.append(Step("retrained", title, names.RETRAINED, replica))
             found.append(Step("predictions", title, names.RETRAINED, replica))
+        found += probe_steps(title, names.ORIGINAL, 0, probing)
+        for replica in range(work.retrained_replicas):
+            found += probe_steps(title, names.RETRAINED, replica, probing)
         for method in work.methods:
             if (title, method.title) not in left_out:
                 for repeat in range(work.unlearning_repeats):
                     found.append(Step("unlearned", title, method.title, repeat))
+                    found += probe_steps(title, method.title, repeat, probing)
     return found
+
+
+def probe_steps(scenario: str, method: str, repeat: int, metrics: Iterable[str]) -> list[Step]:
+    """One for each metric that looks at the model itself, whose titles are given."""
+    return [Step("probes", scenario, method, repeat, metric) for metric in metrics]
 
 
 def metric_rows(metrics: Sequence[LabelledComponent], catalog: Catalog) -> list[str]:

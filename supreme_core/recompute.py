@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from supreme_core import registry
-from supreme_core.api.names import ORIGINAL, PREDICTIONS, REFERENCES, WEIGHTS
+from supreme_core.api.names import ORIGINAL, PREDICTIONS, PROBE, REFERENCES, WEIGHTS
 from supreme_core.api.run import (
     CellRecord,
     ExperimentOrder,
@@ -30,7 +30,7 @@ from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.artefacts import Artefacts, Manifest, digest
 from supreme_core.environment import environment
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
-from supreme_core.evaluation import Model, Predictions
+from supreme_core.evaluation import Findings, Model, Predictions
 from supreme_core.inventory import Track
 from supreme_core.plan import work_digest
 from supreme_core.predictions import load_predictions
@@ -42,6 +42,7 @@ from supreme_core.scoring import (
     Scoring,
     Unlearned,
     needs_untrained,
+    probe_title,
     read_cost,
     read_unlearned,
     reason,
@@ -154,6 +155,18 @@ class SeedScores:
                 "a metric compares with an untrained model, whose predictions this experiment has"
                 " not stored; add the metric to spec.metrics and run the experiment again"
             )
+        lacking = [
+            title
+            for title, metric in self.metrics.items()
+            if metric.entry.facts.probe
+            and probe_title(metric) not in run.probes.get("unlearned", {})
+        ]
+        if lacking:
+            raise SpecError(
+                f"metric {lacking[0]!r} looks at the model itself, and this experiment has not"
+                " stored what a trainer finds there; add the metric to spec.metrics and run the"
+                " experiment again"
+            )
         try:
             update = {"status": "ok", "reason": None, "metrics": self._score(run)}
         except CorruptArtefact as error:
@@ -189,25 +202,44 @@ class SeedScores:
             forgets=self._cell(run.scenario).forgets,
             seed=self.before.seed,
             repeats=self.order.work.evaluation_repeats,
+            probes=self._probe_keys(run),
         )
         started = time.monotonic()
         compared = self._compared(run)
         retrained = self._manifest("retrained", _model_of(compared["retrained"]))
-        _check_fit([*compared.values(), retrained])
+        probes = {
+            model: {title: self._manifest("probes", key) for title, key in keys.items()}
+            for model, keys in scoring.probes.items()
+        }
+        sources = [*compared.values(), *(each for of in probes.values() for each in of.values())]
+        _check_fit([*sources, retrained])
         models: dict[Model, Predictions] = {
             model: self._predictions(manifest.key)
             for model, manifest in compared.items()
             if model != "unlearned"
         }
         own = self._run(run, compared["unlearned"], retrained)
+        found: dict[Model, dict[str, Findings]] = {
+            model: {title: load_file(self._open(each, PROBE)) for title, each in of.items()}
+            for model, of in probes.items()
+        }
         try:
-            values = scoring.values(own, models, read_cost(retrained.facts))
+            values = scoring.values(own, models, read_cost(retrained.facts), found)
         except SupremeError:
             raise
         except Exception as error:
             raise MetricFailed(reason(error, during="metrics")) from error
-        inputs = {manifest.key: manifest.digests() for manifest in compared.values()}
+        inputs = {manifest.key: manifest.digests() for manifest in sources}
         return self._commit(scoring, values, inputs, started)
+
+    def _probe_keys(self, run: RunRecord) -> dict[Model, dict[str, str]]:
+        """Of the probes that the metrics read, as the run's record has them."""
+        metrics = [metric for metric in self.metrics.values() if metric.entry.facts.probe]
+        models: tuple[Model, ...] = ("unlearned", "retrained") if metrics else ()
+        return {
+            model: {title: run.probes[model][title] for title in sorted(map(probe_title, metrics))}
+            for model in models
+        }
 
     def _compared(self, run: RunRecord) -> dict[Model, Manifest]:
         """The stages whose predictions go in, by model."""

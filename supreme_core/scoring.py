@@ -5,7 +5,7 @@ numpy only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from supreme_core import seeds
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
-from supreme_core.evaluation import Cost, Evaluation, Model, ParameterDistance, Predictions
+from supreme_core.artefacts import digest
+from supreme_core.evaluation import (
+    Cost,
+    Evaluation,
+    Findings,
+    Model,
+    ParameterDistance,
+    Predictions,
+)
 from supreme_core.measure import measure
 from supreme_core.predictions import load_predictions
 from supreme_core.registry import Chosen, Forgets
@@ -40,6 +48,7 @@ class Scoring:
 
     keys: by the model whose predictions they are; that of the run itself is `unlearned`, also where
     the run is a reference.  method: whose numbers they are.  repeats: of metrics that draw.
+    probes: keys of what was found by probes, by the model and by `probe_title`.
     """
 
     metrics: Mapping[str, Chosen[Any, Any]]
@@ -48,6 +57,7 @@ class Scoring:
     forgets: Forgets
     seed: int
     repeats: int
+    probes: Mapping[Model, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def reference(self) -> Literal["original", "retrained"] | None:
@@ -56,7 +66,9 @@ class Scoring:
 
     def meaning(self) -> dict[str, Any]:
         """Everything that the numbers depend on."""
+        probes = {model: dict(keys) for model, keys in self.probes.items()}
         return {
+            **({"probes": probes} if probes else {}),
             "predictions": dict(self.keys),
             "reference": self.reference,
             "metrics": {title: metric.identity() for title, metric in self.metrics.items()},
@@ -65,9 +77,13 @@ class Scoring:
         }
 
     def values(
-        self, run: Unlearned, models: Mapping[Model, Predictions], retrained_cost: Cost
+        self,
+        run: Unlearned,
+        models: Mapping[Model, Predictions],
+        retrained_cost: Cost,
+        probes: Mapping[Model, Mapping[str, Findings]],
     ) -> dict[str, float | None]:
-        """models: predictions of the models beside the run itself."""
+        """models: predictions of the models beside the run itself.  probes: by `probe_title`."""
         evaluation = Evaluation(
             forgets=self.forgets,
             predictions={"unlearned": run.predictions, **models},
@@ -76,8 +92,24 @@ class Scoring:
             retrained_cost=retrained_cost,
             seed=seeds.derive(self.seed, "evaluation"),
         )
-        wanted = [(title, metric.entry, metric.params) for title, metric in self.metrics.items()]
-        return measure(wanted, evaluation, repeats=self.repeats, reference=self.reference)
+        values: dict[str, float | None] = {}
+        for title, metric in self.metrics.items():
+            found = {}
+            if metric.entry.facts.probe:
+                found = {model: probes[model][probe_title(metric)] for model in probes}
+            values |= measure(
+                [(title, metric.entry, metric.params)],
+                replace(evaluation, probes=found),
+                repeats=self.repeats,
+                reference=self.reference,
+            )
+        return values
+
+
+def probe_title(metric: Chosen[Any, Any]) -> str:
+    """Which probe with which settings a metric reads; for metrics that have a probe."""
+    assert metric.entry.facts.probe
+    return f"{metric.entry.facts.probe}-{digest(metric.params.identity())[:12]}"
 
 
 def needs_untrained(metrics: Mapping[str, Chosen[Any, Any]]) -> bool:

@@ -145,6 +145,13 @@ class RunRecord(Document):
         description="Keys of the stages whose predictions its metrics compare, by the model; the"
         " run's own is `unlearned`. Empty where there is no model.",
     )
+    probes: dict[Title, dict[Title, Digest]] = Field(
+        default_factory=dict,
+        max_length=8,
+        exclude_if=lambda probes: not probes,
+        description="Keys of the probes that its metrics read, by the model, and by the name and"
+        " the settings of the probe.",
+    )
 
 
 class StageRecord(Document):

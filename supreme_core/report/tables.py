@@ -234,6 +234,11 @@ GROUPS = {
         "The target is Retrained's value. To fall short of it is no success: it shows that"
         " something was forgotten, and what.",
     ),
+    "recovery": (
+        "Recovery of what was forgotten",
+        "How easily it comes back once somebody works on the model itself. The target is"
+        " Retrained's value.",
+    ),
     "cost": (
         "Cost",
         "Of the method alone, on the machines under provenance. These numbers differ from run to"

@@ -1,6 +1,7 @@
 """The metrics that the operator and the trainer export, read off their own registries."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from prometheus_client.core import Metric
 from supreme_operator.metrics import Metrics
@@ -43,8 +44,7 @@ def trainer_series() -> set[str]:
     """Those of a trainer that is in the middle of a stage, with a loss."""
     step = Step("original")
     board = Board([260], [step], parallel=1)
-    named = {"stage": "original", "scenario": "", "method": "", "repeat": 0}
-    board.apply(260, {"event": "stage-started", **named})
+    board.apply(260, {"event": "stage-started", **asdict(step)})
     told = {"done": 1, "total": 2, "loss": 0.5, "note": "", "epoch": 1, "images": 1, "memory": 1}
     board.apply(260, {"event": "progress", **told})
     document = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE])

@@ -13,6 +13,7 @@ import json
 import logging
 import socket
 import urllib.request
+from dataclasses import asdict
 from io import StringIO
 
 import pytest
@@ -43,8 +44,7 @@ def board():
 
 
 def event(kind, step, **facts):
-    named = {"stage": step.stage, "scenario": step.scenario, "method": step.method}
-    return {"event": kind, **named, "repeat": step.repeat, **facts}
+    return {"event": kind, **asdict(step), **facts}
 
 
 def progress(**facts):

@@ -1,5 +1,6 @@
 """How far a run is: the board of all seeds under a clock of our own, and its two displays."""
 
+from dataclasses import asdict
 from io import StringIO
 
 import pytest
@@ -32,8 +33,7 @@ def board(*, seeds=(1, 2), parallel=1, clock=None):
 
 
 def event(kind, step, **facts):
-    named = {"stage": step.stage, "scenario": step.scenario, "method": step.method}
-    return {"event": kind, **named, "repeat": step.repeat, **facts}
+    return {"event": kind, **asdict(step), **facts}
 
 
 def started(step):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from supreme_core import registry
@@ -34,6 +35,15 @@ class Components:
             methods=_by_title(registry.method, work.methods, "spec.methods"),
             metrics=_by_title(registry.metric, work.metrics, "spec.metrics"),
         )
+
+    @cached_property
+    def probes(self) -> Mapping[str, AnyChosen]:
+        """What metrics ask of the model itself, by the title of the metric, with its settings."""
+        return {
+            title: Chosen(registry.probe.get(metric.entry.facts.probe), metric.params)
+            for title, metric in self.metrics.items()
+            if metric.entry.facts.probe
+        }
 
 
 def _by_title(

@@ -21,7 +21,7 @@ from supreme_core.plan import Step
 
 Clock = Callable[[], float]
 Kind = tuple[str, ...]
-"""(stage, method, scenario), or shorter: steps of one kind take about the same time."""
+"""(stage, metric, method, scenario), or shorter: steps of one kind take about the same time."""
 
 
 @dataclass
@@ -81,7 +81,8 @@ class Board:
             return None
         if event["event"] not in ("stage-started", "stage-finished"):
             return None
-        step = Step(event["stage"], event["scenario"], event["method"], event["repeat"])
+        named = (event[part] for part in ("stage", "scenario", "method", "repeat", "metric"))
+        step = Step(*named)
         if step not in state.waiting:  # a small stage that is no step of the plan
             return None
         if event["event"] == "stage-started":
@@ -126,7 +127,8 @@ class Board:
 
 def _kinds(step: Step) -> tuple[Kind, Kind]:
     """From the step itself to all that do the same elsewhere."""
-    return (step.stage, step.method, step.scenario), (step.stage, step.method)
+    kind = step.stage, step.metric, step.method
+    return (*kind, step.scenario), kind
 
 
 class Display(Protocol):

@@ -4,7 +4,9 @@
                                       Retrained, and its predictions
                                       [method: unlearned -> metrics]] -> RunResult
 
-Each arrow is a stage that is looked up in the store before it is computed.
+Each arrow is a stage that is looked up in the store before it is computed. Where a metric looks at
+the model itself, its probe is a stage before the metrics of each run; a model that is no longer in
+memory and was not kept is then unlearned again, once for all probes of the run.
 """
 
 import hashlib
@@ -14,16 +16,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from safetensors.torch import load_file
 from supreme_trainer.components import Components
+from supreme_trainer.probes import CellProbes, Probed
 from supreme_trainer.seed_stages import Cell, Data, SeedStages, Start, Trained, arrays, packed
 from supreme_trainer.stages import Stage, Stages
 from supreme_trainer.telemetry import Telemetry
+from torch import nn
 
-from supreme_core.api.names import ORIGINAL, RETRAINED, WEIGHTS, artefact_prefix
+from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS, artefact_prefix
 from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord, RunResult
 from supreme_core.engine.architecture import Pretrained
+from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
@@ -54,6 +61,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         log.info("images are streamed")
     cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     seed.refuse_unfit_methods(data)
+    seed.refuse_unfit_metrics(data)
     original = seed.original(data)
     stages.ensure(original)
     results = [
@@ -133,6 +141,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
     if seed.components.model.variant:
         seed.architecture.try_out(data.shape)
     seed.refuse_unfit_methods(data)
+    seed.refuse_unfit_metrics(data)
 
 
 def _prepare_weights(seed: SeedStages, stages: Stages, pretrained: Pretrained, file: str) -> None:
@@ -176,6 +185,7 @@ class Reference:
     trained: Callable[[], Trained]
     predictions_stage: Stage[Predictions]
     predictions: Callable[[], Predictions]
+    probed: Probed
 
 
 @dataclass(frozen=True)
@@ -218,7 +228,11 @@ class CellRun:
             self.data, self.cell, step, model=stage, trained=trained
         )
         self.stages.ensure(predictions)
-        return Reference(stage, trained, predictions, self.stages.later(predictions))
+        subject = self.probes.subject(
+            lambda checkpoints: self.seed.network(self.data, trained().weights)
+        )
+        later = self.stages.later(predictions)
+        return Reference(stage, trained, predictions, later, Probed(stage.key, subject))
 
     def _methods(self, original: Reference, retrained: Reference) -> Iterator[RunRecord]:
         for title, chosen in self.seed.components.methods.items():
@@ -233,6 +247,22 @@ class CellRun:
 
         Unless it goes wrong on some ranks only, which then wait for different things.
         """
+
+        def again(checkpoints: Checkpoints) -> nn.Module:
+            kept = self.stages.beside(stage, WEIGHTS)
+            if kept:
+                return self.seed.network(self.data, load_file(kept))
+            return self.seed.unlearned_again(
+                self.data,
+                self.cell,
+                title,
+                repeat,
+                checkpoints,
+                original_weights=original.trained().weights,
+                predictions=self.stages.ensure(stage).files[PREDICTIONS].sha256,
+            )
+
+        subject = self.probes.subject(again)
         stage = self.seed.unlearned(
             self.data,
             self.cell,
@@ -242,6 +272,7 @@ class CellRun:
             retrained=retrained.stage,
             original_weights=lambda: original.trained().weights,
             retrained_weights=lambda: retrained.trained().weights,
+            keep=subject.take,
         )
         try:
             self.stages.ensure(stage)
@@ -251,7 +282,8 @@ class CellRun:
             return self._failed(stage.step, error)
         step = Step("metrics", self.cell.title, title, repeat)
         run = self.stages.later(stage)
-        return self._measured(step, stage.key, run, original, retrained)
+        probed = Probed(stage.key, subject)
+        return self._measured(step, stage.key, run, probed, original, retrained)
 
     def _measured_reference(
         self,
@@ -272,16 +304,19 @@ class CellRun:
             )
 
         step = Step("metrics", self.cell.title, name, replica)
-        return self._measured(step, reference.predictions_stage.key, run, original, retrained)
+        key = reference.predictions_stage.key
+        return self._measured(step, key, run, reference.probed, original, retrained)
 
     def _measured(
         self,
         step: Step,
         key: str,
         run: Callable[[], Unlearned],
+        probed: Probed,
         original: Reference,
         retrained: Reference,
     ) -> RunRecord:
+        """key: of the run's own predictions.  probed: the run's own model."""
         keys = {
             "unlearned": key,
             "original": original.predictions_stage.key,
@@ -294,6 +329,15 @@ class CellRun:
         if self.untrained:
             keys["untrained"] = self.untrained.key
             models["untrained"] = self.stages.later(self.untrained)
+        probes = self.probes.of_run(
+            step.method,
+            step.repeat,
+            {
+                "unlearned": probed,
+                "original": original.probed,
+                "retrained": retrained.probed,
+            },
+        )
         metrics = self.seed.metrics(
             self.cell,
             step,
@@ -301,29 +345,42 @@ class CellRun:
             run=run,
             models=models,
             retrained_cost=lambda: retrained.trained().cost,
+            probe_keys=probes.keys(),
+            findings=lambda: probes.findings(self.stages.value),
             repeats=self.order.work.evaluation_repeats,
         )
+        compared: dict[str, Any] = {}
         try:
+            for probe in probes.all():
+                self.stages.ensure(probe)
+            compared = {"predictions": keys, "probes": probes.keys()}
             values = self.stages.value(metrics)
         except (StorageError, RankLost):
             raise
-        except Exception as error:  # so is a metric
-            return self._failed(step, error, keys)
+        except Exception as error:  # so is a probe or a metric
+            return self._failed(step, error, compared)
+        finally:
+            probed.subject.let_go()
         return RunRecord(
             scenario=self.cell.title,
             method=step.method,
             repeat=step.repeat,
             status="ok",
             metrics=values,
-            predictions=keys,
+            **compared,
         )
 
     def _failed(
-        self, step: Step, error: Exception, keys: Mapping[str, str] | None = None
+        self,
+        step: Step,
+        error: Exception,
+        compared: Mapping[str, Any] = MappingProxyType({}),
     ) -> RunRecord:
+        """compared: the record's fields of what its metrics read, where all of it is there."""
         log.error("%s failed: %s", step.title, error, exc_info=error)
         during = "metrics" if step.stage == "metrics" else ""
         why = reason(error, during=during)
+        self.stages.give_up(self.probes.steps(step.method, step.repeat))
         if not self.seed.ranks.all_failed(repr(step)):
             raise SupremeError(f"{step.title} failed on this rank only: {why}")
         return RunRecord(
@@ -332,8 +389,12 @@ class CellRun:
             repeat=step.repeat,
             status="failed",
             reason=why,
-            predictions=dict(keys or {}),
+            **compared,
         )
+
+    @cached_property
+    def probes(self) -> CellProbes:
+        return CellProbes(self.seed, self.data, self.cell)
 
     @cached_property
     def untrained(self) -> Stage[Predictions] | None:

@@ -4,6 +4,8 @@ A stage's meaning names everything that its result depends on and nothing else; 
 the scenario's or the method's label, nor what else the experiment asks for.
 """
 
+import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -38,13 +40,15 @@ from supreme_core.engine.streaming import Placement, free_memory, placed, placem
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import Weights, load_weights, on_cpu
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
-from supreme_core.evaluation import Cost, Model, Predictions
+from supreme_core.evaluation import Cost, Findings, Model, Predictions
 from supreme_core.image_set import DatasetParams, ImageSet, check, dataset_digest
 from supreme_core.plan import Step
 from supreme_core.predictions import load_predictions, save_predictions, split_predictions
 from supreme_core.registry import Forgets
 from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
 from supreme_core.split import Labels, Split
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ class SeedStages:
         trained: Callable[[], Trained],
     ) -> Stage[Predictions]:
         def make(checkpoints: Checkpoints) -> Made:
-            return self._predict(self._network(data, trained().weights), data, cell)
+            return self._predict(self.network(data, trained().weights), data, cell)
 
         return Stage(
             name="predictions",
@@ -250,19 +254,18 @@ class SeedStages:
         retrained: Stage[Trained],
         original_weights: Callable[[], Weights],
         retrained_weights: Callable[[], Weights],
+        keep: Callable[[nn.Module], None],
     ) -> Stage[Unlearned]:
+        """keep: told the model where it is computed now, once everything is known of it."""
         chosen = self.components.methods[method]
 
         def make(checkpoints: Checkpoints) -> Made:
-            network = self._network(data, original_weights())
-            task = self._task(network, data, cell, checkpoints, chosen.entry.name, repeat)
-            with measured(self.ranks) as meter:
-                chosen(task)
-            meter.add(checkpoints.spent)
-            _refuse_nonfinite(network)
+            network, cost = self._unlearn(
+                data, cell, method, repeat, checkpoints, original_weights()
+            )
             made = self._predict(network, data, cell)
             facts = {
-                "cost": asdict(meter.cost),
+                "cost": asdict(cost),
                 "distances": {
                     name: asdict(distance)
                     for name, distance in distances(
@@ -271,6 +274,7 @@ class SeedStages:
                 },
             }
             kept = {WEIGHTS: packed(network.state_dict())} if self.keep_unlearned_models else {}
+            keep(network)
             return Made({**made.files, **kept}, {**made.facts, **facts})
 
         return Stage(
@@ -293,6 +297,51 @@ class SeedStages:
             trains=True,
         )
 
+    def unlearned_again(
+        self,
+        data: Data,
+        cell: Cell,
+        method: str,
+        repeat: int,
+        checkpoints: Checkpoints,
+        *,
+        original_weights: Weights,
+        predictions: str,
+    ) -> nn.Module:
+        """The model of a run whose weights were not kept.
+
+        predictions: the digest of those that are stored of it. A method is a function of its task,
+        so other bits mean another machine, which a warning says.
+        """
+        network, _ = self._unlearn(data, cell, method, repeat, checkpoints, original_weights)
+        made = self._predict(network, data, cell).files[PREDICTIONS]
+        if hashlib.sha256(made).hexdigest() != predictions:  # type: ignore[arg-type]
+            log.warning(
+                "%s in %s was run again for a probe and predicts other bits than it did when its"
+                " predictions were stored",
+                *(method, cell.title),
+            )
+        return network
+
+    def _unlearn(
+        self,
+        data: Data,
+        cell: Cell,
+        method: str,
+        repeat: int,
+        checkpoints: Checkpoints,
+        original_weights: Weights,
+    ) -> tuple[nn.Module, Cost]:
+        """Run a method on a copy of the original."""
+        chosen = self.components.methods[method]
+        network = self.network(data, original_weights)
+        task = self._task(network, data, cell, checkpoints, chosen.entry.name, repeat)
+        with measured(self.ranks) as meter:
+            chosen(task)
+        meter.add(checkpoints.spent)
+        _refuse_nonfinite(network)
+        return network, meter.cost
+
     def metrics(
         self,
         cell: Cell,
@@ -302,9 +351,14 @@ class SeedStages:
         run: Callable[[], Unlearned],
         models: Mapping[Model, Callable[[], Predictions]],
         retrained_cost: Callable[[], Cost],
+        probe_keys: Mapping[Model, Mapping[str, str]],
+        findings: Callable[[], Mapping[Model, Mapping[str, Findings]]],
         repeats: int,
     ) -> Stage[dict[str, float | None]]:
-        """keys: those of all predictions that go in.  step.method says whose numbers they are."""
+        """keys: those of all predictions that go in.  step.method says whose numbers they are.
+
+        probe_keys, findings: of their probes, by the model and by `probe_title`.
+        """
         scoring = Scoring(
             metrics=self.components.metrics,
             keys=keys,
@@ -312,11 +366,13 @@ class SeedStages:
             forgets=cell.forgets,
             seed=self.seed,
             repeats=repeats,
+            probes=probe_keys,
         )
 
         def make(checkpoints: Checkpoints) -> Made:
             read = {model: predictions() for model, predictions in models.items()}
-            return Made({}, {"metrics": scoring.values(run(), read, retrained_cost())})
+            values = scoring.values(run(), read, retrained_cost(), findings())
+            return Made({}, {"metrics": values})
 
         return Stage(
             name="metrics",
@@ -346,6 +402,18 @@ class SeedStages:
                 if lacking:
                     raise SpecError(
                         f"spec.methods[{position}].name is {method.entry.name!r}, which needs"
+                        f" {lacking}, and spec.model has none; leave it out"
+                    )
+
+    def refuse_unfit_metrics(self, data: Data) -> None:
+        """SpecError where the probe of a metric needs what the model does not have."""
+        network = self._built(data.shape, 0) if self.components.probes else None
+        for position, (title, metric) in enumerate(self.components.metrics.items()):
+            if network and title in self.components.probes:
+                needs = self.components.probes[title].entry.facts.needs
+                if lacking := missing(network, needs):
+                    raise SpecError(
+                        f"spec.metrics[{position}].name is {metric.entry.name!r}, which needs"
                         f" {lacking}, and spec.model has none; leave it out"
                     )
 
@@ -444,7 +512,8 @@ class SeedStages:
             self.architecture.pretrained.start(network, self.start.weights())
         return self._placed(network)
 
-    def _network(self, data: Data, weights: Weights) -> nn.Module:
+    def network(self, data: Data, weights: Weights) -> nn.Module:
+        """The network with these weights, on the device in eval mode."""
         network = self._built(data.shape, 0)
         load_weights(network, weights)
         return self._placed(network)

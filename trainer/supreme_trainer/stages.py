@@ -6,8 +6,8 @@ object is reported, thrown away and computed again.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -155,6 +155,21 @@ class Stages:
     def later(self, stage: Stage[T]) -> Callable[[], T]:
         """The stage's result for whoever asks; read once, and not at all where nobody does."""
         return cache(lambda: self.value(stage))
+
+    def beside(self, stage: Stage[T], name: str) -> Path | None:
+        """A file of a finished stage beside those that it is read from; None where it has no such
+        one, or a damaged one."""
+        manifest = self.ensure(stage)
+        if name not in manifest.files:
+            return None
+        stored = self._open(replace(stage, reads=(name,)), manifest)
+        return stored.files[name] if stored else None
+
+    def give_up(self, steps: Iterable[Step]) -> None:
+        """Tell that steps are not going to be done, since what they are for has failed."""
+        for step in steps:
+            if step not in self._told:
+                self._tell(step, "failed", 0.0)
 
     def _find(self, stage: Stage[T]) -> Manifest | None:
         found = self._artefacts.find(stage.name, stage.key) if self._ranks.is_main else None

@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal, TextIO
 
@@ -37,12 +37,12 @@ class Telemetry:
     _images: int = 0
 
     def stage_started(self, step: Step) -> None:
-        self._say("stage-started", **_named(step))
+        self._say("stage-started", **asdict(step))
 
     def stage_finished(
         self, step: Step, status: Literal["computed", "reused", "failed"], seconds: float
     ) -> None:
-        self._say("stage-finished", **_named(step), status=status, seconds=round(seconds, 3))
+        self._say("stage-finished", **asdict(step), status=status, seconds=round(seconds, 3))
 
     def progress(
         self,
@@ -117,12 +117,3 @@ class Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._telemetry.note(record.getMessage())
-
-
-def _named(step: Step) -> dict[str, Any]:
-    return {
-        "stage": step.stage,
-        "scenario": step.scenario,
-        "method": step.method,
-        "repeat": step.repeat,
-    }

@@ -74,6 +74,23 @@ def predictions(forgets="classes", *, seed=0, model=0):
     return split_predictions(logits[:TRAIN], train, logits[TRAIN:], test, **subsets)
 
 
+def findings(probe, *, seed=0):
+    """What a probe could have found of each model: steps, or a number in 0..1 of each set."""
+    random = np.random.default_rng([seed, 4])
+    names = {
+        "": (),
+        "relearning": ("steps", "samples"),
+        "feature_similarity": [
+            f"{on}/{model}" for on in ("forget", "test") for model in ("retrained", "original")
+        ],
+    }
+    accuracies = ("forget", "retain", "test", "forget_test", "retain_test")
+    return {
+        model: {name: np.asarray(random.random()) for name in names.get(probe, accuracies)}
+        for model in ("unlearned", "retrained")
+    }
+
+
 def evaluation(forgets="classes", *, seed=0, on=None):
     random = np.random.default_rng([seed, 3])
     return Evaluation(

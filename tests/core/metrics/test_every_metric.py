@@ -12,18 +12,23 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from supreme_core import registry
-from tests.core.metrics.evaluations import evaluation, freeze, reordered
+from supreme_core.noise_floor import has_floor
+from tests.core.metrics.evaluations import evaluation, findings, freeze, reordered
 
 ENTRIES = registry.metric.entries()
+LIKENESSES = {"completeness", "feature_cka"}
 every_metric = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 every_cell = pytest.mark.parametrize("forgets", ["classes", "samples"])
 
 
 def values(entry, evaluation):
-    """The metric on each set of the cell."""
+    """The metric on each set of the cell, with findings of its probe where there are none yet."""
+    probes = evaluation.probes or findings(entry.facts.probe, seed=evaluation.seed)
+    evaluation = replace(evaluation, probes=probes)
     cell = evaluation.predictions["unlearned"]
     sets = [on for on in entry.facts.sets or (None,) if on is None or on in cell]
     return [entry.function(replace(evaluation, on=on), entry.params()) for on in sets]
@@ -42,6 +47,14 @@ def test_metric_is_documented(entry):
 @every_metric
 def test_metric_is_named_like_its_file(entry):
     assert entry.module == f"supreme_core.metrics.{entry.name}"
+
+
+@every_metric
+def test_a_metric_has_the_settings_of_its_probe(entry):
+    if entry.facts.probe:
+        assert entry.params is registry.probe.get(entry.facts.probe).params
+        assert not entry.facts.default  # it costs what nobody asked for
+        assert not has_floor(entry)
 
 
 @every_metric
@@ -93,8 +106,9 @@ def test_comparison_of_retrained_with_itself_is_the_best_value(entry):
     cell = evaluation()
     itself = {**cell.predictions, "unlearned": cell.predictions["retrained"]}
     nothing = {name: replace(layer, distance=0.0) for name, layer in cell.distances.items()}
-    best = values(entry, replace(cell, predictions=itself, distances=nothing))
-    assert set(best) == ({1.0} if entry.name == "completeness" else {0.0})
+    alike = {"unlearned": dict.fromkeys(("forget/retrained", "test/retrained"), np.asarray(1.0))}
+    best = values(entry, replace(cell, predictions=itself, distances=nothing, probes=alike))
+    assert set(best) == ({1.0} if entry.name in LIKENESSES else {0.0})
 
 
 def test_metrics_can_be_computed_without_torch():
