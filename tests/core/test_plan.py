@@ -131,12 +131,29 @@ class TestSteps:
     def test_repeats_of_the_evaluation_are_no_steps(self):
         assert found_steps(seeds={"evaluationRepeats": 9}) == found_steps()
 
+    def test_a_metric_that_looks_at_the_model_is_a_step_of_each_run(self):
+        metrics = [{"name": "accuracy"}, {"name": "relearn_time"}, {"name": "feature_cka"}]
+        found = found_steps(metrics=metrics, seeds={"retrainedReplicas": 2})
+        asked = ["relearn_time", "feature_cka"]
+        of_probes = [step for step in found if step.stage == "probes"]
+        assert [step.metric for step in of_probes] == asked * (2 * (1 + 2) + 3)
+        assert [step for step in found if step not in of_probes] == (
+            found_steps(seeds={"retrainedReplicas": 2})
+        )
+        after = found.index(Step("unlearned", "full_class", "finetune")) + 1
+        assert found[after] == Step("probes", "full_class", "finetune", 0, "relearn_time")
+        assert len(set(found)) == len(found)
+
     @pytest.mark.parametrize(
         ("step", "title"),
         [
             (Step("dataset"), "dataset"),
             (Step("retrained", "full_class", "retrained", 1), "retrained (2) · full_class"),
             (Step("unlearned", "digit 3", "ssd"), "ssd · digit 3"),
+            (
+                Step("probes", "digit 3", "ssd", 1, "relearn_time"),
+                "relearn_time of ssd (2) · digit 3",
+            ),
         ],
     )
     def test_a_step_has_a_title_for_people(self, step, title):

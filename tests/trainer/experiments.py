@@ -255,6 +255,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None):
         experiment=whole.experiment,
         work=whole.work,
         data_placement=whole.data_placement,
+        keep_unlearned_models=whole.keep_unlearned_models,
         seed=seed,
         attempt=attempt,
         store=storage.uri,
