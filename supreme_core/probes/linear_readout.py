@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from supreme_core.engine.probing import ProbeTask
 from supreme_core.probe_settings import ReadoutSettings
@@ -45,7 +44,8 @@ class Readout:
 
     def __init__(self, training: Tensor, labels: Tensor, *, classes: int, ridge: float) -> None:
         self._training = training
-        self._targets = functional.one_hot(labels, classes).double() * 2 - 1
+        of_class = labels[:, None] == torch.arange(classes, device=labels.device)
+        self._targets = of_class.double() * 2 - 1
         self._mean = training.double().mean(dim=0)
         self._bias = self._targets.mean(dim=0)
         width = training.shape[1]

@@ -46,7 +46,7 @@ def votes(
     """
     directions = functional.normalize(training.double(), dim=1)
     count = min(neighbours, len(training) - own)
-    classes = int(labels.max()) + 1
+    classes = torch.arange(int(labels.max()) + 1, device=labels.device)
     answers = [labels[:0]]
     start = 0
     for rows in torch.split(asked.double(), max(1, CHUNK_ELEMENTS // len(training))):
@@ -55,6 +55,6 @@ def votes(
             here = torch.arange(len(rows), device=rows.device)
             similarity[here, here + start] = -torch.inf
         nearest = labels[similarity.topk(count, dim=1).indices]
-        answers.append(functional.one_hot(nearest, classes).sum(dim=1).argmax(dim=1))
+        answers.append((nearest[:, :, None] == classes).sum(dim=1).argmax(dim=1))
         start += len(rows)
     return torch.cat(answers)

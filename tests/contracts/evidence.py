@@ -10,7 +10,7 @@ TESTS = ROOT / "tests" / "core"
 
 
 def evidence_table(kind: str) -> str:
-    """A line for each registered method or metric."""
+    """A line for each registered method, metric or probe."""
     lines = [f"| {kind} | source | compared in its test | test |", "| --- | --- | --- | --- |"]
     for entry in getattr(registry, kind).entries():
         source = entry.facts.paper if kind == "method" else entry.facts.source

@@ -114,8 +114,9 @@ def _with_reference(page: str) -> str:
 
 
 def _with_evidence(page: str) -> str:
-    page = _between(page, "methods", evidence_table("method"))
-    return _between(page, "metrics", evidence_table("metric"))
+    for kind in ("method", "metric", "probe"):
+        page = _between(page, f"{kind}s", evidence_table(kind))
+    return page
 
 
 def _with_values(page: str) -> str:

@@ -433,6 +433,24 @@ class TestWhatAMethodMayAsk:
         fitted(model, before_step=measure, max_gradient_norm=1e-3)
         assert lengths == pytest.approx([1e-3] * 5, rel=1e-3)
 
+    @pytest.mark.parametrize("last", [1, 3, 7])
+    def test_a_training_ends_after_the_step_that_is_enough(self, last):
+        """Not at the end of an epoch; with the weights of an ordinary training cut off there."""
+        told, seen, at_the_end = [], [], {}
+        model = tiny_network(3)
+        fitted(model, epochs=3, is_enough=lambda done: told.append(done) or done == last)
+
+        def remember(**step):
+            seen.append(step["done"])
+            if step["done"] == last:
+                at_the_end.update({n: t.clone() for n, t in whole.state_dict().items()})
+
+        whole = tiny_network(3)
+        fitted(whole, epochs=3, report=remember)
+        assert told == list(range(1, last + 1))
+        assert len(seen) == 15
+        assert all(torch.equal(t, at_the_end[n]) for n, t in model.state_dict().items())
+
     def test_weights_are_put_back_after_every_step_momentum_or_not(self):
         model, seen = tiny_network(3), []
         head = model[-1].weight.detach().clone()
