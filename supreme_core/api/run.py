@@ -13,6 +13,7 @@ from supreme_core.api.v1alpha1 import (
     DataPlacement,
     LabelledComponent,
     Reuse,
+    SeedProtocol,
     Training,
 )
 
@@ -43,6 +44,7 @@ class Work(Document):
     unlearning_repeats: int = Field(ge=1)
     evaluation_repeats: int = Field(ge=1)
     retrained_replicas: int = Field(ge=1)
+    protocol: SeedProtocol = Field("independent", exclude_if=lambda value: value == "independent")
 
 
 class Keeping(Document):
