@@ -350,7 +350,7 @@ def front(rows: Rows, scenario: str, axes: Sequence[Axis]) -> Front:
                 dominated_by=[
                     other
                     for other, distances_of_other in found.items()
-                    if other != method and _dominates(distances_of_other, distances)
+                    if other != method and dominates(distances_of_other, distances)
                 ],
             )
             for method, distances in found.items()
@@ -364,7 +364,7 @@ def _distance(distances: Distances) -> Distance:
     return Distance(n=over_seeds.n, mean=over_seeds.mean, low=over_seeds.low, high=over_seeds.high)
 
 
-def _dominates(one: Sequence[Distances], other: Sequence[Distances]) -> bool:
+def dominates(one: Sequence[Distances], other: Sequence[Distances]) -> bool:
     """By the seeds that both have: no mean is worse, and one is better beyond its interval."""
     gaps = [statistics.estimate(_differences(*pair)) for pair in zip(one, other, strict=True)]
     if any(gap.mean is None or gap.mean > 0 for gap in gaps):
