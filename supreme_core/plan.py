@@ -154,6 +154,7 @@ def _work(spec: ExperimentSpec, catalog: Catalog) -> Work:
         unlearning_repeats=spec.seeds.unlearning_repeats,
         evaluation_repeats=spec.seeds.evaluation_repeats,
         retrained_replicas=spec.seeds.retrained_replicas,
+        protocol=spec.seeds.protocol,
     )
 
 

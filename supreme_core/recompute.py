@@ -48,6 +48,7 @@ from supreme_core.scoring import (
     reason,
     reference_run,
 )
+from supreme_core.seeds import Streams
 from supreme_core.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -199,8 +200,9 @@ class SeedScores:
             metrics=self.metrics,
             keys=run.predictions,
             method=run.method,
+            repeat=run.repeat,
             forgets=self._cell(run.scenario).forgets,
-            seed=self.before.seed,
+            streams=Streams(self.before.seed, self.order.work.protocol),
             repeats=self.order.work.evaluation_repeats,
             probes=self._probe_keys(run),
         )

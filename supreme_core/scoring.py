@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from supreme_core import seeds
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
 from supreme_core.artefacts import digest
 from supreme_core.evaluation import (
@@ -26,6 +25,7 @@ from supreme_core.evaluation import (
 from supreme_core.measure import measure
 from supreme_core.predictions import load_predictions
 from supreme_core.registry import Chosen, Forgets
+from supreme_core.seeds import Streams
 
 BUFFERS = ("running_mean", "running_var")
 
@@ -47,15 +47,17 @@ class Scoring:
     """Which numbers: by which metrics, and from the predictions under which keys.
 
     keys: by the model whose predictions they are; that of the run itself is `unlearned`, also where
-    the run is a reference.  method: whose numbers they are.  repeats: of metrics that draw.
-    probes: keys of what was found by probes, by the model and by `probe_title`.
+    the run is a reference.  method: whose numbers they are.  repeat: of unlearning, or which
+    replica.  repeats: of metrics that draw.  probes: keys of what was found by probes, by the model
+    and by `probe_title`.
     """
 
     metrics: Mapping[str, Chosen[Any, Any]]
     keys: Mapping[str, str]
     method: str
+    repeat: int
     forgets: Forgets
-    seed: int
+    streams: Streams
     repeats: int
     probes: Mapping[Model, Mapping[str, str]] = field(default_factory=dict)
 
@@ -72,9 +74,25 @@ class Scoring:
             "predictions": dict(self.keys),
             "reference": self.reference,
             "metrics": {title: metric.identity() for title, metric in self.metrics.items()},
-            "seed": self.seed,
+            "seed": self.streams.seed,
             "repeats": self.repeats,
+            **(self._stream_meaning() if self._draws else {}),
         }
+
+    @property
+    def _draws(self) -> bool:
+        return any(metric.entry.facts.random for metric in self.metrics.values())
+
+    @property
+    def _unlearning_repeat(self) -> int:
+        """Replicas of Retrained are compared, so they are scored with the same random numbers."""
+        return 0 if self.reference else self.repeat
+
+    def _stream_meaning(self) -> dict[str, Any]:
+        """Where random numbers are not those of the first repeat of an independent seed."""
+        if self.streams.protocol == "matched":
+            return {"protocol": "matched"}
+        return {"unlearningRepeat": self._unlearning_repeat} if self._unlearning_repeat else {}
 
     def values(
         self,
@@ -90,7 +108,7 @@ class Scoring:
             distances=run.distances,
             cost=run.cost,
             retrained_cost=retrained_cost,
-            seed=seeds.derive(self.seed, "evaluation"),
+            seed=self.streams.evaluation(self._unlearning_repeat),
         )
         values: dict[str, float | None] = {}
         for title, metric in self.metrics.items():

@@ -41,6 +41,7 @@ AnnotationText = Annotated[str, StringConstraints(max_length=65_536)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Reuse = Literal["Any", "SameEnvironment", "None"]
+SeedProtocol = Literal["independent", "matched"]
 DataPlacement = Literal["Auto", "Resident", "Streamed"]
 
 
@@ -93,6 +94,14 @@ SEEDS_ARE_APPENDED = Rule(
     cel="size(oldSelf) <= size(self) && oldSelf.all(i, seed, self[i] == seed)",
 )
 
+ONE_STREAM_HAS_NO_REPEATS = Rule(
+    "protocol is matched, where one stream serves training, unlearning and evaluation, but"
+    " unlearningRepeats is {unlearning_repeats} and evaluationRepeats is {evaluation_repeats}; use"
+    " 1 for both, or protocol independent",
+    cel="!has(self.protocol) || self.protocol != 'matched'"
+    " || self.unlearningRepeats == 1 && self.evaluationRepeats == 1",
+)
+
 
 class Seeds(Document):
     """The training seeds, which are the units of replication, and the repeats within each."""
@@ -102,9 +111,11 @@ class Seeds(Document):
             EITHER_FORM_OF_SEEDS,
             SEEDS_IN_RANGE,
             SEEDS_ONLY_GROW,
+            ONE_STREAM_HAS_NO_REPEATS,
             unchanging("unlearningRepeats"),
             unchanging("evaluationRepeats"),
             unchanging("retrainedReplicas"),
+            unchanging("protocol"),
         )
     )
 
@@ -142,6 +153,13 @@ class Seeds(Document):
         le=10,
         description="Independent retrained models of each cell; 2 or more give a noise floor.",
     )
+    protocol: SeedProtocol = Field(
+        "independent",
+        exclude_if=lambda value: value == "independent",  # so that older digests stay as they are
+        description="Whether training, each unlearning repeat and each evaluation repeat draw from"
+        " streams of their own, or all from that of the training seed (matched), which confounds"
+        " what they add to the spread; for comparison with studies that did.",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -153,6 +171,11 @@ class Seeds(Document):
                 raise ValueError(f"list names a seed twice: {repeated[0]}")
         elif self.values()[-1] > SEED_LIMIT:
             raise SEEDS_IN_RANGE.broken()
+        repeats = (self.unlearning_repeats, self.evaluation_repeats)
+        if self.protocol == "matched" and repeats != (1, 1):
+            raise ONE_STREAM_HAS_NO_REPEATS.broken(
+                unlearning_repeats=repeats[0], evaluation_repeats=repeats[1]
+            )
         return self
 
     def values(self) -> list[int]:

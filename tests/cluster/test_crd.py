@@ -185,6 +185,8 @@ KEPT = {
     "a thousand seeds": {"seeds": {"list": list(range(1000))}},
     "ddp without parts": {"training": {"reduction": "ddp", "microBatches": 1}},
     "parts without ddp": {"training": {"batchNorm": "batch", "microBatches": 2}},
+    "matched without repeats": {"seeds": {"protocol": "matched", "retrainedReplicas": 2}},
+    "repeats of independent seeds": {"seeds": {"protocol": "independent", "unlearningRepeats": 2}},
     "a Job of one node": {"execution": {"backend": "Job", "nodes": 1}},
     "two nodes without a Job": {"execution": {"backend": "IndexedJob", "nodes": 2}},
     "a method twice": {"methods": entries("ssd", "ssd:mild")},
@@ -197,6 +199,14 @@ BROKEN = {
     "a list and a count": ("spec.seeds", {"seeds": {"list": [1, 2], "count": 1}}),
     "beyond the last seed": ("spec.seeds", {"seeds": {"start": SEED_LIMIT, "count": 2}}),
     "ten beyond the last seed": ("spec.seeds", {"seeds": {"start": SEED_LIMIT - 8}}),
+    "matched with repeats": (
+        "spec.seeds",
+        {"seeds": {"protocol": "matched", "unlearningRepeats": 2}},
+    ),
+    "matched with draws": (
+        "spec.seeds",
+        {"seeds": {"protocol": "matched", "evaluationRepeats": 3}},
+    ),
     "ddp with parts": ("spec.training", {"training": {"reduction": "ddp", "microBatches": 4}}),
     "ddp with whole batches": (
         "spec.training",
@@ -306,6 +316,7 @@ NEVER = {
     "repeats": (WHOLE, "seeds.unlearningRepeats", WHOLE["seeds"] | {"unlearningRepeats": 2}),
     "draws": (WHOLE, "seeds.evaluationRepeats", WHOLE["seeds"] | {"evaluationRepeats": 2}),
     "replicas": (WHOLE, "seeds.retrainedReplicas", WHOLE["seeds"] | {"retrainedReplicas": 2}),
+    "protocol": (WHOLE, "seeds.protocol", WHOLE["seeds"] | {"protocol": "matched"}),
     "a method less": (LISTED, "methods", entries("finetune", "ssd")),
     "a method's label": (LISTED, "methods", entries("finetune", "ssd", "ssd:wild")),
     "a method's setting": (WHOLE, "methods", [{"name": "finetune", "params": {"epochs": 3}}]),
@@ -388,6 +399,7 @@ SAME = {
     "whole numbers as floats": changed(
         training={"optimizer": {"name": "sgd", "params": {"lr": 1.0, "momentum": 0.0}}}
     ),
+    "matched seeds": changed(seeds={"protocol": "matched"}),
     "whole batches": changed(training={"batchNorm": "batch"}),
     "small numbers": changed(
         training={

@@ -64,7 +64,7 @@ BAD = {
     "explicit, which YAML calls list": (
         "  seeds: {explicit: [1]}",
         "spec.seeds.explicit: unknown field 'explicit'; allowed: count, evaluationRepeats, list,"
-        " retrainedReplicas, start, unlearningRepeats",
+        " protocol, retrainedReplicas, start, unlearningRepeats",
     ),
     # types
     "text for a number": (

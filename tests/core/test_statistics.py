@@ -1,8 +1,10 @@
 """Statistics against scipy.stats and closed forms.
 
-Covered: t interval and its coverage property, paired differences, sign flips, equivalence, Holm,
-verdicts, Wilson, collapse rule; each with no, one, equal, missing, non-finite and huge values. How
-often intervals and verdicts are right is simulated by benchmarks/coverage.py.
+Covered: t interval and its coverage property, intervals near the end of a range, interquartile mean
+and its bootstrap interval, variance components, paired differences, sign flips, signed ranks,
+equivalence, non-inferiority, Holm, verdicts, Wilson, Friedman and Nemenyi, collapse rule; each with
+no, one, equal, missing, non-finite and huge values. How often intervals and verdicts are right is
+simulated by benchmarks/coverage.py.
 """
 
 import math
@@ -15,18 +17,27 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from supreme_core.statistics import (
+    Components,
     Estimate,
     average,
+    best_repeats,
+    bootstrap_level,
     collapse_threshold,
     equivalence_p,
     estimate,
     fewest_for_a_difference,
+    friedman,
     holm,
     is_collapsed,
     joint_verdict,
+    noninferiority,
     paired_differences,
+    robust,
     root_mean_square,
+    share_below,
     sign_flip_p,
+    signed_rank_p,
+    variance_components,
     verdict,
     wilson,
 )
@@ -278,3 +289,250 @@ def test_the_root_mean_square_is_the_deviation_around_zero():
 def test_no_input_gives_a_p_outside_its_range(values, margin):
     for p in (sign_flip_p(values), equivalence_p(values, margin)):
         assert p is None or 0 <= p <= 1
+
+
+def test_near_the_end_of_a_range_the_interval_is_the_closed_form_on_the_logit_scale():
+    x = [0.95, 0.99, 0.97, 1.0]
+    ours = estimate(x, lowest=0.0, highest=1.0)
+    mean, error = np.mean(x), stats.sem(x)
+    half = stats.t.ppf(0.975, 3) * error / (mean * (1 - mean))  # d logit(p) = dp / (p (1 - p))
+    logit = math.log(mean / (1 - mean))
+    ends = [1 / (1 + math.exp(-(logit + side * half))) for side in (-1, 1)]
+    assert ours.kind == "logit"
+    assert (ours.low, ours.high) == pytest.approx(tuple(ends))
+    twice = estimate([2 * value - 1 for value in x], lowest=-1.0, highest=1.0)
+    assert (twice.low, twice.high) == pytest.approx((2 * ends[0] - 1, 2 * ends[1] - 1))
+
+
+def test_above_a_lower_end_alone_the_interval_is_the_closed_form_on_the_log_scale():
+    x = [0.5, 1.0, 4.5]
+    ours = estimate(x, lowest=0.0)
+    factor = math.exp(stats.t.ppf(0.975, 2) * stats.sem(x) / 2.0)
+    assert ours.kind == "log"
+    assert (ours.low, ours.high) == pytest.approx((2.0 / factor, 2.0 * factor))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        pytest.param([0.5, 0.51, 0.49], id="far from the ends"),
+        pytest.param([1.0, 1.0, 1.0], id="all at the end"),
+        pytest.param([0.9, 1.2, 0.8], id="outside of the range"),
+    ],
+)
+def test_elsewhere_a_range_changes_nothing(x):
+    assert estimate(x, lowest=0.0, highest=1.0) == estimate(x)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
+def test_an_interval_of_a_bounded_metric_contains_its_mean_and_never_leaves_the_range(x):
+    e = estimate(x, lowest=0.0, highest=1.0)
+    if e.kind == "logit":
+        assert 0 <= e.low <= e.mean + 1e-12
+        assert e.mean - 1e-12 <= e.high <= 1
+
+
+@given(st.lists(ordinary, min_size=1, max_size=9))
+def test_a_robust_summary_is_numpys(x):
+    ours = robust(x)
+    assert (ours.smallest, ours.largest) == (min(x), max(x))
+    assert ours.median == pytest.approx(np.median(x))
+    cut = len(x) // 4
+    assert ours.iqm == pytest.approx(np.mean(sorted(x)[cut : len(x) - cut]))
+    assert (ours.low, ours.high) == (None, None)  # too few for a bootstrap
+
+
+def test_the_interval_of_the_iqm_is_the_bias_corrected_and_accelerated_bootstrap():
+    """Efron 1987 as it is written, with ten times as many samples of other random numbers."""
+    x = np.random.default_rng(3).exponential(size=16)
+    samples = np.random.default_rng(4).choice(x, (20_000, 16))
+    means = np.sort(samples, axis=1)[:, 4:12].mean(axis=1)
+    centre = np.sort(x)[4:12].mean()
+    bias = stats.norm.ppf((np.mean(means < centre) + np.mean(means <= centre)) / 2)
+    left_out = [np.sort(np.delete(x, i))[3:12].mean() for i in range(16)]
+    skew = np.mean(left_out) - left_out
+    acceleration = np.sum(skew**3) / (6 * np.sum(skew**2) ** 1.5)
+    ends = []
+    for tail in ((1 - bootstrap_level(16)) / 2, (1 + bootstrap_level(16)) / 2):
+        z = bias + stats.norm.ppf(tail)
+        ends.append(np.quantile(means, stats.norm.cdf(bias + z / (1 - acceleration * z))))
+    ours = robust(x)
+    assert (ours.low, ours.high) == pytest.approx(tuple(ends), abs=0.04 * (ends[1] - ends[0]))
+    assert ours.low < centre < ours.high
+
+
+def test_the_level_of_a_bootstrap_makes_a_normal_interval_as_wide_as_that_of_t():
+    for n in (5, 10, 100):
+        z = stats.norm.ppf((1 + bootstrap_level(n)) / 2)
+        plug_in = math.sqrt((n - 1) / n)  # what a bootstrap takes for the deviation
+        assert z * plug_in == pytest.approx(stats.t.ppf(0.975, n - 1))
+
+
+@pytest.mark.parametrize(
+    ("x", "low", "high"),
+    [
+        pytest.param([0.25] * 12, 0.25, 0.25, id="equal"),
+        pytest.param([0.0] * 11 + [1.0], 0.0, 0.0, id="equal but for one"),
+    ],
+)
+def test_where_the_middle_does_not_vary_the_iqm_has_an_interval_all_the_same(x, low, high):
+    ours = robust(x)
+    assert (ours.low, ours.high) == (low, high)
+
+
+def test_nothing_has_no_robust_summary():
+    assert robust([None, math.nan]) is None
+
+
+@given(st.lists(ordinary, min_size=10, max_size=14), st.randoms())
+def test_the_order_of_the_seeds_changes_no_bit_of_a_robust_summary(x, random):
+    assert robust(random.sample(x, len(x))) == robust(x)
+
+
+def balanced(seeds, repeats, draws, *, scale=(3.0, 2.0, 1.0), of=0):
+    """y_ijk with known deviations."""
+    random = np.random.default_rng(of)
+    a = random.normal(0, scale[0], (seeds, 1, 1))
+    b = random.normal(0, scale[1], (seeds, repeats, 1))
+    return a + b + random.normal(0, scale[2], (seeds, repeats, draws))
+
+
+def test_variance_components_of_a_balanced_design_are_the_textbooks():
+    y = balanced(6, 4, 3)
+    runs, seeds = y.mean(axis=2), y.mean(axis=(1, 2))
+    ms_e = np.sum((y - runs[..., None]) ** 2) / (6 * 4 * 2)
+    ms_u = 3 * np.sum((runs - seeds[:, None]) ** 2) / (6 * 3)
+    ms_t = 12 * np.sum((seeds - y.mean()) ** 2) / 5
+    ours = variance_components(y.tolist())
+    assert ours.evaluation == pytest.approx(ms_e)
+    assert ours.unlearning == pytest.approx((ms_u - ms_e) / 3)
+    assert ours.training == pytest.approx((ms_t - ms_u) / 12)
+
+
+def test_variance_components_of_one_level_are_scipys_analysis_of_variance():
+    groups = [[1.0, 2.0, 4.0], [5.0, 9.0], [3.0, 3.5, 8.0, 2.0]]
+    found = variance_components([[[y] for y in group] for group in groups])
+    n = [len(group) for group in groups]
+    within = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups) / (sum(n) - 3)
+    weight = (sum(n) - sum(k * k for k in n) / sum(n)) / 2
+    f = stats.f_oneway(*groups).statistic  # which is MS_t / MS_u
+    assert found.unlearning == pytest.approx(within)
+    assert found.training == pytest.approx(max(0.0, (f - 1) * within / weight))
+    assert found.evaluation is None
+
+
+def test_variance_components_are_right_on_average_whatever_is_missing():
+    """Estimates are unbiased but for those cut at 0, and none of these are."""
+    holes = np.random.default_rng(1).random((25, 4, 3)) < 0.3
+    found = []
+    for of in range(40):
+        y = np.where(holes, np.nan, balanced(25, 4, 3, scale=(3.0, 2.0, 1.0), of=of))
+        found.append(variance_components(y.tolist()))
+    means = [
+        np.mean([getattr(each, name) for each in found]) for name in Components.__annotations__
+    ]
+    assert means == pytest.approx([9.0, 4.0, 1.0], rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([], None, id="nothing"),
+        pytest.param([[[1.0]]], Components(None, None, None), id="one value"),
+        pytest.param([[[1.0]], [[3.0]]], Components(2.0, None, None), id="seeds without repeats"),
+        pytest.param([[[1.0], [3.0]]], Components(None, 2.0, None), id="repeats of one seed"),
+        pytest.param([[[0.1]] * 3, [[0.1]] * 3], Components(0.0, 0.0, None), id="equal"),
+        pytest.param([[[0.0], [2.0]], [[2.0], [0.0]]], Components(0.0, 2.0, None), id="cut at 0"),
+        pytest.param([[[1e300], [-1e300]]] * 2, Components(None, None, None), id="huge"),
+        pytest.param([[[None], [1.0]], [[math.nan]]], Components(None, None, None), id="missing"),
+    ],
+)
+def test_a_component_that_cannot_be_told_is_none(values, expected):
+    assert variance_components(values) == expected
+
+
+def test_a_method_without_chance_has_no_component_of_unlearning():
+    found = variance_components([[[0.3]] * 5, [[0.4]] * 5, [[0.7]] * 5])
+    assert found.unlearning == 0.0
+    assert found.training == pytest.approx(np.var([0.3, 0.4, 0.7], ddof=1))
+
+
+def test_the_best_number_of_repeats_has_the_least_variance_for_its_cost():
+    within, between, seed_cost, repeat_cost = 4.0, 1.0, 90.0, 10.0
+
+    def variance(j, budget=1e6):
+        seeds = budget / (seed_cost + j * repeat_cost)
+        return between / seeds + within / (seeds * j)
+
+    least = min(range(1, 50), key=variance)
+    found = best_repeats(
+        within=within, between=between, seed_cost=seed_cost, repeat_cost=repeat_cost
+    )
+    assert found == least == 6
+    assert best_repeats(within=0.0, between=1.0, seed_cost=9.0, repeat_cost=1.0) == 1
+    assert best_repeats(within=1.0, between=0.0, seed_cost=9.0, repeat_cost=1.0) is None
+    assert best_repeats(within=1.0, between=1.0, seed_cost=0.0, repeat_cost=1.0) is None
+
+
+@given(differences.filter(any))
+def test_signed_ranks_are_scipys(d):
+    assert signed_rank_p(d) == pytest.approx(stats.wilcoxon([x for x in d if x]).pvalue, abs=1e-12)
+
+
+def test_no_difference_at_all_has_a_p_of_1_by_signed_ranks():
+    assert signed_rank_p([0.0, 0.0]) == 1.0
+    assert signed_rank_p([]) is None
+
+
+@given(st.lists(ordinary, min_size=2, max_size=20).filter(lambda x: np.std(x) > 1e-3))
+def test_noninferiority_is_the_one_sided_t_test(d):
+    ours = noninferiority(d, 10.0)
+    theirs = stats.ttest_1samp(d, -10.0, alternative="greater")
+    assert ours.p == pytest.approx(theirs.pvalue, abs=1e-9)
+    bound = theirs.confidence_interval(0.95).low
+    assert ours.low == pytest.approx(bound, rel=1e-9, abs=1e-7)
+    if abs(ours.p - 0.05) > 1e-9:
+        assert (ours.p < 0.05) == (ours.low > -10.0)
+
+
+def test_equal_differences_are_inferior_or_not():
+    assert noninferiority([-0.5] * 3, 1.0).p == 0.0
+    assert noninferiority([-1.0] * 3, 1.0).p == 1.0
+    assert noninferiority([0.5], 1.0) is None
+
+
+def test_a_loss_at_the_margin_is_called_none_one_time_in_twenty():
+    draws = np.random.default_rng(2).normal(-1.0, 0.7, (2000, 8))
+    wrong = np.mean([noninferiority(d, 1.0).p < 0.05 for d in draws])
+    assert wrong == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
+
+
+def test_a_tie_counts_half():
+    assert share_below([-1.0, 0.0, 2.0, None]) == 0.5
+    assert share_below([None]) is None
+
+
+def test_friedman_is_scipys_and_nemenyi_is_the_published_table():
+    blocks = np.random.default_rng(5).normal([0.0, 0.3, 0.6, 2.0], size=(9, 4))
+    ours = friedman(blocks)
+    assert ours.chi_square == pytest.approx(stats.friedmanchisquare(*blocks.T).statistic)
+    ranks = stats.rankdata(blocks, axis=1).mean(axis=0)
+    textbook = 12 * 9 / (4 * 5) * (sum(ranks**2) - 4 * 25 / 4)
+    assert ours.chi_square == pytest.approx(textbook)
+    f = 8 * textbook / (9 * 3 - textbook)
+    assert ours.p == pytest.approx(stats.f.sf(f, 3, 24))
+    assert ours.critical_difference == pytest.approx(2.569 * math.sqrt(20 / 54), abs=1e-3)
+
+
+@pytest.mark.parametrize(("k", "q"), [(3, 2.343), (5, 2.728), (10, 3.164)])
+def test_the_quantiles_of_nemenyi_are_those_of_demsars_table(k, q):
+    found = friedman(np.arange(6.0 * k).reshape(6, k))
+    assert found.critical_difference / math.sqrt(k * (k + 1) / 36) == pytest.approx(q, abs=1e-3)
+
+
+def test_friedman_bears_ties_and_full_agreement_and_refuses_too_few():
+    assert friedman(np.ones((6, 3))).p == 1.0
+    agreed = friedman(np.tile([1.0, 2.0, 3.0], (6, 1)))
+    assert (agreed.chi_square, agreed.p) == (pytest.approx(12.0), pytest.approx(0.0, abs=1e-12))
+    assert friedman(np.zeros((5, 3))) is None
+    assert friedman(np.zeros((9, 2))) is None

@@ -111,6 +111,12 @@ WRONG_FILES = {
         "spec.training: reduction is ddp, where BatchNorm sees the part of its rank, but batchNorm"
         " is batch; use micro_batch, or reduction tree",
     ),
+    "matched seeds with repeats": (
+        changed("seeds", {"list": [1], "protocol": "matched", "evaluationRepeats": 2}),
+        "spec.seeds: protocol is matched, where one stream serves training, unlearning and"
+        " evaluation, but unlearningRepeats is 1 and evaluationRepeats is 2; use 1 for both, or"
+        " protocol independent",
+    ),
     "gradient norm": (
         changed("training.maxGradientNorm", 0),
         "spec.training.maxGradientNorm is 0; it should be greater than 0",

@@ -19,6 +19,7 @@ from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.image_set import ImageSet
+from supreme_core.seeds import Streams
 from supreme_core.split import Split
 from tests.trainer.experiments import (
     FULL_CLASS,
@@ -37,7 +38,7 @@ def seed(tmp_path):
     with as_configured() as device:
         work = planned(experiment(training={"augmentation": [{"name": "random_crop"}]})).work
         yield SeedStages(
-            260,
+            Streams(260),
             Components.of(work),
             Ranks.alone(device),
             Telemetry(rank=1),

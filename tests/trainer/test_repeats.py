@@ -6,6 +6,7 @@ from tests.trainer.experiments import (
     FINETUNE,
     RANDOM_LABELS,
     RANDOM_SAMPLES,
+    SSD,
     compute,
     computed,
     experiment,
@@ -58,6 +59,32 @@ def test_evaluation_repeats_change_only_metrics_that_draw(storage):
         if before.metrics[row] != after.metrics[row]
     }
     assert differing == {"mia_entropy"}
+
+
+def test_every_unlearning_repeat_is_evaluated_with_random_numbers_of_its_own(storage):
+    """Also where the models are the same bits, as those of a method without random numbers."""
+    document = repeated(unlearningRepeats=2)
+    document["spec"]["methods"] = [SSD]
+    first, second = (run for run in compute(document, storage).runs if run.method == "ssd")
+
+    differing = {row for row in first.metrics if first.metrics[row] != second.metrics[row]}
+    assert differing == {"mia_entropy"}
+
+
+def test_matched_seeds_share_the_trained_models_of_independent_ones_and_nothing_else(storage):
+    apart, matched = compute(repeated(), storage), compute(repeated(protocol="matched"), storage)
+
+    assert computed(matched) == {"unlearned": 2, "metrics": 4}
+    numbers = [
+        {run.method: run.metrics for run in result.runs if run.method in ("original", "finetune")}
+        for result in (apart, matched)
+    ]
+    differing = [
+        {row for row in apart_run if apart_run[row] != numbers[1][method][row]}
+        for method, apart_run in numbers[0].items()
+    ]
+    assert differing[0] == {"mia_entropy"}
+    assert differing[1] > {"mia_entropy", "forget_js_divergence"}
 
 
 def test_two_replicas_of_retrained_give_the_noise_floor_where_forget_sets_differ(storage):

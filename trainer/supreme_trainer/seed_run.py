@@ -36,6 +36,7 @@ from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
 from supreme_core.plan import Step, work_digest
 from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
+from supreme_core.seeds import Streams
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     """
     started = _now()
     seed = SeedStages(
-        order.seed,
+        Streams(order.seed, order.work.protocol),
         Components.of(order.work),
         ranks,
         telemetry,
@@ -106,7 +107,7 @@ def prepare_seed(
     weights: a file to read instead of a download.
     """
     seed = SeedStages(
-        order.seed,
+        Streams(order.seed, order.work.protocol),
         Components.of(order.work),
         ranks,
         telemetry,

@@ -46,6 +46,7 @@ from supreme_core.plan import Step
 from supreme_core.predictions import load_predictions, save_predictions, split_predictions
 from supreme_core.registry import Forgets
 from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
+from supreme_core.seeds import Streams
 from supreme_core.split import Labels, Split
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class SeedStages:
     start: None for networks that start from fresh weights.
     """
 
-    seed: int
+    streams: Streams
     components: Components
     ranks: Ranks
     telemetry: Telemetry
@@ -116,6 +117,10 @@ class SeedStages:
     data_placement: DataPlacement = "Auto"
     keep_unlearned_models: bool = False
     start: Start | None = None
+
+    @property
+    def seed(self) -> int:
+        return self.streams.seed
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -289,6 +294,7 @@ class SeedStages:
                 "split": cell.split.digest,
                 "seed": self.seed,
                 "repeat": repeat,
+                **({"protocol": "matched"} if self.streams.protocol == "matched" else {}),
             },
             make=make,
             read=_read_unlearned,
@@ -363,8 +369,9 @@ class SeedStages:
             metrics=self.components.metrics,
             keys=keys,
             method=step.method,
+            repeat=step.repeat,
             forgets=cell.forgets,
-            seed=self.seed,
+            streams=self.streams,
             repeats=repeats,
             probes=probe_keys,
         )
@@ -485,7 +492,7 @@ class SeedStages:
     def _train(
         self, data: Data, samples: Samples, checkpoints: Checkpoints, *, replica: int, name: str
     ) -> Made:
-        stream = seeds.derive(self.seed, "training", replica)
+        stream = self.streams.training(replica)
         network = self._new_network(data.shape, stream)
         with measured(self.ranks) as meter:
             try:
@@ -543,7 +550,7 @@ class SeedStages:
             forget_classes=cell.split.classes,
             shape=data.shape,
             arithmetic=self.arithmetic,
-            seed=seeds.derive(self.seed, "unlearning", repeat, "methods", method),
+            seed=self.streams.unlearning(repeat, method),
             report=self.telemetry.progress,
             checkpoints=checkpoints,
             new_network=lambda seed: self._new_network(data.shape, seed),
