@@ -36,10 +36,15 @@ class Scale:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number and what it is uncertain by; interval is empty where there is none."""
+    """A number or a word.  ends: of its interval; note: what else stands under it."""
 
     text: str
-    interval: str = ""
+    ends: tuple[str, str] | None = None
+    note: str = ""
+
+    @property
+    def interval(self) -> str:
+        return f"[{self.ends[0]}, {self.ends[1]}]" if self.ends else self.note
 
     def __str__(self) -> str:
         return f"{self.text} {self.interval}".strip()
@@ -75,11 +80,15 @@ def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
     """What the seeds show, and the margin that was asked for."""
     if gap is None:
         return EMPTY
-    if gap.margin is None:
-        return Cell(gap.verdict)
-    margin = gap.margin * scale.factor
-    text = number(margin, decimals(margin, margin, percent=scale.percent))
-    return Cell(gap.verdict, f"within ±{text} {scale.gap_unit}".rstrip())
+    note = "" if gap.margin is None else f"within {margin_text(gap.margin, scale)}"
+    return Cell(gap.verdict, note=note)
+
+
+def margin_text(margin: float, scale: Scale) -> str:
+    """±1.0 points"""
+    shown = margin * scale.factor
+    text = number(shown, decimals(shown, shown, percent=scale.percent))
+    return f"±{text} {scale.gap_unit}".rstrip()
 
 
 def floor_cell(noise: Floor | None, scale: Scale) -> Cell:
@@ -88,7 +97,7 @@ def floor_cell(noise: Floor | None, scale: Scale) -> Cell:
         return Cell("none claimed")
     mean, low, high = (x * scale.factor for x in (noise.mean, noise.low, noise.high))
     digits = decimals(mean, (high - low) / 2, percent=scale.percent)
-    return Cell(number(mean, digits), f"{number(low, digits)} to {number(high, digits)}")
+    return Cell(number(mean, digits), note=f"{number(low, digits)} to {number(high, digits)}")
 
 
 def spread_cells(row: Row, scale: Scale) -> tuple[Cell, Cell]:
@@ -173,7 +182,7 @@ def _cell(
         return Cell(number(mean, digits, signed=signed))
     low, high = low * scale.factor, high * scale.factor
     digits = decimals(mean, (high - low) / 2, percent=scale.percent)
-    ends = f"[{number(low, digits, signed=signed)}, {number(high, digits, signed=signed)}]"
+    ends = number(low, digits, signed=signed), number(high, digits, signed=signed)
     return Cell(number(mean, digits, signed=signed), ends)
 
 

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
 
-import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from supreme_core import statistics
-from supreme_core.aggregate import CellSummary, RowFacts, Span
+from supreme_core.aggregate import CellSummary, RowFacts
 from supreme_core.api import names
 from supreme_core.api.run import Failure, Row, Summary
-from supreme_core.report import cells, plots, tables
+from supreme_core.report import cells, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.tables import Group, Reading, Table
 
@@ -67,7 +66,7 @@ def render_report(summary: Summary) -> bytes:
     source = files("supreme_core.report").joinpath("template.html.j2").read_text("utf-8")
     page = environment.from_string(source).render(
         summary=summary,
-        primary=_headline(cells.row_title(summary.primary_metric)),
+        primary=words.headline(cells.row_title(summary.primary_metric)),
         subtitle=_subtitle(reading),
         notes=list(tables.notes(reading)),
         scenarios=[_scenario(reading, i, name) for i, name in enumerate(reading.scenarios)],
@@ -77,10 +76,14 @@ def render_report(summary: Summary) -> bytes:
         excluded=summary.excluded,
         provenance=list(_provenance(reading)),
         environments=[
-            (e.digest, _seed_ranges(e.seeds), [(k, _plain(v)) for k, v in e.values.items()])
+            (
+                e.digest,
+                words.seed_ranges(e.seeds),
+                [(k, words.plain(v)) for k, v in e.values.items()],
+            )
             for e in reading.provenance.environments
         ],
-        work=_yaml(reading.provenance.work.to_document()),
+        work=words.as_yaml(reading.provenance.work.to_document()),
         definitions=list(_definitions(reading)),
         symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,
@@ -91,19 +94,15 @@ def render_report(summary: Summary) -> bytes:
     return page.encode()
 
 
-def _headline(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _subtitle(reading: Reading) -> str:
     work = reading.provenance.work
     return " · ".join(
         [
-            _count(len(reading.summary.seeds), "training seed"),
+            words.count(len(reading.summary.seeds), "training seed"),
             work.dataset.name,
             work.model.name,
-            _count(len(work.scenarios), "scenario"),
-            _count(len(work.methods), "method"),
+            words.count(len(work.scenarios), "scenario"),
+            words.count(len(work.methods), "method"),
         ]
     )
 
@@ -111,7 +110,7 @@ def _subtitle(reading: Reading) -> str:
 def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
     component = next(s for s in reading.provenance.work.scenarios if s.title == name)
     cell = next((c for c in reading.provenance.cells if c.scenario == name), None)
-    params = ", ".join(f"{key} {_plain(value)}" for key, value in component.params.items())
+    params = words.settings(component.params)
     methods = reading.methods(name)
     rows = [reading.row(name, method, reading.primary) for method in methods]
     return ScenarioView(
@@ -131,11 +130,13 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
 
 def _forgot(cell: CellSummary) -> str:
     parts = [
-        f"{_span(cell.forget_samples)} training samples to forget",
-        f"{_span(cell.retain_samples)} to retain",
+        f"{words.span(cell.forget_samples)} training samples to forget",
+        f"{words.span(cell.retain_samples)} to retain",
     ]
     if cell.forget_test_samples.high:
-        parts.append(f"{_span(cell.forget_test_samples)} test samples of the forgotten classes")
+        parts.append(
+            f"{words.span(cell.forget_test_samples)} test samples of the forgotten classes"
+        )
     if len(cell.forget_digests) > 1:
         seeds = len(cell.forget_digests)
         same = cell.forget_sets == 1
@@ -258,12 +259,12 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
     summary, provenance = reading.summary, reading.provenance
     work = provenance.work
     yield "Experiment", f"{summary.experiment.name}, work {summary.experiment.digest}"
-    yield "Training seeds", f"{_seed_ranges(summary.seeds)} ({len(summary.seeds)})"
+    yield "Training seeds", f"{words.seed_ranges(summary.seeds)} ({len(summary.seeds)})"
     yield (
         "Within each seed",
-        f"{_count(work.unlearning_repeats, 'unlearning repeat')},"
-        f" {_count(work.evaluation_repeats, 'evaluation repeat')},"
-        f" {_count(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
+        f"{words.count(work.unlearning_repeats, 'unlearning repeat')},"
+        f" {words.count(work.evaluation_repeats, 'evaluation repeat')},"
+        f" {words.count(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
     )
     for data in provenance.datasets:
         yield (
@@ -325,36 +326,5 @@ def _reaches_beyond(reading: Reading) -> bool:
     return False
 
 
-def _seed_ranges(seeds: Sequence[int]) -> str:
-    """260 to 269, 300"""
-    runs: list[list[int]] = []
-    for seed in seeds:
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
-
-
-def _span(span: Span) -> str:
-    return str(span.low) if span.low == span.high else f"{span.low} to {span.high}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def _points(title: str, unit: str) -> str:
     return f"{title}, {unit}" if unit else title
-
-
-def _plain(value: object) -> str:
-    """One line of YAML; a bare scalar ends in a document mark, which is left out."""
-    return value if isinstance(value, str) else _yaml(value, flow=True).removesuffix("\n...")
-
-
-def _yaml(value: object, *, flow: bool = False) -> str:
-    text = yaml.safe_dump(
-        value, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=10**6
-    )
-    return text.strip()
