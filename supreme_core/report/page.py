@@ -15,8 +15,8 @@ from markupsafe import Markup
 from supreme_core import statistics
 from supreme_core.aggregate import CellSummary, RowFacts
 from supreme_core.api import names
-from supreme_core.api.run import Failure, Row, Summary
-from supreme_core.report import cells, plots, tables, words
+from supreme_core.api.run import Failure, Gap, Row, Summary
+from supreme_core.report import cells, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.tables import Group, Reading, Table
 
@@ -37,8 +37,8 @@ class ScenarioView:
     forgot: str
     verdicts: Table | None
     table: Table
-    plots: tuple[Markup, ...]
-    legend: str
+    values_plot: Markup | None
+    distance_plots: tuple[Markup, ...]
     groups: tuple[Group, ...]
     methods: tuple[str, ...]
     seeds: tuple[tuple[str, tuple[str, ...]], ...]
@@ -84,6 +84,9 @@ def render_report(summary: Summary) -> bytes:
             for e in reading.provenance.environments
         ],
         work=words.as_yaml(reading.provenance.work.to_document()),
+        paragraph=(paragraph := paper.paragraph(reading)),
+        paragraph_latex=paste.latex_text(paragraph),
+        pastes=list(_pastes(reading)),
         definitions=list(_definitions(reading)),
         symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,
@@ -120,8 +123,8 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
         forgot=_forgot(cell) if cell else "",
         verdicts=tables.verdicts(reading, name),
         table=tables.overview(reading, name),
-        plots=tuple(_plots(reading, place, [row for row in rows if row])),
-        legend=_legend(reading, name),
+        values_plot=_values_plot(reading, place, [row for row in rows if row]),
+        distance_plots=tuple(_distance_plots(reading, place, name)),
         groups=tuple(tables.groups(reading, name)),
         methods=tuple(cells.method_title(method) for method in methods),
         seeds=tuple(_seed_lines(reading, rows)),
@@ -148,34 +151,72 @@ def _forgot(cell: CellSummary) -> str:
     return "; ".join(parts) + "."
 
 
-def _plots(reading: Reading, place: int, rows: Sequence[Row]) -> Iterator[Markup]:
-    """The primary metric of every seed, and where it has one the gap of every seed."""
-    scale, title = reading.scale(reading.primary), cells.row_title(reading.primary)
-    if not any(row.n for row in rows):
-        return
-    named = sum(len(row.values) for row in reading.summary.rows if row.metric == reading.primary)
-    label = _points(title, scale.unit)
-    yield Markup(
+def _values_plot(reading: Reading, place: int, rows: Sequence[Row]) -> Markup | None:
+    """The primary metric of every seed; nothing where `_distance_plots` have the same picture."""
+    primary = reading.primary
+    if reading.facts[primary].compares or not any(row.n for row in rows):
+        return None
+    scale, title = reading.scale(primary), cells.row_title(primary)
+    return Markup(
         plots.strip_plot(
-            [_strip(row, scale, named=named <= MOST_NAMED_POINTS) for row in rows],
-            axis=label,
+            [_strip(row, scale, named=_named(reading)) for row in rows],
+            axis=_points(title, scale.unit),
             described_as=f"{title} of every seed, one line for each method",
             name=f"values{place}",
-            reference=_reference(reading, rows, scale),
+            reference=_of_retrained(rows, scale),
         )
     )
-    retrained = next((row for row in rows if row.method == names.RETRAINED), None)
-    gaps = [row for row in rows if row.gap is not None]
-    if retrained and gaps:
-        yield Markup(
-            plots.strip_plot(
-                [_gap_strip(r, retrained, scale, named=named <= MOST_NAMED_POINTS) for r in gaps],
-                axis=_points("gap to the same seed's Retrained", scale.gap_unit),
-                described_as=f"{title} minus Retrained of the same seed, for every seed",
-                name=f"gaps{place}",
-                reference=plots.Reference(0.0, 0.0, 0.0),
-            )
-        )
+
+
+def _distance_plots(reading: Reading, place: int, scenario: str) -> Iterator[Markup]:
+    """How far every method is from Retrained, by the metrics that lead; nearest method first."""
+    order = tables.by_nearness(reading, scenario)
+    for number, metric in enumerate(tables.leading(reading, scenario)):
+        found = (reading.row(scenario, method, metric) for method in order)
+        rows = [row for row in found if row and row.n]
+        draw = _noise_plot if reading.facts[metric].compares else _gap_plot
+        if rows and (plot := draw(reading, rows, name=f"distance{place}x{number}")):
+            yield Markup(plot)
+
+
+def _gap_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | None:
+    scenario, metric = rows[0].scenario, rows[0].metric
+    scale, title = reading.scale(metric), cells.row_title(metric)
+    retrained = reading.row(scenario, names.RETRAINED, metric)
+    gaps = [(row, row.gap) for row in rows if row.gap is not None]
+    if not retrained or not gaps:
+        return None
+    margins = [gap.margin * scale.factor for _, gap in gaps if gap.margin]
+    named = _named(reading)
+    return plots.strip_plot(
+        [_gap_strip(row, gap, retrained, scale, named=named) for row, gap in gaps],
+        axis=_points(f"{title}: gap to Retrained", scale.gap_unit),
+        described_as=f"{title} minus Retrained of the same seed, for every seed, nearest first",
+        name=name,
+        reference=plots.Reference(0.0, 0.0, 0.0),
+        margin=max(margins, default=None),
+    )
+
+
+def _noise_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | None:
+    scenario, metric = rows[0].scenario, rows[0].metric
+    scale, title = reading.scale(metric), cells.row_title(metric)
+    noise, f = reading.floors.get((scenario, metric)), scale.factor
+    return plots.strip_plot(
+        [_strip(row, scale, named=_named(reading)) for row in rows],
+        axis=_points(title, scale.unit),
+        described_as=f"{title} to Retrained of the same seed, for every seed, nearest first",
+        name=name,
+        reference=plots.Reference(noise.mean * f, noise.low * f, noise.high * f) if noise else None,
+        sizes=True,
+    )
+
+
+def _named(reading: Reading) -> bool:
+    """Whether the points of the page say their seed."""
+    plotted = {metric for s in reading.scenarios for metric in tables.leading(reading, s)}
+    points = sum(len(row.values) for row in reading.summary.rows if row.metric in plotted)
+    return points <= MOST_NAMED_POINTS
 
 
 def _strip(row: Row, scale: Scale, *, named: bool) -> plots.Strip:
@@ -191,8 +232,7 @@ def _strip(row: Row, scale: Scale, *, named: bool) -> plots.Strip:
     )
 
 
-def _gap_strip(row: Row, retrained: Row, scale: Scale, *, named: bool) -> plots.Strip:
-    assert row.gap is not None
+def _gap_strip(row: Row, gap: Gap, retrained: Row, scale: Scale, *, named: bool) -> plots.Strip:
     gaps: dict[str, float | None] = {}
     for seed, value in row.values.items():
         reference = retrained.values.get(seed)
@@ -200,11 +240,11 @@ def _gap_strip(row: Row, retrained: Row, scale: Scale, *, named: bool) -> plots.
     return plots.Strip(
         label=cells.method_title(row.method),
         role=cells.method_role(row.method),
-        values=tuple(_scaled(gap, scale) for gap in gaps.values()),
+        values=tuple(_scaled(each, scale) for each in gaps.values()),
         names=_names(row, scale, gaps) if named else (),
-        mean=_scaled(row.gap.mean, scale),
-        low=_scaled(row.gap.low, scale),
-        high=_scaled(row.gap.high, scale),
+        mean=_scaled(gap.mean, scale),
+        low=_scaled(gap.low, scale),
+        high=_scaled(gap.high, scale),
     )
 
 
@@ -220,24 +260,14 @@ def _scaled(value: float | None, scale: Scale) -> float | None:
     return None if value is None else value * scale.factor
 
 
-def _reference(reading: Reading, rows: Sequence[Row], scale: Scale) -> plots.Reference | None:
-    """Retrained's seeds; for a distance to Retrained the noise floor, where there is one."""
+def _of_retrained(rows: Sequence[Row], scale: Scale) -> plots.Reference | None:
+    """Where its seeds lie."""
     f = scale.factor
-    if reading.facts[reading.primary].compares:
-        noise = next((row.floor for row in rows if row.floor), None)
-        return plots.Reference(noise.mean * f, noise.low * f, noise.high * f) if noise else None
     retrained = next((row for row in rows if row.method == names.RETRAINED), None)
     if retrained is None or retrained.mean is None:
         return None
     values = [value * f for value in retrained.values.values() if value is not None]
     return plots.Reference(retrained.mean * f, min(values), max(values))
-
-
-def _legend(reading: Reading, scenario: str) -> str:
-    if reading.facts[reading.primary].compares:
-        noise = (scenario, reading.primary) in reading.floors
-        return "noise floor: all pairs, and their mean" if noise else ""
-    return "Retrained: all seeds, and their mean"
 
 
 def _seed_lines(
@@ -277,6 +307,12 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
         shown = digests[0] if len(digests) == 1 else f"{len(digests)} digests in summary.json"
         yield f"Forget set of {cell.scenario}", shown
     yield from provenance.versions.items()
+
+
+def _pastes(reading: Reading) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    for choice in paste.choices(reading):
+        forms = [(form, paste.paste(reading, choice, form)) for form in paste.FORMATS]
+        yield f"Table {choice}", forms
 
 
 def _definitions(reading: Reading) -> Iterator[Definition]:

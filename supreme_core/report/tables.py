@@ -5,9 +5,10 @@ an order, and nothing is lost where a row of that name does not exist.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import compress, groupby
+from math import inf
 from typing import Literal
 
 from supreme_core import statistics
@@ -32,9 +33,12 @@ Role = Literal["original", "retrained", "method"]
 
 @dataclass(frozen=True)
 class Column:
+    """name: the title where no other column explains it; empty where that is the title."""
+
     title: str
     unit: str = ""
     kind: Literal["count", "estimate", "gap", "verdict", "spread", "companion"] = "estimate"
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Group:
-    """Tables that answer one question."""
+    """Tables that answer one question.  name: as metrics give it."""
 
+    name: str
     title: str
     note: str
     tables: tuple[Table, ...]
@@ -181,6 +186,19 @@ def overview(reading: Reading, scenario: str) -> Table:
     return Table(scenario, columns, tuple(lines), floor)
 
 
+def headline(reading: Reading, scenario: str) -> Table:
+    """Of the overview what a paper has room for: the primary metric, its gap and its verdict."""
+    table = overview(reading, scenario)
+    keep = [column.kind not in ("spread", "companion") for column in table.columns]
+    lines = (replace(line, cells=tuple(compress(line.cells, keep))) for line in table.lines)
+    return replace(
+        table,
+        columns=tuple(compress(table.columns, keep)),
+        lines=tuple(lines),
+        floor=_floor(reading, scenario, [None, reading.primary, *[None] * (sum(keep) - 2)]),
+    )
+
+
 def verdicts(reading: Reading, scenario: str) -> Table | None:
     """Of every metric that is read by its gap, and of all of them together; None without any."""
     metrics = [each for each in reading.metrics(scenario) if has_gap(reading.facts[each])]
@@ -207,6 +225,26 @@ def has_gap(facts: RowFacts) -> bool:
     return not (facts.compares or facts.measured)
 
 
+def leading(reading: Reading, scenario: str) -> list[str]:
+    """The primary metric and its companions, without measured ones: what nearness is shown by."""
+    metrics = [reading.primary, *_companions(reading, scenario)]
+    return [metric for metric in metrics if not reading.facts[metric].measured]
+
+
+def by_nearness(reading: Reading, scenario: str) -> list[str]:
+    """The methods from nearest to furthest by the primary metric, then Original."""
+    retrained = reading.row(scenario, names.RETRAINED, reading.primary)
+    target = (retrained and retrained.mean) or 0.0
+
+    def distance(method: str) -> tuple[bool, float]:
+        row = reading.row(scenario, method, reading.primary)
+        if row is None or row.mean is None:
+            return method == names.ORIGINAL, inf
+        return method == names.ORIGINAL, abs(row.gap.mean if row.gap else row.mean - target)
+
+    return sorted((m for m in reading.methods(scenario) if m != names.RETRAINED), key=distance)
+
+
 def groups(reading: Reading, scenario: str) -> Iterator[Group]:
     """Every metric of the scenario: one table for each metric that has several sets."""
     wanted = reading.metrics(scenario)
@@ -215,7 +253,7 @@ def groups(reading: Reading, scenario: str) -> Iterator[Group]:
         members = [metric for metric in wanted if reading.facts[metric].group == group]
         if members:
             title, note = GROUPS.get(group, (group.capitalize(), ""))
-            yield Group(title, note, tuple(_tables(reading, scenario, members)))
+            yield Group(group, title, note, tuple(_tables(reading, scenario, members)))
 
 
 GROUPS = {
@@ -361,7 +399,7 @@ def _grid(
     reading: Reading, scenario: str, title: str, metrics: Sequence[str], heads: Sequence[str]
 ) -> Table:
     columns = tuple(
-        Column(head, reading.scale(metric).unit)
+        Column(head, reading.scale(metric).unit, name=cells.row_title(metric))
         for head, metric in zip(heads, metrics, strict=True)
     )
     lines = tuple(
