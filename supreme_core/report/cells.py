@@ -1,6 +1,6 @@
 """How a number becomes text: its scale, its unit, and as many digits as its interval supports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Literal
@@ -8,6 +8,7 @@ from typing import Literal
 from supreme_core.aggregate import RowFacts
 from supreme_core.api import names
 from supreme_core.api.run import Floor, Gap, Row
+from supreme_core.statistics import Verdict
 
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -16,6 +17,12 @@ TITLES = {names.ORIGINAL: "Original", names.RETRAINED: "Retrained"}
 ACRONYMS = ("js", "mia", "auc", "zrf")
 SYMBOLS = {"equivalent": "≈", "different": "≠", "inconclusive": "?"}
 """Of verdicts, where many stand side by side."""
+
+TONES: Mapping[Verdict, Literal["", "good", "bad"]] = {
+    "equivalent": "good",
+    "different": "bad",
+    "inconclusive": "",
+}
 
 UNITS = {"fraction": "", "probability": "", "parameter": "", "seconds": "s", "ratio": "×"}
 """How a unit is written in a table head; others stand as they are."""
@@ -36,11 +43,16 @@ class Scale:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number or a word.  ends: of its interval; note: what else stands under it."""
+    """A number or a word.
+
+    ends: of its interval.  note: what else stands under it.  tone: whether it is good news, told by
+    its colour too.
+    """
 
     text: str
     ends: tuple[str, str] | None = None
     note: str = ""
+    tone: Literal["", "good", "bad"] = ""
 
     @property
     def interval(self) -> str:
@@ -67,13 +79,34 @@ def scale_of(facts: RowFacts, values: Iterable[float | None]) -> Scale:
 
 
 def estimate_cell(row: Row, scale: Scale) -> Cell:
-    """Mean over seeds, with its t interval."""
-    return _cell(row.mean, row.low, row.high, scale)
+    """Mean over seeds, with its interval."""
+    return interval_cell(row.mean, row.low, row.high, scale)
 
 
 def gap_cell(gap: Gap | None, scale: Scale) -> Cell:
     """Mean paired difference to Retrained, signed, with its t interval."""
-    return _cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
+    return interval_cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
+
+
+def interval_cell(
+    mean: float | None,
+    low: float | None,
+    high: float | None,
+    scale: Scale,
+    *,
+    signed: bool = False,
+) -> Cell:
+    """A mean with the ends of its interval, as many digits as it supports."""
+    if mean is None:
+        return EMPTY
+    mean *= scale.factor
+    if low is None or high is None:
+        digits = decimals(mean, None, percent=scale.percent)
+        return Cell(number(mean, digits, signed=signed))
+    low, high = low * scale.factor, high * scale.factor
+    digits = decimals(mean, (high - low) / 2, percent=scale.percent)
+    ends = number(low, digits, signed=signed), number(high, digits, signed=signed)
+    return Cell(number(mean, digits, signed=signed), ends)
 
 
 def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
@@ -81,7 +114,19 @@ def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
     if gap is None:
         return EMPTY
     note = "" if gap.margin is None else f"within {margin_text(gap.margin, scale)}"
-    return Cell(gap.verdict, note=note)
+    return Cell(gap.verdict, note=note, tone=TONES[gap.verdict])
+
+
+def symbol_cell(verdict: Verdict) -> Cell:
+    """A verdict where many stand side by side."""
+    return Cell(SYMBOLS[verdict], tone=TONES[verdict])
+
+
+def p_text(p: float | None) -> str:
+    """0.031, or < 0.001"""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def margin_text(margin: float, scale: Scale) -> str:
@@ -164,26 +209,6 @@ def method_role(method: str) -> Literal["original", "retrained", "method"]:
     if method == names.ORIGINAL:
         return "original"
     return "retrained" if method == names.RETRAINED else "method"
-
-
-def _cell(
-    mean: float | None,
-    low: float | None,
-    high: float | None,
-    scale: Scale,
-    *,
-    signed: bool = False,
-) -> Cell:
-    if mean is None:
-        return EMPTY
-    mean *= scale.factor
-    if low is None or high is None:
-        digits = decimals(mean, None, percent=scale.percent)
-        return Cell(number(mean, digits, signed=signed))
-    low, high = low * scale.factor, high * scale.factor
-    digits = decimals(mean, (high - low) / 2, percent=scale.percent)
-    ends = number(low, digits, signed=signed), number(high, digits, signed=signed)
-    return Cell(number(mean, digits, signed=signed), ends)
 
 
 def _is_share_of_samples(metric: str) -> bool:

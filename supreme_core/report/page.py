@@ -7,7 +7,7 @@ that is passed through are the plots of `plots`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import groupby
+from itertools import groupby, product
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -15,13 +15,16 @@ from markupsafe import Markup
 from supreme_core import statistics
 from supreme_core.aggregate import CellSummary, RowFacts
 from supreme_core.api import names
-from supreme_core.api.run import Failure, Gap, Row, Summary
-from supreme_core.report import cells, paper, paste, plots, tables, words
+from supreme_core.api.run import Distance, Failure, Front, Gap, Point, Row, Summary
+from supreme_core.report import cells, contrasts, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.tables import Group, Reading, Table
 
 MOST_FAILURES = 500
 """Failures that the page lists one by one; summary.json has all."""
+
+MOST_PAIRS = 1_000
+"""Pairs of methods that the page lists with all their numbers."""
 
 MOST_NAMED_POINTS = 20_000
 """Points of a page that say their seed when pointed at; beyond it the page would grow heavy."""
@@ -37,11 +40,27 @@ class ScenarioView:
     forgot: str
     verdicts: Table | None
     table: Table
+    robust: Table
     values_plot: Markup | None
     distance_plots: tuple[Markup, ...]
     groups: tuple[Group, ...]
     methods: tuple[str, ...]
     seeds: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class ContrastView:
+    """The methods of one scenario against each other.
+
+    pairs: None where there are more than a page should list.
+    """
+
+    name: str
+    front: Table | None
+    front_plots: tuple[Markup, ...]
+    matrix: Table | None
+    pairs: Table | None
+    spreads: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,10 @@ def render_report(summary: Summary) -> bytes:
         subtitle=_subtitle(reading),
         notes=list(tables.notes(reading)),
         scenarios=[_scenario(reading, i, name) for i, name in enumerate(reading.scenarios)],
+        contrasts=[_contrast(reading, i, name) for i, name in enumerate(reading.scenarios)],
+        ranks=contrasts.ranks(reading),
+        ranks_plot=_ranks_plot(reading),
+        ranked=summary.ranks,
         collapses=list(tables.collapses(reading)),
         failures=[_failure_line(failure) for failure in summary.failures[:MOST_FAILURES]],
         more_failures=max(len(summary.failures) - MOST_FAILURES, 0),
@@ -123,6 +146,7 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
         forgot=_forgot(cell) if cell else "",
         verdicts=tables.verdicts(reading, name),
         table=tables.overview(reading, name),
+        robust=contrasts.robust(reading, name),
         values_plot=_values_plot(reading, place, [row for row in rows if row]),
         distance_plots=tuple(_distance_plots(reading, place, name)),
         groups=tuple(tables.groups(reading, name)),
@@ -209,6 +233,78 @@ def _noise_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | No
         name=name,
         reference=plots.Reference(noise.mean * f, noise.low * f, noise.high * f) if noise else None,
         sizes=True,
+    )
+
+
+def _contrast(reading: Reading, place: int, scenario: str) -> ContrastView:
+    found = contrasts.front(reading, scenario)
+    few = len(reading.summary.comparisons) <= MOST_PAIRS
+    return ContrastView(
+        name=scenario,
+        front=contrasts.front_table(reading, found) if found else None,
+        front_plots=tuple(_front_plots(reading, place, found)) if found else (),
+        matrix=contrasts.matrix(reading, scenario),
+        pairs=contrasts.pairs(reading, scenario) if few else None,
+        spreads=tuple(contrasts.spreads(reading, scenario)),
+    )
+
+
+def _front_plots(reading: Reading, place: int, found: Front) -> Iterator[Markup]:
+    """Each distance to Retrained over the cost, where there is a cost."""
+    axes = list(enumerate(found.axes))
+    for (cost, x_axis), (number, y_axis) in product(axes, axes):
+        if x_axis.role != "cost" or y_axis.role == "cost":
+            continue
+        x_title, y_title = (contrasts.axis_title(reading, a.metric) for a in (x_axis, y_axis))
+        scales = [reading.distance_scale(axis.metric) for axis in (x_axis, y_axis)]
+        yield Markup(
+            plots.dot_plot(
+                [_dot(point, cost, number, scales) for point in found.points],
+                x_axis=_points(x_title, scales[0].unit),
+                y_axis=_points(y_title, scales[1].unit),
+                described_as=f"{y_title} over {x_title}, one point for each method",
+                name=f"front{place}x{number}",
+            )
+        )
+
+
+def _dot(point: Point, cost: int, number: int, scales: Sequence[Scale]) -> plots.Dot:
+    (x_scale, y_scale), (x, y) = scales, (point.distances[cost], point.distances[number])
+    x_text, y_text = cells.value_text(x.mean, x_scale), cells.value_text(y.mean, y_scale)
+    title = cells.method_title(point.method)
+    return plots.Dot(
+        label=title,
+        title=f"{title}: {y_text} {y_scale.unit}, cost {x_text} {x_scale.unit}",
+        x=x.mean * x_scale.factor,
+        y=y.mean * y_scale.factor,
+        x_ends=_ends(x, x_scale),
+        y_ends=_ends(y, y_scale),
+        chosen=not point.dominated_by,
+    )
+
+
+def _ends(distance: Distance, scale: Scale) -> tuple[float, float]:
+    """Of its interval, which is the point itself below two seeds."""
+    low = distance.mean if distance.low is None else distance.low
+    high = distance.mean if distance.high is None else distance.high
+    return low * scale.factor, high * scale.factor
+
+
+def _ranks_plot(reading: Reading) -> Markup | None:
+    found = contrasts.ranked(reading)
+    if not found:
+        return None
+    strips = [
+        plots.Strip(cells.method_title(r.method), "method", (), (), r.mean, r.low, r.high)
+        for r in found
+    ]
+    return Markup(
+        plots.strip_plot(
+            strips,
+            axis="mean rank, 1 is nearest to Retrained",
+            described_as="Mean rank of each method over the blocks, with its interval",
+            name="ranks",
+        )
     )
 
 

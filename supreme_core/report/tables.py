@@ -14,7 +14,7 @@ from typing import Literal
 from supreme_core import statistics
 from supreme_core.aggregate import TEST_ACCURACY, Provenance, RowFacts, provenance_of
 from supreme_core.api import names
-from supreme_core.api.run import Failure, Floor, Row, Summary
+from supreme_core.api.run import Failure, Floor, Gap, Row, Summary
 from supreme_core.report import cells
 from supreme_core.report.cells import Cell, Scale
 
@@ -37,7 +37,9 @@ class Column:
 
     title: str
     unit: str = ""
-    kind: Literal["count", "estimate", "gap", "verdict", "spread", "companion"] = "estimate"
+    kind: Literal[
+        "count", "estimate", "gap", "verdict", "spread", "companion", "words", "share"
+    ] = "estimate"
     name: str = ""
 
 
@@ -52,12 +54,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """floor: a last line, `FLOOR_TITLE`, with the noise floor of each column that is a distance."""
+    """floor: a last line, `FLOOR_TITLE`, with the noise floor of each column that is a distance.
+
+    head: what the lines are.
+    """
 
     title: str
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     floor: tuple[Cell, ...] | None = None
+    head: str = "method"
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,11 @@ class Reading:
     def scale(self, metric: str) -> Scale:
         return self._scales[metric]
 
+    def distance_scale(self, metric: str) -> Scale:
+        """Of |x - retrained|, or of a cost itself."""
+        scale = self.scale(metric)
+        return scale if self.facts[metric].measured else replace(scale, unit=scale.gap_unit)
+
     @cached_property
     def _of_scenario(self) -> dict[str, dict[str, list[str]]]:
         """scenario -> method -> metrics, each in the order of the rows."""
@@ -204,7 +215,14 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
     metrics = [each for each in reading.metrics(scenario) if has_gap(reading.facts[each])]
     if not metrics:
         return None
+    scales = [reading.scale(metric) for metric in metrics]
+    utility = any(
+        row.gap and row.gap.noninferiority
+        for row in reading.summary.rows
+        if row.scenario == scenario
+    )
     columns = [Column("all metrics", kind="verdict")]
+    columns += [Column("utility", kind="verdict")] if utility else []
     columns += [Column(cells.row_title(metric), kind="verdict") for metric in metrics]
     lines = []
     for method in reading.methods(scenario):
@@ -213,11 +231,25 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
         if method != names.RETRAINED and any(gaps):
             joint = statistics.joint_verdict(gap.verdict for gap in gaps if gap)
             line = (
-                Cell(joint),
-                *(Cell(cells.SYMBOLS[g.verdict]) if g else cells.EMPTY for g in gaps),
+                Cell(joint, tone=cells.TONES[joint]),
+                *([_utility(gaps, scales)] if utility else []),
+                *(cells.symbol_cell(gap.verdict) if gap else cells.EMPTY for gap in gaps),
             )
             lines.append(Line(cells.method_title(method), cells.method_role(method), line))
     return Table("", tuple(columns), tuple(lines))
+
+
+def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> Cell:
+    """Whether test accuracy is kept, and the bound that says so."""
+    for gap, scale in zip(gaps, scales, strict=True):
+        if gap and (test := gap.noninferiority):
+            low = test.low * scale.factor
+            text = cells.number(low, 1 if scale.percent else 3, signed=True)
+            note = f"from {text} {scale.gap_unit}".rstrip()
+            return (
+                Cell("kept", note=note, tone="good") if test.holds else Cell("not shown", note=note)
+            )
+    return cells.EMPTY
 
 
 def has_gap(facts: RowFacts) -> bool:
