@@ -264,8 +264,8 @@ def test_a_pair_is_told_with_the_nearer_method_first():
 
     assert line.title == f"{near} – {other}"
     difference = 100 * (sum(far[near]) - sum(far[other])) / 8
-    assert float(line.cells[1].text.replace("−", "-")) == pytest.approx(difference, abs=0.05)
-    assert float(line.cells[2].text) == pytest.approx(100 * sum(wins) / 8, abs=0.05)
+    assert float(line.cells[1].text.replace("−", "-")) == pytest.approx(difference, abs=0.5)
+    assert float(line.cells[2].text) == pytest.approx(100 * sum(wins) / 8, abs=0.5)
 
 
 def test_the_matrix_of_methods_adds_up_to_a_hundred_and_has_an_empty_diagonal():
