@@ -313,7 +313,7 @@ def summary_csv(summary: Summary) -> bytes:
         gap = (row.gap.mean, row.gap.low, row.gap.high) if row.gap else (None, None, None)
         writer.writerow(
             [
-                *(_harmless(text) for text in (row.scenario, row.method, row.metric)),
+                *(harmless(text) for text in (row.scenario, row.method, row.metric)),
                 *(row.n, row.mean, row.sd, row.low, row.high),
                 *gap,
                 row.floor.mean if row.floor else None,
@@ -736,5 +736,6 @@ def _dump(document: Document) -> dict[str, Any]:
     return document.model_dump(mode="json", by_alias=True)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Text as a field of a CSV file; one that a spreadsheet would run as a formula is quoted."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
