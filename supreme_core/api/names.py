@@ -57,6 +57,7 @@ ORDER_FILE: Final = "order.json"
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
 PREDICTIONS: Final = "predictions.safetensors"
+MARGINS: Final = "margins.safetensors"
 
 
 def family_name(experiment: str, uid: str) -> str:

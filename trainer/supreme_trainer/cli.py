@@ -162,7 +162,7 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
 def validate(file: Path) -> None:
     """Check FILE and say what it would compute; nothing is computed or written."""
     order = _plan(load_experiment(file), file)
-    work, each = order.work, steps(order.work, order.excluded)
+    work, each = order.work, steps(order.work, order.excluded, catalog.installed())
     click.echo(
         f"{file} is valid: {len(order.seeds)} seeds x {len(work.scenarios)} scenarios x"
         f" {len(work.methods)} methods, {len(each)} stages for each seed"

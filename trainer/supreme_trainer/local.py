@@ -22,6 +22,7 @@ from rich.console import Console
 from supreme_trainer import process
 from supreme_trainer.progress import Board, Display, display
 
+from supreme_core import catalog
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
 from supreme_core.artefacts import Artefacts
@@ -138,7 +139,7 @@ class Runner:
         seeds = self._unfinished()
         if not seeds:
             return seeds
-        plan = steps(self.order.work, self.order.excluded)
+        plan = steps(self.order.work, self.order.excluded, catalog.installed())
         with stopping_on_signals():
             device, count = self.prepare(seeds[0])
             write_order(self.storage, self.order)

@@ -141,7 +141,8 @@ class Stop:
 def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: Path) -> int:
     launch = Launch.told_by(os.environ)
     storage = open_storage(order.store, endpoint=order.endpoint, region=order.region)
-    plan = steps(order.work, exclusions(order.work, catalog.installed()))
+    known = catalog.installed()
+    plan = steps(order.work, exclusions(order.work, known), known)
     board = Board([order.seed], plan, parallel=1)
     screen = LineDisplay(Console(), board)
     export(order, board, os.environ)
