@@ -94,7 +94,7 @@ def refused(**changes):
 
 def found_steps(**changes):
     order = planned(**changes)
-    return steps(order.work, order.excluded)
+    return steps(order.work, order.excluded, CATALOG)
 
 
 class TestSteps:

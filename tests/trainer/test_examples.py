@@ -33,7 +33,7 @@ def test_it_validates(path):
 def test_it_plans_every_method_in_a_scenario(path):
     order = plan(load_experiment(path), catalog.bundled(), namespace="local")
 
-    planned = {step.method for step in steps(order.work, order.excluded)}
+    planned = {step.method for step in steps(order.work, order.excluded, catalog.bundled())}
     assert {method.title for method in order.work.methods} <= planned
 
 

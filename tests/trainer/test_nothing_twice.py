@@ -17,6 +17,7 @@ import pytest
 from supreme_trainer.progress import Board
 
 from supreme_core import registry
+from supreme_core.catalog import bundled
 from supreme_core.plan import steps
 from tests.trainer.experiments import (
     FINETUNE,
@@ -128,7 +129,7 @@ def test_progress_tells_of_every_step_of_the_plan_where_two_are_the_same_work(st
 
     compute(document, storage, stream=events)
 
-    board = Board([260], steps(planned(document).work, excluded=()), parallel=1)
+    board = Board([260], steps(planned(document).work, [], bundled()), parallel=1)
     for line in events.getvalue().splitlines():
         board.apply(260, json.loads(line))
     assert board.done == board.total

@@ -28,6 +28,7 @@ from supreme_trainer.progress import Board
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, Termination
+from supreme_core.catalog import bundled
 from supreme_core.errors import SpecError
 from supreme_core.plan import steps
 from supreme_core.storage import S3Credentials, S3Storage
@@ -155,7 +156,7 @@ def test_the_last_progress_says_that_all_stages_are_done(done):
     data = done[0].read(names.progress_key(attempt_of(SHORT, 3)))
     progress = parse_json(Progress, data, source="progress.json")
     assert (progress.seed, progress.attempt, progress.now) == (260, 3, "")
-    assert progress.done == progress.total == len(steps(planned(SHORT).work, []))
+    assert progress.done == progress.total == len(steps(planned(SHORT).work, [], bundled()))
 
 
 def test_the_log_of_the_trainer_is_in_the_store(done):
@@ -369,7 +370,7 @@ def test_a_store_that_is_away_costs_the_progress_only(caplog):
     )
     work = planned(SHORT)
     order = work.shared(store=storage.uri, endpoint=None, region=None).of_seed(260, attempt=0)
-    board = Board([260], steps(work.work, []), parallel=1)
+    board = Board([260], steps(work.work, [], bundled()), parallel=1)
     courier = pods.Courier(storage, order, board, seconds=0.0)
     started = {"stage": "dataset", "scenario": "", "method": "", "repeat": 0}
     board.apply(260, {"event": "stage-started", **started})
