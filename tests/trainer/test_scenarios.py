@@ -1,9 +1,10 @@
 """Scenarios that change data, sequences and splits by margins, against the same done by hand.
 
                     | independent of the trainer's own way         | keys | 1 and 2 ranks, streamed
-confusion, backdoor | original of arrays that were spoilt before   |  x   |    x
+confusion           | original of arrays that were spoilt before   |  x   |
+backdoor            | the same                                     |  x   |    x
 sequential          | what a method is given, one call after another|  x   |    x
-memorised_samples   | margins from the stored original, in a loop  |  x   |    x
+memorised_samples   | margins from the stored original, in float64 |  x   |
 
 Left out: GPUs, and retraining, which never sees what differs.
 """
@@ -13,7 +14,6 @@ import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -266,11 +266,11 @@ class TestRequests:
 
 
 def compute_on(ranks, folder):
-    document = work(*SCENARIOS, execution={"dataPlacement": "Streamed"})
-    with TemporaryDirectory() as own:
-        compute(document, folder_store(folder if ranks.is_main else own), ranks=ranks)
+    document = work(BACKDOOR, SEQUENTIAL, execution={"dataPlacement": "Streamed"})
+    compute(document, folder_store(folder), ranks=ranks)
 
 
 def test_two_ranks_with_streamed_images_give_the_bits_of_one(finished, tmp_path):
     on_two_ranks(compute_on, tmp_path)
-    assert artefacts_of(folder_store(tmp_path)) == artefacts_of(folder_store(finished[0]))
+    some, everything = (artefacts_of(folder_store(each)) for each in (tmp_path, finished[0]))
+    assert some == {key: everything[key] for key in some}
