@@ -28,14 +28,16 @@ class Contest:
 def contest(evaluation: Evaluation, signal: Callable[[Outputs], Floats]) -> Contest | None:
     """What the unlearned model says of samples that were forgotten and of samples never seen.
 
-    Non-members are forget_test where classes are forgotten, and test where single samples are. Each
-    counts (share of its class among members) / (share among non-members): matched without drawing
-    a subsample, so nothing is random and nothing is thrown away. Members of a class that has no
-    held-out sample are left out, since nothing can be said of them. None where no class is left, or
-    where a signal is not finite.
+    Non-members are forget_test where the cell has one (poisoned alike, where the forget set is), or
+    test where single samples are forgotten. Each counts (share of its class among members) / (share
+    among non-members): matched without drawing a subsample, so nothing is random and nothing is
+    thrown away. Members of a class that has no held-out sample are left out, since nothing can be
+    said of them. None where no class is left, or where a signal is not finite.
     """
     predictions = evaluation.predictions["unlearned"]
-    held_out = predictions.get("forget_test" if evaluation.forgets == "classes" else "test")
+    held_out = predictions.get("forget_test")
+    if held_out is None and evaluation.forgets == "samples":
+        held_out = predictions["test"]
     if held_out is None:
         return None
     forget = predictions["forget"]

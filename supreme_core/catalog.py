@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from supreme_core import registry
-from supreme_core.api.model import shown
+from supreme_core.api.model import parse, shown
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
 from supreme_core.errors import SpecError, nearest
 
@@ -71,7 +71,21 @@ class Catalog:
             return [f"{at}.name: {error}"]
         errors = _Validator(listed.params).iter_errors(component.params)
         lines = [line for error in errors for line in _explain(error, f"{at}.params")]
-        return list(dict.fromkeys(lines))  # each missing field is an error that names them all
+        if lines:
+            return list(dict.fromkeys(lines))  # each missing field is an error that names them all
+        return self._inner_problems(listed, component, at=f"{at}.params")
+
+    def _inner_problems(self, listed: Listed, component: Component, *, at: str) -> list[str]:
+        """The same for components that are listed in a setting of this one."""
+        return [
+            problem
+            for setting, schema in listed.params.get("properties", {}).items()
+            if (inner := schema.get("componentKind"))
+            for position, document in enumerate(component.params.get(setting, ()))
+            for problem in self.problems(
+                inner, parse(Component, document), at=f"{at}.{setting}[{position}]"
+            )
+        ]
 
 
 @cache

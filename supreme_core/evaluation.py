@@ -85,7 +85,12 @@ class Outputs:
 
 Predictions = Mapping[SetName, Outputs]
 """Outputs of one model. forget, test, forget_test and retain_test have logits, retain has not.
-Where single samples are forgotten there is no forget_test; retain_test is then all of test."""
+
+forget_test is what was never trained on and is like the forget set: mostly a part of test, and
+retain_test is the other part. Where the forget set is poisoned it is a set of its own, poisoned in
+the same way, and where nothing of test is like the forget set in particular, as with single samples
+of any class, there is none; retain_test is then all of test. Labels are those of the cell: wrong
+ones where it has wrong ones."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from supreme_core.registry import Params
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 FINE_ARRAYS = ("train_fine_labels", "test_fine_labels")
+IDENTITY_ARRAYS = ("train_identities", "test_identities")
 """Stored only where a set has them, so that the digests of the others are what they were."""
 
 LISTING = "images.json"
@@ -70,7 +71,9 @@ class ImageSet:
     *_images: (n, channels, height, width) uint8.  *_labels: (n,) int64 class numbers.
     mean, std: of each channel of the training images, on the scale 0..1.
     *_fine_labels: (n,) int64 numbers of finer classes, each of which lies within one class; None
-    where there are none.  *_files: which file each image came from, for the record.
+    where there are none.  *_identities: (n,) int64 numbers of the people (or other identities) that
+    the images show, None where nobody knows.  *_files: which file each image came from, for the
+    record.
     """
 
     train_images: NDArray[np.uint8]
@@ -83,6 +86,9 @@ class ImageSet:
     train_fine_labels: NDArray[np.int64] | None = None
     test_fine_labels: NDArray[np.int64] | None = None
     fine_class_names: tuple[str, ...] = ()
+    train_identities: NDArray[np.int64] | None = None
+    test_identities: NDArray[np.int64] | None = None
+    identity_names: tuple[str, ...] = ()
     train_files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
 
@@ -98,7 +104,7 @@ class ImageSet:
     ) -> Self:
         """The set with mean and standard deviation taken from its own training images.
 
-        more: fine labels and names of files, where the set has them.
+        more: fine labels, identities and names of files, where the set has them.
         """
         mean, std = _channel_statistics(train_images)
         return cls(
@@ -122,7 +128,11 @@ class ImageSet:
 
         Into files, because a set can take most of the memory and is not to be there twice.
         """
-        names = ARRAYS if self.train_fine_labels is None else ARRAYS + FINE_ARRAYS
+        names = [
+            name
+            for name in ARRAYS + FINE_ARRAYS + IDENTITY_ARRAYS
+            if getattr(self, name) is not None
+        ]
         paths = {f"{name}.npy": folder / f"{name}.npy" for name in names}
         try:
             for name in names:
@@ -141,8 +151,10 @@ class ImageSet:
 
     def facts(self) -> dict[str, object]:
         fine = {"fineClassNames": list(self.fine_class_names)} if self.fine_class_names else {}
+        known = {"identityNames": list(self.identity_names)} if self.identity_names else {}
         return {
             **fine,
+            **known,
             "classNames": list(self.class_names),
             "mean": list(self.mean),
             "std": list(self.std),
@@ -158,7 +170,7 @@ class ImageSet:
         """
         arrays: dict[str, Any] = {
             name: np.load(paths[f"{name}.npy"], mmap_mode="r", allow_pickle=False)
-            for name in ARRAYS + FINE_ARRAYS
+            for name in ARRAYS + FINE_ARRAYS + IDENTITY_ARRAYS
             if name in ARRAYS or f"{name}.npy" in paths
         }
         return cls(
@@ -167,6 +179,7 @@ class ImageSet:
             mean=tuple(facts["mean"]),  # type: ignore[arg-type]
             std=tuple(facts["std"]),  # type: ignore[arg-type]
             fine_class_names=tuple(facts.get("fineClassNames", ())),  # type: ignore[arg-type]
+            identity_names=tuple(facts.get("identityNames", ())),  # type: ignore[arg-type]
         )
 
 

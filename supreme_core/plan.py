@@ -102,9 +102,15 @@ def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[S
     ]
     left_out = {(pair.scenario, pair.method) for pair in excluded}
     begun = ["pretrained"] if work.model.params.get("pretrained") else []
-    found = [Step(stage) for stage in (*begun, "dataset", "original")]
-    for scenario in work.scenarios:
+    found = [Step(stage) for stage in (*begun, "dataset")]
+    facts = [catalog.get("scenario", scenario.name).facts for scenario in work.scenarios]
+    if any("margins" in each["needs"] for each in facts):
+        found += [Step("original"), Step("margins")]
+    for scenario, each in zip(work.scenarios, facts, strict=True):
         title = scenario.title
+        original = Step("original", title if each["poisons"] else "")
+        if original not in found:
+            found.append(original)
         found.append(Step("predictions", title, names.ORIGINAL))
         for replica in range(work.retrained_replicas):
             found.append(Step("retrained", title, names.RETRAINED, replica))

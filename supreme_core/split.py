@@ -1,8 +1,9 @@
 """What a scenario decides: which samples are forgotten and which are retained."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,20 @@ from supreme_core.errors import SpecError, nearest
 
 Indices = NDArray[np.int64]
 
+Number = TypeVar("Number", bound=np.generic)
+
+Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
+
 
 @dataclass(frozen=True)
 class Labels:
     """All that a scenario may look at.  train: (N,), test: (T,) class numbers.
 
     train_fine, test_fine: numbers of finer classes, None where the dataset has none.
+    train_identities, test_identities: numbers of the people (or other identities) that the samples
+    are of, None where the dataset does not know them.
+    margins: (N,) log(p / (1 - p)) of each training sample's label by the seed's original; None
+    except for a scenario that needs them.
     """
 
     train: NDArray[np.int64]
@@ -26,15 +35,73 @@ class Labels:
     train_fine: NDArray[np.int64] | None = None
     test_fine: NDArray[np.int64] | None = None
     fine_class_names: tuple[str, ...] = ()
+    train_identities: NDArray[np.int64] | None = None
+    test_identities: NDArray[np.int64] | None = None
+    identity_names: tuple[str, ...] = ()
+    margins: NDArray[np.float64] | None = None
+
+    def trained_on(self, part: Indices) -> Self:
+        """The same with a part of the training set for all of it."""
+        return replace(
+            self,
+            train=self.train[part],
+            train_fine=_taken(self.train_fine, part),
+            train_identities=_taken(self.train_identities, part),
+            margins=_taken(self.margins, part),
+        )
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A square that is drawn into a corner of an image.
+
+    size: its side as a share of the image's.  value: of its pixels, in every channel.
+    """
+
+    size: float
+    corner: Corner
+    value: int
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What is wrong with the forget set. The original is trained on it, Retrained never sees it.
+
+    labels: (F,) those of the forget set, in place of the dataset's.
+    held_out: (P,) sorted test samples; copies of them are spoilt in the same way and are the cell's
+    forget_test, while the test set itself stays as it is.  held_out_labels: (P,) of the copies.
+    trigger: drawn on the images of the forget set and of the copies; None for wrong labels alone.
+    """
+
+    labels: Indices
+    held_out: Indices
+    held_out_labels: Indices
+    trigger: Trigger | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One of several requests to forget, which come one after another.
+
+    forget: the samples of this one.  retain: what is retained after it.  classes: the classes of
+    which nothing is retained after it.
+    """
+
+    forget: Indices
+    retain: Indices
+    classes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Split:
     """Sorted indices. forget and retain partition the training set.
 
-    forget_test and retain_test partition the test set; forget_test is empty where single samples
-    are forgotten.  classes: the classes of which nothing is retained, so that their labels are no
-    longer valid; empty where single samples or parts of classes are forgotten.
+    forget_test and retain_test partition the test set; forget_test is empty where nothing of it is
+    like the forget set in particular.  classes: the classes of which nothing is retained, so that
+    their labels are no longer valid; empty where single samples or parts of classes are forgotten.
+    poison: None where the data are those of the dataset.
+    sequence: the requests that make up the forget set, in order; empty where it is forgotten at
+    once.
     """
 
     forget: Indices
@@ -42,16 +109,38 @@ class Split:
     forget_test: Indices
     retain_test: Indices
     classes: tuple[int, ...]
+    poison: Poison | None = None
+    sequence: tuple[Request, ...] = ()
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """What a method is asked to forget, one after another; mostly one request."""
+        return self.sequence or (Request(self.forget, self.retain, self.classes),)
 
     @cached_property
     def digest(self) -> str:
-        """Names the whole split, held-out test samples included."""
-        return digest({"forget": self.forget_digest, "forgetTest": self.forget_test.tolist()})
+        """Names the whole split: held-out test samples, and the order of the requests, included."""
+        meaning: dict[str, Any] = {
+            "forget": self.forget_digest,
+            "forgetTest": self.forget_test.tolist(),
+        }
+        if self.poison:
+            held_out = zip(self.poison.held_out, self.poison.held_out_labels, strict=True)
+            meaning["copies"] = [[int(sample), int(label)] for sample, label in held_out]
+        if self.sequence:
+            meaning["requests"] = [request.forget.tolist() for request in self.sequence]
+        return digest(meaning)
 
     @cached_property
     def forget_digest(self) -> str:
-        """Names the forget set; two scenarios that forget the same samples share their models."""
-        return digest({"forget": self.forget.tolist()})
+        """Names the forget set and what is wrong with it; two scenarios that forget the same
+        samples share their models."""
+        meaning: dict[str, Any] = {"forget": self.forget.tolist()}
+        if self.poison:
+            trigger = self.poison.trigger
+            meaning["labels"] = self.poison.labels.tolist()
+            meaning["trigger"] = asdict(trigger) if trigger else None
+        return digest(meaning)
 
 
 def by_class(labels: Labels, classes: tuple[int, ...]) -> Split:
@@ -67,29 +156,54 @@ def by_fine_class(labels: Labels, fine: tuple[int, ...]) -> Split:
     assert labels.train_fine is not None
     assert labels.test_fine is not None
     train, test = np.isin(labels.train_fine, fine), np.isin(labels.test_fine, fine)
-    emptied = np.setdiff1d(labels.train[train], labels.train[~train])
+    return _of_staying_classes(labels, train, test, what="part")
+
+
+def by_identity(labels: Labels, identities: tuple[int, ...]) -> Split:
+    """People (or other identities), whose samples may be of any class.
+
+    Raises SpecError where a class would lose all of them: that is to forget the class.
+    """
+    assert labels.train_identities is not None
+    assert labels.test_identities is not None
+    train = np.isin(labels.train_identities, identities)
+    test = np.isin(labels.test_identities, identities)
+    return _of_staying_classes(labels, train, test, what="identity")
+
+
+def _of_staying_classes(
+    labels: Labels, train: NDArray[np.bool_], test: NDArray[np.bool_], *, what: str
+) -> Split:
     split = _checked(Split(*_where(train), *_where(test), ()))
+    emptied = np.setdiff1d(labels.train[train], labels.train[~train])
     if len(emptied):
         name = labels.class_names[emptied[0]]
         raise SpecError(
-            f"it forgets every part of class {name!r}; to forget whole classes, use full_class"
+            f"it forgets every {what} of class {name!r}; to forget whole classes, use full_class"
         )
     return split
 
 
 def class_numbers(
-    chosen: Iterable[int | str], names: Sequence[str], *, kind: str = "class"
+    chosen: Iterable[int | str],
+    names: Sequence[str],
+    *,
+    kind: str = "class",
+    kinds: str = "classes",
 ) -> tuple[int, ...]:
-    """Sorted numbers of classes that are given by number or by name; SpecError for an unknown."""
-    return tuple(sorted({_number(each, names, kind) for each in chosen}))
+    """Sorted numbers of classes that are given by number or by name; SpecError for an unknown.
+
+    kind, kinds: what they are called, where they are finer classes or something else.
+    """
+    return tuple(sorted({_number(each, names, kind, kinds) for each in chosen}))
 
 
-def _number(chosen: int | str, names: Sequence[str], kind: str) -> int:
+def _number(chosen: int | str, names: Sequence[str], kind: str, kinds: str) -> int:
     if isinstance(chosen, int):
         if 0 <= chosen < len(names):
             return chosen
         raise SpecError(
-            f"{kind} {chosen} is out of range; the dataset has {kind}es 0 to {len(names) - 1}"
+            f"{kind} {chosen} is out of range; the dataset has {kinds} 0 to {len(names) - 1}"
         )
     if chosen in names:
         return names.index(chosen)
@@ -103,6 +217,42 @@ def by_sample(labels: Labels, forget: Indices) -> Split:
     return _checked(Split(*_where(train), *_where(nothing), ()))
 
 
+def by_poison(
+    labels: Labels,
+    forget: Indices,
+    held_out: Indices,
+    *,
+    wrong: Callable[[Indices], Indices],
+    trigger: Trigger | None = None,
+) -> Split:
+    """Samples that are spoilt, in the training set to be forgotten, of the test set to be held out.
+
+    wrong: the labels that take the place of the true ones.
+    """
+    forget, held_out = np.sort(forget), np.sort(held_out)
+    poison = Poison(wrong(labels.train[forget]), held_out, wrong(labels.test[held_out]), trigger)
+    return replace(by_sample(labels, forget), poison=poison)
+
+
+def in_sequence(labels: Labels, requests: Iterable[Callable[[Labels], Split]]) -> Split:
+    """One request after another, each of them chosen among what the earlier ones left.
+
+    A request may look at the labels of what is left and at those of the test set.
+    """
+    left = np.arange(len(labels.train))
+    forgotten_test = np.zeros(len(labels.test), dtype=bool)
+    sequence: list[Request] = []
+    classes: tuple[int, ...] = ()
+    for choose in requests:
+        split = choose(labels.trained_on(left))
+        forget, left = left[split.forget], left[split.retain]
+        forgotten_test[split.forget_test] = True
+        classes = tuple(sorted({*classes, *split.classes}))
+        sequence.append(Request(forget, left, classes))
+    forgotten = np.sort(np.concatenate([request.forget for request in sequence]))
+    return Split(forgotten, left, *_where(forgotten_test), classes, sequence=tuple(sequence))
+
+
 def _where(chosen: NDArray[np.bool_]) -> tuple[Indices, Indices]:
     return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
@@ -113,3 +263,7 @@ def _checked(split: Split) -> Split:
     if not len(split.retain):
         raise SpecError("it selects every training sample, so nothing is left to retrain on")
     return split
+
+
+def _taken(numbers: NDArray[Number] | None, where: Indices) -> NDArray[Number] | None:
+    return None if numbers is None else numbers[where]

@@ -58,6 +58,7 @@ MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
 PREDICTIONS: Final = "predictions.safetensors"
 PROBE: Final = "probe.safetensors"
+MARGINS: Final = "margins.safetensors"
 
 
 def family_name(experiment: str, uid: str) -> str:

@@ -1,8 +1,12 @@
-"""Anybody's own images: <path>/train/<class>/<image> and <path>/test/<class>/<image>."""
+"""Anybody's own images: <path>/train/<class>/<image> and <path>/test/<class>/<image>.
 
+Where it is known whom an image shows, <class>/<identity>/<image>.
+"""
+
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +26,12 @@ class ImageFolderParams(DatasetParams):
     path: str = Field(description="Folder that holds train/ and test/, with a folder a class.")
     size: int = Field(32, ge=8, le=1024, description="Side in pixels after resize and centre crop.")
     mode: Mode = Field("color", description="Channels: 3 or 1.")
+    identities: bool = Field(
+        False,
+        description="Each class folder has a folder for each person, or another identity, whose"
+        " name means the same one in every class; the scenario identity can then forget it.",
+        exclude_if=lambda value: not value,  # so that older digests stay what they are
+    )
     revision: str = Field(
         "", description="Give it a new value when the images have changed, to prepare them again."
     )
@@ -54,19 +64,38 @@ def image_folder(params: ImageFolderParams) -> ImageSet:
     class_names = tuple(
         sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
     )
-    train_images, train_labels = _read(root / "train", class_names, params)
-    test_images, test_labels = _read(root / "test", class_names, params)
-    return ImageSet.of(train_images, train_labels, test_images, test_labels, class_names)
+    train, test = (_files(root / part, params) for part in ("train", "test"))
+    return ImageSet.of(
+        _images(train, params),
+        _labels(train, root / "train", class_names),
+        _images(test, params),
+        _labels(test, root / "test", class_names),
+        class_names,
+        **(_identities(train, test) if params.identities else {}),
+    )
 
 
-def _read(
-    part: Path, class_names: tuple[str, ...], params: ImageFolderParams
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _files(part: Path, params: ImageFolderParams) -> list[Path]:
+    """The images of one part, sorted by path."""
     files = [file for file in image_files(part) if len(file.relative_to(part).parts) > 1]
     if not files:
         raise SpecError(
             f"dataset.params.path: no images in {part.name}/<class>/ of {params.path!r}"
         )
+    for file in files:
+        if params.identities and len(file.relative_to(part).parts) != 3:
+            raise SpecError(
+                f"dataset.params.path: {str(file)!r} is not in <class>/<identity>/, as"
+                " identities: true expects"
+            )
+    return files
+
+
+def _images(files: Sequence[Path], params: ImageFolderParams) -> NDArray[np.uint8]:
+    return decode_all(files, size=params.size, mode=params.mode, at=AT)
+
+
+def _labels(files: Sequence[Path], part: Path, class_names: tuple[str, ...]) -> NDArray[np.int64]:
     labels = np.empty(len(files), dtype=np.int64)
     for position, file in enumerate(files):
         class_name = file.relative_to(part).parts[0]
@@ -76,4 +105,19 @@ def _read(
                 f"{nearest(class_name, class_names)}"
             )
         labels[position] = class_names.index(class_name)
-    return decode_all(files, size=params.size, mode=params.mode, at=AT), labels
+    return labels
+
+
+def _identities(train: Sequence[Path], test: Sequence[Path]) -> dict[str, Any]:
+    """Whom the images show: their numbers, in the order of the names."""
+    names = tuple(sorted({file.parent.name for file in (*train, *test)}))
+    numbers = {name: number for number, name in enumerate(names)}
+    train_identities, test_identities = (
+        np.array([numbers[file.parent.name] for file in files], dtype=np.int64)
+        for files in (train, test)
+    )
+    return {
+        "train_identities": train_identities,
+        "test_identities": test_identities,
+        "identity_names": names,
+    }

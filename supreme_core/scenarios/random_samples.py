@@ -2,22 +2,17 @@
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
-from supreme_core import seeds
-from supreme_core.errors import SpecError
-from supreme_core.hashing import permutation
-from supreme_core.registry import Params, scenario
+from supreme_core.draw import DrawParams, first, first_of_each_class
+from supreme_core.registry import scenario
 from supreme_core.split import Labels, Split, by_sample
 
-FIXED = 0
 
-
-class RandomSamplesParams(Params):
+class RandomSamplesParams(DrawParams):
     fraction: float = Field(gt=0, lt=1, description="Share of the training set to forget.")
-    draw: Literal["per_seed", "fixed"] = Field(
-        "per_seed", description="Other samples for each training seed, or the same for all."
+    stratify: Literal["none", "class"] = Field(
+        "none", description="class: the same share of every class; none: as the draw has it."
     )
 
 
@@ -25,11 +20,7 @@ class RandomSamplesParams(Params):
 def random_samples(labels: Labels, seed: int, params: RandomSamplesParams) -> Split:
     """Forget a random share of the training set; smaller shares are subsets of larger ones."""
     total = len(labels.train)
-    count = int(np.floor(params.fraction * total + 1e-9))
-    if count == 0:
-        raise SpecError(
-            f"fraction {params.fraction} of {total} training samples selects no sample;"
-            f" the smallest that does is {np.ceil(1e6 / total) / 1e6:.6f}"
-        )
-    key = seeds.derive(seed if params.draw == "per_seed" else FIXED, "scenarios", "random_samples")
-    return by_sample(labels, np.sort(permutation(key, total)[:count]))
+    order = params.order(seed, "random_samples", total)
+    if params.stratify == "class":
+        return by_sample(labels, first_of_each_class(order, params.fraction, labels.train))
+    return by_sample(labels, first(order, params.fraction, total))

@@ -19,4 +19,5 @@ def subclass(labels: Labels, seed: int, params: SubclassParams) -> Split:
     if labels.train_fine is None:
         raise SpecError("the dataset has no fine classes, as cifar20 has; use full_class")
     names = labels.fine_class_names
-    return by_fine_class(labels, class_numbers(params.classes, names, kind="fine class"))
+    fine = class_numbers(params.classes, names, kind="fine class", kinds="fine classes")
+    return by_fine_class(labels, fine)

@@ -203,6 +203,19 @@ class TestNames:
             "spec.methods[0].name: unknown method 'finetuned'; did you mean 'finetune'?"
         ]
 
+    def test_a_component_within_the_settings_of_another_is_checked_too(self):
+        requests = [
+            {"name": "full_clas"},
+            {"name": "full_class", "params": {"classes": [1]}},
+            {"name": "random_samples", "params": {"fraction": 2}},
+        ]
+        sequential = Component(name="sequential", params={"requests": requests})
+        assert BUNDLED.problems("scenario", sequential, at="spec.scenarios[0]") == [
+            "spec.scenarios[0].params.requests[0].name: unknown scenario 'full_clas'; did you mean"
+            " 'full_class'?",
+            "spec.scenarios[0].params.requests[2].params.fraction is 2; it should be less than 1",
+        ]
+
     def test_every_registered_component_is_listed_with_its_facts(self):
         for each in registry.REGISTRIES:
             for entry in each.entries():

@@ -192,6 +192,57 @@ class TestImageFolder:
         assert "is not a folder on this machine" in refused(lambda: pets(tmp_path / "none"))
 
 
+@pytest.fixture
+def people(tmp_path):
+    """Faces of two ages; Eve is in both, and of Ada there is nothing to test with."""
+    root = tmp_path / "faces"
+    for place in ("train/old/eve/1", "train/old/ada/1", "train/young/eve/1", "train/young/eve/2"):
+        picture(root / f"{place}.png", RED, (40, 40))
+    for place in ("test/old/eve/1", "test/young/bob/1"):
+        picture(root / f"{place}.png", BLUE, (40, 40))
+    return root
+
+
+class TestIdentities:
+    def test_the_folder_in_the_class_says_who_it_is(self, people):
+        images = pets(people, identities=True)
+        assert images.identity_names == ("ada", "bob", "eve")
+        assert images.train_labels.tolist() == [0, 0, 1, 1]
+        assert images.train_identities.tolist() == [0, 2, 2, 2]
+        assert images.test_identities.tolist() == [2, 1]
+
+    def test_files_give_them_back(self, people, tmp_path):
+        images = pets(people, identities=True)
+        again = ImageSet.read(images.write(tmp_path), images.facts())
+        assert again.train_identities.tolist() == images.train_identities.tolist()
+        assert again.test_identities.tolist() == images.test_identities.tolist()
+        assert again.identity_names == images.identity_names
+
+    def test_unless_asked_for_they_are_no_part_of_the_data(self, people, tmp_path):
+        images = pets(people)
+        assert images.train_identities is None
+        assert not any("identities" in name for name in images.write(tmp_path))
+        assert "identityNames" not in images.facts()
+
+    def test_the_setting_changes_no_digest_of_those_who_do_not_use_it(self, people):
+        """Datasets of older versions stay where they are found."""
+        plain, asked = (
+            dataset("image_folder", path=str(people), **params).params.to_document()
+            for params in ({"identities": False}, {"identities": True})
+        )
+        assert plain.keys() == {"path", "size", "mode", "revision"}
+        assert asked["identities"] is True
+
+    @pytest.mark.parametrize("place", ["train/old/1.png", "train/old/eve/more/1.png"])
+    def test_an_image_of_nobody_is_named(self, people, place):
+        picture(people / place, GREEN, (40, 40))
+        message = refused(lambda: pets(people, identities=True))
+        assert message == (
+            f"dataset.params.path: '{people / place}' is not in <class>/<identity>/, as"
+            " identities: true expects"
+        )
+
+
 def png(mode, size=(40, 40)):
     buffer = BytesIO()
     Image.new(mode, size).save(buffer, "png")

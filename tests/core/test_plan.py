@@ -122,6 +122,32 @@ class TestSteps:
         again = [step.repeat for step in found if step.stage == "unlearned"]
         assert again == list(range(repeats)) * pairs
 
+    def test_a_scenario_that_poisons_has_an_original_of_its_own(self):
+        confusion = {"name": "confusion", "params": {"classes": [1, 2], "fraction": 0.1}}
+        found = found_steps(scenarios=[confusion, SPEC["scenarios"][1]])
+        assert found[:3] == [
+            Step("dataset"),
+            Step("original", "confusion"),
+            Step("predictions", "confusion", "original"),
+        ]
+        position = found.index(Step("predictions", "random_samples", "original"))
+        assert found[position - 1] == Step("original")
+        assert [step.stage for step in found].count("original") == 2
+
+    def test_nobody_trains_an_original_that_no_scenario_uses(self):
+        confusion = {"name": "confusion", "params": {"classes": [1, 2], "fraction": 0.1}}
+        assert Step("original") not in found_steps(scenarios=[confusion])
+
+    def test_margins_come_before_all_scenarios_where_one_is_made_from_them(self):
+        ranked = {"name": "memorised_samples", "params": {"fraction": 0.1, "memorisation": "low"}}
+        found = found_steps(scenarios=[SPEC["scenarios"][0], ranked])
+        assert found[:4] == [
+            Step("dataset"),
+            Step("original"),
+            Step("margins"),
+            Step("predictions", "full_class", "original"),
+        ]
+
     def test_pretrained_weights_are_the_first_step(self):
         model = {"name": "timm/test_vit", "params": {"pretrained": True}}
         assert found_steps(model=model) == [Step("pretrained"), *found_steps()]

@@ -112,6 +112,63 @@ def test_without_forgotten_test_samples_retain_test_is_the_test_set():
     assert found["retain_test"] is found["test"]
 
 
+def with_copies():
+    """Predictions of a cell with a poisoned forget set, whose copies of test samples are 13."""
+    train, test, subsets = positions("samples")
+    logits = made_up_logits(TRAIN + TEST + 13)
+    held_out = logits[TRAIN + TEST :], np.arange(13) % CLASSES
+    return split_predictions(
+        logits[:TRAIN], train, logits[TRAIN : TRAIN + TEST], test, **subsets, held_out=held_out
+    )
+
+
+def test_copies_are_the_forget_test_set_and_the_test_set_stays_whole():
+    found = with_copies()
+    assert len(found["forget_test"]) == 13
+    assert found["forget_test"].labels.tolist() == [n % CLASSES for n in range(13)]
+    assert found["retain_test"] is found["test"]
+    assert len(found["test"]) == TEST
+
+
+def test_copies_are_loaded_to_the_same_bits(tmp_path):
+    saved = with_copies()
+    found = loaded(tmp_path, save_predictions(saved))
+    assert found.keys() == saved.keys()
+    for name in saved:
+        same_bits(saved[name], found[name])
+    assert save_predictions(found) == save_predictions(saved)
+
+
+BROKEN_COPIES = {
+    "labels missing": (lambda arrays: arrays.pop("forget_test/labels"), "missing tensors"),
+    "fewer labels": (
+        lambda arrays: put("forget_test/labels", lambda a: a[1:])(arrays),
+        "samples, its labels",
+    ),
+    "other classes": (
+        lambda arrays: put("forget_test/logits", lambda a: a[:, :-1])(arrays),
+        "different classes",
+    ),
+    "label out of range": (
+        lambda arrays: put("forget_test/labels", lambda a: a + 4)(arrays),
+        "forget_test/labels .* outside 0 to 3",
+    ),
+    "positions too": (
+        lambda arrays: arrays.update({"forget_test/positions": np.arange(3)}),
+        "a part of test and a set of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN_COPIES.values(), ids=BROKEN_COPIES)
+def test_copies_that_say_something_else_are_corrupt(change, message, tmp_path):
+    arrays = load(save_predictions(with_copies()))
+    change(arrays)
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    with pytest.raises(CorruptArtefact, match=message):
+        loaded(tmp_path, content)
+
+
 def test_chunks_of_retain_do_not_change_a_bit(monkeypatch):
     whole = predictions()["retain"]
     monkeypatch.setattr(predictions_module, "CHUNK_LOGITS", 7 * CLASSES)

@@ -1,12 +1,18 @@
 """What is forgotten: partitions of training and test set, and draws that depend on the seed alone.
 
-                 | partition | names, ranges | draws | defects of the reference
-full_class       |     x     |       x       |       |
-subclass         |     x     |       x       |       |
-random_samples   |     x     |       x       |   x   |   6, 18, 19
+                  | partition | names, ranges | draws | defects of the reference
+full_class        |     x     |       x       |       |
+subclass          |     x     |       x       |       |
+random_samples    |     x     |       x       |   x   |   6, 18, 19
+memorised_samples |     x     |       x       |       |
+confusion         |     x     |       x       |   x   |
+backdoor          |     x     |       x       |   x   |
+identity          |     x     |       x       |       |
+sequential        |     x     |       x       |   x   |
 """
 
 import random
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -20,7 +26,7 @@ from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import SpecError
-from supreme_core.split import Labels, by_class, by_sample
+from supreme_core.split import Labels, Trigger, by_class, by_sample
 from tests.builders import TINY_SHAPE, tiny_task
 from tests.real_ranks import on_two_ranks
 
@@ -224,6 +230,265 @@ class TestRandomSamples:
     def test_a_share_of_practically_all_samples_leaves_nothing_to_retrain_on(self):
         assert "selects every training sample" in refused("random_samples", fraction=1 - 1e-15)
 
+    def test_stratified_every_class_loses_the_same_share(self):
+        labels = labels_of([0] * 100 + [1] * 250 + [2] * 50 + [3] * 9)
+
+        found = split("random_samples", labels, fraction=0.1, stratify="class")
+
+        assert np.bincount(labels.train[found.forget]).tolist() == [10, 25, 5]
+        assert_partition(found.forget, found.retain, 409)
+
+    def test_stratified_smaller_shares_are_subsets_too(self):
+        shares = [set(drawn(fraction=part, stratify="class")) for part in (0.02, 0.1, 0.9)]
+        assert shares[0] < shares[1] < shares[2]
+
+    def test_without_strata_the_draw_is_what_it_was_before_there_were_any(self):
+        assert drawn() == drawn(stratify="none")
+        assert drawn()[:8] == [4, 5, 6, 8, 14, 19, 23, 39]  # models in stores depend on it
+
+    def test_a_stratified_share_of_no_sample_is_refused(self):
+        labels = labels_of([0] * 9 + [1] * 5)
+        message = refused("random_samples", labels, fraction=0.1, stratify="class")
+        assert message == (
+            "fraction 0.1 of 9 training samples of the largest class selects no sample;"
+            " the smallest that does is 0.111112"
+        )
+
+
+MARGINS = np.random.default_rng(3).permutation(1000) / 10 - 20
+KNOWN = replace(EVEN, margins=MARGINS)
+
+
+class TestMemorisedSamples:
+    def forgotten(self, memorisation, fraction=0.2, labels=KNOWN):
+        found = split("memorised_samples", labels, fraction=fraction, memorisation=memorisation)
+        assert_partition(found.forget, found.retain, 1000)
+        assert (len(found.forget_test), found.classes) == (0, ())
+        return found.forget
+
+    def test_high_memorisation_is_what_the_original_finds_hardest(self):
+        forgotten = self.forgotten("high")
+        assert sorted(MARGINS[forgotten]) == sorted(MARGINS)[:200]
+
+    def test_low_memorisation_is_what_it_finds_easiest(self):
+        assert sorted(MARGINS[self.forgotten("low")]) == sorted(MARGINS)[800:]
+
+    def test_mid_is_the_middle_of_the_order(self):
+        assert sorted(MARGINS[self.forgotten("mid")]) == sorted(MARGINS)[400:600]
+
+    def test_three_thirds_are_the_training_set(self):
+        parts = [self.forgotten(which, fraction=0.3333) for which in ("low", "mid", "high")]
+        assert len(set(np.concatenate(parts))) == 999
+
+    def test_equal_margins_are_taken_by_number(self):
+        alike = replace(EVEN, margins=np.zeros(1000))
+        assert self.forgotten("high", labels=alike).tolist() == list(range(200))
+
+    def test_it_is_declared_to_need_the_original(self):
+        needs = {entry.name: entry.facts.needs for entry in registry.scenario.entries()}
+        assert {name for name, need in needs.items() if need} == {"memorised_samples"}
+
+
+class TestConfusion:
+    def test_a_share_of_both_classes_gets_the_label_of_the_other(self):
+        labels = labels_of([0] * 100 + [1] * 50 + [2] * 30, test=[0, 1, 2, 1, 0])
+
+        found = split("confusion", labels, classes=["aeroplane", "bird"], fraction=0.1)
+
+        true = labels.train[found.forget]
+        assert np.bincount(true).tolist() == [10, 5]
+        assert found.poison.labels.tolist() == [{0: 1, 1: 0}[label] for label in true]
+        assert_partition(found.forget, found.retain, 180)
+        assert found.classes == ()
+
+    def test_test_samples_of_both_classes_are_held_out_with_swapped_labels(self):
+        labels = labels_of([0] * 100 + [1] * 50 + [2] * 30, test=[0, 1, 2, 1, 0])
+        found = split("confusion", labels, classes=[0, 1], fraction=0.1)
+        assert found.poison.held_out.tolist() == [0, 1, 3, 4]
+        assert found.poison.held_out_labels.tolist() == [1, 0, 0, 1]
+        assert found.poison.trigger is None
+        assert found.retain_test.tolist() == [0, 1, 2, 3, 4]
+        assert len(found.forget_test) == 0
+
+    def test_larger_shares_confuse_the_same_samples_and_more(self):
+        small, large = (
+            set(split("confusion", classes=[0, 3], fraction=share).forget) for share in (0.1, 0.2)
+        )
+        assert small < large
+
+    def test_each_seed_draws_others_unless_the_draw_is_fixed(self):
+        def chosen(**more):
+            return split("confusion", classes=[0, 3], fraction=0.1, **more).forget.tolist()
+
+        assert chosen(seed=1) != chosen(seed=2)
+        assert chosen(seed=1, draw="fixed") == chosen(seed=2, draw="fixed")
+
+    @pytest.mark.parametrize(
+        ("classes", "message"),
+        [
+            ([1, "bird"], "classes: both are 'bird'; two are needed"),
+            ([1, "kat"], "unknown class 'kat'; did you mean 'cat'?"),
+            ([0, 3], "class 'deer' has no training sample"),
+            (
+                [0, 1],
+                "fraction 0.1 of 2 training samples of class 'bird' selects no sample;"
+                " the smallest that does is 0.500000",
+            ),
+        ],
+    )
+    def test_what_cannot_be_confused_is_refused(self, classes, message):
+        labels = labels_of([0] * 50 + [1] * 2 + [2] * 50)
+        assert refused("confusion", labels, classes=classes, fraction=0.1) == message
+
+
+class TestBackdoor:
+    def test_a_share_of_the_training_set_is_taken_from_the_other_classes(self):
+        found = split("backdoor", target="cat", fraction=0.05)
+        assert len(found.forget) == 50
+        assert 2 not in EVEN.train[found.forget]
+        assert found.poison.labels.tolist() == [2] * 50
+        assert_partition(found.forget, found.retain, 1000)
+
+    def test_all_other_test_samples_are_held_out_as_the_target(self):
+        found = split("backdoor", target=2, fraction=0.05)
+        assert found.poison.held_out.tolist() == [0, 1, 3]
+        assert found.poison.held_out_labels.tolist() == [2, 2, 2]
+        assert found.retain_test.tolist() == [0, 1, 2, 3]
+
+    def test_the_trigger_is_what_was_asked_for(self):
+        wanted = {"size": 0.25, "corner": "top_left", "value": 7}
+        found = split("backdoor", target=2, fraction=0.05, **wanted)
+        assert found.poison.trigger == Trigger(**wanted)
+
+    def test_more_than_the_other_classes_have_is_refused(self):
+        assert refused("backdoor", target=2, fraction=0.8) == (
+            "fraction 0.8 of 1000 training samples is 800, and only 750 are of other classes than"
+            " the target"
+        )
+
+    def test_a_share_of_no_sample_and_an_unknown_target_are_refused(self):
+        assert "selects no sample" in refused("backdoor", target=2, fraction=1e-4)
+        assert refused("backdoor", target="dear", fraction=0.1) == (
+            "unknown class 'dear'; did you mean 'deer'?"
+        )
+
+
+PEOPLE = replace(
+    labels_of([0, 0, 0, 1, 1, 1, 2, 3], test=[0, 1, 2, 3]),
+    train_identities=np.array([0, 1, 1, 1, 2, 2, 3, 3]),
+    test_identities=np.array([1, 0, 2, 1]),
+    identity_names=("ada", "bob", "eve", "zoe"),
+)
+
+
+class TestIdentity:
+    def test_all_samples_of_a_person_are_forgotten_whatever_their_class(self):
+        found = split("identity", PEOPLE, identities=["bob"])
+        assert found.forget.tolist() == [1, 2, 3]
+        assert found.forget_test.tolist() == [0, 3]
+        assert_partition(found.forget, found.retain, 8)
+        assert_partition(found.forget_test, found.retain_test, 4)
+        assert found.classes == ()
+
+    def test_a_person_who_is_not_in_the_test_set_has_nothing_held_out(self):
+        people = replace(PEOPLE, test_identities=np.array([0, 0, 0, 0]))
+        assert len(split("identity", people, identities=["bob"]).forget_test) == 0
+
+    def test_a_person_by_number_is_that_by_name(self):
+        by_number, by_name = (split("identity", PEOPLE, identities=[which]) for which in (1, "bob"))
+        assert by_number.digest == by_name.digest
+
+    @pytest.mark.parametrize(
+        ("chosen", "message"),
+        [
+            (4, "identity 4 is out of range; the dataset has identities 0 to 3"),
+            ("eva", "unknown identity 'eva'; did you mean 'eve'?"),
+            (
+                "zoe",
+                "it forgets every identity of class 'cat'; to forget whole classes, use full_class",
+            ),
+        ],
+    )
+    def test_who_cannot_be_forgotten_is_refused(self, chosen, message):
+        assert refused("identity", PEOPLE, identities=[chosen]) == message
+
+    def test_a_dataset_without_identities_is_refused(self):
+        message = refused("identity", identities=[1])
+        assert message.startswith("the dataset knows no identities, as image_folder does")
+
+
+CLASS_ONE = {"name": "full_class", "params": {"classes": [1]}}
+TENTH = {"name": "random_samples", "params": {"fraction": 0.1}}
+
+
+class TestSequential:
+    def of(self, *requests, labels=EVEN, **more):
+        return split("sequential", labels, requests=list(requests), **more)
+
+    def test_the_forget_set_is_the_union_and_the_requests_part_it(self):
+        found = self.of(CLASS_ONE, TENTH, {"name": "full_class", "params": {"classes": [1, 2]}})
+
+        parts = [set(request.forget) for request in found.requests]
+        assert [len(part) for part in parts] == [250, 75, len(parts[2])]
+        assert set.union(*parts) == set(found.forget)
+        assert sum(map(len, parts)) == len(found.forget)
+        assert_partition(found.forget, found.retain, 1000)
+        assert set(EVEN.train[found.retain]) == {0, 3}
+
+    def test_what_is_retained_shrinks_with_each_request(self):
+        found = self.of(CLASS_ONE, TENTH)
+        gone = set()
+        for request in found.requests:
+            gone |= set(request.forget)
+            assert set(request.retain) == set(range(1000)) - gone
+            assert np.array_equal(request.retain, np.sort(request.retain))
+
+    def test_classes_that_are_gone_stay_gone(self):
+        found = self.of(CLASS_ONE, TENTH, {"name": "full_class", "params": {"classes": [0]}})
+        assert [request.classes for request in found.requests] == [(1,), (1,), (0, 1)]
+        assert found.classes == (0, 1)
+        assert found.forget_test.tolist() == [0, 1]
+
+    def test_the_first_request_forgets_what_it_forgets_alone(self):
+        first = self.of(TENTH, CLASS_ONE).requests[0]
+        assert first.forget.tolist() == drawn()
+
+    def test_the_same_request_again_draws_other_samples_of_what_is_left(self):
+        found = self.of(TENTH, TENTH, TENTH)
+        assert [len(request.forget) for request in found.requests] == [100, 90, 81]
+        assert len(found.forget) == 271
+
+    def test_other_orders_have_one_forget_set_and_other_digests(self):
+        two = {"name": "full_class", "params": {"classes": [2]}}
+        one_way, other_way = self.of(CLASS_ONE, two), self.of(two, CLASS_ONE)
+        at_once = split("full_class", classes=[1, 2])
+        assert one_way.forget_digest == other_way.forget_digest == at_once.forget_digest
+        assert len({each.digest for each in (one_way, other_way, at_once)}) == 3
+
+    def test_a_request_for_what_is_gone_already_is_refused(self):
+        assert refused("sequential", requests=[CLASS_ONE, CLASS_ONE]) == (
+            "requests[1] (full_class): it selects no training sample, so there is nothing to forget"
+        )
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            {"name": "backdoor", "params": {"target": 1, "fraction": 0.1}},
+            {"name": "memorised_samples", "params": {"fraction": 0.1, "memorisation": "low"}},
+            {"name": "sequential", "params": {"requests": [TENTH, TENTH]}},
+        ],
+        ids=lambda request: request["name"],
+    )
+    def test_what_does_not_choose_by_labels_alone_is_refused(self, request_):
+        message = refused("sequential", requests=[CLASS_ONE, request_])
+        assert message.startswith(f"requests[1].name is '{request_['name']}', which cannot be one")
+
+    def test_a_mistake_within_a_request_is_told_under_its_field(self):
+        wrong = {"name": "full_class", "params": {"clases": [1]}}
+        assert "requests[1].params.clases: unknown field 'clases'" in refused(
+            "sequential", requests=[TENTH, wrong]
+        )
+
 
 class TestDigests:
     def test_equal_forget_sets_have_one_digest_whoever_chose_them(self):
@@ -237,6 +502,22 @@ class TestDigests:
         splits += [split("random_samples", fraction=0.1, seed=seed) for seed in range(4)]
         assert len({found.forget_digest for found in splits}) == 8
         assert len({found.digest for found in splits}) == 8
+
+    def test_what_is_wrong_with_the_forget_set_is_part_of_its_name(self):
+        def poisoned(name, **params):
+            return split(name, fraction=0.1, **params)
+
+        swapped = poisoned("confusion", classes=[0, 1])
+        clean = by_sample(EVEN, swapped.forget)
+        doors = [
+            poisoned("backdoor", target=2),
+            poisoned("backdoor", target=2, value=0),
+            poisoned("backdoor", target=2, corner="top_left"),
+            poisoned("backdoor", target=2, size=0.5),
+        ]
+        found = [swapped, clean, *doors]
+        assert len({each.forget_digest for each in found}) == len(found)
+        assert len({each.digest for each in found}) == len(found)
 
     def test_a_digest_is_the_same_in_every_version(self):
         """It is part of the keys of models that are in stores already."""

@@ -6,7 +6,8 @@
 
 Each arrow is a stage that is looked up in the store before it is computed. Where a metric looks at
 the model itself, its probe is a stage before the metrics of each run; a model that is no longer in
-memory and was not kept is then unlearned again, once for all probes of the run.
+memory and was not kept is then unlearned again, once for all probes of the run. A scenario that
+poisons its forget set has an original of its own, trained on the poisoned data.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from supreme_trainer.components import Components
 from supreme_trainer.probes import CellProbes, Probed
@@ -60,14 +63,12 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     data = stages.value(seed.dataset())
     if data.placement == "Streamed":
         log.info("images are streamed")
-    cells = [seed.cell(data, scenario.title) for scenario in order.work.scenarios]
     seed.refuse_unfit_methods(data)
     seed.refuse_unfit_metrics(data)
-    original = seed.original(data)
-    stages.ensure(original)
+    originals = Originals(stages, seed, data)
     results = [
-        CellRun(order, stages, seed, data, cell, original, stages.later(original)).compute()
-        for cell in cells
+        CellRun(order, stages, seed, data.of(cell.split), cell, *originals.of(cell)).compute()
+        for cell in _cells(order, seed, data, originals)
     ]
     return RunResult(
         experiment=order.experiment,
@@ -138,7 +139,8 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
         status=_status(stages, dataset),
     )
     for scenario in order.work.scenarios:
-        seed.cell(data, scenario.title)
+        if not seed.needs_margins(scenario.title):
+            seed.cell(data.labels, scenario.title)
     if seed.components.model.variant:
         seed.architecture.try_out(data.shape)
     seed.refuse_unfit_methods(data)
@@ -179,6 +181,41 @@ def _with_start(seed: SeedStages, stages: Stages) -> SeedStages:
 
 
 @dataclass(frozen=True)
+class Originals:
+    """The original of a seed, and those of cells whose data are not those of the dataset."""
+
+    stages: Stages
+    seed: SeedStages
+    data: Data
+
+    def of(self, cell: Cell) -> tuple[Stage[Trained], Callable[[], Trained]]:
+        if cell.split.poison is None:
+            return self.shared
+        stage = self.seed.original(self.data.of(cell.split), cell)
+        return stage, self.stages.later(stage)
+
+    def margins(self) -> NDArray[np.float64]:
+        stage, trained = self.shared
+        self.stages.ensure(stage)
+        return self.stages.value(self.seed.margins(self.data, original=stage, trained=trained))
+
+    @cached_property
+    def shared(self) -> tuple[Stage[Trained], Callable[[], Trained]]:
+        stage = self.seed.original(self.data)
+        return stage, self.stages.later(stage)
+
+
+def _cells(order: RunOrder, seed: SeedStages, data: Data, originals: Originals) -> list[Cell]:
+    """Every split; those that need no model first, to find a wrong one before anything trains."""
+    titles = [scenario.title for scenario in order.work.scenarios]
+    labels = data.labels
+    cells = {title: seed.cell(labels, title) for title in titles if not seed.needs_margins(title)}
+    if len(cells) < len(titles):
+        labels = replace(labels, margins=originals.margins())
+    return [cells.get(title) or seed.cell(labels, title) for title in titles]
+
+
+@dataclass(frozen=True)
 class Reference:
     """Original or one replica of Retrained, as the runs of a cell refer to it."""
 
@@ -202,6 +239,7 @@ class CellRun:
     original_trained: Callable[[], Trained]
 
     def compute(self) -> tuple[CellRecord, list[RunRecord]]:
+        self.stages.ensure(self.original_stage)
         original = self._reference(
             self.original_stage,
             self.original_trained,
@@ -412,7 +450,7 @@ class CellRun:
             forget_digest=split.forget_digest,
             forget_samples=len(split.forget),
             retain_samples=len(split.retain),
-            forget_test_samples=len(split.forget_test),
+            forget_test_samples=len(split.poison.held_out if split.poison else split.forget_test),
             retrained_predictions=[replica.predictions_stage.key for replica in replicas],
         )
 

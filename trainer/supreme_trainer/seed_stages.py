@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save
 from supreme_trainer.components import AnyChosen, Components
 from supreme_trainer.stages import Made, Stage, Stored
@@ -22,7 +24,7 @@ from supreme_trainer.telemetry import Telemetry
 from torch import nn
 
 from supreme_core import seeds
-from supreme_core.api.names import PREDICTIONS, RETRAINED, WEIGHTS
+from supreme_core.api.names import MARGINS, PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.api.v1alpha1 import DataPlacement
 from supreme_core.engine import randomness
 from supreme_core.engine.architecture import Architecture, Pretrained
@@ -36,6 +38,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.samples import ImageSource, Samples
 from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.stamp import stamped
 from supreme_core.engine.streaming import Placement, free_memory, placed, placement
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import Weights, load_weights, on_cpu
@@ -43,11 +46,16 @@ from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.evaluation import Cost, Findings, Model, Predictions
 from supreme_core.image_set import DatasetParams, ImageSet, check, dataset_digest
 from supreme_core.plan import Step
-from supreme_core.predictions import load_predictions, save_predictions, split_predictions
+from supreme_core.predictions import (
+    load_predictions,
+    save_predictions,
+    split_predictions,
+    summarised,
+)
 from supreme_core.registry import Forgets
 from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
 from supreme_core.seeds import Streams
-from supreme_core.split import Labels, Split
+from supreme_core.split import Labels, Request, Split
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +78,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset for this rank's device.  shape: of the images as the model sees them."""
+    """A dataset for this rank's device.  shape: of the images as the model sees them.
+
+    held_out: in a cell with a poisoned forget set, test samples that are poisoned alike.
+    """
 
     images: ImageSet
     digest: str
@@ -78,6 +89,7 @@ class Data:
     train: Samples
     test: Samples
     shape: ImageShape
+    held_out: Samples | None = None
 
     @property
     def labels(self) -> Labels:
@@ -89,7 +101,26 @@ class Data:
             train_fine=images.train_fine_labels,
             test_fine=images.test_fine_labels,
             fine_class_names=images.fine_class_names,
+            train_identities=images.train_identities,
+            test_identities=images.test_identities,
+            identity_names=images.identity_names,
         )
+
+    def of(self, split: Split) -> "Data":
+        """The data of a cell: these, unless its forget set is poisoned."""
+        poison = split.poison
+        if poison is None:
+            return self
+        forget = torch.from_numpy(split.forget)
+        labels = self.train.labels.clone()
+        labels[forget.to(labels.device)] = torch.from_numpy(poison.labels).to(labels.device)
+        train = self.train.with_labels(labels)
+        held_out = self.test.take(torch.from_numpy(poison.held_out))
+        held_out = held_out.with_labels(torch.from_numpy(poison.held_out_labels))
+        if poison.trigger:
+            train = stamped(train, train.ids[forget], poison.trigger)
+            held_out = stamped(held_out, held_out.ids, poison.trigger)
+        return replace(self, train=train, held_out=held_out)
 
 
 @dataclass(frozen=True)
@@ -172,16 +203,39 @@ class SeedStages:
             is_data=True,
         )
 
-    def original(self, data: Data) -> Stage[Trained]:
+    def original(self, data: Data, poisoned: Cell | None = None) -> Stage[Trained]:
+        """poisoned: the cell whose data these are, where it is not that of all scenarios."""
+        poison = {"poison": poisoned.split.forget_digest} if poisoned else {}
+        title = poisoned.title if poisoned else ""
+        name = f"the original model of {title}" if poisoned else "the original model"
         return Stage(
             name="originals",
-            step=Step("original"),
-            meaning=self._training_meaning(data),
+            step=Step("original", title),
+            meaning={**self._training_meaning(data), **poison},
             make=lambda checkpoints: self._train(
-                data, data.train, checkpoints, replica=0, name="the original model"
+                data, data.train, checkpoints, replica=0, name=name
             ),
             read=_read_trained,
             trains=True,
+        )
+
+    def margins(
+        self, data: Data, *, original: Stage[Trained], trained: Callable[[], Trained]
+    ) -> Stage[NDArray[np.float64]]:
+        """Of the label of each training sample, by the original; some splits are made from them."""
+
+        def make(checkpoints: Checkpoints) -> Made:
+            network = self._network(data, trained().weights)
+            logits = predict(network, data.train, classes=data.shape.classes, ranks=self.ranks)
+            found = summarised(logits, _labels(data.train), np.arange(len(logits)))
+            return Made({MARGINS: save_arrays({"margins": found.margin})}, {})
+
+        return Stage(
+            name="margins",
+            step=Step("margins"),
+            meaning={"engine": ENGINE_VERSION, "margins": original.key},
+            make=make,
+            read=lambda stored: load_arrays(stored.files[MARGINS])["margins"],
         )
 
     def retrained(self, data: Data, cell: Cell, replica: int) -> Stage[Trained]:
@@ -338,12 +392,16 @@ class SeedStages:
         checkpoints: Checkpoints,
         original_weights: Weights,
     ) -> tuple[nn.Module, Cost]:
-        """Run a method on a copy of the original."""
+        """Run a method on a copy of the original, request after request."""
         chosen = self.components.methods[method]
         network = self.network(data, original_weights)
-        task = self._task(network, data, cell, checkpoints, chosen.entry.name, repeat)
+        stream = self.streams.unlearning(repeat, chosen.entry.name)
         with measured(self.ranks) as meter:
-            chosen(task)
+            for number, request in enumerate(cell.split.requests):
+                if number:  # a fresh network, whatever the method did to the modules
+                    network = self.network(data, on_cpu(network.state_dict()))
+                    stream = seeds.derive(stream, "next request")
+                chosen(self._task(network, data, cell, request, checkpoints, stream))
         meter.add(checkpoints.spent)
         _refuse_nonfinite(network)
         return network, meter.cost
@@ -389,12 +447,16 @@ class SeedStages:
             read=_read_metrics,
         )
 
-    def cell(self, data: Data, title: str) -> Cell:
+    def needs_margins(self, title: str) -> bool:
+        """Whether a scenario's split is made from margins of the original."""
+        return "margins" in self.components.scenarios[title].entry.facts.needs
+
+    def cell(self, labels: Labels, title: str) -> Cell:
         """The split of a scenario; SpecError names the scenario where it cannot be made."""
         chosen = self.components.scenarios[title]
         position = list(self.components.scenarios).index(title)
         try:
-            split: Split = chosen(data.labels, self.seed)
+            split: Split = chosen(labels, self.seed)
         except SpecError as error:
             raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
         return Cell(title, chosen.entry.facts.forgets, split)
@@ -538,19 +600,19 @@ class SeedStages:
         network: nn.Module,
         data: Data,
         cell: Cell,
+        request: Request,
         checkpoints: Checkpoints,
-        method: str,
-        repeat: int,
+        stream: int,
     ) -> UnlearningTask:
         return UnlearningTask(
             model=network,
-            forget=data.train.take(torch.from_numpy(cell.split.forget)),
-            retain=data.train.take(torch.from_numpy(cell.split.retain)),
+            forget=data.train.take(torch.from_numpy(request.forget)),
+            retain=data.train.take(torch.from_numpy(request.retain)),
             forgets=cell.forgets,
-            forget_classes=cell.split.classes,
+            forget_classes=request.classes,
             shape=data.shape,
             arithmetic=self.arithmetic,
-            seed=self.streams.unlearning(repeat, method),
+            seed=stream,
             report=self.telemetry.progress,
             checkpoints=checkpoints,
             new_network=lambda seed: self._new_network(data.shape, seed),
@@ -560,20 +622,23 @@ class SeedStages:
         """One pass over the training and the test set, from which every metric is computed."""
         train = predict(network, data.train, classes=data.shape.classes, ranks=self.ranks)
         test = predict(network, data.test, classes=data.shape.classes, ranks=self.ranks)
+        forwarded, held_out = len(train) + len(test), None
+        if data.held_out:
+            logits = predict(network, data.held_out, classes=data.shape.classes, ranks=self.ranks)
+            held_out = logits, _labels(data.held_out)
+            forwarded += len(logits)
         predictions = split_predictions(
             train,
-            np.asarray(data.images.train_labels),
+            _labels(data.train),
             test,
-            np.asarray(data.images.test_labels),
+            _labels(data.test),
             forget=cell.split.forget,
             retain=cell.split.retain,
             forget_test=cell.split.forget_test,
             retain_test=cell.split.retain_test,
+            held_out=held_out,
         )
-        return Made(
-            {PREDICTIONS: save_predictions(predictions)},
-            {"forwardedSamples": len(train) + len(test)},
-        )
+        return Made({PREDICTIONS: save_predictions(predictions)}, {"forwardedSamples": forwarded})
 
 
 def _reading_from(source: str, chosen: AnyChosen) -> DatasetParams:
@@ -581,6 +646,10 @@ def _reading_from(source: str, chosen: AnyChosen) -> DatasetParams:
     if params.location is None:
         raise SpecError(f"--from: dataset {chosen.entry.name!r} is not read from a folder")
     return params.model_copy(update={params.location: source})
+
+
+def _labels(samples: Samples) -> NDArray[np.int64]:
+    return samples.labels.cpu().numpy()
 
 
 def _predictions_meaning(cell: Cell, *, model: object) -> dict[str, Any]:

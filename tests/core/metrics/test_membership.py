@@ -20,7 +20,12 @@ from supreme_core.attack import Contest, auc, contest
 from supreme_core.metrics.mia_entropy import MiaEntropyParams, mia_entropy
 from supreme_core.metrics.mia_loss_auc import mia_loss_auc
 from supreme_core.registry import NoParams
-from tests.core.metrics.evaluations import evaluation, forget_and_held_out, made_up_logits
+from tests.core.metrics.evaluations import (
+    evaluation,
+    forget_and_held_out,
+    made_up_logits,
+    outputs,
+)
 
 both_attacks = pytest.mark.parametrize(
     ("attack", "params"),
@@ -104,6 +109,17 @@ def test_attack_says_nothing_of_a_model_without_finite_outputs(attack, params):
     broken = np.full((9, 2), np.nan), np.zeros(9, dtype=int)
     cell = forget_and_held_out(broken, confident(9, sharpness=1))
     assert attack(cell, params) is None
+
+
+def test_a_poisoned_forget_set_is_compared_with_samples_that_are_poisoned_alike():
+    """Not with the test set, whose samples have neither the trigger nor the wrong labels."""
+    poisoned, alike = confident(40, sharpness=3), confident(30, sharpness=3, seed=1)
+    cell = forget_and_held_out(poisoned, alike, forgets="samples")
+    sets = {**cell.predictions["unlearned"], "forget_test": outputs(*alike)}
+    sets["test"] = outputs(*confident(50, sharpness=-9))
+    cell = replace(cell, predictions={"unlearned": sets})
+    found = contest(cell, lambda each: each.margin)
+    assert found.non_members.tolist() == sets["forget_test"].margin.tolist()
 
 
 def test_members_of_a_class_without_held_out_samples_are_left_out():
