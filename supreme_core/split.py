@@ -1,16 +1,26 @@
 """What a scenario decides: which samples are forgotten and which are retained."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supreme_core import seeds
 from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError, nearest
+from supreme_core.hashing import permutation
+from supreme_core.registry import Forgets
 
 Indices = NDArray[np.int64]
+
+FIXED = 0
+"""The seed of draws that are the same for every training seed."""
+
+
+def _nothing() -> Indices:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,27 @@ class Labels:
     test_fine: NDArray[np.int64] | None = None
     fine_class_names: tuple[str, ...] = ()
 
+    def trained_on(self, part: Indices) -> "Labels":
+        """The same with a part of the training set for all of it."""
+        fine = None if self.train_fine is None else self.train_fine[part]
+        return replace(self, train=self.train[part], train_fine=fine)
+
+    def tested_on(self, part: Indices) -> "Labels":
+        """The same with a part of the training set in the place of the test set."""
+        fine = None if self.train_fine is None else self.train_fine[part]
+        return replace(self, test=self.train[part], test_fine=fine)
+
 
 @dataclass(frozen=True)
 class Split:
-    """Sorted indices. forget and retain partition the training set.
+    """Sorted indices. forget, retain and validation partition the training set.
 
     forget_test and retain_test partition the test set; forget_test is empty where single samples
     are forgotten.  classes: the classes of which nothing is retained, so that their labels are no
     longer valid; empty where single samples or parts of classes are forgotten.
+
+    validation: what nobody trains on.  forget_validation: those of it that are like the forgotten
+    ones: of their classes, or all of it where single samples are forgotten.
     """
 
     forget: Indices
@@ -42,16 +65,56 @@ class Split:
     forget_test: Indices
     retain_test: Indices
     classes: tuple[int, ...]
+    validation: Indices = field(default_factory=_nothing)
+    forget_validation: Indices = field(default_factory=_nothing)
 
     @cached_property
     def digest(self) -> str:
         """Names the whole split, held-out test samples included."""
-        return digest({"forget": self.forget_digest, "forgetTest": self.forget_test.tolist()})
+        validation = {"validation": self.validation.tolist()} if len(self.validation) else {}
+        return digest(
+            {"forget": self.forget_digest, "forgetTest": self.forget_test.tolist(), **validation}
+        )
 
     @cached_property
     def forget_digest(self) -> str:
         """Names the forget set; two scenarios that forget the same samples share their models."""
         return digest({"forget": self.forget.tolist()})
+
+
+def set_aside(train: NDArray[np.int64], fraction: float, seed: int) -> Indices:
+    """Sorted indices of a share of each class, at least one where there are two, never all.
+
+    train: (N,) class numbers.  seed: of the draw.
+    """
+    chosen = []
+    for label in np.unique(train):
+        members = np.flatnonzero(train == label)
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        order = permutation(seeds.derive(seed, "validation", int(label)), len(members))
+        chosen.append(members[order[:count]])
+    return np.sort(np.concatenate(chosen))
+
+
+def without(
+    labels: Labels, validation: Indices, *, forgets: Forgets, choose: Callable[[Labels], Split]
+) -> Split:
+    """The split that a scenario makes of what is not set aside.
+
+    Which validation samples are like those to be forgotten it says as it does of test samples.
+    """
+    kept = np.setdiff1d(np.arange(len(labels.train)), validation)
+    split = choose(labels.trained_on(kept))
+    alike = validation
+    if forgets == "classes":
+        alike = validation[choose(labels.tested_on(validation).trained_on(kept)).forget_test]
+    return replace(
+        split,
+        forget=kept[split.forget],
+        retain=kept[split.retain],
+        validation=validation,
+        forget_validation=alike,
+    )
 
 
 def by_class(labels: Labels, classes: tuple[int, ...]) -> Split:

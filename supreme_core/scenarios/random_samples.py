@@ -9,9 +9,7 @@ from supreme_core import seeds
 from supreme_core.errors import SpecError
 from supreme_core.hashing import permutation
 from supreme_core.registry import Params, scenario
-from supreme_core.split import Labels, Split, by_sample
-
-FIXED = 0
+from supreme_core.split import FIXED, Labels, Split, by_sample
 
 
 class RandomSamplesParams(Params):

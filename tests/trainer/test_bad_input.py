@@ -96,10 +96,23 @@ WRONG_FILES = {
         changed("training.microBatches", 3),
         "spec.training.microBatches: 3 is not a power of two; use 2 or 4",
     ),
-    "reserved field": (
+    "selection by nothing": (
         changed("training.selection", "best_validation"),
-        "spec.training.selection is 'best_validation', which this version does not support yet; use"
-        " 'last'",
+        "spec.training: selection is best_validation, but no samples are set aside to select by;"
+        " give a validation.fraction",
+    ),
+    "wrapper without validation samples": (
+        changed("methods.0.wrappers", [{"name": "rewind"}]),
+        "spec.methods[0].wrappers[0].name is 'rewind', which needs validation samples, and none are"
+        " set aside; give spec.training.validation a fraction",
+    ),
+    "misspelt wrapper": (
+        changed("methods.0.wrappers", [{"name": "rewnd"}]),
+        "spec.methods[0].wrappers[0].name: unknown wrapper 'rewnd'; did you mean 'rewind'?",
+    ),
+    "wrong setting of a wrapper": (
+        changed("methods.0.wrappers", [{"name": "prune_first", "params": {"sparsity": 1}}]),
+        "spec.methods[0].wrappers[0].params.sparsity is 1; it should be less than 1",
     ),
     "ddp with parts": (
         experiment(training={"reduction": "ddp", "microBatches": 2}),
@@ -296,6 +309,11 @@ WRONG_FOR_THE_DATA = {
         experiment(model={"name": "timm/test_vit"}, methods=[{"name": "finetune"}, {"name": "ct"}]),
         "spec.methods[1].name is 'ct', which needs convolutions whose windows overlap, and"
         " spec.model has none; leave it out",
+    ),
+    "wrapper whose settings need validation samples": (
+        changed("methods.0.wrappers", [{"name": "early_stop"}]),
+        "spec.methods[0]: 'early_stop' needs validation samples, and none are set aside; give"
+        " spec.training.validation a fraction",
     ),
     "folder of images that is not there": (
         changed("dataset", {"name": "image_folder", "params": {"path": "no/such/folder"}}),

@@ -28,11 +28,12 @@ from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
 from supreme_core.engine.fit import fit
-from supreme_core.engine.needs import missing
+from supreme_core.engine.needs import asks_of_network, missing
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.samples import ImageSource, Samples
+from supreme_core.engine.selection import BestEpoch
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.streaming import Placement, free_memory, placed, placement
 from supreme_core.engine.task import UnlearningTask
@@ -44,7 +45,7 @@ from supreme_core.plan import Step
 from supreme_core.predictions import load_predictions, save_predictions, split_predictions
 from supreme_core.registry import Forgets
 from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
-from supreme_core.split import Labels, Split
+from supreme_core.split import FIXED, Indices, Labels, Split, set_aside, without
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class SeedStages:
             step=Step("original"),
             meaning=self._training_meaning(data),
             make=lambda checkpoints: self._train(
-                data, data.train, checkpoints, replica=0, name="the original model"
+                data, self._training_set(data), checkpoints, replica=0, name="the original model"
             ),
             read=_read_trained,
             trains=True,
@@ -255,7 +256,8 @@ class SeedStages:
 
         def make(checkpoints: Checkpoints) -> Made:
             network = self._network(data, original_weights())
-            task = self._task(network, data, cell, checkpoints, chosen.entry.name, repeat)
+            name = chosen.method.entry.name
+            task = self._task(network, data, cell, checkpoints, name, repeat)
             with measured(self.ranks) as meter:
                 chosen(task)
             meter.add(checkpoints.spent)
@@ -280,7 +282,7 @@ class SeedStages:
                 "engine": ENGINE_VERSION,
                 "original": original.key,
                 "retrained": retrained.key,
-                "method": chosen.identity(),
+                **chosen.meaning(),
                 "forgets": cell.forgets,
                 "split": cell.split.digest,
                 "seed": self.seed,
@@ -330,24 +332,44 @@ class SeedStages:
         """The split of a scenario; SpecError names the scenario where it cannot be made."""
         chosen = self.components.scenarios[title]
         position = list(self.components.scenarios).index(title)
+        forgets = chosen.entry.facts.forgets
         try:
-            split: Split = chosen(data.labels, self.seed)
+            split = self._split(data, forgets, lambda labels: chosen(labels, self.seed))
         except SpecError as error:
             raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
-        return Cell(title, chosen.entry.facts.forgets, split)
+        return Cell(title, forgets, split)
+
+    def _split(self, data: Data, forgets: Forgets, choose: Callable[[Labels], Split]) -> Split:
+        validation = self._validation(data)
+        if not len(validation):
+            return choose(data.labels)
+        split = without(data.labels, validation, forgets=forgets, choose=choose)
+        if not len(split.forget_validation):
+            for unlearner in self.components.methods.values():
+                if part := unlearner.needs("validation"):
+                    raise SpecError(
+                        f"{part!r} needs validation samples like those to be forgotten, and"
+                        " spec.training.validation.fraction sets none aside; raise it"
+                    )
+        return split
 
     def refuse_unfit_methods(self, data: Data) -> None:
-        """SpecError where a method needs what the model does not have."""
-        chosen = list(self.components.methods.values())
-        if any(method.entry.facts.needs for method in chosen):
-            network = self._built(data.shape, 0)
-            for position, method in enumerate(chosen):
-                lacking = missing(network, method.entry.facts.needs)
-                if lacking:
-                    raise SpecError(
-                        f"spec.methods[{position}].name is {method.entry.name!r}, which needs"
-                        f" {lacking}, and spec.model has none; leave it out"
-                    )
+        """SpecError where a method needs what the model or the data do not have."""
+        unlearners = list(self.components.methods.values())
+        needs = [unlearner.method.entry.facts.needs for unlearner in unlearners]
+        network = self._built(data.shape, 0) if any(map(asks_of_network, needs)) else nn.Module()
+        for position, unlearner in enumerate(unlearners):
+            if lacking := missing(network, needs[position]):
+                raise SpecError(
+                    f"spec.methods[{position}].name is {unlearner.method.entry.name!r}, which needs"
+                    f" {lacking}, and spec.model has none; leave it out"
+                )
+            part = unlearner.needs("validation")
+            if part and self.components.recipe.training.validation is None:
+                raise SpecError(
+                    f"spec.methods[{position}]: {part!r} needs validation samples, and none are"
+                    " set aside; give spec.training.validation a fraction"
+                )
 
     def data(self, images: ImageSet, digest: str) -> Data:
         """The images where they are to lie, and their labels on the device."""
@@ -419,12 +441,13 @@ class SeedStages:
     ) -> Made:
         stream = seeds.derive(self.seed, "training", replica)
         network = self._new_network(data.shape, stream)
+        best = self._selection(network, data)
         with measured(self.ranks) as meter:
             try:
                 fit(
                     network,
                     samples,
-                    self.components.recipe.fit(stream),
+                    replace(self.components.recipe.fit(stream), observers=[best] if best else []),
                     seed=stream,
                     arithmetic=self.arithmetic,
                     report=self.telemetry.progress,
@@ -432,8 +455,34 @@ class SeedStages:
                 )
             except MethodFailed as error:
                 raise SupremeError(f"{name} of seed {self.seed} did not train: {error}") from None
+            if best:
+                best.restore()
         meter.add(checkpoints.spent)
-        return Made({WEIGHTS: packed(network.state_dict())}, {"cost": asdict(meter.cost)})
+        facts: dict[str, Any] = {"cost": asdict(meter.cost)}
+        if best:
+            facts["selected"] = {"epoch": best.epoch, "accuracy": best.accuracy}
+        return Made({WEIGHTS: packed(network.state_dict())}, facts)
+
+    def _selection(self, network: nn.Module, data: Data) -> BestEpoch | None:
+        """Who keeps the best epoch: for all models by the same samples and the same rule."""
+        if self.components.recipe.training.selection == "last":
+            return None
+        samples = data.train.take(torch.from_numpy(self._validation(data)))
+        return BestEpoch(network, samples, data.shape.classes, self.ranks)
+
+    def _validation(self, data: Data) -> Indices:
+        """What is set aside of the training set; empty where nothing is."""
+        asked = self.components.recipe.training.validation
+        if asked is None:
+            return np.empty(0, dtype=np.int64)
+        seed = self.seed if asked.draw == "per_seed" else FIXED
+        return set_aside(data.images.train_labels, asked.fraction, seed)
+
+    def _training_set(self, data: Data) -> Samples:
+        """What the original is trained on."""
+        everything = np.arange(len(data.train))
+        kept = np.setdiff1d(everything, self._validation(data), assume_unique=True)
+        return data.train.take(torch.from_numpy(kept))
 
     def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
         """As training starts: fresh weights, and the pretrained ones in their place where it starts
@@ -478,6 +527,8 @@ class SeedStages:
             report=self.telemetry.progress,
             checkpoints=checkpoints,
             new_network=lambda seed: self._new_network(data.shape, seed),
+            validation=_part(data.train, cell.split.validation),
+            forget_validation=_part(data.train, cell.split.forget_validation),
         )
 
     def _predict(self, network: nn.Module, data: Data, cell: Cell) -> Made:
@@ -505,6 +556,10 @@ def _reading_from(source: str, chosen: AnyChosen) -> DatasetParams:
     if params.location is None:
         raise SpecError(f"--from: dataset {chosen.entry.name!r} is not read from a folder")
     return params.model_copy(update={params.location: source})
+
+
+def _part(samples: Samples, positions: Indices) -> Samples | None:
+    return samples.take(torch.from_numpy(positions)) if len(positions) else None
 
 
 def _predictions_meaning(cell: Cell, *, model: object) -> dict[str, Any]:
