@@ -49,6 +49,7 @@ IDENTITIES |= {
     "esc": {"fraction": 0},
     "iu": {"alpha": 0},
     "msg": {"epochs": 0, "fraction": 0},
+    "prmq": {"epochs": 0, "fraction": 0, "half": False},
 }
 """Settings with which a method does nothing."""
 
