@@ -376,7 +376,7 @@ def test_a_wrong_command_line_is_told_with_its_usage(command, arguments, words):
 REAL = {
     "misspelt method": (["validate"], WRONG_FILES["misspelt method"]),
     "YAML bomb": (["run"], WRONG_FILES["YAML bomb"]),
-    "reserved field": (["run"], WRONG_FILES["reserved field"]),
+    "selection by nothing": (["run"], WRONG_FILES["selection by nothing"]),
 }
 
 
