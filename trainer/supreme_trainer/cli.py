@@ -367,8 +367,9 @@ def _names(listed: Mapping[str, Listed]) -> Iterator[str]:
 
 
 def _in_words(need: str) -> str:
-    """Data are samples; the rest is of the network, or another model."""
-    return f"{need} samples" if need in ("retain", "validation") else need.replace("_", " ")
+    return {"retain": "retain samples", "validation": "validation samples"}.get(
+        need, need.replace("_", " ")
+    )
 
 
 def _setting(name: str, schema: Mapping[str, Any]) -> str:
