@@ -36,6 +36,9 @@ NOTICEABLE = {"ssd": {"alpha": 1.5}, "lfssd": {"alpha": 1.1}, "assd": {}}
 """Settings with which a method acts on the tiny task, where the defaults would do nothing: a forget
 set that is a quarter of the data has at most four times the importance of all."""
 
+NOTICEABLE |= {"scar": {"epochs": 2, "surrogates": 40}}
+"""The defaults would take seconds here."""
+
 DRAWS_NOTHING = {"assd", "esc", "lfssd", "ssd"}
 """Methods whose result does not depend on their seed."""
 
