@@ -141,6 +141,8 @@ def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
         ("method", spec.methods, "spec.methods"),
         ("metric", spec.metrics, "spec.metrics"),
     ]
+    for position, method in enumerate(spec.methods):
+        lists.append(("wrapper", method.wrappers, f"spec.methods[{position}].wrappers"))
     for kind, component, at in single:
         problems += catalog.problems(kind, component, at=at)
     for kind, components, at in lists:

@@ -1,6 +1,6 @@
 """From an experiment to what is to be computed. Pure: no clock, no store, no torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -10,6 +10,7 @@ from supreme_core.api.run import Exclusion, ExperimentName, ExperimentOrder, Wor
 from supreme_core.api.v1alpha1 import (
     ExperimentSpec,
     LabelledComponent,
+    MethodEntry,
     UnlearningExperiment,
 )
 from supreme_core.artefacts import digest
@@ -54,6 +55,7 @@ def plan(
     spec = experiment.spec
     refuse_reserved(spec)
     check_components(spec, catalog)
+    _check_methods(spec, catalog)
     work = _work(spec, catalog)
     excluded = exclusions(work, catalog)
     if len(excluded) == len(work.scenarios) * len(work.methods):
@@ -147,6 +149,38 @@ def default_metrics(catalog: Catalog) -> list[LabelledComponent]:
     chosen = [metric for metric in listed if metric.facts["default"]]
     chosen.sort(key=lambda metric: (groups.index(metric.facts["group"]), metric.name))
     return [LabelledComponent(name=metric.name) for metric in chosen]
+
+
+def _check_methods(spec: ExperimentSpec, catalog: Catalog) -> None:
+    """Refuse methods and wrappers without what they need; SpecError has a line for each."""
+    problems = [
+        problem
+        for position, method in enumerate(spec.methods)
+        for problem in _problems(method, f"spec.methods[{position}]", spec, catalog)
+    ]
+    if problems:
+        raise SpecError("\n".join(problems))
+
+
+def _problems(
+    method: MethodEntry, at: str, spec: ExperimentSpec, catalog: Catalog
+) -> Iterator[str]:
+    is_iterative = catalog.get("method", method.name).facts["iterative"]
+    asked = [("method", method.name, at)]
+    for place, wrapper in enumerate(method.wrappers):
+        asked.append(("wrapper", wrapper.name, f"{at}.wrappers[{place}]"))
+    for kind, name, where in asked:
+        facts = catalog.get(kind, name).facts
+        if kind == "wrapper" and facts["iterative"] and not is_iterative:
+            yield (
+                f"{where}.name is {name!r}, which watches the epochs of a training, and"
+                f" {method.name} has none that it could; leave it out"
+            )
+        if "validation" in facts["needs"] and spec.training.validation is None:
+            yield (
+                f"{where}.name is {name!r}, which needs validation samples, and none are set"
+                " aside; give spec.training.validation a fraction"
+            )
 
 
 def _work(spec: ExperimentSpec, catalog: Catalog) -> Work:

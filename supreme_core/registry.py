@@ -26,9 +26,10 @@ from supreme_core.errors import SpecError, nearest
 Forgets = Literal["classes", "samples"]
 """What a scenario forgets: every sample of some classes, or single samples of any class."""
 
-Need = Literal["convolutions", "linear_head"]
-"""What not every network has: convolutions whose windows overlap, or one linear layer that gives
-the logits."""
+Need = Literal["retain", "validation", "convolutions", "linear_head"]
+"""What not everybody has. Of the data: retained samples, which an experiment always has, but not
+everyone who must forget; or samples that are set aside. Of the network: convolutions whose windows
+overlap, or one linear layer that gives the logits."""
 
 SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
 """forget and retain split the training set; forget_test and retain_test split the test set."""
@@ -49,6 +50,10 @@ class Params(Document):
     def identity(self) -> dict[str, Any]:
         """What means something for a result: every setting, if a component says nothing else."""
         return self.to_document()
+
+    def needs(self) -> tuple[Need, ...]:
+        """What these settings need, beside what the component always does."""
+        return ()
 
 
 class NoParams(Params):
@@ -76,10 +81,24 @@ class ScenarioFacts:
 @dataclass(frozen=True, kw_only=True)
 class MethodFacts:
     """paper: where the method was published.  forgets: the kinds of scenario it is defined for.
-    needs: what a network must have for it."""
+    needs: the data and the kind of network without which it cannot be.
+    iterative: it trains the network that it is given, and only through `fit`, so that wrappers can
+      see and end each epoch. Not so where weights are computed in one go, or the head is replaced.
+    """
 
     paper: str
     forgets: tuple[Forgets, ...] = ("classes", "samples")
+    needs: tuple[Need, ...] = ()
+    iterative: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperFacts:
+    """paper: where it was published.  iterative: it goes around iterative methods only.
+    needs: as a method's."""
+
+    paper: str
+    iterative: bool = False
     needs: tuple[Need, ...] = ()
 
 
@@ -334,6 +353,9 @@ scenario: Registry[Any, ScenarioFacts] = Registry(
     "scenario", ScenarioFacts, package="supreme_core.scenarios"
 )
 method: Registry[Any, MethodFacts] = Registry("method", MethodFacts, package="supreme_core.methods")
+wrapper: Registry[Any, WrapperFacts] = Registry(
+    "wrapper", WrapperFacts, package="supreme_core.wrappers"
+)
 metric: Registry[Any, MetricFacts] = Registry("metric", MetricFacts, package="supreme_core.metrics")
 probe: Registry[Any, ProbeFacts] = Registry("probe", ProbeFacts, package="supreme_core.probes")
 optimizer: Registry[Any, NoFacts] = Registry(
@@ -349,6 +371,7 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
     model,
     scenario,
     method,
+    wrapper,
     metric,
     probe,
     optimizer,

@@ -1,21 +1,28 @@
 """What a scenario decides: which samples are forgotten and which are retained."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supreme_core import seeds
 from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError, nearest
+from supreme_core.hashing import permutation
+from supreme_core.registry import Forgets
 
 Indices = NDArray[np.int64]
 
 Number = TypeVar("Number", bound=np.generic)
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
+
+
+def _nothing() -> Indices:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,15 @@ class Labels:
             train_fine=_taken(self.train_fine, part),
             train_identities=_taken(self.train_identities, part),
             margins=_taken(self.margins, part),
+        )
+
+    def tested_on(self, part: Indices) -> Self:
+        """The same with a part of the training set in the place of the test set."""
+        return replace(
+            self,
+            test=self.train[part],
+            test_fine=_taken(self.train_fine, part),
+            test_identities=_taken(self.train_identities, part),
         )
 
 
@@ -94,7 +110,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Split:
-    """Sorted indices. forget and retain partition the training set.
+    """Sorted indices. forget, retain and validation partition the training set.
 
     forget_test and retain_test partition the test set; forget_test is empty where nothing of it is
     like the forget set in particular.  classes: the classes of which nothing is retained, so that
@@ -102,6 +118,9 @@ class Split:
     poison: None where the data are those of the dataset.
     sequence: the requests that make up the forget set, in order; empty where it is forgotten at
     once.
+
+    validation: what nobody trains on.  forget_validation: those of it that are like the forgotten
+    ones: of their classes, or all of it where single samples are forgotten.
     """
 
     forget: Indices
@@ -111,6 +130,8 @@ class Split:
     classes: tuple[int, ...]
     poison: Poison | None = None
     sequence: tuple[Request, ...] = ()
+    validation: Indices = field(default_factory=_nothing)
+    forget_validation: Indices = field(default_factory=_nothing)
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -129,6 +150,8 @@ class Split:
             meaning["copies"] = [[int(sample), int(label)] for sample, label in held_out]
         if self.sequence:
             meaning["requests"] = [request.forget.tolist() for request in self.sequence]
+        if len(self.validation):
+            meaning["validation"] = self.validation.tolist()
         return digest(meaning)
 
     @cached_property
@@ -141,6 +164,45 @@ class Split:
             meaning["labels"] = self.poison.labels.tolist()
             meaning["trigger"] = asdict(trigger) if trigger else None
         return digest(meaning)
+
+
+def set_aside(train: NDArray[np.int64], fraction: float, seed: int) -> Indices:
+    """Sorted indices of a share of each class, at least one where there are two, never all.
+
+    train: (N,) class numbers.  seed: of the draw.
+    """
+    chosen = []
+    for label in np.unique(train):
+        members = np.flatnonzero(train == label)
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        order = permutation(seeds.derive(seed, "validation", int(label)), len(members))
+        chosen.append(members[order[:count]])
+    return np.sort(np.concatenate(chosen))
+
+
+def without(
+    labels: Labels, validation: Indices, *, forgets: Forgets, choose: Callable[[Labels], Split]
+) -> Split:
+    """The split that a scenario makes of what is not set aside.
+
+    Which validation samples are like those to be forgotten it says as it does of test samples.
+    """
+    kept = np.setdiff1d(np.arange(len(labels.train)), validation)
+    split = choose(labels.trained_on(kept))
+    alike = validation
+    if forgets == "classes":
+        alike = validation[choose(labels.tested_on(validation).trained_on(kept)).forget_test]
+    return replace(
+        split,
+        forget=kept[split.forget],
+        retain=kept[split.retain],
+        sequence=tuple(
+            replace(request, forget=kept[request.forget], retain=kept[request.retain])
+            for request in split.sequence
+        ),
+        validation=validation,
+        forget_validation=alike,
+    )
 
 
 def by_class(labels: Labels, classes: tuple[int, ...]) -> Split:

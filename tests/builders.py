@@ -87,6 +87,25 @@ def tiny_task(*, forget_classes=(1,), partly=False, kind=UnlearningTask, **chang
     return kind(**(fields | changes))
 
 
+def tiny_validation(count=40):
+    """Other images than those of `tiny_samples`, as a task has them that sets samples aside."""
+    whole = tiny_samples(48 + count)
+    return whole.take(torch.arange(48, 48 + count))
+
+
+@dataclass
+class Slot:
+    """A place for a checkpoint, in memory."""
+
+    data: bytes | None = None
+
+    def read(self):
+        return self.data
+
+    def write(self, data):
+        self.data = data
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecordingTask(UnlearningTask):
     """A task that keeps, by name, on what and how its model was trained."""

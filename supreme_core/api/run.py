@@ -12,6 +12,7 @@ from supreme_core.api.v1alpha1 import (
     Component,
     DataPlacement,
     LabelledComponent,
+    MethodEntry,
     Reuse,
     SeedProtocol,
     Training,
@@ -39,7 +40,7 @@ class Work(Document):
     model: Component
     training: Training
     scenarios: list[LabelledComponent] = Field(min_length=1, max_length=64)
-    methods: list[LabelledComponent] = Field(min_length=1, max_length=64)
+    methods: list[MethodEntry] = Field(min_length=1, max_length=64)
     metrics: list[LabelledComponent] = Field(max_length=64)
     unlearning_repeats: int = Field(ge=1)
     evaluation_repeats: int = Field(ge=1)

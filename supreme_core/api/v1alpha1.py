@@ -66,6 +66,17 @@ class LabelledComponent(Component):
         return self.label or self.name
 
 
+class MethodEntry(LabelledComponent):
+    """An unlearning method, and what is wrapped around it."""
+
+    wrappers: list[Component] = Field(
+        default_factory=list,
+        max_length=4,
+        exclude_if=lambda value: not value,  # so that older digests stay what they are
+        description="Wrappers, the outermost first; each runs what is inside it in its own way.",
+    )
+
+
 def _start(seeds: str) -> str:
     """The first seed in CEL."""
     return f"{seeds}.?start.orValue({FIRST_SEED})"
@@ -217,11 +228,35 @@ NO_BATCH_STATISTICS_WITH_DDP = Rule(
 )
 
 
+SELECTION_NEEDS_VALIDATION = Rule(
+    "selection is best_validation, but no samples are set aside to select by; give a"
+    " validation.fraction",
+    cel="!has(self.selection) || self.selection != 'best_validation' || has(self.validation)",
+)
+
+
+class Validation(Document):
+    """A part of the training set that no model is trained on, drawn class by class."""
+
+    fraction: float = Field(
+        gt=0,
+        le=0.5,
+        description="Share of each class that is set aside; one sample at least, where it has two.",
+    )
+    draw: Literal["per_seed", "fixed"] = Field(
+        "per_seed",
+        description="Other samples for each training seed, or the same for all; fixed keeps forget"
+        " sets that are the same for all seeds so.",
+    )
+
+
 class Training(Document):
     """The recipe of the original model, which every retrained model follows too."""
 
     model_config = ConfigDict(
-        json_schema_extra=validations(NO_PARTS_WITH_DDP, NO_BATCH_STATISTICS_WITH_DDP)
+        json_schema_extra=validations(
+            NO_PARTS_WITH_DDP, NO_BATCH_STATISTICS_WITH_DDP, SELECTION_NEEDS_VALIDATION
+        )
     )
 
     epochs: int = Field(8, ge=0, le=10_000, description="Passes over the training set.")
@@ -274,7 +309,14 @@ class Training(Document):
         " importances and evaluation are fp32 even so; with fp64 all of them are.",
     )
     selection: Literal["last", "best_validation"] = Field(
-        "last", description="Which epoch's weights are kept; the test set never selects."
+        "last",
+        description="Which epoch's weights are kept: the last one's, or those with the best"
+        " accuracy on the validation set, the first of equals. The test set never selects.",
+    )
+    validation: Validation | None = Field(
+        None,
+        description="What is set aside of the training set, for selection and for methods and"
+        " wrappers that need it; unset: nothing.",
     )
 
     @field_validator("micro_batches")
@@ -291,6 +333,12 @@ class Training(Document):
             raise NO_PARTS_WITH_DDP.broken(micro_batches=self.micro_batches)
         if self.reduction == "ddp" and self.batch_norm == "batch":
             raise NO_BATCH_STATISTICS_WITH_DDP.broken()
+        return self
+
+    @model_validator(mode="after")
+    def _selects_by_something(self) -> Self:
+        if self.selection == "best_validation" and self.validation is None:
+            raise SELECTION_NEEDS_VALIDATION.broken()
         return self
 
 
@@ -539,7 +587,7 @@ class ExperimentSpec(Document):
         description="What is to be forgotten.",
         json_schema_extra=ENTRIES,
     )
-    methods: list[LabelledComponent] = Field(
+    methods: list[MethodEntry] = Field(
         min_length=1,
         max_length=64,
         description="Unlearning methods, append-only; original and retrained are always there as"

@@ -2,14 +2,15 @@
 
 What a step does depends on the seed, the position, the weights and the optimiser's state, and on
 nothing else: orders, augmentation, dropout and rates are functions of the position. So these are
-what a checkpoint holds, and it can be continued on another number of ranks.
+what a checkpoint holds, beside what observers remember, and it can be continued on another number
+of ranks.
 """
 
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import inf, nan
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from torch.amp import GradScaler
 
 from supreme_core.engine.cost import peak_memory
 from supreme_core.engine.interruption import Interruption, Terminated
+from supreme_core.engine.observer import Observer
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.weights import laid_out_like, load_weights, on_cpu
 from supreme_core.errors import SpecError
@@ -71,6 +73,7 @@ class State:
     model: nn.Module
     optimizer: optim.Optimizer
     scaler: GradScaler
+    observers: Sequence[Observer] = ()
 
 
 @dataclass
@@ -108,7 +111,7 @@ class Checkpoints:
         tensors, position = found
         if position["fit"] != number:
             return 0  # an earlier fit runs again, which gives what it gave
-        _restore(state.model, state.optimizer, tensors)
+        _restore(state, tensors)
         state.scaler.load_state_dict(position["scaler"])
         self.spent = Cost(**position["spent"])
         log.info("going on after step %d", position["done"])
@@ -139,6 +142,9 @@ class Checkpoints:
             for name, value in moments.items():
                 if value is not None:
                     tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
+        for place, observer in enumerate(state.observers):
+            for name, value in observer.memory.items():
+                tensors[f"observer/{place}/{name}"] = value
         position = {
             "fit": self._fits - 1,
             "done": done,
@@ -189,18 +195,22 @@ def _metadata(payload: bytes) -> dict[str, str]:
     return found
 
 
-def _restore(model: nn.Module, optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore(state: State, tensors: dict[str, Tensor]) -> None:
     weights = {
         name.removeprefix("model/"): tensor
         for name, tensor in tensors.items()
         if name.startswith("model/")
     }
-    load_weights(model, weights)
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
+    load_weights(state.model, weights)
+    parameters = [each for group in state.optimizer.param_groups for each in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for observer in state.observers:
+        observer.memory.clear()
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
+        index, _, what = rest.partition("/")
         if kind == "optimizer":
-            index, _, what = rest.partition("/")
-            state.setdefault(int(index), {})[what] = laid_out_like(parameters[int(index)], tensor)
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            moments.setdefault(int(index), {})[what] = laid_out_like(parameters[int(index)], tensor)
+        elif kind == "observer":
+            state.observers[int(index)].memory[what] = tensor
+    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})

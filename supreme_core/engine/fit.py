@@ -1,6 +1,6 @@
 """The one training loop: originals, retrained models and most methods go through it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -14,8 +14,9 @@ from supreme_core.engine.checkpoint import Checkpoints, State
 from supreme_core.engine.gradients import Step
 from supreme_core.engine.loss import Loss, cross_entropy
 from supreme_core.engine.modes import in_mode
+from supreme_core.engine.observer import Observer
 from supreme_core.engine.order import Order, shuffled
-from supreme_core.engine.precision import computing_in, loss_scaler
+from supreme_core.engine.precision import computing_in, evaluating, loss_scaler
 from supreme_core.engine.randomness import kept_global_generator
 from supreme_core.engine.samples import Augment, Samples
 from supreme_core.engine.weights import trainable
@@ -55,6 +56,7 @@ class Fit:
     before_step: told the epoch as `rate` is, may change the gradients that the optimiser will use,
     as a term on the weights does.  after_step: may change the weights, as a mask does. What either
     does is a function of the weights, the gradients and the epoch, the same on every rank.
+    observers: go along, after the method's own `after_step`.
     """
 
     epochs: int
@@ -68,6 +70,7 @@ class Fit:
     before_step: Callable[[float], None] | None = None
     after_step: Callable[[], None] | None = None
     is_enough: Callable[[int], bool] | None = None
+    observers: Sequence[Observer] = ()
 
 
 def fit(
@@ -91,7 +94,7 @@ def fit(
     parameters = trainable(model)
     optimizer = how.optimizer(parameters)
     scaler = loss_scaler(arithmetic.precision, ranks.device)
-    state = State(model, optimizer, scaler)
+    state = State(model, optimizer, scaler, how.observers)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     order = how.order or shuffled(len(samples), how.batch_size)
     steps = len(order(0, seeds.derive(seed, "order", 0)))
@@ -131,6 +134,8 @@ def fit(
                 scaler.update()
                 if how.after_step:
                     how.after_step()
+                for observer in how.observers:
+                    observer.after_step()
                 finite &= mean.isfinite()
                 report(
                     done=done,
@@ -139,6 +144,10 @@ def fit(
                     images=len(positions),
                     epoch=(epoch + 1, how.epochs),
                 )
+                if step + 1 == steps:
+                    with evaluating(arithmetic.precision, model):
+                        for observer in how.observers:
+                            observer.after_epoch()
                 checkpoints.step(state, done)
                 if how.is_enough and how.is_enough(done):
                     return

@@ -16,9 +16,15 @@ FOUND: Final[dict[Need, tuple[str, Callable[[nn.Module], bool]]]] = {
         lambda network: find_linear_head(network) is not None,
     ),
 }
-"""Each in words, and whether a network has it."""
+"""Each in words, and whether a network has it; the other needs are of data."""
+
+
+def asks_of_network(needs: tuple[Need, ...]) -> bool:
+    """Whether one of them is of the network."""
+    return not FOUND.keys().isdisjoint(needs)
 
 
 def missing(network: nn.Module, needs: tuple[Need, ...]) -> str | None:
     """The first of them that it has not, in words."""
-    return next((words for words, has in (FOUND[need] for need in needs) if not has(network)), None)
+    asked = (FOUND[need] for need in needs if need in FOUND)
+    return next((words for words, has in asked if not has(network)), None)

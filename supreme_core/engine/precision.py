@@ -42,7 +42,7 @@ def computing_in(precision: Precision, model: nn.Module, device: torch.device) -
     The model still gives logits of the default type, so a loss never meets half precision.
     """
     if precision == "tf32":
-        with _tensor_float():
+        with _tensor_float(allowed=True):
             yield
     elif precision in AUTOCAST:
         with _forward_under_autocast(model, device, AUTOCAST[precision]):
@@ -52,12 +52,29 @@ def computing_in(precision: Precision, model: nn.Module, device: torch.device) -
 
 
 @contextmanager
-def _tensor_float() -> Iterator[None]:
+def evaluating(precision: Precision, model: nn.Module) -> Iterator[None]:
+    """Inside, which is inside `computing_in`, the model computes as it does outside of it."""
+    if precision == "tf32":
+        with _tensor_float(allowed=False):
+            yield
+    elif precision in AUTOCAST:
+        trained = type(model)
+        model.__class__ = trained.__bases__[0]
+        try:
+            yield
+        finally:
+            model.__class__ = trained
+    else:
+        yield
+
+
+@contextmanager
+def _tensor_float(*, allowed: bool) -> Iterator[None]:
     switches: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [switch.allow_tf32 for switch in switches]
     try:
         for switch in switches:
-            switch.allow_tf32 = True
+            switch.allow_tf32 = allowed
         yield
     finally:
         for switch, value in zip(switches, before, strict=True):

@@ -16,6 +16,17 @@ BATCH_SIZE = 256
 """Fixed, because the bits of a convolution can depend on the size of the batch."""
 
 
+def accuracy(model: nn.Module, samples: Samples, *, classes: int, ranks: Ranks) -> float:
+    """The share of samples that the model is right on, the same number on every rank.
+
+    A sample with a logit that is not finite has no answer, so it is wrong.
+    """
+    labels = samples.labels.cpu().numpy()
+    logits = predict(model, samples, classes=classes, ranks=ranks)
+    right = (logits.argmax(axis=1) == labels) & np.isfinite(logits).all(axis=1)
+    return int(right.sum()) / len(labels)
+
+
 def predict(
     model: nn.Module, samples: Samples, *, classes: int, ranks: Ranks
 ) -> NDArray[np.float32]:

@@ -52,6 +52,8 @@ class Recipe:
             later["batchNorm"] = training.batch_norm
         if training.max_gradient_norm is not None:
             later["maxGradientNorm"] = training.max_gradient_norm
+        if training.validation is not None:
+            later["validation"] = training.validation.to_document()
         return {
             **later,
             "engine": ENGINE_VERSION,

@@ -4,7 +4,8 @@ There is no path and no test data here, so a method cannot leak either.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn, optim
@@ -16,7 +17,9 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.fit import Fit, Report, fit
 from supreme_core.engine.layers import LayerGroup, layer_groups
 from supreme_core.engine.loss import Loss, cross_entropy
+from supreme_core.engine.observer import Observer
 from supreme_core.engine.order import Order
+from supreme_core.engine.prediction import accuracy
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import ImageSource, Samples
@@ -33,6 +36,9 @@ class UnlearningTask:
     forget_classes: the classes of which nothing is retained; empty where single samples or parts of
       classes are forgotten. Then every label is still a right one for some retained sample.
     seed: of this method's own random streams. Every draw must be the same on all ranks.
+    validation: samples of the training set that nobody trained on; None where none are set aside.
+    forget_validation: those of them that are like the ones to be forgotten.
+    observers: of every training of the model.
     """
 
     model: nn.Module
@@ -46,6 +52,9 @@ class UnlearningTask:
     report: Report
     checkpoints: Checkpoints
     new_network: Callable[[int], nn.Module]
+    validation: Samples | None = None
+    forget_validation: Samples | None = None
+    observers: tuple[Observer, ...] = ()
 
     @property
     def reduction(self) -> Reduction:
@@ -58,6 +67,14 @@ class UnlearningTask:
     @property
     def device(self) -> torch.device:
         return self.ranks.device
+
+    def accuracy(self, samples: Samples) -> float:
+        """Of the model as it is now, in eval mode; the same number on every rank."""
+        return accuracy(self.model, samples, classes=self.shape.classes, ranks=self.ranks)
+
+    def observed(self, observer: Observer) -> Self:
+        """The same task, with somebody more who goes along with its trainings."""
+        return replace(self, observers=(*self.observers, observer))
 
     def generator(self, *address: str | int) -> torch.Generator:
         """A CPU generator of this method's own, the same on all ranks."""
@@ -105,6 +122,7 @@ class UnlearningTask:
             training=training,
             before_step=before_step,
             after_step=after_step,
+            observers=self.observers,
         )
         fit(
             self.model,
@@ -116,3 +134,7 @@ class UnlearningTask:
             loss=loss,
             checkpoints=self.checkpoints,
         )
+
+
+Method = Callable[[UnlearningTask], None]
+"""A method with its settings, and whatever is wrapped around it already."""

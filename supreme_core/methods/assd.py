@@ -11,7 +11,7 @@ from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import NoParams, method
 
 
-@method(paper="arXiv:2402.10098")
+@method(paper="arXiv:2402.10098", needs=("retain",), iterative=False)
 def assd(task: UnlearningTask, params: NoParams) -> None:
     """SSD with α from the importances and the sizes of the sets (Schoepf et al. 2024).
 

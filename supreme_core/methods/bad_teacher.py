@@ -27,7 +27,7 @@ class BadTeacherParams(Params):
     )
 
 
-@method(paper="arXiv:2205.08096")
+@method(paper="arXiv:2205.08096", needs=("retain",))
 def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
     """Distil from an incompetent teacher on the forget set, from the original on retained samples.
 

@@ -16,7 +16,7 @@ class BoundaryExpandParams(ForgetParams):
     lr: float = Field(1e-4, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2303.11570", needs=("linear_head",))
+@method(paper="arXiv:2303.11570", needs=("linear_head",), iterative=False)
 def boundary_expand(task: UnlearningTask, params: BoundaryExpandParams) -> None:
     """Train the forget set into a new shadow class, then remove that class (Chen et al. 2023).
 

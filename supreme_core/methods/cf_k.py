@@ -16,7 +16,7 @@ class CfKParams(RetainParams):
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2201.06640")
+@method(paper="arXiv:2201.06640", needs=("retain",))
 def cf_k(task: UnlearningTask, params: CfKParams) -> None:
     """Train the last k layers on with the retain set only (Goel et al. 2022).
 

@@ -23,7 +23,7 @@ class CfwParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2410.01276", needs=("convolutions",))
+@method(paper="arXiv:2410.01276", needs=("retain", "convolutions"))
 def cfw(task: UnlearningTask, params: CfwParams) -> None:
     """Add noise to the convolutions' weights, then train on the retain set ("confuse weights").
 

@@ -16,7 +16,7 @@ class CtParams(RetainParams):
     lr: float = Field(1e-3, gt=0, description="Learning rate of SGD in the first step.")
 
 
-@method(paper="arXiv:2410.01276", needs=("convolutions",))
+@method(paper="arXiv:2410.01276", needs=("retain", "convolutions"))
 def ct(task: UnlearningTask, params: CtParams) -> None:
     """Transpose each square kernel, then train on the retain set ("convolution transpose").
 

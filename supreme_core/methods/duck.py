@@ -42,7 +42,7 @@ class DuckParams(Params):
     )
 
 
-@method(paper="arXiv:2312.02052", needs=("linear_head",))
+@method(paper="arXiv:2312.02052", needs=("retain", "linear_head"))
 def duck(task: UnlearningTask, params: DuckParams) -> None:
     """Move forgotten samples to the nearest wrong centroid of the features (Cotogni et al. 2023).
 

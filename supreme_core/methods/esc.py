@@ -18,7 +18,7 @@ class EscParams(Params):
     )
 
 
-@method(paper="arXiv:2504.02199", forgets=("classes",), needs=("linear_head",))
+@method(paper="arXiv:2504.02199", forgets=("classes",), needs=("linear_head",), iterative=False)
 def esc(task: UnlearningTask, params: EscParams) -> None:
     """Project the forget set's leading directions out of what goes into the head (Lee et al. 2025).
 

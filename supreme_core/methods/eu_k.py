@@ -17,7 +17,7 @@ class EuKParams(RetainParams):
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2201.06640")
+@method(paper="arXiv:2201.06640", needs=("retain",))
 def eu_k(task: UnlearningTask, params: EuKParams) -> None:
     """Let the last k layers begin anew and train them on the retain set (Goel et al. 2022).
 

@@ -37,7 +37,7 @@ class FcsParams(Params):
     batch_size: int = Field(256, ge=1, description="Samples of one step.")
 
 
-@method(paper="arXiv:2410.01276")
+@method(paper="arXiv:2410.01276", needs=("retain",))
 def fcs(task: UnlearningTask, params: FcsParams) -> None:
     """Alternate a contrastive pass over the forget set with one over the retain set.
 

@@ -12,7 +12,7 @@ class FinetuneParams(RetainParams):
     lr: float = Field(0.02, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:1911.04933")
+@method(paper="arXiv:1911.04933", needs=("retain",))
 def finetune(task: UnlearningTask, params: FinetuneParams) -> None:
     """Train on with the retain set only (baseline of Golatkar et al. 2020).
 

@@ -21,7 +21,7 @@ class IuParams(Params):
     )
 
 
-@method(paper="arXiv:2304.04934")
+@method(paper="arXiv:2304.04934", needs=("retain",), iterative=False)
 def iu(task: UnlearningTask, params: IuParams) -> None:
     """Undo the influence of the forget set by an approximate Newton step (Jia et al. 2023).
 

@@ -18,7 +18,7 @@ class L1SparseParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2304.04934")
+@method(paper="arXiv:2304.04934", needs=("retain",))
 def l1_sparse(task: UnlearningTask, params: L1SparseParams) -> None:
     """Minimise CE + γ_t ‖θ‖₁ on the retain set, γ_t falling (Jia et al. 2023).
 

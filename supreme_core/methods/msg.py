@@ -26,7 +26,7 @@ class MsgParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2410.01276", needs=("convolutions",))
+@method(paper="arXiv:2410.01276", needs=("retain", "convolutions"))
 def msg(task: UnlearningTask, params: MsgParams) -> None:
     """Reinitialise the convolutions' weights of least gradient, then train on the retain set.
 

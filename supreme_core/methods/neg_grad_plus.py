@@ -29,7 +29,7 @@ class NegGradPlusParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2302.09880")
+@method(paper="arXiv:2302.09880", needs=("retain",))
 def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
     """Minimise β CE on the retain set less (1 - β) CE on the forget set (Kurmanji et al. 2023).
 

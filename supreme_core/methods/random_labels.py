@@ -16,7 +16,7 @@ class RandomLabelsParams(Params):
     batch_size: int = Field(128, ge=1, description="Samples of one step.")
 
 
-@method(paper="arXiv:1911.04933")
+@method(paper="arXiv:1911.04933", needs=("retain",))
 def random_labels(task: UnlearningTask, params: RandomLabelsParams) -> None:
     """Relabel the forget set at random, once, and train on it together with the retain set.
 

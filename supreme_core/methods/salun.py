@@ -2,17 +2,14 @@
 
 from functools import partial
 
-import torch
 from pydantic import Field
-from torch import Tensor, optim
+from torch import optim
 
-from supreme_core.engine.gradient_sums import gradient_sums
-from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.order import one_after_other
 from supreme_core.engine.relabelling import wrong_labels
 from supreme_core.engine.retain import RetainParams
+from supreme_core.engine.saliency import frozen_but_for_salient
 from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
 from supreme_core.registry import method
 
 
@@ -25,7 +22,7 @@ class SalunParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2310.12508")
+@method(paper="arXiv:2310.12508", needs=("retain",))
 def salun(task: UnlearningTask, params: SalunParams) -> None:
     """Relabel the forget set and train the weights salient to it on both sets (Fan et al. 2024).
 
@@ -35,17 +32,8 @@ def salun(task: UnlearningTask, params: SalunParams) -> None:
     are those of the authors for a tenth of CIFAR-10. Wrong labels are drawn once, as those of
     random_labels, where their code draws any label in each step.
     """
-    weights = trainable(task.model)
-    originals = [parameter.detach().clone() for parameter in weights]
-    saliencies = [total.abs() for total in gradient_sums(task, task.forget, cross_entropy)]
-    frozen = [~mask for mask in largest(saliencies, params.fraction)]
-
-    @torch.no_grad()
-    def restore() -> None:
-        for parameter, original, mask in zip(weights, originals, frozen, strict=True):
-            parameter.copy_(torch.where(mask, original, parameter))
-
-    task.fit(
+    frozen = frozen_but_for_salient(task, params.fraction)
+    task.observed(frozen).fit(
         task.forget.with_labels(wrong_labels(task, "labels")).join(task.retain),
         name="relabelled",
         epochs=params.epochs,
@@ -54,15 +42,4 @@ def salun(task: UnlearningTask, params: SalunParams) -> None:
             optim.SGD, lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay
         ),
         order=one_after_other(len(task.forget), len(task.retain), batch_size=params.batch_size),
-        after_step=restore,
     )
-
-
-def largest(values: list[Tensor], fraction: float) -> list[Tensor]:
-    """Masks of the largest values of all tensors together; of equal ones the first."""
-    flat = torch.cat([each.flatten() for each in values])
-    order = flat.argsort(descending=True, stable=True)
-    mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
-    mask[order[: round(fraction * len(flat))]] = True
-    parts = torch.split(mask, [each.numel() for each in values])
-    return [part.view(each.shape) for part, each in zip(parts, values, strict=True)]

@@ -44,7 +44,7 @@ class ScrubParams(Params):
     )
 
 
-@method(paper="arXiv:2302.09880")
+@method(paper="arXiv:2302.09880", needs=("retain",))
 def scrub(task: UnlearningTask, params: ScrubParams) -> None:
     """Distil from the original on the retain set, away from it on the forget set (Kurmanji et al.).
 

@@ -6,7 +6,7 @@ from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import method
 
 
-@method(paper="arXiv:2308.07707")
+@method(paper="arXiv:2308.07707", needs=("retain",), iterative=False)
 def ssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights whose Fisher information is concentrated on the forget set (Foster et al.).
 

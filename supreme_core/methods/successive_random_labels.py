@@ -19,7 +19,7 @@ class SuccessiveRandomLabelsParams(RetainParams):
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2410.01276")
+@method(paper="arXiv:2410.01276", needs=("retain",))
 def successive_random_labels(task: UnlearningTask, params: SuccessiveRandomLabelsParams) -> None:
     """Train on the forget set with labels that are drawn anew each epoch, then on the retain set.
 

@@ -34,7 +34,7 @@ class UnsirParams(Params):
     repair_batch_size: int = Field(128, ge=1, description="Samples of one repairing step.")
 
 
-@method(paper="arXiv:2111.08947", forgets=("classes",))
+@method(paper="arXiv:2111.08947", forgets=("classes",), needs=("retain",))
 def unsir(task: UnlearningTask, params: UnsirParams) -> None:
     """Impair the forgotten classes with error-maximising noise, then repair on retained samples.
 

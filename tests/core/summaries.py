@@ -12,7 +12,7 @@ from supreme_core.api.run import (
     RunResult,
     Work,
 )
-from supreme_core.api.v1alpha1 import Component, LabelledComponent, Training
+from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry, Training
 
 NAME = ExperimentName(namespace="local", name="tiny", uid="0123456789")
 
@@ -66,7 +66,7 @@ def work(*, scenarios=("full_class",), methods=("scrub",), **repeats):
         model=Component(name="tiny"),
         training=Training(),
         scenarios=[LabelledComponent(name=name) for name in scenarios],
-        methods=[LabelledComponent(name=name) for name in methods],
+        methods=[MethodEntry(name=name) for name in methods],
         metrics=[],
         **(counts | repeats),
     )

@@ -14,7 +14,7 @@ from supreme_core.api.load import load_yaml
 from supreme_core.api.model import parse
 from supreme_core.api.reserved import refuse_reserved
 from supreme_core.api.run import ExperimentName
-from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
+from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
 from supreme_core.plan import Step, default_metrics, metric_rows, plan, steps, work_digest
 
@@ -59,11 +59,6 @@ UID = "91e25882"
 WORK_DIGEST = "80e46fe56f57830cb8d1206e38e5e29e9c2d0629bdbc924a7fadae7eedecb7b8"
 
 RESERVED = {
-    "training.selection": (
-        {"training": {"selection": "best_validation"}},
-        "'best_validation'",
-        "'last'",
-    ),
     "execution.allowUnlistedComponents": (
         {"execution": {"allowUnlistedComponents": True}},
         "True",
@@ -304,17 +299,6 @@ class TestReserved:
         assert refused(**change) == (
             f"spec.{field} is {came}, which this version does not support yet; use {use}"
         )
-
-    def test_all_of_them_together_are_a_line_each(self):
-        spec = parse(
-            ExperimentSpec,
-            SPEC
-            | {"training": {"selection": "best_validation"}}
-            | {"execution": {"allowUnlistedComponents": True}},
-        )
-        with pytest.raises(SpecError) as error:
-            refuse_reserved(spec)
-        assert len(str(error.value).splitlines()) == 2
 
     def test_the_defaults_are_what_this_version_does(self):
         refuse_reserved(experiment().spec)

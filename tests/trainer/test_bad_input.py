@@ -96,10 +96,23 @@ WRONG_FILES = {
         changed("training.microBatches", 3),
         "spec.training.microBatches: 3 is not a power of two; use 2 or 4",
     ),
-    "reserved field": (
+    "selection by nothing": (
         changed("training.selection", "best_validation"),
-        "spec.training.selection is 'best_validation', which this version does not support yet; use"
-        " 'last'",
+        "spec.training: selection is best_validation, but no samples are set aside to select by;"
+        " give a validation.fraction",
+    ),
+    "wrapper without validation samples": (
+        changed("methods.0.wrappers", [{"name": "rewind"}]),
+        "spec.methods[0].wrappers[0].name is 'rewind', which needs validation samples, and none are"
+        " set aside; give spec.training.validation a fraction",
+    ),
+    "misspelt wrapper": (
+        changed("methods.0.wrappers", [{"name": "rewnd"}]),
+        "spec.methods[0].wrappers[0].name: unknown wrapper 'rewnd'; did you mean 'rewind'?",
+    ),
+    "wrong setting of a wrapper": (
+        changed("methods.0.wrappers", [{"name": "prune_first", "params": {"sparsity": 1}}]),
+        "spec.methods[0].wrappers[0].params.sparsity is 1; it should be less than 1",
     ),
     "ddp with parts": (
         experiment(training={"reduction": "ddp", "microBatches": 2}),
@@ -303,6 +316,11 @@ WRONG_FOR_THE_DATA = {
         "spec.methods[1].name is 'ct', which needs convolutions whose windows overlap, and"
         " spec.model has none; leave it out",
     ),
+    "wrapper whose settings need validation samples": (
+        changed("methods.0.wrappers", [{"name": "early_stop"}]),
+        "spec.methods[0]: 'early_stop' needs validation samples, and none are set aside; give"
+        " spec.training.validation a fraction",
+    ),
     "folder of images that is not there": (
         changed("dataset", {"name": "image_folder", "params": {"path": "no/such/folder"}}),
         "dataset.params.path: 'no/such/folder' is not a folder on this machine",
@@ -364,7 +382,7 @@ def test_a_wrong_command_line_is_told_with_its_usage(command, arguments, words):
 REAL = {
     "misspelt method": (["validate"], WRONG_FILES["misspelt method"]),
     "YAML bomb": (["run"], WRONG_FILES["YAML bomb"]),
-    "reserved field": (["run"], WRONG_FILES["reserved field"]),
+    "selection by nothing": (["run"], WRONG_FILES["selection by nothing"]),
 }
 
 

@@ -193,6 +193,8 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
     width = max(map(len, listed), default=0)
     for name, component in sorted(listed.items()):
         click.echo(f"{name:{width}}  {component.summary}")
+        if needs := component.facts.get("needs"):
+            click.echo(f"{'':{width}}    needs {', '.join(map(_in_words, needs))}")
         if component.variants:
             click.echo(
                 f"{'':{width}}    {len(component.variants)} of them, as {name}/NAME or"
@@ -385,6 +387,12 @@ def _names(listed: Mapping[str, Listed]) -> Iterator[str]:
         for variant, weights in sorted((component.variants or {}).items()):
             yield f"{name}/{variant}"
             yield from (f"{name}/{variant}.{each}" for each in weights)
+
+
+def _in_words(need: str) -> str:
+    return {"retain": "retain samples", "validation": "validation samples"}.get(
+        need, need.replace("_", " ")
+    )
 
 
 def _setting(name: str, schema: Mapping[str, Any]) -> str:

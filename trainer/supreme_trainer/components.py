@@ -1,17 +1,51 @@
 """Everything that an order names, resolved through the registries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from supreme_core import registry
 from supreme_core.api.run import Work
-from supreme_core.api.v1alpha1 import LabelledComponent
+from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
 from supreme_core.engine.recipe import Recipe
-from supreme_core.registry import Chosen, Registry
+from supreme_core.engine.task import UnlearningTask
+from supreme_core.registry import Chosen, Need, Registry
 
 AnyChosen = Chosen[Any, Any]
+
+
+@dataclass(frozen=True)
+class Unlearner:
+    """A method with the wrappers around it, the outermost first."""
+
+    method: AnyChosen
+    wrappers: tuple[AnyChosen, ...] = ()
+
+    def __call__(self, task: UnlearningTask) -> None:
+        run: Callable[[UnlearningTask], None] = self.method
+        for wrapper in reversed(self.wrappers):
+            run = partial(wrapper, run)
+        run(task)
+
+    def meaning(self) -> dict[str, Any]:
+        """What means something for a result; wrappers only where there are any, so that what was
+        computed before there were wrappers keeps its key."""
+        meaning: dict[str, Any] = {"method": self.method.identity()}
+        if self.wrappers:
+            meaning["wrappers"] = [wrapper.identity() for wrapper in self.wrappers]
+        return meaning
+
+    def needs(self, need: Need) -> str | None:
+        """The name of the first part that needs it."""
+        return next(
+            (
+                part.entry.name
+                for part in (self.method, *self.wrappers)
+                if need in part.entry.facts.needs + part.params.needs()
+            ),
+            None,
+        )
 
 
 @dataclass(frozen=True)
@@ -22,7 +56,7 @@ class Components:
     model: AnyChosen
     recipe: Recipe
     scenarios: Mapping[str, AnyChosen]
-    methods: Mapping[str, AnyChosen]
+    methods: Mapping[str, Unlearner]
     metrics: Mapping[str, AnyChosen]
 
     @classmethod
@@ -32,7 +66,7 @@ class Components:
             model=registry.model.resolve(work.model, at="spec.model"),
             recipe=Recipe.of(work.training),
             scenarios=_by_title(registry.scenario, work.scenarios, "spec.scenarios"),
-            methods=_by_title(registry.method, work.methods, "spec.methods"),
+            methods=_unlearners(work.methods),
             metrics=_by_title(registry.metric, work.metrics, "spec.metrics"),
         )
 
@@ -44,6 +78,20 @@ class Components:
             for title, metric in self.metrics.items()
             if metric.entry.facts.probe
         }
+
+
+def _unlearners(methods: Sequence[MethodEntry]) -> Mapping[str, Unlearner]:
+    chosen = _by_title(registry.method, methods, "spec.methods")
+    return {
+        method.title: Unlearner(
+            chosen[method.title],
+            tuple(
+                registry.wrapper.resolve(wrapper, at=f"spec.methods[{position}].wrappers[{place}]")
+                for place, wrapper in enumerate(method.wrappers)
+            ),
+        )
+        for position, method in enumerate(methods)
+    }
 
 
 def _by_title(

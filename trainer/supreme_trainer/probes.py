@@ -105,11 +105,12 @@ class CellProbes:
     @cached_property
     def _sets(self) -> dict[SetName, Samples]:
         data, split = self.data, self.cell.split
+        held_out = data.test.take(torch.from_numpy(split.forget_test))
         return {
             "forget": data.train.take(torch.from_numpy(split.forget)),
             "retain": data.train.take(torch.from_numpy(split.retain)),
             "test": data.test,
-            "forget_test": data.test.take(torch.from_numpy(split.forget_test)),
+            "forget_test": held_out if data.held_out is None else data.held_out,
             "retain_test": data.test.take(torch.from_numpy(split.retain_test)),
         }
 

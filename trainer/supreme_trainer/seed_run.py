@@ -275,7 +275,7 @@ class CellRun:
 
     def _methods(self, original: Reference, retrained: Reference) -> Iterator[RunRecord]:
         for title, chosen in self.seed.components.methods.items():
-            if self.cell.forgets in chosen.entry.facts.forgets:
+            if self.cell.forgets in chosen.method.entry.facts.forgets:
                 for repeat in range(self.order.work.unlearning_repeats):
                     yield self._method(title, repeat, original, retrained)
 

@@ -26,17 +26,19 @@ from torch import nn
 from supreme_core import seeds
 from supreme_core.api.names import MARGINS, PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.api.v1alpha1 import DataPlacement
+from supreme_core.draw import FIXED
 from supreme_core.engine import randomness
 from supreme_core.engine.architecture import Architecture, Pretrained
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
 from supreme_core.engine.fit import fit
-from supreme_core.engine.needs import missing
+from supreme_core.engine.needs import asks_of_network, missing
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.samples import ImageSource, Samples
+from supreme_core.engine.selection import BestEpoch
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.stamp import stamped
 from supreme_core.engine.streaming import Placement, free_memory, placed, placement
@@ -55,7 +57,7 @@ from supreme_core.predictions import (
 from supreme_core.registry import Forgets
 from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
 from supreme_core.seeds import Streams
-from supreme_core.split import Labels, Request, Split
+from supreme_core.split import Indices, Labels, Request, Split, set_aside, without
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +215,7 @@ class SeedStages:
             step=Step("original", title),
             meaning={**self._training_meaning(data), **poison},
             make=lambda checkpoints: self._train(
-                data, data.train, checkpoints, replica=0, name=name
+                data, self._training_set(data), checkpoints, replica=0, name=name
             ),
             read=_read_trained,
             trains=True,
@@ -225,7 +227,7 @@ class SeedStages:
         """Of the label of each training sample, by the original; some splits are made from them."""
 
         def make(checkpoints: Checkpoints) -> Made:
-            network = self._network(data, trained().weights)
+            network = self.network(data, trained().weights)
             logits = predict(network, data.train, classes=data.shape.classes, ranks=self.ranks)
             found = summarised(logits, _labels(data.train), np.arange(len(logits)))
             return Made({MARGINS: save_arrays({"margins": found.margin})}, {})
@@ -343,7 +345,7 @@ class SeedStages:
                 "engine": ENGINE_VERSION,
                 "original": original.key,
                 "retrained": retrained.key,
-                "method": chosen.identity(),
+                **chosen.meaning(),
                 "forgets": cell.forgets,
                 "split": cell.split.digest,
                 "seed": self.seed,
@@ -395,7 +397,7 @@ class SeedStages:
         """Run a method on a copy of the original, request after request."""
         chosen = self.components.methods[method]
         network = self.network(data, original_weights)
-        stream = self.streams.unlearning(repeat, chosen.entry.name)
+        stream = self.streams.unlearning(repeat, chosen.method.entry.name)
         with measured(self.ranks) as meter:
             for number, request in enumerate(cell.split.requests):
                 if number:  # a fresh network, whatever the method did to the modules
@@ -455,24 +457,44 @@ class SeedStages:
         """The split of a scenario; SpecError names the scenario where it cannot be made."""
         chosen = self.components.scenarios[title]
         position = list(self.components.scenarios).index(title)
+        forgets = chosen.entry.facts.forgets
         try:
-            split: Split = chosen(labels, self.seed)
+            split = self._split(labels, forgets, lambda labels: chosen(labels, self.seed))
         except SpecError as error:
             raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
-        return Cell(title, chosen.entry.facts.forgets, split)
+        return Cell(title, forgets, split)
+
+    def _split(self, labels: Labels, forgets: Forgets, choose: Callable[[Labels], Split]) -> Split:
+        validation = self._validation(labels)
+        if not len(validation):
+            return choose(labels)
+        split = without(labels, validation, forgets=forgets, choose=choose)
+        if not len(split.forget_validation):
+            for unlearner in self.components.methods.values():
+                if part := unlearner.needs("validation"):
+                    raise SpecError(
+                        f"{part!r} needs validation samples like those to be forgotten, and"
+                        " spec.training.validation.fraction sets none aside; raise it"
+                    )
+        return split
 
     def refuse_unfit_methods(self, data: Data) -> None:
-        """SpecError where a method needs what the model does not have."""
-        chosen = list(self.components.methods.values())
-        if any(method.entry.facts.needs for method in chosen):
-            network = self._built(data.shape, 0)
-            for position, method in enumerate(chosen):
-                lacking = missing(network, method.entry.facts.needs)
-                if lacking:
-                    raise SpecError(
-                        f"spec.methods[{position}].name is {method.entry.name!r}, which needs"
-                        f" {lacking}, and spec.model has none; leave it out"
-                    )
+        """SpecError where a method needs what the model or the data do not have."""
+        unlearners = list(self.components.methods.values())
+        needs = [unlearner.method.entry.facts.needs for unlearner in unlearners]
+        network = self._built(data.shape, 0) if any(map(asks_of_network, needs)) else nn.Module()
+        for position, unlearner in enumerate(unlearners):
+            if lacking := missing(network, needs[position]):
+                raise SpecError(
+                    f"spec.methods[{position}].name is {unlearner.method.entry.name!r}, which needs"
+                    f" {lacking}, and spec.model has none; leave it out"
+                )
+            part = unlearner.needs("validation")
+            if part and self.components.recipe.training.validation is None:
+                raise SpecError(
+                    f"spec.methods[{position}]: {part!r} needs validation samples, and none are"
+                    " set aside; give spec.training.validation a fraction"
+                )
 
     def refuse_unfit_metrics(self, data: Data) -> None:
         """SpecError where the probe of a metric needs what the model does not have."""
@@ -556,12 +578,13 @@ class SeedStages:
     ) -> Made:
         stream = self.streams.training(replica)
         network = self._new_network(data.shape, stream)
+        best = self._selection(network, data)
         with measured(self.ranks) as meter:
             try:
                 fit(
                     network,
                     samples,
-                    self.components.recipe.fit(stream),
+                    replace(self.components.recipe.fit(stream), observers=[best] if best else []),
                     seed=stream,
                     arithmetic=self.arithmetic,
                     report=self.telemetry.progress,
@@ -569,8 +592,34 @@ class SeedStages:
                 )
             except MethodFailed as error:
                 raise SupremeError(f"{name} of seed {self.seed} did not train: {error}") from None
+            if best:
+                best.restore()
         meter.add(checkpoints.spent)
-        return Made({WEIGHTS: packed(network.state_dict())}, {"cost": asdict(meter.cost)})
+        facts: dict[str, Any] = {"cost": asdict(meter.cost)}
+        if best:
+            facts["selected"] = {"epoch": best.epoch, "accuracy": best.accuracy}
+        return Made({WEIGHTS: packed(network.state_dict())}, facts)
+
+    def _selection(self, network: nn.Module, data: Data) -> BestEpoch | None:
+        """Who keeps the best epoch: for all models by the same samples and the same rule."""
+        if self.components.recipe.training.selection == "last":
+            return None
+        samples = data.train.take(torch.from_numpy(self._validation(data.labels)))
+        return BestEpoch(network, samples, data.shape.classes, self.ranks)
+
+    def _validation(self, labels: Labels) -> Indices:
+        """What is set aside of the training set; empty where nothing is."""
+        asked = self.components.recipe.training.validation
+        if asked is None:
+            return np.empty(0, dtype=np.int64)
+        seed = self.seed if asked.draw == "per_seed" else FIXED
+        return set_aside(labels.train, asked.fraction, seed)
+
+    def _training_set(self, data: Data) -> Samples:
+        """What the original is trained on."""
+        everything = np.arange(len(data.train))
+        kept = np.setdiff1d(everything, self._validation(data.labels), assume_unique=True)
+        return data.train.take(torch.from_numpy(kept))
 
     def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
         """As training starts: fresh weights, and the pretrained ones in their place where it starts
@@ -616,6 +665,8 @@ class SeedStages:
             report=self.telemetry.progress,
             checkpoints=checkpoints,
             new_network=lambda seed: self._new_network(data.shape, seed),
+            validation=_part(data.train, cell.split.validation),
+            forget_validation=_part(data.train, cell.split.forget_validation),
         )
 
     def _predict(self, network: nn.Module, data: Data, cell: Cell) -> Made:
@@ -650,6 +701,10 @@ def _reading_from(source: str, chosen: AnyChosen) -> DatasetParams:
 
 def _labels(samples: Samples) -> NDArray[np.int64]:
     return samples.labels.cpu().numpy()
+
+
+def _part(samples: Samples, positions: Indices) -> Samples | None:
+    return samples.take(torch.from_numpy(positions)) if len(positions) else None
 
 
 def _predictions_meaning(cell: Cell, *, model: object) -> dict[str, Any]:

@@ -5,7 +5,7 @@ only what is special: closed forms, limits, the paper's semantics.
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import count
 
 import pytest
@@ -18,7 +18,7 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
-from tests.builders import digest, plain, tiny_task
+from tests.builders import Slot, digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
 
 FORGETS = {
@@ -36,6 +36,9 @@ NOTICEABLE = {"ssd": {"alpha": 1.5}, "lfssd": {"alpha": 1.1}, "assd": {}}
 """Settings with which a method acts on the tiny task, where the defaults would do nothing: a forget
 set that is a quarter of the data has at most four times the importance of all."""
 
+NOTICEABLE |= {"scar": {"epochs": 2, "surrogates": 40}}
+"""The defaults would take seconds here."""
+
 DRAWS_NOTHING = {"assd", "esc", "lfssd", "ssd"}
 """Methods whose result does not depend on their seed."""
 
@@ -49,6 +52,7 @@ IDENTITIES |= {
     "esc": {"fraction": 0},
     "iu": {"alpha": 0},
     "msg": {"epochs": 0, "fraction": 0},
+    "prmq": {"epochs": 0, "fraction": 0, "half": False},
 }
 """Settings with which a method does nothing."""
 
@@ -65,19 +69,6 @@ def unlearned(name, kind, *, params=None, **changes):
     entry = ENTRIES[name]
     entry.function(task, parse(entry.params, params or NOTICEABLE.get(name, {})))
     return task.model
-
-
-@dataclass
-class Slot:
-    """A place for a checkpoint, in memory."""
-
-    data: bytes | None = None
-
-    def read(self):
-        return self.data
-
-    def write(self, data):
-        self.data = data
 
 
 def stopped(slot, *, after):

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional
 
 from supreme_core.api.model import parse
-from supreme_core.methods.salun import SalunParams, largest, salun
+from supreme_core.engine.saliency import largest
+from supreme_core.methods.salun import SalunParams, salun
 from tests.builders import digest, tiny_network, tiny_task
 
 

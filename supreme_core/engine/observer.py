@@ -1,0 +1,43 @@
+"""Who goes along with trainings: looks at the model, or changes its weights, on the way."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Observer:
+    """Does nothing; one that does something says after what.
+
+    It acts alike on every rank. After an epoch the model computes as it does in evaluation.
+
+    memory: all that it keeps from one epoch for a later one, on the CPU. Checkpoints hold it, so
+    that a training that goes on goes on with the same observers.
+    """
+
+    memory: dict[str, Tensor] = field(default_factory=dict, init=False)
+
+    def after_step(self) -> None:
+        """The optimiser has moved the weights."""
+
+    def after_epoch(self) -> None:
+        """So it has for the last time in an epoch."""
+
+
+@dataclass
+class Frozen(Observer):
+    """Gives some weights their values back after each step.
+
+    Momentum and weight decay would move a weight even without a gradient.
+    masks: which entries of each parameter keep the value that stands in `values`.
+    """
+
+    parameters: list[nn.Parameter]
+    values: list[Tensor]
+    masks: list[Tensor]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        for parameter, value, mask in zip(self.parameters, self.values, self.masks, strict=True):
+            parameter.copy_(torch.where(mask, value, parameter))

@@ -1,0 +1,1 @@
+"""Wrappers: ways to run an unlearning method, one file each."""
