@@ -36,7 +36,7 @@ from supreme_core.api.run import (
 )
 from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError
-from supreme_core.registry import Entry, MetricFacts, SetName, unknown
+from supreme_core.registry import Direction, Entry, MetricFacts, SetName, unknown
 
 TEST_ACCURACY = names.metric_row("accuracy", "test")
 """The row that tells a collapsed run."""
@@ -58,6 +58,7 @@ class RowFacts(Document):
     measured: bool
     low: float | None
     high: float | None
+    direction: Direction
     margin: float | None
     references: list[Literal["original", "retrained"]]
     summary: str
@@ -145,6 +146,7 @@ def row_facts(
                 measured=facts.measured,
                 low=facts.low,
                 high=facts.high,
+                direction=facts.direction,
                 margin=facts.margin,
                 references=list(facts.references),
                 summary=entry.summary,

@@ -213,7 +213,7 @@ class TestNames:
 
 class TestMetrics:
     def test_the_default_set_is_every_default_metric_by_group_and_name(self):
-        groups = ("accuracy", "distance", "membership", "cost")
+        groups = ("accuracy", "distance", "composite", "membership", "cost")
         listed = [metric for metric in CATALOG.components["metric"].values()]
         expected = [
             name
