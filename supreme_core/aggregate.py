@@ -42,7 +42,7 @@ from supreme_core.api.run import (
 )
 from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError
-from supreme_core.registry import Entry, MetricFacts, SetName, unknown
+from supreme_core.registry import Direction, Entry, MetricFacts, SetName, unknown
 
 TEST_ACCURACY = names.metric_row("accuracy", "test")
 """The row that tells a collapsed run, and a method's cost in usefulness."""
@@ -66,6 +66,7 @@ class RowFacts(Document):
     random: bool
     low: float | None
     high: float | None
+    direction: Direction
     margin: float | None
     references: list[Literal["original", "retrained"]]
     summary: str
@@ -154,6 +155,7 @@ def row_facts(
                 random=facts.random,
                 low=facts.low,
                 high=facts.high,
+                direction=facts.direction,
                 margin=facts.margin,
                 references=list(facts.references),
                 summary=entry.summary,

@@ -5,18 +5,34 @@ classes, and one that takes its members from the retain set asks about other sam
 were to be forgotten. Both would report a leak for a model that never saw the forget set.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
+from pydantic import Field
+from scipy.special import expit, log_expit, logsumexp
 
 from supreme_core.evaluation import Evaluation, Floats, Integers, Outputs
+from supreme_core.registry import Params
+
+Signal = Literal["confidence", "entropy", "modified_entropy", "max_margin", "correctness"]
+
+
+class SignalParams(Params):
+    signal: Signal = Field(
+        "confidence",
+        description="What tells members: the confidence in the label, which ranks as the loss does;"
+        " the entropy; the modified entropy of Song and Mittal; max_margin, the label's logit less"
+        " the largest other; or correctness of the predicted class.",
+    )
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One signal of members, the forget set, and of non-members, test samples of the same classes.
+    """Signals of members, the forget set, and of non-members, test samples of the same classes.
 
+    members, non_members: (samples,) or (samples, signals).
     weights: (non-members,) with mean 1; so weighted, non-members have the classes of the members.
     """
 
@@ -52,6 +68,12 @@ def contest(evaluation: Evaluation, signal: Callable[[Outputs], Floats]) -> Cont
     return found if len(classes) and finite else None
 
 
+def signal_contest(evaluation: Evaluation, signal: Signal) -> Contest | None:
+    """The contest of one of the usual signals, which are larger for samples that look like members;
+    None as for `contest`."""
+    return contest(evaluation, SIGNALS[signal])
+
+
 def auc(scores: Contest) -> float:
     """P(score of a member > score of a non-member) + P(equal) / 2: the Mann-Whitney statistic."""
     order = np.argsort(scores.non_members)
@@ -61,6 +83,70 @@ def auc(scores: Contest) -> float:
     not_higher = weight_below[np.searchsorted(ranked, scores.members, side="right")]
     area = np.mean(lower + not_higher) / (2 * weight_below[-1])
     return float(np.clip(area, 0.0, 1.0))  # only rounding is cut off
+
+
+def operating_points(scores: Contest) -> tuple[Floats, Floats]:
+    """False and true positive rates of the attacks that call samples from some score on members.
+
+    One attack for each score that occurs, highest first, after one that calls nobody a member.
+    """
+    thresholds = np.unique(np.concatenate([scores.members, scores.non_members]))[::-1]
+    members, order = np.sort(scores.members), np.argsort(scores.non_members)
+    below = np.searchsorted(members, thresholds, side="left") / len(members)
+    weight_below = np.concatenate([[0.0], np.cumsum(scores.weights[order])])
+    weight_below /= weight_below[-1]
+    below_among_others = weight_below[
+        np.searchsorted(scores.non_members[order], thresholds, side="left")
+    ]
+    true, false = 1.0 - below, 1.0 - below_among_others
+    return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
+
+
+def modified_entropy(outputs: Outputs) -> Floats:
+    """(n,) -(1 - p_y) log p_y - sum over c != y of p_c log(1 - p_c), in nats, from 0.
+
+    Small for certainty in the label only, where the entropy is small for certainty in any class
+    (Song and Mittal 2021). log(1 - p) of the likeliest class would be lost in rounding; with its
+    margin m, the log-odds of p, it is -log(1 + exp(m)). All other classes have p <= 1/2.
+    """
+    assert outputs.logits is not None, "the modified entropy needs logits"
+    rows, top = np.arange(len(outputs)), outputs.logits.argmax(axis=1)
+    p = np.exp(outputs.log_probabilities)
+    unlikely = p.copy()
+    unlikely[rows, top] = 0.0
+    log_complement = np.log1p(-unlikely)
+    log_complement[rows, top] = log_expit(-_log_odds(outputs.logits, top))
+    terms = -p * log_complement
+    terms[rows, outputs.labels] = -expit(-outputs.margin) * log_expit(outputs.margin)
+    return np.asarray(np.sum(terms, axis=1))
+
+
+def max_margin(outputs: Outputs) -> Floats:
+    """(n,) logit of the label less the largest other logit."""
+    assert outputs.logits is not None, "the margin to the next class needs logits"
+    rows = np.arange(len(outputs))
+    others = outputs.logits.copy()
+    others[rows, outputs.labels] = -np.inf
+    return np.asarray(outputs.logits[rows, outputs.labels] - others.max(axis=1))
+
+
+SIGNALS: Final[Mapping[Signal, Callable[[Outputs], Floats]]] = {
+    # The confidence rounds to 1 and the loss to 0 for all sure samples; the margin ranks them.
+    "confidence": lambda outputs: outputs.margin,
+    "entropy": lambda outputs: -outputs.entropy,
+    "modified_entropy": lambda outputs: -modified_entropy(outputs),
+    "max_margin": max_margin,
+    "correctness": lambda outputs: (outputs.predicted == outputs.labels).astype(np.float64),
+}
+"""Larger for samples that look like members."""
+
+
+def _log_odds(logits: Floats, classes: Integers) -> Floats:
+    """(n,) logits of one class of each sample less the logsumexp of its other logits."""
+    rows = np.arange(len(logits))
+    others = logits.copy()
+    others[rows, classes] = -np.inf
+    return np.asarray(logits[rows, classes] - logsumexp(others, axis=1))
 
 
 def _matching(labels: Integers, wanted: Integers) -> Floats:

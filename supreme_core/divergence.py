@@ -1,4 +1,4 @@
-"""The Jensen-Shannon divergence of predictions, from log-probabilities. Never takes log(0)."""
+"""Divergences of predictions, from log-probabilities. Never take log(0)."""
 
 import numpy as np
 
@@ -20,3 +20,12 @@ def jensen_shannon(log_p: Floats, log_q: Floats) -> Floats:
     towards_q = np.exp(log_q) * (LN2 - np.logaddexp(0.0, -d))
     js = 0.5 * np.sum(towards_p + towards_q, axis=1)
     return np.asarray(np.clip(js, 0.0, LN2))  # only rounding is cut off
+
+
+def kullback_leibler(log_p: Floats, log_q: Floats) -> Floats:
+    """(n,) divergences KL(p || q) in nats of the rows of two (n, C) arrays of log-probabilities.
+
+    Finite where a probability underflows to 0: the logarithms come from logits and stay finite.
+    """
+    kl = np.sum(np.exp(log_p) * (log_p - log_q), axis=1)
+    return np.asarray(np.maximum(kl, 0.0))  # only rounding is cut off

@@ -6,7 +6,7 @@ Everything a metric reads is stored, so any metric can be computed again without
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,11 @@ from supreme_core.registry import Forgets, SetName
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Model = Literal["unlearned", "retrained", "original", "untrained"]
+
+PARTS: Final[tuple[SetName, ...]] = ("forget", "retain", "retain_test")
+"""What composite scores weigh up: the samples to forget, those to keep, and unseen ones. Unseen
+samples of forgotten classes are left out, since no model is asked to know them; where single
+samples are forgotten the last set is all of test."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ class Outputs:
         """(n, C) log-softmax; only for sets whose logits are kept."""
         assert self.logits is not None, "a metric asked for logits of a set that keeps none"
         return np.asarray(log_softmax(self.logits, axis=1))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples that are predicted right; NaN of an empty set."""
+        return float(np.mean(self.predicted == self.labels)) if len(self) else float("nan")
 
     def take(self, where: Integers) -> Self:
         """The samples at these positions, in the order given."""
@@ -152,6 +162,10 @@ class Evaluation:
     def probe(self, name: str, model: Model = "unlearned") -> float:
         """A number that the metric's probe found of a model."""
         return float(self.probes[model][name])
+
+    def accuracy(self, model: Model, on: SetName) -> float:
+        """Share of samples of a set that a model predicts right; NaN of an empty set."""
+        return self.outputs(model, on).accuracy
 
     def generator(self, *address: str) -> np.random.Generator:
         """Random numbers of the evaluation seed; the same for every method of the cell."""

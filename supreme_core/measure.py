@@ -26,8 +26,9 @@ def measure(
 
     None says that the row is not defined for this run, and the row is there all the same, so that
     the tables of all runs line up: the cell has no such set (forget_test where single samples are
-    forgotten) or an empty one, the metric has no value for the reference that this run is, the
-    metric says so itself, or its value is not a finite number (a model that diverged).
+    forgotten) or an empty one, the metric is not defined for what the scenario forgets or for the
+    reference that this run is, the metric says so itself, or its value is not a finite number (a
+    model that diverged).
 
     repeats: how often a metric that draws random numbers is computed, each time with other ones;
     its value is the mean. All others are functions of the models and are computed once.
@@ -51,6 +52,8 @@ def _is_defined(
     entry: Metric, evaluation: Evaluation, on: SetName | None, reference: str | None
 ) -> bool:
     if reference is not None and reference not in entry.facts.references:
+        return False
+    if evaluation.forgets not in entry.facts.forgets:
         return False
     return on is None or len(evaluation.predictions["unlearned"].get(on, ())) > 0
 

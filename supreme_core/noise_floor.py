@@ -33,8 +33,9 @@ def noise_floors(
     2. Otherwise replicas of one seed: each with the next, over all seeds.
     3. Otherwise nothing, since then Retrained models also differ in what they forgot.
 
-    Only metrics that compare the predictions of two models on a set have a floor: the distance of
-    parameters between seeds is one between unrelated starting points, and says nothing.
+    Only metrics that compare the predictions of two models have a floor: the distance of parameters
+    between seeds is one between unrelated starting points, and says nothing. No parameters are
+    given here, so it has no value.
     """
     compared = [(title, entry, params) for title, entry, params in metrics if has_floor(entry)]
     cached = lru_cache(maxsize=2)(load)  # a chain asks for each model twice in a row
@@ -50,9 +51,9 @@ def noise_floors(
 
 
 def has_floor(entry: Metric) -> bool:
-    """Whether a metric compares predictions of two models, and needs no third and no probe."""
+    """Whether a metric compares two models, needs no third and no probe, and draws nothing."""
     facts = entry.facts
-    return bool(facts.compares and facts.sets and not facts.needs and not facts.probe)
+    return facts.compares and not (facts.needs or facts.probe or facts.random)
 
 
 def _floors(
@@ -70,7 +71,7 @@ def _floors(
             distances={},
             cost=None,
             retrained_cost=None,
-            seed=0,  # comparisons draw no random numbers
+            seed=0,  # nothing here draws random numbers
         )
         for row, value in measure(metrics, between).items():
             if value is not None:

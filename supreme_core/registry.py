@@ -34,11 +34,13 @@ overlap, or one linear layer that gives the logits."""
 SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
 """forget and retain split the training set; forget_test and retain_test split the test set."""
 
-MetricGroup = Literal["accuracy", "distance", "membership", "recovery", "cost"]
-"""What a metric is about: how good the model is, how near to Retrained, whether it still tells who
-was in the training set, how easily what was forgotten comes back, and what it took. Tables list
-metrics in this order."""
+MetricGroup = Literal["accuracy", "distance", "composite", "membership", "recovery", "cost"]
+"""What a metric is about: how good the model is, how near to Retrained, several of these in one
+number, whether the model still tells who was in the training set, how easily what was forgotten
+comes back, and what it took. Tables list metrics in this order."""
 
+Direction = Literal["retrained", "lower", "higher"]
+"""Which value of a metric is the best: that of Retrained, the lowest or the highest."""
 
 Variants = Mapping[str, Sequence[str]]
 """The variants of a family, and of each the names of the weights that are published for it."""
@@ -109,8 +111,11 @@ class MetricFacts:
     sets: the sets on which it is defined, one row each, or () for one number of the whole run.
     unit: fraction, nats, seconds, ...  low, high: its range, None where unbounded.
     group: what it is about; tables list the groups in the order of the type.
+    direction: which value is the best. What a model says is best as Retrained says it; only
+      nearness to Retrained, costs and scores that are published that way have a best end.
     compares: it measures the distance or the likeness to Retrained, so it has no gap: Retrained
-      itself has the best value, which is 0 for a distance and 1 for a likeness.
+      itself has the best value, which is `low` for a distance and `high` for a likeness.
+    forgets: the kinds of scenario it is defined for.
     needs: models beside unlearned and retrained whose predictions it reads.
     probe: the probe whose results it reads, "" for none; its settings are then those of the probe.
     measured: it is a time or a size of this machine, so it differs from run to run.
@@ -126,8 +131,10 @@ class MetricFacts:
     sets: tuple[SetName, ...] = ()
     low: float | None = None
     high: float | None = None
+    direction: Direction = "retrained"
     compares: bool = False
-    needs: tuple[Literal["untrained"], ...] = ()
+    forgets: tuple[Forgets, ...] = ("classes", "samples")
+    needs: tuple[Literal["original", "untrained"], ...] = ()
     probe: str = ""
     measured: bool = False
     random: bool = False

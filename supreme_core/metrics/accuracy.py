@@ -1,7 +1,5 @@
 """Accuracy: the share of samples that the model gets right."""
 
-import numpy as np
-
 from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
 
@@ -22,4 +20,4 @@ def accuracy(evaluation: Evaluation, params: NoParams) -> float:
     means. Fraction in [0, 1]. The target is Retrained's value, on the forget set too: near the test
     accuracy where single samples are forgotten, and 0 only where whole classes are.
     """
-    return float(np.mean(evaluation.unlearned.predicted == evaluation.unlearned.labels))
+    return evaluation.unlearned.accuracy

@@ -12,6 +12,7 @@ from supreme_core.registry import NoParams, metric
     unit="fraction",
     low=0.0,
     high=1.0,
+    direction="higher",
     compares=True,
     source="Cao and Yang 2015, doi:10.1109/SP.2015.35",
 )

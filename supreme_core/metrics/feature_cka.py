@@ -11,6 +11,7 @@ from supreme_core.registry import NoParams, metric
     low=0.0,
     high=1.0,
     compares=True,
+    direction="higher",
     probe="feature_similarity",
     default=False,
     source="Kornblith et al. 2019, arXiv:1905.00414",

@@ -13,6 +13,7 @@ from supreme_core.registry import NoParams, metric
     unit="nats",
     low=0.0,
     high=LN2,
+    direction="lower",
     compares=True,
     source="Lin 1991, doi:10.1109/18.61115; used by Chundawat et al. 2023, arXiv:2205.08096",
 )

@@ -10,6 +10,7 @@ from supreme_core.registry import NoParams, metric
     group="distance",
     unit="parameter",
     low=0.0,
+    direction="lower",
     compares=True,
     source="Tarun et al. 2023, arXiv:2111.08947",
 )

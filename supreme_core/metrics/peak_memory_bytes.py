@@ -8,6 +8,7 @@ from supreme_core.registry import NoParams, metric
     group="cost",
     unit="bytes",
     low=0.0,
+    direction="lower",
     measured=True,
     references=("retrained",),
     source="measured by SUPREME",

@@ -8,6 +8,7 @@ from supreme_core.registry import NoParams, metric
     group="cost",
     unit="ratio",
     low=0.0,
+    direction="higher",
     measured=True,
     references=("retrained",),
     source="run-time efficiency of Cadet et al. 2024, arXiv:2410.01276",

@@ -14,7 +14,15 @@ NONE = "–"
 MINUS = "\N{MINUS SIGN}"
 MOST_DECIMALS = 6
 TITLES = {names.ORIGINAL: "Original", names.RETRAINED: "Retrained"}
-ACRONYMS = ("js", "mia", "auc", "zrf")
+ACRONYMS = ("auc", "aus", "fpr", "h", "js", "kl", "ks", "mia", "sape", "svc", "tpr", "zrf")
+SPELLINGS = {**{word: word.upper() for word in ACRONYMS}, "nomus": "NoMUS", "tow": "ToW"}
+"""Words of row names that are not written as they stand there."""
+
+PERCENTAGES = (
+    *("average_gap", "completeness", "expected_calibration_error", "mia_entropy_published"),
+    *("mia_svc_efficacy", "mia_tpr_at_fpr", "sape"),
+)
+"""Metrics that are read in percent, as accuracies are: their fractions are of samples."""
 SYMBOLS = {"equivalent": "≈", "different": "≠", "inconclusive": "?"}
 """Of verdicts, where many stand side by side."""
 
@@ -66,8 +74,8 @@ EMPTY = Cell(NONE)
 
 
 def scale_of(facts: RowFacts, values: Iterable[float | None]) -> Scale:
-    """Accuracies and agreements in percent, bytes in a binary unit that fits the largest value."""
-    if facts.unit == "fraction" and _is_share_of_samples(facts.metric):
+    """Shares of samples in percent, bytes in a binary unit that fits the largest value."""
+    if facts.unit == "fraction" and _is_in_percent(facts.metric):
         return Scale(100.0, "%", "points")
     if facts.unit == "bytes":
         largest = max((abs(value) for value in values if value is not None), default=0.0)
@@ -202,7 +210,7 @@ def method_title(method: str) -> str:
 def row_title(row: str) -> str:
     """The row's name in words. Bytes are left to the unit, which is a multiple of them."""
     words = row.removesuffix("_bytes").split("_")
-    return " ".join(word.upper() if word in ACRONYMS else word for word in words)
+    return " ".join(SPELLINGS.get(word, word) for word in words)
 
 
 def method_role(method: str) -> Literal["original", "retrained", "method"]:
@@ -211,5 +219,5 @@ def method_role(method: str) -> Literal["original", "retrained", "method"]:
     return "retrained" if method == names.RETRAINED else "method"
 
 
-def _is_share_of_samples(metric: str) -> bool:
-    return metric.endswith("accuracy") or metric == "completeness"
+def _is_in_percent(metric: str) -> bool:
+    return metric.endswith("accuracy") or metric in PERCENTAGES

@@ -71,6 +71,7 @@ class Definition:
     sets: str
     unit: str
     range: str
+    best: str
     kind: str
     summary: str
     source: str
@@ -426,10 +427,15 @@ def _definitions(reading: Reading) -> Iterator[Definition]:
             sets=", ".join(sets) or "the whole run",
             unit=facts.unit,
             range=_range(facts),
+            best=BEST[facts.direction],
             kind=_kind(facts),
             summary=facts.summary,
             source=facts.source,
         )
+
+
+BEST = {"retrained": "Retrained's", "lower": "lowest", "higher": "highest"}
+"""Which value of a metric is the best, by its direction."""
 
 
 def _kind(facts: RowFacts) -> str:

@@ -299,6 +299,11 @@ GROUPS = {
         " the same number between two Retrained models that differ only in chance. No method can"
         " be expected to come nearer.",
     ),
+    "composite": (
+        "Composite scores",
+        "Several of the other numbers in one, as papers report them. Two methods of one score can"
+        " differ in all of its parts, so read the parts as well.",
+    ),
     "membership": (
         "Membership inference",
         "The target is Retrained's value. To fall short of it is no success: it shows that"

@@ -16,6 +16,7 @@ from supreme_operator.settings import Settings
 from charts.dashboards import DASHBOARDS
 from supreme_core import catalog, registry
 from supreme_core.api import crd
+from supreme_core.report.page import BEST
 from tests.contracts import chart
 from tests.contracts.api_reference import fields_table, rules_list
 from tests.contracts.evidence import evidence_table
@@ -85,10 +86,13 @@ def _with_tables(readme: str) -> str:
     methods = ["| method | what it does | paper |", "| --- | --- | --- |"]
     for entry in registry.method.entries():
         methods.append(f"| `{entry.name}` | {entry.summary} | {entry.facts.paper} |")
-    metrics = ["| metric | what it measures | sets | unit |", "| --- | --- | --- | --- |"]
+    metrics = ["| metric | what it measures | sets | unit | best value |", "| --- " * 5 + "|"]
     for entry in registry.metric.entries():
-        sets = ", ".join(entry.facts.sets) or "the run"
-        metrics.append(f"| `{entry.name}` | {entry.summary} | {sets} | {entry.facts.unit} |")
+        facts = entry.facts
+        sets = ", ".join(facts.sets) or "the run"
+        name = f"**`{entry.name}`**" if facts.default else f"`{entry.name}`"
+        best = BEST[facts.direction]
+        metrics.append(f"| {name} | {entry.summary} | {sets} | {facts.unit} | {best} |")
     datasets = ["| dataset | what it is |", "| --- | --- |"]
     for entry in registry.dataset.entries():
         summary = entry.summary.replace("<", "&lt;")

@@ -33,6 +33,7 @@ def row_fact(metric, on=None, **changes):
         "random": False,
         "low": 0.0,
         "high": 1.0,
+        "direction": "retrained",
         "margin": 0.01,
         "references": ["original", "retrained"],
         "summary": f"What {metric} says.",

@@ -86,6 +86,12 @@ def test_value_that_is_not_a_finite_number_is_none(value):
     assert measure(asked, evaluation()) == {"mine": None, "random": None}
 
 
+@pytest.mark.parametrize(("forgets", "expected"), [("classes", 1.0), ("samples", None)])
+def test_metric_has_no_value_where_it_is_not_defined_for_what_is_forgotten(forgets, expected):
+    asked = chosen(lambda evaluation, params: 1.0, forgets=("classes",))
+    assert measure([asked], evaluation(forgets)) == {"mine": expected}
+
+
 @pytest.mark.parametrize("reference", ["original", "retrained", None])
 def test_metric_has_no_value_for_a_reference_that_its_facts_leave_out(reference):
     asked = chosen(lambda evaluation, params: 1.0, references=("retrained",))

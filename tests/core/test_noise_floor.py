@@ -98,11 +98,17 @@ def test_scenarios_have_floors_of_their_own():
 
 def test_only_comparisons_of_predictions_have_a_floor():
     """Not layer_distance, whose floor between seeds would be that of unrelated starting points."""
-    found = {row for _, row in floors([cell(1)], [cell(2)])}
-    with_floor = {entry.name for entry in registry.metric.entries() if has_floor(entry)}
-    assert with_floor == {"js_divergence", "activation_distance", "completeness"}
-    assert {row.removeprefix("forget_") for row in found if row.startswith("forget_")} >= with_floor
-    assert not {"layer_distance", "forget_zrf", "forget_accuracy", "speed_up"} & found
+    every = [(entry.name, entry, entry.params()) for entry in registry.metric.entries()]
+    found = {row for _, row in floors([cell(1)], [cell(2)], metrics=every)}
+    without_a_set = {name for name, entry, _ in every if has_floor(entry) and not entry.facts.sets}
+    on_forget = {name for name, entry, _ in every if has_floor(entry) and entry.facts.sets}
+    assert {row.removeprefix("forget_") for row in found if row.startswith("forget_")} >= on_forget
+    assert on_forget >= {"js_divergence", "kl_divergence", "activation_distance", "completeness"}
+    assert found >= without_a_set - {"layer_distance"}
+    assert without_a_set >= {"tow", "layer_distance"}
+    assert (
+        not {"layer_distance", "forget_zrf", "forget_accuracy", "speed_up", "average_gap"} & found
+    )
 
 
 def test_rows_of_sets_that_a_cell_has_not_have_no_floor():

@@ -251,7 +251,7 @@ class TestNames:
 
 class TestMetrics:
     def test_the_default_set_is_every_default_metric_by_group_and_name(self):
-        groups = ("accuracy", "distance", "membership", "recovery", "cost")
+        groups = ("accuracy", "distance", "composite", "membership", "recovery", "cost")
         listed = [metric for metric in CATALOG.components["metric"].values()]
         expected = [
             name

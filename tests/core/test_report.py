@@ -103,6 +103,24 @@ def test_the_page_asks_for_nothing_from_outside():
     assert all(value.startswith("#") for value in references)
 
 
+def test_a_definition_says_range_best_value_and_source_of_its_metric():
+    facts = {
+        **FACTS,
+        "tow": row_fact("tow", group="composite", direction="higher", compares=True),
+        "sape": row_fact("sape", group="composite", direction="lower", high=None),
+    }
+    of_method = [run("scrub", forget_accuracy=0.5, tow=0.5, sape=0.5)]
+    found = aggregate([result(1, of_method)], question([1], metrics=facts))
+    text = " ".join(Page(render_report(found)).text.split())
+    source = "Someone 2020, arXiv:2001.00001"
+    assert f"0 to 1 Retrained's its gap to Retrained, margin 0.01 {source}" in text
+    assert f"0 to 1 highest nearness to Retrained {source}" in text
+    assert f"from 0 lowest its gap to Retrained, margin 0.01 {source}" in text
+    assert "Composite scores" in text
+    assert re.search(r"\bToW\b", text)
+    assert re.search(r"\bSAPE\b", text)
+
+
 @pytest.mark.parametrize("where", ["method", "reason", "exclusion", "environment", "definition"])
 def test_foreign_text_stays_text(where):
     found = summary(metrics={**FACTS, "forget_accuracy": row_fact("accuracy", "forget")})

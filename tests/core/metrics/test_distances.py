@@ -1,4 +1,4 @@
-"""js_divergence, activation_distance, completeness, layer_distance and zrf.
+"""js_divergence, kl_divergence, activation_distance, completeness, layer_distance and zrf.
 
 Against scipy, a slow loop and closed forms; limits: equal models, disjoint certainty, underflow.
 """
@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
+from scipy.stats import entropy
 
 from supreme_core.divergence import LN2, jensen_shannon
 from supreme_core.evaluation import ParameterDistance
-from supreme_core.metrics.activation_distance import activation_distance
+from supreme_core.metrics.activation_distance import (
+    ActivationDistanceParams,
+    activation_distance,
+)
 from supreme_core.metrics.completeness import completeness
 from supreme_core.metrics.js_divergence import js_divergence
+from supreme_core.metrics.kl_divergence import kl_divergence
 from supreme_core.metrics.layer_distance import layer_distance
 from supreme_core.metrics.zrf import zrf
 from supreme_core.registry import NoParams
@@ -32,8 +37,9 @@ logit_pairs = st.integers(1, 12).flatmap(
 )
 
 
-def value(metric, *logits):
-    return metric(two_models(*logits), NoParams())
+def value(metric, *logits, **settings):
+    params = ActivationDistanceParams if metric is activation_distance else NoParams
+    return metric(two_models(*logits), params(**settings))
 
 
 def random_pair(n=33):
@@ -55,6 +61,52 @@ def test_js_divergence_of_near_predictions_does_not_drown_in_rounding():
     """JS = d^2 / 32 + O(d^4) for p = sigmoid(d / 2), q = 1/2 of two classes: (dp)^2 / 2."""
     near = value(js_divergence, [[1e-4, 0]], [[0, 0]])
     assert near == pytest.approx((1e-4 / 4) ** 2 / 2, rel=1e-5)
+
+
+def test_kl_divergence_is_the_mean_of_scipys_with_retrained_first():
+    unlearned, retrained = (softmax(logits.astype(float), axis=1) for logits in random_pair())
+    expected = np.mean(entropy(retrained, unlearned, axis=1))
+    assert value(kl_divergence, *random_pair()) == pytest.approx(expected, rel=1e-12)
+    assert expected != pytest.approx(np.mean(entropy(unlearned, retrained, axis=1)), rel=0.01)
+
+
+def test_kl_divergence_of_an_undecided_and_a_nearly_certain_model_has_its_closed_form():
+    """p' = (1/2, 1/2), p = sigmoid(+-d): KL = ln cosh(d / 2); the other way round it is another."""
+    assert value(kl_divergence, [[4.0, 0]], [[0, 0]]) == pytest.approx(np.log(np.cosh(2)))
+    assert value(kl_divergence, [[0, 0]], [[1e4, 0]]) == pytest.approx(np.log(2))
+
+
+def test_kl_divergence_stays_finite_where_a_probability_underflows():
+    """p of the class that Retrained is sure of is exp(-1e4), which is 0 in any float."""
+    assert value(kl_divergence, HERE, THERE) == pytest.approx(1e4)
+
+
+def test_kl_divergence_of_equal_models_is_exactly_zero():
+    assert value(kl_divergence, HERE, HERE) == 0.0
+    assert value(kl_divergence, *[random_pair()[0]] * 2) == 0.0
+
+
+@given(logits=logit_pairs)
+@settings(max_examples=30, deadline=None)
+def test_kl_divergence_is_at_least_twice_the_squared_total_variation(logits):
+    """Pinsker's inequality, up to rounding."""
+    p, q = (softmax(each.astype(float), axis=1) for each in logits)
+    variation = np.mean((np.abs(p - q).sum(axis=1) / 2) ** 2)
+    assert value(kl_divergence, *logits) >= 2 * variation * (1 - 1e-12)
+
+
+def test_activation_distance_has_the_root_of_the_mean_square_as_a_setting():
+    p, q = (softmax(logits.astype(float), axis=1) for logits in random_pair())
+    expected = math.sqrt(np.square(p - q).sum() / len(p))
+    found = value(activation_distance, *random_pair(), mean="quadratic")
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found > value(activation_distance, *random_pair())
+    assert value(activation_distance, HERE, THERE, mean="quadratic") == math.sqrt(2)
+
+
+def test_activation_distance_without_its_setting_keeps_the_key_that_it_had():
+    assert ActivationDistanceParams().identity() == {}
+    assert ActivationDistanceParams(mean="quadratic").identity() == {"mean": "quadratic"}
 
 
 def test_activation_distance_is_that_of_an_obvious_loop():

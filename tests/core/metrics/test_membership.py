@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from supreme_core.attack import Contest, auc, contest
-from supreme_core.metrics.mia_entropy import MiaEntropyParams, mia_entropy
+from supreme_core.fitted_attack import HoldOutParams
+from supreme_core.metrics.mia_entropy import mia_entropy
 from supreme_core.metrics.mia_loss_auc import mia_loss_auc
 from supreme_core.registry import NoParams
 from tests.core.metrics.evaluations import (
@@ -29,7 +30,7 @@ from tests.core.metrics.evaluations import (
 
 both_attacks = pytest.mark.parametrize(
     ("attack", "params"),
-    [(mia_loss_auc, NoParams()), (mia_entropy, MiaEntropyParams())],
+    [(mia_loss_auc, NoParams()), (mia_entropy, HoldOutParams())],
     ids=["mia_loss_auc", "mia_entropy"],
 )
 
@@ -159,7 +160,7 @@ def test_entropy_attack_is_that_of_scikit_learns_own_parts():
     ]
     expected = sum(called) / (5 * 31)
     assert 0.3 < expected < 1.0
-    assert mia_entropy(cell, MiaEntropyParams()) == pytest.approx(expected, rel=1e-12)
+    assert mia_entropy(cell, HoldOutParams()) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_entropy_attack_takes_fewer_folds_where_a_side_is_tiny(members, others, 
     cell = forget_and_held_out(
         confident(members, sharpness=2), confident(others, sharpness=1, seed=1)
     )
-    found = mia_entropy(cell, MiaEntropyParams())
+    found = mia_entropy(cell, HoldOutParams())
     assert (found is not None) == defined
 
 
@@ -183,13 +184,13 @@ def test_entropy_attack_never_warns_and_stays_in_range(members, others, scale):
         (made_up_logits(members, scale=scale), np.zeros(members, dtype=int)),
         (made_up_logits(others, scale=scale, seed=1), np.zeros(others, dtype=int)),
     )
-    assert 0.0 <= mia_entropy(cell, MiaEntropyParams(folds=3, repeats=1)) <= 1.0
+    assert 0.0 <= mia_entropy(cell, HoldOutParams(folds=3, repeats=1)) <= 1.0
 
 
 def test_defect_15_entropy_attack_really_differs_between_evaluation_seeds():
     forget, held_out = confident(40, sharpness=1), confident(40, sharpness=1, seed=1)
     found = {
-        mia_entropy(forget_and_held_out(forget, held_out, seed=seed), MiaEntropyParams())
+        mia_entropy(forget_and_held_out(forget, held_out, seed=seed), HoldOutParams())
         for seed in range(4)
     }
     assert len(found) > 1
@@ -236,7 +237,7 @@ def test_defect_17_entropy_attack_is_judged_on_samples_that_it_was_not_fitted_on
     """With two folds of an even pattern the fitted cut is wrong for whatever was held out."""
     cell = forget_and_held_out(([[0.0, 0], [8, 0]], [0, 0]), ([[0.0, 0], [8, 0]], [0, 0]))
     values = [
-        mia_entropy(replace(cell, seed=seed), MiaEntropyParams(folds=2, repeats=1))
+        mia_entropy(replace(cell, seed=seed), HoldOutParams(folds=2, repeats=1))
         for seed in range(8)
     ]
     assert set(values) <= {0.0, 0.5}  # without a hold-out half of each fold would be called right
