@@ -47,6 +47,9 @@ METRICS_PORT: Final = 9400
 METRICS_PORT_VARIABLE: Final = "SUPREME_METRICS_PORT"
 """Where a pod serves the metrics of its trainer, and the variable that tells it to."""
 
+PLUGINS_VARIABLE: Final = "SUPREME_PLUGINS"
+"""The files of components that a trainer is given, separated as in PATH."""
+
 TERMINATION_LOG: Final = "/dev/termination-log"
 """Where a container leaves its last words, which Kubernetes keeps in the pod's status."""
 

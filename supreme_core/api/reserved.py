@@ -7,11 +7,6 @@ from supreme_core.errors import SpecError
 
 _RESERVED: tuple[tuple[str, Callable[[ExperimentSpec], object], object], ...] = (
     ("training.selection", lambda spec: spec.training.selection, "last"),
-    (
-        "execution.allowUnlistedComponents",
-        lambda spec: spec.execution.allow_unlisted_components,
-        False,
-    ),
 )
 """(field, how to read it, the one value that this version has)."""
 

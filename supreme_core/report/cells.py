@@ -178,4 +178,4 @@ def _cell(
 
 
 def _is_share_of_samples(metric: str) -> bool:
-    return metric.endswith("accuracy") or metric == "completeness"
+    return metric.endswith(("accuracy", "completeness"))

@@ -1,6 +1,7 @@
 """The command `supreme`."""
 
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from supreme_trainer import local
 from supreme_trainer.store_commands import store as store_commands
 from supreme_trainer.store_commands import tracked
 
-from supreme_core import catalog, registry
+from supreme_core import catalog, plugins, registry
 from supreme_core import recompute as scores
 from supreme_core.api import names
 from supreme_core.api.load import load_experiment
@@ -68,6 +69,28 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
+def _load_plugins(
+    context: click.Context, option: click.Parameter, files: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """Here, and by a variable in every process that this one starts."""
+    plugins.load(files)
+    if files:
+        os.environ[names.PLUGINS_VARIABLE] = plugins.as_variable(files)
+    return files
+
+
+with_plugins = click.option(
+    "--plugin",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    envvar=names.PLUGINS_VARIABLE,
+    callback=_load_plugins,
+    expose_value=False,
+    help="A Python file with components of your own; may be repeated.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="supreme")
 def cli() -> None:
@@ -76,6 +99,7 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@with_plugins
 @click.option("--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri.")
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes for each seed.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Seeds at a time; default: all cores.")
@@ -136,6 +160,7 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     help="File of the model's pretrained weights, where they cannot be downloaded.",
 )
 @click.option("--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri.")
+@with_plugins
 def prepare(file: Path, source: str | None, weights: str | None, store: str | None) -> None:
     """Put data and pretrained weights of FILE into the store; later runs need no files, no network.
 
@@ -159,6 +184,7 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@with_plugins
 def validate(file: Path) -> None:
     """Check FILE and say what it would compute; nothing is computed or written."""
     order = _plan(load_experiment(file), file)
@@ -175,6 +201,7 @@ def validate(file: Path) -> None:
 @click.argument("kind", type=click.Choice(KINDS))
 @click.option("--find", "text", metavar="TEXT", help="Only the names that contain TEXT, in full.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
+@with_plugins
 def list_(kind: str, text: str | None, as_json: bool) -> None:
     """List the components of a KIND: methods, metrics, datasets and so on."""
     listed = catalog.installed().components[kind]
@@ -204,6 +231,7 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
 @click.argument("uri", metavar="EXPERIMENT-URI")
 @click.option("--endpoint", help="Endpoint of an S3-compatible server.")
 @click.option("--region", help="Region of the bucket.")
+@with_plugins
 def report(uri: str, endpoint: str | None, region: str | None) -> None:
     """Aggregate the results of an experiment again and write its report.
 
@@ -229,6 +257,7 @@ def report(uri: str, endpoint: str | None, region: str | None) -> None:
 )
 @click.option("--endpoint", help="Endpoint of an S3-compatible server.")
 @click.option("--region", help="Region of the bucket.")
+@with_plugins
 def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str | None) -> None:
     """Compute the metrics of an experiment again, from stored predictions.
 
