@@ -94,6 +94,11 @@ def experiment_prefix(namespace: str, name: str, uid: str) -> str:
     return f"experiments/{namespace}/{name}-{uid[:8]}"
 
 
+def import_prefix(name: str) -> str:
+    """Where a summary of numbers that were computed elsewhere lies."""
+    return f"imports/{name}"
+
+
 def seed_prefix(experiment: str, seed: int) -> str:
     return f"{experiment}/seed={seed}"
 

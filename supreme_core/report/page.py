@@ -80,7 +80,7 @@ def render_report(summary: Summary) -> bytes:
             (e.digest, _seed_ranges(e.seeds), [(k, _plain(v)) for k, v in e.values.items()])
             for e in reading.provenance.environments
         ],
-        work=_yaml(reading.provenance.work.to_document()),
+        work="" if reading.provenance.imported else _yaml(reading.provenance.work.to_document()),
         definitions=list(_definitions(reading)),
         symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,

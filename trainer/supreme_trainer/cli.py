@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -28,7 +29,9 @@ from supreme_core.artefacts import Artefacts
 from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.plan import plan, steps
-from supreme_core.publish import publish
+from supreme_core.publish import publish, write_summary
+from supreme_core.reference.results import read_folder
+from supreme_core.reference.summary import summaries
 from supreme_core.report.terminal import TextTable, plain_text, terminal_tables
 from supreme_core.results import read_order, read_results
 from supreme_core.storage import open_storage
@@ -275,6 +278,35 @@ def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str
     _show(done.summary, console)
     _tell_where(storage.uri, order, console)
     _tell_changes(done, console)
+
+
+@cli.command("import-reference")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--store", metavar="URI", default=DEFAULT_STORE, help="Folder or s3://bucket/prefix.")
+@click.option("--name", default="reference", show_default=True, help="First word of the names.")
+@click.option("--endpoint", help="Endpoint of an S3-compatible server.")
+@click.option("--region", help="Region of the bucket.")
+def import_reference(
+    folder: Path, store: str, name: str, endpoint: str | None, region: str | None
+) -> None:
+    """Make tables and reports of the results of supreme-unlearning that lie below DIR.
+
+    One for each dataset, model and kind of scenario, with the statistics of SUPREME over training
+    seeds. The report says which known errors of that package touch which rows.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", name):
+        raise SpecError(f"--name is {name!r}; it should be at most 40 letters, digits and hyphens")
+    console = Console()
+    found = read_folder(folder)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    local.check_store(storage)
+    for title, setting, summary in summaries(found, name):
+        prefix = names.import_prefix(title)
+        write_summary(storage, prefix, summary)
+        console.print(f"\n{setting}", markup=False, highlight=False, soft_wrap=True)
+        _show(summary, console)
+        report = f"{storage.uri.rstrip('/')}/{names.report_key(prefix)}"
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
 cli.add_command(store_commands)
