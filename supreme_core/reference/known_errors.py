@@ -109,8 +109,8 @@ KNOWN_ERRORS: Final = (
     ),
     KnownError(
         number=12,
-        what="JiT compares outputs in train mode with those in eval mode, which differ without noise"
-        " too, and moves BatchNorm's statistics.",
+        what="JiT compares outputs in train mode with those in eval mode, which differ also"
+        " without noise, and moves BatchNorm's statistics.",
         methods=("jit",),
         models=(RESNET,),
     ),

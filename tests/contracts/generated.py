@@ -18,7 +18,8 @@ from supreme_core import catalog, registry
 from supreme_core.api import crd
 from tests.contracts import chart
 from tests.contracts.api_reference import fields_table, rules_list
-from tests.contracts.evidence import evidence_table
+from tests.contracts.evidence import evidence_table, known_errors_table
+from tests.contracts.presets import presets
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -38,6 +39,7 @@ def generated() -> dict[Path, str]:
         README: _with_tables(README.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
         API: _with_reference(API.read_text(encoding="utf-8")),
+        **presets(),
         EVIDENCE: _with_evidence(EVIDENCE.read_text(encoding="utf-8")),
         CRD: _yaml(definition),
         chart.CHART / "files" / "crd-spec.yaml": _yaml(definition["spec"]),
@@ -115,7 +117,8 @@ def _with_reference(page: str) -> str:
 
 def _with_evidence(page: str) -> str:
     page = _between(page, "methods", evidence_table("method"))
-    return _between(page, "metrics", evidence_table("metric"))
+    page = _between(page, "metrics", evidence_table("metric"))
+    return _between(page, "known errors", known_errors_table())
 
 
 def _with_values(page: str) -> str:
