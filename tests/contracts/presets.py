@@ -86,17 +86,17 @@ def _head(data: DataPreset, name: str, model: str) -> str:
         else ""
     )
     fine = (
-        "# finetune has a rate of its own: 0.02 was found for ResNets and ruins a transformer.\n"
+        "# finetune has its own rate: 0.02 was found for ResNets and ruins a transformer.\n"
         if model == "vit"
         else ""
     )
     return (
         f"# {data.title} and {model} by the recipe of the SUPREME paper's package.\n#\n"
         f"#     supreme run examples/presets/{name}.yaml\n#\n{demonstration}"
-        "# What differs on purpose: Retrained has the recipe of Original, the same decay and batch;\n"
-        "# no epoch runs at a rate of 0; weights are those of the last epoch and never chosen on the\n"
-        "# test set; no test image is a training image; batches of methods do not depend on the\n"
-        f"# scenario.\n{fine}#\n"
+        "# What differs on purpose: Retrained has the recipe of Original, the same decay and\n"
+        "# batch; no epoch runs at a rate of 0; weights are those of the last epoch and never\n"
+        "# chosen on the test set; no test image is a training image; batches of methods do not\n"
+        f"# depend on the scenario.\n{fine}#\n"
     )
 
 
