@@ -165,9 +165,12 @@ def facts_of(forgets: str) -> dict[str, RowFacts]:
     """The rows of a table of the reference, each with the numbers of its known errors."""
     rows = {}
     for metric in METRICS.values():
-        parts = list(metric.leaves.values())
-        on = [SETS[forgets][part] for part in parts if part in SETS[forgets]] if any(parts) else []
-        for each in on or [None]:
+        on: list[SetName | None] = [
+            SETS[forgets].get(part) if part else None
+            for part in metric.leaves.values()
+            if part is None or part in SETS[forgets]
+        ]
+        for each in on:
             rows[names.metric_row(metric.title, each)] = RowFacts(
                 metric=metric.title,
                 on=each,

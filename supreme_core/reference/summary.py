@@ -75,10 +75,13 @@ def _question(evaluations: Sequence[Evaluation], setting: Setting, title: str) -
     seeds = sorted({each.train_seed for each in evaluations})
     scenarios = sorted({_scenario(each) for each in evaluations})
     methods = sorted({each.method for each in evaluations} - TITLES.keys())
-    counts = {"training seeds": (seeds, MAX_SEEDS), "scenarios": (scenarios, MOST_TITLES)}
-    for what, (listed, most) in {**counts, "methods": (methods, MOST_TITLES)}.items():
-        if len(listed) > most:
-            raise SpecError(f"{setting}: {len(listed)} {what} are more than {most}")
+    for what, count, most in (
+        ("training seeds", len(seeds), MAX_SEEDS),
+        ("scenarios", len(scenarios), MOST_TITLES),
+        ("methods", len(methods), MOST_TITLES),
+    ):
+        if count > most:
+            raise SpecError(f"{setting}: {count} {what} are more than {most}")
     if not methods:
         raise SpecError(f"{setting}: there is no method beside the references")
     work = Work(

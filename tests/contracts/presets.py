@@ -1,4 +1,4 @@
-"""examples/presets: the recipes of the SUPREME paper's package, as a table from which files come."""
+"""examples/presets: the recipes of the SUPREME paper's package, made from one table."""
 
 from dataclasses import dataclass
 from pathlib import Path
