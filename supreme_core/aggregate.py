@@ -45,7 +45,8 @@ from supreme_core.errors import SpecError
 from supreme_core.registry import Direction, Entry, MetricFacts, SetName, unknown
 
 TEST_ACCURACY = names.metric_row("accuracy", "test")
-"""The row that tells a collapsed run, and a method's cost in usefulness."""
+TELL_COLLAPSE = (TEST_ACCURACY, names.metric_row("reference_accuracy", "test"))
+"""Rows that tell a collapsed run; the second one where results of the reference are imported."""
 
 Metric = Entry[Any, MetricFacts] | Listed
 SeedValues = dict[int, float | None]
@@ -131,6 +132,12 @@ class Provenance(Document):
     versions: dict[str, str]
     environments: list[EnvironmentSummary]
     mixed_environments: bool
+    imported: list[str] = Field(
+        default_factory=list,
+        exclude_if=lambda value: not value,
+        description="Of numbers that were computed elsewhere, what is to be known of them. Then"
+        " work says what was compared and not how it was trained.",
+    )
 
 
 def row_facts(
@@ -261,6 +268,11 @@ def rank_experiments(summaries: Sequence[Summary], metric: str) -> Ranks | None:
     return comparison.ranks(found, metric)
 
 
+def collapse_row(metrics: Mapping[str, RowFacts]) -> str | None:
+    """None where no such row was asked for."""
+    return next((row for row in TELL_COLLAPSE if row in metrics), None)
+
+
 def provenance_of(summary: Summary) -> Provenance:
     """The provenance of a summary as a model.
 
@@ -367,9 +379,10 @@ class _Table:
 
     def _collapse_threshold(self, scenario: str) -> float | None:
         """None where the metric that tells a collapse was not asked for."""
-        if TEST_ACCURACY not in self.question.metrics:
+        row = collapse_row(self.question.metrics)
+        if row is None:
             return None
-        accuracies = self._values(scenario, names.RETRAINED, TEST_ACCURACY)
+        accuracies = self._values(scenario, names.RETRAINED, row)
         return statistics.collapse_threshold(accuracies.values())
 
     def _methods(self, scenario: str) -> list[str]:
@@ -576,18 +589,19 @@ class _Table:
         self, scenario: str, method: str, seed: int, threshold: float | None
     ) -> Iterator[Failure]:
         runs = self.runs.get((scenario, method), {}).get(seed, [])
+        row = collapse_row(self.question.metrics)
         if not runs:
             reason = "the result of this seed has no such run"
             yield _failure("missing", seed, reason, scenario=scenario, method=method)
         for run in runs:
             where = f"repeat {run.repeat}: " if len(runs) > 1 else ""
-            accuracy = run.metrics.get(TEST_ACCURACY)
+            accuracy = run.metrics.get(row) if row else None
             if run.status == "failed":
                 reason = where + (run.reason or "no reason given")
                 yield _failure("failed", seed, reason, scenario=scenario, method=method)
             elif statistics.is_collapsed(accuracy, threshold):
                 reason = (
-                    f"{where}{TEST_ACCURACY} {accuracy:.4g} is below {threshold:.4g},"
+                    f"{where}{row} {accuracy:.4g} is below {threshold:.4g},"
                     " half the median of Retrained"
                 )
                 yield _failure("collapsed", seed, reason, scenario=scenario, method=method)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from sys import float_info
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
@@ -26,13 +26,14 @@ FILE = "catalog.json"
 
 @dataclass(frozen=True)
 class Listed:
-    """One component as the catalogue knows it; `params` is a JSON schema."""
+    """One component as the catalogue knows it; `params` is a JSON schema, `plugin` as in Entry."""
 
     name: str
     version: int
     summary: str
     facts: Mapping[str, Any]
     params: Mapping[str, Any]
+    plugin: str = ""
 
     @property
     def variants(self) -> registry.Variants | None:
@@ -57,11 +58,15 @@ class Catalog:
         )
 
     def get(self, kind: str, name: str) -> Listed:
-        listed = self.components[kind].get(name.partition("/")[0])
-        if listed is None or not registry.is_one_of(name, listed.variants):
+        listed = self.find(kind, name)
+        if listed is None:
             known = {each.name: each.variants for each in self.components[kind].values()}
             raise SpecError(registry.unknown_component(kind, name, known))
         return listed
+
+    def find(self, kind: str, name: str) -> Listed | None:
+        listed = self.components[kind].get(name.partition("/")[0])
+        return listed if listed and registry.is_one_of(name, listed.variants) else None
 
     def problems(self, kind: str, component: Component, *, at: str) -> list[str]:
         """What is wrong with a component's name and settings, a line each."""
@@ -97,7 +102,7 @@ def bundled() -> Catalog:
 
 def installed() -> Catalog:
     """The bundled one, which is fast; that of the registries where plug-ins add to it."""
-    return Catalog.read(live()) if registry.plugins_are_installed() else bundled()
+    return Catalog.read(live()) if registry.plugins_are_there() else bundled()
 
 
 def live() -> dict[str, Any]:
@@ -117,7 +122,11 @@ def document(catalog: Catalog) -> dict[str, Any]:
         "schemaVersion": SCHEMA_VERSION,
         "components": {
             kind: {
-                name: {key: value for key, value in asdict(listed).items() if key != "name"}
+                name: {
+                    key: value
+                    for key, value in asdict(listed).items()
+                    if key != "name" and (key, value) != ("plugin", "")
+                }
                 for name, listed in components.items()
             }
             for kind, components in catalog.components.items()
@@ -125,11 +134,21 @@ def document(catalog: Catalog) -> dict[str, Any]:
     }
 
 
+NEVER_UNLISTED: Final = {
+    "scenario": "which methods fit it",
+    "metric": "the rows of the table",
+}
+"""Kinds without which nothing can be planned or published, and what would not be known."""
+
+
 def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
-    """Refuse unknown components and wrong settings; SpecError has a line for each."""
+    """Refuse unknown components and wrong settings; SpecError has a line for each.
+
+    Where unlisted components are allowed, those of an image are left to its trainers.
+    """
     problems: list[str] = []
     training = spec.training
-    single = [
+    single: list[tuple[str, Component, str]] = [
         ("dataset", spec.dataset, "spec.dataset"),
         ("model", spec.model, "spec.model"),
         ("optimizer", training.optimizer, "spec.training.optimizer"),
@@ -143,13 +162,24 @@ def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
     ]
     for position, method in enumerate(spec.methods):
         lists.append(("wrapper", method.wrappers, f"spec.methods[{position}].wrappers"))
-    for kind, component, at in single:
-        problems += catalog.problems(kind, component, at=at)
     for kind, components, at in lists:
-        for position, component in enumerate(components):
-            problems += catalog.problems(kind, component, at=f"{at}[{position}]")
+        single += [(kind, each, f"{at}[{position}]") for position, each in enumerate(components)]
+    allowed = spec.execution.allow_unlisted_components
+    for kind, component, at in single:
+        if allowed and catalog.find(kind, component.name) is None:
+            problems += _unlisted(kind, component, at)
+        else:
+            problems += catalog.problems(kind, component, at=at)
     if problems:
         raise SpecError("\n".join(problems))
+
+
+def _unlisted(kind: str, component: Component, at: str) -> Iterator[str]:
+    if kind in NEVER_UNLISTED:
+        yield (
+            f"{at}.name: unknown {kind} {component.name!r}; execution.allowUnlistedComponents does"
+            f" not go for a {kind}, without which nobody here knows {NEVER_UNLISTED[kind]}"
+        )
 
 
 def _is_integer(checker: object, value: object) -> bool:

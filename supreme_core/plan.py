@@ -1,22 +1,22 @@
 """From an experiment to what is to be computed. Pure: no clock, no store, no torch."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from supreme_core.api import names
-from supreme_core.api.reserved import refuse_reserved
-from supreme_core.api.run import Exclusion, ExperimentName, ExperimentOrder, Work
+from supreme_core.api.run import Exclusion, ExperimentName, ExperimentOrder, Revision, Work
 from supreme_core.api.v1alpha1 import (
+    Component,
     ExperimentSpec,
     LabelledComponent,
     MethodEntry,
     UnlearningExperiment,
 )
 from supreme_core.artefacts import digest
-from supreme_core.catalog import Catalog, check_components
+from supreme_core.catalog import Catalog, Listed, check_components
 from supreme_core.errors import SpecError, nearest
-from supreme_core.registry import MetricGroup
+from supreme_core.registry import Entry, MetricGroup
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ def plan(
 
     uid: that of the Kubernetes object. Without one, what may never change in an experiment (data,
     model, recipe) gives it, so that a new recipe under an old name never mixes with old results.
+    Then this machine computes it, by the very code that the catalogue lists, and which code that is
+    becomes part of the work; on a cluster an image decides, which nobody here has seen.
     """
     spec = experiment.spec
-    refuse_reserved(spec)
     check_components(spec, catalog)
     _check_methods(spec, catalog)
     work = _work(spec, catalog)
+    if uid is None:
+        work = work.model_copy(update={"revisions": revisions(work.components(), catalog.find)})
     excluded = exclusions(work, catalog)
     if len(excluded) == len(work.scenarios) * len(work.methods):
         raise SpecError(f"spec.methods: no method fits a scenario: {excluded[0].reason}")
@@ -81,8 +84,27 @@ def work_digest(work: Work) -> str:
     return digest(work.to_document())
 
 
+def revisions(
+    components: Iterable[tuple[str, Component]],
+    find: Callable[[str, str], Listed | Entry[Any, Any] | None],
+) -> list[Revision]:
+    """Of those components, given with their kinds, whose names do not say all that they mean."""
+    found = {}
+    for kind, component in components:
+        code = find(kind, component.name)
+        if code and (code.version > 1 or code.plugin):
+            found[kind, code.name] = Revision(
+                kind=kind, name=code.name, version=code.version, plugin=code.plugin or None
+            )
+    return [found[each] for each in sorted(found)]
+
+
 def exclusions(work: Work, catalog: Catalog) -> list[Exclusion]:
-    """The pairs that are left out because the method is not defined for the scenario."""
+    """The pairs that are left out because the method is not defined for the scenario.
+
+    Of a method that is not listed nobody here knows what it is defined for: where a trainer finds
+    that it does not fit, the run is missing from the table.
+    """
     return [
         Exclusion(
             scenario=scenario.title,
@@ -92,8 +114,9 @@ def exclusions(work: Work, catalog: Catalog) -> list[Exclusion]:
         )
         for scenario in work.scenarios
         for method in work.methods
-        if (asked := catalog.get("scenario", scenario.name).facts["forgets"])
-        not in (able := catalog.get("method", method.name).facts["forgets"])
+        if (listed := catalog.find("method", method.name))
+        and (asked := catalog.get("scenario", scenario.name).facts["forgets"])
+        not in (able := listed.facts["forgets"])
     ]
 
 

@@ -26,10 +26,15 @@ log = logging.getLogger(__name__)
 def publish(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
     """Aggregate what is there and write the three files; the summary is also what is returned."""
     summary = summarise(list(read_results(storage, order).values()), artefacts, order)
-    storage.write(names.report_key(order.prefix), render_report(summary))
-    storage.write(names.table_key(order.prefix), summary_csv(summary))
-    storage.write(names.summary_key(order.prefix), summary_json(summary))
+    write_summary(storage, order.prefix, summary)
     return summary
+
+
+def write_summary(storage: Storage, prefix: str, summary: Summary) -> None:
+    """The three files in a folder, summary.json last."""
+    storage.write(names.report_key(prefix), render_report(summary))
+    storage.write(names.table_key(prefix), summary_csv(summary))
+    storage.write(names.summary_key(prefix), summary_json(summary))
 
 
 def summarise(results: list[RunResult], artefacts: Artefacts, order: ExperimentOrder) -> Summary:

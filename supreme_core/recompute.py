@@ -32,7 +32,7 @@ from supreme_core.environment import environment
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
 from supreme_core.evaluation import Findings, Model, Predictions
 from supreme_core.inventory import Track
-from supreme_core.plan import work_digest
+from supreme_core.plan import revisions, work_digest
 from supreme_core.predictions import load_predictions
 from supreme_core.publish import publish
 from supreme_core.registry import Chosen
@@ -113,13 +113,20 @@ def recompute(
 
 
 def with_metrics(order: ExperimentOrder, more: Iterable[str]) -> ExperimentOrder:
-    """The order with further metrics at their defaults; those that it has already are no more."""
+    """The order with further metrics at their defaults; those that it has already are no more.
+
+    Its metrics are those of the code here, whatever their code was before.
+    """
     listed = list(order.work.metrics)
     for name in more:
         registry.metric.resolve(LabelledComponent(name=name), at=f"--metric {name}")
         if name not in {metric.title for metric in listed}:
             listed.append(LabelledComponent(name=name))
-    return order.model_copy(update={"work": order.work.model_copy(update={"metrics": listed})})
+    work = order.work.model_copy(update={"metrics": listed})
+    older = [each for each in work.revisions if each.kind != "metric"]
+    scored = [(kind, each) for kind, each in work.components() if kind == "metric"]
+    newer = revisions(scored, lambda kind, name: registry.metric.get(name))
+    return order.model_copy(update={"work": work.model_copy(update={"revisions": older + newer})})
 
 
 class MetricFailed(Exception):

@@ -4,8 +4,8 @@
     def scrub(task: UnlearningTask, params: ScrubParams) -> None: ...
 
 The registered name is the function's name, its settings are the type of its last argument, and the
-file that holds it is found because it stands in the kind's folder or behind an entry point of the
-group `supreme.<kind>s`.
+file that holds it is found because it stands in the kind's folder, behind an entry point of the
+group `supreme.<kind>s`, or is given by name (see `plugins`).
 
 A model may be a family, of which a user chooses one as FAMILY/VARIANT or FAMILY/VARIANT.WEIGHTS:
 `timm/vit_base_patch16_224.mae`. Its function gets the variant as its first argument.
@@ -16,12 +16,12 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Literal, TypeVar, get_type_hints
 
 from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.errors import SpecError, nearest
+from supreme_core.errors import SpecError, nearest, one_line
 
 Forgets = Literal["classes", "samples"]
 """What a scenario forgets: every sample of some classes, or single samples of any class."""
@@ -170,7 +170,11 @@ Facts = TypeVar("Facts")
 
 @dataclass(frozen=True)
 class Entry(Generic[Function, Facts]):
-    """One registered component. version is raised when the component's numbers change."""
+    """One registered component.
+
+    version: raised when the component's numbers change.  plugin: the sha256 of the single file that
+    it comes from, "" for components of packages, whose authors raise versions.
+    """
 
     kind: str
     name: str
@@ -180,6 +184,7 @@ class Entry(Generic[Function, Facts]):
     version: int
     summary: str
     module: str = field(compare=False)
+    plugin: str = ""
 
     def describe(self) -> dict[str, Any]:
         """The entry as the catalogue lists it, in plain JSON values."""
@@ -191,6 +196,7 @@ class Entry(Generic[Function, Facts]):
                 for name, value in asdict(self.facts).items()  # type: ignore[call-overload]
             },
             "params": self.params.model_json_schema(by_alias=True),
+            **({"plugin": self.plugin} if self.plugin else {}),
         }
 
     @property
@@ -212,11 +218,13 @@ class Chosen(Generic[Function, Facts]):
     variant: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What means something for a result: the name, the version, and every setting."""
+        """What means something for a result: the name, the version, and every setting; of a
+        single file also its bytes."""
         return {
             "name": f"{self.entry.name}/{self.variant}" if self.variant else self.entry.name,
             "version": self.entry.version,
             "params": self.params.identity(),
+            **({"plugin": self.entry.plugin} if self.entry.plugin else {}),
         }
 
     def __call__(self, *arguments: Any) -> Any:
@@ -273,10 +281,16 @@ class Registry(Generic[Function, Facts]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
         for plugin in entry_points(group=self.group):
-            plugin.load()
+            _load(plugin)
 
     def _add(self, function: Function, *, version: int, facts: Facts) -> None:
         name = function.__name__
+        if plugin := PLUGIN_FILES.get(function.__module__, ""):
+            self.discover()  # a name may be that of a component which was not asked for yet
+            if taken := self._entries.get(name):
+                raise SpecError(
+                    f"{self.kind} {name!r} is there already, in {taken.module}; take another name"
+                )
         if name in self._entries:
             raise ValueError(
                 f"{self.kind} {name!r} is registered twice: by {self._entries[name].module}"
@@ -291,11 +305,26 @@ class Registry(Generic[Function, Facts]):
             version=version,
             summary=(inspect.getdoc(function) or "").partition("\n")[0],
             module=function.__module__,
+            plugin=plugin,
         )
 
 
-def plugins_are_installed() -> bool:
-    return any(entry_points(group=each.group) for each in REGISTRIES)
+PLUGIN_FILES: dict[str, str] = {}
+"""The sha256 of each single file that was given, by the name of the module that it has become."""
+
+
+def plugins_are_there() -> bool:
+    """Whether there is more than what the bundled catalogue knows."""
+    return bool(PLUGIN_FILES) or any(entry_points(group=each.group) for each in REGISTRIES)
+
+
+def _load(plugin: EntryPoint) -> None:
+    try:
+        plugin.load()
+    except (Exception, SystemExit) as error:  # foreign code
+        package = f" of {plugin.dist.name}" if plugin.dist else ""
+        why = one_line(f"{type(error).__name__}: {error}")
+        raise SpecError(f"plug-in {plugin.value}{package} cannot be imported: {why}") from error
 
 
 def is_one_of(name: str, variants: Variants | None) -> bool:

@@ -47,6 +47,9 @@ METRICS_PORT: Final = 9400
 METRICS_PORT_VARIABLE: Final = "SUPREME_METRICS_PORT"
 """Where a pod serves the metrics of its trainer, and the variable that tells it to."""
 
+PLUGINS_VARIABLE: Final = "SUPREME_PLUGINS"
+"""The files of components that a trainer is given, separated as in PATH."""
+
 TERMINATION_LOG: Final = "/dev/termination-log"
 """Where a container leaves its last words, which Kubernetes keeps in the pod's status."""
 
@@ -91,6 +94,11 @@ def checkpoint_key(stage: str, key: str) -> str:
 
 def experiment_prefix(namespace: str, name: str, uid: str) -> str:
     return f"experiments/{namespace}/{name}-{uid[:8]}"
+
+
+def import_prefix(name: str) -> str:
+    """Where a summary of numbers that were computed elsewhere lies."""
+    return f"imports/{name}"
 
 
 def seed_prefix(experiment: str, seed: int) -> str:

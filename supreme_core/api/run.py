@@ -1,5 +1,6 @@
 """The documents between plan, trainer and report: RunOrder, RunResult, Summary."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -33,6 +34,15 @@ class ExperimentName(Document):
     uid: str = Field(min_length=8, max_length=64)
 
 
+class Revision(Document):
+    """Of which code a component is, where its name does not say it all."""
+
+    kind: Title
+    name: Title
+    version: int = Field(ge=1)
+    plugin: Digest | None = Field(None, description="sha256 of the single file that it is from.")
+
+
 class Work(Document):
     """What every seed of an experiment computes: the part of the spec that trainers read."""
 
@@ -46,6 +56,25 @@ class Work(Document):
     evaluation_repeats: int = Field(ge=1)
     retrained_replicas: int = Field(ge=1)
     protocol: SeedProtocol = Field("independent", exclude_if=lambda value: value == "independent")
+    revisions: list[Revision] = Field(
+        default_factory=list,
+        max_length=256,
+        exclude_if=lambda value: not value,  # so that older digests stay what they are
+        description="Of components that are not of version 1 or are of a single file. Empty where"
+        " the plan does not know the code that will compute it, as on a cluster.",
+    )
+
+    def components(self) -> Iterator[tuple[str, Component]]:
+        """Each one with its kind."""
+        yield "dataset", self.dataset
+        yield "model", self.model
+        yield "optimizer", self.training.optimizer
+        yield "schedule", self.training.schedule
+        yield from (("augmentation", each) for each in self.training.augmentation)
+        yield from (("scenario", each) for each in self.scenarios)
+        yield from (("method", each) for each in self.methods)
+        yield from (("wrapper", each) for method in self.methods for each in method.wrappers)
+        yield from (("metric", each) for each in self.metrics)
 
 
 class Keeping(Document):

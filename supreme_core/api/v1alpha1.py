@@ -456,7 +456,10 @@ class Execution(Document):
         " where they take at most half of the device's free memory, and on a CPU.",
     )
     allow_unlisted_components: bool = Field(
-        False, description="Accept component names that this version's catalogue does not know."
+        False,
+        description="Accept methods, models, datasets, optimizers, schedules and augmentations that"
+        " the operator's catalogue does not know, such as those of an image of one's own. The"
+        " trainers check them and their settings.",
     )
 
     @model_validator(mode="after")

@@ -220,4 +220,4 @@ def method_role(method: str) -> Literal["original", "retrained", "method"]:
 
 
 def _is_in_percent(metric: str) -> bool:
-    return metric.endswith("accuracy") or metric in PERCENTAGES
+    return metric.endswith(("accuracy", "completeness")) or metric in PERCENTAGES

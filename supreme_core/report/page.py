@@ -107,7 +107,9 @@ def render_report(summary: Summary) -> bytes:
             )
             for e in reading.provenance.environments
         ],
-        work=words.as_yaml(reading.provenance.work.to_document()),
+        work=""
+        if reading.provenance.imported
+        else words.as_yaml(reading.provenance.work.to_document()),
         paragraph=(paragraph := paper.paragraph(reading)),
         paragraph_latex=paste.latex_text(paragraph),
         pastes=list(_pastes(reading)),

@@ -12,7 +12,7 @@ from math import inf
 from typing import Literal
 
 from supreme_core import statistics
-from supreme_core.aggregate import TEST_ACCURACY, Provenance, RowFacts, provenance_of
+from supreme_core.aggregate import Provenance, RowFacts, collapse_row, provenance_of
 from supreme_core.api import names
 from supreme_core.api.run import Failure, Floor, Gap, Row, Summary
 from supreme_core.report import cells
@@ -350,6 +350,7 @@ def collapses(reading: Reading) -> Iterator[Collapse]:
 
 def notes(reading: Reading) -> Iterator[str]:
     """What a reader must know before the numbers."""
+    yield from reading.provenance.imported
     counts, few = reading.counts, statistics.FEWEST_FOR_A_VERDICT
     if not counts:
         yield f"No seed has a value of {cells.row_title(reading.primary)} yet."
@@ -376,7 +377,7 @@ def notes(reading: Reading) -> Iterator[str]:
     if collapsed:
         runs = "1 run" if collapsed == 1 else f"{collapsed} runs"
         yield f"{runs} collapsed: test accuracy below half the median of Retrained."
-    if TEST_ACCURACY not in reading.facts:
+    if collapse_row(reading.facts) is None:
         yield "The metric accuracy was not asked for, so no run is told to have collapsed."
     if reading.provenance.mixed_environments:
         yield "The seeds were computed in different environments, which provenance lists."

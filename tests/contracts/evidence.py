@@ -1,9 +1,11 @@
 """Which test compares a component with what, as the docstrings of the tests say."""
 
 import ast
+import re
 from pathlib import Path
 
 from supreme_core import registry
+from supreme_core.reference.known_errors import KNOWN_ERRORS
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "core"
@@ -28,3 +30,24 @@ def test_of(entry: registry.Entry) -> Path:
     for word in (f"from {entry.module} import", f'"{entry.name}"'):
         chosen += [path for path in files if word in path.read_text()]
     return chosen[0]
+
+
+def known_errors_table() -> str:
+    """A line for each known error of the reference, with the tests that keep it out."""
+    lines = ["| error | what is wrong there | kept out by |", "| --- | --- | --- |"]
+    tests = defect_tests()
+    for error in KNOWN_ERRORS:
+        links = [
+            f"[{name}](../{path.relative_to(ROOT)})" for name, path in tests.get(error.number, ())
+        ]
+        lines.append(f"| {error.number} | {error.what} | {'; '.join(links)} |")
+    return "\n".join(lines)
+
+
+def defect_tests() -> dict[int, list[tuple[str, Path]]]:
+    """Tests that say by their names which error they are about."""
+    found: dict[int, list[tuple[str, Path]]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for name, number in re.findall(r"def (test_defect_(\d\d)_\w+)", path.read_text()):
+            found.setdefault(int(number), []).append((name, path))
+    return found

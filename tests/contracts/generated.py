@@ -19,7 +19,8 @@ from supreme_core.api import crd
 from supreme_core.report.page import BEST
 from tests.contracts import chart
 from tests.contracts.api_reference import fields_table, rules_list
-from tests.contracts.evidence import evidence_table
+from tests.contracts.evidence import evidence_table, known_errors_table
+from tests.contracts.presets import presets
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -39,6 +40,7 @@ def generated() -> dict[Path, str]:
         README: _with_tables(README.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
         API: _with_reference(API.read_text(encoding="utf-8")),
+        **presets(),
         EVIDENCE: _with_evidence(EVIDENCE.read_text(encoding="utf-8")),
         CRD: _yaml(definition),
         chart.CHART / "files" / "crd-spec.yaml": _yaml(definition["spec"]),
@@ -120,7 +122,7 @@ def _with_reference(page: str) -> str:
 def _with_evidence(page: str) -> str:
     for kind in ("method", "metric", "probe"):
         page = _between(page, f"{kind}s", evidence_table(kind))
-    return page
+    return _between(page, "known errors", known_errors_table())
 
 
 def _with_values(page: str) -> str:

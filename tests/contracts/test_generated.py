@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from supreme_core.reference.known_errors import KNOWN_ERRORS
+from tests.contracts.evidence import defect_tests
 from tests.contracts.generated import stale
 
 
@@ -52,3 +54,9 @@ def test_a_model_of_ours_is_built_without_loading_a_library_of_models():
         "sys.exit('timm' in sys.modules or 'torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_known_error_of_the_reference_has_a_test_that_keeps_it_out():
+    numbers = [error.number for error in KNOWN_ERRORS]
+    assert numbers == list(range(1, 23))
+    assert sorted(defect_tests()) == numbers

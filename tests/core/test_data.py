@@ -412,3 +412,15 @@ def test_a_photo_is_turned_as_its_camera_was_held(tmp_path):
     )
     images = registry.dataset.resolve(component, at="spec.dataset")()
     assert (images.train_images[0] == images.train_images[1]).all()
+
+
+def test_defect_21_a_picture_has_the_same_pixels_in_the_training_and_in_the_test_set(tmp_path):
+    """The reference brings them to different scales: 36 cut to 32 here, 36 shrunk to 32 there."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 36, 3), dtype=np.uint8)
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            path = tmp_path / part / name / "picture.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(pixels).save(path)
+    images = pets(tmp_path, size=32)
+    assert np.array_equal(images.train_images, images.test_images)

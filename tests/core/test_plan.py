@@ -4,7 +4,8 @@
 steps: order, repeats, exclusions    |      x
 names: uid, digests                  |      x        constants recorded: stores depend on them
 metrics: default set, rows, primary  |      x
-refused: reserved fields, no pair    |      x        components: test_catalog.py
+refused: no pair                     |      x        components: test_catalog.py
+revisions, unlisted components       |      x        in the processes: trainer/test_plugins.py
 """
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 from supreme_core import catalog
 from supreme_core.api.load import load_yaml
 from supreme_core.api.model import parse
-from supreme_core.api.reserved import refuse_reserved
-from supreme_core.api.run import ExperimentName
-from supreme_core.api.v1alpha1 import UnlearningExperiment
+from supreme_core.api.run import ExperimentName, Revision
+from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
+from supreme_core.catalog import Catalog
 from supreme_core.errors import SpecError
 from supreme_core.plan import Step, default_metrics, metric_rows, plan, steps, work_digest
 
@@ -57,15 +58,6 @@ NOT_WORK = {"seeds", "parallelism", "storage", "placement"}
 
 UID = "91e25882"
 WORK_DIGEST = "80e46fe56f57830cb8d1206e38e5e29e9c2d0629bdbc924a7fadae7eedecb7b8"
-
-RESERVED = {
-    "execution.allowUnlistedComponents": (
-        {"execution": {"allowUnlistedComponents": True}},
-        "True",
-        "False",
-    ),
-}
-
 
 def experiment(**changes):
     document = {
@@ -292,16 +284,124 @@ class TestMetrics:
         assert message == ("spec.primaryMetric is 'xyz', which no metric gives; rows: wall_seconds")
 
 
-class TestReserved:
-    @pytest.mark.parametrize("field", RESERVED)
-    def test_what_this_version_does_not_do_is_refused_and_not_ignored(self, field):
-        change, came, use = RESERVED[field]
-        assert refused(**change) == (
-            f"spec.{field} is {came}, which this version does not support yet; use {use}"
+def listed_with(kind, name, **facts):
+    """The catalogue with one component changed."""
+    document = catalog.document(CATALOG)
+    document["components"][kind][name] |= facts
+    return Catalog.read(document)
+
+
+def revisions_of(listed, **changes):
+    return plan(experiment(**changes), listed, namespace="local").work.revisions
+
+
+class TestRevisions:
+    """What is finished does not count for other code, and nothing of what is finished is lost."""
+
+    def test_of_components_of_version_1_nothing_is_said(self):
+        assert planned().work.revisions == []
+        assert "revisions" not in planned().work.model_dump()
+
+    def test_a_raised_version_is_part_of_the_work(self):
+        listed = listed_with("method", "finetune", version=2)
+        assert revisions_of(listed) == [Revision(kind="method", name="finetune", version=2)]
+        order = plan(experiment(), listed, namespace="local")
+        assert work_digest(order.work) != WORK_DIGEST
+        assert order.experiment.uid == UID  # its results lie where those before lie
+
+    def test_so_are_the_bytes_of_a_single_file(self):
+        found = [
+            work_digest(
+                plan(
+                    experiment(),
+                    listed_with("method", "finetune", plugin=each * 64),
+                    namespace="local",
+                ).work
+            )
+            for each in "ab"
+        ]
+        assert len({*found, WORK_DIGEST}) == 3
+
+    def test_a_component_that_is_not_used_says_nothing(self):
+        assert revisions_of(listed_with("method", "ssd", version=2)) == []
+
+    def test_one_that_is_used_twice_is_there_once(self):
+        twice = [{"name": "finetune"}, {"name": "finetune", "label": "again"}, {"name": "ssd"}]
+        listed = listed_with("method", "finetune", version=2)
+        assert len(revisions_of(listed, methods=twice)) == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            ("dataset", "digits"),
+            ("model", "resnet18"),
+            ("optimizer", "sgd"),
+            ("schedule", "constant"),
+            ("augmentation", "horizontal_flip"),
+            ("scenario", "full_class"),
+            ("metric", "accuracy"),
+        ],
+    )
+    def test_every_kind_counts(self, kind, name):
+        training = {"schedule": {"name": "constant"}, "augmentation": [{"name": "horizontal_flip"}]}
+        (revision,) = revisions_of(listed_with(kind, name, version=2), training=training)
+        assert (revision.kind, revision.name) == (kind, name)
+
+    def test_a_cluster_does_not_know_the_code_of_its_image(self):
+        listed = listed_with("method", "finetune", version=2)
+        order = plan(experiment(), listed, namespace="team", uid="0123456789-abcdef")
+        assert order.work.revisions == []
+        assert work_digest(order.work) == WORK_DIGEST
+
+
+UNLISTED = {
+    "dataset": {"dataset": {"name": "theirs", "params": {"any": 1}}},
+    "model": {"model": {"name": "theirs"}},
+    "variant of a family": {"model": {"name": "timm/theirs"}},
+    "method": {"methods": [{"name": "theirs", "params": {"any": [1, {"deep": None}]}}]},
+    "optimizer": {"training": {"optimizer": {"name": "theirs"}}},
+    "schedule": {"training": {"schedule": {"name": "theirs"}}},
+    "augmentation": {"training": {"augmentation": [{"name": "theirs"}]}},
+}
+ALLOWED = {"execution": {"allowUnlistedComponents": True}}
+
+
+class TestUnlistedComponents:
+    """Those of an image that the operator has not seen."""
+
+    @pytest.mark.parametrize("change", UNLISTED.values(), ids=UNLISTED)
+    def test_they_are_planned_where_the_experiment_allows_it(self, change):
+        names = {component.name for _, component in planned(**change, **ALLOWED).work.components()}
+        assert names & {"theirs", "timm/theirs"}
+        assert "unknown" in refused(**change)
+
+    def test_a_method_has_every_scenario_since_nobody_knows_better(self):
+        order = planned(methods=[{"name": "theirs"}, {"name": "unsir"}], **ALLOWED)
+        assert [(pair.scenario, pair.method) for pair in order.excluded] == [
+            ("random_samples", "unsir")
+        ]
+        titles = [step.title for step in steps(order.work, order.excluded)]
+        assert {"theirs · full_class", "theirs · random_samples"} <= set(titles)
+
+    @pytest.mark.parametrize(
+        ("field", "kind", "lack"),
+        [
+            ("scenarios", "scenario", "which methods fit it"),
+            ("metrics", "metric", "the rows of the table"),
+        ],
+    )
+    def test_scenarios_and_metrics_are_needed_for_the_plan_itself(self, field, kind, lack):
+        assert refused(**{field: [{"name": "theirs"}]}, **ALLOWED) == (
+            f"spec.{field}[0].name: unknown {kind} 'theirs'; execution.allowUnlistedComponents"
+            f" does not go for a {kind}, without which nobody here knows {lack}"
         )
 
-    def test_the_defaults_are_what_this_version_does(self):
-        refuse_reserved(experiment().spec)
+    def test_settings_of_listed_ones_are_checked_all_the_same(self):
+        message = refused(methods=[{"name": "finetune", "params": {"epoch": 1}}], **ALLOWED)
+        assert message.startswith("spec.methods[0].params.epoch: unknown field 'epoch'")
+
+    def test_the_permission_itself_is_no_part_of_the_work(self):
+        assert planned(**ALLOWED) == planned()
 
 
 def test_misspelt_components_are_refused():

@@ -224,7 +224,7 @@ from supreme_core.api.v1alpha1 import Component, UnlearningExperiment
 from supreme_core.plan import exclusions, plan
 from tests.builders import tiny_network, tiny_task
 
-assert registry.plugins_are_installed()
+assert registry.plugins_are_there()
 assert "scale_weights" in [entry.name for entry in registry.method.entries()]
 assert "scale_weights" not in catalog.bundled().components["method"]
 

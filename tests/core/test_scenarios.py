@@ -569,3 +569,10 @@ class TestDefectsOfTheReference:
     def test_defect_19_repeats_of_unlearning_forget_the_same_samples(self):
         """Its J-th repeat draws on where the last one stopped; ours has nothing to go on from."""
         assert drawn() == drawn() == drawn()
+
+    @pytest.mark.parametrize("fraction", [0.05, 0.1])
+    def test_defect_22_held_out_samples_of_a_random_draw_are_those_of_the_test_set(self, fraction):
+        """Its held-out set is the forget set itself, so it measures memory by memory."""
+        found = split("random_samples", fraction=fraction, seed=1)
+        assert len(found.forget_test) == 0  # nothing of the training set stands in for test samples
+        assert not set(found.forget.tolist()) & set(found.retain.tolist())

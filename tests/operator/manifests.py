@@ -68,6 +68,7 @@ LARGE = {
     "env": [
         {"name": "NCCL_DEBUG", "value": "INFO"},
         {"name": "SUPREME_CHECKPOINT_SECONDS", "value": "60"},
+        {"name": "SUPREME_PLUGINS", "value": "/plug-ins/mine.py"},
         {"name": "AWS_CA_BUNDLE", "value": "/certificates/ca.pem"},
         {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": True}}},
         {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}},

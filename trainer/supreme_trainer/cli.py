@@ -1,6 +1,8 @@
 """The command `supreme`."""
 
 import json
+import os
+import re
 import shlex
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from supreme_trainer import local
 from supreme_trainer.store_commands import store as store_commands
 from supreme_trainer.store_commands import tracked
 
-from supreme_core import catalog, registry
+from supreme_core import catalog, plugins, registry
 from supreme_core import recompute as scores
 from supreme_core.api import names
 from supreme_core.api.load import load_experiment
@@ -27,7 +29,9 @@ from supreme_core.artefacts import Artefacts
 from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.plan import plan, steps
-from supreme_core.publish import publish, summarise
+from supreme_core.publish import publish, summarise, write_summary
+from supreme_core.reference.results import read_folder
+from supreme_core.reference.summary import summaries
 from supreme_core.report.paste import FORMATS, OTHERS, PRIMARY, paste
 from supreme_core.report.tables import Reading
 from supreme_core.report.terminal import TextTable, plain_text, terminal_tables
@@ -70,6 +74,28 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
+def _load_plugins(
+    context: click.Context, option: click.Parameter, files: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """Here, and by a variable in every process that this one starts."""
+    plugins.load(files)
+    if files:
+        os.environ[names.PLUGINS_VARIABLE] = plugins.as_variable(files)
+    return files
+
+
+with_plugins = click.option(
+    "--plugin",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    envvar=names.PLUGINS_VARIABLE,
+    callback=_load_plugins,
+    expose_value=False,
+    help="A Python file with components of your own; may be repeated.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="supreme")
 def cli() -> None:
@@ -78,6 +104,7 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@with_plugins
 @click.option("--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri.")
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes for each seed.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Seeds at a time; default: all cores.")
@@ -138,6 +165,7 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     help="File of the model's pretrained weights, where they cannot be downloaded.",
 )
 @click.option("--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri.")
+@with_plugins
 def prepare(file: Path, source: str | None, weights: str | None, store: str | None) -> None:
     """Put data and pretrained weights of FILE into the store; later runs need no files, no network.
 
@@ -161,6 +189,7 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@with_plugins
 def validate(file: Path) -> None:
     """Check FILE and say what it would compute; nothing is computed or written."""
     order = _plan(load_experiment(file), file)
@@ -177,6 +206,7 @@ def validate(file: Path) -> None:
 @click.argument("kind", type=click.Choice(KINDS))
 @click.option("--find", "text", metavar="TEXT", help="Only the names that contain TEXT, in full.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
+@with_plugins
 def list_(kind: str, text: str | None, as_json: bool) -> None:
     """List the components of a KIND: methods, metrics, datasets and so on."""
     listed = catalog.installed().components[kind]
@@ -217,6 +247,7 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
 )
 @click.option("--endpoint", help="Endpoint of an S3-compatible server.")
 @click.option("--region", help="Region of the bucket.")
+@with_plugins
 def report(
     uri: str, form: str | None, choice: str | None, endpoint: str | None, region: str | None
 ) -> None:
@@ -254,6 +285,7 @@ def report(
 )
 @click.option("--endpoint", help="Endpoint of an S3-compatible server.")
 @click.option("--region", help="Region of the bucket.")
+@with_plugins
 def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str | None) -> None:
     """Compute the metrics of an experiment again, from stored predictions.
 
@@ -271,6 +303,35 @@ def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str
     _show(done.summary, console)
     _tell_where(storage.uri, order, console)
     _tell_changes(done, console)
+
+
+@cli.command("import-reference")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--store", metavar="URI", default=DEFAULT_STORE, help="Folder or s3://bucket/prefix.")
+@click.option("--name", default="reference", show_default=True, help="First word of the names.")
+@click.option("--endpoint", help="Endpoint of an S3-compatible server.")
+@click.option("--region", help="Region of the bucket.")
+def import_reference(
+    folder: Path, store: str, name: str, endpoint: str | None, region: str | None
+) -> None:
+    """Make tables and reports of the results of supreme-unlearning that lie below DIR.
+
+    One for each dataset, model and kind of scenario, with the statistics of SUPREME over training
+    seeds. The report says which known errors of that package touch which rows.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", name):
+        raise SpecError(f"--name is {name!r}; it should be at most 40 letters, digits and hyphens")
+    console = Console()
+    found = read_folder(folder)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    local.check_store(storage)
+    for title, setting, summary in summaries(found, name):
+        prefix = names.import_prefix(title)
+        write_summary(storage, prefix, summary)
+        console.print(f"\n{setting}", markup=False, highlight=False, soft_wrap=True)
+        _show(summary, console)
+        report = f"{storage.uri.rstrip('/')}/{names.report_key(prefix)}"
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
 cli.add_command(store_commands)

@@ -10,6 +10,7 @@ from supreme_core.api.run import Work
 from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.task import UnlearningTask
+from supreme_core.errors import SpecError
 from supreme_core.registry import Chosen, Need, Registry
 
 AnyChosen = Chosen[Any, Any]
@@ -61,6 +62,7 @@ class Components:
 
     @classmethod
     def of(cls, work: Work) -> "Components":
+        _check_revisions(work)
         return cls(
             dataset=registry.dataset.resolve(work.dataset, at="spec.dataset"),
             model=registry.model.resolve(work.model, at="spec.model"),
@@ -92,6 +94,18 @@ def _unlearners(methods: Sequence[MethodEntry]) -> Mapping[str, Unlearner]:
         )
         for position, method in enumerate(methods)
     }
+
+
+def _check_revisions(work: Work) -> None:
+    """Nothing may be computed by other code than what the result will be taken to come from."""
+    kinds = {each.kind: each for each in registry.REGISTRIES}
+    for planned in work.revisions:
+        entry = kinds[planned.kind].get(planned.name)
+        if (entry.version, entry.plugin or None) != (planned.version, planned.plugin):
+            raise SpecError(
+                f"{planned.kind} {planned.name!r} is of another version or file than the order"
+                " says; was it changed meanwhile? Start again"
+            )
 
 
 def _by_title(

@@ -20,7 +20,7 @@ from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Notes, Telemetry, Unheard
 
-from supreme_core import downloads
+from supreme_core import downloads, plugins
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     watch = Watch.start(interruption, partial(_say, telemetry))
     try:
         store = meet(watch)
+        plugins.load(plugins.named_in(os.environ))
         order = read_order(options.order)
         ranks = Ranks.start(_device(options.device), watch, store)
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:

@@ -9,8 +9,9 @@
 | how it ended        | the termination message; the exit code                          |
 
 PET_* variables ask for several processes, which torchrun then starts, on one machine or on several
-of which each has such a pod. This process, the first of its container, imports no torch. It passes
-SIGTERM on, so that a training leaves a checkpoint, and takes in orphans.
+of which each has such a pod. This process, the first of its container, imports no torch, unless a
+package or SUPREME_PLUGINS brings components. It passes SIGTERM on, so that a training leaves a
+checkpoint, and takes in orphans.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from supreme_trainer import process
 from supreme_trainer.exporter import export
 from supreme_trainer.progress import Board, LineDisplay
 
-from supreme_core import catalog
+from supreme_core import catalog, plugins
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, RunOrder, SharedOrder, Termination
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = Stop()
     with tempfile.TemporaryDirectory(prefix="supreme-", ignore_cleanup_errors=True) as folder:
         try:
+            plugins.load(plugins.named_in(os.environ))
             order = read_order(options.order).of_seed(options.seed, attempt=options.attempt)
             return _compute(order, options, stop, Path(folder))
         except SupremeError as error:

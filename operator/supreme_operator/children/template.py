@@ -25,7 +25,7 @@ OUR_MOUNTS: Final = {"order": names.ORDER_FOLDER, "tmp": "/tmp", "dshm": "/dev/s
 CLOSED_FOLDERS: Final = (names.ORDER_FOLDER, "/dev", "/proc", "/sys", "/var/run/secrets")
 """Nothing of a user's is mounted in them either."""
 
-FREE_VARIABLES: Final = ("SUPREME_CHECKPOINT_SECONDS",)
+FREE_VARIABLES: Final = ("SUPREME_CHECKPOINT_SECONDS", names.PLUGINS_VARIABLE)
 OUR_VARIABLES: Final = re.compile(
     r"(SUPREME|PET|MASTER|TORCHELASTIC)_.*|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME"
     r"|JOB_COMPLETION_INDEX|OMP_NUM_THREADS"

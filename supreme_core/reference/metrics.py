@@ -1,0 +1,193 @@
+"""The metrics of supreme-unlearning, under names that no metric of ours has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from supreme_core.aggregate import RowFacts
+from supreme_core.api import names
+from supreme_core.reference.known_errors import KNOWN_ERRORS
+from supreme_core.registry import SetName
+
+SOURCE: Final = "supreme-unlearning, arXiv:2606.00380"
+LARGEST: Final = 1e12
+"""Where a metric has no bound of its own; a larger number comes from no such file."""
+
+ACCURACY: Final = "reference_accuracy"
+
+NOT_READ: Final = ("core_time_elapsed", "memory_usage", "compute_utilisation", "gpu_ids")
+"""What every metric repeats of the run; the time is read where the time is the metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """title: ours.  leaves: of a file, with the set that each is of, None for the whole run."""
+
+    title: str
+    leaves: Mapping[str, Literal["whole", "retain", "forget"] | None]
+    summary: str
+    unit: str
+    group: str
+    compares: bool = False
+    measured: bool = False
+    factor: float = 1.0
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+
+
+def _of_sets(stem: str) -> dict[str, Literal["whole", "retain", "forget"] | None]:
+    return {f"{stem}_whole": "whole", f"{stem}_retain": "retain", f"{stem}_forget": "forget"}
+
+
+METRICS: Final[Mapping[str, Metric]] = {
+    "accuracy": Metric(
+        title=ACCURACY,
+        leaves={"whole_acc": "whole", "retain_acc": "retain", "forget_acc": "forget"},
+        summary="Mean over batches of the share of right answers.",
+        unit="fraction",
+        group="accuracy",
+        factor=0.01,
+        low=0.0,
+        high=1.0,
+        margin=0.01,
+    ),
+    "loss": Metric(
+        title="reference_loss",
+        leaves={"whole_loss": "whole", "retain_loss": "retain", "forget_loss": "forget"},
+        summary="Mean over batches of the cross-entropy.",
+        unit="nats",
+        group="accuracy",
+        low=0.0,
+    ),
+    "jsdiv": Metric(
+        title="reference_js",
+        leaves=_of_sets("jsdiv"),
+        summary="Not the JS divergence: half of KL(m, p) + KL(m, q), by the number of classes.",
+        unit="nats per class",
+        group="distance",
+        compares=True,
+        low=0.0,
+    ),
+    "activation_distance": Metric(
+        title="reference_activation_distance",
+        leaves=_of_sets("activation_distance"),
+        summary="Root mean square of the distances between softmax outputs.",
+        unit="probability",
+        group="distance",
+        compares=True,
+        low=0.0,
+        high=1.4143,
+    ),
+    "completeness": Metric(
+        title="reference_completeness",
+        leaves=_of_sets("completeness"),
+        summary="Share of samples with Retrained's answer.",
+        unit="fraction",
+        group="distance",
+        compares=True,
+        factor=0.01,
+        low=0.0,
+        high=1.0,
+    ),
+    "layerwise_distance": Metric(
+        title="reference_layer_distance",
+        leaves={"layerwise_distance": None},
+        summary="Euclidean distance of all parameters to Retrained's.",
+        unit="parameter",
+        group="distance",
+        compares=True,
+        low=0.0,
+    ),
+    "zrf": Metric(
+        title="reference_zrf",
+        leaves={"final_zrf": "forget"},
+        summary="1 minus reference_js to a network that was never trained.",
+        unit="fraction",
+        group="distance",
+    ),
+    "membership_inference_attack": Metric(
+        title="reference_mia",
+        leaves={"mia": None},
+        summary="Share of the forget set that an attack on entropy takes for members.",
+        unit="fraction",
+        group="membership",
+        low=0.0,
+        high=1.0,
+    ),
+    "time": Metric(
+        title="reference_speed_up",
+        leaves={"speedup": None},
+        summary="Time of Retrained divided by the method's.",
+        unit="ratio",
+        group="cost",
+        measured=True,
+        low=0.0,
+    ),
+}
+"""By the name in a file, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class RowOf:
+    """Where a number of a file belongs.  low, high: no number beyond them is one."""
+
+    name: str
+    factor: float
+    low: float
+    high: float
+
+
+def row_of(metric: str, leaf: str, scenario: str) -> RowOf | None:
+    """None for what is no row: an unknown name, or the second pass over the same samples."""
+    found = METRICS[metric]
+    if leaf not in found.leaves:
+        return None
+    part, on = found.leaves[leaf], None
+    if part is not None:
+        on = SETS["samples" if scenario == "random_" else "classes"].get(part)
+        if on is None:
+            return None
+    low = -LARGEST if found.low is None else found.low
+    high = LARGEST if found.high is None else found.high
+    return RowOf(names.metric_row(found.title, on), found.factor, low, high)
+
+
+SETS: Final[Mapping[str, Mapping[str, SetName]]] = {
+    "classes": {"forget": "forget_test", "retain": "retain_test", "whole": "test"},
+    "samples": {"forget": "forget", "whole": "test"},
+}
+"""What the reference calls its sets is by kind of scenario. Where samples are forgotten, "forget"
+are training samples and "retain" is all of the test set once more."""
+
+
+def facts_of(forgets: str) -> dict[str, RowFacts]:
+    """The rows of a table of the reference, each with the numbers of its known errors."""
+    rows = {}
+    for metric in METRICS.values():
+        on: list[SetName | None] = [
+            SETS[forgets].get(part) if part else None
+            for part in metric.leaves.values()
+            if part is None or part in SETS[forgets]
+        ]
+        for each in on:
+            rows[names.metric_row(metric.title, each)] = RowFacts(
+                metric=metric.title,
+                on=each,
+                group=metric.group,
+                unit=metric.unit,
+                compares=metric.compares,
+                measured=metric.measured,
+                low=metric.low,
+                high=metric.high,
+                margin=metric.margin,
+                references=["retrained"] if metric.measured else ["original", "retrained"],
+                summary=metric.summary + _errors_of(metric.title),
+                source=SOURCE,
+            )
+    return rows
+
+
+def _errors_of(title: str) -> str:
+    numbers = [str(error.number) for error in KNOWN_ERRORS if title in error.metrics]
+    return f" Known errors {', '.join(numbers)}." if numbers else ""
