@@ -236,7 +236,7 @@ def summary_csv(summary: Summary) -> bytes:
         gap = (row.gap.mean, row.gap.low, row.gap.high) if row.gap else (None, None, None)
         writer.writerow(
             [
-                *(_harmless(text) for text in (row.scenario, row.method, row.metric)),
+                *(harmless(text) for text in (row.scenario, row.method, row.metric)),
                 *(row.n, row.mean, row.sd, row.low, row.high),
                 *gap,
                 row.floor.mean if row.floor else None,
@@ -559,5 +559,6 @@ def _dump(document: Document) -> dict[str, Any]:
     return document.model_dump(mode="json", by_alias=True)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Text that no spreadsheet runs as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -126,6 +126,7 @@ def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
         ("scenario", spec.scenarios, "spec.scenarios"),
         ("method", spec.methods, "spec.methods"),
         ("metric", spec.metrics, "spec.metrics"),
+        ("seed_metric", spec.seed_metrics, "spec.seedMetrics"),
     ]
     for kind, component, at in single:
         problems += catalog.problems(kind, component, at=at)
