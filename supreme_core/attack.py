@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from supreme_core.evaluation import Evaluation, Floats, Integers, Outputs
 
@@ -46,15 +47,19 @@ def matched(
     members: Floats, member_labels: Integers, non_members: Floats, non_member_labels: Integers
 ) -> Contest | None:
     """The contest of two sides with these signals and classes, as `contest` has it."""
+    inside, outside, weights = common(member_labels, non_member_labels)
+    found = Contest(members[inside], non_members[outside], weights)
+    finite = np.isfinite(found.members).all() and np.isfinite(found.non_members).all()
+    return found if len(weights) and finite else None
+
+
+def common(
+    member_labels: Integers, non_member_labels: Integers
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
+    """Which samples of either side have a class that both have, and weights of the latter ones."""
     classes = np.intersect1d(member_labels, non_member_labels)
     inside, outside = np.isin(member_labels, classes), np.isin(non_member_labels, classes)
-    found = Contest(
-        members=members[inside],
-        non_members=non_members[outside],
-        weights=_matching(non_member_labels[outside], member_labels[inside]),
-    )
-    finite = np.isfinite(found.members).all() and np.isfinite(found.non_members).all()
-    return found if len(classes) and finite else None
+    return inside, outside, _matching(non_member_labels[outside], member_labels[inside])
 
 
 def auc(scores: Contest) -> float:

@@ -123,7 +123,7 @@ def told_apart(
     of_retrained = log_density(retrained, Moments.of(unlearned)) - log_density(
         retrained, Moments.without_each(retrained)
     )
-    found = Contest(of_unlearned.ravel(), of_retrained.ravel(), np.ones(of_retrained.size))
+    found = Contest(*map(_sorted, (of_unlearned, of_retrained)), np.ones(of_retrained.size))
     enough = of_retrained.size >= 10 / false_positive_rate
     return {
         "accuracy": float(
@@ -133,3 +133,8 @@ def told_apart(
         "auc": auc(found),
         "tpr": float(rate_at(found, np.array([false_positive_rate]))[0]) if enough else None,
     }
+
+
+def _sorted(scores: Floats) -> Floats:
+    """All of them; millions are found faster in order."""
+    return np.asarray(np.sort(scores, axis=None))

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from supreme_core.attack import Contest, auc, matched, rate_at
+from supreme_core.attack import Contest, auc, common, rate_at
 from supreme_core.ensemble import Comparison
 from supreme_core.evaluation import Floats
 from supreme_core.registry import Params, seed_metric
@@ -58,12 +58,14 @@ def rmia(comparison: Comparison, params: RmiaParams) -> dict[str, float | None]:
         )
         for name in ("forget", held_out)
     )
-    labels, of_others = comparison.labels["forget"], comparison.labels[held_out]
+    inside, outside, weights = common(comparison.labels["forget"], comparison.labels[held_out])
+    if not len(weights):
+        return {"auc": None, "tpr": None}
     contests = [
-        matched(member, labels, other, of_others)
-        for member, other in zip(ratios, others, strict=True)
+        Contest(member, other, weights)
+        for member, other in zip(ratios[:, inside], others[:, outside], strict=True)
     ]
-    scores = [in_population(each, params.gamma) for each in contests if each is not None]
+    scores = [in_population(each, params.gamma) for each in contests]
     rate = params.false_positive_rate
     return {
         "auc": average(map(auc, scores)),
