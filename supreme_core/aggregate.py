@@ -9,29 +9,35 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import combinations, pairwise
-from math import isfinite
+from math import isfinite, sqrt
 from typing import Any, Literal
 
 from pydantic import Field
 
-from supreme_core import statistics
+from supreme_core import comparison, statistics
 from supreme_core.api import names
 from supreme_core.api.model import Document, parse
 from supreme_core.api.run import (
+    Axis,
     DatasetRecord,
     Digest,
     ExperimentOrder,
     Failure,
     Floor,
+    Front,
     Gap,
+    NonInferiority,
+    Ranks,
+    Robust,
     Row,
     RunRecord,
     RunResult,
     Summary,
     SummaryExperiment,
+    Variance,
     Work,
 )
 from supreme_core.catalog import Listed
@@ -39,10 +45,11 @@ from supreme_core.errors import SpecError
 from supreme_core.registry import Entry, MetricFacts, SetName, unknown
 
 TEST_ACCURACY = names.metric_row("accuracy", "test")
-"""The row that tells a collapsed run."""
+"""The row that tells a collapsed run, and a method's cost in usefulness."""
 
 Metric = Entry[Any, MetricFacts] | Listed
 SeedValues = dict[int, float | None]
+Role = Literal["forget", "test", "membership", "cost"]
 Pair = tuple[str, str]
 """(scenario, method)."""
 
@@ -56,6 +63,7 @@ class RowFacts(Document):
     unit: str
     compares: bool
     measured: bool
+    random: bool
     low: float | None
     high: float | None
     margin: float | None
@@ -143,6 +151,7 @@ def row_facts(
                 unit=facts.unit,
                 compares=facts.compares,
                 measured=facts.measured,
+                random=facts.random,
                 low=facts.low,
                 high=facts.high,
                 margin=facts.margin,
@@ -180,16 +189,74 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
     }
     table = _Table(question, answers)
     failures = [*_missing_seeds(latest, question), *table.failures()]
+    rows = list(table.rows())
+    between = comparison.Rows(rows)
+    primary = order.primary_metric
+    is_compared = not question.metrics[primary].measured
+    kinds = {scenario.title: scenario.name for scenario in order.work.scenarios}
     return Summary(
         experiment=SummaryExperiment(name=order.experiment.name, digest=question.work_digest),
         primary_metric=order.primary_metric,
         seeds=list(order.seeds),
         partial=any(failure.kind != "collapsed" for failure in failures),
-        rows=list(table.rows()),
+        rows=rows,
+        comparisons=list(comparison.comparisons(between, primary)) if is_compared else [],
+        ranks=comparison.ranks(list(comparison.blocks(between, primary, kinds=kinds)), primary)
+        if is_compared
+        else None,
+        pareto=list(_fronts(between, question)),
         failures=failures,
         excluded=list(order.excluded),
         provenance=_dump(_provenance(answers, question)),
     )
+
+
+def _fronts(rows: comparison.Rows, question: Question) -> Iterator[Front]:
+    """Of scenarios with at least two axes; who is good at one thing only needs no front."""
+    for scenario in rows.scenarios():
+        metrics = rows.metrics(scenario)
+        primary = question.order.primary_metric
+        ordered = sorted(metrics, key=lambda metric: metric != primary)
+        axes = _axes({metric: question.metrics[metric] for metric in ordered})
+        if len(axes) > 1:
+            yield comparison.front(rows, scenario, axes)
+
+
+def _axes(facts: Mapping[str, RowFacts]) -> list[Axis]:
+    """Of each role the first row that can play it.
+
+    To forget, to be of use, to hide who was a member, and to be quick.
+    """
+    roles: dict[Role, Callable[[RowFacts], bool]] = {
+        "forget": lambda row: row.on == "forget" and not row.measured,
+        "test": lambda row: row.on in ("test", "retain_test") and not row.measured,
+        "membership": lambda row: row.group == "membership",
+        "cost": lambda row: row.measured and row.unit == "seconds",
+    }
+    return [
+        Axis(role=role, metric=metric)
+        for role, plays in roles.items()
+        for metric in [metric for metric, row in facts.items() if plays(row)][:1]
+    ]
+
+
+def rank_experiments(summaries: Sequence[Summary], metric: str) -> Ranks | None:
+    """Ranks over several experiments: their data sets, models and kinds of forgetting are blocks.
+
+    Only of experiments whose seeds were drawn apart, and only by a metric that is not measured.
+    """
+    found: list[comparison.Block] = []
+    for summary in summaries:
+        provenance = provenance_of(summary)
+        if metric not in provenance.metrics:
+            raise SpecError(
+                f"{summary.experiment.name}: {unknown('metric row', metric, provenance.metrics)}"
+            )
+        name = f"{summary.experiment.name} ({summary.experiment.digest[:8]})"
+        kinds = {scenario.title: scenario.name for scenario in provenance.work.scenarios}
+        rows = comparison.Rows(summary.rows)
+        found += comparison.blocks(rows, metric, kinds=kinds, experiment=name)
+    return comparison.ranks(found, metric)
 
 
 def provenance_of(summary: Summary) -> Provenance:
@@ -210,12 +277,22 @@ def provenance_of(summary: Summary) -> Provenance:
 def without_measurements(summary: Summary) -> Summary:
     """The part that must be the same bits whenever the same work is computed again.
 
-    Left out: rows that are times or sizes of a machine, and the machines.
+    Left out: rows that are times or sizes of a machine, what is computed from them, and the
+    machines.
     """
     provenance = provenance_of(summary)
     kept = provenance.model_copy(update={"environments": [], "mixed_environments": False})
-    rows = [row for row in summary.rows if not provenance.metrics[row.metric].measured]
-    return summary.model_copy(update={"rows": rows, "provenance": _dump(kept)})
+    rows = [
+        row.model_copy(
+            update={
+                "variance": row.variance and row.variance.model_copy(update={"best_repeats": None})
+            }
+        )
+        for row in summary.rows
+        if not provenance.metrics[row.metric].measured
+    ]
+    pareto = [front for front in summary.pareto if all(axis.role != "cost" for axis in front.axes)]
+    return summary.model_copy(update={"rows": rows, "pareto": pareto, "provenance": _dump(kept)})
 
 
 def summary_json(summary: Summary) -> bytes:
@@ -326,8 +403,9 @@ class _Table:
         )
 
     def _row(self, scenario: str, method: str, metric: str, gap: Gap | None) -> Row:
+        facts = self.question.metrics[metric]
         values = self._values(scenario, method, metric)
-        over_seeds = statistics.estimate(values.values())
+        over_seeds = statistics.estimate(values.values(), lowest=facts.low, highest=facts.high)
         return Row(
             scenario=scenario,
             method=method,
@@ -337,6 +415,9 @@ class _Table:
             sd=over_seeds.sd,
             low=over_seeds.low,
             high=over_seeds.high,
+            interval=None if over_seeds.low is None else over_seeds.kind,
+            robust=_robust(values),
+            variance=self._variance(scenario, method, metric),
             gap=gap,
             floor=self.question.floors.get((scenario, metric)),
             values={str(seed): values.get(seed) for seed in self.question.order.seeds},
@@ -381,7 +462,8 @@ class _Table:
         gaps = {}
         for method, differences in found.items():
             gap = statistics.estimate(differences)
-            if gap.mean is None:
+            mean_absolute = statistics.average(map(abs, differences))
+            if gap.mean is None or mean_absolute is None:
                 continue
             equivalence = statistics.equivalence_p(differences, margin) if margin else None
             gaps[method] = Gap(
@@ -389,15 +471,84 @@ class _Table:
                 mean=gap.mean,
                 low=gap.low,
                 high=gap.high,
+                sd=gap.sd,
+                standardised=gap.mean / gap.sd if gap.sd else None,
+                mean_absolute=mean_absolute,
                 difference_p=p_values[method],
+                signed_rank_p=statistics.signed_rank_p(differences),
                 adjusted_p=adjusted[method],
                 margin=margin,
                 equivalence_p=equivalence,
                 verdict=statistics.verdict(
                     gap.n, difference_p=adjusted[method], equivalence_p=equivalence
                 ),
+                noninferiority=_noninferiority(differences, margin)
+                if metric == TEST_ACCURACY
+                else None,
             )
         return gaps
+
+    def _variance(self, scenario: str, method: str, metric: str) -> Variance | None:
+        """Of methods that were repeated within some seed.
+
+        Evaluation repeats are in the values as their mean, so what they vary by is part of what
+        the model's other random numbers do.
+        """
+        runs = self.runs.get((scenario, method), {})
+        repeated = any(len(of_seed) > 1 for of_seed in runs.values())
+        if method in names.REFERENCES or not repeated:
+            return None
+        values = [
+            [[run.metrics.get(metric)] for run in runs[seed] if run.status == "ok"] for seed in runs
+        ]
+        found = statistics.variance_components(values)
+        if found is None:
+            return None
+        total = sum(each for each in (found.training, found.unlearning, found.evaluation) if each)
+        return Variance(
+            training=_root(found.training),
+            unlearning=_root(found.unlearning),
+            evaluation=_root(found.evaluation),
+            training_share=_share(found.training, total),
+            unlearning_share=_share(found.unlearning, total),
+            evaluation_share=_share(found.evaluation, total),
+            deterministic=self._is_deterministic(scenario, method),
+            best_repeats=self._best_repeats(scenario, method, found),
+        )
+
+    def _is_deterministic(self, scenario: str, method: str) -> bool:
+        """Whether all repeats of each seed gave the same, in metrics that are functions of it."""
+        varying = {
+            metric
+            for metric, facts in self.question.metrics.items()
+            if facts.measured or facts.random
+        }
+        for runs in self.runs[scenario, method].values():
+            given = [_without(run.metrics, varying) for run in runs if run.status == "ok"]
+            if any(each != given[0] for each in given):
+                return False
+        return True
+
+    def _best_repeats(self, scenario: str, method: str, found: statistics.Components) -> int | None:
+        """A seed costs Original and Retrained, which take about the same; a repeat costs the method
+        itself. Evaluation is not measured, and left out."""
+        times = [
+            metric
+            for metric, facts in self.question.metrics.items()
+            if facts.unit == "seconds" and "retrained" in facts.references
+        ]
+        if not times or found.training is None or found.unlearning is None:
+            return None
+        training, unlearning = (
+            statistics.average(self._values(scenario, each, times[0]).values())
+            for each in (names.RETRAINED, method)
+        )
+        return statistics.best_repeats(
+            within=found.unlearning,
+            between=found.training,
+            seed_cost=2 * (training or 0.0),
+            repeat_cost=unlearning or 0.0,
+        )
 
     def _margin(self, scenario: str, metric: str, facts: RowFacts) -> float | None:
         """The metric's own, or twice the root mean square of differences between Retrained models
@@ -438,6 +589,32 @@ class _Table:
                     " half the median of Retrained"
                 )
                 yield _failure("collapsed", seed, reason, scenario=scenario, method=method)
+
+
+def _robust(values: SeedValues) -> Robust | None:
+    found = statistics.robust(values.values())
+    return Robust(**asdict(found)) if found else None
+
+
+def _noninferiority(differences: Sequence[float], margin: float | None) -> NonInferiority | None:
+    found = statistics.noninferiority(differences, margin) if margin else None
+    if found is None:
+        return None
+    enough = len(differences) >= statistics.FEWEST_FOR_A_VERDICT
+    holds = enough and found.p < 1 - statistics.LEVEL
+    return NonInferiority(low=found.low, p=found.p, holds=holds)
+
+
+def _root(variance: float | None) -> float | None:
+    return None if variance is None else sqrt(variance)
+
+
+def _share(variance: float | None, total: float) -> float | None:
+    return None if variance is None or total == 0 else variance / total
+
+
+def _without(metrics: Mapping[str, float | None], names: set[str]) -> dict[str, float | None]:
+    return {name: value for name, value in metrics.items() if name not in names}
 
 
 def _difference(one: float | None, other: float | None) -> float | None:
@@ -560,5 +737,5 @@ def _dump(document: Document) -> dict[str, Any]:
 
 
 def harmless(text: str) -> str:
-    """Text that no spreadsheet runs as a formula."""
+    """Text as a field of a CSV file; one that a spreadsheet would run as a formula is quoted."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -220,6 +220,14 @@ def _prefix(name: ExperimentName) -> str:
     return names.experiment_prefix(name.namespace, name.name, name.uid)
 
 
+class NonInferiority(Document):
+    """Whether a method costs no more accuracy on the test set than the margin of its gap."""
+
+    low: float = Field(description="One-sided 95 % lower bound of the mean gap.")
+    p: float = Field(description="p of the one-sided t test that the mean gap is above -margin.")
+    holds: bool = Field(description="p is below 0.05, of 5 seeds or more.")
+
+
 class Gap(Document):
     """Paired difference to the same seed's Retrained: mean and 95 % t interval over n seeds."""
 
@@ -227,7 +235,19 @@ class Gap(Document):
     mean: float
     low: float | None
     high: float | None
+    sd: float | None = Field(description="Standard deviation of the differences.")
+    standardised: float | None = Field(
+        description="mean / sd, the effect size of paired data; null where sd is 0."
+    )
+    mean_absolute: float = Field(
+        description="Mean of the differences without their signs. It is above 0 also where chance"
+        " alone makes them, so read it beside that of other methods and never as a test."
+    )
     difference_p: float | None = Field(description="p of the exact sign-flip test of no gap.")
+    signed_rank_p: float | None = Field(
+        description="p of Wilcoxon's signed-rank test of the same, which one seed far off moves"
+        " less. No verdict is taken from it."
+    )
     adjusted_p: float | None = Field(
         description="The same after Holm, over the methods of this scenario and metric."
     )
@@ -239,6 +259,9 @@ class Gap(Document):
         description="p of two one-sided t tests that the mean gap is within the margin."
     )
     verdict: Literal["equivalent", "different", "inconclusive"]
+    noninferiority: NonInferiority | None = Field(
+        description="Of test accuracy alone, where there is a margin."
+    )
 
 
 class Floor(Document):
@@ -251,6 +274,43 @@ class Floor(Document):
     source: Literal["seeds", "replicas"]
 
 
+class Robust(Document):
+    """What a single seed far off does not move, and the seeds that are furthest off."""
+
+    median: float
+    iqm: float = Field(description="Interquartile mean: the mean of the middle half of the seeds.")
+    low: float | None = Field(
+        description="Lower end of the 95 % BCa bootstrap interval of iqm, over training seeds; null"
+        " below 10 seeds."
+    )
+    high: float | None
+    smallest: float
+    largest: float
+
+
+class Variance(Document):
+    """Where the spread of a method's values comes from: standard deviations, by analysis of
+    variance. A component that cannot be told from the one above it is null, and is part of it."""
+
+    training: float | None = Field(description="Between training seeds.")
+    unlearning: float | None = Field(description="Between unlearning repeats of one seed.")
+    evaluation: float | None = Field(
+        description="Between evaluation repeats of one model; null where the metric draws no random"
+        " numbers, or where its single values were not kept."
+    )
+    training_share: float | None = Field(description="Share of the sum of the variances.")
+    unlearning_share: float | None
+    evaluation_share: float | None
+    deterministic: bool = Field(
+        description="All repeats of this method gave the same numbers, in every metric that neither"
+        " draws random numbers nor is measured on a machine."
+    )
+    best_repeats: int | None = Field(
+        description="Unlearning repeats of a seed that make the interval of the mean narrowest for"
+        " the time it takes; null where no component or no time says so."
+    )
+
+
 class Row(Document):
     """One metric of one method in one scenario over the seeds."""
 
@@ -260,8 +320,14 @@ class Row(Document):
     n: int = Field(ge=0, description="Seeds with a value.")
     mean: float | None
     sd: float | None = Field(description="Sample standard deviation; null below 2 seeds.")
-    low: float | None = Field(description="Lower end of the 95 % t interval of the mean.")
+    low: float | None = Field(description="Lower end of the 95 % interval of the mean.")
     high: float | None
+    interval: Literal["t", "log", "logit"] | None = Field(
+        description="How low and high were made: a t interval, or one on a scale that cannot leave"
+        " the metric's range, where the mean is within 3 sd of its end. Null below 2 seeds."
+    )
+    robust: Robust | None = Field(description="Null without a value.")
+    variance: Variance | None = Field(description="Of methods with repeats within a seed.")
     gap: Gap | None = Field(description="Null for distances to Retrained and for measured rows.")
     floor: Floor | None = None
     values: dict[str, float | None] = Field(
@@ -364,6 +430,125 @@ class SummaryExperiment(Document):
     digest: Digest = Field(description="Digest of the Work.")
 
 
+class Distance(Document):
+    """How far from Retrained of the same seed, |x - retrained|: mean and 95 % interval over seeds.
+
+    Of a metric that is a distance to Retrained itself, that metric. Of a cost, the cost.
+    """
+
+    n: int = Field(ge=0)
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class Comparison(Document):
+    """Two methods by their distance to Retrained, over the seeds that have both."""
+
+    scenario: Title
+    metric: Title
+    method: Title
+    other: Title
+    n: int = Field(ge=0)
+    mean: float = Field(
+        description="Mean difference of the distances, method minus other: below 0 where method is"
+        " nearer to Retrained."
+    )
+    low: float | None = Field(description="Lower end of its 95 % t interval.")
+    high: float | None
+    difference_p: float | None = Field(description="p of the exact sign-flip test of equality.")
+    adjusted_p: float | None = Field(
+        description="The same after Holm, over the pairs of methods of the scenario."
+    )
+    nearer: float = Field(
+        ge=0, le=1, description="Share of seeds in which method is nearer; ties count half."
+    )
+    nearer_low: float = Field(description="Lower end of its 95 % Wilson interval.")
+    nearer_high: float
+
+
+class Rank(Document):
+    """One method over the blocks; 1 is nearest to Retrained."""
+
+    method: Title
+    mean: float = Field(ge=1, description="Mean over the blocks of its rank by mean distance.")
+    low: float | None = Field(
+        description="Lower end of the 95 % bootstrap interval, over seeds; null below 10 seeds."
+    )
+    high: float | None
+    score: float | None = Field(
+        description="Interquartile mean, over blocks and seeds, of"
+        " 1 - min(1, distance / distance of Original): 1 is Retrained, 0 is having done nothing."
+        " Null where Original is not told from Retrained in any block."
+    )
+    score_low: float | None = Field(description="As low, of score.")
+    score_high: float | None
+
+
+class RankedPair(Document):
+    """Two methods over the blocks."""
+
+    method: Title
+    other: Title
+    signed_rank_p: float = Field(
+        description="p of Wilcoxon's signed-rank test of their mean distances, over blocks."
+    )
+    adjusted_p: float = Field(description="The same after Holm, over the pairs.")
+
+
+class Friedman(Document):
+    """Whether methods differ over the blocks at all."""
+
+    chi_square: float = Field(description="Friedman's statistic, corrected for ties.")
+    p: float = Field(description="p of Iman and Davenport's F, which is made of it.")
+    critical_difference: float = Field(
+        description="Mean ranks further apart differ, by Nemenyi's test at 5 %."
+    )
+
+
+class Ranks(Document):
+    """Methods over blocks: the scenarios of one experiment, or those of several experiments."""
+
+    metric: Title
+    blocks: list[ShortText]
+    left_out: list[Title] = Field(description="Methods that have no value in some block.")
+    seeds: int = Field(
+        description="Seeds with a value of every method in every block; of several experiments, in"
+        " that with the fewest."
+    )
+    ranks: list[Rank]
+    friedman: Friedman | None = Field(
+        description="Null below 6 blocks, and below 3 methods, where it would say nothing."
+    )
+    pairs: list[RankedPair] = Field(description="Empty below 6 blocks.")
+
+
+class Axis(Document):
+    """What a method is to be good at, by the row that says so; smaller is better in each."""
+
+    role: Literal["forget", "test", "membership", "cost"]
+    metric: Title
+
+
+class Point(Document):
+    """One method on the axes."""
+
+    method: Title
+    distances: list[Distance] = Field(description="One for each axis.")
+    dominated_by: list[Title] = Field(
+        description="Methods with a mean that is no worse on every axis, and better on one by a"
+        " paired 95 % interval that leaves out 0. None of them: the method is on the front."
+    )
+
+
+class Front(Document):
+    """The Pareto front of one scenario; methods without a value on some axis are left out."""
+
+    scenario: Title
+    axes: list[Axis]
+    points: list[Point]
+
+
 class Summary(Document):
     """summary.json: everything that the table and the report show."""
 
@@ -373,6 +558,13 @@ class Summary(Document):
     seeds: list[int]
     partial: bool = Field(description="Some seed has no result, or some run failed.")
     rows: list[Row]
+    comparisons: list[Comparison] = Field(
+        description="Every pair of methods in each scenario, by the primary metric."
+    )
+    ranks: Ranks | None = Field(
+        description="By the primary metric; null where it is measured on a machine."
+    )
+    pareto: list[Front] = Field(description="One for each scenario with two axes or more.")
     failures: list[Failure]
     excluded: list[Exclusion]
     over_seeds: OverSeeds = Field(default_factory=OverSeeds)

@@ -1,6 +1,6 @@
 """How a number becomes text: its scale, its unit, and as many digits as its interval supports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Literal
@@ -8,6 +8,7 @@ from typing import Literal
 from supreme_core.aggregate import RowFacts
 from supreme_core.api import names
 from supreme_core.api.run import Floor, Gap, Row
+from supreme_core.statistics import Verdict
 
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -16,6 +17,12 @@ TITLES = {names.ORIGINAL: "Original", names.RETRAINED: "Retrained"}
 ACRONYMS = ("js", "mia", "auc", "zrf")
 SYMBOLS = {"equivalent": "≈", "different": "≠", "inconclusive": "?"}
 """Of verdicts, where many stand side by side."""
+
+TONES: Mapping[Verdict, Literal["", "good", "bad"]] = {
+    "equivalent": "good",
+    "different": "bad",
+    "inconclusive": "",
+}
 
 UNITS = {"fraction": "", "probability": "", "parameter": "", "seconds": "s", "ratio": "×"}
 """How a unit is written in a table head; others stand as they are."""
@@ -36,10 +43,20 @@ class Scale:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number and what it is uncertain by; interval is empty where there is none."""
+    """A number or a word.
+
+    ends: of its interval.  note: what else stands under it.  tone: whether it is good news, told by
+    its colour too.
+    """
 
     text: str
-    interval: str = ""
+    ends: tuple[str, str] | None = None
+    note: str = ""
+    tone: Literal["", "good", "bad"] = ""
+
+    @property
+    def interval(self) -> str:
+        return f"[{self.ends[0]}, {self.ends[1]}]" if self.ends else self.note
 
     def __str__(self) -> str:
         return f"{self.text} {self.interval}".strip()
@@ -62,24 +79,61 @@ def scale_of(facts: RowFacts, values: Iterable[float | None]) -> Scale:
 
 
 def estimate_cell(row: Row, scale: Scale) -> Cell:
-    """Mean over seeds, with its t interval."""
-    return _cell(row.mean, row.low, row.high, scale)
+    """Mean over seeds, with its interval."""
+    return interval_cell(row.mean, row.low, row.high, scale)
 
 
 def gap_cell(gap: Gap | None, scale: Scale) -> Cell:
     """Mean paired difference to Retrained, signed, with its t interval."""
-    return _cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
+    return interval_cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
+
+
+def interval_cell(
+    mean: float | None,
+    low: float | None,
+    high: float | None,
+    scale: Scale,
+    *,
+    signed: bool = False,
+) -> Cell:
+    """A mean with the ends of its interval, as many digits as it supports."""
+    if mean is None:
+        return EMPTY
+    mean *= scale.factor
+    if low is None or high is None:
+        digits = decimals(mean, None, percent=scale.percent)
+        return Cell(number(mean, digits, signed=signed))
+    low, high = low * scale.factor, high * scale.factor
+    digits = decimals(mean, (high - low) / 2, percent=scale.percent)
+    ends = number(low, digits, signed=signed), number(high, digits, signed=signed)
+    return Cell(number(mean, digits, signed=signed), ends)
 
 
 def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
     """What the seeds show, and the margin that was asked for."""
     if gap is None:
         return EMPTY
-    if gap.margin is None:
-        return Cell(gap.verdict)
-    margin = gap.margin * scale.factor
-    text = number(margin, decimals(margin, margin, percent=scale.percent))
-    return Cell(gap.verdict, f"within ±{text} {scale.gap_unit}".rstrip())
+    note = "" if gap.margin is None else f"within {margin_text(gap.margin, scale)}"
+    return Cell(gap.verdict, note=note, tone=TONES[gap.verdict])
+
+
+def symbol_cell(verdict: Verdict) -> Cell:
+    """A verdict where many stand side by side."""
+    return Cell(SYMBOLS[verdict], tone=TONES[verdict])
+
+
+def p_text(p: float | None) -> str:
+    """0.031, or < 0.001"""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def margin_text(margin: float, scale: Scale) -> str:
+    """±1.0 points"""
+    shown = margin * scale.factor
+    text = number(shown, decimals(shown, shown, percent=scale.percent))
+    return f"±{text} {scale.gap_unit}".rstrip()
 
 
 def floor_cell(noise: Floor | None, scale: Scale) -> Cell:
@@ -88,7 +142,7 @@ def floor_cell(noise: Floor | None, scale: Scale) -> Cell:
         return Cell("none claimed")
     mean, low, high = (x * scale.factor for x in (noise.mean, noise.low, noise.high))
     digits = decimals(mean, (high - low) / 2, percent=scale.percent)
-    return Cell(number(mean, digits), f"{number(low, digits)} to {number(high, digits)}")
+    return Cell(number(mean, digits), note=f"{number(low, digits)} to {number(high, digits)}")
 
 
 def spread_cells(row: Row, scale: Scale) -> tuple[Cell, Cell]:
@@ -155,26 +209,6 @@ def method_role(method: str) -> Literal["original", "retrained", "method"]:
     if method == names.ORIGINAL:
         return "original"
     return "retrained" if method == names.RETRAINED else "method"
-
-
-def _cell(
-    mean: float | None,
-    low: float | None,
-    high: float | None,
-    scale: Scale,
-    *,
-    signed: bool = False,
-) -> Cell:
-    if mean is None:
-        return EMPTY
-    mean *= scale.factor
-    if low is None or high is None:
-        digits = decimals(mean, None, percent=scale.percent)
-        return Cell(number(mean, digits, signed=signed))
-    low, high = low * scale.factor, high * scale.factor
-    digits = decimals(mean, (high - low) / 2, percent=scale.percent)
-    ends = f"[{number(low, digits, signed=signed)}, {number(high, digits, signed=signed)}]"
-    return Cell(number(mean, digits, signed=signed), ends)
 
 
 def _is_share_of_samples(metric: str) -> bool:

@@ -7,22 +7,24 @@ that is passed through are the plots of `plots`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import groupby
+from itertools import groupby, product
 
-import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from supreme_core import statistics
-from supreme_core.aggregate import CellSummary, RowFacts, Span
+from supreme_core.aggregate import CellSummary, RowFacts
 from supreme_core.api import names
-from supreme_core.api.run import Failure, Row, Summary
-from supreme_core.report import cells, plots, tables
+from supreme_core.api.run import Distance, Failure, Front, Gap, Point, Row, Summary
+from supreme_core.report import cells, contrasts, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.tables import Group, Reading, Table
 
 MOST_FAILURES = 500
 """Failures that the page lists one by one; summary.json has all."""
+
+MOST_PAIRS = 1_000
+"""Pairs of methods that the page lists with all their numbers."""
 
 MOST_NAMED_POINTS = 20_000
 """Points of a page that say their seed when pointed at; beyond it the page would grow heavy."""
@@ -38,11 +40,27 @@ class ScenarioView:
     forgot: str
     verdicts: Table | None
     table: Table
-    plots: tuple[Markup, ...]
-    legend: str
+    robust: Table
+    values_plot: Markup | None
+    distance_plots: tuple[Markup, ...]
     groups: tuple[Group, ...]
     methods: tuple[str, ...]
     seeds: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class ContrastView:
+    """The methods of one scenario against each other.
+
+    pairs: None where there are more than a page should list.
+    """
+
+    name: str
+    front: Table | None
+    front_plots: tuple[Markup, ...]
+    matrix: Table | None
+    pairs: Table | None
+    spreads: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -67,20 +85,31 @@ def render_report(summary: Summary) -> bytes:
     source = files("supreme_core.report").joinpath("template.html.j2").read_text("utf-8")
     page = environment.from_string(source).render(
         summary=summary,
-        primary=_headline(cells.row_title(summary.primary_metric)),
+        primary=words.headline(cells.row_title(summary.primary_metric)),
         subtitle=_subtitle(reading),
         notes=list(tables.notes(reading)),
         scenarios=[_scenario(reading, i, name) for i, name in enumerate(reading.scenarios)],
+        contrasts=[_contrast(reading, i, name) for i, name in enumerate(reading.scenarios)],
+        ranks=contrasts.ranks(reading),
+        ranks_plot=_ranks_plot(reading),
+        ranked=summary.ranks,
         collapses=list(tables.collapses(reading)),
         failures=[_failure_line(failure) for failure in summary.failures[:MOST_FAILURES]],
         more_failures=max(len(summary.failures) - MOST_FAILURES, 0),
         excluded=summary.excluded,
         provenance=list(_provenance(reading)),
         environments=[
-            (e.digest, _seed_ranges(e.seeds), [(k, _plain(v)) for k, v in e.values.items()])
+            (
+                e.digest,
+                words.seed_ranges(e.seeds),
+                [(k, words.plain(v)) for k, v in e.values.items()],
+            )
             for e in reading.provenance.environments
         ],
-        work=_yaml(reading.provenance.work.to_document()),
+        work=words.as_yaml(reading.provenance.work.to_document()),
+        paragraph=(paragraph := paper.paragraph(reading)),
+        paragraph_latex=paste.latex_text(paragraph),
+        pastes=list(_pastes(reading)),
         definitions=list(_definitions(reading)),
         symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,
@@ -91,19 +120,15 @@ def render_report(summary: Summary) -> bytes:
     return page.encode()
 
 
-def _headline(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _subtitle(reading: Reading) -> str:
     work = reading.provenance.work
     return " · ".join(
         [
-            _count(len(reading.summary.seeds), "training seed"),
+            words.count(len(reading.summary.seeds), "training seed"),
             work.dataset.name,
             work.model.name,
-            _count(len(work.scenarios), "scenario"),
-            _count(len(work.methods), "method"),
+            words.count(len(work.scenarios), "scenario"),
+            words.count(len(work.methods), "method"),
         ]
     )
 
@@ -111,7 +136,7 @@ def _subtitle(reading: Reading) -> str:
 def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
     component = next(s for s in reading.provenance.work.scenarios if s.title == name)
     cell = next((c for c in reading.provenance.cells if c.scenario == name), None)
-    params = ", ".join(f"{key} {_plain(value)}" for key, value in component.params.items())
+    params = words.settings(component.params)
     methods = reading.methods(name)
     rows = [reading.row(name, method, reading.primary) for method in methods]
     return ScenarioView(
@@ -121,8 +146,9 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
         forgot=_forgot(cell) if cell else "",
         verdicts=tables.verdicts(reading, name),
         table=tables.overview(reading, name),
-        plots=tuple(_plots(reading, place, [row for row in rows if row])),
-        legend=_legend(reading, name),
+        robust=contrasts.robust(reading, name),
+        values_plot=_values_plot(reading, place, [row for row in rows if row]),
+        distance_plots=tuple(_distance_plots(reading, place, name)),
         groups=tuple(tables.groups(reading, name)),
         methods=tuple(cells.method_title(method) for method in methods),
         seeds=tuple(_seed_lines(reading, rows)),
@@ -131,11 +157,13 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
 
 def _forgot(cell: CellSummary) -> str:
     parts = [
-        f"{_span(cell.forget_samples)} training samples to forget",
-        f"{_span(cell.retain_samples)} to retain",
+        f"{words.span(cell.forget_samples)} training samples to forget",
+        f"{words.span(cell.retain_samples)} to retain",
     ]
     if cell.forget_test_samples.high:
-        parts.append(f"{_span(cell.forget_test_samples)} test samples of the forgotten classes")
+        parts.append(
+            f"{words.span(cell.forget_test_samples)} test samples of the forgotten classes"
+        )
     if len(cell.forget_digests) > 1:
         seeds = len(cell.forget_digests)
         same = cell.forget_sets == 1
@@ -147,34 +175,144 @@ def _forgot(cell: CellSummary) -> str:
     return "; ".join(parts) + "."
 
 
-def _plots(reading: Reading, place: int, rows: Sequence[Row]) -> Iterator[Markup]:
-    """The primary metric of every seed, and where it has one the gap of every seed."""
-    scale, title = reading.scale(reading.primary), cells.row_title(reading.primary)
-    if not any(row.n for row in rows):
-        return
-    named = sum(len(row.values) for row in reading.summary.rows if row.metric == reading.primary)
-    label = _points(title, scale.unit)
-    yield Markup(
+def _values_plot(reading: Reading, place: int, rows: Sequence[Row]) -> Markup | None:
+    """The primary metric of every seed; nothing where `_distance_plots` have the same picture."""
+    primary = reading.primary
+    if reading.facts[primary].compares or not any(row.n for row in rows):
+        return None
+    scale, title = reading.scale(primary), cells.row_title(primary)
+    return Markup(
         plots.strip_plot(
-            [_strip(row, scale, named=named <= MOST_NAMED_POINTS) for row in rows],
-            axis=label,
+            [_strip(row, scale, named=_named(reading)) for row in rows],
+            axis=_points(title, scale.unit),
             described_as=f"{title} of every seed, one line for each method",
             name=f"values{place}",
-            reference=_reference(reading, rows, scale),
+            reference=_of_retrained(rows, scale),
         )
     )
-    retrained = next((row for row in rows if row.method == names.RETRAINED), None)
-    gaps = [row for row in rows if row.gap is not None]
-    if retrained and gaps:
+
+
+def _distance_plots(reading: Reading, place: int, scenario: str) -> Iterator[Markup]:
+    """How far every method is from Retrained, by the metrics that lead; nearest method first."""
+    order = tables.by_nearness(reading, scenario)
+    for number, metric in enumerate(tables.leading(reading, scenario)):
+        found = (reading.row(scenario, method, metric) for method in order)
+        rows = [row for row in found if row and row.n]
+        draw = _noise_plot if reading.facts[metric].compares else _gap_plot
+        if rows and (plot := draw(reading, rows, name=f"distance{place}x{number}")):
+            yield Markup(plot)
+
+
+def _gap_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | None:
+    scenario, metric = rows[0].scenario, rows[0].metric
+    scale, title = reading.scale(metric), cells.row_title(metric)
+    retrained = reading.row(scenario, names.RETRAINED, metric)
+    gaps = [(row, row.gap) for row in rows if row.gap is not None]
+    if not retrained or not gaps:
+        return None
+    margins = [gap.margin * scale.factor for _, gap in gaps if gap.margin]
+    named = _named(reading)
+    return plots.strip_plot(
+        [_gap_strip(row, gap, retrained, scale, named=named) for row, gap in gaps],
+        axis=_points(f"{title}: gap to Retrained", scale.gap_unit),
+        described_as=f"{title} minus Retrained of the same seed, for every seed, nearest first",
+        name=name,
+        reference=plots.Reference(0.0, 0.0, 0.0),
+        margin=max(margins, default=None),
+    )
+
+
+def _noise_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | None:
+    scenario, metric = rows[0].scenario, rows[0].metric
+    scale, title = reading.scale(metric), cells.row_title(metric)
+    noise, f = reading.floors.get((scenario, metric)), scale.factor
+    return plots.strip_plot(
+        [_strip(row, scale, named=_named(reading)) for row in rows],
+        axis=_points(title, scale.unit),
+        described_as=f"{title} to Retrained of the same seed, for every seed, nearest first",
+        name=name,
+        reference=plots.Reference(noise.mean * f, noise.low * f, noise.high * f) if noise else None,
+        sizes=True,
+    )
+
+
+def _contrast(reading: Reading, place: int, scenario: str) -> ContrastView:
+    found = contrasts.front(reading, scenario)
+    few = len(reading.summary.comparisons) <= MOST_PAIRS
+    return ContrastView(
+        name=scenario,
+        front=contrasts.front_table(reading, found) if found else None,
+        front_plots=tuple(_front_plots(reading, place, found)) if found else (),
+        matrix=contrasts.matrix(reading, scenario),
+        pairs=contrasts.pairs(reading, scenario) if few else None,
+        spreads=tuple(contrasts.spreads(reading, scenario)),
+    )
+
+
+def _front_plots(reading: Reading, place: int, found: Front) -> Iterator[Markup]:
+    """Each distance to Retrained over the cost, where there is a cost."""
+    axes = list(enumerate(found.axes))
+    for (cost, x_axis), (number, y_axis) in product(axes, axes):
+        if x_axis.role != "cost" or y_axis.role == "cost":
+            continue
+        x_title, y_title = (contrasts.axis_title(reading, a.metric) for a in (x_axis, y_axis))
+        scales = [reading.distance_scale(axis.metric) for axis in (x_axis, y_axis)]
         yield Markup(
-            plots.strip_plot(
-                [_gap_strip(r, retrained, scale, named=named <= MOST_NAMED_POINTS) for r in gaps],
-                axis=_points("gap to the same seed's Retrained", scale.gap_unit),
-                described_as=f"{title} minus Retrained of the same seed, for every seed",
-                name=f"gaps{place}",
-                reference=plots.Reference(0.0, 0.0, 0.0),
+            plots.dot_plot(
+                [_dot(point, cost, number, scales) for point in found.points],
+                x_axis=_points(x_title, scales[0].unit),
+                y_axis=_points(y_title, scales[1].unit),
+                described_as=f"{y_title} over {x_title}, one point for each method",
+                name=f"front{place}x{number}",
             )
         )
+
+
+def _dot(point: Point, cost: int, number: int, scales: Sequence[Scale]) -> plots.Dot:
+    (x_scale, y_scale), (x, y) = scales, (point.distances[cost], point.distances[number])
+    x_text, y_text = cells.value_text(x.mean, x_scale), cells.value_text(y.mean, y_scale)
+    title = cells.method_title(point.method)
+    return plots.Dot(
+        label=title,
+        title=f"{title}: {y_text} {y_scale.unit}, cost {x_text} {x_scale.unit}",
+        x=x.mean * x_scale.factor,
+        y=y.mean * y_scale.factor,
+        x_ends=_ends(x, x_scale),
+        y_ends=_ends(y, y_scale),
+        chosen=not point.dominated_by,
+    )
+
+
+def _ends(distance: Distance, scale: Scale) -> tuple[float, float]:
+    """Of its interval, which is the point itself below two seeds."""
+    low = distance.mean if distance.low is None else distance.low
+    high = distance.mean if distance.high is None else distance.high
+    return low * scale.factor, high * scale.factor
+
+
+def _ranks_plot(reading: Reading) -> Markup | None:
+    found = contrasts.ranked(reading)
+    if not found:
+        return None
+    strips = [
+        plots.Strip(cells.method_title(r.method), "method", (), (), r.mean, r.low, r.high)
+        for r in found
+    ]
+    return Markup(
+        plots.strip_plot(
+            strips,
+            axis="mean rank, 1 is nearest to Retrained",
+            described_as="Mean rank of each method over the blocks, with its interval",
+            name="ranks",
+        )
+    )
+
+
+def _named(reading: Reading) -> bool:
+    """Whether the points of the page say their seed."""
+    plotted = {metric for s in reading.scenarios for metric in tables.leading(reading, s)}
+    points = sum(len(row.values) for row in reading.summary.rows if row.metric in plotted)
+    return points <= MOST_NAMED_POINTS
 
 
 def _strip(row: Row, scale: Scale, *, named: bool) -> plots.Strip:
@@ -190,8 +328,7 @@ def _strip(row: Row, scale: Scale, *, named: bool) -> plots.Strip:
     )
 
 
-def _gap_strip(row: Row, retrained: Row, scale: Scale, *, named: bool) -> plots.Strip:
-    assert row.gap is not None
+def _gap_strip(row: Row, gap: Gap, retrained: Row, scale: Scale, *, named: bool) -> plots.Strip:
     gaps: dict[str, float | None] = {}
     for seed, value in row.values.items():
         reference = retrained.values.get(seed)
@@ -199,11 +336,11 @@ def _gap_strip(row: Row, retrained: Row, scale: Scale, *, named: bool) -> plots.
     return plots.Strip(
         label=cells.method_title(row.method),
         role=cells.method_role(row.method),
-        values=tuple(_scaled(gap, scale) for gap in gaps.values()),
+        values=tuple(_scaled(each, scale) for each in gaps.values()),
         names=_names(row, scale, gaps) if named else (),
-        mean=_scaled(row.gap.mean, scale),
-        low=_scaled(row.gap.low, scale),
-        high=_scaled(row.gap.high, scale),
+        mean=_scaled(gap.mean, scale),
+        low=_scaled(gap.low, scale),
+        high=_scaled(gap.high, scale),
     )
 
 
@@ -219,24 +356,14 @@ def _scaled(value: float | None, scale: Scale) -> float | None:
     return None if value is None else value * scale.factor
 
 
-def _reference(reading: Reading, rows: Sequence[Row], scale: Scale) -> plots.Reference | None:
-    """Retrained's seeds; for a distance to Retrained the noise floor, where there is one."""
+def _of_retrained(rows: Sequence[Row], scale: Scale) -> plots.Reference | None:
+    """Where its seeds lie."""
     f = scale.factor
-    if reading.facts[reading.primary].compares:
-        noise = next((row.floor for row in rows if row.floor), None)
-        return plots.Reference(noise.mean * f, noise.low * f, noise.high * f) if noise else None
     retrained = next((row for row in rows if row.method == names.RETRAINED), None)
     if retrained is None or retrained.mean is None:
         return None
     values = [value * f for value in retrained.values.values() if value is not None]
     return plots.Reference(retrained.mean * f, min(values), max(values))
-
-
-def _legend(reading: Reading, scenario: str) -> str:
-    if reading.facts[reading.primary].compares:
-        noise = (scenario, reading.primary) in reading.floors
-        return "noise floor: all pairs, and their mean" if noise else ""
-    return "Retrained: all seeds, and their mean"
 
 
 def _seed_lines(
@@ -258,12 +385,12 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
     summary, provenance = reading.summary, reading.provenance
     work = provenance.work
     yield "Experiment", f"{summary.experiment.name}, work {summary.experiment.digest}"
-    yield "Training seeds", f"{_seed_ranges(summary.seeds)} ({len(summary.seeds)})"
+    yield "Training seeds", f"{words.seed_ranges(summary.seeds)} ({len(summary.seeds)})"
     yield (
         "Within each seed",
-        f"{_count(work.unlearning_repeats, 'unlearning repeat')},"
-        f" {_count(work.evaluation_repeats, 'evaluation repeat')},"
-        f" {_count(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
+        f"{words.count(work.unlearning_repeats, 'unlearning repeat')},"
+        f" {words.count(work.evaluation_repeats, 'evaluation repeat')},"
+        f" {words.count(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
     )
     for data in provenance.datasets:
         yield (
@@ -276,6 +403,12 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
         shown = digests[0] if len(digests) == 1 else f"{len(digests)} digests in summary.json"
         yield f"Forget set of {cell.scenario}", shown
     yield from provenance.versions.items()
+
+
+def _pastes(reading: Reading) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    for choice in paste.choices(reading):
+        forms = [(form, paste.paste(reading, choice, form)) for form in paste.FORMATS]
+        yield f"Table {choice}", forms
 
 
 def _definitions(reading: Reading) -> Iterator[Definition]:
@@ -325,36 +458,5 @@ def _reaches_beyond(reading: Reading) -> bool:
     return False
 
 
-def _seed_ranges(seeds: Sequence[int]) -> str:
-    """260 to 269, 300"""
-    runs: list[list[int]] = []
-    for seed in seeds:
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
-
-
-def _span(span: Span) -> str:
-    return str(span.low) if span.low == span.high else f"{span.low} to {span.high}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def _points(title: str, unit: str) -> str:
     return f"{title}, {unit}" if unit else title
-
-
-def _plain(value: object) -> str:
-    """One line of YAML; a bare scalar ends in a document mark, which is left out."""
-    return value if isinstance(value, str) else _yaml(value, flow=True).removesuffix("\n...")
-
-
-def _yaml(value: object, *, flow: bool = False) -> str:
-    text = yaml.safe_dump(
-        value, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=10**6
-    )
-    return text.strip()

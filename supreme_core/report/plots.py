@@ -1,53 +1,35 @@
-"""Every seed as a point: one strip for each method, as SVG to stand inside a page.
+"""The plots of a report: one strip for each method, or one dot.
 
-matplotlib lays the plot out; afterwards its colours become variables of the page's style sheet, so
-that one picture serves light, dark and print, and each point says its seed and value when pointed
-at. The same data gives the same bytes.
+Each point says what it is when pointed at. `svg` makes them elements of a page.
 """
 
-import io
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from typing import Literal
 
-import matplotlib as mpl
-import matplotlib.style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
-REFERRING = ("href", "clip-path")
+from supreme_core.report import svg
+
 GOLDEN = 0.6180339887498949
 
-COLOURS = {
-    "#010101": "var(--ink)",
-    "#020202": "var(--muted)",
-    "#030303": "var(--rule)",
-    "#040404": "var(--original)",
-    "#050505": "var(--retrained)",
-    "#060606": "var(--method)",
-    "#070707": "var(--paper)",
-}
-"""Stand-ins that matplotlib draws with, and what the page puts in their place."""
+WIDTH = 5.6
+"""Inches."""
 
-INK, MUTED, RULE, ORIGINAL, RETRAINED, METHOD, PAPER = COLOURS
-OF_ROLE = {"original": ORIGINAL, "retrained": RETRAINED, "method": METHOD}
+WIDE = 12
+"""Margins from 0 to the furthest value where an axis still shows both."""
 
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "supreme",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.6,
-    "text.color": INK,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": MUTED,
-    "xtick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": RULE,
-    "ytick.labelcolor": INK,
-    "axes.unicode_minus": True,
-}
+DIFFERENT = 5
+"""Times the smallest number that the largest is where sizes differ by much."""
+
+LETTER, LETTER_HEIGHT = 5.2, 9.0
+"""Points that a letter of a dot's label takes, a little more than most do."""
+
+OF_ROLE = {"original": svg.ORIGINAL, "retrained": svg.RETRAINED, "method": svg.METHOD}
 
 
 @dataclass(frozen=True)
@@ -75,6 +57,19 @@ class Reference:
     high: float
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A method by two numbers, with the ends of their intervals. chosen: it stands out."""
+
+    label: str
+    title: str
+    x: float
+    y: float
+    x_ends: tuple[float, float]
+    y_ends: tuple[float, float]
+    chosen: bool
+
+
 def strip_plot(
     strips: Sequence[Strip],
     *,
@@ -82,47 +77,90 @@ def strip_plot(
     described_as: str,
     name: str,
     reference: Reference | None = None,
+    margin: float | None = None,
+    sizes: bool = False,
 ) -> str:
-    """An <svg> element. name: letters and digits that no other plot of the page has."""
-    with matplotlib.style.context("default"), mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(5.6, 0.62 + 0.27 * len(strips)))
+    """An <svg> element; name and described_as as of `svg.element`.
+
+    margin: values that are nearer to 0 are of no account. A band shows it, and where it would be
+    too narrow to see, the axis is logarithmic beyond twice the margin.  sizes: values are compared
+    by their size, so that the axis is logarithmic where sizes differ by much.
+    """
+    with svg.styled():
+        figure = Figure(figsize=(WIDTH, 0.62 + 0.27 * len(strips)))
         axes = figure.add_axes(_box(strips, figure))
         _frame(axes, strips, axis)
+        if margin:
+            axes.axvspan(-margin, margin, color=svg.EQUIVALENT, alpha=0.16, linewidth=0)
         if reference:
             _reference(axes, reference)
         for place, strip in enumerate(strips):
             _strip(axes, strip, place)
-        axes.set_xlim(*_limits(strips, reference))
-        buffer = io.BytesIO()
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
-    return _for_page(buffer.getvalue(), strips, name=name, described_as=described_as)
+        low, high = _limits(strips, reference, margin)
+        if margin and max(-low, high) > WIDE * margin:
+            low, high = _spread_out(axes, low, high, 2 * margin)
+        elif sizes and _scale(shown := list(_shown(strips, reference))) == "log":
+            axes.set_xscale("log")
+            low, high = _log_ticks(axes.xaxis, shown)
+        axes.set_xlim(low, high)
+        titles = {f"points{i}": _titles(strip) for i, strip in enumerate(strips) if strip.names}
+        return svg.element(figure, name=name, described_as=described_as, titles=titles)
+
+
+def dot_plot(dots: Sequence[Dot], *, x_axis: str, y_axis: str, described_as: str, name: str) -> str:
+    """An <svg> element: what is best in both ways is at the lower left.
+
+    Numbers are not below 0. An axis is logarithmic where they are of different sizes.
+    """
+    with svg.styled():
+        figure = Figure(figsize=(WIDTH, 3.4), dpi=72)
+        axes = figure.add_axes((0.12, 0.145, 0.865, 0.835))
+        _ground(axes)
+        axes.grid(color=svg.RULE, linewidth=0.5)
+        axes.tick_params(length=3, labelcolor=svg.MUTED)
+        axes.set_xlabel(svg.plain(x_axis, longest=80), parse_math=False)
+        axes.set_ylabel(svg.plain(y_axis, longest=48), parse_math=False)
+        _span(axes, "x", [number for dot in dots for number in (dot.x, *dot.x_ends)])
+        _span(axes, "y", [number for dot in dots for number in (dot.y, *dot.y_ends)])
+        for place, dot in enumerate(dots):
+            _dot(axes, dot, place)
+        _label_dots(axes, dots)
+        titles = {f"dot{place}": [dot.title] for place, dot in enumerate(dots)}
+        return svg.element(figure, name=name, described_as=described_as, titles=titles)
 
 
 def _box(strips: Sequence[Strip], figure: Figure) -> tuple[float, float, float, float]:
     """Left, bottom, width, height of the axes: fixed margins, whatever the number of strips."""
     width, height = figure.get_size_inches()
-    left = 0.15 + 0.082 * max((len(_plain(strip.label)) for strip in strips), default=0)
+    left = 0.15 + 0.082 * max((len(svg.plain(strip.label)) for strip in strips), default=0)
     return left / width, 0.46 / height, (width - left - 0.12) / width, (height - 0.52) / height
 
 
 def _frame(axes: Axes, strips: Sequence[Strip], axis: str) -> None:
-    axes.patch.set_visible(False)
-    axes.figure.patch.set_visible(False)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.set_yticks(range(len(strips)), [_plain(strip.label) for strip in strips], parse_math=False)
+    _ground(axes)
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks(
+        range(len(strips)), [svg.plain(strip.label) for strip in strips], parse_math=False
+    )
     axes.set_ylim(len(strips) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0, pad=6)
     axes.tick_params(axis="x", length=3)
-    axes.grid(axis="x", color=RULE, linewidth=0.5)
+    axes.grid(axis="x", color=svg.RULE, linewidth=0.5)
+    axes.set_xlabel(svg.plain(axis, longest=80), parse_math=False)
+
+
+def _ground(axes: Axes) -> None:
+    axes.patch.set_visible(False)
+    axes.figure.patch.set_visible(False)
+    axes.spines["right"].set_visible(False)
+    axes.spines["top"].set_visible(False)
     axes.set_axisbelow(True)
-    axes.set_xlabel(_plain(axis, longest=80), parse_math=False)
 
 
 def _reference(axes: Axes, reference: Reference) -> None:
     if reference.low < reference.high:
-        axes.axvspan(reference.low, reference.high, color=RETRAINED, alpha=0.13, linewidth=0)
-    axes.axvline(reference.at, color=RETRAINED, linewidth=1, dashes=(4, 2))
+        axes.axvspan(reference.low, reference.high, color=svg.RETRAINED, alpha=0.13, linewidth=0)
+    axes.axvline(reference.at, color=svg.RETRAINED, linewidth=1, dashes=(4, 2))
 
 
 def _strip(axes: Axes, strip: Strip, place: int) -> None:
@@ -143,85 +181,135 @@ def _strip(axes: Axes, strip: Strip, place: int) -> None:
     if strip.mean is None:
         return
     if strip.low is not None and strip.high is not None:
-        axes.plot([strip.low, strip.high], [place + 0.26] * 2, color=INK, linewidth=1.3, zorder=4)
+        axes.plot(
+            [strip.low, strip.high], [place + 0.26] * 2, color=svg.INK, linewidth=1.3, zorder=4
+        )
     axes.plot(
         *([strip.mean], [place + 0.26]),
-        color=INK,
+        color=svg.INK,
         marker="D",
         markersize=4.2,
-        markeredgecolor=PAPER,
+        markeredgecolor=svg.PAPER,
         markeredgewidth=0.8,
         zorder=5,
     )
 
 
-def _limits(strips: Sequence[Strip], reference: Reference | None) -> tuple[float, float]:
-    """Everything that is drawn, with a margin; some width also where all values are equal."""
-    shown = [value for strip in strips for value in strip.values if value is not None]
-    ends = [end for strip in strips for end in (strip.low, strip.high) if end is not None]
-    shown += ends + ([reference.low, reference.high] if reference else [])
+def _shown(strips: Sequence[Strip], reference: Reference | None) -> Iterator[float]:
+    """Every number that is drawn."""
+    for strip in strips:
+        yield from (each for each in (*strip.values, strip.low, strip.high) if each is not None)
+    if reference:
+        yield from (reference.low, reference.high)
+
+
+def _limits(
+    strips: Sequence[Strip], reference: Reference | None, margin: float | None
+) -> tuple[float, float]:
+    """Everything that is drawn, with some room; some width also where all values are equal."""
+    shown = [*_shown(strips, reference), *((-margin, margin) if margin else ())]
     low, high = min(shown, default=0.0), max(shown, default=1.0)
-    margin = 0.04 * (high - low) or max(abs(high) * 0.05, 0.5)
-    return low - margin, high + margin
+    room = 0.04 * (high - low) or max(abs(high) * 0.05, 0.5)
+    return low - room, high + room
 
 
-def _for_page(svg: bytes, strips: Sequence[Strip], *, name: str, described_as: str) -> str:
-    """matplotlib's file as an element of a page: ids of its own, colours of the page."""
-    root = ElementTree.fromstring(svg)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        for key in [key for key in element.attrib if "}" in key]:
-            element.set(key.rpartition("}")[2], element.attrib.pop(key))
-    _drop(root, "metadata", "style")  # a style element would apply to the whole page
-    _name_points(root, strips)
-    _own_ids(root, name)
-    for element in root.iter():
-        for key, value in element.attrib.items():
-            element.set(key, _restyled(value))
-    for size in ("width", "height", "version"):
-        root.attrib.pop(size)
-    root.set("role", "img")
-    root.set("aria-label", described_as)
-    return ElementTree.tostring(root, encoding="unicode")
+def _titles(strip: Strip) -> list[str]:
+    named = zip(strip.names, strip.values, strict=True)
+    return [name for name, value in named if value is not None]
 
 
-def _drop(root: ElementTree.Element, *tags: str) -> None:
-    for parent in list(root.iter()):
-        for child in [child for child in parent if child.tag in tags]:
-            parent.remove(child)
+def _spread_out(axes: Axes, low: float, high: float, linear: float) -> tuple[float, float]:
+    """Linear between -linear and linear, logarithmic beyond; limits that leave room at the ends."""
+    axes.set_xscale("symlog", linthresh=linear, linscale=0.9)
+    decades = range(floor(log10(linear)), ceil(log10(max(-low, high))) + 1)
+    steps = [10.0**decade for decade in decades if 10.0**decade >= linear]
+    ticks = [-step for step in reversed(steps)] + [-linear / 2, 0.0, linear / 2] + steps
+    low, high = (end * 1.3 if abs(end) > linear else end for end in (low, high))
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(shown, [_tick(tick) for tick in shown])
+    axes.set_xticks([], minor=True)
+    return low, high
 
 
-def _name_points(root: ElementTree.Element, strips: Sequence[Strip]) -> None:
-    for place, strip in enumerate(strips):
-        group = root.find(f".//g[@id='points{place}']")
-        if group is None or not strip.names:
-            continue
-        texts = [n for n, v in zip(strip.names, strip.values, strict=True) if v is not None]
-        for use, text in zip(group.iter("use"), texts, strict=True):
-            ElementTree.SubElement(use, "title").text = text
+def _log_ticks(axis: Axis, values: Sequence[float]) -> tuple[float, float]:
+    """The limits.  Ticks at 1, 2 and 5 where they are few, else at powers of ten."""
+    low, high = min(values) / 1.2, max(values) * 1.2
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    steps = (1, 2, 5) if len(decades) <= 4 else (1,)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axis.set_ticks(shown, [_tick(tick) for tick in shown])
+    axis.set_ticks([], minor=True)
+    return low, high
 
 
-def _own_ids(root: ElementTree.Element, name: str) -> None:
-    """Keep the ids that are referred to, under a name that is unique on the page."""
-    links = {
-        element.attrib[key] for element in root.iter() for key in REFERRING if key in element.attrib
-    }
-    for element in root.iter():
-        old = element.attrib.pop("id", None)
-        if f"#{old}" in links or f"url(#{old})" in links:
-            element.set("id", f"{name}-{old}")
-        for key in REFERRING:
-            if key in element.attrib:
-                element.set(key, element.attrib[key].replace("#", f"#{name}-", 1))
+def _tick(value: float) -> str:
+    text = f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _restyled(value: str) -> str:
-    for stand_in, colour in COLOURS.items():
-        value = value.replace(stand_in, colour)
-    return value.replace("'DejaVu Sans'", "var(--sans)")
+def _scale(values: Sequence[float]) -> Literal["linear", "log"]:
+    return "log" if min(values) > 0 and max(values) > DIFFERENT * min(values) else "linear"
 
 
-def _plain(text: str, *, longest: int = 28) -> str:
-    """What the layout's font has and matplotlib does not read as mathematics; at most so long."""
-    text = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+def _dot(axes: Axes, dot: Dot, place: int) -> None:
+    colour = svg.INK if dot.chosen else svg.METHOD
+    line = {"color": colour, "linewidth": 1.0, "alpha": 1.0 if dot.chosen else 0.55}
+    axes.plot(dot.x_ends, [dot.y] * 2, **line)
+    axes.plot([dot.x] * 2, dot.y_ends, **line)
+    size, marker = (34, "D") if dot.chosen else (22, "o")
+    drawn = axes.scatter(
+        *([dot.x], [dot.y]),
+        s=size,
+        marker=marker,
+        color=colour,
+        edgecolors=svg.PAPER,
+        linewidths=0.8,
+        zorder=4,
+    )
+    drawn.set_gid(f"dot{place}")
+
+
+def _span(axes: Axes, which: Literal["x", "y"], numbers: Sequence[float]) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if _scale(numbers) == "log":
+        axes.set(**{f"{which}scale": "log"})
+        limits = _log_ticks(axis, numbers)
+    else:
+        limits = (min(0.0, *numbers), 1.08 * max(numbers) or 1.0)
+    axes.set(**{f"{which}lim": limits})
+
+
+def _label_dots(axes: Axes, dots: Sequence[Dot]) -> None:
+    """Chosen ones first. One that finds no free place is left out: its dot says it."""
+    inside = axes.bbox
+    taken = [_box_at(axes, dot, 0.0, 0.0, 8.0, 8.0) for dot in dots]
+    for dot in sorted(dots, key=lambda dot: not dot.chosen):
+        text = svg.plain(dot.label)
+        width = LETTER * len(text)
+        aside, above = width / 2 + 4, LETTER_HEIGHT / 2 + 3
+        places = [(side, end) for side in (aside, -aside) for end in (above, -above)]
+        for right, up in (*places, (aside, 0), (-aside, 0), (0, 2 * above), (0, -2 * above)):
+            box = _box_at(axes, dot, right, up, width, LETTER_HEIGHT)
+            within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
+            if within and box.y1 <= inside.y1 and not box.count_overlaps(taken):
+                taken.append(box)
+                axes.annotate(
+                    text,
+                    (dot.x, dot.y),
+                    (right, up),
+                    textcoords="offset points",
+                    ha="center",
+                    va="center",
+                    color=svg.INK,
+                    fontsize=8.6,
+                    fontweight="bold" if dot.chosen else "normal",
+                    parse_math=False,
+                )
+                break
+
+
+def _box_at(axes: Axes, dot: Dot, right: float, up: float, width: float, height: float) -> Bbox:
+    """A box of that size in points, its centre so far from the dot."""
+    x, y = axes.transData.transform((dot.x, dot.y))
+    return Bbox.from_bounds(x + right - width / 2, y + up - height / 2, width, height)

@@ -5,15 +5,16 @@ an order, and nothing is lost where a row of that name does not exist.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import compress, groupby
+from math import inf
 from typing import Literal
 
 from supreme_core import statistics
 from supreme_core.aggregate import TEST_ACCURACY, Provenance, RowFacts, provenance_of
 from supreme_core.api import names
-from supreme_core.api.run import Failure, Floor, Row, Summary
+from supreme_core.api.run import Failure, Floor, Gap, Row, Summary
 from supreme_core.report import cells
 from supreme_core.report.cells import Cell, Scale
 
@@ -32,9 +33,14 @@ Role = Literal["original", "retrained", "method"]
 
 @dataclass(frozen=True)
 class Column:
+    """name: the title where no other column explains it; empty where that is the title."""
+
     title: str
     unit: str = ""
-    kind: Literal["count", "estimate", "gap", "verdict", "spread", "companion"] = "estimate"
+    kind: Literal[
+        "count", "estimate", "gap", "verdict", "spread", "companion", "words", "share"
+    ] = "estimate"
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """floor: a last line, `FLOOR_TITLE`, with the noise floor of each column that is a distance."""
+    """floor: a last line, `FLOOR_TITLE`, with the noise floor of each column that is a distance.
+
+    head: what the lines are.
+    """
 
     title: str
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     floor: tuple[Cell, ...] | None = None
+    head: str = "method"
 
 
 @dataclass(frozen=True)
 class Group:
-    """Tables that answer one question."""
+    """Tables that answer one question.  name: as metrics give it."""
 
+    name: str
     title: str
     note: str
     tables: tuple[Table, ...]
@@ -129,6 +140,11 @@ class Reading:
     def scale(self, metric: str) -> Scale:
         return self._scales[metric]
 
+    def distance_scale(self, metric: str) -> Scale:
+        """Of |x - retrained|, or of a cost itself."""
+        scale = self.scale(metric)
+        return scale if self.facts[metric].measured else replace(scale, unit=scale.gap_unit)
+
     @cached_property
     def _of_scenario(self) -> dict[str, dict[str, list[str]]]:
         """scenario -> method -> metrics, each in the order of the rows."""
@@ -181,12 +197,32 @@ def overview(reading: Reading, scenario: str) -> Table:
     return Table(scenario, columns, tuple(lines), floor)
 
 
+def headline(reading: Reading, scenario: str) -> Table:
+    """Of the overview what a paper has room for: the primary metric, its gap and its verdict."""
+    table = overview(reading, scenario)
+    keep = [column.kind not in ("spread", "companion") for column in table.columns]
+    lines = (replace(line, cells=tuple(compress(line.cells, keep))) for line in table.lines)
+    return replace(
+        table,
+        columns=tuple(compress(table.columns, keep)),
+        lines=tuple(lines),
+        floor=_floor(reading, scenario, [None, reading.primary, *[None] * (sum(keep) - 2)]),
+    )
+
+
 def verdicts(reading: Reading, scenario: str) -> Table | None:
     """Of every metric that is read by its gap, and of all of them together; None without any."""
     metrics = [each for each in reading.metrics(scenario) if has_gap(reading.facts[each])]
     if not metrics:
         return None
+    scales = [reading.scale(metric) for metric in metrics]
+    utility = any(
+        row.gap and row.gap.noninferiority
+        for row in reading.summary.rows
+        if row.scenario == scenario
+    )
     columns = [Column("all metrics", kind="verdict")]
+    columns += [Column("utility", kind="verdict")] if utility else []
     columns += [Column(cells.row_title(metric), kind="verdict") for metric in metrics]
     lines = []
     for method in reading.methods(scenario):
@@ -195,16 +231,50 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
         if method != names.RETRAINED and any(gaps):
             joint = statistics.joint_verdict(gap.verdict for gap in gaps if gap)
             line = (
-                Cell(joint),
-                *(Cell(cells.SYMBOLS[g.verdict]) if g else cells.EMPTY for g in gaps),
+                Cell(joint, tone=cells.TONES[joint]),
+                *([_utility(gaps, scales)] if utility else []),
+                *(cells.symbol_cell(gap.verdict) if gap else cells.EMPTY for gap in gaps),
             )
             lines.append(Line(cells.method_title(method), cells.method_role(method), line))
     return Table("", tuple(columns), tuple(lines))
 
 
+def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> Cell:
+    """Whether test accuracy is kept, and the bound that says so."""
+    for gap, scale in zip(gaps, scales, strict=True):
+        if gap and (test := gap.noninferiority):
+            low = test.low * scale.factor
+            text = cells.number(low, 1 if scale.percent else 3, signed=True)
+            note = f"from {text} {scale.gap_unit}".rstrip()
+            return (
+                Cell("kept", note=note, tone="good") if test.holds else Cell("not shown", note=note)
+            )
+    return cells.EMPTY
+
+
 def has_gap(facts: RowFacts) -> bool:
     """Whether a metric is read by its gap to Retrained: not where it is nearness to it already."""
     return not (facts.compares or facts.measured)
+
+
+def leading(reading: Reading, scenario: str) -> list[str]:
+    """The primary metric and its companions, without measured ones: what nearness is shown by."""
+    metrics = [reading.primary, *_companions(reading, scenario)]
+    return [metric for metric in metrics if not reading.facts[metric].measured]
+
+
+def by_nearness(reading: Reading, scenario: str) -> list[str]:
+    """The methods from nearest to furthest by the primary metric, then Original."""
+    retrained = reading.row(scenario, names.RETRAINED, reading.primary)
+    target = (retrained and retrained.mean) or 0.0
+
+    def distance(method: str) -> tuple[bool, float]:
+        row = reading.row(scenario, method, reading.primary)
+        if row is None or row.mean is None:
+            return method == names.ORIGINAL, inf
+        return method == names.ORIGINAL, abs(row.gap.mean if row.gap else row.mean - target)
+
+    return sorted((m for m in reading.methods(scenario) if m != names.RETRAINED), key=distance)
 
 
 def groups(reading: Reading, scenario: str) -> Iterator[Group]:
@@ -215,7 +285,7 @@ def groups(reading: Reading, scenario: str) -> Iterator[Group]:
         members = [metric for metric in wanted if reading.facts[metric].group == group]
         if members:
             title, note = GROUPS.get(group, (group.capitalize(), ""))
-            yield Group(title, note, tuple(_tables(reading, scenario, members)))
+            yield Group(group, title, note, tuple(_tables(reading, scenario, members)))
 
 
 GROUPS = {
@@ -361,7 +431,7 @@ def _grid(
     reading: Reading, scenario: str, title: str, metrics: Sequence[str], heads: Sequence[str]
 ) -> Table:
     columns = tuple(
-        Column(head, reading.scale(metric).unit)
+        Column(head, reading.scale(metric).unit, name=cells.row_title(metric))
         for head, metric in zip(heads, metrics, strict=True)
     )
     lines = tuple(

@@ -30,6 +30,7 @@ def row_fact(metric, on=None, **changes):
         "unit": "fraction",
         "compares": False,
         "measured": False,
+        "random": False,
         "low": 0.0,
         "high": 1.0,
         "margin": 0.01,

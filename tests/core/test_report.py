@@ -203,14 +203,16 @@ def test_a_collapse_rate_counts_seeds_and_has_wilsons_interval():
 @pytest.mark.parametrize(
     ("mean", "low", "high", "percent", "expected"),
     [
-        pytest.param(0.123, 0.1, 0.146, False, Cell("0.123", "[0.100, 0.146]"), id="two digits"),
-        pytest.param(0.12, 0.04, 0.2, False, Cell("0.12", "[0.04, 0.20]"), id="one digit"),
-        pytest.param(412.3, 400.0, 424.6, False, Cell("412", "[400, 425]"), id="large"),
-        pytest.param(0.0, 0.0, 0.0, False, Cell("0", "[0, 0]"), id="zero"),
-        pytest.param(3e-9, 2e-9, 4e-9, False, Cell("3.00e-09", "[2.00e-09, 4.00e-09]"), id="tiny"),
+        pytest.param(0.123, 0.1, 0.146, False, Cell("0.123", ("0.100", "0.146")), id="two digits"),
+        pytest.param(0.12, 0.04, 0.2, False, Cell("0.12", ("0.04", "0.20")), id="one digit"),
+        pytest.param(412.3, 400.0, 424.6, False, Cell("412", ("400", "425")), id="large"),
+        pytest.param(0.0, 0.0, 0.0, False, Cell("0", ("0", "0")), id="zero"),
+        pytest.param(
+            3e-9, 2e-9, 4e-9, False, Cell("3.00e-09", ("2.00e-09", "4.00e-09")), id="tiny"
+        ),
         pytest.param(0.5, None, None, False, Cell("0.500"), id="one seed"),
-        pytest.param(0.5, 0.45, 0.55, True, Cell("50.0", "[45.0, 55.0]"), id="percent"),
-        pytest.param(-1.5, -2.0, -1.0, False, Cell("−1.5", "[−2.0, −1.0]"), id="negative"),
+        pytest.param(0.5, 0.45, 0.55, True, Cell("50.0", ("45.0", "55.0")), id="percent"),
+        pytest.param(-1.5, -2.0, -1.0, False, Cell("−1.5", ("−2.0", "−1.0")), id="negative"),
         pytest.param(None, None, None, False, Cell("–"), id="no value"),
     ],
 )

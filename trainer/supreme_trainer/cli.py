@@ -27,7 +27,9 @@ from supreme_core.artefacts import Artefacts
 from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.plan import plan, steps
-from supreme_core.publish import publish
+from supreme_core.publish import publish, summarise
+from supreme_core.report.paste import FORMATS, PRIMARY, VERDICTS, paste
+from supreme_core.report.tables import Reading
 from supreme_core.report.terminal import TextTable, plain_text, terminal_tables
 from supreme_core.results import read_order, read_results
 from supreme_core.storage import open_storage
@@ -202,22 +204,43 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("uri", metavar="EXPERIMENT-URI")
+@click.option(
+    "--format", "form", type=click.Choice(tuple(FORMATS)), help="Print a table to paste instead."
+)
+@click.option(
+    "--table",
+    "choice",
+    metavar="NAME",
+    help=f"Which one: {VERDICTS}, {PRIMARY} (default), or a group of metrics, such as cost.",
+)
 @click.option("--endpoint", help="Endpoint of an S3-compatible server.")
 @click.option("--region", help="Region of the bucket.")
-def report(uri: str, endpoint: str | None, region: str | None) -> None:
+def report(
+    uri: str, form: str | None, choice: str | None, endpoint: str | None, region: str | None
+) -> None:
     """Aggregate the results of an experiment again and write its report.
 
-    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it.
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. With
+    --format nothing is written, and standard output is the table alone, for a file or a pipe.
     """
+    if choice and not form:
+        raise SpecError(f"--table needs --format, which is one of {', '.join(FORMATS)}")
     console = Console()
     store, prefix = _split_experiment(uri)
     storage = open_storage(store, endpoint=endpoint, region=region)
     order = read_order(storage, prefix)  # before the check, which would make a mistyped folder
-    local.check_store(storage)
-    if not read_results(storage, order):
+    if not form:
+        local.check_store(storage)
+    results = read_results(storage, order)
+    if not results:
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to report")
     with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
-        summary = publish(storage, Artefacts(storage, Path(cache)), order)
+        artefacts = Artefacts(storage, Path(cache))
+        if form:
+            summary = summarise(list(results.values()), artefacts, order)
+            click.echo(paste(Reading(summary), choice or PRIMARY, form), nl=False)
+            return
+        summary = publish(storage, artefacts, order)
     _show(summary, console)
     _tell_where(storage.uri, order, console)
 

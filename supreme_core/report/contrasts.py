@@ -1,0 +1,225 @@
+"""Methods against each other, by pairs, ranks and Pareto fronts; and what makes a method vary.
+
+All numbers are those of the summary. What is done here is to order them and to write them down.
+"""
+
+from collections.abc import Iterator
+from math import inf
+
+from supreme_core import statistics
+from supreme_core.api.run import Comparison, Front, Point, Rank, Row
+from supreme_core.report import cells, tables
+from supreme_core.report.cells import Cell, Scale
+from supreme_core.report.tables import Column, Line, Reading, Table
+
+ALPHA = 1 - statistics.LEVEL
+SHARE = Scale(100.0, "%", "points")
+PLAIN = Scale(1.0, "", "")
+
+
+def front(reading: Reading, scenario: str) -> Front | None:
+    """The Pareto front of a scenario; None where there is no method on all of its axes."""
+    found = (each for each in reading.summary.pareto if each.scenario == scenario)
+    return next((each for each in found if each.points), None)
+
+
+def front_table(reading: Reading, found: Front) -> Table:
+    """Methods on the front first, and of each part those that forget like Retrained."""
+    scales = [reading.distance_scale(axis.metric) for axis in found.axes]
+    columns = [
+        Column(axis_title(reading, axis.metric), scale.unit)
+        for axis, scale in zip(found.axes, scales, strict=True)
+    ]
+    lines = []
+    for point in sorted(found.points, key=lambda p: (bool(p.dominated_by), p.distances[0].mean)):
+        distances = zip(point.distances, scales, strict=True)
+        numbers = (cells.interval_cell(d.mean, d.low, d.high, scale) for d, scale in distances)
+        title = cells.method_title(point.method)
+        lines.append(Line(title, "method", (_standing(point), *numbers)))
+    return Table("", (Column("Pareto front", kind="words"), *columns), tuple(lines))
+
+
+def axis_title(reading: Reading, metric: str) -> str:
+    title = cells.row_title(metric)
+    return f"distance in {title}" if tables.has_gap(reading.facts[metric]) else title
+
+
+def _standing(point: Point) -> Cell:
+    if not point.dominated_by:
+        return Cell("on it", tone="good")
+    one, *others = map(cells.method_title, point.dominated_by)
+    return Cell("dominated", note=f"by {one}{f' and {len(others)} more' if others else ''}")
+
+
+def matrix(reading: Reading, scenario: str) -> Table | None:
+    """In how many of a hundred seeds the line's method is nearer to Retrained than the column's.
+
+    Both are in the order of nearness, and numbered alike. None without two methods.
+    """
+    found = {(each.method, each.other): each for each in _comparisons(reading, scenario)}
+    if not found:
+        return None
+    there = {method for pair in found for method in pair}
+    methods = [method for method in tables.by_nearness(reading, scenario) if method in there]
+    lines = [
+        Line(
+            f"{place}  {cells.method_title(method)}",
+            "method",
+            tuple(_nearer(found, method, other) for other in methods),
+        )
+        for place, method in enumerate(methods, 1)
+    ]
+    columns = (Column(str(place), kind="share") for place in range(1, len(methods) + 1))
+    return Table("", tuple(columns), tuple(lines))
+
+
+def _nearer(found: dict[tuple[str, str], Comparison], method: str, other: str) -> Cell:
+    if (pair := found.get((method, other))) is not None:
+        return _share(pair, pair.nearer, nearer=pair.mean < 0)
+    if (pair := found.get((other, method))) is not None:
+        return _share(pair, 1 - pair.nearer, nearer=pair.mean > 0)
+    return Cell("")
+
+
+def _share(pair: Comparison, share: float, *, nearer: bool) -> Cell:
+    """With a star where a difference is found."""
+    text = f"{100 * share:.0f}"
+    if not _differ(pair):
+        return Cell(text)
+    return Cell(f"{text}*", tone="good" if nearer else "bad")
+
+
+def _differ(pair: Comparison) -> bool:
+    return pair.adjusted_p is not None and pair.adjusted_p < ALPHA
+
+
+def pairs(reading: Reading, scenario: str) -> Table | None:
+    """Every pair, the nearer one by its mean first; those that differ lead."""
+    scale = reading.distance_scale(reading.primary)
+    columns = (
+        Column("n", kind="count"),
+        Column("difference of distances", scale.unit, kind="gap"),
+        Column("seeds in which the first is nearer", "%"),
+        Column("p", kind="count"),
+        Column("p after Holm", kind="count"),
+    )
+    found = [each if each.mean <= 0 else _turned(each) for each in _comparisons(reading, scenario)]
+    found.sort(key=lambda pair: (inf if pair.adjusted_p is None else pair.adjusted_p, pair.mean))
+    lines = []
+    for pair in found:
+        title = f"{cells.method_title(pair.method)} – {cells.method_title(pair.other)}"
+        numbers = (
+            Cell(str(pair.n)),
+            cells.interval_cell(pair.mean, pair.low, pair.high, scale, signed=True),
+            cells.interval_cell(pair.nearer, pair.nearer_low, pair.nearer_high, SHARE),
+            Cell(cells.p_text(pair.difference_p)),
+            Cell(cells.p_text(pair.adjusted_p)),
+        )
+        lines.append(Line(title, "method", numbers))
+    return Table("", columns, tuple(lines), head="pair") if lines else None
+
+
+def _turned(pair: Comparison) -> Comparison:
+    return pair.model_copy(
+        update={
+            "method": pair.other,
+            "other": pair.method,
+            "mean": -pair.mean,
+            "low": None if pair.high is None else -pair.high,
+            "high": None if pair.low is None else -pair.low,
+            "nearer": 1 - pair.nearer,
+            "nearer_low": 1 - pair.nearer_high,
+            "nearer_high": 1 - pair.nearer_low,
+        }
+    )
+
+
+def _comparisons(reading: Reading, scenario: str) -> list[Comparison]:
+    return [each for each in reading.summary.comparisons if each.scenario == scenario]
+
+
+def ranked(reading: Reading) -> list[Rank]:
+    """From the nearest to the furthest over all blocks."""
+    found = reading.summary.ranks
+    return sorted(found.ranks, key=lambda rank: rank.mean) if found else []
+
+
+def ranks(reading: Reading) -> Table | None:
+    lines = [
+        Line(
+            cells.method_title(rank.method),
+            "method",
+            (
+                cells.interval_cell(rank.mean, rank.low, rank.high, PLAIN),
+                cells.interval_cell(rank.score, rank.score_low, rank.score_high, PLAIN),
+            ),
+        )
+        for rank in ranked(reading)
+    ]
+    columns = (Column("mean rank"), Column("score"))
+    return Table("", columns, tuple(lines)) if lines else None
+
+
+def robust(reading: Reading, scenario: str) -> Table:
+    """Of the primary metric: what a single seed far off does not move."""
+    scale = reading.scale(reading.primary)
+    columns = (
+        Column("n", kind="count"),
+        Column("median", scale.unit),
+        Column("interquartile mean", scale.unit),
+        Column("smallest", scale.unit, kind="spread"),
+        Column("largest", scale.unit, kind="spread"),
+    )
+    lines = []
+    for method in reading.methods(scenario):
+        row = reading.row(scenario, method, reading.primary)
+        if row and row.robust:
+            found = row.robust
+            numbers = (
+                Cell(str(row.n)),
+                Cell(cells.value_text(found.median, scale)),
+                cells.interval_cell(found.iqm, found.low, found.high, scale),
+                Cell(cells.value_text(found.smallest, scale)),
+                Cell(cells.value_text(found.largest, scale)),
+            )
+            role = cells.method_role(method)
+            lines.append(Line(cells.method_title(method), role, numbers))
+    return Table("", columns, tuple(lines))
+
+
+def spreads(reading: Reading, scenario: str) -> Iterator[Table]:
+    """Of each metric that leads, where its spread comes from, for methods with repeats."""
+    for metric in tables.leading(reading, scenario):
+        rows = (reading.row(scenario, method, metric) for method in reading.methods(scenario))
+        lines = [_spread(row, reading.scale(metric)) for row in rows if row and row.variance]
+        unit = reading.scale(metric).gap_unit
+        columns = (
+            Column("between training seeds", unit, kind="spread"),
+            Column("between unlearning repeats", unit, kind="spread"),
+            Column("between evaluation repeats", unit, kind="spread"),
+            Column("best number of repeats", kind="count"),
+        )
+        if lines:
+            yield Table(cells.row_title(metric), columns, tuple(lines))
+
+
+def _spread(row: Row, scale: Scale) -> Line:
+    assert row.variance is not None
+    found = row.variance
+    numbers = (
+        _component(found.training, found.training_share, scale),
+        Cell("0", note="same bits")
+        if found.deterministic
+        else _component(found.unlearning, found.unlearning_share, scale),
+        _component(found.evaluation, found.evaluation_share, scale),
+        Cell(cells.NONE if found.best_repeats is None else str(found.best_repeats)),
+    )
+    return Line(cells.method_title(row.method), cells.method_role(row.method), numbers)
+
+
+def _component(sd: float | None, share: float | None, scale: Scale) -> Cell:
+    """A standard deviation, and its share of the variance."""
+    if sd is None:
+        return cells.EMPTY
+    note = "" if share is None else f"{100 * share:.0f} % of the variance"
+    return Cell(cells.value_text(sd, scale), note=note)

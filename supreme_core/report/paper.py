@@ -1,0 +1,220 @@
+"""What a paper says of an experiment: its setup and its statistics as one paragraph. Pure.
+
+All of it is read from the summary. A test, a margin or a loss that the experiment does not have is
+not mentioned.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from supreme_core import statistics
+from supreme_core.aggregate import CellSummary
+from supreme_core.api.run import DatasetRecord, Gap
+from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.report import cells, tables, words
+from supreme_core.report.tables import Reading
+
+LEVEL = f"{statistics.LEVEL * 100:g} %"
+ALPHA = f"{1 - statistics.LEVEL:.2g}"
+
+
+def paragraph(reading: Reading) -> str:
+    """Plain text in sentences that stand by themselves, so that any may be left out."""
+    return " ".join(
+        (
+            *_data(reading),
+            *_models(reading),
+            *_scenarios(reading),
+            *_methods(reading),
+            *_estimates(reading),
+            *_verdicts(reading),
+            *_losses(reading),
+            *_software(reading),
+        )
+    )
+
+
+def _data(reading: Reading) -> Iterator[str]:
+    records = reading.provenance.datasets
+    known = f", {_dataset(records[0])}" if len(records) == 1 else ""
+    yield f"The data are {_component(reading.provenance.work.dataset)}{known}."
+
+
+def _dataset(record: DatasetRecord) -> str:
+    return (
+        f"{record.train_samples:,} training and {record.test_samples:,} test images of"
+        f" {record.classes} classes (digest {record.digest[:12]})"
+    )
+
+
+def _models(reading: Reading) -> Iterator[str]:
+    work, seeds = reading.provenance.work, reading.summary.seeds
+    yield (
+        f"For {_each_of(seeds)}, {_component(work.model)} was trained on all training images"
+        " (Original) and, with the same seed and recipe, on those to retain alone (Retrained)."
+    )
+    yield f"The recipe: {', '.join(_recipe(work.training))}."
+    repeats = (
+        (work.unlearning_repeats, "unlearning repeat"),
+        (work.evaluation_repeats, "evaluation repeat"),
+        (work.retrained_replicas, "Retrained model"),
+    )
+    repeated = [words.count(number, noun) for number, noun in repeats if number > 1]
+    if repeated:
+        yield f"Within each seed, {_listed(repeated)} were averaged."
+
+
+def _each_of(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"one training seed ({seeds[0]})"
+    return f"each of {len(seeds)} training seeds ({words.seed_ranges(seeds)})"
+
+
+def _recipe(training: Training) -> Iterator[str]:
+    yield words.count(training.epochs, "epoch")
+    parts = f" in {training.micro_batches} micro-batches" if training.micro_batches > 1 else ""
+    yield f"batches of {training.batch_size}{parts}"
+    yield f"optimiser {_component(training.optimizer)}"
+    yield f"schedule {_component(training.schedule)}"
+    if training.schedule.warmup_epochs:
+        yield f"{words.count(training.schedule.warmup_epochs, 'epoch')} of warm-up"
+    if training.augmentation:
+        yield f"augmentation {_listed(map(_component, training.augmentation))}"
+    else:
+        yield "no augmentation"
+    if training.max_gradient_norm is not None:
+        yield f"gradients scaled down to a norm of {training.max_gradient_norm:g}"
+    yield f"{training.precision} arithmetic"
+    best = training.selection == "best_validation"
+    yield "weights of the best epoch on a validation split" if best else "weights of the last epoch"
+
+
+def _scenarios(reading: Reading) -> Iterator[str]:
+    cells_of = {cell.scenario: cell for cell in reading.provenance.cells}
+    for scenario in reading.provenance.work.scenarios:
+        asked = _component(scenario, scenario.title)
+        cell = cells_of.get(scenario.title)
+        yield f"Scenario {asked}{f': {_forgets(cell)}' if cell else ''}."
+
+
+def _forgets(cell: CellSummary) -> str:
+    forgets = f"{words.span(cell.forget_samples)} training images are forgotten and"
+    forgets += f" {words.span(cell.retain_samples)} retained"
+    if len(cell.forget_digests) == 1:
+        return forgets
+    same = cell.forget_sets == 1
+    return f"{forgets}, {'the same' if same else 'drawn anew'} for {'all' if same else 'the'} seeds"
+
+
+def _methods(reading: Reading) -> Iterator[str]:
+    methods = reading.provenance.work.methods
+    yield (
+        f"{words.headline(words.count(len(methods), 'method'))} started from Original:"
+        f" {_listed(_component(method, method.title) for method in methods)};"
+        " settings that are not named are the defaults of SUPREME."
+    )
+    left_out = [f"{pair.method} in {pair.scenario}" for pair in reading.summary.excluded]
+    if left_out:
+        yield f"Not defined, and left out: {_listed(left_out)}."
+
+
+def _estimates(reading: Reading) -> Iterator[str]:
+    if max(reading.counts, default=0) > 1:
+        yield f"Numbers are means over training seeds with {LEVEL} t intervals."
+    for source in sorted({floor.source for floor in reading.floors.values()}):
+        of = "different seeds" if source == "seeds" else "one seed"
+        yield (
+            f"The noise floor of a distance is its value between Retrained models of {of} that"
+            " forgot the same samples."
+        )
+
+
+def _verdicts(reading: Reading) -> Iterator[str]:
+    gaps = [row.gap for row in reading.summary.rows if row.gap]
+    if not gaps:
+        return
+    fewest = statistics.FEWEST_FOR_A_VERDICT
+    yield "A gap is the difference of a method to Retrained of the same seed, averaged over seeds."
+    if max(gap.n for gap in gaps) < fewest:
+        yield f"No verdict is claimed, for want of {fewest} seeds."
+        return
+    yield (
+        f"It is equivalent where two one-sided t tests place it within the margin (p < {ALPHA}),"
+        f" else different where {_sign_flips(gaps)} finds one (p < {ALPHA} after Holm's adjustment"
+        " over the methods of a scenario and metric), else inconclusive, as is any gap of fewer"
+        f" than {fewest} seeds."
+    )
+    yield from _margins(reading)
+
+
+def _margins(reading: Reading) -> Iterator[str]:
+    """The rule, then what it came to for the primary metric."""
+    noise = "twice the root mean square difference of Retrained models that forgot the same samples"
+    own = dict.fromkeys(
+        (facts.metric, facts.margin)
+        for facts in reading.facts.values()
+        if facts.margin is not None and tables.has_gap(facts)
+    )
+    if own:
+        each = _listed(f"{margin:g} for {cells.row_title(metric)}" for metric, margin in own)
+        yield f"The margin is {each}, or {noise} where that is larger."
+    else:
+        yield f"The margin is {noise}."
+    primary, scale = reading.primary, reading.scale(reading.primary)
+    used = {
+        row.scenario: cells.margin_text(row.gap.margin, scale)
+        for row in reading.summary.rows
+        if row.metric == primary and row.gap and row.gap.margin
+    }
+    if used:
+        each = _listed(f"{margin} in {scenario}" for scenario, margin in used.items())
+        yield f"For {cells.row_title(primary)} it came to {each}."
+
+
+def _sign_flips(gaps: Iterable[Gap]) -> str:
+    most, exact = max(gap.n for gap in gaps), statistics.EXACT_SIGN_FLIPS
+    if most <= exact:
+        return "the exact two-sided sign-flip test"
+    flips = f"{statistics.RANDOM_SIGN_FLIPS:,} random flips"
+    return f"the two-sided sign-flip test ({flips}, exact up to {exact} seeds)"
+
+
+def _losses(reading: Reading) -> Iterator[str]:
+    kinds = [failure.kind for failure in reading.summary.failures]
+    failed, collapsed, missing = map(kinds.count, ("failed", "collapsed", "missing"))
+    if failed or missing:
+        lost = [f"{words.count(failed, 'run')} failed"] if failed else []
+        lost += [f"{words.count(missing, 'result')} missing"] if missing else []
+        yield f"Without a value: {_listed(lost)}."
+    if collapsed:
+        yield (
+            f"{words.headline(words.count(collapsed, 'run'))} collapsed (test accuracy below half"
+            " the median of Retrained) and stayed in the means."
+        )
+
+
+def _software(reading: Reading) -> Iterator[str]:
+    versions, environments = reading.provenance.versions, reading.provenance.environments
+    used = [f"SUPREME {versions['supreme']}"] if "supreme" in versions else ["SUPREME"]
+    for name in ("torch", "cuda"):
+        found = dict.fromkeys(words.plain(e.values[name]) for e in environments if name in e.values)
+        used += [f"{name} {each}" for each in found]
+    devices = dict.fromkeys(
+        words.plain(e.values["device"]) for e in environments if "device" in e.values
+    )
+    on = f" on {_listed(devices)}" if devices else ""
+    digest = reading.summary.experiment.digest
+    yield f"Computed with {_listed(used)}{on}; digest of the work {digest}."
+
+
+def _component(component: Component, title: str = "") -> str:
+    """name (setting 1, other 2), or label (name, setting 1)"""
+    title = title or component.name
+    parts = [component.name] if title != component.name else []
+    parts += [words.settings(component.params)] if component.params else []
+    return f"{title} ({', '.join(parts)})" if parts else title
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """a, b and c"""
+    *most, last = texts
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,258 @@
+"""Tables to paste: LaTeX for a paper, Markdown for an issue, CSV for a spreadsheet. Pure.
+
+Labels and names of metrics are foreign text, and stay text in every format.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+
+from supreme_core import statistics
+from supreme_core.aggregate import harmless
+from supreme_core.errors import SpecError, one_line
+from supreme_core.registry import unknown
+from supreme_core.report import cells, tables, words
+from supreme_core.report.cells import Cell
+from supreme_core.report.tables import Column, Line, Reading, Table
+
+VERDICTS, PRIMARY = "verdicts", "primary"
+FEW_COLUMNS = 5
+WITH_INTERVAL = ("estimate", "gap")
+INTERVAL = f"{statistics.LEVEL * 100:g} % interval"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table of one scenario.  name: letters, digits and hyphens, its own in the experiment."""
+
+    name: str
+    scenario: str
+    caption: str
+    table: Table
+
+
+def choices(reading: Reading) -> list[str]:
+    """The names of the tables that the experiment has: two, and each group of its metrics."""
+    with_verdicts = any(tables.verdicts(reading, each) for each in reading.scenarios)
+    groups = [group.name for each in reading.scenarios for group in tables.groups(reading, each)]
+    return [*([VERDICTS] if with_verdicts else []), PRIMARY, *dict.fromkeys(groups)]
+
+
+def paste(reading: Reading, choice: str, form: str) -> str:
+    """The table of that name in one of `FORMATS`, for every scenario; SpecError without such one.
+
+    It ends in a line break.
+    """
+    known = choices(reading)
+    if choice not in known:
+        raise SpecError(unknown("table", choice, dict.fromkeys(known)))
+    return FORMATS[form](list(_sheets(reading, choice)))
+
+
+def latex_text(text: str) -> str:
+    """Foreign text as LaTeX prints it, wherever it stands: also at the beginning of a table's row.
+
+    Letters stay what they are, so those beyond Latin need XeLaTeX or LuaLaTeX and a font.
+    """
+    escaped = one_line(text, limit=10_000).translate(LATEX)
+    return re.sub(r"([-',])(?=\1)", r"\1{}", escaped)  # which would become one longer character
+
+
+def markdown_text(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|~&$#])", r"\\\1", one_line(text, limit=10_000))
+
+
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\symbol{34}",
+        **{each: rf"\{each}" for each in "{}$&#%_"},
+        **{each: f"{{{each}}}" for each in "[]*`"},  # \\ of the row before reads * and [
+        cells.MINUS: "$-$",
+        cells.NONE: r"\textendash{}",
+        "×": r"$\times$",
+        "±": r"$\pm$",
+        "≈": r"$\approx$",
+        "≠": r"$\neq$",
+    }
+)
+
+
+def _sheets(reading: Reading, choice: str) -> Iterator[Sheet]:
+    for place, scenario in enumerate(reading.scenarios, 1):
+        for number, (caption, table) in enumerate(_tables(reading, scenario, choice), 1):
+            name = "-".join(re.findall("[a-z0-9]+", f"{choice} {place} {number}"))
+            yield Sheet(name, scenario, f"{scenario}. {caption}", table)
+
+
+def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str, Table]]:
+    """Captions and tables of one scenario."""
+    seeds = words.count(len(reading.summary.seeds), "training seed")
+    if choice == PRIMARY:
+        yield _of_primary(reading, scenario), tables.headline(reading, scenario)
+    elif choice == VERDICTS:
+        symbols = ", ".join(f"{symbol} {word}" for word, symbol in cells.SYMBOLS.items())
+        if table := tables.verdicts(reading, scenario):
+            caption = f"Verdicts of {seeds} on the gap to the model retrained for the same seed"
+            yield f"{caption}: {symbols}.", table
+    else:
+        for group in tables.groups(reading, scenario):
+            for table in group.tables if group.name == choice else ():
+                title = f"{group.title}, {table.title}" if table.title else group.title
+                yield f"{title}: mean with its {INTERVAL} over {seeds}.", table
+
+
+def _of_primary(reading: Reading, scenario: str) -> str:
+    title, scale = cells.row_title(reading.primary), reading.scale(reading.primary)
+    gap = " and its gap to the model retrained for the same seed, each"
+    gap = gap if tables.has_gap(reading.facts[reading.primary]) else ""
+    caption = f"{words.headline(title)}{gap} with its {INTERVAL} over n training seeds."
+    rows = [reading.row(scenario, method, reading.primary) for method in reading.methods(scenario)]
+    margins = {row.gap.margin for row in rows if row and row.gap and row.gap.margin}
+    for margin in margins:  # one, which all methods of a scenario share
+        caption += f" Equivalent: within {cells.margin_text(margin, scale)}."
+    return caption
+
+
+def _latex(sheets: Sequence[Sheet]) -> str:
+    packages = "booktabs,graphicx" if any(map(_turned, sheets)) else "booktabs"
+    return "\n".join([f"% \\usepackage{{{packages}}}", *map(_latex_table, sheets)])
+
+
+def _latex_table(sheet: Sheet) -> str:
+    columns = sheet.table.columns
+    heads = [latex_text(_head(column)) for column in columns]
+    if _turned(sheet):
+        heads = [rf"\rotatebox{{90}}{{{head}}}" for head in heads]
+    places = "".join("c" if column.kind == "verdict" else "r" for column in columns)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        r"\small",
+        rf"\caption{{{latex_text(sheet.caption)}}}",
+        rf"\label{{tab:{sheet.name}}}",
+        rf"\begin{{tabular}}{{@{{}}l{places}@{{}}}}",
+        r"\toprule",
+        _latex_row(["method", *heads]),
+    ]
+    for block in _blocks(sheet.table):
+        lines.append(r"\midrule")
+        for line in block:
+            shown = (_latex_cell(*pair) for pair in zip(line.cells, columns, strict=True))
+            lines.append(_latex_row((latex_text(line.title), *shown)))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _latex_row(texts: Iterable[str]) -> str:
+    return " & ".join(texts) + r" \\"
+
+
+def _turned(sheet: Sheet) -> bool:
+    """Whether headings stand upright: those of many columns that hold a symbol each."""
+    columns = sheet.table.columns
+    return len(columns) > FEW_COLUMNS and all(column.kind == "verdict" for column in columns)
+
+
+def _latex_cell(cell: Cell, column: Column) -> str:
+    below = _below(cell, column, latex_text)
+    return rf"{latex_text(cell.text)} {{\scriptsize {below}}}" if below else latex_text(cell.text)
+
+
+def _markdown(sheets: Sequence[Sheet]) -> str:
+    return "\n".join(map(_markdown_table, sheets))
+
+
+def _markdown_table(sheet: Sheet) -> str:
+    columns = sheet.table.columns
+    rules = [":---:" if column.kind == "verdict" else "---:" for column in columns]
+    heads = [markdown_text(head) for head in ("method", *map(_head, columns))]
+    lines = [
+        markdown_text(sheet.caption),
+        "",
+        _markdown_row(heads),
+        _markdown_row([":---", *rules]),
+    ]
+    for line in chain.from_iterable(_blocks(sheet.table)):
+        pairs = zip(line.cells, columns, strict=True)
+        shown = (_markdown_cell(*pair) for pair in pairs)
+        lines.append(_markdown_row([markdown_text(line.title), *shown]))
+    return "\n".join([*lines, ""])
+
+
+def _markdown_cell(cell: Cell, column: Column) -> str:
+    return f"{markdown_text(cell.text)} {_below(cell, column, markdown_text)}".rstrip()
+
+
+def _markdown_row(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _csv(sheets: Sequence[Sheet]) -> str:
+    """One line for each scenario and method, with the columns of all sheets.
+
+    The ends of an interval have columns of their own.
+    """
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for sheet in sheets:
+        for line in chain.from_iterable(_blocks(sheet.table)):
+            values = found.setdefault((sheet.scenario, line.title), {})
+            for cell, column in zip(line.cells, sheet.table.columns, strict=True):
+                values.update(_csv_values(cell, column))
+    heads = dict.fromkeys(head for values in found.values() for head in values)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["scenario", "method", *map(harmless, heads)])
+    for names, values in found.items():
+        writer.writerow([*map(harmless, names), *(values.get(head, "") for head in heads)])
+    return buffer.getvalue()
+
+
+def _csv_values(cell: Cell, column: Column) -> Iterator[tuple[str, str]]:
+    head = _head(column, column.name)
+    yield head, _csv_number(cell.text)
+    if column.kind in WITH_INTERVAL:
+        low, high = cell.ends or ("", "")
+        yield f"{head}, low", _csv_number(low)
+        yield f"{head}, high", _csv_number(high)
+
+
+def _csv_number(text: str) -> str:
+    return text.replace(cells.MINUS, "-").removeprefix("+") if text != cells.NONE else ""
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Sheet]], str]] = {
+    "latex": _latex,
+    "markdown": _markdown,
+    "csv": _csv,
+}
+
+
+def _blocks(table: Table) -> Iterator[Sequence[Line]]:
+    """The references, the methods and the noise floor, as far as the table has them."""
+    for _, lines in groupby(table.lines, key=lambda line: line.role == "method"):
+        yield list(lines)
+    if table.floor:
+        yield [Line(tables.FLOOR_TITLE, "retrained", table.floor)]
+
+
+def _head(column: Column, title: str = "") -> str:
+    title = title or column.title
+    return f"{title} ({column.unit})" if column.unit else title
+
+
+def _below(cell: Cell, column: Column, escaped: Callable[[str], str]) -> str:
+    """The brackets of an interval are ours and not escaped.
+
+    A verdict's margin is left out: it is the same in each line, so that the caption has it.
+    """
+    if cell.ends:
+        return f"[{escaped(cell.ends[0])}, {escaped(cell.ends[1])}]"
+    return f"({escaped(cell.note)})" if cell.note and column.kind != "verdict" else ""

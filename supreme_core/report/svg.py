@@ -1,0 +1,121 @@
+"""A figure of matplotlib as an element of a page.
+
+matplotlib lays a plot out; afterwards its colours become variables of the page's style sheet, so
+that one picture serves light, dark and print. The same figure gives the same bytes.
+"""
+
+import io
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import matplotlib as mpl
+import matplotlib.style
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+REFERRING = ("href", "clip-path")
+
+COLOURS = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--muted)",
+    "#030303": "var(--rule)",
+    "#040404": "var(--original)",
+    "#050505": "var(--retrained)",
+    "#060606": "var(--method)",
+    "#070707": "var(--paper)",
+    "#080808": "var(--equivalent)",
+}
+"""Stand-ins that matplotlib draws with, and what the page puts in their place."""
+
+INK, MUTED, RULE, ORIGINAL, RETRAINED, METHOD, PAPER, EQUIVALENT = COLOURS
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "supreme",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.6,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "xtick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": RULE,
+    "ytick.labelcolor": INK,
+    "axes.unicode_minus": True,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Whatever is drawn within it looks the same on every machine."""
+    with matplotlib.style.context("default"), mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        yield
+
+
+def element(
+    figure: Figure, *, name: str, described_as: str, titles: Mapping[str, Sequence[str]]
+) -> str:
+    """An <svg> element.
+
+    name: letters and digits that no other figure of the page has.  described_as: for those who
+    hear the page.  titles: by the gid of a group of markers, what pointing at each of them shows.
+    """
+    buffer = io.BytesIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    root = ElementTree.fromstring(buffer.getvalue())
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        for key in [key for key in element.attrib if "}" in key]:
+            element.set(key.rpartition("}")[2], element.attrib.pop(key))
+    _drop(root, "metadata", "style")  # a style element would apply to the whole page
+    for gid, texts in titles.items():
+        _name_markers(root, gid, texts)
+    _own_ids(root, name)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            element.set(key, _restyled(value))
+    for size in ("width", "height", "version"):
+        root.attrib.pop(size)
+    root.set("role", "img")
+    root.set("aria-label", described_as)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def plain(text: str, *, longest: int = 28) -> str:
+    """What the layout's font has and matplotlib does not read as mathematics; at most so long."""
+    text = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _drop(root: ElementTree.Element, *tags: str) -> None:
+    for parent in list(root.iter()):
+        for child in [child for child in parent if child.tag in tags]:
+            parent.remove(child)
+
+
+def _name_markers(root: ElementTree.Element, gid: str, texts: Sequence[str]) -> None:
+    group = root.find(f".//g[@id='{gid}']")
+    if group is not None:
+        for use, text in zip(group.iter("use"), texts, strict=True):
+            ElementTree.SubElement(use, "title").text = text
+
+
+def _own_ids(root: ElementTree.Element, name: str) -> None:
+    """Keep the ids that are referred to, under a name that is unique on the page."""
+    links = {
+        element.attrib[key] for element in root.iter() for key in REFERRING if key in element.attrib
+    }
+    for element in root.iter():
+        old = element.attrib.pop("id", None)
+        if f"#{old}" in links or f"url(#{old})" in links:
+            element.set("id", f"{name}-{old}")
+        for key in REFERRING:
+            if key in element.attrib:
+                element.set(key, element.attrib[key].replace("#", f"#{name}-", 1))
+
+
+def _restyled(value: str) -> str:
+    for stand_in, colour in COLOURS.items():
+        value = value.replace(stand_in, colour)
+    return value.replace("'DejaVu Sans'", "var(--sans)")

@@ -1,0 +1,47 @@
+"""What documents hold, in words: settings, seeds and counts."""
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from supreme_core.aggregate import Span
+
+
+def seed_ranges(seeds: Sequence[int]) -> str:
+    """260 to 269, 300"""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)
+
+
+def span(span: Span) -> str:
+    return str(span.low) if span.low == span.high else f"{span.low} to {span.high}"
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def settings(params: Mapping[str, object]) -> str:
+    """lr 0.1, momentum 0.9"""
+    return ", ".join(f"{name} {plain(value)}" for name, value in params.items())
+
+
+def headline(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def plain(value: object) -> str:
+    """One line of YAML; a bare scalar ends in a document mark, which is left out."""
+    return value if isinstance(value, str) else as_yaml(value, flow=True).removesuffix("\n...")
+
+
+def as_yaml(value: object, *, flow: bool = False) -> str:
+    text = yaml.safe_dump(
+        value, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=10**6
+    )
+    return text.strip()
