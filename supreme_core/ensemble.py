@@ -123,7 +123,9 @@ def told_apart(
     of_retrained = log_density(retrained, Moments.of(unlearned)) - log_density(
         retrained, Moments.without_each(retrained)
     )
-    found = Contest(*map(_sorted, (of_unlearned, of_retrained)), np.ones(of_retrained.size))
+    found = Contest(
+        _sorted(of_unlearned), _sorted(of_retrained), weights=np.ones(of_retrained.size)
+    )
     enough = of_retrained.size >= 10 / false_positive_rate
     return {
         "accuracy": float(
