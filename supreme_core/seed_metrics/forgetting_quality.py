@@ -49,7 +49,7 @@ def forgetting_quality(
     with_utility: times the accuracy on retain and on test, each over that of Retrained.
 
     Shares of few models find large ε in pure chance, so both rates stand at their upper limits.
-    Such an ε is no more than n models can prove: of 8 against 8 at most 0.54, and of 5 always 0.
+    Such an ε is no more than n models can prove: of 8 against 8 at most 0.53, and of 5 always 0.
     The limits hold for one attack and not for the best of all, for which the null speaks.
     """
     unlearned, retrained = (

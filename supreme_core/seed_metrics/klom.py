@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
+from scipy.special import xlogy
 
 from supreme_core.ensemble import Comparison, Moments
 from supreme_core.evaluation import Floats
@@ -76,9 +77,8 @@ def histogram_divergence(p: Floats, q: Floats, *, bins: int) -> Floats:
     low = np.minimum(p.min(axis=0), q.min(axis=0))
     width = np.maximum(p.max(axis=0), q.max(axis=0)) - low
     shares = [_shares(margins, low, width, bins) for margins in (p, q)]
-    with np.errstate(divide="ignore"):
-        ratio = np.log(shares[0]) - np.log(np.maximum(shares[1], FLOOR))
-    return np.asarray(np.where(shares[0] > 0, shares[0] * ratio, 0.0).sum(axis=1))
+    crossed = shares[0] * np.log(np.maximum(shares[1], FLOOR))
+    return np.asarray((xlogy(shares[0], shares[0]) - crossed).sum(axis=1))
 
 
 def _shares(margins: Floats, low: Floats, width: Floats, bins: int) -> Floats:

@@ -1,4 +1,4 @@
-"""klom: Gaussian divergence against a numerical integral, histograms against numpy's and scipy's."""
+"""klom: Gaussian divergence against a numerical integral, histograms against numpy and scipy."""
 
 import numpy as np
 import pytest

@@ -71,9 +71,8 @@ def test_a_low_rate_of_false_alarms_needs_enough_of_retrained():
 
 def test_models_that_never_differ_are_a_toss_up():
     same = of_margins(np.ones((4, 6)), np.ones((4, 6)))
-    for metric, params in ((ulira, UliraParams()), (bavaria, BavariaParams())):
-        assert metric(same, params)["accuracy"] == pytest.approx(0.5)
-        assert metric(same, params)["auc"] == pytest.approx(0.5)
+    numbers = ulira(same, UliraParams())
+    assert (numbers["accuracy"], numbers["auc"]) == (0.5, 0.5)
 
 
 def test_moments_without_each_are_those_of_the_others():
