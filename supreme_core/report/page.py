@@ -407,9 +407,12 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
 
 
 def _pastes(reading: Reading) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Tables whose pairs are too many for the page are left to the command."""
     for choice in paste.choices(reading):
-        forms = [(form, paste.paste(reading, choice, form)) for form in paste.FORMATS]
-        yield f"Table {choice}", forms
+        if choice == paste.PAIRS and len(reading.summary.comparisons) > MOST_PAIRS:
+            continue
+        sheets = paste.sheets(reading, choice)
+        yield f"Table {choice}", [(name, form(sheets)) for name, form in paste.FORMATS.items()]
 
 
 def _definitions(reading: Reading) -> Iterator[Definition]:

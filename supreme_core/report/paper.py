@@ -4,6 +4,7 @@ All of it is read from the summary. A test, a margin or a loss that the experime
 not mentioned.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from supreme_core import statistics
@@ -27,6 +28,7 @@ def paragraph(reading: Reading) -> str:
             *_methods(reading),
             *_estimates(reading),
             *_verdicts(reading),
+            *_comparisons(reading),
             *_losses(reading),
             *_software(reading),
         )
@@ -119,7 +121,9 @@ def _methods(reading: Reading) -> Iterator[str]:
 
 def _estimates(reading: Reading) -> Iterator[str]:
     if max(reading.counts, default=0) > 1:
-        yield f"Numbers are means over training seeds with {LEVEL} t intervals."
+        scales = sorted({str(row.interval) for row in reading.summary.rows} & {"log", "logit"})
+        near = f", on a {' or '.join(scales)} scale near the end of a range" if scales else ""
+        yield f"Numbers are means over training seeds with {LEVEL} t intervals{near}."
     for source in sorted({floor.source for floor in reading.floors.values()}):
         of = "different seeds" if source == "seeds" else "one seed"
         yield (
@@ -144,6 +148,11 @@ def _verdicts(reading: Reading) -> Iterator[str]:
         f" than {fewest} seeds."
     )
     yield from _margins(reading)
+    if any(gap.noninferiority for gap in gaps):
+        yield (
+            "Utility is kept where a one-sided t test finds the gap in test accuracy above the"
+            f" negative margin (p < {ALPHA})."
+        )
 
 
 def _margins(reading: Reading) -> Iterator[str]:
@@ -170,6 +179,25 @@ def _margins(reading: Reading) -> Iterator[str]:
         yield f"For {cells.row_title(primary)} it came to {each}."
 
 
+def _comparisons(reading: Reading) -> Iterator[str]:
+    if reading.summary.comparisons:
+        yield (
+            f"Two methods are compared by their distances to Retrained in"
+            f" {cells.row_title(reading.primary)}, by the sign-flip test over seeds with Holm's"
+            " adjustment over all pairs of a scenario."
+        )
+    if found := reading.summary.ranks:
+        over = _listed(found.blocks)
+        bootstrap = f", with bootstrap intervals over {found.seeds} seeds"
+        enough = found.seeds >= statistics.FEWEST_FOR_A_BOOTSTRAP
+        yield f"Ranks by mean distance are averaged over {over}{bootstrap * enough}."
+    if reading.summary.pareto:
+        yield (
+            "A method is on the Pareto front unless another has no worse mean on any axis and a"
+            f" better one beyond its paired {LEVEL} t interval."
+        )
+
+
 def _sign_flips(gaps: Iterable[Gap]) -> str:
     most, exact = max(gap.n for gap in gaps), statistics.EXACT_SIGN_FLIPS
     if most <= exact:
@@ -179,8 +207,8 @@ def _sign_flips(gaps: Iterable[Gap]) -> str:
 
 
 def _losses(reading: Reading) -> Iterator[str]:
-    kinds = [failure.kind for failure in reading.summary.failures]
-    failed, collapsed, missing = map(kinds.count, ("failed", "collapsed", "missing"))
+    kinds = Counter(failure.kind for failure in reading.summary.failures)
+    failed, collapsed, missing = kinds["failed"], kinds["collapsed"], kinds["missing"]
     if failed or missing:
         lost = [f"{words.count(failed, 'run')} failed"] if failed else []
         lost += [f"{words.count(missing, 'result')} missing"] if missing else []

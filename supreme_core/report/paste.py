@@ -14,11 +14,12 @@ from supreme_core import statistics
 from supreme_core.aggregate import harmless
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import unknown
-from supreme_core.report import cells, tables, words
+from supreme_core.report import cells, contrasts, tables, words
 from supreme_core.report.cells import Cell
 from supreme_core.report.tables import Column, Line, Reading, Table
 
-VERDICTS, PRIMARY = "verdicts", "primary"
+PRIMARY = "primary"
+OTHERS = VERDICTS, PAIRS, RANKS, FRONT = "verdicts", "pairs", "ranks", "front"
 FEW_COLUMNS = 5
 WITH_INTERVAL = ("estimate", "gap")
 INTERVAL = f"{statistics.LEVEL * 100:g} % interval"
@@ -35,10 +36,17 @@ class Sheet:
 
 
 def choices(reading: Reading) -> list[str]:
-    """The names of the tables that the experiment has: two, and each group of its metrics."""
-    with_verdicts = any(tables.verdicts(reading, each) for each in reading.scenarios)
-    groups = [group.name for each in reading.scenarios for group in tables.groups(reading, each)]
-    return [*([VERDICTS] if with_verdicts else []), PRIMARY, *dict.fromkeys(groups)]
+    """The names of the tables that the experiment has; after the first few, its metrics' groups."""
+    scenarios = reading.scenarios
+    groups = [group.name for each in scenarios for group in tables.groups(reading, each)]
+    there = {
+        VERDICTS: any(tables.verdicts(reading, each) for each in scenarios),
+        PRIMARY: True,
+        PAIRS: bool(reading.summary.comparisons),
+        RANKS: reading.summary.ranks is not None,
+        FRONT: any(contrasts.front(reading, each) for each in scenarios),
+    }
+    return [*(name for name, has in there.items() if has), *dict.fromkeys(groups)]
 
 
 def paste(reading: Reading, choice: str, form: str) -> str:
@@ -49,7 +57,13 @@ def paste(reading: Reading, choice: str, form: str) -> str:
     known = choices(reading)
     if choice not in known:
         raise SpecError(unknown("table", choice, dict.fromkeys(known)))
-    return FORMATS[form](list(_sheets(reading, choice)))
+    return FORMATS[form](sheets(reading, choice))
+
+
+def sheets(reading: Reading, choice: str) -> list[Sheet]:
+    if choice == RANKS:
+        return list(_ranks(reading))
+    return list(_by_scenario(reading, choice))
 
 
 def latex_text(text: str) -> str:
@@ -86,7 +100,20 @@ LATEX = str.maketrans(
 )
 
 
-def _sheets(reading: Reading, choice: str) -> Iterator[Sheet]:
+def _ranks(reading: Reading) -> Iterator[Sheet]:
+    """Of the whole experiment."""
+    found, table = reading.summary.ranks, contrasts.ranks(reading)
+    if found and table:
+        blocks = ", ".join(found.blocks)
+        caption = (
+            f"Mean rank by distance to Retrained in {cells.row_title(found.metric)} over {blocks}"
+            " (1 is nearest); score: interquartile mean of 1 - distance / Original's; each with"
+            f" its {INTERVAL} over {words.count(found.seeds, 'training seed')}."
+        )
+        yield Sheet("ranks", "all", caption, table)
+
+
+def _by_scenario(reading: Reading, choice: str) -> Iterator[Sheet]:
     for place, scenario in enumerate(reading.scenarios, 1):
         for number, (caption, table) in enumerate(_tables(reading, scenario, choice), 1):
             name = "-".join(re.findall("[a-z0-9]+", f"{choice} {place} {number}"))
@@ -103,6 +130,16 @@ def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str,
         if table := tables.verdicts(reading, scenario):
             caption = f"Verdicts of {seeds} on the gap to the model retrained for the same seed"
             yield f"{caption}: {symbols}.", table
+    elif choice == PAIRS:
+        if table := contrasts.pairs(reading, scenario):
+            primary = cells.row_title(reading.primary)
+            caption = f"Distances to Retrained in {primary}, the nearer method first: mean"
+            caption += f" difference with its {INTERVAL}, share of seeds, p of the sign-flip test."
+            yield caption, table
+    elif choice == FRONT:
+        if found := contrasts.front(reading, scenario):
+            caption = f"Mean distance to Retrained and cost, with their {INTERVAL} over {seeds}."
+            yield caption, contrasts.front_table(reading, found)
     else:
         for group in tables.groups(reading, scenario):
             for table in group.tables if group.name == choice else ():
@@ -141,7 +178,7 @@ def _latex_table(sheet: Sheet) -> str:
         rf"\label{{tab:{sheet.name}}}",
         rf"\begin{{tabular}}{{@{{}}l{places}@{{}}}}",
         r"\toprule",
-        _latex_row(["method", *heads]),
+        _latex_row([sheet.table.head, *heads]),
     ]
     for block in _blocks(sheet.table):
         lines.append(r"\midrule")
@@ -173,7 +210,7 @@ def _markdown(sheets: Sequence[Sheet]) -> str:
 def _markdown_table(sheet: Sheet) -> str:
     columns = sheet.table.columns
     rules = [":---:" if column.kind == "verdict" else "---:" for column in columns]
-    heads = [markdown_text(head) for head in ("method", *map(_head, columns))]
+    heads = [markdown_text(head) for head in (sheet.table.head, *map(_head, columns))]
     lines = [
         markdown_text(sheet.caption),
         "",
@@ -206,10 +243,11 @@ def _csv(sheets: Sequence[Sheet]) -> str:
             values = found.setdefault((sheet.scenario, line.title), {})
             for cell, column in zip(line.cells, sheet.table.columns, strict=True):
                 values.update(_csv_values(cell, column))
+    first = sheets[0].table.head if sheets else "method"
     heads = dict.fromkeys(head for values in found.values() for head in values)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["scenario", "method", *map(harmless, heads)])
+    writer.writerow(["scenario", first, *map(harmless, heads)])
     for names, values in found.items():
         writer.writerow([*map(harmless, names), *(values.get(head, "") for head in heads)])
     return buffer.getvalue()

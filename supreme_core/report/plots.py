@@ -254,9 +254,9 @@ def _scale(values: Sequence[float]) -> Literal["linear", "log"]:
 
 def _dot(axes: Axes, dot: Dot, place: int) -> None:
     colour = svg.INK if dot.chosen else svg.METHOD
-    line = {"color": colour, "linewidth": 1.0, "alpha": 1.0 if dot.chosen else 0.55}
-    axes.plot(dot.x_ends, [dot.y] * 2, **line)
-    axes.plot([dot.x] * 2, dot.y_ends, **line)
+    alpha = 1.0 if dot.chosen else 0.55
+    for x, y in ((dot.x_ends, [dot.y] * 2), ([dot.x] * 2, dot.y_ends)):
+        axes.plot(x, y, color=colour, linewidth=1.0, alpha=alpha)
     size, marker = (34, "D") if dot.chosen else (22, "o")
     drawn = axes.scatter(
         *([dot.x], [dot.y]),

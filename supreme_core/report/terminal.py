@@ -31,7 +31,7 @@ def terminal_tables(summary: Summary) -> list[TextTable]:
     return drawn
 
 
-READ_AS = "Means over seeds, in brackets their 95 % t interval; the report has all intervals."
+READ_AS = "Means over seeds, in brackets their 95 % interval; the report has all intervals."
 
 
 def plain_text(table: TextTable) -> str:

@@ -63,7 +63,8 @@ def renamed(found, old, new):
 def test_the_page_is_well_formed_and_its_ids_are_unique():
     page = Page(render_report(summary(scenarios=("a", "b"), methods=("x", "y"))))
     assert len(page.ids) == len(set(page.ids))
-    assert page.tags.count("svg") == 4  # values and gaps of two scenarios
+    # of each scenario the values, four distances, three of them over the cost; then the ranks
+    assert page.tags.count("svg") == 2 * (1 + 4 + 3) + 1
 
 
 def test_every_method_scenario_seed_and_metric_stands_on_the_page():
@@ -170,11 +171,14 @@ def test_a_distance_has_its_noise_floor_beside_it_or_none_is_claimed(floors, exp
     assert expected in Page(render_report(summary(floors=floors))).text
 
 
-def test_a_primary_metric_that_is_a_distance_has_no_gap_column_and_one_plot():
+def test_a_primary_metric_that_is_a_distance_has_no_gap_column_and_is_drawn_once():
     found = summary(primary="forget_js_divergence")
     table = tables.overview(tables.Reading(found), "full_class")
     assert "gap" not in {column.kind for column in table.columns}
-    assert Page(render_report(found)).tags.count("svg") == 1
+    page = Page(render_report(found))
+    drawn = [v for k, v in page.attributes if k == "aria-label" and v.endswith("nearest first")]
+    assert drawn[0].startswith("forget JS divergence to Retrained")
+    assert "forget JS divergence of every seed, one line for each method" not in drawn
 
 
 def test_metrics_are_grouped_by_what_they_are_about():
@@ -276,12 +280,12 @@ def test_verdicts_of_every_metric_and_of_all_together_lead_the_page():
     reading = tables.Reading(found)
     table = tables.verdicts(reading, "full_class")
     heads = [column.title for column in table.columns]
-    assert heads == ["all metrics", "forget accuracy", "test accuracy", "MIA loss AUC"]
+    assert heads == ["all metrics", "utility", "forget accuracy", "test accuracy", "MIA loss AUC"]
     assert [line.title for line in table.lines] == ["Original", "scrub", "ssd"]
     for method, line in zip(("original", "scrub", "ssd"), table.lines, strict=True):
         metrics = ("forget_accuracy", "test_accuracy", "mia_loss_auc")
         of_each = [reading.row("full_class", method, each).gap.verdict for each in metrics]
-        assert [cell.text for cell in line.cells[1:]] == [cells.SYMBOLS[each] for each in of_each]
+        assert [cell.text for cell in line.cells[2:]] == [cells.SYMBOLS[each] for each in of_each]
         assert line.cells[0].text == joint_verdict(of_each)
     page = render_report(found).decode()
     assert page.index("<h2>Verdicts<") < page.index("<h2>Forget accuracy<")

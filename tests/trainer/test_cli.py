@@ -240,6 +240,44 @@ def test_report_writes_the_same_bytes_again(command, finished, tmp_path):
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        pytest.param(("csv",), "scenario,method,n,", id="csv"),
+        pytest.param(("latex", "--table", "verdicts"), "% \\usepackage{booktabs", id="latex"),
+        pytest.param(("markdown", "--table", "cost"), "full\\_class. Cost", id="markdown"),
+    ],
+)
+def test_report_prints_a_table_to_paste_and_nothing_else(
+    command, finished, tmp_path, arguments, start
+):
+    store = shutil.copytree(finished, tmp_path / "store")
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+
+    code, out, err = command("report", folder_of(store, WHOLE), "--format", *arguments)
+
+    assert (code, err) == (0, "")
+    assert out.startswith(start)
+    assert "finetune" in out
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--table", "primary"), "--table needs --format"),
+        (("--format", "csv", "--table", "verdict"), "did you mean 'verdicts'?"),
+    ],
+    ids=["no format", "no such table"],
+)
+def test_report_explains_a_wrong_table_in_one_line(command, finished, arguments, words):
+    code, out, err = command("report", folder_of(finished, WHOLE), *arguments)
+
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert words in line
+
+
 def test_report_takes_the_address_that_a_run_prints_on_s3_too(
     command, tmp_path, s3_server, monkeypatch
 ):

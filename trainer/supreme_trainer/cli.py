@@ -28,7 +28,7 @@ from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.plan import plan, steps
 from supreme_core.publish import publish, summarise
-from supreme_core.report.paste import FORMATS, PRIMARY, VERDICTS, paste
+from supreme_core.report.paste import FORMATS, OTHERS, PRIMARY, paste
 from supreme_core.report.tables import Reading
 from supreme_core.report.terminal import TextTable, plain_text, terminal_tables
 from supreme_core.results import read_order, read_results
@@ -211,7 +211,7 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
     "--table",
     "choice",
     metavar="NAME",
-    help=f"Which one: {VERDICTS}, {PRIMARY} (default), or a group of metrics, such as cost.",
+    help=f"Which one: {PRIMARY} (default), {', '.join(OTHERS)}, or a group of metrics like cost.",
 )
 @click.option("--endpoint", help="Endpoint of an S3-compatible server.")
 @click.option("--region", help="Region of the bucket.")
