@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit, log_expit, logsumexp
 
@@ -57,15 +58,26 @@ def contest(evaluation: Evaluation, signal: Callable[[Outputs], Floats]) -> Cont
     if held_out is None:
         return None
     forget = predictions["forget"]
-    classes = np.intersect1d(forget.labels, held_out.labels)
-    members, non_members = np.isin(forget.labels, classes), np.isin(held_out.labels, classes)
-    found = Contest(
-        members=signal(forget)[members],
-        non_members=signal(held_out)[non_members],
-        weights=_matching(held_out.labels[non_members], forget.labels[members]),
-    )
+    return matched(signal(forget), forget.labels, signal(held_out), held_out.labels)
+
+
+def matched(
+    members: Floats, member_labels: Integers, non_members: Floats, non_member_labels: Integers
+) -> Contest | None:
+    """The contest of two sides with these signals and classes, as `contest` has it."""
+    inside, outside, weights = common(member_labels, non_member_labels)
+    found = Contest(members[inside], non_members[outside], weights)
     finite = np.isfinite(found.members).all() and np.isfinite(found.non_members).all()
-    return found if len(classes) and finite else None
+    return found if len(weights) and finite else None
+
+
+def common(
+    member_labels: Integers, non_member_labels: Integers
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
+    """Which samples of either side have a class that both have, and weights of the latter ones."""
+    classes = np.intersect1d(member_labels, non_member_labels)
+    inside, outside = np.isin(member_labels, classes), np.isin(non_member_labels, classes)
+    return inside, outside, _matching(non_member_labels[outside], member_labels[inside])
 
 
 def signal_contest(evaluation: Evaluation, signal: Signal) -> Contest | None:
@@ -147,6 +159,29 @@ def _log_odds(logits: Floats, classes: Integers) -> Floats:
     others = logits.copy()
     others[rows, classes] = -np.inf
     return np.asarray(logits[rows, classes] - logsumexp(others, axis=1))
+
+
+def rate_at(scores: Contest, false_positive_rates: Floats) -> Floats:
+    """The ROC curve: share of members that are found at these shares of false alarms.
+
+    The corners of the curve are the thresholds between different scores, and an attack that tosses
+    a coin between two thresholds has what lies between their corners on a line; so the area under
+    the curve is `auc`. Where the curve rises straight up its upper end counts.
+    """
+    thresholds = np.unique(np.concatenate([scores.members, scores.non_members]))[::-1]
+    found = np.searchsorted(np.sort(-scores.members), -thresholds, side="right")
+    order = np.argsort(-scores.non_members)
+    alarms = np.concatenate([[0.0], np.cumsum(scores.weights[order])])
+    raised = np.searchsorted(-scores.non_members[order], -thresholds, side="right")
+    true = np.concatenate([[0.0], found / len(scores.members)])
+    false = np.concatenate([[0.0], alarms[raised] / alarms[-1]])
+    last = np.searchsorted(false, false_positive_rates, side="right") - 1
+    following = np.minimum(last + 1, len(false) - 1)
+    width = false[following] - false[last]
+    part = np.divide(
+        false_positive_rates - false[last], width, out=np.zeros_like(width), where=width > 0
+    )
+    return np.asarray(true[last] + part * (true[following] - true[last]))
 
 
 def _matching(labels: Integers, wanted: Integers) -> Floats:

@@ -159,6 +159,7 @@ def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
         ("scenario", spec.scenarios, "spec.scenarios"),
         ("method", spec.methods, "spec.methods"),
         ("metric", spec.metrics, "spec.metrics"),
+        ("seed_metric", spec.seed_metrics, "spec.seedMetrics"),
     ]
     for position, method in enumerate(spec.methods):
         lists.append(("wrapper", method.wrappers, f"spec.methods[{position}].wrappers"))

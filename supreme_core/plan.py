@@ -73,6 +73,7 @@ def plan(
         seeds=spec.seeds.values(),
         excluded=excluded,
         primary_metric=spec.primary_metric,
+        seed_metrics=spec.seed_metrics,
         reuse=spec.execution.reuse,
         data_placement=spec.execution.data_placement,
         keep_unlearned_models=spec.storage.keep_unlearned_models,

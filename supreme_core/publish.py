@@ -1,7 +1,7 @@
-"""From the results in a store to summary.json, summary.csv and report.html beside them."""
+"""From the results in a store to the summary and the report, which are written beside them."""
 
 import logging
-from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -9,13 +9,15 @@ from supreme_core import registry
 from supreme_core.aggregate import Question, aggregate, row_facts, summary_csv, summary_json
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, Floor, RunResult, Summary
+from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.artefacts import Artefacts
 from supreme_core.errors import CorruptArtefact
 from supreme_core.evaluation import Predictions
 from supreme_core.noise_floor import noise_floors
+from supreme_core.over_seeds import over_seeds, over_seeds_csv
 from supreme_core.plan import work_digest
 from supreme_core.predictions import load_predictions
-from supreme_core.registry import Chosen
+from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
 from supreme_core.results import read_results
 from supreme_core.storage import Storage
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def publish(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
-    """Aggregate what is there and write the three files; the summary is also what is returned."""
+    """Aggregate what is there and write the files; the summary is also what is returned."""
     summary = summarise(list(read_results(storage, order).values()), artefacts, order)
     write_summary(storage, order.prefix, summary)
     return summary
@@ -34,6 +36,7 @@ def write_summary(storage: Storage, prefix: str, summary: Summary) -> None:
     """The three files in a folder, summary.json last."""
     storage.write(names.report_key(prefix), render_report(summary))
     storage.write(names.table_key(prefix), summary_csv(summary))
+    storage.write(names.over_seeds_key(prefix), over_seeds_csv(summary.over_seeds))
     storage.write(names.summary_key(prefix), summary_json(summary))
 
 
@@ -50,7 +53,21 @@ def summarise(results: list[RunResult], artefacts: Artefacts, order: ExperimentO
         floors=_floors(results, artefacts, metrics),
         versions={"supreme": metadata.version("supreme")},
     )
-    return aggregate(results, question)
+    found = over_seeds(results, order, _seed_metrics(order), partial(_load, artefacts))
+    return aggregate(results, question).model_copy(update={"over_seeds": found})
+
+
+def _seed_metrics(order: ExperimentOrder) -> dict[str, Chosen[Any, SeedMetricFacts]]:
+    """By title; the default set where the order names none."""
+    default = [
+        LabelledComponent(name=entry.name)
+        for entry in registry.seed_metric.entries()
+        if entry.facts.default
+    ]
+    return {
+        metric.title: registry.seed_metric.resolve(metric, at=f"spec.seedMetrics[{position}]")
+        for position, metric in enumerate(order.seed_metrics or default)
+    }
 
 
 def _floors(
@@ -60,7 +77,7 @@ def _floors(
     try:
         return noise_floors(
             [result.cells for result in results],
-            load=_loader(artefacts),
+            load=partial(_load, artefacts, "predictions"),
             metrics=[(title, chosen.entry, chosen.params) for title, chosen in metrics],
         )
     except CorruptArtefact as error:
@@ -68,14 +85,12 @@ def _floors(
         return {}
 
 
-def _loader(artefacts: Artefacts) -> Callable[[str], Predictions]:
-    def load(key: str) -> Predictions:
-        manifest = artefacts.find("predictions", key)
-        if manifest is None or names.PREDICTIONS not in manifest.files:
-            raise CorruptArtefact(f"predictions {key} are named by a result but not in the store")
-        path = artefacts.open(manifest, names.PREDICTIONS)
-        predictions = load_predictions(path)
-        artefacts.drop_copy(path)  # of many seeds they would fill the disk
-        return predictions
-
-    return load
+def _load(artefacts: Artefacts, stage: str, key: str) -> Predictions:
+    """The predictions that a stage left; CorruptArtefact where they cannot be had."""
+    manifest = artefacts.find(stage, key)
+    if manifest is None or names.PREDICTIONS not in manifest.files:
+        raise CorruptArtefact(f"predictions {key} are named by a result but not in the store")
+    path = artefacts.open(manifest, names.PREDICTIONS)
+    predictions = load_predictions(path)
+    artefacts.drop_copy(path)  # of many seeds they would fill the disk
+    return predictions

@@ -153,6 +153,30 @@ class ProbeFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedMetricFacts:
+    """What a published number over seeds needs beside it.
+
+    numbers: what the metric gives, a row for each on each set; "" is named like the metric itself.
+    sets: the sets on which it is defined, or () where it reads several for one number.
+    unit, low, high, source: as of a metric.
+    best: the value of perfect unlearning: the lowest, the highest, or that of Retrained against
+      Retrained, which is its null.
+    fewest: models that it needs on either side, so seeds twice as many.
+    default: it belongs to the default set.
+    """
+
+    unit: str
+    best: Literal["lowest", "highest", "null"]
+    fewest: int
+    numbers: tuple[str, ...] = ("",)
+    sets: tuple[SetName, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    default: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """variants: those of a family, asked for when somebody wants one; None for a single model."""
 
@@ -394,6 +418,9 @@ wrapper: Registry[Any, WrapperFacts] = Registry(
 )
 metric: Registry[Any, MetricFacts] = Registry("metric", MetricFacts, package="supreme_core.metrics")
 probe: Registry[Any, ProbeFacts] = Registry("probe", ProbeFacts, package="supreme_core.probes")
+seed_metric: Registry[Any, SeedMetricFacts] = Registry(
+    "seed_metric", SeedMetricFacts, package="supreme_core.seed_metrics"
+)
 optimizer: Registry[Any, NoFacts] = Registry(
     "optimizer", NoFacts, package="supreme_core.optimizers"
 )
@@ -410,6 +437,7 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
     wrapper,
     metric,
     probe,
+    seed_metric,
     optimizer,
     schedule,
     augmentation,

@@ -134,6 +134,10 @@ def table_key(experiment: str) -> str:
     return f"{experiment}/summary.csv"
 
 
+def over_seeds_key(experiment: str) -> str:
+    return f"{experiment}/over_seeds.csv"
+
+
 def report_key(experiment: str) -> str:
     return f"{experiment}/report.html"
 

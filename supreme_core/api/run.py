@@ -225,6 +225,12 @@ class ExperimentOrder(Keeping):
     seeds: list[int] = Field(min_length=1, max_length=MAX_SEEDS)
     excluded: list["Exclusion"] = Field(max_length=4096)
     primary_metric: Title
+    seed_metrics: list[LabelledComponent] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Metrics over seeds, computed when results are published; empty means the"
+        " default set.",
+    )
 
     @property
     def prefix(self) -> str:
@@ -366,6 +372,78 @@ class Row(Document):
     values: dict[str, float | None] = Field(
         max_length=MAX_SEEDS, description="Value of each seed, by seed."
     )
+
+
+class SeedRow(Document):
+    """What a row over seeds is, by the facts of its metric."""
+
+    metric: Title = Field(description="Title of the metric; a row for each number on each set.")
+    unit: ShortText
+    best: Literal["lowest", "highest", "null"] = Field(
+        description="The value of perfect unlearning; null: that of Retrained against Retrained."
+    )
+    low: float | None
+    high: float | None
+    fewest: int = Field(ge=1, description="Models that it needs on either side.")
+    summary: ShortText
+    source: ShortText
+
+
+class Null(Document):
+    """The same number with Retrained in the place of the unlearned models, on the same seeds."""
+
+    n: int = Field(ge=1, description="Ways in which one half of the seeds met the other.")
+    mean: float
+    low: float = Field(description="Smallest of them.")
+    high: float = Field(description="Largest of them.")
+
+
+class SeedValue(Document):
+    """One number over seeds: unlearned models against Retrained models that forgot the same.
+
+    The models of one half of the seeds meet Retrained of the other half; value and null are means
+    over the same halves, so that both see as many models.
+    """
+
+    scenario: Title
+    method: Title
+    metric: Title = Field(description="Name of the row.")
+    n: int = Field(ge=0, description="Seeds; half of them on either side.")
+    value: float | None
+    low: float | None = Field(
+        None, description="Lower end of the 95 % interval, by a jackknife over seeds."
+    )
+    high: float | None = None
+    null: Null | None = None
+    excess: float | None = Field(None, description="Value minus null.")
+    excess_low: float | None = Field(None, description="Lower end of its 95 % interval.")
+    excess_high: float | None = None
+    reason: ShortText | None = Field(None, description="Why there is no value.")
+
+
+class Curve(Document):
+    """ROC curve of an attack that calls forgotten samples of large margin members.
+
+    Against held-out samples of the same classes; averaged vertically over seeds.
+    """
+
+    scenario: Title
+    method: Title
+    n: int = Field(ge=1, description="Seeds.")
+    fpr: list[float] = Field(max_length=256, description="Shares of false alarms.")
+    tpr: list[float] = Field(max_length=256, description="Mean share of members found at each.")
+    low: list[float | None] = Field(
+        max_length=256, description="Lower ends of the 95 % t intervals of those means."
+    )
+    high: list[float | None] = Field(max_length=256)
+
+
+class OverSeeds(Document):
+    """What is said of the distribution of models over seeds."""
+
+    metrics: dict[Title, SeedRow] = Field(default_factory=dict, description="By row.")
+    values: list[SeedValue] = Field(default_factory=list)
+    curves: list[Curve] = Field(default_factory=list)
 
 
 class Failure(Document):
@@ -528,4 +606,5 @@ class Summary(Document):
     pareto: list[Front] = Field(description="One for each scenario with two axes or more.")
     failures: list[Failure]
     excluded: list[Exclusion]
+    over_seeds: OverSeeds = Field(default_factory=OverSeeds)
     provenance: dict[str, Any]

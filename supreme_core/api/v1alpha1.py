@@ -549,6 +549,7 @@ FIXED = (
     "training",
     "scenarios",
     "metrics",
+    "seedMetrics",
     "primaryMetric",
     "storage",
     "seedActiveDeadlineSeconds",
@@ -604,6 +605,13 @@ class ExperimentSpec(Document):
         description="Metrics; empty means the default set.",
         json_schema_extra=ENTRIES,
     )
+    seed_metrics: list[LabelledComponent] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Metrics over seeds, which compare unlearned with retrained models of many"
+        " seeds; computed when results are published, empty means the default set.",
+        json_schema_extra=ENTRIES,
+    )
     primary_metric: str = Field(
         "forget_accuracy",
         max_length=128,
@@ -645,7 +653,7 @@ class ExperimentSpec(Document):
         None, max_length=63, description="Another controller that handles this resource."
     )
 
-    @field_validator("scenarios", "methods", "metrics")
+    @field_validator("scenarios", "methods", "metrics", "seed_metrics")
     @classmethod
     def _titles_differ(cls, entries: list[LabelledComponent]) -> list[LabelledComponent]:
         titles = [entry.title for entry in entries]

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from supreme_core.aggregate import RowFacts
 from supreme_core.api import names
 from supreme_core.reference.known_errors import KNOWN_ERRORS
-from supreme_core.registry import SetName
+from supreme_core.registry import Direction, SetName
 
 SOURCE: Final = "supreme-unlearning, arXiv:2606.00380"
 LARGEST: Final = 1e12
@@ -29,6 +29,7 @@ class Metric:
     unit: str
     group: str
     compares: bool = False
+    direction: Direction = "retrained"
     measured: bool = False
     factor: float = 1.0
     low: float | None = None
@@ -67,6 +68,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         unit="nats per class",
         group="distance",
         compares=True,
+        direction="lower",
         low=0.0,
     ),
     "activation_distance": Metric(
@@ -76,6 +78,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         unit="probability",
         group="distance",
         compares=True,
+        direction="lower",
         low=0.0,
         high=1.4143,
     ),
@@ -86,6 +89,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         unit="fraction",
         group="distance",
         compares=True,
+        direction="higher",
         factor=0.01,
         low=0.0,
         high=1.0,
@@ -97,6 +101,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         unit="parameter",
         group="distance",
         compares=True,
+        direction="lower",
         low=0.0,
     ),
     "zrf": Metric(
@@ -122,6 +127,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         unit="ratio",
         group="cost",
         measured=True,
+        direction="higher",
         low=0.0,
     ),
 }
@@ -178,8 +184,10 @@ def facts_of(forgets: str) -> dict[str, RowFacts]:
                 unit=metric.unit,
                 compares=metric.compares,
                 measured=metric.measured,
+                random=False,
                 low=metric.low,
                 high=metric.high,
+                direction=metric.direction,
                 margin=metric.margin,
                 references=["retrained"] if metric.measured else ["original", "retrained"],
                 summary=metric.summary + _errors_of(metric.title),

@@ -16,7 +16,7 @@ from supreme_core.api.run import (
     Summary,
     Work,
 )
-from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, Training
+from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, MethodEntry, Training
 from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError
 from supreme_core.plan import work_digest
@@ -89,7 +89,7 @@ def _question(evaluations: Sequence[Evaluation], setting: Setting, title: str) -
         model=Component(name=setting.model),
         training=Training(),
         scenarios=[LabelledComponent(name=scenario) for scenario in scenarios],
-        methods=[LabelledComponent(name=method) for method in methods],
+        methods=[MethodEntry(name=method) for method in methods],
         metrics=[LabelledComponent(name=metric.title) for metric in METRICS.values()],
         unlearning_repeats=max(_repeats(evaluations, seed) for seed in seeds),
         evaluation_repeats=1,

@@ -16,7 +16,7 @@ from supreme_core import statistics
 from supreme_core.aggregate import CellSummary, RowFacts
 from supreme_core.api import names
 from supreme_core.api.run import Distance, Failure, Front, Gap, Point, Row, Summary
-from supreme_core.report import cells, contrasts, paper, paste, plots, tables, words
+from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.tables import Group, Reading, Table
 
@@ -94,6 +94,7 @@ def render_report(summary: Summary) -> bytes:
         ranks=contrasts.ranks(reading),
         ranks_plot=_ranks_plot(reading),
         ranked=summary.ranks,
+        over_seeds=over_seeds.section(summary.over_seeds),
         collapses=list(tables.collapses(reading)),
         failures=[_failure_line(failure) for failure in summary.failures[:MOST_FAILURES]],
         more_failures=max(len(summary.failures) - MOST_FAILURES, 0),

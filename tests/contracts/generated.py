@@ -27,6 +27,7 @@ README = ROOT / "README.md"
 OPERATOR = ROOT / "docs" / "operator.md"
 API = ROOT / "docs" / "api.md"
 EVIDENCE = ROOT / "docs" / "evidence.md"
+STATISTICS = ROOT / "docs" / "statistics.md"
 CRD = ROOT / "crds" / "supreme.dev_unlearningexperiments.yaml"
 CHARTS_README = chart.CHART / "README.md"
 CHARTS_SCHEMA = chart.CHART / "values.schema.json"
@@ -42,6 +43,7 @@ def generated() -> dict[Path, str]:
         API: _with_reference(API.read_text(encoding="utf-8")),
         **presets(),
         EVIDENCE: _with_evidence(EVIDENCE.read_text(encoding="utf-8")),
+        STATISTICS: _with_seed_metrics(STATISTICS.read_text(encoding="utf-8")),
         CRD: _yaml(definition),
         chart.CHART / "files" / "crd-spec.yaml": _yaml(definition["spec"]),
         CHARTS_README: _with_values(CHARTS_README.read_text(encoding="utf-8")),
@@ -120,9 +122,25 @@ def _with_reference(page: str) -> str:
 
 
 def _with_evidence(page: str) -> str:
-    for kind in ("method", "metric", "probe"):
+    for kind in ("method", "metric", "seed_metric", "probe"):
         page = _between(page, f"{kind}s", evidence_table(kind))
     return _between(page, "known errors", known_errors_table())
+
+
+def _with_seed_metrics(page: str) -> str:
+    table = [
+        "| metric | what it measures | numbers | seeds | source |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for entry in registry.seed_metric.entries():
+        facts = entry.facts
+        rows = (f"{entry.name}_{number}" if number else entry.name for number in facts.numbers)
+        where = f" on {', '.join(facts.sets)}" if facts.sets else ""
+        table.append(
+            f"| `{entry.name}` | {entry.summary} | {', '.join(rows)}{where} |"
+            f" {2 * facts.fewest} | {facts.source} |"
+        )
+    return _between(page, "seed_metrics", "\n".join(table))
 
 
 def _with_values(page: str) -> str:

@@ -59,6 +59,7 @@ NOT_WORK = {"seeds", "parallelism", "storage", "placement"}
 UID = "91e25882"
 WORK_DIGEST = "80e46fe56f57830cb8d1206e38e5e29e9c2d0629bdbc924a7fadae7eedecb7b8"
 
+
 def experiment(**changes):
     document = {
         "apiVersion": "supreme.dev/v1alpha1",

@@ -298,7 +298,7 @@ class TestPublish:
         published = ask("publish", self.ORDER, filled)
 
         there = filled.open()
-        for name in (names.summary_key, names.table_key, names.report_key):
+        for name in (names.summary_key, names.table_key, names.over_seeds_key, names.report_key):
             assert there.read(name(self.ORDER.prefix)) == here.read(name(self.ORDER.prefix))
         assert read_order(there, self.ORDER.prefix) == self.ORDER
         summary = there.read(names.summary_key(self.ORDER.prefix))

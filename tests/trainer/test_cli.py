@@ -36,7 +36,7 @@ WHOLE = experiment(
     execution={"gpusPerNode": 0},
     failurePolicy={"maxFailedSeeds": 1},
 )
-PUBLISHED = ("order.json", "summary.json", "summary.csv", "report.html")
+PUBLISHED = ("order.json", "summary.json", "summary.csv", "over_seeds.csv", "report.html")
 
 
 @pytest.fixture

@@ -1,0 +1,142 @@
+"""What metrics over seeds see: unlearned and Retrained models of many seeds, side by side. numpy.
+
+A metric of one run compares two models. These compare two distributions of models, so each sample
+has as many numbers as there are models, and the question is whether the two lots of them differ.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from supreme_core.attack import Contest, auc, rate_at
+from supreme_core.evaluation import Floats, Integers
+from supreme_core.registry import Forgets, SetName
+
+SMALLEST_DEVIATION = 1e-6
+"""Of margins over seeds. Logits are of float32, which tells no two models apart by less."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models that differ in their seed and are alike in all else; a line each.
+
+    margins: by set, (models, samples), log(p_y / (1 - p_y)).  accuracy: by set, (models,).
+    """
+
+    margins: Mapping[SetName, Floats]
+    accuracy: Mapping[SetName, Floats]
+
+    def take(self, models: Sequence[int]) -> Self:
+        """The models at these places."""
+        where = list(models)
+        return type(self)(
+            margins={name: margins[where] for name, margins in self.margins.items()},
+            accuracy={name: accuracy[where] for name, accuracy in self.accuracy.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two ensembles that share no seed; all models forgot the same samples.
+
+    labels: of the samples of each set.  on: the set that is asked about.
+    """
+
+    unlearned: Ensemble
+    retrained: Ensemble
+    labels: Mapping[SetName, Integers]
+    forgets: Forgets
+    on: SetName | None = None
+
+    @property
+    def margins(self) -> tuple[Floats, Floats]:
+        """Of both ensembles, (models, samples), on the set that is asked about."""
+        assert self.on is not None, "a metric without sets must name the set it reads"
+        return self.unlearned.margins[self.on], self.retrained.margins[self.on]
+
+    @property
+    def held_out(self) -> SetName:
+        """Samples that no model was trained on, of the classes of the forget set."""
+        return "forget_test" if self.forgets == "classes" else "test"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of one margin per model: how many models, their mean, and their squared deviations summed.
+
+    mean, squares: (1, samples), or (models, samples) where each model in turn is left out.
+    """
+
+    models: int
+    mean: Floats
+    squares: Floats
+
+    @classmethod
+    def of(cls, margins: Floats) -> Self:
+        mean = margins.mean(axis=0, keepdims=True)
+        return cls(len(margins), mean, np.square(margins - mean).sum(axis=0, keepdims=True))
+
+    @classmethod
+    def without_each(cls, margins: Floats) -> Self:
+        """Line i: of all models but the i-th."""
+        every = cls.of(margins)
+        n, away = every.models, margins - every.mean
+        return cls(
+            models=n - 1,
+            mean=every.mean - away / (n - 1),
+            squares=np.maximum(every.squares - n / (n - 1) * np.square(away), 0.0),
+        )
+
+    def variance(self, *, strength: float) -> Floats:
+        """Variance over models, drawn towards its mean over the samples.
+
+        (strength · s̄² + Σ (φ - φ̄)²) / (strength + n - 1): few models say little about the variance
+        of one sample, and all samples together say much about that of a typical one. The weight of
+        the typical one is that of so many models.
+        """
+        assert self.models > 1
+        typical = (self.squares / (self.models - 1)).mean(axis=1, keepdims=True)
+        drawn = (strength * typical + self.squares) / (strength + self.models - 1)
+        return np.asarray(np.maximum(drawn, SMALLEST_DEVIATION**2))
+
+
+LogDensity = Callable[[Floats, Moments], Floats]
+"""Of margins under what the moments of other models say."""
+
+
+def told_apart(
+    comparison: Comparison, log_density: LogDensity, *, false_positive_rate: float
+) -> dict[str, float | None]:
+    """How well a likelihood ratio tells for each model and sample which ensemble the model is of.
+
+    Λ = log q(φ | unlearned) - log q(φ | Retrained), where q is fitted to all other models: the one
+    that is judged never takes part. accuracy: with the threshold 0, both sides alike, a tie is half
+    right.  auc, tpr: over all pairs of a model and a sample; tpr is None where so few of Retrained
+    cannot show such a false positive rate: below 10 / rate.
+    """
+    unlearned, retrained = comparison.margins
+    of_unlearned = log_density(unlearned, Moments.without_each(unlearned)) - log_density(
+        unlearned, Moments.of(retrained)
+    )
+    of_retrained = log_density(retrained, Moments.of(unlearned)) - log_density(
+        retrained, Moments.without_each(retrained)
+    )
+    found = Contest(
+        _sorted(of_unlearned), _sorted(of_retrained), weights=np.ones(of_retrained.size)
+    )
+    enough = of_retrained.size >= 10 / false_positive_rate
+    return {
+        "accuracy": float(
+            np.heaviside(of_unlearned, 0.5).mean() + np.heaviside(-of_retrained, 0.5).mean()
+        )
+        / 2,
+        "auc": auc(found),
+        "tpr": float(rate_at(found, np.array([false_positive_rate]))[0]) if enough else None,
+    }
+
+
+def _sorted(scores: Floats) -> Floats:
+    """All of them; millions are found faster in order."""
+    return np.asarray(np.sort(scores, axis=None))

@@ -1,0 +1,487 @@
+"""Compare what methods make of many seeds with Retrained of many seeds, from stored predictions.
+
+A metric of one run says how far an unlearned model is from the one that was retrained for its seed.
+Whether anybody could tell unlearned from retrained models is a question of two distributions:
+
+* Only seeds that forgot the same samples are compared, the largest such group.
+* They are cut into halves, in a few ways that depend on their number only. Unlearned models of one
+  half meet Retrained models of the other, so no pair shares its initial weights, and then the other
+  way round; the value is the mean. The null is the same with Retrained in the place of the
+  unlearned models, on the same halves: what perfect unlearning would get from as many models.
+* The interval is a jackknife over the seeds. A bootstrap would draw seeds twice, and an attack that
+  has a copy of the model that it judges knows the answer.
+
+It costs one read of the predictions of each run, of at most `MOST_SEEDS` seeds, and what is kept in
+memory is a margin for each of at most `MOST_SAMPLES` samples of a set.
+"""
+
+import csv
+import io
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil, isfinite, sqrt
+from statistics import mean
+from typing import Any, Final
+
+import numpy as np
+
+from supreme_core import seeds, statistics
+from supreme_core.aggregate import harmless
+from supreme_core.api import names
+from supreme_core.api.run import (
+    CellRecord,
+    Curve,
+    ExperimentOrder,
+    Null,
+    OverSeeds,
+    RunRecord,
+    RunResult,
+    SeedRow,
+    SeedValue,
+)
+from supreme_core.attack import matched, rate_at
+from supreme_core.ensemble import Comparison, Ensemble
+from supreme_core.errors import CorruptArtefact
+from supreme_core.evaluation import Floats, Integers, Outputs, Predictions
+from supreme_core.registry import Chosen, Forgets, SeedMetricFacts, SetName
+from supreme_core.scoring import reason
+
+log = logging.getLogger(__name__)
+
+MOST_SEEDS: Final = 64
+MOST_SAMPLES: Final = 1000
+"""Of a set: beyond it every k-th. Models are few, so more samples would make no number surer."""
+
+SPLITS: Final = 4
+"""Ways to cut the seeds into halves; each is used both ways round."""
+
+MOST_GROUPS: Final = 10
+"""Groups of seeds that the jackknife leaves out in turn; up to so many seeds, single ones."""
+
+SETS: Final[tuple[SetName, ...]] = ("forget", "retain", "test", "forget_test")
+
+GRID: Final = (
+    *(0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07),
+    *(step / 40 for step in range(4, 41)),
+)
+"""Shares of false alarms at which curves are read."""
+
+Load = Callable[[str, str], Predictions]
+"""Predictions of the stage of that name and key; CorruptArtefact where they cannot be had."""
+
+SeedMetric = Chosen[Any, SeedMetricFacts]
+Split = tuple[Sequence[int], Sequence[int]]
+
+
+def over_seeds(
+    results: Sequence[RunResult],
+    order: ExperimentOrder,
+    metrics: Mapping[str, SeedMetric],
+    load: Load,
+) -> OverSeeds:
+    """Values and curves of every method that the order has, in the order of the table.
+
+    results: in the order of the seeds.  metrics: by their titles.
+    """
+    values: list[SeedValue] = []
+    curves: list[Curve] = []
+    for scenario in order.work.scenarios:
+        excluded = {each.method for each in order.excluded if each.scenario == scenario.title}
+        methods = [method.title for method in order.work.methods]
+        asked = [names.ORIGINAL, *(method for method in methods if method not in excluded)]
+        found = _Scenario.of(scenario.title, results, load)
+        if not found.cells:
+            continue
+        retrained = found.read(names.RETRAINED)
+        curves += found.curves(names.RETRAINED, retrained)
+        nulls: dict[Any, _Numbers] = {}
+        for method in asked:
+            lot = found.read(method)
+            curves += found.curves(method, lot)
+            values += found.values(method, lot, retrained, metrics, nulls)
+    return OverSeeds(metrics=seed_rows(metrics), values=values, curves=curves)
+
+
+def seed_rows(metrics: Mapping[str, SeedMetric]) -> dict[str, SeedRow]:
+    """What each row is, in the order of the metrics, of their sets, and of their numbers."""
+    return {
+        row: SeedRow(
+            metric=title,
+            unit=facts.unit,
+            best=facts.best,
+            low=facts.low,
+            high=facts.high,
+            fewest=facts.fewest,
+            summary=metric.entry.summary,
+            source=facts.source,
+        )
+        for title, metric in metrics.items()
+        for facts in (metric.entry.facts,)
+        for on in facts.sets or (None,)
+        for row in _rows(title, on, facts).values()
+    }
+
+
+def over_seeds_csv(found: OverSeeds) -> bytes:
+    """over_seeds.csv: a line for each value; an empty field is no number."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for each in found.values:
+        null = (each.null.mean, each.null.low, each.null.high) if each.null else (None,) * 3
+        writer.writerow(
+            [
+                *(harmless(text) for text in (each.scenario, each.method, each.metric)),
+                *(each.n, each.value, each.low, each.high, *null),
+                *(each.excess, each.excess_low, each.excess_high),
+                harmless(each.reason or ""),
+            ]
+        )
+    return buffer.getvalue().encode()
+
+
+CSV_COLUMNS = (
+    *("scenario", "method", "metric", "n", "value", "low", "high"),
+    *("null", "null_low", "null_high", "excess", "excess_low", "excess_high", "reason"),
+)
+
+
+@dataclass
+class _Lot:
+    """Models of one method: those of `seeds`, which forgot the same, and every seed's curve.
+
+    problem: why nothing can be said of them; empty where there is none.
+    """
+
+    seeds: list[int] = field(default_factory=list)
+    margins: dict[SetName, list[Floats]] = field(default_factory=lambda: defaultdict(list))
+    accuracy: dict[SetName, list[float]] = field(default_factory=lambda: defaultdict(list))
+    rates: list[Floats] = field(default_factory=list)
+    problem: str = ""
+
+    def ensemble(self, of: Sequence[int]) -> Ensemble:
+        found = Ensemble(
+            margins={name: np.stack(margins) for name, margins in self.margins.items()},
+            accuracy={name: np.array(shares) for name, shares in self.accuracy.items()},
+        )
+        return found.take([self.seeds.index(seed) for seed in of])
+
+
+@dataclass
+class _Numbers:
+    """One metric on one set: each number of every meeting of halves, and its means without groups.
+
+    without: by group, the means without its seeds; empty where there are too few seeds for that.
+    problem: why there are no numbers.
+    """
+
+    every: dict[str, list[float | None]] = field(default_factory=dict)
+    without: list[dict[str, float | None]] = field(default_factory=list)
+    problem: str = ""
+
+
+@dataclass
+class _Scenario:
+    """One scenario: what its seeds forgot, and how their predictions are read.
+
+    alike: the seeds that forgot the same samples.  labels: of the samples that are kept of a set,
+    and `whole` of all, by which predictions are known to be of the same samples.
+    """
+
+    title: str
+    cells: Mapping[int, CellRecord]
+    runs: Mapping[tuple[str, int], RunRecord]
+    alike: Sequence[int]
+    load: Load
+    labels: dict[SetName, Integers] = field(default_factory=dict)
+    whole: dict[SetName, Integers] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, title: str, results: Sequence[RunResult], load: Load) -> "_Scenario":
+        cells = {
+            result.seed: cell
+            for result in results
+            for cell in result.cells
+            if cell.scenario == title
+        }
+        cells = dict(list(cells.items())[:MOST_SEEDS])
+        groups: dict[str, list[int]] = defaultdict(list)
+        for seed, cell in cells.items():
+            groups[cell.forget_digest].append(seed)
+        runs = {
+            (run.method, result.seed): run
+            for result in results
+            for run in result.runs
+            # Repeats within a seed are no more models of the distribution over seeds.
+            if run.scenario == title and run.repeat == 0
+        }
+        return cls(title, cells, runs, max(groups.values(), key=len, default=[]), load)
+
+    @property
+    def forgets(self) -> Forgets:
+        return next(iter(self.cells.values())).forgets
+
+    def read(self, method: str) -> _Lot:
+        """All models of a method, one after the other."""
+        lot = _Lot()
+        stage = "predictions" if method in names.REFERENCES else "unlearned"
+        broken = []
+        for seed in self.cells:
+            run = self.runs.get((method, seed))
+            if run is None or run.status != "ok" or "unlearned" not in run.predictions:
+                continue
+            try:
+                predictions = self.load(stage, run.predictions["unlearned"])
+                curve = self._rates(predictions)
+                finite = seed not in self.alike or self._add(lot, seed, predictions)
+            except CorruptArtefact as error:
+                log.warning("nothing is said over seeds of %s: %s", method, error)
+                return _Lot(problem=str(error))
+            if curve is not None:
+                lot.rates.append(curve)
+            if not finite:
+                broken.append(str(seed))
+        if broken:
+            lot.problem = f"the model of seed {', '.join(broken)} gives numbers that are not finite"
+        return lot
+
+    def curves(self, method: str, lot: _Lot) -> Iterator[Curve]:
+        """The mean curve over seeds, if there is any."""
+        if not lot.rates:
+            return
+        points = [statistics.estimate(map(float, column)) for column in np.stack(lot.rates).T]
+        yield Curve(
+            scenario=self.title,
+            method=method,
+            n=len(lot.rates),
+            fpr=list(GRID),
+            tpr=[point.mean for point in points if point.mean is not None],
+            low=[point.low for point in points],
+            high=[point.high for point in points],
+        )
+
+    def values(
+        self,
+        method: str,
+        lot: _Lot,
+        retrained: _Lot,
+        metrics: Mapping[str, SeedMetric],
+        nulls: dict[Any, _Numbers],
+    ) -> Iterator[SeedValue]:
+        """Every row of one method.  nulls: those that are known, as many methods share them."""
+        both = [seed for seed in lot.seeds if seed in retrained.seeds]
+        problem = lot.problem or retrained.problem
+        models = None
+        if both and not problem:
+            models = lot.ensemble(both), retrained.ensemble(both)
+        for title, metric in metrics.items():
+            facts = metric.entry.facts
+            few = problem or self._too_few(len(both), 2 * facts.fewest)
+            for on in facts.sets or (None,):
+                if on is not None and self.whole and on not in self.whole:
+                    continue
+                rows = _rows(title, on, facts)
+                if few or models is None:
+                    yield from self._none(method, rows, len(both), few)
+                    continue
+                unlearned, reference = models
+                against = (title, on, tuple(both))
+                if against not in nulls:
+                    nulls[against] = self._numbers(metric, on, reference, reference)
+                own = self._numbers(metric, on, unlearned, reference)
+                if failed := own.problem or nulls[against].problem:
+                    yield from self._none(method, rows, len(both), failed)
+                    continue
+                for number, row in rows.items():
+                    yield self._value(method, row, number, len(both), own, nulls[against])
+
+    def _rates(self, predictions: Predictions) -> Floats | None:
+        held_out = predictions.get("forget_test" if self.forgets == "classes" else "test")
+        if held_out is None:
+            return None
+        forget = predictions["forget"]
+        found = matched(forget.margin, forget.labels, held_out.margin, held_out.labels)
+        return None if found is None else rate_at(found, np.array(GRID))
+
+    def _add(self, lot: _Lot, seed: int, predictions: Predictions) -> bool:
+        """Keep what metrics need of one model; False where it is not finite."""
+        outputs = {name: predictions[name] for name in SETS if name in predictions}
+        self._check_samples(seed, outputs)
+        kept = {name: each.margin[_kept(len(each))] for name, each in outputs.items()}
+        lot.seeds.append(seed)
+        for name, margins in kept.items():
+            lot.margins[name].append(margins)
+            right = outputs[name].predicted == outputs[name].labels
+            lot.accuracy[name].append(float(right.mean()) if len(right) else 0.0)
+        return all(bool(np.isfinite(margins).all()) for margins in kept.values())
+
+    def _check_samples(self, seed: int, outputs: Mapping[SetName, Outputs]) -> None:
+        if not self.whole:
+            self.whole = {name: each.labels for name, each in outputs.items() if len(each)}
+            self.labels = {name: labels[_kept(len(labels))] for name, labels in self.whole.items()}
+        same = self.whole.keys() == {name for name, each in outputs.items() if len(each)}
+        if not same or not all(
+            np.array_equal(labels, outputs[name].labels) for name, labels in self.whole.items()
+        ):
+            raise CorruptArtefact(
+                f"predictions of seed {seed} are of other samples than those of other seeds that"
+                " forgot the same"
+            )
+
+    def _too_few(self, there: int, wanted: int) -> str:
+        if there >= wanted:
+            return ""
+        if len(self.alike) == 1 < len(self.cells):
+            return f"needs {wanted} seeds that forgot the same samples; each forgot others"
+        if len(self.alike) < min(wanted, len(self.cells)):
+            return f"needs {wanted} seeds that forgot the same samples; {len(self.alike)} did"
+        return f"needs {wanted} seeds; there are {there}"
+
+    def _numbers(
+        self,
+        metric: SeedMetric,
+        on: SetName | None,
+        unlearned: Ensemble,
+        retrained: Ensemble,
+    ) -> _Numbers:
+        n = len(next(iter(retrained.accuracy.values())))
+        comparison = Comparison(unlearned, retrained, self.labels, self.forgets, on)
+        halves = splits(n)
+        try:
+            every = [_measure(metric, comparison, a, b) for a, b in halves]
+            without = [
+                _means([_measure(metric, comparison, *_left(split, group)) for split in halves])
+                for group in groups(n, metric.entry.facts.fewest)
+            ]
+        except Exception as error:  # a metric may be foreign code
+            log.warning("%s over seeds failed", metric.entry.name, exc_info=error)
+            return _Numbers(problem=reason(error))
+        return _Numbers({key: [each[key] for each in every] for key in every[0]}, without)
+
+    def _value(
+        self, method: str, row: str, number: str, n: int, own: _Numbers, null: _Numbers
+    ) -> SeedValue:
+        value, chance = _mean(own.every[number]), _mean(null.every[number])
+        if value is None or chance is None:
+            why = "it has no value for these models"
+            return SeedValue(
+                scenario=self.title, method=method, metric=row, n=n, value=None, reason=why
+            )
+        nulls = [float(each) for each in null.every[number] if each is not None]
+        changed = [each[number] for each in own.without]
+        beyond = [
+            None if a is None or b is None else a - b
+            for a, b in zip(changed, (each[number] for each in null.without), strict=True)
+        ]
+        low, high = jackknife_interval(value, changed)
+        excess_low, excess_high = jackknife_interval(value - chance, beyond)
+        return SeedValue(
+            scenario=self.title,
+            method=method,
+            metric=row,
+            n=n,
+            value=value,
+            low=low,
+            high=high,
+            null=Null(n=len(nulls), mean=chance, low=min(nulls), high=max(nulls)),
+            excess=value - chance,
+            excess_low=excess_low,
+            excess_high=excess_high,
+        )
+
+    def _none(self, method: str, rows: Mapping[str, str], n: int, why: str) -> Iterator[SeedValue]:
+        for row in rows.values():
+            yield SeedValue(
+                scenario=self.title, method=method, metric=row, n=n, value=None, reason=why[:1024]
+            )
+
+
+def splits(n: int) -> list[Split]:
+    """Halves of n seeds by their places, each both ways round; the same for every n seeds."""
+    generator = np.random.default_rng(seeds.derive(0, "over_seeds", n))
+    found: list[Split] = []
+    for _ in range(SPLITS):
+        order = [int(place) for place in generator.permutation(n)]
+        one, other = sorted(order[: n // 2]), sorted(order[n // 2 :])
+        found += [(one, other), (other, one)]
+    return found
+
+
+def groups(n: int, fewest: int) -> list[set[int]]:
+    """Which seeds the jackknife leaves out in turn, by their places.
+
+    None where n is below `statistics.FEWEST_FOR_A_VERDICT`, or where a half could become smaller
+    than what the metric needs.
+    """
+    parts = min(n, MOST_GROUPS)
+    if n < statistics.FEWEST_FOR_A_VERDICT or n // 2 - ceil(n / parts) < fewest:
+        return []
+    return [set(range(start, n, parts)) for start in range(parts)]
+
+
+def jackknife_interval(
+    value: float, without: Sequence[float | None]
+) -> tuple[float | None, float | None]:
+    """95 % interval of a value from what it is without each of m groups in turn.
+
+    value ± t_{m-1} √((m - 1) / m · Σ (θ_g - θ̄)²); Tukey 1958, Ann. Math. Stat. 29, 614, and for
+    groups Kott 2001, J. Off. Stat. 17, 521-526. (None, None) where there are no groups, or one of
+    them has no value.
+    """
+    known = statistics.present(without)
+    if len(known) < 2 or len(known) < len(without):
+        return None, None
+    m, centre = len(known), mean(known)
+    error = sqrt((m - 1) / m * sum((each - centre) ** 2 for each in known))
+    half = statistics.t_quantile(m - 1, statistics.LEVEL) * error
+    return value - half, value + half
+
+
+def _measure(
+    metric: SeedMetric, comparison: Comparison, one: Sequence[int], other: Sequence[int]
+) -> dict[str, float | None]:
+    """The metric of unlearned models of the one half against Retrained models of the other."""
+    found = metric(
+        replace(
+            comparison,
+            unlearned=comparison.unlearned.take(one),
+            retrained=comparison.retrained.take(other),
+        )
+    )
+    return {
+        number: float(value) if (value := found[number]) is not None and isfinite(value) else None
+        for number in metric.entry.facts.numbers
+    }
+
+
+def _left(split: Split, without: set[int]) -> Split:
+    one, other = split
+    return [i for i in one if i not in without], [i for i in other if i not in without]
+
+
+def _means(several: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
+    listed = list(several)
+    return {number: _mean([each[number] for each in listed]) for number in listed[0]}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of all of them; None where one has no value."""
+    known = statistics.present(values)
+    return mean(known) if known and len(known) == len(values) else None
+
+
+def _rows(title: str, on: SetName | None, facts: SeedMetricFacts) -> dict[str, str]:
+    """The name of the row of each number on a set."""
+    return {
+        number: names.metric_row(f"{title}_{number}" if number else title, on)
+        for number in facts.numbers
+    }
+
+
+def _kept(samples: int) -> Integers:
+    """Places of the samples that are kept of a set of so many."""
+    if samples <= MOST_SAMPLES:
+        return np.arange(samples)
+    return np.linspace(0, samples - 1, MOST_SAMPLES).astype(np.int64)

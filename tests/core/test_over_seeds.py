@@ -1,0 +1,197 @@
+"""Over seeds: which models meet which, what has no value and why, the interval, curves, CSV.
+
+Curves are compared with scikit-learn's, the jackknife with the interval of a mean. Left out: the
+metrics themselves (seed_metrics/).
+"""
+
+import csv
+import io
+from statistics import mean
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_curve
+
+from supreme_core import registry
+from supreme_core.api.run import RunRecord
+from supreme_core.api.v1alpha1 import LabelledComponent
+from supreme_core.attack import Contest, auc, rate_at
+from supreme_core.errors import CorruptArtefact
+from supreme_core.over_seeds import (
+    GRID,
+    groups,
+    jackknife_interval,
+    over_seeds,
+    over_seeds_csv,
+    splits,
+)
+from supreme_core.report.over_seeds import section
+from tests.core import summaries
+from tests.core.metrics.evaluations import predictions
+from tests.core.seed_metrics.comparisons import of_margins
+
+METHODS = ("original", "retrained", "scrub")
+
+
+def key(method, seed):
+    return f"{METHODS.index(method) + 1:032x}{seed:032x}"
+
+
+def results(seeds, *, forgot=lambda seed: "three", failed=()):
+    return [
+        summaries.result(
+            seed,
+            [
+                RunRecord(
+                    scenario="full_class",
+                    method=method,
+                    status="failed" if (method, seed) in failed else "ok",
+                    predictions={"unlearned": key(method, seed)},
+                )
+                for method in METHODS
+            ],
+            cells=[summaries.cell("full_class", forget=forgot(seed))],
+        )
+        for seed in seeds
+    ]
+
+
+class Store:
+    """Predictions of every model by its key, and which were read."""
+
+    def __init__(self, broken=()):
+        self.read, self.broken = [], broken
+
+    def __call__(self, stage, name):
+        assert stage == ("unlearned" if name.startswith(f"{3:032x}") else "predictions")
+        self.read.append(name)
+        if name in self.broken:
+            raise CorruptArtefact(f"{name} is damaged")
+        return predictions(model=int(name, 16) % 10**9)
+
+
+def metrics(*names):
+    return {
+        name: registry.seed_metric.resolve(LabelledComponent(name=name), at="") for name in names
+    }
+
+
+def found(count, *names, store=None, **changes):
+    order = summaries.question(range(count)).order
+    return over_seeds(
+        results(range(count), **changes), order, metrics(*(names or ("klom",))), store or Store()
+    )
+
+
+def test_value_and_null_are_means_over_meetings_of_halves():
+    (value,) = (v for v in found(6).values if (v.method, v.metric) == ("scrub", "forget_klom_mean"))
+    margins = {
+        method: np.stack([Store()(stage, key(method, s))["forget"].margin for s in range(6)])
+        for method, stage in (("scrub", "unlearned"), ("retrained", "predictions"))
+    }
+
+    def of(method):
+        klom = metrics("klom")["klom"]
+        return [
+            klom(of_margins(margins[method][one], margins["retrained"][other]))["mean"]
+            for one, other in splits(6)
+        ]
+
+    assert value.value == pytest.approx(mean(of("scrub")))
+    assert value.null.mean == pytest.approx(mean(of("retrained")))
+    assert (value.null.low, value.null.high) == (min(of("retrained")), max(of("retrained")))
+    assert value.excess == pytest.approx(value.value - value.null.mean)
+    assert value.low < value.value < value.high
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 63])
+def test_halves_share_no_seed_and_are_all_seeds(n):
+    for one, other in splits(n):
+        assert sorted([*one, *other]) == list(range(n))
+        assert abs(len(one) - len(other)) == n % 2
+
+
+def test_seeds_that_forgot_other_samples_have_no_value_and_yet_a_curve():
+    apart = found(6, forgot=str)
+    assert {v.reason for v in apart.values} == {
+        "needs 4 seeds that forgot the same samples; each forgot others"
+    }
+    assert all(v.value is None and v.null is None for v in apart.values)
+    assert [(c.method, c.n) for c in apart.curves] == [(m, 6) for m in ("retrained", *METHODS[::2])]
+
+
+def test_too_few_seeds_and_failed_runs_are_told():
+    assert found(3).values[0].reason == "needs 4 seeds; there are 3"
+    mixed = found(5, forgot=lambda seed: str(seed // 2))
+    assert mixed.values[0].reason == "needs 4 seeds that forgot the same samples; 2 did"
+    lost = found(4, failed={("scrub", 1)})
+    assert {v.reason for v in lost.values if v.method == "scrub"} == {"needs 4 seeds; there are 3"}
+    assert all(v.value is not None for v in lost.values if v.method == "original")
+
+
+def test_damaged_predictions_take_the_values_of_their_method_only():
+    store = Store(broken={key("scrub", 2)})
+    damaged = found(4, store=store)
+    reasons = {v.reason for v in damaged.values if v.method == "scrub"}
+    assert reasons == {f"{key('scrub', 2)} is damaged"}
+    assert all(v.value is not None for v in damaged.values if v.method == "original")
+
+
+def test_each_model_is_read_once():
+    store = Store()
+    found(4, "klom", "calibration", "rmia", store=store)
+    assert len(store.read) == len(set(store.read)) == 12
+
+
+def test_a_jackknife_of_means_is_the_t_interval_of_the_mean():
+    x = np.random.default_rng(0).normal(0, 1, 8)
+    without = [float(np.delete(x, i).mean()) for i in range(8)]
+    interval = stats.t.interval(0.95, 7, loc=x.mean(), scale=stats.sem(x))
+    assert jackknife_interval(float(x.mean()), without) == pytest.approx(interval)
+
+
+def test_groups_leave_out_every_seed_once_and_leave_enough():
+    assert groups(4, 1) == groups(5, 2) == groups(16, 8) == []
+    for n in (6, 10, 37, 64):
+        assert sorted(seed for group in groups(n, 2) for seed in group) == list(range(n))
+    assert len(groups(64, 2)) == 10
+
+
+def test_a_curve_is_that_of_scikit_learn_and_its_area_is_auc():
+    random = np.random.default_rng(1)
+    members, others = random.normal(1, 1, 50).round(1), random.normal(0, 1, 70).round(1)
+    weights = random.uniform(0.5, 2, 70)
+    contest = Contest(members, others, weights=weights / weights.mean())
+    fpr, tpr, _ = roc_curve(
+        np.repeat([1, 0], [50, 70]),
+        np.concatenate([members, others]),
+        sample_weight=np.concatenate([np.ones(50), weights]),
+        drop_intermediate=False,
+    )
+    fine = np.linspace(0, 1, 100_001)
+    assert np.trapezoid(rate_at(contest, fine), fine) == pytest.approx(auc(contest), abs=1e-4)
+    inside = fpr[(np.diff(fpr, prepend=-1) > 0) & (np.diff(fpr, append=2) > 0)]
+    assert rate_at(contest, inside + 1e-9) == pytest.approx(np.interp(inside, fpr, tpr), abs=1e-6)
+
+
+def test_curves_rise_from_the_grids_begin_to_its_end():
+    for curve in found(5).curves:
+        assert curve.fpr == list(GRID)
+        assert curve.tpr == sorted(curve.tpr)
+        assert curve.tpr[-1] == 1.0
+
+
+def test_csv_has_a_line_for_each_value():
+    values = found(4)
+    lines = list(csv.DictReader(io.StringIO(over_seeds_csv(values).decode())))
+    assert len(lines) == len(values.values)
+    assert float(lines[0]["value"]) == values.values[0].value
+    assert lines[0]["reason"] == ""
+
+
+def test_the_report_has_each_value_its_null_and_why_there_is_none():
+    page = str(section(found(4, "klom", "ulira")))
+    assert "null " in page
+    assert "<svg" in page
+    assert "No value of ulira: needs 6 seeds; there are 4." in page
