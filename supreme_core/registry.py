@@ -308,7 +308,7 @@ class Registry(Generic[Function, Facts]):
             _load(plugin)
 
     def _add(self, function: Function, *, version: int, facts: Facts) -> None:
-        name = function.__name__
+        name, params = function.__name__, _params_type(function)
         if plugin := PLUGIN_FILES.get(function.__module__, ""):
             self.discover()  # a name may be that of a component which was not asked for yet
             if taken := self._entries.get(name):
@@ -324,7 +324,7 @@ class Registry(Generic[Function, Facts]):
             kind=self.kind,
             name=name,
             function=function,
-            params=_params_type(function),
+            params=params,
             facts=facts,
             version=version,
             summary=(inspect.getdoc(function) or "").partition("\n")[0],
