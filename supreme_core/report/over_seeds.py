@@ -119,14 +119,22 @@ def _cell(found: SeedValue | None) -> SeedCell:
 
 
 def _reasons(found: OverSeeds, values: Sequence[SeedValue]) -> Iterator[tuple[str, str]]:
-    """Each reason once, with the metrics and, unless they are all, the methods that it is about."""
+    """Each reason once, with the metrics and, unless they are all, the methods that it is about.
+
+    A row by itself where its metric has a value in another one.
+    """
     by_reason: dict[str, list[SeedValue]] = {}
     for each in values:
         if each.reason:
             by_reason.setdefault(each.reason, []).append(each)
     methods = {each.method for each in values}
+    valued = {found.metrics[each.metric].metric for each in values if each.value is not None}
     for reason, missing in by_reason.items():
-        metrics = dict.fromkeys(found.metrics[each.metric].metric for each in missing)
+        metrics = dict.fromkeys(
+            each.metric if metric in valued else metric
+            for each in missing
+            for metric in (found.metrics[each.metric].metric,)
+        )
         about = ", ".join(map(cells.row_title, metrics))
         of = dict.fromkeys(each.method for each in missing)
         if of.keys() != methods:
