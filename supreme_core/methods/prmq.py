@@ -38,9 +38,9 @@ class PrmqParams(RetainParams):
 def prmq(task: UnlearningTask, params: PrmqParams) -> None:
     """Renew the smallest weights, then train on the retain set with the original's entropies.
 
-    The fourth entry of the NeurIPS 2023 competition in machine unlearning ("prune, reinitialise,
-    match, quantise"), as Cadet et al. 2024 describe it and their code has it. Of all weights and
-    biases of convolutions and linear layers together the smallest are taken; weights among them
+    The fourth entry of the NeurIPS 2023 competition in machine unlearning (prune, retrain, mask,
+    quantise), as Cadet et al. 2024 describe it and their code has it. Of all weights and biases of
+    convolutions and linear layers together the smallest are taken; weights among them
     are drawn from ±1/√(fan in), biases become 0. Loss of a sample: w_y CE + (H(softmax(z)) -
     H(softmax(z_o)))², z_o the original's logits and H the entropy. The w_y have mean 1 over the
     retain set, where that code divides by their mean over the batch: so a sample's loss does not
