@@ -189,12 +189,16 @@ def _check_methods(spec: ExperimentSpec, catalog: Catalog) -> None:
 def _problems(
     method: MethodEntry, at: str, spec: ExperimentSpec, catalog: Catalog
 ) -> Iterator[str]:
-    is_iterative = catalog.get("method", method.name).facts["iterative"]
+    listed = catalog.find("method", method.name)
+    is_iterative = listed is None or listed.facts["iterative"]  # the trainer knows its own
     asked = [("method", method.name, at)]
     for place, wrapper in enumerate(method.wrappers):
         asked.append(("wrapper", wrapper.name, f"{at}.wrappers[{place}]"))
     for kind, name, where in asked:
-        facts = catalog.get(kind, name).facts
+        component = catalog.find(kind, name)
+        if component is None:
+            continue
+        facts = component.facts
         if kind == "wrapper" and facts["iterative"] and not is_iterative:
             yield (
                 f"{where}.name is {name!r}, which watches the epochs of a training, and"

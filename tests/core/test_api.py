@@ -177,7 +177,7 @@ CHANGED = {
     "a method that is a number": (
         "[{name: finetune}]",
         "[3]",
-        "spec.methods[0] is 3; it should be a mapping with the fields of LabelledComponent",
+        "spec.methods[0] is 3; it should be a mapping with the fields of MethodEntry",
     ),
     "a label with capitals": (
         "{name: finetune}",
