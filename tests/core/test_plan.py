@@ -381,7 +381,7 @@ class TestUnlistedComponents:
         assert [(pair.scenario, pair.method) for pair in order.excluded] == [
             ("random_samples", "unsir")
         ]
-        titles = [step.title for step in steps(order.work, order.excluded)]
+        titles = [step.title for step in steps(order.work, order.excluded, CATALOG)]
         assert {"theirs · full_class", "theirs · random_samples"} <= set(titles)
 
     @pytest.mark.parametrize(
