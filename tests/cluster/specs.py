@@ -18,7 +18,10 @@ SPEC = {
     "methods": [{"name": "finetune", "params": {"epochs": 2, "lr": 0.01}}],
 }
 
-BESIDE = {"seeds.start": {"seeds": {"count": 1}}}
+BESIDE = {
+    "seeds.start": {"seeds": {"count": 1}},
+    "training.selection": {"training": {"validation": {"fraction": 0.1}}},
+}
 """What a value needs beside it to be a good one at its limit."""
 
 
@@ -67,7 +70,8 @@ def _good(node: dict[str, Any]) -> Iterator[Any]:
         case "integer":
             yield from (node["minimum"], node["maximum"])
         case "number":
-            yield from (node["exclusiveMinimum"] + 1e-300, 1, 1e300)
+            most = node.get("maximum", 1e300)
+            yield from (node["exclusiveMinimum"] + 1e-300, min(1, most), most)
         case "boolean":
             yield from (True, False)
         case "string":
@@ -86,6 +90,8 @@ def _bad(node: dict[str, Any]) -> Iterator[Any]:
             yield from (node["minimum"] - 1, node["maximum"] + 1, 1.5, "1", True, [])
         case "number":
             yield from (node["exclusiveMinimum"], -1.5, "1", True)
+            if "maximum" in node:
+                yield node["maximum"] + 0.01
         case "boolean":
             yield from (0, "true", "yes")
         case "string" if "enum" in node:
@@ -110,6 +116,8 @@ def _example(node: dict[str, Any], index: int = 0) -> Any:
     match node["type"]:
         case "integer":
             return node["minimum"] + index
+        case "number":
+            return node["maximum"]
         case "string":
             return _text(node, 12) + f"{index}"
         case "object":

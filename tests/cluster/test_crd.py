@@ -345,6 +345,7 @@ NEVER = {
     "metrics": (WHOLE, "metrics", entries("accuracy")),
     "no metrics": (WHOLE, "metrics", None),
     "metrics that were none": (LISTED, "metrics", entries("accuracy")),
+    "metrics over seeds that were none": (LISTED, "seedMetrics", entries("klom")),
     "primary metric": (WHOLE, "primaryMetric", "retain_accuracy"),
     "nodes": (WITH_DDP, "execution.nodes", {"nodes": 4}),
     "GPUs": (WITH_DDP, "execution.gpusPerNode", {"nodes": 2, "gpusPerNode": 2}),
