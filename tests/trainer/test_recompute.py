@@ -20,7 +20,7 @@ from supreme_core import registry
 from supreme_core.aggregate import provenance_of
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Summary
+from supreme_core.api.run import Revision, Summary
 from supreme_core.artefacts import Artefacts, digest
 from supreme_core.housekeeping import damage_in, orphans
 from supreme_core.inventory import read_inventory
@@ -342,7 +342,10 @@ class TestDifference:
 
         scored(folder, small(), "loss")
 
-        runs = results_of(folder, small(metrics=[ACCURACY, {"name": "loss"}]))[260].runs
+        order = planned(small(metrics=[ACCURACY, {"name": "loss"}]))
+        revised = [Revision(kind="metric", name="loss", version=2)]
+        work = order.work.model_copy(update={"revisions": revised})
+        runs = read_results(folder, order.model_copy(update={"work": work}))[260].runs
         assert [(run.method, run.status) for run in runs] == [
             ("original", "failed"),
             ("retrained", "ok"),

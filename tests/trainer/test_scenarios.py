@@ -32,6 +32,7 @@ from supreme_core.engine.weights import load_weights
 from supreme_core.image_set import ImageSet
 from supreme_core.plan import steps
 from supreme_core.predictions import load_predictions
+from supreme_core.seeds import Streams
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,
@@ -99,7 +100,7 @@ def dataset_of(folder):
 
 def stages_of(document, scratch):
     return SeedStages(
-        260,
+        Streams(260),
         Components.of(planned(document).work),
         Ranks.alone(torch.device("cpu")),
         Telemetry(stream=StringIO()),
