@@ -5,7 +5,7 @@ classes, and one that takes its members from the retain set asks about other sam
 were to be forgotten. Both would report a leak for a model that never saw the forget set.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy.special import expit, log_expit, logsumexp
 
 from supreme_core.evaluation import Evaluation, Floats, Integers, Outputs
-from supreme_core.registry import Params
+from supreme_core.registry import Forgets, Params, SetName
 
 Signal = Literal["confidence", "entropy", "modified_entropy", "max_margin", "correctness"]
 
@@ -45,20 +45,27 @@ class Contest:
 def contest(evaluation: Evaluation, signal: Callable[[Outputs], Floats]) -> Contest | None:
     """What the unlearned model says of samples that were forgotten and of samples never seen.
 
-    Non-members are forget_test where the cell has one (poisoned alike, where the forget set is), or
-    test where single samples are forgotten. Each counts (share of its class among members) / (share
+    Non-members are those of `held_out_set`. Each counts (share of its class among members) / (share
     among non-members): matched without drawing a subsample, so nothing is random and nothing is
     thrown away. Members of a class that has no held-out sample are left out, since nothing can be
     said of them. None where no class is left, or where a signal is not finite.
     """
     predictions = evaluation.predictions["unlearned"]
-    held_out = predictions.get("forget_test")
-    if held_out is None and evaluation.forgets == "samples":
-        held_out = predictions["test"]
+    held_out = predictions.get(held_out_set(evaluation.forgets, predictions))
     if held_out is None:
         return None
     forget = predictions["forget"]
     return matched(signal(forget), forget.labels, signal(held_out), held_out.labels)
+
+
+def held_out_set(forgets: Forgets, there: Container[SetName]) -> SetName:
+    """Where unseen samples like the forgotten ones are: forget_test if the cell has one (poisoned
+    alike, where the forget set is), else test where single samples are forgotten.
+
+    Where classes are forgotten it is forget_test even if the cell has none: then nothing is like
+    them.
+    """
+    return "test" if forgets == "samples" and "forget_test" not in there else "forget_test"
 
 
 def matched(

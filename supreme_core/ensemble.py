@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from supreme_core.attack import Contest, auc, rate_at
+from supreme_core.attack import Contest, auc, held_out_set, rate_at
 from supreme_core.evaluation import Floats, Integers
 from supreme_core.registry import Forgets, SetName
 
@@ -58,8 +58,8 @@ class Comparison:
 
     @property
     def held_out(self) -> SetName:
-        """Samples that no model was trained on, of the classes of the forget set."""
-        return "forget_test" if self.forgets == "classes" else "test"
+        """Samples like the forgotten ones that no model was trained on."""
+        return held_out_set(self.forgets, self.labels)
 
 
 @dataclass(frozen=True)

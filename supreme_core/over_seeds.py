@@ -41,7 +41,7 @@ from supreme_core.api.run import (
     SeedRow,
     SeedValue,
 )
-from supreme_core.attack import matched, rate_at
+from supreme_core.attack import held_out_set, matched, rate_at
 from supreme_core.ensemble import Comparison, Ensemble
 from supreme_core.errors import CorruptArtefact
 from supreme_core.evaluation import Floats, Integers, Outputs, Predictions
@@ -298,7 +298,7 @@ class _Scenario:
                     yield self._value(method, row, number, len(both), own, nulls[against])
 
     def _rates(self, predictions: Predictions) -> Floats | None:
-        held_out = predictions.get("forget_test" if self.forgets == "classes" else "test")
+        held_out = predictions.get(held_out_set(self.forgets, predictions))
         if held_out is None:
             return None
         forget = predictions["forget"]

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from supreme_core.attack import held_out_set
 from supreme_core.seed_metrics.rmia import RmiaParams, rmia
 from tests.core.seed_metrics.comparisons import comparison
 
@@ -61,3 +62,17 @@ def test_what_every_model_finds_hard_is_no_sign_of_memory():
     ]
     value = rmia(replace(found, unlearned=easier[0], retrained=easier[1]), RmiaParams(scale=1.0))
     assert value["auc"] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("forgets", "there", "expected"),
+    [
+        ("classes", {"forget", "test", "forget_test"}, "forget_test"),
+        ("samples", {"forget", "test"}, "test"),
+        ("samples", {"forget", "test", "forget_test"}, "forget_test"),  # poisoned, or of identities
+    ],
+)
+def test_unseen_samples_are_those_that_attacks_on_single_runs_take(forgets, there, expected):
+    labels = {name: np.zeros(3, dtype=int) for name in there}
+    found = replace(comparison(), forgets=forgets, labels=labels)
+    assert found.held_out == expected == held_out_set(forgets, there)
