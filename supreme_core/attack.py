@@ -110,15 +110,30 @@ def operating_points(scores: Contest) -> tuple[Floats, Floats]:
     One attack for each score that occurs, highest first, after one that calls nobody a member.
     """
     thresholds = np.unique(np.concatenate([scores.members, scores.non_members]))[::-1]
-    members, order = np.sort(scores.members), np.argsort(scores.non_members)
-    below = np.searchsorted(members, thresholds, side="left") / len(members)
-    weight_below = np.concatenate([[0.0], np.cumsum(scores.weights[order])])
-    weight_below /= weight_below[-1]
-    below_among_others = weight_below[
-        np.searchsorted(scores.non_members[order], thresholds, side="left")
-    ]
-    true, false = 1.0 - below, 1.0 - below_among_others
-    return np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
+    found = np.searchsorted(np.sort(-scores.members), -thresholds, side="right")
+    order = np.argsort(-scores.non_members)
+    alarms = np.concatenate([[0.0], np.cumsum(scores.weights[order])])
+    raised = np.searchsorted(-scores.non_members[order], -thresholds, side="right")
+    true = np.concatenate([[0.0], found / len(scores.members)])
+    false = np.concatenate([[0.0], alarms[raised] / alarms[-1]])
+    return false, true
+
+
+def rate_at(scores: Contest, false_positive_rates: Floats) -> Floats:
+    """The ROC curve: share of members that are found at these shares of false alarms.
+
+    Its corners are the `operating_points`, and an attack that tosses a coin between two thresholds
+    has what lies between their corners on a line; so the area under the curve is `auc`. Where the
+    curve rises straight up its upper end counts.
+    """
+    false, true = operating_points(scores)
+    last = np.searchsorted(false, false_positive_rates, side="right") - 1
+    following = np.minimum(last + 1, len(false) - 1)
+    width = false[following] - false[last]
+    part = np.divide(
+        false_positive_rates - false[last], width, out=np.zeros_like(width), where=width > 0
+    )
+    return np.asarray(true[last] + part * (true[following] - true[last]))
 
 
 def modified_entropy(outputs: Outputs) -> Floats:
@@ -166,29 +181,6 @@ def _log_odds(logits: Floats, classes: Integers) -> Floats:
     others = logits.copy()
     others[rows, classes] = -np.inf
     return np.asarray(logits[rows, classes] - logsumexp(others, axis=1))
-
-
-def rate_at(scores: Contest, false_positive_rates: Floats) -> Floats:
-    """The ROC curve: share of members that are found at these shares of false alarms.
-
-    The corners of the curve are the thresholds between different scores, and an attack that tosses
-    a coin between two thresholds has what lies between their corners on a line; so the area under
-    the curve is `auc`. Where the curve rises straight up its upper end counts.
-    """
-    thresholds = np.unique(np.concatenate([scores.members, scores.non_members]))[::-1]
-    found = np.searchsorted(np.sort(-scores.members), -thresholds, side="right")
-    order = np.argsort(-scores.non_members)
-    alarms = np.concatenate([[0.0], np.cumsum(scores.weights[order])])
-    raised = np.searchsorted(-scores.non_members[order], -thresholds, side="right")
-    true = np.concatenate([[0.0], found / len(scores.members)])
-    false = np.concatenate([[0.0], alarms[raised] / alarms[-1]])
-    last = np.searchsorted(false, false_positive_rates, side="right") - 1
-    following = np.minimum(last + 1, len(false) - 1)
-    width = false[following] - false[last]
-    part = np.divide(
-        false_positive_rates - false[last], width, out=np.zeros_like(width), where=width > 0
-    )
-    return np.asarray(true[last] + part * (true[following] - true[last]))
 
 
 def _matching(labels: Integers, wanted: Integers) -> Floats:
