@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit, log_expit, logsumexp
 
-from supreme_core.evaluation import Evaluation, Floats, Integers, Outputs
+from supreme_core.evaluation import Evaluation, Floats, Integers, Outputs, without_class
 from supreme_core.registry import Forgets, Params, SetName
 
 Signal = Literal["confidence", "entropy", "modified_entropy", "max_margin", "correctness"]
@@ -158,10 +158,9 @@ def modified_entropy(outputs: Outputs) -> Floats:
 def max_margin(outputs: Outputs) -> Floats:
     """(n,) logit of the label less the largest other logit."""
     assert outputs.logits is not None, "the margin to the next class needs logits"
-    rows = np.arange(len(outputs))
-    others = outputs.logits.copy()
-    others[rows, outputs.labels] = -np.inf
-    return np.asarray(outputs.logits[rows, outputs.labels] - others.max(axis=1))
+    others = without_class(outputs.logits, outputs.labels)
+    own = outputs.logits[np.arange(len(outputs)), outputs.labels]
+    return np.asarray(own - others.max(axis=1))
 
 
 SIGNALS: Final[Mapping[Signal, Callable[[Outputs], Floats]]] = {
@@ -177,10 +176,8 @@ SIGNALS: Final[Mapping[Signal, Callable[[Outputs], Floats]]] = {
 
 def _log_odds(logits: Floats, classes: Integers) -> Floats:
     """(n,) logits of one class of each sample less the logsumexp of its other logits."""
-    rows = np.arange(len(logits))
-    others = logits.copy()
-    others[rows, classes] = -np.inf
-    return np.asarray(logits[rows, classes] - logsumexp(others, axis=1))
+    others = np.asarray(logsumexp(without_class(logits, classes), axis=1))
+    return np.asarray(logits[np.arange(len(logits)), classes] - others)
 
 
 def _matching(labels: Integers, wanted: Integers) -> Floats:

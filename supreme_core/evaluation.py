@@ -50,12 +50,10 @@ class Outputs:
     def of(cls, logits: Floats | NDArray[np.float32], labels: Integers) -> Self:
         """Everything that is derived from logits (n, C), in float64 whatever came."""
         logits = logits.astype(np.float64, order="C")  # the layout would change the last bits
-        rows = np.arange(len(labels))
         broken = ~np.isfinite(logits).all(axis=1)
         logits[broken] = np.nan
         log_probabilities = log_softmax(logits, axis=1)
-        others = logits.copy()
-        others[rows, labels] = -np.inf
+        rows, others = np.arange(len(labels)), without_class(logits, labels)
         return cls(
             labels=labels,
             predicted=np.where(broken, -1, logits.argmax(axis=1)).astype(np.int64),
@@ -91,6 +89,13 @@ class Outputs:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def without_class(logits: Floats, classes: Integers) -> Floats:
+    """(n, C) logits, with minus infinity for one class of each sample."""
+    others = logits.copy()
+    others[np.arange(len(classes)), classes] = -np.inf
+    return others
 
 
 Predictions = Mapping[SetName, Outputs]

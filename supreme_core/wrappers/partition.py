@@ -11,7 +11,7 @@ from pydantic import Field
 from supreme_core import seeds
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.task import Method, UnlearningTask
-from supreme_core.evaluation import Outputs
+from supreme_core.evaluation import Outputs, without_class
 from supreme_core.registry import Params, wrapper
 
 
@@ -51,10 +51,8 @@ def memorisation(
     logits: NDArray[np.float64], labels: NDArray[np.int64], proxy: str
 ) -> NDArray[np.float64]:
     """(n,) of logits (n, classes)."""
-    rows = np.arange(len(labels))
     if proxy == "margin":
-        others = logits.copy()
-        others[rows, labels] = -np.inf
-        return np.asarray(others.max(axis=1) - logits[rows, labels])
+        own = logits[np.arange(len(labels)), labels]
+        return np.asarray(without_class(logits, labels).max(axis=1) - own)
     outputs = Outputs.of(logits, labels)
     return outputs.loss if proxy == "confidence" else outputs.entropy
