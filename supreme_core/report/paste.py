@@ -38,7 +38,7 @@ class Sheet:
 def choices(reading: Reading) -> list[str]:
     """The names of the tables that the experiment has; after the first few, its metrics' groups."""
     scenarios = reading.scenarios
-    groups = [group.name for each in scenarios for group in tables.groups(reading, each)]
+    groups = [name for each in scenarios for name in tables.group_names(reading, each)]
     there = {
         VERDICTS: any(tables.verdicts(reading, each) for each in scenarios),
         PRIMARY: True,
@@ -140,11 +140,11 @@ def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str,
         if found := contrasts.front(reading, scenario):
             caption = f"Mean distance to Retrained and cost, with their {INTERVAL} over {seeds}."
             yield caption, contrasts.front_table(reading, found)
-    else:
-        for group in tables.groups(reading, scenario):
-            for table in group.tables if group.name == choice else ():
-                title = f"{group.title}, {table.title}" if table.title else group.title
-                yield f"{title}: mean with its {INTERVAL} over {seeds}.", table
+    elif choice in tables.group_names(reading, scenario):
+        group = tables.group(reading, scenario, choice)
+        for table in group.tables:
+            title = f"{group.title}, {table.title}" if table.title else group.title
+            yield f"{title}: mean with its {INTERVAL} over {seeds}.", table
 
 
 def _of_primary(reading: Reading, scenario: str) -> str:

@@ -278,14 +278,22 @@ def by_nearness(reading: Reading, scenario: str) -> list[str]:
 
 
 def groups(reading: Reading, scenario: str) -> Iterator[Group]:
-    """Every metric of the scenario: one table for each metric that has several sets."""
-    wanted = reading.metrics(scenario)
-    known = [*GROUPS, *(reading.facts[metric].group for metric in wanted)]
-    for group in dict.fromkeys(known):
-        members = [metric for metric in wanted if reading.facts[metric].group == group]
-        if members:
-            title, note = GROUPS.get(group, (group.capitalize(), ""))
-            yield Group(group, title, note, tuple(_tables(reading, scenario, members)))
+    """Every metric of the scenario, by what it is about."""
+    for name in group_names(reading, scenario):
+        yield group(reading, scenario, name)
+
+
+def group_names(reading: Reading, scenario: str) -> list[str]:
+    """Those of groups that have a metric in the scenario, in the order of the page."""
+    there = [reading.facts[metric].group for metric in reading.metrics(scenario)]
+    return [name for name in dict.fromkeys([*GROUPS, *there]) if name in there]
+
+
+def group(reading: Reading, scenario: str, name: str) -> Group:
+    """One table for each metric that has several sets."""
+    members = [m for m in reading.metrics(scenario) if reading.facts[m].group == name]
+    title, note = GROUPS.get(name, (name.capitalize(), ""))
+    return Group(name, title, note, tuple(_tables(reading, scenario, members)))
 
 
 GROUPS = {
