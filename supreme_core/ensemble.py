@@ -9,13 +9,22 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from pydantic import Field
 
 from supreme_core.attack import Contest, auc, held_out_set, rate_at
 from supreme_core.evaluation import Floats, Integers
-from supreme_core.registry import Forgets, SetName
+from supreme_core.registry import Forgets, Params, SetName
 
 SMALLEST_DEVIATION = 1e-6
 """Of margins over seeds. Logits are of float32, which tells no two models apart by less."""
+
+
+class AttackParams(Params):
+    """Of metrics that have a true positive rate, `tpr`."""
+
+    false_positive_rate: float = Field(
+        0.01, gt=0, lt=1, description="Share of false alarms at which tpr is read."
+    )
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,14 @@
 """BaVarIA: U-LiRA for few models, by a prior over the mean and the variance of each sample."""
 
 import numpy as np
-from pydantic import Field
 from scipy.special import gammaln
 
-from supreme_core.ensemble import SMALLEST_DEVIATION, Comparison, Moments, told_apart
+from supreme_core.ensemble import SMALLEST_DEVIATION, AttackParams, Comparison, Moments, told_apart
 from supreme_core.evaluation import Floats
-from supreme_core.registry import Params, seed_metric
+from supreme_core.registry import seed_metric
 
 LARGEST_SHAPE = 1e6
 """Of the prior: as good as one variance for all samples."""
-
-
-class BavariaParams(Params):
-    false_positive_rate: float = Field(
-        0.01, gt=0, lt=1, description="Share of false alarms at which tpr is read."
-    )
 
 
 @seed_metric(
@@ -28,7 +21,7 @@ class BavariaParams(Params):
     high=1.0,
     source="Brännvall 2026, arXiv:2603.11799 (BaVarIA-t)",
 )
-def bavaria(comparison: Comparison, params: BavariaParams) -> dict[str, float | None]:
+def bavaria(comparison: Comparison, params: AttackParams) -> dict[str, float | None]:
     """How well Student-t predictions tell unlearned models from Retrained ones.
 
     As `ulira`, with a normal-inverse-gamma prior for mean and variance of the margins of a sample,

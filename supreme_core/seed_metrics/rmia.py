@@ -4,13 +4,13 @@ import numpy as np
 from pydantic import Field
 
 from supreme_core.attack import Contest, auc, common, rate_at
-from supreme_core.ensemble import Comparison
+from supreme_core.ensemble import AttackParams, Comparison
 from supreme_core.evaluation import Floats
-from supreme_core.registry import Params, seed_metric
+from supreme_core.registry import seed_metric
 from supreme_core.statistics import average
 
 
-class RmiaParams(Params):
+class RmiaParams(AttackParams):
     gamma: float = Field(
         1.0, gt=0, le=100, description="A sample beats another where its ratio is so many times."
     )
@@ -20,9 +20,6 @@ class RmiaParams(Params):
         le=1,
         description="a of p(x) = ((1 + a) q(x) + (1 - a)) / 2, which guesses from references that"
         " never saw x what those give that did.",
-    )
-    false_positive_rate: float = Field(
-        0.01, gt=0, lt=1, description="Share of false alarms at which tpr is read."
     )
 
 

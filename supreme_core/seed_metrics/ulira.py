@@ -3,20 +3,17 @@
 import numpy as np
 from pydantic import Field
 
-from supreme_core.ensemble import Comparison, Moments, told_apart
+from supreme_core.ensemble import AttackParams, Comparison, Moments, told_apart
 from supreme_core.evaluation import Floats
-from supreme_core.registry import Params, seed_metric
+from supreme_core.registry import seed_metric
 
 
-class UliraParams(Params):
+class UliraParams(AttackParams):
     strength: float = Field(
         4.0,
         ge=0,
         le=1000,
         description="Weight of the variance of a typical sample in that of each, in models.",
-    )
-    false_positive_rate: float = Field(
-        0.01, gt=0, lt=1, description="Share of false alarms at which tpr is read."
     )
 
 

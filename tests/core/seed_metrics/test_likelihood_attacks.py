@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from supreme_core.ensemble import Moments
-from supreme_core.seed_metrics.bavaria import BavariaParams, bavaria, prior
+from supreme_core.ensemble import AttackParams, Moments
+from supreme_core.seed_metrics.bavaria import bavaria, prior
 from supreme_core.seed_metrics.ulira import UliraParams, ulira
 from tests.core.seed_metrics.comparisons import comparison, of_margins
 
@@ -49,7 +49,7 @@ def slow(unlearned, retrained, log_density):
 
 @pytest.mark.parametrize(
     ("metric", "params", "log_density"),
-    [(ulira, UliraParams, gaussian), (bavaria, BavariaParams, student)],
+    [(ulira, UliraParams, gaussian), (bavaria, AttackParams, student)],
     ids=["ulira", "bavaria"],
 )
 def test_it_is_the_slow_loop(metric, params, log_density):
