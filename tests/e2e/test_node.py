@@ -183,6 +183,7 @@ torch.distributed.init_process_group("gloo")
 total = torch.tensor([torch.distributed.get_rank() + 1])
 torch.distributed.all_reduce(total)
 print(total.item())
+torch.distributed.destroy_process_group()  # else the interpreter may end under its threads
 """
     start = 'echo "$0" > /tmp/script.py; exec torchrun /tmp/script.py'
     template = {"spec": pod("sh", "-c", start, script)}
@@ -207,8 +208,9 @@ print(total.item())
         true = {each["type"] for each in conditions if each["status"] == "True"}
         return true & {"Succeeded", "Failed"}
 
-    assert eventually(finished, seconds=180) == {"Succeeded"}
+    end = eventually(finished, seconds=180)
     assert [pods.ended(f"workers-worker-{each}").split()[-1] for each in (0, 1)] == ["3", "3"]
+    assert end == {"Succeeded"}
 
 
 def test_a_drained_pod_comes_back_when_the_node_does(cluster, core, namespace, jobs, pods, pod):
