@@ -125,7 +125,7 @@ def inputs_of(
 ) -> str | None:
     """The digest of all that `over_seeds` makes of these results follows from.
 
-    None where some predictions cannot be had, which may be mended behind this back.
+    None where some predictions cannot be had: another time they may be there.
     """
     try:
         scenarios = [
