@@ -12,7 +12,9 @@ Whether anybody could tell unlearned from retrained models is a question of two 
   has a copy of the model that it judges knows the answer.
 
 It costs one read of the predictions of each run, of at most `MOST_SEEDS` seeds, and what is kept in
-memory is a margin for each of at most `MOST_SAMPLES` samples of a set.
+memory is a margin for each of at most `MOST_SAMPLES` samples of a set. Of many seeds it takes
+seconds for each method, so what is said carries the digest of all that it follows from (`inputs`):
+where that is the same, nothing is computed again.
 """
 
 import csv
@@ -41,6 +43,7 @@ from supreme_core.api.run import (
     SeedRow,
     SeedValue,
 )
+from supreme_core.artefacts import digest
 from supreme_core.attack import held_out_set, matched, rate_at
 from supreme_core.ensemble import Comparison, Ensemble
 from supreme_core.errors import CorruptArtefact
@@ -62,6 +65,9 @@ MOST_GROUPS: Final = 10
 
 SETS: Final[tuple[SetName, ...]] = ("forget", "retain", "test", "forget_test")
 
+REVISION: Final = 1
+"""Raised when the same models of the same metrics give other numbers than before."""
+
 GRID: Final = (
     *(0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07),
     *(step / 40 for step in range(4, 41)),
@@ -70,6 +76,9 @@ GRID: Final = (
 
 Load = Callable[[str, str], Predictions]
 """Predictions of the stage of that name and key; CorruptArtefact where they cannot be had."""
+
+Content = Callable[[str, str], str]
+"""The sha256 of those predictions; CorruptArtefact where they cannot be had."""
 
 SeedMetric = Chosen[Any, SeedMetricFacts]
 Split = tuple[Sequence[int], Sequence[int]]
@@ -80,28 +89,79 @@ def over_seeds(
     order: ExperimentOrder,
     metrics: Mapping[str, SeedMetric],
     load: Load,
+    *,
+    inputs: str | None = None,
 ) -> OverSeeds:
     """Values and curves of every method that the order has, in the order of the table.
 
-    results: in the order of the seeds.  metrics: by their titles.
+    results: in the order of the seeds.  metrics: by their titles.  inputs: see `inputs_of`; it is
+    kept unless predictions could not be read or a metric failed, which may go better another time.
     """
     values: list[SeedValue] = []
     curves: list[Curve] = []
-    for scenario in order.work.scenarios:
-        excluded = {each.method for each in order.excluded if each.scenario == scenario.title}
-        methods = [method.title for method in order.work.methods]
-        asked = [names.ORIGINAL, *(method for method in methods if method not in excluded)]
-        found = _Scenario.of(scenario.title, results, load)
-        if not found.cells:
-            continue
-        retrained = found.read(names.RETRAINED)
+    is_sound = True
+    for found, asked in _scenarios(results, order):
+        retrained = found.read(names.RETRAINED, load)
         curves += found.curves(names.RETRAINED, retrained)
         nulls: dict[Any, _Numbers] = {}
         for method in asked:
-            lot = found.read(method)
+            lot = found.read(method, load)
             curves += found.curves(method, lot)
             values += found.values(method, lot, retrained, metrics, nulls)
-    return OverSeeds(metrics=seed_rows(metrics), values=values, curves=curves)
+        is_sound &= found.is_sound
+    return OverSeeds(
+        inputs=inputs if is_sound else None,
+        metrics=seed_rows(metrics),
+        values=values,
+        curves=curves,
+    )
+
+
+def inputs_of(
+    results: Sequence[RunResult],
+    order: ExperimentOrder,
+    metrics: Mapping[str, SeedMetric],
+    content: Content,
+) -> str | None:
+    """The digest of all that `over_seeds` makes of these results follows from.
+
+    None where some predictions cannot be had: another time they may be there.
+    """
+    try:
+        scenarios = [
+            {
+                "title": found.title,
+                "methods": asked,
+                "cells": [
+                    [seed, cell.forgets, cell.forget_digest] for seed, cell in found.cells.items()
+                ],
+                "models": [
+                    [method, seed, content(*model)]
+                    for method in (names.RETRAINED, *asked)
+                    for seed in found.cells
+                    if (model := found.model(method, seed))
+                ],
+            }
+            for found, asked in _scenarios(results, order)
+        ]
+    except CorruptArtefact as error:
+        log.warning("what is said over seeds cannot be used again: %s", error)
+        return None
+    rows = {row: facts.to_document() for row, facts in seed_rows(metrics).items()}
+    chosen = [[title, metric.identity()] for title, metric in metrics.items()]
+    return digest({"revision": REVISION, "metrics": chosen, "rows": rows, "scenarios": scenarios})
+
+
+def _scenarios(
+    results: Sequence[RunResult], order: ExperimentOrder
+) -> Iterator[tuple["_Scenario", list[str]]]:
+    """Those that some seed has, each with the methods that are compared with Retrained."""
+    for scenario in order.work.scenarios:
+        excluded = {each.method for each in order.excluded if each.scenario == scenario.title}
+        methods = [method.title for method in order.work.methods]
+        found = _Scenario.of(scenario.title, results)
+        if found.cells:
+            yield found, [names.ORIGINAL, *(each for each in methods if each not in excluded)]
 
 
 def seed_rows(metrics: Mapping[str, SeedMetric]) -> dict[str, SeedRow]:
@@ -187,19 +247,20 @@ class _Scenario:
     """One scenario: what its seeds forgot, and how their predictions are read.
 
     alike: the seeds that forgot the same samples.  labels: of the samples that are kept of a set,
-    and `whole` of all, by which predictions are known to be of the same samples.
+    and `whole` of all, by which predictions are known to be of the same samples.  is_sound: so far
+    all predictions could be read, and no metric failed.
     """
 
     title: str
     cells: Mapping[int, CellRecord]
     runs: Mapping[tuple[str, int], RunRecord]
     alike: Sequence[int]
-    load: Load
+    is_sound: bool = True
     labels: dict[SetName, Integers] = field(default_factory=dict)
     whole: dict[SetName, Integers] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, title: str, results: Sequence[RunResult], load: Load) -> "_Scenario":
+    def of(cls, title: str, results: Sequence[RunResult]) -> "_Scenario":
         cells = {
             result.seed: cell
             for result in results
@@ -217,27 +278,35 @@ class _Scenario:
             # Repeats within a seed are no more models of the distribution over seeds.
             if run.scenario == title and run.repeat == 0
         }
-        return cls(title, cells, runs, max(groups.values(), key=len, default=[]), load)
+        return cls(title, cells, runs, max(groups.values(), key=len, default=[]))
 
     @property
     def forgets(self) -> Forgets:
         return next(iter(self.cells.values())).forgets
 
-    def read(self, method: str) -> _Lot:
+    def model(self, method: str, seed: int) -> tuple[str, str] | None:
+        """The stage that has its predictions, and the key; None where there is no such model."""
+        run = self.runs.get((method, seed))
+        if run is None or run.status != "ok" or "unlearned" not in run.predictions:
+            return None
+        stage = "predictions" if method in names.REFERENCES else "unlearned"
+        return stage, run.predictions["unlearned"]
+
+    def read(self, method: str, load: Load) -> _Lot:
         """All models of a method, one after the other."""
         lot = _Lot()
-        stage = "predictions" if method in names.REFERENCES else "unlearned"
         broken = []
         for seed in self.cells:
-            run = self.runs.get((method, seed))
-            if run is None or run.status != "ok" or "unlearned" not in run.predictions:
+            model = self.model(method, seed)
+            if model is None:
                 continue
             try:
-                predictions = self.load(stage, run.predictions["unlearned"])
+                predictions = load(*model)
                 curve = self._rates(predictions)
                 finite = seed not in self.alike or self._add(lot, seed, predictions)
             except CorruptArtefact as error:
                 log.warning("nothing is said over seeds of %s: %s", method, error)
+                self.is_sound = False
                 return _Lot(problem=str(error))
             if curve is not None:
                 lot.rates.append(curve)
@@ -357,6 +426,7 @@ class _Scenario:
             ]
         except Exception as error:  # a metric may be foreign code
             log.warning("%s over seeds failed", metric.entry.name, exc_info=error)
+            self.is_sound = False
             return _Numbers(problem=reason(error))
         return _Numbers({key: [each[key] for each in every] for key in every[0]}, without)
 

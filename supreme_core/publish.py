@@ -3,31 +3,35 @@
 import logging
 from functools import partial
 from importlib import metadata
-from typing import Any
+from typing import Any, Final
 
 from supreme_core import registry
 from supreme_core.aggregate import Question, aggregate, row_facts, summary_csv, summary_json
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, Floor, RunResult, Summary
+from supreme_core.api.model import parse_json
+from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.artefacts import Artefacts
-from supreme_core.errors import CorruptArtefact
+from supreme_core.artefacts import Artefacts, Manifest
+from supreme_core.errors import CorruptArtefact, SpecError
 from supreme_core.evaluation import Predictions
 from supreme_core.noise_floor import noise_floors
-from supreme_core.over_seeds import over_seeds, over_seeds_csv
+from supreme_core.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.plan import work_digest
 from supreme_core.predictions import load_predictions
 from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
 from supreme_core.results import read_results
-from supreme_core.storage import Storage
+from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
+
+SUMMARY_BYTES: Final = 64 * 1024 * 1024
+"""Of a larger one nothing is used again."""
 
 
 def publish(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
     """Aggregate what is there and write the files; the summary is also what is returned."""
-    summary = summarise(list(read_results(storage, order).values()), artefacts, order)
+    summary = summarise(storage, artefacts, order)
     write_summary(storage, order.prefix, summary)
     return summary
 
@@ -40,12 +44,14 @@ def write_summary(storage: Storage, prefix: str, summary: Summary) -> None:
     storage.write(names.summary_key(prefix), summary_json(summary))
 
 
-def summarise(results: list[RunResult], artefacts: Artefacts, order: ExperimentOrder) -> Summary:
+def summarise(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
+    """The summary of what is there; numbers over seeds are those of the last one if they can be."""
     metrics: list[tuple[str, Chosen[Any, Any]]] = [
         (metric.title, registry.metric.resolve(metric, at=f"spec.metrics[{position}]"))
         for position, metric in enumerate(order.work.metrics)
     ]
-    results = sorted(results, key=lambda result: order.seeds.index(result.seed))
+    found = read_results(storage, order)
+    results = [found[seed] for seed in order.seeds if seed in found]
     question = Question(
         order=order,
         work_digest=work_digest(order.work),
@@ -53,8 +59,27 @@ def summarise(results: list[RunResult], artefacts: Artefacts, order: ExperimentO
         floors=_floors(results, artefacts, metrics),
         versions={"supreme": metadata.version("supreme")},
     )
-    found = over_seeds(results, order, _seed_metrics(order), partial(_load, artefacts))
-    return aggregate(results, question).model_copy(update={"over_seeds": found})
+    over = _over_seeds(results, artefacts, order, _published(storage, order.prefix))
+    return aggregate(results, question).model_copy(update={"over_seeds": over})
+
+
+def _over_seeds(
+    results: list[RunResult], artefacts: Artefacts, order: ExperimentOrder, published: OverSeeds
+) -> OverSeeds:
+    metrics = _seed_metrics(order)
+    inputs = inputs_of(results, order, metrics, partial(_content, artefacts))
+    if inputs and inputs == published.inputs:
+        return published
+    return over_seeds(results, order, metrics, partial(_load, artefacts), inputs=inputs)
+
+
+def _published(storage: Storage, prefix: str) -> OverSeeds:
+    """What the last summary says over seeds; nothing where there is none that can be read."""
+    key = names.summary_key(prefix)
+    try:
+        return parse_json(Summary, storage.read(key, limit=SUMMARY_BYTES), source=key).over_seeds
+    except (MissingObject, ObjectTooLarge, SpecError):
+        return OverSeeds()
 
 
 def _seed_metrics(order: ExperimentOrder) -> dict[str, Chosen[Any, SeedMetricFacts]]:
@@ -87,10 +112,19 @@ def _floors(
 
 def _load(artefacts: Artefacts, stage: str, key: str) -> Predictions:
     """The predictions that a stage left; CorruptArtefact where they cannot be had."""
-    manifest = artefacts.find(stage, key)
-    if manifest is None or names.PREDICTIONS not in manifest.files:
-        raise CorruptArtefact(f"predictions {key} are named by a result but not in the store")
-    path = artefacts.open(manifest, names.PREDICTIONS)
+    path = artefacts.open(_manifest(artefacts, stage, key), names.PREDICTIONS)
     predictions = load_predictions(path)
     artefacts.drop_copy(path)  # of many seeds they would fill the disk
     return predictions
+
+
+def _content(artefacts: Artefacts, stage: str, key: str) -> str:
+    """The sha256 of those predictions, by their manifest alone."""
+    return _manifest(artefacts, stage, key).files[names.PREDICTIONS].sha256
+
+
+def _manifest(artefacts: Artefacts, stage: str, key: str) -> Manifest:
+    manifest = artefacts.find(stage, key)
+    if manifest is None or names.PREDICTIONS not in manifest.files:
+        raise CorruptArtefact(f"predictions {key} are named by a result but not in the store")
+    return manifest

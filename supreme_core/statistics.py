@@ -71,10 +71,11 @@ def estimate(
     x̄ ± t_{(1+level)/2, n-1} · s / √n with s² = Σ(x - x̄)² / (n - 1); "Student" 1908, Biometrika 6.
 
     lowest, highest: the range of the values, if they have one. Where its end is within 3 s of the
-    mean, values are skewed and a t interval misses the mean too often and leaves the range. There
-    the same half width is laid out on a scale that has the end at infinity, by the delta method:
-    log(x - lowest), or logit where both ends are known (Brown, Cai and DasGupta 2001, Stat. Sci.
-    16, 101-133, §4.3; docs/statistics.md has what it gains).
+    mean, values are skewed and a t interval misses the mean too often; that of two values, which is
+    wider, leaves the range from further away. There the same half width is laid out on a scale that
+    has the end at infinity, by the delta method: log(x - lowest), or logit where both ends are
+    known (Brown, Cai and DasGupta 2001, Stat. Sci. 16, 101-133, §4.3; docs/statistics.md has what
+    it gains).
     """
     x = present(values)
     if not x:
@@ -84,7 +85,7 @@ def estimate(
     if sd is None:
         return Estimate(len(x), centre, None, None, None)
     half = t_quantile(len(x) - 1, level) * sd / sqrt(len(x))
-    if lowest is not None and _is_near_an_end(x, centre, sd, lowest, highest):
+    if lowest is not None and _is_near_an_end(x, centre, max(3 * sd, half), lowest, highest):
         if highest is None:
             factor = exp(half / (centre - lowest))  # at most exp(t), for s / x̄ <= √n
             low, high = lowest + (centre - lowest) / factor, lowest + (centre - lowest) * factor
@@ -98,13 +99,13 @@ def estimate(
 
 
 def _is_near_an_end(
-    x: Sequence[float], centre: float, sd: float, lowest: float, highest: float | None
+    x: Sequence[float], centre: float, reach: float, lowest: float, highest: float | None
 ) -> bool:
-    """Whether the mean is within 3 s of the range's end, and no value lies outside of it."""
+    """Whether the range ends within reach of the mean, and no value lies outside of it."""
     top = float("inf") if highest is None else highest
-    if sd == 0 or min(x) < lowest or max(x) > top:
+    if reach == 0 or min(x) < lowest or max(x) > top:
         return False
-    return lowest < centre < top and (centre - 3 * sd < lowest or centre + 3 * sd > top)
+    return lowest < centre < top and (centre - reach < lowest or centre + reach > top)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from supreme_core.api import names
 from supreme_core.api.model import Document, parse
@@ -437,13 +437,32 @@ class Curve(Document):
     )
     high: list[float | None] = Field(max_length=256)
 
+    @model_validator(mode="after")
+    def _has_every_number_at_each_point(self) -> "Curve":
+        if len({len(numbers) for numbers in (self.fpr, self.tpr, self.low, self.high)}) > 1:
+            raise ValueError("fpr, tpr, low and high differ in their lengths")
+        return self
+
 
 class OverSeeds(Document):
     """What is said of the distribution of models over seeds."""
 
+    inputs: Digest | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Digest of the predictions and the settings that all of this follows from;"
+        " absent where it is to be computed again.",
+    )
     metrics: dict[Title, SeedRow] = Field(default_factory=dict, description="By row.")
     values: list[SeedValue] = Field(default_factory=list)
     curves: list[Curve] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _rows_are_explained(self) -> "OverSeeds":
+        unexplained = {value.metric for value in self.values} - self.metrics.keys()
+        if unexplained:
+            raise ValueError(f"metrics say nothing about {min(unexplained)!r}, which a value names")
+        return self
 
 
 class Failure(Document):

@@ -1,11 +1,14 @@
 """Read the *_eval_results.json below a folder. They are untrusted input.
 
 .../precision_P/Ggpus/train_seed_T/unlearn_seed_U/SCENARIO/DATASET/MODEL/classes_C/TARGET/
-METHOD/METHOD_eval_results.json, where METHOD begins with a capital. Numbers stand in a file as
+METHOD/METHOD_eval_results.json, where METHOD begins with a capital; superclasses_C_subclasses_D for
+subclasses, and batch_per_device before it all where batches grow with the GPUs. Numbers stand in a
+file as
 
     {metric: {"test": {"unlearning_method": {name: {"final_value": number}}}}}
 
-without "test" for metrics that have no data. Links are not followed, files and folders have limits,
+without "test" for metrics that have no data. Beside the metrics stand resources, whose names begin
+with a capital. Links are not followed, files and folders have limits,
 and whatever is not understood is skipped and said.
 """
 
@@ -30,9 +33,10 @@ MOST_LEVELS: Final = 24
 SUFFIX: Final = "_eval_results.json"
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}"
 PLACE: Final = re.compile(
-    r"precision_(?P<precision>[A-Za-z0-9-]{1,16})/(?P<gpus>\d{1,4})gpus/train_seed_(?P<train>\d{1,9})"
-    r"/unlearn_seed_(?P<unlearn>\d{1,9})/(?P<scenario>fullclass|subclass|random_)"
-    rf"/(?P<dataset>{NAME})/(?P<model>{NAME})/classes_(?P<classes>\d{{1,6}})"
+    r"(?P<batches>batch_per_device/)?precision_(?P<precision>[A-Za-z0-9-]{1,16})"
+    r"/(?P<gpus>\d{1,4})gpus/train_seed_(?P<train>\d{1,9})/unlearn_seed_(?P<unlearn>\d{1,9})"
+    rf"/(?P<scenario>fullclass|subclass|random_)/(?P<dataset>{NAME})/(?P<model>{NAME})"
+    r"/(?:super)?classes_(?P<classes>\d{1,6})(?:_subclasses_\d{1,6})?"
     rf"/forget_(?:class|perc)_(?P<target>{NAME})/(?P<method>{NAME})/(?P=method){SUFFIX}"
 )
 
@@ -47,11 +51,13 @@ class Setting:
     precision: str
     gpus: int
     classes: int
+    batches_per_gpu: bool = False
 
     def __str__(self) -> str:
         return (
             f"{self.dataset}, {self.model}, forgets {self.forgets}, precision {self.precision},"
             f" {self.gpus} GPUs, {self.classes} classes"
+            + (", batches per GPU" if self.batches_per_gpu else "")
         )
 
 
@@ -161,6 +167,7 @@ def _evaluation(place: Mapping[str, str], document: object, found: Found) -> Eva
             precision=place["precision"],
             gpus=int(place["gpus"]),
             classes=int(place["classes"]),
+            batches_per_gpu=bool(place["batches"]),
         ),
         scenario=scenario,
         target=place["target"],
@@ -177,6 +184,8 @@ def values_in(document: object, scenario: str, found: Found) -> dict[str, float 
         raise SpecError(f"a file holds a {type(document).__name__} and no metrics")
     values: dict[str, float | None] = {}
     for metric, content in document.items():
+        if metric[:1].isupper():
+            continue
         if metric not in METRICS:
             found.skip(f"metric {metric!r}: the reference has none of that name")
             continue

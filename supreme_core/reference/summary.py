@@ -35,8 +35,9 @@ def summaries(found: Found, name: str) -> Iterator[tuple[str, Setting, Summary]]
     for setting in settings:
         chosen = [each for each in found.evaluations if each.setting == setting]
         words = [name, setting.dataset, setting.model, setting.forgets]
-        if len({(s.precision, s.gpus, s.classes) for s in settings}) > 1:
+        if len({(s.precision, s.gpus, s.classes, s.batches_per_gpu) for s in settings}) > 1:
             words += [setting.precision, f"{setting.gpus}gpus", str(setting.classes)]
+            words += ["batches-per-gpu"] * setting.batches_per_gpu
         title = "-".join(words).lower()
         yield title, setting, summary_of(chosen, setting, title, skipped(found))
 

@@ -85,10 +85,12 @@ def largest_epsilon(unlearned: Floats, retrained: Floats, table: Floats) -> Floa
     ends = np.ones_like(mine)
     ends[:, :-1] = ranked[:, 1:] > ranked[:, :-1]
     u, r = _counts_below(mine, ends), _counts_below(~mine, ends)
+    # Places in the flat table: that of a difference is the difference of the places.
+    places = np.ascontiguousarray((u * table.shape[1] + r).T)
     largest = np.zeros(len(both))
     for start in range(both.shape[1]):
-        inside = table[u[:, start + 1 :] - u[:, start, None], r[:, start + 1 :] - r[:, start, None]]
-        largest = np.maximum(largest, inside.max(axis=1))
+        inside = table.ravel().take(places[start + 1 :] - places[start])
+        largest = np.maximum(largest, inside.max(axis=0))
     return largest
 
 

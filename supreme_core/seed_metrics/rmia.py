@@ -82,25 +82,30 @@ def log_ratios(margins: Floats, references: Floats, scale: float) -> Floats:
 
 
 def in_population(ratios: Contest, gamma: float) -> Contest:
-    """The share of held-out samples that each sample beats; no sample is compared with itself."""
+    """The share of held-out samples that each sample beats; no sample is compared with itself.
+
+    In the order of the ratios: numbers that stand in order are searched for several times faster.
+    """
     order = np.argsort(ratios.non_members)
-    weight_below = np.concatenate([[0.0], np.cumsum(ratios.weights[order])])
-    ranked = ratios.non_members[order]
+    members, ranked, weights = (
+        np.sort(ratios.members),
+        ratios.non_members[order],
+        ratios.weights[order],
+    )
+    weight_below = np.concatenate([[0.0], np.cumsum(weights)])
     total = weight_below[-1]
 
     def beaten(of: Floats) -> Floats:
         below = np.searchsorted(ranked, of - np.log(gamma), side="right")
         return np.asarray(weight_below[below])
 
-    itself = ratios.weights if gamma <= 1 else np.zeros_like(ratios.weights)
-    others = total - ratios.weights
+    itself = weights if gamma <= 1 else np.zeros_like(weights)
+    others = total - weights
     alone = others <= 0
     return Contest(
-        members=beaten(ratios.members) / total,
-        non_members=np.where(
-            alone, 0.5, (beaten(ratios.non_members) - itself) / np.where(alone, 1.0, others)
-        ),
-        weights=ratios.weights,
+        members=beaten(members) / total,
+        non_members=np.where(alone, 0.5, (beaten(ranked) - itself) / np.where(alone, 1.0, others)),
+        weights=weights,
     )
 
 

@@ -12,10 +12,10 @@ TESTS = ROOT / "tests" / "core"
 
 
 def evidence_table(kind: str) -> str:
-    """A line for each registered method, metric or probe."""
+    """A line for each registered component of a kind that gives or changes numbers."""
     lines = [f"| {kind} | source | compared in its test | test |", "| --- | --- | --- | --- |"]
     for entry in getattr(registry, kind).entries():
-        source = entry.facts.paper if kind == "method" else entry.facts.source
+        source = entry.facts.paper if kind in ("method", "wrapper") else entry.facts.source
         test = test_of(entry)
         about = " ".join((ast.get_docstring(ast.parse(test.read_text())) or "").split())
         link = f"[{test.name}](../{test.relative_to(ROOT)})"

@@ -122,7 +122,7 @@ def _with_reference(page: str) -> str:
 
 
 def _with_evidence(page: str) -> str:
-    for kind in ("method", "metric", "seed_metric", "probe"):
+    for kind in ("method", "wrapper", "metric", "seed_metric", "probe"):
         page = _between(page, f"{kind}s", evidence_table(kind))
     return _between(page, "known errors", known_errors_table())
 

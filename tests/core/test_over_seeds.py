@@ -2,10 +2,12 @@
 
 Curves are compared with scikit-learn's, the jackknife with the interval of a mean. Left out: the
 metrics themselves (seed_metrics/).
+Publishing again computes nothing: counted, and the bytes are those of a store without a summary.
 """
 
 import csv
 import io
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -13,9 +15,12 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_curve
 
+from supreme_core import publish as publishing
 from supreme_core import registry
-from supreme_core.api.run import RunRecord
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder, RunRecord
 from supreme_core.api.v1alpha1 import LabelledComponent
+from supreme_core.artefacts import Artefacts, digest
 from supreme_core.attack import Contest, auc, rate_at
 from supreme_core.errors import CorruptArtefact
 from supreme_core.over_seeds import (
@@ -26,7 +31,11 @@ from supreme_core.over_seeds import (
     over_seeds_csv,
     splits,
 )
+from supreme_core.plan import work_digest
+from supreme_core.predictions import save_predictions
 from supreme_core.report.over_seeds import section
+from supreme_core.results import write_result
+from supreme_core.storage import LocalStorage
 from tests.core import summaries
 from tests.core.metrics.evaluations import predictions
 from tests.core.seed_metrics.comparisons import of_margins
@@ -195,3 +204,96 @@ def test_the_report_has_each_value_its_null_and_why_there_is_none():
     assert "null " in page
     assert "<svg" in page
     assert "No value of ulira: needs 6 seeds; there are 4." in page
+
+
+class TestPublishing:
+    """Four seeds in a store, and how often numbers over seeds are computed from them."""
+
+    ORDER = ExperimentOrder(
+        experiment=summaries.NAME,
+        work=summaries.work().model_copy(update={"metrics": [LabelledComponent(name="accuracy")]}),
+        seeds=[1, 2, 3, 4],
+        excluded=[],
+        primary_metric="forget_accuracy",
+    )
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return LocalStorage(tmp_path / "store")
+
+    @pytest.fixture
+    def computed(self, monkeypatch):
+        """A line for each time."""
+        computed = []
+
+        def counted(results, *arguments, **options):
+            computed.append([result.seed for result in results])
+            return over_seeds(results, *arguments, **options)
+
+        monkeypatch.setattr(publishing, "over_seeds", counted)
+        return computed
+
+    def publish(self, store, tmp_path, **changes):
+        order = self.ORDER.model_copy(update=changes)
+        publishing.publish(store, Artefacts(store, tmp_path / "cache"), order)
+        return store.read(names.summary_key(order.prefix))
+
+    def fill(self, store, seeds, *, model=lambda seed: seed):
+        """Results, and the predictions of every model that they name."""
+        pieces = Artefacts(store, Path("unused"))
+        for result in results(seeds):
+            for run in result.runs:
+                stage = "unlearned" if run.method == "scrub" else "predictions"
+                meaning = {"model": run.method, "seed": result.seed}
+                key = digest(meaning)
+                run.predictions["unlearned"] = key
+                data = save_predictions(predictions(model=model(result.seed)))
+                pieces.commit(
+                    stage,
+                    key,
+                    meaning=meaning,
+                    files={names.PREDICTIONS: data},
+                    facts={},
+                    environment={},
+                    replace=True,
+                )
+            changes = {"work_digest": work_digest(self.ORDER.work)}
+            write_result(store, result.model_copy(update=changes))
+
+    def test_the_same_again_is_not_computed_again(self, store, computed, tmp_path):
+        self.fill(store, self.ORDER.seeds)
+        first = self.publish(store, tmp_path)
+        assert self.publish(store, tmp_path) == first
+        assert computed == [[1, 2, 3, 4]]
+        store.delete(names.summary_key(self.ORDER.prefix))
+        assert self.publish(store, tmp_path) == first
+
+    def test_another_seed_other_predictions_and_other_settings_are(self, store, computed, tmp_path):
+        self.fill(store, [1, 2, 3])
+        self.publish(store, tmp_path)
+        self.fill(store, [4])
+        self.publish(store, tmp_path)
+        self.fill(store, [4], model=lambda seed: 40 + seed)
+        self.publish(store, tmp_path)
+        self.publish(store, tmp_path, seed_metrics=[LabelledComponent(name="klom")])
+        assert computed == [[1, 2, 3], *[[1, 2, 3, 4]] * 3]
+
+    def test_what_could_not_be_read_is_tried_again(self, store, computed, tmp_path):
+        self.fill(store, self.ORDER.seeds)
+        (first, *_) = (each.key for each in store.list("objects/unlearned") if "-" in each.key)
+        sound = store.read(first)
+        store.write(first, b"damaged")
+        damaged = self.publish(store, tmp_path)
+        store.write(first, sound)
+        mended = self.publish(store, tmp_path)
+        assert b"is damaged" in damaged
+        assert b"is damaged" not in mended
+        assert len(computed) == 2
+
+    @pytest.mark.parametrize("left", [b"{", b"{}", b"[]"])
+    def test_a_summary_that_cannot_be_read_is_written_anew(self, store, computed, tmp_path, left):
+        self.fill(store, self.ORDER.seeds)
+        first = self.publish(store, tmp_path)
+        store.write(names.summary_key(self.ORDER.prefix), left)
+        assert self.publish(store, tmp_path) == first
+        assert len(computed) == 2

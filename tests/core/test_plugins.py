@@ -5,17 +5,22 @@ That the command and its processes use them is in trainer/test_plugins.py.
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn import functional
 
 from supreme_core import catalog, plugins, registry
+from supreme_core.api.model import parse
 from supreme_core.api.names import PLUGINS_VARIABLE
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.catalog import Catalog
 from supreme_core.errors import SpecError
+from tests.builders import tiny_task
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,6 +118,22 @@ def test_its_bytes_are_part_of_what_a_component_means(tmp_path):
 def test_a_component_of_a_package_means_what_it_meant_before():
     accuracy = registry.metric.resolve(Component(name="accuracy"), at="")
     assert accuracy.identity() == {"name": "accuracy", "version": 1, "params": {}}
+
+
+def test_the_method_of_contributing_is_one_that_is_not_there_and_works(tmp_path):
+    [source] = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    plugins.load([file(tmp_path, source)])  # refuses the name of a built-in
+    entry = registry.method.get("smoothed_ascent")
+
+    def after(**settings):
+        entry.function(task := tiny_task(), parse(entry.params, settings))
+        batch = task.forget.batch(torch.arange(len(task.forget)))
+        with torch.no_grad():
+            return functional.cross_entropy(task.model(batch.images), batch.labels).item()
+
+    assert after(epochs=0) == after(epochs=0, smoothing=0.5)
+    losses = [after(epochs=0), *(after(epochs=3, lr=0.1, smoothing=s) for s in (0.5, 0, -0.5))]
+    assert losses == sorted(set(losses))
 
 
 def test_where_a_file_lies_and_what_it_is_called_means_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
                          | here
 numbers, gaps, repeats   | against means by hand
+what files look like     | all that version 0.1.4 writes, in the three places where it does
 what touches which rows  | a table, and Pins, several GPUs
 hostile files            | hypothesis: any JSON, any place; links, pipes, size, depth
 """
@@ -70,12 +71,121 @@ def written(folder, method, document=None, **where):
     file_of(folder, method, **where).write_text(text)
 
 
+def whole_file(value, *, retrain=False):
+    """All that stands in a file: what the metrics found, what finding it took, and resources.
+
+    value: of everything, percent where the metric is one.
+    """
+    run = {
+        "core_time_elapsed": {"final_value": 12.5, "per_gpu": [12.5]},
+        "memory_usage": {"total_gpu_memory": 1.5, "max_gpu_memory": 1.5, "total_cpu_memory": 2.0},
+        "compute_utilisation": {"gpu_ids": [0], "start_compute_util": {"total": 3, "max": 3}},
+    }
+    took = {"core_time_elapsed": None, "memory_usage": None, "compute_utilisation": None}
+
+    def found(*names, found=value):
+        return {**{name: {"final_value": found} for name in names}, **run}
+
+    def of_sets(stem, **found_):
+        return found(*(f"{stem}_{part}" for part in ("whole", "retain", "forget")), **found_)
+
+    tested = {
+        "accuracy": found("whole_acc", "retain_acc", "forget_acc", found=100 * value),
+        "loss": found("whole_loss", "retain_loss", "forget_loss"),
+        "jsdiv": of_sets("jsdiv"),
+        "membership_inference_attack": found("mia"),
+        "activation_distance": of_sets("activation_distance"),
+        "completeness": of_sets("completeness", found=100 * value),
+        "zrf": found("initial_zrf", "final_zrf"),
+    }
+    once = {
+        "layerwise_distance": found("layerwise_distance"),
+        "time": {**found("speedup", found=1 if retrain else value), "gpu_ids": None},
+    }
+    return {
+        **{
+            name: {"test": {"unlearning_method": o, "eval_metric": took}}
+            for name, o in tested.items()
+        },
+        **{name: {"unlearning_method": o, "eval_metric": took} for name, o in once.items()},
+        "TotalGPUMemoryGB": 1.5,
+        "GPUIDs": [0],
+        "StartComputeUtilTotal": {"0": 3},
+        "LogicalCPUCount": 8,
+        "TotalCPUHours": None,
+    }
+
+
+PLACES = {
+    "fullclass": "fullclass/Cifar20/ResNet18/classes_20/forget_class_vehicle2",
+    "subclass": "subclass/Cifar20/ResNet18/superclasses_20_subclasses_100/forget_class_rocket",
+    "random_": "random_/Cifar10/ResNet18/classes_10/forget_perc_0.001",
+}
+
+
 def imported(folder):
     return [summary for _, _, summary in summaries(read_folder(folder), "test")]
 
 
 def row(summary, method, metric=PRIMARY):
     return next(r for r in summary.rows if (r.method, r.metric) == (method, metric))
+
+
+class TestFormat:
+    """What the package writes, from its source: its files need a GPU and days."""
+
+    def written(self, folder, *strategies, batches=""):
+        for strategy in strategies:
+            for method, value in (("Retrain", 0.25), ("Original", 0.5), ("Bad_teacher", 0.125)):
+                place = folder / (
+                    f"logs/unlearning/{batches}precision_32-true/1gpus/train_seed_260"
+                    f"/unlearn_seed_260/{PLACES[strategy]}/{method}"
+                )
+                place.mkdir(parents=True)
+                document = whole_file(value, retrain=method == "Retrain")
+                text = json.dumps(document, indent=4)
+                (place / f"{method}_eval_results.json").write_text(text)
+                for other in ("time_elapsed", "memory_usage", "compute_utilisation"):
+                    (place / f"{method}_{other}.json").write_text("{}")
+
+    @pytest.mark.parametrize("strategy", PLACES)
+    def test_all_of_it_is_read_from_where_it_lies(self, tmp_path, strategy):
+        self.written(tmp_path, strategy)
+        found = read_folder(tmp_path)
+        assert {each.method for each in found.evaluations} == {"retrain", "original", "bad_teacher"}
+        (summary,) = imported(tmp_path)
+        values = {r.metric: r.mean for r in summary.rows if r.method == "bad_teacher"}
+        on = ("forget", "test") if strategy == "random_" else ("forget_test", "retain_test", "test")
+        sets = [facts.title for facts in METRICS.values() if len(facts.leaves) == 3]
+        assert values == {
+            **{f"{part}_{title}": 0.125 for title in sets for part in on},
+            "reference_layer_distance": 0.125,
+            "reference_mia": 0.125,
+            "reference_speed_up": 0.125,
+            f"{on[0]}_reference_zrf": 0.125,
+        }
+
+    def test_what_is_skipped_is_the_start_of_a_distance_and_nothing_else(self, tmp_path):
+        self.written(tmp_path, "fullclass")
+        assert list(read_folder(tmp_path).skipped) == [
+            "zrf.initial_zrf: nothing of ours in scenario fullclass"
+        ]
+
+    def test_classes_and_subclasses_share_a_table_and_samples_have_their_own(self, tmp_path):
+        self.written(tmp_path, *PLACES)
+        scenarios = [{row.scenario for row in summary.rows} for summary in imported(tmp_path)]
+        assert scenarios == [{"random_-0.001"}, {"fullclass-vehicle2", "subclass-rocket"}]
+
+    def test_batches_that_grow_with_the_gpus_are_another_setting(self, tmp_path):
+        self.written(tmp_path, "fullclass")
+        self.written(tmp_path, "fullclass", batches="batch_per_device/")
+        titles = [
+            (title, str(setting)) for title, setting, _ in summaries(read_folder(tmp_path), "x")
+        ]
+        assert [("batches" in title, "batches" in said) for title, said in titles] == [
+            (False, False),
+            (True, True),
+        ]
 
 
 class TestNumbers:

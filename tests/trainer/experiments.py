@@ -14,8 +14,9 @@ import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,14 +27,14 @@ from supreme_trainer.seed_run import run_seed
 from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
-from supreme_core import catalog
+from supreme_core import catalog, registry
 from supreme_core.aggregate import summary_json, without_measurements
 from supreme_core.api import names
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.run import RunOrder, Summary
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.artefacts import Artefacts
-from supreme_core.engine.interruption import Interruption
+from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.errors import CorruptArtefact
@@ -245,10 +246,11 @@ def planned(document):
     return plan(experiment, catalog.bundled(), namespace=names.LOCAL_NAMESPACE)
 
 
-def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None):
+def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None, interruption=None):
     """The RunResult of one seed, computed in this process as a trainer would alone.
 
-    stream: where its events go.  ranks: where this process is one of several.
+    stream: where its events go.  ranks: where this process is one of several.  interruption: by
+    which a test stops it.
     """
     whole = planned(document)
     order = RunOrder(
@@ -268,9 +270,31 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None):
             ranks=ranks,
             environment=environment(ranks, reduction=whole.work.training.reduction),
             telemetry=telemetry,
-            interruption=Interruption(names.EXIT_TERMINATED),
+            interruption=interruption or Interruption(names.EXIT_TERMINATED),
         )
         return run_seed(order, stages, ranks=ranks, telemetry=telemetry)
+
+
+@contextmanager
+def stopped_in(method, *, call, step):
+    """The interruption that a method asks for after so many steps of the call of this number."""
+    entry, calls = registry.method.get(method), count(1)
+    interruption = Interruption(names.EXIT_TERMINATED)
+
+    def stopping(task, params):
+        steps = count(1)
+
+        def report(**told):
+            task.report(**told)
+            if next(steps) == step:
+                interruption.request()
+
+        entry.function(replace(task, report=report) if next(calls) == call else task, params)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(registry.method._entries, method, replace(entry, function=stopping))
+        with pytest.raises(Terminated):
+            yield interruption
 
 
 def finish(document, storage, *, ranks=None):

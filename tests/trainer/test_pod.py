@@ -2,7 +2,7 @@
 
 | processes                       | what happens                                                  |
 | ------------------------------- | ------------------------------------------------------------- |
-| one                             | nothing; a bad order; the store goes away; SIGTERM            |
+| one                             | nothing; a bad order; the store goes away; SIGTERM; a plug-in |
 | two on one machine              | one is killed                                                 |
 | one on each of two machines     | nothing; one machine is told to stop; one process is killed   |
 | the process of the pod itself   | orphans; progress while a store is away                       |
@@ -234,6 +234,44 @@ def test_sigterm_ends_a_pod_with_143_and_a_checkpoint(stopped):
     assert termination == Termination(message="the trainer was told to stop")
     assert checkpoints(order)
     assert leftovers(order.parent / "store") == []
+
+
+@pytest.fixture
+def unlisted(tmp_path):
+    """The order of an experiment whose method no catalogue has, and the file that has it."""
+    document = experiment(
+        scenarios=[FULL_CLASS],
+        methods=[{"name": "theirs"}],
+        execution={"allowUnlistedComponents": True},
+    )
+    order = shared(tmp_path, document)
+    file = tmp_path / "theirs.py"
+    file.write_text(
+        "from supreme_core.registry import NoParams, method\n\n\n"
+        "@method(paper='arXiv:0000.00000')\n"
+        "def theirs(task, params: NoParams):\n"
+        '    """Leave the model alone."""\n'
+    )
+    return order, file
+
+
+def test_a_method_of_a_file_that_its_variable_names_is_computed(unlisted):
+    """As execution.template mounts one: operator/test_children.py."""
+    order, file = unlisted
+    with pod(order, SUPREME_PLUGINS=str(file)) as process:
+        code, termination, errors = ended(process, order)
+    assert (code, termination.message) == (0, ""), errors
+    (result,) = order.parent.glob("store/**/result.json")
+    last = json.loads(result.read_text())["runs"][-1]
+    assert (last["method"], last["status"]) == ("theirs", "ok")
+
+
+def test_without_its_file_a_method_is_refused_for_good_and_named(unlisted):
+    order, _ = unlisted
+    with pod(order) as process:
+        code, termination, _ = ended(process, order)
+    assert code == names.EXIT_INVALID
+    assert "'theirs'" in termination.message
 
 
 def test_the_next_attempt_goes_on_with_the_training_that_was_stopped(stopped):

@@ -42,6 +42,7 @@ from tests.trainer.experiments import (
     experiment,
     folder_store,
     planned,
+    stopped_in,
 )
 
 ACCURACY = {"name": "accuracy"}
@@ -200,6 +201,14 @@ class TestModels:
         assert computed(result) == {"probes": RUNS * PROBES, "metrics": RUNS}
         expected = artefacts_of(folder_store(whole))
         assert artefacts_of(store).items() >= expected.items()
+
+    def test_a_method_that_is_stopped_on_its_way_to_a_probe_goes_on(self, store, whole, caplog):
+        with stopped_in("finetune", call=1, step=5) as interruption:
+            compute(probed(), store, interruption=interruption)
+        with caplog.at_level(logging.INFO):
+            compute(probed(), store)
+        assert "going on after step 5" in caplog.text
+        assert artefacts_of(store).items() >= artefacts_of(folder_store(whole)).items()
 
     def test_a_method_that_computes_now_runs_once(self, tmp_path):
         with counted(registry.method, "finetune") as calls:

@@ -3,13 +3,14 @@
                     | independent of the trainer's own way         | keys | 1 and 2 ranks, streamed
 confusion           | original of arrays that were spoilt before   |  x   |
 backdoor            | the same                                     |  x   |    x
-sequential          | what a method is given, one call after another|  x   |    x
+sequential          | what a method is given, one call after another|  x   |    x, and stopped
 memorised_samples   | margins from the stored original, in float64 |  x   |
 
 Left out: GPUs, and retraining, which never sees what differs.
 """
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from io import StringIO
@@ -46,6 +47,7 @@ from tests.trainer.experiments import (
     folder_store,
     manifests,
     planned,
+    stopped_in,
 )
 
 CONFUSION = {"name": "confusion", "params": {"classes": [3, 8], "fraction": 0.3}}
@@ -264,6 +266,22 @@ class TestRequests:
         assert first.seed != second.seed
         assert first.model is not second.model
         assert not any(module.training for module in second.model.modules())
+
+
+def test_stopped_inside_its_second_request_a_method_goes_on_to_the_same_bits(
+    finished, tmp_path, caplog
+):
+    folder = shutil.copytree(finished[0], tmp_path / "store")
+    shutil.rmtree(folder / "objects" / "unlearned")
+    storage = folder_store(folder)
+    with stopped_in("finetune", call=2, step=5) as interruption:
+        compute(work(SEQUENTIAL), storage, interruption=interruption)
+    assert len(list(folder.glob("objects/unlearned/*/*/checkpoint"))) == 1
+    with caplog.at_level(logging.INFO):
+        compute(work(SEQUENTIAL), storage)
+    assert "going on after step 5" in caplog.text
+    (key,) = {key for key in artefacts_of(storage) if key[0] == "unlearned"}
+    assert artefacts_of(storage)[key] == artefacts_of(folder_store(finished[0]))[key]
 
 
 def compute_on(ranks, folder):

@@ -264,13 +264,12 @@ def report(
     order = read_order(storage, prefix)  # before the check, which would make a mistyped folder
     if not form:
         local.check_store(storage)
-    results = read_results(storage, order)
-    if not results:
+    if not read_results(storage, order):
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to report")
     with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
         artefacts = Artefacts(storage, Path(cache))
         if form:
-            summary = summarise(list(results.values()), artefacts, order)
+            summary = summarise(storage, artefacts, order)
             click.echo(paste(Reading(summary), choice or PRIMARY, form), nl=False)
             return
         summary = publish(storage, artefacts, order)

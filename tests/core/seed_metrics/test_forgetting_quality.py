@@ -1,6 +1,7 @@
 """forgetting_quality against every attack tried one by one, and limits against scipy's."""
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from math import inf, log
 
@@ -21,10 +22,11 @@ PLUG_IN = ForgettingQualityParams(epsilon="plug_in")
 BOUND = ForgettingQualityParams()
 
 
+@lru_cache
 def rates(errors, n, params):
     if params.epsilon == "plug_in":
         return errors / n
-    return stats.binomtest(errors, n).proportion_ci(params.level, "exact").high
+    return stats.binomtest(int(errors), n).proportion_ci(params.level, "exact").high
 
 
 def epsilon(false_positives, false_negatives, n, m, params):
