@@ -1,6 +1,9 @@
-"""Read an experiment file: YAML that is small, flat and says each thing once."""
+"""Read a file of experiments: YAML that is small, flat and says each thing once."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,19 @@ MAX_NODES = 100_000
 MAX_DEPTH = 64
 
 
-def load_experiment(path: Path) -> UnlearningExperiment:
-    """The experiment of a file; SpecError names the file, the line or the field."""
+@dataclass(frozen=True)
+class Loaded:
+    """source: what errors call it, the file and which of its documents."""
+
+    experiment: UnlearningExperiment
+    source: str
+
+
+def load_experiments(path: Path) -> list[Loaded]:
+    """The experiments of a file, one for each YAML document, at least one.
+
+    SpecError names the file, the document where there are several, and the line or the field.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise SpecError(f"{path} is larger than {MAX_BYTES} bytes; it is no experiment")
@@ -25,24 +39,50 @@ def load_experiment(path: Path) -> UnlearningExperiment:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SpecError(f"{path} is not a UTF-8 text file") from None
-    document = load_yaml(text, source=str(path))
+    documents = load_yaml(text, source=str(path)) or [None]
+    found: list[Loaded] = []
+    for number, document in enumerate(documents, 1):
+        source = str(path) if len(documents) == 1 else f"{path}, document {number}"
+        found.append(Loaded(_experiment(document, source), source))
+    for name, sources in _by_name(found).items():
+        if len(sources) > 1:
+            raise SpecError(f"{sources[-1]}: metadata.name is {name!r}, as in {sources[0]}")
+    return found
+
+
+def _experiment(document: object, source: str) -> UnlearningExperiment:
     if not isinstance(document, dict):
-        raise SpecError(f"{path} holds {_kind(document)}, not an UnlearningExperiment")
-    try:
+        raise SpecError(f"{source} holds {_kind(document)}, not an UnlearningExperiment")
+    with errors_of(source):
         return parse(UnlearningExperiment, document)
+
+
+@contextmanager
+def errors_of(source: str) -> Iterator[None]:
+    """Each line of a SpecError begins with what it is about."""
+    try:
+        yield
     except SpecError as error:
         lines = str(error).splitlines()
-        raise SpecError("\n".join(f"{path}: {line}" for line in lines)) from None
+        raise SpecError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
-def load_yaml(text: str, *, source: str) -> Any:
-    """One YAML document of plain values. Aliases are allowed as long as they stay small."""
+def _by_name(found: list[Loaded]) -> dict[str, list[str]]:
+    sources: dict[str, list[str]] = {}
+    for each in found:
+        sources.setdefault(each.experiment.metadata.name, []).append(each.source)
+    return sources
+
+
+def load_yaml(text: str, *, source: str) -> list[Any]:
+    """The YAML documents of a text, of plain values; those that hold nothing are left out.
+
+    Aliases are allowed as long as they stay small.
+    """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is None:
-            return None
-        _measure(node, {}, source)
-        return _Loader(text).get_single_data()
+        for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
+            _measure(node, {}, source)
+        return [each for each in yaml.load_all(text, Loader=_Loader) if each is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

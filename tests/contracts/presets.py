@@ -1,17 +1,22 @@
 """examples/presets: the recipes of the SUPREME paper's package, made from one table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 FOLDER = Path(__file__).parents[2] / "examples" / "presets"
+MODELS = ("resnet18", "vit")
 RESNET, VIT = "resnet18", "timm/vit_base_patch16_224.orig_in21k_ft_in1k"
 
 
 @dataclass(frozen=True)
 class DataPreset:
-    """milestones: of ResNet18.  alpha, weight: of ssd where classes are forgotten."""
+    """milestones: of ResNet18.  alpha, weight: of ssd where classes are forgotten.
+
+    together: whether both networks are one file.
+    """
 
     name: str
     title: str
@@ -25,6 +30,7 @@ class DataPreset:
     weight: float = 1
     lfssd_alpha: float = 10
     photos: bool = False
+    together: bool = False
 
 
 DATA = (
@@ -53,6 +59,7 @@ DATA = (
         alpha=50,
         weight=0.1,
         photos=True,
+        together=True,
     ),
     DataPreset(
         "caltech101",
@@ -71,28 +78,32 @@ def presets() -> dict[Path, str]:
     """Each file and what it should hold."""
     files = {}
     for data in DATA:
-        for model in ("resnet18", "vit"):
-            name = f"{data.name}-{model}"
-            files[FOLDER / f"{name}.yaml"] = _head(data, name, model) + yaml.safe_dump(
-                _document(data, name, model), sort_keys=False, width=100, default_flow_style=None
+        for models in [MODELS] if data.together else [(model,) for model in MODELS]:
+            name = data.name if data.together else f"{data.name}-{models[0]}"
+            documents = [each for model in models for each in _documents(data, model)]
+            files[FOLDER / f"{name}.yaml"] = _head(data, name, models) + yaml.safe_dump_all(
+                documents, sort_keys=False, width=100, default_flow_style=None
             )
     return files
 
 
-def _head(data: DataPreset, name: str, model: str) -> str:
-    demonstration = (
-        "# This is the grid of the paper's demonstration for this network.\n#\n"
-        if data.name == "pins"
-        else ""
-    )
+def _head(data: DataPreset, name: str, models: Sequence[str]) -> str:
+    demonstration = "# This is the grid of the paper's demonstration.\n#\n" if data.together else ""
     fine = (
         "# finetune has its own rate: 0.02 was found for ResNets and ruins a transformer.\n"
-        if model == "vit"
+        if "vit" in models
         else ""
     )
+    several = (
+        "# Each document is an experiment, for what is forgotten asks for settings of its own.\n"
+        "# Those of one network share its Original.\n#\n"
+        if len(_documents(data, models[0])) > 1
+        else ""
+    )
+    networks = " and ".join(models)
     return (
-        f"# {data.title} and {model} by the recipe of the SUPREME paper's package.\n#\n"
-        f"#     supreme run examples/presets/{name}.yaml\n#\n{demonstration}"
+        f"# {data.title} with {networks} by the recipe of the SUPREME paper's package.\n#\n"
+        f"#     supreme run examples/presets/{name}.yaml\n#\n{demonstration}{several}"
         "# What differs on purpose: Retrained has the recipe of Original, the same decay and\n"
         "# batch; no epoch runs at a rate of 0; weights are those of the last epoch and never\n"
         "# chosen on the test set; no test image is a training image; batches of methods do not\n"
@@ -100,22 +111,49 @@ def _head(data: DataPreset, name: str, model: str) -> str:
     )
 
 
-def _document(data: DataPreset, name: str, model: str) -> dict[str, object]:
-    dataset: dict[str, object] = {"name": data.name}
-    if data.photos:
-        dataset["params"] = {"size": 256 if model == "vit" else 32}
-    scenarios: list[dict[str, object]] = [
+def _documents(data: DataPreset, model: str) -> list[dict[str, object]]:
+    """One for each way to forget, since the thresholds of ssd and lfssd depend on it."""
+    classes: list[dict[str, object]] = [
         {"name": "full_class", "label": f"class-{number}", "params": {"classes": [number]}}
         for number in data.classes
     ]
-    scenarios += [
+    subclasses: list[dict[str, object]] = [
         {"name": "subclass", "label": f"subclass-{fine}", "params": {"classes": [fine]}}
         for fine in data.fine
     ]
-    scenarios += [
+    samples: list[dict[str, object]] = [
         {"name": "random_samples", "label": f"random-{part:g}", "params": {"fraction": part}}
         for part in data.fractions
     ]
+    ssd: dict[str, float] = {"alpha": data.alpha, "lambda": data.weight}
+    every = [
+        ("classes", classes, ssd, data.lfssd_alpha),
+        ("subclasses", subclasses, {"alpha": 25 if model == "vit" else 10, "lambda": 1}, 10),
+        ("samples", samples, {"alpha": 10, "lambda": 1}, 3.5),
+    ]
+    asked = [each for each in every if each[1]]
+    return [
+        _document(
+            data,
+            model,
+            f"{data.name}-{model}" + (f"-{what}" if len(asked) > 1 else ""),
+            scenarios,
+            _methods(model, what == "classes", ssd, lfssd_alpha),
+        )
+        for what, scenarios, ssd, lfssd_alpha in asked
+    ]
+
+
+def _document(
+    data: DataPreset,
+    model: str,
+    name: str,
+    scenarios: list[dict[str, object]],
+    methods: list[dict[str, object]],
+) -> dict[str, object]:
+    dataset: dict[str, object] = {"name": data.name}
+    if data.photos:
+        dataset["params"] = {"size": 256 if model == "vit" else 32}
     return {
         "apiVersion": "supreme.dev/v1alpha1",
         "kind": "UnlearningExperiment",
@@ -126,7 +164,7 @@ def _document(data: DataPreset, name: str, model: str) -> dict[str, object]:
             "model": _model(model),
             "training": _vit_training(data) if model == "vit" else _resnet_training(data),
             "scenarios": scenarios,
-            "methods": _methods(data, model),
+            "methods": methods,
             "primaryMetric": "forget_accuracy",
         },
     }
@@ -172,18 +210,19 @@ def _vit_training(data: DataPreset) -> dict[str, object]:
     }
 
 
-def _methods(data: DataPreset, model: str) -> list[dict[str, object]]:
+def _methods(
+    model: str, whole_classes: bool, ssd: dict[str, float], lfssd_alpha: float
+) -> list[dict[str, object]]:
     """The paper's, unsir only where whole classes are forgotten."""
     finetune: dict[str, object] = {"name": "finetune"}
     if model == "vit":
         finetune["params"] = {"lr": 1e-3}
-    unsir = [{"name": "unsir"}] if data.classes else []
-    lfssd_alpha = data.lfssd_alpha if data.classes else 3.5
+    unsir = [{"name": "unsir"}] if whole_classes else []
     return [
         finetune,
         {"name": "bad_teacher"},
         {"name": "random_labels"},
         *unsir,
-        {"name": "ssd", "params": {"alpha": data.alpha, "lambda": data.weight}},
+        {"name": "ssd", "params": ssd},
         {"name": "lfssd", "params": {"alpha": lfssd_alpha}},
     ]

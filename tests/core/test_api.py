@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from supreme_core.api.load import MAX_BYTES, load_experiment, load_yaml
+from supreme_core.api.load import MAX_BYTES, load_experiments, load_yaml
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.v1alpha1 import (
     SEED_LIMIT,
@@ -235,7 +235,7 @@ ANYTHING = st.recursive(
 
 
 def experiment(text):
-    return parse(UnlearningExperiment, load_yaml(text, source="small.yaml"))
+    return parse(UnlearningExperiment, *load_yaml(text, source="small.yaml"))
 
 
 def refused(text):
@@ -288,7 +288,7 @@ class TestMessages:
     @settings(deadline=None)
     @given(st.sampled_from(SECTIONS), ANYTHING)
     def test_whatever_yaml_can_hold_only_a_spec_error_comes_out(self, field, value):
-        document = load_yaml(MINIMAL, source="small.yaml")
+        (document,) = load_yaml(MINIMAL, source="small.yaml")
         document["spec"][field] = value
         try:
             parse(UnlearningExperiment, document)
@@ -320,7 +320,7 @@ class TestDefaults:
 
     def test_only_what_was_given_can_be_written_out(self):
         document = experiment(MINIMAL).to_document(exclude_unset=True)
-        assert document == load_yaml(MINIMAL, source="small.yaml")
+        assert [document] == load_yaml(MINIMAL, source="small.yaml")
 
     def test_an_experiment_cannot_be_changed(self):
         with pytest.raises(ValueError, match="frozen"):
@@ -376,7 +376,6 @@ REFUSED_YAML = {
     "not YAML": ("a: b: c", "x.yaml, line 1, column 5 is not YAML: mapping values are not"),
     "open bracket": ("a: [1, 2", "x.yaml, line 1, column 9 is not YAML: expected ',' or ']'"),
     "a tab": ("a:\n\tb: 1", "x.yaml, line 2, column 1 is not YAML: found character '\\t'"),
-    "two documents": ("a: 1\n---\nb: 2", "x.yaml, line 2, column 1 is not YAML: but found another"),
     "undefined alias": ("a: *b", "x.yaml, line 1, column 4 is not YAML: found undefined alias"),
     "control character": ("a: \x01", "x.yaml is not YAML: unacceptable character #x0001"),
     "duplicate key": ("a: 1\nb: 2\na: 3", "x.yaml, line 3, column 1 is not YAML: the key 'a' is"),
@@ -434,8 +433,6 @@ class TestYaml:
     @pytest.mark.parametrize(
         ("text", "value"),
         [
-            ("", None),
-            ("# nothing\n", None),
             ("a: [1, 0.5, yes, null, b]", {"a": [1, 0.5, True, None, "b"]}),
             ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
             (
@@ -447,8 +444,6 @@ class TestYaml:
             ("[12e, e4, 0x1e4, a5e-4]", ["12e", "e4", 0x1E4, "a5e-4"]),
         ],
         ids=[
-            "empty",
-            "comment",
             "values",
             "alias",
             "merge",
@@ -458,10 +453,24 @@ class TestYaml:
         ],
     )
     def test_plain_yaml_is_read(self, text, value):
-        assert load_yaml(text, source="x.yaml") == value
+        assert load_yaml(text, source="x.yaml") == [value]
+
+    @pytest.mark.parametrize(
+        ("text", "values"),
+        [
+            ("", []),
+            ("# nothing\n", []),
+            ("---\n---\n", []),
+            ("a: 1\n---\nb: 2\n---\n", [{"a": 1}, {"b": 2}]),
+            ("---\na: &x 1\n...\n# between\n---\nb: &x 2\nc: *x", [{"a": 1}, {"b": 2, "c": 2}]),
+        ],
+        ids=["empty", "comment", "marks", "two documents", "aliases of their own"],
+    )
+    def test_documents_that_hold_nothing_are_left_out(self, text, values):
+        assert load_yaml(text, source="x.yaml") == values
 
     def test_64_levels_are_allowed(self):
-        found = load_yaml("[" * 64 + "]" * 64, source="x.yaml")
+        (found,) = load_yaml("[" * 64 + "]" * 64, source="x.yaml")
         for _ in range(63):
             (found,) = found
         assert found == []
@@ -488,12 +497,16 @@ class TestFiles:
     def test_an_experiment_is_read(self, tmp_path):
         path = tmp_path / "small.yaml"
         path.write_text(MINIMAL)
-        assert load_experiment(path) == experiment(MINIMAL)
+        (found,) = load_experiments(path)
+        assert found.experiment == experiment(MINIMAL)
+        assert found.source == str(path)
 
     def test_json_is_yaml(self, tmp_path):
         path = tmp_path / "small.json"
         path.write_text(experiment(MINIMAL).model_dump_json(by_alias=True, exclude_none=True))
-        assert load_experiment(path) == experiment(MINIMAL)
+        (found,) = load_experiments(path)
+        assert found.experiment == experiment(MINIMAL)
+        assert found.source == str(path)
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -514,28 +527,51 @@ class TestFiles:
         path = tmp_path / "some.yaml"
         path.write_bytes(content)
         with pytest.raises(SpecError) as error:
-            load_experiment(path)
+            load_experiments(path)
         assert str(error.value) == message.format(path=path)
 
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(SpecError) as error:
-            load_experiment(tmp_path / "none.yaml")
+            load_experiments(tmp_path / "none.yaml")
         assert (
             str(error.value) == f"cannot read {tmp_path / 'none.yaml'}: No such file or directory"
         )
 
     def test_a_folder_is_no_file(self, tmp_path):
         with pytest.raises(SpecError, match="Is a directory"):
-            load_experiment(tmp_path)
+            load_experiments(tmp_path)
 
     def test_each_line_of_a_message_begins_with_the_file(self, tmp_path):
         path = tmp_path / "some.yaml"
         path.write_text(MINIMAL + "  suspend: 1\n  seed: 3\n")
         with pytest.raises(SpecError) as error:
-            load_experiment(path)
+            load_experiments(path)
         lines = str(error.value).splitlines()
         assert len(lines) == 2
         assert all(line.startswith(f"{path}: spec.") for line in lines)
+
+    def test_a_file_may_hold_several(self, tmp_path):
+        path = tmp_path / "two.yaml"
+        path.write_text("---\n" + MINIMAL + "---\n" + MINIMAL.replace("small", "other") + "---\n")
+        found = load_experiments(path)
+        assert [each.experiment.metadata.name for each in found] == ["small", "other"]
+        assert [each.source for each in found] == [f"{path}, document {n}" for n in (1, 2)]
+
+    def test_a_message_names_the_document(self, tmp_path):
+        path = tmp_path / "two.yaml"
+        path.write_text(MINIMAL + "---\n" + MINIMAL.replace("small", "other") + "  suspend: 1\n")
+        with pytest.raises(SpecError) as error:
+            load_experiments(path)
+        assert str(error.value).startswith(f"{path}, document 2: spec.suspend is 1")
+
+    def test_no_two_have_one_name(self, tmp_path):
+        path = tmp_path / "two.yaml"
+        path.write_text(MINIMAL + "---\n" + MINIMAL)
+        with pytest.raises(SpecError) as error:
+            load_experiments(path)
+        assert str(error.value) == (
+            f"{path}, document 2: metadata.name is 'small', as in {path}, document 1"
+        )
 
 
 class TestJson:

@@ -419,4 +419,4 @@ def test_the_same_experiment_gives_the_same_plan_whatever_the_order_of_its_setti
      model: {params: {width: 4}, name: resnet18}, dataset: {name: digits},
      seeds: {count: 2, start: 5}}
     """
-    assert planned(**load_yaml(text, source="text")) == planned()
+    assert planned(**load_yaml(text, source="text")[0]) == planned()

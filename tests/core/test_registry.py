@@ -241,7 +241,7 @@ spec:
   - {name: full_class, params: {classes: [3]}}
   methods: [{name: scale_weights, params: {factor: 0.25}}]
 '''
-experiment = parse(UnlearningExperiment, load_yaml(text, source="plug-in"))
+experiment = parse(UnlearningExperiment, *load_yaml(text, source="plug-in"))
 order = plan(experiment, live, namespace="local")
 assert [pair.scenario for pair in order.excluded] == ["full_class"]
 

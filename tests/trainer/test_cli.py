@@ -15,6 +15,7 @@ from supreme_operator.location import Location
 from supreme_trainer import cli
 
 from supreme_core import catalog, registry
+from supreme_core.api import names
 from supreme_core.storage import open_storage
 from tests.trainer.experiments import (
     FINETUNE,
@@ -223,6 +224,37 @@ def test_the_operator_publishes_of_a_run_what_the_run_did(ran, s3_server):
 
     assert {name: store.read(f"{order.prefix}/{name}") for name in PUBLISHED} == files
     assert published.seeds == order.seeds
+
+
+def test_of_a_file_of_several_experiments_one_that_fails_does_not_stop_the_next(
+    command, finished, tmp_path
+):
+    lost = {"name": "image_folder", "params": {"path": str(tmp_path / "none"), "size": 8}}
+    broken = {"metadata": {"name": "lost"}, "spec": {**WHOLE["spec"], "dataset": lost}}
+    path = tmp_path / "two.yaml"
+    path.write_text("---\n".join(json.dumps(each) + "\n" for each in (WHOLE | broken, WHOLE)))
+
+    code, out, err = command("run", path, "--store", finished, "--device", "cpu")
+
+    assert code == names.EXIT_INVALID
+    (error,) = err.splitlines()
+    assert error.startswith("error: dataset.params.path: ")
+    lines = out.splitlines()
+    begun = [lines.index(f"{name} ({n} of 2)") for n, name in ((1, "lost"), (2, "tiny"))]
+    assert begun == [0, 2]
+    assert lines[-1] == "0 stages computed, every seed was finished"
+
+
+def test_of_a_file_of_several_experiments_nothing_is_computed_before_all_can_be(command, tmp_path):
+    wrong = {"metadata": {"name": "wrong"}, "spec": {**WHOLE["spec"], "methods": [{"name": "sdd"}]}}
+    path = tmp_path / "two.yaml"
+    path.write_text("---\n".join(json.dumps(each) + "\n" for each in (WHOLE, WHOLE | wrong)))
+
+    code, out, err = command("run", path, "--store", tmp_path / "store")
+
+    assert (code, out) == (names.EXIT_INVALID, "")
+    assert err.startswith(f"error: {path}, document 2: spec.methods[0].name")
+    assert not (tmp_path / "store").exists()
 
 
 def test_report_writes_the_same_bytes_again(command, finished, tmp_path):

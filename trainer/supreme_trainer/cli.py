@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from supreme_trainer.store_commands import tracked
 from supreme_core import catalog, plugins, registry
 from supreme_core import recompute as scores
 from supreme_core.api import names
-from supreme_core.api.load import load_experiment
+from supreme_core.api.load import Loaded, errors_of, load_experiments
 from supreme_core.api.run import ExperimentOrder, Summary
-from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
+from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.artefacts import Artefacts
 from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError, SupremeError
@@ -36,7 +36,7 @@ from supreme_core.report.paste import FORMATS, OTHERS, PRIMARY, paste
 from supreme_core.report.tables import Reading
 from supreme_core.report.terminal import TextTable, plain_text, terminal_tables
 from supreme_core.results import read_order, read_results
-from supreme_core.storage import open_storage
+from supreme_core.storage import Storage, open_storage
 
 HEADING_WIDTH = 11
 CHANGES_SHOWN = 20
@@ -69,9 +69,14 @@ def main() -> None:
     except click.Abort:
         sys.exit(names.EXIT_INTERRUPTED)
     except SupremeError as error:
-        for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(_tell(error))
+
+
+def _tell(error: SupremeError) -> int:
+    """Gives the exit status."""
+    for line in str(error).splitlines():
+        click.echo(f"error: {line}", err=True)
+    return error.exit_code
 
 
 def _load_plugins(
@@ -112,21 +117,42 @@ def cli() -> None:
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
 def run(file: Path, store: str | None, ranks: int, parallel: int | None, device: str) -> None:
-    """Compute the experiment of FILE on this machine; what is done already is not done again."""
+    """Compute the experiment of FILE on this machine; what is done already is not done again.
+
+    A file of several YAML documents has as many experiments. They are computed one after the other,
+    and one that fails does not stop the next.
+    """
     console = Console()
-    experiment = load_experiment(file)
-    order = _plan(experiment, file)
-    location = experiment.spec.storage
-    uri = store or location.uri or DEFAULT_STORE
-    storage = open_storage(uri, endpoint=location.endpoint, region=location.region)
-    _tell_unused(experiment.spec, console)
-    options = local.Options(
-        device=device,
-        ranks=ranks,
-        parallel=parallel,
-        endpoint=location.endpoint,
-        region=location.region,
-    )
+    found = load_experiments(file)
+    orders = [_plan(each) for each in found]  # nothing is computed before all can be
+    codes = []
+    for each, order in zip(found, orders, strict=True):
+        spec = each.experiment.spec
+        _tell_which(each, found, console)
+        options = local.Options(
+            device=device,
+            ranks=ranks,
+            parallel=parallel,
+            endpoint=spec.storage.endpoint,
+            region=spec.storage.region,
+        )
+        try:
+            codes.append(_compute(spec, order, store, options, console))
+        except SupremeError as error:
+            codes.append(_tell(error))
+    sys.exit(next(filter(None, codes), names.EXIT_OK))
+
+
+def _compute(
+    spec: ExperimentSpec,
+    order: ExperimentOrder,
+    store: str | None,
+    options: local.Options,
+    console: Console,
+) -> int:
+    """One experiment to its end; gives the exit status."""
+    storage = _storage(spec, store)
+    _tell_unused(spec, console)
     try:
         outcome = local.run(order, storage, options, console)
     except local.Stopped as stopped:
@@ -146,7 +172,7 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     console.print(f"{stages['computed']} stages computed, {found}", highlight=False)
     for failure in outcome.failures:
         click.echo(f"error: {failure}", err=True)
-    sys.exit(outcome.exit_code)
+    return outcome.exit_code
 
 
 @cli.command()
@@ -169,22 +195,34 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
 def prepare(file: Path, source: str | None, weights: str | None, store: str | None) -> None:
     """Put data and pretrained weights of FILE into the store; later runs need no files, no network.
 
-    The weights are a .safetensors or .pth file, as the error of a failed download names it.
+    The weights are a .safetensors or .pth file, as the error of a failed download names it. Of a
+    file of several experiments those get them that start from such.
     """
     console = Console()
-    experiment = load_experiment(file)
-    order = _plan(experiment, file)
-    location = experiment.spec.storage
-    uri = store or location.uri or DEFAULT_STORE
-    storage = open_storage(uri, endpoint=location.endpoint, region=location.region)
-    options = local.Options(
-        device="cpu", ranks=1, parallel=1, endpoint=location.endpoint, region=location.region
-    )
-    prepared = local.prepare(
-        order, storage, options, console, source=source or "", weights=weights or ""
-    )
-    for line in _prepared(prepared, storage.uri):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    found = load_experiments(file)
+    orders = [_plan(each) for each in found]
+    for each, order in zip(found, orders, strict=True):
+        spec = each.experiment.spec
+        _tell_which(each, found, console)
+        storage = _storage(spec, store)
+        options = local.Options(
+            device="cpu",
+            ranks=1,
+            parallel=1,
+            endpoint=spec.storage.endpoint,
+            region=spec.storage.region,
+        )
+        takes_weights = len(found) == 1 or spec.model.params.get("pretrained")
+        prepared = local.prepare(
+            order,
+            storage,
+            options,
+            console,
+            source=source or "",
+            weights=weights if weights and takes_weights else "",
+        )
+        for line in _prepared(prepared, storage.uri):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command()
@@ -192,14 +230,15 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
 @with_plugins
 def validate(file: Path) -> None:
     """Check FILE and say what it would compute; nothing is computed or written."""
-    order = _plan(load_experiment(file), file)
-    work, each = order.work, steps(order.work, order.excluded, catalog.installed())
-    click.echo(
-        f"{file} is valid: {len(order.seeds)} seeds x {len(work.scenarios)} scenarios x"
-        f" {len(work.methods)} methods, {len(each)} stages for each seed"
-    )
-    for pair in order.excluded:
-        click.echo(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
+    found = load_experiments(file)
+    for loaded, order in [(each, _plan(each)) for each in found]:
+        work, each = order.work, steps(order.work, order.excluded, catalog.installed())
+        click.echo(
+            f"{loaded.source} is valid: {len(order.seeds)} seeds x {len(work.scenarios)} scenarios"
+            f" x {len(work.methods)} methods, {len(each)} stages for each seed"
+        )
+        for pair in order.excluded:
+            click.echo(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
 
 
 @cli.command("list")
@@ -356,12 +395,23 @@ def _stored(told: Mapping[str, Any], store: str) -> Iterator[str]:
     yield f"stored:  {store.rstrip('/')}/{told['place']} ({told['bytes'] / 1e6:.1f} MB){found}"
 
 
-def _plan(experiment: UnlearningExperiment, file: Path) -> ExperimentOrder:
-    try:
-        return plan(experiment, catalog.installed(), namespace=names.LOCAL_NAMESPACE)
-    except SpecError as error:
-        lines = str(error).splitlines()
-        raise SpecError("\n".join(f"{file}: {line}" for line in lines)) from None
+def _plan(loaded: Loaded) -> ExperimentOrder:
+    with errors_of(loaded.source):
+        return plan(loaded.experiment, catalog.installed(), namespace=names.LOCAL_NAMESPACE)
+
+
+def _tell_which(loaded: Loaded, found: Sequence[Loaded], console: Console) -> None:
+    if len(found) > 1:
+        place = f"{found.index(loaded) + 1} of {len(found)}"
+        title = f"{loaded.experiment.metadata.name} ({place})"
+        console.print(title, style="bold", highlight=False)
+
+
+def _storage(spec: ExperimentSpec, store: str | None) -> Storage:
+    """store: what the command line says, over the experiment."""
+    location = spec.storage
+    uri = store or location.uri or DEFAULT_STORE
+    return open_storage(uri, endpoint=location.endpoint, region=location.region)
 
 
 def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
