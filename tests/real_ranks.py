@@ -1,6 +1,5 @@
 """Run a function on real ranks (gloo), as torchrun would, and hand back what each returned."""
 
-import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, wait
 from datetime import timedelta
@@ -13,6 +12,7 @@ import torch.distributed as dist
 
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import THREADS
+from tests import preloaded
 
 LONGEST_WAIT = timedelta(minutes=5)
 """For the other rank, which may have to import torch on a busy machine: no test comes near it."""
@@ -40,8 +40,8 @@ def on_ranks(count, function, *arguments):
 
 @cache
 def _pool(count):
-    """Processes that stay until the tests end: each needs seconds to import torch."""
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    """Processes that stay until the tests end, as what they import for one test serves others."""
+    return ProcessPoolExecutor(count, mp_context=preloaded.context())
 
 
 def _on_rank(rank, count, meeting, function, arguments):

@@ -138,11 +138,16 @@ def test_no_two_characters_become_one_in_latex():
     assert not re.search("--|''|,,|[?!]`", paste.latex_text("--- ''' ,,, ?` !`"))
 
 
+@pytest.fixture(scope="module")
+def reading_of_pairs():
+    """Of two methods in two scenarios, with all tables that there are."""
+    return Reading(summary(range(12), scenarios=("a", "b"), methods=("scrub", "ssd")))
+
+
 @pytest.mark.parametrize("form", paste.FORMATS)
-def test_every_table_has_every_method_of_the_page(form):
-    reading = Reading(summary(range(12), scenarios=("a", "b"), methods=("scrub", "ssd")))
-    for choice in paste.choices(reading):
-        document = paste.paste(reading, choice, form)
+def test_every_table_has_every_method_of_the_page(reading_of_pairs, form):
+    for choice in paste.choices(reading_of_pairs):
+        document = paste.paste(reading_of_pairs, choice, form)
         assert document.endswith("\n")
         for method in ("scrub", "ssd"):
             assert method in document, choice

@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from supreme_core.api.run import RunOrder
+from tests import preloaded
 from tests.trainer.experiments import planned
 
 SECONDS = 30
@@ -28,14 +28,6 @@ SECONDS = 30
 
 TOO_LONG = 180
 """Nothing here takes so long; ends a test that would wait for ever."""
-
-IMPORTED = (
-    "supreme_trainer.order",
-    "torch._inductor.config",  # by torch.use_deterministic_algorithms
-    "sklearn.datasets",
-    "sklearn.linear_model",
-)
-"""What takes a trainer seconds; one that is not there costs them again, and nothing else."""
 
 
 def ordered(folder, document, *, store, seed=260, **changes):
@@ -62,7 +54,7 @@ def trainers(*orders, site=None, change=None, **environment):
     for rank, order in enumerate(orders):
         variables = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         logs.append(order.with_name(f"rank-{rank}-{time.monotonic_ns()}.log"))
-        process = _context().Process(
+        process = preloaded.context().Process(
             target=_trainer, args=(str(order), site, change, variables, to_events, str(logs[-1]))
         )
         process.start()
@@ -121,14 +113,6 @@ class Trainers:
         """Lines of standard error, without their time."""
         lines = self._logs[rank].read_text().splitlines()
         return [line.split(" ", 2)[-1] for line in lines]
-
-
-@cache
-def _context():
-    """Of processes that are forked from one which has imported all of a trainer."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*IMPORTED, __name__])
-    return context
 
 
 def _meeting(ranks):
