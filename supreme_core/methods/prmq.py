@@ -44,7 +44,7 @@ def prmq(task: UnlearningTask, params: PrmqParams) -> None:
     are drawn from ±1/√(fan in), biases become 0. Loss of a sample: w_y CE + (H(softmax(z)) -
     H(softmax(z_o)))², z_o the original's logits and H the entropy. The w_y have mean 1 over the
     retain set, where that code divides by their mean over the batch: so a sample's loss does not
-    depend on which others are in its step.
+    depend on which others are in its step. All settings are that code's, which takes one step more.
     """
     original = copy.deepcopy(task.model).eval().requires_grad_(False)
     weights = _class_weights(task, params.balance)

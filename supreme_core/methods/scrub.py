@@ -51,8 +51,8 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
     The teacher is the original, frozen and in eval mode. d(x) = T² KL(softmax(teacher / T) ‖
     softmax(student / T)). An epoch first maximises d on the forget set, while `ascentEpochs` last,
     then minimises γ CE + α d on the retain set; one Adam does both. Settings are those of
-    arXiv:2606.00380, but for the distance, to which it gives 0.5. In the authors' code that term
-    compares the student with itself, so 0 is what they computed.
+    arXiv:2606.00380, for every network, but for the distance, to which it gives 0.5. In the code
+    that it adapts, that term compares the student with itself, so 0 is what was computed there.
     """
     teacher = copy.deepcopy(task.model).eval().requires_grad_(False)
     originals = [parameter.detach().clone() for parameter in trainable(task.model)]

@@ -21,7 +21,8 @@ def aus(evaluation: Evaluation, params: NoParams) -> float | None:
     forgotten, T is without them and D = a_F on their test samples, which should be 0; where single
     samples are, D = |a_T - a_F| on the forget set, which should be as unknown as test samples. In
     [0, 2], above 1 only where the test accuracy rose; higher is better as published. It asks
-    nothing of Retrained, whose own value says how high is right. None where no test sample of the
+    nothing of Retrained, whose own value says how high is right. All as in the authors' code, where
+    Original's accuracy is one of a table and not of the same seed. None where no test sample of the
     forgotten classes is there.
     """
     kept = 1.0 - (

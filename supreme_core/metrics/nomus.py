@@ -26,9 +26,10 @@ def nomus(evaluation: Evaluation, params: HoldOutParams) -> float | None:
     by an attack that was fitted without it (repeated stratified k-fold; where a side has fewer
     samples than folds there are as many folds as samples).
 
-    In [0, 1]; higher is better as published. It asks nothing of Retrained, whose own value says how
-    high is right. None where no held-out sample has a class of the forget set, or where a side has
-    a single sample.
+    In [0, 1]; higher is better as published, and weighed as there: the authors' tables, which give
+    |m - 1/2| for m, follow from it. It asks nothing of Retrained, whose own value says how high is
+    right. None where no held-out sample has a class of the forget set, or where a side has a single
+    sample.
     """
     judged = held_out_judgements(evaluation, lambda outputs: outputs.loss, params, address="nomus")
     if judged is None:
@@ -40,4 +41,8 @@ def nomus(evaluation: Evaluation, params: HoldOutParams) -> float | None:
     refused = np.average(1.0 - verdict[~is_member], weights=weights[~is_member])
     attack = (found + refused) / 2
     accuracy = evaluation.accuracy("unlearned", "retain_test")
-    return float(accuracy / 2 + (1.0 - 2.0 * abs(attack - 0.5)) / 2)
+    return weighed(accuracy, float(attack))
+
+
+def weighed(accuracy: float, attack: float) -> float:
+    return accuracy / 2 + (1.0 - 2.0 * abs(attack - 0.5)) / 2

@@ -1,6 +1,11 @@
 """BaVarIA: U-LiRA for few models, by a prior over the mean and the variance of each sample."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
 import numpy as np
+from pydantic import Field
 from scipy.special import gammaln
 
 from supreme_core.ensemble import SMALLEST_DEVIATION, AttackParams, Comparison, Moments, told_apart
@@ -8,10 +13,22 @@ from supreme_core.evaluation import Floats
 from supreme_core.registry import seed_metric
 
 LARGEST_SHAPE = 1e6
-"""Of the prior: as good as one variance for all samples."""
+"""Of a fitted prior: as good as one variance for all samples."""
+
+Prior = tuple[Floats, Floats, Floats, Floats]
+"""μ_0, κ_0, α_0, β_0 of each line, (lines, 1)."""
+
+
+class BavariaParams(AttackParams):
+    prior: Literal["published", "fitted"] = Field(
+        "published",
+        description="published: the weight of one model, κ_0 = 1 and α_0 = 2, with the mean and the"
+        " variance of all margins; fitted: all four by the moments over the samples.",
+    )
 
 
 @seed_metric(
+    version=2,
     unit="fraction",
     best="null",
     fewest=3,
@@ -21,7 +38,7 @@ LARGEST_SHAPE = 1e6
     high=1.0,
     source="Brännvall 2026, arXiv:2603.11799 (BaVarIA-t)",
 )
-def bavaria(comparison: Comparison, params: AttackParams) -> dict[str, float | None]:
+def bavaria(comparison: Comparison, params: BavariaParams) -> dict[str, float | None]:
     """How well Student-t predictions tell unlearned models from Retrained ones.
 
     As `ulira`, with a normal-inverse-gamma prior for mean and variance of the margins of a sample,
@@ -29,13 +46,21 @@ def bavaria(comparison: Comparison, params: AttackParams) -> dict[str, float | N
     tails are as heavy as they are few. accuracy, auc and tpr are fractions in [0, 1], and 1/2 of
     the first two is guessing.
 
-    The prior is that of the moments over the samples (`prior`), once for each model that is left
-    out, so that it never knows the model that is judged either.
+    The prior is the one of the author's code: κ_0 = 1, α_0 = 2, the mean of all margins, and their
+    variance for E σ² = β_0 / (α_0 - 1). That variance is also the one between samples, so a sample
+    seems less certain than it is; `fitted` takes the two apart, which the paper does not. It is
+    taken once for each model that is left out, so that it never knows the model that is judged
+    either; the paper judges models that are not among those it fits.
     """
-    return told_apart(comparison, log_density, false_positive_rate=params.false_positive_rate)
+    prior = fitted_prior if params.prior == "fitted" else published_prior
+    return told_apart(
+        comparison,
+        partial(log_density, prior=prior),
+        false_positive_rate=params.false_positive_rate,
+    )
 
 
-def log_density(margins: Floats, of: Moments) -> Floats:
+def log_density(margins: Floats, of: Moments, *, prior: Callable[[Moments], Prior]) -> Floats:
     """Of the t with 2 α_n degrees, centre μ_n and scale² β_n (κ_n + 1) / (α_n κ_n)."""
     centre, weight, shape, scale = prior(of)
     n = of.models
@@ -54,8 +79,22 @@ def log_density(margins: Floats, of: Moments) -> Floats:
     )
 
 
-def prior(of: Moments) -> tuple[Floats, Floats, Floats, Floats]:
-    """μ_0, κ_0, α_0, β_0 of each line, (lines, 1), which have the moments over the samples.
+def published_prior(of: Moments) -> Prior:
+    """The mean and the variance of all margins of a line, whatever their sample."""
+    one = np.ones((len(of.mean), 1))
+    within = of.squares.mean(axis=1, keepdims=True) / of.models
+    variance = within + of.mean.var(axis=1, keepdims=True)
+    shape = 2 * one
+    return (
+        of.mean.mean(axis=1, keepdims=True),
+        one,
+        shape,
+        (shape - 1) * np.maximum(variance, SMALLEST_DEVIATION**2),
+    )
+
+
+def fitted_prior(of: Moments) -> Prior:
+    """The parameters that have the moments over the samples.
 
     With σ² inverse-gamma and Gaussian margins, sample variances have E s² = β_0 / (α_0 - 1) and
     E s⁴ = (1 + 2 / (n - 1)) (α_0 - 1) / (α_0 - 2) (E s²)², and sample means have the variance

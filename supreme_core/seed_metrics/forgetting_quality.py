@@ -29,6 +29,7 @@ class ForgettingQualityParams(Params):
 
 
 @seed_metric(
+    version=2,
     unit="score",
     best="highest",
     fewest=8,
@@ -51,6 +52,11 @@ def forgetting_quality(
     Shares of few models find large ε in pure chance, so both rates stand at their upper limits.
     Such an ε is no more than n models can prove: of 8 against 8 at most 0.53, and of 5 always 0.
     The limits hold for one attack and not for the best of all, for which the null speaks.
+
+    δ, bins of 0.5 and their halving are those of the organisers' code. There bins of n models end
+    at ε = log(n - 1) and nothing is scored above, which is a difference of at most 2 / 2^13. It
+    tries fewer attacks: thresholds of a grid of 0.01, and the side that is called unlearned is the
+    one that medians or ranges speak for. A range below a hundredth of the other's is ε = 50 there.
     """
     unlearned, retrained = (
         ensemble.margins["forget"] for ensemble in (comparison.unlearned, comparison.retrained)
@@ -118,15 +124,19 @@ def epsilon_of(
 ) -> Floats:
     """ε of attacks by their errors among so many Retrained and so many unlearned models.
 
-    Plugged in, no error of either kind gives ∞, and a logarithm with no error of its one kind says
-    nothing. Limits are never 0.
+    Plugged in, no error of either kind gives ∞, and an attack with no error of just one kind says
+    nothing: the organisers take it for a want of models. Limits are never 0.
     """
     positive, negative = np.broadcast_arrays(
         _rate(false_positives, of[0], params), _rate(false_negatives, of[1], params)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         either = [
-            np.where((b > 0) & (1 - params.delta - a > 0), np.log((1 - params.delta - a) / b), 0.0)
+            np.where(
+                (a > 0) & (b > 0) & (1 - params.delta - a > 0),
+                np.log((1 - params.delta - a) / b),
+                0.0,
+            )
             for a, b in ((positive, negative), (negative, positive))
         ]
     largest = np.maximum(np.maximum(*either), 0.0)

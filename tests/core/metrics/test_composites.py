@@ -21,7 +21,7 @@ from supreme_core.measure import measure
 from supreme_core.metrics.aus import aus
 from supreme_core.metrics.average_gap import average_gap
 from supreme_core.metrics.h_mean import h_mean
-from supreme_core.metrics.nomus import nomus
+from supreme_core.metrics.nomus import nomus, weighed
 from supreme_core.metrics.retention_deviation import retention_deviation
 from supreme_core.metrics.sape import sape
 from supreme_core.metrics.tow import tow
@@ -216,6 +216,22 @@ def test_nomus_takes_off_what_the_attack_finds(sharpness, expected):
     sets = found.predictions["unlearned"]
     sets["retain_test"] = sets["test"]
     assert nomus(found, HoldOutParams()) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "apart", "published"),
+    [
+        (0.5951, 0.2136, 0.5839),
+        (0.4880, 0.0445, 0.6995),
+        (0.5984, 0.1415, 0.6577),
+        (0.8852, 0.0568, 0.8858),
+        (0.9835, 0.0306, 0.9611),
+    ],
+    ids=["Original", "Retrained", "SCRUB", "Original of MUCAC", "Original of its two classes"],
+)
+def test_nomus_is_weighed_as_in_the_tables_of_its_authors(accuracy, apart, published):
+    assert weighed(accuracy, 0.5 + apart) == pytest.approx(published, abs=1e-4)
+    assert weighed(accuracy, 0.5 - apart) == pytest.approx(published, abs=1e-4)
 
 
 def test_nomus_says_nothing_without_held_out_samples_of_the_classes():

@@ -35,7 +35,7 @@ def epsilon(false_positives, false_negatives, n, m, params):
         return inf
     found = [0.0]
     for a, b in ((positive, negative), (negative, positive)):
-        if b > 0 and 1 - params.delta - a > 0:
+        if a > 0 and b > 0 and 1 - params.delta - a > 0:
             found.append(log((1 - params.delta - a) / b))
     return max(found)
 
@@ -68,6 +68,13 @@ def test_epsilon_is_the_largest_of_all_attacks(params, digits):
 def test_two_thresholds_find_what_one_does_not():
     unlearned, retrained = np.zeros((10, 1)), np.repeat([-1.0, 1.0], 5)[:, None]
     assert largest_epsilon(unlearned, retrained, _table(PLUG_IN, 10, 10)) == [inf]
+
+
+def test_an_attack_without_errors_of_one_kind_says_nothing_where_shares_are_plugged_in():
+    """One of four unlearned models is apart, and to call it so alone is never a false alarm."""
+    unlearned, retrained = np.array([[0.0, 0.0, 0.0, 1.0]]).T, np.zeros((4, 1))
+    assert largest_epsilon(unlearned, retrained, _table(PLUG_IN, 4, 4)) == [0.0]
+    assert largest_epsilon(1 - unlearned, retrained, _table(PLUG_IN, 4, 4)) == [0.0]
 
 
 def test_score_halves_with_every_half_of_epsilon_and_ends_at_the_thirteenth():

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from supreme_core.ensemble import AttackParams, Moments
-from supreme_core.seed_metrics.bavaria import bavaria, prior
+from supreme_core.ensemble import Moments
+from supreme_core.seed_metrics.bavaria import BavariaParams, bavaria, fitted_prior
 from supreme_core.seed_metrics.ulira import UliraParams, ulira
 from tests.core.seed_metrics.comparisons import comparison, of_margins
 
@@ -20,9 +20,18 @@ def gaussian(x, others):
     return stats.norm.logpdf(x, others.mean(axis=0), np.sqrt(variances(others, 4.0)))
 
 
-def student(x, others):
+def published(x, others):
+    """The prior of the author's code: all margins are one heap."""
+    return student(x, others, (others.mean(), 1.0, 2.0, others.var()))
+
+
+def fitted(x, others):
+    return student(x, others, [float(each[0, 0]) for each in fitted_prior(Moments.of(others))])
+
+
+def student(x, others, prior):
     """The predictive density of a normal-inverse-gamma posterior, step by step."""
-    m0, k0, a0, b0 = (float(each[0, 0]) for each in prior(Moments.of(others)))
+    m0, k0, a0, b0 = prior
     found = []
     for value, column in zip(x, others.T, strict=True):
         k, m, a, b = k0, m0, a0, b0
@@ -49,13 +58,17 @@ def slow(unlearned, retrained, log_density):
 
 @pytest.mark.parametrize(
     ("metric", "params", "log_density"),
-    [(ulira, UliraParams, gaussian), (bavaria, AttackParams, student)],
-    ids=["ulira", "bavaria"],
+    [
+        (ulira, UliraParams(false_positive_rate=0.1), gaussian),
+        (bavaria, BavariaParams(false_positive_rate=0.1), published),
+        (bavaria, BavariaParams(false_positive_rate=0.1, prior="fitted"), fitted),
+    ],
+    ids=["ulira", "bavaria", "bavaria with a fitted prior"],
 )
 def test_it_is_the_slow_loop(metric, params, log_density):
     found = comparison(5, 6, shift=0.7)
     positive, negative = slow(*found.margins, log_density)
-    numbers = metric(found, params(false_positive_rate=0.1))
+    numbers = metric(found, params)
     assert numbers["accuracy"] == pytest.approx((np.mean(positive > 0) + np.mean(negative < 0)) / 2)
     labels = np.repeat([1, 0], [len(positive), len(negative)])
     area = roc_auc_score(labels, np.concatenate([positive, negative]))
@@ -85,11 +98,11 @@ def test_moments_without_each_are_those_of_the_others():
         assert found.squares[i] == pytest.approx(3 * others.var(axis=0, ddof=1))
 
 
-def test_the_prior_finds_the_parameters_that_samples_were_drawn_with():
+def test_the_fitted_prior_finds_the_parameters_that_samples_were_drawn_with():
     random = np.random.default_rng(3)
     samples, shape, scale, weight = 200_000, 6.0, 10.0, 0.5
     variance = stats.invgamma.rvs(shape, scale=scale, size=samples, random_state=random)
     level = random.normal(3.0, np.sqrt(variance / weight))
     margins = random.normal(level, np.sqrt(variance), (8, samples))
-    found = [float(each[0, 0]) for each in prior(Moments.of(margins))]
+    found = [float(each[0, 0]) for each in fitted_prior(Moments.of(margins))]
     assert found == pytest.approx([3.0, weight, shape, scale], rel=0.1)
