@@ -113,7 +113,8 @@ def strip_plot(
 def dot_plot(dots: Sequence[Dot], *, x_axis: str, y_axis: str, described_as: str, name: str) -> str:
     """An <svg> element: what is best in both ways is at the lower left.
 
-    Numbers are not below 0. An interval that reaches far out is cut at the frame. An axis is logarithmic where they are of different sizes.
+    Numbers are not below 0. An interval that reaches far out is cut at the frame. An axis is
+    logarithmic where numbers are of different sizes.
     """
     with svg.styled():
         figure = Figure(figsize=(WIDTH, 3.4), dpi=72)
@@ -190,6 +191,7 @@ def _strip(axes: Axes, strip: Strip, place: int) -> None:
     axes.plot(
         *([strip.mean], [place + 0.26]),
         color=svg.INK,
+        linestyle="none",
         marker="D",
         markersize=4.2,
         markeredgecolor=svg.PAPER,

@@ -79,6 +79,8 @@ def element(
     for element in root.iter():
         for key, value in element.attrib.items():
             element.set(key, _restyled(_shortened(value) if key in COORDINATES else value))
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
     _unwrap(root)
     for group in root.iter("g"):
         _share_style(group)
