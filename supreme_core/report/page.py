@@ -26,6 +26,9 @@ MOST_FAILURES = 500
 MOST_PAIRS = 1_000
 """Pairs of methods that the page lists with all their numbers."""
 
+MOST_PASTED_PAIRS = 100
+"""Pairs of methods that the page has ready to paste, three times over; the command has all."""
+
 MOST_NAMED_POINTS = 20_000
 """Points of a page that say their seed when pointed at; beyond it the page would grow heavy."""
 
@@ -128,7 +131,7 @@ def _subtitle(reading: Reading) -> str:
     work = reading.provenance.work
     return " · ".join(
         [
-            words.count(len(reading.summary.seeds), "training seed"),
+            tables.seeds(reading),
             work.dataset.name,
             work.model.name,
             words.count(len(work.scenarios), "scenario"),
@@ -396,6 +399,9 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
         f" {words.count(work.evaluation_repeats, 'evaluation repeat')},"
         f" {words.count(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
     )
+    for entry in work.methods:
+        if entry.params or entry.wrappers or entry.label:
+            yield f"Method {entry.title}", words.method(entry)
     for data in provenance.datasets:
         yield (
             "Dataset",
@@ -412,7 +418,7 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
 def _pastes(reading: Reading) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Tables whose pairs are too many for the page are left to the command."""
     for choice in paste.choices(reading):
-        if choice == paste.PAIRS and len(reading.summary.comparisons) > MOST_PAIRS:
+        if choice == paste.PAIRS and len(reading.summary.comparisons) > MOST_PASTED_PAIRS:
             continue
         sheets = paste.sheets(reading, choice)
         yield f"Table {choice}", [(name, form(sheets)) for name, form in paste.FORMATS.items()]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from supreme_core import statistics
 from supreme_core.aggregate import CellSummary
 from supreme_core.api.run import DatasetRecord, Gap
-from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.api.v1alpha1 import Training
 from supreme_core.report import cells, tables, words
 from supreme_core.report.tables import Reading
 
@@ -38,7 +38,7 @@ def paragraph(reading: Reading) -> str:
 def _data(reading: Reading) -> Iterator[str]:
     records = reading.provenance.datasets
     known = f", {_dataset(records[0])}" if len(records) == 1 else ""
-    yield f"The data are {_component(reading.provenance.work.dataset)}{known}."
+    yield f"The data are {words.component(reading.provenance.work.dataset)}{known}."
 
 
 def _dataset(record: DatasetRecord) -> str:
@@ -49,9 +49,9 @@ def _dataset(record: DatasetRecord) -> str:
 
 
 def _models(reading: Reading) -> Iterator[str]:
-    work, seeds = reading.provenance.work, reading.summary.seeds
+    work, seeds = reading.provenance.work, reading.finished or reading.summary.seeds
     yield (
-        f"For {_each_of(seeds)}, {_component(work.model)} was trained on all training images"
+        f"For {_each_of(seeds)}, {words.component(work.model)} was trained on all training images"
         " (Original) and, with the same seed and recipe, on those to retain alone (Retrained)."
     )
     yield f"The recipe: {', '.join(_recipe(work.training))}."
@@ -75,12 +75,12 @@ def _recipe(training: Training) -> Iterator[str]:
     yield words.count(training.epochs, "epoch")
     parts = f" in {training.micro_batches} micro-batches" if training.micro_batches > 1 else ""
     yield f"batches of {training.batch_size}{parts}"
-    yield f"optimiser {_component(training.optimizer)}"
-    yield f"schedule {_component(training.schedule)}"
+    yield f"optimiser {words.component(training.optimizer)}"
+    yield f"schedule {words.component(training.schedule)}"
     if training.schedule.warmup_epochs:
         yield f"{words.count(training.schedule.warmup_epochs, 'epoch')} of warm-up"
     if training.augmentation:
-        yield f"augmentation {_listed(map(_component, training.augmentation))}"
+        yield f"augmentation {_listed(map(words.component, training.augmentation))}"
     else:
         yield "no augmentation"
     if training.max_gradient_norm is not None:
@@ -93,7 +93,7 @@ def _recipe(training: Training) -> Iterator[str]:
 def _scenarios(reading: Reading) -> Iterator[str]:
     cells_of = {cell.scenario: cell for cell in reading.provenance.cells}
     for scenario in reading.provenance.work.scenarios:
-        asked = _component(scenario, scenario.title)
+        asked = words.component(scenario, scenario.title)
         cell = cells_of.get(scenario.title)
         yield f"Scenario {asked}{f': {_forgets(cell)}' if cell else ''}."
 
@@ -111,7 +111,7 @@ def _methods(reading: Reading) -> Iterator[str]:
     methods = reading.provenance.work.methods
     yield (
         f"{words.headline(words.count(len(methods), 'method'))} started from Original:"
-        f" {_listed(_component(method, method.title) for method in methods)};"
+        f" {_listed(words.method(method, method.title) for method in methods)};"
         " settings that are not named are the defaults of SUPREME."
     )
     left_out = [f"{pair.method} in {pair.scenario}" for pair in reading.summary.excluded]
@@ -232,14 +232,6 @@ def _software(reading: Reading) -> Iterator[str]:
     on = f" on {_listed(devices)}" if devices else ""
     digest = reading.summary.experiment.digest
     yield f"Computed with {_listed(used)}{on}; digest of the work {digest}."
-
-
-def _component(component: Component, title: str = "") -> str:
-    """name (setting 1, other 2), or label (name, setting 1)"""
-    title = title or component.name
-    parts = [component.name] if title != component.name else []
-    parts += [words.settings(component.params)] if component.params else []
-    return f"{title} ({', '.join(parts)})" if parts else title
 
 
 def _listed(texts: Iterable[str]) -> str:

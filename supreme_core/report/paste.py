@@ -122,7 +122,7 @@ def _by_scenario(reading: Reading, choice: str) -> Iterator[Sheet]:
 
 def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str, Table]]:
     """Captions and tables of one scenario."""
-    seeds = words.count(len(reading.summary.seeds), "training seed")
+    seeds = tables.seeds(reading)
     if choice == PRIMARY:
         yield _of_primary(reading, scenario), tables.headline(reading, scenario)
     elif choice == VERDICTS:

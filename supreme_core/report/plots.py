@@ -26,6 +26,9 @@ WIDE = 12
 DIFFERENT = 5
 """Times the smallest number that the largest is where sizes differ by much."""
 
+FAR = 2.5
+"""Times the largest mean, or a part of the smallest: intervals are cut there."""
+
 LETTER, LETTER_HEIGHT = 5.2, 9.0
 """Points that a letter of a dot's label takes, a little more than most do."""
 
@@ -110,7 +113,8 @@ def strip_plot(
 def dot_plot(dots: Sequence[Dot], *, x_axis: str, y_axis: str, described_as: str, name: str) -> str:
     """An <svg> element: what is best in both ways is at the lower left.
 
-    Numbers are not below 0. An axis is logarithmic where they are of different sizes.
+    Numbers are not below 0. An interval that reaches far out is cut at the frame. An axis is
+    logarithmic where numbers are of different sizes.
     """
     with svg.styled():
         figure = Figure(figsize=(WIDTH, 3.4), dpi=72)
@@ -120,8 +124,8 @@ def dot_plot(dots: Sequence[Dot], *, x_axis: str, y_axis: str, described_as: str
         axes.tick_params(length=3, labelcolor=svg.MUTED)
         axes.set_xlabel(svg.plain(x_axis, longest=80), parse_math=False)
         axes.set_ylabel(svg.plain(y_axis, longest=48), parse_math=False)
-        _span(axes, "x", [number for dot in dots for number in (dot.x, *dot.x_ends)])
-        _span(axes, "y", [number for dot in dots for number in (dot.y, *dot.y_ends)])
+        _span(axes, "x", [dot.x for dot in dots], [end for dot in dots for end in dot.x_ends])
+        _span(axes, "y", [dot.y for dot in dots], [end for dot in dots for end in dot.y_ends])
         for place, dot in enumerate(dots):
             _dot(axes, dot, place)
         _label_dots(axes, dots)
@@ -187,6 +191,7 @@ def _strip(axes: Axes, strip: Strip, place: int) -> None:
     axes.plot(
         *([strip.mean], [place + 0.26]),
         color=svg.INK,
+        linestyle="none",
         marker="D",
         markersize=4.2,
         markeredgecolor=svg.PAPER,
@@ -270,8 +275,17 @@ def _dot(axes: Axes, dot: Dot, place: int) -> None:
     drawn.set_gid(f"dot{place}")
 
 
-def _span(axes: Axes, which: Literal["x", "y"], numbers: Sequence[float]) -> None:
+def _span(
+    axes: Axes, which: Literal["x", "y"], means: Sequence[float], ends: Sequence[float]
+) -> None:
+    """All means, and of their intervals what lies within `FAR` times them.
+
+    One wide interval of few seeds would leave no room to tell the other methods apart.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
+    positive = min((mean for mean in means if mean > 0), default=0.0)
+    low, high = positive / FAR, FAR * max(means)
+    numbers = [*means, *(end for end in ends if low <= end <= high)]
     if _scale(numbers) == "log":
         axes.set(**{f"{which}scale": "log"})
         limits = _log_ticks(axis, numbers)

@@ -5,6 +5,7 @@ that one picture serves light, dark and print. The same figure gives the same by
 """
 
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 REFERRING = ("href", "clip-path")
+
+COORDINATES = ("d", "x", "y", "points", "transform", "width", "height")
+DECIMALS = re.compile(r"-?\d+\.\d+")
 
 COLOURS = {
     "#010101": "var(--ink)",
@@ -74,7 +78,12 @@ def element(
     _own_ids(root, name)
     for element in root.iter():
         for key, value in element.attrib.items():
-            element.set(key, _restyled(value))
+            element.set(key, _restyled(_shortened(value) if key in COORDINATES else value))
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
+    _unwrap(root)
+    for group in root.iter("g"):
+        _share_style(group)
     for size in ("width", "height", "version"):
         root.attrib.pop(size)
     root.set("role", "img")
@@ -102,17 +111,55 @@ def _name_markers(root: ElementTree.Element, gid: str, texts: Sequence[str]) -> 
 
 
 def _own_ids(root: ElementTree.Element, name: str) -> None:
-    """Keep the ids that are referred to, under a name that is unique on the page."""
+    """Keep the ids that are referred to, under short names that are unique on the page."""
     links = {
         element.attrib[key] for element in root.iter() for key in REFERRING if key in element.attrib
     }
+    short: dict[str, str] = {}
     for element in root.iter():
         old = element.attrib.pop("id", None)
-        if f"#{old}" in links or f"url(#{old})" in links:
-            element.set("id", f"{name}-{old}")
+        if old is not None and (f"#{old}" in links or f"url(#{old})" in links):
+            short[old] = f"{name}-{len(short)}"
+            element.set("id", short[old])
+    for element in root.iter():
         for key in REFERRING:
             if key in element.attrib:
-                element.set(key, element.attrib[key].replace("#", f"#{name}-", 1))
+                old = element.attrib[key].removeprefix("url(").removesuffix(")").removeprefix("#")
+                element.set(key, element.attrib[key].replace(old, short[old]))
+
+
+def _shortened(value: str) -> str:
+    """Two decimals, a hundredth of a point; no blanks that separate nothing."""
+    rounded = DECIMALS.sub(
+        lambda found: f"{float(found.group()):.2f}".rstrip("0").rstrip("."), value
+    )
+    return re.sub(r"\s*([A-Za-z])\s*", r"\1", rounded).strip() if "M" in value else rounded
+
+
+def _unwrap(parent: ElementTree.Element) -> None:
+    """Put the content of groups that say nothing in their place, and drop blank text."""
+    children = []
+    for child in parent:
+        _unwrap(child)
+        bare = (
+            child.tag in ("g", "defs") and not child.attrib and (child.tag == "g" or not len(child))
+        )
+        children += list(child) if bare else [child]
+    parent[:] = children
+    for element in (parent, *children):
+        element.tail = None
+    if parent.text is not None and not parent.text.strip():
+        parent.text = None
+
+
+def _share_style(group: ElementTree.Element) -> None:
+    """Of markers that look alike the group says once how, and they inherit it."""
+    uses = [child for child in group if child.tag == "use"]
+    styles = {child.get("style") for child in uses}
+    if len(uses) == len(group) > 1 and len(styles) == 1 and "style" not in group.attrib:
+        group.set("style", styles.pop() or "")
+        for child in uses:
+            child.attrib.pop("style")
 
 
 def _restyled(value: str) -> str:

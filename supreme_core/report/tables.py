@@ -15,7 +15,7 @@ from supreme_core import statistics
 from supreme_core.aggregate import Provenance, RowFacts, collapse_row, provenance_of
 from supreme_core.api import names
 from supreme_core.api.run import Failure, Floor, Gap, Row, Summary
-from supreme_core.report import cells
+from supreme_core.report import cells, words
 from supreme_core.report.cells import Cell, Scale
 
 FLOOR_TITLE = "noise floor"
@@ -126,6 +126,13 @@ class Reading:
         """Seeds behind each value of the primary metric; lines without a value left out."""
         return [row.n for row in self.summary.rows if row.metric == self.primary and row.n]
 
+    @cached_property
+    def finished(self) -> list[int]:
+        """Seeds that have a result, whatever became of its runs."""
+        failures = self.summary.failures
+        lost = {each.seed for each in failures if each.kind == "missing" and each.method is None}
+        return [seed for seed in self.summary.seeds if seed not in lost]
+
     def methods(self, scenario: str) -> list[str]:
         return list(self._of_scenario[scenario])
 
@@ -159,6 +166,13 @@ class Reading:
         for row in self.summary.rows:
             means[row.metric].append(row.mean)
         return {metric: cells.scale_of(self.facts[metric], means[metric]) for metric in means}
+
+
+def seeds(reading: Reading) -> str:
+    """10 training seeds, or 4 of 10 training seeds where the others have no result"""
+    asked, finished = len(reading.summary.seeds), len(reading.finished)
+    total = words.count(asked, "training seed")
+    return total if finished == asked else f"{finished} of {total}"
 
 
 def overview(reading: Reading, scenario: str) -> Table:
@@ -211,7 +225,10 @@ def headline(reading: Reading, scenario: str) -> Table:
 
 
 def verdicts(reading: Reading, scenario: str) -> Table | None:
-    """Of every metric that is read by its gap, and of all of them together; None without any."""
+    """Of every metric that is read by its gap, and of all of them together; None without any.
+
+    A method that has no value because its runs failed says so.
+    """
     metrics = [each for each in reading.metrics(scenario) if has_gap(reading.facts[each])]
     if not metrics:
         return None
@@ -221,6 +238,10 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
         for row in reading.summary.rows
         if row.scenario == scenario
     )
+    failures = reading.summary.failures
+    failed = {
+        each.method for each in failures if (each.scenario, each.kind) == (scenario, "failed")
+    }
     columns = [Column("all metrics", kind="verdict")]
     columns += [Column("utility", kind="verdict")] if utility else []
     columns += [Column(cells.row_title(metric), kind="verdict") for metric in metrics]
@@ -230,12 +251,16 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
         gaps = [row.gap if row else None for row in rows]
         if method != names.RETRAINED and any(gaps):
             joint = statistics.joint_verdict(gap.verdict for gap in gaps if gap)
-            line = (
+            line: tuple[Cell, ...] = (
                 Cell(joint, tone=cells.TONES[joint]),
                 *([_utility(gaps, scales)] if utility else []),
                 *(cells.symbol_cell(gap.verdict) if gap else cells.EMPTY for gap in gaps),
             )
-            lines.append(Line(cells.method_title(method), cells.method_role(method), line))
+        elif method in failed and not any(row and row.n for row in rows):
+            line = (Cell("failed", tone="bad"), *[cells.EMPTY] * (len(columns) - 1))
+        else:
+            continue
+        lines.append(Line(cells.method_title(method), cells.method_role(method), line))
     return Table("", tuple(columns), tuple(lines))
 
 
@@ -380,7 +405,7 @@ def notes(reading: Reading) -> Iterator[str]:
             f" {needed} seeds."
         )
     if reading.summary.partial:
-        yield _what_is_partial(reading.summary)
+        yield _what_is_partial(reading)
     collapsed = sum(failure.kind == "collapsed" for failure in reading.summary.failures)
     if collapsed:
         runs = "1 run" if collapsed == 1 else f"{collapsed} runs"
@@ -393,14 +418,13 @@ def notes(reading: Reading) -> Iterator[str]:
         yield "The seeds did not all use the same data, which provenance lists."
 
 
-def _what_is_partial(summary: Summary) -> str:
-    missing = [failure for failure in summary.failures if failure.kind == "missing"]
-    lost = len({failure.seed for failure in missing if failure.method is None})
+def _what_is_partial(reading: Reading) -> str:
+    summary = reading.summary
     failed = sum(failure.kind == "failed" for failure in summary.failures)
     runs = "1 run" if failed == 1 else f"{failed} runs"
-    asked = len(summary.seeds)
+    finished, asked = len(reading.finished), len(summary.seeds)
     return (
-        f"Partial: {asked - lost} of {asked} seeds have a result, {runs} failed."
+        f"Partial: {finished} of {asked} seeds have a result, {runs} failed."
         " Each n counts the seeds that have a value."
     )
 

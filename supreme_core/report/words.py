@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from supreme_core.aggregate import Span
+from supreme_core.api.v1alpha1 import Component, MethodEntry
 
 
 def seed_ranges(seeds: Sequence[int]) -> str:
@@ -29,6 +30,19 @@ def count(n: int, noun: str) -> str:
 def settings(params: Mapping[str, object]) -> str:
     """lr 0.1, momentum 0.9"""
     return ", ".join(f"{name} {plain(value)}" for name, value in params.items())
+
+
+def component(found: Component, title: str = "") -> str:
+    """name (setting 1, other 2), or label (name, setting 1)"""
+    title = title or found.name
+    parts = [found.name] if title != found.name else []
+    parts += [settings(found.params)] if found.params else []
+    return f"{title} ({', '.join(parts)})" if parts else title
+
+
+def method(entry: MethodEntry, title: str = "") -> str:
+    """As `component`, with wrappers from the inside out: name (lr 0.1) inside rewind (steps 2)"""
+    return " inside ".join([component(entry, title), *map(component, reversed(entry.wrappers))])
 
 
 def headline(text: str) -> str:

@@ -21,7 +21,7 @@ from supreme_core.errors import SpecError
 from supreme_core.report import cells, contrasts, paper, paste, tables
 from supreme_core.report.page import render_report
 from supreme_core.report.tables import Reading
-from tests.core.summaries import FACTS, failed, question, result, row_fact, run, summary
+from tests.core.summaries import FACTS, failed, question, result, results, row_fact, run, summary
 
 EVIL = [
     r"a_b%c$d#e&f{g}h~i^j\k",
@@ -322,6 +322,13 @@ def test_the_paragraph_says_what_is_special(changes, words):
     seeds = changes.pop("seeds", range(5))
     assert words in paper.paragraph(Reading(summary(seeds, **changes)))
     assert words not in paper.paragraph(Reading(summary(range(8))))
+
+
+def test_captions_and_the_paragraph_count_the_seeds_that_have_a_result():
+    reading = Reading(aggregate(results(range(4)), question(range(10))))
+    for choice in (paste.VERDICTS, paste.FRONT, "accuracy"):
+        assert "4 of 10 training seeds" in paste.paste(reading, choice, "markdown")
+    assert "each of 4 training seeds (0 to 3)" in paper.paragraph(reading)
 
 
 def test_collapses_are_part_of_the_paragraph():

@@ -7,19 +7,21 @@ which a person has to see.
 """
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from supreme_core.aggregate import aggregate
 from supreme_core.api.run import Exclusion, Failure, Floor
+from supreme_core.api.v1alpha1 import Component, MethodEntry
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.page import render_report
-from supreme_core.report.plots import Reference, Strip, strip_plot
+from supreme_core.report.plots import Dot, Reference, Strip, dot_plot, strip_plot
 from supreme_core.report.terminal import plain_text, terminal_tables
 from supreme_core.statistics import joint_verdict
-from tests.core.summaries import FACTS, failed, question, result, row_fact, run, summary
+from tests.core.summaries import FACTS, failed, question, result, results, row_fact, run, summary
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 EVIL = "<script>alert(1)</script>"
@@ -274,6 +276,75 @@ def test_a_plot_takes_its_colours_from_the_page():
     assert "var(--method)" in svg
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
     assert svg.count("<title>") == 2  # a seed without a value has no point
+
+
+def test_a_plot_is_light():
+    names = tuple(map(str, range(9)))
+    strip = Strip("scrub", "method", tuple(i / 7 for i in range(9)), names, 0.5, 0.1, 0.9)
+    svg = strip_plot([strip], axis="x", described_as="d", name="p")
+    assert not re.search(r"\.\d{3}", svg)  # digits nobody sees
+    assert "<g>" not in svg
+    assert svg.count("var(--method)") == 1  # not for each of nine points
+    ids = set(re.findall(r'id="([^"]+)"', svg))
+    assert ids == set(re.findall(r"#([\w-]+)", svg))
+
+
+def test_one_wide_interval_leaves_the_other_dots_apart():
+    dots = [
+        Dot("near", "near", 1.0, 0.0, (1.0, 1.0), (0.0, 0.0), chosen=True),
+        Dot("far", "far", 2.0, 4.0, (2.0, 2.0), (0.0, 500.0), chosen=False),
+    ]
+    svg = dot_plot(dots, x_axis="x", y_axis="y", described_as="d", name="p")
+    near, far = (float(y) for y in re.findall(r'<use x="[\d.]+" y="([\d.]+)"[^>]*><title>', svg))
+    assert near - far > 80  # of 200 points
+
+
+def test_a_method_of_which_every_run_failed_stays_among_the_verdicts():
+    runs = [
+        [
+            run("original", forget_accuracy=0.9),
+            run("retrained", forget_accuracy=0.1 * seed),
+            run("scrub", forget_accuracy=0.2),
+            failed("ssd", "it diverged"),
+        ]
+        for seed in range(5)
+    ]
+    found = aggregate(
+        [result(seed, each) for seed, each in enumerate(runs)],
+        question(range(5), methods=("scrub", "ssd")),
+    )
+    table = tables.verdicts(tables.Reading(found), "full_class")
+    assert [line.title for line in table.lines] == ["Original", "scrub", "ssd"]
+    first, *others = table.lines[-1].cells
+    assert first.text == "failed"
+    assert set(others) == {cells.EMPTY}
+
+
+def test_the_page_counts_the_seeds_that_have_a_result():
+    found = aggregate(results(range(4)), question(range(10)))
+    assert "4 of 10 training seeds" in Page(render_report(found)).text
+    assert "10 of 10" not in Page(render_report(summary(range(10)))).text
+
+
+def test_provenance_names_the_wrappers_of_a_method_with_their_settings():
+    entry = MethodEntry(
+        name="scrub",
+        label="careful",
+        params={"lr": 0.1},
+        wrappers=[
+            Component(name="partition", params={"parts": 3}),
+            Component(name="rewind"),
+        ],
+    )
+    asked = question(range(2))
+    order = asked.order.model_copy(
+        update={"work": asked.order.work.model_copy(update={"methods": [entry]})}
+    )
+    found = aggregate(results(range(2), methods=("careful",)), replace(asked, order=order))
+    text = Page(render_report(found)).text
+    inside = "inside rewind inside partition (parts 3)"
+    assert re.search(rf"Method careful\s+scrub \(lr 0.1\) {re.escape(inside)}", text)
+    assert f"careful (scrub, lr 0.1) {inside}" in text  # in the paragraph for a paper
 
 
 def test_the_terminal_has_the_leading_columns_of_the_report():
