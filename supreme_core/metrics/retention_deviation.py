@@ -18,10 +18,9 @@ def retention_deviation(evaluation: Evaluation, params: NoParams) -> float | Non
 
     |a_F / a'_F - 1| + |a_R / a'_R - 1| + |a_T / a'_T - 1|; accuracies a of the unlearned model and
     a' of Retrained, whose ratio is the retention, as in the authors' code, where the sum over sets
-    was not found. T is the test set, where classes are forgotten without them. From 0
-    without an upper bound; 0 for Retrained
-    itself, lower is nearer. None where an accuracy of Retrained is 0, as it mostly is on a
-    forgotten class: then there is no ratio.
+    was not found. T is the test set, where classes are forgotten without them. From 0 without an
+    upper bound; 0 for Retrained itself, lower is nearer. None where an accuracy of Retrained is 0,
+    as it mostly is on a forgotten class: then there is no ratio.
     """
     retrained = {on: evaluation.accuracy("retrained", on) for on in PARTS}
     if 0.0 in retrained.values():
