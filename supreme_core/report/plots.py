@@ -105,6 +105,8 @@ def strip_plot(
         elif sizes and _scale(shown := list(_shown(strips, reference))) == "log":
             axes.set_xscale("log")
             low, high = _log_ticks(axes.xaxis, shown)
+        else:
+            axes.locator_params(axis="x", nbins=5)  # beside long names the axis is narrow
         axes.set_xlim(low, high)
         titles = {f"points{i}": _titles(strip) for i, strip in enumerate(strips) if strip.names}
         return svg.element(figure, name=name, described_as=described_as, titles=titles)
