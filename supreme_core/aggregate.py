@@ -47,6 +47,8 @@ from supreme_core.registry import Direction, Entry, MetricFacts, SetName, unknow
 TEST_ACCURACY = names.metric_row("accuracy", "test")
 TELL_COLLAPSE = (TEST_ACCURACY, names.metric_row("reference_accuracy", "test"))
 """Rows that tell a collapsed run; the second one where results of the reference are imported."""
+TELL_UTILITY = (names.metric_row("accuracy", "retain_test"), TEST_ACCURACY)
+"""Where a class is forgotten, who forgets nothing has more of the second than Retrained."""
 
 Metric = Entry[Any, MetricFacts] | Listed
 SeedValues = dict[int, float | None]
@@ -270,7 +272,11 @@ def rank_experiments(summaries: Sequence[Summary], metric: str) -> Ranks | None:
 
 def collapse_row(metrics: Mapping[str, RowFacts]) -> str | None:
     """None where no such row was asked for."""
-    return next((row for row in TELL_COLLAPSE if row in metrics), None)
+    return _first(TELL_COLLAPSE, metrics)
+
+
+def _first(rows: Iterable[str], metrics: Mapping[str, RowFacts]) -> str | None:
+    return next((row for row in rows if row in metrics), None)
 
 
 def provenance_of(summary: Summary) -> Provenance:
@@ -498,7 +504,7 @@ class _Table:
                     gap.n, difference_p=adjusted[method], equivalence_p=equivalence
                 ),
                 noninferiority=_noninferiority(differences, margin)
-                if metric == TEST_ACCURACY
+                if metric == _first(TELL_UTILITY, self.question.metrics)
                 else None,
             )
         return gaps

@@ -299,7 +299,8 @@ class Gap(Document):
     )
     verdict: Literal["equivalent", "different", "inconclusive"]
     noninferiority: NonInferiority | None = Field(
-        description="Of test accuracy alone, where there is a margin."
+        description="Where there is a margin, of the accuracy on test samples that are to be"
+        " retained alone; of test accuracy where that was not asked for."
     )
 
 

@@ -148,10 +148,11 @@ def _verdicts(reading: Reading) -> Iterator[str]:
         f" than {fewest} seeds."
     )
     yield from _margins(reading)
-    if any(gap.noninferiority for gap in gaps):
+    useful = {row.metric for row in reading.summary.rows if row.gap and row.gap.noninferiority}
+    for metric in sorted(useful):
         yield (
-            "Utility is kept where a one-sided t test finds the gap in test accuracy above the"
-            f" negative margin (p < {ALPHA})."
+            f"Utility is kept where a one-sided t test finds the gap in {cells.row_title(metric)}"
+            f" above the negative margin (p < {ALPHA})."
         )
 
 

@@ -265,7 +265,7 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
 
 
 def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> Cell:
-    """Whether test accuracy is kept, and the bound that says so."""
+    """Whether the accuracy on test samples to be retained is kept, and the bound that says so."""
     for gap, scale in zip(gaps, scales, strict=True):
         if gap and (test := gap.noninferiority):
             low = test.low * scale.factor
