@@ -75,12 +75,42 @@ def fail_alike(watch):
 
 
 def vanish(watch):
-    """Be a machine without a network: no packet for the connection with rank 0 gets in any more."""
-    drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
-    program = struct.pack("HP", 1, ctypes.addressof(drop))
-    (link,) = watch._links.values()
-    link.socket.setsockopt(1, 26, program)  # SOL_SOCKET, SO_ATTACH_FILTER
+    """Wait for a word, and be a machine without a network: nothing from rank 0 gets in any more.
+
+    Nor does anything from here get to a rank 0 that is `deaf_to_the_last`, where it matters: the
+    kernel that misses the other first sends it a reset, which a real machine without a network
+    would not get out.
+    """
+    _filter(watch._links[0], NO_RESETS)
+    print("deaf", flush=True)
+    wait(watch)
+    _filter(watch._links[0], NOTHING)
     threading.Event().wait()
+
+
+def deaf_to_the_last(watch):
+    """Be rank 0, which gets no reset from the last rank. Wait for a word."""
+    _filter(watch._links[watch.size - 1], NO_RESETS)
+    print("deaf", flush=True)
+    wait(watch)
+
+
+NOTHING = [(0x06, 0, 0, 0)]
+"""A BPF program that lets no packet in: return 0."""
+
+NO_RESETS = [
+    (0x30, 0, 0, 13),  # the byte of the flags in the header of TCP
+    (0x45, 1, 0, 0x04),  # where RST is set, skip
+    (0x06, 0, 0, 0xFFFFFFFF),  # let it in
+    *NOTHING,
+]
+
+
+def _filter(link, program):
+    """Let in to the connection what the program does."""
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    held = ctypes.create_string_buffer(code)
+    link.socket.setsockopt(1, 26, struct.pack("HP", len(program), ctypes.addressof(held)))
 
 
 def collect(watch):

@@ -116,7 +116,10 @@ def test_sigterm_to_one_rank_stops_all(tmp_path, told, all_of_them):
 
 def test_a_rank_whose_machine_has_no_network_is_missed_by_the_others_and_misses_them(tmp_path):
     """Takes as long as the silence of this test's ranks, 4 s, which the kernels wait for."""
-    with ranks(tmp_path, "wait", "wait", "vanish") as processes:
+    with ranks(tmp_path, "deaf_to_the_last", "wait", "vanish") as processes:
+        for rank in (0, 2):
+            assert processes[rank].stdout.readline() == "deaf\n"
+        give_the_word([processes[2]])
         left = ended(processes)
 
     gone = "is gone: its machine has not answered for 4 s"
