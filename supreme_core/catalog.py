@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
@@ -39,6 +39,13 @@ class Listed:
     def variants(self) -> registry.Variants | None:
         """Those of a family, None for anything else."""
         return self.facts.get("variants")
+
+    def is_transformer(self, name: str) -> bool:
+        """Whether the model of that name, this one or a variant of it, is a vision transformer."""
+        found: bool | Sequence[str] = self.facts["transformers"]
+        if isinstance(found, bool):
+            return found
+        return name.partition("/")[2].partition(".")[0] in found
 
 
 @dataclass(frozen=True)

@@ -217,13 +217,22 @@ def _work(spec: ExperimentSpec, catalog: Catalog) -> Work:
         model=spec.model,
         training=spec.training,
         scenarios=spec.scenarios,
-        methods=spec.methods,
+        methods=[_with_defaults(method, spec.model, catalog) for method in spec.methods],
         metrics=spec.metrics or default_metrics(catalog),
         unlearning_repeats=spec.seeds.unlearning_repeats,
         evaluation_repeats=spec.seeds.evaluation_repeats,
         retrained_replicas=spec.seeds.retrained_replicas,
         protocol=spec.seeds.protocol,
     )
+
+
+def _with_defaults(method: MethodEntry, model: Component, catalog: Catalog) -> MethodEntry:
+    """The method with those settings that are others for this kind of network, where not given."""
+    network, listed = catalog.find("model", model.name), catalog.find("method", method.name)
+    if not (network and listed and network.is_transformer(model.name)):
+        return method
+    settings = {**listed.facts["for_transformers"], **method.params}
+    return method.model_copy(update={"params": settings})
 
 
 def _check_primary_metric(name: str, work: Work, catalog: Catalog) -> None:

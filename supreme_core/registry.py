@@ -86,12 +86,15 @@ class MethodFacts:
     needs: the data and the kind of network without which it cannot be.
     iterative: it trains the network that it is given, and only through `fit`, so that wrappers can
       see and end each epoch. Not so where weights are computed in one go, or the head is replaced.
+    for_transformers: what its settings are for a vision transformer unless an experiment gives
+      them, by the names that it would give: those of the type of settings were found for ResNets.
     """
 
     paper: str
     forgets: tuple[Forgets, ...] = ("classes", "samples")
     needs: tuple[Need, ...] = ()
     iterative: bool = True
+    for_transformers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +181,12 @@ class SeedMetricFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """variants: those of a family, asked for when somebody wants one; None for a single model."""
+    """variants: those of a family, asked for when somebody wants one; None for a single model.
+    transformers: which of these are vision transformers; of a single model True or False.
+    """
 
     variants: Callable[[], Variants] | None = None
+    transformers: Callable[[], Sequence[str]] | bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,7 +399,9 @@ def _near(wrong: str, known: Mapping[str, Variants | None]) -> Iterator[str]:
 def _plain(value: object) -> object:
     """A fact as JSON has it."""
     if callable(value):
-        return {name: list(weights) for name, weights in value().items()}
+        return _plain(value())
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 

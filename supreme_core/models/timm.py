@@ -47,6 +47,21 @@ OPTIONS: Final = {
 """What is passed on to an architecture that takes it, by the name that users give it."""
 
 
+TRANSFORMERS: Final = (
+    "beit",
+    "cait",
+    "deit",
+    "eva",
+    "naflexvit",
+    "swin_transformer",
+    "swin_transformer_v2",
+    "swin_transformer_v2_cr",
+    "vision_transformer",
+    "vision_transformer_relpos",
+)
+"""The modules of timm whose models are attention throughout, on patches: no hybrids."""
+
+
 @cache
 def variants() -> Variants:
     from timm import list_models, list_pretrained
@@ -58,7 +73,14 @@ def variants() -> Variants:
     return dict(found)
 
 
-@model(variants=variants)
+@cache
+def transformers() -> list[str]:
+    from timm import list_models
+
+    return sorted(name for module in TRANSFORMERS for name in list_models(module=module))
+
+
+@model(variants=variants, transformers=transformers)
 def timm(variant: str, params: TimmParams) -> Architecture:
     """Any model of timm, with its own input size and normalisation, fresh or pretrained."""
     from timm.models import get_pretrained_cfg

@@ -43,7 +43,12 @@ def variants() -> Variants:
     }
 
 
-@model(variants=variants)
+@cache
+def transformers() -> list[str]:
+    return [name for name in variants() if name.startswith(("swin_", "vit_"))]
+
+
+@model(variants=variants, transformers=transformers)
 def torchvision(variant: str, params: TorchvisionParams) -> Architecture:
     """Any classification model of torchvision, with its own input, fresh or pretrained."""
     from torchvision.models import get_model_weights

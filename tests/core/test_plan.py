@@ -6,6 +6,7 @@ names: uid, digests                  |      x        constants recorded: stores 
 metrics: default set, rows, primary  |      x
 refused: no pair                     |      x        components: test_catalog.py
 revisions, unlisted components       |      x        in the processes: trainer/test_plugins.py
+defaults of transformers             |      x        which are: core/models/test_families.py
 """
 
 import pytest
@@ -403,6 +404,41 @@ class TestUnlistedComponents:
 
     def test_the_permission_itself_is_no_part_of_the_work(self):
         assert planned(**ALLOWED) == planned()
+
+
+VIT = {"name": "timm/test_vit.r160_in1k"}
+
+
+class TestDefaultsOfTransformers:
+    """An experiment that does not set what was found for ResNets gets what is meant for its own."""
+
+    def settings(self, *methods, **changes):
+        work = planned(methods=list(methods), **changes).work
+        return {method.title: method.params for method in work.methods}
+
+    def test_a_transformer_gets_its_own(self):
+        found = self.settings({"name": "finetune"}, {"name": "ssd"}, model=VIT)
+        assert found == {"finetune": {"lr": 0.001}, "ssd": {"alpha": 5}}
+
+    def test_other_networks_get_none(self):
+        for model in ({"name": "resnet18"}, {"name": "timm/test_resnet"}):
+            assert self.settings({"name": "finetune"}, model=model) == {"finetune": {}}
+
+    def test_what_an_experiment_says_stays(self):
+        asked = {"name": "finetune", "label": "mine", "params": {"lr": 0.02, "epochs": 3}}
+        other = {"name": "finetune", "params": {"epochs": 3}}
+        found = self.settings(asked, other, model=VIT)
+        assert found == {"mine": {"lr": 0.02, "epochs": 3}, "finetune": {"lr": 0.001, "epochs": 3}}
+
+    def test_a_method_without_any_stays_as_it_is(self):
+        assert self.settings({"name": "bad_teacher"}, model=VIT) == {"bad_teacher": {}}
+
+    def test_of_what_is_not_listed_nothing_is_known(self):
+        allowed = {"allowUnlistedComponents": True}
+        methods = [{"name": "finetune"}, {"name": "foreign"}]
+        assert self.settings(*methods, model=VIT, execution=allowed)["foreign"] == {}
+        found = self.settings(*methods, model={"name": "foreign_vit"}, execution=allowed)
+        assert found == {"finetune": {}, "foreign": {}}
 
 
 def test_misspelt_components_are_refused():

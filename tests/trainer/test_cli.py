@@ -142,6 +142,11 @@ def test_list_names_every_component_with_its_settings(command, kind):
             assert f"{field.alias}: {field.description}" in out
 
 
+def test_list_names_both_defaults_where_transformers_have_another(command):
+    _, out, _ = command("list", "method")
+    assert "lr: Learning rate of SGD. (default 0.02; 0.001 for a vision transformer)\n" in out
+
+
 def test_list_counts_the_models_of_a_family_instead_of_naming_them(command):
     _, out, _ = command("list", "model")
     count = len(registry.model.get("timm/resnet18").variants)

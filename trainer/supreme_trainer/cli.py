@@ -270,7 +270,8 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
                 f" {name}/NAME.WEIGHTS: supreme list {kind} --find TEXT"
             )
         for setting, schema in component.params.get("properties", {}).items():
-            click.echo(f"{'':{width}}    {_setting(setting, schema)}")
+            of_transformers = component.facts.get("for_transformers", {}).get(setting)
+            click.echo(f"{'':{width}}    {_setting(setting, schema, of_transformers)}")
 
 
 @cli.command()
@@ -505,11 +506,11 @@ def _in_words(need: str) -> str:
     )
 
 
-def _setting(name: str, schema: Mapping[str, Any]) -> str:
-    default = (
-        f" (default {json.dumps(schema['default'])})" if "default" in schema else " (required)"
-    )
-    return f"{name}: {schema.get('description', '')}{default}"
+def _setting(name: str, schema: Mapping[str, Any], of_transformers: object) -> str:
+    default = f"default {json.dumps(schema['default'])}" if "default" in schema else "required"
+    if of_transformers is not None:
+        default += f"; {json.dumps(of_transformers)} for a vision transformer"
+    return f"{name}: {schema.get('description', '')} ({default})"
 
 
 def _command(arguments: list[str]) -> str:

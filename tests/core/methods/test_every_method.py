@@ -209,6 +209,15 @@ def test_a_method_and_its_settings_are_documented(entry):
 
 
 @every_entry
+def test_what_a_method_has_for_transformers_are_settings_that_are_others_else(entry):
+    others = entry.facts.for_transformers
+    document = parse(entry.params, others).to_document()
+    assert {name: document[name] for name in others} == others
+    default = entry.params().to_document()
+    assert all(default[name] != value for name, value in others.items())
+
+
+@every_entry
 def test_settings_are_read_by_their_outer_names(entry):
     """What `describe` shows can be written back, also where Python's name is another (lambda)."""
     document = entry.params().to_document()

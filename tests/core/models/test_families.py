@@ -62,6 +62,15 @@ NAMED = {
 }
 """Layers that one counts: stem, blocks, head. A ViT has 6 blocks here, a ResNet-18 has 8."""
 
+TRANSFORMERS = {
+    "timm/test_vit",
+    "timm/swin_tiny_patch4_window7_224",
+    "timm/deit_tiny_distilled_patch16_224",
+    "torchvision/vit_b_32",
+    "torchvision/swin_t",
+}
+"""Those among these and the above that one calls vision transformers; no hybrids, no mixers."""
+
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
 
@@ -115,6 +124,12 @@ def test_a_model_is_built_trained_and_stored(name):
     assert any(not torch.equal(after[key], before[key]) for key in head.parameters)
     assert all(tensor.isfinite().all() for tensor in after.values() if tensor.is_floating_point())
     assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() | TRANSFORMERS))
+def test_a_vision_transformer_is_known_by_its_name(name):
+    listed = bundled().get("model", name)
+    assert listed.is_transformer(name) == (name in TRANSFORMERS)
 
 
 @every_family
