@@ -123,12 +123,8 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     and one that fails does not stop the next.
     """
     console = Console()
-    found = load_experiments(file)
-    orders = [_plan(each) for each in found]  # nothing is computed before all can be
     codes = []
-    for each, order in zip(found, orders, strict=True):
-        spec = each.experiment.spec
-        _tell_which(each, found, console)
+    for spec, order in _in_turn(_planned(file), console):
         options = local.Options(
             device=device,
             ranks=ranks,
@@ -199,11 +195,8 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
     file of several experiments those get them that start from such.
     """
     console = Console()
-    found = load_experiments(file)
-    orders = [_plan(each) for each in found]
-    for each, order in zip(found, orders, strict=True):
-        spec = each.experiment.spec
-        _tell_which(each, found, console)
+    found = _planned(file)
+    for spec, order in _in_turn(found, console):
         storage = _storage(spec, store)
         options = local.Options(
             device="cpu",
@@ -230,8 +223,7 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
 @with_plugins
 def validate(file: Path) -> None:
     """Check FILE and say what it would compute; nothing is computed or written."""
-    found = load_experiments(file)
-    for loaded, order in [(each, _plan(each)) for each in found]:
+    for loaded, order in _planned(file):
         work, each = order.work, steps(order.work, order.excluded, catalog.installed())
         click.echo(
             f"{loaded.source} is valid: {len(order.seeds)} seeds x {len(work.scenarios)} scenarios"
@@ -396,16 +388,25 @@ def _stored(told: Mapping[str, Any], store: str) -> Iterator[str]:
     yield f"stored:  {store.rstrip('/')}/{told['place']} ({told['bytes'] / 1e6:.1f} MB){found}"
 
 
+def _planned(file: Path) -> list[tuple[Loaded, ExperimentOrder]]:
+    """The experiments of a file: nothing is computed before all of them can be."""
+    return [(loaded, _plan(loaded)) for loaded in load_experiments(file)]
+
+
 def _plan(loaded: Loaded) -> ExperimentOrder:
     with errors_of(loaded.source):
         return plan(loaded.experiment, catalog.installed(), namespace=names.LOCAL_NAMESPACE)
 
 
-def _tell_which(loaded: Loaded, found: Sequence[Loaded], console: Console) -> None:
-    if len(found) > 1:
-        place = f"{found.index(loaded) + 1} of {len(found)}"
-        title = f"{loaded.experiment.metadata.name} ({place})"
-        console.print(title, style="bold", highlight=False)
+def _in_turn(
+    found: Sequence[tuple[Loaded, ExperimentOrder]], console: Console
+) -> Iterator[tuple[ExperimentSpec, ExperimentOrder]]:
+    """One experiment after the other, each below its title where there are several."""
+    for place, (loaded, order) in enumerate(found, 1):
+        if len(found) > 1:
+            title = f"{loaded.experiment.metadata.name} ({place} of {len(found)})"
+            console.print(title, style="bold", highlight=False)
+        yield loaded.experiment.spec, order
 
 
 def _storage(spec: ExperimentSpec, store: str | None) -> Storage:
