@@ -42,6 +42,7 @@ from supreme_core.plan import plan
 from supreme_core.publish import publish
 from supreme_core.results import write_order, write_result
 from supreme_core.storage import TEMPORARY, open_storage
+from tests import warm
 
 TRAIN, TEST = 1442, 355
 """Samples of the digits dataset."""
@@ -106,7 +107,7 @@ class Finished:
 def supreme(*arguments, **environment):
     """Run the real command to its end; environment: further variables of its process."""
     process = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [warm.python(), *COMMAND[1:], *map(str, arguments)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

@@ -11,11 +11,12 @@ import socket
 import pytest
 from supreme_trainer import cli
 
+from tests import warm
 from tests.trainer.experiments import (
     RANDOM_SAMPLES,
     damaged_artefacts,
     experiment,
-    supreme,
+    running,
     written,
 )
 
@@ -34,6 +35,7 @@ def changed(path, value):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run the command in this process; gives exit code, standard output, standard error."""
+    monkeypatch.setattr("sys.executable", warm.python())  # for trainers, which it starts
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["supreme", *map(str, arguments)])
@@ -391,7 +393,8 @@ def test_the_real_process_says_nothing_but_that_line(tmp_path, arguments, mistak
     document, words = mistake
     file = written(tmp_path / "wrong.yaml", document)
 
-    done = supreme(*arguments, file)
+    with running(*arguments, file) as process:
+        done = process.wait()
 
     assert done.code == 2
     assert done.out == ""

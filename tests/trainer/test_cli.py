@@ -17,6 +17,7 @@ from supreme_trainer import cli
 from supreme_core import catalog, registry
 from supreme_core.api import names
 from supreme_core.storage import open_storage
+from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -43,6 +44,7 @@ PUBLISHED = ("order.json", "summary.json", "summary.csv", "over_seeds.csv", "rep
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run the command in this process; gives exit code, standard output, standard error."""
+    monkeypatch.setattr("sys.executable", warm.python())  # for trainers, which it starts
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["supreme", *map(str, arguments)])

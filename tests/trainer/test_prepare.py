@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from io import StringIO
 
 import pytest
@@ -18,9 +17,8 @@ import yaml
 from supreme_trainer.telemetry import Notes, Telemetry
 
 from supreme_core.cifar_files import CIFAR100
+from tests import warm
 from tests.core import public_sets
-
-COMMAND = (sys.executable, "-m", "supreme_trainer.cli")
 
 SUBCLASS = {"name": "subclass", "params": {"classes": ["rocket", 2]}}
 RANDOM_SAMPLES = {"name": "random_samples", "params": {"fraction": 0.1}}
@@ -33,7 +31,7 @@ def supreme(tmp_path):
     def run(*arguments):
         environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
         done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
+            [warm.python(), "-m", "supreme_trainer.cli", *map(str, arguments)],
             env=environment,
             capture_output=True,
             text=True,

@@ -1,0 +1,120 @@
+"""A Python that has imported torch already: `[python(), "-m", MODULE, ...]` starts within 50 ms.
+
+What is run is a small program that has this test process fork what was asked for from one that has
+imported everything (preloaded.py), with its own files, folder, variables and session. It passes
+signals on, ends as the other ends, and takes it along where it is killed itself. So it may stand
+for `sys.executable`, and what is started by it finds it there.
+
+Where it matters how a process starts, tests take the real one.
+"""
+
+import atexit
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from tests import preloaded
+
+PROGRAM = """#!{python} -SE
+import array, os, select, signal, socket, sys
+bell, ring = socket.socketpair()
+ring.setblocking(False)
+signal.set_wakeup_fd(ring.fileno())
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: None)
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+words = repr((sys.argv[1:], os.getcwd(), dict(os.environ))).encode()
+socket.send_fds(server, [len(words).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(words)
+for number in (0, 1, 2):
+    os.close(number)
+while True:
+    ready, _, _ = select.select([server, bell], [], [])
+    if bell in ready:
+        server.sendall(bell.recv(1))
+    if server in ready:
+        code = int(server.recv(8))
+        break
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+@cache
+def python():
+    """The path of that program, which works as long as this process lives."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "socket"))
+    listener.listen()
+    program = folder / "python"
+    program.write_text(PROGRAM.format(python=sys.executable, address=str(folder / "socket")))
+    program.chmod(0o755)
+    threading.Thread(target=_serve, args=(listener, str(program)), daemon=True).start()
+    return str(program)
+
+
+def _serve(listener, program):
+    while True:
+        link, _ = listener.accept()
+        threading.Thread(target=_attend, args=(link, program), daemon=True).start()
+
+
+def _attend(link, program):
+    """Fork what the other end asks for, pass signals on to it, and say how it ended."""
+    with link:
+        head, files, _, _ = socket.recv_fds(link, 8, 3)
+        words = link.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+        streams = [Connection(file) for file in files]
+        process = preloaded.context().Process(target=_become, args=(program, words, *streams))
+        process.start()
+        for stream in streams:
+            stream.close()
+        while process.is_alive():
+            ready, _, _ = select.select([link, process.sentinel], [], [])
+            if link in ready:
+                number = link.recv(1)
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number[0] if number else signal.SIGKILL)
+                if not number:
+                    break
+        process.join()
+        with suppress(BrokenPipeError):
+            link.sendall(str(process.exitcode).encode())
+        process.close()
+
+
+def _become(program, words, *streams):
+    """In the fork: what `PROGRAM -m MODULE ARGUMENTS` would be."""
+    arguments, folder, variables = eval(words)
+    if arguments[0] == "-u":  # torchrun asks for it; what matters here is flushed anyway
+        del arguments[0]
+    option, module, *arguments = arguments
+    assert option == "-m", option
+    for number, stream in enumerate(streams):
+        os.dup2(stream.fileno(), number)
+        stream.close()
+    sys.stdin = os.fdopen(0, closefd=False)
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    tempfile.tempdir = None  # as it was found by the variables of another process
+    sys.path[:0] = [*filter(None, variables.get("PYTHONPATH", "").split(os.pathsep)), folder]
+    sys.executable, sys.argv = program, [module, *arguments]
+    sys.modules.pop(module, None)  # it is run, however often it was imported
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
