@@ -23,7 +23,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, isfinite, sqrt
+from math import ceil, inf, isfinite, sqrt
 from statistics import mean
 from typing import Any, Final
 
@@ -65,7 +65,7 @@ MOST_GROUPS: Final = 10
 
 SETS: Final[tuple[SetName, ...]] = ("forget", "retain", "test", "forget_test")
 
-REVISION: Final = 1
+REVISION: Final = 2
 """Raised when the same models of the same metrics give other numbers than before."""
 
 GRID: Final = (
@@ -82,6 +82,9 @@ Content = Callable[[str, str], str]
 
 SeedMetric = Chosen[Any, SeedMetricFacts]
 Split = tuple[Sequence[int], Sequence[int]]
+
+Ends = tuple[float | None, float | None]
+"""The lower and the upper one, of an interval or of what a number can be."""
 
 
 def over_seeds(
@@ -364,7 +367,9 @@ class _Scenario:
                     yield from self._none(method, rows, len(both), failed)
                     continue
                 for number, row in rows.items():
-                    yield self._value(method, row, number, len(both), own, nulls[against])
+                    yield self._value(
+                        method, row, number, len(both), own, nulls[against], (facts.low, facts.high)
+                    )
 
     def _rates(self, predictions: Predictions) -> Floats | None:
         held_out = predictions.get(held_out_set(self.forgets, predictions))
@@ -431,7 +436,14 @@ class _Scenario:
         return _Numbers({key: [each[key] for each in every] for key in every[0]}, without)
 
     def _value(
-        self, method: str, row: str, number: str, n: int, own: _Numbers, null: _Numbers
+        self,
+        method: str,
+        row: str,
+        number: str,
+        n: int,
+        own: _Numbers,
+        null: _Numbers,
+        ends: Ends,
     ) -> SeedValue:
         value, chance = _mean(own.every[number]), _mean(null.every[number])
         if value is None or chance is None:
@@ -445,7 +457,7 @@ class _Scenario:
             None if a is None or b is None else a - b
             for a, b in zip(changed, (each[number] for each in null.without), strict=True)
         ]
-        low, high = jackknife_interval(value, changed)
+        low, high = jackknife_interval(value, changed, ends)
         excess_low, excess_high = jackknife_interval(value - chance, beyond)
         return SeedValue(
             scenario=self.title,
@@ -492,13 +504,13 @@ def groups(n: int, fewest: int) -> list[set[int]]:
 
 
 def jackknife_interval(
-    value: float, without: Sequence[float | None]
-) -> tuple[float | None, float | None]:
+    value: float, without: Sequence[float | None], ends: Ends = (None, None)
+) -> Ends:
     """95 % interval of a value from what it is without each of m groups in turn.
 
     value ± t_{m-1} √((m - 1) / m · Σ (θ_g - θ̄)²); Tukey 1958, Ann. Math. Stat. 29, 614, and for
-    groups Kott 2001, J. Off. Stat. 17, 521-526. (None, None) where there are no groups, or one of
-    them has no value.
+    groups Kott 2001, J. Off. Stat. 17, 521-526. It ends where the number's range does, of which a
+    jackknife knows nothing. (None, None) where there are no groups, or one of them has no value.
     """
     known = statistics.present(without)
     if len(known) < 2 or len(known) < len(without):
@@ -506,7 +518,9 @@ def jackknife_interval(
     m, centre = len(known), mean(known)
     error = sqrt((m - 1) / m * sum((each - centre) ** 2 for each in known))
     half = statistics.t_quantile(m - 1, statistics.LEVEL) * error
-    return value - half, value + half
+    low = -inf if ends[0] is None else ends[0]
+    high = inf if ends[1] is None else ends[1]
+    return max(value - half, low), min(value + half, high)
 
 
 def _measure(

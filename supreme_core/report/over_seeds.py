@@ -9,9 +9,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from supreme_core.api import names
-from supreme_core.api.run import Curve, OverSeeds, SeedValue
+from supreme_core.api.run import Curve, OverSeeds, SeedRow, SeedValue
 from supreme_core.report import cells, roc, words
 from supreme_core.report.cells import NONE
+
+MOST_DECIMALS = 3
+"""Of numbers with two ends, such as an AUC: at an end an interval can be as narrow as one likes."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,19 @@ def _scenario(found: OverSeeds, place: int, name: str) -> SeedsView:
         seeds=" or ".join(words.count(n, "seed") for n in sorted(counts)),
         plot=_plot(curves, place) if curves else None,
         tables=tuple(
-            _table(metric, list(rows), by_row)
+            _table(metric, list(rows), by_row, found)
             for metric, rows in groupby(shown, key=lambda row: found.metrics[row].metric)
         ),
         reasons=tuple(_reasons(found, values)),
     )
 
 
-def _table(metric: str, rows: Sequence[str], by_row: dict[tuple[str, str], SeedValue]) -> SeedTable:
+def _table(
+    metric: str,
+    rows: Sequence[str],
+    by_row: dict[tuple[str, str], SeedValue],
+    found: OverSeeds,
+) -> SeedTable:
     methods = list(dict.fromkeys(method for method, row in by_row if row in rows))
     return SeedTable(
         title=cells.row_title(metric),
@@ -92,18 +100,20 @@ def _table(metric: str, rows: Sequence[str], by_row: dict[tuple[str, str], SeedV
             (
                 cells.method_title(method),
                 cells.method_role(method),
-                tuple(_cell(by_row.get((method, row))) for row in rows),
+                tuple(_cell(by_row.get((method, row)), found.metrics[row]) for row in rows),
             )
             for method in methods
         ),
     )
 
 
-def _cell(found: SeedValue | None) -> SeedCell:
+def _cell(found: SeedValue | None, row: SeedRow) -> SeedCell:
     if found is None or found.value is None or found.null is None:
         return SeedCell(NONE, "", "", beyond=False)
     half = (found.high - found.low) / 2 if None not in (found.low, found.high) else None  # type: ignore[operator]
     digits = cells.decimals(found.value, half, percent=False)
+    if None not in (row.low, row.high):
+        digits = min(digits, MOST_DECIMALS)
     interval = ""
     if found.low is not None and found.high is not None:
         interval = f"[{cells.number(found.low, digits)}, {cells.number(found.high, digits)}]"

@@ -205,7 +205,8 @@ def _strip(axes: Axes, strip: Strip, place: int) -> None:
 def _shown(strips: Sequence[Strip], reference: Reference | None) -> Iterator[float]:
     """Every number that is drawn."""
     for strip in strips:
-        yield from (each for each in (*strip.values, strip.low, strip.high) if each is not None)
+        ends = (strip.low, strip.mean, strip.high)
+        yield from (each for each in (*strip.values, *ends) if each is not None)
     if reference:
         yield from (reference.low, reference.high)
 

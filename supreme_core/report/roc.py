@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
-from supreme_core.report import svg
+from supreme_core.report import svg, words
 
-DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 3))
-"""Tell methods apart, which all have one colour; more of them than these repeat."""
+DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 3), (9, 2, 1.5, 2, 1.5, 2))
+"""Tell methods apart, which all have one colour. Of more methods than these, the ones furthest from
+Retrained have them."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,21 @@ def roc_plot(curves: Sequence[Roc], *, described_as: str, name: str) -> str:
         for side in ("right", "top"):
             axes.spines[side].set_visible(False)
         axes.plot([0, 1], [0, 1], color=svg.MUTED, linewidth=0.8, dashes=(2, 2))
-        methods = 0
+        named = _furthest(curves, len(DASHES))
         for curve in curves:
-            dashes: tuple[float, ...] = ()
-            if curve.role == "method":
-                dashes = DASHES[methods % len(DASHES)]
-                methods += 1
-            style = {"dashes": dashes} if dashes else {}
-            colour = colours[curve.role]
-            label = svg.plain(curve.label)
-            axes.plot(curve.fpr, curve.tpr, color=colour, linewidth=1.5, label=label, **style)  # type: ignore[arg-type]
+            style: dict[str, Any] = {"linewidth": 1.5, "label": svg.plain(curve.label)}
+            if curve in named and (dashes := DASHES[named.index(curve)]):
+                style["dashes"] = dashes
+            elif curve.role == "method" and curve not in named:
+                style = {"linewidth": 0.8, "alpha": 0.3, "zorder": 1.9}
+            axes.plot(curve.fpr, curve.tpr, color=colours[curve.role], **style)
             if curve.band:
-                axes.fill_between(curve.fpr, *curve.band, color=colour, alpha=0.16, linewidth=0)
+                axes.fill_between(
+                    curve.fpr, *curve.band, color=colours[curve.role], alpha=0.16, linewidth=0
+                )
+        if others := sum(curve.role == "method" for curve in curves) - len(named):
+            label = words.count(others, "nearer one")
+            axes.plot([], [], color=svg.METHOD, linewidth=0.8, alpha=0.3, label=label)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.01)
         axes.grid(color=svg.RULE, linewidth=0.5)
@@ -64,3 +68,16 @@ def roc_plot(curves: Sequence[Roc], *, described_as: str, name: str) -> str:
         for text in legend.get_texts():
             text.set_parse_math(False)
         return svg.element(figure, name=name, described_as=described_as, titles={})
+
+
+def _furthest(curves: Sequence[Roc], most: int) -> list[Roc]:
+    """Methods that are furthest from Retrained, or from guessing, at some share of false alarms."""
+    retrained = next((curve for curve in curves if curve.role == "retrained"), None)
+
+    def distance(curve: Roc) -> float:
+        other = retrained.tpr if retrained else curve.fpr
+        return max(abs(a - b) for a, b in zip(curve.tpr, other, strict=True))
+
+    methods = [curve for curve in curves if curve.role == "method"]
+    furthest = sorted(methods, key=distance, reverse=True)[:most]
+    return [curve for curve in methods if curve in furthest]

@@ -160,6 +160,23 @@ def test_a_jackknife_of_means_is_the_t_interval_of_the_mean():
     assert jackknife_interval(float(x.mean()), without) == pytest.approx(interval)
 
 
+def test_a_jackknife_ends_where_the_range_of_the_number_does():
+    without = [0.9, 1.0, 0.95, 1.0]
+    low, high = jackknife_interval(0.98, without)
+    assert low < 0.9 < 1 < high
+    assert jackknife_interval(0.98, without, (0, 1)) == (low, 1)
+    assert jackknife_interval(0.98, without, (0.9, None)) == (0.9, high)
+    assert jackknife_interval(0.98, [], (0, 1)) == (None, None)
+
+
+def test_no_interval_leaves_the_range_of_its_row():
+    values = [
+        value for value in found(8, "calibration").values if value.metric.startswith("forget")
+    ]
+    assert [value.low for value in values] == [0, 0]
+    assert all(value.value < value.high < 1 for value in values)
+
+
 def test_groups_leave_out_every_seed_once_and_leave_enough():
     assert groups(4, 1) == groups(5, 2) == groups(16, 8) == []
     for n in (6, 10, 37, 64):

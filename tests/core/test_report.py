@@ -19,6 +19,7 @@ from supreme_core.report import cells, tables
 from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.page import render_report
 from supreme_core.report.plots import Dot, Reference, Strip, dot_plot, strip_plot
+from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import plain_text, terminal_tables
 from supreme_core.statistics import joint_verdict
 from tests.core.summaries import FACTS, failed, question, result, results, row_fact, run, summary
@@ -276,6 +277,34 @@ def test_a_plot_takes_its_colours_from_the_page():
     assert "var(--method)" in svg
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
     assert svg.count("<title>") == 2  # a seed without a value has no point
+
+
+def texts(plot):
+    """What stands in a plot, in its order."""
+    return [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", plot)]
+
+
+def test_a_mean_without_an_interval_lies_within_its_plot():
+    strips = [Strip(str(mean), "method", (), (), mean, None, None) for mean in (1.5, 4.0, 6.0)]
+    found = texts(strip_plot(strips, axis="mean rank", described_as="", name="ranks"))
+    ticks = [text for text in found if text.isdecimal()]
+    assert ticks == ["2", "3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(("methods", "named"), [(1, 1), (6, 6), (7, 6), (30, 6)])
+def test_of_many_roc_curves_those_furthest_from_retrained_are_named(methods, named):
+    share = tuple(i / 40 for i in range(41))
+    curves = [Roc("Retrained", "retrained", share, tuple(x**0.9 for x in share))]
+    order = [11 * place % methods for place in range(methods)]  # not that of their distances
+    curves += [
+        Roc(f"m{far:02}", "method", share, tuple(x ** (0.9 - 0.02 * far) for x in share))
+        for far in order
+    ]
+    found = texts(roc_plot(curves, described_as="", name="roc"))
+    furthest = [f"m{far:02}" for far in order if far >= methods - named]
+    others = {0: [], 1: ["1 nearer one"]}.get(methods - named, [f"{methods - named} nearer ones"])
+    start = found.index("Retrained")
+    assert found[start:] == ["Retrained", *furthest, *others]
 
 
 def test_a_plot_is_light():
