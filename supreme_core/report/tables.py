@@ -421,12 +421,11 @@ def notes(reading: Reading) -> Iterator[str]:
 def _what_is_partial(reading: Reading) -> str:
     summary = reading.summary
     failed = sum(failure.kind == "failed" for failure in summary.failures)
-    runs = "1 run" if failed == 1 else f"{failed} runs"
     finished, asked = len(reading.finished), len(summary.seeds)
-    return (
-        f"Partial: {finished} of {asked} seeds have a result, {runs} failed."
-        " Each n counts the seeds that have a value."
-    )
+    lacks = [f"{finished} of {asked} seeds have a result"] if finished < asked else []
+    lacks += [f"{words.count(failed, 'run')} failed"] if failed else []
+    what = " and ".join(lacks) or "some runs are missing"
+    return f"Partial: {what}. Each n counts the seeds that have a value."
 
 
 def _companions(reading: Reading, scenario: str) -> Iterator[str]:

@@ -355,6 +355,25 @@ def test_the_page_counts_the_seeds_that_have_a_result():
     assert "10 of 10" not in Page(render_report(summary(range(10)))).text
 
 
+def test_it_is_said_what_is_not_there():
+    def partial(seeds, runs=()):
+        there = results(range(seeds), methods=("scrub",))
+        for seed, status in runs:
+            kept = [each for each in there[seed].runs if each.method != "scrub"]
+            lost = [failed("scrub", "out of memory")] if status == "failed" else []
+            there[seed] = there[seed].model_copy(update={"runs": [*kept, *lost]})
+        found = Page(render_report(aggregate(there, question(range(3))))).text
+        return re.findall(r"Partial: (.*?)\.", found)
+
+    assert partial(3) == []
+    assert partial(2) == ["2 of 3 seeds have a result"]
+    assert partial(3, [(0, "failed")]) == ["1 run failed"]
+    assert partial(2, [(0, "failed"), (1, "failed")]) == [
+        "2 of 3 seeds have a result and 2 runs failed"
+    ]
+    assert partial(3, [(1, "missing")]) == ["some runs are missing"]
+
+
 def test_provenance_names_the_wrappers_of_a_method_with_their_settings():
     entry = MethodEntry(
         name="scrub",
