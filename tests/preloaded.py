@@ -9,6 +9,7 @@ MODULES = (
     "torch._inductor.config",  # by torch.use_deterministic_algorithms, and by each optimiser
     "sklearn.datasets",
     "sklearn.linear_model",
+    "timm",
     "tests.trainer.trainers",
     "tests.real_ranks",
 )

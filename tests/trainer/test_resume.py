@@ -7,11 +7,11 @@ step, on one and two ranks, is covered in this process by tests/core/engine/test
 import json
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from supreme_core.api.names import EXIT_TERMINATED
+from tests import warm
 from tests.trainer.experiments import FINETUNE, FULL_CLASS, artefacts_of, experiment, folder_store
 from tests.trainer.trainers import ordered, trainers
 
@@ -74,7 +74,7 @@ def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
 def test_sigterm_to_torchrun_leaves_a_checkpoint_of_its_ranks(tmp_path, order):
     """As a pod gets it, whose first process torchrun is."""
     process = subprocess.Popen(
-        [sys.executable, *TORCHRUN, "-m", "supreme_trainer.order", str(order), "--device", "cpu"],
+        [warm.python(), *TORCHRUN, "-m", "supreme_trainer.order", str(order), "--device", "cpu"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
