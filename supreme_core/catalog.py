@@ -49,6 +49,16 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Inner:
+    """A component at a position of the list that a setting of another component is."""
+
+    kind: str
+    component: Component
+    setting: str
+    position: int
+
+
+@dataclass(frozen=True)
 class Catalog:
     """kind -> name -> component."""
 
@@ -85,19 +95,22 @@ class Catalog:
         lines = [line for error in errors for line in _explain(error, f"{at}.params")]
         if lines:
             return list(dict.fromkeys(lines))  # each missing field is an error that names them all
-        return self._inner_problems(listed, component, at=f"{at}.params")
-
-    def _inner_problems(self, listed: Listed, component: Component, *, at: str) -> list[str]:
-        """The same for components that are listed in a setting of this one."""
         return [
             problem
-            for setting, schema in listed.params.get("properties", {}).items()
-            if (inner := schema.get("componentKind"))
-            for position, document in enumerate(component.params.get(setting, ()))
+            for each in self.inner(kind, component)
             for problem in self.problems(
-                inner, parse(Component, document), at=f"{at}.{setting}[{position}]"
+                each.kind, each.component, at=f"{at}.params.{each.setting}[{each.position}]"
             )
         ]
+
+    def inner(self, kind: str, component: Component) -> "Iterator[Inner]":
+        """The components that a setting of this one lists, such as the requests of a sequence."""
+        listed = self.find(kind, component.name)
+        properties = listed.params.get("properties", {}) if listed else {}
+        for setting, schema in properties.items():
+            if of_kind := schema.get("componentKind"):
+                for position, document in enumerate(component.params.get(setting, ())):
+                    yield Inner(of_kind, parse(Component, document), setting, position)
 
 
 @cache

@@ -59,7 +59,8 @@ def plan(
     _check_methods(spec, catalog)
     work = _work(spec, catalog)
     if uid is None:
-        work = work.model_copy(update={"revisions": revisions(work.components(), catalog.find)})
+        named = _with_inner(work.components(), catalog)
+        work = work.model_copy(update={"revisions": revisions(named, catalog.find)})
     excluded = exclusions(work, catalog)
     if len(excluded) == len(work.scenarios) * len(work.methods):
         raise SpecError(f"spec.methods: no method fits a scenario: {excluded[0].reason}")
@@ -107,18 +108,19 @@ def exclusions(work: Work, catalog: Catalog) -> list[Exclusion]:
     that it does not fit, the run is missing from the table.
     """
     return [
-        Exclusion(
-            scenario=scenario.title,
-            method=method.title,
-            reason=f"{method.name} forgets {' or '.join(able)}, but {scenario.name} asks to forget"
-            f" {asked}",
-        )
+        Exclusion(scenario=scenario.title, method=method.title, reason=reason)
         for scenario in work.scenarios
         for method in work.methods
-        if (listed := catalog.find("method", method.name))
-        and (asked := catalog.get("scenario", scenario.name).facts["forgets"])
-        not in (able := listed.facts["forgets"])
+        if (reason := _why_not(method, scenario, catalog))
     ]
+
+
+def _why_not(method: MethodEntry, scenario: Component, catalog: Catalog) -> str | None:
+    asked = catalog.get("scenario", scenario.name).facts["forgets"]
+    for name, listed in _methods(method, catalog):
+        if listed and asked not in (able := listed.facts["forgets"]):
+            return f"{name} forgets {' or '.join(able)}, but {scenario.name} asks to forget {asked}"
+    return None
 
 
 def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[Step]:
@@ -189,8 +191,9 @@ def _check_methods(spec: ExperimentSpec, catalog: Catalog) -> None:
 def _problems(
     method: MethodEntry, at: str, spec: ExperimentSpec, catalog: Catalog
 ) -> Iterator[str]:
-    listed = catalog.find("method", method.name)
-    is_iterative = listed is None or listed.facts["iterative"]  # the trainer knows its own
+    parts = list(_methods(method, catalog))
+    # Of what is not listed the trainer knows.
+    without_epochs = [name for name, each in parts if each and not each.facts["iterative"]]
     asked = [("method", method.name, at)]
     for place, wrapper in enumerate(method.wrappers):
         asked.append(("wrapper", wrapper.name, f"{at}.wrappers[{place}]"))
@@ -199,10 +202,10 @@ def _problems(
         if component is None:
             continue
         facts = component.facts
-        if kind == "wrapper" and facts["iterative"] and not is_iterative:
+        if kind == "wrapper" and facts["iterative"] and without_epochs:
             yield (
                 f"{where}.name is {name!r}, which watches the epochs of a training, and"
-                f" {method.name} has none that it could; leave it out"
+                f" {without_epochs[0]} has none that it could; leave it out"
             )
         if "validation" in facts["needs"] and spec.training.validation is None:
             yield (
@@ -226,13 +229,49 @@ def _work(spec: ExperimentSpec, catalog: Catalog) -> Work:
     )
 
 
+def _methods(method: MethodEntry, catalog: Catalog) -> Iterator[tuple[str, Listed | None]]:
+    """Its name and those of the methods that its wrappers name, with what is known of each."""
+    inner = [each for wrapper in method.wrappers for each in catalog.inner("wrapper", wrapper)]
+    for name in (method.name, *(each.component.name for each in inner if each.kind == "method")):
+        yield name, catalog.find("method", name)
+
+
+def _with_inner(
+    components: Iterable[tuple[str, Component]], catalog: Catalog
+) -> Iterator[tuple[str, Component]]:
+    for kind, component in components:
+        yield kind, component
+        yield from ((each.kind, each.component) for each in catalog.inner(kind, component))
+
+
 def _with_defaults(method: MethodEntry, model: Component, catalog: Catalog) -> MethodEntry:
     """The method with those settings that are others for this kind of network, where not given."""
-    network, listed = catalog.find("model", model.name), catalog.find("method", method.name)
-    if not (network and listed and network.is_transformer(model.name)):
+    network = catalog.find("model", model.name)
+    if not (network and network.is_transformer(model.name)):
         return method
-    settings = {**listed.facts["for_transformers"], **method.params}
-    return method.model_copy(update={"params": settings})
+    return method.model_copy(
+        update={
+            "params": _for_transformers(method, catalog),
+            "wrappers": [_wrapper_for_transformers(each, catalog) for each in method.wrappers],
+        }
+    )
+
+
+def _for_transformers(method: Component, catalog: Catalog) -> dict[str, Any]:
+    listed = catalog.find("method", method.name)
+    return {**(listed.facts["for_transformers"] if listed else {}), **method.params}
+
+
+def _wrapper_for_transformers(wrapper: Component, catalog: Catalog) -> Component:
+    """The same for the methods that a wrapper names."""
+    params = dict(wrapper.params)
+    for each in catalog.inner("wrapper", wrapper):
+        if each.kind == "method":
+            settings = _for_transformers(each.component, catalog)
+            method = each.component.model_copy(update={"params": settings})
+            params[each.setting] = list(params[each.setting])
+            params[each.setting][each.position] = method.to_document()
+    return wrapper.model_copy(update={"params": params})
 
 
 def _check_primary_metric(name: str, work: Work, catalog: Catalog) -> None:

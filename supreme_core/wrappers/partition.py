@@ -1,18 +1,20 @@
 """Partition: forget what the model has learnt easily first, and what it memorised last."""
 
 from dataclasses import replace
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from supreme_core import seeds
+from supreme_core import registry, seeds
+from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.task import Method, UnlearningTask
 from supreme_core.evaluation import Outputs, without_class
-from supreme_core.registry import Params, wrapper
+from supreme_core.registry import Chosen, MethodFacts, Need, Params, wrapper
 
 
 class PartitionParams(Params):
@@ -24,6 +26,40 @@ class PartitionParams(Params):
         description="What stands for memorisation: a low probability of the label, a small lead of"
         " its logit over the next one, or a high entropy of the answer.",
     )
+    methods: list[Component] = Field(
+        default_factory=list,
+        max_length=100,
+        exclude_if=lambda value: not value,  # so that older keys stay what they are
+        description="Methods of the first groups, in their order, each with its name and params;"
+        " the groups after them have the wrapped one.",
+        json_schema_extra={"componentKind": "method"},
+    )
+
+    @model_validator(mode="after")
+    def _no_more_methods_than_groups(self) -> Self:
+        if len(self.methods) > self.groups:
+            raise ValueError(
+                f"methods names {len(self.methods)} and groups is {self.groups}; there is at most"
+                " one method for each group"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        document = self.to_document()
+        if self.methods:
+            document["methods"] = [method.identity() for method in self.chosen()]
+        return document
+
+    def needs(self) -> tuple[Need, ...]:
+        parts = [method.entry.facts.needs + method.params.needs() for method in self.chosen()]
+        return tuple(dict.fromkeys(chain(*parts)))
+
+    def chosen(self) -> "list[Chosen[Any, MethodFacts]]":
+        """Those methods with their settings."""
+        return [
+            registry.method.resolve(method, at=f"partition.methods[{position}]")
+            for position, method in enumerate(self.methods)
+        ]
 
 
 @wrapper(paper="arXiv:2406.01257")
@@ -31,14 +67,16 @@ def partition(method: Method, task: UnlearningTask, params: PartitionParams) -> 
     """Unlearn the forget set in groups, one after the other, from low to high memorisation (RUM).
 
     Zhao et al. 2024, with a proxy of memorisation that the model which is to unlearn tells of
-    itself. Every group is forgotten by the same method with random streams of its own. The retain
-    set is the same each time: groups that come later are not among it, so that nobody trains on
-    what is to be forgotten. The paper also takes another method for each group.
+    itself. Every group is forgotten with random streams of its own, by the same method, or by one
+    for each group, as the paper chooses them from a pool. The retain set is the same each time:
+    groups that come later are not among it, so that nobody trains on what is to be forgotten.
     """
+    methods = params.chosen()
     order = np.argsort(_memorisation(task, params.proxy), kind="stable")
     for number, group in enumerate(np.array_split(order, min(params.groups, len(order)))):
         forget = task.forget.take(torch.from_numpy(np.sort(group)))
-        method(replace(task, forget=forget, seed=seeds.derive(task.seed, "group", number)))
+        unlearn = methods[number] if number < len(methods) else method
+        unlearn(replace(task, forget=forget, seed=seeds.derive(task.seed, "group", number)))
 
 
 def _memorisation(task: UnlearningTask, proxy: str) -> NDArray[np.float64]:

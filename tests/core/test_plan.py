@@ -6,6 +6,7 @@ names: uid, digests                  |      x        constants recorded: stores 
 metrics: default set, rows, primary  |      x
 refused: no pair                     |      x        components: test_catalog.py
 revisions, unlisted components       |      x        in the processes: trainer/test_plugins.py
+methods that wrappers name           |      x
 defaults of transformers             |      x        which are: core/models/test_families.py
 """
 
@@ -327,6 +328,13 @@ class TestRevisions:
     def test_a_component_that_is_not_used_says_nothing(self):
         assert revisions_of(listed_with("method", "ssd", version=2)) == []
 
+    def test_one_that_another_names_in_its_settings_is_used(self):
+        listed = listed_with("method", "ssd", version=2)
+        partition = {"name": "partition", "params": {"methods": [{"name": "ssd"}]}}
+        methods = [{"name": "finetune", "wrappers": [partition]}]
+        found = [Revision(kind="method", name="ssd", version=2)]
+        assert revisions_of(listed, methods=methods) == found
+
     def test_one_that_is_used_twice_is_there_once(self):
         twice = [{"name": "finetune"}, {"name": "finetune", "label": "again"}, {"name": "ssd"}]
         listed = listed_with("method", "finetune", version=2)
@@ -439,6 +447,43 @@ class TestDefaultsOfTransformers:
         assert self.settings(*methods, model=VIT, execution=allowed)["foreign"] == {}
         found = self.settings(*methods, model={"name": "foreign_vit"}, execution=allowed)
         assert found == {"finetune": {}, "foreign": {}}
+
+
+class TestMethodsWithinWrappers:
+    """A method that a wrapper names is checked and completed like any other."""
+
+    @staticmethod
+    def entry(*named, method="neg_grad", around=()):
+        partition = {"name": "partition", "params": {"methods": list(named)}}
+        return {"name": method, "wrappers": [*around, partition]}
+
+    def test_a_pair_is_left_out_where_one_of_them_is_not_defined(self):
+        (pair,) = planned(methods=[self.entry({"name": "ssd"}, {"name": "unsir"})]).excluded
+        assert (pair.scenario, pair.method) == ("random_samples", "neg_grad")
+        assert pair.reason == ("unsir forgets classes, but random_samples asks to forget samples")
+
+    def test_a_wrapper_that_watches_epochs_wants_them_of_all(self):
+        stop = {"name": "early_stop", "params": {"accuracy": 0.1}}
+        assert planned(methods=[self.entry({"name": "finetune"}, around=[stop])])
+        message = refused(methods=[self.entry({"name": "ssd"}, around=[stop])])
+        assert "spec.methods[0].wrappers[0].name is 'early_stop'" in message
+        assert "ssd has none" in message
+
+    def test_misspelt_ones_are_refused(self):
+        message = refused(methods=[self.entry({"name": "ssd"}, {"name": "fintune"})])
+        at = "spec.methods[0].wrappers[0].params.methods[1].name"
+        assert message == f"{at}: unknown method 'fintune'; did you mean 'finetune'?"
+
+    def test_a_transformer_gets_their_settings_too(self):
+        named = [{"name": "ssd"}, {"name": "finetune", "params": {"lr": 0.1}}]
+        (method,) = planned(methods=[self.entry(*named)], model=VIT).work.methods
+        (wrapper,) = method.wrappers
+        assert [each["params"] for each in wrapper.params["methods"]] == [
+            {"alpha": 5},
+            {"lr": 0.1},
+        ]
+        (method,) = planned(methods=[self.entry(*named)]).work.methods
+        assert method.wrappers[0].params["methods"] == named
 
 
 def test_misspelt_components_are_refused():

@@ -1,5 +1,5 @@
 """Partition: groups by sorted probabilities, margins and entropies written out with scipy; what
-each group's method is given, and a method that is applied to groups by hand."""
+each group's method is given, and methods that are applied to groups by hand."""
 
 from dataclasses import replace
 
@@ -10,9 +10,11 @@ from scipy.special import softmax
 from scipy.stats import entropy
 
 from supreme_core import seeds
+from supreme_core.api.model import parse
+from supreme_core.errors import SpecError
 from supreme_core.wrappers.partition import PartitionParams, memorisation, partition
 from tests.builders import digest, tiny_network, tiny_task
-from tests.core.wrappers.inside import chosen
+from tests.core.wrappers.inside import METHODS, chosen
 
 
 def logits_of(samples):
@@ -84,13 +86,51 @@ def test_the_retain_set_is_the_same_for_each_group():
     assert given == [task.retain.ids.tolist()] * 3
 
 
-def test_the_method_is_applied_to_one_group_after_the_other():
-    one, other = tiny_task(), tiny_task()
-    partition(chosen("neg_grad"), one, PartitionParams(groups=2))
-    found = scores(logits_of(other.forget), other.forget.labels.numpy(), "confidence")
+def in_groups(task, *methods):
+    """Each method on its group by hand, from the group that is learnt most easily on."""
+    found = scores(logits_of(task.forget), task.forget.labels.numpy(), "confidence")
     order = np.argsort(found, kind="stable")
-    for number, group in enumerate((order[:6], order[6:])):
-        forget = other.forget.take(torch.from_numpy(np.sort(group)))
-        seed = seeds.derive(other.seed, "group", number)
-        chosen("neg_grad")(replace(other, forget=forget, seed=seed))
-    assert digest(one.model) == digest(other.model)
+    for number, (method, group) in enumerate(
+        zip(methods, np.array_split(order, len(methods)), strict=True)
+    ):
+        forget = task.forget.take(torch.from_numpy(np.sort(group)))
+        method(replace(task, forget=forget, seed=seeds.derive(task.seed, "group", number)))
+    return digest(task.model)
+
+
+def params_of(*methods, groups=3):
+    return parse(PartitionParams, {"groups": groups, "methods": list(methods)})
+
+
+FINETUNE = {"name": "finetune", "params": METHODS["finetune"]}
+SSD = {"name": "ssd", "params": METHODS["ssd"]}
+
+
+@pytest.mark.parametrize("named", [(), (FINETUNE,), (SSD, FINETUNE), (FINETUNE, SSD, FINETUNE)])
+def test_the_first_groups_have_the_methods_that_are_named_for_them(named):
+    one = tiny_task()
+    partition(chosen("neg_grad"), one, params_of(*named))
+    inside = [*(chosen(each["name"]) for each in named), *[chosen("neg_grad")] * 3][:3]
+    assert digest(one.model) == in_groups(tiny_task(), *inside)
+
+
+def test_more_methods_than_groups_are_refused():
+    with pytest.raises(SpecError) as error:
+        params_of(SSD, FINETUNE, SSD, groups=2)
+    assert str(error.value) == (
+        "methods names 3 and groups is 2; there is at most one method for each group"
+    )
+
+
+def test_what_named_methods_need_is_needed():
+    assert params_of().needs() == ()
+    assert params_of({"name": "msg"}, FINETUNE).needs() == ("retain", "convolutions")
+
+
+def test_a_result_is_named_by_all_settings_of_named_methods_and_else_as_ever():
+    assert params_of().identity() == {"groups": 3, "proxy": "confidence"}
+    short, whole = (params_of({"name": "ssd", "params": p}) for p in ({}, {"alpha": 10}))
+    assert short.identity() == whole.identity()
+    (named,) = short.identity()["methods"]
+    assert (named["name"], named["version"], named["params"]["alpha"]) == ("ssd", 1, 10)
+    assert short.identity() != params_of(SSD).identity()
