@@ -326,6 +326,10 @@ class Registry(Generic[Function, Facts]):
                 f"{self.kind} {name!r} is registered twice: by {self._entries[name].module}"
                 f" and by {function.__module__}"
             )
+        settings = {field.alias or key for key, field in params.model_fields.items()}
+        for setting in getattr(facts, "for_transformers", ()):
+            if setting not in settings:
+                raise TypeError(f"{name} has no setting {setting!r}, as for_transformers says")
         self._entries[name] = Entry(
             kind=self.kind,
             name=name,

@@ -109,6 +109,12 @@ class TestRegistration:
             registry.method(paper="arXiv:0000.00000", colour="blue")(defined_in("nowhere"))
         assert "twin" not in {entry.name for entry in registry.method.entries()}
 
+    def test_a_default_for_transformers_of_no_setting_is_refused(self):
+        with pytest.raises(TypeError, match="twin has no setting 'rate', as for_transformers says"):
+            registry.method(paper="arXiv:0000.00000", for_transformers={"rate": 1})(
+                defined_in("nowhere")
+            )
+
 
 class TestLookUp:
     @pytest.mark.parametrize(
