@@ -22,8 +22,8 @@ def h_mean(evaluation: Evaluation, params: NoParams) -> float | None:
     d = a_F of Original - a_F on test samples of the forgotten classes. In [0, 1]; 0 where nothing
     was lost or nothing kept, higher is better as published. A drop below 0 counts as 0. It asks
     nothing of Retrained, whose own value says how high is right. Only where classes are forgotten:
-    single samples are to be forgotten without any drop. The definition is not checked against its
-    authors' code. None where no test sample of the forgotten classes is there.
+    single samples are to be forgotten without any drop. In the authors' code only the accuracies
+    were found, and not this mean. None where no test sample of the forgotten classes is there.
     """
     if "forget_test" not in evaluation.predictions["unlearned"]:
         return None

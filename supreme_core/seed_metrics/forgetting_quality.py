@@ -54,9 +54,10 @@ def forgetting_quality(
     The limits hold for one attack and not for the best of all, for which the null speaks.
 
     δ, bins of 0.5 and their halving are those of the organisers' code. There bins of n models end
-    at ε = log(n - 1) and nothing is scored above, which is a difference of at most 2 / 2^13. It
-    tries fewer attacks: thresholds of a grid of 0.01, and the side that is called unlearned is the
-    one that medians or ranges speak for. A range below a hundredth of the other's is ε = 50 there.
+    at ε = log(n - 1), rounded up to a whole number, and nothing is scored above, which is a
+    difference of at most 2 / 2^13. It tries fewer attacks: thresholds of a grid of 0.01, and the
+    side that is called unlearned is the one that medians or ranges speak for. A range below a
+    hundredth of the other's is ε = 50 there.
     """
     unlearned, retrained = (
         ensemble.margins["forget"] for ensemble in (comparison.unlearned, comparison.retrained)
