@@ -28,7 +28,10 @@ def cfw(task: UnlearningTask, params: CfwParams) -> None:
     """Add noise to the convolutions' weights, then train on the retain set ("confuse weights").
 
     The third entry of the NeurIPS 2023 competition in machine unlearning, as Cadet et al. 2024
-    describe it. The rate falls by half a cosine.
+    describe it. The rate falls by half a cosine, from step to step, where their code lowers it
+    after each epoch. That code puts noise only on convolutions that are no part of a block, which
+    is the first one of a ResNet, and scales a step's loss by the mean weight of its classes, which
+    is near 1 where they are balanced. Noise on all convolutions is far stronger: choose it lower.
     """
     optimizer = continued(
         optim.SGD(

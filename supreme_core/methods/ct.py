@@ -21,7 +21,8 @@ def ct(task: UnlearningTask, params: CtParams) -> None:
     """Transpose each square kernel, then train on the retain set ("convolution transpose").
 
     The fifth entry of the NeurIPS 2023 competition in machine unlearning, as Cadet et al. 2024
-    describe it. The rate falls by half a cosine.
+    describe it. The rate falls by half a cosine, from step to step, where their code lowers it
+    after each epoch.
     """
     with torch.no_grad():
         for layer in convolutions(task.model).values():

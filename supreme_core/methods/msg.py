@@ -34,7 +34,8 @@ def msg(task: UnlearningTask, params: MsgParams) -> None:
     gradients"), as Cadet et al. 2024 describe it. The gradient is Σ ∂CE/∂θ over as many retained
     samples, drawn at random, as there are forgotten ones, less that over the forget set, in eval
     mode. New weights are He's, by the fan out. The rate rises by equal steps from epoch to epoch up
-    to the middle one, then falls.
+    to the middle one, then falls. Where epochs are even in number, their code reaches the whole
+    rate before the middle; here no epoch has it.
     """
     layers = list(convolutions(task.model).values())
     renewed = [

@@ -34,9 +34,10 @@ def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
     """Minimise β CE on the retain set less (1 - β) CE on the forget set (Kurmanji et al. 2023).
 
     A step has as many forgotten samples as retained ones; the forget set is gone through again and
-    again. BatchNorm is in eval mode, as in the benchmark arXiv:2410.01276, whose settings these
-    are; in train mode it sees both parts as one batch, where the authors' code passes one after the
-    other. β = 0.5 at twice the rate is the AdvancedNegGrad of arXiv:2311.02240.
+    again. BatchNorm is in eval mode, as in the benchmark arXiv:2410.01276, whose epochs, rate and β
+    these are; its code takes batches of 256 and no weight decay. In train mode BatchNorm sees both
+    parts as one batch, where the authors' code passes one after the other. β = 0.5 at twice the
+    rate is the AdvancedNegGrad of arXiv:2311.02240.
     Nothing bounds the ascent: where the forget set is soon forgotten, as a whole class may be, β
     must be nearer to 1.
     """

@@ -24,7 +24,7 @@ def successive_random_labels(task: UnlearningTask, params: SuccessiveRandomLabel
     """Train on the forget set with labels that are drawn anew each epoch, then on the retain set.
 
     A baseline of Cadet et al. 2024, whose epochs and rate these are. Labels are those of
-    random_labels, never the true one.
+    random_labels, never the true one, where their code draws any label.
     """
     forget, retain = task.forget, task.retain
     drawn = [wrong_labels(task, "labels", epoch) for epoch in range(params.epochs)]
