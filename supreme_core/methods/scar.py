@@ -72,7 +72,7 @@ def scar(task: UnlearningTask, params: ScarParams) -> None:
     is no other dataset here. λ₁, λ₂, T, δ, γ and the target for classes are those of its command
     for CIFAR-10 with ResNet18, which takes up to 30 passes in batches of 1024 at a rate of 5e-4. An
     older one takes 10 passes at 1e-3, as here, with λ₂ = 0.1 and T = 2. For single samples the
-    target there is Original's test accuracy, in later revisions less 0.015, which no method is
+    target there is Original's test accuracy, in some revisions less 0.015, which no method is
     given here: set `targetAccuracy`.
     """
     means, precisions, present = _statistics(task, params)
