@@ -141,16 +141,21 @@ class TestMsg:
 
 
 class TestCfw:
-    def test_noise_has_the_asked_deviation_and_meets_convolutions_only(self):
-        model = nn.Sequential(nn.Conv2d(1, 64, 1), nn.Conv2d(64, 64, 3), nn.Flatten())
-        model = nn.Sequential(model, nn.Linear(64 * 36, 4)).eval()
+    @pytest.mark.parametrize(
+        ("variant", "noisy"), [("first_convolution", "0.0"), ("every_convolution", "0.0, 0.1")]
+    )
+    def test_noise_has_the_asked_deviation_and_meets_convolutions_only(self, variant, noisy):
+        model = nn.Sequential(nn.Conv2d(1, 2048, 1), nn.Conv2d(2048, 8, 3), nn.Flatten())
+        model = nn.Sequential(model, nn.Linear(8 * 36, 4)).eval()
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        cfw(tiny_task(model=model), CfwParams(epochs=0, noise=0.3, late_noise=0.4))
+        params = CfwParams(epochs=0, noise=0.3, late_noise=0.4, variant=variant)
+        cfw(tiny_task(model=model), params)
         after = model.state_dict()
-        noise = after["0.1.weight"] - before["0.1.weight"]
-        assert noise.std().item() == pytest.approx(0.5, rel=0.02)  # of both, which are independent
-        unchanged = [name for name in after if torch.equal(after[name], before[name])]
-        assert unchanged == ["0.0.bias", "0.1.bias", "1.weight", "1.bias"]
+        changed = [name for name in after if not torch.equal(after[name], before[name])]
+        assert changed == [f"{layer}.weight" for layer in noisy.split(", ")]
+        for name in changed:
+            noise = after[name] - before[name]
+            assert noise.std().item() == pytest.approx(0.5, rel=0.05)  # of two independent ones
 
     def test_without_noise_it_is_fine_tuning_at_a_falling_rate(self):
         """With one optimiser, whose momentum is kept over the pause."""
