@@ -20,7 +20,8 @@ class BoundaryExpandParams(ForgetParams):
 def boundary_expand(task: UnlearningTask, params: BoundaryExpandParams) -> None:
     """Train the forget set into a new shadow class, then remove that class (Chen et al. 2023).
 
-    The head gets one more output, with torch's usual random weights for a linear layer.
+    The head gets one more output, with torch's usual random weights for a linear layer. The rate in
+    the authors' code is 1e-5, without weight decay; the paper has rates up to 1e-4.
     """
     head = linear_head(task.model)
     wide = _with_shadow_class(task, head)

@@ -26,8 +26,9 @@ def boundary_shrink(task: UnlearningTask, params: BoundaryShrinkParams) -> None:
     """Relabel the forget set with the nearest wrong classes and train on it (Chen et al. 2023).
 
     A sample's class is the one, but for its label and for classes that are forgotten as a whole,
-    that the original likes best on x + ε sign(∂CE/∂x). Pixels are moved and clipped on the scale
-    0..1, where the authors' code does so on normalised ones.
+    that the original likes best on x + ε sign(∂CE/∂x), with pixels of 0..1. The authors' code
+    rounds the moved pixels to 1/255, and leaves a sample its own label where the original still
+    likes that best. Its rate is 1e-5, without weight decay; the paper has rates up to 1e-4.
     """
     relabelled = task.forget.with_labels(nearest_wrong_labels(task, params.epsilon))
     train_on_forget(task, params, cross_entropy, relabelled)
