@@ -121,7 +121,7 @@ def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
     """What the seeds show, and the margin that was asked for."""
     if gap is None:
         return EMPTY
-    note = "" if gap.margin is None else f"within {margin_text(gap.margin, scale)}"
+    note = "" if gap.margin is None else f"margin {margin_text(gap.margin, scale)}"
     return Cell(gap.verdict, note=note, tone=TONES[gap.verdict])
 
 

@@ -62,7 +62,7 @@ def _models(reading: Reading) -> Iterator[str]:
     )
     repeated = [words.count(number, noun) for number, noun in repeats if number > 1]
     if repeated:
-        yield f"Within each seed, {_listed(repeated)} were averaged."
+        yield f"Within each seed, {words.listed(repeated)} were averaged."
 
 
 def _each_of(seeds: Sequence[int]) -> str:
@@ -80,7 +80,7 @@ def _recipe(training: Training) -> Iterator[str]:
     if training.schedule.warmup_epochs:
         yield f"{words.count(training.schedule.warmup_epochs, 'epoch')} of warm-up"
     if training.augmentation:
-        yield f"augmentation {_listed(map(words.component, training.augmentation))}"
+        yield f"augmentation {words.listed(map(words.component, training.augmentation))}"
     else:
         yield "no augmentation"
     if training.max_gradient_norm is not None:
@@ -111,12 +111,12 @@ def _methods(reading: Reading) -> Iterator[str]:
     methods = reading.provenance.work.methods
     yield (
         f"{words.headline(words.count(len(methods), 'method'))} started from Original:"
-        f" {_listed(words.method(method, method.title) for method in methods)};"
+        f" {words.listed(words.method(method, method.title) for method in methods)};"
         " settings that are not named are the defaults of SUPREME."
     )
     left_out = [f"{pair.method} in {pair.scenario}" for pair in reading.summary.excluded]
     if left_out:
-        yield f"Not defined, and left out: {_listed(left_out)}."
+        yield f"Not defined, and left out: {words.listed(left_out)}."
 
 
 def _estimates(reading: Reading) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _margins(reading: Reading) -> Iterator[str]:
         if facts.margin is not None and tables.has_gap(facts)
     )
     if own:
-        each = _listed(f"{margin:g} for {cells.row_title(metric)}" for metric, margin in own)
+        each = words.listed(f"{margin:g} for {cells.row_title(metric)}" for metric, margin in own)
         yield f"The margin is {each}, or {noise} where that is larger."
     else:
         yield f"The margin is {noise}."
@@ -176,7 +176,7 @@ def _margins(reading: Reading) -> Iterator[str]:
         if row.metric == primary and row.gap and row.gap.margin
     }
     if used:
-        each = _listed(f"{margin} in {scenario}" for scenario, margin in used.items())
+        each = words.listed(f"{margin} in {scenario}" for scenario, margin in used.items())
         yield f"For {cells.row_title(primary)} it came to {each}."
 
 
@@ -188,7 +188,7 @@ def _comparisons(reading: Reading) -> Iterator[str]:
             " adjustment over all pairs of a scenario."
         )
     if found := reading.summary.ranks:
-        over = _listed(found.blocks)
+        over = words.listed(found.blocks)
         bootstrap = f", with bootstrap intervals over {found.seeds} seeds"
         enough = found.seeds >= statistics.FEWEST_FOR_A_BOOTSTRAP
         yield f"Ranks by mean distance are averaged over {over}{bootstrap * enough}."
@@ -213,7 +213,7 @@ def _losses(reading: Reading) -> Iterator[str]:
     if failed or missing:
         lost = [f"{words.count(failed, 'run')} failed"] if failed else []
         lost += [f"{words.count(missing, 'result')} missing"] if missing else []
-        yield f"Without a value: {_listed(lost)}."
+        yield f"Without a value: {words.listed(lost)}."
     if collapsed:
         yield (
             f"{words.headline(words.count(collapsed, 'run'))} collapsed (test accuracy below half"
@@ -230,12 +230,6 @@ def _software(reading: Reading) -> Iterator[str]:
     devices = dict.fromkeys(
         words.plain(e.values["device"]) for e in environments if "device" in e.values
     )
-    on = f" on {_listed(devices)}" if devices else ""
+    on = f" on {words.listed(devices)}" if devices else ""
     digest = reading.summary.experiment.digest
-    yield f"Computed with {_listed(used)}{on}; digest of the work {digest}."
-
-
-def _listed(texts: Iterable[str]) -> str:
-    """a, b and c"""
-    *most, last = texts
-    return f"{', '.join(most)} and {last}" if most else last
+    yield f"Computed with {words.listed(used)}{on}; digest of the work {digest}."

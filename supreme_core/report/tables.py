@@ -4,6 +4,7 @@ What a table shows follows from the facts of its metrics. The few names spelled 
 an order, and nothing is lost where a row of that name does not exist.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -401,8 +402,8 @@ def notes(reading: Reading) -> Iterator[str]:
     if has_gap(reading.facts[reading.primary]) and few <= max(counts, default=0) < needed:
         what = "1 method" if methods == 1 else f"{methods} methods"
         yield (
-            f"No gap, however large, is called different: for {what} the exact test needs"
-            f" {needed} seeds."
+            f"No method's gap, however large, is called different: for {what} the exact test"
+            f" needs {needed} seeds. Original is none of them: its gap is tested by itself."
         )
     if reading.summary.partial:
         yield _what_is_partial(reading)
@@ -420,12 +421,13 @@ def notes(reading: Reading) -> Iterator[str]:
 
 def _what_is_partial(reading: Reading) -> str:
     summary = reading.summary
-    failed = sum(failure.kind == "failed" for failure in summary.failures)
+    kinds = Counter(failure.kind for failure in summary.failures if failure.method is not None)
     finished, asked = len(reading.finished), len(summary.seeds)
     lacks = [f"{finished} of {asked} seeds have a result"] if finished < asked else []
-    lacks += [f"{words.count(failed, 'run')} failed"] if failed else []
-    what = " and ".join(lacks) or "some runs are missing"
-    return f"Partial: {what}. Each n counts the seeds that have a value."
+    lacks += [
+        f"{words.count(kinds[kind], 'run')} {kind}" for kind in ("failed", "missing") if kinds[kind]
+    ]
+    return f"Partial: {words.listed(lacks)}. Each n counts the seeds that have a value."
 
 
 def _companions(reading: Reading, scenario: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What documents hold, in words: settings, seeds and counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
@@ -43,6 +43,12 @@ def component(found: Component, title: str = "") -> str:
 def method(entry: MethodEntry, title: str = "") -> str:
     """As `component`, with wrappers from the inside out: name (lr 0.1) inside rewind (steps 2)"""
     return " inside ".join([component(entry, title), *map(component, reversed(entry.wrappers))])
+
+
+def listed(texts: Iterable[str]) -> str:
+    """a, b and c"""
+    *most, last = texts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def headline(text: str) -> str:
