@@ -43,6 +43,7 @@ class SeedsView:
     name: str
     seeds: str
     plot: Markup | None
+    some_unnamed: bool
     tables: tuple[SeedTable, ...]
     reasons: tuple[tuple[str, str], ...]
 
@@ -78,6 +79,8 @@ def _scenario(found: OverSeeds, place: int, name: str) -> SeedsView:
         name=name,
         seeds=" or ".join(words.count(n, "seed") for n in sorted(counts)),
         plot=_plot(curves, place) if curves else None,
+        some_unnamed=sum(cells.method_role(each.method) == "method" for each in curves)
+        > len(roc.DASHES),
         tables=tuple(
             _table(metric, list(rows), by_row, found)
             for metric, rows in groupby(shown, key=lambda row: found.metrics[row].metric)

@@ -107,7 +107,7 @@ def render_report(summary: Summary) -> bytes:
             (
                 e.digest,
                 words.seed_ranges(e.seeds),
-                [(k, words.plain(v)) for k, v in e.values.items()],
+                [(k, words.plain(v)) for k, v in e.values.items() if v not in (None, "")],
             )
             for e in reading.provenance.environments
         ],

@@ -274,6 +274,7 @@ def _dot(axes: Axes, dot: Dot, place: int) -> None:
         edgecolors=svg.PAPER,
         linewidths=0.8,
         zorder=4,
+        clip_on=False,  # a distance of 0 stands on the axis
     )
     drawn.set_gid(f"dot{place}")
 

@@ -221,6 +221,15 @@ def test_the_report_has_each_value_its_null_and_why_there_is_none():
     assert "null " in page
     assert "<svg" in page
     assert "No value of ulira: needs 6 seeds; there are 4." in page
+    assert "Those methods are named" not in page
+
+
+def test_it_is_said_where_not_every_curve_is_named():
+    values = found(4)
+    (some,) = (curve for curve in values.curves if curve.method == "scrub")
+    more = [some.model_copy(update={"method": f"scrub{place}"}) for place in range(6)]
+    many = values.model_copy(update={"curves": [*values.curves, *more]})
+    assert "Those methods are named" in str(section(many))
 
 
 class TestPublishing:

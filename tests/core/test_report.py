@@ -24,7 +24,7 @@ from supreme_core.report.terminal import plain_text, terminal_tables
 from supreme_core.statistics import joint_verdict
 from tests.core.summaries import FACTS, failed, question, result, results, row_fact, run, summary
 
-VOID = {"meta", "br", "hr", "img", "input", "link"}
+VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
 EVIL = "<script>alert(1)</script>"
 FLOOR = Floor(n=4, mean=0.02, low=0.01, high=0.03, source="seeds")
 
@@ -307,6 +307,14 @@ def test_of_many_roc_curves_those_furthest_from_retrained_are_named(methods, nam
     assert found[start:] == ["Retrained", *furthest, *others]
 
 
+def test_a_dot_on_the_axis_is_drawn_whole():
+    near = Dot("near", "near", 1.0, 0.0, (1.0, 1.0), (0.0, 0.0), chosen=True)
+    far = Dot("far", "far", 2.0, 4.0, (2.0, 2.0), (4.0, 4.0), chosen=False)
+    svg = dot_plot([near, far], x_axis="x", y_axis="y", described_as="d", name="p")
+    assert len(re.findall("<use[^>]*><title>", svg)) == 2
+    assert not re.search("<g[^>]* clip-path[^>]*>[^<]*<use[^>]*><title>", svg)
+
+
 def test_a_plot_is_light():
     names = tuple(map(str, range(9)))
     strip = Strip("scrub", "method", tuple(i / 7 for i in range(9)), names, 0.5, 0.1, 0.9)
@@ -355,6 +363,26 @@ def test_the_page_counts_the_seeds_that_have_a_result():
     assert "10 of 10" not in Page(render_report(summary(range(10)))).text
 
 
+def test_a_long_name_breaks_after_its_underscores():
+    long, short = "a_label_of_more_than_26_letters", "a_label_of_26_letters_only"
+    page = render_report(summary(methods=(long, short))).decode()
+    assert f">{long.replace('_', '_<wbr>')}</th>" in page
+    assert f">{short}</th>" in page
+
+
+def test_what_an_environment_does_not_say_is_left_out():
+    found = summary()
+    provenance = dict(found.provenance)
+    provenance["environments"] = [
+        each | {"values": {"image": "", "device": "cpu", "threads": 0}}
+        for each in provenance["environments"]
+    ]
+    page = render_report(found.model_copy(update={"provenance": provenance})).decode()
+    assert "<dt>device</dt><dd>cpu</dd>" in page
+    assert "<dt>threads</dt><dd>0</dd>" in page
+    assert "<dt>image</dt>" not in page
+
+
 def test_it_is_said_what_is_not_there():
     def partial(seeds, runs=()):
         there = results(range(seeds), methods=("scrub",))
@@ -371,7 +399,10 @@ def test_it_is_said_what_is_not_there():
     assert partial(2, [(0, "failed"), (1, "failed")]) == [
         "2 of 3 seeds have a result and 2 runs failed"
     ]
-    assert partial(3, [(1, "missing")]) == ["some runs are missing"]
+    assert partial(3, [(1, "missing")]) == ["1 run missing"]
+    assert partial(2, [(0, "failed"), (1, "missing")]) == [
+        "2 of 3 seeds have a result, 1 run failed and 1 run missing"
+    ]
 
 
 def test_provenance_names_the_wrappers_of_a_method_with_their_settings():
@@ -433,6 +464,7 @@ def test_it_is_said_where_no_gap_can_be_called_different(seeds, is_said):
     found = summary(seeds=range(seeds), methods=("scrub", "ssd"))
     notes = " ".join(tables.notes(tables.Reading(found)))
     assert ("the exact test needs 7 seeds" in notes) == is_said
+    assert ("Original is none of them" in notes) == is_said
 
 
 def test_a_page_of_distances_alone_has_no_verdicts():
