@@ -20,7 +20,14 @@ from kubernetes.client.exceptions import ApiException
 
 from supreme_core.storage import S3Credentials
 from tests.cluster.access import Access
-from tests.cluster.processes import answers, does_not_start, eventually, free_port, running
+from tests.cluster.processes import (
+    SECONDS,
+    answers,
+    does_not_start,
+    eventually,
+    free_port,
+    running,
+)
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "operator" / "rbac.yaml").read_text())["rules"]
@@ -154,7 +161,9 @@ class Experiments:
     def status(self, name: str = "three") -> dict[str, Any]:
         return self.read(name).get("status") or {}
 
-    def until(self, name: str = "three", *, seconds: float = 30, **wanted: Any) -> dict[str, Any]:
+    def until(
+        self, name: str = "three", *, seconds: float = SECONDS, **wanted: Any
+    ) -> dict[str, Any]:
         """The status as soon as its fields are what is wanted, such as phase="Succeeded"."""
 
         def question() -> dict[str, Any]:
@@ -168,7 +177,7 @@ class Experiments:
             raise AssertionError(f"not {wanted} but {self.status(name)}") from None
 
     def condition(
-        self, type_: str, name: str = "three", *, seconds: float = 30, **wanted: str
+        self, type_: str, name: str = "three", *, seconds: float = SECONDS, **wanted: str
     ) -> dict[str, Any]:
         """A condition as soon as its fields are what is wanted, such as reason="Unschedulable"."""
 

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import pytest
 
-START_SECONDS = 30
+SECONDS = 180
+"""What comes at all comes within so many. It may take long where a server was away: clients of
+Kubernetes wait for up to a minute between two tries then."""
 
 Answer = TypeVar("Answer")
 
@@ -62,7 +64,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 def answers(process: subprocess.Popen, question: Callable[[], bool]) -> bool:
     """Waits for a process that is starting; False where it ends or takes too long."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if question():
@@ -71,7 +73,7 @@ def answers(process: subprocess.Popen, question: Callable[[], bool]) -> bool:
     return False
 
 
-def eventually(question: Callable[[], Answer], *, seconds: float = START_SECONDS) -> Answer:
+def eventually(question: Callable[[], Answer], *, seconds: float = SECONDS) -> Answer:
     """The first answer that is not empty; a failure of the test where none comes in time."""
     deadline = time.monotonic() + seconds
     while not (answer := question()):

@@ -71,9 +71,9 @@ def struck(proxy, account, tmp_path):
         yield start
 
 
-def succeeded(experiments, seconds=60):
+def succeeded(experiments):
     """The status of an experiment that has ended well, with all that every story promises."""
-    status = experiments.until(phase="Succeeded", seconds=seconds)
+    status = experiments.until(phase="Succeeded")
     assert (status["completedIndexes"], status["failedIndexes"]) == ("0-2", "")
     assert status["succeeded"] == len(status["seedStatuses"]) == 3
     return status
@@ -327,7 +327,7 @@ class TestTheStore:
             assert line.endpoint in told["message"]
             assert experiments.status()["failed"] == 0
             line.is_on = True
-            same(succeeded(experiments, seconds=90))
+            same(succeeded(experiments))
 
     def test_has_the_same_files_as_supreme_run_leaves(
         self, experiments, trainers, account, tmp_path, s3_server

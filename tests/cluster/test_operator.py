@@ -228,7 +228,7 @@ class TestObstacles:
         told = experiments.condition("ChildrenScheduled", reason="QuotaExceeded")
         assert f"limited: {what}=0" in told["message"]
         core.delete_namespaced_resource_quota("none", experiments.namespace)
-        experiments.until(phase="Succeeded", seconds=60)
+        experiments.until(phase="Succeeded")
 
     def test_a_name_that_is_taken_is_said(self, experiments, trainers, api):
         experiments.apply(parallelism=0)
@@ -273,7 +273,7 @@ class TestInvalidSpecs:
     )
     def test_what_is_wrong_is_said_and_nothing_is_started(self, experiments, spec, message):
         experiments.apply(**spec)
-        told = experiments.condition("Accepted", status="False", reason="InvalidSpec", seconds=5)
+        told = experiments.condition("Accepted", status="False", reason="InvalidSpec")
         assert message in told["message"]
         assert experiments.jobs() == {}
 

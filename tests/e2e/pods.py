@@ -54,7 +54,7 @@ class Pods:
 
     def ended(self, name):
         """What the pod wrote, once it has ended well."""
-        phase = eventually(lambda: self._end(name), seconds=180)
+        phase = eventually(lambda: self._end(name))
         log = self._core.read_namespaced_pod_log(name, self._namespace)
         assert phase == "Succeeded", log
         return log

@@ -59,7 +59,7 @@ def jobs(api, namespace):
 def test_a_restricted_job_imports_torch_from_this_environment(jobs, pods, pod):
     script = "import os, torch, torchvision, supreme_core; print(os.getuid(), torch.__file__)"
     jobs.create("import", {"backoffLimit": 0, "template": {"spec": pod(*python(script))}})
-    conditions = eventually(lambda: jobs.finished("import"), seconds=180)
+    conditions = eventually(lambda: jobs.finished("import"))
     (found,) = pods.of("import")
     where = f"{sys.prefix}/lib/python3.11/site-packages/torch/__init__.py"
     assert pods.ended(found.metadata.name).split() == ["65532", where]
@@ -122,7 +122,7 @@ def test_pods_of_an_indexed_job_meet_through_a_service(
     spec = pod(*python(MEETING, "$(JOB_COMPLETION_INDEX)", host)) | {"subdomain": "meeting"}
     job = {"completions": 2, "parallelism": 2, "completionMode": "Indexed", "backoffLimit": 0}
     jobs.create("meeting", job | {"template": {"spec": spec}})
-    assert eventually(lambda: jobs.finished("meeting"), seconds=180) == {"Complete"}
+    assert eventually(lambda: jobs.finished("meeting")) == {"Complete"}
     assert sorted(pods.ended(each.metadata.name) for each in pods.of("meeting")) == ["", "hello\n"]
 
 
@@ -208,7 +208,7 @@ torch.distributed.destroy_process_group()  # else the interpreter may end under 
         true = {each["type"] for each in conditions if each["status"] == "True"}
         return true & {"Succeeded", "Failed"}
 
-    end = eventually(finished, seconds=180)
+    end = eventually(finished)
     assert [pods.ended(f"workers-worker-{each}").split()[-1] for each in (0, 1)] == ["3", "3"]
     assert end == {"Succeeded"}
 

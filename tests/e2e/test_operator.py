@@ -76,7 +76,7 @@ def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, 
     next_trainer(1)
     cluster.kubectl("drain", NODE, "--delete-emptydir-data", "--ignore-daemonsets")
     experiments.until_seed(261, disruptions=1)
-    told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable", seconds=60)
+    told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable")
     assert "were unschedulable" in told["message"]
     cluster.kubectl("uncordon", NODE)
     experiments.until_seed(261, phase="Succeeded")
@@ -154,5 +154,5 @@ def test_gpus_are_asked_for(experiments, core, gpus, fits):
         limits = pods[0].spec.containers[0].resources.limits
         assert limits["nvidia.com/gpu"] == "2"
     else:
-        told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable", seconds=30)
+        told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable")
         assert "Insufficient nvidia.com/gpu" in told["message"]
