@@ -26,7 +26,7 @@ from pathlib import Path
 from tests import preloaded
 
 PROGRAM = """#!{python} -SE
-import array, os, select, signal, socket, sys
+import os, select, signal, socket, sys
 bell, ring = socket.socketpair()
 ring.setblocking(False)
 signal.set_wakeup_fd(ring.fileno())

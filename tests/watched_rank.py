@@ -110,7 +110,8 @@ def _filter(link, program):
     """Let in to the connection what the program does."""
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     held = ctypes.create_string_buffer(code)
-    link.socket.setsockopt(1, 26, struct.pack("HP", len(program), ctypes.addressof(held)))
+    found = struct.pack("HP", len(program), ctypes.addressof(held))
+    link.socket.setsockopt(1, 26, found)  # SOL_SOCKET, SO_ATTACH_FILTER
 
 
 def collect(watch):
