@@ -4,7 +4,7 @@ import multiprocessing
 from functools import cache
 
 MODULES = (
-    "supreme_trainer.cli",
+    "supreme_trainer.command.run",
     "supreme_trainer.order",
     "torch._inductor.config",  # by torch.use_deterministic_algorithms, and by each optimiser
     "sklearn.datasets",

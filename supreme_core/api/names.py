@@ -9,6 +9,24 @@ KIND: Final = "UnlearningExperiment"
 PLURAL: Final = "unlearningexperiments"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
+KINDS: Final = (
+    "dataset",
+    "model",
+    "scenario",
+    "method",
+    "wrapper",
+    "metric",
+    "probe",
+    "seed_metric",
+    "optimizer",
+    "schedule",
+    "augmentation",
+)
+"""Kinds of components, in the order of the registries."""
+
+DEFAULT_STORE: Final = "supreme-store"
+"""The folder that commands use where neither they nor the experiment name a store."""
+
 LOCAL_NAMESPACE: Final = "local"
 """The namespace of an experiment that `supreme run` computes without a cluster."""
 

@@ -18,6 +18,7 @@ from supreme_core.api import names
 from supreme_core.api.run import Distance, Failure, Front, Gap, Point, Row, Summary
 from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
+from supreme_core.report.choices import PAIRS
 from supreme_core.report.tables import Group, Reading, Table
 
 MOST_FAILURES = 500
@@ -418,10 +419,10 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
 def _pastes(reading: Reading) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Tables whose pairs are too many for the page are left to the command."""
     for choice in paste.choices(reading):
-        if choice == paste.PAIRS and len(reading.summary.comparisons) > MOST_PASTED_PAIRS:
+        if choice == PAIRS and len(reading.summary.comparisons) > MOST_PASTED_PAIRS:
             continue
         sheets = paste.sheets(reading, choice)
-        yield f"Table {choice}", [(name, form(sheets)) for name, form in paste.FORMATS.items()]
+        yield f"Table {choice}", [(name, form(sheets)) for name, form in paste.WRITERS.items()]
 
 
 def _definitions(reading: Reading) -> Iterator[Definition]:

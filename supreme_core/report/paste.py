@@ -16,10 +16,9 @@ from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, tables, words
 from supreme_core.report.cells import Cell
+from supreme_core.report.choices import FORMATS, FRONT, PAIRS, PRIMARY, RANKS, VERDICTS
 from supreme_core.report.tables import Column, Line, Reading, Table
 
-PRIMARY = "primary"
-OTHERS = VERDICTS, PAIRS, RANKS, FRONT = "verdicts", "pairs", "ranks", "front"
 FEW_COLUMNS = 5
 WITH_INTERVAL = ("estimate", "gap")
 INTERVAL = f"{statistics.LEVEL * 100:g} % interval"
@@ -57,7 +56,7 @@ def paste(reading: Reading, choice: str, form: str) -> str:
     known = choices(reading)
     if choice not in known:
         raise SpecError(unknown("table", choice, dict.fromkeys(known)))
-    return FORMATS[form](sheets(reading, choice))
+    return WRITERS[form](sheets(reading, choice))
 
 
 def sheets(reading: Reading, choice: str) -> list[Sheet]:
@@ -266,11 +265,9 @@ def _csv_number(text: str) -> str:
     return text.replace(cells.MINUS, "-").removeprefix("+") if text != cells.NONE else ""
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Sheet]], str]] = {
-    "latex": _latex,
-    "markdown": _markdown,
-    "csv": _csv,
-}
+WRITERS: Mapping[str, Callable[[Sequence[Sheet]], str]] = dict(
+    zip(FORMATS, (_latex, _markdown, _csv), strict=True)
+)
 
 
 def _blocks(table: Table) -> Iterator[Sequence[Line]]:

@@ -26,7 +26,7 @@ def test_generated_files_say_what_the_code_says():
         "supreme_core.recompute",
         "supreme_core.catalog",
         "supreme_core.report.page",
-        "supreme_trainer.cli",
+        "supreme_trainer.command.run",
     ],
 )
 def test_what_the_operator_shares_does_not_load_torch(module):

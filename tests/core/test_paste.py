@@ -19,6 +19,7 @@ from supreme_core.aggregate import aggregate
 from supreme_core.api.run import Exclusion, Floor
 from supreme_core.errors import SpecError
 from supreme_core.report import cells, contrasts, paper, paste, tables
+from supreme_core.report.choices import FORMATS, FRONT, VERDICTS
 from supreme_core.report.page import render_report
 from supreme_core.report.tables import Reading
 from tests.core.summaries import FACTS, failed, question, result, results, row_fact, run, summary
@@ -144,7 +145,7 @@ def reading_of_pairs():
     return Reading(summary(range(12), scenarios=("a", "b"), methods=("scrub", "ssd")))
 
 
-@pytest.mark.parametrize("form", paste.FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_every_table_has_every_method_of_the_page(reading_of_pairs, form):
     for choice in paste.choices(reading_of_pairs):
         document = paste.paste(reading_of_pairs, choice, form)
@@ -230,7 +231,7 @@ def test_one_method_and_few_seeds_are_pasted_too(seeds):
     reading = Reading(summary(range(seeds)))
     assert "pairs" not in paste.choices(reading)
     for choice in paste.choices(reading):
-        for form in paste.FORMATS:
+        for form in FORMATS:
             assert "scrub" in paste.paste(reading, choice, form)
 
 
@@ -326,7 +327,7 @@ def test_the_paragraph_says_what_is_special(changes, words):
 
 def test_captions_and_the_paragraph_count_the_seeds_that_have_a_result():
     reading = Reading(aggregate(results(range(4)), question(range(10))))
-    for choice in (paste.VERDICTS, paste.FRONT, "accuracy"):
+    for choice in (VERDICTS, FRONT, "accuracy"):
         assert "4 of 10 training seeds" in paste.paste(reading, choice, "markdown")
     assert "each of 4 training seeds (0 to 3)" in paper.paragraph(reading)
 

@@ -1,13 +1,12 @@
-"""`supreme store`: look after a store. What is damaged or not needed is decided elsewhere."""
+"""`supreme store`. What is damaged or not needed is decided elsewhere."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import track
+from supreme_trainer.command.terminal import tracked
 
 from supreme_core.api import names
 from supreme_core.errors import SpecError
@@ -24,39 +23,12 @@ from supreme_core.housekeeping import (
 from supreme_core.inventory import delete, read_damage, read_inventory
 from supreme_core.storage import Storage, open_storage
 
-T = TypeVar("T")
-
 SHOWN = 20
 """Lines of one kind; --json has all of them."""
 
-LOCATION = (
-    click.option("--endpoint", help="Endpoint of an S3-compatible server."),
-    click.option("--region", help="Region of the bucket."),
-    click.option("--json", "as_json", is_flag=True, help="Everything that was found, as JSON."),
-)
 
-
-def located(command: Any) -> Any:
-    """The options that say where a store is and how to answer."""
-    for option in reversed(LOCATION):
-        command = option(command)
-    return command
-
-
-@click.group()
-def store() -> None:
-    """Verify a store and remove what no experiment needs."""
-
-
-@store.command()
-@click.argument("uri")
-@located
-def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> None:
-    """Read everything in the store at URI and compare it with what its manifests say.
-
-    Exit code 1 where something is damaged. What is left behind or orphaned does no harm but takes
-    space; `supreme store prune` removes it.
-    """
+def check_store(uri: str, *, endpoint: str | None, region: str | None, as_json: bool) -> None:
+    """Say what is damaged, left behind or orphaned in a store, and end the process."""
     storage = open_storage(uri, endpoint=endpoint, region=region)
     inventory = read_inventory(storage, tracked)
     damaged = read_damage(storage, inventory, tracked)
@@ -69,24 +41,9 @@ def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> 
     raise SystemExit(names.EXIT_ERROR if damaged or inventory.unreadable else names.EXIT_OK)
 
 
-@store.command()
-@click.argument("uri")
-@click.option(
-    "--delete", "really", is_flag=True, help="Remove it; without, only say what would go."
-)
-@click.option(
-    "--older-than",
-    "hours",
-    metavar="HOURS",
-    type=click.FloatRange(min=0),
-    default=24.0,
-    show_default=True,
-    help="Leave what was written in the last HOURS; 0 only where nobody works.",
-)
-@click.option("--data", "with_data", is_flag=True, help="Prepared data that nobody uses, too.")
-@located
-def prune(
+def prune_store(
     uri: str,
+    *,
     really: bool,
     hours: float,
     with_data: bool,
@@ -94,12 +51,7 @@ def prune(
     region: str | None,
     as_json: bool,
 ) -> None:
-    """Find what no experiment needs in the store at URI, and with --delete remove it.
-
-    Needed is what the result of an experiment names, and while an experiment is unfinished all that
-    its unfinished seeds could use. Damaged stages stay, and prepared data without --data. An
-    experiment is given up by removing its folder below experiments/.
-    """
+    """Say what no experiment needs in a store, and remove it where `really` is set."""
     storage = open_storage(uri, endpoint=endpoint, region=region)
     inventory = read_inventory(storage, tracked)
     before = datetime.now(UTC) - timedelta(hours=hours)
@@ -115,13 +67,6 @@ def prune(
             "no stage counts as orphaned, because an experiment cannot be read: "
             + "; ".join(inventory.unreadable)
         )
-
-
-def tracked(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
-    """Items as they come, counted by a bar where somebody watches."""
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    return track(items, what, total, console=console, disable=hidden, transient=True)
 
 
 def _show_check(

@@ -1,0 +1,9 @@
+"""What `supreme report` can be asked to print; the command knows it before it loads the rest."""
+
+from typing import Final
+
+PRIMARY: Final = "primary"
+OTHERS = VERDICTS, PAIRS, RANKS, FRONT = "verdicts", "pairs", "ranks", "front"
+"""Names of tables; an experiment's groups of metrics come on top."""
+
+FORMATS: Final = ("latex", "markdown", "csv")

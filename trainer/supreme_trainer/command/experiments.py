@@ -1,0 +1,52 @@
+"""The experiments that a command is about: those of a file, or one in a store."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from supreme_core import catalog
+from supreme_core.api import names
+from supreme_core.api.load import Loaded, errors_of, load_experiments
+from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.v1alpha1 import ExperimentSpec
+from supreme_core.errors import SpecError
+from supreme_core.plan import plan
+from supreme_core.storage import Storage, open_storage
+
+
+def planned(file: Path) -> list[tuple[Loaded, ExperimentOrder]]:
+    """The experiments of a file: nothing is computed before all of them can be."""
+    return [(loaded, _plan(loaded)) for loaded in load_experiments(file)]
+
+
+def in_turn(
+    found: Sequence[tuple[Loaded, ExperimentOrder]], console: Console
+) -> Iterator[tuple[ExperimentSpec, ExperimentOrder]]:
+    """One experiment after the other, each below its title where there are several."""
+    for place, (loaded, order) in enumerate(found, 1):
+        if len(found) > 1:
+            title = f"{loaded.experiment.metadata.name} ({place} of {len(found)})"
+            console.print(title, style="bold", highlight=False)
+        yield loaded.experiment.spec, order
+
+
+def storage_of(spec: ExperimentSpec, store: str | None) -> Storage:
+    """store: what the command line says, over the experiment."""
+    location = spec.storage
+    uri = store or location.uri or names.DEFAULT_STORE
+    return open_storage(uri, endpoint=location.endpoint, region=location.region)
+
+
+def split_experiment(uri: str) -> tuple[str, str]:
+    store, separator, rest = uri.rstrip("/").rpartition("/experiments/")
+    if not separator:
+        raise SpecError(
+            f"{uri!r} is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"
+        )
+    return store, f"experiments/{rest}"
+
+
+def _plan(loaded: Loaded) -> ExperimentOrder:
+    with errors_of(loaded.source):
+        return plan(loaded.experiment, catalog.installed(), namespace=names.LOCAL_NAMESPACE)

@@ -1,0 +1,34 @@
+"""`supreme import-reference`."""
+
+import re
+from pathlib import Path
+
+from rich.console import Console
+from supreme_trainer import local
+from supreme_trainer.command.terminal import show
+
+from supreme_core.api import names
+from supreme_core.errors import SpecError
+from supreme_core.publish import write_summary
+from supreme_core.reference.results import read_folder
+from supreme_core.reference.summary import summaries
+from supreme_core.storage import open_storage
+
+
+def import_results(
+    folder: Path, *, store: str, name: str, endpoint: str | None, region: str | None
+) -> None:
+    """Make tables and reports of the reference's results below a folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", name):
+        raise SpecError(f"--name is {name!r}; it should be at most 40 letters, digits and hyphens")
+    console = Console()
+    found = read_folder(folder)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    local.check_store(storage)
+    for title, setting, summary in summaries(found, name):
+        prefix = names.import_prefix(title)
+        write_summary(storage, prefix, summary)
+        console.print(f"\n{setting}", markup=False, highlight=False, soft_wrap=True)
+        show(summary, console)
+        report = f"{storage.uri.rstrip('/')}/{names.report_key(prefix)}"
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)

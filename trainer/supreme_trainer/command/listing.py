@@ -1,0 +1,62 @@
+"""`supreme list`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from supreme_core import catalog
+from supreme_core.catalog import Listed
+from supreme_core.errors import SpecError
+
+
+def list_components(kind: str, *, text: str | None, as_json: bool) -> None:
+    """List the components of a kind."""
+    listed = catalog.installed().components[kind]
+    if as_json:
+        document = catalog.document(catalog.installed())["components"][kind]
+        click.echo(json.dumps(document, indent=1, sort_keys=True))
+        return
+    if text is not None:
+        found = [name for name in _names(listed) if text in name]
+        if not found:
+            raise SpecError(f"no {kind} has {text!r} in its name")
+        click.echo("\n".join(found))
+        return
+    width = max(map(len, listed), default=0)
+    for name, component in sorted(listed.items()):
+        click.echo(f"{name:{width}}  {component.summary}")
+        if needs := component.facts.get("needs"):
+            click.echo(f"{'':{width}}    needs {', '.join(map(_in_words, needs))}")
+        if component.variants:
+            click.echo(
+                f"{'':{width}}    {len(component.variants)} of them, as {name}/NAME or"
+                f" {name}/NAME.WEIGHTS: supreme list {kind} --find TEXT"
+            )
+        for setting, schema in component.params.get("properties", {}).items():
+            of_transformers = component.facts.get("for_transformers", {}).get(setting)
+            click.echo(f"{'':{width}}    {_setting(setting, schema, of_transformers)}")
+
+
+def _names(listed: Mapping[str, Listed]) -> Iterator[str]:
+    """Whatever can be chosen, those of families with the names of their weights."""
+    for name, component in sorted(listed.items()):
+        if component.variants is None:
+            yield name
+        for variant, weights in sorted((component.variants or {}).items()):
+            yield f"{name}/{variant}"
+            yield from (f"{name}/{variant}.{each}" for each in weights)
+
+
+def _in_words(need: str) -> str:
+    return {"retain": "retain samples", "validation": "validation samples"}.get(
+        need, need.replace("_", " ")
+    )
+
+
+def _setting(name: str, schema: Mapping[str, Any], of_transformers: object) -> str:
+    default = f"default {json.dumps(schema['default'])}" if "default" in schema else "required"
+    if of_transformers is not None:
+        default += f"; {json.dumps(of_transformers)} for a vision transformer"
+    return f"{name}: {schema.get('description', '')} ({default})"

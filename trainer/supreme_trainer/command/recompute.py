@@ -1,0 +1,44 @@
+"""`supreme recompute`."""
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from supreme_trainer import local
+from supreme_trainer.command.experiments import split_experiment
+from supreme_trainer.command.terminal import show, tell_where, tracked
+
+from supreme_core import recompute as scores
+from supreme_core.artefacts import Artefacts
+from supreme_core.results import read_order
+from supreme_core.storage import open_storage
+
+CHANGES_SHOWN = 20
+
+
+def recompute_experiment(
+    uri: str, *, more: tuple[str, ...], endpoint: str | None, region: str | None
+) -> None:
+    """Compute the metrics of an experiment again and say what changed."""
+    console = Console()
+    store, prefix = split_experiment(uri)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    order = read_order(storage, prefix)
+    local.check_store(storage)
+    with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
+        done = scores.recompute(storage, Artefacts(storage, Path(cache)), order, tracked, more=more)
+    show(done.summary, console)
+    tell_where(storage.uri, order, console)
+    _tell_changes(done, console)
+
+
+def _tell_changes(done: scores.Recomputed, console: Console) -> None:
+    same = "as they were" if not done.changes else f"{len(done.changes)} of them are others now"
+    lines = [f"{done.runs} runs scored again; {done.numbers} numbers were known, {same}"]
+    for change in done.changes[:CHANGES_SHOWN]:
+        where = f"seed {change.seed}, {change.run.method} in {change.run.scenario}"
+        lines.append(f"  {where}: {change.row} was {change.before}, is {change.after}")
+    if len(done.changes) > CHANGES_SHOWN:
+        lines.append(f"  and {len(done.changes) - CHANGES_SHOWN} more")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,44 @@
+"""`supreme report`."""
+
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+from supreme_trainer import local
+from supreme_trainer.command.experiments import split_experiment
+from supreme_trainer.command.terminal import show, tell_where
+
+from supreme_core.artefacts import Artefacts
+from supreme_core.errors import SpecError
+from supreme_core.publish import publish, summarise
+from supreme_core.report.choices import FORMATS, PRIMARY
+from supreme_core.report.paste import paste
+from supreme_core.report.tables import Reading
+from supreme_core.results import read_order, read_results
+from supreme_core.storage import open_storage
+
+
+def report_experiment(
+    uri: str, *, form: str | None, choice: str | None, endpoint: str | None, region: str | None
+) -> None:
+    """Write the report of an experiment, or print one of its tables in the given format."""
+    if choice and not form:
+        raise SpecError(f"--table needs --format, which is one of {', '.join(FORMATS)}")
+    console = Console()
+    store, prefix = split_experiment(uri)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    order = read_order(storage, prefix)  # before the check, which would make a mistyped folder
+    if not form:
+        local.check_store(storage)
+    if not read_results(storage, order):
+        raise SpecError(f"{uri} has no finished seed yet, so there is nothing to report")
+    with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
+        artefacts = Artefacts(storage, Path(cache))
+        if form:
+            summary = summarise(storage, artefacts, order)
+            click.echo(paste(Reading(summary), choice or PRIMARY, form), nl=False)
+            return
+        summary = publish(storage, artefacts, order)
+    show(summary, console)
+    tell_where(storage.uri, order, console)

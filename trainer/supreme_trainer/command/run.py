@@ -1,0 +1,101 @@
+"""`supreme run`."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from supreme_trainer import local
+from supreme_trainer.command.errors import tell
+from supreme_trainer.command.experiments import in_turn, planned, storage_of
+from supreme_trainer.command.terminal import show, tell_where
+
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.v1alpha1 import ExperimentSpec
+from supreme_core.errors import SupremeError
+
+CLUSTER_FIELDS = (
+    "execution",
+    "parallelism",
+    "failure_policy",
+    "suspend",
+    "active_deadline_seconds",
+    "seed_active_deadline_seconds",
+    "scheduling_deadline_seconds",
+    "ttl_seconds_after_finished",
+    "child_ttl_seconds_after_finished",
+    "managed_by",
+)
+"""Parts of the spec that say how a cluster runs an experiment; no number depends on them."""
+EXECUTION_FIELDS = {"reuse", "data_placement"}
+"""Those of spec.execution that are used here too."""
+
+
+def compute_experiments(
+    file: Path, *, store: str | None, ranks: int, parallel: int | None, device: str
+) -> None:
+    """Compute the experiments of a file, one after the other, and end the process."""
+    console = Console()
+    codes = []
+    for spec, order in in_turn(planned(file), console):
+        options = local.Options(
+            device=device,
+            ranks=ranks,
+            parallel=parallel,
+            endpoint=spec.storage.endpoint,
+            region=spec.storage.region,
+        )
+        try:
+            codes.append(_compute(spec, order, store, options, console))
+        except SupremeError as error:
+            codes.append(tell(error))
+    sys.exit(next(filter(None, codes), names.EXIT_OK))
+
+
+def _compute(
+    spec: ExperimentSpec,
+    order: ExperimentOrder,
+    store: str | None,
+    options: local.Options,
+    console: Console,
+) -> int:
+    """One experiment to its end; gives the exit status."""
+    storage = storage_of(spec, store)
+    _tell_unused(spec, console)
+    try:
+        outcome = local.run(order, storage, options, console)
+    except local.Stopped as stopped:
+        console.print(
+            f"\nstopped; every finished stage is in {storage.uri}\n"
+            f"to go on: {_command(sys.argv[1:])}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise SystemExit(stopped.code) from None
+    if outcome.summary:
+        show(outcome.summary, console)
+        tell_where(storage.uri, order, console)
+    stages = outcome.stages
+    found = f"{stages['reused']} found in the store" if outcome.seeds else "every seed was finished"
+    console.print(f"{stages['computed']} stages computed, {found}", highlight=False)
+    for failure in outcome.failures:
+        click.echo(f"error: {failure}", err=True)
+    return outcome.exit_code
+
+
+def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
+    unused = [name for name in CLUSTER_FIELDS if name in spec.model_fields_set]
+    if "execution" in unused and spec.execution.model_fields_set <= EXECUTION_FIELDS:
+        unused.remove("execution")
+    if unused:
+        aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]
+        fields = ", ".join(f"spec.{alias}" for alias in aliases)
+        text = f"only a cluster uses {fields}; not used here"
+        console.print(text, highlight=False, soft_wrap=True)
+
+
+def _command(arguments: list[str]) -> str:
+    return shlex.join(["supreme", *arguments])
