@@ -29,6 +29,7 @@ from supreme_core.api.run import (
     Floor,
     Front,
     Gap,
+    Named,
     NonInferiority,
     Ranks,
     Robust,
@@ -108,6 +109,11 @@ class CellSummary(Document):
     forget_samples: Span
     retain_samples: Span
     forget_test_samples: Span
+    named: list[Named] = Field(
+        default_factory=list,
+        exclude_if=lambda named: not named,
+        description="Classes and the like that the scenario names, as the dataset has them.",
+    )
     forget_sets: int = Field(description="Different forget sets; 1 where all seeds share one.")
     forget_digests: dict[str, str] = Field(description="Digest of the forget set of each seed.")
 
@@ -709,6 +715,7 @@ def _cells(answers: Mapping[int, RunResult], work: Work) -> Iterator[CellSummary
             forget_samples=_span(cell.forget_samples for cell in cells.values()),
             retain_samples=_span(cell.retain_samples for cell in cells.values()),
             forget_test_samples=_span(cell.forget_test_samples for cell in cells.values()),
+            named=next((cell.named for cell in cells.values() if cell.named), []),
             forget_sets=len(set(digests.values())),
             forget_digests=digests,
         )

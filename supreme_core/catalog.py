@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from supreme_core import registry
+from supreme_core.api.load import NOTHING_WRITTEN, Written, misread
 from supreme_core.api.model import parse, shown
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
 from supreme_core.errors import SpecError, nearest
@@ -85,21 +86,34 @@ class Catalog:
         listed = self.components[kind].get(name.partition("/")[0])
         return listed if listed and registry.is_one_of(name, listed.variants) else None
 
-    def problems(self, kind: str, component: Component, *, at: str) -> list[str]:
-        """What is wrong with a component's name and settings, a line each."""
+    def problems(
+        self, kind: str, component: Component, *, at: str, written: Written = NOTHING_WRITTEN
+    ) -> list[str]:
+        """What is wrong with a component's name and settings, a line each.
+
+        written: the texts of a file's values by their paths. Where a class is chosen by number or
+        name, a text that is read as something else than its digits or its letters is refused.
+        """
         try:
             listed = self.get(kind, component.name)
         except SpecError as error:
             return [f"{at}.name: {error}"]
         errors = _Validator(listed.params).iter_errors(component.params)
-        lines = [line for error in errors for line in _explain(error, f"{at}.params")]
+        misreads = dict(_misreads(listed.params, component.params, f"{at}.params", written))
+        lines = [*misreads.values()]
+        for wrong in errors:
+            if _place(wrong, f"{at}.params") not in misreads:
+                lines += _explain(wrong, f"{at}.params")
         if lines:
             return list(dict.fromkeys(lines))  # each missing field is an error that names them all
         return [
             problem
             for each in self.inner(kind, component)
             for problem in self.problems(
-                each.kind, each.component, at=f"{at}.params.{each.setting}[{each.position}]"
+                each.kind,
+                each.component,
+                at=f"{at}.params.{each.setting}[{each.position}]",
+                written=written,
             )
         ]
 
@@ -161,10 +175,13 @@ NEVER_UNLISTED: Final = {
 """Kinds without which nothing can be planned or published, and what would not be known."""
 
 
-def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
+def check_components(
+    spec: ExperimentSpec, catalog: Catalog, written: Written = NOTHING_WRITTEN
+) -> None:
     """Refuse unknown components and wrong settings; SpecError has a line for each.
 
     Where unlisted components are allowed, those of an image are left to its trainers.
+    written: as in `Catalog.problems`.
     """
     problems: list[str] = []
     training = spec.training
@@ -190,7 +207,7 @@ def check_components(spec: ExperimentSpec, catalog: Catalog) -> None:
         if allowed and catalog.find(kind, component.name) is None:
             problems += _unlisted(kind, component, at)
         else:
-            problems += catalog.problems(kind, component, at=at)
+            problems += catalog.problems(kind, component, at=at, written=written)
     if problems:
         raise SpecError("\n".join(problems))
 
@@ -222,10 +239,33 @@ _Validator = validators.extend(  # type: ignore[no-untyped-call]
 """As strict as the components' own models: no 8.0 for an integer, no NaN, no infinity."""
 
 
-def _explain(error: ValidationError, at: str) -> Iterator[str]:
-    path = at + "".join(
+def _misreads(
+    schema: Mapping[str, Any], params: Mapping[str, Any], at: str, written: Written
+) -> Iterator[tuple[str, str]]:
+    """Path and line of each class by number or name that YAML does not read as it is written."""
+    for setting, each in schema.get("properties", {}).items():
+        value = params.get(setting)
+        places = {f"{at}.{setting}": value} if each.get("anyOf") == NUMBER_OR_NAME else {}
+        if each.get("items", {}).get("anyOf") == NUMBER_OR_NAME and isinstance(value, list):
+            places = {f"{at}.{setting}[{place}]": chosen for place, chosen in enumerate(value)}
+        for path, chosen in places.items():
+            text = written.get(path)
+            if text and not isinstance(chosen, str) and (type(chosen), text) != (int, str(chosen)):
+                yield path, misread(path, text)
+
+
+NUMBER_OR_NAME: Final = [{"type": "integer"}, {"type": "string"}]
+"""The schema of what chooses a class, a fine class or an identity."""
+
+
+def _place(error: ValidationError, at: str) -> str:
+    return at + "".join(
         f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
     )
+
+
+def _explain(error: ValidationError, at: str) -> Iterator[str]:
+    path = _place(error, at)
     schema: Any = error.schema
     instance: Any = error.instance
     if error.validator == "additionalProperties":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from supreme_core.api import names
+from supreme_core.api.load import NOTHING_WRITTEN, Written
 from supreme_core.api.run import Exclusion, ExperimentName, ExperimentOrder, Revision, Work
 from supreme_core.api.v1alpha1 import (
     Component,
@@ -45,7 +46,12 @@ class Step:
 
 
 def plan(
-    experiment: UnlearningExperiment, catalog: Catalog, *, namespace: str, uid: str | None = None
+    experiment: UnlearningExperiment,
+    catalog: Catalog,
+    *,
+    namespace: str,
+    uid: str | None = None,
+    written: Written = NOTHING_WRITTEN,
 ) -> ExperimentOrder:
     """The plan of an experiment; SpecError where a component or a combination cannot be done.
 
@@ -53,9 +59,10 @@ def plan(
     model, recipe) gives it, so that a new recipe under an old name never mixes with old results.
     Then this machine computes it, by the very code that the catalogue lists, and which code that is
     becomes part of the work; on a cluster an image decides, which nobody here has seen.
+    written: the texts of the file's values, where the experiment is from a file.
     """
     spec = experiment.spec
-    check_components(spec, catalog)
+    check_components(spec, catalog, written)
     _check_methods(spec, catalog)
     work = _work(spec, catalog)
     if uid is None:

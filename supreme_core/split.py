@@ -1,6 +1,8 @@
 """What a scenario decides: which samples are forgotten and which are retained."""
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supreme_core import seeds
+from supreme_core.api.run import Named
 from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError, nearest
 from supreme_core.hashing import permutation
@@ -19,6 +22,17 @@ Indices = NDArray[np.int64]
 Number = TypeVar("Number", bound=np.generic)
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
+
+Kind = Literal["class", "fine class", "identity"]
+
+KINDS: dict[Kind, str] = {
+    "class": "classes",
+    "fine class": "fine classes",
+    "identity": "identities",
+}
+"""What can be chosen by number or name, with its plural."""
+
+LONGEST_NAME = 1024
 
 
 def _nothing() -> Indices:
@@ -118,6 +132,7 @@ class Split:
     poison: None where the data are those of the dataset.
     sequence: the requests that make up the forget set, in order; empty where it is forgotten at
     once.
+    named: the classes and the like that the scenario names, for the record; no part of a digest.
 
     validation: what nobody trains on.  forget_validation: those of it that are like the forgotten
     ones: of their classes, or all of it where single samples are forgotten.
@@ -130,6 +145,7 @@ class Split:
     classes: tuple[int, ...]
     poison: Poison | None = None
     sequence: tuple[Request, ...] = ()
+    named: tuple[Named, ...] = ()
     validation: Indices = field(default_factory=_nothing)
     forget_validation: Indices = field(default_factory=_nothing)
 
@@ -207,7 +223,8 @@ def without(
 
 def by_class(labels: Labels, classes: tuple[int, ...]) -> Split:
     train, test = np.isin(labels.train, classes), np.isin(labels.test, classes)
-    return _checked(Split(*_where(train), *_where(test), classes))
+    found = named_as(classes, labels.class_names)
+    return _checked(Split(*_where(train), *_where(test), classes, named=found))
 
 
 def by_fine_class(labels: Labels, fine: tuple[int, ...]) -> Split:
@@ -218,7 +235,8 @@ def by_fine_class(labels: Labels, fine: tuple[int, ...]) -> Split:
     assert labels.train_fine is not None
     assert labels.test_fine is not None
     train, test = np.isin(labels.train_fine, fine), np.isin(labels.test_fine, fine)
-    return _of_staying_classes(labels, train, test, what="part")
+    found = named_as(fine, labels.fine_class_names, kind="fine class")
+    return _of_staying_classes(labels, train, test, named=found, what="part")
 
 
 def by_identity(labels: Labels, identities: tuple[int, ...]) -> Split:
@@ -230,13 +248,19 @@ def by_identity(labels: Labels, identities: tuple[int, ...]) -> Split:
     assert labels.test_identities is not None
     train = np.isin(labels.train_identities, identities)
     test = np.isin(labels.test_identities, identities)
-    return _of_staying_classes(labels, train, test, what="identity")
+    found = named_as(identities, labels.identity_names, kind="identity")
+    return _of_staying_classes(labels, train, test, named=found, what="identity")
 
 
 def _of_staying_classes(
-    labels: Labels, train: NDArray[np.bool_], test: NDArray[np.bool_], *, what: str
+    labels: Labels,
+    train: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+    *,
+    named: tuple[Named, ...],
+    what: str,
 ) -> Split:
-    split = _checked(Split(*_where(train), *_where(test), ()))
+    split = _checked(Split(*_where(train), *_where(test), (), named=named))
     emptied = np.setdiff1d(labels.train[train], labels.train[~train])
     if len(emptied):
         name = labels.class_names[emptied[0]]
@@ -247,29 +271,73 @@ def _of_staying_classes(
 
 
 def class_numbers(
-    chosen: Iterable[int | str],
+    chosen: Sequence[int | str], names: Sequence[str], *, kind: Kind = "class"
+) -> tuple[int, ...]:
+    """Sorted numbers of classes that are given by number or by name.
+
+    SpecError for an unknown one, and for a number that could mean two of them: folders that are
+    called 1 to 11 are sorted as text, so that "9" has number 10.
+    """
+    endings = _endings(names) if any(isinstance(each, int) for each in chosen) else {}
+    return tuple(sorted({_number(each, names, endings, kind) for each in chosen}))
+
+
+def named_as(
+    numbers: Iterable[int],
     names: Sequence[str],
     *,
-    kind: str = "class",
-    kinds: str = "classes",
-) -> tuple[int, ...]:
-    """Sorted numbers of classes that are given by number or by name; SpecError for an unknown.
+    kind: Kind = "class",
+    role: Literal["forgotten", "confused", "target"] = "forgotten",
+) -> tuple[Named, ...]:
+    """The record of what a scenario names."""
+    return tuple(
+        Named(kind=kind, number=number, name=names[number][:LONGEST_NAME], role=role)
+        for number in numbers
+    )
 
-    kind, kinds: what they are called, where they are finer classes or something else.
-    """
-    return tuple(sorted({_number(each, names, kind, kinds) for each in chosen}))
 
-
-def _number(chosen: int | str, names: Sequence[str], kind: str, kinds: str) -> int:
-    if isinstance(chosen, int):
-        if 0 <= chosen < len(names):
-            return chosen
+def _number(
+    chosen: int | str, names: Sequence[str], endings: Mapping[int, Sequence[str]], kind: Kind
+) -> int:
+    if isinstance(chosen, str):
+        if chosen in names:
+            return names.index(chosen)
+        raise SpecError(f"unknown {kind} {chosen!r}{nearest(chosen, names)}")
+    there = names[chosen] if 0 <= chosen < len(names) else None
+    called = [name for name in endings.get(chosen, ()) if name != there]
+    if called or (there is not None and there.isdecimal() and int(there) != chosen):
+        raise SpecError(_two_readings(chosen, there, called, names, kind))
+    if there is None:
         raise SpecError(
-            f"{kind} {chosen} is out of range; the dataset has {kinds} 0 to {len(names) - 1}"
+            f"{kind} {chosen} is out of range; the dataset has {KINDS[kind]} 0 to {len(names) - 1}"
         )
-    if chosen in names:
-        return names.index(chosen)
-    raise SpecError(f"unknown {kind} {chosen!r}{nearest(chosen, names)}")
+    return chosen
+
+
+def _endings(names: Sequence[str]) -> Mapping[int, Sequence[str]]:
+    """The names that are a number or end in one, and have no other: 7 of "7", "007" and "s7"."""
+    found = defaultdict[int, list[str]](list)
+    for name in names:
+        if match := re.fullmatch(r"\D*(\d{1,18})", name):
+            found[int(match[1])].append(name)
+    return found
+
+
+def _two_readings(
+    chosen: int, there: str | None, called: Sequence[str], names: Sequence[str], kind: Kind
+) -> str:
+    """What is wrong with a number that is one class by its place and another one by its name."""
+    meant = [*([] if there is None else [there]), *called[:1]]
+    place = f"place {chosen}, counted from 0, is "
+    place += "beyond the last one" if there is None else repr(there)
+    name = f"no {kind} is called so"
+    if called:
+        name = f"the name {called[0]!r} has place {names.index(called[0])}"
+    earlier = "" if there is None else f". Earlier versions took the place, so {there!r}"
+    return (
+        f"{kind} {chosen} has two readings: {place}, and {name}; give a name in quotes:"
+        f" {' or '.join(map(repr, meant))}{earlier}"
+    )
 
 
 def by_sample(labels: Labels, forget: Indices) -> Split:
@@ -286,14 +354,15 @@ def by_poison(
     *,
     wrong: Callable[[Indices], Indices],
     trigger: Trigger | None = None,
+    named: tuple[Named, ...] = (),
 ) -> Split:
     """Samples that are spoilt, in the training set to be forgotten, of the test set to be held out.
 
-    wrong: the labels that take the place of the true ones.
+    wrong: the labels that take the place of the true ones.  named: the classes of these labels.
     """
     forget, held_out = np.sort(forget), np.sort(held_out)
     poison = Poison(wrong(labels.train[forget]), held_out, wrong(labels.test[held_out]), trigger)
-    return replace(by_sample(labels, forget), poison=poison)
+    return replace(by_sample(labels, forget), poison=poison, named=named)
 
 
 def in_sequence(labels: Labels, requests: Iterable[Callable[[Labels], Split]]) -> Split:
@@ -305,14 +374,18 @@ def in_sequence(labels: Labels, requests: Iterable[Callable[[Labels], Split]]) -
     forgotten_test = np.zeros(len(labels.test), dtype=bool)
     sequence: list[Request] = []
     classes: tuple[int, ...] = ()
+    named: tuple[Named, ...] = ()
     for choose in requests:
         split = choose(labels.trained_on(left))
         forget, left = left[split.forget], left[split.retain]
         forgotten_test[split.forget_test] = True
         classes = tuple(sorted({*classes, *split.classes}))
+        named += split.named
         sequence.append(Request(forget, left, classes))
     forgotten = np.sort(np.concatenate([request.forget for request in sequence]))
-    return Split(forgotten, left, *_where(forgotten_test), classes, sequence=tuple(sequence))
+    return Split(
+        *(forgotten, left, *_where(forgotten_test), classes), sequence=tuple(sequence), named=named
+    )
 
 
 def _where(chosen: NDArray[np.bool_]) -> tuple[Indices, Indices]:

@@ -1,7 +1,7 @@
 """Read a file of experiments: YAML that is small, flat and says each thing once."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,20 @@ MAX_NODES = 100_000
 MAX_DEPTH = 64
 
 
+Written = Mapping[str, str]
+"""What a document has at the path of each value that is neither a text nor in quotes."""
+
+NOTHING_WRITTEN: Written = {}
+"""Of an experiment that did not come from a file."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """source: what errors call it, the file and which of its documents."""
 
     experiment: UnlearningExperiment
     source: str
+    written: Written
 
 
 def load_experiments(path: Path) -> list[Loaded]:
@@ -39,22 +47,46 @@ def load_experiments(path: Path) -> list[Loaded]:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SpecError(f"{path} is not a UTF-8 text file") from None
-    documents = load_yaml(text, source=str(path)) or [None]
+    documents = _documents(text, source=str(path)) or [(None, {})]
     found: list[Loaded] = []
-    for number, document in enumerate(documents, 1):
+    for number, (document, written) in enumerate(documents, 1):
         source = str(path) if len(documents) == 1 else f"{path}, document {number}"
-        found.append(Loaded(_experiment(document, source), source))
+        found.append(Loaded(_experiment(document, written, source), source, written))
     for name, sources in _by_name(found).items():
         if len(sources) > 1:
             raise SpecError(f"{sources[-1]}: metadata.name is {name!r}, as in {sources[0]}")
     return found
 
 
-def _experiment(document: object, source: str) -> UnlearningExperiment:
+def _experiment(document: object, written: Written, source: str) -> UnlearningExperiment:
     if not isinstance(document, dict):
         raise SpecError(f"{source} holds {_kind(document)}, not an UnlearningExperiment")
     with errors_of(source):
+        others = [misread(at, text) for at, text in written.items() if _OTHER_NUMBER.match(text)]
+        if others:
+            raise SpecError("\n".join(others))
         return parse(UnlearningExperiment, document)
+
+
+_OTHER_NUMBER = re.compile(r"[-+]?(0[0-9_]+$|[0-9][0-9_]*:)")
+"""Numbers whose digits say another one than YAML reads: 010 is 8, and 1:30 is 90."""
+
+
+def misread(at: str, text: str) -> str:
+    """What to say of a text without quotes that YAML does not read as it stands there."""
+    value = yaml.load(text, Loader=_Loader)
+    match value:
+        case bool():
+            read, instead = f"the truth value {str(value).lower()}", ""
+        case int():
+            read, instead = f"the number {value}", f"{value}, or "
+        case float():
+            read, instead = f"the number {value}", ""
+        case None:
+            read, instead = "no value", ""
+        case _:
+            read, instead = f"the date {value}", ""
+    return f"{at} is written {text}, which YAML reads as {read}; write {instead}'{text}' in quotes"
 
 
 @contextmanager
@@ -79,10 +111,14 @@ def load_yaml(text: str, *, source: str) -> list[Any]:
 
     Aliases are allowed as long as they stay small.
     """
+    return [document for document, _ in _documents(text, source=source)]
+
+
+def _documents(text: str, *, source: str) -> list[tuple[Any, Written]]:
     try:
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
             _measure(node, {}, source)
-        return [each for each in yaml.load_all(text, Loader=_Loader) if each is not None]
+        return [each for each in _read(text) if each[0] is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -93,6 +129,33 @@ def load_yaml(text: str, *, source: str) -> list[Any]:
         raise SpecError(f"{source} is not YAML: {first}") from None
     except (LookupError, TypeError, AttributeError):  # PyYAML's own, as for `!!bool maybe`
         raise SpecError(f"{source} is not YAML: a value does not fit its !!tag") from None
+
+
+def _read(text: str) -> Iterator[tuple[Any, Written]]:
+    loader = _Loader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None
+            document = loader.construct_document(node)
+            yield document, dict(_unquoted(node, ""))
+    finally:
+        loader.dispose()
+
+
+def _unquoted(node: yaml.Node, at: str) -> Iterator[tuple[str, str]]:
+    """Path and text of values that are no texts. Constructing a node has merged its `<<` keys."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _unquoted(value, f"{at}.{key.value}" if at else str(key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            yield from _unquoted(value, f"{at}[{position}]")
+    elif isinstance(node, yaml.ScalarNode) and node.style is None and node.tag != TEXT:
+        yield at, node.value
+
+
+TEXT = "tag:yaml.org,2002:str"
 
 
 class _Loader(yaml.SafeLoader):

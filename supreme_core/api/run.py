@@ -142,6 +142,20 @@ class DatasetRecord(Document):
     classes: int = Field(ge=1)
 
 
+class Named(Document):
+    """A class, a fine class or an identity that a scenario names, as the dataset has it."""
+
+    kind: Literal["class", "fine class", "identity"]
+    number: int = Field(ge=0, description="Its place in the dataset, counted from 0.")
+    name: ShortText
+    role: Literal["forgotten", "confused", "target"] = Field(
+        "forgotten",
+        description="What the scenario does with it: forgets its samples; forgets that its samples"
+        " and those of another one were labelled as each other; or forgets that a trigger stands"
+        " for it.",
+    )
+
+
 class CellRecord(Document):
     """One scenario of a seed: what was forgotten."""
 
@@ -151,6 +165,13 @@ class CellRecord(Document):
     forget_samples: int = Field(ge=0)
     retain_samples: int = Field(ge=0)
     forget_test_samples: int = Field(ge=0)
+    named: list[Named] = Field(
+        default_factory=list,
+        max_length=16_000,  # a sequence of 16 requests of 1,000 each
+        exclude_if=lambda named: not named,
+        description="What the scenario names; empty where it names nothing, and in results of"
+        " versions that did not record it.",
+    )
     retrained_predictions: list[Digest] = Field(
         default_factory=list,
         max_length=16,

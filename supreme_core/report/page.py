@@ -40,6 +40,7 @@ class ScenarioView:
 
     anchor: str
     name: str
+    title: str
     params: str
     forgot: str
     verdicts: Table | None
@@ -60,6 +61,7 @@ class ContrastView:
     """
 
     name: str
+    title: str
     front: Table | None
     front_plots: tuple[Markup, ...]
     matrix: Table | None
@@ -150,6 +152,7 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
     return ScenarioView(
         anchor=f"scenario-{place}",
         name=name,
+        title=reading.title(name),
         params=f"{component.name}: {params}" if params else component.name,
         forgot=_forgot(cell) if cell else "",
         verdicts=tables.verdicts(reading, name),
@@ -249,6 +252,7 @@ def _contrast(reading: Reading, place: int, scenario: str) -> ContrastView:
     few = len(reading.summary.comparisons) <= MOST_PAIRS
     return ContrastView(
         name=scenario,
+        title=reading.title(scenario),
         front=contrasts.front_table(reading, found) if found else None,
         front_plots=tuple(_front_plots(reading, place, found)) if found else (),
         matrix=contrasts.matrix(reading, scenario),

@@ -95,7 +95,8 @@ def _scenarios(reading: Reading) -> Iterator[str]:
     for scenario in reading.provenance.work.scenarios:
         asked = words.component(scenario, scenario.title)
         cell = cells_of.get(scenario.title)
-        yield f"Scenario {asked}{f': {_forgets(cell)}' if cell else ''}."
+        said = (words.forgotten(cell.named), _forgets(cell)) if cell else ()
+        yield f"Scenario {': '.join(filter(None, (asked, *said)))}."
 
 
 def _forgets(cell: CellSummary) -> str:

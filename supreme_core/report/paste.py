@@ -116,7 +116,7 @@ def _by_scenario(reading: Reading, choice: str) -> Iterator[Sheet]:
     for place, scenario in enumerate(reading.scenarios, 1):
         for number, (caption, table) in enumerate(_tables(reading, scenario, choice), 1):
             name = "-".join(re.findall("[a-z0-9]+", f"{choice} {place} {number}"))
-            yield Sheet(name, scenario, f"{scenario}. {caption}", table)
+            yield Sheet(name, scenario, f"{reading.title(scenario)}. {caption}", table)
 
 
 def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str, Table]]:

@@ -15,7 +15,7 @@ from typing import Literal
 from supreme_core import statistics
 from supreme_core.aggregate import Provenance, RowFacts, collapse_row, provenance_of
 from supreme_core.api import names
-from supreme_core.api.run import Failure, Floor, Gap, Row, Summary
+from supreme_core.api.run import Failure, Floor, Gap, Named, Row, Summary
 from supreme_core.report import cells, words
 from supreme_core.report.cells import Cell, Scale
 
@@ -134,6 +134,11 @@ class Reading:
         lost = {each.seed for each in failures if each.kind == "missing" and each.method is None}
         return [seed for seed in self.summary.seeds if seed not in lost]
 
+    def title(self, scenario: str) -> str:
+        """class-3: forget class 3 ("rose")"""
+        forgotten = words.forgotten(self._named.get(scenario, ()))
+        return f"{scenario}: {forgotten}" if forgotten else scenario
+
     def methods(self, scenario: str) -> list[str]:
         return list(self._of_scenario[scenario])
 
@@ -152,6 +157,10 @@ class Reading:
         """Of |x - retrained|, or of a cost itself."""
         scale = self.scale(metric)
         return scale if self.facts[metric].measured else replace(scale, unit=scale.gap_unit)
+
+    @cached_property
+    def _named(self) -> dict[str, Sequence[Named]]:
+        return {cell.scenario: cell.named for cell in self.provenance.cells}
 
     @cached_property
     def _of_scenario(self) -> dict[str, dict[str, list[str]]]:

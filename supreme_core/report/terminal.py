@@ -25,7 +25,10 @@ class TextTable:
 def terminal_tables(summary: Summary) -> list[TextTable]:
     """One table for each scenario; notes on the whole experiment stand under the last."""
     reading = tables.Reading(summary)
-    drawn = [_draw(tables.overview(reading, scenario)) for scenario in reading.scenarios]
+    drawn = [
+        _draw(tables.overview(reading, scenario), reading.title(scenario))
+        for scenario in reading.scenarios
+    ]
     if drawn:
         drawn[-1] = replace(drawn[-1], notes=(READ_AS, *tables.notes(reading)))
     return drawn
@@ -54,14 +57,14 @@ def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
-def _draw(table: tables.Table) -> TextTable:
+def _draw(table: tables.Table, title: str) -> TextTable:
     """Intervals of the primary metric only, so that a table fits a terminal of 100 columns."""
     columns = tuple(f"{c.title}, {c.unit}" if c.unit else c.title for c in table.columns)
     lines = [(line.title, line.cells) for line in table.lines]
     if table.floor:
         lines.append((tables.FLOOR_TITLE, table.floor))
     return TextTable(
-        title=_text(table.title),
+        title=_text(title),
         columns=("method", *_shown(table, columns)),
         rows=tuple((_text(title), *_shown(table, _texts(table, line))) for title, line in lines),
         notes=(),

@@ -1,11 +1,14 @@
 """What documents hold, in words: settings, seeds and counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 import yaml
 
 from supreme_core.aggregate import Span
+from supreme_core.api.run import Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
+from supreme_core.split import KINDS
 
 
 def seed_ranges(seeds: Sequence[int]) -> str:
@@ -43,6 +46,30 @@ def component(found: Component, title: str = "") -> str:
 def method(entry: MethodEntry, title: str = "") -> str:
     """As `component`, with wrappers from the inside out: name (lr 0.1) inside rewind (steps 2)"""
     return " inside ".join([component(entry, title), *map(component, reversed(entry.wrappers))])
+
+
+MOST_NAMED = 12
+"""Classes and the like that a line names; summary.json names all."""
+
+
+def forgotten(named: Sequence[Named]) -> str:
+    """forget class 3 ("rose"), or nothing where a scenario names no class"""
+    parts = []
+    for (kind, role), group in groupby(named, key=lambda each: (each.kind, each.role)):
+        found = list(group)
+        texts = [f'{each.number} ("{each.name}")' for each in found[:MOST_NAMED]]
+        if len(found) > MOST_NAMED:
+            texts.append(f"{len(found) - MOST_NAMED} more")
+        noun = kind if len(found) == 1 else KINDS[kind]
+        parts.append(f"{ROLES[role]}{noun} {listed(texts)}")
+    return f"forget {'; '.join(parts)}" if parts else ""
+
+
+ROLES = {
+    "forgotten": "",
+    "confused": "the confusion of ",
+    "target": "the trigger that stands for ",
+}
 
 
 def listed(texts: Iterable[str]) -> str:

@@ -6,7 +6,16 @@ from pydantic import Field
 from supreme_core.draw import DrawParams, first
 from supreme_core.errors import SpecError
 from supreme_core.registry import scenario
-from supreme_core.split import Corner, Indices, Labels, Split, Trigger, by_poison, class_numbers
+from supreme_core.split import (
+    Corner,
+    Indices,
+    Labels,
+    Split,
+    Trigger,
+    by_poison,
+    class_numbers,
+    named_as,
+)
 
 
 class BackdoorParams(DrawParams):
@@ -51,4 +60,5 @@ def backdoor(labels: Labels, seed: int, params: BackdoorParams) -> Split:
         np.flatnonzero(labels.test != target),
         wrong=aimed_at,
         trigger=Trigger(size=params.size, corner=params.corner, value=params.value),
+        named=named_as([target], labels.class_names, role="target"),
     )

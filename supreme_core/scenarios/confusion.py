@@ -6,7 +6,7 @@ from pydantic import Field
 from supreme_core.draw import DrawParams, first
 from supreme_core.errors import SpecError
 from supreme_core.registry import scenario
-from supreme_core.split import Indices, Labels, Split, by_poison, class_numbers
+from supreme_core.split import Indices, Labels, Split, by_poison, class_numbers, named_as
 
 
 class ConfusionParams(DrawParams):
@@ -36,7 +36,13 @@ def confusion(labels: Labels, seed: int, params: ConfusionParams) -> Split:
     order = params.order(seed, "confusion", len(labels.train))
     chosen = [_of_class(labels, order, number, params.fraction) for number in pair]
     held_out = np.flatnonzero(np.isin(labels.test, pair))
-    return by_poison(labels, np.concatenate(chosen), held_out, wrong=swapped)
+    return by_poison(
+        labels,
+        np.concatenate(chosen),
+        held_out,
+        wrong=swapped,
+        named=named_as(pair, labels.class_names, role="confused"),
+    )
 
 
 def _of_class(labels: Labels, order: Indices, number: int, fraction: float) -> Indices:

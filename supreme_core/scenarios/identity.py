@@ -25,7 +25,6 @@ def identity(labels: Labels, seed: int, params: IdentityParams) -> Split:
             "the dataset knows no identities, as image_folder does with identities: true; where"
             " every class is one, use full_class"
         )
-    chosen = class_numbers(
-        params.identities, labels.identity_names, kind="identity", kinds="identities"
+    return by_identity(
+        labels, class_numbers(params.identities, labels.identity_names, kind="identity")
     )
-    return by_identity(labels, chosen)

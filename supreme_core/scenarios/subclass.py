@@ -18,6 +18,6 @@ def subclass(labels: Labels, seed: int, params: SubclassParams) -> Split:
     """Forget all samples of some fine classes; the test samples of these are held out."""
     if labels.train_fine is None:
         raise SpecError("the dataset has no fine classes, as cifar20 has; use full_class")
-    names = labels.fine_class_names
-    fine = class_numbers(params.classes, names, kind="fine class", kinds="fine classes")
-    return by_fine_class(labels, fine)
+    return by_fine_class(
+        labels, class_numbers(params.classes, labels.fine_class_names, kind="fine class")
+    )

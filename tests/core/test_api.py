@@ -422,6 +422,21 @@ def complaint(text):
     return ""
 
 
+@pytest.mark.parametrize(
+    ("text", "read"), [("010", 8), ("+0_7", 7), ("1:30", 90), ("-01", -1), ("0:08.5", 8.5)]
+)
+def test_a_number_whose_digits_say_another_one_is_refused_wherever_it_stands(tmp_path, text, read):
+    path = tmp_path / "small.yaml"
+    path.write_text(f"{MINIMAL}  seeds: {{start: {text}}}\n")
+    with pytest.raises(SpecError) as error:
+        load_experiments(path)
+    instead = f"{read}, or " if isinstance(read, int) else ""
+    assert str(error.value) == (
+        f"{path}: spec.seeds.start is written {text}, which YAML reads as the number {read}; write"
+        f" {instead}'{text}' in quotes"
+    )
+
+
 class TestYaml:
     @pytest.mark.parametrize(("text", "message"), REFUSED_YAML.values(), ids=REFUSED_YAML)
     def test_what_is_no_plain_yaml_is_refused_in_one_line(self, text, message):

@@ -15,6 +15,7 @@ import pytest
 from pydantic import Field
 
 from supreme_core import catalog, registry
+from supreme_core.api.load import load_experiments
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
 from supreme_core.catalog import Catalog, check_components
@@ -265,6 +266,65 @@ class TestWholeSpec:
             "spec.scenarios[0].params.class: unknown field 'class'; did you mean 'classes'?",
             'spec.methods[1].params.epochs is "5"; it should be of type integer',
             "spec.metrics[0].name: unknown metric 'accuracies'; did you mean 'accuracy'?",
+        ]
+
+
+MISREAD = {
+    "010": "the number 8; write 8, or '010' in quotes",
+    "1_0": "the number 10; write 10, or '1_0' in quotes",
+    "1:30": "the number 90; write 90, or '1:30' in quotes",
+    "0x10": "the number 16; write 16, or '0x10' in quotes",
+    "1e1": "the number 10.0; write '1e1' in quotes",
+    "3.0": "the number 3.0; write '3.0' in quotes",
+    "yes": "the truth value true; write 'yes' in quotes",
+    "null": "no value; write 'null' in quotes",
+    "2020-01-01": "the date 2020-01-01; write '2020-01-01' in quotes",
+}
+CHOOSING = {
+    "{name: full_class, params: {classes: [a, %s]}}": "params.classes[1]",
+    "{name: backdoor, params: {target: %s, fraction: 0.1}}": "params.target",
+    "{name: identity, params: {identities: [%s]}}": "params.identities[0]",
+    "{name: sequential, params: {requests: [{name: random_samples, params: {fraction: 0.1}},"
+    " {name: subclass, params: {classes: [%s]}}]}}": "params.requests[1].params.classes[0]",
+}
+
+
+class TestClassesInYaml:
+    def problems(self, tmp_path, scenario):
+        path = tmp_path / "file.yaml"
+        path.write_text(
+            "apiVersion: supreme.dev/v1alpha1\nkind: UnlearningExperiment\nmetadata: {name: a}\n"
+            "spec: {dataset: {name: digits}, model: {name: resnet18}, methods: [{name: finetune}],"
+            f" scenarios: [{scenario}]}}"
+        )
+        try:
+            (loaded,) = load_experiments(path)
+            check_components(loaded.experiment.spec, BUNDLED, loaded.written)
+        except SpecError as error:
+            return str(error).replace(f"{path}: ", "")
+        return ""
+
+    @pytest.mark.parametrize(("text", "reading"), MISREAD.items(), ids=list(MISREAD))
+    def test_what_is_not_read_as_it_is_written_is_refused(self, tmp_path, text, reading):
+        for scenario, at in CHOOSING.items():
+            message = f"spec.scenarios[0].{at} is written {text}, which YAML reads as {reading}"
+            assert self.problems(tmp_path, scenario % text) == message
+
+    @pytest.mark.parametrize("text", ["10", "-1", "0", "rose", *(f"'{each}'" for each in MISREAD)])
+    def test_plain_numbers_and_texts_are_taken(self, tmp_path, text):
+        assert [self.problems(tmp_path, each % text) for each in CHOOSING] == [""] * len(CHOOSING)
+
+    def test_an_alias_and_a_merged_mapping_are_looked_through(self, tmp_path):
+        merged = (
+            "{name: full_class, label: a, params: &a {classes: [0x1]}},"
+            " {name: full_class, label: b, params: *a},"
+            " {name: full_class, label: c, params: {<<: *a}}"
+        )
+        found = self.problems(tmp_path, merged).splitlines()
+        assert found == [
+            f"spec.scenarios[{place}].params.classes[0] is written 0x1, which YAML reads as the"
+            " number 1; write 1, or '0x1' in quotes"
+            for place in range(3)
         ]
 
 

@@ -8,12 +8,13 @@ which a person has to see.
 
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 
-from supreme_core.aggregate import aggregate
-from supreme_core.api.run import Exclusion, Failure, Floor
+from supreme_core.aggregate import aggregate, provenance_of, summary_json
+from supreme_core.api.run import Exclusion, Failure, Floor, Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import Cell, Scale
@@ -22,7 +23,17 @@ from supreme_core.report.plots import Dot, Reference, Strip, dot_plot, strip_plo
 from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import plain_text, terminal_tables
 from supreme_core.statistics import joint_verdict
-from tests.core.summaries import FACTS, failed, question, result, results, row_fact, run, summary
+from tests.core.summaries import (
+    FACTS,
+    cell,
+    failed,
+    question,
+    result,
+    results,
+    row_fact,
+    run,
+    summary,
+)
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
 EVIL = "<script>alert(1)</script>"
@@ -424,6 +435,66 @@ def test_provenance_names_the_wrappers_of_a_method_with_their_settings():
     inside = "inside rewind inside partition (parts 3)"
     assert re.search(rf"Method careful\s+scrub \(lr 0.1\) {re.escape(inside)}", text)
     assert f"careful (scrub, lr 0.1) {inside}" in text  # in the paragraph for a paper
+
+
+def naming(*named):
+    """A summary whose scenario names these (kind, number, name, role)."""
+    fields = ("kind", "number", "name", "role")
+    record = cell("full_class").model_copy(
+        update={"named": [Named(**dict(zip(fields, each, strict=False))) for each in named]}
+    )
+    found = [each.model_copy(update={"cells": [record]}) for each in results(range(5))]
+    return aggregate(found, question(range(5)))
+
+
+FORGOTTEN = {
+    "a class": ([("class", 3, "rose")], 'forget class 3 ("rose")'),
+    "classes": (
+        [("class", 3, "rose"), ("class", 5, "tulip")],
+        'forget classes 3 ("rose") and 5 ("tulip")',
+    ),
+    "a fine class": ([("fine class", 7, "jet")], 'forget fine class 7 ("jet")'),
+    "identities": (
+        [("identity", 0, "Ann"), ("identity", 1, "Bo")],
+        'forget identities 0 ("Ann") and 1 ("Bo")',
+    ),
+    "a confusion": (
+        [("class", 0, "cat", "confused"), ("class", 1, "dog", "confused")],
+        'forget the confusion of classes 0 ("cat") and 1 ("dog")',
+    ),
+    "a backdoor": (
+        [("class", 0, "cat", "target")],
+        'forget the trigger that stands for class 0 ("cat")',
+    ),
+    "a sequence": (
+        [("class", 0, "cat"), ("identity", 1, "Bo")],
+        'forget class 0 ("cat"); identity 1 ("Bo")',
+    ),
+    "very many": (
+        [("class", number, "x") for number in range(14)],
+        'forget classes 0 ("x"), 1 ("x"), 2 ("x"), 3 ("x"), 4 ("x"), 5 ("x"), 6 ("x"), 7 ("x"),'
+        ' 8 ("x"), 9 ("x"), 10 ("x"), 11 ("x") and 2 more',
+    ),
+}
+
+
+@pytest.mark.parametrize(("named", "words"), FORGOTTEN.values(), ids=list(FORGOTTEN))
+def test_it_is_always_said_what_was_forgotten(named, words):
+    found = naming(*named)
+    (table,) = terminal_tables(found)
+    assert table.title == f"full_class: {words}"
+    assert plain_text(table).startswith(table.title)
+    page = unescape(render_report(found).decode())
+    assert page.count(f">full_class: {words}</h3>") >= 3
+    assert f"Scenario full_class: {words}: 146 training images" in page
+    (record,) = provenance_of(found).cells
+    assert [each.name for each in record.named] == [each[2] for each in named]
+
+
+def test_of_a_result_that_does_not_say_it_nothing_is_claimed():
+    (table,) = terminal_tables(summary())
+    assert table.title == "full_class"
+    assert b'"named"' not in summary_json(summary())
 
 
 def test_the_terminal_has_the_leading_columns_of_the_report():

@@ -33,8 +33,8 @@ from tests.real_ranks import on_two_ranks
 NAMES = ("aeroplane", "bird", "cat", "deer")
 
 
-def labels_of(train, test=(0, 1, 2, 3)):
-    return Labels(np.array(train, dtype=np.int64), np.array(test, dtype=np.int64), NAMES)
+def labels_of(train, test=(0, 1, 2, 3), names=NAMES):
+    return Labels(np.array(train, dtype=np.int64), np.array(test, dtype=np.int64), tuple(names))
 
 
 EVEN = labels_of(np.arange(1000) % 4)
@@ -141,6 +141,120 @@ class TestFullClass:
     def test_the_seed_means_nothing(self):
         one, other = (split("full_class", classes=[1], seed=seed) for seed in (1, 2))
         assert one.digest == other.digest
+
+
+AS_TEXT = sorted(map(str, range(1, 12)))
+"""As folders are sorted: 1, 10, 11, 2, ..."""
+
+TWO_READINGS = {
+    "both": (
+        (AS_TEXT, 10),
+        "place 10, counted from 0, is '9', and the name '10' has place 1; give a name in quotes:"
+        " '9' or '10'. Earlier versions took the place, so '9'",
+    ),
+    "no such name": (
+        (AS_TEXT, 0),
+        "place 0, counted from 0, is '1', and no class is called so; give a name in quotes: '1'."
+        " Earlier versions took the place, so '1'",
+    ),
+    "no such place": (
+        (AS_TEXT, 11),
+        "place 11, counted from 0, is beyond the last one, and the name '11' has place 2; give a"
+        " name in quotes: '11'",
+    ),
+    "zeros in front": (
+        (["001", "002", "003"], 1),
+        "place 1, counted from 0, is '002', and the name '001' has place 0; give a name in quotes:"
+        " '002' or '001'. Earlier versions took the place, so '002'",
+    ),
+    "among words": (
+        (["2", "background", "rose"], 2),
+        "place 2, counted from 0, is 'rose', and the name '2' has place 0; give a name in quotes:"
+        " 'rose' or '2'. Earlier versions took the place, so 'rose'",
+    ),
+}
+
+
+class TestNumbersAndNames:
+    @pytest.mark.parametrize(("asked", "readings"), TWO_READINGS.values(), ids=list(TWO_READINGS))
+    def test_a_number_with_two_readings_is_refused_with_both(self, asked, readings):
+        names, number = asked
+        labels = labels_of(range(len(names)), range(len(names)), names)
+        message = f"class {number} has two readings: {readings}"
+        assert refused("full_class", labels, classes=[number]) == message
+        assert refused("backdoor", labels, target=number, fraction=0.2) == message
+        other = names[0 if number else 1]
+        assert refused("confusion", labels, classes=[other, number], fraction=0.5) == message
+
+    def test_identities_and_fine_classes_are_no_exception(self):
+        names = ("s1", "s10", "s2")
+        every = np.arange(6) % 3
+        labels = replace(
+            labels_of(np.arange(6) // 3, np.arange(6) // 3),
+            train_fine=every,
+            test_fine=every,
+            fine_class_names=names,
+            train_identities=every,
+            test_identities=every,
+            identity_names=names,
+        )
+        readings = "place 1, counted from 0, is 's10', and the name 's1' has place 0"
+        assert f"identity 1 has two readings: {readings}" in refused(
+            "identity", labels, identities=[1]
+        )
+        assert f"fine class 1 has two readings: {readings}" in refused(
+            "subclass", labels, classes=[1]
+        )
+        assert split("identity", labels, identities=[2]).named[0].name == "s2"
+
+    @pytest.mark.parametrize(
+        "names",
+        [[str(n) for n in range(10)], [f"{n:03}" for n in range(10)], [f"c{n}" for n in range(10)]],
+    )
+    def test_where_places_and_names_agree_a_number_is_taken(self, names):
+        labels = labels_of(range(10), range(10), names)
+        assert split("full_class", labels, classes=[3, 7]).classes == (3, 7)
+
+    def test_a_text_is_always_a_name(self):
+        labels = labels_of(range(11), range(11), AS_TEXT)
+        assert split("full_class", labels, classes=["10"]).classes == (AS_TEXT.index("10"),)
+        assert "unknown class '12'" in refused("full_class", labels, classes=["12"])
+
+
+class TestNamed:
+    """What a scenario names is recorded, and is no part of what its split means."""
+
+    @pytest.mark.parametrize(
+        ("name", "params", "expected"),
+        [
+            ("full_class", {"classes": ["deer", 1]}, [("class", 1, "bird"), ("class", 3, "deer")]),
+            ("subclass", {"classes": ["kite"]}, [("fine class", 3, "kite")]),
+            ("random_samples", {"fraction": 0.1}, []),
+            (
+                "confusion",
+                {"classes": [0, "cat"], "fraction": 0.1},
+                [("class", 0, "aeroplane", "confused"), ("class", 2, "cat", "confused")],
+            ),
+            ("backdoor", {"target": 2, "fraction": 0.1}, [("class", 2, "cat", "target")]),
+            (
+                "sequential",
+                {
+                    "requests": [
+                        {"name": "full_class", "params": {"classes": ["cat"]}},
+                        {"name": "random_samples", "params": {"fraction": 0.1}},
+                        {"name": "subclass", "params": {"classes": ["wren"]}},
+                    ]
+                },
+                [("class", 2, "cat"), ("fine class", 2, "wren")],
+            ),
+        ],
+    )
+    def test_each_kind_with_number_and_name(self, name, params, expected):
+        found = split(name, FINE, **params)
+        assert [(each.kind, each.number, each.name, each.role) for each in found.named] == [
+            (*each, "forgotten")[:4] for each in expected
+        ]
+        assert replace(found, named=()).digest == found.digest
 
 
 class TestSubclass:

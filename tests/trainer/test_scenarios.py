@@ -74,6 +74,15 @@ def finished(tmp_path_factory):
     return folder, result, events.getvalue()
 
 
+def test_a_result_names_the_classes_that_a_scenario_is_about(finished):
+    named = {cell.scenario: [each.name for each in cell.named] for cell in finished[1].cells}
+    assert {scenario: names for scenario, names in named.items() if names} == {
+        "confusion": ["3", "8"],
+        "backdoor": ["0"],
+        "sequential": ["3"],
+    }
+
+
 def file_of(folder, stage, key, name):
     (found,) = Path(folder).glob(f"objects/{stage}/*/{key}/{name}*")
     return found

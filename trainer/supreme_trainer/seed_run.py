@@ -451,6 +451,7 @@ class CellRun:
             forget_samples=len(split.forget),
             retain_samples=len(split.retain),
             forget_test_samples=len(split.poison.held_out if split.poison else split.forget_test),
+            named=list(split.named),
             retrained_predictions=[replica.predictions_stage.key for replica in replicas],
         )
 

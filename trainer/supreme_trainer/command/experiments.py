@@ -49,4 +49,9 @@ def split_experiment(uri: str) -> tuple[str, str]:
 
 def _plan(loaded: Loaded) -> ExperimentOrder:
     with errors_of(loaded.source):
-        return plan(loaded.experiment, catalog.installed(), namespace=names.LOCAL_NAMESPACE)
+        return plan(
+            loaded.experiment,
+            catalog.installed(),
+            namespace=names.LOCAL_NAMESPACE,
+            written=loaded.written,
+        )
