@@ -142,7 +142,10 @@ class Pretrained:
             raise SpecError(f"--weights: {path} is not that of {self.name}: {told}") from None
 
     def start(self, network: nn.Module, weights: Weights) -> None:
-        """Give a network these weights; a head of other classes keeps those that it has."""
+        """Give a network these weights; a head of other classes keeps those that it has.
+
+        SpecError where the arguments of a user made another network of it.
+        """
         fresh = network.state_dict()
         kept = {
             name: fresh[name]
@@ -150,7 +153,13 @@ class Pretrained:
             if self._is_head(name)
             if name not in weights or weights[name].shape != fresh[name].shape
         }
-        load_weights(network, {**weights, **kept})
+        try:
+            load_weights(network, {**weights, **kept})
+        except RuntimeError as error:
+            raise SpecError(
+                f"spec.model.params.arguments: the published weights of {self.name} are for another"
+                f" network: {_mismatch(str(error))}; leave these arguments out, or pretrained"
+            ) from None
 
     def _is_head(self, name: str) -> bool:
         return name.rpartition(".")[0] in self.head
@@ -194,7 +203,7 @@ class Architecture:
         try:
             with torch.inference_mode():
                 logits = network(image)
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except Exception as error:  # of code that knows nothing of these images
             raise unbuildable(error, f"images of {shape.size} pixels") from None
         if not isinstance(logits, Tensor) or logits.shape != (1, shape.classes):
             raise SpecError("spec.model: it does not give one logit for each class")
@@ -202,7 +211,8 @@ class Architecture:
 
 def unbuildable(error: Exception, what: str) -> SpecError:
     """An error of a model's own code, in a line."""
-    return SpecError(f"spec.model cannot be built for {what}: {' '.join(str(error).split())[:300]}")
+    told = one_line(error, 300) or type(error).__name__
+    return SpecError(f"spec.model cannot be built for {what}: {told}")
 
 
 def tensors_of(path: Path) -> dict[str, Tensor]:

@@ -3,9 +3,13 @@
 timm takes seconds to import, so that is done where somebody asks for one of its models.
 """
 
+import inspect
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, Final
+from traceback import walk_tb
+from typing import Any, Final, get_args, get_type_hints
 
 import torch
 from pydantic import Field
@@ -23,8 +27,10 @@ from supreme_core.engine.architecture import (
 from supreme_core.engine.randomness import global_seed
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.weights import Weights
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, nearest
 from supreme_core.registry import Variants, model
+
+Scalar = bool | int | float | str
 
 
 class TimmParams(FamilyParams):
@@ -37,6 +43,13 @@ class TimmParams(FamilyParams):
         lt=1,
         description="Stochastic depth: how often a block is left out; null: the model's own.",
     )
+    arguments: dict[str, Scalar | list[Scalar | list[Scalar]]] = Field(
+        {},
+        max_length=64,
+        exclude_if=lambda value: not value,  # so that older digests stay what they are
+        description="Arguments of the model's own class in timm, by its names, over those that the"
+        " variant has: {patch_size: 4, embed_dim: 96}.",
+    )
 
 
 OPTIONS: Final = {
@@ -46,6 +59,17 @@ OPTIONS: Final = {
 }
 """What is passed on to an architecture that takes it, by the name that users give it."""
 
+NOT_AN_ARGUMENT: Final = {
+    **{name: f"give spec.model.params.{setting}" for name, setting in OPTIONS.items()},
+    "pretrained": "give spec.model.params.pretrained",
+    "num_classes": "the dataset decides it",
+    "in_chans": "every model here sees 3 channels, and grey images get theirs in each",
+    "device": "`supreme run --device` decides it",
+    "dtype": "spec.training.precision decides it",
+}
+"""What is set here, and what a user does instead."""
+
+NO_ARGUMENT: Final[dict[str, Any]] = {"supreme_asks_for_the_class": True}
 
 TRANSFORMERS: Final = (
     "beit",
@@ -93,12 +117,17 @@ def timm(variant: str, params: TimmParams) -> Architecture:
             " pixels, and images are square here"
         )
     size = params.input_size or sides[0]
-    options = {"drop_rate": params.drop_rate, "drop_path_rate": params.drop_path_rate}
+    _check_arguments(variant, params.arguments)
+    options = {
+        **params.arguments,
+        "drop_rate": params.drop_rate,
+        "drop_path_rate": params.drop_path_rate,
+    }
     if config.fixed_input_size:
         options["img_size"] = size
 
     def build(shape: ImageShape) -> nn.Module:
-        return _create(variant, num_classes=shape.classes, **options)
+        return _create(variant, params.arguments, num_classes=shape.classes, **options)
 
     return Architecture(
         build=build,
@@ -114,8 +143,62 @@ def timm(variant: str, params: TimmParams) -> Architecture:
     )
 
 
-def _create(variant: str, **options: Any) -> nn.Module:
-    """The network; SpecError for what its architecture does not take."""
+def _check_arguments(variant: str, arguments: Mapping[str, object]) -> None:
+    """SpecError where one is set here, or where the model's class does not have it."""
+    if not arguments:
+        return
+    made = _class_of(variant)
+    taken = dict.fromkeys(each for each in _taken(made) if each not in NOT_AN_ARGUMENT)
+    for name in arguments:
+        at = f"spec.model.params.arguments.{name}"
+        if instead := NOT_AN_ARGUMENT.get(name):
+            raise SpecError(f"{at} is set by SUPREME; {instead}")
+        if name not in taken:
+            hint = nearest(name, taken) or f"; it has {', '.join(taken)}"
+            raise SpecError(f"{at}: {made.__name__}, which timm/{variant} is, has none{hint}")
+
+
+@cache
+def _class_of(variant: str) -> type[nn.Module]:
+    """The class of an architecture, without a network being made.
+
+    timm says it nowhere, so its builder is asked with an argument that no class has.
+    """
+    from timm import create_model
+
+    try:
+        network: nn.Module = create_model(variant, **NO_ARGUMENT)
+    except TypeError as error:
+        for frame, _ in walk_tb(error.__traceback__):
+            if made := frame.f_locals.get("model_cls"):
+                found: type[nn.Module] = made
+                return found
+        raise
+    return type(network)
+
+
+def _taken(made: type[nn.Module]) -> Iterator[str]:
+    """Names of the arguments of a class; where it hands further ones on, also those of its bases or
+    of its configuration."""
+    for base in made.__mro__[: made.__mro__.index(nn.Module)]:
+        if "__init__" not in vars(base):
+            continue
+        _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        named = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        yield from (each.name for each in named if each.name != "cfg")
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return
+        config = get_type_hints(vars(base)["__init__"]).get("cfg")
+        for part in (config, *get_args(config)):
+            if is_dataclass(part):
+                yield from (each.name for each in fields(part))
+
+
+def _create(variant: str, arguments: Mapping[str, object], **options: Any) -> nn.Module:
+    """The network; SpecError for what its architecture does not take.
+
+    arguments: those of the options that a user gave by timm's names.
+    """
     from timm import create_model
 
     try:
@@ -125,11 +208,24 @@ def _create(variant: str, **options: Any) -> nn.Module:
             if options.get(name) is not None and f"'{name}'" in str(error):
                 at = f"spec.model.params.{setting}"
                 raise SpecError(f"{at}: timm/{variant} does not take it; leave it out") from None
-        raise
+        if not arguments:
+            raise
+        raise _unbuildable(error, variant, arguments, options) from None
     except (AssertionError, RuntimeError, ValueError) as error:
-        asked = ", ".join(f"{OPTIONS[name]} {options[name]}" for name in OPTIONS if name in options)
-        raise unbuildable(error, f"timm/{variant} with {asked}") from None
+        raise _unbuildable(error, variant, arguments, options) from None
+    except Exception as error:
+        if not arguments:
+            raise
+        raise _unbuildable(error, variant, arguments, options) from None
     return network
+
+
+def _unbuildable(
+    error: Exception, variant: str, arguments: Mapping[str, object], options: Mapping[str, object]
+) -> SpecError:
+    asked = {OPTIONS[name]: options.get(name) for name in OPTIONS} | dict(arguments)
+    told = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+    return unbuildable(error, f"timm/{variant} with {told}")
 
 
 def _pretrained(variant: str, config: Any, options: dict[str, Any]) -> Pretrained:

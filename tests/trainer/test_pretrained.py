@@ -234,6 +234,20 @@ class TestMeaning:
             }
             assert meaning["model"]["name"] == NAME
 
+    def test_a_small_transformer_of_ones_own_arguments_is_trained_and_unlearned(self, tmp_path):
+        arguments = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+        params = {"inputSize": 32, "arguments": arguments}
+        small = {"name": "timm/vit_tiny_patch16_224", "params": params}
+        methods = [FINETUNE, {"name": "ssd"}, {"name": "cf_k", "params": {"layers": 1}}]
+        result = compute(
+            experiment(model=small, scenarios=[FULL_CLASS], methods=methods),
+            folder_store(tmp_path),
+        )
+        assert {run.status for run in result.runs} == {"ok"}
+        assert [(each.number, each.name) for each in result.cells[0].named] == [(3, "3")]
+        (manifest,) = manifests(tmp_path, "originals")
+        assert manifest["meaning"]["model"]["params"]["arguments"] == arguments
+
     def test_a_model_without_them_means_what_it_always_did(self, tmp_path):
         store = folder_store(tmp_path)
         compute(experiment(scenarios=[FULL_CLASS], methods=[FINETUNE]), store)

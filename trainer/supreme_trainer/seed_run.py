@@ -63,6 +63,8 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     data = stages.value(seed.dataset())
     if data.placement == "Streamed":
         log.info("images are streamed")
+    if seed.components.model.variant:
+        seed.architecture.try_out(data.shape)
     seed.refuse_unfit_methods(data)
     seed.refuse_unfit_metrics(data)
     originals = Originals(stages, seed, data)
@@ -115,15 +117,16 @@ def prepare_seed(
         scratch=stages.scratch,
         data_placement="Streamed",  # nobody looks at the images here, so the device gets none
     )
-    _prepare_dataset(order, seed, stages, source)
+    data = _prepare_dataset(order, seed, stages, source)
     pretrained = seed.architecture.pretrained
     if pretrained:
         _prepare_weights(seed, stages, pretrained, weights)
+        _with_start(seed, stages).try_start(data.shape)
     elif weights:
         raise SpecError("--weights: spec.model does not start from pretrained weights")
 
 
-def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: str) -> None:
+def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: str) -> Data:
     dataset = seed.dataset(source)
     data = stages.value(dataset)
     manifest = stages.ensure(dataset)
@@ -145,6 +148,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
         seed.architecture.try_out(data.shape)
     seed.refuse_unfit_methods(data)
     seed.refuse_unfit_metrics(data)
+    return data
 
 
 def _prepare_weights(seed: SeedStages, stages: Stages, pretrained: Pretrained, file: str) -> None:

@@ -621,14 +621,21 @@ class SeedStages:
         kept = np.setdiff1d(everything, self._validation(data.labels), assume_unique=True)
         return data.train.take(torch.from_numpy(kept))
 
+    def try_start(self, shape: ImageShape) -> None:
+        """SpecError where the pretrained weights are not for the network."""
+        self._started(shape, 0)
+
     def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
-        """As training starts: fresh weights, and the pretrained ones in their place where it starts
-        from such."""
+        """As training starts."""
+        return self._placed(self._started(shape, seed))
+
+    def _started(self, shape: ImageShape, seed: int) -> nn.Module:
+        """Fresh weights, and the pretrained ones in their place where it starts from such."""
         network = self._built(shape, seed)
         if self.start:
             assert self.architecture.pretrained is not None
             self.architecture.pretrained.start(network, self.start.weights())
-        return self._placed(network)
+        return network
 
     def network(self, data: Data, weights: Weights) -> nn.Module:
         """The network with these weights, on the device in eval mode."""

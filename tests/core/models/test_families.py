@@ -10,6 +10,7 @@ What an input is and how a network starts is in engine/test_architecture.py, tha
 same through the whole trainer in trainer/test_pretrained.py.
 """
 
+import re
 import socket
 from functools import partial
 
@@ -254,6 +255,101 @@ class TestMistakes:
         with pytest.raises(SpecError) as error:
             try_out(name, **params)
         assert str(error.value).startswith(message)
+        assert "\n" not in str(error.value)
+
+
+VIT = "timm/test_vit"
+REFUSED_ARGUMENTS = {
+    "misspelt": ("patchsize", "VisionTransformer, which timm/test_vit is, has none; did you mean"),
+    "unknown": ("zzz", "VisionTransformer, which timm/test_vit is, has none; it has patch_size, "),
+    "of timm's factory": ("checkpoint_path", "VisionTransformer, which timm/test_vit is, has none"),
+    "classes": ("num_classes", "is set by SUPREME; the dataset decides it"),
+    "size": ("img_size", "is set by SUPREME; give spec.model.params.inputSize"),
+    "dropout": ("drop_rate", "is set by SUPREME; give spec.model.params.dropRate"),
+    "weights": ("pretrained", "is set by SUPREME; give spec.model.params.pretrained"),
+    "channels": ("in_chans", "is set by SUPREME; every model here sees 3 channels"),
+}
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("name", "given", "layers"),
+        [
+            (VIT, {"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}, 4),
+            ("timm/deit_tiny_distilled_patch16_224", {"embed_dim": 24, "depth": 1}, 3),
+            ("timm/test_convnext", {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]}, None),
+            ("timm/resnet18", {"layers": [1, 1, 1, 1]}, None),
+        ],
+    )
+    def test_a_model_is_made_of_them(self, name, given, layers):
+        own, shape = built(name, inputSize=32)
+        changed, _ = built(name, inputSize=32, arguments=given)
+        assert sum(map(torch.numel, changed.parameters())) < sum(map(torch.numel, own.parameters()))
+        assert changed(images(shape)).shape == (2, CLASSES)
+        if layers:
+            assert len(layer_groups(changed)) == layers
+
+    @pytest.mark.parametrize(
+        ("argument", "message"), REFUSED_ARGUMENTS.values(), ids=list(REFUSED_ARGUMENTS)
+    )
+    def test_what_the_models_class_does_not_take_is_refused(self, argument, message):
+        with pytest.raises(SpecError) as error:
+            architecture(VIT, arguments={argument: 4})
+        assert re.match(
+            rf"spec.model.params.arguments.{argument}:? {re.escape(message)}", str(error.value)
+        )
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"embed_dim": 25},
+            {"embed_dim": "wide"},
+            {"norm_layer": "none_such"},
+            {"global_pool": ""},
+            {"patch_size": 64},
+        ],
+        ids=str,
+    )
+    def test_values_that_give_no_model_are_one_line(self, given):
+        with pytest.raises(SpecError) as error:
+            try_out(VIT, inputSize=32, arguments=given)
+        assert str(error.value).startswith("spec.model")
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("value", [None, {"a": 1}, [None], [[[1]]], float("nan")], ids=str)
+    def test_a_value_is_a_number_a_text_or_a_list_of_such(self, value):
+        (line,) = bundled().problems(
+            "model", Component(name=VIT, params={"arguments": {"depth": value}}), at="spec.model"
+        )
+        assert line.startswith("spec.model.params.arguments.depth")
+        with pytest.raises(SpecError):
+            architecture(VIT, arguments={"depth": value})
+
+    def test_they_are_part_of_the_key_and_none_are_not(self):
+        def identity(**params):
+            component = Component(name=VIT, params=params)
+            return registry.model.resolve(component, at="spec.model").identity()
+
+        assert identity(arguments={}) == identity()
+        assert "arguments" not in identity()["params"]
+        assert identity(arguments={"depth": 2})["params"]["arguments"] == {"depth": 2}
+
+    def test_of_a_class_that_hands_arguments_on_those_of_its_configuration_are_known(self):
+        with pytest.raises(SpecError, match="did you mean 'stem_chs'"):
+            architecture("timm/test_byobnet", arguments={"stem_ch": 8})
+
+    def test_published_weights_that_do_not_fit_are_one_line(self, tmp_path):
+        published(VIT, tmp_path / "file.safetensors", inputSize=32)
+        given = {"embed_dim": 24, "num_heads": 2}
+        found = architecture(VIT, pretrained=True, inputSize=32, arguments=given)
+        weights = found.pretrained.read(tmp_path / "file.safetensors")
+        with pytest.raises(SpecError) as error:
+            found.pretrained.start(built(VIT, inputSize=32, arguments=given)[0], weights)
+        assert str(error.value).startswith(
+            "spec.model.params.arguments: the published weights of timm/test_vit.r160_in1k are for"
+            " another network: of another shape cls_token"
+        )
+        assert str(error.value).endswith("; leave these arguments out, or pretrained")
         assert "\n" not in str(error.value)
 
 
