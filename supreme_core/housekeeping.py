@@ -14,7 +14,7 @@ version.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -78,12 +78,15 @@ class Needs:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All of a store. unreadable: a line for each document of an experiment that cannot be read."""
+    """All of a store.
+
+    unreadable: why a document of an experiment cannot be read, by its key in the store.
+    """
 
     pieces: Sequence[Piece]
     temporaries: Sequence[ObjectInfo]
     needs: Sequence[Needs]
-    unreadable: Sequence[str]
+    unreadable: Mapping[str, str]
 
     @cached_property
     def unfinished(self) -> frozenset[int]:
@@ -92,6 +95,18 @@ class Inventory:
     @cached_property
     def named(self) -> frozenset[StageId]:
         return frozenset[StageId]().union(*(each.stages for each in self.needs))
+
+    def without(self, experiment: str) -> "Inventory":
+        """The store as it would be without the documents of one experiment."""
+        return replace(
+            self,
+            needs=[each for each in self.needs if each.experiment != experiment],
+            unreadable={
+                key: why
+                for key, why in self.unreadable.items()
+                if not key.startswith(f"{experiment}/")
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -126,6 +141,32 @@ class Pruning:
     def size(self) -> int:
         orphans = sum(piece.size for piece in self.orphans)
         return orphans + sum(leftover.info.size for leftover in self.leftovers)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes with one experiment.
+
+    documents: everything in its folder.  stages, leftovers: what no other experiment needs.
+    data: prepared data that no other experiment uses, and that stay.  shared: how many of the
+    stages that its results name stay because another experiment needs them.  unfinished: its seeds
+    without a result.
+    """
+
+    documents: Sequence[ObjectInfo]
+    stages: Sequence[Piece]
+    leftovers: Sequence[Leftover]
+    data: Sequence[Piece]
+    shared: int
+    unfinished: Sequence[int]
+
+    @property
+    def size(self) -> int:
+        return (
+            sum(info.size for info in self.documents)
+            + sum(piece.size for piece in self.stages)
+            + sum(leftover.info.size for leftover in self.leftovers)
+        )
 
 
 def needs_of(prefix: str, order: ExperimentOrder | None, results: Mapping[str, RunResult]) -> Needs:
@@ -202,6 +243,44 @@ def prunable(inventory: Inventory, *, before: datetime, with_data: bool = False)
     old_left = [leftover for leftover in left if leftover.info.modified < before]
     young = len(gone) + len(left) - len(old_gone) - len(old_left)
     return Pruning(old_gone, old_left, young, data)
+
+
+def removal(
+    inventory: Inventory,
+    experiment: str,
+    documents: Sequence[ObjectInfo],
+    *,
+    with_data: bool = False,
+) -> Removal:
+    """What goes with the experiment in the folder `experiment`, which holds these documents.
+
+    That is what is needed now and would not be without it. What nobody needs already, other
+    commands of the past left, and `prunable` finds it. Every other experiment must be readable.
+    """
+    rest = inventory.without(experiment)
+    assert not rest.unreadable, "nobody knows what an experiment needs that cannot be read"
+    now = replace(inventory, unreadable={})
+    unneeded = {piece.id for piece in orphans(now)}
+    gone = [piece for piece in orphans(rest) if piece.id not in unneeded]
+    data = [] if with_data else [piece for piece in gone if piece.stage in DATA]
+    gone = [piece for piece in gone if piece not in data]
+    left_before = {leftover.info.key for leftover in leftovers(now)}
+    inside = {info.key for piece in gone for info in piece.objects}
+    left = [
+        leftover for leftover in leftovers(rest) if leftover.info.key not in left_before | inside
+    ]
+    own = [each for each in inventory.needs if each.experiment == experiment]
+    named = frozenset[StageId]().union(*(each.stages for each in own))
+    going = {piece.id for piece in (*gone, *data)}
+    there = {piece.id for piece in inventory.pieces if piece.manifest is not None}
+    return Removal(
+        documents=documents,
+        stages=gone,
+        leftovers=left,
+        data=data,
+        shared=len((named & there) - going),
+        unfinished=sorted({seed for each in own for seed in each.unfinished}),
+    )
 
 
 def _finished(prefix: str, order: ExperimentOrder, results: Mapping[str, RunResult]) -> set[int]:

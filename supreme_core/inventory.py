@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from supreme_core.housekeeping import (
     Needs,
     Piece,
     Pruning,
+    Removal,
     StageId,
     damage_in,
     needs_of,
@@ -59,6 +61,13 @@ def read_inventory(storage: Storage, track: Track) -> Inventory:
     return Inventory(pieces, temporaries, needs, unreadable)
 
 
+def read_needs_again(storage: Storage, inventory: Inventory, track: Track) -> Inventory:
+    """The same stages beside the experiments that there are by now."""
+    with _threads() as pool:
+        needs, unreadable = _experiments(storage, pool, track)
+    return replace(inventory, needs=needs, unreadable=unreadable)
+
+
 def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Damage]:
     """Everything that is damaged; reads each data object that seems sound to its last byte."""
     found = damage_in(inventory)
@@ -82,6 +91,30 @@ def delete(storage: Storage, pruning: Pruning) -> int:
     )
 
 
+def remove_experiment(storage: Storage, removal: Removal) -> int:
+    """Remove an experiment and what goes with it; gives the bytes.
+
+    Results go first, so that no result ever names a stage that is gone. An experiment without
+    results is one that has not begun: whoever is killed here leaves a store in which it can be
+    computed again, and its order, which goes last, lets the same call go on.
+    """
+    results = [info for info in removal.documents if info.key.endswith("/result.json")]
+    orders = [info for info in removal.documents if info.key.endswith("/order.json")]
+    others = [info for info in removal.documents if info not in results and info not in orders]
+    removed = _delete_documents(storage, results)
+    removed += sum(_delete_piece(storage, piece) for piece in removal.stages)
+    removed += sum(_delete_leftover(storage, leftover) for leftover in removal.leftovers)
+    return removed + _delete_documents(storage, [*others, *orders])
+
+
+def _delete_documents(storage: Storage, documents: Iterable[ObjectInfo]) -> int:
+    size = 0
+    for info in documents:
+        storage.delete(info.key)
+        size += info.size
+    return size
+
+
 def _folders(storage: Storage) -> dict[StageId, list[ObjectInfo]]:
     """The objects of each stage; what lies elsewhere is not ours."""
     found: dict[StageId, list[ObjectInfo]] = defaultdict(list)
@@ -103,12 +136,12 @@ def _piece(storage: Storage, stage: StageId, objects: Sequence[ObjectInfo]) -> P
 
 def _experiments(
     storage: Storage, pool: ThreadPoolExecutor, track: Track
-) -> tuple[list[Needs], list[str]]:
+) -> tuple[list[Needs], dict[str, str]]:
     keys = [info.key for info in storage.list("experiments") if EXPERIMENT.fullmatch(info.key)]
     read = pool.map(lambda key: _document(storage, key), keys)
     orders: dict[str, ExperimentOrder] = {}
     results: dict[str, dict[str, RunResult]] = {}
-    unreadable = []
+    unreadable = {}
     tracked = track(read, total=len(keys), what="reading experiments")
     for key, document in zip(keys, tracked, strict=True):
         prefix = "/".join(key.split("/")[:3])
@@ -118,7 +151,7 @@ def _experiments(
         elif isinstance(document, RunResult):
             results[prefix][key] = document
         elif document:
-            unreadable.append(document)
+            unreadable[key] = document
     needs = [needs_of(prefix, orders.get(prefix), found) for prefix, found in results.items()]
     return needs, unreadable
 

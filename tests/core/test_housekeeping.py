@@ -26,6 +26,7 @@ from supreme_core.housekeeping import (
     needs_of,
     orphans,
     prunable,
+    removal,
 )
 from supreme_core.plan import work_digest
 from supreme_core.storage import TEMPORARY, ObjectInfo
@@ -70,9 +71,9 @@ METRICS = piece("metrics", {"predictions": {"original": PREDICTIONS.key}, "seed"
 ALL = (DATA, ORIGINAL, PREDICTIONS, UNTRAINED, METRICS)
 
 
-def inventory(*pieces, named=(), unfinished=(), temporaries=(), unreadable=()):
+def inventory(*pieces, named=(), unfinished=(), temporaries=(), unreadable=None):
     needs = Needs("experiments/local/tiny", frozenset(named), frozenset(unfinished))
-    return Inventory(pieces or ALL, temporaries, [needs], unreadable)
+    return Inventory(pieces or ALL, temporaries, [needs], unreadable or {})
 
 
 def stages_of(pieces):
@@ -103,10 +104,10 @@ class TestOrphans:
             Needs("experiments/local/one", frozenset([DATA.id]), frozenset()),
             Needs("experiments/local/two", frozenset([METRICS.id]), frozenset()),
         ]
-        assert orphans(Inventory(ALL, (), two, ())) == [UNTRAINED]
+        assert orphans(Inventory(ALL, (), two, {})) == [UNTRAINED]
 
     def test_there_are_none_where_an_experiment_cannot_be_read(self):
-        assert orphans(inventory(unreadable=["order.json is not JSON"])) == []
+        assert orphans(inventory(unreadable={"order.json": "order.json is not JSON"})) == []
 
     def test_a_manifest_that_cannot_be_read_may_be_of_a_newer_version(self):
         unknown = piece("originals", {"seed": 9}, manifest=None, problem="schemaVersion is 2")
@@ -145,7 +146,7 @@ class TestLeftovers:
             ("checkpoint", "the checkpoint of a stage that no experiment goes on with")
         ]
         assert self.why(begun, unfinished=[99])[1:] == []
-        assert self.why(begun, unreadable=["order.json is not JSON"])[1:] == []
+        assert self.why(begun, unreadable={"order.json": "order.json is not JSON"})[1:] == []
 
     def test_files_that_were_being_written(self):
         temporary = ObjectInfo(f"objects/{TEMPORARY}1", 5, OLD)
@@ -187,6 +188,73 @@ class TestData:
 
         assert (kept.orphans, kept.data, len(kept.leftovers)) == ([], [checkpoint], 1)
         assert (gone.orphans, gone.data, gone.leftovers) == ([checkpoint], [], [])
+
+
+GONE, OTHER = "experiments/local/gone-12345678", "experiments/local/gone-123456789"
+DOCUMENTS = [
+    ObjectInfo(f"{GONE}/{name}", 100, OLD)
+    for name in ("order.json", "seed=7/attempt=0/result.json", "summary.json")
+]
+
+
+class TestRemoval:
+    """What goes with the experiment GONE, by who else needs it.
+
+    also named by another result      stays, with what it was computed from
+    another unfinished experiment     stays where it could be of one of its seeds
+    nobody else                       goes; prepared data only where that is said
+    nobody at all, before             stays: it is not what this experiment needed
+    """
+
+    def removal(self, *others, named=(METRICS,), unfinished=(), pieces=ALL, **changes):
+        own = Needs(GONE, frozenset(each.id for each in named), frozenset(unfinished))
+        store = Inventory(pieces, (), [own, *others], changes.pop("unreadable", {}))
+        return removal(store, GONE, DOCUMENTS, **changes)
+
+    def other(self, *named, unfinished=()):
+        return Needs(OTHER, frozenset(each.id for each in named), frozenset(unfinished))
+
+    def test_all_that_only_it_needed_goes(self):
+        found = self.removal(named=[METRICS, UNTRAINED, DATA])
+        assert stages_of(found.stages) == ["originals", "predictions", "predictions", "metrics"]
+        assert (found.data, found.shared, found.size) == ([DATA], 0, 300 + 8 * 10)
+
+    def test_prepared_data_go_where_that_is_said(self):
+        found = self.removal(named=[METRICS, DATA], with_data=True)
+        assert (DATA in found.stages, found.data) == (True, [])
+
+    def test_what_another_result_names_stays_with_all_that_it_was_computed_from(self):
+        found = self.removal(self.other(PREDICTIONS), named=[METRICS, PREDICTIONS, ORIGINAL])
+        assert (found.stages, found.shared) == ([METRICS], 2)
+
+    def test_what_could_be_of_an_unfinished_seed_of_another_experiment_stays(self):
+        assert self.removal(self.other(unfinished=[7])).stages == []
+
+    def test_an_unfinished_seed_of_another_number_keeps_nothing(self):
+        found = self.removal(self.other(unfinished=[8]), named=[METRICS, DATA])
+        assert stages_of(found.stages) == ["originals", "predictions", "metrics"]
+        assert found.data == []
+
+    def test_stages_of_its_own_unfinished_seeds_go(self):
+        found = self.removal(named=[], unfinished=[7])
+        assert stages_of(found.stages) == ["originals", "predictions", "predictions", "metrics"]
+        assert (found.unfinished, found.data) == ([7], [DATA])
+
+    def test_what_nobody_needed_before_is_left_for_pruning(self):
+        lost = piece("originals", {"seed": 99})
+        assert lost not in self.removal(pieces=(*ALL, lost)).stages
+
+    def test_a_checkpoint_that_only_it_could_go_on_with_goes(self):
+        begun = piece("retrained", {"seed": 7}, extra=["checkpoint"])
+        begun = Piece(begun.stage, begun.key, begun.objects[2:])
+        alone = self.removal(unfinished=[7], pieces=(*ALL, begun))
+        beside = self.removal(self.other(unfinished=[9]), unfinished=[7], pieces=(*ALL, begun))
+        assert [len(each.leftovers) for each in (alone, beside)] == [1, 0]
+
+    def test_its_own_documents_need_not_be_readable(self):
+        """What an unreadable result named, nobody knows; so it stays for pruning."""
+        broken = {f"{GONE}/seed=7/attempt=0/result.json": "is not JSON"}
+        assert stages_of(self.removal(named=[ORIGINAL], unreadable=broken).stages) == ["originals"]
 
 
 class TestDamage:

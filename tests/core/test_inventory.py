@@ -9,11 +9,21 @@ from datetime import UTC, datetime
 import pytest
 
 from supreme_core import inventory as module
+from supreme_core.api.run import StageRecord
 from supreme_core.artefacts import Artefacts, digest
 from supreme_core.errors import StoreUnavailable
-from supreme_core.housekeeping import prunable
-from supreme_core.inventory import delete, read_damage, read_inventory
+from supreme_core.housekeeping import damage_in, prunable, removal
+from supreme_core.inventory import (
+    delete,
+    read_damage,
+    read_inventory,
+    read_needs_again,
+    remove_experiment,
+)
+from supreme_core.plan import work_digest
+from supreme_core.results import read_order, write_order, write_result
 from supreme_core.storage import LocalStorage
+from tests.core import summaries
 
 
 class Unsteady(LocalStorage):
@@ -88,6 +98,78 @@ def test_a_manifest_goes_before_the_data_that_it_names(tmp_path, monkeypatch):
     delete(storage, all_of_it(storage))
 
     assert [key.rpartition("/")[2].partition("-")[0] for key in gone] == ["manifest.json", "data"]
+
+
+ORDER = summaries.question([7, 8]).order
+
+
+def with_experiment(storage):
+    """Two seeds with a result, which name a stage each, and a summary of them."""
+    write_order(storage, ORDER)
+    for seed in ORDER.seeds:
+        record = StageRecord(
+            stage="originals",
+            key=commit(storage, seed).key,
+            status="computed",
+            wall_seconds=1,
+            environment=summaries.digest("cpu"),
+        )
+        fields = {"work_digest": work_digest(ORDER.work), "stages": [record]}
+        write_result(storage, summaries.result(seed, [summaries.run("scrub")], **fields))
+    storage.write(f"{ORDER.prefix}/summary.json", b"{}")
+
+
+def of_experiment(storage):
+    documents = list(storage.list(ORDER.prefix))
+    return removal(read_inventory(storage, untracked), ORDER.prefix, documents)
+
+
+class Killed(LocalStorage):
+    """A store whose user is killed before one of its deletions."""
+
+    def __init__(self, folder, *, deletions):
+        super().__init__(folder)
+        self.deletions = deletions
+
+    def delete(self, key):
+        if not self.deletions:
+            raise KeyboardInterrupt
+        self.deletions -= 1
+        super().delete(key)
+
+
+@pytest.mark.parametrize("deletions", range(8))
+def test_an_experiment_that_is_half_removed_is_sound_and_the_same_call_goes_on(tmp_path, deletions):
+    """Two results, two stages of two objects, the summary and the order: eight deletions."""
+    storage = LocalStorage(tmp_path)
+    with_experiment(storage)
+    killed = Killed(tmp_path, deletions=deletions)
+
+    with pytest.raises(KeyboardInterrupt):
+        remove_experiment(killed, of_experiment(storage))
+
+    assert [each.problem for each in damage_in(read_inventory(storage, untracked))] == []
+    assert read_order(storage, ORDER.prefix) == ORDER
+    remove_experiment(storage, of_experiment(storage))
+    left = list(storage.list())
+    assert [info.key.rpartition("/")[2].partition("-")[0] for info in left] in ([], ["data"])
+    assert bool(left) == (deletions in (3, 5)), "only data whose manifest went last, for prune"
+
+
+def test_an_experiment_that_begins_meanwhile_keeps_what_it_needs(tmp_path):
+    storage = LocalStorage(tmp_path)
+    with_experiment(storage)
+    found = read_inventory(storage, untracked)
+    other = ORDER.model_copy(
+        update={"experiment": ORDER.experiment.model_copy(update={"name": "other"})}
+    )
+    write_order(storage, other)
+
+    again = read_needs_again(storage, found, untracked)
+
+    documents = list(storage.list(ORDER.prefix))
+    assert len(removal(found, ORDER.prefix, documents).stages) == 2
+    assert removal(again, ORDER.prefix, documents).stages == []
 
 
 def test_no_request_is_made_for_the_rest_once_one_has_failed(tmp_path, monkeypatch):

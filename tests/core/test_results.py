@@ -26,6 +26,7 @@ from tests.core.summaries import digest, question, result, run
 
 ORDER = question([7, 8]).order
 WORK = work_digest(ORDER.work)
+FLOWERS = sorted(f"local/flowers-{number}" for number in range(15))
 RUNS = [run("original", forget_accuracy=0.9), run("retrained", forget_accuracy=0.0)]
 
 
@@ -201,6 +202,25 @@ class TestOrder:
     def test_a_missing_order_names_the_place(self, storage):
         with pytest.raises(SpecError, match="there is no experiment at experiments/none in"):
             read_order(storage, "experiments/none")
+
+    @pytest.mark.parametrize(
+        ("asked", "said"),
+        [
+            ("experiments/local/flowers", "; did you mean 'local/flowers-0'?"),
+            ("experiments/other/x", f"; experiments there: {', '.join(FLOWERS[:12])} and 3 more"),
+        ],
+        ids=["near", "far from all"],
+    )
+    def test_a_mistyped_experiment_is_told_which_there_are(self, storage, asked, said):
+        for name in FLOWERS:
+            storage.write(f"experiments/{name}/order.json", b"")
+        with pytest.raises(SpecError) as caught:
+            read_order(storage, asked)
+        assert str(caught.value).endswith(said)
+
+    def test_a_store_without_experiments_says_so(self, storage):
+        with pytest.raises(SpecError, match=r"; experiments there: none$"):
+            read_order(storage, "experiments/local/flowers")
 
     @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}"], ids=repr)
     def test_an_order_that_cannot_be_read_names_its_file(self, storage, data):
