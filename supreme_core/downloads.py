@@ -12,7 +12,9 @@ import logging
 import os
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -33,6 +35,8 @@ PROBE_SECONDS: Final = 5
 CHUNK_BYTES: Final = 1024 * 1024
 PROGRESS_SECONDS: Final = 2.0
 TEMPORARY: Final = ".supreme-tmp-"
+
+_allowed = ContextVar("downloads are allowed", default=True)
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,26 @@ def obtain(dataset: str, files: Sequence[RemoteFile], *, source: str) -> list[Pa
     return [folder / file.name for file in files]
 
 
+@contextmanager
+def refused() -> Iterator[None]:
+    """Nothing is downloaded while the block runs; NotDownloaded says what would have been."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+class NotDownloaded(SpecError):
+    """A file that would have to be downloaded, where that is refused."""
+
+
 def cached(file: RemoteFile, folder: Path) -> Path:
     """The file in that folder, fetched where it is not there yet."""
     path = folder / file.name
     if not path.is_file():
+        if not _allowed.get():
+            raise NotDownloaded(f"{file.name} is not in {folder}; it comes from {file.url}")
         return fetch(file, folder)
     _verify(path, file)
     return path

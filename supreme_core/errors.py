@@ -16,8 +16,12 @@ fits: 1 application error, 2 invalid input, 75 temporary failure.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
 
 from supreme_core.api.names import EXIT_ERROR, EXIT_INVALID, EXIT_TEMPORARY
+
+NAMES_SHOWN: Final = 12
+"""Names in one message, where there may be thousands."""
 
 
 class SupremeError(Exception):
@@ -85,3 +89,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'scrub'?` for the closest allowed name, or nothing where none is close."""
     matches = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def nearest_or_all(name: str, allowed: Iterable[str], *, what: str) -> str:
+    """As `nearest`; where none is close, the allowed names after `what`, twelve of many."""
+    known = list(allowed)
+    more = f" and {len(known) - NAMES_SHOWN} more" if len(known) > NAMES_SHOWN else ""
+    shown = ", ".join(known[:NAMES_SHOWN]) or "none"
+    return nearest(name, known) or f"; {what}: {shown}{more}"

@@ -12,12 +12,16 @@ from pydantic import Field
 
 from supreme_core.artefacts import Manifest, digest
 from supreme_core.errors import SpecError, SupremeError
-from supreme_core.registry import Params
+from supreme_core.registry import Chosen, Params
+from supreme_core.split import Labels
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 FINE_ARRAYS = ("train_fine_labels", "test_fine_labels")
 IDENTITY_ARRAYS = ("train_identities", "test_identities")
 """Stored only where a set has them, so that the digests of the others are what they were."""
+
+LABELS = (*(name for name in ARRAYS if name.endswith("labels")), *FINE_ARRAYS, *IDENTITY_ARRAYS)
+"""Arrays without the images."""
 
 LISTING = "images.json"
 
@@ -123,6 +127,21 @@ class ImageSet:
     def size(self) -> int:
         return int(self.train_images.shape[2])
 
+    @property
+    def labels(self) -> Labels:
+        """What scenarios look at."""
+        return Labels(
+            self.train_labels,
+            self.test_labels,
+            self.class_names,
+            train_fine=self.train_fine_labels,
+            test_fine=self.test_fine_labels,
+            fine_class_names=self.fine_class_names,
+            train_identities=self.train_identities,
+            test_identities=self.test_identities,
+            identity_names=self.identity_names,
+        )
+
     def write(self, folder: Path) -> dict[str, Path]:
         """The arrays as .npy files without pickle, and where their images came from.
 
@@ -183,10 +202,44 @@ class ImageSet:
         )
 
 
+def read_labels(paths: Mapping[str, Path], facts: Mapping[str, object]) -> Labels:
+    """The labels of a set from its files, by the names of their arrays; no image is read."""
+    arrays = {name: np.load(path, allow_pickle=False) for name, path in paths.items()}
+    return Labels(
+        arrays["train_labels"],
+        arrays["test_labels"],
+        tuple(facts["classNames"]),  # type: ignore[arg-type]
+        train_fine=arrays.get("train_fine_labels"),
+        test_fine=arrays.get("test_fine_labels"),
+        fine_class_names=tuple(facts.get("fineClassNames", ())),  # type: ignore[arg-type]
+        train_identities=arrays.get("train_identities"),
+        test_identities=arrays.get("test_identities"),
+        identity_names=tuple(facts.get("identityNames", ())),  # type: ignore[arg-type]
+    )
+
+
+def dataset_meaning(chosen: Chosen[Any, Any]) -> dict[str, Any]:
+    """What a prepared dataset depends on; its digest is the key of the stage `datasets`."""
+    return {"dataset": chosen.identity()}
+
+
 def dataset_digest(manifest: Manifest) -> str:
     """sha256 over the digests of the arrays: what later stages name as their data."""
     arrays = {name: file for name, file in manifest.files.items() if name.endswith(".npy")}
     return digest({name: file.sha256 for name, file in arrays.items()})
+
+
+def refuse_changed_source(params: DatasetParams, facts: Mapping[str, object]) -> None:
+    """SpecError where this machine sees other files than those that were prepared.
+
+    facts: those of the prepared dataset's manifest.
+    """
+    source = params.source_state()
+    if source is not None and source != facts["source"]:
+        raise SpecError(
+            "spec.dataset: the source has changed since its images were prepared in this store;"
+            f" {params.changed_source}"
+        )
 
 
 def check(images: ImageSet, name: str) -> ImageSet:

@@ -3,10 +3,10 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
@@ -48,6 +48,18 @@ class Track(Protocol):
     def __call__(self, items: Iterable[T], *, total: int, what: str) -> Iterable[T]: ...
 
 
+@dataclass(frozen=True)
+class StoredExperiment:
+    """The documents of one experiment.
+
+    prefix: its folder.  order: None where there is none.  results: of all attempts, by their keys.
+    """
+
+    prefix: str
+    order: ExperimentOrder | None
+    results: Mapping[str, RunResult]
+
+
 def read_inventory(storage: Storage, track: Track) -> Inventory:
     """What there is. Experiments are read last: one that appears meanwhile is not missed."""
     folders = _folders(storage)
@@ -55,17 +67,30 @@ def read_inventory(storage: Storage, track: Track) -> Inventory:
         read = pool.map(lambda item: _piece(storage, *item), folders.items())
         pieces = list(track(read, total=len(folders), what="reading manifests"))
         temporaries = list(storage.temporaries())
-        needs, unreadable = _experiments(storage, pool, track)
-    if not pieces and not temporaries and not needs and not unreadable:
+        found, unreadable = _read_experiments(storage, pool, track)
+    if not pieces and not temporaries and not found:
         raise SpecError(f"{storage.uri} holds neither stages nor experiments; is it a store?")
-    return Inventory(pieces, temporaries, needs, unreadable)
+    return Inventory(pieces, temporaries, _needs(found), unreadable)
 
 
 def read_needs_again(storage: Storage, inventory: Inventory, track: Track) -> Inventory:
     """The same stages beside the experiments that there are by now."""
     with _threads() as pool:
-        needs, unreadable = _experiments(storage, pool, track)
-    return replace(inventory, needs=needs, unreadable=unreadable)
+        found, unreadable = _read_experiments(storage, pool, track)
+    return replace(inventory, needs=_needs(found), unreadable=unreadable)
+
+
+def read_experiments(storage: Storage, track: Track) -> list[StoredExperiment]:
+    """The experiments of a store; documents that cannot be read are left out."""
+    with _threads() as pool:
+        return _read_experiments(storage, pool, track)[0]
+
+
+def sizes_of_stages(storage: Storage) -> dict[StageId, int]:
+    """Bytes of each stage in a store with all that lies in its folder."""
+    return {
+        stage: sum(info.size for info in objects) for stage, objects in _folders(storage).items()
+    }
 
 
 def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Damage]:
@@ -134,9 +159,9 @@ def _piece(storage: Storage, stage: StageId, objects: Sequence[ObjectInfo]) -> P
         return Piece(*stage, tuple(objects), problem=str(error).removeprefix(f"{name}: "))
 
 
-def _experiments(
+def _read_experiments(
     storage: Storage, pool: ThreadPoolExecutor, track: Track
-) -> tuple[list[Needs], dict[str, str]]:
+) -> tuple[list[StoredExperiment], dict[str, str]]:
     keys = [info.key for info in storage.list("experiments") if EXPERIMENT.fullmatch(info.key)]
     read = pool.map(lambda key: _document(storage, key), keys)
     orders: dict[str, ExperimentOrder] = {}
@@ -152,8 +177,12 @@ def _experiments(
             results[prefix][key] = document
         elif document:
             unreadable[key] = document
-    needs = [needs_of(prefix, orders.get(prefix), found) for prefix, found in results.items()]
-    return needs, unreadable
+    found = [StoredExperiment(prefix, orders.get(prefix), results[prefix]) for prefix in results]
+    return found, unreadable
+
+
+def _needs(found: Iterable[StoredExperiment]) -> list[Needs]:
+    return [needs_of(each.prefix, each.order, each.results) for each in found]
 
 
 def _document(storage: Storage, key: str) -> ExperimentOrder | RunResult | str:

@@ -72,9 +72,8 @@ def plan(
     if len(excluded) == len(work.scenarios) * len(work.methods):
         raise SpecError(f"spec.methods: no method fits a scenario: {excluded[0].reason}")
     _check_primary_metric(spec.primary_metric, work, catalog)
-    fixed = {"dataset": work.dataset, "model": work.model, "training": work.training}
-    recipe = digest({name: part.to_document() for name, part in fixed.items()})
-    name = ExperimentName(namespace=namespace, name=experiment.metadata.name, uid=uid or recipe[:8])
+    uid = uid or recipe_digest(work)[:8]
+    name = ExperimentName(namespace=namespace, name=experiment.metadata.name, uid=uid)
     return ExperimentOrder(
         experiment=name,
         work=work,
@@ -91,6 +90,12 @@ def plan(
 def work_digest(work: Work) -> str:
     """Names what every seed computes; a result counts only for the work that it answers."""
     return digest(work.to_document())
+
+
+def recipe_digest(work: Work) -> str:
+    """Names what never changes in an experiment: data, model and training."""
+    fixed = {"dataset": work.dataset, "model": work.model, "training": work.training}
+    return digest({name: part.to_document() for name, part in fixed.items()})
 
 
 def revisions(

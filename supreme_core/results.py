@@ -14,7 +14,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_document, parse_json, read_json
 from supreme_core.api.run import ExperimentOrder, RunResult
 from supreme_core.artefacts import digest
-from supreme_core.errors import SpecError, nearest, one_line
+from supreme_core.errors import SpecError, nearest_or_all, one_line
 from supreme_core.plan import work_digest
 from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
 
@@ -24,7 +24,6 @@ SEAL = "sha256"
 """Field of result.json: the digest of everything else in it."""
 
 EXPERIMENTS = "experiments"
-EXPERIMENTS_SHOWN = 12
 
 RESULT_BYTES = 64 * 1024 * 1024
 """A seed with 10,000 runs of 100 rows each needs 54 MiB."""
@@ -61,11 +60,9 @@ def no_experiment(storage: Storage, experiment: str) -> SpecError:
     """What to say where there is no experiment of that folder: the nearest, or those there are."""
     paths = (info.key.split("/") for info in storage.list(EXPERIMENTS))
     found = sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
-    near = nearest(experiment.removeprefix(f"{EXPERIMENTS}/"), found)
-    shown = ", ".join(found[:EXPERIMENTS_SHOWN]) or "none"
-    more = len(found) - EXPERIMENTS_SHOWN
-    there = f"; experiments there: {shown}{f' and {more} more' if more > 0 else ''}"
-    return SpecError(f"there is no experiment at {experiment} in {storage.uri}{near or there}")
+    asked = experiment.removeprefix(f"{EXPERIMENTS}/")
+    known = nearest_or_all(asked, found, what="experiments there")
+    return SpecError(f"there is no experiment at {experiment} in {storage.uri}{known}")
 
 
 def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResult]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from supreme_core import seeds
 from supreme_core.api.run import Named
 from supreme_core.artefacts import digest
-from supreme_core.errors import SpecError, nearest
+from supreme_core.errors import SpecError, nearest_or_all
 from supreme_core.hashing import permutation
 from supreme_core.registry import Forgets
 
@@ -302,7 +302,8 @@ def _number(
     if isinstance(chosen, str):
         if chosen in names:
             return names.index(chosen)
-        raise SpecError(f"unknown {kind} {chosen!r}{nearest(chosen, names)}")
+        known = nearest_or_all(chosen, names, what=f"{KINDS[kind]} of the dataset")
+        raise SpecError(f"unknown {kind} {chosen!r}{known}")
     there = names[chosen] if 0 <= chosen < len(names) else None
     called = [name for name in endings.get(chosen, ()) if name != there]
     if called or (there is not None and there.isdecimal() and int(there) != chosen):

@@ -206,7 +206,7 @@ class TestOrder:
     @pytest.mark.parametrize(
         ("asked", "said"),
         [
-            ("experiments/local/flowers", "; did you mean 'local/flowers-0'?"),
+            ("experiments/local/flower-14", "; did you mean 'local/flowers-14'?"),
             ("experiments/other/x", f"; experiments there: {', '.join(FLOWERS[:12])} and 3 more"),
         ],
         ids=["near", "far from all"],

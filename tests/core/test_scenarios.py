@@ -300,7 +300,10 @@ class TestSubclass:
         [
             (8, "fine class 8 is out of range; the dataset has fine classes 0 to 7"),
             ("wrem", "unknown fine class 'wrem'; did you mean 'wren'?"),
-            ("bird", "unknown fine class 'bird'"),
+            (
+                "bird",
+                f"unknown fine class 'bird'; fine classes of the dataset: {', '.join(PARTS)}",
+            ),
         ],
     )
     def test_an_unknown_fine_class_is_refused(self, which, message):

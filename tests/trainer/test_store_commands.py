@@ -412,7 +412,7 @@ def test_every_stage_of_the_trainer_has_its_seed(finished):
         inventory.pieces,
         (),
         [inventory.needs[0].__class__("other", frozenset(), frozenset([999]))],
-        (),
+        {},
     )
     kept = {piece.stage for piece in inventory.pieces} - {piece.stage for piece in orphans(others)}
     assert kept == {"datasets"}

@@ -142,7 +142,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
         status=_status(stages, dataset),
     )
     for scenario in order.work.scenarios:
-        if not seed.needs_margins(scenario.title):
+        if not seed.splits.needs_margins(scenario.title):
             seed.cell(data.labels, scenario.title)
     if seed.components.model.variant:
         seed.architecture.try_out(data.shape)
@@ -213,7 +213,9 @@ def _cells(order: RunOrder, seed: SeedStages, data: Data, originals: Originals) 
     """Every split; those that need no model first, to find a wrong one before anything trains."""
     titles = [scenario.title for scenario in order.work.scenarios]
     labels = data.labels
-    cells = {title: seed.cell(labels, title) for title in titles if not seed.needs_margins(title)}
+    cells = {
+        title: seed.cell(labels, title) for title in titles if not seed.splits.needs_margins(title)
+    }
     if len(cells) < len(titles):
         labels = replace(labels, margins=originals.margins())
     return [cells.get(title) or seed.cell(labels, title) for title in titles]

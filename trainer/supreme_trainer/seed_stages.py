@@ -26,7 +26,7 @@ from torch import nn
 from supreme_core import seeds
 from supreme_core.api.names import MARGINS, PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.api.v1alpha1 import DataPlacement
-from supreme_core.draw import FIXED
+from supreme_core.cells import Splits
 from supreme_core.engine import randomness
 from supreme_core.engine.architecture import Architecture, Pretrained
 from supreme_core.engine.arithmetic import Arithmetic
@@ -46,7 +46,14 @@ from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import Weights, load_weights, on_cpu
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.evaluation import Cost, Findings, Model, Predictions
-from supreme_core.image_set import DatasetParams, ImageSet, check, dataset_digest
+from supreme_core.image_set import (
+    DatasetParams,
+    ImageSet,
+    check,
+    dataset_digest,
+    dataset_meaning,
+    refuse_changed_source,
+)
 from supreme_core.plan import Step
 from supreme_core.predictions import (
     load_predictions,
@@ -57,7 +64,7 @@ from supreme_core.predictions import (
 from supreme_core.registry import Forgets
 from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
 from supreme_core.seeds import Streams
-from supreme_core.split import Indices, Labels, Request, Split, set_aside, without
+from supreme_core.split import Indices, Labels, Request, Split
 
 log = logging.getLogger(__name__)
 
@@ -95,18 +102,7 @@ class Data:
 
     @property
     def labels(self) -> Labels:
-        images = self.images
-        return Labels(
-            images.train_labels,
-            images.test_labels,
-            images.class_names,
-            train_fine=images.train_fine_labels,
-            test_fine=images.test_fine_labels,
-            fine_class_names=images.fine_class_names,
-            train_identities=images.train_identities,
-            test_identities=images.test_identities,
-            identity_names=images.identity_names,
-        )
+        return self.images.labels
 
     def of(self, split: Split) -> "Data":
         """The data of a cell: these, unless its forget set is poisoned."""
@@ -182,7 +178,7 @@ class SeedStages:
         return Stage(
             name="datasets",
             step=Step("dataset"),
-            meaning={"dataset": chosen.identity()},
+            meaning=dataset_meaning(chosen),
             make=make,
             read=lambda stored: self._read_dataset(stored, params),
             is_data=True,
@@ -449,34 +445,18 @@ class SeedStages:
             read=_read_metrics,
         )
 
-    def needs_margins(self, title: str) -> bool:
-        """Whether a scenario's split is made from margins of the original."""
-        return "margins" in self.components.scenarios[title].entry.facts.needs
+    @cached_property
+    def splits(self) -> Splits:
+        needing = (each.needs("validation") for each in self.components.methods.values())
+        return Splits(
+            scenarios=self.components.scenarios,
+            validation=self.components.recipe.training.validation,
+            needs_validation=next(filter(None, needing), ""),
+        )
 
     def cell(self, labels: Labels, title: str) -> Cell:
-        """The split of a scenario; SpecError names the scenario where it cannot be made."""
-        chosen = self.components.scenarios[title]
-        position = list(self.components.scenarios).index(title)
-        forgets = chosen.entry.facts.forgets
-        try:
-            split = self._split(labels, forgets, lambda labels: chosen(labels, self.seed))
-        except SpecError as error:
-            raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
-        return Cell(title, forgets, split)
-
-    def _split(self, labels: Labels, forgets: Forgets, choose: Callable[[Labels], Split]) -> Split:
-        validation = self._validation(labels)
-        if not len(validation):
-            return choose(labels)
-        split = without(labels, validation, forgets=forgets, choose=choose)
-        if not len(split.forget_validation):
-            for unlearner in self.components.methods.values():
-                if part := unlearner.needs("validation"):
-                    raise SpecError(
-                        f"{part!r} needs validation samples like those to be forgotten, and"
-                        " spec.training.validation.fraction sets none aside; raise it"
-                    )
-        return split
+        """A scenario with its split; SpecError names the scenario where it cannot be made."""
+        return Cell(title, self.splits.forgets(title), self.splits.of(title, labels, self.seed))
 
     def refuse_unfit_methods(self, data: Data) -> None:
         """SpecError where a method needs what the model or the data do not have."""
@@ -526,13 +506,8 @@ class SeedStages:
         )
 
     def _read_dataset(self, stored: Stored, params: DatasetParams) -> Data:
-        source = params.source_state()
         facts = stored.manifest.facts
-        if source is not None and source != facts["source"]:
-            raise SpecError(
-                "spec.dataset: the source has changed since its images were prepared in this"
-                f" store; {params.changed_source}"
-            )
+        refuse_changed_source(params, facts)
         return self.data(ImageSet.read(stored.files, facts), dataset_digest(stored.manifest))
 
     def _samples(
@@ -604,21 +579,15 @@ class SeedStages:
         """Who keeps the best epoch: for all models by the same samples and the same rule."""
         if self.components.recipe.training.selection == "last":
             return None
-        samples = data.train.take(torch.from_numpy(self._validation(data.labels)))
+        samples = data.train.take(torch.from_numpy(self.splits.set_aside(data.labels, self.seed)))
         return BestEpoch(network, samples, data.shape.classes, self.ranks)
-
-    def _validation(self, labels: Labels) -> Indices:
-        """What is set aside of the training set; empty where nothing is."""
-        asked = self.components.recipe.training.validation
-        if asked is None:
-            return np.empty(0, dtype=np.int64)
-        seed = self.seed if asked.draw == "per_seed" else FIXED
-        return set_aside(labels.train, asked.fraction, seed)
 
     def _training_set(self, data: Data) -> Samples:
         """What the original is trained on."""
         everything = np.arange(len(data.train))
-        kept = np.setdiff1d(everything, self._validation(data.labels), assume_unique=True)
+        kept = np.setdiff1d(
+            everything, self.splits.set_aside(data.labels, self.seed), assume_unique=True
+        )
         return data.train.take(torch.from_numpy(kept))
 
     def try_start(self, shape: ImageShape) -> None:

@@ -65,7 +65,7 @@ def prune_store(
     if inventory.unreadable:
         raise SpecError(
             "no stage counts as orphaned, because an experiment cannot be read: "
-            + "; ".join(inventory.unreadable)
+            + "; ".join(inventory.unreadable.values())
         )
 
 
@@ -79,7 +79,7 @@ def _show_check(
     if not damaged and not inventory.unreadable:
         click.echo("nothing is damaged")
     _list("damaged", [f"{each.object}: {each.problem}" for each in damaged])
-    _list("experiments that cannot be read", inventory.unreadable)
+    _list("experiments that cannot be read", list(inventory.unreadable.values()))
     _show_found(found)
 
 
@@ -128,7 +128,7 @@ def _document(storage: Storage, inventory: Inventory, found: Pruning) -> dict[st
         "stages": sum(piece.manifest is not None for piece in inventory.pieces),
         "files": sum(len(piece.files()) for piece in inventory.pieces),
         "bytes": sum(piece.size for piece in inventory.pieces),
-        "unreadable": list(inventory.unreadable),
+        "unreadable": list(inventory.unreadable.values()),
         "leftovers": list(map(_leftover, found.leftovers)),
         "orphans": list(map(_orphan, found.orphans)),
         "young": found.young,

@@ -1,0 +1,155 @@
+"""Look at an experiment's data before anything is computed. No torch; nothing is written.
+
+labels, where they are from  ->  the split of every scenario for every seed  ->  their sizes
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from supreme_core import downloads, registry
+from supreme_core.api.run import ExperimentOrder, Work
+from supreme_core.artefacts import Artefacts, Manifest, digest
+from supreme_core.catalog import Catalog
+from supreme_core.cells import Splits
+from supreme_core.errors import SpecError
+from supreme_core.image_set import (
+    LABELS,
+    DatasetParams,
+    check,
+    dataset_meaning,
+    read_labels,
+    refuse_changed_source,
+)
+from supreme_core.registry import Chosen
+from supreme_core.split import Labels, Split
+from supreme_core.storage import Storage
+
+
+@dataclass(frozen=True)
+class Found:
+    """The labels of a dataset.  prepared: they are those of a store, not of the source."""
+
+    labels: Labels
+    prepared: bool
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The fewest and the most samples of each part of a split, over the seeds."""
+
+    forget: tuple[int, int]
+    retain: tuple[int, int]
+    forget_test: tuple[int, int]
+    retain_test: tuple[int, int]
+    validation: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """What the data are, and what each scenario makes of them.
+
+    sizes: None for a scenario whose split the trained original decides.
+    """
+
+    name: str
+    prepared: bool
+    classes: int
+    train: int
+    test: int
+    sizes: Mapping[str, Sizes | None]
+
+
+def check_data(order: ExperimentOrder, storage: Storage, catalog: Catalog) -> CheckedData:
+    """Make every split of every seed; SpecError has a line for each scenario that cannot be.
+
+    The data are those that a run would use: what the store has prepared, else the source. What
+    would be downloaded is refused.
+    """
+    found = find_labels(order.work, storage)
+    splits = _splits(order.work, catalog)
+    sizes: dict[str, Sizes | None] = {}
+    problems = []
+    for title in splits.scenarios:
+        try:
+            sizes[title] = _sizes(splits, title, found.labels, order.seeds)
+        except SpecError as error:
+            problems.append(str(error))
+    if problems:
+        raise SpecError("\n".join(problems))
+    return CheckedData(
+        name=order.work.dataset.name,
+        prepared=found.prepared,
+        classes=len(found.labels.class_names),
+        train=len(found.labels.train),
+        test=len(found.labels.test),
+        sizes=sizes,
+    )
+
+
+def find_labels(work: Work, storage: Storage) -> Found:
+    """The labels of the prepared dataset in the store; where there is none, of its source."""
+    chosen = registry.dataset.resolve(work.dataset, at="spec.dataset")
+    params = chosen.params
+    assert isinstance(params, DatasetParams), "a dataset's settings derive from DatasetParams"
+    with TemporaryDirectory(prefix="supreme-") as cache:
+        artefacts = Artefacts(storage, Path(cache))
+        manifest = artefacts.find("datasets", digest(dataset_meaning(chosen)))
+        if manifest:
+            refuse_changed_source(params, manifest.facts)
+            return Found(_read(artefacts, manifest), prepared=True)
+    try:
+        with downloads.refused():
+            images = check(chosen(), chosen.entry.name)
+    except downloads.NotDownloaded as error:
+        raise SpecError(
+            f"spec.dataset: {chosen.entry.name} has not been prepared in {storage.uri}, and"
+            f" {error}; `supreme prepare FILE` downloads and prepares it, as `supreme run` would"
+        ) from None
+    return Found(images.labels, prepared=False)
+
+
+def _read(artefacts: Artefacts, manifest: Manifest) -> Labels:
+    names = [name for name in LABELS if f"{name}.npy" in manifest.files]
+    paths = {name: artefacts.open(manifest, f"{name}.npy") for name in names}
+    return read_labels(paths, manifest.facts)
+
+
+def _splits(work: Work, catalog: Catalog) -> Splits:
+    scenarios: dict[str, Chosen[Any, Any]] = {
+        each.title: registry.scenario.resolve(each, at=f"spec.scenarios[{position}]")
+        for position, each in enumerate(work.scenarios)
+    }
+    return Splits(
+        scenarios=scenarios,
+        validation=work.training.validation,
+        needs_validation=next(_needing_validation(work, catalog), ""),
+    )
+
+
+def _needing_validation(work: Work, catalog: Catalog) -> Iterator[str]:
+    """Methods and wrappers that always need it; those whose settings decide, the trainer knows."""
+    for method in work.methods:
+        for kind, part in (("method", method), *(("wrapper", each) for each in method.wrappers)):
+            listed = catalog.find(kind, part.name)
+            if listed and "validation" in listed.facts["needs"]:
+                yield part.name
+
+
+def _sizes(splits: Splits, title: str, labels: Labels, seeds: Sequence[int]) -> Sizes | None:
+    if splits.needs_margins(title):
+        return None
+    counts = [_counts(splits.of(title, labels, seed)) for seed in seeds]
+    return Sizes(*(_range(numbers) for numbers in zip(*counts, strict=True)))
+
+
+def _counts(split: Split) -> tuple[int, ...]:
+    held_out = split.poison.held_out if split.poison else split.forget_test
+    parts = (split.forget, split.retain, held_out, split.retain_test, split.validation)
+    return tuple(map(len, parts))
+
+
+def _range(numbers: Sequence[int]) -> tuple[int, int]:
+    return min(numbers), max(numbers)

@@ -1,0 +1,283 @@
+"""What an experiment will cost, from what stages of the same recipe cost before. Pure.
+
+A stage counts as found where a result in the store is of a run with the same data, model, recipe,
+scenario, method and seed. The keys themselves are the trainer's, who alone can build the model; so
+what a run was killed over, before its seed had a result, counts as still to be computed.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, Final, TypeVar
+
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder, RunResult, Work
+from supreme_core.api.v1alpha1 import Component, LabelledComponent
+from supreme_core.artefacts import digest
+from supreme_core.catalog import Catalog
+from supreme_core.errors import SpecError
+from supreme_core.housekeeping import StageId
+from supreme_core.inventory import StoredExperiment
+from supreme_core.plan import Step, recipe_digest, steps, work_digest
+from supreme_core.results import is_finished
+
+Entry = TypeVar("Entry", bound=LabelledComponent)
+
+STAGE_OF: Final = {"dataset": "datasets", "original": "originals"}
+"""The folder of objects/ of those steps that are called otherwise."""
+
+PASSES: Final = ("predictions", "unlearned")
+"""Steps with one pass over training and test set for predictions."""
+
+
+SHARED: Final = ("dataset", "pretrained")
+"""Steps that are the same for all seeds."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Steps of one kind over all seeds, and how many of them a result has already."""
+
+    total: int
+    found: int
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.found
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A sum over the steps to be computed.
+
+    value: of those whose kind was computed before, None where there is none such.  unknown: how
+    many steps of each other kind there are, by a title.
+    """
+
+    value: float | None
+    unknown: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """counts: by the stage of a step.  finished: seeds that leave nothing to do.
+
+    seconds: of all stages one after the other.  measured: how many stages it rests on.
+    experiments, devices: where they were computed.
+    """
+
+    seeds: int
+    finished: int
+    counts: Mapping[str, Count]
+    seconds: Estimate
+    bytes: Estimate
+    measured: int
+    experiments: Sequence[str]
+    devices: Sequence[str]
+
+    @property
+    def stages(self) -> Count:
+        """All steps, as the progress of a run counts them."""
+        each = self.counts.values()
+        return Count(sum(count.total for count in each), sum(count.found for count in each))
+
+    @property
+    def passes(self) -> int:
+        """Passes over the data that are to be made for predictions."""
+        return sum(self.counts[stage].missing for stage in PASSES if stage in self.counts)
+
+
+@dataclass
+class Past:
+    """What results of one recipe tell.
+
+    done: what steps mean, by their seeds.  seconds, sizes: of each kind of step, a number a stage.
+    """
+
+    done: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    sizes: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    experiments: list[str] = field(default_factory=list)
+    devices: set[str] = field(default_factory=set)
+
+
+def forecast(
+    order: ExperimentOrder,
+    stored: Sequence[StoredExperiment],
+    sizes: Mapping[StageId, int],
+    catalog: Catalog,
+) -> Forecast:
+    """sizes: bytes of the stages in the store."""
+    past = _past(order, stored, sizes, catalog)
+    finished = _finished_seeds(order, stored)
+    each = steps(order.work, order.excluded, catalog)
+    meanings = {step: _meaning(order.work, step) for step in each}
+    total, found = Counter[str](), Counter[str]()
+    missing: list[Step] = []
+    shared = {meaning for done in past.done.values() for meaning in done}
+    for seed in order.seeds:
+        for step in each:
+            done = shared if step.stage in SHARED else past.done[seed]
+            total[step.stage] += 1
+            if seed in finished or meanings[step] in done:
+                found[step.stage] += 1
+            else:
+                missing.append(step)
+                done.add(meanings[step])  # whoever asks for it next finds it
+    return Forecast(
+        seeds=len(order.seeds),
+        finished=len(finished),
+        counts={stage: Count(total[stage], found[stage]) for stage in total},
+        seconds=_estimate(order.work, missing, past.seconds),
+        bytes=_estimate(order.work, missing, past.sizes),
+        measured=sum(map(len, past.seconds.values())),
+        experiments=past.experiments,
+        devices=sorted(past.devices),
+    )
+
+
+def _finished_seeds(order: ExperimentOrder, stored: Sequence[StoredExperiment]) -> set[int]:
+    """Seeds of this very experiment whose newest result for this work leaves nothing to do."""
+    newest: dict[int, RunResult] = {}
+    for each in stored:
+        if each.prefix == order.prefix:
+            for result in _answering(each.results, order):
+                newest[result.seed] = result
+    return {seed for seed, each in newest.items() if is_finished(each, order)} & set(order.seeds)
+
+
+def _answering(results: Mapping[str, RunResult], order: ExperimentOrder) -> list[RunResult]:
+    """The results of an order's work, the newest last."""
+    wanted = work_digest(order.work)
+    answering = (result for result in results.values() if result.work_digest == wanted)
+    return sorted(answering, key=lambda result: result.attempt)
+
+
+def _past(
+    order: ExperimentOrder,
+    stored: Sequence[StoredExperiment],
+    sizes: Mapping[StageId, int],
+    catalog: Catalog,
+) -> Past:
+    past, recipe = Past(), _recipe(order.work)
+    for each in stored:
+        if each.order is None or _recipe(each.order.work) != recipe:
+            continue
+        try:
+            planned = steps(each.order.work, each.order.excluded, catalog)
+        except SpecError:  # it has a component of a plug-in that is not here
+            continue
+        answering = _answering(each.results, each.order)
+        for result in answering:
+            _take_done(past, each.order.work, result, planned)
+        if answering:
+            past.experiments.append(each.prefix)
+            _take_costs(past, each, answering, sizes, keeps=order.keep_unlearned_models)
+    return past
+
+
+def _recipe(work: Work) -> str:
+    """What all stages of an experiment share, the versions of its components included."""
+    kinds = ("dataset", "model", "optimizer", "schedule", "augmentation")
+    versions = [each.to_document() for each in work.revisions if each.kind in kinds]
+    return digest({"recipe": recipe_digest(work), "versions": versions})
+
+
+def _take_done(past: Past, work: Work, result: RunResult, planned: Sequence[Step]) -> None:
+    ran = {(run.scenario, run.method, run.repeat) for run in result.runs if run.status == "ok"}
+    for step in planned:
+        if not step.method or (step.scenario, step.method, step.repeat) in ran:
+            past.done[result.seed].add(_meaning(work, step))
+
+
+def _take_costs(
+    past: Past,
+    stored: StoredExperiment,
+    answering: Sequence[RunResult],
+    sizes: Mapping[StageId, int],
+    *,
+    keeps: bool,
+) -> None:
+    """Seconds are in the result of the attempt that computed a stage; later ones have found it."""
+    assert stored.order is not None
+    computed = {
+        (record.stage, record.key): (record.wall_seconds, result.environments[record.environment])
+        for result in stored.results.values()
+        for record in result.stages
+        if record.status == "computed"
+    }
+    kinds: dict[StageId, str] = {}
+    kept: dict[StageId, bool] = {}
+    for result in answering:
+        methods = {run.predictions.get("unlearned"): run.method for run in result.runs}
+        for record in result.stages:
+            stage = record.stage, record.key
+            kinds[stage] = _kind(stored.order.work, record.stage, methods.get(record.key, ""))
+            kept[stage] = result.kept_unlearned_models
+    for stage, kind in kinds.items():
+        if stage in computed:
+            seconds, environment = computed[stage]
+            past.seconds[kind].append(seconds)
+            past.devices.add(str(environment.get("device", "an unknown device")))
+    weights = [sizes[stage] for stage in kinds if stage[0] == "originals" and stage in sizes]
+    for stage, kind in kinds.items():
+        if stage in sizes:
+            more = keeps - kept[stage] if stage[0] == "unlearned" and weights else 0
+            past.sizes[kind].append(sizes[stage] + more * fmean(weights or [0]))
+
+
+def _estimate(work: Work, missing: Sequence[Step], past: Mapping[str, list[float]]) -> Estimate:
+    """With the metrics of each run, which are no steps of their own."""
+    value, unknown, known = 0.0, Counter[str](), not missing
+    for step in missing:
+        kind = _kind(work, STAGE_OF.get(step.stage, step.stage), step.method)
+        if seen := past.get(kind):
+            value, known = value + fmean(seen), True
+            if step.stage in PASSES:
+                value += fmean(past.get("metrics", [0.0]))
+        else:
+            unknown[step.method if step.stage == "unlearned" else step.stage] += 1
+    return Estimate(value if known else None, dict(unknown))
+
+
+def _kind(work: Work, stage: str, method: str) -> str:
+    """Steps of one kind cost about the same; of unlearning, those by one method and settings."""
+    if stage == "unlearned" and method:
+        return f"{stage} {digest(_method(work, method))}"
+    return stage
+
+
+def _meaning(work: Work, step: Step) -> str:
+    """What a step computes, whatever its scenario, method and metric are called."""
+    meaning: dict[str, Any] = {"stage": step.stage, "repeat": step.repeat}
+    meaning["protocol"] = work.protocol
+    if step.scenario:
+        meaning["scenario"] = _component(work, "scenario", _titled(work.scenarios, step.scenario))
+    if step.method:
+        meaning["method"] = _method(work, step.method)
+    if step.metric:
+        meaning["metric"] = _component(work, "metric", _titled(work.metrics, step.metric))
+    return digest(meaning)
+
+
+def _method(work: Work, title: str) -> dict[str, Any]:
+    if title in names.REFERENCES:
+        return {"reference": title}
+    method = _titled(work.methods, title)
+    wrappers = [_component(work, "wrapper", each) for each in method.wrappers]
+    return {**_component(work, "method", method), "wrappers": wrappers}
+
+
+def _component(work: Work, kind: str, component: Component) -> dict[str, Any]:
+    """Its name, its settings, and its version where that is not the first."""
+    versions = [
+        each.to_document()
+        for each in work.revisions
+        if (each.kind, each.name) == (kind, component.name.partition("/")[0])
+    ]
+    return {"name": component.name, "params": component.params, "versions": versions}
+
+
+def _titled(entries: Sequence[Entry], title: str) -> Entry:
+    return next(each for each in entries if each.title == title)
