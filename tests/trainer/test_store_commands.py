@@ -1,8 +1,9 @@
-"""`supreme store check` and `supreme store prune`, on a folder and on a real S3 server.
+"""`supreme store check`, `prune` and `delete`, on a folder and on a real S3 server.
 
 check   damage that is really made: bits turned, bytes cut off, objects deleted, manifests spoilt
         what does no harm: leftovers and orphans
 prune   a dry run, what goes and what stays, finished, unfinished and given-up experiments
+delete  a dry run, a person who is asked, what stays for others, mistyped and unreadable experiments
 
 What may go is a table in tests/core/test_housekeeping.py; here it happens to the store of a real
 experiment.
@@ -11,6 +12,7 @@ experiment.
 import json
 import os
 import time
+from io import StringIO
 
 import pytest
 from supreme_trainer import cli
@@ -65,9 +67,9 @@ def command(monkeypatch, capsys, s3_server):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
 
-    def run(name, storage, *options):
+    def run(name, storage, *options, below=""):
         endpoint = [] if isinstance(storage, LocalStorage) else ["--endpoint", s3_server.endpoint]
-        arguments = ["supreme", "store", name, storage.uri, *endpoint, *options]
+        arguments = ["supreme", "store", name, storage.uri + below, *endpoint, *options]
         monkeypatch.setattr("sys.argv", arguments)
         code = 0
         try:
@@ -403,6 +405,93 @@ class TestUnfinished:
             "unlearned",
         ]
         assert "datasets" not in stages
+
+
+class TestDelete:
+    """What goes is a table in tests/core/test_housekeeping.py; here it does."""
+
+    PREFIX = planned(WHOLE).prefix
+
+    @pytest.fixture
+    def delete(self, command):
+        def run(storage, *options, prefix=self.PREFIX):
+            return command("delete", storage, *options, below=f"/{prefix}")
+
+        return run
+
+    def test_without_yes_it_says_what_would_go_and_removes_nothing(self, filled, delete):
+        before = keys(filled)
+
+        code, out, err = delete(filled)
+
+        assert (code, err, keys(filled)) == (0, "", before)
+        assert "stages that only it needs: 9, " in out
+        assert "prepared data that nobody else uses, kept without --data: " in out
+        assert out.endswith(" would go; --yes removes them\n")
+
+    def test_an_experiment_alone_leaves_its_prepared_data(self, filled, delete):
+        code, out, _ = delete(filled, "--yes")
+
+        assert (code, out.splitlines()[-1].endswith(" removed")) == (0, True)
+        assert {key.split("/")[1] for key in keys(filled)} == {"datasets"}
+
+    def test_and_nothing_where_that_is_said(self, filled, delete):
+        size = sum(info.size for info in filled.list())
+
+        _, out, _ = delete(filled, "--yes", "--data", "--json")
+
+        assert (json.loads(out)["deletedBytes"], keys(filled)) == (size, [])
+
+    def test_what_another_experiment_needs_stays(self, filled, delete, check):
+        other = experiment(
+            name="other", scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}]
+        )
+        finish(other, filled)
+
+        _, out, _ = delete(filled, "--yes", "--json")
+
+        gone = [each["stage"] for each in json.loads(out)["stages"]]
+        assert sorted(gone) == ["metrics"] * 3 + ["predictions"]
+        code, found = check(filled)
+        assert (code, found["damaged"], found["orphans"]) == (0, [], [])
+        assert all(record.status == "reused" for record in compute(other, filled).stages)
+
+    def test_a_mistyped_experiment_is_told_the_nearest(self, filled, delete):
+        before = keys(filled)
+
+        code, _, err = delete(filled, "--yes", prefix="experiments/local/tinny-12345678")
+
+        assert (code, keys(filled)) == (2, before)
+        assert f"did you mean '{self.PREFIX.removeprefix('experiments/')}'?" in err
+
+    def test_nothing_goes_while_another_experiment_cannot_be_read(self, filled, delete):
+        filled.write("experiments/local/other-1/order.json", b"{")
+        before = keys(filled)
+
+        code, _, err = delete(filled, "--yes")
+
+        assert (code, keys(filled)) == (2, before)
+        assert "another experiment cannot be read" in err
+        assert "experiments/local/other-1/order.json" in err
+
+    def test_an_experiment_that_cannot_be_read_goes(self, filled, delete):
+        filled.write(f"{self.PREFIX}/order.json", b"{")
+
+        code, _, _ = delete(filled, "--yes")
+
+        assert (code, list(filled.list(self.PREFIX))) == (0, [])
+
+    @pytest.mark.parametrize(("answer", "goes"), [("y", True), ("n", False), ("", False)])
+    def test_a_person_is_asked(self, finished, delete, monkeypatch, tmp_path, answer, goes):
+        store = copied(finished, LocalStorage(tmp_path))
+        monkeypatch.setattr("supreme_trainer.command.delete._is_watched", lambda: True)
+        monkeypatch.setattr("sys.stdin", StringIO(f"{answer}\n"))
+
+        code, out, _ = delete(store)
+
+        assert (code, "remove this? [y/N]" in out) == (0, True)
+        assert (list(store.list(self.PREFIX)) == []) == goes
+        assert out.splitlines()[-1].endswith(" removed" if goes else "nothing was removed")
 
 
 def test_every_stage_of_the_trainer_has_its_seed(finished):

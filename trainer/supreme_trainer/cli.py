@@ -123,12 +123,26 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--data", "with_data", is_flag=True, help="Look at the data: classes, shares, files.")
+@click.option("--plan", "with_plan", is_flag=True, help="Say what a run takes: time and space.")
+@click.option("--json", "as_json", is_flag=True, help="Everything that was found, as JSON.")
+@with_store
 @with_plugins
-def validate(file: Path) -> None:
-    """Check FILE and say what it would compute; nothing is computed or written."""
+def validate(
+    file: Path, with_data: bool, with_plan: bool, as_json: bool, store: str | None
+) -> None:
+    """Check FILE and say what it would compute; nothing is computed, downloaded or written.
+
+    --data makes the split of every scenario for every seed, from what the store has prepared or
+    else from the dataset's own files. --plan counts what is to be trained and predicted, and what
+    the store has of it; it takes time and space from seeds of the same recipe that are finished
+    there. With --json errors are on standard output too; the exit code is the same.
+    """
     from supreme_trainer.command.validate import validate_experiments
 
-    validate_experiments(file)
+    validate_experiments(
+        file, store=store, with_data=with_data, with_plan=with_plan, as_json=as_json
+    )
 
 
 @cli.command("list")
@@ -262,8 +276,8 @@ def prune(
     """Find what no experiment needs in the store at URI, and with --delete remove it.
 
     Needed is what the result of an experiment names, and while an experiment is unfinished all that
-    its unfinished seeds could use. Damaged stages stay, and prepared data without --data. An
-    experiment is given up by removing its folder below experiments/.
+    its unfinished seeds could use. Damaged stages stay, and prepared data without --data.
+    `supreme store delete` gives an experiment up.
     """
     from supreme_trainer.command.store import prune_store
 
@@ -275,6 +289,33 @@ def prune(
         endpoint=endpoint,
         region=region,
         as_json=as_json,
+    )
+
+
+@store.command("delete")
+@click.argument("uri", metavar="EXPERIMENT-URI")
+@click.option("--yes", is_flag=True, help="Remove it without asking.")
+@click.option("--data", "with_data", is_flag=True, help="Prepared data that nobody uses, too.")
+@with_server
+@with_json
+def delete_(
+    uri: str,
+    yes: bool,
+    with_data: bool,
+    endpoint: str | None,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Remove an experiment and what only it needs; what another experiment needs stays.
+
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. Says what
+    goes, and asks on a terminal; elsewhere it removes nothing without --yes. Stop the experiment's
+    run before. Who stops this command half-way gives it again.
+    """
+    from supreme_trainer.command.delete import delete_experiment
+
+    delete_experiment(
+        uri, yes=yes, with_data=with_data, endpoint=endpoint, region=region, as_json=as_json
     )
 
 

@@ -75,7 +75,7 @@ def _show_check(
     files = sum(len(piece.files()) for piece in inventory.pieces)
     stages = sum(piece.manifest is not None for piece in inventory.pieces)
     size = sum(piece.size for piece in inventory.pieces)
-    click.echo(f"{storage.uri}: {stages} stages with {files} files, {_bytes(size)}")
+    click.echo(f"{storage.uri}: {stages} stages with {files} files, {in_bytes(size)}")
     if not damaged and not inventory.unreadable:
         click.echo("nothing is damaged")
     _list("damaged", [f"{each.object}: {each.problem}" for each in damaged])
@@ -91,24 +91,24 @@ def _show_prune(pruning: Pruning, *, hours: float, deleted: int | None) -> None:
         size = sum(piece.size for piece in pruning.data)
         count = len(pruning.data)
         pieces = f"{count} piece{'s' * (count > 1)} of prepared data"
-        click.echo(f"{pieces}, {_bytes(size)}, unused so far: kept without --data")
+        click.echo(f"{pieces}, {in_bytes(size)}, unused so far: kept without --data")
     if not pruning.orphans and not pruning.leftovers:
         click.echo("nothing to remove")
     elif deleted is None:
-        click.echo(f"{_bytes(pruning.size)} would go; --delete removes them")
+        click.echo(f"{in_bytes(pruning.size)} would go; --delete removes them")
     else:
-        click.echo(f"{_bytes(deleted)} removed")
+        click.echo(f"{in_bytes(deleted)} removed")
 
 
 def _show_found(found: Pruning) -> None:
     left = sum(leftover.info.size for leftover in found.leftovers)
     _list(
-        f"left behind, {_bytes(left)}",
-        [f"{each.info.key}: {each.why}, {_bytes(each.info.size)}" for each in found.leftovers],
+        f"left behind, {in_bytes(left)}",
+        [f"{each.info.key}: {each.why}, {in_bytes(each.info.size)}" for each in found.leftovers],
     )
     _list(
-        f"orphaned stages, {_bytes(found.size - left)}",
-        [f"{piece.stage} {piece.key}, {_bytes(piece.size)}" for piece in found.orphans],
+        f"orphaned stages, {in_bytes(found.size - left)}",
+        [f"{piece.stage} {piece.key}, {in_bytes(piece.size)}" for piece in found.orphans],
     )
 
 
@@ -129,10 +129,10 @@ def _document(storage: Storage, inventory: Inventory, found: Pruning) -> dict[st
         "files": sum(len(piece.files()) for piece in inventory.pieces),
         "bytes": sum(piece.size for piece in inventory.pieces),
         "unreadable": list(inventory.unreadable.values()),
-        "leftovers": list(map(_leftover, found.leftovers)),
-        "orphans": list(map(_orphan, found.orphans)),
+        "leftovers": list(map(leftover_document, found.leftovers)),
+        "orphans": list(map(piece_document, found.orphans)),
         "young": found.young,
-        "unusedData": list(map(_orphan, found.data)),
+        "unusedData": list(map(piece_document, found.data)),
     }
 
 
@@ -145,7 +145,7 @@ def _damage(damage: Damage) -> dict[str, Any]:
     }
 
 
-def _leftover(leftover: Leftover) -> dict[str, Any]:
+def leftover_document(leftover: Leftover) -> dict[str, Any]:
     info = leftover.info
     return {
         "object": info.key,
@@ -155,7 +155,7 @@ def _leftover(leftover: Leftover) -> dict[str, Any]:
     }
 
 
-def _orphan(piece: Piece) -> dict[str, Any]:
+def piece_document(piece: Piece) -> dict[str, Any]:
     return {
         "stage": piece.stage,
         "key": piece.key,
@@ -164,7 +164,7 @@ def _orphan(piece: Piece) -> dict[str, Any]:
     }
 
 
-def _bytes(size: float) -> str:
+def in_bytes(size: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -1,21 +1,260 @@
-"""`supreme validate`."""
+"""`supreme validate`: what an experiment would compute, on which data, and what that takes."""
 
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import click
-from supreme_trainer.command.experiments import planned
+from supreme_trainer.command.errors import tell
+from supreme_trainer.command.experiments import planned, storage_of
+from supreme_trainer.command.store import in_bytes
+from supreme_trainer.command.terminal import tracked
 
 from supreme_core import catalog
+from supreme_core.api.load import Loaded, errors_of
+from supreme_core.api.run import ExperimentOrder
+from supreme_core.data_check import CheckedData, Sizes, check_data
+from supreme_core.errors import SupremeError
+from supreme_core.forecast import Estimate, Forecast, forecast
+from supreme_core.inventory import read_experiments, sizes_of_stages
 from supreme_core.plan import steps
+from supreme_core.storage import Storage
+
+SCHEMA_VERSION: Final = 1
+"""Of the document of --json; docs/guide.md lists its fields."""
+
+FIELD = re.compile(r"(?:(?:spec|metadata|dataset\.params)\b|apiVersion|kind)(?:\.\w+|\[\d+\])*")
 
 
-def validate_experiments(file: Path) -> None:
-    """Say what the experiments of a file would compute."""
-    for loaded, order in planned(file):
-        work, each = order.work, steps(order.work, order.excluded, catalog.installed())
+@dataclass(frozen=True)
+class Checked:
+    """One experiment of the file.  data, plan: None where nobody asked for them."""
+
+    loaded: Loaded
+    order: ExperimentOrder
+    storage: Storage
+    stages: int
+    data: CheckedData | None
+    plan: Forecast | None
+
+
+def validate_experiments(
+    file: Path, *, store: str | None, with_data: bool, with_plan: bool, as_json: bool
+) -> None:
+    """Check the experiments of a file, and say what they would compute."""
+    checked: list[Checked] = []
+    errors: list[SupremeError] = []
+    try:
+        for loaded, order in planned(file):
+            try:
+                checked.append(_checked(loaded, order, store, data=with_data, plan=with_plan))
+            except SupremeError as wrong:  # the other experiments are still worth a look
+                errors.append(wrong)
+    except SupremeError as wrong:
+        errors.append(wrong)
+    if as_json:
+        click.echo(json.dumps(_document(file, checked, errors), indent=1))
+    else:
+        for each in checked:
+            _show(each)
+        for error in errors:
+            tell(error)
+    if errors:
+        raise SystemExit(errors[0].exit_code)
+
+
+def _checked(
+    loaded: Loaded, order: ExperimentOrder, store: str | None, *, data: bool, plan: bool
+) -> Checked:
+    storage = storage_of(loaded.experiment.spec, store)
+    known = catalog.installed()
+    found = expected = None
+    if data:
+        click.echo(f"looking at the data of {order.work.dataset.name}", err=True)
+        with errors_of(loaded.source):
+            found = check_data(order, storage, known)
+    if plan:
+        stored = read_experiments(storage, tracked)
+        expected = forecast(order, stored, sizes_of_stages(storage), known)
+    stages = len(steps(order.work, order.excluded, known))
+    return Checked(loaded, order, storage, stages, found, expected)
+
+
+def _show(checked: Checked) -> None:
+    order, work = checked.order, checked.order.work
+    click.echo(
+        f"{checked.loaded.source} is valid: {len(order.seeds)} seeds x"
+        f" {len(work.scenarios)} scenarios x {len(work.methods)} methods, {checked.stages} stages"
+        " for each seed"
+    )
+    for pair in order.excluded:
+        click.echo(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
+    if checked.data:
+        _show_data(checked.data, checked.storage)
+    if checked.plan:
+        _show_plan(checked.plan, checked.storage)
+
+
+def _show_data(data: CheckedData, storage: Storage) -> None:
+    where = f"as prepared in {storage.uri}" if data.prepared else "from its source"
+    click.echo(
+        f"data: {data.name}, {data.train} training and {data.test} test samples of"
+        f" {data.classes} classes, {where}"
+    )
+    for title, sizes in data.sizes.items():
+        click.echo(f"  {title}: {_in_words(sizes)}")
+
+
+def _in_words(sizes: Sizes | None) -> str:
+    if sizes is None:
+        return "the original decides which samples once it is trained; not looked at"
+    words = (
+        f"{_span(sizes.forget)} training samples to forget, {_span(sizes.retain)} to retain;"
+        f" {_span(sizes.forget_test)} test samples like the forgotten, {_span(sizes.retain_test)}"
+        " others"
+    )
+    return words + (f"; {_span(sizes.validation)} set aside" if sizes.validation[1] else "")
+
+
+def _span(numbers: tuple[int, int]) -> str:
+    fewest, most = numbers
+    return str(most) if fewest == most else f"{fewest} to {most}"
+
+
+def _show_plan(plan: Forecast, storage: Storage) -> None:
+    stages = plan.stages
+    click.echo(
+        f"plan: {stages.total} stages of {plan.seeds} seeds, of which {plan.finished} are finished;"
+        f" {stages.missing} to be computed, {stages.found} to be found in {storage.uri}"
+    )
+    click.echo(
+        f"  {_missing(plan, 'original')} original and {_missing(plan, 'retrained')} retrained"
+        f" models to train, {_missing(plan, 'unlearned')} unlearning runs, {plan.passes} passes"
+        f" over the data for predictions, {_missing(plan, 'probes')} probes"
+    )
+    seconds, size = plan.seconds, plan.bytes
+    click.echo(f"  time: {_estimated(seconds, _duration(seconds.value), storage)}")
+    click.echo(f"  store: {_estimated(size, in_bytes(size.value or 0), storage)}")
+    if plan.measured:
         click.echo(
-            f"{loaded.source} is valid: {len(order.seeds)} seeds x {len(work.scenarios)} scenarios"
-            f" x {len(work.methods)} methods, {len(each)} stages for each seed"
+            f"  as {plan.measured} stages of {len(plan.experiments)} experiments of this recipe"
+            f" took there, on {', '.join(plan.devices)}; seeds side by side divide the time"
         )
-        for pair in order.excluded:
-            click.echo(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
+
+
+def _missing(plan: Forecast, stage: str) -> int:
+    return plan.counts[stage].missing if stage in plan.counts else 0
+
+
+def _estimated(estimate: Estimate, value: str, storage: Storage) -> str:
+    if estimate.value is None:
+        return f"unknown: no seed of this recipe has been finished in {storage.uri} yet"
+    if not estimate.unknown:
+        return f"about {value} more"
+    kinds = ", ".join(f"{count} of {kind}" for kind, count in estimate.unknown.items())
+    return f"about {value} more, without stages whose cost is unknown: {kinds}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None or seconds < 90:
+        return f"{seconds or 0:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _document(file: Path, checked: list[Checked], errors: list[SupremeError]) -> dict[str, Any]:
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "file": str(file),
+        "valid": not errors,
+        "errors": [each for error in errors for each in _errors(file, error)],
+        "experiments": list(map(_experiment, checked)),
+    }
+
+
+def _errors(file: Path, error: SupremeError) -> list[dict[str, Any]]:
+    """A line of the error each, with the field that it begins with, None where it names none."""
+    source = re.compile(rf"({re.escape(str(file))}(?:, document \d+)?): ")
+    found = []
+    for line in str(error).splitlines():
+        about = source.match(line)
+        message = line[about.end() :] if about else line
+        match = FIELD.match(message)
+        field = match[0] if match else None
+        if field and field.startswith("dataset."):
+            field = f"spec.{field}"
+        found.append(
+            {
+                "source": about[1] if about else str(file),
+                "field": field,
+                "message": message,
+            }
+        )
+    return found
+
+
+def _experiment(checked: Checked) -> dict[str, Any]:
+    order, work = checked.order, checked.order.work
+    document: dict[str, Any] = {
+        "source": checked.loaded.source,
+        "name": order.experiment.name,
+        "uri": f"{checked.storage.uri.rstrip('/')}/{order.prefix}",
+        "seeds": list(order.seeds),
+        "scenarios": [scenario.title for scenario in work.scenarios],
+        "methods": [method.title for method in work.methods],
+        "stagesPerSeed": checked.stages,
+        "excluded": [pair.to_document() for pair in order.excluded],
+    }
+    if checked.data:
+        document["data"] = _data_document(checked.data)
+    if checked.plan:
+        document["plan"] = _plan_document(checked.plan)
+    return document
+
+
+def _data_document(data: CheckedData) -> dict[str, Any]:
+    return {
+        "dataset": data.name,
+        "prepared": data.prepared,
+        "classes": data.classes,
+        "trainSamples": data.train,
+        "testSamples": data.test,
+        "scenarios": {
+            title: None if sizes is None else _sizes_document(sizes)
+            for title, sizes in data.sizes.items()
+        },
+    }
+
+
+def _sizes_document(sizes: Sizes) -> Mapping[str, list[int]]:
+    """The fewest and the most samples over the seeds."""
+    return {
+        "forget": list(sizes.forget),
+        "retain": list(sizes.retain),
+        "forgetTest": list(sizes.forget_test),
+        "retainTest": list(sizes.retain_test),
+        "validation": list(sizes.validation),
+    }
+
+
+def _plan_document(plan: Forecast) -> dict[str, Any]:
+    return {
+        "seeds": plan.seeds,
+        "finishedSeeds": plan.finished,
+        "stages": {
+            stage: {"total": count.total, "found": count.found}
+            for stage, count in plan.counts.items()
+        },
+        "passes": plan.passes,
+        "seconds": _estimate_document(plan.seconds),
+        "bytes": _estimate_document(plan.bytes),
+        "measuredStages": plan.measured,
+        "experiments": list(plan.experiments),
+        "devices": list(plan.devices),
+    }
+
+
+def _estimate_document(estimate: Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "unknownStages": dict(estimate.unknown)}

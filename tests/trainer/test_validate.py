@@ -1,0 +1,265 @@
+"""`supreme validate` with --data, --plan and --json, in this process.
+
+data   every scenario that fits, classes and shares that do not, folders and downloads that are not
+       there, what a store has prepared
+plan   what a run left is found; a further seed costs what the first one did
+json   its schema; errors by field, with the exit code
+
+Which stages a forecast finds is a table in tests/core/test_forecast.py.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from supreme_trainer import cli
+
+from supreme_core.storage import LocalStorage
+from tests.trainer.experiments import FINETUNE, FULL_CLASS, experiment, finish, planned, written
+
+RANDOM = {"name": "random_samples", "params": {"fraction": 0.1}}
+TINY = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}])
+
+
+@pytest.fixture
+def validate(monkeypatch, capsys, tmp_path):
+    """Write a document and run the command on it; gives exit code, standard output and error."""
+
+    def run(document, *options, store=tmp_path / "store"):
+        file = written(tmp_path / "experiment.yaml", document)
+        words = ["supreme", "validate", str(file), "--store", str(store), *options]
+        monkeypatch.setattr("sys.argv", words)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def data_of(validate):
+    """The part of --json about the data of a sound experiment."""
+
+    def run(*scenarios, **changes):
+        code, out, err = validate(experiment(scenarios=scenarios, **changes), "--data", "--json")
+        assert code == 0, out + err
+        return json.loads(out)["experiments"][0]["data"]
+
+    return run
+
+
+@pytest.fixture
+def said(validate):
+    """The lines of the errors of --data."""
+
+    def run(*scenarios, **changes):
+        code, _, err = validate(experiment(scenarios=scenarios, **changes), "--data")
+        assert code == 2
+        return [line for line in err.splitlines() if line.startswith("error: ")]
+
+    return run
+
+
+def flowers(folder, *, classes=("rose", "tulip"), images=4):
+    for part in ("train", "test"):
+        for name in classes:
+            (folder / part / name).mkdir(parents=True)
+            for number in range(images):
+                pixels = np.full((8, 8, 3), number, np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return {"name": "image_folder", "params": {"path": str(folder), "size": 8}}
+
+
+class TestData:
+    def test_every_scenario_has_its_samples_counted(self, data_of, tmp_path):
+        found = data_of(FULL_CLASS, RANDOM, seeds=(260, 261))
+        assert (found["trainSamples"], found["testSamples"], found["classes"]) == (1442, 355, 10)
+        assert found["scenarios"] == {
+            "full_class": {
+                "forget": [147, 147],
+                "retain": [1295, 1295],
+                "forgetTest": [36, 36],
+                "retainTest": [319, 319],
+                "validation": [0, 0],
+            },
+            "random_samples": {
+                "forget": [144, 144],
+                "retain": [1298, 1298],
+                "forgetTest": [0, 0],
+                "retainTest": [355, 355],
+                "validation": [0, 0],
+            },
+        }
+        assert not (tmp_path / "store").exists(), "nothing is written"
+
+    def test_what_is_set_aside_is_neither_forgotten_nor_retained(self, data_of):
+        found = data_of(FULL_CLASS, training={"validation": {"fraction": 0.1}})
+        cell = found["scenarios"]["full_class"]
+        assert cell["validation"][0] > 0
+        assert sum(cell[part][0] for part in ("forget", "retain", "validation")) == 1442
+
+    def test_what_the_original_decides_has_no_numbers(self, data_of, validate):
+        memorised = {
+            "name": "memorised_samples",
+            "params": {"fraction": 0.1, "memorisation": "high"},
+        }
+        assert data_of(memorised)["scenarios"] == {"memorised_samples": None}
+        _, out, _ = validate(experiment(scenarios=[memorised]), "--data")
+        assert "  memorised_samples: the original decides which samples" in out
+
+    def test_all_scenarios_that_do_not_fit_are_named_at_once(self, said):
+        wrong = [
+            {"name": "full_class", "params": {"classes": ["three"]}},
+            {"name": "full_class", "label": "tenth", "params": {"classes": [10]}},
+            {"name": "random_samples", "params": {"fraction": 0.0001}},
+            {"name": "subclass", "params": {"classes": [1]}},
+            RANDOM | {"label": "sound"},
+        ]
+        first, second, third, fourth = said(*wrong)
+        assert first.endswith(
+            "spec.scenarios[0] (full_class): unknown class 'three'; classes of the dataset:"
+            " 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+        )
+        assert "spec.scenarios[1] (tenth): class 10 " in second
+        assert "fraction 0.0001 of 1442 training samples selects no sample" in third
+        assert "the dataset has no fine classes" in fourth
+
+    def test_a_folder_that_is_missing_says_so(self, said, tmp_path):
+        gone = {"name": "image_folder", "params": {"path": str(tmp_path / "gone")}}
+        (line,) = said(FULL_CLASS, dataset=gone)
+        assert "is not a folder on this machine" in line
+
+    def test_an_own_folder_is_looked_at(self, data_of, said, tmp_path):
+        dataset = flowers(tmp_path / "flowers")
+        rose = {"name": "full_class", "params": {"classes": ["rose"]}}
+        assert data_of(rose, dataset=dataset)["scenarios"]["full_class"]["forget"] == [4, 4]
+        (line,) = said({"name": "full_class", "params": {"classes": ["ros"]}}, dataset=dataset)
+        assert line.endswith("unknown class 'ros'; did you mean 'rose'?")
+
+    def test_nothing_is_downloaded(self, said, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        (line,) = said(FULL_CLASS, dataset={"name": "cifar10"})
+        assert "cifar10 has not been prepared in" in line
+        assert "`supreme prepare FILE` downloads and prepares it" in line
+        assert not (tmp_path / "cache").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with the finished experiment TINY, of one seed."""
+    folder = tmp_path_factory.mktemp("finished")
+    finish(TINY, LocalStorage(folder))
+    return folder
+
+
+class TestStore:
+    def test_data_that_are_prepared_are_read_from_there(self, validate, finished):
+        code, out, _ = validate(TINY, "--data", store=finished)
+        assert (code, f"as prepared in {finished.as_uri()}\n" in out) == (0, True)
+
+    def test_a_finished_experiment_is_all_found(self, validate, finished):
+        _, out, _ = validate(TINY, "--plan", "--json", store=finished)
+        plan = json.loads(out)["experiments"][0]["plan"]
+        assert (plan["finishedSeeds"], plan["passes"]) == (1, 0)
+        assert all(each["total"] == each["found"] for each in plan["stages"].values())
+        assert (plan["seconds"]["value"], plan["bytes"]["value"]) == (0, 0)
+
+    def test_a_further_seed_is_said_to_cost_what_the_first_did(self, validate, finished):
+        one = sum(info.size for info in LocalStorage(finished).list("objects"))
+        data = sum(info.size for info in LocalStorage(finished).list("objects/datasets"))
+        two = experiment(
+            seeds=(260, 261),
+            scenarios=[FULL_CLASS],
+            methods=[FINETUNE],
+            metrics=[{"name": "accuracy"}],
+        )
+        _, out, _ = validate(two, "--plan", "--json", store=finished)
+
+        plan = json.loads(out)["experiments"][0]["plan"]
+
+        assert plan["stages"]["original"] == {"total": 2, "found": 1}
+        assert plan["stages"]["dataset"] == {"total": 2, "found": 2}
+        assert plan["bytes"] == {"value": pytest.approx(one - data, rel=0.01), "unknownStages": {}}
+        assert plan["seconds"]["value"] > 0
+        assert plan["devices"] == ["cpu"]
+        _, out, _ = validate(two, "--plan", store=finished)
+        assert "1 original and 1 retrained models to train, 1 unlearning runs, 3 passes" in out
+
+    def test_an_empty_store_tells_no_cost(self, validate):
+        _, out, _ = validate(TINY, "--plan")
+        assert out.count("unknown: no seed of this recipe has been finished in ") == 2
+
+
+class TestJson:
+    def test_a_sound_experiment(self, validate, tmp_path):
+        code, out, err = validate(TINY, "--json")
+        document = json.loads(out)
+        (found,) = document.pop("experiments")
+        assert (code, err) == (0, "")
+        assert document == {
+            "schemaVersion": 1,
+            "file": str(tmp_path / "experiment.yaml"),
+            "valid": True,
+            "errors": [],
+        }
+        assert found == {
+            "source": str(tmp_path / "experiment.yaml"),
+            "name": "tiny",
+            "uri": f"{(tmp_path / 'store').as_uri()}/{planned(TINY).prefix}",
+            "seeds": [260],
+            "scenarios": ["full_class"],
+            "methods": ["finetune"],
+            "stagesPerSeed": 6,
+            "excluded": [],
+        }
+
+    def test_several_documents_are_several_experiments(self, validate):
+        text = yaml.safe_dump_all([TINY, experiment(name="second")])
+        _, out, _ = validate(text, "--json")
+        assert [each["name"] for each in json.loads(out)["experiments"]] == ["tiny", "second"]
+
+    @pytest.mark.parametrize(
+        ("document", "options", "field"),
+        [
+            (experiment(epochs=3), (), "spec.epochs"),
+            (experiment(methods=[{"name": "finetun"}]), (), "spec.methods[0].name"),
+            (
+                experiment(methods=[{"name": "finetune", "params": {"epochs": "x"}}]),
+                (),
+                "spec.methods[0].params.epochs",
+            ),
+            (
+                experiment(scenarios=[{"name": "full_class", "params": {"classes": ["x"]}}]),
+                ("--data",),
+                "spec.scenarios[0]",
+            ),
+            (
+                experiment(dataset={"name": "image_folder", "params": {"path": "/gone"}}),
+                ("--data",),
+                "spec.dataset.params.path",
+            ),
+            (experiment(name="Tiny"), (), "metadata.name"),
+            ("{", (), None),
+        ],
+        ids=["unknown field", "method", "setting", "class", "folder", "name", "no YAML"],
+    )
+    def test_an_error_names_its_field_and_the_exit_code_is_2(
+        self, validate, document, options, field
+    ):
+        code, out, _ = validate(document, "--json", *options)
+        found = json.loads(out)
+        (error,) = found["errors"]
+        assert (code, found["valid"], error["field"]) == (2, False, field)
+        assert error["message"]
+
+    def test_one_wrong_document_leaves_the_others_checked(self, validate):
+        wrong = experiment(name="wrong", scenarios=[FULL_CLASS | {"params": {"classes": [99]}}])
+        _, out, _ = validate(yaml.safe_dump_all([wrong, TINY]), "--data", "--json")
+        found = json.loads(out)
+        assert [each["name"] for each in found["experiments"]] == ["tiny"]
+        assert found["errors"][0]["source"].endswith("experiment.yaml, document 1")

@@ -1,0 +1,105 @@
+"""`supreme store delete`: remove one experiment and what only it needs."""
+
+import json
+import sys
+
+import click
+from supreme_trainer.command.experiments import split_experiment
+from supreme_trainer.command.store import in_bytes, leftover_document, piece_document
+from supreme_trainer.command.terminal import tracked
+
+from supreme_core.errors import SpecError
+from supreme_core.housekeeping import Inventory, Removal, removal
+from supreme_core.inventory import read_inventory, read_needs_again, remove_experiment
+from supreme_core.results import no_experiment
+from supreme_core.storage import Storage, open_storage
+
+
+def delete_experiment(
+    uri: str,
+    *,
+    yes: bool,
+    with_data: bool,
+    endpoint: str | None,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Say what goes with an experiment, and remove it where `yes` is set or a person says so."""
+    store, experiment = split_experiment(uri)
+    storage = open_storage(store, endpoint=endpoint, region=region)
+    if not any(storage.list(experiment)):
+        raise no_experiment(storage, experiment)
+    inventory = read_inventory(storage, tracked)
+    found = _removal(storage, inventory, experiment, with_data=with_data)
+    if not as_json:
+        _show(storage, experiment, found, with_data=with_data)
+    deleted = None
+    if yes or (not as_json and _says_yes()):
+        # Another experiment may have begun while somebody read and thought.
+        inventory = read_needs_again(storage, inventory, tracked)
+        found = _removal(storage, inventory, experiment, with_data=with_data)
+        deleted = remove_experiment(storage, found)
+    if as_json:
+        click.echo(json.dumps(_document(storage, experiment, found, deleted or 0), indent=1))
+    elif deleted is not None:
+        click.echo(f"{in_bytes(deleted)} removed")
+    elif not _is_watched():
+        click.echo(f"{in_bytes(found.size)} would go; --yes removes them")
+    else:
+        click.echo("nothing was removed")
+
+
+def _removal(
+    storage: Storage, inventory: Inventory, experiment: str, *, with_data: bool
+) -> Removal:
+    if unreadable := inventory.without(experiment).unreadable:
+        raise SpecError(
+            "nothing is removed, because another experiment cannot be read, and nobody knows what"
+            f" it needs: {'; '.join(unreadable.values())}"
+        )
+    documents = list(storage.list(experiment))
+    return removal(inventory, experiment, documents, with_data=with_data)
+
+
+def _show(storage: Storage, experiment: str, found: Removal, *, with_data: bool) -> None:
+    documents = sum(info.size for info in found.documents)
+    stages = sum(piece.size for piece in found.stages)
+    click.echo(f"{storage.uri.rstrip('/')}/{experiment}")
+    click.echo(f"its folder: {len(found.documents)} files, {in_bytes(documents)}")
+    if found.unfinished:
+        seeds = ", ".join(map(str, found.unfinished[:12])) + ", ..." * (len(found.unfinished) > 12)
+        click.echo(f"unfinished: seeds {seeds}; where a run is at work on them, stop it first")
+    click.echo(f"stages that only it needs: {len(found.stages)}, {in_bytes(stages)}")
+    if found.shared:
+        click.echo(f"stages that another experiment needs too, which stay: {found.shared}")
+    if found.leftovers:
+        size = sum(leftover.info.size for leftover in found.leftovers)
+        click.echo(
+            f"checkpoints that nobody goes on with: {len(found.leftovers)}, {in_bytes(size)}"
+        )
+    if found.data:
+        size = sum(piece.size for piece in found.data)
+        click.echo(f"prepared data that nobody else uses, kept without --data: {in_bytes(size)}")
+
+
+def _is_watched() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _says_yes() -> bool:
+    return _is_watched() and click.confirm("remove this?", default=False)
+
+
+def _document(storage: Storage, experiment: str, found: Removal, deleted: int) -> dict[str, object]:
+    return {
+        "store": storage.uri,
+        "experiment": experiment,
+        "documents": [info.key for info in found.documents],
+        "unfinishedSeeds": list(found.unfinished),
+        "stages": list(map(piece_document, found.stages)),
+        "leftovers": list(map(leftover_document, found.leftovers)),
+        "sharedStages": found.shared,
+        "unusedData": list(map(piece_document, found.data)),
+        "bytes": found.size,
+        "deletedBytes": deleted,
+    }
