@@ -624,6 +624,10 @@ def _replace(temporary: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+"""What a file system answers to what it cannot do. On Linux the first two are one number."""
+
+
 def _link(temporary: Path, target: Path) -> bool:
     """Give `temporary` its final name unless that is taken."""
     _sync(temporary)
@@ -632,7 +636,7 @@ def _link(temporary: Path, target: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+        if error.errno not in (errno.EPERM, *UNSUPPORTED):
             raise
         # No hard links here (FAT, some network mounts): of two at one moment the last one wins.
         if target.exists():
@@ -656,7 +660,7 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         # Some network mounts refuse it for folders and store names at once; nothing is lost there.
-        if error.errno != errno.EINVAL or not path.is_dir():
+        if error.errno not in (errno.EINVAL, *UNSUPPORTED) or not path.is_dir():
             raise
     finally:
         os.close(descriptor)

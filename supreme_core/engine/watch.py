@@ -327,13 +327,11 @@ class Link:
         self.socket, self.rank, self.said_goodbye = connection, STRANGER, False
         self._rest = b""
         connection.settimeout(SETTLE_SECONDS)  # nobody waits long for a rank that does not read
-        quarter = max(1, silence // 4)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, quarter)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, quarter)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        # The same for what was sent and is not acknowledged.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence * 1000)
+        for name, value in _limits(silence).items():
+            option = getattr(socket, name, None)
+            if option is not None:
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def send(self, **message: Any) -> None:
         with suppress(OSError):  # whoever is gone is noticed by `receive`
@@ -346,6 +344,21 @@ class Link:
             raise EOFError
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+
+def _limits(silence: int) -> dict[str, int]:
+    """Options of TCP by which a machine that is gone is noticed in so many seconds.
+
+    A system sets those that it has: macOS has the second in place of the first, and not the last.
+    """
+    quarter = max(1, silence // 4)
+    return {
+        "TCP_KEEPIDLE": quarter,
+        "TCP_KEEPALIVE": quarter,
+        "TCP_KEEPINTVL": quarter,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": silence * 1000,  # for what was sent and is not acknowledged
+    }
 
 
 def _listener() -> socket.socket:

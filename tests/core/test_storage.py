@@ -332,11 +332,12 @@ class TestFolder:
 
         assert (tmp_path / "a").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
-    def test_write_if_absent_works_without_hard_links(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("answer", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+    def test_write_if_absent_works_without_hard_links(self, tmp_path, monkeypatch, answer):
         """Faked: a mount without hard links (FAT, some network shares) is not at hand."""
 
         def refuse(*_):
-            raise OSError(errno.EPERM, "Operation not permitted")
+            raise OSError(answer, os.strerror(answer))
 
         monkeypatch.setattr(os, "link", refuse)
         store = LocalStorage(tmp_path)

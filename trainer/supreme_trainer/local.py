@@ -19,7 +19,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from rich.console import Console
-from supreme_trainer import process
+from supreme_trainer import machine, process
 from supreme_trainer.progress import Board, Display, display
 
 from supreme_core import catalog
@@ -142,10 +142,11 @@ class Runner:
         plan = steps(self.order.work, self.order.excluded, catalog.installed())
         with stopping_on_signals():
             device, count = self.prepare(seeds[0])
+            gpus = machine.gpus(count, os.environ) if device == "cuda" else ()
+            parallel = min(len(seeds), self._parallel(device, gpus))
             write_order(self.storage, self.order)
-            parallel = min(len(seeds), self._parallel(device, count))
             board = Board(seeds, plan, parallel=parallel)
-            self._run_all(seeds, board, parallel=parallel, gpus=count if device == "cuda" else 0)
+            self._run_all(seeds, board, parallel=parallel, gpus=gpus)
         return seeds
 
     def _unfinished(self) -> list[int]:
@@ -180,17 +181,26 @@ class Runner:
         self.stages += trainer.stages
         return device
 
-    def _parallel(self, device: str, gpus: int) -> int:
-        room = gpus if device == "cuda" else len(os.sched_getaffinity(0))
-        fits = max(1, room // self.options.ranks)
-        if self.options.parallel and device == "cuda" and self.options.parallel > fits:
+    def _parallel(self, device: str, gpus: Sequence[str]) -> int:
+        """Seeds at a time; SpecError where there are too few GPUs for what was asked for."""
+        ranks, asked = self.options.ranks, self.options.parallel
+        if device == "cpu":
+            return asked or max(1, machine.cores() // ranks)
+        fits = len(gpus) // ranks
+        found = f"{len(gpus)} GPU{'s' * (len(gpus) != 1)} ({', '.join(gpus)})"
+        if not fits:
+            raise SpecError(f"--ranks is {ranks}, and each needs a GPU of its own; found {found}")
+        if asked and asked > fits:
             raise SpecError(
-                f"--parallel is {self.options.parallel}, but {gpus} GPUs have room for {fits} seeds"
-                f" of {self.options.ranks} ranks"
+                f"--parallel is {asked}; found {found}, which have room for {fits} at a time,"
+                f" with --ranks {ranks}"
             )
-        return self.options.parallel or fits
+        return asked or fits
 
-    def _run_all(self, seeds: Sequence[int], board: Board, *, parallel: int, gpus: int) -> None:
+    def _run_all(
+        self, seeds: Sequence[int], board: Board, *, parallel: int, gpus: Sequence[str]
+    ) -> None:
+        """gpus: names of those that the seeds share out; none for a CPU."""
         attempts = attempts_by_seed(self.storage, self.order)
         waiting, running = list(seeds), dict[int, SeedTrainer]()
         slots = list(range(parallel))
@@ -201,9 +211,13 @@ class Runner:
                     while waiting and slots:
                         seed, slot = waiting.pop(0), slots.pop(0)
                         attempt = max(attempts[seed], default=-1) + 1
-                        devices = self._gpus_of(slot) if gpus else ()
+                        ranks = self.options.ranks
                         running[seed] = self._start(
-                            seed, attempt=attempt, ranks=self.options.ranks, gpus=devices, slot=slot
+                            seed,
+                            attempt=attempt,
+                            ranks=ranks,
+                            gpus=gpus[slot * ranks : (slot + 1) * ranks],
+                            slot=slot,
                         )
                         screen.begin(seed)
                     trainer, event = self._next_event()
@@ -218,9 +232,6 @@ class Runner:
                         waiting.clear()  # the other seeds have the same mistake
         finally:
             screen.close()
-
-    def _gpus_of(self, slot: int) -> Sequence[int]:
-        return range(slot * self.options.ranks, (slot + 1) * self.options.ranks)
 
     def _next_event(self) -> "tuple[SeedTrainer, process.Event | None]":
         while True:
@@ -246,7 +257,7 @@ class Runner:
         *,
         attempt: int,
         ranks: int,
-        gpus: Sequence[int],
+        gpus: Sequence[str],
         slot: int = 0,
         options: Sequence[str] = (),
     ) -> "SeedTrainer":
@@ -255,8 +266,11 @@ class Runner:
         ).of_seed(seed, attempt=attempt)
         path = self.folder / f"order-{seed}.json"
         path.write_text(json.dumps(order.to_document()))
-        torchrun = [*process.TORCHRUN, "--standalone", f"--nproc-per-node={ranks}"]
-        environment = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
+        torchrun = [*process.ON_THIS_MACHINE, f"--nproc-per-node={ranks}"]
+        environment = {
+            **{name: os.environ.get(name, own) for name, own in machine.RANKS_MEET_AT.items()},
+            **({machine.VISIBLE_GPUS: ",".join(gpus)} if gpus else {}),
+        }
         log = self.folder / f"run-{seed}.log"
         with log.open("ab") as stream:  # what was said while preparing stays
             started = process.start(

@@ -21,6 +21,9 @@ from supreme_core.api import names
 
 TORCHRUN = ("-m", "torch.distributed.run")
 
+ON_THIS_MACHINE = (*TORCHRUN, "--standalone", "--local-addr=localhost")
+"""Ranks meet by that name, as that of the machine often leads nowhere: on a laptop, in a jail."""
+
 EXIT_OF_RANK = re.compile(r"\bexitcode *: (-?\d+)")
 """What torchrun, which itself always ends with 1, says in the log of each rank that ended badly."""
 
@@ -112,7 +115,8 @@ class Trainer:
 
     def _signal(self, number: int) -> None:
         if self.process.returncode is None:  # else the id may be another's by now
-            with suppress(ProcessLookupError):
+            # macOS does not permit it where all of them have ended and wait to be collected.
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)
 
     def _judge(self, returned: int) -> None:

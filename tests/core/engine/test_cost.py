@@ -6,13 +6,16 @@ the system may take some back while a block allocates.
 """
 
 import os
+import resource
+import sys
 import time
 from contextlib import contextmanager
 
 import pytest
 import torch
 
-from supreme_core.engine.cost import CLEAR_REFERENCES, measured
+from supreme_core.engine import cost
+from supreme_core.engine.cost import CLEAR_REFERENCES, measured, peak_memory
 from supreme_core.engine.ranks import Ranks
 from tests.real_ranks import on_ranks, on_two_ranks
 
@@ -76,6 +79,17 @@ def test_peak_memory_holds_200_megabytes_that_were_touched_and_given_back():
 def test_the_peak_of_an_earlier_block_does_not_stick():
     ((with_memory, without),) = on_ranks(1, peaks_after, 200, 0)
     assert with_memory - without > 150 * MEGABYTE
+
+
+@pytest.mark.parametrize(("system", "unit"), [("darwin", 1), ("freebsd14", 1024)])
+def test_without_proc_the_peak_is_what_the_system_tells_in_its_own_unit(
+    monkeypatch, tmp_path, system, unit
+):
+    """macOS counts bytes, all others KiB."""
+    monkeypatch.setattr(cost, "STATUS", tmp_path / "none")
+    monkeypatch.setattr(sys, "platform", system)
+    told = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert told * unit <= peak_memory(torch.device("cpu")) < told * unit * 2
 
 
 def test_a_block_that_raises_has_no_cost():

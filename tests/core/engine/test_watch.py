@@ -23,6 +23,7 @@ from contextlib import contextmanager
 import pytest
 
 from supreme_core.api.names import EXIT_TEMPORARY
+from supreme_core.engine.watch import Link
 
 SECONDS = 30
 """Nobody outlives the end of one rank for longer."""
@@ -174,3 +175,21 @@ def test_whoever_is_no_rank_may_connect_and_say_what_he_likes(tmp_path, words):
         left = ended(processes)
 
     assert left == [(0, [])] * 2
+
+
+def test_on_macos_a_machine_that_is_gone_is_looked_for_as_often(monkeypatch):
+    """With the names of macOS for the options that Linux has under others."""
+    idle = socket.TCP_KEEPIDLE
+    monkeypatch.setattr(socket, "TCP_KEEPALIVE", idle, raising=False)
+    monkeypatch.delattr(socket, "TCP_KEEPIDLE")
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+    with (
+        socket.create_server(("localhost", 0)) as server,
+        socket.create_connection(server.getsockname()) as connection,
+    ):
+        Link(connection, silence=20)
+        found = [
+            connection.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (idle, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        ]
+    assert found == [5, 5, 3]

@@ -1,0 +1,203 @@
+"""What a run takes of a machine: its cores, the GPUs of the user's list, its system.
+
+The table of lists is compared with torch's own reading of CUDA_VISIBLE_DEVICES, which needs no GPU.
+Which list each trainer gets is shown with programs in the trainers' place that write it down. Left
+out: GPUs themselves.
+"""
+
+import os
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+import torch
+from rich.console import Console
+from supreme_trainer import local, machine
+
+from supreme_core.errors import SpecError
+from supreme_core.storage import open_storage
+from tests.trainer.experiments import experiment, planned
+
+UUID, OTHER = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-00000000-d72c-4106-c12f-20bd9faed9f6"
+MIG = "MIG-1e6b4a52-9c8f-5d3a-8c0c-4b2f5e6d7a81"
+
+LISTS = {
+    "no list: all there are": (None, 4, ("0", "1", "2", "3")),
+    "numbers": ("2,3", 2, ("2", "3")),
+    "in another order": ("3,0,1", 3, ("3", "0", "1")),
+    "spaces": (" 2 , 3 ", 2, ("2", "3")),
+    "UUIDs": (f"{UUID},{OTHER}", 2, (UUID, OTHER)),
+    "a UUID in short": ("GPU-8932f937", 1, ("GPU-8932f937",)),
+    "an instance of MIG": (MIG, 1, (MIG,)),
+    "what follows an entry that is no GPU": ("1,-1,0", 1, ("1",)),
+    "what follows another word": ("1,GPU-0,0", 1, ("1",)),
+    "an empty entry ends it": ("1,,0", 1, ("1",)),
+    "none: empty": ("", 0, ()),
+    "none: -1": ("-1", 0, ()),
+    "none: another word": ("NoDevFiles", 0, ()),
+    "none: one that stands twice": ("2,3,2", 0, ()),
+}
+
+
+@pytest.mark.parametrize(("given", "count", "names"), LISTS.values(), ids=LISTS)
+def test_gpus_are_the_entries_of_the_list_that_cuda_uses(monkeypatch, given, count, names):
+    monkeypatch.delenv(machine.VISIBLE_GPUS, raising=False)
+    if given is not None:
+        monkeypatch.setenv(machine.VISIBLE_GPUS, given)
+        assert len(torch.cuda._parse_visible_devices()) == count, "the count is not what CUDA has"
+
+    assert machine.gpus(count, os.environ) == names
+
+
+def test_gpus_beyond_those_that_there_are_count_for_nothing():
+    """CUDA ends the list at a number that it does not have."""
+    assert machine.gpus(1, {machine.VISIBLE_GPUS: "1,7,0"}) == ("1",)
+
+
+TRAINER = """#!{python} -SE
+import json, os, sys
+say = lambda **event: print(json.dumps(event), flush=True)
+if "--prepare" in sys.argv:
+    say(event="device", kind="{kind}", count={count})
+    ranks = 1
+else:
+    (ranks,) = [int(word[17:]) for word in sys.argv if word.startswith("--nproc-per-node=")] or [1]
+    with open({seen!r}, "a") as file:
+        print(os.environ.get("CUDA_VISIBLE_DEVICES"), file=file)
+for rank in range(ranks):
+    say(event="finished", rank=rank)
+"""
+
+
+@pytest.fixture
+def lists(tmp_path, monkeypatch):
+    """lists(given, ranks=, parallel=, kind=, count=): what each trainer of four seeds was given."""
+
+    def run(given, *, ranks=1, parallel=None, kind="cuda", count):
+        seen = tmp_path / "seen"
+        program = tmp_path / "trainer"
+        program.write_text(
+            TRAINER.format(python=sys.executable, kind=kind, count=count, seen=str(seen))
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        monkeypatch.delenv(machine.VISIBLE_GPUS, raising=False)
+        if given is not None:
+            monkeypatch.setenv(machine.VISIBLE_GPUS, given)
+        order = planned(experiment(seeds=range(4), training={"microBatches": 2}))
+        options = local.Options(
+            device="auto", ranks=ranks, parallel=parallel, endpoint=None, region=None
+        )
+        storage = open_storage(str(tmp_path / "store"))
+        runner = local.Runner(order, storage, options, Console(file=StringIO()), tmp_path)
+        runner.compute()
+        assert runner.failures == []
+        return sorted(seen.read_text().split())
+
+    return run
+
+
+def test_seeds_share_out_the_gpus_of_the_users_list(lists):
+    assert set(lists("2,3", count=2)) == {"2", "3"}
+
+
+def test_each_seed_has_as_many_gpus_as_ranks(lists):
+    """Two seeds at a time, of two ranks each."""
+    assert set(lists(f"5,{UUID},7,6", ranks=2, count=4)) == {f"5,{UUID}", "7,6"}
+
+
+def test_without_a_list_gpus_have_the_numbers_from_0(lists):
+    assert set(lists(None, ranks=2, count=4)) == {"0,1", "2,3"}
+
+
+def test_fewer_seeds_at_a_time_leave_gpus_alone(lists):
+    assert lists("4,5,6", parallel=1, count=3) == ["4"] * 4
+
+
+def test_on_a_cpu_the_list_stays_as_it_was(lists):
+    assert lists("-1", kind="cpu", count=0) == ["-1"] * 4
+
+
+TOO_MANY = {
+    "seeds": (
+        {"parallel": 3},
+        "--parallel is 3; found 2 GPUs (2, 3), which have room for 2 at a time, with --ranks 1",
+    ),
+    "seeds of two ranks": (
+        {"parallel": 2, "ranks": 2},
+        "--parallel is 2; found 2 GPUs (2, 3), which have room for 1 at a time, with --ranks 2",
+    ),
+    "ranks": (
+        {"ranks": 2, "count": 1},
+        "--ranks is 2, and each needs a GPU of its own; found 1 GPU (2)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("asked", "words"), TOO_MANY.values(), ids=TOO_MANY)
+def test_more_than_there_are_gpus_for_is_refused_by_their_names(lists, asked, words):
+    with pytest.raises(SpecError) as refused:
+        lists("2,3", **{"count": 2, **asked})
+    assert str(refused.value) == words
+
+
+LIMITS = {
+    "none": ({}, None),
+    "two cores": ({"cpu.max": "200000 100000\n"}, 2),
+    "a core and a half": ({"cpu.max": "150000 100000\n"}, 1),
+    "half a core": ({"cpu.max": "50000 100000\n"}, 1),
+    "no limit": ({"cpu.max": "max 100000\n"}, None),
+    "two cores, version 1": (
+        {"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+        2,
+    ),
+    "no limit, version 1": (
+        {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
+        None,
+    ),
+}
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+
+
+@pytest.mark.parametrize(("files", "limit"), LIMITS.values(), ids=LIMITS)
+def test_a_containers_limit_counts_as_its_cores(tmp_path, many_cores, files, limit):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert machine.cores(tmp_path) == (limit or 64)
+
+
+def test_a_limit_above_what_the_process_is_bound_to_changes_nothing(tmp_path, many_cores):
+    (tmp_path / "cpu.max").write_text("9900000 100000")
+    assert machine.cores(tmp_path) == 64
+
+
+def test_without_linux_all_cores_count(tmp_path, monkeypatch):
+    """As on macOS, where a process cannot be bound to cores."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    assert machine.cores(tmp_path) == 10
+
+
+ON_WINDOWS = """
+import sys
+sys.modules.update(dict.fromkeys(["fcntl", "grp", "pwd", "resource", "termios", "tty"]))
+from supreme_trainer import cli
+sys.platform = "win32"
+sys.argv = ["supreme", "run", "experiment.yaml"]
+cli.main()
+"""
+
+
+def test_windows_is_refused_in_one_line_without_what_only_unix_has():
+    """Emulated: modules that Windows lacks cannot be imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", ON_WINDOWS], capture_output=True, text=True, timeout=120
+    )
+    line = "error: SUPREME runs on Linux and macOS; on Windows, install and run it in WSL2"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{line}\n")

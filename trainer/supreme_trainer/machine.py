@@ -1,0 +1,57 @@
+"""What there is on this machine for trainers to run on: its system, its CPU cores, its GPUs."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from supreme_core.errors import SpecError
+
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+"""Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""
+
+RANKS_MEET_AT = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
+"""How the ranks of one machine reach one another. gloo would look up the machine's own name, which
+on a laptop or in a container often leads nowhere."""
+
+LIMITS = Path("/sys/fs/cgroup")
+"""Where a container sees what Linux allows it."""
+
+
+def check_system(platform: str) -> None:
+    """SpecError where nothing can run on this system.  platform: sys.platform."""
+    if platform in ("win32", "cygwin"):
+        raise SpecError("SUPREME runs on Linux and macOS; on Windows, install and run it in WSL2")
+
+
+def cores(limits: Path = LIMITS) -> int:
+    """CPU cores that this process may keep busy: what it is bound to, and its container's limit."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, _limit(limits) or mine)
+
+
+def _limit(folder: Path) -> int | None:
+    """Whole cores in a container's limit of CPU time, at least 1; None where it has none."""
+    for quota, period in (
+        (folder / "cpu.max", folder / "cpu.max"),
+        (folder / "cpu/cpu.cfs_quota_us", folder / "cpu/cpu.cfs_period_us"),  # cgroups version 1
+    ):
+        try:
+            time, every = quota.read_text().split()[0], period.read_text().split()[-1]
+        except (OSError, IndexError):
+            continue
+        if time.isdecimal() and every.isdecimal():  # else `max` or -1: as much as there is
+            return max(1, int(time) // int(every))
+    return None
+
+
+def gpus(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What VISIBLE_GPUS has to hold for each of the GPUs that torch counts here, in its order.
+
+    A list that was given to this process stays the list of what may be used. CUDA reads it up to
+    the first entry that is no GPU, so as many entries as it counts are the ones that it uses.
+    """
+    given = environment.get(VISIBLE_GPUS)
+    if given is None:
+        return tuple(map(str, range(count)))
+    return tuple(map(str.strip, given.split(",")))[:count]
