@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= 3.11
 STORE ?= supreme-store
-WORKERS ?= 2
+# Two that compute, and one that mostly waits for a cluster.
+WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
 # Images. BUILDER: buildah, podman or docker, with options of its own; BUILD_OPTIONS: of a build.
@@ -18,8 +19,12 @@ CREATED = $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%
 COMMA := ,
 secret = $(if $(wildcard $(2)),--secret id=$(1)$(COMMA)src=$(2))
 
+# What a target says comes in one piece when it ends; where its recipe begins with +, at once.
+SIDE_BY_SIDE = $(MAKE) --no-print-directory --jobs 2 --output-sync=target
+CHECKS := types style imports generated
+
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-slow e2e cluster-demo images operator-image trainer-image
+.PHONY: help demo check $(CHECKS) test tests budgets test-slow e2e cluster-demo images operator-image trainer-image
 .PHONY: generate clean
 
 help:  ## list the targets
@@ -29,14 +34,29 @@ demo: $(STAMP)  ## run examples/digits.yaml: a table on the terminal and a repor
 	$(BIN)/supreme run examples/digits.yaml --store $(STORE)
 
 check: $(STAMP)  ## style, types, import rules, generated files
+	@+$(SIDE_BY_SIDE) $(CHECKS)
+
+style: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+imports: $(STAMP)
 	$(BIN)/lint-imports
+
+generated: $(STAMP)
 	$(BIN)/python -m tests.contracts.generated --check
 
-test: check  ## check, then every test that this machine can run
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+test: $(STAMP)  ## check, and beside it every test that this machine can run
+	@+$(SIDE_BY_SIDE) tests $(CHECKS)
+
+tests: $(STAMP)
+	+$(BIN)/pytest -n $(WORKERS) --budgets check
+
+budgets: $(STAMP)  ## write what each file of tests may cost, from a run of all
+	$(BIN)/pytest -n $(WORKERS) --budgets write
 
 test-slow: $(STAMP)  ## the tests that take minutes, such as twenty kills of one run
 	$(BIN)/pytest -n $(WORKERS) -m slow

@@ -15,6 +15,8 @@ from tests.small_disk import mounted
 # of width 2 have them.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
 
+pytest_plugins = ["tests.measured", "tests.schedule"]
+
 settings.register_profile("supreme", deadline=None)  # a slow machine is no counterexample
 settings.load_profile("supreme")
 

@@ -3,23 +3,24 @@
 import pytest
 from kubernetes import client
 
-from tests.chart.helm import MONITORS, NAMESPACE, TOOLS, Helm
+from tests.chart.helm import NAMESPACE, Helm
 from tests.cluster.control_plane import control_plane
 from tests.cluster.operators import Experiments
+from tests.cluster.programs import HELM, MONITORS
 from tests.cluster.trainers import Trainers, storage_of
 
 
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory):
     """Helm without a cluster."""
-    return Helm(TOOLS.built() / "helm", tmp_path_factory.mktemp("helm"))
+    return Helm(HELM.built() / "helm", tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """A control plane that knows monitors, but not experiments, and has the namespaces that files
     of ci/ name; where the chart is installed only pods of the restricted standard are let in."""
-    files = [TOOLS.built() / f"monitoring.coreos.com_{kind}.yaml" for kind in MONITORS]
+    files = [HELM.built() / f"monitoring.coreos.com_{kind}.yaml" for kind in MONITORS]
     folder = tmp_path_factory.mktemp("cluster")
     with control_plane(folder, definitions=files, controllers=True) as found:
         enforced = {"pod-security.kubernetes.io/enforce": "restricted"}

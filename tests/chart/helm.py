@@ -13,28 +13,8 @@ from supreme_operator.settings import PREFIX
 
 from supreme_core import catalog
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.go_tools import GoTools
 from tests.contracts.chart import CHART
 
-MONITORS = ("podmonitors", "prometheusrules", "servicemonitors")
-OLDEST = {"k8sVersionMajor": "1", "k8sVersionMinor": "33"}
-"""The Kubernetes that Helm assumes where it has no cluster: the oldest that the chart is for."""
-
-TOOLS = GoTools(
-    "helm",
-    needed_if="SUPREME_REQUIRE_CLUSTER",
-    link=" ".join(
-        ["-s", "-w"]
-        + [f"-X helm.sh/helm/v3/pkg/chartutil.{name}={value}" for name, value in OLDEST.items()]
-    ),
-    files=tuple(
-        (
-            "github.com/prometheus-operator/prometheus-operator",
-            f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml",
-        )
-        for kind in MONITORS
-    ),
-)
 NAMESPACE = "supreme-system"
 FROM_THE_SERVER = {
     "uid": "1f0c52ab-0000",

@@ -19,13 +19,12 @@ from supreme_operator.settings import Settings
 
 from supreme_core.api import crd
 from tests.chart.helm import NAMESPACE, VALUES, admitted, environment, only, triples
-from tests.cluster.go_tools import GoTools
 from tests.cluster.operators import ROOT, RULES
+from tests.cluster.programs import KUBE_SCORE
 from tests.contracts.chart import CHART, path_of
 
 FACTS = yaml.safe_load((CHART / "Chart.yaml").read_text())
 IMAGES = "ghcr.io/supreme-unlearning"
-KUBE_SCORE = GoTools("kube-score", needed_if="SUPREME_REQUIRE_CLUSTER")
 NOT_ASKED = {
     "container-image-pull-policy": "tags are of releases, which do not move",
     "deployment-replicas": "one operator is enough, and more want leader election",

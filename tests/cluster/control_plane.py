@@ -7,7 +7,6 @@ they cannot be had, instead of a skip.
 """
 
 import contextlib
-import re
 import shutil
 import ssl
 import subprocess
@@ -24,7 +23,6 @@ import yaml
 from kubernetes import client
 
 from tests.cluster.access import Access
-from tests.cluster.go_tools import TOOLS, GoTools
 from tests.cluster.processes import (
     Server,
     answers,
@@ -33,6 +31,7 @@ from tests.cluster.processes import (
     free_port,
     running,
 )
+from tests.cluster.programs import KUBERNETES
 
 TOKEN = "supreme-tests"
 CONTROLLERS_TOKEN = "supreme-tests-controllers"
@@ -146,7 +145,7 @@ def control_plane(
     definitions: files of CustomResourceDefinitions. Controllers do not notice for half a minute
         what is defined later.
     """
-    programs = _kubernetes().built()
+    programs = KUBERNETES.built()
     with contextlib.ExitStack() as stack:
         etcd = stack.enter_context(_etcd(programs, folder))
         found = stack.enter_context(_api_server(programs, folder, etcd))
@@ -239,13 +238,3 @@ def _found(url: str, certificate: Path | None = None) -> bool:
     except urllib.error.HTTPError as error:
         error.close()
         return False
-
-
-def _kubernetes() -> GoTools:
-    """Version flags, because without them the server calls itself v0.0.0."""
-    text = (TOOLS / "kubernetes" / "go.mod").read_text()
-    version, major, minor = re.search(r"k8s.io/kubernetes (v(\d+)\.(\d+)\S*)", text).groups()
-    package = "k8s.io/component-base/version"
-    facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
-    flags = [f"-X {package}.{name}={value}" for name, value in facts.items()]
-    return GoTools("kubernetes", "SUPREME_REQUIRE_CLUSTER", link=" ".join(["-s", "-w", *flags]))

@@ -38,7 +38,7 @@ class GoTools:
 
     def can_be_had(self) -> bool:
         """Whether the programs are built or Go is there to do it; a build may still fail."""
-        return self._needed or self.folder.exists() or _go() is not None
+        return self._needed or self.folder.exists() or go() is not None
 
     def built(self) -> Path:
         """The folder of the programs, built if it is not in the cache; of several processes one
@@ -51,16 +51,16 @@ class GoTools:
         return self.folder
 
     def _build(self) -> None:
-        go = _go()
-        if go is None:
+        compiler = go()
+        if compiler is None:
             self._give_up("there is no Go to build it with")
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as scratch:
             fresh = Path(scratch) / "bin"
             packages = ["tool", "."] if self._sources else ["tool"]
             flags = ["-trimpath", "-ldflags", self.link, "-o", f"{fresh}/"]
-            self._run([go, "build", *flags, *packages])
+            self._run([compiler, "build", *flags, *packages])
             for module, path in self.files:
-                found = json.loads(self._run([go, "mod", "download", "-json", module]))
+                found = json.loads(self._run([compiler, "mod", "download", "-json", module]))
                 shutil.copyfile(Path(found["Dir"]) / path, fresh / Path(path).name)
             fresh.rename(self.folder)
 
@@ -102,5 +102,5 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supreme"
 
 
-def _go() -> str | None:
+def go() -> str | None:
     return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")

@@ -15,10 +15,9 @@ from uuid import uuid4
 import boto3
 
 from supreme_core.storage import S3Credentials
-from tests.cluster.go_tools import GoTools
 from tests.cluster.processes import answers, does_not_start, free_port, running
+from tests.cluster.programs import VERSITYGW
 
-TOOLS = GoTools("versitygw", needed_if="SUPREME_REQUIRE_REAL_S3")
 ACCESS_KEY = "supreme-tests"
 SECRET_KEY = "supreme-tests-secret"
 
@@ -53,7 +52,7 @@ class S3Server:
 
 def kind() -> str:
     """Which server `serve` starts here; known without building anything, for the ids of tests."""
-    return "versitygw" if TOOLS.can_be_had() else "moto"
+    return "versitygw" if VERSITYGW.can_be_had() else "moto"
 
 
 @contextlib.contextmanager
@@ -65,7 +64,7 @@ def serve(folder: Path, host: str = "127.0.0.1") -> Iterator[S3Server]:
 
 @contextlib.contextmanager
 def _serve_versitygw(folder: Path, host: str) -> Iterator[S3Server]:
-    binary = TOOLS.built() / "versitygw"
+    binary = VERSITYGW.built() / "versitygw"
     log = folder / "server.log"
     secrets = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     backend = ["posix", *_metadata(folder), _made(folder / "buckets")]

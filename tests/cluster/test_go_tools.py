@@ -28,19 +28,19 @@ def tools(tmp_path, monkeypatch):
 )
 class TestWithoutPrograms:
     def test_a_test_is_skipped_with_the_reason(self, tools, monkeypatch, go, reason):
-        monkeypatch.setattr(go_tools, "_go", lambda: go)
+        monkeypatch.setattr(go_tools, "go", lambda: go)
         with pytest.raises(pytest.skip.Exception, match=f"versitygw: {reason}"):
             tools.built()
 
     def test_a_test_fails_where_it_must_run(self, tools, monkeypatch, go, reason):
         monkeypatch.setenv(NEEDED, "1")
-        monkeypatch.setattr(go_tools, "_go", lambda: go)
+        monkeypatch.setattr(go_tools, "go", lambda: go)
         with pytest.raises(pytest.fail.Exception, match=f"{reason}.*, and {NEEDED} is set"):
             tools.built()
 
 
 def test_without_go_they_can_be_had_only_from_the_cache(tools, monkeypatch):
-    monkeypatch.setattr(go_tools, "_go", lambda: None)
+    monkeypatch.setattr(go_tools, "go", lambda: None)
     assert not tools.can_be_had()
     tools.folder.mkdir(parents=True)
     assert tools.can_be_had()

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.go_tools import GoTools
+from tests.cluster.programs import ACTIONLINT
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-ACTIONLINT = GoTools("actionlint", needed_if="SUPREME_REQUIRE_CLUSTER")
 
 every_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 

@@ -23,9 +23,10 @@ from uuid import uuid4
 import pytest
 from kubernetes import client, config
 
-from tests.cluster.control_plane import _etcd, _kubernetes
+from tests.cluster.control_plane import _etcd
 from tests.cluster.go_tools import GoTools
 from tests.cluster.processes import answers, does_not_start, eventually, free_port, running
+from tests.cluster.programs import KUBERNETES as PROGRAMS
 from tests.e2e import environment, image
 from tests.e2e.certificates import Authority
 from tests.e2e.machine import PAUSE, Machine, machine
@@ -35,7 +36,7 @@ NODE = "node1"
 GPUS = 8
 DOMAIN = "cluster.local"
 
-KUBERNETES = replace(_kubernetes(), needed_if=NEEDED_IF)
+KUBERNETES = replace(PROGRAMS, needed_if=NEEDED_IF)
 COREDNS = GoTools("coredns", NEEDED_IF)
 PYTORCHJOB = GoTools(
     "pytorchjob",

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from kubernetes import client
 
-from tests.chart.helm import NAMESPACE, TOOLS, Helm
+from tests.chart.helm import NAMESPACE, Helm
 from tests.cluster.processes import eventually
+from tests.cluster.programs import HELM
 from tests.contracts.chart import CHART
 from tests.e2e.experiments import digest_of
 
@@ -27,7 +28,7 @@ def helm(cluster, operator_image, tmp_path_factory):
     if not cluster.ours:
         pytest.skip("the operator's image is loaded into the node of tests only")
     cluster.load(operator_image.archive)
-    program = TOOLS.built() / "helm"
+    program = HELM.built() / "helm"
     options = ("--kubeconfig", str(cluster.kubeconfig))
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     with cluster.client() as api:

@@ -22,12 +22,14 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
+from tests.cluster.go_tools import cache_folder
 from tests.cluster.processes import answers, does_not_start, free_port, running
 
 NEEDED_IF = "SUPREME_REQUIRE_CLUSTER"
 """Set to 1 by CI: then a failure to get them is one of the test, and no skip."""
 
 PACKAGE = "prometheus"
+NO_APT = "there is no apt-get to get it by"
 PROGRAMS = ("prometheus", "promtool")
 
 
@@ -96,12 +98,18 @@ def _ready(found: Prometheus) -> bool:
     return bool(found.get("status/runtimeinfo"))
 
 
+def outlook() -> list[str]:
+    """A line that says why tests are skipped here, if so."""
+    if all(map(shutil.which, PROGRAMS)) or _unpacked().exists() or _can_be_unpacked():
+        return []
+    return [f"no Prometheus, and {NO_APT}: tests of alerts and dashboards are skipped"]
+
+
 def program(name: str) -> Path:
     """The path of prometheus or promtool; the test that asks is skipped or failed if not."""
     if installed := shutil.which(name):
         return Path(installed)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "supreme" / "bin" / "debian-prometheus"
+    folder = _unpacked()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -110,9 +118,17 @@ def program(name: str) -> Path:
     return folder / name
 
 
+def _unpacked() -> Path:
+    return cache_folder() / "bin" / "debian-prometheus"
+
+
+def _can_be_unpacked() -> bool:
+    return all(map(shutil.which, ("apt-get", "dpkg-deb")))
+
+
 def _unpack(folder: Path) -> None:
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        _give_up("it is not installed, and there is no apt-get to get it by")
+    if not _can_be_unpacked():
+        _give_up(f"it is not installed, and {NO_APT}")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         there = Path(scratch)
         problem = _run(["apt-get", "download", PACKAGE], there)

@@ -1,0 +1,87 @@
+"""In which order the processes of `pytest -n` run tests, and what is built beside them.
+
+    first    tests/cluster, tests/chart and tests/monitoring, all by one process: they mostly wait,
+             and it starts each kind of control plane once
+    then     a file at a time, those with the largest budgets first
+
+Programs of other projects that are not built yet are built meanwhile; files that need the S3 server
+come last then. The first lines of a run say so, and what is skipped here and why.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.cluster import programs
+from tests.measured import BUDGETS, ROOT
+from tests.monitoring import prometheus
+
+WAITING = ("tests/cluster/", "tests/chart/", "tests/monitoring/")
+CLUSTER = "tests that wait for a cluster"
+WITH_S3 = {"store", "s3_server"}
+"""Fixtures that start the S3 server."""
+
+
+def unit(nodeid):
+    """What one process gets at a time: a file, or all that waits for a cluster."""
+    file = file_of(nodeid)
+    return CLUSTER if file.startswith(WAITING) else file
+
+
+def file_of(nodeid):
+    return nodeid.split("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """All processes sort alike, even if something is built between their starts."""
+    node.workerinput["without_s3"] = programs.VERSITYGW in programs.missing()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if not hasattr(config, "workerinput"):
+        return
+    late = set()
+    if config.workerinput["without_s3"]:
+        late = {file_of(item.nodeid) for item in items if WITH_S3 & set(item.fixturenames)}
+    budgets = json.loads(BUDGETS.read_text())["files"]
+
+    def place(item):
+        file = file_of(item.nodeid)
+        return unit(item.nodeid) != CLUSTER, file in late, -budgets.get(file, 0), file
+
+    items.sort(key=place)  # which keeps the order within a file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Schedule(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return unit(nodeid)
+
+    config.option.loadscopereorder = False  # or units with many tests come first
+    return Schedule(config, log)
+
+
+def pytest_report_header(config):
+    if not config.getoption("numprocesses", None):
+        return []
+    lines = [*programs.outlook(), *prometheus.outlook()]
+    if os.geteuid():
+        lines.append("not root: tests of a full disk are skipped, as they mount a small one")
+    return lines
+
+
+def pytest_sessionstart(session):
+    """Build what is missing, so that no test waits for it longer than it must."""
+    parallel = session.config.getoption("numprocesses", None)  # which a worker does not have
+    if parallel and programs.missing() and programs.go():
+        quiet = subprocess.DEVNULL  # a test that needs what cannot be built says why
+        command = [sys.executable, "-m", "tests.cluster.programs"]
+        subprocess.Popen(command, cwd=ROOT, stdout=quiet, stderr=quiet)
