@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from supreme_core.downloads import source_folder
+from supreme_core.downloads import folder_if_there, source_folder
 from supreme_core.errors import SpecError
-from supreme_core.image_files import SUFFIXES, decode_all, names_and_sizes
+from supreme_core.image_files import decode_all
 from supreme_core.image_set import ImageSet, SourceParams
+from supreme_core.image_tree import Found, Tree, fingerprint, frames_note, size_of, walk
 
-AT = "dataset.params.source"
+AT: Final = "dataset.params.source"
 
-Files = Mapping[str, Sequence[Path]]
+Files = Mapping[str, Sequence[Found]]
 """The images of each class, sorted by name, by the name of the class's folder, in that order."""
 
 
@@ -38,80 +39,66 @@ class ClassFoldersParams(SourceParams):
 
     def source_state(self) -> str | None:
         """Names and sizes of the files, which are the same wherever they were unpacked."""
-        if not self.source or not self.root().is_dir():
+        source = folder_if_there(self.source) if self.source else None
+        if source is None or not self.root(source).is_dir():
             return None
-        root = self.root()
-        return names_and_sizes(root, [file for files in self.files().values() for file in files])
+        return fingerprint(self.tree(source).images, size_of, at=AT)
 
-    def root(self) -> Path:
+    def root(self, source: Path) -> Path:
         """The set's own folder in the source, or the source itself where that is it."""
-        source = Path(self.source).expanduser()
         return source if source.name == self.folder else source / self.folder
 
-    def files(self) -> Files:
-        folders = sorted(each for each in self.root().iterdir() if each.is_dir())
-        return {
-            folder.name: _images(folder)
-            for folder in folders
-            if not folder.name.startswith(".") and folder.name not in self.ignored
-        }
+    def tree(self, source: Path) -> Tree:
+        return walk(self.root(source), at=AT, depth=1, ignored=self.ignored)
 
 
-def read_files(dataset: str, params: ClassFoldersParams) -> Files:
-    """The images of each class; SpecError shows the layout that is expected."""
+def read_tree(dataset: str, params: ClassFoldersParams) -> Tree:
+    """The set's class folders, each with an image for either part; SpecError shows the layout."""
     if not params.source:
         raise SpecError(f"dataset {dataset} is not downloaded by itself\n{_layout(params)}")
-    source_folder(params.source)
-    if not params.root().is_dir():
-        raise SpecError(f"{AT}: {params.source!r} has no folder {params.folder}\n{_layout(params)}")
-    files = params.files()
-    if len(files) != params.classes:
+    source = source_folder(params.source)
+    if not params.root(source).is_dir():
+        raise SpecError(f"{AT}: {str(source)!r} has no folder {params.folder}\n{_layout(params)}")
+    tree = params.tree(source)
+    if len(tree.folders) != params.classes:
         raise SpecError(
-            f"{AT}: {params.root()} has {len(files)} class folders, where {dataset} has"
+            f"{AT}: {tree.root} has {len(tree.folders)} class folders, where {dataset} has"
             f" {params.classes}; for images of your own use image_folder\n{_layout(params)}"
         )
-    for name, images in files.items():
-        if len(images) < 2:
-            raise SpecError(f"{AT}: class folder {name!r} has {len(images)} images; 2 are needed")
-    return files
+    if few := tree.without_images(fewest=2):
+        raise SpecError(f"{AT}: {few}")
+    return tree
 
 
-def image_set(
-    params: ClassFoldersParams,
-    train: Sequence[Sequence[Path]],
-    test: Sequence[Sequence[Path]],
-    *,
-    class_names: tuple[str, ...],
-) -> ImageSet:
-    """train, test: the images of each class.  The set keeps the names of their files."""
-    train_files, test_files = (
-        [file for images in part for file in images] for part in (train, test)
+def image_set(tree: Tree, params: ClassFoldersParams, *, train: Files, test: Files) -> ImageSet:
+    """train, test: parts of the tree by the name of the class, which they have in one order.
+
+    The set keeps the names of their files.
+    """
+    train_images, test_images = (
+        [image for images in part.values() for image in images] for part in (train, test)
+    )
+    decoded_train, decoded_test = (
+        decode_all([image.path for image in part], size=params.size, mode="color", at=AT)
+        for part in (train_images, test_images)
     )
     return ImageSet.of(
-        decode_all(train_files, size=params.size, mode="color", at=AT),
+        decoded_train.pixels,
         _labels(train),
-        decode_all(test_files, size=params.size, mode="color", at=AT),
+        decoded_test.pixels,
         _labels(test),
-        class_names,
-        train_files=_names(train_files, params.root()),
-        test_files=_names(test_files, params.root()),
+        tuple(train),
+        train_files=tuple(image.name for image in train_images),
+        test_files=tuple(image.name for image in test_images),
+        notes=(
+            *tree.notes(params.folder),
+            *frames_note(decoded_train.animated + decoded_test.animated),
+        ),
     )
 
 
-def _labels(images: Sequence[Sequence[Path]]) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(images)), [len(files) for files in images])
-
-
-def _names(files: Sequence[Path], root: Path) -> tuple[str, ...]:
-    return tuple(file.relative_to(root).as_posix() for file in files)
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
+def _labels(images: Files) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(images)), [len(files) for files in images.values()])
 
 
 def _layout(params: ClassFoldersParams) -> str:

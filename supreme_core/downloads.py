@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import logging
 import os
+import stat
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from supreme_core.errors import DownloadFailed, SpecError
+from supreme_core.errors import DownloadFailed, SpecError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -102,11 +103,32 @@ def cached(file: RemoteFile, folder: Path) -> Path:
 
 
 def source_folder(source: str) -> Path:
-    """The folder that a user gave; SpecError where it is none on this machine."""
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise SpecError(f"dataset.params.source: {source!r} is not a folder on this machine")
-    return folder
+    """The folder that `dataset.params.source` names."""
+    return given_folder(source, at="dataset.params.source")
+
+
+def given_folder(given: str, *, at: str) -> Path:
+    """The folder that a user gave, from the root on; SpecError where it is none on this machine."""
+    try:
+        folder = Path(given).expanduser().absolute()
+        is_there = stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_there = False
+    except (OSError, ValueError, RuntimeError) as error:  # ~nobody, NUL, a loop, no permission
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise SpecError(f"{at}: {given!r} cannot be looked at: {reason}") from None
+    if is_there:
+        return folder
+    whole = "" if folder == Path(given) else f"; from where this runs it is {str(folder)!r}"
+    raise SpecError(f"{at}: {given!r} is not a folder on this machine{whole}")
+
+
+def folder_if_there(given: str) -> Path | None:
+    """The folder that a user gave; None where it is none on this machine, or cannot be reached."""
+    try:
+        return given_folder(given, at="")
+    except SpecError:
+        return None
 
 
 def cache_folder() -> Path:

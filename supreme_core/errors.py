@@ -14,7 +14,7 @@
 fits: 1 application error, 2 invalid input, 75 temporary failure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
@@ -83,6 +83,12 @@ def one_line(text: object, limit: int = 1024) -> str:
     line = " ".join(str(text)[: 4 * limit].split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def few(names: Sequence[str], shown: int = 5) -> str:
+    """`'a', 'b' and 998 more`: names in a message that stays one line, however many there are."""
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return f"{', '.join(map(repr, names[:shown]))}{more}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -1,7 +1,16 @@
-"""Images in files: found by name, decoded to arrays of one size. No torch."""
+"""Images in files, decoded to arrays of one size. No torch.
 
-from collections.abc import Iterable, Sequence
-from hashlib import sha256
+What a file is, its bytes say and not its name: a JPEG that is called .png is read as a JPEG. Of
+several frames the first is taken. What is transparent shows white. More than 8 bits a channel are
+refused, where Pillow would cut them off.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -9,46 +18,120 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, one_line
 
-SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS: Final = (
+    "AVIF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "JPEG",
+    "JPEG2000",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)
+"""Formats of photos and scans. Others that Pillow knows are fonts, icons, or programs to be run."""
+
+LONGEST: Final = 16
+"""Times its short side that are looked at of a long image, around its centre. More is cut off
+before the image is resized, which would make one of 1 x 20,000 pixels a giant."""
+
+MOST_UNREADABLE: Final = 10
+"""So many files that cannot be read are named at one time."""
 
 Mode = Literal["color", "grey"]
 
 
-def image_files(root: Path) -> list[Path]:
-    """Every image below a folder, sorted by path."""
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
+@dataclass(frozen=True)
+class Decoded:
+    """pixels: (n, channels, size, size).  animated: how many files have more than one frame."""
+
+    pixels: NDArray[np.uint8]
+    animated: int = 0
 
 
-def names_and_sizes(root: Path, files: Iterable[Path]) -> str:
-    """A fingerprint of files that copying them does not change."""
-    state = sha256()
-    for file in files:
-        state.update(f"{file.relative_to(root).as_posix()} {file.stat().st_size}\n".encode())
-    return state.hexdigest()
+@cache
+def suffixes() -> frozenset[str]:
+    """Of files in these formats, as Pillow knows them; in small letters, with the dot."""
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in known.items() if kind in FORMATS)
 
 
-def decode_all(files: Sequence[Path], *, size: int, mode: Mode, at: str) -> NDArray[np.uint8]:
-    """(n, channels, size, size); SpecError under `at` names a file that is no readable image."""
-    images = np.empty((len(files), 3 if mode == "color" else 1, size, size), dtype=np.uint8)
+def decode_all(files: Sequence[Path], *, size: int, mode: Mode, at: str) -> Decoded:
+    """SpecError under `at` names the files that are no readable images, a line each."""
+    pixels = np.empty((len(files), 3 if mode == "color" else 1, size, size), dtype=np.uint8)
+    animated, unreadable = 0, list[str]()
     for position, file in enumerate(files):
-        images[position] = decode(file, size=size, mode=mode, at=at)
-    return images
+        try:
+            with readable(file, at=at), Image.open(file, formats=FORMATS) as opened:
+                animated += getattr(opened, "is_animated", False)
+                pixels[position] = _decoded(opened, size=size, mode=mode)
+        except SpecError as error:
+            unreadable.append(str(error))
+            if len(unreadable) == MOST_UNREADABLE:
+                unreadable.append(f"{at}: there may be more of these; the others were not read")
+                break
+    if unreadable:
+        raise SpecError("\n".join(unreadable))
+    return Decoded(pixels, animated)
 
 
-def decode(file: Path, *, size: int, mode: Mode, at: str) -> NDArray[np.uint8]:
-    """(channels, size, size): short side to `size` (bicubic, antialiased), then the centre."""
+@contextmanager
+def readable(file: Path, *, at: str) -> Iterator[None]:
+    """Whatever goes wrong with a file in this block becomes a SpecError that names it."""
     try:
-        with Image.open(file) as opened:
-            if opened.mode[0] in "IF":  # Pillow would cut them off at 255: all but black is white
-                raise ValueError("it has more than 8 bits a channel")
-            image = ImageOps.exif_transpose(opened).convert("RGB" if mode == "color" else "L")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise SpecError(f"{at}: {str(file)!r} is not a readable image: {error}") from None
+        _require_file(file)
+        yield
+    except Exception as error:  # Pillow raises nearly everything for damaged files
+        reason = _reason(error)
+        raise SpecError(f"{at}: {str(file)!r} is not a readable image: {reason}") from None
+
+
+def _decoded(opened: Image.Image, *, size: int, mode: Mode) -> NDArray[np.uint8]:
+    """(channels, size, size): short side to `size` (bicubic, antialiased), then the centre."""
+    if opened.mode[0] in "IF":  # Pillow would cut them off at 255: all but black is white
+        raise ValueError("it has more than 8 bits a channel")
+    image = _on_white(ImageOps.exif_transpose(opened))
+    image = _centre(image.convert("RGB" if mode == "color" else "L"))
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, dtype=np.uint8).reshape(size, size, -1).transpose(2, 0, 1)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _centre(image: Image.Image) -> Image.Image:
+    """Of a very long image the part around its centre, which alone is seen."""
+    most = LONGEST * min(image.size)
+    left, top = (max(0, side - most) // 2 for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))
+
+
+def _require_file(file: Path) -> None:
+    """Opening a pipe would wait for somebody to write into it."""
+    mode = os.stat(file).st_mode
+    if stat.S_ISREG(mode):
+        return
+    others = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    raise ValueError(f"it is {others.get(stat.S_IFMT(mode), 'a device')}, not a file")
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnidentifiedImageError():
+            return f"its bytes are none of {', '.join(FORMATS)}"
+        case OSError(strerror=str(reason)):
+            return reason
+        case OSError() | ValueError() | Image.DecompressionBombError():
+            return one_line(error) or type(error).__name__
+    return one_line(f"{type(error).__name__}: {error}")

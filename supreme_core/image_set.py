@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from supreme_core.artefacts import Manifest, digest
-from supreme_core.errors import SpecError, SupremeError
+from supreme_core.errors import SpecError, SupremeError, few
 from supreme_core.registry import Chosen, Params
 from supreme_core.split import Labels
 
@@ -45,8 +45,14 @@ class DatasetParams(Params):
         """A cheap fingerprint of the files that the data come from, None where there are none.
 
         It is recorded when the arrays are prepared. A later run on a machine that sees the source
-        with another fingerprint stops instead of using arrays of other images.
+        with another fingerprint looks at the content, and stops where that is another one too,
+        instead of using arrays of other images.
         """
+        return None
+
+    def source_content(self) -> str | None:
+        """A fingerprint of all bytes of the files, which a copy has too; None where the cheap one
+        is as good."""
         return None
 
 
@@ -77,7 +83,7 @@ class ImageSet:
     *_fine_labels: (n,) int64 numbers of finer classes, each of which lies within one class; None
     where there are none.  *_identities: (n,) int64 numbers of the people (or other identities) that
     the images show, None where nobody knows.  *_files: which file each image came from, for the
-    record.
+    record.  notes: what users should know of how the images were read, a line each.
     """
 
     train_images: NDArray[np.uint8]
@@ -95,6 +101,7 @@ class ImageSet:
     identity_names: tuple[str, ...] = ()
     train_files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -108,7 +115,7 @@ class ImageSet:
     ) -> Self:
         """The set with mean and standard deviation taken from its own training images.
 
-        more: fine labels, identities and names of files, where the set has them.
+        more: fine labels, identities, names of files and notes, where the set has them.
         """
         mean, std = _channel_statistics(train_images)
         return cls(
@@ -142,6 +149,19 @@ class ImageSet:
             identity_names=self.identity_names,
         )
 
+    def per_class(self) -> list[tuple[str, int, int]]:
+        """Name, training and test images of each class."""
+        train, test = (
+            np.bincount(labels, minlength=self.classes).tolist()
+            for labels in (self.train_labels, self.test_labels)
+        )
+        return list(zip(self.class_names, train, test, strict=True))
+
+    def remarks(self) -> list[str]:
+        """What users should know before they trust numbers of this set, a line each."""
+        untested = [name for name, _, test in self.per_class() if not test]
+        return [*self.notes, *([f"no test image of class {few(untested)}"] if untested else [])]
+
     def write(self, folder: Path) -> dict[str, Path]:
         """The arrays as .npy files without pickle, and where their images came from.
 
@@ -174,6 +194,7 @@ class ImageSet:
         return {
             **fine,
             **known,
+            **({"notes": list(self.notes)} if self.notes else {}),
             "classNames": list(self.class_names),
             "mean": list(self.mean),
             "std": list(self.std),
@@ -199,6 +220,7 @@ class ImageSet:
             std=tuple(facts["std"]),  # type: ignore[arg-type]
             fine_class_names=tuple(facts.get("fineClassNames", ())),  # type: ignore[arg-type]
             identity_names=tuple(facts.get("identityNames", ())),  # type: ignore[arg-type]
+            notes=tuple(facts.get("notes", ())),  # type: ignore[arg-type]
         )
 
 
@@ -249,6 +271,8 @@ def check(images: ImageSet, name: str) -> ImageSet:
     present = np.unique(images.train_labels)
     if len(present) < 2:
         raise SpecError(f"dataset {name!r} has {len(present)} class; at least 2 are needed")
+    if untrained := [each for each, train, _ in images.per_class() if not train]:
+        raise SpecError(f"dataset {name!r} has no training image of class {few(untrained)}")
     return images
 
 

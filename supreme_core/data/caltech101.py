@@ -5,7 +5,7 @@ F.-F. Li et al., "Learning Generative Visual Models from Few Training Examples",
 
 from typing import ClassVar
 
-from supreme_core.class_folders import ClassFoldersParams, image_set, read_files
+from supreme_core.class_folders import ClassFoldersParams, image_set, read_tree
 from supreme_core.image_set import ImageSet
 from supreme_core.registry import dataset
 
@@ -23,11 +23,12 @@ class Caltech101Params(ClassFoldersParams):
 @dataset(classes=101)
 def caltech101(params: Caltech101Params) -> ImageSet:
     """Caltech 101: photos of 101 categories, colour; the first 80 % of each are for training."""
-    files = read_files("caltech101", params)
+    tree = read_tree("caltech101", params)
+    files = tree.classes()
     borders = {name: len(images) * 4 // 5 for name, images in files.items()}
     return image_set(
+        tree,
         params,
-        [images[: borders[name]] for name, images in files.items()],
-        [images[borders[name] :] for name, images in files.items()],
-        class_names=tuple(files),
+        train={name: images[: borders[name]] for name, images in files.items()},
+        test={name: images[borders[name] :] for name, images in files.items()},
     )

@@ -3,27 +3,42 @@
 Where it is known whom an image shows, <class>/<identity>/<image>.
 """
 
-from collections.abc import Sequence
-from hashlib import sha256
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from supreme_core.errors import SpecError, nearest
-from supreme_core.image_files import Mode, decode_all, image_files
+from supreme_core.downloads import folder_if_there, given_folder
+from supreme_core.errors import SpecError, few, nearest
+from supreme_core.image_files import Mode, decode_all
 from supreme_core.image_set import DatasetParams, ImageSet
+from supreme_core.image_tree import (
+    Found,
+    Tree,
+    fingerprint,
+    frames_note,
+    is_hidden,
+    sha256_of,
+    size_and_time_of,
+    walk,
+)
 from supreme_core.registry import dataset
 
-AT = "dataset.params.path"
+AT: Final = "dataset.params.path"
+PARTS: Final = ("train", "test")
 
 
 class ImageFolderParams(DatasetParams):
     location: ClassVar[str | None] = "path"
 
-    path: str = Field(description="Folder that holds train/ and test/, with a folder a class.")
+    path: str = Field(
+        description="Folder that holds train/ and test/, with a folder a class. One that does not"
+        " begin with / or ~ is looked for where the command runs."
+    )
     size: int = Field(32, ge=8, le=1024, description="Side in pixels after resize and centre crop.")
     mode: Mode = Field("color", description="Channels: 3 or 1.")
     identities: bool = Field(
@@ -37,84 +52,113 @@ class ImageFolderParams(DatasetParams):
     )
 
     def source_state(self) -> str | None:
-        """Names, sizes and times of the files; None where the folder is not on this machine."""
-        root = Path(self.path)
-        if not root.is_dir():
+        """Names, sizes and times of the images; None where the folder is not on this machine."""
+        return self._fingerprint(size_and_time_of)
+
+    def source_content(self) -> str | None:
+        return self._fingerprint(sha256_of)
+
+    def _fingerprint(self, describe: Callable[[Path], object]) -> str | None:
+        root = folder_if_there(self.path)
+        if root is None:
             return None
-        state = sha256()
-        for file in image_files(root):
-            found = file.stat()
-            line = f"{file.relative_to(root).as_posix()} {found.st_size} {found.st_mtime_ns}\n"
-            state.update(line.encode())
-        return state.hexdigest()
+        images = (
+            Found(image.path, (part, *image.parts))
+            for part in PARTS
+            if (root / part).is_dir()
+            for image in walk(root / part, at=AT).images
+        )
+        return fingerprint(images, describe, at=AT)
 
 
-@dataset()
+@dataset(version=2)
 def image_folder(params: ImageFolderParams) -> ImageSet:
     """Your own images in <path>/train/<class>/ and <path>/test/<class>/."""
-    root = Path(params.path)
-    if not root.is_dir():
-        raise SpecError(f"dataset.params.path: {params.path!r} is not a folder on this machine")
-    for part in ("train", "test"):
-        if not (root / part).is_dir():
-            raise SpecError(
-                f"dataset.params.path: {params.path!r} has no folder {part!r};"
-                " expected train/<class>/<image> and test/<class>/<image>"
-            )
-    class_names = tuple(
-        sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
+    root = given_folder(params.path, at=AT)
+    others = _other_folders(root)
+    train, test = (_tree(root, part, others) for part in PARTS)
+    if empty := train.without_images():
+        raise SpecError(f"{AT}: in train/ of {str(root)!r} there is {empty}")
+    class_names = tuple(folder.name for folder in train.folders)
+    for tree in (train, test):
+        _require_places(tree, params)
+    train_labels, test_labels = (_labels(tree, class_names) for tree in (train, test))
+    decoded_train, decoded_test = (
+        decode_all([each.path for each in tree.images], size=params.size, mode=params.mode, at=AT)
+        for tree in (train, test)
     )
-    train, test = (_files(root / part, params) for part in ("train", "test"))
     return ImageSet.of(
-        _images(train, params),
-        _labels(train, root / "train", class_names),
-        _images(test, params),
-        _labels(test, root / "test", class_names),
+        decoded_train.pixels,
+        train_labels,
+        decoded_test.pixels,
+        test_labels,
         class_names,
-        **(_identities(train, test) if params.identities else {}),
+        notes=(
+            *train.notes("train"),
+            *test.notes("test"),
+            *_others_note(others),
+            *frames_note(decoded_train.animated + decoded_test.animated),
+        ),
+        **(_identities(train.images, test.images) if params.identities else {}),
     )
 
 
-def _files(part: Path, params: ImageFolderParams) -> list[Path]:
-    """The images of one part, sorted by path."""
-    files = [file for file in image_files(part) if len(file.relative_to(part).parts) > 1]
-    if not files:
+def _other_folders(root: Path) -> list[str]:
+    """The folders beside train/ and test/, none of which is read."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    except OSError as error:
+        raise SpecError(f"{AT}: {str(root)!r} cannot be listed: {error.strerror}") from None
+    return [name for name in names if name not in PARTS and not is_hidden(name)]
+
+
+def _tree(root: Path, part: str, others: Sequence[str]) -> Tree:
+    if not (root / part).is_dir():
+        there = f"; there is {few(others)}" if others else ""
         raise SpecError(
-            f"dataset.params.path: no images in {part.name}/<class>/ of {params.path!r}"
+            f"{AT}: {str(root)!r} has no folder {part!r};"
+            f" expected train/<class>/<image> and test/<class>/<image>{there}"
         )
-    for file in files:
-        if params.identities and len(file.relative_to(part).parts) != 3:
+    tree = walk(root / part, at=AT)
+    if not tree.images and (part == "test" or not tree.folders):
+        inside = tree.passed_over() or "nothing"
+        raise SpecError(
+            f"{AT}: no images in {part}/<class>/ of {str(root)!r}; beside images there is {inside}"
+        )
+    return tree
+
+
+def _require_places(tree: Tree, params: ImageFolderParams) -> None:
+    for image in tree.images:
+        if params.identities and len(image.parts) != 3:
             raise SpecError(
-                f"dataset.params.path: {str(file)!r} is not in <class>/<identity>/, as"
+                f"{AT}: {str(image.path)!r} is not in <class>/<identity>/, as"
                 " identities: true expects"
             )
-    return files
 
 
-def _images(files: Sequence[Path], params: ImageFolderParams) -> NDArray[np.uint8]:
-    return decode_all(files, size=params.size, mode=params.mode, at=AT)
-
-
-def _labels(files: Sequence[Path], part: Path, class_names: tuple[str, ...]) -> NDArray[np.int64]:
-    labels = np.empty(len(files), dtype=np.int64)
-    for position, file in enumerate(files):
-        class_name = file.relative_to(part).parts[0]
-        if class_name not in class_names:
+def _labels(tree: Tree, class_names: tuple[str, ...]) -> NDArray[np.int64]:
+    numbers = {name: number for number, name in enumerate(class_names)}
+    for image in tree.images:
+        if image.parts[0] not in numbers:
             raise SpecError(
-                f"dataset.params.path: class {class_name!r} is in test/ but not in train/"
-                f"{nearest(class_name, class_names)}"
+                f"{AT}: class {image.parts[0]!r} is in test/ but not in train/"
+                f"{nearest(image.parts[0], class_names)}"
             )
-        labels[position] = class_names.index(class_name)
-    return labels
+    return np.array([numbers[image.parts[0]] for image in tree.images], dtype=np.int64)
 
 
-def _identities(train: Sequence[Path], test: Sequence[Path]) -> dict[str, Any]:
+def _others_note(others: Sequence[str]) -> tuple[str, ...]:
+    return (f"not read, beside train/ and test/: {few(others)}",) if others else ()
+
+
+def _identities(train: Sequence[Found], test: Sequence[Found]) -> dict[str, Any]:
     """Whom the images show: their numbers, in the order of the names."""
-    names = tuple(sorted({file.parent.name for file in (*train, *test)}))
+    names = tuple(sorted({image.parts[1] for image in (*train, *test)}))
     numbers = {name: number for number, name in enumerate(names)}
     train_identities, test_identities = (
-        np.array([numbers[file.parent.name] for file in files], dtype=np.int64)
-        for files in (train, test)
+        np.array([numbers[image.parts[1]] for image in images], dtype=np.int64)
+        for images in (train, test)
     )
     return {
         "train_identities": train_identities,

@@ -4,15 +4,14 @@ Others train and test on all of its images. Here a fifth of each person's images
 for all by name of the person and order of the files, and no image is on both sides.
 """
 
-from collections.abc import Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import ClassVar, Final
 
 from supreme_core import seeds
-from supreme_core.class_folders import ClassFoldersParams, image_set, read_files
+from supreme_core.class_folders import AT, ClassFoldersParams, Files, image_set, read_tree
 from supreme_core.hashing import permutation
+from supreme_core.image_files import readable
 from supreme_core.image_set import ImageSet
+from supreme_core.image_tree import Found, sha256_of
 from supreme_core.registry import dataset
 
 PREFIX: Final = "pins_"
@@ -33,28 +32,22 @@ class PinsParams(ClassFoldersParams):
 @dataset(classes=105)
 def pins(params: PinsParams) -> ImageSet:
     """Pins Face Recognition: photos of 105 people, colour; a fifth of each person's is test."""
-    files = read_files("pins", params)
-    train, test = split({name.removeprefix(PREFIX): images for name, images in files.items()})
-    return image_set(
-        params,
-        list(train.values()),
-        list(test.values()),
-        class_names=tuple(train),
-    )
+    tree = read_tree("pins", params)
+    files = {name.removeprefix(PREFIX): images for name, images in tree.classes().items()}
+    train, test = split(files)
+    return image_set(tree, params, train=train, test=test)
 
 
-def split(
-    files: dict[str, Sequence[Path]],
-) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+def split(files: Files) -> tuple[dict[str, list[Found]], dict[str, list[Found]]]:
     """Training and test files of each person, in the order they came in.
 
     Files with the same bytes count as one image, which is on one side only; where two people share
     it, on the side that it has for the first of them.
     """
-    tested: dict[bytes, bool] = {}
+    tested: dict[str, bool] = {}
     train, test = {}, {}
-    for name, paths in files.items():
-        contents = {path: sha256(path.read_bytes()).digest() for path in paths}
+    for name, found in files.items():
+        contents = {each: _content(each) for each in found}
         images = list(dict.fromkeys(contents.values()))
         share = max(len(images) // 5, int(len(images) > 1))
         wanted = share - sum(tested.get(image, False) for image in images)
@@ -65,6 +58,11 @@ def split(
         ]
         for place, image in enumerate(undecided):
             tested[image] = place < wanted
-        train[name] = [path for path in paths if not tested[contents[path]]]
-        test[name] = [path for path in paths if tested[contents[path]]]
+        train[name] = [each for each in found if not tested[contents[each]]]
+        test[name] = [each for each in found if tested[contents[each]]]
     return train, test
+
+
+def _content(image: Found) -> str:
+    with readable(image.path, at=AT):
+        return sha256_of(image.path)

@@ -9,11 +9,13 @@ any ImageSet    |    x    |        |       |    x        files without pickle, s
 import hashlib
 import os
 import re
+import shutil
+import socket
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from sklearn.datasets import load_digits
 
 from supreme_core import registry
@@ -165,11 +167,14 @@ class TestImageFolder:
     def test_the_same_files_give_the_same_bytes(self, folder):
         assert files_of(pets(folder)) == files_of(pets(folder))
 
-    def test_a_class_without_images_keeps_its_number(self, folder):
-        (folder / "train/cow").mkdir()
-        images = pets(folder)
-        assert images.class_names == ("cat", "cow", "dog")
-        assert images.train_labels.tolist() == [0, 0, 2]
+    def test_a_class_without_a_training_image_is_refused_with_what_is_in_its_folder(self, folder):
+        (folder / "train/cow/more").mkdir(parents=True)
+        (folder / "train/cow/1.heic").write_bytes(b"")
+        (folder / "train/cow/more/2.HEIC").write_bytes(b"")
+        assert refused(lambda: pets(folder)) == (
+            f"dataset.params.path: in train/ of '{folder}' there is no image in class folder 'cow';"
+            " beside images there is .heic (2)"
+        )
 
     def test_a_class_that_only_the_test_set_has_is_refused_with_the_nearest(self, folder):
         picture(folder / "test/dogs/1.png", BLUE, (40, 40))
@@ -182,14 +187,36 @@ class TestImageFolder:
         (folder / part).rename(folder / "other")
         assert f"has no folder '{part}'; expected train/<class>/" in refused(lambda: pets(folder))
 
+    def test_what_there_is_instead_of_a_missing_part_is_said(self, folder):
+        (folder / "test").rename(folder / "val")
+        assert refused(lambda: pets(folder)).endswith("test/<class>/<image>; there is 'val'")
+
     @pytest.mark.parametrize("part", ["train", "test"])
     def test_a_part_without_images_is_named(self, folder, part):
         (folder / part).rename(folder / "other")
-        (folder / part / "cat").mkdir(parents=True)
-        assert f"no images in {part}/<class>/ of" in refused(lambda: pets(folder))
+        picture(folder / part / "1.png", RED, (40, 40))
+        message = refused(lambda: pets(folder))
+        assert f"no images in {part}/<class>/ of" in message
+        assert message.endswith("beside images there is images beside the class folders (1)")
 
-    def test_a_missing_folder_is_named(self, tmp_path):
-        assert "is not a folder on this machine" in refused(lambda: pets(tmp_path / "none"))
+    @pytest.mark.parametrize("given", ["~nobody-has-this-name/x", "a\0b", "x" * 5000])
+    def test_what_is_no_path_is_refused(self, given):
+        assert refused(lambda: pets(given)).startswith(f"dataset.params.path: {given!r} cannot be")
+
+    def test_a_missing_folder_is_named_from_the_root_on(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        missing = "is not a folder on this machine"
+        assert refused(lambda: pets(tmp_path / "no")).endswith(f"'{tmp_path}/no' {missing}")
+        for given, whole in {"no": tmp_path / "no", "~/no": tmp_path / "home/no"}.items():
+            assert refused(lambda given=given: pets(given)).endswith(
+                f"'{given}' {missing}; from where this runs it is '{whole}'"
+            )
+
+    def test_a_tilde_is_the_home_of_the_user(self, folder, monkeypatch):
+        monkeypatch.setenv("HOME", str(folder.parent))
+        assert files_of(pets("~/pets")) == files_of(pets(folder))
+        assert state("~/pets") == state(folder)
 
 
 @pytest.fixture
@@ -249,6 +276,12 @@ def png(mode, size=(40, 40)):
     return buffer.getvalue()
 
 
+def photo(form, **options):
+    buffer = BytesIO()
+    Image.new("RGB", (12, 12)).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
 def huge_bmp():
     """A header that promises 400 million pixels; Pillow refuses to make room for them."""
     buffer = BytesIO()
@@ -259,8 +292,13 @@ def huge_bmp():
 
 
 UNREADABLE = {
-    "text": (b"I am no image", "cannot identify image file"),
-    "empty": (b"", "cannot identify image file"),
+    "text": (b"I am no image", "its bytes are none of AVIF, BMP, "),
+    "empty": (b"", "its bytes are none of"),
+    "a program to be run": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "its bytes are none of"),
+    "no EXIF in PNG": (photo("png", exif=b"XX\0*garbage"), "not a TIFF file"),
+    "no EXIF in WebP": (photo("webp", exif=b"XX\0*garbage"), "not a TIFF file"),
+    "EXIF cut short in PNG": (photo("png", exif=b"MM\0*"), "unpack requires a buffer"),
+    "EXIF cut short in WebP": (photo("webp", exif=b"MM\0*"), "unpack requires a buffer"),
     "cut short": (png("RGB")[:-30], "image file is truncated|broken PNG|Truncated"),
     "bad header": (b"P6\n12x 8\n255\n", "12x"),
     "decompression bomb": (huge_bmp(), "exceeds limit"),
@@ -276,8 +314,161 @@ def test_an_image_that_cannot_be_read_is_named_in_one_line(folder, data, reason)
     assert re.search(reason, message)
 
 
+def test_the_first_images_that_cannot_be_read_are_named_together(folder):
+    for number in range(12):
+        (folder / f"train/cat/broken {number:02}.png").write_bytes(b"")
+    *lines, last = refused(lambda: pets(folder)).splitlines()
+    assert [re.search(r"broken (\d\d)", line)[1] for line in lines] == [
+        f"{number:02}" for number in range(10)
+    ]
+    assert last == "dataset.params.path: there may be more of these; the others were not read"
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))  # its address must be short
+
+
+def a_device(path):
+    path.symlink_to("/dev/zero")
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [a_pipe, a_socket, a_device, a_folder])
+def test_what_is_no_file_is_not_waited_for(folder, make, monkeypatch):
+    monkeypatch.chdir(folder)
+    make(folder / "train/cat/3.png")
+    what = make.__name__.replace("_", " ")
+    message = f"'{folder}/train/cat/3.png' is not a readable image: it is {what}, not a file"
+    assert refused(lambda: pets(folder)) == f"dataset.params.path: {message}"
+    assert refused(lambda: dataset("image_folder", path=str(folder)).params.source_content())
+
+
+def palette_image():
+    """All of the fourth colour of a palette."""
+    image = Image.new("P", (8, 8), 3)
+    image.putpalette(range(48))
+    return image
+
+
+ROW_AND_COLUMN = {
+    1: "top left",
+    2: "top right",
+    3: "bottom right",
+    4: "bottom left",
+    5: "left top",
+    6: "right top",
+    7: "right bottom",
+    8: "left bottom",
+}
+"""Of each EXIF orientation, the side of the scene that the first row and column show."""
+
+
+class TestPixels:
+    """What becomes of files of every sort; the colours are those of PNG, TIFF and lossless WebP."""
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("form", ["jpeg", "png", "webp", "tiff"])
+    def test_an_image_is_turned_as_its_exif_says(self, folder, form, orientation):
+        upright = np.zeros((16, 16, 3), dtype=np.uint8)
+        upright[:8, :8], upright[:8, 8:], upright[8:, :8] = RED, GREEN, BLUE
+        stored = as_stored(upright, orientation)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        options = {"webp": {"lossless": True}, "jpeg": {"quality": 100, "subsampling": 0}}
+        file = folder / "train/cat/1.png"
+        Image.fromarray(stored).save(file, form, exif=exif, **options.get(form, {}))
+        found = pets(folder, size=16).train_images[0].transpose(1, 2, 0)
+        np.testing.assert_allclose(found.astype(int), upright, atol=4 if form == "jpeg" else 0)
+
+    def test_a_photo_for_print_becomes_rgb(self, folder):
+        Image.new("CMYK", (12, 12), (0, 255, 255, 0)).save(folder / "train/cat/1.png", "jpeg")
+        found = pets(folder, size=8).train_images[0]
+        np.testing.assert_allclose(found.mean(axis=(1, 2)), RED, atol=3)
+
+    @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+    def test_more_than_eight_bits_of_grey_are_refused_in_words(self, folder, mode):
+        Image.new(mode, (12, 12)).save(folder / "train/cat/1.png", "tiff")
+        assert refused(lambda: pets(folder)).endswith("it has more than 8 bits a channel")
+
+    @pytest.mark.parametrize(
+        ("form", "image", "options"),
+        [
+            ("png", Image.new("RGBA", (8, 8), (255, 0, 0, 128)), {}),
+            ("png", Image.new("LA", (8, 8), (0, 0)), {}),
+            ("png", Image.new("RGB", (8, 8), RED), {"transparency": RED}),
+            ("png", Image.new("L", (8, 8), 7), {"transparency": 7}),
+            ("png", palette_image(), {"transparency": 3}),
+            ("png", palette_image(), {"transparency": bytes((255, 255, 255, 0))}),
+            ("gif", palette_image(), {"transparency": 3}),
+            ("webp", Image.new("RGBA", (8, 8), (255, 0, 0, 128)), {"lossless": True}),
+            ("tiff", Image.new("RGBA", (8, 8), (255, 0, 0, 128)), {}),
+        ],
+        ids=lambda each: each.mode if isinstance(each, Image.Image) else None,
+    )
+    def test_what_is_transparent_shows_white(self, folder, form, image, options):
+        image.save(folder / "train/cat/1.png", form, **options)
+        seen = (255, 127, 127) if image.mode == "RGBA" else (255, 255, 255)
+        found = pets(folder, size=8).train_images[0]
+        assert np.array_equal(found, np.broadcast_to(np.reshape(seen, (3, 1, 1)), found.shape))
+
+    def test_an_alpha_channel_that_hides_nothing_changes_nothing(self, folder):
+        pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+        Image.fromarray(pixels).save(folder / "train/cat/1.png")
+        before = pets(folder, size=16).train_images[0]
+        Image.fromarray(pixels).convert("RGBA").save(folder / "train/cat/1.png")
+        assert np.array_equal(pets(folder, size=16).train_images[0], before)
+        assert np.array_equal(before.transpose(1, 2, 0), pixels)
+
+    def test_of_an_animation_the_first_frame_is_taken_and_a_note_says_so(self, folder):
+        frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN)]
+        frames[0].save(folder / "train/cat/1.png", "gif", save_all=True, append_images=frames[1:])
+        images = pets(folder, size=8)
+        assert np.array_equal(images.train_images[0].mean(axis=(1, 2)), RED)
+        assert images.notes == ("of 1 animated images the first frame is taken",)
+
+    @pytest.mark.parametrize("shape", [(20_000, 1), (1, 20_000)])
+    def test_of_a_very_long_image_the_same_centre_is_taken_without_making_a_giant(
+        self, folder, shape
+    ):
+        pixels = np.zeros((*shape, 3), dtype=np.uint8)
+        pixels[9_990:10_010] = GREEN
+        pixels[:, 9_990:10_010] = GREEN
+        Image.fromarray(pixels).save(folder / "train/cat/1.png")
+        found = pets(folder, size=1024).train_images[0]
+        assert np.array_equal(found[:, 512, 512], GREEN)
+
+    @pytest.mark.parametrize(
+        ("suffix", "form"), [("png", "jpeg"), ("jpg", "png"), ("gif", "webp"), ("JFIF", "bmp")]
+    )
+    def test_the_bytes_say_what_a_file_is_and_not_its_suffix(self, folder, suffix, form):
+        Image.new("RGB", (8, 8), BLUE).save(folder / f"train/cat/0.{suffix}", form)
+        found = pets(folder, size=8).train_images[0].mean(axis=(1, 2))
+        np.testing.assert_allclose(found, BLUE, atol=2)
+
+
+def as_stored(upright, orientation):
+    """What a camera stores of a scene, by the words of the EXIF standard."""
+    first_row, first_column = ROW_AND_COLUMN[orientation].split()
+    pixels = upright.swapaxes(0, 1) if first_row in ("left", "right") else upright
+    pixels = pixels[::-1] if first_row in ("right", "bottom") else pixels
+    pixels = pixels[:, ::-1] if first_column in ("right", "bottom") else pixels
+    return np.ascontiguousarray(pixels)
+
+
 def state(root):
     return dataset("image_folder", path=str(root)).params.source_state()
+
+
+def content(root):
+    return dataset("image_folder", path=str(root)).params.source_content()
 
 
 class TestSourceState:
@@ -303,6 +494,15 @@ class TestSourceState:
         before = state(folder)
         change(folder)
         assert state(folder) != before
+
+    def test_the_content_is_that_of_a_copy_and_changes_with_the_bytes(self, folder):
+        before = content(folder)
+        copy = folder.parent / "copy"
+        shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+        (copy / "train/cat/.DS_Store").write_bytes(b"x")
+        assert content(copy) == before
+        picture(copy / "train/cat/1.png", BLUE, (40, 40))
+        assert content(copy) != before
 
     def test_there_is_none_where_the_folder_is_not(self, tmp_path):
         assert state(tmp_path / "none") is None

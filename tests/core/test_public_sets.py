@@ -28,6 +28,7 @@ from supreme_core.data import fashion_mnist, svhn
 from supreme_core.data.pins import split
 from supreme_core.errors import SpecError
 from supreme_core.image_set import ARRAYS, FINE_ARRAYS, LISTING, ImageSet, check
+from supreme_core.image_tree import Found
 from tests.core import public_sets
 from tests.core.public_sets import files_of
 
@@ -343,7 +344,22 @@ class TestCaltech101:
         for file in (tmp_path / "copy/101_ObjectCategories/category_007").iterdir():
             file.unlink()
         message = refused("caltech101", tmp_path / "copy")
-        assert message.endswith("class folder 'category_007' has 0 images; 2 are needed")
+        assert message.endswith(
+            "fewer than 2 images in class folder 'category_007'; beside images there is nothing"
+        )
+
+    def test_images_deeper_in_a_category_are_no_part_of_it_and_a_note_says_so(
+        self, caltech, tmp_path
+    ):
+        shutil.copytree(caltech, tmp_path / "copy")
+        root = tmp_path / "copy/101_ObjectCategories"
+        shutil.copytree(root / "category_007", root / "category_008/more")
+        (root / "category_008/list.txt").write_bytes(b"")
+        images = read("caltech101", tmp_path / "copy", size=8)
+        assert files_of(images) == files_of(read("caltech101", caltech, size=8))
+        assert images.notes == (
+            "passed over in 101_ObjectCategories/: .txt (1), folders within a class folder (1)",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -354,13 +370,14 @@ def pins(tmp_path_factory):
 
 
 def people(root, **images):
-    """{name: paths} of files with the given contents."""
+    """{name: files} of files with the given contents."""
     found = {}
     for name, contents in images.items():
         (root / name).mkdir()
-        found[name] = [root / name / f"{place:03}.jpg" for place in range(len(contents))]
-        for path, content in zip(found[name], contents, strict=True):
-            path.write_bytes(content)
+        names = [f"{place:03}.jpg" for place in range(len(contents))]
+        found[name] = [Found(root / name / file, (name, file)) for file in names]
+        for file, content in zip(found[name], contents, strict=True):
+            file.path.write_bytes(content)
     return found
 
 
@@ -397,7 +414,7 @@ class TestPins:
     def test_the_split_is_the_same_everywhere_and_for_ever(self, tmp_path):
         files = people(tmp_path, anna=many("a", 20), bert=many("b", 10))
         _, test = split(files)
-        assert {name: [int(path.stem) for path in paths] for name, paths in test.items()} == {
+        assert {name: [int(file.path.stem) for file in files] for name, files in test.items()} == {
             "anna": [1, 3, 7, 12],
             "bert": [6, 7],
         }
@@ -418,14 +435,14 @@ class TestPins:
         files = people(tmp_path, anna=many("a", 20) * 3, bert=many("a", 20) + many("b", 20))
         train, test = split(files)
         sides = [
-            {path.read_bytes() for paths in part.values() for path in paths}
+            {file.path.read_bytes() for files in part.values() for file in files}
             for part in (train, test)
         ]
         assert not sides[0] & sides[1]
         assert len(test["anna"]) == 3 * 4
         assert len(test["bert"]) == 8
-        for name, paths in files.items():
-            assert sorted(train[name] + test[name]) == paths
+        for name, found in files.items():
+            assert {*train[name], *test[name]} == {*found}
 
     def test_without_a_source_the_layout_is_told(self):
         with pytest.raises(
