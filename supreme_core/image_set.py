@@ -257,7 +257,10 @@ def refuse_changed_source(params: DatasetParams, facts: Mapping[str, object]) ->
     facts: those of the prepared dataset's manifest.
     """
     source = params.source_state()
-    if source is not None and source != facts["source"]:
+    if source is None or source == facts["source"]:
+        return
+    content = facts.get("sourceContent")
+    if content is None or params.source_content() != content:
         raise SpecError(
             "spec.dataset: the source has changed since its images were prepared in this store;"
             f" {params.changed_source}"

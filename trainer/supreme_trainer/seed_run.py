@@ -37,6 +37,7 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
+from supreme_core.image_set import dataset_digest
 from supreme_core.plan import Step, work_digest
 from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
 from supreme_core.seeds import Streams
@@ -60,7 +61,10 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
         keep_unlearned_models=order.keep_unlearned_models,
     )
     seed = _with_start(seed, stages)
-    data = stages.value(seed.dataset())
+    dataset = seed.dataset()
+    data = stages.value(dataset)
+    if _status(stages, dataset) == "computed":  # else whoever prepared it was told
+        _tell_of(data, dataset, stages, seed)
     if data.placement == "Streamed":
         log.info("images are streamed")
     if seed.components.model.variant:
@@ -130,6 +134,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
     dataset = seed.dataset(source)
     data = stages.value(dataset)
     manifest = stages.ensure(dataset)
+    _tell_of(data, dataset, stages, seed)
     seed.telemetry.dataset(
         name=order.work.dataset.name,
         digest=data.digest,
@@ -137,6 +142,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
         testSamples=len(data.test),
         shape=list(data.images.train_images.shape[1:]),
         classes=data.shape.classes,
+        perClass=data.images.per_class(),
         bytes=sum(file.size for file in manifest.files.values()),
         place=artefact_prefix(manifest.stage, manifest.key),
         status=_status(stages, dataset),
@@ -149,6 +155,32 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
     seed.refuse_unfit_methods(data)
     seed.refuse_unfit_metrics(data)
     return data
+
+
+def _tell_of(data: Data, dataset: Stage[Data], stages: Stages, seed: SeedStages) -> None:
+    """Notes on the images; where they were just prepared, also what an older version left."""
+    older = _older(data, dataset, stages) if _status(stages, dataset) == "computed" else []
+    for remark in [*data.images.remarks(), *older]:
+        seed.telemetry.note(f"dataset: {remark}")
+        log.info("dataset: %s", remark)
+
+
+def _older(data: Data, dataset: Stage[Data], stages: Stages) -> list[str]:
+    identity = dataset.meaning["dataset"]
+    for version in range(identity["version"] - 1, 0, -1):
+        meaning = {"dataset": {**identity, "version": version}}
+        if found := stages.stored(dataset.name, meaning):
+            is_same = dataset_digest(found) == data.digest
+            then = (
+                "which gives the same arrays, so what was computed from them is found"
+                if is_same
+                else "which gives other arrays, so what was computed from them is computed again"
+            )
+            return [
+                f"this store has the images as version {version} of {identity['name']} read them;"
+                f" they were read again by version {identity['version']}, {then}"
+            ]
+    return []
 
 
 def _prepare_weights(seed: SeedStages, stages: Stages, pretrained: Pretrained, file: str) -> None:

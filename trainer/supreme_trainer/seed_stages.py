@@ -172,7 +172,12 @@ class SeedStages:
             if not self.ranks.is_main:  # one rank reads the source; the others wait for its commit
                 return Made({}, {})
             images = check(replace(chosen, params=params)(), chosen.entry.name)
-            facts = {**images.facts(), "source": params.source_state()}
+            content = params.source_content()
+            facts = {
+                **images.facts(),
+                "source": params.source_state(),
+                **({"sourceContent": content} if content else {}),
+            }
             return Made(images.write(self.scratch), facts)
 
         return Stage(

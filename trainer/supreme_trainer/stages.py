@@ -152,6 +152,10 @@ class Stages:
                 )
         return stage.read(stored)
 
+    def stored(self, name: str, meaning: Mapping[str, Any]) -> Manifest | None:
+        """What the store has of a stage that this seed does not use; only rank 0 looks."""
+        return self._artefacts.find(name, digest(meaning)) if self._ranks.is_main else None
+
     def later(self, stage: Stage[T]) -> Callable[[], T]:
         """The stage's result for whoever asks; read once, and not at all where nobody does."""
         return cache(lambda: self.value(stage))

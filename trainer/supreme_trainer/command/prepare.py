@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from supreme_trainer import local
+from supreme_trainer.command.data import class_lines, tell_elsewhere
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
 
 
@@ -24,6 +25,8 @@ def prepare_experiments(
             endpoint=spec.storage.endpoint,
             region=spec.storage.region,
         )
+        if not source:
+            tell_elsewhere(spec, file, console)
         takes_weights = len(found) == 1 or spec.model.params.get("pretrained")
         prepared = local.prepare(
             order,
@@ -45,6 +48,7 @@ def _prepared(prepared: Mapping[str, Mapping[str, Any]], store: str) -> Iterator
         f"dataset: {dataset['name']}, {dataset['trainSamples']} training and"
         f" {dataset['testSamples']} test images of {dataset['classes']} classes, {shape}"
     )
+    yield from class_lines(dataset["perClass"])
     yield from _stored(dataset, store)
     if "weights" in prepared:
         yield f"weights: {prepared['weights']['name']}"

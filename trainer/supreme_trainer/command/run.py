@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from supreme_trainer import local
+from supreme_trainer.command.data import tell_elsewhere
 from supreme_trainer.command.errors import tell
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
 from supreme_trainer.command.terminal import show, tell_where
@@ -40,6 +41,7 @@ def compute_experiments(
     console = Console()
     codes = []
     for spec, order in in_turn(planned(file), console):
+        tell_elsewhere(spec, file, console)
         options = local.Options(
             device=device,
             ranks=ranks,
