@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from supreme_core import downloads, registry
-from supreme_core.api.run import ExperimentOrder, Work
+from supreme_core.api.run import ExperimentOrder, Named, Work
 from supreme_core.artefacts import Artefacts, Manifest, digest
 from supreme_core.catalog import Catalog
 from supreme_core.cells import Splits
@@ -38,13 +38,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The fewest and the most samples of each part of a split, over the seeds."""
+    """The fewest and the most samples of each part of a split, over the seeds.
+
+    named: the classes and the like that the scenario names.
+    """
 
     forget: tuple[int, int]
     retain: tuple[int, int]
     forget_test: tuple[int, int]
     retain_test: tuple[int, int]
     validation: tuple[int, int]
+    named: Sequence[Named]
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,12 @@ def _needing_validation(work: Work, catalog: Catalog) -> Iterator[str]:
 def _sizes(splits: Splits, title: str, labels: Labels, seeds: Sequence[int]) -> Sizes | None:
     if splits.needs_margins(title):
         return None
-    counts = [_counts(splits.of(title, labels, seed)) for seed in seeds]
-    return Sizes(*(_range(numbers) for numbers in zip(*counts, strict=True)))
+    counts, named = [], tuple[Named, ...]()
+    for seed in seeds:
+        split = splits.of(title, labels, seed)
+        counts.append(_counts(split))
+        named = split.named
+    return Sizes(*(_range(numbers) for numbers in zip(*counts, strict=True)), named=named)
 
 
 def _counts(split: Split) -> tuple[int, ...]:

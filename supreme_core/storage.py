@@ -422,7 +422,7 @@ class S3Storage:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         below = f"{self._prefix}{_checked(prefix)}/" if prefix else self._prefix
         # Consoles mark a folder by an empty object whose name ends in a slash.
-        yield from (info for info in self._listed(below) if _is_key(info.key))
+        yield from (info for info in self._listed(below) if is_key(info.key))
 
     def _listed(self, below: str) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -529,7 +529,7 @@ def _bucket_and_prefix(uri: str) -> tuple[str, str]:
             f"the store's URI is {uri!r}, whose bucket is {bucket!r}; a bucket's name has 3 to 63 "
             "lower-case letters, digits, dots and hyphens, as in s3://bucket/prefix"
         )
-    if prefix and not _is_key(prefix):
+    if prefix and not is_key(prefix):
         raise SpecError(
             f"the store's URI is {uri!r}; its prefix may have no part that is empty, '.', '..', "
             "not printable or too long"
@@ -581,7 +581,7 @@ def _is_web_address(endpoint: str) -> bool:
 
 
 def _checked(key: str) -> str:
-    if not _is_key(key):
+    if not is_key(key):
         raise ValueError(
             f"{key!r} is no key: keys are relative, without parts that are empty, '.', '..', not "
             f"printable, longer than 255 bytes or begin with {TEMPORARY}"
@@ -589,7 +589,8 @@ def _checked(key: str) -> str:
     return key
 
 
-def _is_key(text: str) -> bool:
+def is_key(text: str) -> bool:
+    """Whether a text names an object, or a folder of objects."""
     return all(map(_is_key_part, text.split("/")))
 
 

@@ -464,6 +464,27 @@ class TestDelete:
         assert (code, keys(filled)) == (2, before)
         assert f"did you mean '{self.PREFIX.removeprefix('experiments/')}'?" in err
 
+    @pytest.mark.parametrize(
+        "prefix",
+        [
+            "experiments/local",
+            "experiments",
+            "objects",
+            f"{PREFIX}/seed=260",
+            "experiments/local/..",
+            "experiments//local",
+            "experiments/local/a\0b",
+        ],
+        ids=repr,
+    )
+    def test_what_is_more_or_less_than_one_experiment_is_refused(self, finished, delete, prefix):
+        before = keys(folder_store(finished))
+
+        code, _, err = delete(folder_store(finished), "--yes", "--data", prefix=prefix)
+
+        assert (code, keys(folder_store(finished))) == (2, before)
+        assert "it should look like STORE/experiments/NAMESPACE/NAME-UID" in err
+
     def test_nothing_goes_while_another_experiment_cannot_be_read(self, filled, delete):
         filled.write("experiments/local/other-1/order.json", b"{")
         before = keys(filled)

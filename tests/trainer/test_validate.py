@@ -9,6 +9,8 @@ Which stages a forecast finds is a table in tests/core/test_forecast.py.
 """
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -81,6 +83,7 @@ class TestData:
         assert (found["trainSamples"], found["testSamples"], found["classes"]) == (1442, 355, 10)
         assert found["scenarios"] == {
             "full_class": {
+                "named": [{"kind": "class", "number": 3, "name": "3", "role": "forgotten"}],
                 "forget": [147, 147],
                 "retain": [1295, 1295],
                 "forgetTest": [36, 36],
@@ -88,6 +91,7 @@ class TestData:
                 "validation": [0, 0],
             },
             "random_samples": {
+                "named": [],
                 "forget": [144, 144],
                 "retain": [1298, 1298],
                 "forgetTest": [0, 0],
@@ -155,6 +159,18 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     finish(TINY, LocalStorage(folder))
     return folder
+
+
+def test_no_torch_is_needed(tmp_path):
+    """In a process of its own, in which importing it fails."""
+    file = written(tmp_path / "tiny.yaml", TINY)
+    code = (
+        "import sys; sys.modules['torch'] = None; from supreme_trainer.cli import cli\n"
+        f"words = ['validate', {str(file)!r}, '--data', '--plan', '--store', {str(tmp_path)!r}]\n"
+        "cli.main(words, standalone_mode=False)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, "1442 training" in done.stdout) == (0, True), done.stderr
 
 
 class TestStore:

@@ -12,7 +12,7 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan
-from supreme_core.storage import Storage, open_storage
+from supreme_core.storage import Storage, is_key, open_storage
 
 
 def planned(file: Path) -> list[tuple[Loaded, ExperimentOrder]]:
@@ -39,8 +39,12 @@ def storage_of(spec: ExperimentSpec, store: str | None) -> Storage:
 
 
 def split_experiment(uri: str) -> tuple[str, str]:
+    """The store and the folder of an experiment; SpecError for what names more, or less, than one.
+
+    A namespace is no experiment, nor is a seed.
+    """
     store, separator, rest = uri.rstrip("/").rpartition("/experiments/")
-    if not separator:
+    if not separator or rest.count("/") != 1 or not is_key(rest):
         raise SpecError(
             f"{uri!r} is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"
         )

@@ -21,6 +21,7 @@ from supreme_core.errors import SupremeError
 from supreme_core.forecast import Estimate, Forecast, forecast
 from supreme_core.inventory import read_experiments, sizes_of_stages
 from supreme_core.plan import steps
+from supreme_core.report.words import forgotten
 from supreme_core.storage import Storage
 
 SCHEMA_VERSION: Final = 1
@@ -111,12 +112,14 @@ def _show_data(data: CheckedData, storage: Storage) -> None:
 def _in_words(sizes: Sizes | None) -> str:
     if sizes is None:
         return "the original decides which samples once it is trained; not looked at"
-    words = (
-        f"{_span(sizes.forget)} training samples to forget, {_span(sizes.retain)} to retain;"
-        f" {_span(sizes.forget_test)} test samples like the forgotten, {_span(sizes.retain_test)}"
-        " others"
-    )
-    return words + (f"; {_span(sizes.validation)} set aside" if sizes.validation[1] else "")
+    parts = [
+        f"{_span(sizes.forget)} training samples to forget, {_span(sizes.retain)} to retain",
+        f"{_span(sizes.forget_test)} test samples like the forgotten, {_span(sizes.retain_test)}"
+        " others",
+    ]
+    if sizes.validation[1]:
+        parts.append(f"{_span(sizes.validation)} set aside")
+    return "; ".join(filter(None, [forgotten(sizes.named), *parts]))
 
 
 def _span(numbers: tuple[int, int]) -> str:
@@ -228,9 +231,10 @@ def _data_document(data: CheckedData) -> dict[str, Any]:
     }
 
 
-def _sizes_document(sizes: Sizes) -> Mapping[str, list[int]]:
-    """The fewest and the most samples over the seeds."""
+def _sizes_document(sizes: Sizes) -> Mapping[str, list[Any]]:
+    """The fewest and the most samples over the seeds, and what the scenario names."""
     return {
+        "named": [each.to_document() for each in sizes.named],
         "forget": list(sizes.forget),
         "retain": list(sizes.retain),
         "forgetTest": list(sizes.forget_test),
