@@ -150,7 +150,8 @@ def _sizes(splits: Splits, title: str, labels: Labels, seeds: Sequence[int]) -> 
         split = splits.of(title, labels, seed)
         counts.append(_counts(split))
         named = split.named
-    return Sizes(*(_range(numbers) for numbers in zip(*counts, strict=True)), named=named)
+    forget, retain, forget_test, retain_test, validation = map(_range, zip(*counts, strict=True))
+    return Sizes(forget, retain, forget_test, retain_test, validation, named)
 
 
 def _counts(split: Split) -> tuple[int, ...]:

@@ -117,8 +117,9 @@ def forecast(
     missing: list[Step] = []
     shared = {meaning for done in past.done.values() for meaning in done}
     for seed in order.seeds:
+        own = past.done[seed] if order.reuse != "None" else set[str]()
         for step in each:
-            done = shared if step.stage in SHARED else past.done[seed]
+            done = shared if step.stage in SHARED else own
             total[step.stage] += 1
             if seed in finished or meanings[step] in done:
                 found[step.stage] += 1
