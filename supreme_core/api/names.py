@@ -75,6 +75,9 @@ ORDER_FOLDER: Final = "/etc/supreme"
 ORDER_FILE: Final = "order.json"
 """Where a pod finds its shared order, and the ConfigMap's key that holds it."""
 
+DEVICES: Final = ("auto", "cpu", "cuda", "mps")
+"""Where `supreme run` can compute; pods have no mps, which is Apple's."""
+
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
 PREDICTIONS: Final = "predictions.safetensors"

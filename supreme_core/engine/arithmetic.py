@@ -15,6 +15,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Samples
 from supreme_core.engine.whole_batch import WholeBatchGradients
+from supreme_core.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Arithmetic:
     def of(cls, training: Training, ranks: Ranks) -> "Arithmetic":
         """SpecError where the ranks or their device cannot compute so."""
         check_precision(training.precision, ranks.device)
+        _check_batch_norm(training, ranks)
         overlapped = training.reduction == "ddp"
         return cls(
             # Sums that are no step's gradients, such as importances, go through the tree even so.
@@ -53,3 +55,12 @@ class Arithmetic:
         if self.batch_norm == "batch" and self.reduction.micro_batches > 1 and batch_norms(model):
             return WholeBatchGradients(job)
         return MicroBatchGradients(job)
+
+
+def _check_batch_norm(training: Training, ranks: Ranks) -> None:
+    is_whole = training.batch_norm == "batch" and training.micro_batches > 1
+    if is_whole and ranks.device.type == "mps":
+        raise SpecError(
+            "spec.training.batchNorm is 'batch', whose statistics are float64, which Apple's GPUs"
+            " (mps) do not have; use 'micro_batch', or --device cpu"
+        )

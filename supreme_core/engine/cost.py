@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from supreme_core.engine.device import finish_work
 from supreme_core.engine.ranks import Ranks
 from supreme_core.evaluation import Cost
 
@@ -36,26 +37,23 @@ def measured(ranks: Ranks) -> Iterator[Meter]:
     """Measure a block that all ranks run; every rank gets the same numbers afterwards."""
     meter = Meter()
     _start_memory(ranks.device)
-    _finish_device_work(ranks.device)
+    finish_work(ranks.device)
     wall, processor = time.perf_counter(), time.process_time()
     yield meter
-    _finish_device_work(ranks.device)
+    finish_work(ranks.device)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     meter.cost = Cost(
         wall_seconds=max(ranks.each(wall)),
-        device_seconds=sum(ranks.each(wall if ranks.device.type == "cuda" else processor)),
+        device_seconds=sum(ranks.each(processor if ranks.device.type == "cpu" else wall)),
         peak_memory_bytes=int(max(ranks.each(float(peak_memory(ranks.device))))),
     )
-
-
-def _finish_device_work(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _start_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "mps":
+        torch.mps.empty_cache()
     else:
         try:
             CLEAR_REFERENCES.write_text("5")  # Linux: the peak of this process starts again
@@ -64,9 +62,14 @@ def _start_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes of this rank so far: allocated on a GPU, resident on a CPU."""
+    """Most bytes of this rank so far: allocated on a GPU, resident on a CPU.
+
+    Metal tells no peak; what it gives to a process it leaves there until it is asked to take it.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
     try:
         lines = STATUS.read_text().splitlines()
     except OSError:

@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from supreme_core.engine.device import for_float64
 from supreme_core.engine.importance import BATCH_SIZE
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.modes import in_mode
@@ -19,8 +20,8 @@ from supreme_core.errors import MethodFailed
 def gradient_sums(task: UnlearningTask, samples: Samples, loss: Loss) -> list[Tensor]:
     """Σ over samples of the gradient of one sample's loss, in eval mode.
 
-    One float64 tensor for each trainable parameter, the same bits on every rank. Raises
-    MethodFailed where one is not finite.
+    One float64 tensor for each trainable parameter (see for_float64), the same bits on every rank.
+    Raises MethodFailed where one is not finite.
     """
     parameters = trainable(task.model)
     grid = torch.split(torch.arange(len(samples)), BATCH_SIZE)
@@ -30,12 +31,12 @@ def gradient_sums(task: UnlearningTask, samples: Samples, loss: Loss) -> list[Te
     def leaves() -> Iterator[Leaf]:
         batches = enumerate(samples.batches(mine), start=1)
         for lane in lanes:
-            sums = [torch.zeros_like(each, dtype=torch.float64) for each in parameters]
+            sums = [torch.zeros_like(for_float64(each), dtype=torch.float64) for each in parameters]
             for done, batch in islice(batches, len(lane)):
                 losses = loss(task.model, batch)
                 found = torch.autograd.grad(losses.sum(), parameters, materialize_grads=True)
                 for total, gradient in zip(sums, found, strict=True):
-                    total += gradient
+                    total += for_float64(gradient)
                 task.report(
                     done=done,
                     total=len(mine),

@@ -70,6 +70,6 @@ def head_inputs(task: UnlearningTask, samples: Samples) -> Tensor:
     with in_mode(task.model, training=False), watched_head(task.model) as features:
         for done, batch in enumerate(samples.batches(parts), start=1):
             inputs, logits = features(task.model, batch.images)
-            found.append(inputs.double().cpu())
+            found.append(inputs.cpu().double())
             task.report(done=done, total=len(parts), loss=logits.mean(), images=len(batch.ids))
     return torch.cat(found)

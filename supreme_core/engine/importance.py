@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from supreme_core import seeds
+from supreme_core.engine.device import for_float64
 from supreme_core.engine.fit import Report
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.modes import in_mode
@@ -165,7 +166,7 @@ def dampen(
         selected = of_f > alpha * of_d
         ratio = lambda_ * of_d / torch.where(selected, of_f, 1)
         factor = torch.where(selected, ratio.clamp(max=1), 1)
-        parameter.mul_(factor.to(parameter.dtype))
+        parameter.mul_(factor.to(parameter))
 
 
 def importance_sums(
@@ -283,7 +284,7 @@ def _add_one_by_one(model: nn.Module, batch: Batch, loss: Loss, power: Power, su
         value = loss(model, one).sum()
         gradients = torch.autograd.grad(value, list(sums), materialize_grads=True)
         for total, gradient in zip(sums.values(), gradients, strict=True):
-            total += _powered(gradient.to(torch.float64), power)
+            total += _powered(for_float64(gradient).to(torch.float64), power)
         losses.append(value.detach())
     return torch.stack(losses).mean()
 
@@ -293,7 +294,7 @@ def _add_batch(model: nn.Module, batch: Batch, loss: Loss, power: Power, sums: S
     mean = loss(model, batch).mean()
     gradients = torch.autograd.grad(mean, list(sums), materialize_grads=True)
     for total, gradient in zip(sums.values(), gradients, strict=True):
-        total += _powered(gradient.to(torch.float64), power)
+        total += _powered(for_float64(gradient).to(torch.float64), power)
     return mean.detach()
 
 
@@ -346,7 +347,7 @@ def _add_by_vmap(
             gradients = vmap(grad(of_one), in_dims=(None, 0, 0, 0))(values, *some)
             for name, gradient in gradients.items():  # two of them may lie in the same memory
                 powered = _powered(gradient, power)
-                sums[parameters[name]] += powered.sum(dim=0, dtype=torch.float64)
+                sums[parameters[name]] += for_float64(powered).sum(dim=0, dtype=torch.float64)
 
 
 @contextmanager
@@ -402,7 +403,7 @@ def _of_conv2d(
     gradient = gradient.flatten(2)  # (n, out, positions)
     window = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
     elements = layer.weight.numel() + window * gradient.shape[2]
-    total = torch.zeros_like(layer.weight, dtype=torch.float64)
+    total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64)
     for some, out in _chunks(images, gradient, elements):
         windows = functional.unfold(
             some,
@@ -426,13 +427,13 @@ def _of_linear(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(n, in) or (n, ..., in): one product for each sample, or a sum of products."""
     if features.ndim == 2:  # the power of a product is the product of the powers
-        left = _powered(gradient.to(torch.float64), power)
-        yield layer.weight, left.mT @ _powered(features.to(torch.float64), power)
+        left = _powered(for_float64(gradient).to(torch.float64), power)
+        yield layer.weight, left.mT @ _powered(for_float64(features).to(torch.float64), power)
         if layer.bias is not None:
             yield layer.bias, left.sum(dim=0)
     else:
         features, gradient = features.flatten(1, -2), gradient.flatten(1, -2)
-        total = torch.zeros_like(layer.weight, dtype=torch.float64)
+        total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64)
         for some, out in _chunks(features, gradient, layer.weight.numel()):
             total += _sum(torch.bmm(out.mT, some), power)
         yield layer.weight, total
@@ -461,7 +462,7 @@ def _of_layer_norm(
 def _sum(per_sample: Tensor, power: Power) -> Tensor:
     """The sum over samples of a tensor that nobody needs afterwards."""
     powered = per_sample.square_() if power == "squared" else per_sample.abs_()
-    return powered.sum(dim=0, dtype=torch.float64)
+    return for_float64(powered).sum(dim=0, dtype=torch.float64)
 
 
 def _powered(gradient: Tensor, power: Power) -> Tensor:
@@ -484,7 +485,7 @@ def _owners(model: nn.Module) -> list[nn.Module]:
 def _zeros(model: nn.Module) -> Sums:
     return {
         parameter: torch.zeros_like(
-            parameter, dtype=torch.float64, memory_format=torch.contiguous_format
+            for_float64(parameter), dtype=torch.float64, memory_format=torch.contiguous_format
         )
         for parameter in trainable(model)
     }

@@ -23,6 +23,11 @@ AUTOCAST: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.
 
 def check_precision(precision: Precision, device: torch.device) -> None:
     """SpecError where the device has no such arithmetic."""
+    if device.type == "mps" and precision != "fp32":
+        raise SpecError(
+            f"spec.training.precision is {precision!r}, and Apple's GPUs (mps) compute in fp32 only"
+            " here; use fp32, or --device cpu"
+        )
     if precision == "tf32" and device.type != "cuda":
         raise SpecError(
             f"spec.training.precision is 'tf32', which only GPUs compute in, and this is a"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.device import for_float64
 from supreme_core.engine.fit import Report
 from supreme_core.engine.head import linear_head, watched_head
 from supreme_core.engine.prediction import predict, rows
@@ -64,9 +65,10 @@ class Subject:
         return copy.deepcopy(self._awake())
 
     def features(self, on: SetName) -> Tensor:
-        """(n, features) float32 on the device, what goes into the head; computed once."""
+        """(n, features) float32, see for_float64: what goes into the head; computed once."""
         if on not in self._features:
-            self._features[on] = features(self._awake(), self._sets()[on], self._ranks)
+            found = features(self._awake(), self._sets()[on], self._ranks)
+            self._features[on] = for_float64(found)
         return self._features[on]
 
     def accuracy(self, on: SetName) -> float:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from supreme_core import seeds
+from supreme_core.errors import SpecError
 from supreme_core.hashing import FIRST_MULTIPLIER, GOLDEN_GAMMA, SECOND_MULTIPLIER
 
 
@@ -30,7 +31,8 @@ def global_seed(seed: int, *address: str | int) -> Iterator[None]:
 @contextmanager
 def kept_global_generator(device: torch.device) -> Iterator[None]:
     """torch's global generators of the CPU and of `device` are afterwards as they were before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    kind = None if device.type == "cpu" else device.type
+    with torch.random.fork_rng(devices=[device] if kind else [], device_type=kind):
         yield
 
 
@@ -59,6 +61,18 @@ class Draw:
     def uniform(self, stream: int) -> Tensor:
         """(n,) float32 in [0, 1), multiples of 2**-24."""
         return _shifted(self.bits(stream), 39).to(torch.float32) * 2.0**-24
+
+
+def check_draws(device: torch.device) -> None:
+    """SpecError where the device's integers of 64 bits are not those of a CPU, so that no image
+    would be augmented as it is elsewhere."""
+    ids = torch.arange(1000)
+    here, there = (Draw(0, where).integers(0, 4097) for where in (ids, ids.to(device)))
+    if not torch.equal(here, there.cpu()):
+        raise SpecError(
+            f"torch {torch.__version__} computes with integers of 64 bits on {device.type} in"
+            " another way than on a CPU; use another version of torch, or --device cpu"
+        )
 
 
 def _signed(value: int) -> int:

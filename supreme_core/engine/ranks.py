@@ -56,7 +56,8 @@ class Ranks:
     def start(cls, device: str, watch: Watch, store: Store | None) -> Self:
         """The ranks that met at the store, or this process alone. Raises RankLost.
 
-        device: cpu or cuda. On CUDA each rank takes the GPU of its local rank.
+        device: cpu, cuda, or mps for a process alone. On CUDA each rank takes the GPU of its local
+        rank.
         """
         chosen = torch.device(device)
         if device == "cuda":

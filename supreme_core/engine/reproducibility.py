@@ -1,6 +1,7 @@
 """One switch for determinism, and the words for what a result was computed on."""
 
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 
 from supreme_core.api.v1alpha1 import Precision
+from supreme_core.engine.device import name
+from supreme_core.engine.randomness import check_draws
 from supreme_core.engine.ranks import Ranks
 from supreme_core.environment import environment as numpy_environment
 from supreme_core.environment import version
@@ -17,6 +20,12 @@ from supreme_core.errors import SpecError
 THREADS = 1
 """Threads of one rank on a CPU. Their number is part of the numerics (partial sums differ), so it
 is fixed, and cores are used by ranks and by seeds side by side."""
+
+WITHOUT_A_WAY = (
+    r"(?P<repeated>\S+) does not have a deterministic implementation"
+    r"|The operator '(?P<missing>[^']+)' is not currently implemented"
+)
+"""How torch begins where a device has no way to do it, or none that gives the same bits again."""
 
 
 def configure(device: torch.device, precision: Precision) -> None:
@@ -29,6 +38,8 @@ def configure(device: torch.device, precision: Precision) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     if device.type == "cpu":
         torch.set_num_threads(THREADS)
+    if device.type == "mps":
+        check_draws(device)
 
 
 @contextmanager
@@ -37,13 +48,18 @@ def naming_operations(device: torch.device) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
-        if not found:
+        words = re.match(WITHOUT_A_WAY, str(error))
+        if not words:
             raise
-        raise SpecError(
-            f"{found[1]} has no deterministic implementation on {device.type}, so no seed could be"
-            " repeated; use a model, a method or a device that does without"
-        ) from error
+        instead = "use a model, a method or a device that does without"
+        if words["missing"]:
+            what = f"torch has no {words['missing']} for {device.type}"
+        else:
+            what = (
+                f"{words['repeated']} has no deterministic implementation on {device.type}, so no"
+                " seed could be repeated"
+            )
+        raise SpecError(f"{what}; {instead}") from error
 
 
 def environment(ranks: Ranks, *, reduction: str, library: str = "") -> dict[str, Any]:
@@ -56,7 +72,7 @@ def environment(ranks: Ranks, *, reduction: str, library: str = "") -> dict[str,
     facts: dict[str, Any] = {
         **numpy_environment(),
         "torch": str(torch.__version__),
-        "device": "cpu",
+        "device": name(device),
         "threads": THREADS,
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
@@ -66,8 +82,9 @@ def environment(ranks: Ranks, *, reduction: str, library: str = "") -> dict[str,
         facts[library] = version(library)
     if device.type == "cuda":
         facts |= {
-            "device": torch.cuda.get_device_name(device),
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
+    if device.type == "mps":
+        facts["macos"] = platform.mac_ver()[0]  # its kernels are part of the system
     return facts

@@ -20,7 +20,7 @@ def frozen_but_for_salient(task: UnlearningTask, fraction: float) -> Frozen:
     return Frozen(
         weights,
         values=[weight.detach().clone() for weight in weights],
-        masks=[~mask for mask in largest(saliencies, fraction)],
+        masks=[~mask.to(task.device) for mask in largest(saliencies, fraction)],
     )
 
 

@@ -7,6 +7,8 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from supreme_core.engine.device import layout, sent
+
 PART_PIXELS = 2**20
 """Values that are normalised at one time; a batch of small images is one part."""
 
@@ -66,7 +68,7 @@ class ResidentPixels:
 
     def take(self, ids: Tensor) -> Tensor:
         # Whole rows are copied; values[ids] gives the same bytes one by one, 7 times as slowly.
-        return self.values.index_select(0, _on(self.values.device, ids))
+        return self.values.index_select(0, sent(ids, self.values.device))
 
     def ahead(self, ids: Tensor) -> None:
         """They are there already."""
@@ -90,7 +92,7 @@ class ImageSource:
     def images(self, ids: Tensor, augment: Augment | None) -> Tensor:
         chosen = self.pixels.take(ids)
         if augment is not None:
-            chosen = augment(chosen, _on(chosen.device, ids))
+            chosen = augment(chosen, sent(ids, chosen.device))
         if self.fitted is not None:
             chosen = self.fitted(chosen)
         return self._normalised(chosen)
@@ -109,10 +111,10 @@ class ImageSource:
             images.shape,
             dtype=mean.dtype,
             device=images.device,
-            memory_format=torch.channels_last,
+            memory_format=layout(images.device),
         )
         in_cache = max(1, PART_PIXELS // images.shape[1:].numel())
-        size = len(images) if images.is_cuda else in_cache
+        size = in_cache if images.device.type == "cpu" else len(images)
         parts = zip(torch.split(images, size), torch.split(normal, size), strict=True)
         for part, target in parts:
             target.copy_(part.to(mean.dtype).div_(255).sub_(mean).div_(std))
@@ -129,8 +131,8 @@ class TensorSource:
         return len(self.pixels)
 
     def images(self, ids: Tensor, augment: Augment | None) -> Tensor:
-        chosen = self.pixels[_on(self.pixels.device, ids)]
-        return chosen.contiguous(memory_format=torch.channels_last)
+        chosen = self.pixels[sent(ids, self.pixels.device)]
+        return chosen.contiguous(memory_format=layout(chosen.device))
 
     def ahead(self, ids: Tensor) -> None:
         """They are there already."""
@@ -152,7 +154,7 @@ class JoinedSource:
         right = self.second.images(of_second, augment)
         joined = torch.empty(
             (len(ids), *left.shape[1:]), dtype=left.dtype, device=left.device
-        ).contiguous(memory_format=torch.channels_last)
+        ).contiguous(memory_format=layout(left.device))
         joined[early], joined[~early] = left, right
         return joined
 
@@ -200,7 +202,7 @@ class Samples:
 
     def batch(self, positions: Tensor, augment: Augment | None = None) -> Batch:
         ids, labels = self._ids(positions), self._labels(positions)
-        return Batch(self.source.images(ids, augment), labels, _on(labels.device, ids))
+        return Batch(self.source.images(ids, augment), labels, sent(ids, labels.device))
 
     def ahead(self, positions: Tensor) -> None:
         """A hint that `batch` is asked for these next; right or wrong, it changes no number."""
@@ -218,9 +220,4 @@ class Samples:
         return self.ids[positions.to(self.ids.device)]
 
     def _labels(self, positions: Tensor) -> Tensor:
-        return self.labels[_on(self.labels.device, positions)]
-
-
-def _on(device: torch.device, numbers: Tensor) -> Tensor:
-    """A few numbers on a device, without a wait for what it is still computing."""
-    return numbers.to(device, non_blocking=True)
+        return self.labels[sent(positions, self.labels.device)]

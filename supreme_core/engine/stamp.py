@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from supreme_core.engine.device import sent
 from supreme_core.engine.samples import ImageSource, Pixels, Samples
 from supreme_core.split import Trigger
 
@@ -22,7 +23,7 @@ class StampedPixels:
 
     def take(self, ids: Tensor) -> Tensor:
         images = self.pixels.take(ids)
-        marked = self.marked.index_select(0, ids.to(self.marked.device, non_blocking=True))
+        marked = self.marked.index_select(0, sent(ids, self.marked.device))
         rows, columns = window(images.shape[2], images.shape[3], self.trigger)
         images[:, :, rows, columns].masked_fill_(marked[:, None, None, None], self.trigger.value)
         return images

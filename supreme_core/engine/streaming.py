@@ -57,7 +57,7 @@ class StreamedPixels:
         index_select lets other threads of Python run while it copies; numpy is slower at this.
         """
         if self._stream is None:
-            return self._values.index_select(0, ids)
+            return self._values.index_select(0, ids).to(self._device)
         with torch.cuda.stream(self._stream):  # also makes its GPU that of this thread
             shape = (len(ids), *self._values.shape[1:])
             pinned = torch.empty(shape, dtype=self._values.dtype, pin_memory=True)
@@ -90,7 +90,8 @@ def tensor_of(values: NDArray[np.uint8]) -> Tensor:
 def placement(asked: DataPlacement, *, image_bytes: int, free_bytes: int | None) -> Placement:
     """Where a dataset's images are to lie.
 
-    free_bytes: of the device's own memory; None for a CPU, which has none apart from the host's.
+    free_bytes: of the device's own memory; None where it has none apart from the
+    host's, as a CPU and a GPU of Apple.
     Auto leaves half of it to the models and what they compute.
     """
     if asked == "Resident" and free_bytes is not None and image_bytes > free_bytes:
@@ -104,7 +105,7 @@ def placement(asked: DataPlacement, *, image_bytes: int, free_bytes: int | None)
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes of a GPU's memory that nobody uses; None for a CPU."""
+    """Bytes of a GPU's own memory that nobody uses; None where it has none of its own."""
     if device.type != "cuda":
         return None
     free: int = torch.cuda.mem_get_info(device)[0]

@@ -36,5 +36,5 @@ def esc(task: UnlearningTask, params: EscParams) -> None:
     _, _, directions = torch.linalg.svd(features, full_matrices=False)
     leading = directions[:removed]
     with torch.no_grad():
-        weight = head.weight.double().cpu()
+        weight = head.weight.cpu().double()
         head.weight.sub_((weight @ leading.mT @ leading).to(head.weight))

@@ -58,7 +58,7 @@ def fisher(task: UnlearningTask, params: FisherParams) -> None:
                 weight[forgotten] = 0
                 variance[forgotten] = FORGOTTEN_CLASS
             noise = torch.randn(weight.shape, generator=task.generator("noise", name))
-            weight.add_((variance.sqrt() * noise.to(task.device)).to(weight.dtype))
+            weight.add_((variance.sqrt() * noise.to(variance.device)).to(weight))
 
 
 def _information(task: UnlearningTask, retain_fraction: float) -> dict[str, Tensor]:

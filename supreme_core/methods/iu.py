@@ -5,6 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from supreme_core import seeds
+from supreme_core.engine.device import for_float64
 from supreme_core.engine.gradient_sums import gradient_sums
 from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.task import UnlearningTask
@@ -41,7 +42,7 @@ def iu(task: UnlearningTask, params: IuParams) -> None:
     parts = torch.split(step, [parameter.numel() for parameter in parameters])
     with torch.no_grad():
         for parameter, part in zip(parameters, parts, strict=True):
-            parameter.add_(part.view(parameter.shape).to(parameter.dtype))
+            parameter.add_(part.view(parameter.shape).to(parameter))
 
 
 def _solved(task: UnlearningTask, direction: Tensor, samples: int) -> Tensor:
@@ -54,7 +55,7 @@ def _solved(task: UnlearningTask, direction: Tensor, samples: int) -> Tensor:
     for number, batch in enumerate(task.retain.batches(torch.split(chosen, 1)), start=1):
         loss = cross_entropy(task.model, batch).sum()
         found = torch.autograd.grad(loss, parameters, materialize_grads=True)
-        gradient = _flat([each.double() for each in found])
+        gradient = _flat([for_float64(each).double() for each in found])
         if number == 1:
             running = gradient
         else:

@@ -39,7 +39,7 @@ def msg(task: UnlearningTask, params: MsgParams) -> None:
     """
     layers = list(convolutions(task.model).values())
     renewed = [
-        (layer.weight, smallest(gradient.abs(), params.fraction))
+        (layer.weight, smallest(gradient.abs(), params.fraction).to(layer.weight.device))
         for layer, gradient in zip(layers, _differences(task, layers), strict=True)
     ]
     with torch.no_grad():

@@ -21,8 +21,8 @@ def linear_readout(task: ProbeTask, params: ReadoutSettings) -> dict[str, float]
     closed form. On forget_test only where there is one.
     """
     forget, retain = (task.subject.features(on) for on in ("forget", "retain"))
-    labels = torch.cat([task.sets["forget"].labels, task.sets["retain"].labels])
     training = torch.cat([forget, retain])
+    labels = torch.cat([task.sets["forget"].labels, task.sets["retain"].labels]).to(training.device)
     held_out = task.subject.features("forget_test")
     if not (training.isfinite().all() and held_out.isfinite().all()):
         return {"forget": float("nan"), "forget_test": float("nan")}
@@ -31,7 +31,7 @@ def linear_readout(task: ProbeTask, params: ReadoutSettings) -> dict[str, float]
     if len(held_out):
         answers["forget_test"] = readout(held_out)
     return {
-        on: float((each.argmax(dim=1) == task.sets[on].labels).double().mean())
+        on: float((each.argmax(dim=1).cpu() == task.sets[on].labels.cpu()).double().mean())
         for on, each in answers.items()
     }
 

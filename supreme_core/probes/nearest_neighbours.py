@@ -23,8 +23,8 @@ def nearest_neighbours(task: ProbeTask, params: NeighbourSettings) -> dict[str, 
     A forgotten training sample is no neighbour of its own. On forget_test only where there is one.
     """
     forget, retain = (task.subject.features(on) for on in ("forget", "retain"))
-    labels = torch.cat([task.sets["forget"].labels, task.sets["retain"].labels])
     training = torch.cat([forget, retain])
+    labels = torch.cat([task.sets["forget"].labels, task.sets["retain"].labels]).to(training.device)
     held_out = task.subject.features("forget_test")
     if not (training.isfinite().all() and held_out.isfinite().all()):
         return {"forget": float("nan"), "forget_test": float("nan")}
@@ -33,7 +33,8 @@ def nearest_neighbours(task: ProbeTask, params: NeighbourSettings) -> dict[str, 
     if len(held_out):
         answers["forget_test"] = ask(held_out)
     return {
-        on: float((each == task.sets[on].labels).double().mean()) for on, each in answers.items()
+        on: float((each.cpu() == task.sets[on].labels.cpu()).double().mean())
+        for on, each in answers.items()
     }
 
 

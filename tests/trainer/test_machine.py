@@ -142,6 +142,14 @@ def test_more_than_there_are_gpus_for_is_refused_by_their_names(lists, asked, wo
     assert str(refused.value) == words
 
 
+def test_ranks_on_mps_are_refused_before_anything_is_started(tmp_path):
+    options = local.Options(device="mps", ranks=2, parallel=None, endpoint=None, region=None)
+    storage = open_storage(str(tmp_path / "store"))
+    with pytest.raises(SpecError, match="--ranks is 2, and ranks cannot share a GPU of Apple"):
+        local.run(planned(experiment()), storage, options, Console(file=StringIO()))
+    assert not (tmp_path / "store").exists()
+
+
 LIMITS = {
     "none": ({}, None),
     "two cores": ({"cpu.max": "200000 100000\n"}, 2),

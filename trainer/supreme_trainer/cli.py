@@ -81,9 +81,7 @@ def cli() -> None:
 @with_store
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes for each seed.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Seeds at a time; default: all cores.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
+@click.option("--device", type=click.Choice(names.DEVICES), default="auto", show_default=True)
 def run(file: Path, store: str | None, ranks: int, parallel: int | None, device: str) -> None:
     """Compute the experiment of FILE on this machine; what is done already is not done again.
 

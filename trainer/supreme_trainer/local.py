@@ -64,7 +64,7 @@ class Outcome:
 
 def run(order: ExperimentOrder, storage: Storage, options: Options, console: Console) -> Outcome:
     """Compute what is missing of an experiment and publish its summary."""
-    check_ranks(order, options.ranks)
+    check_ranks(order, options)
     check_store(storage)
     with tempfile.TemporaryDirectory(prefix="supreme-") as folder:
         runner = Runner(order, storage, options, console, Path(folder))
@@ -97,7 +97,13 @@ def prepare(
     return runner.prepared
 
 
-def check_ranks(order: ExperimentOrder, ranks: int) -> None:
+def check_ranks(order: ExperimentOrder, options: Options) -> None:
+    ranks = options.ranks
+    if options.device == "mps" and ranks > 1:
+        raise SpecError(
+            f"--ranks is {ranks}, and ranks cannot share a GPU of Apple (mps); use --ranks 1, or"
+            " --device cpu"
+        )
     micro_batches = order.work.training.micro_batches
     if order.work.training.reduction == "tree" and micro_batches % ranks:
         fitting = [str(n) for n in (1, 2, 4, 8, 16, 32, 64) if n <= micro_batches]
@@ -184,8 +190,8 @@ class Runner:
     def _parallel(self, device: str, gpus: Sequence[str]) -> int:
         """Seeds at a time; SpecError where there are too few GPUs for what was asked for."""
         ranks, asked = self.options.ranks, self.options.parallel
-        if device == "cpu":
-            return asked or max(1, machine.cores() // ranks)
+        if device != "cuda":  # a Mac has one GPU, which several processes may use
+            return asked or max(1, (machine.cores() if device == "cpu" else 1) // ranks)
         fits = len(gpus) // ranks
         found = f"{len(gpus)} GPU{'s' * (len(gpus) != 1)} ({', '.join(gpus)})"
         if not fits:

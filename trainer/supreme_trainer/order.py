@@ -25,6 +25,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
 from supreme_core.artefacts import Artefacts
+from supreme_core.engine import device
 from supreme_core.engine.checkpoint import seconds_between
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks, meet
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store = meet(watch)
         plugins.load(plugins.named_in(os.environ))
         order = read_order(options.order)
-        ranks = Ranks.start(_device(options.device), watch, store)
+        ranks = Ranks.start(device.chosen(options.device), watch, store)
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
             result = _compute(order, ranks, telemetry, interruption, Path(cache), options)
         ranks.close()
@@ -149,18 +150,10 @@ def _storage(order: RunOrder) -> Storage:
     return open_storage(order.store, endpoint=order.endpoint, region=order.region)
 
 
-def _device(asked: str) -> str:
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise SpecError("--device is cuda, but torch sees no CUDA device here; use cpu or auto")
-    return asked
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("order", type=Path, help="RunOrder as JSON")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--device", choices=names.DEVICES, default="auto")
     parser.add_argument(
         "--prepare", action="store_true", help="only prepare data and weights, and check the order"
     )

@@ -32,6 +32,7 @@ from supreme_core.engine.architecture import Architecture, Pretrained
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.cost import measured
+from supreme_core.engine.device import layout
 from supreme_core.engine.fit import fit
 from supreme_core.engine.needs import asks_of_network, missing
 from supreme_core.engine.prediction import predict
@@ -623,7 +624,8 @@ class SeedStages:
             return self.architecture.build(shape)
 
     def _placed(self, network: nn.Module) -> nn.Module:
-        return network.to(self.ranks.device).to(memory_format=torch.channels_last).eval()
+        device = self.ranks.device
+        return network.to(device).to(memory_format=layout(device)).eval()
 
     def _task(
         self,

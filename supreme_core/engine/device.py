@@ -1,0 +1,97 @@
+"""What differs between a CPU, a GPU of NVIDIA (cuda) and one of Apple (mps), in one place.
+
+| what                   | cpu            | cuda          | mps                          |
+| ---------------------- | -------------- | ------------- | ---------------------------- |
+| images and kernels lie | channels last  | channels last | contiguous                   |
+| sums in float64 are on | it             | it            | the CPU: it has no float64   |
+| copies to the device   | there are none | run aside     | are waited for               |
+| most memory            | of the process | of tensors    | that Metal gave this process |
+
+Nobody has run it on an Apple machine. Why mps differs: torch's BatchNorm raises in the backward
+pass of images that lie channels last (pytorch PR 188371), and a copy that runs aside reads what its
+source has become meanwhile (pytorch issue 139550).
+"""
+
+import platform
+import subprocess
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from supreme_core.errors import SpecError
+
+MPS_SINCE = (2, 15)
+"""The first torch that refuses the operations of mps whose results are others from call to call."""
+
+
+def chosen(asked: str) -> str:
+    """The kind of device for `auto`, `cpu`, `cuda` or `mps`; SpecError where it is not here.
+
+    auto is never mps: it computes less, and numbers of a CPU are those that have been tried.
+    """
+    if asked == "auto":
+        return "cuda" if _why_no_cuda() is None else "cpu"
+    why = {"cuda": _why_no_cuda, "mps": _why_no_mps}.get(asked, lambda: None)()
+    if why:
+        raise SpecError(f"--device is {asked}, but {why}; use cpu or auto")
+    return asked
+
+
+def _why_no_cuda() -> str | None:
+    if torch.version.hip:
+        return "this torch is for AMD's GPUs (ROCm), on which nothing was tried"
+    return None if torch.cuda.is_available() else "torch sees no CUDA device here"
+
+
+def _why_no_mps() -> str | None:
+    if not torch.backends.mps.is_available():
+        return "torch sees no GPU of Apple here"
+    if tuple(map(int, torch.__version__.split(".")[:2])) < MPS_SINCE:
+        needed = ".".join(map(str, MPS_SINCE))
+        return (
+            f"torch {torch.__version__} does not refuse what it cannot repeat there; {needed} does"
+        )
+    return None
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The values on a device; on CUDA without a wait for what it is still computing."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """How images and kernels lie in its memory."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def for_float64(values: Tensor) -> Tensor:
+    """The same values where there is float64: on their device, or else on the CPU."""
+    return values.cpu() if values.device.type == "mps" else values
+
+
+def finish_work(device: torch.device) -> None:
+    """Wait for what a GPU is still computing."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def name(device: torch.device) -> str:
+    """What the report calls it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"{_chip()} (mps)"
+    return "cpu"
+
+
+def _chip() -> str:
+    """Such as `Apple M2 Pro`."""
+    ask = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    with suppress(OSError):
+        told = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+        if told:
+            return told
+    return platform.machine()
