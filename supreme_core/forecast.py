@@ -188,7 +188,7 @@ def _recipe(work: Work) -> str:
 def _take_done(past: Past, work: Work, result: RunResult, planned: Sequence[Step]) -> None:
     ran = {(run.scenario, run.method, run.repeat) for run in result.runs if run.status == "ok"}
     for step in planned:
-        if not step.method or (step.scenario, step.method, step.repeat) in ran:
+        if step.method in ("", names.UNTRAINED) or (step.scenario, step.method, step.repeat) in ran:
             past.done[result.seed].add(_meaning(work, step))
 
 
@@ -229,14 +229,11 @@ def _take_costs(
 
 
 def _estimate(work: Work, missing: Sequence[Step], past: Mapping[str, list[float]]) -> Estimate:
-    """With the metrics of each run, which are no steps of their own."""
     value, unknown, known = 0.0, Counter[str](), not missing
     for step in missing:
         kind = _kind(work, STAGE_OF.get(step.stage, step.stage), step.method)
         if seen := past.get(kind):
             value, known = value + fmean(seen), True
-            if step.stage in PASSES:
-                value += fmean(past.get("metrics", [0.0]))
         else:
             unknown[step.method if step.stage == "unlearned" else step.stage] += 1
     return Estimate(value if known else None, dict(unknown))
@@ -259,11 +256,13 @@ def _meaning(work: Work, step: Step) -> str:
         meaning["method"] = _method(work, step.method)
     if step.metric:
         meaning["metric"] = _component(work, "metric", _titled(work.metrics, step.metric))
+    if step.stage == "metrics":  # one stage for all of them
+        meaning["metrics"] = [_component(work, "metric", metric) for metric in work.metrics]
     return digest(meaning)
 
 
 def _method(work: Work, title: str) -> dict[str, Any]:
-    if title in names.REFERENCES:
+    if title in (*names.REFERENCES, names.UNTRAINED):
         return {"reference": title}
     method = _titled(work.methods, title)
     wrappers = [_component(work, "wrapper", each) for each in method.wrappers]

@@ -1,7 +1,7 @@
 """From an experiment to what is to be computed. Pure: no clock, no store, no torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from supreme_core.api import names
@@ -22,7 +22,8 @@ from supreme_core.registry import Entry, MetricGroup
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a seed, as progress shows it. Empty where the stage has no such thing.
+    """One stage of a seed, as the store has it and progress counts it. A field is empty where the
+    stage has no such thing.
 
     metric: the title of the one that a probe is for.
     """
@@ -36,13 +37,18 @@ class Step:
     @property
     def title(self) -> str:
         words = self.method or self.stage
-        if self.stage == "predictions":
-            words = f"predictions of {self.method}"
+        if self.stage in ("predictions", "metrics"):
+            words = f"{self.stage} of {self.method}"
         if self.metric:
             words = f"{self.metric} of {self.method}"
         if self.repeat:
             words += f" ({self.repeat + 1})"
         return f"{words} · {self.scenario}" if self.scenario else words
+
+
+def step_of(event: Mapping[str, Any]) -> Step:
+    """The step that an event of a trainer is about."""
+    return Step(*(event[part.name] for part in fields(Step)))
 
 
 def plan(
@@ -136,10 +142,17 @@ def _why_not(method: MethodEntry, scenario: Component, catalog: Catalog) -> str 
 
 
 def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[Step]:
-    """The stages of one seed in the order in which a trainer computes them."""
+    """The stages of one seed in the order in which a trainer computes them.
+
+    What `supreme validate` counts, what progress counts, and what a run counts in the end.
+    """
+    of_metrics = [catalog.get("metric", metric.name).facts for metric in work.metrics]
     probing = [
-        metric.title for metric in work.metrics if catalog.get("metric", metric.name).facts["probe"]
+        metric.title
+        for metric, facts in zip(work.metrics, of_metrics, strict=True)
+        if facts["probe"]
     ]
+    compares_with_untrained = any("untrained" in facts["needs"] for facts in of_metrics)
     left_out = {(pair.scenario, pair.method) for pair in excluded}
     begun = ["pretrained"] if work.model.params.get("pretrained") else []
     found = [Step(stage) for stage in (*begun, "dataset")]
@@ -152,18 +165,28 @@ def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[S
         if original not in found:
             found.append(original)
         found.append(Step("predictions", title, names.ORIGINAL))
+        if compares_with_untrained:
+            found.append(Step("predictions", title, names.UNTRAINED))
         for replica in range(work.retrained_replicas):
             found.append(Step("retrained", title, names.RETRAINED, replica))
             found.append(Step("predictions", title, names.RETRAINED, replica))
-        found += probe_steps(title, names.ORIGINAL, 0, probing)
+        found += scoring_steps(title, names.ORIGINAL, 0, probing)
         for replica in range(work.retrained_replicas):
-            found += probe_steps(title, names.RETRAINED, replica, probing)
+            found += scoring_steps(title, names.RETRAINED, replica, probing)
         for method in work.methods:
             if (title, method.title) not in left_out:
                 for repeat in range(work.unlearning_repeats):
                     found.append(Step("unlearned", title, method.title, repeat))
-                    found += probe_steps(title, method.title, repeat, probing)
+                    found += scoring_steps(title, method.title, repeat, probing)
     return found
+
+
+def scoring_steps(scenario: str, method: str, repeat: int, probing: Iterable[str]) -> list[Step]:
+    """What one run is measured by: its probes, then its metrics."""
+    return [
+        *probe_steps(scenario, method, repeat, probing),
+        Step("metrics", scenario, method, repeat),
+    ]
 
 
 def probe_steps(scenario: str, method: str, repeat: int, metrics: Iterable[str]) -> list[Step]:

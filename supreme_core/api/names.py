@@ -41,6 +41,8 @@ EXIT_TERMINATED: Final = 143
 
 ORIGINAL: Final = "original"
 RETRAINED: Final = "retrained"
+UNTRAINED: Final = "untrained"
+"""A model that some metrics compare with; no run of the table."""
 REFERENCES: Final = (ORIGINAL, RETRAINED)
 """Rows of every table; no method may carry one of these as its label."""
 

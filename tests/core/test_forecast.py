@@ -92,23 +92,24 @@ class TestFound:
             "predictions": Count(4, 0),
             "retrained": Count(2, 0),
             "unlearned": Count(2, 0),
+            "metrics": Count(6, 0),
         }
-        assert (found.finished, found.stages, found.passes) == (0, Count(12, 1), 6)
+        assert (found.finished, found.stages, found.passes) == (0, Count(18, 1), 6)
 
     def test_a_finished_seed_leaves_nothing(self):
         found = seen(order(), stored(order()))
-        assert (found.finished, found.stages) == (1, Count(12, 7))
+        assert (found.finished, found.stages) == (1, Count(18, 10))
 
     def test_of_a_seed_whose_method_failed_the_method_is_missing(self):
         found = seen(order([7]), stored(order([7]), status="failed"))
-        assert (found.finished, found.stages.missing) == (0, 1)
+        assert (found.finished, found.stages.missing) == (0, 2)  # and its metrics
         assert found.counts["unlearned"] == Count(1, 0)
 
     def test_models_of_another_experiment_with_the_same_recipe_are_found(self):
         found = seen(order([7], methods=["scrub", "finetune"]), stored(order([7], name="other")))
         assert found.finished == 0
         assert found.counts["unlearned"] == Count(2, 1)
-        assert found.stages.missing == 1
+        assert found.stages.missing == 2
 
     def test_what_is_not_to_be_reused_is_missing(self):
         anew = order([7], name="anew").model_copy(update={"reuse": "None"})
@@ -118,10 +119,10 @@ class TestFound:
     @pytest.mark.parametrize(
         ("made", "missing"),
         [
-            (order([9]), 5),
-            (order([7], scenarios=["random_samples"]), 4),
-            (with_params(order([7]), {"epochs": 3}), 1),
-            (order([7], protocol="matched"), 6),
+            (order([9]), 8),
+            (order([7], scenarios=["random_samples"]), 7),
+            (with_params(order([7]), {"epochs": 3}), 2),
+            (order([7], protocol="matched"), 9),
         ],
         ids=["another seed", "another scenario", "other settings", "another protocol"],
     )
@@ -148,6 +149,7 @@ class TestCost:
             "predictions": 2,
             "retrained": 1,
             "scrub": 1,
+            "metrics": 3,
         }
 
     def test_the_seconds_and_bytes_are_those_of_such_stages(self):
@@ -164,7 +166,7 @@ class TestCost:
     def test_a_method_that_never_ran_is_unknown(self):
         found = seen(order([8], methods=["scrub", "finetune"]), stored(order([7])))
         assert found.seconds.unknown == {"finetune": 1}
-        assert found.seconds.value == 10 + 9 + 2 + 4 + 3 * 0.5
+        assert found.seconds.value == 10 + 9 + 2 + 4 + 4 * 0.5
 
     def test_a_stage_that_was_found_by_a_later_attempt_has_the_seconds_of_the_first(self):
         first = stored(order([7]))

@@ -95,19 +95,31 @@ class TestSteps:
             Step("predictions", "full_class", "original"),
             Step("retrained", "full_class", "retrained"),
             Step("predictions", "full_class", "retrained"),
+            Step("metrics", "full_class", "original"),
+            Step("metrics", "full_class", "retrained"),
             Step("unlearned", "full_class", "finetune"),
+            Step("metrics", "full_class", "finetune"),
             Step("unlearned", "full_class", "unsir"),
+            Step("metrics", "full_class", "unsir"),
             Step("predictions", "random_samples", "original"),
             Step("retrained", "random_samples", "retrained"),
             Step("predictions", "random_samples", "retrained"),
+            Step("metrics", "random_samples", "original"),
+            Step("metrics", "random_samples", "retrained"),
             Step("unlearned", "random_samples", "finetune"),
+            Step("metrics", "random_samples", "finetune"),
         ]
+
+    def test_predictions_of_an_untrained_model_are_a_step_where_a_metric_reads_them(self):
+        untrained = Step("predictions", "full_class", "untrained")
+        assert untrained in found_steps(metrics=[{"name": "zrf"}, {"name": "accuracy"}])
+        assert untrained not in found_steps(metrics=[{"name": "accuracy"}])
 
     @pytest.mark.parametrize(("repeats", "replicas"), [(1, 1), (3, 1), (1, 2), (3, 2)])
     def test_repeats_and_replicas_are_steps_of_their_own(self, repeats, replicas):
         found = found_steps(seeds={"unlearningRepeats": repeats, "retrainedReplicas": replicas})
         pairs = 3  # finetune twice, unsir once
-        assert len(found) == 2 + 2 * (1 + 2 * replicas) + pairs * repeats
+        assert len(found) == 2 + 2 * (2 + 3 * replicas) + 2 * pairs * repeats
         assert len(set(found)) == len(found)
         again = [step.repeat for step in found if step.stage == "unlearned"]
         assert again == list(range(repeats)) * pairs
@@ -154,7 +166,7 @@ class TestSteps:
         of_probes = [step for step in found if step.stage == "probes"]
         assert [step.metric for step in of_probes] == asked * (2 * (1 + 2) + 3)
         assert [step for step in found if step not in of_probes] == (
-            found_steps(seeds={"retrainedReplicas": 2})
+            found_steps(metrics=metrics[:1], seeds={"retrainedReplicas": 2})
         )
         after = found.index(Step("unlearned", "full_class", "finetune")) + 1
         assert found[after] == Step("probes", "full_class", "finetune", 0, "relearn_time")

@@ -6,6 +6,7 @@ Left out: mistakes (test_bad_input), signals (test_interrupt), failures (test_fa
 import asyncio
 import json
 import os
+import re
 import shutil
 from importlib import metadata
 
@@ -98,8 +99,10 @@ def test_validate_counts_what_would_be_computed(command, tmp_path):
     code, out, _ = command("validate", file)
 
     assert code == 0
-    # dataset, original; for each scenario predictions of two references, Retrained, two methods
-    assert out == f"{file} is valid: 3 seeds x 2 scenarios x 2 methods, 12 stages for each seed\n"
+    # dataset, original; for each scenario predictions of three models, Retrained, two methods, and
+    # the metrics of two references and two methods
+    counts = "3 seeds x 2 scenarios x 2 methods, 22 stages for each seed, 66 in all"
+    assert out == f"{file} is valid: {counts}\n"
 
 
 def test_validate_names_the_pairs_that_are_left_out(command, tmp_path):
@@ -178,9 +181,9 @@ def test_a_run_into_a_pipe_has_a_line_for_each_stage_with_its_count(ran):
     assert stages[0] == "seed 260: started"
     assert stages[-1] == "seed 260: done"
     assert [line.split("(")[1].split(",")[0] for line in stages[1:-1]] == [
-        f"{count}/6" for count in range(1, 7)
+        f"{count}/10" for count in range(1, 11)
     ]
-    assert done.out.splitlines()[-1] == "10 stages computed, 1 found in the store"
+    assert done.out.splitlines()[-1] == "10 stages computed, 0 found in the store"
 
 
 def test_a_run_into_a_pipe_writes_no_escape_codes(ran):
@@ -211,7 +214,12 @@ def test_a_run_ends_with_the_table_and_where_the_report_is(ran):
 
 def test_a_run_keeps_the_log_of_each_seed(ran):
     folder, _ = ran
-    assert (folder_of(folder / "store", WHOLE) / "seed=260/attempt=0/run.log").is_file()
+    log = folder_of(folder / "store", WHOLE) / "seed=260/attempt=0/run.log"
+    lines = [line.split(" INFO ")[1] for line in log.read_text().splitlines()]
+    assert [line for line in lines if f"torch {metadata.version('torch')}" in line]
+    assert [line for line in lines if "device cpu" in line]
+    assert "finetune · full_class started" in lines
+    assert [line for line in lines if re.fullmatch(r"original computed in \d+\.\d s", line)]
 
 
 def test_the_operator_publishes_of_a_run_what_the_run_did(ran, s3_server):

@@ -8,9 +8,12 @@ import json
 import shlex
 import signal
 import subprocess
+from dataclasses import asdict
 
 import pytest
 from supreme_trainer import process
+
+from supreme_core.plan import Step
 
 DIGEST = "0" * 64
 GONE = "rank 1 is gone: its process was killed or crashed"
@@ -172,8 +175,18 @@ def test_torchrun_that_waits_for_others_after_the_last_words_is_ended(tmp_path, 
 
 
 def test_other_events_are_passed_on_and_other_lines_are_not(tmp_path):
-    step = {"event": "stage-started", "stage": "dataset"}
+    step = {"event": "stage-started", **asdict(Step("dataset"))}
     one = trainer(tmp_path, step, "a plug-in", 3, finished(0, result=DIGEST), does="echo {oops")
 
     assert list(one.events()) == [step]
     assert (one.failure, one.has_main) == ("", True)
+
+
+def test_the_log_says_which_stage_was_when_and_that_is_nobody_s_last_word(tmp_path):
+    step = {"event": "stage-started", **asdict(Step("original"))}
+    one = trainer(tmp_path, step, does="kill -9 $$")
+
+    list(one.events())
+
+    assert one.failure == "the trainer ended with signal SIGKILL; it said nothing"
+    assert one.log.read_text().endswith(" INFO original started\n")

@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -27,10 +27,13 @@ from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
 from supreme_core.artefacts import Artefacts
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
-from supreme_core.plan import steps
+from supreme_core.plan import Step, step_of, steps
 from supreme_core.publish import publish
 from supreme_core.results import attempts_by_seed, is_finished, read_results, write_order
 from supreme_core.storage import Storage
+
+NOT_REACHED = "not reached"
+"""A stage that was not begun because its seed has failed or was given up."""
 
 GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL for a trainer that is asked to stop."""
@@ -52,7 +55,7 @@ class Outcome:
     """summary: None where no seed has a result.  exit_code: 0 only where every seed has one.
 
     failures: a line for each seed that failed.  seeds: how many were not finished before.  stages:
-    how many of theirs were computed, reused, failed.
+    how those of the plan have ended that are theirs: computed, reused, failed or not reached.
     """
 
     summary: Summary | None
@@ -73,6 +76,16 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
         if read_results(storage, order):
             summary = publish(storage, Artefacts(storage, Path(folder) / "cache"), order)
     return Outcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
+
+
+def counted(outcome: Outcome) -> str:
+    """How the stages have ended that `supreme validate` counts; those of finished seeds aside."""
+    stages = outcome.stages
+    if not outcome.seeds:
+        return "0 stages computed, every seed was finished"
+    rest = [f"{stages[how]} {how}" for how in ("failed", NOT_REACHED) if stages[how]]
+    found = f"{stages['reused']} found in the store"
+    return ", ".join([f"{stages['computed']} stages computed", found, *rest])
 
 
 def prepare(
@@ -137,6 +150,7 @@ class Runner:
         self.exit_code = names.EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
+        self._prepared_stages: dict[Step, process.Event] = {}
         self.prepared: dict[str, dict[str, Any]] = {}
         self._events: Queue[tuple[SeedTrainer, process.Event | None]] = Queue()
 
@@ -153,6 +167,7 @@ class Runner:
             write_order(self.storage, self.order)
             board = Board(seeds, plan, parallel=parallel)
             self._run_all(seeds, board, parallel=parallel, gpus=gpus)
+            self.stages = board.ended + Counter({NOT_REACHED: board.total - board.done})
         return seeds
 
     def _unfinished(self) -> list[int]:
@@ -182,10 +197,17 @@ class Runner:
                     self.console.print(event["message"], markup=False, highlight=False)
                 elif event["event"] in ("dataset", "weights"):
                     self.prepared[event["event"]] = event
+                elif event["event"] == "stage-finished" and event["status"] == "computed":
+                    self._prepared_stages[step_of(event)] = event
         if trainer.failure:
             raise trainer.failure_as_error()
-        self.stages += trainer.stages
         return device
+
+    def _as_prepared(self, event: process.Event) -> process.Event:
+        """The first seed that finds what was computed for it while preparing has computed it."""
+        if event["event"] == "stage-finished" and event["status"] == "reused":
+            return self._prepared_stages.pop(step_of(event), event)
+        return event
 
     def _parallel(self, device: str, gpus: Sequence[str]) -> int:
         """Seeds at a time; SpecError where there are too few GPUs for what was asked for."""
@@ -228,6 +250,7 @@ class Runner:
                         screen.begin(seed)
                     trainer, event = self._next_event()
                     if event is not None:
+                        event = self._as_prepared(event)
                         finished = board.apply(trainer.seed, event)
                         screen.update(trainer.seed, event, finished)
                         continue
@@ -249,7 +272,6 @@ class Runner:
 
     def _finished(self, trainer: "SeedTrainer", screen: Display) -> None:
         trainer.keep_log(self.storage)
-        self.stages += trainer.stages
         if trainer.failure:
             self.failures.append(f"seed {trainer.seed}: {trainer.failure}")
             self.exit_code = self.exit_code or trainer.exit_code
@@ -299,7 +321,6 @@ class SeedTrainer(process.Trainer):
 
     order: RunOrder
     slot: int
-    stages: Counter[str] = field(default_factory=Counter)
 
     @property
     def seed(self) -> int:
@@ -308,8 +329,6 @@ class SeedTrainer(process.Trainer):
     def listen(self, queue: "Queue[tuple[SeedTrainer, process.Event | None]]") -> None:
         """Pass on each event of the processes, and None when they have ended."""
         for event in self.events():
-            if event["event"] == "stage-finished":
-                self.stages[event["status"]] += 1
             queue.put((self, event))
         queue.put((self, None))
 

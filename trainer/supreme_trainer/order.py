@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
+from supreme_trainer import journal
 from supreme_trainer.seed_run import prepare_seed, run_seed
 from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
@@ -39,9 +40,7 @@ from supreme_core.storage import Storage, open_storage
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     interruption = stop_on_sigterm()
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=journal.FORMAT)
     telemetry = Telemetry(int(os.environ.get("RANK", "0")))
     downloads.log.addHandler(Notes(telemetry))
     watch = Watch.start(interruption, partial(_say, telemetry))
@@ -116,10 +115,11 @@ def _compute(
     # One rank prepares, whatever comes after it.
     reduction = "tree" if options.prepare else order.work.training.reduction
     storage = _storage(order)
+    on = environment(ranks, reduction=reduction, library=_library(order))
     stages = Stages(
         Artefacts(storage, cache),
         ranks=ranks,
-        environment=environment(ranks, reduction=reduction, library=_library(order)),
+        environment=on,
         telemetry=telemetry,
         interruption=interruption,
         checkpoint_seconds=seconds_between(os.environ),
@@ -136,6 +136,7 @@ def _compute(
             weights=options.weights,
         )
         return None
+    telemetry.environment(on)
     result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
     return write_result(storage, result) if ranks.is_main else None
 

@@ -4,7 +4,8 @@
 
 | what                | where                                                           |
 | ------------------- | --------------------------------------------------------------- |
-| the log of trainers | standard error while they work; in the end run.log in the store |
+| the log of trainers | standard error while they work; in the end run.log in the store, |
+|                     | where lines of `supreme_trainer.journal` say which stage was when |
 | how far they are    | standard output; progress.json in the store; /metrics           |
 | how it ended        | the termination message; the exit code                          |
 
@@ -32,7 +33,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
-from supreme_trainer import process
+from supreme_trainer import journal, process
 from supreme_trainer.exporter import export
 from supreme_trainer.progress import Board, LineDisplay
 
@@ -62,9 +63,7 @@ MESSAGE_BYTES = 3000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=journal.FORMAT)
     stop = Stop()
     with tempfile.TemporaryDirectory(prefix="supreme-", ignore_cleanup_errors=True) as folder:
         try:
@@ -188,7 +187,7 @@ def _start(order: RunOrder, launch: Launch, device: str, folder: Path) -> proces
 
 def _copy(reader: int, path: Path) -> None:
     """To a file and to standard error, until nobody can write any more."""
-    with open(reader, "rb", buffering=0) as source, path.open("wb", buffering=0) as file:
+    with open(reader, "rb", buffering=0) as source, path.open("ab", buffering=0) as file:
         while data := source.read(65536):
             for target in (file, sys.stderr.buffer):
                 with suppress(OSError):  # a full disk or a closed stream must not block trainers

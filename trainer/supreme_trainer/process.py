@@ -14,8 +14,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
+
+from supreme_trainer.journal import Journal
 
 from supreme_core.api import names
 
@@ -61,8 +64,9 @@ def start(
 class Trainer:
     """The processes that compute one seed on this machine.
 
-    process: the only one, or torchrun.  ranks: how many there are here.  log: standard error.
-    copier: the thread that fills the log, where the processes do not write to it themselves.
+    process: the only one, or torchrun.  ranks: how many there are here.  log: standard error, and
+    the lines of the journal.  copier: the thread that fills the log, where the processes do not
+    write to it themselves.
     failure, exit_code: how it ended, by the contract of supreme_core.errors; 128 + n where signal n
     ended a rank.  result: sha256 of the result.json that rank 0 has written, if that is here.
     """
@@ -80,6 +84,10 @@ class Trainer:
     _last_words: dict[int, Event] = field(default_factory=dict)
     _was_told_to_stop: bool = False
 
+    @cached_property
+    def journal(self) -> Journal:
+        return Journal(self.log)
+
     def events(self) -> Iterator[Event]:
         """Each event as it comes, until all processes have ended; then it is known how."""
         assert self.process.stdout is not None
@@ -92,6 +100,7 @@ class Trainer:
                     continue
                 if event["event"] not in ("failed", "finished"):
                     self.has_main = True  # which alone tells how far it is
+                    self.journal.write(event)
                     yield event
                     continue
                 rank = event["rank"]
@@ -144,9 +153,16 @@ class Trainer:
             # Where torchrun has started no rank, machines that it waits for are not there.
             has_begun = not self.is_torchrun or bool(_exit_codes(self.log))
             self.exit_code = names.EXIT_ERROR if has_begun else names.EXIT_TEMPORARY
-        self.failure += f"; {_last_line(self.log)}"
+        self.failure += f"; {self._last_line()}"
         if self._was_told_to_stop:  # before the ranks were able to hear it
             self.failure, self.exit_code = "the trainer was told to stop", names.EXIT_TERMINATED
+
+    def _last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        lines = [
+            line for line in lines if any(map(str.isalnum, line)) and not self.journal.is_mine(line)
+        ]  # torchrun draws rules
+        return f"its last words: {lines[-1].strip()[:300]}" if lines else "it said nothing"
 
     def _killed_by(self) -> int | None:
         """The number of the signal that ended a rank under torchrun, which itself sends SIGTERM."""
@@ -165,12 +181,6 @@ def _event(line: bytes) -> Event | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    lines = [line for line in lines if any(map(str.isalnum, line))]  # torchrun draws rules
-    return f"its last words: {lines[-1].strip()[:300]}" if lines else "it said nothing"
 
 
 def _exit_codes(log: Path) -> list[int]:

@@ -1,38 +1,44 @@
 """How far a run is: events of trainers in, lines or a live display out."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from datetime import timedelta
 from typing import Any, Protocol
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+from supreme_trainer.journal import sentence
+from supreme_trainer.spelling import spelt
 
-from supreme_core.plan import Step
+from supreme_core.plan import Step, step_of
 
 Clock = Callable[[], float]
 Kind = tuple[str, ...]
 """(stage, metric, method, scenario), or shorter: steps of one kind take about the same time."""
+
+TRAININGS = ("original", "retrained")
+"""Stages that are a single loop: how far that is, is how far the stage is."""
 
 
 @dataclass
 class SeedProgress:
     """Where one seed is.
 
-    epoch: of the running step, from 1; 0 where it has none.  images: what its steps have used, of
-    all stages together.  memory: peak of rank 0, in bytes, as the latest step told.
+    ended: how each step that is done has ended: computed, reused or failed.  epoch: of the running
+    step, from 1; 0 where it has none.  images: what its steps have used, of all stages together.
+    memory: peak of rank 0, in bytes, as the latest step told.  is_heard: its trainer has told
+    something.
     """
 
     waiting: list[Step]
+    ended: dict[Step, str] = field(default_factory=dict)
     running: Step | None = None
     started: float = 0.0
     fraction: float = 0.0
@@ -42,6 +48,58 @@ class SeedProgress:
     images: int = 0
     memory: int = 0
     is_heard: bool = False
+    ends: float | None = None
+    """When the running loop ends at the pace that it has had so far, on the board's clock."""
+    _loop: tuple[float, float] | None = None
+    """Time and fraction of the first that was heard of the running loop."""
+
+    def start(self, step: Step, now: float) -> None:
+        self.running, self.started, self.fraction = step, now, 0.0
+        self.loss, self.note, self.epoch = None, "", 0
+        self.ends = self._loop = None
+
+    def go_on(self, fraction: float, now: float) -> None:
+        """A loop may have begun where a checkpoint was, so its pace is that of what was seen."""
+        if self._loop is None or fraction < self.fraction:
+            self._loop, self.ends = (now, fraction), None
+        since, at_first = self._loop
+        if fraction > at_first:
+            self.ends = now + (1 - fraction) * (now - since) / (fraction - at_first)
+        self.fraction = fraction
+
+
+@dataclass
+class Mean:
+    """Of seconds, as they come."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, seconds: float) -> None:
+        self.total, self.count = self.total + seconds, self.count + 1
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+
+@dataclass(frozen=True)
+class TimeLeft:
+    """is_all: no stage that is left is of a kind of which nothing is known."""
+
+    seconds: float
+    is_all: bool
+
+    def __str__(self) -> str:
+        """In words that do not promise more than is known."""
+        if self.seconds == 0:
+            return "done"
+        words = "about" if self.is_all else "at least"
+        if self.seconds < 90:
+            return f"{words} {max(5, round(self.seconds / 5) * 5)} s left"
+        if self.seconds < 3 * 3600:
+            return f"{words} {round(self.seconds / 60)} min left"
+        return f"{words} {round(self.seconds / 3600)} h left"
 
 
 @dataclass
@@ -53,11 +111,11 @@ class Board:
     parallel: int
     clock: Clock = time.monotonic
     _seeds: dict[int, SeedProgress] = field(init=False)
-    _seconds: dict[Kind, list[float]] = field(init=False)
+    _seen: dict[Kind, Mean] = field(init=False)
 
     def __post_init__(self) -> None:
         self._seeds = {seed: SeedProgress(list(self.steps)) for seed in self.seeds}
-        self._seconds = defaultdict(list)
+        self._seen = defaultdict(Mean)
 
     @property
     def total(self) -> int:
@@ -67,62 +125,94 @@ class Board:
     def done(self) -> int:
         return self.total - sum(len(seed.waiting) for seed in self._seeds.values())
 
+    @property
+    def ended(self) -> Counter[str]:
+        """How many steps were computed, reused, failed; the others have not been reached."""
+        return Counter(how for seed in self._seeds.values() for how in seed.ended.values())
+
     def seed(self, seed: int) -> SeedProgress:
         return self._seeds[seed]
 
-    def apply(self, seed: int, event: dict[str, Any]) -> Step | None:
+    def apply(self, seed: int, event: Mapping[str, Any]) -> Step | None:
         """Take in one event; gives the step that it finished, if it did."""
-        state = self._seeds[seed]
+        state, now = self._seeds[seed], self.clock()
         state.is_heard = True
         if event["event"] == "progress":
-            state.fraction, state.loss = event["done"] / event["total"], event["loss"]
-            state.note, state.epoch = event["note"], event["epoch"]
+            state.go_on(event["done"] / event["total"], now)
+            state.loss, state.note, state.epoch = event["loss"], event["note"], event["epoch"]
             state.images, state.memory = event["images"], event["memory"]
             return None
         if event["event"] not in ("stage-started", "stage-finished"):
             return None
-        named = (event[part] for part in ("stage", "scenario", "method", "repeat", "metric"))
-        step = Step(*named)
-        if step not in state.waiting:  # a small stage that is no step of the plan
+        step = step_of(event)
+        is_new = step in state.waiting
+        if not is_new and step not in state.ended:  # none of the plan
             return None
         if event["event"] == "stage-started":
-            state.running, state.started, state.fraction = step, self.clock(), 0.0
-            state.loss, state.note, state.epoch = None, "", 0
+            state.start(step, now)
             return None
-        state.waiting.remove(step)
         state.running = None
-        if event["status"] != "reused":
+        if is_new:
+            state.waiting.remove(step)
+        if event["status"] == "computed":  # perhaps again, because what was found was damaged
             for kind in _kinds(step):
-                self._seconds[kind].append(event["seconds"])
-        return step
+                self._seen[kind].add(event["seconds"])
+        if is_new or event["status"] == "computed":
+            state.ended[step] = event["status"]
+        return step if is_new else None
 
-    def remaining_seconds(self) -> float | None:
-        """Time to go, from steps of the same kind; None as long as most have not been seen."""
-        left = [step for seed in self._seeds.values() for step in seed.waiting]
-        if not left:
-            return 0.0
-        expected = [seconds for step in left if (seconds := self._expected(step)) is not None]
-        if len(expected) < len(left) / 2:
+    def time_left(self) -> TimeLeft | None:
+        """From steps of the same kind, and from the pace of what is running; None where neither
+        says anything. What was found in the store says nothing."""
+        unfinished = [state for state in self._seeds.values() if state.waiting]
+        if not unfinished:
+            return TimeLeft(0.0, is_all=True)
+        seen, is_all = self._with_running(unfinished), True
+        needed = []
+        for state in unfinished:
+            of_seed = 0.0
+            for step in state.waiting:
+                expected = _expected(step, seen)
+                if step == state.running:
+                    known, seconds = self._of_running(state, expected)
+                    is_all &= known
+                else:
+                    is_all &= expected is not None
+                    seconds = expected or 0.0
+                of_seed += seconds
+            needed.append(of_seed)
+        if not is_all and not any(needed):
             return None
-        needed = fmean(expected) * len(left) - self._under_way()
-        unfinished = sum(bool(seed.waiting) for seed in self._seeds.values())
+        # One seed's steps come after one another, so the longest of them is the least it takes.
+        seconds = max(sum(needed) / min(self.parallel, len(unfinished)), *needed)
         # Never 0, which means done: the last step may take longer than its kind did so far.
-        return max(1.0, needed) / min(self.parallel, unfinished)
+        return TimeLeft(max(1.0, seconds), is_all)
 
-    def _expected(self, step: Step) -> float | None:
-        """Mean of the steps like this one; of other scenarios where its own has none yet."""
-        return next(
-            (fmean(self._seconds[kind]) for kind in _kinds(step) if kind in self._seconds), None
-        )
+    def _with_running(self, states: Iterable[SeedProgress]) -> Mapping[Kind, Mean]:
+        """What was seen, and of kinds that run for the first time how long they will have taken."""
+        found = defaultdict[Kind, Mean](Mean)
+        for state in states:
+            if state.running and state.running.stage in TRAININGS and state.ends is not None:
+                for kind in _kinds(state.running):
+                    found[kind].add(state.ends - state.started)
+        return {**found, **self._seen}
 
-    def _under_way(self) -> float:
-        """Seconds that the running steps have behind them, at most what their kind takes."""
-        behind = 0.0
-        for seed in self._seeds.values():
-            expected = self._expected(seed.running) if seed.running else None
-            if expected is not None:
-                behind += min(self.clock() - seed.started, expected)
-        return behind
+    def _of_running(self, state: SeedProgress, expected: float | None) -> tuple[bool, float]:
+        """Whether it is known how long the running step still takes; seconds, at least."""
+        now = self.clock()
+        by_pace = None if state.ends is None else max(0.0, state.ends - now)
+        assert state.running is not None
+        if by_pace is not None and state.running.stage in TRAININGS:
+            return True, by_pace
+        by_kind = None if expected is None else expected - (now - state.started)
+        # Where a step takes longer than its kind, nobody knows how much longer.
+        is_known = by_kind is not None and by_kind > 0
+        return is_known, max(0.0, by_kind or 0.0, by_pace or 0.0)
+
+
+def _expected(step: Step, seen: Mapping[Kind, Mean]) -> float | None:
+    """Mean of the steps like this one; of other scenarios where its own has none yet."""
+    return next((seen[kind].value for kind in _kinds(step) if kind in seen), None)
 
 
 def _kinds(step: Step) -> tuple[Kind, Kind]:
@@ -136,7 +226,7 @@ class Display(Protocol):
 
     def begin(self, seed: int) -> None: ...
 
-    def update(self, seed: int, event: dict[str, Any], finished: Step | None) -> None: ...
+    def update(self, seed: int, event: Mapping[str, Any], finished: Step | None) -> None: ...
 
     def end(self, seed: int, message: str) -> None: ...
 
@@ -144,7 +234,9 @@ class Display(Protocol):
 
 
 def display(console: Console, board: Board) -> Display:
-    return LiveDisplay(console, board) if console.is_terminal else LineDisplay(console, board)
+    """Live where the terminal can move its cursor."""
+    is_live = console.is_terminal and not console.is_dumb_terminal
+    return LiveDisplay(console, board) if is_live else LineDisplay(console, board)
 
 
 class LineDisplay:
@@ -156,12 +248,11 @@ class LineDisplay:
     def begin(self, seed: int) -> None:
         self._print(f"seed {seed}: started")
 
-    def update(self, seed: int, event: dict[str, Any], finished: Step | None) -> None:
+    def update(self, seed: int, event: Mapping[str, Any], finished: Step | None) -> None:
         if finished:
-            took = f" in {event['seconds']:.1f} s" if event["status"] != "reused" else ""
-            left = time_left(self._board.remaining_seconds())
             count = f"{self._board.done}/{self._board.total}"
-            self._print(f"seed {seed}: {finished.title} {event['status']}{took} ({count}, {left})")
+            left = in_words(self._board.time_left())
+            self._print(f"seed {seed}: {sentence(event)} ({count}, {left})")
 
     def end(self, seed: int, message: str) -> None:
         self._print(f"seed {seed}: {message}")
@@ -173,52 +264,93 @@ class LineDisplay:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def in_words(left: TimeLeft | None) -> str:
+    return "time left not known yet" if left is None else str(left)
+
+
+@dataclass
+class Line:
+    """One line of the live display.  parts: the first are the last to go where room is short."""
+
+    name: str
+    began: float
+    parts: Sequence[str]
+    fraction: float = 0.0
+
+
 class LiveDisplay:
-    """One bar for everything and one for each seed that is being computed."""
+    """A line for everything and one for each seed that is being computed; none is ever wrapped.
+
+    Where a terminal is narrow, the bar gets shorter and goes, then the clock, then what of the
+    words does not fit. Numbers are left out or whole.
+    """
 
     def __init__(self, console: Console, board: Board) -> None:
         self._console, self._board = console, board
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self._tasks: dict[int, TaskID] = {}
-        self._total = self._bars.add_task("all stages", total=board.total, note="")
-        self._bars.start()
+        self._all = Line("all stages", board.clock(), ())
+        self._seeds: dict[int, Line] = {}
+        self._spinner = Spinner("line" if console.options.ascii_only else "dots")
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=8)
+        self._live.start()
 
     def begin(self, seed: int) -> None:
-        self._tasks[seed] = self._bars.add_task(f"seed {seed}", total=1.0, note="starting")
+        self._seeds[seed] = Line(f"seed {seed}", self._board.clock(), [STARTING])
 
-    def update(self, seed: int, event: dict[str, Any], finished: Step | None) -> None:
-        state, left = self._board.seed(seed), self._board.remaining_seconds()
-        self._bars.update(
-            self._total,
-            completed=self._board.done,
-            note=f"{self._board.done}/{self._board.total}  {time_left(left)}",
-        )
+    def update(self, seed: int, event: Mapping[str, Any], finished: Step | None) -> None:
+        state, line = self._board.seed(seed), self._seeds[seed]
         if state.running:
             loss = f"loss {state.loss:.3f}" if state.loss is not None else ""
-            note = "  ".join(filter(None, (state.running.title, state.note, loss)))
-            self._bars.update(self._tasks[seed], completed=state.fraction, note=note)
+            line.parts = list(filter(None, (state.running.title, state.note, loss)))
+            line.fraction = state.fraction
+        elif finished:
+            line.parts = [sentence(event)]
+        elif line.parts == [STARTING]:
+            line.parts = ["looking into the store"]
 
     def end(self, seed: int, message: str) -> None:
-        self._bars.remove_task(self._tasks.pop(seed))
-        self._bars.console.print(f"seed {seed}: {message}", markup=False, highlight=False)
+        del self._seeds[seed]
+        self._console.print(f"seed {seed}: {message}", markup=False, highlight=False)
 
     def close(self) -> None:
-        self._bars.stop()
+        self._live.stop()
+
+    def _draw(self) -> Table:
+        done, total = self._board.done, self._board.total
+        self._all.parts = f"{done}/{total}", in_words(self._board.time_left())
+        self._all.fraction = done / total
+        lines = [self._all, *self._seeds.values()]
+        width, name = self._console.width, max(cell_len(line.name) for line in lines)
+        bar = next((cells for least, cells in BARS if width >= least), 0)
+        has_clock = width >= WITH_CLOCK
+        room = width - 2 - name - bool(bar) - bar - (1 + CLOCK_WIDTH) * has_clock - 1
+        table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+        for cells in (1, name, *([bar] if bar else []), room, *([CLOCK_WIDTH] * has_clock)):
+            table.add_column(width=cells, no_wrap=True, overflow="crop")
+        for line in lines:
+            since = timedelta(seconds=int(self._board.clock() - line.began))
+            table.add_row(
+                self._spinner,
+                Text(line.name),
+                *([ProgressBar(1.0, line.fraction, width=bar)] if bar else []),
+                Text(spelt(_fitted(line.parts, room), self._console.encoding)),
+                *([Text(str(since), style="progress.elapsed")] * has_clock),
+            )
+        return table
 
 
-def time_left(seconds: float | None) -> str:
-    """In words that do not promise more than is known."""
-    if seconds is None:
-        return "time left not known yet"
-    if seconds == 0:
-        return "done"
-    if seconds < 90:
-        return f"about {max(5, round(seconds / 5) * 5)} s left"
-    return f"about {round(seconds / 60)} min left"
+STARTING = "starting (loading torch)"
+BARS = (100, 24), (80, 10)
+"""From so many columns on, a bar is so wide."""
+WITH_CLOCK = 60
+CLOCK_WIDTH = len("0:00:00")
+
+
+def _fitted(parts: Sequence[str], room: int) -> str:
+    """The parts that fit, from the first; of the first alone the end may be missing."""
+    fitting = [parts[0]]
+    for part in parts[1:]:
+        if cell_len("  ".join([*fitting, part])) > room:
+            break
+        fitting.append(part)
+    text = "  ".join(fitting)
+    return text if cell_len(text) <= room else f"{set_cell_size(text, room - 1).rstrip()}…"

@@ -38,7 +38,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
 from supreme_core.image_set import dataset_digest
-from supreme_core.plan import Step, work_digest
+from supreme_core.plan import Step, scoring_steps, work_digest
 from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
 from supreme_core.seeds import Streams
 
@@ -457,7 +457,8 @@ class CellRun:
         log.error("%s failed: %s", step.title, error, exc_info=error)
         during = "metrics" if step.stage == "metrics" else ""
         why = reason(error, during=during)
-        self.stages.give_up(self.probes.steps(step.method, step.repeat))
+        probing = self.seed.components.probes
+        self.stages.give_up(scoring_steps(self.cell.title, step.method, step.repeat, probing))
         if not self.seed.ranks.all_failed(repr(step)):
             raise SupremeError(f"{step.title} failed on this rank only: {why}")
         return RunRecord(

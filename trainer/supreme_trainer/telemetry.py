@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -74,6 +75,10 @@ class Telemetry:
     def device(self, kind: str, count: int) -> None:
         """What the machine has; `supreme run` decides by it how many seeds run side by side."""
         self._say("device", kind=kind, count=count)
+
+    def environment(self, facts: Mapping[str, Any]) -> None:
+        """What the seed is computed on: device and versions."""
+        self._say("environment", facts=dict(facts))
 
     def dataset(self, **facts: Any) -> None:
         """What was prepared, for `supreme prepare`."""

@@ -4,13 +4,13 @@ import shlex
 import sys
 from pathlib import Path
 
-import click
 from rich.console import Console
 from supreme_trainer import local
 from supreme_trainer.command.data import tell_elsewhere
-from supreme_trainer.command.errors import tell
+from supreme_trainer.command.errors import tell, tell_line
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
-from supreme_trainer.command.terminal import show, tell_where
+from supreme_trainer.command.terminal import tell_where
+from supreme_trainer.screen import say, show
 
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder
@@ -80,11 +80,9 @@ def _compute(
     if outcome.summary:
         show(outcome.summary, console)
         tell_where(storage.uri, order, console)
-    stages = outcome.stages
-    found = f"{stages['reused']} found in the store" if outcome.seeds else "every seed was finished"
-    console.print(f"{stages['computed']} stages computed, {found}", highlight=False)
+    say(console, local.counted(outcome))
     for failure in outcome.failures:
-        click.echo(f"error: {failure}", err=True)
+        tell_line(failure)
     return outcome.exit_code
 
 
@@ -95,8 +93,7 @@ def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
     if unused:
         aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]
         fields = ", ".join(f"spec.{alias}" for alias in aliases)
-        text = f"only a cluster uses {fields}; not used here"
-        console.print(text, highlight=False, soft_wrap=True)
+        say(console, f"only a cluster uses {fields}; not used here")
 
 
 def _command(arguments: list[str]) -> str:

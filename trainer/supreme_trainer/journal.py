@@ -1,0 +1,43 @@
+"""The log of an attempt: what its trainer tells, as lines between those that it writes itself."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from supreme_core.plan import step_of
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+"""Of every line, whoever writes it."""
+
+
+class Journal:
+    """Appends to the log of a trainer, which other processes are writing too."""
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._lines = log, set[str]()
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        if text := sentence(event):
+            record = logging.makeLogRecord({"msg": text, "levelname": "INFO"})
+            line = logging.Formatter(FORMAT).format(record)
+            self._lines.add(line)
+            with suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+
+    def is_mine(self, line: str) -> bool:
+        """Whether a line of the log is none of the trainer's own words."""
+        return line in self._lines
+
+
+def sentence(event: Mapping[str, Any]) -> str:
+    """What an event says of stages and of the machine; "" for others, such as steps of a loop."""
+    if event["event"] == "stage-started":
+        return f"{step_of(event).title} started"
+    if event["event"] == "stage-finished":
+        took = f" in {event['seconds']:.1f} s" if event["seconds"] else ""
+        return f"{step_of(event).title} {event['status']}{took}"
+    if event["event"] == "environment":
+        return ", ".join(f"{name} {value}" for name, value in event["facts"].items() if value)
+    return ""
