@@ -1,8 +1,7 @@
-"""The top of the report as plain tables: for the CLI, which draws them with rich or as text."""
+"""The top of the report as tables of plain text: for the command, which fits them to a terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from textwrap import wrap
 
 from supreme_core.api.run import Summary
 from supreme_core.report import cells, tables
@@ -13,11 +12,13 @@ from supreme_core.report.cells import Cell
 class TextTable:
     """Columns and rows of text; the first column is the method. notes stand below the table.
 
+    by_importance: places of the other columns; where there is no room, the last of them goes first.
     Control characters of foreign text are gone, but rich's markup is not escaped: draw with `Text`.
     """
 
     title: str
     columns: tuple[str, ...]
+    by_importance: tuple[int, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
 
@@ -37,51 +38,33 @@ def terminal_tables(summary: Summary) -> list[TextTable]:
 READ_AS = "Means over seeds, in brackets their 95 % interval; the report has all intervals."
 
 
-def plain_text(table: TextTable) -> str:
-    """The table with aligned columns, numbers to the right, for a log or a pipe."""
-    widths = [
-        max(len(column) // 3 + 3, *(len(row[i]) for row in table.rows), *map(len, column.split()))
-        for i, column in enumerate(table.columns)
-    ]
-    heads = [wrap(text, width) for text, width in zip(table.columns, widths, strict=True)]
-    tallest = max(map(len, heads))
-    head = zip(*([""] * (tallest - len(lines)) + lines for lines in heads), strict=True)
-    ruler = tuple("-" * width for width in widths)
-    lines = [_line(texts, widths) for texts in (*head, ruler, *table.rows)]
-    return "\n".join([table.title, *lines, *table.notes]) + "\n"
-
-
-def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(texts, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
-    return "  ".join(padded).rstrip()
-
-
 def _draw(table: tables.Table, title: str) -> TextTable:
     """Intervals of the primary metric only, so that a table fits a terminal of 100 columns."""
-    columns = tuple(f"{c.title}, {c.unit}" if c.unit else c.title for c in table.columns)
+    shown = [column for column in table.columns if column.kind != "spread"]
+    columns = tuple(f"{c.title}, {c.unit}" if c.unit else c.title for c in shown)
     lines = [(line.title, line.cells) for line in table.lines]
     if table.floor:
         lines.append((tables.FLOOR_TITLE, table.floor))
+    places = range(1, len(shown) + 1)
     return TextTable(
         title=_text(title),
-        columns=("method", *_shown(table, columns)),
-        rows=tuple((_text(title), *_shown(table, _texts(table, line))) for title, line in lines),
+        columns=("method", *map(_text, columns)),
+        by_importance=tuple(
+            sorted(places, key=lambda place: IMPORTANCE.index(shown[place - 1].kind))
+        ),
+        rows=tuple((_text(title), *_texts(table, line)) for title, line in lines),
         notes=(),
     )
 
 
+IMPORTANCE = "estimate", "gap", "verdict", "count", "companion"
+"""Kinds of the overview's columns: what is read first, and shown in the narrowest terminal."""
+
+
 def _texts(table: tables.Table, line: Sequence[Cell]) -> list[str]:
     return [
-        cell.text if column.kind in ("companion", "verdict") else str(cell)
+        _text(cell.text if column.kind in ("companion", "verdict") else str(cell))
         for column, cell in zip(table.columns, line, strict=True)
-    ]
-
-
-def _shown(table: tables.Table, texts: Sequence[str]) -> list[str]:
-    return [
-        _text(text)
-        for column, text in zip(table.columns, texts, strict=True)
         if column.kind != "spread"
     ]
 

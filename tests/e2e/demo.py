@@ -16,11 +16,11 @@ import pytest
 import yaml
 from kubernetes import client
 from rich.console import Console
+from supreme_trainer import screen
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Summary
-from supreme_core.report.terminal import plain_text, terminal_tables
 from tests.cluster import s3_server
 from tests.cluster.operators import operator
 from tests.cluster.trainers import storage_of
@@ -94,8 +94,7 @@ def show(console: Console, s3: s3_server.S3Server, status: dict) -> None:
     bucket, _, key = status["results"]["uri"].removeprefix("s3://").partition("/")
     store = s3.client()
     summary = store.get_object(Bucket=bucket, Key=key)["Body"].read()
-    for table in terminal_tables(parse_json(Summary, summary, source=key)):
-        console.print(plain_text(table), markup=False)
+    screen.show(parse_json(Summary, summary, source=key), console, elsewhere=screen.ELSEWHERE)
     page = key.removesuffix("summary.json") + "report.html"
     REPORT.write_bytes(store.get_object(Bucket=bucket, Key=page)["Body"].read())
     console.print(f"report:     {REPORT}")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 from supreme_trainer.command.errors import tell
 from supreme_trainer.machine import check_system
+from supreme_trainer.spelling import spell_output
 
 from supreme_core.api import names
 from supreme_core.errors import SupremeError
@@ -24,6 +25,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def main() -> None:
     """Entry point: every error that a user can cause is a line on standard error, no traceback."""
+    spell_output()
     try:
         check_system(sys.platform)
         cli.main(standalone_mode=False)

@@ -1,12 +1,17 @@
 """Errors as a person meets them."""
 
-import click
-
 from supreme_core.errors import SupremeError
 
 
 def tell(error: SupremeError) -> int:
     """Print the lines of an error on standard error and return the exit status."""
     for line in str(error).splitlines():
-        click.echo(f"error: {line}", err=True)
+        tell_line(line)
     return error.exit_code
+
+
+def tell_line(line: str) -> None:
+    from rich.console import Console  # which --help does without
+    from supreme_trainer.screen import say
+
+    say(Console(stderr=True), f"error: {line}", indent="  ")

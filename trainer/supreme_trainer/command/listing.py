@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
+from rich.console import Console
+from supreme_trainer.screen import describe
 
 from supreme_core import catalog
 from supreme_core.catalog import Listed
@@ -24,19 +26,18 @@ def list_components(kind: str, *, text: str | None, as_json: bool) -> None:
             raise SpecError(f"no {kind} has {text!r} in its name")
         click.echo("\n".join(found))
         return
-    width = max(map(len, listed), default=0)
+    console, width = Console(), max(map(len, listed), default=0)
     for name, component in sorted(listed.items()):
-        click.echo(f"{name:{width}}  {component.summary}")
+        describe(console, name, component.summary, column=width)
         if needs := component.facts.get("needs"):
-            click.echo(f"{'':{width}}    needs {', '.join(map(_in_words, needs))}")
+            describe(console, "", f"  needs {', '.join(map(_in_words, needs))}", column=width)
         if component.variants:
-            click.echo(
-                f"{'':{width}}    {len(component.variants)} of them, as {name}/NAME or"
-                f" {name}/NAME.WEIGHTS: supreme list {kind} --find TEXT"
-            )
+            count = f"{len(component.variants)} of them, as {name}/NAME or {name}/NAME.WEIGHTS"
+            describe(console, "", f"  {count}: supreme list {kind} --find TEXT", column=width)
         for setting, schema in component.params.get("properties", {}).items():
             of_transformers = component.facts.get("for_transformers", {}).get(setting)
-            click.echo(f"{'':{width}}    {_setting(setting, schema, of_transformers)}")
+            text = _setting(setting, schema, of_transformers)
+            describe(console, "", f"  {text}", column=width)
 
 
 def _names(listed: Mapping[str, Listed]) -> Iterator[str]:

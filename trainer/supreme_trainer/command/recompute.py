@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from supreme_trainer import local
 from supreme_trainer.command.experiments import split_experiment
-from supreme_trainer.command.terminal import show, tell_where, tracked
+from supreme_trainer.command.terminal import tell_where, tracked
+from supreme_trainer.screen import show
 
 from supreme_core import recompute as scores
 from supreme_core.artefacts import Artefacts

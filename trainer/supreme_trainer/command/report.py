@@ -7,7 +7,8 @@ import click
 from rich.console import Console
 from supreme_trainer import local
 from supreme_trainer.command.experiments import split_experiment
-from supreme_trainer.command.terminal import show, tell_where
+from supreme_trainer.command.terminal import tell_where
+from supreme_trainer.screen import show
 
 from supreme_core.artefacts import Artefacts
 from supreme_core.errors import SpecError

@@ -1,0 +1,216 @@
+"""Tables and sentences on a terminal of any width, and in full into a pipe.
+
+A number is never cut: where a table is too wide, intervals go onto lines of their own, names of
+methods are wrapped, then whole columns are left out, and a line says which. A pipe, a file or a
+terminal that knows no control characters (TERM=dumb) gets everything, on lines of any length.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console
+from rich.text import Text
+from supreme_trainer.spelling import spelt
+
+from supreme_core.api.run import Summary
+from supreme_core.report.terminal import TextTable, terminal_tables
+
+GAP = 2
+"""Blank cells between two columns."""
+
+ELSEWHERE = "the report"
+WITH_TABLES = f"{ELSEWHERE} and the tables of `supreme report EXPERIMENT-URI --format csv`"
+"""Where every column is to be found; the latter where the results of seeds are in the store."""
+
+INDENT = "    "
+
+
+def show(summary: Summary, console: Console, *, elsewhere: str = WITH_TABLES) -> None:
+    """The tables of a summary, and what is to be said about them."""
+    for table in terminal_tables(summary):
+        fitted = fit(table, width_of(console), encoding=console.encoding)
+        console.print()
+        say(console, table.title, style="bold")
+        for line in fitted.lines:
+            _print(console, line)
+        for note in [*_on_left_out(fitted, elsewhere), *table.notes]:
+            say(console, note, style="dim")
+    console.print()
+
+
+def say(console: Console, text: str, *, indent: str = "", style: str = "") -> None:
+    """Lines of words, wrapped where a terminal would cut one.
+
+    indent: what continued lines begin with.
+    """
+    width = width_of(console)
+    for line in text.splitlines() or [""]:
+        line = spelt(line, console.encoding)
+        for part in [line] if width is None else wrapped(line, width, indent=indent):
+            _print(console, part, style=style)
+
+
+def width_of(console: Console) -> int | None:
+    """Cells in a line of the terminal; None where lines may have any length."""
+    return console.width if console.is_terminal and not console.is_dumb_terminal else None
+
+
+def wrapped(text: str, width: int, *, indent: str = "") -> list[str]:
+    """By words; one that is longer than a line, such as a path, stays whole."""
+    first, *words = re.findall(r" *[^ ]+", text) or [""]
+    lines = [first]
+    for word in words:
+        if cell_len(lines[-1] + word) <= width:
+            lines[-1] += word
+        else:
+            lines.append(indent + word.lstrip())
+    return lines
+
+
+def describe(console: Console, name: str, text: str, *, column: int) -> None:
+    """A name, or none, and what is said about it."""
+    width = width_of(console)
+    name, text = (spelt(part, console.encoding) for part in (name, text))
+    for line in described(name, text, column=column, width=width):
+        _print(console, line)
+
+
+def described(name: str, text: str, *, column: int, width: int | None) -> list[str]:
+    """A name and what is said about it, in a second column where that leaves room for words."""
+    if width is None:
+        return [f"{name:{column}}  {text}"]
+    deeper = " " * (len(text) - len(text.lstrip()))
+    if column + GAP > width / 2:
+        lines = wrapped(f"{INDENT}{text}", width, indent=f"{INDENT}{deeper}")
+        return [name, *lines] if name else lines
+    indent = " " * (column + GAP) + deeper
+    return wrapped(f"{name:{column}}  {text}", width, indent=indent)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table as lines.  left_out: titles of columns.  needs: the width that shows them all."""
+
+    lines: Sequence[str]
+    left_out: Sequence[str] = ()
+    needs: int = 0
+
+
+def fit(table: TextTable, width: int | None, *, encoding: str = "utf-8") -> Fitted:
+    """The table with aligned columns, numbers to the right; width: None for any."""
+    whole = _Grid.of(table, encoding)
+    rule = "-" if width is None else spelt("─", encoding)
+    if width is None or whole.width <= width:
+        return Fitted(list(whole.lines(rule)))
+    stacked = whole.stacked()
+    kept = stacked.within(width)
+    left_out = [head for place, head in enumerate(stacked.heads) if place not in kept.places]
+    needs = width
+    while left_out and len(stacked.within(needs).places) < len(stacked.heads):
+        needs += 1
+    return Fitted(list(kept.lines(rule)), left_out, needs)
+
+
+def _on_left_out(fitted: Fitted, elsewhere: str) -> Iterator[str]:
+    if fitted.left_out:
+        yield (
+            f"Left out, because the terminal is narrow: {'; '.join(fitted.left_out)}."
+            f" A terminal of {fitted.needs} columns has all of it, and so have {elsewhere}."
+        )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Texts that may have several lines, in columns of which some are shown.
+
+    places: of the columns that are shown.  names: cells that the first column has.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    by_importance: Sequence[int]
+    places: Sequence[int]
+    names: int
+
+    @classmethod
+    def of(cls, table: TextTable, encoding: str) -> "_Grid":
+        heads = [spelt(text, encoding) for text in table.columns]
+        rows = [[spelt(text, encoding) for text in row] for row in table.rows]
+        names = max(cell_len(text) for text in (heads[0], *(row[0] for row in rows)))
+        return cls(heads, rows, table.by_importance, range(len(heads)), names)
+
+    def stacked(self) -> "_Grid":
+        """With each interval on a line of its own."""
+        rows = [[row[0], *(text.replace(" [", "\n[") for text in row[1:])] for row in self.rows]
+        return replace(self, rows=rows)
+
+    def within(self, width: int) -> "_Grid":
+        """The most important columns that fit, and names as wide as there is room for."""
+        # Names get a quarter where their parts need it; then every part is on one line.
+        pieces = [piece for row in self.rows for piece in _pieces(row[0])]
+        least = min(max(map(cell_len, [self.heads[0], *pieces])), max(width // 4, 4))
+        kept, used = [0], least
+        for place in self.by_importance:
+            used += GAP + self._column(place)
+            if used > width and place != self.by_importance[0]:
+                break
+            kept.append(place)
+        grid = replace(self, places=sorted(kept))
+        room = width - sum(GAP + self._column(place) for place in grid.places[1:])
+        return replace(grid, names=min(self.names, max(room, 4)))
+
+    @property
+    def width(self) -> int:
+        return self.names + sum(GAP + self._column(place) for place in self.places[1:])
+
+    def _column(self, place: int) -> int:
+        """Neither a number nor a word of the head is ever broken."""
+        texts = [*self.heads[place].split(), *(row[place] for row in self.rows)]
+        return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+    def lines(self, rule: str) -> Iterator[str]:
+        widths = [self.names, *(self._column(place) for place in self.places[1:])]
+        heads = [
+            wrapped(self.heads[place], width)
+            for place, width in zip(self.places, widths, strict=True)
+        ]
+        tallest = max(map(len, heads))
+        yield from _aligned([[""] * (tallest - len(lines)) + lines for lines in heads], widths)
+        yield (" " * GAP).join(rule * width for width in widths)
+        for row in self.rows:
+            texts = [row[place].split("\n") for place in self.places[1:]]
+            if any(map(any, texts)):  # the noise floor may have nothing under the columns shown
+                yield from _aligned([_broken(row[0], self.names), *texts], widths)
+
+
+def _aligned(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    """Cells of several lines side by side: the first to the left, the others to the right."""
+    for texts in zip_longest(*cells, fillvalue=""):
+        blanks = [" " * (width - cell_len(text)) for width, text in zip(widths, texts, strict=True)]
+        numbers = [blank + text for blank, text in zip(blanks[1:], texts[1:], strict=True)]
+        yield (" " * GAP).join([texts[0] + blanks[0], *numbers]).rstrip()
+
+
+def _pieces(name: str) -> list[str]:
+    """Where a name may be broken: behind hyphens, underscores and the like."""
+    return re.findall(r"[^-_/. ]+[-_/. ]*|[-_/. ]+", name)
+
+
+def _broken(name: str, width: int) -> list[str]:
+    """All of the name, on lines of this width."""
+    lines = [""]
+    for piece in _pieces(name):
+        for part in chop_cells(piece, width):
+            if cell_len(lines[-1] + part) <= width:
+                lines[-1] += part
+            else:
+                lines.append(part)
+    return lines
+
+
+def _print(console: Console, text: str, *, style: str = "") -> None:
+    """As it is: no markup, no emoji, nothing wrapped; NO_COLOR leaves no control characters."""
+    console.print(Text(text, style="" if console.no_color else style), soft_wrap=True)
