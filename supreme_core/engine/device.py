@@ -12,6 +12,7 @@ pass of images that lie channels last (pytorch PR 188371), and a copy that runs 
 source has become meanwhile (pytorch issue 139550).
 """
 
+import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -41,7 +42,11 @@ def chosen(asked: str) -> str:
 def _why_no_cuda() -> str | None:
     if torch.version.hip:
         return "this torch is for AMD's GPUs (ROCm), on which nothing was tried"
-    return None if torch.cuda.is_available() else "torch sees no CUDA device here"
+    if torch.cuda.is_available():
+        return None
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hidden = "" if given is None else f", where CUDA_VISIBLE_DEVICES is {given!r}"
+    return f"torch sees no CUDA device here{hidden}"
 
 
 def _why_no_mps() -> str | None:

@@ -24,6 +24,10 @@ from supreme_core.errors import SpecError
 CPU, CUDA, MPS = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
 
 NO_CUDA = "--device is cuda, but torch sees no CUDA device here; use cpu or auto"
+HIDDEN = (
+    "--device is cuda, but torch sees no CUDA device here, where CUDA_VISIBLE_DEVICES is '0,0'; use"
+    " cpu or auto"
+)
 ROCM = (
     "--device is cuda, but this torch is for AMD's GPUs (ROCm), on which nothing was tried; use cpu"
     " or auto"
@@ -42,6 +46,7 @@ CHOICES = {
     "cpu beside CUDA": ("cpu", {"cuda": True}, "cpu"),
     "cuda": ("cuda", {"cuda": True}, "cuda"),
     "cuda without": ("cuda", {}, NO_CUDA),
+    "cuda with a list that hides it": ("cuda", {"visible": "0,0"}, HIDDEN),
     "cuda with ROCm": ("cuda", {"cuda": True, "hip": "6.4"}, ROCM),
     "mps": ("mps", {"mps": True}, "mps"),
     "mps without": ("mps", {}, NO_MPS),
@@ -54,6 +59,9 @@ def test_a_device_is_chosen_or_refused_by_name(monkeypatch, asked, here, answer)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: here.get("cuda", False))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: here.get("mps", False))
     monkeypatch.setattr(torch.version, "hip", here.get("hip"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if "visible" in here:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", here["visible"])
     monkeypatch.setattr(torch, "__version__", here.get("torch", "2.15.0+cpu"))
     if answer in ("cpu", "cuda", "mps"):
         assert device.chosen(asked) == answer
