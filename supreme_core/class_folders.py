@@ -1,5 +1,6 @@
 """Public sets that a user has to fetch, which come as one folder with a folder for each class."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
@@ -40,7 +41,7 @@ class ClassFoldersParams(SourceParams):
     def source_state(self) -> str | None:
         """Names and sizes of the files, which are the same wherever they were unpacked."""
         source = folder_if_there(self.source) if self.source else None
-        if source is None or not self.root(source).is_dir():
+        if source is None or not os.path.isdir(self.root(source)):
             return None
         return fingerprint(self.tree(source).images, size_of, at=AT)
 
@@ -57,7 +58,7 @@ def read_tree(dataset: str, params: ClassFoldersParams) -> Tree:
     if not params.source:
         raise SpecError(f"dataset {dataset} is not downloaded by itself\n{_layout(params)}")
     source = source_folder(params.source)
-    if not params.root(source).is_dir():
+    if not os.path.isdir(params.root(source)):
         raise SpecError(f"{AT}: {str(source)!r} has no folder {params.folder}\n{_layout(params)}")
     tree = params.tree(source)
     if len(tree.folders) != params.classes:

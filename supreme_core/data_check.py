@@ -22,6 +22,7 @@ from supreme_core.image_set import (
     dataset_meaning,
     read_labels,
     refuse_changed_source,
+    remarks,
 )
 from supreme_core.registry import Chosen
 from supreme_core.split import Labels, Split
@@ -30,10 +31,12 @@ from supreme_core.storage import Storage
 
 @dataclass(frozen=True)
 class Found:
-    """The labels of a dataset.  prepared: they are those of a store, not of the source."""
+    """The labels of a dataset.  prepared: they are those of a store, not of the source.
+    notes: what users should know of its images."""
 
     labels: Labels
     prepared: bool
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class CheckedData:
     classes: int
     train: int
     test: int
+    notes: Sequence[str]
     sizes: Mapping[str, Sizes | None]
 
 
@@ -89,6 +93,7 @@ def check_data(order: ExperimentOrder, storage: Storage, catalog: Catalog) -> Ch
         classes=len(found.labels.class_names),
         train=len(found.labels.train),
         test=len(found.labels.test),
+        notes=found.notes,
         sizes=sizes,
     )
 
@@ -103,7 +108,8 @@ def find_labels(work: Work, storage: Storage) -> Found:
         manifest = artefacts.find("datasets", digest(dataset_meaning(chosen)))
         if manifest:
             refuse_changed_source(params, manifest.facts)
-            return Found(_read(artefacts, manifest), prepared=True)
+            labels = _read(artefacts, manifest)
+            return Found(labels, prepared=True, notes=remarks(labels, manifest.facts))
     try:
         with downloads.refused():
             images = check(chosen(), chosen.entry.name)
@@ -112,7 +118,7 @@ def find_labels(work: Work, storage: Storage) -> Found:
             f"spec.dataset: {chosen.entry.name} has not been prepared in {storage.uri}, and"
             f" {error}; `supreme prepare FILE` downloads and prepares it, as `supreme run` would"
         ) from None
-    return Found(images.labels, prepared=False)
+    return Found(images.labels, prepared=False, notes=remarks(images.labels, images.facts()))
 
 
 def _read(artefacts: Artefacts, manifest: Manifest) -> Labels:

@@ -149,19 +149,6 @@ class ImageSet:
             identity_names=self.identity_names,
         )
 
-    def per_class(self) -> list[tuple[str, int, int]]:
-        """Name, training and test images of each class."""
-        train, test = (
-            np.bincount(labels, minlength=self.classes).tolist()
-            for labels in (self.train_labels, self.test_labels)
-        )
-        return list(zip(self.class_names, train, test, strict=True))
-
-    def remarks(self) -> list[str]:
-        """What users should know before they trust numbers of this set, a line each."""
-        untested = [name for name, _, test in self.per_class() if not test]
-        return [*self.notes, *([f"no test image of class {few(untested)}"] if untested else [])]
-
     def write(self, folder: Path) -> dict[str, Path]:
         """The arrays as .npy files without pickle, and where their images came from.
 
@@ -251,6 +238,25 @@ def dataset_digest(manifest: Manifest) -> str:
     return digest({name: file.sha256 for name, file in arrays.items()})
 
 
+def per_class(labels: Labels) -> list[tuple[str, int, int]]:
+    """Name, training and test images of each class."""
+    train, test = (
+        np.bincount(part, minlength=len(labels.class_names)).tolist()
+        for part in (labels.train, labels.test)
+    )
+    return list(zip(labels.class_names, train, test, strict=True))
+
+
+def remarks(labels: Labels, facts: Mapping[str, Any]) -> list[str]:
+    """What users should know before they trust numbers of a set, a line each.
+
+    facts: those of the set, or of its manifest.
+    """
+    untested = [name for name, _, test in per_class(labels) if not test]
+    missing = [f"no test image of class {few(untested)}"] if untested else []
+    return [*facts.get("notes", ()), *missing]
+
+
 def refuse_changed_source(params: DatasetParams, facts: Mapping[str, object]) -> None:
     """SpecError where this machine sees other files than those that were prepared.
 
@@ -274,7 +280,7 @@ def check(images: ImageSet, name: str) -> ImageSet:
     present = np.unique(images.train_labels)
     if len(present) < 2:
         raise SpecError(f"dataset {name!r} has {len(present)} class; at least 2 are needed")
-    if untrained := [each for each, train, _ in images.per_class() if not train]:
+    if untrained := [each for each, train, _ in per_class(images.labels) if not train]:
         raise SpecError(f"dataset {name!r} has no training image of class {few(untrained)}")
     return images
 

@@ -190,7 +190,8 @@ def _entries(root: Path, at: str, depth: int | None) -> Iterator[tuple[Found, st
             entries = list(os.scandir(folder.path))
         for entry in entries:
             found = Found(Path(entry.path), (*folder.parts, _name(entry.name)))
-            kind = _kind(found, entry, inside, at)
+            with _explained(found.path, at):
+                kind = _kind(found, entry, inside)
             if kind == FOLDER and depth is not None and len(found.parts) > depth:
                 kind = DEEPER
             if kind in (CLASS, FOLDER):
@@ -200,12 +201,12 @@ def _entries(root: Path, at: str, depth: int | None) -> Iterator[tuple[Found, st
                 yield found, kind
 
 
-def _kind(found: Found, entry: "os.DirEntry[str]", inside: Collection["Identity"], at: str) -> str:
+def _kind(found: Found, entry: "os.DirEntry[str]", inside: Collection["Identity"]) -> str:
     """inside: the folder that the entry lies in, and those above it."""
     name, is_at_top = found.parts[-1], len(found.parts) == 1
     if is_hidden(name):
         return HIDDEN
-    if entry.is_symlink() and _is_broken(found.path, at):
+    if entry.is_symlink() and _is_broken(found.path):
         return BROKEN
     suffix = PurePath(name).suffix.lower()
     if entry.is_dir() and (is_at_top or suffix not in suffixes()):
@@ -217,14 +218,13 @@ def _kind(found: Found, entry: "os.DirEntry[str]", inside: Collection["Identity"
     return one_line(suffix, SUFFIX_SHOWN) or NO_SUFFIX
 
 
-def _is_broken(link: Path, at: str) -> bool:
-    with _explained(link, at):
-        try:
-            os.stat(link)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return True
-            raise
+def _is_broken(link: Path) -> bool:
+    try:
+        os.stat(link)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return True
+        raise
     return False
 
 

@@ -65,7 +65,7 @@ class ImageFolderParams(DatasetParams):
         images = (
             Found(image.path, (part, *image.parts))
             for part in PARTS
-            if (root / part).is_dir()
+            if os.path.isdir(root / part)
             for image in walk(root / part, at=AT).images
         )
         return fingerprint(images, describe, at=AT)
@@ -106,14 +106,14 @@ def image_folder(params: ImageFolderParams) -> ImageSet:
 def _other_folders(root: Path) -> list[str]:
     """The folders beside train/ and test/, none of which is read."""
     try:
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        names = sorted(name for name in os.listdir(root) if os.path.isdir(root / name))
     except OSError as error:
         raise SpecError(f"{AT}: {str(root)!r} cannot be listed: {error.strerror}") from None
     return [name for name in names if name not in PARTS and not is_hidden(name)]
 
 
 def _tree(root: Path, part: str, others: Sequence[str]) -> Tree:
-    if not (root / part).is_dir():
+    if not os.path.isdir(root / part):
         there = f"; there is {few(others)}" if others else ""
         raise SpecError(
             f"{AT}: {str(root)!r} has no folder {part!r};"

@@ -140,8 +140,11 @@ class TestData:
 
     def test_an_own_folder_is_looked_at(self, data_of, said, tmp_path):
         dataset = flowers(tmp_path / "flowers")
+        (tmp_path / "flowers/test/rose/1.heic").write_bytes(b"")
         rose = {"name": "full_class", "params": {"classes": ["rose"]}}
-        assert data_of(rose, dataset=dataset)["scenarios"]["full_class"]["forget"] == [4, 4]
+        found = data_of(rose, dataset=dataset)
+        assert found["scenarios"]["full_class"]["forget"] == [4, 4]
+        assert found["notes"] == ["passed over in test/: .heic (1)"]
         (line,) = said({"name": "full_class", "params": {"classes": ["ros"]}}, dataset=dataset)
         assert line.endswith("unknown class 'ros'; did you mean 'rose'?")
 

@@ -37,7 +37,7 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
-from supreme_core.image_set import dataset_digest
+from supreme_core.image_set import dataset_digest, per_class, remarks
 from supreme_core.plan import Step, scoring_steps, work_digest
 from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
 from supreme_core.seeds import Streams
@@ -142,7 +142,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
         testSamples=len(data.test),
         shape=list(data.images.train_images.shape[1:]),
         classes=data.shape.classes,
-        perClass=data.images.per_class(),
+        perClass=per_class(data.labels),
         bytes=sum(file.size for file in manifest.files.values()),
         place=artefact_prefix(manifest.stage, manifest.key),
         status=_status(stages, dataset),
@@ -160,7 +160,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
 def _tell_of(data: Data, dataset: Stage[Data], stages: Stages, seed: SeedStages) -> None:
     """Notes on the images; where they were just prepared, also what an older version left."""
     older = _older(data, dataset, stages) if _status(stages, dataset) == "computed" else []
-    for remark in [*data.images.remarks(), *older]:
+    for remark in [*remarks(data.labels, data.images.facts()), *older]:
         seed.telemetry.note(f"dataset: {remark}")
         log.info("dataset: %s", remark)
 

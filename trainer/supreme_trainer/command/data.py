@@ -8,6 +8,7 @@ from rich.console import Console
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import ExperimentSpec
+from supreme_core.downloads import folder_if_there
 from supreme_core.errors import one_line
 
 CLASSES_SHOWN: Final = 20
@@ -44,12 +45,14 @@ def elsewhere(spec: ExperimentSpec, file: Path) -> str:
     given = getattr(params, location) if location else ""
     if not given or given.startswith("~"):
         return ""
-    here, beside = Path(given).absolute(), file.absolute().parent / given
-    if not beside.is_dir() or (here.is_dir() and here.samefile(beside)):
+    here = folder_if_there(given)
+    beside = folder_if_there(str(file.absolute().parent / given))
+    if beside is None or (here and here.samefile(beside)):
         return ""
-    lost = "" if here.is_dir() else ", which is not there"
+    lost = "" if here else ", which is not there"
     return (
-        f"spec.dataset.params.{location}: {given!r} is {str(here)!r} from where the command"
+        f"spec.dataset.params.{location}: {given!r} is {str(Path(given).absolute())!r} from where"
+        f" the command"
         f" runs{lost}; it is not {str(beside)!r}, beside the file"
     )
 

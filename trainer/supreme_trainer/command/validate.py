@@ -107,6 +107,8 @@ def _show_data(data: CheckedData, storage: Storage) -> None:
         f"data: {data.name}, {data.train} training and {data.test} test samples of"
         f" {data.classes} classes, {where}"
     )
+    for note in data.notes:
+        click.echo(f"  note: {note}")
     for title, sizes in data.sizes.items():
         _say(f"  {title}: {_in_words(sizes)}")
 
@@ -231,6 +233,7 @@ def _data_document(data: CheckedData) -> dict[str, Any]:
         "classes": data.classes,
         "trainSamples": data.train,
         "testSamples": data.test,
+        "notes": list(data.notes),
         "scenarios": {
             title: None if sizes is None else _sizes_document(sizes)
             for title, sizes in data.sizes.items()
