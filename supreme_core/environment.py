@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy
 
+from supreme_core.api import names
+
 
 def environment() -> dict[str, Any]:
     return {
-        "supreme": version("supreme"),
+        "supreme": version(names.DISTRIBUTION),
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "machine": platform.machine(),

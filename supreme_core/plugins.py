@@ -13,6 +13,7 @@ from traceback import extract_tb
 from types import CodeType, ModuleType
 
 from supreme_core.api.names import PLUGINS_VARIABLE
+from supreme_core.ending import of_missing_module
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import PLUGIN_FILES, REGISTRIES
 
@@ -69,6 +70,8 @@ def _run(code: CodeType, file: Path, name: str) -> None:
         raise SpecError(f"plug-in {file}{_line(error, file)}: {error}") from None
     except (Exception, SystemExit) as error:  # foreign code
         why = one_line(f"{type(error).__name__}: {error}")
+        if told := of_missing_module(error):
+            why = str(told)
         raise SpecError(f"plug-in {file}{_line(error, file)}: {why}") from error
     if not any(entry.module == name for each in REGISTRIES for entry in each.entries()):
         raise SpecError(

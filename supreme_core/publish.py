@@ -57,7 +57,7 @@ def summarise(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) ->
         work_digest=work_digest(order.work),
         metrics=row_facts((title, chosen.entry) for title, chosen in metrics),
         floors=_floors(results, artefacts, metrics),
-        versions={"supreme": metadata.version("supreme")},
+        versions={"supreme": metadata.version(names.DISTRIBUTION)},
     )
     over = _over_seeds(results, artefacts, order, _published(storage, order.prefix))
     return aggregate(results, question).model_copy(update={"over_seeds": over})

@@ -5,7 +5,7 @@
 
 The registered name is the function's name, its settings are the type of its last argument, and the
 file that holds it is found because it stands in the kind's folder, behind an entry point of the
-group `supreme.<kind>s`, or is given by name (see `plugins`).
+group `supreme_bench.<kind>s`, or is given by name (see `plugins`).
 
 A model may be a family, of which a user chooses one as FAMILY/VARIANT or FAMILY/VARIANT.WEIGHTS:
 `timm/vit_base_patch16_224.mae`. Its function gets the variant as its first argument.
@@ -13,15 +13,24 @@ A model may be a family, of which a user chooses one as FAMILY/VARIANT or FAMILY
 
 import importlib
 import inspect
+import logging
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, Literal, TypeVar, get_type_hints
+from functools import cache
+from importlib.metadata import EntryPoint, distributions, entry_points
+from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
 
 from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError, nearest, one_line
+
+logger = logging.getLogger(__name__)
+
+GROUPS: Final = "supreme_bench."
+"""Beginning of the entry-point groups of plug-ins; the kind follows, with an s."""
+UNREAD_GROUPS: Final = "supreme."
+"""Beginning of groups that the plug-ins of supreme-unlearning use, and ours once did."""
 
 Forgets = Literal["classes", "samples"]
 """What a scenario forgets: every sample of some classes, or single samples of any class."""
@@ -268,7 +277,7 @@ class Registry(Generic[Function, Facts]):
     def __init__(self, kind: str, facts: type[Facts], *, package: str) -> None:
         self.kind = kind
         self.package = package
-        self.group = f"supreme.{kind}s"
+        self.group = f"{GROUPS}{kind}s"
         self._facts = facts
         self._entries: dict[str, Entry[Function, Facts]] = {}
         self._discovered = False
@@ -310,6 +319,7 @@ class Registry(Generic[Function, Facts]):
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
+        tell_unread_plugins()
         for plugin in entry_points(group=self.group):
             _load(plugin)
 
@@ -349,7 +359,28 @@ PLUGIN_FILES: dict[str, str] = {}
 
 def plugins_are_there() -> bool:
     """Whether there is more than what the bundled catalogue knows."""
+    tell_unread_plugins()
     return bool(PLUGIN_FILES) or any(entry_points(group=each.group) for each in REGISTRIES)
+
+
+@cache
+def tell_unread_plugins() -> None:
+    """Warn, once in a process, of plug-ins in groups that SUPREME does not read.
+
+    They are not imported: plug-ins of supreme-unlearning use the same names of groups.
+    """
+    for package in distributions():
+        for plugin in package.entry_points:
+            if plugin.group.startswith(UNREAD_GROUPS):
+                kind = plugin.group.removeprefix(UNREAD_GROUPS)
+                logger.warning(
+                    "%s registers %r in the entry-point group %r, which SUPREME does not read; a"
+                    " plug-in of SUPREME registers in %r",
+                    one_line(package.name),
+                    one_line(plugin.name),
+                    one_line(plugin.group),
+                    one_line(f"{GROUPS}{kind}"),
+                )
 
 
 def _load(plugin: EntryPoint) -> None:

@@ -164,9 +164,11 @@ def open_storage(
     `endpoint`, `region` (else the environment's, else us-east-1) and `credentials` are for S3 only.
     Nothing is asked of the store yet; `check()` does that. Raises SpecError.
     """
+    if "\0" in unquote(uri):
+        raise SpecError(f"the store's URI is {uri!r}; it must not have a NUL character")
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
     if uri and scheme is None:
-        return LocalStorage(Path(uri).expanduser())
+        return LocalStorage(_expanded(uri))
     if uri.startswith("file:///"):
         return LocalStorage(Path(unquote(uri.removeprefix("file://"))))
     if uri.startswith("s3://"):
@@ -175,6 +177,17 @@ def open_storage(
         f"the store's URI is {uri!r}; allowed: s3://bucket/prefix, file:///absolute/path "
         "or the path of a folder"
     )
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = path.partition("/")[0]
+        raise SpecError(
+            f"the store's URI is {path!r}, but {user} is nobody's home directory here; for a folder"
+            f" of that name write ./{path}"
+        ) from None
 
 
 def open_bucket(

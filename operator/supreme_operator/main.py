@@ -18,7 +18,7 @@ from kubernetes.aio.client import ApiClient
 
 from supreme_core import catalog
 from supreme_core.api import names
-from supreme_core.errors import SpecError
+from supreme_core.ending import ending
 from supreme_operator.cache import Cache, Key
 from supreme_operator.children import readers
 from supreme_operator.children.pod import observe_pod
@@ -41,17 +41,14 @@ RETRY_SECONDS: Final = 2.0
 
 
 def main() -> None:
-    try:
+    with ending():
         settings = Settings.read(sys.argv[1:], os.environ)
-    except SpecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(names.EXIT_INVALID)
-    _log(settings)
-    try:
-        asyncio.run(run(settings))
-    except LeadershipLost as error:
-        log.error("%s", error, exc_info=error.__cause__)
-        sys.exit(names.EXIT_ERROR)
+        _log(settings)
+        try:
+            asyncio.run(run(settings))
+        except LeadershipLost as error:
+            log.error("%s", error, exc_info=error.__cause__)
+            sys.exit(names.EXIT_ERROR)
 
 
 async def run(settings: Settings) -> None:

@@ -115,7 +115,7 @@ def _question(evaluations: Sequence[Evaluation], setting: Setting, title: str) -
         order=order,
         work_digest=work_digest(work),
         metrics=facts_of(setting.forgets),
-        versions={"supreme": metadata.version("supreme")},
+        versions={"supreme": metadata.version(names.DISTRIBUTION)},
     )
 
 

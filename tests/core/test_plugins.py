@@ -199,11 +199,35 @@ def test_a_path_that_the_variable_cannot_hold_is_refused():
         plugins.as_variable([Path(f"/a{os.pathsep}b.py")])
 
 
+def test_a_plug_in_in_a_group_of_old_is_named_once_and_never_imported(
+    tmp_path, monkeypatch, caplog
+):
+    facts = tmp_path / "foreign-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        "[supreme.methods]\nfirst = foreign_module\n[supreme.trainers]\nsecond = foreign_module\n"
+    )
+    (tmp_path / "foreign_module.py").write_text("raise AssertionError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.tell_unread_plugins.cache_clear()
+
+    for _ in range(2):
+        catalog.installed()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"foreign registers {name!r} in the entry-point group 'supreme.{kind}', which SUPREME does"
+        f" not read; a plug-in of SUPREME registers in 'supreme_bench.{kind}'"
+        for name, kind in (("first", "methods"), ("second", "trainers"))
+    ]
+    assert "foreign_module" not in sys.modules
+
+
 def test_a_package_that_cannot_be_imported_is_one_line(tmp_path):
     facts = tmp_path / "broken-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text("[supreme.metrics]\nbroken = broken_module\n")
+    (facts / "entry_points.txt").write_text("[supreme_bench.metrics]\nbroken = broken_module\n")
     (tmp_path / "broken_module.py").write_text("raise OSError('no such device')\n")
 
     done = subprocess.run(

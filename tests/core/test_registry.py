@@ -264,7 +264,9 @@ def test_a_plug_in_behind_an_entry_point_is_listed_planned_and_used(tmp_path):
     facts = tmp_path / "scale_plugin-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: scale-plugin\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text("[supreme.methods]\nscale_weights = scale_plugin\n")
+    (facts / "entry_points.txt").write_text(
+        "[supreme_bench.methods]\nscale_weights = scale_plugin\n"
+    )
 
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     finished = subprocess.run(

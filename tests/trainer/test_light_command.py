@@ -1,14 +1,18 @@
 """The command `supreme` starts at once: what it imports before it is asked to do something."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 from click import Group
-from supreme_trainer.cli import cli
+from click.shell_completion import ShellComplete
+from supreme_trainer.cli import cli, main
 
 from supreme_core import registry
 from supreme_core.api import names
+from supreme_core.errors import SpecError
+from supreme_core.storage import open_storage
 
 
 def paths(group, above=()):
@@ -47,3 +51,82 @@ def test_every_command_says_what_it_does(words):
 
 def test_the_kinds_of_the_command_are_those_of_the_registries():
     assert tuple(each.kind for each in registry.REGISTRIES) == names.KINDS
+
+
+HIDDEN = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in ("torch", "torchvision", "timm", "sklearn")
+        return None if hidden else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
+"""
+
+
+def test_what_needs_no_extra_is_imported_without_it_metrics_included():
+    code = HIDDEN + (
+        "from supreme_trainer.command import (import_reference, listing, recompute, report, store,"
+        " validate)\n"
+        "from supreme_core import registry\n"
+        "registry.metric.entries(), registry.seed_metric.entries()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["run", "prepare"])
+def test_what_computes_says_what_to_install(command, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("sys.argv", ["supreme", command, "experiment.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == names.EXIT_INVALID
+    assert capsys.readouterr().err == (
+        "error: this needs torch, which is not installed: pip install 'supreme-bench[trainer]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"),
+    [
+        ("nan", "'nan' is not a number of hours"),
+        ("inf", "inf is not in the range 0<=x<=1000000"),
+        ("1e400", "inf is not in the range"),
+        ("1e9", "is not in the range"),
+        ("-1", "-1.0 is not in the range"),
+        ("x", "'x' is not a valid float"),
+    ],
+)
+def test_hours_that_are_no_number_of_hours_are_refused(hours, told, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["supreme", "store", "prune", "s", "--older-than", hours])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == names.EXIT_INVALID
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("uri", ["~nosuchuser/store", "a\0b", "file:///a%00b"])
+def test_a_store_that_no_path_can_be_is_refused_by_name(uri):
+    with pytest.raises(SpecError, match=re.escape(f"the store's URI is {uri!r}")):
+        open_storage(uri)
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "offered"),
+    [
+        ([], "re", ["report", "recompute"]),
+        (["store"], "", ["check", "prune"]),
+        (["list"], "seed", ["seed_metric"]),
+        (["report"], "--fo", ["--format"]),
+        (["report", "--format"], "m", ["markdown"]),
+        (["run"], "exp", ["exp"]),  # a file, which the shell itself completes
+    ],
+)
+def test_a_shell_completes_commands_kinds_options_and_files(words, incomplete, offered):
+    found = ShellComplete(cli, {}, "supreme", "_SUPREME_COMPLETE").get_completions(
+        words, incomplete
+    )
+    assert {*offered} <= {each.value for each in found}

@@ -8,6 +8,7 @@ click and names; a test holds this module to it.
 import os
 import sys
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from supreme_trainer.machine import check_system
 from supreme_trainer.spelling import spell_output
 
 from supreme_core.api import names
-from supreme_core.errors import SupremeError
+from supreme_core.ending import ending, need_trainer
 from supreme_core.report.choices import FORMATS, OTHERS, PRIMARY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -26,16 +27,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def main() -> None:
     """Entry point: every error that a user can cause is a line on standard error, no traceback."""
     spell_output()
-    try:
-        check_system(sys.platform)
-        cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(names.EXIT_INTERRUPTED)
-    except SupremeError as error:
-        sys.exit(tell(error))
+    with ending(tell):
+        try:
+            check_system(sys.platform)
+            cli.main(standalone_mode=False)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(names.EXIT_INTERRUPTED)
 
 
 def _load_plugins(
@@ -71,8 +71,20 @@ def with_server(command: Command) -> Command:
     return click.option("--endpoint", help="Endpoint of an S3-compatible server.")(command)
 
 
+class Hours(click.FloatRange):
+    """A number of hours, which NaN is not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        hours = float(super().convert(value, param, ctx))
+        if isnan(hours):
+            self.fail(f"{value!r} is not a number of hours", param, ctx)
+        return abs(hours)  # of -0 too
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="supreme")
+@click.version_option(package_name=names.DISTRIBUTION)
 def cli() -> None:
     """Evaluate image-unlearning methods over many seeds, each against retraining."""
 
@@ -90,6 +102,7 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     A file of several YAML documents has as many experiments. They are computed one after the other,
     and one that fails does not stop the next.
     """
+    need_trainer()
     from supreme_trainer.command.run import compute_experiments
 
     compute_experiments(file, store=store, ranks=ranks, parallel=parallel, device=device)
@@ -118,6 +131,7 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
     The weights are a .safetensors or .pth file, as the error of a failed download names it. Of a
     file of several experiments those get them that start from such.
     """
+    need_trainer()
     from supreme_trainer.command.prepare import prepare_experiments
 
     prepare_experiments(file, source=source, weights=weights, store=store)
@@ -258,7 +272,7 @@ def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> 
     "--older-than",
     "hours",
     metavar="HOURS",
-    type=click.FloatRange(min=0),
+    type=Hours(min=0, max=1_000_000),
     default=24.0,
     show_default=True,
     help="Leave what was written in the last HOURS; 0 only where nobody works.",

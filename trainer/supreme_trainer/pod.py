@@ -41,6 +41,7 @@ from supreme_core import catalog, plugins
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, RunOrder, SharedOrder, Termination
+from supreme_core.ending import as_told
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.plan import exclusions, steps
 from supreme_core.storage import Storage, open_storage
@@ -70,10 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             plugins.load(plugins.named_in(os.environ))
             order = read_order(options.order).of_seed(options.seed, attempt=options.attempt)
             return _compute(order, options, stop, Path(folder))
-        except SupremeError as error:
-            log.error("%s", error)
-            _leave(options.termination, Termination(message=_short(str(error))))
-            return error.exit_code
+        except (SupremeError, OSError) as error:
+            told = as_told(error) or error
+            log.error("%s", told)
+            _leave(options.termination, Termination(message=_short(str(told))))
+            return error.exit_code if isinstance(error, SupremeError) else names.EXIT_ERROR
 
 
 def read_order(path: Path) -> SharedOrder:
