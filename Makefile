@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 BUILDER ?= buildah
 BUILD_OPTIONS ?=
 BASE ?= docker.io/library/python:3.11-slim-bookworm
-REGISTRY ?= ghcr.io/supreme-unlearning
+REGISTRY ?= localhost
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --abbrev=40 --dirty --exclude '*')
 CREATED = $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)
