@@ -233,7 +233,7 @@ class TestJson:
             "seeds": [260],
             "scenarios": ["full_class"],
             "methods": ["finetune"],
-            "stagesPerSeed": 6,
+            "stagesPerSeed": 9,
             "excluded": [],
         }
 
