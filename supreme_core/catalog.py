@@ -16,8 +16,9 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from supreme_core import registry
-from supreme_core.api.load import NOTHING_WRITTEN, Written, misread
+from supreme_core.api.load import NOTHING_WRITTEN, misread
 from supreme_core.api.model import parse, shown
+from supreme_core.api.settings import Written
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
 from supreme_core.errors import SpecError, nearest
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from supreme_core.api import names
-from supreme_core.api.load import NOTHING_WRITTEN, Written
+from supreme_core.api.load import NOTHING_WRITTEN
 from supreme_core.api.run import Exclusion, ExperimentName, ExperimentOrder, Revision, Work
+from supreme_core.api.settings import Written
 from supreme_core.api.v1alpha1 import (
     Component,
     ExperimentSpec,

@@ -1,7 +1,7 @@
 """Read a file of experiments: YAML that is small, flat and says each thing once."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,13 @@ from typing import Any
 import yaml
 
 from supreme_core.api.model import parse
+from supreme_core.api.settings import (
+    Setting,
+    Written,
+    split_setting,
+    steps_of,
+    with_settings,
+)
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
 
@@ -17,9 +24,6 @@ MAX_BYTES = 1024 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 
-
-Written = Mapping[str, str]
-"""What a document has at the path of each value that is neither a text nor in quotes."""
 
 NOTHING_WRITTEN: Written = {}
 """Of an experiment that did not come from a file."""
@@ -34,9 +38,10 @@ class Loaded:
     written: Written
 
 
-def load_experiments(path: Path) -> list[Loaded]:
+def load_experiments(path: Path, settings: Sequence[Setting] = ()) -> list[Loaded]:
     """The experiments of a file, one for each YAML document, at least one.
 
+    settings: fields that every document gets before it is checked.
     SpecError names the file, the document where there are several, and the line or the field.
     """
     try:
@@ -51,11 +56,24 @@ def load_experiments(path: Path) -> list[Loaded]:
     found: list[Loaded] = []
     for number, (document, written) in enumerate(documents, 1):
         source = str(path) if len(documents) == 1 else f"{path}, document {number}"
+        if settings and isinstance(document, dict):
+            with errors_of(source):
+                document, written = with_settings(document, written, settings)
+            source += " with --set"
         found.append(Loaded(_experiment(document, written, source), source, written))
     for name, sources in _by_name(found).items():
         if len(sources) > 1:
             raise SpecError(f"{sources[-1]}: metadata.name is {name!r}, as in {sources[0]}")
     return found
+
+
+def load_setting(text: str) -> Setting:
+    """`PATH=VALUE` of a command line, whose value is YAML as in a file; SpecError if it is none."""
+    path, value = split_setting(text)
+    documents = _documents(value, source=f"--set {path}") or [(None, {})]
+    if len(documents) > 1:
+        raise SpecError(f"--set {path} has {len(documents)} YAML documents for a value; give one")
+    return Setting(path, steps_of(path), *documents[0])
 
 
 def _experiment(document: object, written: Written, source: str) -> UnlearningExperiment:

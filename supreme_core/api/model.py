@@ -75,11 +75,11 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     unknown = detail["loc"][-1] if kind == "extra_forbidden" else None
     location = [step for step in detail["loc"] if step is unknown or not _is_union_branch(step)]
-    path = _path([at, *location] if at else location)
+    path = path_of([at, *location] if at else location)
     came = shown(detail["input"])
     if unknown is not None:
         name = str(unknown)
-        allowed = sorted(_fields_at(model, location[:-1]))
+        allowed = sorted(fields_of(annotation_at(model, location[:-1])))
         hint = nearest(name, allowed) or f"; allowed: {', '.join(allowed)}"
         return f"{path}: unknown field {name!r}{hint}"
     if kind == "missing":
@@ -104,7 +104,8 @@ def _is_union_branch(step: int | str) -> bool:
     return isinstance(step, str) and (step in ("int", "str", "float", "bool") or "[" in step)
 
 
-def _path(steps: Sequence[int | str]) -> str:
+def path_of(steps: Sequence[int | str]) -> str:
+    """spec.methods[0].params"""
     text = ""
     for step in steps:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
@@ -122,18 +123,34 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> Iterator[str]:
-    """The YAML names of the fields of the model that stands at `location` in a document."""
-    found: type[BaseModel] | None = model
+def annotation_at(model: type[BaseModel], location: Sequence[int | str]) -> Any:
+    """The type at `location`, by YAML names, of a document of this model.
+
+    None where no model says what stands there, as below a component's params. An entry of a list
+    has the type of the list.
+    """
+    annotation: Any = model
     for step in location:
-        if found is None:
-            return
         if isinstance(step, int):
             continue
-        by_alias = {field.alias: field.annotation for field in found.model_fields.values()}
-        found = next(_models_in(by_alias.get(step)), None)
+        found = next(_models_in(annotation), None)
+        fields = found.model_fields.values() if found else ()
+        annotation = {field.alias: field.annotation for field in fields}.get(step)
+    return annotation
+
+
+def fields_of(annotation: Any) -> Iterator[str]:
+    """The YAML names of the fields of the model in a type; none where no model is in it."""
+    found = next(_models_in(annotation), None)
     if found is not None:
         yield from (field.alias or name for name, field in found.model_fields.items())
+
+
+def is_list(annotation: Any) -> bool:
+    """Whether a value of this type, where there is one, is a list."""
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return any(map(is_list, get_args(annotation)))
+    return get_origin(annotation) is list
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
