@@ -20,7 +20,7 @@ from supreme_core.plan import work_digest
 from supreme_core.predictions import load_predictions
 from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
-from supreme_core.results import read_results
+from supreme_core.results import read_order, read_results, result_objects
 from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,33 @@ SUMMARY_BYTES: Final = 64 * 1024 * 1024
 
 
 def publish(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
-    """Aggregate what is there and write the files; the summary is also what is returned."""
-    summary = summarise(storage, artefacts, order)
-    write_summary(storage, order.prefix, summary)
-    return summary
+    """Aggregate what is there and write the files; the summary is also what is returned.
+
+    Several processes may do so at the same time, each after it has written its results. Whoever
+    sees that results came while it read or wrote does it again, so whatever is written last has
+    all of them: no lock is needed, which a process that is killed would leave behind.
+    """
+    while True:
+        there = [*result_objects(storage, order)]
+        summary = summarise(storage, artefacts, order)
+        if [*result_objects(storage, order)] != there:
+            continue
+        write_summary(storage, order.prefix, summary)
+        if [*result_objects(storage, order)] == there:
+            return summary
+
+
+def publish_newest(
+    storage: Storage, artefacts: Artefacts, experiment: str
+) -> tuple[ExperimentOrder, Summary]:
+    """As `publish`, by the order in the store, to which another process may add meanwhile."""
+    order = read_order(storage, experiment)
+    while True:
+        summary = publish(storage, artefacts, order)
+        newest = read_order(storage, experiment)
+        if newest == order:
+            return order, summary
+        order = newest
 
 
 def write_summary(storage: Storage, prefix: str, summary: Summary) -> None:

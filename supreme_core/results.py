@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_document, parse_json, read_json
@@ -16,7 +16,7 @@ from supreme_core.api.run import ExperimentOrder, RunResult
 from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError, nearest_or_all, one_line
 from supreme_core.plan import work_digest
-from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
+from supreme_core.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,45 @@ def no_experiment(storage: Storage, experiment: str) -> SpecError:
     return SpecError(f"there is no experiment at {experiment} in {storage.uri}{known}")
 
 
+def find_order(storage: Storage, experiment: str) -> ExperimentOrder | None:
+    """The same, or None where there is none or, which a warning says, it cannot be read."""
+    if storage.stat(names.order_key(experiment)) is None:
+        return None
+    try:
+        return read_order(storage, experiment)
+    except SpecError as error:
+        log.warning("an order counts as absent: %s", one_line(error))
+        return None
+
+
+def computed_seeds(storage: Storage, order: ExperimentOrder) -> list[int]:
+    """The order's seeds that have a result, of whatever work."""
+    return [seed for seed, attempts in attempts_by_seed(storage, order).items() if attempts]
+
+
+def drop_results(
+    storage: Storage, before: ExperimentOrder, now: ExperimentOrder
+) -> dict[int, list[int]]:
+    """Delete what does not answer the order `now`: attempts of `before`, tables and report.
+
+    Gives the attempts by seed. Stages stay, for they belong to no single experiment.
+    """
+    for key in names.summary_keys(before.prefix):
+        storage.delete(key)
+    wanted = work_digest(now.work)
+    dropped: dict[int, list[int]] = {}
+    for seed, attempts in attempts_by_seed(storage, before).items():
+        for attempt in attempts:
+            result = _read(storage, before, seed, attempt)
+            if seed in now.seeds and result and result.work_digest == wanted:
+                continue
+            storage.delete(before.result_key(seed, attempt))  # first, since it is what counts
+            for item in [*storage.list(names.attempt_prefix(before.prefix, seed, attempt))]:
+                storage.delete(item.key)
+            dropped.setdefault(seed, []).append(attempt)
+    return dropped
+
+
 def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResult]:
     """For each seed that has one, the newest result that answers the order's work."""
     wanted = work_digest(order.work)
@@ -91,12 +130,21 @@ def is_finished(result: RunResult, order: ExperimentOrder) -> bool:
 def attempts_by_seed(storage: Storage, order: ExperimentOrder) -> dict[int, Sequence[int]]:
     """The attempts of the order's seeds that left a result."""
     attempts: dict[int, list[int]] = {seed: [] for seed in order.seeds}
+    for seed, attempt, _ in result_objects(storage, order):
+        attempts[seed].append(attempt)
+    return dict(attempts)
+
+
+def result_objects(
+    storage: Storage, order: ExperimentOrder
+) -> Iterator[tuple[int, int, ObjectInfo]]:
+    """Seed, attempt and object of each result of the order's seeds, none of which is read."""
     pattern = re.compile(re.escape(order.prefix) + r"/seed=(\d+)/attempt=(\d+)/result\.json")
+    seeds = set(order.seeds)
     for item in storage.list(order.prefix):
         match = pattern.fullmatch(item.key)
-        if match and int(match[1]) in attempts:
-            attempts[int(match[1])].append(int(match[2]))
-    return dict(attempts)
+        if match and int(match[1]) in seeds:
+            yield int(match[1]), int(match[2]), item
 
 
 def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> RunResult | None:

@@ -168,6 +168,12 @@ def report_key(experiment: str) -> str:
     return f"{experiment}/report.html"
 
 
+def summary_keys(experiment: str) -> tuple[str, ...]:
+    """Everything that publishing an experiment writes."""
+    named = (report_key, table_key, over_seeds_key, summary_key)
+    return tuple(key(experiment) for key in named)
+
+
 def metric_row(title: str, on: str | None = None) -> str:
     """The row of one metric in every table: `forget_accuracy`, or `speed_up` without a set."""
     return f"{on}_{title}" if on else title
