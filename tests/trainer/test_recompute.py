@@ -257,11 +257,25 @@ class TestCommand:
         command(folder, small(), "--metric", "loss")
         store = tmp_path / "copy"
 
-        for metrics in ([ACCURACY, {"name": "loss"}], [ACCURACY]):
-            file = written(tmp_path / "tiny.yaml", small(metrics=metrics))
-            done = supreme("run", file, "--store", store)
-            assert done.code == 0, done.err
-            assert done.out.splitlines()[-1] == "0 stages computed, every seed was finished"
+        with_loss = small(metrics=[ACCURACY, {"name": "loss"}])
+        done = supreme("run", written(tmp_path / "tiny.yaml", with_loss), "--store", store)
+        assert done.code == 0, done.err
+        assert done.out.splitlines()[-1] == "0 stages computed, every seed was finished"
+
+    def test_a_run_does_not_leave_a_further_metric_out_unless_it_may_drop_it(
+        self, folder, command, tmp_path
+    ):
+        command(folder, small(), "--metric", "loss")
+        file, store = written(tmp_path / "tiny.yaml", small()), ("--store", tmp_path / "copy")
+
+        refused = supreme("run", file, *store)
+        done = supreme("run", file, *store, "--replace")
+
+        assert refused.code == 2
+        assert refused.err.splitlines()[0] == "error: spec.metrics: 'loss' left out"
+        assert done.code == 0, done.err
+        assert "dropped 1 result, of seeds 260" in done.out
+        assert done.out.splitlines()[-1] == "0 stages computed, every seed was finished"
 
     def test_what_it_leaves_is_sound_and_needed(self, filled, command):
         command(filled, small(), "--metric", "loss")

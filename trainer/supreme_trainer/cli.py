@@ -60,6 +60,14 @@ with_plugins = click.option(
     expose_value=False,
     help="A Python file with components of your own; may be repeated.",
 )
+with_settings = click.option(
+    "--set",
+    "settings",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="A field of the experiment instead of what FILE says: training.epochs=2,"
+    " methods.finetune.params.lr=0.1; may be repeated.",
+)
 with_store = click.option(
     "--store", metavar="URI", help="Folder or s3://bucket/prefix; over spec.storage.uri."
 )
@@ -92,11 +100,35 @@ def cli() -> None:
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @with_plugins
+@with_settings
 @with_store
+@click.option(
+    "--seeds",
+    metavar="SEEDS",
+    help="Compute only these of the experiment's seeds, as 3, 3,7 or 3-5,9.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Drop the results that a change of FILE would lose, and say which.",
+)
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes for each seed.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Seeds at a time; default: all cores.")
 @click.option("--device", type=click.Choice(names.DEVICES), default="auto", show_default=True)
-def run(file: Path, store: str | None, ranks: int, parallel: int | None, device: str) -> None:
+@click.option(
+    "--quiet", is_flag=True, help="Say only what is wrong, what is dropped and where the report is."
+)
+def run(
+    file: Path,
+    settings: tuple[str, ...],
+    store: str | None,
+    seeds: str | None,
+    replace: bool,
+    ranks: int,
+    parallel: int | None,
+    device: str,
+    quiet: bool,
+) -> None:
     """Compute the experiment of FILE on this machine; what is done already is not done again.
 
     A file of several YAML documents has as many experiments. They are computed one after the other,
@@ -105,7 +137,17 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     need_trainer()
     from supreme_trainer.command.run import compute_experiments
 
-    compute_experiments(file, store=store, ranks=ranks, parallel=parallel, device=device)
+    compute_experiments(
+        file,
+        settings=settings,
+        store=store,
+        seeds=seeds,
+        replace=replace,
+        ranks=ranks,
+        parallel=parallel,
+        device=device,
+        quiet=quiet,
+    )
 
 
 @cli.command()
@@ -124,8 +166,15 @@ def run(file: Path, store: str | None, ranks: int, parallel: int | None, device:
     help="File of the model's pretrained weights, where they cannot be downloaded.",
 )
 @with_store
+@with_settings
 @with_plugins
-def prepare(file: Path, source: str | None, weights: str | None, store: str | None) -> None:
+def prepare(
+    file: Path,
+    source: str | None,
+    weights: str | None,
+    store: str | None,
+    settings: tuple[str, ...],
+) -> None:
     """Put data and pretrained weights of FILE into the store; later runs need no files, no network.
 
     The weights are a .safetensors or .pth file, as the error of a failed download names it. Of a
@@ -134,7 +183,7 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
     need_trainer()
     from supreme_trainer.command.prepare import prepare_experiments
 
-    prepare_experiments(file, source=source, weights=weights, store=store)
+    prepare_experiments(file, source=source, weights=weights, store=store, settings=settings)
 
 
 @cli.command()
@@ -142,10 +191,16 @@ def prepare(file: Path, source: str | None, weights: str | None, store: str | No
 @click.option("--data", "with_data", is_flag=True, help="Look at the data: classes, shares, files.")
 @click.option("--plan", "with_plan", is_flag=True, help="Say what a run takes: time and space.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that was found, as JSON.")
+@with_settings
 @with_store
 @with_plugins
 def validate(
-    file: Path, with_data: bool, with_plan: bool, as_json: bool, store: str | None
+    file: Path,
+    settings: tuple[str, ...],
+    with_data: bool,
+    with_plan: bool,
+    as_json: bool,
+    store: str | None,
 ) -> None:
     """Check FILE and say what it would compute; nothing is computed, downloaded or written.
 
@@ -157,7 +212,12 @@ def validate(
     from supreme_trainer.command.validate import validate_experiments
 
     validate_experiments(
-        file, store=store, with_data=with_data, with_plan=with_plan, as_json=as_json
+        file,
+        settings=settings,
+        store=store,
+        with_data=with_data,
+        with_plan=with_plan,
+        as_json=as_json,
     )
 
 
@@ -211,7 +271,7 @@ def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str
 
     Needs no GPU and no torch. The numbers become a new attempt of each seed, then the table and the
     report are written. A further metric stays with the experiment in the store; add it to its file
-    too, or the next run leaves it out again.
+    too, or the next run is refused because it would lose it.
     """
     from supreme_trainer.command.recompute import recompute_experiment
 

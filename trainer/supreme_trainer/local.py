@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Console
 from supreme_trainer import machine, process
 from supreme_trainer.progress import Board, Display, display
+from supreme_trainer.replacing import changed_meanwhile, check_order, settle_order
 
 from supreme_core import catalog
 from supreme_core.api import names
@@ -28,8 +29,8 @@ from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
 from supreme_core.artefacts import Artefacts
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
 from supreme_core.plan import Step, step_of, steps
-from supreme_core.publish import publish
-from supreme_core.results import attempts_by_seed, is_finished, read_results, write_order
+from supreme_core.publish import publish_newest
+from supreme_core.results import attempts_by_seed, is_finished, read_results
 from supreme_core.storage import Storage
 
 NOT_REACHED = "not reached"
@@ -41,18 +42,26 @@ GRACE_SECONDS = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run.  parallel: seeds side by side, None for what the machine has room for."""
+    """How to run.
+
+    parallel: seeds side by side, None for what the machine has room for.  seeds: those of the
+    experiment that are computed, None for all.  replace: whether results may go that a change of
+    the experiment would lose.
+    """
 
     device: str
     ranks: int
     parallel: int | None
     endpoint: str | None
     region: str | None
+    seeds: Sequence[int] | None = None
+    replace: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """summary: None where no seed has a result.  exit_code: 0 only where every seed has one.
+    """summary: None where no seed has a result.  exit_code: 0 only where every seed that was asked
+    for has one.
 
     failures: a line for each seed that failed.  seeds: how many were not finished before.  stages:
     how those of the plan have ended that are theirs: computed, reused, failed or not reached.
@@ -69,12 +78,17 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
     """Compute what is missing of an experiment and publish its summary."""
     check_ranks(order, options)
     check_store(storage)
+    check_order(storage, order, replace=options.replace)
     with tempfile.TemporaryDirectory(prefix="supreme-") as folder:
         runner = Runner(order, storage, options, console, Path(folder))
         seeds = runner.compute()
         summary = None
-        if read_results(storage, order):
-            summary = publish(storage, Artefacts(storage, Path(folder) / "cache"), order)
+        if computed := [*read_results(storage, order)]:
+            artefacts = Artefacts(storage, Path(folder) / "cache")
+            newest, summary = publish_newest(storage, artefacts, order.prefix)
+            if change := changed_meanwhile(order, newest, computed):
+                runner.failures.append(change)
+                runner.exit_code = runner.exit_code or names.EXIT_ERROR
     return Outcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
 
 
@@ -158,13 +172,14 @@ class Runner:
         """Run a trainer for each seed that has no complete result yet; gives these seeds."""
         seeds = self._unfinished()
         if not seeds:
+            self._settle()
             return seeds
         plan = steps(self.order.work, self.order.excluded, catalog.installed())
         with stopping_on_signals():
             device, count = self.prepare(seeds[0])
             gpus = machine.gpus(count, os.environ) if device == "cuda" else ()
             parallel = min(len(seeds), self._parallel(device, gpus))
-            write_order(self.storage, self.order)
+            self._settle()
             board = Board(seeds, plan, parallel=parallel)
             self._run_all(seeds, board, parallel=parallel, gpus=gpus)
             self.stages = board.ended + Counter({NOT_REACHED: board.total - board.done})
@@ -175,9 +190,15 @@ class Runner:
         results = read_results(self.storage, self.order)
         return [
             seed
-            for seed in self.order.seeds
+            for seed in self.options.seeds or self.order.seeds
             if seed not in results or not is_finished(results[seed], self.order)
         ]
+
+    def _settle(self) -> None:
+        """Write the order where the store does not have it; what goes for it is always said."""
+        loud = Console()
+        for line in settle_order(self.storage, self.order, replace=self.options.replace):
+            loud.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def prepare(self, seed: int, *, source: str = "", weights: str = "") -> tuple[str, int]:
         """Stage zero in a process of its own; SpecError where data, model or a split cannot be.

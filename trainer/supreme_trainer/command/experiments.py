@@ -7,7 +7,7 @@ from rich.console import Console
 
 from supreme_core import catalog
 from supreme_core.api import names
-from supreme_core.api.load import Loaded, errors_of, load_experiments
+from supreme_core.api.load import Loaded, errors_of, load_experiments, load_setting
 from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import SpecError
@@ -15,9 +15,13 @@ from supreme_core.plan import plan
 from supreme_core.storage import Storage, is_key, open_storage
 
 
-def planned(file: Path) -> list[tuple[Loaded, ExperimentOrder]]:
-    """The experiments of a file: nothing is computed before all of them can be."""
-    return [(loaded, _plan(loaded)) for loaded in load_experiments(file)]
+def planned(file: Path, settings: Sequence[str]) -> list[tuple[Loaded, ExperimentOrder]]:
+    """The experiments of a file: nothing is computed before all of them can be.
+
+    settings: fields of each of them, as `PATH=VALUE`.
+    """
+    changes = [load_setting(text) for text in settings]
+    return [(loaded, _plan(loaded)) for loaded in load_experiments(file, changes)]
 
 
 def in_turn(

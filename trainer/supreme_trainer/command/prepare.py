@@ -1,6 +1,6 @@
 """`supreme prepare`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,16 @@ from supreme_trainer.command.experiments import in_turn, planned, storage_of
 
 
 def prepare_experiments(
-    file: Path, *, source: str | None, weights: str | None, store: str | None
+    file: Path,
+    *,
+    source: str | None,
+    weights: str | None,
+    store: str | None,
+    settings: Sequence[str],
 ) -> None:
     """Put data and pretrained weights of the experiments of a file into the store."""
     console = Console()
-    found = planned(file)
+    found = planned(file, settings)
     for spec, order in in_turn(found, console):
         storage = storage_of(spec, store)
         options = local.Options(

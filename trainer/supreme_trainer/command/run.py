@@ -2,17 +2,21 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import click
 from rich.console import Console
 from supreme_trainer import local
 from supreme_trainer.command.data import tell_elsewhere
 from supreme_trainer.command.errors import tell, tell_line
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
-from supreme_trainer.command.terminal import tell_where
+from supreme_trainer.command.terminal import report_of, tell_where
 from supreme_trainer.screen import say, show
+from supreme_trainer.seed_choice import chosen_seeds
 
 from supreme_core.api import names
+from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import SupremeError
@@ -35,12 +39,23 @@ EXECUTION_FIELDS = {"reuse", "data_placement"}
 
 
 def compute_experiments(
-    file: Path, *, store: str | None, ranks: int, parallel: int | None, device: str
+    file: Path,
+    *,
+    settings: Sequence[str],
+    store: str | None,
+    seeds: str | None,
+    replace: bool,
+    ranks: int,
+    parallel: int | None,
+    device: str,
+    quiet: bool,
 ) -> None:
     """Compute the experiments of a file, one after the other, and end the process."""
-    console = Console()
+    console = Console(quiet=quiet)
     codes = []
-    for spec, order in in_turn(planned(file), console):
+    found = planned(file, settings)
+    chosen = _chosen(found, seeds)
+    for spec, order in in_turn(found, console):
         tell_elsewhere(spec, file, console)
         options = local.Options(
             device=device,
@@ -48,6 +63,8 @@ def compute_experiments(
             parallel=parallel,
             endpoint=spec.storage.endpoint,
             region=spec.storage.region,
+            seeds=chosen.get(order.prefix),
+            replace=replace,
         )
         try:
             codes.append(_compute(spec, order, store, options, console))
@@ -83,7 +100,22 @@ def _compute(
     say(console, local.counted(outcome))
     for failure in outcome.failures:
         tell_line(failure)
+    if console.quiet and outcome.summary:
+        click.echo(f"report: {report_of(storage.uri, order)}")
     return outcome.exit_code
+
+
+def _chosen(
+    found: Sequence[tuple[Loaded, ExperimentOrder]], seeds: str | None
+) -> dict[str, list[int]]:
+    """The seeds to compute of each experiment, by its folder; empty where all are."""
+    chosen: dict[str, list[int]] = {}
+    if seeds is None:
+        return chosen
+    for loaded, order in found:
+        with errors_of(loaded.source):
+            chosen[order.prefix] = chosen_seeds(seeds, order.seeds)
+    return chosen
 
 
 def _tell_unused(spec: ExperimentSpec, console: Console) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
+from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder
 
 T = TypeVar("T")
@@ -14,9 +15,12 @@ T = TypeVar("T")
 def tell_where(store: str, order: ExperimentOrder, console: Console) -> None:
     experiment = f"{store.rstrip('/')}/{order.prefix}"
     console.print(f"experiment: {experiment}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"report:     {experiment}/report.html", markup=False, highlight=False, soft_wrap=True
-    )
+    report = f"report:     {report_of(store, order)}"
+    console.print(report, markup=False, highlight=False, soft_wrap=True)
+
+
+def report_of(store: str, order: ExperimentOrder) -> str:
+    return f"{store.rstrip('/')}/{names.report_key(order.prefix)}"
 
 
 def tracked(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:

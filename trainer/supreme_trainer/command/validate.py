@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,13 +45,19 @@ class Checked:
 
 
 def validate_experiments(
-    file: Path, *, store: str | None, with_data: bool, with_plan: bool, as_json: bool
+    file: Path,
+    *,
+    settings: Sequence[str],
+    store: str | None,
+    with_data: bool,
+    with_plan: bool,
+    as_json: bool,
 ) -> None:
     """Check the experiments of a file, and say what they would compute."""
     checked: list[Checked] = []
     errors: list[SupremeError] = []
     try:
-        for loaded, order in planned(file):
+        for loaded, order in planned(file, settings):
             try:
                 checked.append(_checked(loaded, order, store, data=with_data, plan=with_plan))
             except SupremeError as wrong:  # the other experiments are still worth a look

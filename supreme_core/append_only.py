@@ -1,0 +1,77 @@
+"""Which changes of an experiment would lose results that it has. Pure.
+
+Methods and seeds are append-only here as the API server has it, and repeats cannot be changed.
+Scenarios and metrics may be added too, since that loses nothing on one machine. What decides only
+how results are read, such as the primary metric, may change. Dataset, model and recipe give the
+experiment's folder its name, so another recipe never meets these results.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from supreme_core.api.model import shown
+from supreme_core.api.rules import unchanging
+from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.v1alpha1 import (
+    METHODS_ARE_APPENDED,
+    SEEDS_ARE_APPENDED,
+    LabelledComponent,
+    Seeds,
+)
+from supreme_core.report.words import seed_ranges
+
+REPEATS = ("unlearning_repeats", "evaluation_repeats", "retrained_replicas", "protocol")
+ABSENT = object()
+
+
+def losses(before: ExperimentOrder, now: ExperimentOrder, computed: Sequence[int]) -> Iterator[str]:
+    """A line for each change that loses results, with its field.  computed: seeds with a result."""
+    if not computed:
+        return
+    lost = {
+        "methods": [*_changes(before.work.methods, now.work.methods)],
+        "scenarios": [*_changes(before.work.scenarios, now.work.scenarios)],
+        "metrics": [*_changes(before.work.metrics, now.work.metrics)],
+    }
+    for field, changes in lost.items():
+        rule = f" ({METHODS_ARE_APPENDED.message})" if field == "methods" else ""
+        yield from (f"spec.{field}: {change}{rule}" for change in changes)
+    for field in REPEATS:
+        was, is_ = getattr(before.work, field), getattr(now.work, field)
+        if was != is_:
+            alias = str(Seeds.model_fields[field].alias)
+            rule = unchanging(alias).message.partition(";")[0]
+            yield f"spec.seeds.{alias} was {shown(was)} and is {shown(is_)} ({rule})"
+    if gone := [seed for seed in computed if seed not in now.seeds]:
+        yield f"spec.seeds: {seed_ranges(gone)} left out ({SEEDS_ARE_APPENDED.message})"
+
+
+def _changes(
+    before: Sequence[LabelledComponent], now: Sequence[LabelledComponent]
+) -> Iterator[str]:
+    """What happened to the entries that were there."""
+    there = {entry.title: entry for entry in now}
+    for entry in before:
+        if entry.title not in there:
+            yield f"{entry.title!r} left out"
+        elif differences := _differences(entry.to_document(), there[entry.title].to_document(), ""):
+            yield f"{entry.title!r} changed: {', '.join(differences)}"
+
+
+def _differences(before: Any, now: Any, at: str) -> list[str]:
+    """`params.lr was 0.1 and is 0.2` for each value that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for name in {**before, **now}
+            for line in _differences(
+                before.get(name, ABSENT), now.get(name, ABSENT), f"{at}.{name}" if at else name
+            )
+        ]
+    if before == now and type(before) is type(now):
+        return []
+    return [f"{at} was {_shown(before)} and is {_shown(now)}"]
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is ABSENT else shown(value)
