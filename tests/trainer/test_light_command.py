@@ -79,13 +79,14 @@ def test_what_needs_no_extra_is_imported_without_it_metrics_included():
 
 @pytest.mark.parametrize("command", ["run", "prepare"])
 def test_what_computes_says_what_to_install(command, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("supreme_core.ending.TRAINER_MODULES", ("torch", "not_installed"))
     monkeypatch.setattr("sys.argv", ["supreme", command, "experiment.yaml"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == names.EXIT_INVALID
     assert capsys.readouterr().err == (
-        "error: this needs torch, which is not installed: pip install 'supreme-bench[trainer]'\n"
+        "error: this needs not_installed, which is not installed:"
+        " pip install 'supreme-bench[trainer]'\n"
     )
 
 
