@@ -193,7 +193,8 @@ def test_without_linux_all_cores_count(tmp_path, monkeypatch):
 
 
 ON_WINDOWS = """
-import sys
+import sys, sysconfig
+sysconfig.get_config_vars()  # looked up by the name of the system
 sys.modules.update(dict.fromkeys(["fcntl", "grp", "pwd", "resource", "termios", "tty"]))
 from supreme_trainer import cli
 sys.platform = "win32"
