@@ -26,10 +26,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def main() -> None:
     """Entry point: every error that a user can cause is a line on standard error, no traceback."""
+    check_system(sys.platform)
     spell_output()
     with ending(tell):
         try:
-            check_system(sys.platform)
             cli.main(standalone_mode=False)
         except click.ClickException as error:
             error.show()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from supreme_core.errors import SpecError
+from supreme_core.api.names import EXIT_INVALID
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""
@@ -19,9 +19,14 @@ LIMITS = Path("/sys/fs/cgroup")
 
 
 def check_system(platform: str) -> None:
-    """SpecError where nothing can run on this system.  platform: sys.platform."""
+    """End this process where nothing can run on the system.  platform: sys.platform.
+
+    In plain Python: what would tell an error otherwise may not be importable there.
+    """
     if platform in ("win32", "cygwin"):
-        raise SpecError("SUPREME runs on Linux and macOS; on Windows, install and run it in WSL2")
+        words = "error: SUPREME runs on Linux and macOS; on Windows, install and run it in WSL2"
+        print(words, file=sys.stderr)
+        sys.exit(EXIT_INVALID)
 
 
 def cores(limits: Path = LIMITS) -> int:
