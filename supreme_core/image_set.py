@@ -252,8 +252,12 @@ def remarks(labels: Labels, facts: Mapping[str, Any]) -> list[str]:
 
     facts: those of the set, or of its manifest.
     """
-    untested = [name for name, _, test in per_class(labels) if not test]
-    missing = [f"no test image of class {few(untested)}"] if untested else []
+    counts = per_class(labels)
+    lacking = {
+        "training": [name for name, train, _ in counts if not train],
+        "test": [name for name, _, test in counts if not test],
+    }
+    missing = [f"no {part} image of class {few(names)}" for part, names in lacking.items() if names]
     return [*facts.get("notes", ()), *missing]
 
 
@@ -280,8 +284,6 @@ def check(images: ImageSet, name: str) -> ImageSet:
     present = np.unique(images.train_labels)
     if len(present) < 2:
         raise SpecError(f"dataset {name!r} has {len(present)} class; at least 2 are needed")
-    if untrained := [each for each, train, _ in per_class(images.labels) if not train]:
-        raise SpecError(f"dataset {name!r} has no training image of class {few(untrained)}")
     return images
 
 
