@@ -211,6 +211,20 @@ def test_a_sentence_is_one_line_in_a_pipe_and_wrapped_on_a_terminal():
     ]
 
 
+def test_a_line_that_is_indented_goes_on_deeper_than_it_begins():
+    narrow = terminal(40, color_system=None)
+    say(
+        narrow,
+        "2 left behind, 1.0 kB\n  objects/a/b: of a process that is gone, 512 bytes",
+        indent="  ",
+    )
+    assert narrow.file.getvalue().splitlines() == [
+        "2 left behind, 1.0 kB",
+        "  objects/a/b: of a process that is",
+        "    gone, 512 bytes",
+    ]
+
+
 def test_a_description_stands_beside_its_name_or_where_that_is_narrow_below():
     about = "Train on with the retain set only."
     assert described("finetune", about, column=10, width=None) == [f"finetune    {about}"]

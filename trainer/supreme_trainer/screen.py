@@ -44,12 +44,13 @@ def show(summary: Summary, console: Console, *, elsewhere: str = WITH_TABLES) ->
 def say(console: Console, text: str, *, indent: str = "", style: str = "") -> None:
     """Lines of words, wrapped where a terminal would cut one.
 
-    indent: what continued lines begin with.
+    indent: what continued lines begin with, after the blanks that the line itself begins with.
     """
     width = width_of(console)
     for line in text.splitlines() or [""]:
         line = spelt(line, console.encoding)
-        for part in [line] if width is None else wrapped(line, width, indent=indent):
+        below = " " * (len(line) - len(line.lstrip())) + indent
+        for part in [line] if width is None else wrapped(line, width, indent=below):
             _print(console, part, style=style)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
+from supreme_trainer.screen import say
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import ExperimentSpec
@@ -59,7 +60,7 @@ def elsewhere(spec: ExperimentSpec, file: Path) -> str:
 
 def tell_elsewhere(spec: ExperimentSpec, file: Path, console: Console) -> None:
     if note := elsewhere(spec, file):
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"note: {note}", indent="  ")
 
 
 def _range(counts: Sequence[int]) -> str:

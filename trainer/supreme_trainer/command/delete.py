@@ -6,7 +6,7 @@ import sys
 import click
 from supreme_trainer.command.experiments import split_experiment
 from supreme_trainer.command.store import in_bytes, leftover_document, piece_document
-from supreme_trainer.command.terminal import tracked
+from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core.errors import SpecError
 from supreme_core.housekeeping import Inventory, Removal, removal
@@ -42,11 +42,11 @@ def delete_experiment(
     if as_json:
         click.echo(json.dumps(_document(storage, experiment, found, deleted or 0), indent=1))
     elif deleted is not None:
-        click.echo(f"{in_bytes(deleted)} removed")
+        say_found(f"{in_bytes(deleted)} removed")
     elif not _is_watched():
-        click.echo(f"{in_bytes(found.size)} would go; --yes removes them")
+        say_found(f"{in_bytes(found.size)} would go; --yes removes them")
     else:
-        click.echo("nothing was removed")
+        say_found("nothing was removed")
 
 
 def _removal(
@@ -64,22 +64,20 @@ def _removal(
 def _show(storage: Storage, experiment: str, found: Removal, *, with_data: bool) -> None:
     documents = sum(info.size for info in found.documents)
     stages = sum(piece.size for piece in found.stages)
-    click.echo(f"{storage.uri.rstrip('/')}/{experiment}")
-    click.echo(f"its folder: {len(found.documents)} files, {in_bytes(documents)}")
+    say_found(f"{storage.uri.rstrip('/')}/{experiment}")
+    say_found(f"its folder: {len(found.documents)} files, {in_bytes(documents)}")
     if found.unfinished:
         seeds = ", ".join(map(str, found.unfinished[:12])) + ", ..." * (len(found.unfinished) > 12)
-        click.echo(f"unfinished: seeds {seeds}; where a run is at work on them, stop it first")
-    click.echo(f"stages that only it needs: {len(found.stages)}, {in_bytes(stages)}")
+        say_found(f"unfinished: seeds {seeds}; where a run is at work on them, stop it first")
+    say_found(f"stages that only it needs: {len(found.stages)}, {in_bytes(stages)}")
     if found.shared:
-        click.echo(f"stages that another experiment needs too, which stay: {found.shared}")
+        say_found(f"stages that another experiment needs too, which stay: {found.shared}")
     if found.leftovers:
         size = sum(leftover.info.size for leftover in found.leftovers)
-        click.echo(
-            f"checkpoints that nobody goes on with: {len(found.leftovers)}, {in_bytes(size)}"
-        )
+        say_found(f"checkpoints that nobody goes on with: {len(found.leftovers)}, {in_bytes(size)}")
     if found.data:
         size = sum(piece.size for piece in found.data)
-        click.echo(f"prepared data that nobody else uses, kept without --data: {in_bytes(size)}")
+        say_found(f"prepared data that nobody else uses, kept without --data: {in_bytes(size)}")
 
 
 def _is_watched() -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from supreme_trainer import local
-from supreme_trainer.screen import ELSEWHERE, show
+from supreme_trainer.screen import ELSEWHERE, say, show
 
 from supreme_core.api import names
 from supreme_core.errors import SpecError
@@ -28,7 +28,7 @@ def import_results(
     for title, setting, summary in summaries(found, name):
         prefix = names.import_prefix(title)
         write_summary(storage, prefix, summary)
-        console.print(f"\n{setting}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"\n{setting}")
         show(summary, console, elsewhere=ELSEWHERE)
         report = f"{storage.uri.rstrip('/')}/{names.report_key(prefix)}"
         console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from rich.console import Console
 from supreme_trainer import local
 from supreme_trainer.command.data import class_lines, tell_elsewhere
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
+from supreme_trainer.command.terminal import say_found
 
 
 def prepare_experiments(
@@ -42,7 +43,7 @@ def prepare_experiments(
             weights=weights if weights and takes_weights else "",
         )
         for line in _prepared(prepared, storage.uri):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say_found(line)
 
 
 def _prepared(prepared: Mapping[str, Mapping[str, Any]], store: str) -> Iterator[str]:

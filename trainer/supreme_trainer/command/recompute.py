@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from supreme_trainer import local
 from supreme_trainer.command.experiments import split_experiment
-from supreme_trainer.command.terminal import tell_where, tracked
+from supreme_trainer.command.terminal import say_found, tell_where, tracked
 from supreme_trainer.screen import show
 
 from supreme_core import recompute as scores
@@ -30,10 +30,10 @@ def recompute_experiment(
         done = scores.recompute(storage, Artefacts(storage, Path(cache)), order, tracked, more=more)
     show(done.summary, console)
     tell_where(storage.uri, order, console)
-    _tell_changes(done, console)
+    _tell_changes(done)
 
 
-def _tell_changes(done: scores.Recomputed, console: Console) -> None:
+def _tell_changes(done: scores.Recomputed) -> None:
     same = "as they were" if not done.changes else f"{len(done.changes)} of them are others now"
     lines = [f"{done.runs} runs scored again; {done.numbers} numbers were known, {same}"]
     for change in done.changes[:CHANGES_SHOWN]:
@@ -42,4 +42,4 @@ def _tell_changes(done: scores.Recomputed, console: Console) -> None:
     if len(done.changes) > CHANGES_SHOWN:
         lines.append(f"  and {len(done.changes) - CHANGES_SHOWN} more")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say_found(line)

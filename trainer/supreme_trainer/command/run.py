@@ -86,13 +86,10 @@ def _compute(
     try:
         outcome = local.run(order, storage, options, console)
     except local.Stopped as stopped:
-        console.print(
-            f"\nstopped; every finished stage is in {storage.uri}\n"
-            f"to go on: {_command(sys.argv[1:])}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(console, f"\nstopped; every finished stage is in {storage.uri}")
+        # Never wrapped, because it is there to be pasted.
+        go_on = f"to go on: {_command(sys.argv[1:])}"
+        console.print(go_on, markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(stopped.code) from None
     if outcome.summary:
         show(outcome.summary, console)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
-from supreme_trainer.command.terminal import tracked
+from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core.api import names
 from supreme_core.errors import SpecError
@@ -75,9 +75,9 @@ def _show_check(
     files = sum(len(piece.files()) for piece in inventory.pieces)
     stages = sum(piece.manifest is not None for piece in inventory.pieces)
     size = sum(piece.size for piece in inventory.pieces)
-    click.echo(f"{storage.uri}: {stages} stages with {files} files, {in_bytes(size)}")
+    say_found(f"{storage.uri}: {stages} stages with {files} files, {in_bytes(size)}")
     if not damaged and not inventory.unreadable:
-        click.echo("nothing is damaged")
+        say_found("nothing is damaged")
     _list("damaged", [f"{each.object}: {each.problem}" for each in damaged])
     _list("experiments that cannot be read", list(inventory.unreadable.values()))
     _show_found(found)
@@ -86,18 +86,18 @@ def _show_check(
 def _show_prune(pruning: Pruning, *, hours: float, deleted: int | None) -> None:
     _show_found(pruning)
     if pruning.young:
-        click.echo(f"{pruning.young} more were written in the last {hours:g} hours and stay")
+        say_found(f"{pruning.young} more were written in the last {hours:g} hours and stay")
     if pruning.data:
         size = sum(piece.size for piece in pruning.data)
         count = len(pruning.data)
         pieces = f"{count} piece{'s' * (count > 1)} of prepared data"
-        click.echo(f"{pieces}, {in_bytes(size)}, unused so far: kept without --data")
+        say_found(f"{pieces}, {in_bytes(size)}, unused so far: kept without --data")
     if not pruning.orphans and not pruning.leftovers:
-        click.echo("nothing to remove")
+        say_found("nothing to remove")
     elif deleted is None:
-        click.echo(f"{in_bytes(pruning.size)} would go; --delete removes them")
+        say_found(f"{in_bytes(pruning.size)} would go; --delete removes them")
     else:
-        click.echo(f"{in_bytes(deleted)} removed")
+        say_found(f"{in_bytes(deleted)} removed")
 
 
 def _show_found(found: Pruning) -> None:
@@ -115,11 +115,11 @@ def _show_found(found: Pruning) -> None:
 def _list(title: str, lines: Sequence[str]) -> None:
     if not lines:
         return
-    click.echo(f"{len(lines)} {title}")
+    say_found(f"{len(lines)} {title}")
     for line in lines[:SHOWN]:
-        click.echo(f"  {line}")
+        say_found(f"  {line}")
     if len(lines) > SHOWN:
-        click.echo(f"  and {len(lines) - SHOWN} more; --json lists all of them")
+        say_found(f"  and {len(lines) - SHOWN} more; --json lists all of them")
 
 
 def _document(storage: Storage, inventory: Inventory, found: Pruning) -> dict[str, Any]:

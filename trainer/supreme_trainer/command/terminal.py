@@ -5,11 +5,17 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
+from supreme_trainer.screen import say
 
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder
 
 T = TypeVar("T")
+
+
+def say_found(line: str) -> None:
+    """A line of what a command has found or done, wrapped by words on a terminal."""
+    say(Console(), line, indent="  ")
 
 
 def tell_where(store: str, order: ExperimentOrder, console: Console) -> None:

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.console import Console
 from supreme_trainer.command.errors import tell
 from supreme_trainer.command.experiments import planned, storage_of
 from supreme_trainer.command.store import in_bytes
-from supreme_trainer.command.terminal import tracked
-from supreme_trainer.screen import say
+from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core import catalog
 from supreme_core.api.load import Loaded, errors_of
@@ -94,13 +92,13 @@ def _checked(
 
 def _show(checked: Checked) -> None:
     order, work = checked.order, checked.order.work
-    _say(
+    say_found(
         f"{checked.loaded.source} is valid: {len(order.seeds)} seeds x"
         f" {len(work.scenarios)} scenarios x {len(work.methods)} methods, {checked.stages} stages"
         f" for each seed, {checked.stages * len(order.seeds)} in all"
     )
     for pair in order.excluded:
-        _say(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
+        say_found(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
     if checked.data:
         _show_data(checked.data, checked.storage)
     if checked.plan:
@@ -109,14 +107,14 @@ def _show(checked: Checked) -> None:
 
 def _show_data(data: CheckedData, storage: Storage) -> None:
     where = f"as prepared in {storage.uri}" if data.prepared else "from its source"
-    _say(
+    say_found(
         f"data: {data.name}, {data.train} training and {data.test} test samples of"
         f" {data.classes} classes, {where}"
     )
     for note in data.notes:
         click.echo(f"  note: {note}")
     for title, sizes in data.sizes.items():
-        _say(f"  {title}: {_in_words(sizes)}")
+        say_found(f"  {title}: {_in_words(sizes)}")
 
 
 def _in_words(sizes: Sizes | None) -> str:
@@ -139,20 +137,20 @@ def _span(numbers: tuple[int, int]) -> str:
 
 def _show_plan(plan: Forecast, storage: Storage) -> None:
     stages = plan.stages
-    _say(
+    say_found(
         f"plan: {stages.total} stages of {plan.seeds} seeds, of which {plan.finished} are finished;"
         f" {stages.missing} to be computed, {stages.found} to be found in {storage.uri}"
     )
-    _say(
+    say_found(
         f"  {_missing(plan, 'original')} original and {_missing(plan, 'retrained')} retrained"
         f" models to train, {_missing(plan, 'unlearned')} unlearning runs, {plan.passes} passes"
         f" over the data for predictions, {_missing(plan, 'probes')} probes"
     )
     seconds, size = plan.seconds, plan.bytes
-    _say(f"  time: {_estimated(seconds, _duration(seconds.value), storage)}")
-    _say(f"  store: {_estimated(size, in_bytes(size.value or 0), storage)}")
+    say_found(f"  time: {_estimated(seconds, _duration(seconds.value), storage)}")
+    say_found(f"  store: {_estimated(size, in_bytes(size.value or 0), storage)}")
     if plan.measured:
-        _say(
+        say_found(
             f"  as {plan.measured} stages of {len(plan.experiments)} experiments of this recipe"
             f" took there, on {', '.join(plan.devices)}; seeds side by side divide the time"
         )
@@ -175,11 +173,6 @@ def _duration(seconds: float | None) -> str:
     if seconds is None or seconds < 90:
         return f"{seconds or 0:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _say(line: str) -> None:
-    """A line of what was found, wrapped by words on a terminal."""
-    say(Console(), line, indent=" " * (len(line) - len(line.lstrip()) + 2))
 
 
 def _document(file: Path, checked: list[Checked], errors: list[SupremeError]) -> dict[str, Any]:
