@@ -1,5 +1,8 @@
 """Fixtures of the tests that need a Kubernetes node."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 from kubernetes import client
 
@@ -8,6 +11,8 @@ from tests.cluster.operators import Experiments
 from tests.cluster.trainers import storage_of
 from tests.e2e import node, operator_image
 from tests.e2e.experiments import SPEC, Applied, digest_of_run
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -70,14 +75,45 @@ def expected(tmp_path_factory):
     return digest_of_run(tmp_path_factory.mktemp("run"))
 
 
-@pytest.fixture(scope="session")
-def image_builder():
-    """build(*options) gives an Image: reference, archive, digest, settings, unpacked_bytes."""
-    with operator_image.builder() as found:
-        yield found
+OTHERS = "tests marked e2e in other folders"
+ORDER = ("test_node", "test_operator", OTHERS, "test_chart", "test_images", "test_node_ends")
+"""Of files: images are built beside those that need none, and nothing beside the last, which looks
+at what is on this machine. Those that are not named come first."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    def place(item):
+        file = item.path.stem if item.path.parent == HERE else OTHERS
+        return ORDER.index(file) if file in ORDER else -1
+
+    if any(item.path.parent == HERE for item in items) and config.option.markexpr == "e2e":
+        items.sort(key=place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def images(request):
+    """Builds of the operator's image, by the fixtures that tests of this run name.
+
+    They go on while other tests wait for the node.
+    """
+    builds = {"operator_image": (), "second_image": ("--no-cache",)}
+    named = {name for item in request.session.items for name in item.fixturenames}
+    with operator_image.builder() as builder, ThreadPoolExecutor(1) as pool:
+        yield {
+            name: pool.submit(builder.build, *options)
+            for name, options in builds.items()
+            if name in named
+        }
 
 
 @pytest.fixture(scope="session", name="operator_image")
-def built_image(image_builder):
+def built_image(images):
     """The operator's image; `cluster.load` lets pods run it."""
-    return image_builder.build()
+    return images["operator_image"].result()
+
+
+@pytest.fixture(scope="session")
+def second_image(images):
+    """The same, built anew without what the first build left."""
+    return images["second_image"].result()

@@ -69,14 +69,14 @@ class Builder:
     """Builds in a folder of its own, with nothing of earlier tests but downloads and the base."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._base, self._numbers = folder, base_image(), count()
+        self._folder, self._numbers = folder, count()
         # What it mounts goes with its namespace, however it ends.
         self._command = ["unshare", "--mount", "buildah", "--root", f"{folder}/storage"]
         self._command += ["--runroot", f"{folder}/run"]
 
     def build(self, *options: str) -> Image:
         """options: of the build, such as --no-cache."""
-        settings = {"BUILDER": self._command, "BASE": [self._base], "BUILD_OPTIONS": options}
+        settings = {"BUILDER": self._command, "BASE": [base_image()], "BUILD_OPTIONS": options}
         made = [f"{name}={' '.join(words)}" for name, words in settings.items()]
         _run("make", "operator-image", *made)
         tagged = ["--filter", "dangling=false", "--filter", f"label={LABELS}.title"]

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ NEEDED_IF = "SUPREME_REQUIRE_NODE"
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CNI_PLUGINS = Path("/usr/lib/cni")
+
+INSTALLING = threading.Lock()
+"""Of apt-get only one runs at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,14 @@ class Packages:
         if shutil.which("apt-get") is None:
             self._give_up(f"it needs {', '.join(missing)}, and there is no apt-get to install them")
         install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
-        for command in (["apt-get", "update"], install):
-            done = subprocess.run(
-                command,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                capture_output=True,
-                text=True,
-            )
+        with INSTALLING:
+            for command in (["apt-get", "update"], install):
+                done = subprocess.run(
+                    command,
+                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                    capture_output=True,
+                    text=True,
+                )
         if done.returncode:
             self._give_up(
                 f"apt-get cannot install {', '.join(missing)}: {done.stderr.strip()[-300:]}"
