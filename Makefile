@@ -40,7 +40,8 @@ style: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(STAMP)
+types: export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/supreme/mypy
+types: $(STAMP)  # the cache serves all checkouts: mypy compares what is in a file, not where it is
 	$(BIN)/mypy
 
 imports: $(STAMP)
@@ -62,7 +63,7 @@ test-slow: $(STAMP)  ## the tests that take minutes, such as twenty kills of one
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
 e2e: $(STAMP)  ## pods and bad days, most of it on a Kubernetes node that root can start here
-	$(BIN)/pytest -m e2e
+	$(BIN)/pytest -m e2e $(shell grep -rlE 'mark\.e2e' --include='test_*.py' tests)
 
 cluster-demo: $(STAMP)  ## the example on a Kubernetes of this machine, as root
 	$(BIN)/python -m tests.e2e.demo
