@@ -34,12 +34,16 @@ from tests.trainer.experiments import (
 )
 
 METHODS = 6
+METRICS = [{"name": "accuracy"}, {"name": "loss"}]
+"""Others read the same predictions, and know nothing of how they came about."""
 
 
 def work(*methods, **training):
     """Two micro-batches, all methods unless some are named, one scenario."""
     recipe = {"microBatches": 2, "augmentation": [{"name": "rotation"}], **training}
-    return experiment(methods=methods or SIX_METHODS, scenarios=[FULL_CLASS], training=recipe)
+    return experiment(
+        methods=methods or SIX_METHODS, scenarios=[FULL_CLASS], training=recipe, metrics=METRICS
+    )
 
 
 def computed_of(result):

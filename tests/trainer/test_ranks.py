@@ -1,17 +1,18 @@
 """Whole experiments on 1, 2 and 4 real ranks (gloo): the same artefacts and the same summary.
 
-                         | precision | data     | methods
-resnet18                 | fp32      | resident | all of the main six
-resnet18, whole batch    | bf16      | streamed | finetune, ssd
-vision transformer       | bf16      | resident | finetune, random_labels
-ConvNeXt                 | fp32      | streamed | finetune, random_labels
+                         | precision | data     | methods                 | ranks   | metrics
+resnet18                 | fp32      | resident | all of the main six     | 1, 2, 4 | all by default
+resnet18, whole batch    | bf16      | streamed | finetune, ssd           | 1, 2, 4 | accuracy
+vision transformer       | bf16      | resident | finetune, random_labels | 1, 2    | accuracy
+ConvNeXt                 | fp32      | streamed | finetune, random_labels | 1, 2    | accuracy
 
 Compared: sha256 of all weights and predictions, metrics and distances as stored, and the sha256 of
 summary.json without measurements. What starts ranks here is the test; torchrun is left to
 test_same_bits.py, steps in more combinations to tests/core/engine/test_arithmetic.py.
 """
 
-from pathlib import Path
+from functools import cache
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -32,6 +33,8 @@ from tests.trainer.experiments import (
 
 ADAMW = {"optimizer": {"name": "adamw", "params": {"lr": 0.001}}}
 STREAMED = {"execution": {"dataPlacement": "Streamed"}}
+FEW = {"metrics": [{"name": "accuracy"}]}
+"""All are functions of predictions, which are compared to the bit."""
 
 
 def work(*methods, model="resnet18", training=(), params=(), **changes):
@@ -52,6 +55,7 @@ EXPERIMENTS = {
         params={"width": 2},
         training={"batchNorm": "batch", "precision": "bf16", "maxGradientNorm": 1.0},
         **STREAMED,
+        **FEW,
     ),
     "vision transformer": work(
         FINETUNE,
@@ -59,6 +63,7 @@ EXPERIMENTS = {
         model="timm/test_vit",
         params={"inputSize": 32, "dropRate": 0.1, "dropPathRate": 0.1},
         training={"precision": "bf16", **ADAMW},
+        **FEW,
     ),
     "ConvNeXt": work(
         FINETUNE,
@@ -67,45 +72,51 @@ EXPERIMENTS = {
         params={"inputSize": 32, "dropPathRate": 0.1},
         training=ADAMW,
         **STREAMED,
+        **FEW,
     ),
 }
 
-every_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
+ON_FOUR = ("resnet18", "resnet18, whole batch")
+CASES = [(2, name) for name in EXPERIMENTS] + [(4, name) for name in ON_FOUR]
 
 
-def finish_all(ranks, folder):
-    """Each experiment in a store of its own."""
-    for name, document in EXPERIMENTS.items():
-        finish(document, folder_store(Path(folder) / name), ranks=ranks)
+class Left(NamedTuple):
+    """artefacts: as `artefacts_of` gives them.  digest: of the summary."""
+
+    storage: Any
+    artefacts: dict
+    digest: str
 
 
-def left(folder, name):
-    """What an experiment left: artefacts, and the digest of its summary."""
-    storage = folder_store(folder / name)
-    return artefacts_of(storage), summary_digest(storage, EXPERIMENTS[name])
+def finish_on(ranks, name, folder):
+    finish(EXPERIMENTS[name], folder_store(folder), ranks=ranks)
 
 
 @pytest.fixture(scope="module")
-def on_one(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("one")
-    finish_all(None, folder)
-    return folder
+def left(tmp_path_factory):
+    """left(ranks, name): what so many ranks left of an experiment, which they compute once."""
+
+    @cache
+    def run(ranks, name):
+        folder = tmp_path_factory.mktemp("store")
+        if ranks == 1:
+            finish_on(None, name, folder)
+        else:
+            on_ranks(ranks, finish_on, name, str(folder))
+        storage = folder_store(folder)
+        return Left(storage, artefacts_of(storage), summary_digest(storage, EXPERIMENTS[name]))
+
+    return run
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def on_several(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("several")
-    on_ranks(request.param, finish_all, str(folder))
-    return folder
+@pytest.mark.parametrize(("ranks", "name"), CASES)
+def test_several_ranks_leave_what_one_leaves(ranks, name, left):
+    several, one = left(ranks, name), left(1, name)
+    assert (several.artefacts, several.digest) == (one.artefacts, one.digest)
 
 
-@every_experiment
-def test_several_ranks_leave_what_one_leaves(name, on_one, on_several):
-    assert left(on_several, name) == left(on_one, name)
-
-
-@every_experiment
-def test_every_run_of_it_ends_well(name, on_one):
-    summary = summary_of(folder_store(on_one / name), EXPERIMENTS[name])
-    assert not summary.failures
-    assert {stage for stage, _ in left(on_one, name)[0]} >= {"originals", "retrained", "unlearned"}
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_run_of_it_ends_well(name, left):
+    one = left(1, name)
+    assert not summary_of(one.storage, EXPERIMENTS[name]).failures
+    assert {stage for stage, _ in one.artefacts} >= {"originals", "retrained", "unlearned"}

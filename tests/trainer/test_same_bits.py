@@ -11,6 +11,8 @@ sha256 of summary.json without what is measured with a clock. All six methods ta
 first. Left out: GPUs, and numbers of ranks above two.
 """
 
+import shutil
+
 import pytest
 
 from supreme_core.predictions import load_predictions
@@ -25,6 +27,7 @@ from tests.trainer.experiments import (
     TRAIN,
     artefacts_of,
     compute,
+    computed,
     experiment,
     finish,
     folder_of,
@@ -131,10 +134,18 @@ def test_streamed_images_give_the_bits_of_resident_ones_under_the_same_keys(on_o
 
 @pytest.mark.parametrize("method", SIX_METHODS, ids=lambda method: method["name"])
 def test_a_method_alone_gives_the_same_bits_as_among_all_others(on_one_rank, tmp_path, method):
-    compute(work(scenarios=[FULL_CLASS], methods=[method]), folder_store(tmp_path))
+    """In a store that has what all methods start from, and nothing of any of them."""
+    store = shutil.copytree(on_one_rank, tmp_path / "store")
+    for stage in (store / "objects").iterdir():
+        if stage.name not in ("datasets", "originals", "retrained"):
+            shutil.rmtree(stage)
 
-    single, everything = all_of(tmp_path), all_of(on_one_rank)
+    result = compute(work(scenarios=[FULL_CLASS], methods=[method]), folder_store(store))
+
+    single, everything = all_of(store), all_of(on_one_rank)
     assert single == {key: everything[key] for key in single}
+    assert computed(result)["unlearned"] == 1
+    assert not {"datasets", "originals", "retrained"} & computed(result).keys()
 
 
 def test_methods_and_scenarios_in_another_order_give_the_same_bits(on_one_rank, tmp_path):
