@@ -104,7 +104,8 @@ def test_a_task_computes_the_seeds_of_its_index(programs, index, variables, seed
 @pytest.mark.parametrize("code", [0, 1, 2, 75])
 def test_a_task_ends_as_the_command_does_and_is_not_requeued(programs, tmp_path, code):
     started = task(0, "file", "store", path=programs("supreme", f"exit {code}"))
-    assert started.wait() == code
+    started.communicate()
+    assert started.returncode == code
     assert not (tmp_path / "told").exists()
 
 
