@@ -108,7 +108,12 @@ def _become(program, words, *streams):
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
-    sys.stdin = os.fdopen(0, closefd=False)
+    # Anew, because the streams of the parent know whether its own files could be sought in.
+    encoding = variables.get("PYTHONIOENCODING") or "utf-8"
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(number, mode, closefd=False, encoding=encoding, errors=errors)
+        for number, mode, errors in ((0, "r", None), (1, "w", None), (2, "w", "backslashreplace"))
+    )
     os.setsid()
     os.environ.clear()
     os.environ.update(variables)
