@@ -186,6 +186,13 @@ def test_a_run_into_a_pipe_has_a_line_for_each_stage_with_its_count(ran):
     assert done.out.splitlines()[-1] == "10 stages computed, 0 found in the store"
 
 
+def test_a_run_ends_with_as_many_stages_as_validate_counts(ran, command):
+    folder, done = ran
+    _, out, _ = command("validate", folder / "tiny.yaml")
+    ended = sum(map(int, re.findall(r"\d+", done.out.splitlines()[-1])))
+    assert out.endswith(f", {ended} in all\n")
+
+
 def test_a_run_into_a_pipe_writes_no_escape_codes(ran):
     _, done = ran
     assert "\x1b" not in done.out + done.err

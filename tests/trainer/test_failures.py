@@ -9,6 +9,7 @@ test_one_ends_all.
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -22,6 +23,7 @@ from supreme_trainer.telemetry import Unheard
 from supreme_core import catalog, registry
 from supreme_core.catalog import Catalog
 from supreme_core.errors import StoreUnavailable, StoreUnusable
+from supreme_core.plan import steps
 from tests.small_disk import mounted
 from tests.trainer.experiments import (
     FINETUNE,
@@ -37,6 +39,7 @@ from tests.trainer.experiments import (
     folder_store,
     install,
     manifests,
+    planned,
     results_of,
     running,
     statuses,
@@ -171,6 +174,15 @@ def test_the_command_says_which_methods_failed(again):
     _, done = again
     failed = [line for line in done.out.splitlines() if " failed in " in line]
     assert [line.split(": ")[1].split(" ")[0] for line in failed] == ["writes_nan", "diverges"]
+
+
+def test_stages_computed_found_and_failed_add_up_to_those_of_the_plan(again):
+    _, done = again
+    order = planned(WITH_FAILURES)
+    last = done.out.splitlines()[-1]
+    assert re.fullmatch(r"2 stages computed, \d+ found in the store, 4 failed", last)
+    total = len(steps(order.work, order.excluded, catalog.bundled()))
+    assert sum(map(int, re.findall(r"\d+", last))) == total
 
 
 def test_the_traceback_of_a_method_is_in_the_log_of_the_seed_only(again):

@@ -16,6 +16,7 @@ from tests.trainer.experiments import (
     FULL_CLASS,
     damaged_artefacts,
     experiment,
+    folder_of,
     folder_store,
     group_is_alive,
     leftovers,
@@ -44,6 +45,10 @@ def stopped_by(number, folder):
     return SimpleNamespace(
         store=folder / "store", command=command, trainers=trainers, alive=alive, finished=finished
     )
+
+
+def log_of(store):
+    return (folder_of(store, SLOW) / "seed=260/attempt=0/run.log").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,13 @@ def test_the_store_holds_whole_things_only(stopped, request):
     assert not results_of(store, SLOW)
 
 
+@pytest.mark.parametrize("stopped", ["interrupted", "terminated"])
+def test_the_log_tells_how_far_the_seed_was(stopped, request):
+    lines = log_of(request.getfixturevalue(stopped).store).splitlines()
+    assert [line for line in lines if line.endswith("retrained · full_class started")]
+    assert "told to stop" in lines[-1]
+
+
 def test_the_model_that_was_being_trained_is_not_in_the_store(interrupted):
     assert len(manifests(interrupted.store, "originals")) == 1
     assert not manifests(interrupted.store, "retrained")
@@ -107,3 +119,5 @@ def test_the_same_command_goes_on_with_what_was_there(interrupted, tmp_path):
     assert statuses(result)["originals", "reused"] == 1
     assert statuses(result)["retrained", "computed"] == 1
     assert not summary_of(folder_store(store), SLOW).partial
+    assert log_of(store).startswith(log_of(interrupted.store))
+    assert "finetune · full_class computed in" in log_of(store)

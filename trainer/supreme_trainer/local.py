@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +22,19 @@ from rich.console import Console
 from supreme_trainer import machine, process
 from supreme_trainer.progress import Board, Display, display
 from supreme_trainer.replacing import changed_meanwhile, check_order, settle_order
+from supreme_trainer.screen import say
 
 from supreme_core import catalog
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
 from supreme_core.artefacts import Artefacts
-from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
+from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, SupremeError
 from supreme_core.plan import Step, step_of, steps
 from supreme_core.publish import publish_newest
 from supreme_core.results import attempts_by_seed, is_finished, read_results
-from supreme_core.storage import Storage
+from supreme_core.storage import MissingObject, Storage
+
+PREPARING = "preparing the dataset (loading torch first)"
 
 NOT_REACHED = "not reached"
 """A stage that was not begun because its seed has failed or was given up."""
@@ -205,7 +208,7 @@ class Runner:
 
         Gives the kind of device that the process has found, and how many there are.
         """
-        self.console.print("preparing the dataset", highlight=False)
+        say(self.console, PREPARING)
         given = {"--source": source, "--weights": weights}
         files = [word for option, path in given.items() if path for word in (option, path)]
         trainer = self._start(seed, attempt=0, ranks=1, gpus=(), options=["--prepare", *files])
@@ -215,7 +218,7 @@ class Runner:
                 if event["event"] == "device":
                     device = event["kind"], event["count"]
                 elif event["event"] == "note":
-                    self.console.print(event["message"], markup=False, highlight=False)
+                    say(self.console, event["message"])
                 elif event["event"] in ("dataset", "weights"):
                     self.prepared[event["event"]] = event
                 elif event["event"] == "stage-finished" and event["status"] == "computed":
@@ -282,6 +285,15 @@ class Runner:
                         waiting.clear()  # the other seeds have the same mistake
         finally:
             screen.close()
+            self._keep_logs(running.values())
+
+    def _keep_logs(self, stopped: "Iterable[SeedTrainer]") -> None:
+        """Of trainers that were stopped, for which a store that is away is no error of its own."""
+        for trainer in stopped:
+            try:
+                trainer.keep_log(self.storage)
+            except SupremeError as error:
+                say(self.console, f"seed {trainer.seed}: its log is lost: {error}", indent="  ")
 
     def _next_event(self) -> "tuple[SeedTrainer, process.Event | None]":
         while True:
@@ -332,7 +344,7 @@ class Runner:
         trainer = SeedTrainer(
             process=started, ranks=ranks, is_torchrun=ranks > 1, log=log, order=order, slot=slot
         )
-        threading.Thread(target=trainer.listen, args=(self._events,), daemon=True).start()
+        trainer.start_listening(self._events)
         return trainer
 
 
@@ -342,16 +354,22 @@ class SeedTrainer(process.Trainer):
 
     order: RunOrder
     slot: int
+    _listener: threading.Thread | None = None
 
     @property
     def seed(self) -> int:
         return self.order.seed
 
-    def listen(self, queue: "Queue[tuple[SeedTrainer, process.Event | None]]") -> None:
-        """Pass on each event of the processes, and None when they have ended."""
-        for event in self.events():
-            queue.put((self, event))
-        queue.put((self, None))
+    def start_listening(self, queue: "Queue[tuple[SeedTrainer, process.Event | None]]") -> None:
+        """Pass on each event of the processes, and None when they have ended, in a thread."""
+
+        def listen() -> None:
+            for event in self.events():
+                queue.put((self, event))
+            queue.put((self, None))
+
+        self._listener = threading.Thread(target=listen, daemon=True)
+        self._listener.start()
 
     def wait_for_events(
         self, events: "Queue[tuple[SeedTrainer, process.Event | None]]"
@@ -371,7 +389,15 @@ class SeedTrainer(process.Trainer):
         return error
 
     def keep_log(self, storage: Storage) -> None:
-        storage.upload(names.log_key(self.order.prefix), self.log)
+        """Below what the same attempt said before it failed or was stopped: it goes on then."""
+        if self._listener:
+            self._listener.join(process.LINGER_SECONDS)  # its last lines are the listener's
+        key, whole = names.log_key(self.order.prefix), self.log.with_suffix(".whole")
+        with whole.open("wb") as file:
+            with suppress(MissingObject):
+                file.writelines(storage.chunks(key))
+            file.write(self.log.read_bytes())
+        storage.upload(key, whole)
 
 
 class Stopped(SystemExit):

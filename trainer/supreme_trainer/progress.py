@@ -322,7 +322,7 @@ class LiveDisplay:
         width, name = self._console.width, max(cell_len(line.name) for line in lines)
         bar = next((cells for least, cells in BARS if width >= least), 0)
         has_clock = width >= WITH_CLOCK
-        room = width - 2 - name - bool(bar) - bar - (1 + CLOCK_WIDTH) * has_clock - 1
+        room = max(1, width - 2 - name - bool(bar) - bar - (1 + CLOCK_WIDTH) * has_clock - 1)
         table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
         for cells in (1, name, *([bar] if bar else []), room, *([CLOCK_WIDTH] * has_clock)):
             table.add_column(width=cells, no_wrap=True, overflow="crop")
