@@ -205,6 +205,12 @@ def test_kinds_that_were_not_seen_yet_make_the_time_left_a_least_one():
     assert progress.time_left() == TimeLeft(10.0, is_all=False)
 
 
+def test_no_time_is_told_where_all_that_is_known_is_that_small_stages_are_fast():
+    progress = board()
+    progress.apply(1, finished(ORIGINAL, 0.2))
+    assert progress.time_left() is None
+
+
 def test_the_pace_of_a_training_tells_how_long_it_and_those_like_it_take():
     clock = Clock()
     progress = board(clock=clock)
@@ -239,9 +245,9 @@ def test_the_pace_of_one_loop_of_a_method_is_only_the_least_that_it_takes():
         progress.apply(1, finished(step, 7.0))
     progress.apply(1, started(FINETUNE))
     progress.apply(1, step_done(0, 10))
-    clock.now += 1
+    clock.now += 10
     progress.apply(1, step_done(5, 10))
-    assert progress.time_left() == TimeLeft(pytest.approx(1.0), is_all=False)
+    assert progress.time_left() == TimeLeft(pytest.approx(10.0), is_all=False)
     progress.apply(1, step_done(1, 10))  # the next loop
 
     assert progress.time_left() is None

@@ -293,7 +293,8 @@ class Runner:
             try:
                 trainer.keep_log(self.storage)
             except SupremeError as error:
-                say(self.console, f"seed {trainer.seed}: its log is lost: {error}", indent="  ")
+                lost = f"seed {trainer.seed}: its log is lost: {error}"
+                say(Console(stderr=True), lost, indent="  ")  # also where the run is quiet
 
     def _next_event(self) -> "tuple[SeedTrainer, process.Event | None]":
         while True:

@@ -23,6 +23,9 @@ Clock = Callable[[], float]
 Kind = tuple[str, ...]
 """(stage, metric, method, scenario), or shorter: steps of one kind take about the same time."""
 
+FEW_SECONDS = 5.0
+"""A time left of less is not told while there are stages of which nothing is known."""
+
 TRAININGS = ("original", "retrained")
 """Stages that are a single loop: how far that is, is how far the stage is."""
 
@@ -163,7 +166,8 @@ class Board:
 
     def time_left(self) -> TimeLeft | None:
         """From steps of the same kind, and from the pace of what is running; None where neither
-        says anything. What was found in the store says nothing."""
+        says anything, or no more than that what is known takes a few seconds. What was found in the
+        store says nothing."""
         unfinished = [state for state in self._seeds.values() if state.waiting]
         if not unfinished:
             return TimeLeft(0.0, is_all=True)
@@ -181,10 +185,10 @@ class Board:
                     seconds = expected or 0.0
                 of_seed += seconds
             needed.append(of_seed)
-        if not is_all and not any(needed):
-            return None
         # One seed's steps come after one another, so the longest of them is the least it takes.
         seconds = max(sum(needed) / min(self.parallel, len(unfinished)), *needed)
+        if not is_all and seconds < FEW_SECONDS:
+            return None
         # Never 0, which means done: the last step may take longer than its kind did so far.
         return TimeLeft(max(1.0, seconds), is_all)
 

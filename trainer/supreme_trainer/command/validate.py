@@ -112,7 +112,7 @@ def _show_data(data: CheckedData, storage: Storage) -> None:
         f" {data.classes} classes, {where}"
     )
     for note in data.notes:
-        click.echo(f"  note: {note}")
+        say_found(f"  note: {note}")
     for title, sizes in data.sizes.items():
         say_found(f"  {title}: {_in_words(sizes)}")
 
