@@ -84,7 +84,7 @@ def test_a_prepared_dataset_needs_no_source_in_later_runs(supreme, tmp_path):
     assert (code, err) == (0, "")
     (manifest,) = manifests(store)
     first, dataset, classes, digest, stored = out.splitlines()
-    assert first == "preparing the dataset (loading torch first)"
+    assert first == "preparing the dataset (loading torch)"
     assert dataset == (
         "dataset: cifar20, 200 training and 200 test images of 20 classes, 3 x 32 x 32"
     )

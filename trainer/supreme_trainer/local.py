@@ -34,7 +34,7 @@ from supreme_core.publish import publish_newest
 from supreme_core.results import attempts_by_seed, is_finished, read_results
 from supreme_core.storage import MissingObject, Storage
 
-PREPARING = "preparing the dataset (loading torch first)"
+PREPARING = "preparing the dataset (loading torch)"
 
 NOT_REACHED = "not reached"
 """A stage that was not begun because its seed has failed or was given up."""

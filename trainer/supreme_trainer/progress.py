@@ -326,7 +326,8 @@ class LiveDisplay:
         width, name = self._console.width, max(cell_len(line.name) for line in lines)
         bar = next((cells for least, cells in BARS if width >= least), 0)
         has_clock = width >= WITH_CLOCK
-        room = max(1, width - 2 - name - bool(bar) - bar - (1 + CLOCK_WIDTH) * has_clock - 1)
+        taken = 2 + name + bool(bar) + bar + (1 + CLOCK_WIDTH) * has_clock + 1 + len(ECHO)
+        room = max(1, width - taken)
         table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
         for cells in (1, name, *([bar] if bar else []), room, *([CLOCK_WIDTH] * has_clock)):
             table.add_column(width=cells, no_wrap=True, overflow="crop")
@@ -347,6 +348,8 @@ BARS = (100, 24), (80, 10)
 """From so many columns on, a bar is so wide."""
 WITH_CLOCK = 60
 CLOCK_WIDTH = len("0:00:00")
+ECHO = "^C"
+"""What a terminal adds to the last line; without room, all is drawn one line lower from then on."""
 
 
 def _fitted(parts: Sequence[str], room: int) -> str:
