@@ -96,6 +96,22 @@ def test_what_is_found_in_the_store_says_nothing_about_time():
     assert progress.time_left() is None
 
 
+def test_the_time_until_a_trainer_says_something_counts_for_the_seeds_after_it():
+    clock = Clock()
+    progress = board(clock=clock)
+    progress.begin(1)
+    clock.now += 30
+    for step in STEPS:
+        progress.apply(1, finished(step, 10.0))
+    assert progress.time_left() == TimeLeft(pytest.approx(70.0), is_all=True)
+
+    progress.begin(2)
+    clock.now += 20
+    assert progress.time_left() == TimeLeft(pytest.approx(50.0), is_all=True)
+    clock.now += 20
+    assert progress.time_left() == TimeLeft(pytest.approx(40.0), is_all=True)
+
+
 def test_time_that_a_running_stage_has_behind_it_counts():
     clock = Clock()
     progress = board(clock=clock)

@@ -271,6 +271,7 @@ class Runner:
                             gpus=gpus[slot * ranks : (slot + 1) * ranks],
                             slot=slot,
                         )
+                        board.begin(seed)
                         screen.begin(seed)
                     trainer, event = self._next_event()
                     if event is not None:

@@ -37,7 +37,7 @@ class SeedProgress:
     ended: how each step that is done has ended: computed, reused or failed.  epoch: of the running
     step, from 1; 0 where it has none.  images: what its steps have used, of all stages together.
     memory: peak of rank 0, in bytes, as the latest step told.  is_heard: its trainer has told
-    something.
+    something.  begun: when its trainer was started; None before that.
     """
 
     waiting: list[Step]
@@ -51,6 +51,7 @@ class SeedProgress:
     images: int = 0
     memory: int = 0
     is_heard: bool = False
+    begun: float | None = None
     ends: float | None = None
     """When the running loop ends at the pace that it has had so far, on the board's clock."""
     _loop: tuple[float, float] | None = None
@@ -115,6 +116,8 @@ class Board:
     clock: Clock = time.monotonic
     _seeds: dict[int, SeedProgress] = field(init=False)
     _seen: dict[Kind, Mean] = field(init=False)
+    _start_ups: Mean = field(init=False, default_factory=Mean)
+    """From the start of a trainer to its first words; most of that is loading torch."""
 
     def __post_init__(self) -> None:
         self._seeds = {seed: SeedProgress(list(self.steps)) for seed in self.seeds}
@@ -136,9 +139,15 @@ class Board:
     def seed(self, seed: int) -> SeedProgress:
         return self._seeds[seed]
 
+    def begin(self, seed: int) -> None:
+        """Its trainer was started."""
+        self._seeds[seed].begun = self.clock()
+
     def apply(self, seed: int, event: Mapping[str, Any]) -> Step | None:
         """Take in one event; gives the step that it finished, if it did."""
         state, now = self._seeds[seed], self.clock()
+        if not state.is_heard and state.begun is not None:
+            self._start_ups.add(now - state.begun)
         state.is_heard = True
         if event["event"] == "progress":
             state.go_on(event["done"] / event["total"], now)
@@ -174,7 +183,7 @@ class Board:
         seen, is_all = self._with_running(unfinished), True
         needed = []
         for state in unfinished:
-            of_seed = 0.0
+            of_seed = self._until_heard(state)
             for step in state.waiting:
                 expected = _expected(step, seen)
                 if step == state.running:
@@ -191,6 +200,13 @@ class Board:
             return None
         # Never 0, which means done: the last step may take longer than its kind did so far.
         return TimeLeft(max(1.0, seconds), is_all)
+
+    def _until_heard(self, state: SeedProgress) -> float:
+        """Seconds, at least, until its trainer tells something."""
+        if state.is_heard or not self._start_ups.count:
+            return 0.0
+        behind = 0.0 if state.begun is None else self.clock() - state.begun
+        return max(0.0, self._start_ups.value - behind)
 
     def _with_running(self, states: Iterable[SeedProgress]) -> Mapping[Kind, Mean]:
         """What was seen, and of kinds that run for the first time how long they will have taken."""
