@@ -196,7 +196,7 @@ def install(folder, source):
     info = folder / "broken_methods-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-methods\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[supreme.methods]\nbroken = broken_methods\n")
+    (info / "entry_points.txt").write_text(f"[{registry.method.group}]\nbroken = broken_methods\n")
     (folder / "broken_methods.py").write_text(source)
     known = os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": os.pathsep.join([str(folder), known] if known else [str(folder)])}

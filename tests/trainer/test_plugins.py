@@ -129,11 +129,10 @@ WITH_METHOD = experiment(
 
 def installed_package(folder):
     """A distribution with entry points of all groups; gives the environment that sees it."""
-    kinds = [each.kind for each in registry.REGISTRIES]
     info = folder / "their_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    groups = [f"[supreme.{kind}s]\nany = their_package\n" for kind in kinds]
+    groups = [f"[{each.group}]\nany = their_package\n" for each in registry.REGISTRIES]
     (info / "entry_points.txt").write_text("\n".join(groups))
     (folder / "their_package.py").write_text(EVERY_KIND)
     known = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
