@@ -35,6 +35,7 @@ from supreme_core.engine.cost import measured
 from supreme_core.engine.device import layout
 from supreme_core.engine.fit import fit
 from supreme_core.engine.needs import asks_of_network, missing
+from supreme_core.engine.onednn import keep_from_damage
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.recipe import ENGINE_VERSION
@@ -625,6 +626,8 @@ class SeedStages:
 
     def _placed(self, network: nn.Module) -> nn.Module:
         device = self.ranks.device
+        if device.type == "cpu":
+            keep_from_damage(network)
         return network.to(device).to(memory_format=layout(device)).eval()
 
     def _task(
