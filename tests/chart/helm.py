@@ -23,6 +23,8 @@ FROM_THE_SERVER = {
 }
 VALUES = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").iterdir())}
 """The files of ci/ by their names."""
+LEAST = ("--values", VALUES["default"])
+"""What has to be said: an image of the operator."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,13 @@ class Helm:
             raise RuntimeError(done.stdout + done.stderr)
         return done.stdout
 
-    def template(self, *arguments: str | Path, chart: Path = CHART) -> str:
-        """The manifests of a release called supreme."""
-        return self("template", "supreme", chart, "--namespace", NAMESPACE, *arguments)
+    def template(self, *arguments: str | Path) -> str:
+        """The manifests of a release called supreme, with no values but these."""
+        return self("template", "supreme", CHART, "--namespace", NAMESPACE, *arguments)
 
-    def manifests(self, *arguments: str | Path, chart: Path = CHART) -> list[dict[str, Any]]:
-        return list(yaml.safe_load_all(self.template(*arguments, chart=chart)))
+    def manifests(self, *arguments: str | Path) -> list[dict[str, Any]]:
+        """Those of the least values and of these."""
+        return list(yaml.safe_load_all(self.template(*LEAST, *arguments)))
 
     def at(self, cluster: ControlPlane) -> "Helm":
         """The same, of a user who may do everything in this cluster."""

@@ -21,7 +21,16 @@ from kubernetes.client.exceptions import ApiException
 from supreme_operator.main import _defaults
 from supreme_operator.settings import Settings
 
-from tests.chart.helm import NAMESPACE, VALUES, admitted, environment, only, settings, triples
+from tests.chart.helm import (
+    LEAST,
+    NAMESPACE,
+    VALUES,
+    admitted,
+    environment,
+    only,
+    settings,
+    triples,
+)
 from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
@@ -39,12 +48,13 @@ every_file = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def releases(helm, api):
     """A function that installs a release called supreme, or upgrades it, and gives its manifests.
 
+    It has the least values, and those that the function is given.
     At the end it is uninstalled, and the definition of experiments is deleted.
     """
 
     def upgrade(*values, chart=CHART):
         chosen = [word for value in values for word in ("--set", value)]
-        helm("upgrade", "--install", "supreme", chart, "--namespace", NAMESPACE, *chosen)
+        helm("upgrade", "--install", "supreme", chart, "--namespace", NAMESPACE, *LEAST, *chosen)
         eventually(lambda: is_served(api))
         return list(yaml.safe_load_all(helm("get", "manifest", "supreme", "-n", NAMESPACE)))
 
@@ -156,14 +166,15 @@ class TestTheOperator:
     def test_in_a_cluster_an_upgrade_leaves_what_runs_alone_and_is_for_what_comes(
         self, install, run, experiments, trainers
     ):
+        image = "trainer.image.repository=registry.example/trainer"
         trainers.script = lambda seed, attempt: "run"
-        with run(install("trainer.image.tag=v1")):
+        with run(install(image, "trainer.image.tag=v1")):
             experiments.apply(seeds={"list": [7, 8]}, parallelism=0)
             experiments.change(execution={"image": None}, parallelism=1)
             experiments.until(phase="Running")
             before = experiments.read()["metadata"]["uid"], experiments.jobs()["s0-a0"].metadata.uid
 
-        with run(install("trainer.image.tag=v2", "settings.workers=3")):
+        with run(install(image, "trainer.image.tag=v2", "settings.workers=3")):
             trainers.script = always_succeed
             experiments.until(phase="Succeeded")
 
@@ -217,7 +228,9 @@ class TestWhatIsLeft:
 def policy(helm_there, api):
     """A release that lets in only images by digest of a registry and of a repository."""
     with releases(helm_there, api) as upgrade:
-        upgrade(*POLICY, "trainerPolicy.registries={registry.example,ghcr.io/ours/trainer}")
+        upgrade(
+            *POLICY, "trainerPolicy.registries={registry.example,registry.example.net/ours/trainer}"
+        )
         yield
 
 
@@ -240,7 +253,12 @@ class TestTheTrainerPolicy:
         return answer
 
     @pytest.mark.parametrize(
-        "name", ["registry.example/any/trainer", "ghcr.io/ours/trainer", "ghcr.io/ours/trainer/a"]
+        "name",
+        [
+            "registry.example/any/trainer",
+            "registry.example.net/ours/trainer",
+            "registry.example.net/ours/trainer/a",
+        ],
     )
     def test_it_lets_in_what_is_listed(self, tried, name):
         assert tried(f"{name}:1@{DIGEST}") == tried(f"{name}@{DIGEST}") == ""
@@ -249,8 +267,8 @@ class TestTheTrainerPolicy:
         "name",
         [
             "trainer",
-            "ghcr.io/theirs/trainer",
-            "ghcr.io/ours/trainer-of-theirs",
+            "registry.example.net/theirs/trainer",
+            "registry.example.net/ours/trainer-of-theirs",
             "registry.example.org/trainer",
             "registry.example:5000/trainer",
         ],
@@ -258,7 +276,7 @@ class TestTheTrainerPolicy:
     def test_it_names_what_is_not_and_what_is(self, tried, name):
         image = f"{name}@{DIGEST}"
         told = f"spec.execution.image is {image}; allowed is what begins with"
-        assert f"{told} registry.example, ghcr.io/ours/trainer" in tried(image)
+        assert f"{told} registry.example, registry.example.net/ours/trainer" in tried(image)
 
     @pytest.mark.parametrize("ending", ["", ":1", "@sha256:0", f"@{DIGEST}0"])
     def test_it_wants_a_digest(self, tried, ending):
@@ -294,7 +312,7 @@ def test_a_policy_lets_experiments_that_were_there_go_on(install, experiments):
 
 @pytest.fixture(scope="class")
 def installed(helm_there, api):
-    """A release with the chart's own values."""
+    """A release with the least values."""
     with releases(helm_there, api) as upgrade:
         upgrade()
         yield

@@ -10,7 +10,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from tests.cluster.programs import KUBE_SCORE
 from tests.contracts.chart import CHART, path_of
 
 FACTS = yaml.safe_load((CHART / "Chart.yaml").read_text())
-IMAGES = "ghcr.io/supreme-unlearning"
+DIGEST = f"sha256:{'0' * 64}"
 NOT_ASKED = {
     "container-image-pull-policy": "tags are of releases, which do not move",
     "deployment-replicas": "one operator is enough, and more want leader election",
@@ -79,15 +79,30 @@ class TestValues:
             ("port=70000", "at '/port': maximum: got 70,000, want 65,535"),
             ("extraEnv[0].name=SUPREME_OPERATOR_PORT", "at '/extraEnv/0/name'"),
             ("networkPolicy.toPorts={https}", "at '/networkPolicy/toPorts/0': got string"),
-            ("trainerPolicy.registries={ghcr.io/}", "at '/trainerPolicy/registries/0'"),
+            ("trainerPolicy.registries={registry.example/}", "at '/trainerPolicy/registries/0'"),
             ("monitoring.podMonitor.interval=often", "at '/monitoring/podMonitor/interval'"),
+            ("monitoring.prometheusRule.pages=docs", "at '/monitoring/prometheusRule/pages'"),
             ("replicas=2", "replicas is 2, and each would do everything; set leaderElection"),
             ("trainerPolicy.enabled=true", "trainerPolicy refuses nothing; set registries or"),
         ],
     )
     def test_a_wrong_one_is_named(self, helm, wrong, told):
         with pytest.raises(RuntimeError, match=re.escape(told)):
-            helm.template("--set", wrong)
+            helm.manifests("--set", wrong)
+
+    @pytest.mark.parametrize(
+        "given", ["replicas=1", "image.registry=registry.example,image.tag=v1"]
+    )
+    def test_the_operators_image_has_to_be_named(self, helm, given):
+        told = "image.repository is empty: build the operator's image as docs/container-images.md"
+        with pytest.raises(RuntimeError, match=re.escape(told)):
+            helm.template("--set", given)
+
+    @pytest.mark.parametrize("part", ["registry=registry.example", "tag=v1", f"digest={DIGEST}"])
+    def test_the_trainers_image_is_named_or_nothing_is_said_of_it(self, helm, part):
+        told = "trainer.image.repository is empty, but trainer.image has a registry, a tag or a"
+        with pytest.raises(RuntimeError, match=re.escape(told)):
+            helm.manifests("--set", f"trainer.image.{part}")
 
     def test_those_that_the_schema_knows_are_all_in_the_file_that_explains_them(self):
         schema = json.loads((CHART / "values.schema.json").read_text())
@@ -99,12 +114,13 @@ class TestValues:
 
     def test_every_setting_of_the_operator_can_be_given(self, helm, tmp_path):
         wanted = {each.name: another(each.default) for each in fields(Settings)}
-        wanted |= {"image": f"{IMAGES}/mine:1", "storage_uri": "s3://mine", "port": 8081}
+        wanted |= {"image": "registry.example/mine:1", "storage_uri": "s3://mine", "port": 8081}
         wanted |= {"storage_endpoint": "http://mine", "allowed_endpoints": ("http://a", "http://b")}
         values: dict[str, Any] = {}
         for name, value in wanted.items():
             put(values, path_of(name), value)
-        values["trainer"] = {"image": {"repository": "supreme-unlearning/mine", "tag": "1"}}
+        image = {"registry": "registry.example", "repository": "mine", "tag": "1"}
+        values["trainer"] = {"image": image}
         (tmp_path / "values.json").write_text(json.dumps(values))
 
         manifests = helm.manifests("--values", tmp_path / "values.json")
@@ -112,15 +128,20 @@ class TestValues:
         given = environment(only(manifests, "Deployment"))
         assert Settings.read([], given) == Settings(**wanted)
 
-    def test_defaults_are_the_operators_own_but_for_the_image(self, helm):
-        given = Settings.read([], environment(only(helm.manifests(), "Deployment")))
-        assert given == replace(Settings(), image=f"{IMAGES}/supreme-trainer:{version()}")
+    def test_defaults_are_the_operators_own(self, helm):
+        given = environment(only(helm.manifests(), "Deployment"))
+        assert Settings.read([], given) == Settings()
+
+    def test_images_without_a_tag_have_the_version(self, helm):
+        trainer = "trainer.image.registry=registry.example:5000,trainer.image.repository=trainer"
+        manifests = helm.manifests("--set", f"{trainer},image.registry=,image.repository=operator")
+        assert images(manifests) == {f"operator:{version()}"}
+        given = Settings.read([], environment(only(manifests, "Deployment")))
+        assert given.image == f"registry.example:5000/trainer:{version()}"
 
     def test_a_digest_wins_over_a_tag(self, helm):
-        digest = f"sha256:{'0' * 64}"
-        manifests = helm.manifests("--set", f"image.tag=v1,image.digest={digest},image.registry=")
-        [container] = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-        assert container["image"] == f"supreme-unlearning/supreme-operator@{digest}"
+        manifests = helm.manifests("--set", f"image.tag=v1,image.digest={DIGEST}")
+        assert images(manifests) == {f"registry.example/supreme-operator@{DIGEST}"}
 
 
 class TestRights:
@@ -151,21 +172,17 @@ class TestRights:
 
 
 class TestMonitoring:
-    def test_rules_are_carried_as_they_are_with_the_addresses_of_their_pages(self, helm):
-        rules = (CHART / "files" / "rules.yaml").read_text()
-        carried = only(helm.manifests("--values", VALUES["everything"]), "PrometheusRule")["spec"]
-        pages = [
-            rule["annotations"]["runbook_url"]
-            for each in carried["groups"]
-            for rule in each["rules"]
-        ]
-        assert all(page.startswith(f"{FACTS['home']}/blob/main/docs/runbooks/") for page in pages)
-        assert (
-            yaml.safe_load(
-                rules.replace("runbook_url: ", f"runbook_url: {FACTS['home']}/blob/main/")
-            )
-            == carried
-        )
+    @pytest.mark.parametrize("address", ["", "https://git.example.org/supreme/blob/main"])
+    def test_rules_are_carried_as_they_are_with_the_addresses_of_their_pages(self, helm, address):
+        rules = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+        for group in rules["groups"]:
+            for rule in group["rules"]:
+                page = rule["annotations"]["runbook_url"]
+                assert (ROOT / page).is_file()
+                rule["annotations"]["runbook_url"] = f"{address}/{page}" if address else page
+        section = "monitoring.prometheusRule"
+        manifests = helm.manifests("--set", f"{section}.enabled=true,{section}.pages={address}")
+        assert only(manifests, "PrometheusRule")["spec"] == rules
 
     def test_dashboards_are_carried_as_they_are(self, helm):
         config_map = only(helm.manifests("--values", VALUES["everything"]), "ConfigMap")
@@ -178,12 +195,12 @@ class TestFacts:
     def test_the_versions_are_that_of_the_package(self):
         assert (FACTS["version"], FACTS["appVersion"]) == (version(), version())
 
-    def test_the_images_that_are_listed_are_those_that_are_used(self, helm):
-        listed = yaml.safe_load(FACTS["annotations"]["artifacthub.io/images"])
-        deployment = only(helm.manifests(), "Deployment")
-        [container] = deployment["spec"]["template"]["spec"]["containers"]
-        used = {container["image"], environment(deployment)["SUPREME_OPERATOR_IMAGE"]}
-        assert {each["image"] for each in listed} == used
+    def test_no_registry_and_no_address_is_the_charts_own(self):
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        for image in (values["image"], values["trainer"]["image"]):
+            assert (image["registry"], image["repository"]) == ("", "")
+        assert not {"home", "sources", "icon"} & FACTS.keys()
+        assert not {"artifacthub.io/images", "artifacthub.io/links"} & FACTS["annotations"].keys()
 
     def test_the_kind_that_is_listed_is_the_one_that_is_defined(self, helm):
         [listed] = yaml.safe_load(FACTS["annotations"]["artifacthub.io/crds"])
@@ -197,6 +214,12 @@ class TestFacts:
         [example] = yaml.safe_load(FACTS["annotations"]["artifacthub.io/crdsExamples"])
         defaults = {"execution": {"image": "registry.example/trainer:1"}}
         assert admitted(example, defaults).owner.name == "digits"
+
+
+def images(manifests: list[dict[str, Any]]) -> set[str]:
+    """Those of the operator's pod and of the pod of `helm test`."""
+    pods = (only(manifests, "Deployment")["spec"]["template"], only(manifests, "Pod"))
+    return {each["image"] for pod in pods for each in pod["spec"]["containers"]}
 
 
 def version() -> str:

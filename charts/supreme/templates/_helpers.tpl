@@ -51,6 +51,13 @@ app.kubernetes.io/component: test
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .version }}{{ end }}
 {{- end }}
 
+{{- define "supreme.operatorImage" -}}
+{{- if not .Values.image.repository }}
+{{- fail "image.repository is empty: build the operator's image as docs/container-images.md says, and name it, as in --set image.registry=registry.example,image.repository=supreme-operator" }}
+{{- end }}
+{{- include "supreme.image" (dict "image" .Values.image "version" .Chart.AppVersion) }}
+{{- end }}
+
 {{- /* The settings that have values of their own, by the names that the operator gives them. */}}
 {{- define "supreme.settings" -}}
 {{- $settings := dict
@@ -65,6 +72,8 @@ app.kubernetes.io/component: test
 {{- with .Values.trainer.image }}
 {{- if .repository }}
 {{- $_ := set $settings "image" (include "supreme.image" (dict "image" . "version" $.Chart.AppVersion)) }}
+{{- else if or .registry .tag .digest }}
+{{- fail "trainer.image.repository is empty, but trainer.image has a registry, a tag or a digest: build the trainer's image as docs/container-images.md says, and name it, as in --set trainer.image.registry=registry.example,trainer.image.repository=supreme-trainer, or give none of them, so that each experiment has to name its image" }}
 {{- end }}
 {{- end }}
 {{- if .Values.leaderElection.enabled }}
