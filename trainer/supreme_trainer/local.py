@@ -95,11 +95,12 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
     return Outcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
 
 
-def counted(outcome: Outcome) -> str:
+def counted(outcome: Outcome, options: Options) -> str:
     """How the stages have ended that `supreme validate` counts; those of finished seeds aside."""
     stages = outcome.stages
     if not outcome.seeds:
-        return "0 stages computed, every seed was finished"
+        which = "every seed" if options.seeds is None else "every seed of --seeds"
+        return f"0 stages computed, {which} was finished"
     rest = [f"{stages[how]} {how}" for how in ("failed", NOT_REACHED) if stages[how]]
     found = f"{stages['reused']} found in the store"
     return ", ".join([f"{stages['computed']} stages computed", found, *rest])

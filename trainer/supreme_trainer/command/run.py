@@ -94,7 +94,7 @@ def _compute(
     if outcome.summary:
         show(outcome.summary, console)
         tell_where(storage.uri, order, console)
-    say(console, local.counted(outcome))
+    say(console, local.counted(outcome, options))
     for failure in outcome.failures:
         tell_line(failure)
     if console.quiet and outcome.summary:
