@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 from supreme_core.api import names
 from supreme_core.errors import SpecError, SupremeError
 
-TRAINER_MODULES: Final = ("torch", "torchvision", "timm", "sklearn")
+TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
 """What the extra `trainer` installs; everything else works without these."""
 
 INSTALL: Final = f"pip install '{names.DISTRIBUTION}[trainer]'"
@@ -87,7 +87,7 @@ def of_missing_module(error: BaseException) -> SpecError | None:
     """What to install where an import failed for want of the extra `trainer`."""
     missing = (getattr(error, "name", "") or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and missing in TRAINER_MODULES:
-        return SpecError(f"this needs {missing}, which is not installed: {INSTALL}")
+        return _to_install([missing])
     return None
 
 
@@ -95,7 +95,12 @@ def need_trainer() -> None:
     """SpecError where what computes experiments is not installed."""
     missing = [module for module in TRAINER_MODULES if find_spec(module) is None]
     if missing:
-        raise SpecError(f"this needs {', '.join(missing)}, which is not installed: {INSTALL}")
+        raise _to_install(missing)
+
+
+def _to_install(missing: Sequence[str]) -> SpecError:
+    are = "is" if len(missing) == 1 else "are"
+    return SpecError(f"this needs {', '.join(missing)}, which {are} not installed: {INSTALL}")
 
 
 def _of_the_system(error: OSError) -> SupremeError:

@@ -28,6 +28,7 @@ from supreme_core.api.run import (
 )
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.artefacts import Artefacts, Manifest, digest
+from supreme_core.ending import of_missing_module
 from supreme_core.environment import environment
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
 from supreme_core.evaluation import Findings, Model, Predictions
@@ -237,6 +238,8 @@ class SeedScores:
         except SupremeError:
             raise
         except Exception as error:
+            if missing := of_missing_module(error):
+                raise missing from None  # a plug-in's metric may want torch, and it has not failed
             raise MetricFailed(reason(error, during="metrics")) from error
         inputs = {manifest.key: manifest.digests() for manifest in sources}
         return self._commit(scoring, values, inputs, started)

@@ -60,7 +60,7 @@ from importlib.machinery import PathFinder
 class Hiding(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        hidden = name.partition(".")[0] in ("torch", "torchvision", "timm", "sklearn")
+        hidden = name.partition(".")[0] in ("torch", "torchvision", "timm")
         return None if hidden else PathFinder.find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
