@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from supreme_core import seeds
+from supreme_core.engine.batch_norm import single_values
 from supreme_core.engine.gradients import Job, Step, copy_all, running_statistics
 
 
@@ -27,7 +28,8 @@ class DataParallelGradients:
         job, ranks = self._job, self._job.reduction.ranks
         ((number, batch),) = job.parts(step)
         torch.manual_seed(seeds.derive(step.dropout, number))
-        losses = job.loss(self._parallel, batch or job.stand_in(step))
+        with single_values(allowed=step.is_last):
+            losses = job.loss(self._parallel, batch or job.stand_in(step))
         share = losses.sum() * (float(batch is not None) / step.size)
         torch.autograd.backward(job.scale(share * ranks.size))
         self._spread_statistics()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supreme_core import seeds
+from supreme_core.engine.batch_norm import single_values
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Augment, Batch, Samples
@@ -31,6 +32,11 @@ class Step:
     @property
     def size(self) -> int:
         return len(self.positions)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it ends an epoch, so that it may be smaller than the others."""
+        return not len(self.following)
 
 
 class Gradients(Protocol):
@@ -106,7 +112,8 @@ class MicroBatchGradients:
                 shares = [statistic * share for statistic in statistics]
                 yield [*gradients, *shares, mean.detach()]
 
-        sums = job.reduction.sum(leaves())
+        with single_values(allowed=step.is_last):
+            sums = job.reduction.sum(leaves())
         job.set_gradients(sums)
         copy_all(statistics, sums[len(parameters) : -1])
         copy_all(counts, [count + 1 for count in counts_before])

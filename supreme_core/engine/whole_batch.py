@@ -21,16 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from supreme_core import seeds
+from supreme_core.engine.batch_norm import NORMAL, batch_norm_is
 from supreme_core.engine.gradients import Job, Step, as_laid_out, batch_counts, copy_all
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import SupremeError
-
-NORMAL = functional.batch_norm
 
 
 class WholeBatchGradients:
@@ -151,7 +149,7 @@ class Lanes:
             threading.Thread(target=self._live, args=(lane, torch.get_num_threads()), daemon=True)
             for lane in self._lanes
         ]
-        with _batch_norm_is(self._meet):
+        with _neighbours_meet(self._meet):
             try:
                 for lane, thread in zip(self._lanes, threads, strict=True):
                     self._give_turn(lane, thread.start)
@@ -221,12 +219,8 @@ class Lanes:
 
 
 @contextmanager
-def _batch_norm_is(meet: Callable[[_Call], Tensor]) -> Iterator[None]:
-    """Inside, every layer that normalises by its batch meets its neighbours first.
-
-    Through torch's function rather than through layers, because layers of other libraries that fuse
-    BatchNorm with something else call that function too.
-    """
+def _neighbours_meet(meet: Callable[[_Call], Tensor]) -> Iterator[None]:
+    """Inside, every layer that normalises by its batch meets its neighbours first."""
 
     def batch_norm(
         input: Tensor,  # noqa: A002 (torch's own names)
@@ -242,11 +236,8 @@ def _batch_norm_is(meet: Callable[[_Call], Tensor]) -> Iterator[None]:
             return NORMAL(input, running_mean, running_var, weight, bias, False, momentum, eps)
         return meet(_Call(input, running_mean, running_var, weight, bias, momentum, eps))
 
-    functional.batch_norm = batch_norm
-    try:
+    with batch_norm_is(batch_norm):
         yield
-    finally:
-        functional.batch_norm = NORMAL
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ The runs on two ranks have augmentation, two epochs and a last batch of 3 sample
 V = 4 one part is empty. Left out: CUDA, and more ranks than two.
 """
 
+from contextlib import suppress
 from itertools import combinations
 
 import pytest
@@ -20,6 +21,7 @@ from torch.nn import functional
 from supreme_core import seeds
 from supreme_core.api.v1alpha1 import Component, Training
 from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.batch_norm import NORMAL
 from supreme_core.engine.continued import continued
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.gradients import Job, MicroBatchGradients
@@ -32,7 +34,16 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import MethodFailed
 from supreme_core.hashing import permutation
 from supreme_core.models.resnet18 import ResNet18
-from tests.builders import alone, digest, plain, silent, tiny_network, tiny_samples, whole_step
+from tests.builders import (
+    TINY_SHAPE,
+    alone,
+    digest,
+    plain,
+    silent,
+    tiny_network,
+    tiny_samples,
+    whole_step,
+)
 from tests.real_ranks import on_two_ranks
 
 SEED = 11
@@ -347,6 +358,73 @@ class TestRandomness:
             (epoch, part.tolist()) for epoch in (0, 1) for part in torch.split(order(epoch, 48), 30)
         ]
         assert seen == expected
+
+
+def small_resnet():
+    """Its last map is 1x1 for the tiny samples, of 8 pixels."""
+    with global_seed(3):
+        return ResNet18(TINY_SHAPE, width=4)
+
+
+class TestSingleValues:
+    """A batch that leaves a BatchNorm layer one value per channel, which has no variance."""
+
+    @pytest.mark.parametrize(
+        ("samples", "micro_batches", "batch_norm"),
+        [
+            (9, 1, "micro_batch"),  # a batch of 8, then a sample
+            (11, 2, "micro_batch"),  # the rest of 3 in parts of 2 and 1
+            (9, 2, "micro_batch"),  # the rest in parts of 1 and 0
+            (9, 2, "batch"),
+            (1, 1, "micro_batch"),  # all there is
+        ],
+    )
+    def test_an_epoch_may_end_with_one(self, samples, micro_batches, batch_norm):
+        network = fitted(
+            small_resnet(),
+            tiny_samples(samples),
+            arithmetic=plain(micro_batches, batch_norm=batch_norm),
+            epochs=2,
+            batch_size=8,
+        )
+        assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+        assert digest(network) != digest(small_resnet())
+
+    def test_it_is_normalised_with_the_statistics_so_far_and_they_stay(self):
+        def normalised(samples):
+            norm = nn.BatchNorm2d(1)
+            norm.running_mean.fill_(0.5)
+            norm.running_var.fill_(4.0)
+            network = nn.Sequential(nn.AdaptiveAvgPool2d(1), norm, nn.Flatten(), nn.Linear(1, 4))
+            seen = []
+            norm.register_forward_hook(lambda _, given, got: seen.append((*given, got.detach())))
+            fitted(network, tiny_samples(samples))
+            return norm, seen
+
+        norm, [(given, got)] = normalised(1)
+        torch.testing.assert_close(got, (given - 0.5) / (4.0 + norm.eps) ** 0.5)
+        assert (norm.running_mean.item(), norm.running_var.item()) == (0.5, 4.0)
+
+        norm, [(given, got)] = normalised(2)
+        assert got.sum().abs() < 1e-5
+        assert norm.running_mean.item() == pytest.approx(0.45 + 0.1 * given.mean().item())
+
+    @pytest.mark.parametrize(("batch_size", "micro_batches"), [(1, 1), (4, 4)])
+    def test_where_each_batch_has_one_the_training_is_refused(self, batch_size, micro_batches):
+        with pytest.raises(MethodFailed, match=r"^BatchNorm is given one value per channel") as e:
+            fitted(
+                small_resnet(),
+                tiny_samples(8),
+                arithmetic=plain(micro_batches),
+                batch_size=batch_size,
+            )
+        assert "use a larger batchSize, fewer microBatches" in str(e.value)
+
+    def test_torchs_function_is_back_afterwards(self):
+        for batch_size in (8, 1):
+            with suppress(MethodFailed):
+                fitted(small_resnet(), tiny_samples(9), batch_size=batch_size)
+            assert functional.batch_norm is NORMAL
 
 
 class TestEnds:
