@@ -194,7 +194,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     # YAML 1.1 wants a dot in 5e-4; YAML 1.2, JSON, kubectl and people do not.
-    re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+"),
+    re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
 

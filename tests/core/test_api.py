@@ -457,6 +457,10 @@ class TestYaml:
             ("\ufeffa: 1", {"a": 1}),
             ("[5e-4, 1E3, -2e+2, 5.0e-4]", [0.0005, 1000.0, -200.0, 0.0005]),
             ("[12e, e4, 0x1e4, a5e-4]", ["12e", "e4", 0x1E4, "a5e-4"]),
+            ("[12e45ab, 1e5-run, 5e-4f]", ["12e45ab", "1e5-run", "5e-4f"]),
+            ("[1_000, 1_000.5, .5e-3, 1.e-4]", [1000, 1000.5, 0.0005, 0.0001]),
+            ("größe: 日本\n'é 😀': ü", {"größe": "日本", "é 😀": "ü"}),
+            ("%YAML 1.2\n---\na: 1\n...\n", {"a": 1}),
         ],
         ids=[
             "values",
@@ -465,6 +469,10 @@ class TestYaml:
             "byte order mark",
             "exponents without a dot",
             "no exponents",
+            "texts that begin as an exponent",
+            "other numbers",
+            "unicode",
+            "directive and end",
         ],
     )
     def test_plain_yaml_is_read(self, text, value):
@@ -515,6 +523,36 @@ class TestFiles:
         (found,) = load_experiments(path)
         assert found.experiment == experiment(MINIMAL)
         assert found.source == str(path)
+
+    @pytest.mark.parametrize(
+        "file",
+        [
+            MINIMAL.replace("\n", "\r\n"),
+            "\ufeff" + MINIMAL,
+            "\ufeff---\r\n" + MINIMAL.replace("\n", "\r\n"),
+            "# größe\n%YAML 1.2\n---\n" + MINIMAL + "...\n",
+            MINIMAL.rstrip(),
+            MINIMAL.replace("[{name: finetune}]", "\n  - &it {name: finetune}"),
+        ],
+        ids=["CRLF", "BOM", "both", "directive and marks", "no last line end", "anchor"],
+    )
+    def test_whatever_an_editor_makes_of_it_the_experiment_is_the_same(self, tmp_path, file):
+        path = tmp_path / "small.yaml"
+        path.write_bytes(file.encode())
+        (found,) = load_experiments(path)
+        assert found.experiment == experiment(MINIMAL)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "line"),
+        [("  dataset", "\tdataset", 5), ("spec:", "spec:\t", 4), ("kind: ", "kind:\t", 2)],
+    )
+    def test_a_tab_is_told_with_its_line(self, tmp_path, old, new, line):
+        path = tmp_path / "small.yaml"
+        path.write_text(MINIMAL.replace(old, new))
+        with pytest.raises(SpecError) as error:
+            load_experiments(path)
+        assert str(error.value).startswith(f"{path}, line {line}, column ")
+        assert "found character '\\t'" in str(error.value)
 
     def test_json_is_yaml(self, tmp_path):
         path = tmp_path / "small.json"
