@@ -166,7 +166,8 @@ def open_storage(
     """
     if "\0" in unquote(uri):
         raise SpecError(f"the store's URI is {uri!r}; it must not have a NUL character")
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
+    # A folder may be called a:b; who writes s3:bucket or a space before the scheme means none.
+    scheme = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/|([Ss]3|[Ff][Ii][Ll][Ee]):)", uri)
     if uri and scheme is None:
         return LocalStorage(_expanded(uri))
     if uri.startswith("file:///"):

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from urllib.request import urlopen
 
@@ -367,6 +368,21 @@ class TestFolder:
                 use()
             assert_one_line_naming(e, f"file://{place}")
 
+    def test_folder_that_can_only_be_read(self):
+        with TemporaryDirectory() as folder:  # pytest's own folders let nobody else in
+            store = LocalStorage(Path(folder))
+            store.write("a", b"1")
+            Path(folder, "a").chmod(0o644)
+            Path(folder).chmod(0o555)
+            with ordinary_user():
+                assert store.read("a") == b"1"
+                for use in (store.check, lambda: store.write("b", b"1")):
+                    with pytest.raises(StoreUnusable, match="permission denied") as e:
+                        use()
+                    assert_one_line_naming(e, store.uri)
+            Path(folder).chmod(0o700)
+            assert [info.key for info in store.list()] == ["a"]
+
     def test_folder_without_permission(self, tmp_path):
         store = LocalStorage(tmp_path / "locked" / "store")
         store.write("a", b"1")
@@ -642,6 +658,30 @@ class TestOpen:
 
         assert store.uri == (tmp_path / "store").as_uri()
 
+    @pytest.mark.parametrize(
+        ("given", "path"),
+        [
+            ("a/", "a"),
+            ("./a//b", "a/b"),
+            ("größe/日本", "gr%C3%B6%C3%9Fe/%E6%97%A5%E6%9C%AC"),
+            ("a:b", "a%3Ab"),
+            ("./s3:/bucket", "s3%3A/bucket"),
+            ("50%#?", "50%25%23%3F"),
+        ],
+    )
+    def test_a_folder_of_any_name_reads_back_from_its_uri(self, tmp_path, monkeypatch, given, path):
+        monkeypatch.chdir(tmp_path)
+        store = open_storage(given)
+        store.write("k", b"1")
+
+        assert store.uri == f"{tmp_path.as_uri()}/{path}"
+        assert open_storage(store.uri).uri == store.uri
+        assert open_storage(f"{store.uri}/").read("k") == b"1"
+
+    def test_a_prefix_of_a_bucket_may_have_spaces_and_unicode(self):
+        for uri in ("s3://bucket", "s3://bucket/a b", "s3://bucket/größe/日本"):
+            assert open_storage(uri).uri == uri
+
     def test_slash_at_the_end_means_nothing(self):
         assert open_storage("s3://bucket/").uri == "s3://bucket"
         assert open_storage("s3://bucket/a/b/").uri == "s3://bucket/a/b"
@@ -650,6 +690,8 @@ class TestOpen:
         "uri",
         [
             *("", "gs://bucket", "https://bucket.example", "file://host/a", "file:/a"),
+            *("S3://bucket", "FILE:///a", "file://", "file:a", "s3:bucket", "S3:b", " s3://bucket"),
+            *("s3://bucket/a//", "s3://bucket ", "C:/store"),
             *("s3:/bucket", "s3://", "s3://B_", "s3://a", "s3://bucket//a", "s3://bucket/../a"),
         ],
     )
