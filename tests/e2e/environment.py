@@ -89,6 +89,5 @@ def _folders() -> list[Path]:
 
 def _variables() -> dict[str, str]:
     variables = {"PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
-    if "PYTHONPATH" in os.environ:
-        variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
-    return variables
+    passed_on = ("PYTHONPATH", "ONEDNN_MAX_CPU_ISA")
+    return variables | {name: os.environ[name] for name in passed_on if name in os.environ}

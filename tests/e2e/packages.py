@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -32,35 +32,49 @@ class Packages:
         """Sees to it that they are there; the test that asks is skipped or failed if not."""
         if os.geteuid():
             self._give_up("only root can do this")
-        if not (missing := self._missing()):
+        if not (missing := self.missing()):
             return
         if os.environ.get(NEEDED_IF) != "1":
             self._give_up(f"it needs the packages {', '.join(missing)}")
-        if shutil.which("apt-get") is None:
-            self._give_up(f"it needs {', '.join(missing)}, and there is no apt-get to install them")
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
-        with INSTALLING:
-            for command in (["apt-get", "update"], install):
-                done = subprocess.run(
-                    command,
-                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                    capture_output=True,
-                    text=True,
-                )
-        if done.returncode:
-            self._give_up(
-                f"apt-get cannot install {', '.join(missing)}: {done.stderr.strip()[-300:]}"
-            )
+        try:
+            install(missing)
+        except CannotInstall as reason:
+            self._give_up(str(reason))
+
+    def missing(self) -> list[str]:
+        """The packages that are not installed."""
+        return [
+            package for name, package in self.programs.items() if not shutil.which(name, path=PATH)
+        ]
 
     def _give_up(self, reason: str) -> NoReturn:
         if os.environ.get(NEEDED_IF) == "1":
             pytest.fail(f"{self.purpose}: {reason}, and {NEEDED_IF} is set")
         pytest.skip(f"{self.purpose}: {reason}")
 
-    def _missing(self) -> list[str]:
-        return [
-            package for name, package in self.programs.items() if not shutil.which(name, path=PATH)
-        ]
+
+class CannotInstall(Exception):
+    """The packages cannot be had; the message says why."""
+
+
+def install(packages: Sequence[str]) -> None:
+    """Installs packages of Debian, as root."""
+    if shutil.which("apt-get") is None:
+        raise CannotInstall(
+            f"it needs {', '.join(packages)}, and there is no apt-get to install them"
+        )
+    with INSTALLING:
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+            done = subprocess.run(
+                ["apt-get", *command],
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                capture_output=True,
+                text=True,
+            )
+    if done.returncode:
+        raise CannotInstall(
+            f"apt-get cannot install {', '.join(packages)}: {done.stderr.strip()[-300:]}"
+        )
 
 
 FOR_NODE = Packages(
