@@ -77,7 +77,7 @@ def finished(tmp_path_factory):
 
 def test_version(command):
     code, out, _ = command("--version")
-    assert (code, out) == (0, f"supreme, version {metadata.version('supreme')}\n")
+    assert (code, out) == (0, f"supreme, version {metadata.version(names.DISTRIBUTION)}\n")
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,11 @@ def test_report_writes_the_same_bytes_again(command, finished, tmp_path):
     [
         pytest.param(("csv",), "scenario,method,n,", id="csv"),
         pytest.param(("latex", "--table", "verdicts"), "% \\usepackage{booktabs", id="latex"),
-        pytest.param(("markdown", "--table", "cost"), "full\\_class. Cost", id="markdown"),
+        pytest.param(
+            ("markdown", "--table", "cost"),
+            'full\\_class: forget class 3 ("3"). Cost',
+            id="markdown",
+        ),
     ],
 )
 def test_report_prints_a_table_to_paste_and_nothing_else(

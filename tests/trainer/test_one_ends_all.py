@@ -227,7 +227,7 @@ def command_on_two_ranks(folder):
     """The real command in the first training; also rank to the id of its process."""
     file = written(folder / "work.yaml", LONG)
     with running("run", file, "--store", folder / "store", "--ranks", 2, "--device", "cpu") as run:
-        run.until("dataset reused")
+        run.until("dataset computed")
         (launcher,) = run.trainers()
         yield run, ranks_of(launcher)
 

@@ -118,7 +118,7 @@ def test_events_are_json_lines_from_the_first_stage_to_the_end(capsys, tmp_path)
 
     assert code == 0
     kinds = [event["event"] for event in events]
-    assert set(kinds) == {"stage-started", "stage-finished", "progress", "finished"}
+    assert set(kinds) == {"environment", "stage-started", "stage-finished", "progress", "finished"}
     assert kinds.index("finished") == len(kinds) - 1
     assert {"stage", "scenario", "method", "repeat", "status", "seconds"} < events[1].keys()
 

