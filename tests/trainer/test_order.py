@@ -120,7 +120,8 @@ def test_events_are_json_lines_from_the_first_stage_to_the_end(capsys, tmp_path)
     kinds = [event["event"] for event in events]
     assert set(kinds) == {"environment", "stage-started", "stage-finished", "progress", "finished"}
     assert kinds.index("finished") == len(kinds) - 1
-    assert {"stage", "scenario", "method", "repeat", "status", "seconds"} < events[1].keys()
+    ended = events[kinds.index("stage-finished")]
+    assert {"stage", "scenario", "method", "repeat", "status", "seconds"} < ended.keys()
 
 
 def test_preparing_tells_the_device_and_trains_nothing(capsys, tmp_path):
