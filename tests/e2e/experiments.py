@@ -11,7 +11,7 @@ from tests.trainer import experiments as local
 SPEC = local.experiment(
     seeds=(260, 261, 262), methods=local.SIX_METHODS[:3], training={"microBatches": 2}
 )["spec"]
-SECONDS = 300
+SECONDS = 900
 
 
 class Applied:

@@ -111,7 +111,7 @@ def supreme(*arguments, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     return Finished(process.returncode, process.stdout, process.stderr)
 
@@ -187,7 +187,7 @@ class Running:
         self.process.send_signal(number)
 
     def wait(self):
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=300)
         return Finished(self.process.returncode, "".join(self.lines) + out, err)
 
 

@@ -102,7 +102,7 @@ def started(folder, *, images):
 
 def peak(folder, process):
     """Most resident bytes of a trainer that has come to a result."""
-    _, said = process.communicate(timeout=180)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert list(folder.rglob("result.json"))
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text())[1])

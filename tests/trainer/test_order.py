@@ -104,7 +104,7 @@ def test_a_missing_order_is_one_line_on_a_real_process(tmp_path):
         [sys.executable, "-m", "supreme_trainer.order", str(tmp_path / "none.json")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
     assert done.returncode == 2

@@ -448,5 +448,5 @@ assert parent.returncode == 1, parent.returncode
 
 def test_the_first_process_of_a_container_takes_in_orphans(tmp_path):
     """Shown by a process that has asked to inherit orphans, as the first one does unasked."""
-    done = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -35,7 +35,7 @@ def supreme(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
         )
         return done.returncode, done.stdout, done.stderr
 

@@ -374,5 +374,5 @@ class TestRecompute:
         )
         arguments = [sys.executable, "-c", code, "recompute"]
         uri = f"{found.uri}/{planned(probed()).prefix}"
-        done = subprocess.run([*arguments, uri], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*arguments, uri], capture_output=True, text=True, timeout=600)
         assert (done.returncode, done.stderr) == (0, "")

@@ -248,7 +248,7 @@ class TestCommand:
         uri = f"{folder.uri}/{planned(small()).prefix}"
         arguments = [sys.executable, "-c", code, "recompute", uri, "--metric", "layer_distance"]
 
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
 
         assert (done.returncode, done.stderr) == (0, "")
         assert results_of(folder, small(metrics=[ACCURACY, {"name": "layer_distance"}]))

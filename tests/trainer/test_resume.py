@@ -82,6 +82,6 @@ def test_sigterm_to_torchrun_leaves_a_checkpoint_of_its_ranks(tmp_path, order):
     told = (json.loads(line) for line in process.stdout)
     assert any(event["event"] == "progress" for event in told)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
     assert checkpoints(tmp_path / "store") == ["originals"]

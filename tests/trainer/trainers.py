@@ -23,10 +23,10 @@ from supreme_core.api.run import RunOrder
 from tests import preloaded
 from tests.trainer.experiments import planned
 
-SECONDS = 30
+SECONDS = 90
 """So long after one rank has ended, or was told to, none is left."""
 
-TOO_LONG = 180
+TOO_LONG = 600
 """Nothing here takes so long; ends a test that would wait for ever."""
 
 
