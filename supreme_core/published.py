@@ -1,5 +1,6 @@
 """Public sets that a user has to fetch, unpacked as they are published: images and their lists."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,9 @@ class PublishedParams(SourceParams):
         inside = source / self.folder
         return source if source.name == self.folder and not inside.is_dir() else inside
 
+    @abstractmethod
     def parts(self, root: Path) -> "Parts":
-        """What the set's lists and folders say of its images."""
-        raise NotImplementedError
+        """The images of either part, as the set's lists and folders name them."""
 
 
 @dataclass(frozen=True)
