@@ -36,7 +36,7 @@ def test_it_starts_the_operator_as_a_user_without_rights(operator_image):
 
 def test_its_labels_say_what_it_is(operator_image):
     labels = operator_image.settings["Labels"]
-    wanted = ("title", "description", "source", "licenses", "version", "revision", "created")
+    wanted = ("title", "description", "licenses", "version", "revision", "created")
     assert [name for name in wanted if not labels.get(f"{LABELS}.{name}")] == []
     assert operator_image.reference.endswith(f"/supreme-operator:{labels[f'{LABELS}.version']}")
 
