@@ -56,7 +56,7 @@ class Outputs:
         rows, others = np.arange(len(labels)), without_class(logits, labels)
         return cls(
             labels=labels,
-            predicted=np.where(broken, -1, logits.argmax(axis=1)).astype(np.int64),
+            predicted=predicted_classes(logits),
             loss=-log_probabilities[rows, labels],
             margin=logits[rows, labels] - np.asarray(logsumexp(others, axis=1)),
             entropy=-np.sum(np.exp(log_probabilities) * log_probabilities, axis=1),
@@ -71,8 +71,7 @@ class Outputs:
 
     @property
     def accuracy(self) -> float:
-        """Share of samples that are predicted right; NaN of an empty set."""
-        return float(np.mean(self.predicted == self.labels)) if len(self) else float("nan")
+        return share_right(self.predicted, self.labels)
 
     def take(self, where: Integers) -> Self:
         """The samples at these positions, in the order given."""
@@ -89,6 +88,18 @@ class Outputs:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def predicted_classes(logits: Floats | NDArray[np.float32]) -> Integers:
+    """(n,) the class with the largest of logits (n, C), the first of equals; -1, which is never
+    right, where one of them is not finite."""
+    finite = np.isfinite(logits).all(axis=1)
+    return np.where(finite, logits.argmax(axis=1), -1).astype(np.int64)
+
+
+def share_right(predicted: Integers, labels: Integers) -> float:
+    """Share of samples that are predicted right; NaN of an empty set."""
+    return float(np.mean(predicted == labels)) if len(labels) else float("nan")
 
 
 def without_class(logits: Floats, classes: Integers) -> Floats:

@@ -2,13 +2,10 @@
 
 from functools import partial
 
-import torch
 from pydantic import Field
 from torch import optim
 
-from supreme_core.engine.importance import BATCH_SIZE
 from supreme_core.engine.loss import Loss
-from supreme_core.engine.modes import in_mode
 from supreme_core.engine.samples import Samples
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import Params
@@ -44,15 +41,3 @@ def train_on_forget(
         loss=loss,
         training=not params.keep_statistics,
     )
-
-
-@torch.no_grad()
-def forget_accuracy(task: UnlearningTask) -> float:
-    """On the forget set, in eval mode; every rank computes it, and so stops where the others do."""
-    parts = torch.split(torch.arange(len(task.forget)), BATCH_SIZE)
-    with in_mode(task.model, training=False):
-        right = [
-            (task.model(batch.images).argmax(dim=1) == batch.labels).sum()
-            for batch in task.forget.batches(parts)
-        ]
-    return int(torch.stack(right).sum()) / len(task.forget)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.samples import Samples
+from supreme_core.evaluation import predicted_classes, share_right
 
 BATCH_SIZE = 256
 """Fixed, because the bits of a convolution can depend on the size of the batch."""
@@ -19,12 +20,11 @@ BATCH_SIZE = 256
 def accuracy(model: nn.Module, samples: Samples, *, classes: int, ranks: Ranks) -> float:
     """The share of samples that the model is right on, the same number on every rank.
 
-    A sample with a logit that is not finite has no answer, so it is wrong.
+    It is what stored predictions say: a sample with a logit that is not finite is wrong, and an
+    empty set has NaN.
     """
-    labels = samples.labels.cpu().numpy()
     logits = predict(model, samples, classes=classes, ranks=ranks)
-    right = (logits.argmax(axis=1) == labels) & np.isfinite(logits).all(axis=1)
-    return int(right.sum()) / len(labels)
+    return share_right(predicted_classes(logits), samples.labels.cpu().numpy())
 
 
 def predict(

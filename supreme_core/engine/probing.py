@@ -15,7 +15,7 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.device import for_float64
 from supreme_core.engine.fit import Report
 from supreme_core.engine.head import linear_head, watched_head
-from supreme_core.engine.prediction import predict, rows
+from supreme_core.engine.prediction import accuracy, rows
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.samples import Samples
 from supreme_core.engine.shape import ImageShape
@@ -129,10 +129,3 @@ def features(network: nn.Module, samples: Samples, ranks: Ranks) -> Tensor:
             width=width,
             ranks=ranks,
         )
-
-
-def accuracy(network: nn.Module, samples: Samples, *, classes: int, ranks: Ranks) -> float:
-    """Share of right answers, as predictions that are stored have it."""
-    assert len(samples)
-    logits = predict(network, samples, classes=classes, ranks=ranks)
-    return float((logits.argmax(axis=1) == samples.labels.cpu().numpy()).mean())

@@ -8,7 +8,6 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from supreme_core.engine.continued import continued
-from supreme_core.engine.forget import forget_accuracy
 from supreme_core.engine.head import Features, head_inputs, watched_head
 from supreme_core.engine.marked import is_forgotten, marked, unmarked
 from supreme_core.engine.order import paired
@@ -42,7 +41,7 @@ class DuckParams(Params):
     )
 
 
-@method(paper="arXiv:2312.02052", needs=("retain", "linear_head"))
+@method(version=2, paper="arXiv:2312.02052", needs=("retain", "linear_head"))
 def duck(task: UnlearningTask, params: DuckParams) -> None:
     """Move forgotten samples to the nearest wrong centroid of the features (Cotogni et al. 2023).
 
@@ -72,7 +71,7 @@ def duck(task: UnlearningTask, params: DuckParams) -> None:
                 loss=partial(_loss, features=features, centroids=centroids, params=params),
                 order=paired(len(task.retain), len(again), batch_size=params.batch_size),
             )
-            if forget_accuracy(task) < params.target_accuracy:
+            if task.accuracy(task.forget) < params.target_accuracy:
                 return
 
 

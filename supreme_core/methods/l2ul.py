@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from supreme_core import seeds
 from supreme_core.engine.continued import continued
-from supreme_core.engine.forget import forget_accuracy
 from supreme_core.engine.importance import BATCH_SIZE, importance_sums
 from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.marked import is_forgotten, marked, unmarked
@@ -42,7 +41,7 @@ class L2ulParams(Params):
     )
 
 
-@method(version=2, paper="arXiv:2301.11578")
+@method(version=3, paper="arXiv:2301.11578")
 def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
     """Maximise CE on the forget set, minimise it on adversarial images of it (Cha et al. 2023).
 
@@ -102,7 +101,7 @@ def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
             order=order,
             before_step=add_penalty,
         )
-        if forget_accuracy(task) == 0:
+        if task.accuracy(task.forget) == 0:
             return
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from supreme_core.engine.continued import continued
-from supreme_core.engine.forget import forget_accuracy
 from supreme_core.engine.head import Features, head_inputs, watched_head
 from supreme_core.engine.loss import divergence
 from supreme_core.engine.marked import is_forgotten, marked, unmarked
@@ -20,6 +19,7 @@ from supreme_core.engine.samples import Batch, Samples, TensorSource
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
+from supreme_core.evaluation import predicted_classes
 from supreme_core.registry import Params, method
 
 SMALLEST = 1e-6
@@ -54,7 +54,7 @@ class ScarParams(Params):
     )
 
 
-@method(paper="arXiv:2404.12922", needs=("retain", "linear_head"))
+@method(version=2, paper="arXiv:2404.12922", needs=("retain", "linear_head"))
 def scar(task: UnlearningTask, params: ScarParams) -> None:
     """Move features to the nearest wrong class by Mahalanobis distance, distil on other images.
 
@@ -108,7 +108,7 @@ def scar(task: UnlearningTask, params: ScarParams) -> None:
                 ),
                 training=not params.keep_statistics,
             )
-            if forget_accuracy(task) < params.target_accuracy:
+            if task.accuracy(task.forget) < params.target_accuracy:
                 return
 
 
@@ -194,8 +194,9 @@ def _surrogates(task: UnlearningTask, params: ScarParams) -> Samples:
         images = shuffled_patches(task.forget, params.surrogates, generator)
     numbers = torch.arange(len(images))
     samples = Samples(TensorSource(images), numbers, torch.zeros_like(numbers).to(task.device))
-    answers = predict(task.model, samples, classes=task.shape.classes, ranks=task.ranks).argmax(1)
-    forgotten = torch.isin(torch.from_numpy(answers), torch.tensor(task.forget_classes).long())
+    logits = predict(task.model, samples, classes=task.shape.classes, ranks=task.ranks)
+    answers = torch.from_numpy(predicted_classes(logits))
+    forgotten = torch.isin(answers, torch.tensor(task.forget_classes).long())
     if forgotten.all():
         raise MethodFailed("the model takes each surrogate image for what is to be forgotten")
     return samples.take((~forgotten).nonzero().flatten())

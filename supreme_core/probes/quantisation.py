@@ -8,7 +8,7 @@ from supreme_core.probe_settings import QuantisationSettings
 from supreme_core.registry import probe
 
 
-@probe(source="Zhang et al. 2024, arXiv:2410.16454")
+@probe(version=2, source="Zhang et al. 2024, arXiv:2410.16454")
 def quantisation(task: ProbeTask, params: QuantisationSettings) -> dict[str, float]:
     """Accuracy on each set of a copy whose matrices and kernels are rounded.
 

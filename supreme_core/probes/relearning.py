@@ -12,7 +12,7 @@ from supreme_core.probe_settings import RelearningSettings
 from supreme_core.registry import probe
 
 
-@probe(source="Golatkar et al. 2020, arXiv:1911.04933")
+@probe(version=2, source="Golatkar et al. 2020, arXiv:1911.04933")
 def relearning(task: ProbeTask, params: RelearningSettings) -> dict[str, float]:
     """Steps and samples of training on the forget set until it is known as well as to Original.
 

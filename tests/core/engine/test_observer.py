@@ -13,7 +13,7 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.observer import Frozen, Observer
-from supreme_core.engine.prediction import accuracy, predict
+from supreme_core.engine.prediction import predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.reproducibility import THREADS
@@ -184,15 +184,3 @@ def kept(ranks):
     fitted(model, keeper, arithmetic=Arithmetic(Reduction(ranks, micro_batches=2)))
     keeper.restore()
     return digest(model), keeper.epoch, keeper.accuracy
-
-
-def test_accuracy_is_the_share_of_right_answers():
-    found = accuracy(tiny_network(3), tiny_validation(), classes=4, ranks=ALONE)
-    assert found == pytest.approx(right(tiny_network(3), tiny_validation()))
-
-
-def test_a_sample_without_a_finite_answer_is_wrong():
-    model = tiny_network(3)
-    with torch.no_grad():
-        model[-1].bias[2] = float("nan")
-    assert accuracy(model, tiny_validation(), classes=4, ranks=ALONE) == 0
