@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, distributions, entry_points
-from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, get_type_hints
 
 from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import Component
@@ -56,11 +56,23 @@ Variants = Mapping[str, Sequence[str]]
 
 
 class Params(Document):
-    """Base of a component's settings; each field has a description, which is its documentation."""
+    """Base of a component's settings; each field has a description, which is its documentation.
+
+    LATER: fields that came after results had been computed, with a default that changes nothing.
+    """
+
+    LATER: ClassVar[tuple[str, ...]] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What means something for a result: every setting, if a component says nothing else."""
-        return self.to_document()
+        """What means something for a result: every setting, if a component says nothing else. One
+        that came later is left out where it has its default, so that older keys stay what they are.
+        """
+        document = self.to_document()
+        for name in self.LATER:
+            field = type(self).model_fields[name]
+            if getattr(self, name) == field.default:
+                document.pop(field.alias or name, None)
+        return document
 
     def needs(self) -> tuple[Need, ...]:
         """What these settings need, beside what the component always does."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import Field
@@ -66,6 +66,26 @@ def mean_importances(
 
     Each sample is passed once: the sum over the training set is that of its two parts.
     """
+    forget, retain = _sums_of_parts(task, loss=loss, power=power)
+    count = len(task.forget) + len(task.retain)
+    everything = [(of_f + of_r) / count for of_f, of_r in zip(forget, retain, strict=True)]
+    return [total / len(task.forget) for total in forget], everything
+
+
+def importances_of_parts(
+    task: UnlearningTask, *, loss: Loss, power: Power
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Mean importances over the forget set, and over the retain set alone."""
+    forget, retain = _sums_of_parts(task, loss=loss, power=power)
+    return (
+        [total / len(task.forget) for total in forget],
+        [total / len(task.retain) for total in retain],
+    )
+
+
+def _sums_of_parts(
+    task: UnlearningTask, *, loss: Loss, power: Power
+) -> tuple[list[Tensor], list[Tensor]]:
     forget, retain = (
         importance_sums(
             task.model,
@@ -77,9 +97,7 @@ def mean_importances(
         )
         for samples in (task.forget, task.retain)
     )
-    count = len(task.forget) + len(task.retain)
-    everything = [(of_f + of_r) / count for of_f, of_r in zip(forget, retain, strict=True)]
-    return [total / len(task.forget) for total in forget], everything
+    return forget, retain
 
 
 def batch_importances(
@@ -112,6 +130,8 @@ def batch_importances(
 class DampeningParams(Params):
     """Which weights are dampened, and how far; shared by the methods that dampen."""
 
+    LATER: ClassVar = ("variant",)
+
     alpha: float = Field(
         10,
         gt=0,
@@ -133,10 +153,10 @@ class DampeningParams(Params):
     batch_size: int = Field(64, ge=1, description="Samples of a batch of the variant batch.")
 
     def identity(self) -> dict[str, Any]:
-        """The variant came later: without it, what was computed before keeps its key."""
-        document = self.to_document()
+        """The variant came later, and without it the size of its batches means nothing."""
+        document = super().identity()
         if self.variant == "per_sample":
-            del document["variant"], document["batchSize"]
+            del document["batchSize"]
         return document
 
     def importances(
