@@ -67,6 +67,15 @@ def test_noise_has_the_variance_of_the_paper_over_many_seeds():
         assert (error < 5 * (1e-4 * variance / 400).sqrt()).all()
 
 
+def test_the_noise_is_by_default_that_of_the_authors_notebook():
+    """Not that of the function there, 3e-6, which no caller leaves as it is."""
+    by_default, given, other = tiny_task(), tiny_task(), tiny_task()
+    fisher(by_default, FisherParams())
+    fisher(given, FisherParams(alpha=1e-6))
+    fisher(other, FisherParams(alpha=3e-6))
+    assert digest(by_default.model) == digest(given.model) != digest(other.model)
+
+
 @pytest.mark.parametrize("classes", [(1,), (0, 3)], ids=str)
 def test_the_rows_of_forgotten_classes_begin_anew_even_without_noise(classes):
     task = tiny_task(forget_classes=classes)
