@@ -23,13 +23,19 @@ def shuffled(size: int, batch_size: int) -> Order:
     return order
 
 
-def one_after_other(first: int, second: int, *, batch_size: int) -> Order:
-    """The first samples at random, then the others that follow them; no step has both."""
+def one_after_other(
+    first: int, second: int, *, batch_size: int, first_batch_size: int | None = None
+) -> Order:
+    """The first samples at random, then the others that follow them; no step has both.
+
+    first_batch_size: of the steps of the first ones; None for `batch_size`.
+    """
 
     def order(epoch: int, seed: int) -> Sequence[Tensor]:
         early = _random(first, seeds.derive(seed, "first"))
         late = _random(second, seeds.derive(seed, "second")) + first
-        return [*torch.split(early, batch_size), *torch.split(late, batch_size)]
+        early_size = first_batch_size or batch_size
+        return [*torch.split(early, early_size), *torch.split(late, batch_size)]
 
     return order
 

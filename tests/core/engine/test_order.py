@@ -38,6 +38,12 @@ def test_no_step_has_samples_of_both_kinds_where_one_comes_after_the_other():
     assert all((step >= 7).all() for step in order(0, 1)[2:])
 
 
+def test_each_kind_has_steps_of_its_own_size_where_it_is_asked_for():
+    order = one_after_other(7, 16, batch_size=5, first_batch_size=3)
+    assert sizes(order) == [3, 3, 1, 5, 5, 5, 1]
+    assert torch.cat(order(0, 1)).sort().values.tolist() == list(range(23))
+
+
 def test_pairs_have_as_many_of_one_kind_as_of_the_other_also_in_every_half_of_a_step():
     for step in ORDERS["paired"](0, 1):
         for part in (step, step[: len(step) // 4 * 2]):
