@@ -3,11 +3,18 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 Names = list[str]
+
+Unit = Literal["block", "layer"]
+"""What counts as one: a block as a whole, or each convolution and each matrix by itself."""
+
+SINGLE = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+"""Modules that are a layer by themselves."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +29,19 @@ class LayerGroup:
     buffers: tuple[str, ...]
 
 
-def layer_groups(network: nn.Module) -> list[LayerGroup]:
+def layer_groups(network: nn.Module, unit: Unit = "block") -> list[LayerGroup]:
     """All trainable parameters, each in one group, the first layer first and the head last.
 
-    A model of timm knows its groups. Of any other a group is what stands in a sequence, or directly
-    in a module that holds most of the network; what has no weights but those of a norm belongs to
-    the layer before.
+    Blocks: a model of timm knows its groups. Of any other a group is what stands in a sequence, or
+    directly in a module that holds most of the network; what has no weights but those of a norm
+    belongs to the layer before. Layers: see `_single_layers`.
     """
-    parts = _as_timm_says(network) if hasattr(network, "group_matcher") else _in_order(network)
+    if unit == "layer":
+        parts = _single_layers(network)
+    elif hasattr(network, "group_matcher"):
+        parts = _as_timm_says(network)
+    else:
+        parts = _in_order(network)
     owners = {name: name.rpartition(".")[0] for name, _ in network.named_buffers()}
     groups = []
     for names in _without_bare_norms(network, parts):
@@ -55,6 +67,26 @@ def trained_alone(network: nn.Module, groups: Iterable[LayerGroup]) -> Iterator[
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
+
+
+def _single_layers(network: nn.Module) -> list[Names]:
+    """Each convolution, linear layer and attention begins a layer, in the order in which the
+    network names them; what stands behind one and before the next, such as a norm, is in it, and
+    what stands before all of them is in the first."""
+    trainable = {id(parameter): name for name, parameter in _trainable(network)}
+    parts: list[Names] = []
+    early: Names = []
+    for module in network.modules():
+        own = [trainable.pop(id(each), "") for each in module.parameters(recurse=False)]
+        names = [name for name in own if name]
+        if names and isinstance(module, SINGLE):
+            parts.append(early + names)
+            early = []
+        elif parts:
+            parts[-1] += names
+        else:
+            early += names
+    return parts or [early]
 
 
 def _as_timm_says(network: Any) -> list[Names]:

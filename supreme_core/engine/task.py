@@ -15,7 +15,7 @@ from supreme_core.engine import randomness
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.fit import Fit, Report, fit
-from supreme_core.engine.layers import LayerGroup, layer_groups
+from supreme_core.engine.layers import LayerGroup, Unit, layer_groups
 from supreme_core.engine.loss import Loss, cross_entropy
 from supreme_core.engine.observer import Observer
 from supreme_core.engine.order import Order
@@ -87,9 +87,9 @@ class UnlearningTask:
         assert isinstance(source, ImageSource)  # the samples of a task are those of a dataset
         return source.normalised(0), source.normalised(255)
 
-    def layer_groups(self) -> list[LayerGroup]:
+    def layer_groups(self, unit: Unit = "block") -> list[LayerGroup]:
         """The model's layers in order, the head last; together they have all that is trainable."""
-        return layer_groups(self.model)
+        return layer_groups(self.model, unit)
 
     def new_model(self, *address: str | int) -> nn.Module:
         """A network of the same kind as training starts with it, on the device, in eval mode: its

@@ -1,17 +1,26 @@
 """EU-k: unlearn exactly in the last k layers, and freeze the others."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
-from supreme_core.engine.layers import trained_alone
+from supreme_core.engine.layers import Unit, trained_alone
 from supreme_core.engine.retain import RetainParams, train_on_retain
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import method
 
 
 class EuKParams(RetainParams):
+    LATER: ClassVar = ("unit",)
+
     layers: int = Field(
         1, ge=1, description="k: layers that begin anew, from the head on; all where it has fewer."
+    )
+    unit: Unit = Field(
+        "block",
+        description="What counts as one layer: a block of the network as a whole, or each"
+        " convolution and linear layer with the norms behind it, as in the authors' code.",
     )
     epochs: int = Field(10, ge=0, description="Passes over the retain set.")
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
@@ -22,10 +31,12 @@ def eu_k(task: UnlearningTask, params: EuKParams) -> None:
     """Let the last k layers begin anew and train them on the retain set (Goel et al. 2022).
 
     They begin as training began: with random weights, or with pretrained ones below the head. The
-    other layers keep every bit, also the statistics of their BatchNorms, which are in eval mode.
-    Settings are those of CF-k; the paper trains for as long as Retrained.
+    other layers keep every bit, also the statistics of their BatchNorms, which are in eval mode. k
+    counts as CF-k counts; in the authors' code, which has `unit: layer`, convolutions and linear
+    layers begin with He's weights, and norms keep theirs and are trained on. Settings are those of
+    CF-k; the paper trains for as long as Retrained.
     """
-    groups = task.layer_groups()[-params.layers :]
+    groups = task.layer_groups(params.unit)[-params.layers :]
     weights, anew = task.model.state_dict(), task.new_model("last layers").state_dict()
     with torch.no_grad():
         for group in groups:

@@ -101,6 +101,54 @@ def test_a_parameter_in_two_places_is_in_one_layer():
     assert sorted(listed) == ["0.bias", "0.weight", "1.bias", "2.bias", "2.weight"]
 
 
+def trained_by_the_authors_of_cf_k(network, count):
+    """Names of what is trained of the last convolutions and linear layers, as their loop has it."""
+    listed = [
+        (name, module)
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
+    ]
+    found, done = set(), 0
+    for name, module in reversed(listed):
+        found |= {f"{name}.{each}" for each, _ in module.named_parameters()}
+        done += not isinstance(module, nn.BatchNorm2d)
+        if done == count:
+            break
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 21])
+def test_single_layers_of_a_resnet_are_those_that_the_authors_of_cf_k_count(count):
+    network = ResNet18(ImageShape(3, 32, 7), width=2)
+    groups = layer_groups(network, "layer")
+    assert len(groups) == 21
+    last = {name for group in groups[-count:] for name in group.parameters}
+    assert last == trained_by_the_authors_of_cf_k(network, count)
+
+
+def test_single_layers_of_a_transformer_have_all_that_is_trainable_once():
+    network = Transformer()
+    network.token.requires_grad_(False)
+    groups = layer_groups(network, "layer")
+    listed = [name for group in groups for name in group.parameters]
+    wanted = {name for name, each in network.named_parameters() if each.requires_grad}
+    assert sorted(listed) == sorted(wanted)
+    assert [group.parameters[0] for group in groups] == [
+        "stem.weight",
+        "encoder.blocks.0.mlp.0.weight",
+        "encoder.blocks.0.mlp.2.weight",
+        "encoder.blocks.1.mlp.0.weight",
+        "encoder.blocks.1.mlp.2.weight",
+        "heads.0.weight",
+    ]
+
+
+def test_what_stands_before_the_first_single_layer_is_in_it():
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    (only,) = layer_groups(network, "layer")
+    assert set(only.parameters) == {name for name, _ in network.named_parameters()}
+
+
 class TestTrainedAlone:
     def test_only_the_chosen_layers_are_trainable_inside_and_all_that_were_afterwards(self):
         network = tiny_network(1)

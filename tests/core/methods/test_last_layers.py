@@ -3,16 +3,18 @@ test_every_method.py; that the layers are the right ones, in engine/test_layers.
 
 network             convolution and BatchNorm | head
 k                   1 (the head), 2 (everything), more than there are
+unit                blocks, which count as one; single layers
 frozen              every bit of weights and buffers
 """
 
 import pytest
 import torch
-from torch import optim
+from torch import nn, optim
 
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.engine.loss import cross_entropy
+from supreme_core.engine.randomness import global_seed
 from tests.builders import tiny_network, tiny_task
 
 BODY = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var")
@@ -22,8 +24,25 @@ HEAD = ("4.weight", "4.bias")
 both = pytest.mark.parametrize("name", ["cf_k", "eu_k"])
 
 
-def state_after(name, **params):
-    task = tiny_task()
+class Block(nn.Module):
+    """Two layers that are one block, with what is left of a norm's work behind each."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Linear(64, 64), nn.BatchNorm1d(64)
+        self.second = nn.Linear(64, 64)
+
+    def forward(self, features):
+        return features + self.second(self.norm(self.first(features)).relu())
+
+
+def with_a_block(seed):
+    with global_seed(seed):
+        return nn.Sequential(nn.Flatten(), Block(), Block(), nn.Linear(64, 4)).eval()
+
+
+def state_after(name, *, task=None, **params):
+    task = task or tiny_task()
     entry = registry.method.get(name)
     entry.function(task, parse(entry.params, params))
     return task.model.state_dict()
@@ -43,6 +62,22 @@ def test_only_the_head_moves_where_one_layer_is_asked_for(name):
 def test_everything_moves_where_all_layers_are_asked_for(name, layers):
     before = tiny_task().model.state_dict()
     assert moved(state_after(name, layers=layers, epochs=1), before) == set(before)
+
+
+@both
+@pytest.mark.parametrize(
+    ("unit", "layers", "trained"),
+    [
+        ("block", 2, {"2.first", "2.norm", "2.second", "3"}),
+        ("layer", 2, {"2.second", "3"}),
+        ("layer", 3, {"2.first", "2.norm", "2.second", "3"}),
+    ],
+)
+def test_k_counts_blocks_or_single_layers(name, unit, layers, trained):
+    task = tiny_task(model=with_a_block(3), new_network=with_a_block)
+    before = {name: each.clone() for name, each in task.model.state_dict().items()}
+    state = state_after(name, task=task, unit=unit, layers=layers, epochs=2)
+    assert {each.rpartition(".")[0] for each in moved(state, before)} == trained
 
 
 def test_cf_k_of_all_layers_is_fine_tuning():
