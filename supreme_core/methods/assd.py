@@ -1,30 +1,44 @@
 """Adaptive selective synaptic dampening: SSD that finds its threshold in the importances."""
 
 from math import log
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from supreme_core.engine.importance import dampen, mean_importances
+from supreme_core.engine.importance import dampen, importances_of_parts, mean_importances
 from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.task import UnlearningTask
-from supreme_core.registry import NoParams, method
+from supreme_core.registry import Params, method
+
+
+class AssdParams(Params):
+    LATER: ClassVar = ("compared_with",)
+
+    compared_with: Literal["all", "retain"] = Field(
+        "all",
+        description="What the importance for the forget set is divided by: that for the whole"
+        " training set, or for the retain set alone, as the authors' code has it.",
+    )
 
 
 @method(paper="arXiv:2402.10098", needs=("retain",), iterative=False)
-def assd(task: UnlearningTask, params: NoParams) -> None:
+def assd(task: UnlearningTask, params: AssdParams) -> None:
     """SSD with α from the importances and the sizes of the sets (Schoepf et al. 2024).
 
     α is the percentile 100 - ln(1 + 100 |F| / |D|) of I_F / I_D over all weights that matter at
-    all, and λ is 1. Importances are those of `ssd`, each sample's own.
+    all, and λ is 1. Importances are those of `ssd`, each sample's own. The authors' code, a
+    notebook for tables of numbers, says that it computes I_D and is given the retain set, which is
+    `comparedWith: retain` here: a weight that matters to forgotten samples alone becomes 0. It
+    squares the gradients of batches, and leaves the network in the mode in which it finds it.
     """
-    forget, everything = mean_importances(task, loss=cross_entropy, power="squared")
+    importances = mean_importances if params.compared_with == "all" else importances_of_parts
+    forget, others = importances(task, loss=cross_entropy, power="squared")
     share = len(task.forget) / (len(task.forget) + len(task.retain))
-    ratios = torch.cat(
-        [(of_f / of_d)[of_d > 0] for of_f, of_d in zip(forget, everything, strict=True)]
-    )
+    ratios = torch.cat([(of_f / of_o)[of_o > 0] for of_f, of_o in zip(forget, others, strict=True)])
     alpha = percentile(ratios, 100 - log(1 + 100 * share))
-    dampen(task.model, forget, everything, alpha=alpha, lambda_=1)
+    dampen(task.model, forget, others, alpha=alpha, lambda_=1)
 
 
 def percentile(values: Tensor, q: float) -> float:

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from supreme_core.api.model import parse
-from supreme_core.engine.importance import DampeningParams, mean_importances
+from supreme_core.engine.importance import DampeningParams, importance_sums, mean_importances
 from supreme_core.engine.loss import cross_entropy
-from supreme_core.methods.assd import assd, percentile
+from supreme_core.methods.assd import AssdParams, assd, percentile
 from supreme_core.methods.ssd import ssd
-from supreme_core.registry import NoParams
 from tests.builders import digest, tiny_network, tiny_task
 
 
@@ -36,10 +35,45 @@ def test_assd_is_ssd_at_the_percentile_of_the_ratios():
     share = len(task.forget) / (len(task.forget) + len(task.retain))
     ratios = ratios[np.isfinite(ratios)]
     alpha = float(np.percentile(ratios, 100 - np.log(1 + 100 * share)))
-    assd(task, NoParams())
+    assd(task, AssdParams())
     expected = tiny_task()
     ssd(expected, parse(DampeningParams, {"alpha": alpha, "lambda": 1}))
     assert digest(task.model) == digest(expected.model) != digest(tiny_network(3))
+
+
+def test_what_it_compares_with_may_be_the_retain_set_alone():
+    """As the authors' loop over tensors has it: ratios that are numbers, and a product."""
+    task, expected = tiny_task(), tiny_network(3)
+    of_forget, of_retain = (
+        [
+            total.numpy() / len(samples)
+            for total in importance_sums(
+                tiny_network(3),
+                samples,
+                loss=cross_entropy,
+                power="squared",
+                reduction=task.reduction,
+                report=task.report,
+            )
+        ]
+        for samples in (task.forget, task.retain)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = [f / r for f, r in zip(of_forget, of_retain, strict=True)]
+        flat = np.concatenate([each.ravel() for each in ratios])
+        share = len(task.forget) / (len(task.forget) + len(task.retain))
+        alpha = np.percentile(flat[np.isfinite(flat)], 100 - np.log(1 + 100 * share))
+        for weight, f, r, ratio in zip(
+            expected.parameters(), of_forget, of_retain, ratios, strict=True
+        ):
+            factor = np.where(f > alpha * r, np.minimum(1 / ratio, 1), 1)
+            weight.data *= torch.from_numpy(factor).float()
+    assd(task, AssdParams(compared_with="retain"))
+    for one, other in zip(task.model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
+    whole = tiny_task()
+    assd(whole, AssdParams())
+    assert digest(task.model) != digest(whole.model)
 
 
 def test_a_network_that_nothing_matters_to_stays_as_it_is():
@@ -50,5 +84,5 @@ def test_a_network_that_nothing_matters_to_stays_as_it_is():
     only_class_1 = tiny_task().forget
     before = digest(model)
     task = tiny_task(model=model, retain=only_class_1, forget=only_class_1)
-    assd(task, NoParams())
+    assd(task, AssdParams())
     assert digest(model) == before
