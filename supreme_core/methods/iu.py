@@ -1,5 +1,7 @@
 """Influence unlearning: one Newton step away from the forget set."""
 
+from typing import ClassVar, Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -16,9 +18,16 @@ from supreme_core.registry import Params, method
 
 
 class IuParams(Params):
+    LATER: ClassVar = ("order",)
+
     alpha: float = Field(0.2, ge=0, description="α: length of the step; 1 is a whole one.")
     samples: int = Field(
         1000, ge=2, description="Most retained samples by which the curvature is estimated."
+    )
+    order: Literal["random", "dataset"] = Field(
+        "random",
+        description="Which retained samples these are: drawn at random, or the first ones of the"
+        " dataset, as in the authors' code, which passes two more than it counts.",
     )
 
 
@@ -29,13 +38,15 @@ def iu(task: UnlearningTask, params: IuParams) -> None:
     θ ← θ + α F⁻¹ v, v = (Σ_F ∇CE - |F| / |R| Σ_R ∇CE) / |D|. F⁻¹ v is approximated as in the
     authors' code, sample by sample of the retain set, one after the other: with g the gradient of
     each and N their number, k ← k - (k·g) / (N + o·g) o and o ← o - (o·g) / (N + o·g) o, from k = v
-    and o = the first g. The authors take every α from a search.
+    and o = the first g. That code goes through the retain set in the order of the dataset, where
+    one class may come before the next, has N = 1000 however many samples there are, and stops
+    after 1002 of them: `order: dataset`. The authors take every α from a search.
     """
     of_forget = _flat(gradient_sums(task, task.forget, cross_entropy))
     of_retain = _flat(gradient_sums(task, task.retain, cross_entropy))
     forget, retain = len(task.forget), len(task.retain)
     direction = (of_forget - forget / retain * of_retain) / (forget + retain)
-    step = params.alpha * _solved(task, direction, params.samples)
+    step = params.alpha * _solved(task, direction, params)
     if not step.isfinite().all():
         raise MethodFailed("the step is not finite")
     parameters = trainable(task.model)
@@ -45,11 +56,10 @@ def iu(task: UnlearningTask, params: IuParams) -> None:
             parameter.add_(part.view(parameter.shape).to(parameter))
 
 
-def _solved(task: UnlearningTask, direction: Tensor, samples: int) -> Tensor:
+def _solved(task: UnlearningTask, direction: Tensor, params: IuParams) -> Tensor:
     """Every rank computes it for itself: each step needs the one before."""
     parameters = trainable(task.model)
-    order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
-    chosen = torch.from_numpy(order[:samples])
+    chosen, counted = _chosen(task, params)
     solved, running = direction.clone(), torch.zeros_like(direction)
     task.model.eval()
     for number, batch in enumerate(task.retain.batches(torch.split(chosen, 1)), start=1):
@@ -59,11 +69,20 @@ def _solved(task: UnlearningTask, direction: Tensor, samples: int) -> Tensor:
         if number == 1:
             running = gradient
         else:
-            divisor = len(chosen) + running @ gradient
+            divisor = counted + running @ gradient
             solved -= (solved @ gradient) / divisor * running
             running = running - (running @ gradient) / divisor * running
         task.report(done=number, total=len(chosen), loss=loss.detach(), images=1)
     return solved
+
+
+def _chosen(task: UnlearningTask, params: IuParams) -> tuple[Tensor, int]:
+    """Positions in the retain set, in their order, and N."""
+    if params.order == "dataset":
+        return torch.arange(min(params.samples + 2, len(task.retain))), params.samples
+    order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
+    chosen = torch.from_numpy(order[: params.samples])
+    return chosen, len(chosen)
 
 
 def _flat(tensors: list[Tensor]) -> Tensor:

@@ -28,20 +28,28 @@ def flat(model):
     return torch.cat(weights).double().numpy()
 
 
+@pytest.mark.parametrize("in_order", [False, True], ids=["random", "dataset"])
 @pytest.mark.parametrize("samples", [2, 20, 1000])
 @pytest.mark.parametrize("classes", [(), (1,)], ids=str)
-def test_the_step_is_that_of_the_recursion(samples, classes):
+def test_the_step_is_that_of_the_recursion(samples, classes, in_order):
+    """In the order of the dataset as the authors' loop has it, where N stays what it is."""
     task = tiny_task(forget_classes=classes)
     of_forget, of_retain = gradients(task.forget), gradients(task.retain)
     share = len(of_forget) / len(of_retain)
     k = (of_forget.sum(axis=0) - share * of_retain.sum(axis=0)) / 48
     order = permutation(seeds.derive(task.seed, "retain subset"), len(of_retain))[:samples]
-    o = of_retain[order[0]].copy()
-    for i in order[1:]:
+    counted = samples if in_order else len(order)
+    for number, i in enumerate(range(len(of_retain)) if in_order else order):
+        if number == 0:
+            o = of_retain[i].copy()
+            continue
         g, product = of_retain[i], o @ of_retain[i]
-        k = k - (k @ g) / (len(order) + product) * o
-        o = o - product / (len(order) + product) * o
-    iu(task, parse(IuParams, {"alpha": 3, "samples": samples}))
+        k = k - (k @ g) / (counted + product) * o
+        o = o - product / (counted + product) * o
+        if in_order and number > samples:
+            break
+    chosen = "dataset" if in_order else "random"
+    iu(task, parse(IuParams, {"alpha": 3, "samples": samples, "order": chosen}))
     np.testing.assert_allclose(flat(task.model), flat(tiny_network(3)) + 3 * k, atol=1e-6)
 
 
