@@ -12,18 +12,21 @@ from supreme_core.registry import method
 class L1SparseParams(RetainParams):
     epochs: int = Field(10, ge=0, description="Passes over the retain set.")
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
+    batch_size: int = Field(256, ge=1, description="Samples of one step.")
     gamma: float = Field(5e-4, ge=0, description="γ: weight of ‖θ‖₁ in the first epoch.")
     plain_epochs: int = Field(
         0, ge=0, description="Of these, the last ones, which have no penalty any more."
     )
 
 
-@method(paper="arXiv:2304.04934", needs=("retain",))
+@method(version=2, paper="arXiv:2304.04934", needs=("retain",))
 def l1_sparse(task: UnlearningTask, params: L1SparseParams) -> None:
     """Minimise CE + γ_t ‖θ‖₁ on the retain set, γ_t falling (Jia et al. 2023).
 
     γ_t = γ (1 - t / E) in epoch t = 0, 1, ... of the E that have the penalty. All trainable weights
-    are in the norm, as in the authors' code. They search γ for each setting.
+    are in the norm, as in the authors' code, whose epochs, rate and batches these are. They search
+    γ for each setting. Where `plainEpochs` is as large as `epochs`, their code has all of γ in
+    every epoch, and here no epoch has any.
     """
     penalised = params.epochs - params.plain_epochs
 

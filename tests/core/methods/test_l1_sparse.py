@@ -21,7 +21,7 @@ def after(**params):
 
 def test_without_its_weight_it_is_fine_tuning():
     task = tiny_task(arithmetic=plain(1))
-    finetune(task, FinetuneParams(epochs=3, lr=0.01))
+    finetune(task, FinetuneParams(epochs=3, lr=0.01, batch_size=256))
     assert digest(after(gamma=0, epochs=3).model) == digest(task.model)
 
 
@@ -42,6 +42,15 @@ def test_the_loss_is_that_of_the_paper_with_a_falling_weight(plain_epochs, facto
             optimizer.step()
     for one, other in zip(task.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_epochs_that_are_all_plain_are_fine_tuning():
+    """Where the authors' code has all of γ in each of them."""
+    assert digest(after(epochs=2, plainEpochs=2).model) == digest(after(epochs=2, gamma=0).model)
+
+
+def test_batches_are_those_of_the_authors_command():
+    assert L1SparseParams().batch_size == 256
 
 
 def test_a_large_weight_makes_weights_small():
