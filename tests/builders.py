@@ -83,6 +83,7 @@ def tiny_task(*, forget_classes=(1,), partly=False, kind=UnlearningTask, **chang
         "arithmetic": plain(),
     }
     fields |= {"seed": 7, "report": silent, "new_network": tiny_network}
+    fields |= {"random_network": tiny_network}
     fields |= {"checkpoints": Checkpoints.none(Ranks.alone(torch.device("cpu")))}
     return kind(**(fields | changes))
 

@@ -52,6 +52,7 @@ class UnlearningTask:
     report: Report
     checkpoints: Checkpoints
     new_network: Callable[[int], nn.Module]
+    random_network: Callable[[int], nn.Module]
     validation: Samples | None = None
     forget_validation: Samples | None = None
     observers: tuple[Observer, ...] = ()
@@ -95,6 +96,10 @@ class UnlearningTask:
         """A network of the same kind as training starts with it, on the device, in eval mode: its
         weights are fresh and random, or the pretrained ones with a random head."""
         return self.new_network(seeds.derive(self.seed, *address))
+
+    def random_model(self, *address: str | int) -> nn.Module:
+        """The same, but its weights are fresh and random in any case: it knows nothing."""
+        return self.random_network(seeds.derive(self.seed, *address))
 
     def fit(
         self,

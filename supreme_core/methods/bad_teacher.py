@@ -27,19 +27,21 @@ class BadTeacherParams(Params):
     )
 
 
-@method(paper="arXiv:2205.08096", needs=("retain",))
+@method(version=2, paper="arXiv:2205.08096", needs=("retain",))
 def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
     """Distil from an incompetent teacher on the forget set, from the original on retained samples.
 
     Chundawat et al. 2023. The competent teacher is the original, the incompetent one a network with
-    fresh random weights; both are frozen and in eval mode. Loss of a sample:
+    fresh random weights, also where training starts from pretrained ones; both are frozen and in
+    eval mode. So the authors' notebook has it for a ResNet; a ViT of their code, and of that of
+    Foster et al. 2024, has pretrained weights in any case. Loss of a sample:
     KL(softmax(teacher / T) ‖ softmax(student / T)), summed over classes. Settings are those of
     arXiv:2606.00380, for every network; its loss is smaller by the number of classes, over which it
     averages, as the authors' code does. That code's function has T = 1 and batches of 256 too, but
     10 passes at a rate of 0.01 where no other is given.
     """
     competent = copy.deepcopy(task.model).eval().requires_grad_(False)
-    incompetent = task.new_model("incompetent teacher").eval().requires_grad_(False)
+    incompetent = task.random_model("incompetent teacher").eval().requires_grad_(False)
 
     def loss(student: nn.Module, batch: Batch) -> Tensor:
         forgotten = batch.labels.bool()[:, None]

@@ -8,6 +8,7 @@ from supreme_core.registry import NoParams, metric
 
 
 @metric(
+    version=2,
     group="distance",
     sets=("forget",),
     unit="fraction",
@@ -20,9 +21,10 @@ def zrf(evaluation: Evaluation, params: NoParams) -> float:
     """One minus the mean JS divergence, in bits, to a randomly initialised model.
 
     1 - mean over x of JS_2(p(x), p0(x)), with p0 of a model of the same shape that was never
-    trained. In [0, 1]; 1 where the predictions are those of the untrained model. The target is
-    Retrained's value, not 1: a model that never saw the forget set still knows a lot about it, and
-    one that guesses at random gives the forgotten samples away.
+    trained, whose weights are random also where training starts from pretrained ones. In [0, 1]; 1
+    where the predictions are those of the untrained model. The target is Retrained's value, not 1:
+    a model that never saw the forget set still knows a lot about it, and one that guesses at random
+    gives the forgotten samples away.
     """
     untrained = evaluation.outputs("untrained")
     divergence = jensen_shannon(evaluation.unlearned.log_probabilities, untrained.log_probabilities)

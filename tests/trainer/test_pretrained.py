@@ -215,6 +215,26 @@ class TestRun:
         assert found["head.weight"].shape[0] == 10
         assert retrained.read_bytes() == original.read_bytes()
 
+    def test_an_untrained_model_does_not_know_them(self, ran, tmp_path):
+        """Its predictions are those of the same network where nothing is pretrained."""
+        afresh = document(pretrained=False, training={"epochs": 0})
+        afresh["spec"]["methods"] = [FINETUNE]
+        compute(afresh, folder_store(tmp_path))
+        (meaning, digest), (other, expected) = untrained(ran[0]), untrained(tmp_path)
+        assert digest == expected
+        assert "pretrained" not in meaning
+        assert meaning["input"] == other["input"]
+
+
+def untrained(store):
+    """What the predictions of an untrained model mean, and the digests of their files."""
+    (found,) = (
+        each
+        for each in manifests(store, "predictions")
+        if isinstance(each["meaning"]["model"], dict)
+    )
+    return found["meaning"]["model"], [file["sha256"] for file in found["files"].values()]
+
 
 class TestMeaning:
     def test_the_input_and_the_weights_are_part_of_what_a_model_means(self, ran):

@@ -285,18 +285,18 @@ class SeedStages:
         )
 
     def untrained_predictions(self, data: Data, cell: Cell) -> Stage[Predictions]:
-        """Of a network that was never trained here, which some metrics compare with."""
+        """Of a network that was never trained, here or elsewhere; some metrics compare with it."""
         precision = self.arithmetic.precision
         identity = {
             **({"precision": precision} if precision == "fp64" else {}),  # others evaluate in fp32
             "untrained": self.components.model.identity(),
             "dataset": data.digest,
             "seed": self.seed,
-            **self._model_meaning(),
+            **self._input_meaning(),
         }
 
         def make(checkpoints: Checkpoints) -> Made:
-            network = self._new_network(data.shape, seeds.derive(self.seed, "untrained"))
+            network = self._random_network(data.shape, seeds.derive(self.seed, "untrained"))
             return self._predict(network, data, cell)
 
         return Stage(
@@ -548,12 +548,12 @@ class SeedStages:
 
     def _model_meaning(self) -> dict[str, Any]:
         """What a model's name and settings do not say: what its library made of them."""
-        meaning: dict[str, Any] = {}
-        if self.architecture.input:
-            meaning["input"] = self.architecture.input.identity()
-        if self.start:
-            meaning["pretrained"] = self.start.digest
-        return meaning
+        start = {"pretrained": self.start.digest} if self.start else {}
+        return {**self._input_meaning(), **start}
+
+    def _input_meaning(self) -> dict[str, Any]:
+        seen = self.architecture.input
+        return {"input": seen.identity()} if seen else {}
 
     def _train(
         self, data: Data, samples: Samples, checkpoints: Checkpoints, *, replica: int, name: str
@@ -605,6 +605,10 @@ class SeedStages:
         """As training starts."""
         return self._placed(self._started(shape, seed))
 
+    def _random_network(self, shape: ImageShape, seed: int) -> nn.Module:
+        """Fresh random weights, whatever training starts from."""
+        return self._placed(self._built(shape, seed))
+
     def _started(self, shape: ImageShape, seed: int) -> nn.Module:
         """Fresh weights, and the pretrained ones in their place where it starts from such."""
         network = self._built(shape, seed)
@@ -651,6 +655,7 @@ class SeedStages:
             report=self.telemetry.progress,
             checkpoints=checkpoints,
             new_network=lambda seed: self._new_network(data.shape, seed),
+            random_network=lambda seed: self._random_network(data.shape, seed),
             validation=_part(data.train, cell.split.validation),
             forget_validation=_part(data.train, cell.split.forget_validation),
         )

@@ -12,8 +12,11 @@ from tests.builders import RecordingTask, tiny_network, tiny_task
 
 
 def distilled(**params):
-    """The task, and samples and settings of its one phase."""
-    task = tiny_task(kind=RecordingTask, new_network=lambda seed: tiny_network(99))
+    """The task, and samples and settings of its one phase. Training starts from weights that know
+    something, as pretrained ones do; the incompetent teacher has others, which know nothing."""
+    networks = {"new_network": lambda seed: tiny_network(3)}
+    networks["random_network"] = lambda seed: tiny_network(99)
+    task = tiny_task(kind=RecordingTask, **networks)
     bad_teacher(task, parse(BadTeacherParams, params))
     return task, *task.phases["distillation"]
 
