@@ -10,6 +10,8 @@ from supreme_core.errors import MethodFailed
 from supreme_core.methods.unsir import UnsirParams, unsir
 from tests.builders import RecordingTask, tiny_network, tiny_samples, tiny_task
 
+STATISTICS = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+
 
 def phases(*, forget_classes=(1,), partly=False, **params):
     """What was trained on in impair and in repair."""
@@ -34,10 +36,11 @@ def test_learnt_noise_is_called_anything_but_its_class():
     assert losses[2] > losses[0] + 1
 
 
-def test_noise_steps_are_those_of_adam_on_the_papers_loss():
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_noise_steps_are_those_of_adam_on_the_papers_loss(mode):
     """An independent loop, with penalty and rate given."""
     first, _ = noise_of(phases(noiseSteps=0, repairEpochs=0)[0], 32)
-    noise, model = first.clone().requires_grad_(), tiny_network(3)
+    noise, model = first.clone().requires_grad_(), tiny_network(3).train(mode == "train")
     optimizer = torch.optim.Adam([noise], lr=0.05)
     for _ in range(3):
         optimizer.zero_grad()
@@ -45,8 +48,14 @@ def test_noise_steps_are_those_of_adam_on_the_papers_loss():
         loss = -functional.cross_entropy(model(noise), torch.full((32,), 1)) + 0.2 * length
         loss.backward()
         optimizer.step()
-    images, _ = noise_of(phases(noiseSteps=3, noiseLr=0.05, penalty=0.2, repairEpochs=0)[0], 32)
+    task = tiny_task(kind=RecordingTask)
+    params = {"noiseSteps": 3, "noiseLr": 0.05, "penalty": 0.2, "noiseMode": mode}
+    unsir(task, parse(UnsirParams, {**params, "impairEpochs": 0, "repairEpochs": 0}))
+    images, _ = noise_of(task.phases["impair"][0], 32)
     torch.testing.assert_close(images, noise.detach())
+    for one, other in zip(task.model.buffers(), model.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert not task.model.training
 
 
 @pytest.mark.parametrize("classes", [(1,), (0, 3)], ids=str)
@@ -90,14 +99,27 @@ def test_retained_samples_are_capped_per_class_and_drawn_at_random():
     assert not torch.equal(repair.ids, firsts)
 
 
-def test_noise_is_learnt_in_eval_mode_and_moves_neither_weights_nor_statistics():
-    task = tiny_task()
-    unsir(task, UnsirParams(impair_epochs=0, repair_epochs=0))
-    states = zip(
-        task.model.state_dict().values(), tiny_network(3).state_dict().values(), strict=True
-    )
-    assert all(torch.equal(one, other) for one, other in states)
+@pytest.mark.parametrize(("mode", "moved"), [("eval", set()), ("train", STATISTICS)])
+def test_learning_noise_moves_no_weights_and_statistics_in_train_mode_alone(mode, moved):
+    task, before = tiny_task(), tiny_network(3).state_dict()
+    unsir(task, UnsirParams(impair_epochs=0, repair_epochs=0, noise_mode=mode))
+    state = task.model.state_dict()
+    assert {name for name in before if not torch.equal(state[name], before[name])} == moved
     assert all(parameter.grad is None for parameter in task.model.parameters())
+
+
+def test_dropout_while_noise_is_learnt_depends_on_the_methods_seed_alone():
+    def noise(seed, before):
+        torch.manual_seed(before)
+        model = nn.Sequential(nn.Dropout(0.5), *tiny_network(3)).eval()
+        task = tiny_task(kind=RecordingTask, seed=seed, model=model)
+        unsir(task, UnsirParams(impair_epochs=0, repair_epochs=0, noise_mode="train"))
+        after = torch.initial_seed()
+        return noise_of(task.phases["impair"][0], 32)[0], after
+
+    one, other = noise(7, 1), noise(7, 2)
+    assert torch.equal(one[0], other[0])
+    assert (one[1], other[1]) == (1, 2)
 
 
 def test_noise_that_is_not_finite_fails_the_method():
