@@ -115,7 +115,7 @@ def test_published_entropy_attack_is_scikit_learns_regression_on_all_samples():
     own = cell.predictions["unlearned"]
     known = np.concatenate([own["retain"].entropy, own["test"].entropy])[:, None]
     is_member = np.repeat([1, 0], [len(own["retain"]), len(own["test"])])
-    attack = LogisticRegression(class_weight="balanced", C=2.0).fit(known, is_member)
+    attack = LogisticRegression(class_weight="balanced", C=2.0, tol=1e-10).fit(known, is_member)
     expected = attack.predict(own["forget"].entropy[:, None]).mean()
     assert mia_entropy_published(cell, NoParams()) == pytest.approx(expected, abs=1e-12)
 
@@ -124,18 +124,38 @@ def test_published_multinomial_regression_is_a_binary_one_with_doubled_c():
     """The published objective has weights for both classes; scipy minimises it as it stands."""
     random = np.random.default_rng(0)
     x, y = random.normal(size=30), random.integers(0, 2, 30)
-    weights = 30 / (2 * np.bincount(y))[y]
+    found = published_fit(x, y)
+    binary = LogisticRegression(class_weight="balanced", C=2.0, tol=1e-10).fit(x[:, None], y)
+    assert found[1] - found[0] == pytest.approx(binary.coef_.item(), abs=1e-5)
+    assert found[3] - found[2] == pytest.approx(binary.intercept_.item(), abs=1e-5)
+
+
+def published_fit(x, y):
+    """Slopes and intercepts of both classes."""
+    weights = len(y) / (2 * np.bincount(y))[y]
 
     def objective(parameters):
         slopes, intercepts = parameters[:2], parameters[2:]
         scores = x[:, None] * slopes + intercepts
-        loss = -log_softmax(scores, axis=1)[np.arange(30), y] @ weights
+        loss = -log_softmax(scores, axis=1)[np.arange(len(y)), y] @ weights
         return loss + np.square(slopes).sum() / 2
 
-    found = minimize(objective, np.zeros(4), method="BFGS", options={"gtol": 1e-7}).x
-    binary = LogisticRegression(class_weight="balanced", C=2.0, tol=1e-10).fit(x[:, None], y)
-    assert found[1] - found[0] == pytest.approx(binary.coef_.item(), abs=1e-5)
-    assert found[3] - found[2] == pytest.approx(binary.intercept_.item(), abs=1e-5)
+    return minimize(objective, np.zeros(4), method="BFGS", options={"gtol": 1e-7}).x
+
+
+def test_published_attack_is_fitted_as_long_as_the_published_one():
+    """Of samples on both sides of the exact border one side is called members. Where the tolerance
+    is that of the mean of the losses and not of their sum, the border is elsewhere."""
+    cell = sets(
+        [1.0, 1.0], spread(400, around=4, seed=2), spread(300, around=1, seed=3), forgets="samples"
+    )
+    own = cell.predictions["unlearned"]
+    known = np.concatenate([own["retain"].entropy, own["test"].entropy])
+    low_slope, high_slope, low, high = published_fit(known, np.repeat([1, 0], [400, 300]))
+    border = -(high - low) / (high_slope - low_slope)
+    near = replace(own["forget"], entropy=border * np.array([1 - 2e-6, 1 + 2e-6]))
+    cell = replace(cell, predictions={"unlearned": {**own, "forget": near}})
+    assert mia_entropy_published(cell, NoParams()) == 0.5
 
 
 @both_published
