@@ -16,20 +16,61 @@ def evidence_table(kind: str) -> str:
     lines = [f"| {kind} | source | compared in its test | test |", "| --- | --- | --- | --- |"]
     for entry in getattr(registry, kind).entries():
         source = entry.facts.paper if kind in ("method", "wrapper") else entry.facts.source
-        test = test_of(entry)
+        test = file_of(entry)
         about = " ".join((ast.get_docstring(ast.parse(test.read_text())) or "").split())
         link = f"[{test.name}](../{test.relative_to(ROOT)})"
         lines.append(f"| `{entry.name}` | {source} | {about.replace('|', '&#124;')} | {link} |")
     return "\n".join(lines)
 
 
-def test_of(entry: registry.Entry) -> Path:
-    """The file of its name; else one that imports it; else one that names it."""
-    files = sorted((TESTS / f"{entry.kind}s").glob("test_*.py"))
-    chosen = [path for path in files if path.stem == f"test_{entry.name}"]
-    for word in (f"from {entry.module} import", f'"{entry.name}"'):
-        chosen += [path for path in files if word in path.read_text()]
-    return chosen[0]
+def file_of(entry: registry.Entry) -> Path:
+    """The file of its name, else the first one that is about it; LookupError where none is.
+
+    Files that run over the whole registry are about nothing in particular.
+    """
+    folder = TESTS / f"{entry.kind}s"
+    own = folder / f"test_{entry.name}.py"
+    others = [path for path in sorted(folder.glob("test_*.py")) if "every" not in path.stem]
+    for path in [own] if own.exists() else others:
+        if is_about(path.read_text(), entry):
+            return path
+    where = own if own.exists() else folder
+    raise LookupError(
+        f"{where.relative_to(ROOT)}: no test here imports {entry.kind} {entry.name!r} from"
+        f" {entry.module}, or has its name in what it is parametrised with"
+    )
+
+
+def is_about(text: str, entry: registry.Entry) -> bool:
+    """Whether a file imports a component, or has its name in a table that tests run over."""
+    tree = ast.parse(text)
+    tables = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    words: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            modules = {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+            if entry.module in modules:
+                return True
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("parametrize"):
+            words |= _words(node, tables)
+    return entry.name in words
+
+
+def _words(node: ast.AST, tables: dict[str, ast.expr]) -> set[str]:
+    """The strings below a node, and in the module's tables that it names."""
+    found = set()
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            found.add(each.value)
+        elif isinstance(each, ast.Name) and each.id in tables:
+            found |= _words(tables[each.id], {k: v for k, v in tables.items() if k != each.id})
+    return found
 
 
 def known_errors_table() -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from supreme_core import registry
 from supreme_core.measure import measure
+from supreme_core.metrics.anamnesis_index import anamnesis_index
 from tests.core.metrics.evaluations import evaluation
 
 SETS = ("forget", "retain", "test", "forget_test", "retain_test")
@@ -44,22 +45,27 @@ def test_recovery_of_each_part_of_what_was_forgotten(name):
     assert alone == {f"forget_{name}": 0.1, f"forget_test_{name}": None}
 
 
-def test_quantised_accuracy_of_each_set():
-    found = rows("quantised_accuracy", NUMBERS)
-    assert found == {f"{on}_quantised_accuracy": value for on, value in NUMBERS.items()}
-
-
-def test_relearn_time_and_samples():
-    found = {"steps": 12, "samples": 700}
-    assert rows("relearn_time", found) == {"relearn_time": 12.0}
-    assert rows("relearn_samples", found) == {"relearn_samples": 700.0}
+@pytest.mark.parametrize(
+    ("name", "found", "expected"),
+    [
+        (
+            "quantised_accuracy",
+            NUMBERS,
+            {f"{on}_quantised_accuracy": value for on, value in NUMBERS.items()},
+        ),
+        ("relearn_time", {"steps": 12, "samples": 700}, {"relearn_time": 12.0}),
+        ("relearn_samples", {"steps": 12, "samples": 700}, {"relearn_samples": 700.0}),
+    ],
+)
+def test_what_the_probe_found_as_it_is(name, found, expected):
+    assert rows(name, found) == expected
 
 
 @pytest.mark.parametrize(
     ("steps", "of_retrained", "index"), [(12, 48, 0.25), (48, 48, 1.0), (0, 48, 0.0), (12, 0, None)]
 )
 def test_the_anamnesis_index_is_the_ratio_to_retrained(steps, of_retrained, index):
-    found = rows("anamnesis_index", {"steps": steps}, retrained={"steps": of_retrained})
+    found = rows(anamnesis_index.__name__, {"steps": steps}, retrained={"steps": of_retrained})
     assert found == {"anamnesis_index": index}
 
 
