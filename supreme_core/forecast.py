@@ -266,7 +266,8 @@ def _method(work: Work, title: str) -> dict[str, Any]:
         return {"reference": title}
     method = _titled(work.methods, title)
     wrappers = [_component(work, "wrapper", each) for each in method.wrappers]
-    return {**_component(work, "method", method), "wrappers": wrappers}
+    found = {**_component(work, "method", method), "wrappers": wrappers}
+    return found if method.augmentation == "None" else {**found, "augmented": True}
 
 
 def _component(work: Work, kind: str, component: Component) -> dict[str, Any]:

@@ -230,6 +230,8 @@ def _problems(
     parts = list(_methods(method, catalog))
     # Of what is not listed the trainer knows.
     without_epochs = [name for name, each in parts if each and not each.facts["iterative"]]
+    if method.augmentation == "Training":
+        yield from _augmentation_problems(parts, f"{at}.augmentation", spec)
     asked = [("method", method.name, at)]
     for place, wrapper in enumerate(method.wrappers):
         asked.append(("wrapper", wrapper.name, f"{at}.wrappers[{place}]"))
@@ -248,6 +250,19 @@ def _problems(
                 f"{where}.name is {name!r}, which needs validation samples, and none are set"
                 " aside; give spec.training.validation a fraction"
             )
+
+
+def _augmentation_problems(
+    parts: Sequence[tuple[str, Listed | None]], at: str, spec: ExperimentSpec
+) -> Iterator[str]:
+    """Where there would be none, so that the wish would do nothing."""
+    if not spec.training.augmentation:
+        yield (
+            f"{at} is Training, but spec.training.augmentation is empty; give some there, or use"
+            " None"
+        )
+    if all(each and not each.facts["trains"] for _, each in parts):
+        yield f"{at} is Training, but {parts[0][0]} trains on no samples; use None"
 
 
 def _work(spec: ExperimentSpec, catalog: Catalog) -> Work:

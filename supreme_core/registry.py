@@ -107,6 +107,7 @@ class MethodFacts:
     needs: the data and the kind of network without which it cannot be.
     iterative: it trains the network that it is given, and only through `fit`, so that wrappers can
       see and end each epoch. Not so where weights are computed in one go, or the head is replaced.
+    trains: it trains on samples, which can be augmented.
     for_transformers: what its settings are for a vision transformer unless an experiment gives
       them, by the names that it would give: those of the type of settings were found for ResNets.
     """
@@ -115,6 +116,7 @@ class MethodFacts:
     forgets: tuple[Forgets, ...] = ("classes", "samples")
     needs: tuple[Need, ...] = ()
     iterative: bool = True
+    trains: bool = True
     for_transformers: Mapping[str, Any] = field(default_factory=dict)
 
 

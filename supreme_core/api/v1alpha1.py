@@ -42,6 +42,7 @@ ObjectName = Annotated[str, StringConstraints(max_length=253)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Reuse = Literal["Any", "SameEnvironment", "None"]
 SeedProtocol = Literal["independent", "matched"]
+MethodAugmentation = Literal["None", "Training"]
 DataPlacement = Literal["Auto", "Resident", "Streamed"]
 
 
@@ -74,6 +75,13 @@ class MethodEntry(LabelledComponent):
         max_length=4,
         exclude_if=lambda value: not value,  # so that older digests stay what they are
         description="Wrappers, the outermost first; each runs what is inside it in its own way.",
+    )
+    augmentation: MethodAugmentation = Field(
+        "None",
+        exclude_if=lambda value: value == "None",  # so that older digests stay what they are
+        description="How the samples that the method trains on are augmented: not at all, or as"
+        " those of the training (training.augmentation). Images that a method makes are not"
+        " augmented, nor what it only looks at.",
     )
 
 

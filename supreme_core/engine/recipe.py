@@ -1,6 +1,6 @@
 """From the training section of a spec to the loop's terms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -82,8 +82,12 @@ class Recipe:
             optimizer=optimizer,
             max_gradient_norm=self.training.max_gradient_norm,
             rate=self._rate,
-            augment=partial(self._augment, seed) if self.augmentations else None,
+            augment=self.augmentation(seed) if self.augmentations else None,
         )
+
+    def augmentation(self, seed: int) -> Callable[[int], Augment]:
+        """That of each epoch of one training, keyed by `seed`."""
+        return partial(self._augment, seed)
 
     def _rate(self, epoch: float) -> float:
         """The schedule, times a linear warm-up that is above 0 from the first step on."""

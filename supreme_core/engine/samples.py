@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from supreme_core.engine.device import layout, sent
+from supreme_core.errors import MethodFailed
 
 PART_PIXELS = 2**20
 """Values that are normalised at one time; a batch of small images is one part."""
@@ -152,6 +153,12 @@ class JoinedSource:
         early, of_first, of_second = self._parts(ids)
         left = self.first.images(of_first, augment)
         right = self.second.images(of_second, augment)
+        if left.shape[1:] != right.shape[1:]:  # an augmentation may cut images smaller
+            raise MethodFailed(
+                f"images of {tuple(left.shape[1:])} and of {tuple(right.shape[1:])} channels and"
+                " pixels come together: training.augmentation cuts those of the dataset to another"
+                " size than those that the method makes; use augmentation None for it"
+            )
         joined = torch.empty(
             (len(ids), *left.shape[1:]), dtype=left.dtype, device=left.device
         ).contiguous(memory_format=layout(left.device))

@@ -22,7 +22,7 @@ from supreme_core.engine.order import Order
 from supreme_core.engine.prediction import accuracy
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import ImageSource, Samples
+from supreme_core.engine.samples import Augment, ImageSource, Samples
 from supreme_core.engine.shape import ImageShape
 from supreme_core.registry import Forgets
 
@@ -32,13 +32,15 @@ class UnlearningTask:
     """One cell, one method, one repeat.
 
     model: a copy of the original in eval mode; the method changes it in place.
-    forget, retain: the two parts of the training set, without augmentation.
+    forget, retain: the two parts of the training set; who trains on them by `fit` may see them
+      augmented, and nobody else does.
     forget_classes: the classes of which nothing is retained; empty where single samples or parts of
       classes are forgotten. Then every label is still a right one for some retained sample.
     seed: of this method's own random streams. Every draw must be the same on all ranks.
     validation: samples of the training set that nobody trained on; None where none are set aside.
     forget_validation: those of them that are like the ones to be forgotten.
     observers: of every training of the model.
+    augmentation: (seed of a training) to the augmentation of each of its epochs; None for none.
     """
 
     model: nn.Module
@@ -56,6 +58,7 @@ class UnlearningTask:
     validation: Samples | None = None
     forget_validation: Samples | None = None
     observers: tuple[Observer, ...] = ()
+    augmentation: Callable[[int], Callable[[int], Augment]] | None = None
 
     @property
     def reduction(self) -> Reduction:
@@ -116,13 +119,15 @@ class UnlearningTask:
         before_step: Callable[[float], None] | None = None,
         after_step: Callable[[], None] | None = None,
     ) -> None:
-        """Train the model on `samples`; `name` is the address of the order and of dropout. What
-        else can be asked for is described at Fit."""
+        """Train the model on `samples`; `name` is the address of the order, of dropout and of
+        the augmentation. What else can be asked for is described at Fit."""
+        seed = seeds.derive(self.seed, name)
         how = Fit(
             epochs=epochs,
             batch_size=batch_size,
             optimizer=optimizer,
             rate=rate,
+            augment=self.augmentation(seed) if self.augmentation else None,
             order=order,
             training=training,
             before_step=before_step,
@@ -133,7 +138,7 @@ class UnlearningTask:
             self.model,
             samples,
             how,
-            seed=seeds.derive(self.seed, name),
+            seed=seed,
             arithmetic=self.arithmetic,
             report=self.report,
             loss=loss,

@@ -23,7 +23,7 @@ class AssdParams(Params):
     )
 
 
-@method(paper="arXiv:2402.10098", needs=("retain",), iterative=False)
+@method(paper="arXiv:2402.10098", needs=("retain",), iterative=False, trains=False)
 def assd(task: UnlearningTask, params: AssdParams) -> None:
     """SSD with α from the importances and the sizes of the sets (Schoepf et al. 2024).
 

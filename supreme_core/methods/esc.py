@@ -42,6 +42,7 @@ class EscParams(Params):
     forgets=("classes",),
     needs=("linear_head",),
     iterative=False,
+    trains=False,
 )
 def esc(task: UnlearningTask, params: EscParams) -> None:
     """Project the forget set's leading directions out of what goes into the head (Lee et al. 2025).

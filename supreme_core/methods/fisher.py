@@ -32,7 +32,7 @@ class FisherParams(Params):
     )
 
 
-@method(version=2, paper="arXiv:1911.04933", needs=("retain",), iterative=False)
+@method(version=2, paper="arXiv:1911.04933", needs=("retain",), iterative=False, trains=False)
 def fisher(task: UnlearningTask, params: FisherParams) -> None:
     """Add noise of variance α / F_i to weights, F the Fisher information (Golatkar et al. 2020).
 

@@ -31,7 +31,7 @@ class IuParams(Params):
     )
 
 
-@method(paper="arXiv:2304.04934", needs=("retain",), iterative=False)
+@method(paper="arXiv:2304.04934", needs=("retain",), iterative=False, trains=False)
 def iu(task: UnlearningTask, params: IuParams) -> None:
     """Undo the influence of the forget set by an approximate Newton step (Jia et al. 2023).
 

@@ -8,7 +8,7 @@ from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import method
 
 
-@method(paper="arXiv:2402.19308", needs=("retain",), iterative=False)
+@method(paper="arXiv:2402.19308", needs=("retain",), iterative=False, trains=False)
 def lfssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights that move the output on the forget set above all (Foster et al., no labels).
 

@@ -6,7 +6,13 @@ from supreme_core.engine.task import UnlearningTask
 from supreme_core.registry import method
 
 
-@method(paper="arXiv:2308.07707", needs=("retain",), iterative=False, for_transformers={"alpha": 5})
+@method(
+    paper="arXiv:2308.07707",
+    needs=("retain",),
+    iterative=False,
+    trains=False,
+    for_transformers={"alpha": 5},
+)
 def ssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights whose Fisher information is concentrated on the forget set (Foster et al.).
 

@@ -405,7 +405,7 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
         f" {words.count(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
     )
     for entry in work.methods:
-        if entry.params or entry.wrappers or entry.label:
+        if entry.params or entry.wrappers or entry.label or entry.augmentation != "None":
             yield f"Method {entry.title}", words.method(entry)
     for data in provenance.datasets:
         yield (

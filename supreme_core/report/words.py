@@ -44,8 +44,10 @@ def component(found: Component, title: str = "") -> str:
 
 
 def method(entry: MethodEntry, title: str = "") -> str:
-    """As `component`, with wrappers from the inside out: name (lr 0.1) inside rewind (steps 2)"""
-    return " inside ".join([component(entry, title), *map(component, reversed(entry.wrappers))])
+    """As `component`, with wrappers from the inside out: name (lr 0.1) inside rewind (steps 2),
+    on augmented samples"""
+    inside = " inside ".join([component(entry, title), *map(component, reversed(entry.wrappers))])
+    return inside if entry.augmentation == "None" else f"{inside}, on augmented samples"
 
 
 MOST_NAMED = 12

@@ -461,6 +461,44 @@ class TestDefaultsOfTransformers:
         assert found == {"finetune": {}, "foreign": {}}
 
 
+AUGMENTED = {"name": "finetune", "augmentation": "Training"}
+FLIPPED = {"augmentation": [{"name": "horizontal_flip"}]}
+
+
+class TestAugmentationOfMethods:
+    def test_it_is_part_of_the_work_only_where_it_is_asked_for(self):
+        methods = [{**AUGMENTED, "augmentation": "None"}, {"name": "unsir"}]
+        assert work_digest(planned(methods=methods).work) == WORK_DIGEST
+        alike, other = (
+            planned(methods=[method, {"name": "unsir"}], training=FLIPPED).work
+            for method in ({"name": "finetune"}, AUGMENTED)
+        )
+        assert work_digest(alike) != work_digest(other)
+        assert "augmentation" not in alike.methods[0].to_document()
+
+    def test_without_one_in_the_training_it_is_refused(self):
+        assert refused(methods=[AUGMENTED]) == (
+            "spec.methods[0].augmentation is Training, but spec.training.augmentation is empty;"
+            " give some there, or use None"
+        )
+
+    def test_of_a_method_that_trains_on_nothing_it_is_refused(self):
+        methods = [{"name": "finetune"}, {"name": "ssd", "augmentation": "Training"}]
+        assert refused(methods=methods, training=FLIPPED) == (
+            "spec.methods[1].augmentation is Training, but ssd trains on no samples; use None"
+        )
+
+    def test_a_wrapper_may_name_a_method_that_trains(self):
+        partition = {"name": "partition", "params": {"methods": [{"name": "finetune"}]}}
+        method = {"name": "ssd", "augmentation": "Training", "wrappers": [partition]}
+        assert planned(methods=[method], training=FLIPPED)
+
+    def test_of_a_method_that_is_not_listed_nothing_is_known(self):
+        allowed = {"allowUnlistedComponents": True}
+        method = {"name": "foreign", "augmentation": "Training"}
+        assert planned(methods=[method], training=FLIPPED, execution=allowed)
+
+
 class TestMethodsWithinWrappers:
     """A method that a wrapper names is checked and completed like any other."""
 

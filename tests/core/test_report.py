@@ -16,7 +16,7 @@ import pytest
 from supreme_core.aggregate import aggregate, provenance_of, summary_json
 from supreme_core.api.run import Exclusion, Failure, Floor, Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
-from supreme_core.report import cells, tables
+from supreme_core.report import cells, tables, words
 from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.page import render_report
 from supreme_core.report.plots import Dot, Reference, Strip, dot_plot, strip_plot
@@ -435,6 +435,12 @@ def test_provenance_names_the_wrappers_of_a_method_with_their_settings():
     inside = "inside rewind inside partition (parts 3)"
     assert re.search(rf"Method careful\s+scrub \(lr 0.1\) {re.escape(inside)}", text)
     assert f"careful (scrub, lr 0.1) {inside}" in text  # in the paragraph for a paper
+
+
+def test_the_words_for_a_method_say_that_it_trains_on_augmented_samples():
+    entry = MethodEntry(name="scrub", augmentation="Training", wrappers=[Component(name="rewind")])
+    assert words.method(entry) == "scrub inside rewind, on augmented samples"
+    assert words.method(MethodEntry(name="scrub")) == "scrub"
 
 
 def naming(*named):

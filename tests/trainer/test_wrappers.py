@@ -1,5 +1,5 @@
-"""Wrappers and validation samples in a whole seed: who is trained on what, which epoch is kept,
-and that what does not use them is the same work as before."""
+"""Wrappers, augmentation of methods and validation samples in a whole seed: who is trained on what,
+which epoch is kept, and that what does not use them is the same work as before."""
 
 import json
 
@@ -25,8 +25,10 @@ WRAPPED = [
         "label": "both",
         "wrappers": [{"name": "prune_first"}, {"name": "saliency_mask"}],
     },
+    {**FINETUNE, "label": "augmented", "augmentation": "Training"},
 ]
 RECIPE = {"epochs": 3, "validation": {"fraction": 0.2}, "selection": "best_validation"}
+RECIPE |= {"augmentation": [{"name": "random_crop", "params": {"padding": 1}}]}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,18 @@ def test_wrappers_are_part_of_a_key_only_where_there_are_some(result, store):
     assert sum("wrappers" in meaning for meaning in meanings) == 2 * 4
     names = {json.dumps([each["name"] for each in m.get("wrappers", [])]) for m in meanings}
     assert json.dumps(["prune_first", "saliency_mask"]) in names
+
+
+def test_augmentation_is_part_of_a_key_only_where_it_is_asked_for(result, store):
+    found = [m["meaning"].get("augmentation") for m in manifests(store, "unlearned")]
+    assert sorted(map(str, found)) == ["None"] * 2 * 5 + ["Training"] * 2
+    for cell in result.cells:
+        losses = {
+            run.method: run.metrics["retain_loss"]
+            for run in result.runs
+            if run.scenario == cell.scenario and run.method in ("finetune", "augmented")
+        }
+        assert losses["finetune"] != losses["augmented"]
 
 
 def test_a_wrapper_that_is_added_computes_nothing_else_again(result, store):

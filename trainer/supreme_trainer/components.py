@@ -7,7 +7,7 @@ from typing import Any
 
 from supreme_core import registry
 from supreme_core.api.run import Work
-from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
+from supreme_core.api.v1alpha1 import LabelledComponent, MethodAugmentation, MethodEntry
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import SpecError
@@ -22,6 +22,7 @@ class Unlearner:
 
     method: AnyChosen
     wrappers: tuple[AnyChosen, ...] = ()
+    augmentation: MethodAugmentation = "None"
 
     def __call__(self, task: UnlearningTask) -> None:
         run: Callable[[UnlearningTask], None] = self.method
@@ -30,11 +31,14 @@ class Unlearner:
         run(task)
 
     def meaning(self) -> dict[str, Any]:
-        """What means something for a result; wrappers only where there are any, so that what was
-        computed before there were wrappers keeps its key."""
+        """What means something for a result; wrappers and augmentation only where there are any, so
+        that what was computed before they could be asked for keeps its key. Which augmentation the
+        original says, whose key stands beside this."""
         meaning: dict[str, Any] = {"method": self.method.identity()}
         if self.wrappers:
             meaning["wrappers"] = [wrapper.identity() for wrapper in self.wrappers]
+        if self.augmentation != "None":
+            meaning["augmentation"] = self.augmentation
         return meaning
 
     def needs(self, need: Need) -> str | None:
@@ -91,6 +95,7 @@ def _unlearners(methods: Sequence[MethodEntry]) -> Mapping[str, Unlearner]:
                 registry.wrapper.resolve(wrapper, at=f"spec.methods[{position}].wrappers[{place}]")
                 for place, wrapper in enumerate(method.wrappers)
             ),
+            method.augmentation,
         )
         for position, method in enumerate(methods)
     }

@@ -406,7 +406,10 @@ class SeedStages:
                 if number:  # a fresh network, whatever the method did to the modules
                     network = self.network(data, on_cpu(network.state_dict()))
                     stream = seeds.derive(stream, "next request")
-                chosen(self._task(network, data, cell, request, checkpoints, stream))
+                task = self._task(network, data, cell, request, checkpoints, stream)
+                if chosen.augmentation == "Training":
+                    task = replace(task, augmentation=self.components.recipe.augmentation)
+                chosen(task)
         meter.add(checkpoints.spent)
         _refuse_nonfinite(network)
         return network, meter.cost
