@@ -1,6 +1,6 @@
-"""Augmentation of what a method trains on.
+"""Augmentation of what a method trains on: its addresses and its limits. That every method that
+trains has it, and that it gives the same bits on two ranks, is in test_every_method.py.
 
-methods       every one: those that train see other images, those that do not never ask for any
 address       seed of the training, epoch and sample; not its batch, its place or its rank
 sources       images of the dataset; images that the method made stay as they are
 """
@@ -11,13 +11,10 @@ import torch
 from supreme_core import registry, seeds
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import TensorSource
 from supreme_core.errors import MethodFailed
-from tests.builders import RecordingTask, digest, plain, tiny_samples, tiny_task
-from tests.real_ranks import on_two_ranks
+from tests.builders import RecordingTask, tiny_samples, tiny_task
 
 RECIPE = Recipe.of(
     parse(
@@ -31,22 +28,12 @@ RECIPE = Recipe.of(
         },
     )
 )
-CHEAP = {
-    "l2ul": {"epochs": 1, "examples": 2, "steps": 1},
-    "scar": {"epochs": 1, "surrogates": 20},
-    "unsir": {"noiseSteps": 1, "noiseSize": 4, "copies": 2, "retainPerClass": 8},
-}
-"""Settings of methods whose defaults would take long."""
-
-ENTRIES = {entry.name: entry for entry in registry.method.entries()}
-ON_RANKS = ("finetune", "l2ul", "scrub", "unsir")
-"""Retained samples alone; with images that the method made; both sets in turn; in phases."""
+L2UL = {"epochs": 1, "examples": 2, "steps": 1}
 
 
 def unlearned(name, task, **params):
-    entry = ENTRIES[name]
-    short = {"epochs": 1} if "epochs" in entry.params.model_fields else {}
-    entry.function(task, parse(entry.params, {**short, **CHEAP.get(name, {}), **params}))
+    entry = registry.method.get(name)
+    entry.function(task, parse(entry.params, params))
     return task.model
 
 
@@ -75,33 +62,6 @@ class Spy:
         return of_epoch
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_a_method_that_trains_sees_augmented_images_and_no_other_asks_for_them(name):
-    entry, spy = ENTRIES[name], Spy()
-    forget = {"forget_classes": (1,) if "classes" in entry.facts.forgets else ()}
-    plainly = unlearned(name, tiny_task(**forget))
-    augmented = unlearned(name, tiny_task(**forget, augmentation=spy))
-    assert bool(spy.seen) == entry.facts.trains
-    assert (digest(augmented) != digest(plainly)) == entry.facts.trains
-    assert all(tensor.isfinite().all() for tensor in augmented.state_dict().values())
-
-
-def on_ranks(ranks):
-    arithmetic = Arithmetic(Reduction(ranks, micro_batches=2))
-    return {name: augmented_digest(name, arithmetic) for name in ON_RANKS}
-
-
-def augmented_digest(name, arithmetic):
-    return digest(
-        unlearned(name, tiny_task(arithmetic=arithmetic, augmentation=RECIPE.augmentation))
-    )
-
-
-def test_two_ranks_give_the_bits_of_one():
-    expected = {name: augmented_digest(name, plain(2)) for name in ON_RANKS}
-    assert on_two_ranks(on_ranks) == [expected, expected]
-
-
 def test_an_image_depends_on_training_epoch_and_sample_and_not_on_its_batch():
     spies = []
     for batch_size in (5, 16):
@@ -120,8 +80,9 @@ def test_an_image_depends_on_training_epoch_and_sample_and_not_on_its_batch():
 
 def test_each_phase_of_a_method_has_an_augmentation_of_its_own():
     spy = Spy()
-    unlearned("unsir", tiny_task(augmentation=spy))
-    assert spy.trainings == [seeds.derive(7, "impair"), seeds.derive(7, "repair")]
+    unlearned("fcs", tiny_task(augmentation=spy), epochs=1)
+    phases = ("flatten", "repel 0", "repair 0")
+    assert spy.trainings == [seeds.derive(7, phase) for phase in phases]
 
 
 def test_images_that_a_method_made_stay_as_they_are():
@@ -130,21 +91,21 @@ def test_images_that_a_method_made_stay_as_they_are():
 
 
 def test_images_that_a_method_looks_at_without_training_stay_as_they_are():
-    """Such as the noise of UNSIR, or DUCK's centroids: the same before the first step."""
-    noise = []
+    """Those from which L2UL makes adversarial ones."""
+    made = []
     for augmentation in (None, RECIPE.augmentation):
         task = tiny_task(kind=RecordingTask, augmentation=augmentation)
-        unlearned("unsir", task)
-        noise.append(task.phases["impair"][0].batch(torch.arange(8)).images)
-    assert torch.equal(*noise)
+        unlearned("l2ul", task, **L2UL)
+        made.append(task.phases["pass 0"][0].batch(torch.arange(12, 36)).images)
+    assert torch.equal(*made)
 
 
 def test_a_smaller_window_than_the_images_that_a_method_makes_fails_in_words():
     cut = [{"name": "random_crop", "params": {"padding": 0, "size": 6}}]
     recipe = Recipe.of(parse(Training, {"augmentation": cut}))
-    expected = r"\(1, 8, 8\) and of \(1, 6, 6\).* use augmentation None"
+    expected = r"\(1, 6, 6\) and of \(1, 8, 8\).* use augmentation None"
     with pytest.raises(MethodFailed, match=expected):
-        unlearned("unsir", tiny_task(augmentation=recipe.augmentation))
+        unlearned("l2ul", tiny_task(augmentation=recipe.augmentation), **L2UL)
 
 
 def test_a_batch_without_an_image_of_the_dataset_is_augmented_too():

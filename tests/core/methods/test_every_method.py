@@ -15,10 +15,12 @@ from torch import nn
 
 from supreme_core import registry
 from supreme_core.api.model import parse
+from supreme_core.api.v1alpha1 import Training
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.reduction import Reduction
 from tests.builders import Slot, digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
@@ -124,10 +126,28 @@ def stopped(slot, *, after):
     return {"report": report, "checkpoints": Checkpoints(ranks, interruption, slot)}
 
 
+AUGMENTED = [
+    ("finetune", "samples"),
+    ("l2ul", "classes"),
+    ("scrub", "samples"),
+    ("unsir", "classes"),
+]
+"""Cases with augmentation on ranks: of retained samples alone, beside images that the method made,
+of both sets in turn, and in phases."""
+
+AUGMENTATION = Recipe.of(
+    parse(Training, {"augmentation": [{"name": "random_crop"}, {"name": "horizontal_flip"}]})
+).augmentation
+
+
 def digests(ranks):
     """Of every method with two micro-batches, which one rank adds up as two do."""
     arithmetic = Arithmetic(Reduction(ranks, micro_batches=2))
-    return {case: digest(unlearned(*case, arithmetic=arithmetic)) for case in CASES}
+    found = {case: digest(unlearned(*case, arithmetic=arithmetic)) for case in CASES}
+    for case in AUGMENTED:
+        model = unlearned(*case, arithmetic=arithmetic, augmentation=AUGMENTATION)
+        found[case, "augmented"] = digest(model)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +170,24 @@ def test_another_seed_gives_another_model_where_a_method_draws(name, kind):
 def test_a_method_repeats_its_bits_on_one_rank_and_on_each_of_two(name, kind, digests_of_two_ranks):
     expected = digest(unlearned(name, kind, arithmetic=plain(2)))
     assert [rank[name, kind] for rank in digests_of_two_ranks] == [expected, expected]
+
+
+@pytest.mark.parametrize("case", AUGMENTED, ids=map("-".join, AUGMENTED))
+def test_augmentation_repeats_its_bits_on_one_rank_and_on_each_of_two(case, digests_of_two_ranks):
+    expected = digest(unlearned(*case, arithmetic=plain(2), augmentation=AUGMENTATION))
+    assert [rank[case, "augmented"] for rank in digests_of_two_ranks] == [expected, expected]
+
+
+@one_of_each
+def test_a_method_that_trains_sees_augmented_images_and_no_other_asks_for_them(name, kind):
+    seen = []
+
+    def augmentation(seed):
+        return lambda epoch: lambda images, ids: seen.append(ids) or 255 - images
+
+    same = digest(unlearned(name, kind, augmentation=augmentation)) == known(name, kind).digest
+    assert bool(seen) == ENTRIES[name].facts.trains
+    assert same == (not ENTRIES[name].facts.trains)
 
 
 @every_case
