@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +23,11 @@ class BadTeacherParams(Params):
     retain_fraction: float = Field(
         0.3, ge=0, le=1, description="Part of the retain set that is used, drawn once at random."
     )
+    incompetent: Literal["random", "start"] = Field(
+        "random",
+        description="What the incompetent teacher knows: nothing, its weights are random, or what"
+        " training starts from, which may be pretrained.",
+    )
     temperature: float = Field(
         1, gt=0, description="T: the logits of student and teachers are divided by it."
     )
@@ -33,15 +39,17 @@ def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
 
     Chundawat et al. 2023. The competent teacher is the original, the incompetent one a network with
     fresh random weights, also where training starts from pretrained ones; both are frozen and in
-    eval mode. So the authors' notebook has it for a ResNet; a ViT of their code, and of that of
-    Foster et al. 2024, has pretrained weights in any case. Loss of a sample:
+    eval mode. So the authors' notebook has it for a ResNet; a ViT of their code, of that of Foster
+    et al. 2024 and of arXiv:2606.00380 has pretrained ones below its head: `incompetent: start`.
+    Loss of a sample:
     KL(softmax(teacher / T) ‖ softmax(student / T)), summed over classes. Settings are those of
     arXiv:2606.00380, for every network; its loss is smaller by the number of classes, over which it
     averages, as the authors' code does. That code's function has T = 1 and batches of 256 too, but
     10 passes at a rate of 0.01 where no other is given.
     """
     competent = copy.deepcopy(task.model).eval().requires_grad_(False)
-    incompetent = task.random_model("incompetent teacher").eval().requires_grad_(False)
+    make = task.random_model if params.incompetent == "random" else task.new_model
+    incompetent = make("incompetent teacher").eval().requires_grad_(False)
 
     def loss(student: nn.Module, batch: Batch) -> Tensor:
         forgotten = batch.labels.bool()[:, None]

@@ -259,7 +259,7 @@ def _documents(data: DataPreset, model: str) -> list[dict[str, object]]:
             model,
             f"{data.name}-{model}" + (f"-{what}" if len(asked) > 1 else ""),
             scenarios,
-            _methods(what == "classes", ssd, lfssd_alpha),
+            _methods(model, what == "classes", ssd, lfssd_alpha),
         )
         for what, scenarios, ssd, lfssd_alpha in asked
     ]
@@ -332,13 +332,15 @@ def _vit_training(data: DataPreset) -> dict[str, object]:
 
 
 def _methods(
-    whole_classes: bool, ssd: dict[str, float], lfssd_alpha: float
+    model: str, whole_classes: bool, ssd: dict[str, float], lfssd_alpha: float
 ) -> list[dict[str, object]]:
-    """The paper's, unsir only where whole classes are forgotten."""
+    """The paper's, unsir only where whole classes are forgotten. Its ViTs begin with pretrained
+    weights, also the one that is to know nothing."""
     unsir = [{"name": "unsir"}] if whole_classes else []
+    teacher = {"params": {"incompetent": "start"}} if model == "vit" else {}
     return [
         {"name": "finetune"},
-        {"name": "bad_teacher"},
+        {"name": "bad_teacher", **teacher},
         {"name": "random_labels"},
         *unsir,
         {"name": "ssd", "params": ssd},

@@ -14,7 +14,7 @@ from tests.builders import RecordingTask, tiny_network, tiny_task
 def distilled(**params):
     """The task, and samples and settings of its one phase. Training starts from weights that know
     something, as pretrained ones do; the incompetent teacher has others, which know nothing."""
-    networks = {"new_network": lambda seed: tiny_network(3)}
+    networks = {"new_network": lambda seed: tiny_network(5)}
     networks["random_network"] = lambda seed: tiny_network(99)
     task = tiny_task(kind=RecordingTask, **networks)
     bad_teacher(task, parse(BadTeacherParams, params))
@@ -32,10 +32,11 @@ def divergence(teacher_logits, student_logits, temperature):
     return (np.exp(target) * (target - answer)).sum(axis=1)
 
 
+@pytest.mark.parametrize(("incompetent", "seed"), [("random", 99), ("start", 5)])
 @pytest.mark.parametrize("temperature", [1, 4], ids="T={}".format)
-def test_defect_03_loss_is_the_sum_over_classes_not_their_mean(temperature):
-    original, incompetent, student = tiny_network(3), tiny_network(99), tiny_network(11)
-    _, samples, how = distilled(temperature=temperature)
+def test_defect_03_loss_is_the_sum_over_classes_not_their_mean(temperature, incompetent, seed):
+    _, samples, how = distilled(temperature=temperature, incompetent=incompetent)
+    original, incompetent, student = tiny_network(3), tiny_network(seed), tiny_network(11)
     batch = samples.batch(torch.arange(len(samples)))
     forgotten = batch.labels.numpy() == 1
     answer = student(batch.images)
