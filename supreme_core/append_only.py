@@ -2,7 +2,8 @@
 
 Methods and seeds are append-only here as the API server has it, and repeats cannot be changed.
 Scenarios and metrics may be added too, since that loses nothing on one machine. What decides only
-how results are read, such as the primary metric, may change. Dataset, model and recipe give the
+how results are read, such as the primary metric, may change; but not a margin, which means nothing
+unless it was set before the results. Dataset, model and recipe give the
 experiment's folder its name, so another recipe never meets these results.
 """
 
@@ -42,6 +43,11 @@ def losses(before: ExperimentOrder, now: ExperimentOrder, computed: Sequence[int
             alias = str(Seeds.model_fields[field].alias)
             rule = unchanging(alias).message.partition(";")[0]
             yield f"spec.seeds.{alias} was {shown(was)} and is {shown(is_)} ({rule})"
+    if before.margins != now.margins:
+        was, is_ = (
+            shown(order.margins) if order.margins else "not given" for order in (before, now)
+        )
+        yield f"spec.margins was {was} and is {is_} (a margin is set before there are results)"
     if gone := [seed for seed in computed if seed not in now.seeds]:
         yield f"spec.seeds: {seed_ranges(gone)} left out ({SEEDS_ARE_APPENDED.message})"
 

@@ -3,16 +3,19 @@
 Pure. What is compared is the distance |x - retrained| of each training seed: nobody wants a large
 or a small accuracy on the forget set, but that of the model retrained for the same seed. Of a
 metric that is a distance already this is the metric, and of a likeness what it lacks to 1.
+
+A method that lost a seed is told from the others by its survivors, so it has no rank, no place on a
+front, and no test; it is named with the reason, and takes no seed from the others.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 
 import numpy as np
 from scipy import stats
 
-from supreme_core import statistics
+from supreme_core import hypotheses, statistics
 from supreme_core.api import names
 from supreme_core.api.run import (
     Axis,
@@ -20,6 +23,7 @@ from supreme_core.api.run import (
     Distance,
     Friedman,
     Front,
+    LeftOut,
     Point,
     Rank,
     RankedPair,
@@ -28,6 +32,8 @@ from supreme_core.api.run import (
 )
 from supreme_core.statistics import FloatArray
 
+NOT_THERE = "not computed in this scenario"
+FEWEST = hypotheses.FEWEST_FOR_A_DIFFERENCE
 Distances = Mapping[str, float]
 """By training seed."""
 
@@ -36,15 +42,16 @@ Distances = Mapping[str, float]
 class Block:
     """What a method is ranked in: one kind of forgetting of one experiment.
 
-    experiment: blocks of one share training seeds.  distances, scores: by method; a score is
-    1 - min(1, distance / mean distance of Original), and there is none where Original is not told
-    from Retrained.
+    experiment: blocks of one share training seeds.  distances, scores: by method, of those that
+    have every seed; a score is 1 - min(1, distance / mean distance of Original), and there is none
+    where Original is not told from Retrained.  lacks: of the other methods, why they do not.
     """
 
     title: str
     experiment: str
     distances: Mapping[str, Distances]
     scores: Mapping[str, Distances]
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Rows:
@@ -76,6 +83,20 @@ class Rows:
             if seed in retrained
         }
 
+    def lack(self, scenario: str, method: str, metric: str) -> str:
+        """Why a distance of some seed is not there; empty where all are."""
+        row = self.of(scenario, method, metric)
+        retrained = self.of(scenario, names.RETRAINED, metric)
+        if row is None or retrained is None:
+            return NOT_THERE
+        return row.lack or (f"Retrained: {retrained.lack}" if retrained.lack else "")
+
+    def lack_on_axis(self, scenario: str, method: str, axis: Axis) -> str:
+        if axis.role != "cost":
+            return self.lack(scenario, method, axis.metric)
+        row = self.of(scenario, method, axis.metric)
+        return row.lack if row else NOT_THERE
+
     def on_axis(self, scenario: str, method: str, axis: Axis) -> Distances:
         """A cost is what it is; Retrained's is not what it should be near to."""
         if axis.role == "cost":
@@ -88,31 +109,41 @@ class Rows:
         return {seed: value for seed, value in values.items() if value is not None}
 
 
-def comparisons(rows: Rows, metric: str) -> Iterator[Comparison]:
-    """Every pair of methods in each scenario, where a seed has both."""
+def comparisons(rows: Rows, metric: str, widest: float | None = None) -> Iterator[Comparison]:
+    """Every pair of methods in each scenario, where a seed has both.
+
+    widest: the largest distance that there can be, None where there is none.
+    """
     for scenario in rows.scenarios():
         found = {m: rows.distances(scenario, m, metric) for m in rows.methods(scenario)}
+        lacks = {m: rows.lack(scenario, m, metric) for m in found}
         pairs = {pair: _differences(*(found[m] for m in pair)) for pair in combinations(found, 2)}
-        p_values = {pair: statistics.sign_flip_p(d) for pair, d in pairs.items()}
-        adjusted = statistics.holm({pair: p for pair, p in p_values.items() if p is not None})
+        complete = {pair: d for pair, d in pairs.items() if not any(lacks[m] for m in pair)}
+        p_values = {pair: hypotheses.difference_p(d) for pair, d in complete.items()}
+        adjusted = hypotheses.holm({pair: p for pair, p in p_values.items() if p is not None})
         for pair, differences in pairs.items():
-            over_seeds = statistics.estimate(differences)
+            over_seeds = statistics.clipped(
+                statistics.estimate(differences), None if widest is None else -widest, widest
+            )
             nearer = statistics.share_below(differences)
             if over_seeds.mean is None or nearer is None:
                 continue
             interval = statistics.wilson(nearer * over_seeds.n, over_seeds.n)
             assert interval is not None
+            lack = "; ".join(f"{m}: {lacks[m]}" for m in pair if lacks[m])
             yield Comparison(
                 scenario=scenario,
                 metric=metric,
                 method=pair[0],
                 other=pair[1],
                 n=over_seeds.n,
+                lack=lack or None,
                 mean=over_seeds.mean,
                 low=over_seeds.low,
                 high=over_seeds.high,
-                difference_p=p_values[pair],
-                adjusted_p=adjusted[pair],
+                difference_p=p_values.get(pair),
+                flip_p=hypotheses.sign_flip_p(differences) if pair in complete else None,
+                adjusted_p=adjusted.get(pair) if over_seeds.n >= FEWEST else None,
                 nearer=nearer,
                 nearer_low=interval[0],
                 nearer_high=interval[1],
@@ -138,8 +169,14 @@ def blocks(
     for scenario in rows.scenarios():
         alike.setdefault(kinds[scenario], []).append(scenario)
     for kind, scenarios in alike.items():
+        methods = dict.fromkeys(m for scenario in scenarios for m in rows.methods(scenario))
+        lacks = {
+            method: lack
+            for method in methods
+            if (lack := "; ".join(_lacks(rows, scenarios, method, metric)))
+        }
         distances = [
-            {m: rows.distances(scenario, m, metric) for m in rows.methods(scenario)}
+            {m: rows.distances(scenario, m, metric) for m in methods if m not in lacks}
             for scenario in scenarios
         ]
         scores = [
@@ -153,26 +190,27 @@ def blocks(
             experiment=experiment,
             distances=_mean_over(distances),
             scores=_mean_over(scores),
+            lacks=lacks,
         )
 
 
+def _lacks(rows: Rows, scenarios: Iterable[str], method: str, metric: str) -> Iterator[str]:
+    for scenario in scenarios:
+        if lack := rows.lack(scenario, method, metric):
+            yield f"{scenario}: {lack}"
+
+
 def _mean_over(scenarios: Sequence[Mapping[str, Distances]]) -> Mapping[str, Distances]:
-    """Of each method and seed that all scenarios have."""
+    """Of each method and seed, all of which every scenario has."""
     if not scenarios:
         return {}
-    found = {}
-    for method in _in_all(scenarios):
-        of_method = [scenario[method] for scenario in scenarios]
-        found[method] = {
-            seed: sum(each[seed] for each in of_method) / len(of_method)
-            for seed in _in_all(of_method)
+    return {
+        method: {
+            seed: sum(scenario[method][seed] for scenario in scenarios) / len(scenarios)
+            for seed in of_method
         }
-    return found
-
-
-def _in_all(several: Sequence[Mapping[str, object]]) -> list[str]:
-    """Keys that all have, in the order of the first."""
-    return [key for key in several[0] if all(key in each for each in several)]
+        for method, of_method in scenarios[0].items()
+    }
 
 
 def _scores(distances: Distances, unit: float) -> dict[str, float]:
@@ -180,8 +218,11 @@ def _scores(distances: Distances, unit: float) -> dict[str, float]:
 
 
 def _distance_of_original(rows: Rows, scenario: str, metric: str) -> float | None:
-    """Mean over seeds; None where it is not above the margin of its gap or the noise floor."""
+    """Mean over seeds; None where some is lost, or where it is not above the margin of its gap or
+    the noise floor."""
     row = rows.of(scenario, names.ORIGINAL, metric)
+    if rows.lack(scenario, names.ORIGINAL, metric):
+        return None
     found = statistics.average(rows.distances(scenario, names.ORIGINAL, metric).values())
     if row is None or found is None:
         return None
@@ -194,59 +235,79 @@ def ranks(found: Sequence[Block], metric: str) -> Ranks | None:
     """Mean ranks of the methods over the blocks, by their mean distance in each; ties share a rank.
 
     Intervals are those of a bootstrap of training seeds, which are drawn once for all methods and
-    all blocks of an experiment. Over methods that every block has, and seeds that all of these
-    have; None where that leaves fewer than two methods, or no seed.
+    all blocks of an experiment. Over methods that have every seed in every block: the others are
+    left out, by name and with the reason. None where fewer than two methods were asked for.
     """
-    everyone = list(dict.fromkeys(method for block in found for method in block.distances))
-    methods = [m for m in everyone if all(block.distances.get(m) for block in found)]
-    seeds = _complete_seeds(found, methods)
-    if len(methods) < 2 or not all(seeds.values()):
+    everyone = list(
+        dict.fromkeys(method for block in found for method in (*block.distances, *block.lacks))
+    )
+    if len(everyone) < 2:
         return None
-    drawn = _Draws(seeds)
-    tables = [_table(block.distances, methods, seeds[block.experiment]) for block in found]
-    means = np.stack([table.mean(axis=0) for table in tables])
+    left_out = {m: reason for m in everyone if (reason := _why_left_out(found, m))}
+    methods = [method for method in everyone if method not in left_out]
+    ranked: list[Rank] = []
+    friedman, pairs, seeds = None, list[RankedPair](), 0
+    if len(methods) > 1:
+        drawn = _Draws({block.experiment: _seeds(block, methods) for block in found})
+        tables = [_table(b.distances, methods, drawn.seeds[b.experiment]) for b in found]
+        means = np.stack([table.mean(axis=0) for table in tables])
+        ranked = list(_ranked(found, methods, tables, means, drawn))
+        friedman, pairs, seeds = _friedman(means), list(_ranked_pairs(methods, means)), drawn.fewest
+    return Ranks(
+        metric=metric,
+        blocks=[block.title for block in found],
+        left_out=[LeftOut(method=m, reason=reason[:1024]) for m, reason in left_out.items()],
+        seeds=seeds,
+        ranks=ranked,
+        friedman=friedman,
+        pairs=pairs,
+    )
+
+
+def _why_left_out(found: Sequence[Block], method: str) -> str:
+    """Of the blocks that do not have every seed of the method; empty where all have."""
+    return "; ".join(
+        block.lacks.get(method, f"{block.title}: not computed there")
+        for block in found
+        if method not in block.distances
+    )
+
+
+def _seeds(block: Block, methods: Sequence[str]) -> list[str]:
+    """Those of its experiment, which every ranked method has."""
+    return sorted(block.distances[methods[0]], key=int)
+
+
+def _ranked(
+    found: Sequence[Block],
+    methods: Sequence[str],
+    tables: Sequence[FloatArray],
+    means: FloatArray,
+    drawn: "_Draws",
+) -> Iterator[Rank]:
+    """tables: distances of each block, seeds by methods.  means: of each block."""
     resampled = [
         stats.rankdata(drawn.means(table, block.experiment), axis=1)
         for block, table in zip(found, tables, strict=True)
     ]
     intervals = drawn.intervals(np.mean(resampled, axis=0))
-    scores = _scored(found, methods, seeds, drawn)
+    scores = _scored(found, methods, drawn)
     mean_ranks = stats.rankdata(means, axis=1).mean(axis=0)
-    return Ranks(
-        metric=metric,
-        blocks=[block.title for block in found],
-        left_out=[method for method in everyone if method not in methods],
-        seeds=drawn.fewest,
-        ranks=[
-            Rank(
-                method=method,
-                mean=float(mean_ranks[place]),
-                low=intervals[place][0],
-                high=intervals[place][1],
-                score=scores[place][0],
-                score_low=scores[place][1],
-                score_high=scores[place][2],
-            )
-            for place, method in enumerate(methods)
-        ],
-        friedman=_friedman(means),
-        pairs=list(_ranked_pairs(methods, means)),
-    )
+    for place, method in enumerate(methods):
+        yield Rank(
+            method=method,
+            mean=float(mean_ranks[place]),
+            low=intervals[place][0],
+            high=intervals[place][1],
+            score=scores[place][0],
+            score_low=scores[place][1],
+            score_high=scores[place][2],
+        )
 
 
 def _friedman(means: FloatArray) -> Friedman | None:
     test = statistics.friedman(means)
     return Friedman(**asdict(test)) if test else None
-
-
-def _complete_seeds(found: Sequence[Block], methods: Sequence[str]) -> dict[str, list[str]]:
-    """Of each experiment, the seeds that all methods have in all of its blocks."""
-    seeds: dict[str, set[str]] = {}
-    for block in found:
-        for method in methods:
-            there = set(block.distances[method])
-            seeds[block.experiment] = seeds.get(block.experiment, there) & there
-    return {experiment: sorted(of_it, key=int) for experiment, of_it in seeds.items()}
 
 
 def _table(
@@ -260,6 +321,7 @@ class _Draws:
     """Bootstrap samples of the seeds of each experiment, from fixed random numbers."""
 
     def __init__(self, seeds: Mapping[str, Sequence[str]]) -> None:
+        self.seeds = seeds
         self.fewest = min(map(len, seeds.values()))
         generator = np.random.default_rng(0)
         self._drawn = {
@@ -287,14 +349,13 @@ class _Draws:
 def _scored(
     found: Sequence[Block],
     methods: Sequence[str],
-    seeds: Mapping[str, Sequence[str]],
     drawn: _Draws,
 ) -> list[tuple[float | None, float | None, float | None]]:
     """Of each method, the interquartile mean of its scores over blocks and seeds, and its ends."""
     scored = [block for block in found if block.scores]
     if not scored:
         return [(None, None, None)] * len(methods)
-    tables = [_table(block.scores, methods, seeds[block.experiment]) for block in scored]
+    tables = [_table(block.scores, methods, drawn.seeds[block.experiment]) for block in scored]
     samples = np.stack(
         [
             statistics.iqm(
@@ -324,29 +385,34 @@ def _ranked_pairs(methods: Sequence[str], means: FloatArray) -> Iterator[RankedP
     p_values = {
         (methods[one], methods[other]): p
         for one, other in combinations(range(len(methods)), 2)
-        if (p := statistics.signed_rank_p(means[:, one] - means[:, other])) is not None
+        if (p := hypotheses.signed_rank_p(means[:, one] - means[:, other])) is not None
     }
-    adjusted = statistics.holm(p_values)
+    adjusted = hypotheses.holm(p_values)
     for (method, other), p in p_values.items():
         yield RankedPair(
             method=method, other=other, signed_rank_p=p, adjusted_p=adjusted[method, other]
         )
 
 
-def front(rows: Rows, scenario: str, axes: Sequence[Axis]) -> Front:
-    """Which methods of a scenario no other is better than."""
+def front(rows: Rows, scenario: str, axes: Sequence[Axis], widest: Mapping[str, float]) -> Front:
+    """Which methods of a scenario no other is better than, of those that have every seed.
+
+    widest: the largest distance that there can be, by metric, where there is one.
+    """
+    lacks = {method: _lack_on(rows, scenario, method, axes) for method in rows.methods(scenario)}
     found = {
         method: [rows.on_axis(scenario, method, axis) for axis in axes]
-        for method in rows.methods(scenario)
+        for method, lack in lacks.items()
+        if not lack
     }
-    found = {method: distances for method, distances in found.items() if all(distances)}
+    limits = [None if axis.role == "cost" else widest.get(axis.metric) for axis in axes]
     return Front(
         scenario=scenario,
         axes=list(axes),
         points=[
             Point(
                 method=method,
-                distances=list(map(_distance, distances)),
+                distances=list(map(_distance, distances, limits)),
                 dominated_by=[
                     other
                     for other, distances_of_other in found.items()
@@ -355,11 +421,19 @@ def front(rows: Rows, scenario: str, axes: Sequence[Axis]) -> Front:
             )
             for method, distances in found.items()
         ],
+        left_out=[
+            LeftOut(method=method, reason=lack[:1024]) for method, lack in lacks.items() if lack
+        ],
     )
 
 
-def _distance(distances: Distances) -> Distance:
-    over_seeds = statistics.estimate(distances.values(), lowest=0.0)
+def _lack_on(rows: Rows, scenario: str, method: str, axes: Sequence[Axis]) -> str:
+    lacks = ((axis.metric, rows.lack_on_axis(scenario, method, axis)) for axis in axes)
+    return "; ".join(f"{metric}: {lack}" for metric, lack in lacks if lack)
+
+
+def _distance(distances: Distances, widest: float | None) -> Distance:
+    over_seeds = statistics.estimate(distances.values(), lowest=0.0, highest=widest)
     assert over_seeds.mean is not None
     return Distance(n=over_seeds.n, mean=over_seeds.mean, low=over_seeds.low, high=over_seeds.high)
 
@@ -370,6 +444,6 @@ def dominates(one: Sequence[Distances], other: Sequence[Distances]) -> bool:
     if any(gap.mean is None or gap.mean > 0 for gap in gaps):
         return False
     return any(
-        gap.n >= statistics.FEWEST_FOR_A_VERDICT and gap.high is not None and gap.high < 0
+        gap.n >= hypotheses.FEWEST_FOR_A_VERDICT and gap.high is not None and gap.high < 0
         for gap in gaps
     )

@@ -8,6 +8,8 @@ Whether anybody could tell unlearned from retrained models is a question of two 
   half meet Retrained models of the other, so no pair shares its initial weights, and then the other
   way round; the value is the mean. The null is the same with Retrained in the place of the
   unlearned models, on the same halves: what perfect unlearning would get from as many models.
+* A model that a seed did not give is not replaced: its seed is counted and named beside the value,
+  which is then one of the survivors.
 * The interval is a jackknife over the seeds. A bootstrap would draw seeds twice, and an attack that
   has a copy of the model that it judges knows the answer.
 
@@ -20,7 +22,7 @@ where that is the same, nothing is computed again.
 import csv
 import io
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, isfinite, sqrt
@@ -29,8 +31,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from supreme_core import seeds, statistics
-from supreme_core.aggregate import harmless
+from supreme_core import hypotheses, seeds, statistics
 from supreme_core.api import names
 from supreme_core.api.run import (
     CellRecord,
@@ -40,8 +41,10 @@ from supreme_core.api.run import (
     OverSeeds,
     RunRecord,
     RunResult,
+    SeedCounts,
     SeedRow,
     SeedValue,
+    lack_of,
 )
 from supreme_core.artefacts import digest
 from supreme_core.attack import held_out_set, matched, rate_at
@@ -50,6 +53,8 @@ from supreme_core.errors import CorruptArtefact
 from supreme_core.evaluation import Floats, Integers, Outputs, Predictions
 from supreme_core.registry import Chosen, Forgets, SeedMetricFacts, SetName
 from supreme_core.scoring import reason
+from supreme_core.summary_files import harmless
+from supreme_core.survivors import Word, ending
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +70,7 @@ MOST_GROUPS: Final = 10
 
 SETS: Final[tuple[SetName, ...]] = ("forget", "retain", "test", "forget_test")
 
-REVISION: Final = 2
+REVISION: Final = 3
 """Raised when the same models of the same metrics give other numbers than before."""
 
 GRID: Final = (
@@ -135,6 +140,7 @@ def inputs_of(
             {
                 "title": found.title,
                 "methods": asked,
+                "lacks": {method: found.lack(method) for method in (names.RETRAINED, *asked)},
                 "cells": [
                     [seed, cell.forgets, cell.forget_digest] for seed, cell in found.cells.items()
                 ],
@@ -162,7 +168,7 @@ def _scenarios(
     for scenario in order.work.scenarios:
         excluded = {each.method for each in order.excluded if each.scenario == scenario.title}
         methods = [method.title for method in order.work.methods]
-        found = _Scenario.of(scenario.title, results)
+        found = _Scenario.of(scenario.title, results, order.seeds)
         if found.cells:
             yield found, [names.ORIGINAL, *(each for each in methods if each not in excluded)]
 
@@ -197,17 +203,17 @@ def over_seeds_csv(found: OverSeeds) -> bytes:
         writer.writerow(
             [
                 *(harmless(text) for text in (each.scenario, each.method, each.metric)),
-                *(each.n, each.value, each.low, each.high, *null),
+                *(each.n, each.asked, each.value, each.low, each.high, *null),
                 *(each.excess, each.excess_low, each.excess_high),
-                harmless(each.reason or ""),
+                *(harmless(text or "") for text in (each.reason, each.lack)),
             ]
         )
     return buffer.getvalue().encode()
 
 
 CSV_COLUMNS = (
-    *("scenario", "method", "metric", "n", "value", "low", "high"),
-    *("null", "null_low", "null_high", "excess", "excess_low", "excess_high", "reason"),
+    *("scenario", "method", "metric", "n", "asked", "value", "low", "high"),
+    *("null", "null_low", "null_high", "excess", "excess_low", "excess_high", "reason", "lack"),
 )
 
 
@@ -249,7 +255,8 @@ class _Numbers:
 class _Scenario:
     """One scenario: what its seeds forgot, and how their predictions are read.
 
-    alike: the seeds that forgot the same samples.  labels: of the samples that are kept of a set,
+    alike: the seeds that forgot the same samples.  pending: seeds that are not known to have
+    forgotten others, and have no result.  labels: of the samples that are kept of a set,
     and `whole` of all, by which predictions are known to be of the same samples.  is_sound: so far
     all predictions could be read, and no metric failed.
     """
@@ -258,12 +265,13 @@ class _Scenario:
     cells: Mapping[int, CellRecord]
     runs: Mapping[tuple[str, int], RunRecord]
     alike: Sequence[int]
+    pending: int
     is_sound: bool = True
     labels: dict[SetName, Integers] = field(default_factory=dict)
     whole: dict[SetName, Integers] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, title: str, results: Sequence[RunResult]) -> "_Scenario":
+    def of(cls, title: str, results: Sequence[RunResult], seeds: Sequence[int]) -> "_Scenario":
         cells = {
             result.seed: cell
             for result in results
@@ -281,11 +289,36 @@ class _Scenario:
             # Repeats within a seed are no more models of the distribution over seeds.
             if run.scenario == title and run.repeat == 0
         }
-        return cls(title, cells, runs, max(groups.values(), key=len, default=[]))
+        alike = max(groups.values(), key=len, default=[])
+        pending = len(set(seeds) - {result.seed for result in results})
+        return cls(title, cells, runs, alike, min(pending, MOST_SEEDS - len(alike)))
 
     @property
     def forgets(self) -> Forgets:
         return next(iter(self.cells.values())).forgets
+
+    @property
+    def asked(self) -> int:
+        return len(self.alike) + self.pending
+
+    def lack(self, method: str) -> str:
+        """Which of the seeds that count gave no model, by what became of them; empty for none."""
+        words = Counter(self._word(method, seed) for seed in self.alike)
+        counts = SeedCounts(
+            asked=self.asked,
+            pending=self.pending + words["pending"],
+            infrastructure=words["infrastructure"],
+            failed=words["failed"],
+            undefined=words["undefined"],
+        )
+        return lack_of(words["ok"], counts)
+
+    def _word(self, method: str, seed: int) -> Word:
+        """A model counts, whatever became of its metrics, where its predictions are there."""
+        if self.model(method, seed) is not None:
+            return "ok"
+        run = self.runs.get((method, seed))
+        return ending([run] if run else [])
 
     def model(self, method: str, seed: int) -> tuple[str, str] | None:
         """The stage that has its predictions, and the key; None where there is no such model."""
@@ -323,7 +356,10 @@ class _Scenario:
         """The mean curve over seeds, if there is any."""
         if not lot.rates:
             return
-        points = [statistics.estimate(map(float, column)) for column in np.stack(lot.rates).T]
+        points = [
+            statistics.clipped(statistics.estimate(map(float, column)), 0.0, 1.0)
+            for column in np.stack(lot.rates).T
+        ]
         yield Curve(
             scenario=self.title,
             method=method,
@@ -343,6 +379,20 @@ class _Scenario:
         nulls: dict[Any, _Numbers],
     ) -> Iterator[SeedValue]:
         """Every row of one method.  nulls: those that are known, as many methods share them."""
+        lack = self.lack(method)
+        if not lack and (of_reference := self.lack(names.RETRAINED)):
+            lack = f"Retrained: {of_reference}"
+        for value in self._values(method, lot, retrained, metrics, nulls):
+            yield value.model_copy(update={"lack": lack or None})
+
+    def _values(
+        self,
+        method: str,
+        lot: _Lot,
+        retrained: _Lot,
+        metrics: Mapping[str, SeedMetric],
+        nulls: dict[Any, _Numbers],
+    ) -> Iterator[SeedValue]:
         both = [seed for seed in lot.seeds if seed in retrained.seeds]
         problem = lot.problem or retrained.problem
         models = None
@@ -449,7 +499,13 @@ class _Scenario:
         if value is None or chance is None:
             why = "it has no value for these models"
             return SeedValue(
-                scenario=self.title, method=method, metric=row, n=n, value=None, reason=why
+                scenario=self.title,
+                method=method,
+                metric=row,
+                n=n,
+                asked=self.asked,
+                value=None,
+                reason=why,
             )
         nulls = [float(each) for each in null.every[number] if each is not None]
         changed = [each[number] for each in own.without]
@@ -458,12 +514,13 @@ class _Scenario:
             for a, b in zip(changed, (each[number] for each in null.without), strict=True)
         ]
         low, high = jackknife_interval(value, changed, ends)
-        excess_low, excess_high = jackknife_interval(value - chance, beyond)
+        excess_low, excess_high = jackknife_interval(value - chance, beyond, _of_excess(ends))
         return SeedValue(
             scenario=self.title,
             method=method,
             metric=row,
             n=n,
+            asked=self.asked,
             value=value,
             low=low,
             high=high,
@@ -476,7 +533,13 @@ class _Scenario:
     def _none(self, method: str, rows: Mapping[str, str], n: int, why: str) -> Iterator[SeedValue]:
         for row in rows.values():
             yield SeedValue(
-                scenario=self.title, method=method, metric=row, n=n, value=None, reason=why[:1024]
+                scenario=self.title,
+                method=method,
+                metric=row,
+                n=n,
+                asked=self.asked,
+                value=None,
+                reason=why[:1024],
             )
 
 
@@ -494,11 +557,11 @@ def splits(n: int) -> list[Split]:
 def groups(n: int, fewest: int) -> list[set[int]]:
     """Which seeds the jackknife leaves out in turn, by their places.
 
-    None where n is below `statistics.FEWEST_FOR_A_VERDICT`, or where a half could become smaller
+    None where n is below `hypotheses.FEWEST_FOR_A_VERDICT`, or where a half could become smaller
     than what the metric needs.
     """
     parts = min(n, MOST_GROUPS)
-    if n < statistics.FEWEST_FOR_A_VERDICT or n // 2 - ceil(n / parts) < fewest:
+    if n < hypotheses.FEWEST_FOR_A_VERDICT or n // 2 - ceil(n / parts) < fewest:
         return []
     return [set(range(start, n, parts)) for start in range(parts)]
 
@@ -521,6 +584,12 @@ def jackknife_interval(
     low = -inf if ends[0] is None else ends[0]
     high = inf if ends[1] is None else ends[1]
     return max(value - half, low), min(value + half, high)
+
+
+def _of_excess(ends: Ends) -> Ends:
+    """What the difference of two numbers with these ends can be."""
+    low, high = ends
+    return (None, None) if low is None or high is None else (low - high, high - low)
 
 
 def _measure(

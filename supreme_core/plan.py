@@ -17,7 +17,7 @@ from supreme_core.api.v1alpha1 import (
 )
 from supreme_core.artefacts import digest
 from supreme_core.catalog import Catalog, Listed, check_components
-from supreme_core.errors import SpecError, nearest
+from supreme_core.errors import SpecError, nearest, nearest_or_all
 from supreme_core.registry import Entry, MetricGroup
 
 
@@ -79,6 +79,7 @@ def plan(
     if len(excluded) == len(work.scenarios) * len(work.methods):
         raise SpecError(f"spec.methods: no method fits a scenario: {excluded[0].reason}")
     _check_primary_metric(spec.primary_metric, work, catalog)
+    _check_margins(spec.margins, work, catalog)
     uid = uid or recipe_digest(work)[:8]
     name = ExperimentName(namespace=namespace, name=experiment.metadata.name, uid=uid)
     return ExperimentOrder(
@@ -88,6 +89,7 @@ def plan(
         excluded=excluded,
         primary_metric=spec.primary_metric,
         seed_metrics=spec.seed_metrics,
+        margins=spec.margins,
         reuse=spec.execution.reuse,
         data_placement=spec.execution.data_placement,
         keep_unlearned_models=spec.storage.keep_unlearned_models,
@@ -330,3 +332,25 @@ def _check_primary_metric(name: str, work: Work, catalog: Catalog) -> None:
     if name not in rows:
         hint = nearest(name, rows) or f"; rows: {', '.join(rows)}"
         raise SpecError(f"spec.primaryMetric is {name!r}, which no metric gives{hint}")
+
+
+def _check_margins(margins: Iterable[str], work: Work, catalog: Catalog) -> None:
+    """Refuse a margin of what is no row of the table, or of one that has no gap to Retrained."""
+    for row in margins:
+        rows = metric_rows(work.metrics, catalog)
+        if row not in rows:
+            hint = nearest_or_all(row, rows, what="rows")
+            raise SpecError(f"spec.margins: no metric gives a row {row!r}{hint}")
+        facts = _facts_of_row(row, work, catalog)
+        if facts["compares"] or facts["measured"]:
+            what = "measured" if facts["measured"] else "nearness to Retrained itself"
+            raise SpecError(
+                f"spec.margins: row {row!r} is {what}, so it has no gap to Retrained and no margin;"
+                " leave it out"
+            )
+
+
+def _facts_of_row(row: str, work: Work, catalog: Catalog) -> Mapping[str, Any]:
+    """Of the metric that gives the row."""
+    metric = next(each for each in work.metrics if row in metric_rows([each], catalog))
+    return catalog.get("metric", metric.name).facts

@@ -6,9 +6,8 @@ from importlib import metadata
 from typing import Any, Final
 
 from supreme_core import registry
-from supreme_core.aggregate import Question, aggregate, row_facts, summary_csv, summary_json
+from supreme_core.aggregate import Question, aggregate
 from supreme_core.api import names
-from supreme_core.api.model import parse_json
 from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.artefacts import Artefacts, Manifest
@@ -18,10 +17,12 @@ from supreme_core.noise_floor import noise_floors
 from supreme_core.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.plan import work_digest
 from supreme_core.predictions import load_predictions
+from supreme_core.provenance import row_facts
 from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
 from supreme_core.results import read_order, read_results, result_objects
 from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
+from supreme_core.summary_files import read_summary, summary_csv, summary_json
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def _published(storage: Storage, prefix: str) -> OverSeeds:
     """What the last summary says over seeds; nothing where there is none that can be read."""
     key = names.summary_key(prefix)
     try:
-        return parse_json(Summary, storage.read(key, limit=SUMMARY_BYTES), source=key).over_seeds
+        return read_summary(storage.read(key, limit=SUMMARY_BYTES), source=key).over_seeds
     except (MissingObject, ObjectTooLarge, SpecError):
         return OverSeeds()
 

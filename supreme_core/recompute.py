@@ -40,8 +40,10 @@ from supreme_core.registry import Chosen
 from supreme_core.results import attempts_by_seed, read_results, write_order, write_result
 from supreme_core.scoring import (
     Arrays,
+    Cause,
     Scoring,
     Unlearned,
+    cause_of,
     needs_untrained,
     probe_title,
     read_cost,
@@ -131,7 +133,11 @@ def with_metrics(order: ExperimentOrder, more: Iterable[str]) -> ExperimentOrder
 
 
 class MetricFailed(Exception):
-    """A metric, which is foreign code, could not be computed."""
+    """A metric, which is foreign code, could not be computed.  cause: that of the failed run."""
+
+    def __init__(self, message: str, cause: Cause) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass
@@ -177,12 +183,22 @@ class SeedScores:
                 " experiment again"
             )
         try:
-            update = {"status": "ok", "reason": None, "metrics": self._score(run)}
+            update = {
+                "status": "ok",
+                "cause": "method",
+                "reason": None,
+                "metrics": self._score(run),
+            }
         except CorruptArtefact as error:
             raise self._impossible(str(error)) from None
         except MetricFailed as error:
             log.error("%s of %s failed", run.method, run.scenario, exc_info=error.__cause__)
-            update = {"status": "failed", "reason": str(error), "metrics": {}}
+            update = {
+                "status": "failed",
+                "cause": error.cause,
+                "reason": str(error),
+                "metrics": {},
+            }
         self.runs.append(run.model_copy(update=update))
 
     def result(self, *, attempt: int) -> RunResult:
@@ -240,7 +256,9 @@ class SeedScores:
         except Exception as error:
             if missing := of_missing_module(error):
                 raise missing from None  # a plug-in's metric may want torch, and it has not failed
-            raise MetricFailed(reason(error, during="metrics")) from error
+            raise MetricFailed(
+                reason(error, during="metrics"), cause_of(error, during="metrics")
+            ) from error
         inputs = {manifest.key: manifest.digests() for manifest in sources}
         return self._commit(scoring, values, inputs, started)
 

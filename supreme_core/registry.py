@@ -136,6 +136,8 @@ class MetricFacts:
 
     sets: the sets on which it is defined, one row each, or () for one number of the whole run.
     unit: fraction, nats, seconds, ...  low, high: its range, None where unbounded.
+    share: it is a share of the samples of its set, or of the forget set where it has no sets: a
+      multiple of one over their number.
     group: what it is about; tables list the groups in the order of the type.
     direction: which value is the best. What a model says is best as Retrained says it; only
       nearness to Retrained, costs and scores that are published that way have a best end.
@@ -157,6 +159,7 @@ class MetricFacts:
     sets: tuple[SetName, ...] = ()
     low: float | None = None
     high: float | None = None
+    share: bool = False
     direction: Direction = "retrained"
     compares: bool = False
     forgets: tuple[Forgets, ...] = ("classes", "samples")

@@ -4,6 +4,7 @@ The trainer and `supreme recompute` both score by this module, so they give the 
 numpy only.
 """
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from supreme_core.seeds import Streams
 
 BUFFERS = ("running_mean", "running_var")
 
+Cause = Literal["method", "metric", "infrastructure"]
 Facts = Mapping[str, Any]
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -175,6 +177,34 @@ def reason(error: Exception, *, during: str = "") -> str:
     """A failure in foreign code, as the record of its run tells it."""
     where = f"{during}: " if during else ""
     return f"{where}{type(error).__name__}: {error}".splitlines()[0][:1000]
+
+
+def cause_of(error: Exception, *, during: str = "") -> Cause:
+    """Whose fault a failure is: the machine's, that of a metric (`during`), or the method's."""
+    if _is_of_the_machine(error):
+        return "infrastructure"
+    return "metric" if during else "method"
+
+
+DEVICE_ERRORS = ("OutOfMemoryError", "AcceleratorError", "DistBackendError")
+"""Classes of torch, which is not imported here."""
+
+DEVICE_WORDS = (
+    *("CUDA error", "out of memory", "can't allocate memory", "NCCL error"),
+    *("CUDNN_STATUS", "CUBLAS_STATUS"),
+)
+"""What a RuntimeError of torch says where memory or a device gave out."""
+
+MACHINE_ERRNOS = (errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENODEV, errno.ENXIO)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in MACHINE_ERRNOS
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, MemoryError) or names.intersection(DEVICE_ERRORS):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in DEVICE_WORDS)
 
 
 def _norm(tensor: NDArray[np.float64]) -> float:

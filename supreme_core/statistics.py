@@ -1,4 +1,4 @@
-"""From one number for each training seed to honest intervals, tests and verdicts. Pure functions.
+"""From one number for each training seed to honest intervals. Pure functions.
 
 A value of None, NaN or infinity counts as no value. Nothing here returns NaN: what is not defined
 for so few values is None. Means and deviations are exact rational sums rounded once, so the order
@@ -6,23 +6,20 @@ of the seeds does not matter and equal values have a deviation of exactly 0.
 """
 
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain
 from math import exp, fsum, isfinite, sqrt
 from statistics import mean, median, stdev
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import expit, logit, ndtr, ndtri, stdtr, stdtrit
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 LEVEL = 0.95
-
-FEWEST_FOR_A_VERDICT = 5
-"""Below this many seeds a t interval says little, and no sign-flip test comes near to 0.05."""
 
 FEWEST_FOR_A_BOOTSTRAP = 10
 """Fewer seeds are too few for their own distribution to stand for that of all seeds."""
@@ -30,18 +27,14 @@ FEWEST_FOR_A_BOOTSTRAP = 10
 FEWEST_BLOCKS = 6
 """Below this many blocks no test over blocks comes near to 0.05."""
 
-EXACT_SIGN_FLIPS = 30
-RANDOM_SIGN_FLIPS = 100_000
 RESAMPLES = 2_000
 """Of a bootstrap, which Efron and Tibshirani 1993, An Introduction to the Bootstrap, §14.3, hold
 for enough for an interval."""
 
-Verdict = Literal["equivalent", "different", "inconclusive"]
 IntervalKind = Literal["t", "log", "logit"]
 FloatArray = NDArray[np.float64]
 
 Values = Iterable[float | None]
-Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,7 @@ def estimate(
     *,
     lowest: float | None = None,
     highest: float | None = None,
+    resolution: float = 0.0,
     level: float = LEVEL,
 ) -> Estimate:
     """Mean, sample standard deviation and t interval of the mean.
@@ -76,6 +70,8 @@ def estimate(
     has the end at infinity, by the delta method: log(x - lowest), or logit where both ends are
     known (Brown, Cai and DasGupta 2001, Stat. Sci. 16, 101-133, §4.3; docs/statistics.md has what
     it gains).
+
+    resolution: the standard deviation is at least that, where values are too coarse to vary.
     """
     x = present(values)
     if not x:
@@ -84,6 +80,7 @@ def estimate(
     sd = _sample_sd(x)
     if sd is None:
         return Estimate(len(x), centre, None, None, None)
+    sd = max(sd, resolution)
     half = t_quantile(len(x) - 1, level) * sd / sqrt(len(x))
     if lowest is not None and _is_near_an_end(x, centre, max(3 * sd, half), lowest, highest):
         if highest is None:
@@ -96,6 +93,15 @@ def estimate(
         low, high = (lowest + size * float(expit(logit(share) + w)) for w in (-width, width))
         return Estimate(len(x), centre, sd, low, high, "logit")
     return Estimate(len(x), centre, sd, _finite(centre - half), _finite(centre + half))
+
+
+def clipped(found: Estimate, lowest: float | None, highest: float | None) -> Estimate:
+    """The same with the ends of its interval cut at what the mean can be; they hold it still."""
+    if found.mean is None or found.low is None or found.high is None:
+        return found
+    low = found.low if lowest is None else min(max(found.low, lowest), found.mean)
+    high = found.high if highest is None else max(min(found.high, highest), found.mean)
+    return replace(found, low=low, high=high)
 
 
 def _is_near_an_end(
@@ -263,149 +269,6 @@ def paired_differences(
     """
     both = ((value, reference.get(seed)) for seed, value in values.items())
     return present(None if x is None or r is None else x - r for x, r in both)
-
-
-def sign_flip_p(differences: Values) -> float | None:
-    """p of the two-sided exact sign-flip test that differences are symmetric around 0.
-
-    The share of all 2^n ways to flip signs with |Σ ± d_i| ≥ |Σ d_i| (Fisher 1935, The Design of
-    Experiments, §21). The smallest p is 2 / 2^n: 0.0625 for five seeds, 0.03125 for six. None
-    without a difference. Sums are compared up to their rounding.
-
-    All ways are counted without making them: each is one of the flips of one half of the d_i and
-    one of the other half, so sorted sums of the halves tell how many pairs stay below. Above
-    `EXACT_SIGN_FLIPS` differences the same share of as many random flips, from a fixed seed.
-    """
-    given = present(differences)
-    if not given:
-        return None
-    largest = max(map(abs, given))
-    if largest == 0:
-        return 1.0
-    d = np.sort(np.abs(given)) / largest  # whose sums cannot overflow
-    observed = abs(fsum(each / largest for each in given)) - 1e-12 * fsum(d)
-    if observed <= 0:
-        return 1.0
-    if len(d) > EXACT_SIGN_FLIPS:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (RANDOM_SIGN_FLIPS, len(d)))
-        extreme = int((np.abs(signs @ d) >= observed).sum())
-        return (extreme + 1) / (RANDOM_SIGN_FLIPS + 1)
-    one, other = _flipped(d[::2]), np.sort(_flipped(d[1::2]))
-    below = np.searchsorted(other, observed - one, side="left")  # one + other < observed
-    not_above = np.searchsorted(other, -observed - one, side="right")  # one + other <= -observed
-    return float(1 - (below - not_above).sum() / (len(one) * len(other)))
-
-
-def _flipped(d: FloatArray) -> FloatArray:
-    """Σ ± d_i for all 2^n choices of the signs."""
-    sums = np.zeros(1)
-    for each in d:
-        sums = np.concatenate([sums - each, sums + each])
-    return sums
-
-
-def signed_rank_p(differences: Values) -> float | None:
-    """p of the two-sided signed-rank test that differences are symmetric around 0.
-
-    Wilcoxon 1945, Biometrics Bull. 1, 80-83: by ranks of |d_i|, without those that are 0. None
-    without a difference.
-    """
-    d = [each for each in present(differences) if each]
-    if not d:
-        return 1.0 if present(differences) else None
-    return float(stats.wilcoxon(sorted(d)).pvalue)
-
-
-def fewest_for_a_difference(methods: int, *, level: float = LEVEL) -> int:
-    """Seeds from which on sign flips can call a gap different that Holm adjusts over so many."""
-    return next(n for n in count(1) if methods * 2 / 2**n < 1 - level)
-
-
-def equivalence_p(differences: Values, margin: float) -> float | None:
-    """p of two one-sided t tests that the mean difference lies within (-margin, margin).
-
-    Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657-680: the larger of the two p values, which
-    is below 0.05 where the 90 % t interval is inside. None below two differences.
-    """
-    d = estimate(differences)
-    if d.mean is None or d.sd is None:
-        return None
-    if d.sd == 0:
-        return 0.0 if abs(d.mean) < margin else 1.0
-    error = d.sd / sqrt(d.n)
-    return float(max(stdtr(d.n - 1, (side * d.mean - margin) / error) for side in (1, -1)))
-
-
-@dataclass(frozen=True)
-class OneSided:
-    """low: lower bound of a mean.  p: that it is above what was asked."""
-
-    low: float
-    p: float
-
-
-def noninferiority(differences: Values, margin: float, *, level: float = LEVEL) -> OneSided | None:
-    """Lower bound of the mean difference, and p of the one-sided t test that it is above -margin.
-
-    p is below 0.05 where the bound is above -margin (Wellek 2010, Testing Statistical Hypotheses of
-    Equivalence and Noninferiority, §2.3). None below two differences.
-    """
-    d = estimate(differences, level=2 * level - 1)
-    if d.mean is None or d.sd is None or d.low is None:
-        return None
-    if d.sd == 0:
-        return OneSided(d.low, 0.0 if d.mean > -margin else 1.0)
-    return OneSided(d.low, float(stdtr(d.n - 1, -(d.mean + margin) / (d.sd / sqrt(d.n)))))
-
-
-def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
-    """Adjusted p values, by which all rejections at a level hold together with that level.
-
-    Holm 1979, Scand. J. Stat. 6, 65-70: the k-th smallest of m times (m - k + 1), made monotone
-    and cut at 1.
-    """
-    adjusted: dict[Name, float] = {}
-    largest = 0.0
-    for place, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p))
-        adjusted[name] = largest
-    return {name: adjusted[name] for name in p_values}
-
-
-def verdict(
-    n: int, *, difference_p: float | None, equivalence_p: float | None, level: float = LEVEL
-) -> Verdict:
-    """What n seeds show, from the adjusted p of a difference and the p of equivalence.
-
-    Where both hold, the difference is real and yet within the margin, which is what was asked. That
-    neither holds means that there are too few seeds to tell, and never that there is no difference.
-    Without a margin nothing can be called equivalent.
-    """
-    if n < FEWEST_FOR_A_VERDICT:
-        return "inconclusive"
-    if equivalence_p is not None and equivalence_p < 1 - level:
-        return "equivalent"
-    if difference_p is not None and difference_p < 1 - level:
-        return "different"
-    return "inconclusive"
-
-
-def joint_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """Over several metrics of one method: equivalent only where all are, different where one is.
-
-    Equivalence of all is an intersection-union test, which needs no correction (Berger 1982,
-    Technometrics 24, 295-300).
-    """
-    found = set(verdicts)
-    if "different" in found:
-        return "different"
-    return "equivalent" if found == {"equivalent"} else "inconclusive"
-
-
-def root_mean_square(values: Values) -> float | None:
-    """√(Σ d² / n): the deviation of differences whose mean is 0 by symmetry; None without any."""
-    d = present(values)
-    return sqrt(mean(each * each for each in d)) if d else None
 
 
 def wilson(successes: float, n: int, *, level: float = LEVEL) -> tuple[float, float] | None:

@@ -11,7 +11,6 @@ import os
 import resource
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
@@ -163,9 +162,9 @@ def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:
 
 def publication(task: Task, storage: S3Storage) -> Publication:
     """Publish what results there are; the order first, since `supreme report` needs it."""
-    from supreme_core.aggregate import summary_json  # with scipy and matplotlib: seconds
     from supreme_core.artefacts import Artefacts
     from supreme_core.publish import publish
+    from supreme_core.summary_files import summary_json  # with scipy and matplotlib: seconds
 
     write_order(storage, task.order)
     artefacts = Artefacts(storage, Path.cwd() / "predictions", largest=largest_file(task))
@@ -187,20 +186,27 @@ def publication(task: Task, storage: S3Storage) -> Publication:
 def rows_of(summary: Summary) -> list[SummaryRow]:
     """The primary metric, as the status of an experiment shows it: the first rows of many."""
     primary = [row for row in summary.rows if row.metric == summary.primary_metric]
-    counts = Counter((each.scenario, each.method, each.kind) for each in summary.failures)
+    collapsed = {(rate.scenario, rate.method): rate.collapsed for rate in summary.collapse_rates}
     return [
         SummaryRow(
             scenario=row.scenario,
             method=row.method,
             n=row.n,
+            asked=row.seeds.asked,
             mean=row.mean,
             low=row.low,
             high=row.high,
             gap=row.gap.mean if row.gap else None,
             gap_low=row.gap.low if row.gap else None,
             gap_high=row.gap.high if row.gap else None,
-            collapsed=counts[row.scenario, row.method, "collapsed"],
-            failed=counts[row.scenario, row.method, "failed"],
+            verdict=row.gap.verdict if row.gap else None,
+            margin=row.gap.margin if row.gap else None,
+            reason=one_line("; ".join(row.gap.remarks) if row.gap else row.lack, limit=256) or None,
+            collapsed=collapsed[row.scenario, row.method],
+            failed=row.seeds.failed,
+            undefined=row.seeds.undefined,
+            infrastructure=row.seeds.infrastructure,
+            pending=row.seeds.pending,
         )
         for row in primary[:MAX_SUMMARY_ROWS]
     ]

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from supreme_core.api import names
 from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import (
+    MAX_MARGINS,
     MAX_SEEDS,
     SEED_LIMIT,
     Component,
@@ -20,6 +21,8 @@ from supreme_core.api.v1alpha1 import (
 )
 
 SCHEMA_VERSION: Literal[1] = 1
+SUMMARY_VERSION: Literal[2] = 2
+"""2 counts what became of every seed; see `summary_files.read_summary` for older ones."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ShortText = Annotated[str, StringConstraints(max_length=1024)]
 Title = Annotated[str, StringConstraints(max_length=128)]
@@ -186,6 +189,12 @@ class RunRecord(Document):
     method: Title
     repeat: int = Field(0, ge=0)
     status: Literal["ok", "failed"]
+    cause: Literal["method", "metric", "infrastructure"] = Field(
+        "method",
+        exclude_if=lambda cause: cause == "method",  # so that older results stay what they are
+        description="Why a failed run failed: the method could not make a model, a metric could"
+        " not be computed, or the machine, its memory or its device gave out.",
+    )
     reason: ShortText | None = None
     metrics: dict[Title, float | None] = Field(
         default_factory=dict,
@@ -252,6 +261,12 @@ class ExperimentOrder(Keeping):
         description="Metrics over seeds, computed when results are published; empty means the"
         " default set.",
     )
+    margins: dict[Title, float] = Field(
+        default_factory=dict,
+        max_length=MAX_MARGINS,
+        exclude_if=lambda margins: not margins,  # so that older orders stay what they are
+        description="Margins by row of the table, which were set before anything was computed.",
+    )
 
     @property
     def prefix(self) -> str:
@@ -285,17 +300,41 @@ class NonInferiority(Document):
 
     low: float = Field(description="One-sided 95 % lower bound of the mean gap.")
     p: float = Field(description="p of the one-sided t test that the mean gap is above -margin.")
-    holds: bool = Field(description="p is below 0.05, of 5 seeds or more.")
+    holds: bool = Field(
+        description="p is below 0.05, and every seed that was asked for, 5 or more, gave a value."
+    )
+
+
+class ToldApart(Document):
+    """How well this number tells one unlearned model from one Retrained model of another seed."""
+
+    auc: float = Field(
+        ge=0,
+        le=1,
+        description="Probability that the unlearned model has the larger number; a tie counts"
+        " half. 0.5 tells nothing; 0 and 1 tell every pair of models apart.",
+    )
+    low: float = Field(description="Lower end of its 95 % score interval.")
+    high: float
 
 
 class Gap(Document):
-    """Paired difference to the same seed's Retrained: mean and 95 % t interval over n seeds."""
+    """Paired difference to the same seed's Retrained: mean and unadjusted 95 % t interval."""
 
-    n: int = Field(ge=0)
+    n: int = Field(ge=0, description="Seeds with a value of the method and one of Retrained.")
     mean: float
-    low: float | None
+    low: float | None = Field(
+        description="Lower end of the unadjusted 95 % t interval, cut at what a gap of this metric"
+        " can be. Null below 2 seeds."
+    )
     high: float | None
-    sd: float | None = Field(description="Standard deviation of the differences.")
+    sd: float | None = Field(
+        description="Standard deviation of the differences, or `resolution` where that is larger."
+    )
+    resolution: float | None = Field(
+        description="What a share of N samples cannot resolve, 1 / (N sqrt(12)); null where the"
+        " metric is no share of the samples of a set."
+    )
     standardised: float | None = Field(
         description="mean / sd, the effect size of paired data; null where sd is 0."
     )
@@ -303,22 +342,44 @@ class Gap(Document):
         description="Mean of the differences without their signs. It is above 0 also where chance"
         " alone makes them, so read it beside that of other methods and never as a test."
     )
-    difference_p: float | None = Field(description="p of the exact sign-flip test of no gap.")
-    signed_rank_p: float | None = Field(
-        description="p of Wilcoxon's signed-rank test of the same, which one seed far off moves"
-        " less. No verdict is taken from it."
+    told_apart: ToldApart | None = Field(description="Null below 5 seeds.")
+    difference_p: float | None = Field(
+        description="p of the paired t test of no gap. Without any spread, 0 where the gap is"
+        " beyond the margin and 1 where it is not."
     )
     adjusted_p: float | None = Field(
         description="The same after Holm, over the methods of this scenario and metric."
     )
+    joint_p: float | None = Field(
+        description="The same after Holm, over the methods and all rows with a gap of this"
+        " scenario. The joint verdict is read from it."
+    )
+    flip_p: float | None = Field(
+        description="p of the exact sign-flip test of no gap, which needs no normal distribution."
+    )
+    flip_adjusted_p: float | None = Field(
+        description="The same after Holm, over the methods of this scenario and metric. No verdict"
+        " is taken from it; a remark says where it disagrees."
+    )
+    signed_rank_p: float | None = Field(
+        description="p of Wilcoxon's signed-rank test of no gap, which one seed far off moves less."
+        " No verdict is taken from it."
+    )
     margin: float | None = Field(
-        description="A mean gap below it is of no account: the metric's own margin, or twice the"
-        " noise between Retrained models where that is larger. Null where there is neither."
+        description="A mean gap below it is of no account. Null where there is none."
+    )
+    margin_source: Literal["set", "metric", "noise"] | None = Field(
+        description="Where the margin is from: spec.margins; else the metric's own, or the noise"
+        " between Retrained models where that is larger."
     )
     equivalence_p: float | None = Field(
         description="p of two one-sided t tests that the mean gap is within the margin."
     )
     verdict: Literal["equivalent", "different", "inconclusive"]
+    remarks: list[ShortText] = Field(
+        description="What a reader of the verdict has to know, in words: lost seeds, few seeds, an"
+        " interval that excludes 0 before correction, a test that disagrees."
+    )
     noninferiority: NonInferiority | None = Field(
         description="Where there is a margin, of the accuracy on test samples that are to be"
         " retained alone; of test accuracy where that was not asked for."
@@ -372,6 +433,27 @@ class Variance(Document):
     )
 
 
+class SeedCounts(Document):
+    """What became of the seeds of a row; the rest of `asked` gave a value in every repeat."""
+
+    asked: int = Field(ge=0, description="Seeds that the experiment asks for.")
+    pending: int = Field(0, ge=0, description="Seeds without such a result, and without a failure.")
+    infrastructure: int = Field(
+        0,
+        ge=0,
+        description="Seeds lost to a machine, its memory or its device; no fault of the method.",
+    )
+    failed: int = Field(0, ge=0, description="Seeds in which the method gave no model.")
+    undefined: int = Field(
+        0, ge=0, description="Seeds with a model for which the metric has no value."
+    )
+
+    @property
+    def lost(self) -> int:
+        """Seeds that did not give a value in every repeat."""
+        return self.pending + self.infrastructure + self.failed + self.undefined
+
+
 class Row(Document):
     """One metric of one method in one scenario over the seeds."""
 
@@ -379,6 +461,7 @@ class Row(Document):
     method: Title
     metric: Title
     n: int = Field(ge=0, description="Seeds with a value.")
+    seeds: SeedCounts
     mean: float | None
     sd: float | None = Field(description="Sample standard deviation; null below 2 seeds.")
     low: float | None = Field(description="Lower end of the 95 % interval of the mean.")
@@ -394,6 +477,21 @@ class Row(Document):
     values: dict[str, float | None] = Field(
         max_length=MAX_SEEDS, description="Value of each seed, by seed."
     )
+
+    @property
+    def lack(self) -> str:
+        """Why nothing is claimed for want of seeds, in words; empty where all gave a value."""
+        return lack_of(self.n, self.seeds)
+
+
+def lack_of(n: int, seeds: SeedCounts) -> str:
+    """2 of 12 seeds gave no value (1 failed, 1 undefined), where n of them gave one."""
+    if not seeds.lost:
+        return ""
+    kinds = ("failed", "undefined", "infrastructure", "pending")
+    why = ", ".join(f"{count} {kind}" for kind in kinds if (count := getattr(seeds, kind)))
+    gave = "gave no value" if n + seeds.lost == seeds.asked else "gave no value in every repeat"
+    return f"{seeds.lost} of {seeds.asked} seeds {gave} ({why})"
 
 
 class SeedRow(Document):
@@ -431,6 +529,9 @@ class SeedValue(Document):
     method: Title
     metric: Title = Field(description="Name of the row.")
     n: int = Field(ge=0, description="Seeds; half of them on either side.")
+    asked: int = Field(
+        ge=0, description="Seeds asked for, without those that forgot other samples."
+    )
     value: float | None
     low: float | None = Field(
         None, description="Lower end of the 95 % interval, by a jackknife over seeds."
@@ -441,6 +542,11 @@ class SeedValue(Document):
     excess_low: float | None = Field(None, description="Lower end of its 95 % interval.")
     excess_high: float | None = None
     reason: ShortText | None = Field(None, description="Why there is no value.")
+    lack: ShortText | None = Field(
+        None,
+        description="Of which seeds no models are in the value, and why; such a value is one of the"
+        " survivors and no sign of likeness to Retrained.",
+    )
 
 
 class Curve(Document):
@@ -488,13 +594,67 @@ class OverSeeds(Document):
 
 
 class Failure(Document):
-    """A run that gave no model, a run that collapsed, or a seed without a result."""
+    """What is missing or lost, and why."""
 
     scenario: Title | None
     method: Title | None
     seed: int
-    kind: Literal["failed", "collapsed", "missing"]
+    kind: Literal["failed", "collapsed", "undefined", "infrastructure", "pending"] = Field(
+        description="failed: the method gave no model. collapsed: its model lost the task, and"
+        " stays in the means. undefined: there is a model, and metrics have no value."
+        " infrastructure: the machine, its memory or its device gave out. pending: no such result"
+        " yet."
+    )
+    metrics: list[Title] = Field(
+        default_factory=list,
+        exclude_if=lambda metrics: not metrics,
+        description="Rows that are undefined; empty where it is about all of them.",
+    )
     reason: ShortText
+
+
+class CollapseRate(Document):
+    """How often a method gave no model or one that lost the task, over the seeds."""
+
+    scenario: Title
+    method: Title
+    collapsed: int = Field(
+        ge=0,
+        description="Seeds with a model whose test accuracy is below half the median of Retrained.",
+    )
+    failed: int = Field(ge=0, description="Seeds in which the method gave no model.")
+    of: int = Field(
+        ge=0,
+        description="Seeds that were asked for, without pending ones and those that the"
+        " infrastructure lost.",
+    )
+    rate: float | None = Field(description="(collapsed + failed) / of.")
+    low: float | None = Field(description="Lower end of its 95 % Wilson interval.")
+    high: float | None
+
+
+class LeftOut(Document):
+    """A method that has no place here, and why."""
+
+    method: Title
+    reason: ShortText
+
+
+class JointVerdict(Document):
+    """What the rows of one method in one scenario say together."""
+
+    scenario: Title
+    method: Title
+    verdict: Literal["equivalent", "different", "inconclusive"] = Field(
+        description="equivalent: every row is. different: some row is, after correction over all"
+        " rows and methods of the scenario."
+    )
+    rows: int = Field(ge=0, description="Rows that are read by their gap.")
+    equivalent: int = Field(ge=0, description="Rows that are equivalent.")
+    different: int = Field(ge=0, description="Rows that are different by themselves.")
+    different_jointly: int = Field(
+        ge=0, description="Those of them that are different after correction over rows and methods."
+    )
 
 
 class Exclusion(Document):
@@ -530,15 +690,21 @@ class Comparison(Document):
     method: Title
     other: Title
     n: int = Field(ge=0)
+    lack: ShortText | None = Field(
+        description="Why not all seeds are compared; then nothing is tested."
+    )
     mean: float = Field(
         description="Mean difference of the distances, method minus other: below 0 where method is"
         " nearer to Retrained."
     )
     low: float | None = Field(description="Lower end of its 95 % t interval.")
     high: float | None
-    difference_p: float | None = Field(description="p of the exact sign-flip test of equality.")
+    difference_p: float | None = Field(
+        description="p of the paired t test of equality. Null where seeds are lacking."
+    )
+    flip_p: float | None = Field(description="p of the exact sign-flip test of the same.")
     adjusted_p: float | None = Field(
-        description="The same after Holm, over the pairs of methods of the scenario."
+        description="difference_p after Holm, over the pairs of methods of the scenario."
     )
     nearer: float = Field(
         ge=0, le=1, description="Share of seeds in which method is nearer; ties count half."
@@ -591,12 +757,15 @@ class Ranks(Document):
 
     metric: Title
     blocks: list[ShortText]
-    left_out: list[Title] = Field(description="Methods that have no value in some block.")
-    seeds: int = Field(
-        description="Seeds with a value of every method in every block; of several experiments, in"
-        " that with the fewest."
+    left_out: list[LeftOut] = Field(
+        description="Methods without a value of some seed in some block; they take none from"
+        " others."
     )
-    ranks: list[Rank]
+    seeds: int = Field(
+        description="Seeds of the experiment; of several, of that with the fewest. 0 where nothing"
+        " is ranked."
+    )
+    ranks: list[Rank] = Field(description="Empty where fewer than two methods have every value.")
     friedman: Friedman | None = Field(
         description="Null below 6 blocks, and below 3 methods, where it would say nothing."
     )
@@ -622,22 +791,29 @@ class Point(Document):
 
 
 class Front(Document):
-    """The Pareto front of one scenario; methods without a value on some axis are left out."""
+    """The Pareto front of one scenario."""
 
     scenario: Title
     axes: list[Axis]
     points: list[Point]
+    left_out: list[LeftOut] = Field(
+        description="Methods without a value of some seed on some axis."
+    )
 
 
 class Summary(Document):
     """summary.json: everything that the table and the report show."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SUMMARY_VERSION
     experiment: SummaryExperiment
     primary_metric: Title
     seeds: list[int]
-    partial: bool = Field(description="Some seed has no result, or some run failed.")
+    partial: bool = Field(description="Some seed has no result, or some run gave no model.")
     rows: list[Row]
+    joint_verdicts: list[JointVerdict] = Field(
+        description="Of every method in each scenario with rows that are read by their gap."
+    )
+    collapse_rates: list[CollapseRate]
     comparisons: list[Comparison] = Field(
         description="Every pair of methods in each scenario, by the primary metric."
     )

@@ -14,6 +14,7 @@ from supreme_core.api.rules import UNIQUE, Rule, keyed, unchanging, validations
 
 MAX_SEEDS = 1000
 MAX_SUMMARY_ROWS = 200
+MAX_MARGINS = 128
 MAX_MICRO_BATCHES = 64
 SEED_LIMIT = 2**32 - 1
 FIRST_SEED = 260
@@ -559,6 +560,7 @@ FIXED = (
     "metrics",
     "seedMetrics",
     "primaryMetric",
+    "margins",
     "storage",
     "seedActiveDeadlineSeconds",
     "schedulingDeadlineSeconds",
@@ -624,6 +626,14 @@ class ExperimentSpec(Document):
         "forget_accuracy",
         max_length=128,
         description="Row shown first in the report and by `kubectl get`.",
+    )
+    margins: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        max_length=MAX_MARGINS,
+        exclude_if=lambda value: not value,  # so that older documents stay what they are
+        description="By row of the table, the largest mean gap to Retrained that is of no account,"
+        " in the metric's unit, such as {forget_accuracy: 0.02}. It replaces the metric's own"
+        " margin and the noise between Retrained models.",
     )
     execution: Execution = Field(default_factory=Execution, description="How children run.")
     parallelism: int = Field(10, ge=0, le=MAX_SEEDS, description="Children at one time.")
@@ -744,6 +754,7 @@ class SummaryRow(Document):
     scenario: str = Field(max_length=128, description="Name or label of the scenario.")
     method: str = Field(max_length=128, description="Name or label of the method.")
     n: int = Field(ge=0, description="Seeds with a value.")
+    asked: int = Field(0, ge=0, description="Seeds that the experiment asks for.")
     mean: float | None = Field(None, description="Mean over these seeds.")
     low: float | None = Field(None, description="Lower end of the 95 % t interval of the mean.")
     high: float | None = Field(None, description="Upper end of that interval.")
@@ -751,11 +762,25 @@ class SummaryRow(Document):
         None, description="Mean difference to the model retrained for the same seed."
     )
     gap_low: float | None = Field(
-        None, description="Lower end of the 95 % t interval of the difference."
+        None, description="Lower end of the unadjusted 95 % t interval of the difference."
     )
     gap_high: float | None = Field(None, description="Upper end of that interval.")
-    collapsed: int = Field(0, ge=0, description="Runs whose model collapsed.")
-    failed: int = Field(0, ge=0, description="Runs without a model.")
+    verdict: Literal["equivalent", "different", "inconclusive"] | None = Field(
+        None, description="What the seeds show of the difference, after correction over methods."
+    )
+    margin: float | None = Field(None, description="A difference below it is of no account.")
+    reason: str | None = Field(
+        None, max_length=256, description="What a reader of the verdict has to know."
+    )
+    collapsed: int = Field(0, ge=0, description="Seeds whose model collapsed.")
+    failed: int = Field(0, ge=0, description="Seeds in which the method gave no model.")
+    undefined: int = Field(
+        0, ge=0, description="Seeds with a model for which the metric has no value."
+    )
+    infrastructure: int = Field(
+        0, ge=0, description="Seeds lost to a machine, its memory or its device."
+    )
+    pending: int = Field(0, ge=0, description="Seeds without such a result yet.")
 
 
 class ResultsReference(Document):

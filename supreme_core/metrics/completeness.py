@@ -10,6 +10,7 @@ from supreme_core.registry import NoParams, metric
     group="distance",
     sets=("forget", "retain", "test", "forget_test", "retain_test"),
     unit="fraction",
+    share=True,
     low=0.0,
     high=1.0,
     direction="higher",

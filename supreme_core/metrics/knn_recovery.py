@@ -9,6 +9,7 @@ from supreme_core.registry import metric
     group="recovery",
     sets=("forget", "forget_test"),
     unit="fraction",
+    share=True,
     low=0.0,
     high=1.0,
     probe="nearest_neighbours",

@@ -21,6 +21,7 @@ added up the losses of samples, where today's takes their mean."""
     version=2,
     group="membership",
     unit="fraction",
+    share=True,
     low=0.0,
     high=1.0,
     margin=0.02,

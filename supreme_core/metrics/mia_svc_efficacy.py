@@ -8,6 +8,7 @@ from supreme_core.registry import metric
 @metric(
     group="membership",
     unit="fraction",
+    share=True,
     low=0.0,
     high=1.0,
     margin=0.02,

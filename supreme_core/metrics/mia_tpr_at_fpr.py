@@ -21,6 +21,7 @@ class MiaTprAtFprParams(SignalParams):
 @metric(
     group="membership",
     unit="fraction",
+    share=True,
     low=0.0,
     high=1.0,
     default=False,

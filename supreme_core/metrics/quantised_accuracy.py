@@ -9,6 +9,7 @@ from supreme_core.registry import metric
     group="recovery",
     sets=("forget", "retain", "test", "forget_test", "retain_test"),
     unit="fraction",
+    share=True,
     low=0.0,
     high=1.0,
     probe="quantisation",

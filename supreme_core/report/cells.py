@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Literal
 
-from supreme_core.aggregate import RowFacts
 from supreme_core.api import names
 from supreme_core.api.run import Floor, Gap, Row
-from supreme_core.statistics import Verdict
+from supreme_core.hypotheses import Verdict
+from supreme_core.provenance import RowFacts
 
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -92,7 +92,7 @@ def estimate_cell(row: Row, scale: Scale) -> Cell:
 
 
 def gap_cell(gap: Gap | None, scale: Scale) -> Cell:
-    """Mean paired difference to Retrained, signed, with its t interval."""
+    """Mean paired difference to Retrained, signed, with its unadjusted t interval."""
     return interval_cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
 
 
@@ -117,12 +117,34 @@ def interval_cell(
     return Cell(number(mean, digits, signed=signed), ends)
 
 
+def count_cell(row: Row | None) -> Cell:
+    """Seeds with a value, of those that were asked for where they are fewer."""
+    if row is None:
+        return Cell("0")
+    return Cell(str(row.n) if row.n == row.seeds.asked else f"{row.n} of {row.seeds.asked}")
+
+
+def apart_cell(gap: Gap | None) -> Cell:
+    """How well the number tells an unlearned model from a Retrained one, with its interval."""
+    if gap is None or gap.told_apart is None:
+        return EMPTY
+    apart = gap.told_apart
+    low, high = number(apart.low, 2), number(apart.high, 2)
+    return Cell(number(apart.auc, 2), (low, high))
+
+
 def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
-    """What the seeds show, and the margin that was asked for."""
+    """What the seeds show, the margin that was asked for, and where that is from."""
     if gap is None:
         return EMPTY
-    note = "" if gap.margin is None else f"margin {margin_text(gap.margin, scale)}"
+    note = ""
+    if gap.margin is not None and gap.margin_source is not None:
+        note = f"margin {margin_text(gap.margin, scale)}, {SOURCES[gap.margin_source]}"
     return Cell(gap.verdict, note=note, tone=TONES[gap.verdict])
+
+
+SOURCES = {"set": "set", "metric": "the metric's own", "noise": "noise"}
+"""Where a margin is from, in words."""
 
 
 def symbol_cell(verdict: Verdict) -> Cell:

@@ -3,11 +3,11 @@
 All numbers are those of the summary. What is done here is to order them and to write them down.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 
 from supreme_core import statistics
-from supreme_core.api.run import Comparison, Front, Point, Rank, Row
+from supreme_core.api.run import Comparison, Front, LeftOut, Point, Rank, Row
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.tables import Column, Line, Reading, Table
@@ -39,9 +39,18 @@ def front_table(reading: Reading, found: Front) -> Table:
     return Table("", (Column("Pareto front", kind="words"), *columns), tuple(lines))
 
 
+def left_out(methods: Sequence[LeftOut]) -> Iterator[str]:
+    """Each reason once, with the methods that it is about."""
+    about: dict[str, list[str]] = {}
+    for each in methods:
+        about.setdefault(each.reason, []).append(cells.method_title(each.method))
+    for reason, titles in about.items():
+        yield f"{', '.join(titles)}: {reason}"
+
+
 def axis_title(reading: Reading, metric: str) -> str:
     title = cells.row_title(metric)
-    return f"distance in {title}" if tables.has_gap(reading.facts[metric]) else title
+    return f"distance in {title}" if reading.facts[metric].has_gap else title
 
 
 def _standing(point: Point) -> Cell:
@@ -102,6 +111,7 @@ def pairs(reading: Reading, scenario: str) -> Table | None:
         Column("seeds in which the first is nearer", "%"),
         Column("p", kind="count"),
         Column("p after Holm", kind="count"),
+        Column("p of sign flips", kind="count"),
     )
     found = [each if each.mean <= 0 else _turned(each) for each in _comparisons(reading, scenario)]
     found.sort(key=lambda pair: (inf if pair.adjusted_p is None else pair.adjusted_p, pair.mean))
@@ -114,9 +124,20 @@ def pairs(reading: Reading, scenario: str) -> Table | None:
             cells.interval_cell(pair.nearer, pair.nearer_low, pair.nearer_high, SHARE),
             Cell(cells.p_text(pair.difference_p)),
             Cell(cells.p_text(pair.adjusted_p)),
+            Cell(cells.p_text(pair.flip_p)),
         )
         lines.append(Line(title, "method", numbers))
     return Table("", columns, tuple(lines), head="pair") if lines else None
+
+
+def untested(reading: Reading, scenario: str) -> list[str]:
+    """Why methods are not tested against the others, each reason once."""
+    lacks = (part for each in _comparisons(reading, scenario) for part in _parts(each.lack))
+    return list(dict.fromkeys(lacks))
+
+
+def _parts(lack: str | None) -> list[str]:
+    return lack.split("; ") if lack else []
 
 
 def _turned(pair: Comparison) -> Comparison:
@@ -176,7 +197,7 @@ def robust(reading: Reading, scenario: str) -> Table:
         if row and row.robust:
             found = row.robust
             numbers = (
-                Cell(str(row.n)),
+                cells.count_cell(row),
                 Cell(cells.value_text(found.median, scale)),
                 cells.interval_cell(found.iqm, found.low, found.high, scale),
                 Cell(cells.value_text(found.smallest, scale)),

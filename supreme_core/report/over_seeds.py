@@ -38,7 +38,10 @@ class SeedTable:
 
 @dataclass(frozen=True)
 class SeedsView:
-    """One scenario. reasons: why values are missing, each with the rows that it is about."""
+    """One scenario. reasons: why values are missing, each with the rows that it is about.
+
+    lacks: why values are those of survivors, each with the methods.
+    """
 
     name: str
     seeds: str
@@ -46,6 +49,7 @@ class SeedsView:
     some_unnamed: bool
     tables: tuple[SeedTable, ...]
     reasons: tuple[tuple[str, str], ...]
+    lacks: tuple[tuple[str, str], ...]
 
 
 def section(found: OverSeeds) -> Markup:
@@ -86,6 +90,7 @@ def _scenario(found: OverSeeds, place: int, name: str) -> SeedsView:
             for metric, rows in groupby(shown, key=lambda row: found.metrics[row].metric)
         ),
         reasons=tuple(_reasons(found, values)),
+        lacks=tuple(_lacks(values)),
     )
 
 
@@ -153,6 +158,15 @@ def _reasons(found: OverSeeds, values: Sequence[SeedValue]) -> Iterator[tuple[st
         if of.keys() != methods:
             about += f" of {', '.join(map(cells.method_title, of))}"
         yield about, reason
+
+
+def _lacks(values: Sequence[SeedValue]) -> Iterator[tuple[str, str]]:
+    about: dict[str, dict[str, None]] = {}
+    for each in values:
+        if each.lack:
+            about.setdefault(each.lack, {})[cells.method_title(each.method)] = None
+    for lack, methods in about.items():
+        yield ", ".join(methods), lack
 
 
 def _plot(curves: Sequence[Curve], place: int) -> Markup:

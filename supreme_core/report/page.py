@@ -12,10 +12,10 @@ from itertools import groupby, product
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from supreme_core import statistics
-from supreme_core.aggregate import CellSummary, RowFacts
+from supreme_core import hypotheses
 from supreme_core.api import names
 from supreme_core.api.run import Distance, Failure, Front, Gap, Point, Row, Summary
+from supreme_core.provenance import CellSummary, RowFacts
 from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS
@@ -43,7 +43,9 @@ class ScenarioView:
     title: str
     params: str
     forgot: str
+    remarks: tuple[str, ...]
     verdicts: Table | None
+    verdict_remarks: tuple[tuple[str, tuple[str, ...]], ...]
     table: Table
     robust: Table
     values_plot: Markup | None
@@ -57,13 +59,16 @@ class ScenarioView:
 class ContrastView:
     """The methods of one scenario against each other.
 
-    pairs: None where there are more than a page should list.
+    pairs: None where there are more than a page should list.  left_out: of the front.  untested:
+    why pairs have no test.
     """
 
     name: str
     title: str
     front: Table | None
     front_plots: tuple[Markup, ...]
+    left_out: tuple[str, ...]
+    untested: tuple[str, ...]
     matrix: Table | None
     pairs: Table | None
     spreads: tuple[Table, ...]
@@ -100,6 +105,7 @@ def render_report(summary: Summary) -> bytes:
         ranks=contrasts.ranks(reading),
         ranks_plot=_ranks_plot(reading),
         ranked=summary.ranks,
+        unranked=list(contrasts.left_out(summary.ranks.left_out)) if summary.ranks else [],
         over_seeds=over_seeds.section(summary.over_seeds),
         collapses=list(tables.collapses(reading)),
         failures=[_failure_line(failure) for failure in summary.failures[:MOST_FAILURES]],
@@ -123,9 +129,8 @@ def render_report(summary: Summary) -> bytes:
         definitions=list(_definitions(reading)),
         symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,
-        fewest=statistics.FEWEST_FOR_A_VERDICT,
-        has_gap=tables.has_gap(reading.facts[reading.primary]),
-        reaches_beyond=_reaches_beyond(reading),
+        fewest=hypotheses.FEWEST_FOR_A_VERDICT,
+        has_gap=reading.facts[reading.primary].has_gap,
     )
     return page.encode()
 
@@ -155,7 +160,9 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
         title=reading.title(name),
         params=f"{component.name}: {params}" if params else component.name,
         forgot=_forgot(cell) if cell else "",
+        remarks=tuple(tables.remarks(reading, name, reading.primary)),
         verdicts=tables.verdicts(reading, name),
+        verdict_remarks=tuple(_verdict_remarks(reading, name)),
         table=tables.overview(reading, name),
         robust=contrasts.robust(reading, name),
         values_plot=_values_plot(reading, place, [row for row in rows if row]),
@@ -164,6 +171,14 @@ def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
         methods=tuple(cells.method_title(method) for method in methods),
         seeds=tuple(_seed_lines(reading, rows)),
     )
+
+
+def _verdict_remarks(reading: Reading, scenario: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """By metric."""
+    for metric in reading.metrics(scenario):
+        found = tuple(tables.remarks(reading, scenario, metric))
+        if found and reading.facts[metric].has_gap:
+            yield cells.row_title(metric), found
 
 
 def _forgot(cell: CellSummary) -> str:
@@ -250,11 +265,14 @@ def _noise_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | No
 def _contrast(reading: Reading, place: int, scenario: str) -> ContrastView:
     found = contrasts.front(reading, scenario)
     few = len(reading.summary.comparisons) <= MOST_PAIRS
+    fronts = [each for each in reading.summary.pareto if each.scenario == scenario]
     return ContrastView(
         name=scenario,
         title=reading.title(scenario),
         front=contrasts.front_table(reading, found) if found else None,
         front_plots=tuple(_front_plots(reading, place, found)) if found else (),
+        left_out=tuple(contrasts.left_out(fronts[0].left_out)) if fronts else (),
+        untested=tuple(contrasts.untested(reading, scenario)),
         matrix=contrasts.matrix(reading, scenario),
         pairs=contrasts.pairs(reading, scenario) if few else None,
         spreads=tuple(contrasts.spreads(reading, scenario)),
@@ -467,18 +485,6 @@ def _range(facts: RowFacts) -> str:
     if facts.high is None:
         return f"from {facts.low:g}"
     return f"{facts.low:g} to {facts.high:g}" if facts.low is not None else f"to {facts.high:g}"
-
-
-def _reaches_beyond(reading: Reading) -> bool:
-    """Whether some interval reaches out of its metric's range, which the page then explains."""
-    for row in reading.summary.rows:
-        facts = reading.facts[row.metric]
-        if row.low is None or row.high is None or row.low == row.high:
-            continue
-        below = facts.low is not None and row.low < facts.low
-        if below or (facts.high is not None and row.high > facts.high):
-            return True
-    return False
 
 
 def _points(title: str, unit: str) -> str:

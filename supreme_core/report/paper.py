@@ -7,11 +7,11 @@ not mentioned.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from supreme_core import statistics
-from supreme_core.aggregate import CellSummary
+from supreme_core import hypotheses, statistics
 from supreme_core.api.run import DatasetRecord, Gap
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.report import cells, tables, words
+from supreme_core.provenance import CellSummary
+from supreme_core.report import cells, words
 from supreme_core.report.tables import Reading
 
 LEVEL = f"{statistics.LEVEL * 100:g} %"
@@ -137,17 +137,22 @@ def _verdicts(reading: Reading) -> Iterator[str]:
     gaps = [row.gap for row in reading.summary.rows if row.gap]
     if not gaps:
         return
-    fewest = statistics.FEWEST_FOR_A_VERDICT
+    fewest, least = hypotheses.FEWEST_FOR_A_VERDICT, hypotheses.FEWEST_FOR_A_DIFFERENCE
     yield "A gap is the difference of a method to Retrained of the same seed, averaged over seeds."
-    if max(gap.n for gap in gaps) < fewest:
-        yield f"No verdict is claimed, for want of {fewest} seeds."
+    if max(gap.n for gap in gaps) < least:
+        yield f"No verdict is claimed, for want of {least} seeds."
         return
     yield (
-        f"It is equivalent where two one-sided t tests place it within the margin (p < {ALPHA}),"
-        f" else different where {_sign_flips(gaps)} finds one (p < {ALPHA} after Holm's adjustment"
-        " over the methods of a scenario and metric), else inconclusive, as is any gap of fewer"
-        f" than {fewest} seeds."
+        "It is equivalent where every seed gave a value and two one-sided t tests place it within"
+        f" the margin (p < {ALPHA}, each row by itself; from {fewest} seeds on), else different"
+        f" where a paired t test finds a mean gap other than 0 (p < {ALPHA} after Holm's adjustment"
+        f" over the methods of a scenario and metric; from {least} seeds on), else inconclusive."
     )
+    yield (
+        "Over all metrics a method is equivalent where each row is, and different where one is"
+        " after Holm's adjustment over all rows and methods of the scenario."
+    )
+    yield f"Beside it stands {_sign_flips(gaps)}, from which no verdict is taken."
     yield from _margins(reading)
     useful = {row.metric for row in reading.summary.rows if row.gap and row.gap.noninferiority}
     for metric in sorted(useful):
@@ -159,22 +164,33 @@ def _verdicts(reading: Reading) -> Iterator[str]:
 
 def _margins(reading: Reading) -> Iterator[str]:
     """The rule, then what it came to for the primary metric."""
-    noise = "twice the root mean square difference of Retrained models that forgot the same samples"
+    noise = "the lower 95 % bound of the sd of a difference between Retrained models"
     own = dict.fromkeys(
         (facts.metric, facts.margin)
         for facts in reading.facts.values()
-        if facts.margin is not None and tables.has_gap(facts)
+        if facts.margin is not None and facts.has_gap
     )
+    sources = {row.gap.margin_source for row in reading.summary.rows if row.gap}
+    if "set" in sources:
+        rows = {row.metric: row.gap for row in reading.summary.rows if row.gap}
+        each = words.listed(
+            f"{gap.margin:g} for {cells.row_title(metric)}"
+            for metric, gap in rows.items()
+            if gap.margin_source == "set"
+        )
+        yield f"Margins that were set before the experiment: {each}."
     if own:
         each = words.listed(f"{margin:g} for {cells.row_title(metric)}" for metric, margin in own)
-        yield f"The margin is {each}, or {noise} where that is larger."
+        yield f"Otherwise the margin is {each}, or {noise} where that is larger."
     else:
-        yield f"The margin is {noise}."
+        yield f"Otherwise the margin is {noise}."
     primary, scale = reading.primary, reading.scale(reading.primary)
     used = {
-        row.scenario: cells.margin_text(row.gap.margin, scale)
+        row.scenario: (
+            f"{cells.margin_text(row.gap.margin, scale)} ({cells.SOURCES[row.gap.margin_source]})"
+        )
         for row in reading.summary.rows
-        if row.metric == primary and row.gap and row.gap.margin
+        if row.metric == primary and row.gap and row.gap.margin and row.gap.margin_source
     }
     if used:
         each = words.listed(f"{margin} in {scenario}" for scenario, margin in used.items())
@@ -185,10 +201,10 @@ def _comparisons(reading: Reading) -> Iterator[str]:
     if reading.summary.comparisons:
         yield (
             f"Two methods are compared by their distances to Retrained in"
-            f" {cells.row_title(reading.primary)}, by the sign-flip test over seeds with Holm's"
+            f" {cells.row_title(reading.primary)}, by the paired t test over seeds with Holm's"
             " adjustment over all pairs of a scenario."
         )
-    if found := reading.summary.ranks:
+    if (found := reading.summary.ranks) and found.ranks:
         over = words.listed(found.blocks)
         bootstrap = f", with bootstrap intervals over {found.seeds} seeds"
         enough = found.seeds >= statistics.FEWEST_FOR_A_BOOTSTRAP
@@ -201,20 +217,31 @@ def _comparisons(reading: Reading) -> Iterator[str]:
 
 
 def _sign_flips(gaps: Iterable[Gap]) -> str:
-    most, exact = max(gap.n for gap in gaps), statistics.EXACT_SIGN_FLIPS
+    most, exact = max(gap.n for gap in gaps), hypotheses.EXACT_SIGN_FLIPS
     if most <= exact:
         return "the exact two-sided sign-flip test"
-    flips = f"{statistics.RANDOM_SIGN_FLIPS:,} random flips"
+    flips = f"{hypotheses.RANDOM_SIGN_FLIPS:,} random flips"
     return f"the two-sided sign-flip test ({flips}, exact up to {exact} seeds)"
 
 
 def _losses(reading: Reading) -> Iterator[str]:
-    kinds = Counter(failure.kind for failure in reading.summary.failures)
-    failed, collapsed, missing = kinds["failed"], kinds["collapsed"], kinds["missing"]
-    if failed or missing:
-        lost = [f"{words.count(failed, 'run')} failed"] if failed else []
-        lost += [f"{words.count(missing, 'result')} missing"] if missing else []
-        yield f"Without a value: {words.listed(lost)}."
+    failures = reading.summary.failures
+    kinds: Counter[str] = Counter(each.kind for each in failures)
+    collapsed = kinds["collapsed"]
+    lost = (
+        ("failed", "run", "failed"),
+        ("infrastructure", "run", "lost to a machine"),
+        ("undefined", "run", "with an undefined metric"),
+        ("pending", "result", "pending"),
+    )
+    without = [
+        f"{words.count(number, noun)} {how}" for kind, noun, how in lost if (number := kinds[kind])
+    ]
+    if without:
+        yield (
+            f"Without a value: {words.listed(without)}; a method that lacks a seed is neither"
+            " called equivalent nor ranked."
+        )
     if collapsed:
         yield (
             f"{words.headline(words.count(collapsed, 'run'))} collapsed (test accuracy below half"

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from itertools import chain, groupby
 
 from supreme_core import statistics
-from supreme_core.aggregate import harmless
+from supreme_core.api.run import LeftOut
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, tables, words
 from supreme_core.report.cells import Cell
 from supreme_core.report.choices import FORMATS, FRONT, PAIRS, PRIMARY, RANKS, VERDICTS
 from supreme_core.report.tables import Column, Line, Reading, Table
+from supreme_core.summary_files import harmless
 
 FEW_COLUMNS = 5
-WITH_INTERVAL = ("estimate", "gap")
+WITH_INTERVAL = ("estimate", "gap", "apart")
 INTERVAL = f"{statistics.LEVEL * 100:g} % interval"
 
 
@@ -42,7 +43,7 @@ def choices(reading: Reading) -> list[str]:
         VERDICTS: any(tables.verdicts(reading, each) for each in scenarios),
         PRIMARY: True,
         PAIRS: bool(reading.summary.comparisons),
-        RANKS: reading.summary.ranks is not None,
+        RANKS: contrasts.ranks(reading) is not None,
         FRONT: any(contrasts.front(reading, each) for each in scenarios),
     }
     return [*(name for name, has in there.items() if has), *dict.fromkeys(groups)]
@@ -106,8 +107,9 @@ def _ranks(reading: Reading) -> Iterator[Sheet]:
         blocks = ", ".join(found.blocks)
         caption = (
             f"Mean rank by distance to Retrained in {cells.row_title(found.metric)} over {blocks}"
-            " (1 is nearest); score: interquartile mean of 1 - distance / Original's; each with"
-            f" its {INTERVAL} over {words.count(found.seeds, 'training seed')}."
+            f" (1 is nearest){_without(found.left_out)}; score: interquartile mean of 1 -"
+            f" distance / Original's; each with its {INTERVAL} over"
+            f" {words.count(found.seeds, 'training seed')}."
         )
         yield Sheet("ranks", "all", caption, table)
 
@@ -128,16 +130,21 @@ def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str,
         symbols = ", ".join(f"{symbol} {word}" for word, symbol in cells.SYMBOLS.items())
         if table := tables.verdicts(reading, scenario):
             caption = f"Verdicts of {seeds} on the gap to the model retrained for the same seed"
-            yield f"{caption}: {symbols}.", table
+            both = "rows different by themselves, and after correction over rows and methods"
+            yield f"{caption}: {symbols}; {both}.", table
     elif choice == PAIRS:
         if table := contrasts.pairs(reading, scenario):
             primary = cells.row_title(reading.primary)
             caption = f"Distances to Retrained in {primary}, the nearer method first: mean"
-            caption += f" difference with its {INTERVAL}, share of seeds, p of the sign-flip test."
+            caption += (
+                f" difference with its {INTERVAL}, share of seeds, p of the paired t test and"
+            )
+            caption += " of sign flips."
             yield caption, table
     elif choice == FRONT:
         if found := contrasts.front(reading, scenario):
-            caption = f"Mean distance to Retrained and cost, with their {INTERVAL} over {seeds}."
+            caption = f"Mean distance to Retrained and cost, with their {INTERVAL} over {seeds}"
+            caption += f"{_without(found.left_out)}."
             yield caption, contrasts.front_table(reading, found)
     elif choice in tables.group_names(reading, scenario):
         group = tables.group(reading, scenario, choice)
@@ -146,16 +153,20 @@ def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str,
             yield f"{title}: mean with its {INTERVAL} over {seeds}.", table
 
 
+def _without(methods: Sequence[LeftOut]) -> str:
+    return f"; left out: {'; '.join(contrasts.left_out(methods))}" if methods else ""
+
+
 def _of_primary(reading: Reading, scenario: str) -> str:
     title, scale = cells.row_title(reading.primary), reading.scale(reading.primary)
     gap = " and its gap to the model retrained for the same seed, each"
-    gap = gap if tables.has_gap(reading.facts[reading.primary]) else ""
-    caption = f"{words.headline(title)}{gap} with its {INTERVAL} over n training seeds."
+    gap = gap if reading.facts[reading.primary].has_gap else ""
+    caption = f"{words.headline(title)}{gap} with its unadjusted {INTERVAL} over n training seeds."
     rows = [reading.row(scenario, method, reading.primary) for method in reading.methods(scenario)]
     margins = {row.gap.margin for row in rows if row and row.gap and row.gap.margin}
     for margin in margins:  # one, which all methods of a scenario share
         caption += f" Equivalent: within {cells.margin_text(margin, scale)}."
-    return caption
+    return " ".join((caption, *tables.remarks(reading, scenario, reading.primary)))
 
 
 def _latex(sheets: Sequence[Sheet]) -> str:
@@ -192,9 +203,10 @@ def _latex_row(texts: Iterable[str]) -> str:
 
 
 def _turned(sheet: Sheet) -> bool:
-    """Whether headings stand upright: those of many columns that hold a symbol each."""
+    """Whether headings stand upright: those of many columns that hold a symbol or a count each."""
     columns = sheet.table.columns
-    return len(columns) > FEW_COLUMNS and all(column.kind == "verdict" for column in columns)
+    short = ("verdict", "count")
+    return len(columns) > FEW_COLUMNS and all(column.kind in short for column in columns)
 
 
 def _latex_cell(cell: Cell, column: Column) -> str:

@@ -12,12 +12,13 @@ from itertools import compress, groupby
 from math import inf
 from typing import Literal
 
-from supreme_core import statistics
-from supreme_core.aggregate import Provenance, RowFacts, collapse_row, provenance_of
+from supreme_core import hypotheses
 from supreme_core.api import names
-from supreme_core.api.run import Failure, Floor, Gap, Named, Row, Summary
+from supreme_core.api.run import Floor, Gap, Named, Row, Summary
+from supreme_core.provenance import Provenance, RowFacts, provenance_of
 from supreme_core.report import cells, words
 from supreme_core.report.cells import Cell, Scale
+from supreme_core.survivors import collapse_row
 
 FLOOR_TITLE = "noise floor"
 
@@ -39,7 +40,7 @@ class Column:
     title: str
     unit: str = ""
     kind: Literal[
-        "count", "estimate", "gap", "verdict", "spread", "companion", "words", "share"
+        "count", "estimate", "gap", "verdict", "apart", "spread", "companion", "words", "share"
     ] = "estimate"
     name: str = ""
 
@@ -79,17 +80,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Collapse:
-    """How often a method lost the task or gave no model.
+    """What became of a method's seeds, where anything went wrong with them.
 
-    failed, missing: runs.  collapsed: of the `seeds` that have a value; interval: of that share.
+    undefined: seeds with a model for which some row has no value.  of: seeds that the collapse rate
+    is of.  interval: of that rate.
     """
 
     scenario: str
     method: str
+    asked: int
     failed: int
-    missing: int
     collapsed: int
-    seeds: int
+    undefined: int
+    infrastructure: int
+    pending: int
+    of: int
     interval: str
 
 
@@ -131,7 +136,7 @@ class Reading:
     def finished(self) -> list[int]:
         """Seeds that have a result, whatever became of its runs."""
         failures = self.summary.failures
-        lost = {each.seed for each in failures if each.kind == "missing" and each.method is None}
+        lost = {each.seed for each in failures if each.method is None}
         return [seed for seed in self.summary.seeds if seed not in lost]
 
     def title(self, scenario: str) -> str:
@@ -188,13 +193,14 @@ def seeds(reading: Reading) -> str:
 def overview(reading: Reading, scenario: str) -> Table:
     """The table that leads: the primary metric, its gap to Retrained, its spread, companions."""
     primary, scale = reading.primary, reading.scale(reading.primary)
-    gaps = has_gap(reading.facts[primary])
+    gaps = reading.facts[primary].has_gap
     companions = list(_companions(reading, scenario))
     columns = (
         Column("n", kind="count"),
         Column(cells.row_title(primary), scale.unit),
         *([Column("gap to Retrained", scale.gap_unit, kind="gap")] if gaps else []),
         *([Column("verdict", kind="verdict")] if gaps else []),
+        *([Column(TOLD_APART, kind="apart")] if gaps else []),
         Column("sd over seeds", scale.unit, kind="spread"),
         Column("seeds span", scale.unit, kind="spread"),
         *(
@@ -206,10 +212,11 @@ def overview(reading: Reading, scenario: str) -> Table:
     for method in reading.methods(scenario):
         row = reading.row(scenario, method, primary)
         line = (
-            Cell(str(row.n if row else 0)),
+            cells.count_cell(row),
             _estimate(reading, scenario, method, primary),
             *([cells.gap_cell(row.gap if row else None, scale)] if gaps else []),
             *([cells.verdict_cell(row.gap if row else None, scale)] if gaps else []),
+            *([cells.apart_cell(row.gap if row else None)] if gaps else []),
             *(cells.spread_cells(row, scale) if row else (cells.EMPTY, cells.EMPTY)),
             *(_estimate(reading, scenario, method, metric) for metric in companions),
         )
@@ -219,6 +226,30 @@ def overview(reading: Reading, scenario: str) -> Table:
     metric_of_column[1] = primary
     floor = _floor(reading, scenario, metric_of_column)
     return Table(scenario, columns, tuple(lines), floor)
+
+
+TOLD_APART = "told apart, AUC"
+
+
+def remarks(reading: Reading, scenario: str, metric: str) -> Iterator[str]:
+    """What a reader of the metric's verdicts has to know, each with the methods that it is about.
+
+    Why Retrained gives no value is said once; that seeds are pending is said of every method.
+    """
+    retrained = reading.row(scenario, names.RETRAINED, metric)
+    if retrained and retrained.seeds.lost > retrained.seeds.pending:
+        yield f"Retrained: {retrained.lack}, so no method has a gap there."
+    about: dict[str, list[str]] = {}
+    for method in reading.methods(scenario):
+        row = reading.row(scenario, method, metric)
+        if row is None or method == names.RETRAINED:
+            continue
+        found = row.gap.remarks if row.gap else [row.lack] if row.lack else []
+        for remark in found:
+            if not remark.startswith("Retrained: "):
+                about.setdefault(remark, []).append(cells.method_title(method))
+    for remark, methods in about.items():
+        yield f"{words.headline(remark)}: {', '.join(methods)}."
 
 
 def headline(reading: Reading, scenario: str) -> Table:
@@ -239,7 +270,7 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
 
     A method that has no value because its runs failed says so.
     """
-    metrics = [each for each in reading.metrics(scenario) if has_gap(reading.facts[each])]
+    metrics = [each for each in reading.metrics(scenario) if reading.facts[each].has_gap]
     if not metrics:
         return None
     scales = [reading.scale(metric) for metric in metrics]
@@ -248,25 +279,28 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
         for row in reading.summary.rows
         if row.scenario == scenario
     )
-    failures = reading.summary.failures
-    failed = {
-        each.method for each in failures if (each.scenario, each.kind) == (scenario, "failed")
-    }
-    columns = [Column("all metrics", kind="verdict")]
+    columns = [
+        Column("all metrics", kind="verdict"),
+        Column("rows different", kind="count"),
+        Column("after correction", kind="count"),
+    ]
     columns += [Column("utility", kind="verdict")] if utility else []
     columns += [Column(cells.row_title(metric), kind="verdict") for metric in metrics]
+    joint_of = {(each.scenario, each.method): each for each in reading.summary.joint_verdicts}
     lines = []
     for method in reading.methods(scenario):
         rows = [reading.row(scenario, method, metric) for metric in metrics]
         gaps = [row.gap if row else None for row in rows]
-        if method != names.RETRAINED and any(gaps):
-            joint = statistics.joint_verdict(gap.verdict for gap in gaps if gap)
+        joint = joint_of.get((scenario, method))
+        if joint and any(gaps):
             line: tuple[Cell, ...] = (
-                Cell(joint, tone=cells.TONES[joint]),
+                Cell(joint.verdict, tone=cells.TONES[joint.verdict]),
+                Cell(f"{joint.different} of {joint.rows}"),
+                Cell(str(joint.different_jointly)),
                 *([_utility(gaps, scales)] if utility else []),
                 *(cells.symbol_cell(gap.verdict) if gap else cells.EMPTY for gap in gaps),
             )
-        elif method in failed and not any(row and row.n for row in rows):
+        elif joint and any(row and row.seeds.failed for row in rows):
             line = (Cell("failed", tone="bad"), *[cells.EMPTY] * (len(columns) - 1))
         else:
             continue
@@ -285,11 +319,6 @@ def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> Cell:
                 Cell("kept", note=note, tone="good") if test.holds else Cell("not shown", note=note)
             )
     return cells.EMPTY
-
-
-def has_gap(facts: RowFacts) -> bool:
-    """Whether a metric is read by its gap to Retrained: not where it is nearness to it already."""
-    return not (facts.compares or facts.measured)
 
 
 def leading(reading: Reading, scenario: str) -> list[str]:
@@ -368,25 +397,29 @@ GROUPS = {
 
 def collapses(reading: Reading) -> Iterator[Collapse]:
     """A line for each scenario and method in which anything went wrong, in table order."""
-    by_pair: dict[tuple[str, str], list[Failure]] = {}
+    undefined: dict[tuple[str | None, str | None], set[int]] = {}
     for failure in reading.summary.failures:
-        if failure.scenario is not None and failure.method is not None:
-            by_pair.setdefault((failure.scenario, failure.method), []).append(failure)
-    for (scenario, method), failures in by_pair.items():
-        kinds = [failure.kind for failure in failures]
-        collapsed = len({failure.seed for failure in failures if failure.kind == "collapsed"})
-        row = reading.row(scenario, method, reading.primary)
-        seeds = max(row.n if row else 0, collapsed)
-        interval = statistics.wilson(collapsed, seeds)
+        if failure.kind == "undefined":
+            undefined.setdefault((failure.scenario, failure.method), set()).add(failure.seed)
+    for rate in reading.summary.collapse_rates:
+        row = reading.row(rate.scenario, rate.method, reading.primary)
+        without = len(undefined.get((rate.scenario, rate.method), ()))
+        asked = len(reading.summary.seeds)
+        if not (rate.collapsed or rate.failed or without or rate.of < asked):
+            continue
+        infrastructure = row.seeds.infrastructure if row else 0
         yield Collapse(
-            scenario=scenario,
-            method=cells.method_title(method),
-            failed=kinds.count("failed"),
-            missing=kinds.count("missing"),
-            collapsed=collapsed,
-            seeds=seeds,
-            interval=f"{interval[0] * 100:.0f} to {interval[1] * 100:.0f} %"
-            if interval
+            scenario=rate.scenario,
+            method=cells.method_title(rate.method),
+            asked=asked,
+            failed=rate.failed,
+            collapsed=rate.collapsed,
+            undefined=without,
+            infrastructure=infrastructure,
+            pending=asked - rate.of - infrastructure,
+            of=rate.of,
+            interval=f"{rate.low * 100:.0f} to {rate.high * 100:.0f} %"
+            if rate.low is not None and rate.high is not None
             else cells.NONE,
         )
 
@@ -394,25 +427,21 @@ def collapses(reading: Reading) -> Iterator[Collapse]:
 def notes(reading: Reading) -> Iterator[str]:
     """What a reader must know before the numbers."""
     yield from reading.provenance.imported
-    counts, few = reading.counts, statistics.FEWEST_FOR_A_VERDICT
+    counts, few = reading.counts, hypotheses.FEWEST_FOR_A_VERDICT
     if not counts:
         yield f"No seed has a value of {cells.row_title(reading.primary)} yet."
     elif max(counts) < few:
         yield (
-            f"n = {max(counts)}: intervals from so few seeds are wide, and no headline is claimed."
-            f" Run at least {few} seeds, better 10 to 20, before methods are compared."
+            f"n = {max(counts)}: intervals from so few seeds are wide, and nothing is called"
+            f" equivalent. Run at least {few} seeds, better 10 to 20, before methods are compared."
         )
     elif min(counts) < few:
+        yield f"Lines with n below {few} have wide intervals, and none is called equivalent."
+    if _needs_a_margin(reading):
         yield (
-            f"Lines with n below {few} have wide intervals, and no headline is claimed for them."
-        )
-    methods = len(reading.provenance.work.methods)
-    needed = statistics.fewest_for_a_difference(methods)
-    if has_gap(reading.facts[reading.primary]) and few <= max(counts, default=0) < needed:
-        what = "1 method" if methods == 1 else f"{methods} methods"
-        yield (
-            f"No method's gap, however large, is called different: for {what} the exact test"
-            f" needs {needed} seeds. Original is none of them: its gap is tested by itself."
+            "The margin of the primary metric is the noise between Retrained models. With it a"
+            " perfect method is called equivalent in about 4 % of experiments of 5 seeds, 36 % of"
+            " 10 and 89 % of 20; spec.margins sets, beforehand, what difference is of no account."
         )
     if reading.summary.partial:
         yield _what_is_partial(reading)
@@ -428,13 +457,27 @@ def notes(reading: Reading) -> Iterator[str]:
         yield "The seeds did not all use the same data, which provenance lists."
 
 
+def _needs_a_margin(reading: Reading) -> bool:
+    """Whether seeds are so few that a margin from noise finds hardly any method equivalent."""
+    gaps = [row.gap for row in reading.summary.rows if row.metric == reading.primary and row.gap]
+    from_noise = any(gap.margin_source == "noise" for gap in gaps)
+    return from_noise and max((gap.n for gap in gaps), default=0) < SEEDS_FOR_NOISE
+
+
+SEEDS_FOR_NOISE = 20
+"""From so many seeds on a margin from noise finds most perfect methods equivalent."""
+
+
 def _what_is_partial(reading: Reading) -> str:
     summary = reading.summary
-    kinds = Counter(failure.kind for failure in summary.failures if failure.method is not None)
+    kinds: Counter[str] = Counter(
+        failure.kind for failure in summary.failures if failure.method is not None
+    )
     finished, asked = len(reading.finished), len(summary.seeds)
     lacks = [f"{finished} of {asked} seeds have a result"] if finished < asked else []
+    lost = (("failed", "failed"), ("infrastructure", "lost to a machine"), ("pending", "pending"))
     lacks += [
-        f"{words.count(kinds[kind], 'run')} {kind}" for kind in ("failed", "missing") if kinds[kind]
+        f"{words.count(number, 'run')} {how}" for kind, how in lost if (number := kinds[kind])
     ]
     return f"Partial: {words.listed(lacks)}. Each n counts the seeds that have a value."
 

@@ -27,15 +27,21 @@ def terminal_tables(summary: Summary) -> list[TextTable]:
     """One table for each scenario; notes on the whole experiment stand under the last."""
     reading = tables.Reading(summary)
     drawn = [
-        _draw(tables.overview(reading, scenario), reading.title(scenario))
+        replace(
+            _draw(tables.overview(reading, scenario), reading.title(scenario)),
+            notes=tuple(map(_text, tables.remarks(reading, scenario, reading.primary))),
+        )
         for scenario in reading.scenarios
     ]
     if drawn:
-        drawn[-1] = replace(drawn[-1], notes=(READ_AS, *tables.notes(reading)))
+        last = drawn[-1]
+        drawn[-1] = replace(last, notes=(*last.notes, READ_AS, *tables.notes(reading)))
     return drawn
 
 
-READ_AS = "Means over seeds, in brackets their 95 % interval; the report has all intervals."
+READ_AS = (
+    "Means over seeds, in brackets their unadjusted 95 % interval; the report has all intervals."
+)
 
 
 def _draw(table: tables.Table, title: str) -> TextTable:
@@ -57,13 +63,13 @@ def _draw(table: tables.Table, title: str) -> TextTable:
     )
 
 
-IMPORTANCE = "estimate", "gap", "verdict", "count", "companion"
+IMPORTANCE = "estimate", "gap", "verdict", "count", "apart", "companion"
 """Kinds of the overview's columns: what is read first, and shown in the narrowest terminal."""
 
 
 def _texts(table: tables.Table, line: Sequence[Cell]) -> list[str]:
     return [
-        _text(cell.text if column.kind in ("companion", "verdict") else str(cell))
+        _text(cell.text if column.kind in ("companion", "verdict", "apart") else str(cell))
         for column, cell in zip(table.columns, line, strict=True)
         if column.kind != "spread"
     ]

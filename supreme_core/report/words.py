@@ -5,9 +5,9 @@ from itertools import groupby
 
 import yaml
 
-from supreme_core.aggregate import Span
 from supreme_core.api.run import Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
+from supreme_core.provenance import Span
 from supreme_core.split import KINDS
 
 

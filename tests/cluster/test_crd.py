@@ -347,6 +347,7 @@ NEVER = {
     "metrics that were none": (LISTED, "metrics", entries("accuracy")),
     "metrics over seeds that were none": (LISTED, "seedMetrics", entries("klom")),
     "primary metric": (WHOLE, "primaryMetric", "retain_accuracy"),
+    "margins that were none": (WHOLE, "margins", {"forget_accuracy": 0.02}),
     "nodes": (WITH_DDP, "execution.nodes", {"nodes": 4}),
     "GPUs": (WITH_DDP, "execution.gpusPerNode", {"nodes": 2, "gpusPerNode": 2}),
     "ranks": (WITH_DDP, "execution.processesPerNode", {"nodes": 2, "processesPerNode": 1}),

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from supreme_core.aggregate import Question, RowFacts, aggregate
+from supreme_core.aggregate import Question, aggregate
 from supreme_core.api.run import (
     CellRecord,
     DatasetRecord,
@@ -13,6 +13,7 @@ from supreme_core.api.run import (
     Work,
 )
 from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry, Training
+from supreme_core.provenance import RowFacts
 
 NAME = ExperimentName(namespace="local", name="tiny", uid="0123456789")
 
@@ -74,7 +75,14 @@ def work(*, scenarios=("full_class",), methods=("scrub",), **repeats):
 
 
 def question(
-    seeds, *, primary="forget_accuracy", metrics=FACTS, excluded=(), floors=None, **of_work
+    seeds,
+    *,
+    primary="forget_accuracy",
+    metrics=FACTS,
+    excluded=(),
+    floors=None,
+    margins=None,
+    **of_work,
 ):
     order = ExperimentOrder(
         experiment=NAME,
@@ -82,6 +90,7 @@ def question(
         seeds=list(seeds),
         excluded=list(excluded),
         primary_metric=primary,
+        margins=margins or {},
     )
     return Question(
         order=order,
@@ -96,9 +105,14 @@ def run(method, *, scenario="full_class", repeat=0, **metrics):
     return RunRecord(scenario=scenario, method=method, repeat=repeat, status="ok", metrics=metrics)
 
 
-def failed(method, reason, *, scenario="full_class", repeat=0):
+def failed(method, reason, *, scenario="full_class", repeat=0, cause="method"):
     return RunRecord(
-        scenario=scenario, method=method, repeat=repeat, status="failed", reason=reason
+        scenario=scenario,
+        method=method,
+        repeat=repeat,
+        status="failed",
+        cause=cause,
+        reason=reason,
     )
 
 

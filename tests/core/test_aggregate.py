@@ -10,23 +10,19 @@ import io
 import json
 import random
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from supreme_core import registry
-from supreme_core.aggregate import (
-    aggregate,
-    provenance_of,
-    row_facts,
-    summary_csv,
-    summary_json,
-    without_measurements,
-)
+from supreme_core.aggregate import aggregate
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Exclusion, Floor, Summary
 from supreme_core.catalog import SCHEMA_VERSION, Catalog
 from supreme_core.errors import SpecError
+from supreme_core.provenance import provenance_of, row_facts
 from supreme_core.registry import Entry, MetricFacts, NoParams
+from supreme_core.summary_files import summary_csv, summary_json, without_measurements
 from tests.core import summaries
 from tests.core.summaries import (
     FACTS,
@@ -109,13 +105,13 @@ EIGHT = [0.10, 0.12, 0.11, 0.09, 0.10, 0.11, 0.12, 0.10]
 """Of Retrained; neighbours differ by 0.02, 0.01, 0.02, 0.01, 0.01, 0.01 and 0.02."""
 
 
-def judged(by_method, *, metrics=FACTS, forget=lambda seed: "three"):
+def judged(by_method, *, metrics=FACTS, forget=lambda seed: "three", margins=None):
     found = [
         answer.model_copy(update={"cells": [cell("full_class", forget=forget(seed))]})
         for seed, answer in enumerate(answers(by_method), start=1)
     ]
     methods = [method for method in by_method if method not in ("original", "retrained")]
-    asked = question(range(1, len(found) + 1), methods=methods, metrics=metrics)
+    asked = question(range(1, len(found) + 1), methods=methods, metrics=metrics, margins=margins)
     return aggregate(found, asked)
 
 
@@ -137,21 +133,37 @@ def test_verdicts_say_what_eight_seeds_show():
         "far": "different",
         "wild": "inconclusive",
     }
-    assert gaps["far"].difference_p == pytest.approx(2 / 2**8)
-    assert gaps["far"].adjusted_p == pytest.approx(3 * 2 / 2**8)  # of three methods
+    assert gaps["far"].flip_p == pytest.approx(2 / 2**8)
+    assert gaps["far"].flip_adjusted_p == pytest.approx(3 * 2 / 2**8)  # of three methods
+    far = stats.ttest_1samp([0.3 + 0.01 * i for i in range(8)], 0.0).pvalue
+    assert gaps["far"].difference_p == pytest.approx(far)
+    assert gaps["far"].adjusted_p == pytest.approx(3 * far)
     assert gaps["original"].adjusted_p == gaps["original"].difference_p  # which is none of them
-    assert gaps["near"].difference_p == 1.0
+    assert gaps["near"].flip_p == 1.0
 
 
-def test_the_margin_is_twice_the_noise_of_retrained_models_that_forgot_the_same():
-    by_method = {"original": [1.0] * 8, "retrained": EIGHT, "scrub": [0.3] * 8}
-    steps = [0.02, 0.01, 0.02, 0.01, 0.01, 0.01, 0.02]
-    noise = (sum(step**2 for step in steps) / 7) ** 0.5
-    assert row_of(judged(by_method), "scrub").gap.margin == pytest.approx(2 * noise)
-    other = judged(by_method, forget=str)  # each seed forgets others, so there is no pair
-    assert row_of(other, "scrub").gap.margin == 0.01
-    quiet = judged(by_method | {"retrained": [0.1] * 8})
-    assert row_of(quiet, "scrub").gap.margin == 0.01
+def test_the_margin_is_the_noise_of_retrained_models_that_forgot_the_same():
+    tenfold = [10 * x for x in EIGHT]
+    by_method = {"original": [1.0] * 8, "retrained": tenfold, "scrub": [0.3] * 8}
+    noise = (2 * 7 * np.var(tenfold, ddof=1) / stats.chi2.ppf(0.95, 7)) ** 0.5
+    gap = row_of(judged(by_method), "scrub").gap
+    assert (gap.margin, gap.margin_source) == (pytest.approx(noise), "noise")
+    halves = judged(by_method, forget=lambda seed: "three" if seed < 5 else "four")
+    squares = sum(3 * np.var(half, ddof=1) for half in (tenfold[:4], tenfold[4:]))
+    pooled = (2 * squares / stats.chi2.ppf(0.95, 6)) ** 0.5
+    assert row_of(halves, "scrub").gap.margin == pytest.approx(pooled)
+    other = row_of(judged(by_method, forget=str), "scrub").gap  # each seed forgets others
+    assert (other.margin, other.margin_source) == (0.01, "metric")
+    quiet = row_of(judged(by_method | {"retrained": [0.1] * 8}), "scrub").gap
+    assert (quiet.margin, quiet.margin_source) == (0.01, "metric")
+
+
+def test_a_margin_that_is_set_wins_alone():
+    tenfold = [10 * x for x in EIGHT]
+    by_method = {"original": [1.0] * 8, "retrained": tenfold, "scrub": [0.3] * 8}
+    found = judged(by_method, margins={"forget_accuracy": 0.002})
+    gap = row_of(found, "scrub").gap
+    assert (gap.margin, gap.margin_source) == (0.002, "set")
 
 
 def test_a_seed_that_does_not_say_what_it_forgot_is_no_part_of_the_noise():
@@ -204,7 +216,7 @@ def test_replicas_give_the_margin_where_seeds_forgot_other_samples():
         seed: [
             run("original", forget_accuracy=1.0),
             run("retrained", repeat=0, forget_accuracy=0.1),
-            run("retrained", repeat=1, forget_accuracy=0.1 + 0.03 * seed),
+            run("retrained", repeat=1, forget_accuracy=0.1 + 0.3 * seed),
             run("scrub", forget_accuracy=0.5),
         ]
         for seed in (1, 2)
@@ -214,8 +226,10 @@ def test_replicas_give_the_margin_where_seeds_forgot_other_samples():
         for seed, of_seed in runs.items()
     ]
     summed = aggregate(found, question([1, 2], retrained_replicas=2))
-    noise = ((0.03**2 + 0.06**2) / 2) ** 0.5
-    assert row_of(summed, "scrub").gap.margin == pytest.approx(2 * noise)
+    squares = (0.3**2 + 0.6**2) / 2
+    noise = (2 * squares / stats.chi2.ppf(0.95, 2)) ** 0.5
+    gap = row_of(summed, "scrub").gap
+    assert (gap.margin, gap.margin_source) == (pytest.approx(noise), "noise")
 
 
 def test_a_failed_repeat_leaves_the_mean_of_the_others_and_is_listed():
@@ -246,7 +260,7 @@ def test_a_failed_seed_is_null_among_the_values_and_not_a_shorter_list():
     assert scrub.values == {"1": 0.5, "2": None, "3": None}
     assert (scrub.n, scrub.sd, scrub.low, scrub.gap.n, scrub.gap.low) == (1, None, None, 1, None)
     assert [(f.kind, f.seed, f.method) for f in found.failures] == [
-        ("missing", 3, None),
+        ("pending", 3, None),
         ("failed", 2, "scrub"),
     ]
 
@@ -278,25 +292,26 @@ def test_a_run_below_half_of_retraineds_median_is_listed_as_collapsed_and_stays_
         ),
         question([1, 2, 3]),
     )
-    (failure,) = found.failures
+    (failure,) = (each for each in found.failures if each.kind != "undefined")
     assert (failure.kind, failure.method, failure.seed) == ("collapsed", "scrub", 2)
     assert row_of(found, "scrub", "test_accuracy").n == 3
     assert not found.partial
 
 
-def test_a_method_that_the_result_leaves_out_is_missing_for_that_seed():
+def test_a_method_that_the_result_leaves_out_is_pending_for_that_seed():
     found = aggregate(
         [result(1, [run("original"), run("retrained", forget_accuracy=0.1)])], question([1])
     )
-    (failure,) = found.failures
-    assert (failure.kind, failure.method, failure.seed) == ("missing", "scrub", 1)
+    undefined, pending = found.failures
+    assert (pending.kind, pending.method, pending.seed) == ("pending", "scrub", 1)
+    assert (undefined.kind, undefined.method) == ("undefined", "original")
 
 
 @pytest.mark.parametrize("seeds", [[], [1]], ids=["no result", "one of two"])
-def test_a_summary_of_what_there_is_lists_the_seeds_that_are_missing(seeds):
+def test_a_summary_of_what_there_is_lists_the_seeds_that_are_pending(seeds):
     found = aggregate(results(seeds), question([1, 2]))
-    missing = [failure.seed for failure in found.failures if failure.kind == "missing"]
-    assert missing == [seed for seed in (1, 2) if seed not in seeds]
+    pending = [failure.seed for failure in found.failures if failure.kind == "pending"]
+    assert pending == [seed for seed in (1, 2) if seed not in seeds]
     assert found.partial
     assert row_of(found, "scrub").n == len(seeds)
 
@@ -306,7 +321,7 @@ def test_a_result_of_other_work_is_not_mixed_in():
     found = aggregate([*results([1]), other], question([1, 2]))
     assert row_of(found, "scrub").n == 1
     (failure,) = found.failures
-    assert failure.kind == "missing"
+    assert failure.kind == "pending"
     assert "other work" in failure.reason
 
 

@@ -139,6 +139,36 @@ def test_too_few_seeds_and_failed_runs_are_told():
     assert all(v.value is not None for v in lost.values if v.method == "original")
 
 
+def test_a_value_of_survivors_says_so():
+    lost = found(6, failed={("scrub", 1), ("scrub", 4)})
+    scrub = [v for v in lost.values if v.method == "scrub"]
+    assert {(v.n, v.asked, v.value is None) for v in scrub} == {(4, 6, False)}
+    assert {v.lack for v in scrub} == {"2 of 6 seeds gave no value (2 failed)"}
+    assert {(v.n, v.asked, v.lack) for v in lost.values if v.method == "original"} == {(6, 6, None)}
+    page = str(section(lost))
+    assert "Survivors alone, and no sign of likeness to Retrained: scrub; 2 of 6 seeds" in page
+    lines = list(csv.DictReader(io.StringIO(over_seeds_csv(lost).decode())))
+    assert {line["lack"] for line in lines if line["method"] == "scrub"} == {scrub[0].lack}
+
+
+def test_a_seed_that_retrained_lacks_is_lacked_by_every_value():
+    lost = found(6, failed={("retrained", 0)})
+    said = "Retrained: 1 of 6 seeds gave no value (1 failed)"
+    assert {(v.n, v.lack) for v in lost.values} == {(5, said)}
+
+
+def test_seeds_without_a_result_are_asked_for_too():
+    order = summaries.question(range(8)).order
+    values = over_seeds(results(range(6)), order, metrics("klom"), Store()).values
+    assert {(v.n, v.asked) for v in values} == {(6, 8)}
+    assert {v.lack for v in values} == {"2 of 8 seeds gave no value (2 pending)"}
+
+
+def test_no_interval_of_an_excess_leaves_what_a_difference_can_be():
+    for value in found(8, "calibration").values:
+        assert -1 <= value.excess_low <= value.excess <= value.excess_high <= 1
+
+
 def test_damaged_predictions_take_the_values_of_their_method_only():
     store = Store(broken={key("scrub", 2)})
     damaged = found(4, store=store)

@@ -294,6 +294,29 @@ class TestMetrics:
             " 'forget_accuracy'?"
         )
 
+    def test_margins_are_those_of_the_spec_and_absent_without_them(self):
+        assert planned(margins={"forget_accuracy": 0.02}).margins == {"forget_accuracy": 0.02}
+        assert "margins" not in planned().to_document()
+
+    def test_margins_change_nothing_that_is_computed(self):
+        with_margins = planned(margins={"forget_accuracy": 0.02})
+        assert work_digest(with_margins.work) == work_digest(planned().work)
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ("forget_acuracy", "did you mean 'forget_accuracy'?"),
+            ("forget_js_divergence", "is nearness to Retrained itself, so it has no gap"),
+            ("wall_seconds", "is measured, so it has no gap"),
+        ],
+    )
+    def test_a_margin_of_a_row_without_a_gap_is_refused(self, row, words):
+        metrics = [{"name": each} for each in ("accuracy", "js_divergence", "wall_seconds")]
+        message = refused(margins={row: 0.02}, metrics=metrics)
+        assert message.startswith("spec.margins: ")
+        assert repr(row) in message
+        assert words in message
+
     def test_where_nothing_is_near_the_rows_are_listed(self):
         message = refused(metrics=[{"name": "wall_seconds"}], primaryMetric="xyz")
         assert message == ("spec.primaryMetric is 'xyz', which no metric gives; rows: wall_seconds")

@@ -13,16 +13,18 @@ from html.parser import HTMLParser
 
 import pytest
 
-from supreme_core.aggregate import aggregate, provenance_of, summary_json
+from supreme_core.aggregate import aggregate
 from supreme_core.api.run import Exclusion, Failure, Floor, Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
+from supreme_core.hypotheses import joint_verdict
+from supreme_core.provenance import provenance_of
 from supreme_core.report import cells, tables, words
 from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.page import render_report
 from supreme_core.report.plots import Dot, Reference, Strip, dot_plot, strip_plot
 from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import terminal_tables
-from supreme_core.statistics import joint_verdict
+from supreme_core.summary_files import summary_json
 from tests.core.summaries import (
     FACTS,
     cell,
@@ -175,9 +177,10 @@ def test_equal_values_of_all_seeds_and_methods_give_a_plot():
 
 
 @pytest.mark.parametrize(("seeds", "claimed"), [(4, False), (5, True)], ids=["4 seeds", "5 seeds"])
-def test_below_five_seeds_no_headline_is_claimed(seeds, claimed):
+def test_below_five_seeds_it_is_said_that_nothing_is_called_equivalent(seeds, claimed):
     text = Page(render_report(summary(range(seeds)))).text
-    assert ("no headline is claimed" not in text) is claimed
+    assert ("nothing is called equivalent. Run" not in text) is claimed
+    assert ("Few seeds: Original, scrub." not in text) is claimed
 
 
 def test_a_failure_stands_on_the_page_with_its_reason():
@@ -232,7 +235,7 @@ def test_a_collapse_rate_counts_seeds_and_has_wilsons_interval():
         question([0, 1], primary="test_accuracy"),
     )
     line = next(c for c in tables.collapses(tables.Reading(found)) if c.collapsed)
-    assert (line.method, line.collapsed, line.seeds) == ("scrub", 1, 2)
+    assert (line.method, line.collapsed, line.failed, line.of) == ("scrub", 1, 0, 2)
     assert line.interval == "9 to 91 %"
 
 
@@ -410,9 +413,9 @@ def test_it_is_said_what_is_not_there():
     assert partial(2, [(0, "failed"), (1, "failed")]) == [
         "2 of 3 seeds have a result and 2 runs failed"
     ]
-    assert partial(3, [(1, "missing")]) == ["1 run missing"]
-    assert partial(2, [(0, "failed"), (1, "missing")]) == [
-        "2 of 3 seeds have a result, 1 run failed and 1 run missing"
+    assert partial(3, [(1, "pending")]) == ["1 run pending"]
+    assert partial(2, [(0, "failed"), (1, "pending")]) == [
+        "2 of 3 seeds have a result, 1 run failed and 1 run pending"
     ]
 
 
@@ -510,6 +513,7 @@ def test_the_terminal_has_the_leading_columns_of_the_report():
         "forget accuracy, %",
         "gap to Retrained, points",
         "verdict",
+        "told apart, AUC",
         "test accuracy, %",
         "forget JS divergence, nats",
         "MIA loss AUC",
@@ -526,23 +530,18 @@ def test_verdicts_of_every_metric_and_of_all_together_lead_the_page():
     reading = tables.Reading(found)
     table = tables.verdicts(reading, "full_class")
     heads = [column.title for column in table.columns]
-    assert heads == ["all metrics", "utility", "forget accuracy", "test accuracy", "MIA loss AUC"]
+    assert heads[:4] == ["all metrics", "rows different", "after correction", "utility"]
+    assert heads[4:] == ["forget accuracy", "test accuracy", "MIA loss AUC"]
     assert [line.title for line in table.lines] == ["Original", "scrub", "ssd"]
     for method, line in zip(("original", "scrub", "ssd"), table.lines, strict=True):
         metrics = ("forget_accuracy", "test_accuracy", "mia_loss_auc")
-        of_each = [reading.row("full_class", method, each).gap.verdict for each in metrics]
-        assert [cell.text for cell in line.cells[2:]] == [cells.SYMBOLS[each] for each in of_each]
-        assert line.cells[0].text == joint_verdict(of_each)
+        gaps = [reading.row("full_class", method, each).gap for each in metrics]
+        assert [cell.text for cell in line.cells[4:]] == [cells.SYMBOLS[g.verdict] for g in gaps]
+        joint = joint_verdict((gap.verdict, gap.joint_p) for gap in gaps)
+        told = (joint.verdict, f"{joint.different} of 3", str(joint.different_jointly))
+        assert tuple(cell.text for cell in line.cells[:3]) == told
     page = render_report(found).decode()
     assert page.index("<h2>Verdicts<") < page.index("<h2>Forget accuracy<")
-
-
-@pytest.mark.parametrize(("seeds", "is_said"), [(4, False), (5, True), (6, True), (7, False)])
-def test_it_is_said_where_no_gap_can_be_called_different(seeds, is_said):
-    found = summary(seeds=range(seeds), methods=("scrub", "ssd"))
-    notes = " ".join(tables.notes(tables.Reading(found)))
-    assert ("the exact test needs 7 seeds" in notes) == is_said
-    assert ("Original is none of them" in notes) == is_said
 
 
 def test_a_page_of_distances_alone_has_no_verdicts():

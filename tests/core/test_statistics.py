@@ -1,14 +1,13 @@
 """Statistics against scipy.stats and closed forms.
 
 Covered: t interval and its coverage property, intervals near the end of a range, interquartile mean
-and its bootstrap interval, variance components, paired differences, sign flips, signed ranks,
-equivalence, non-inferiority, Holm, verdicts, Wilson, Friedman and Nemenyi, collapse rule; each with
-no, one, equal, missing, non-finite and huge values. How often intervals and verdicts are right is
-simulated by benchmarks/coverage.py.
+and its bootstrap interval, variance components, paired differences, Wilson, Friedman and Nemenyi,
+collapse rule; each with no, one, equal, missing, non-finite and huge values. Tests and verdicts:
+test_hypotheses.py. How often intervals are right is simulated by benchmarks/coverage.py.
 """
 
 import math
-from itertools import permutations, product
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -23,22 +22,13 @@ from supreme_core.statistics import (
     best_repeats,
     bootstrap_level,
     collapse_threshold,
-    equivalence_p,
     estimate,
-    fewest_for_a_difference,
     friedman,
-    holm,
     is_collapsed,
-    joint_verdict,
-    noninferiority,
     paired_differences,
     robust,
-    root_mean_square,
     share_below,
-    sign_flip_p,
-    signed_rank_p,
     variance_components,
-    verdict,
     wilson,
 )
 
@@ -163,132 +153,6 @@ def test_without_retrained_nothing_is_called_collapsed():
 def test_the_average_of_repeats_leaves_out_those_without_a_value():
     assert average([0.2, None, 0.4]) == pytest.approx(0.3)
     assert average([None]) is None
-
-
-differences = st.lists(ordinary, min_size=1, max_size=9)
-
-
-@given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=9).filter(sum))
-def test_sign_flips_are_counted_as_scipy_makes_them(d):
-    """But for a sum of 0, where scipy takes twice the smaller side, which is not all of them."""
-    theirs = stats.permutation_test((d,), np.sum, permutation_type="samples", n_resamples=np.inf)
-    assert sign_flip_p([x / 7 for x in d]) == pytest.approx(min(1.0, theirs.pvalue), abs=1e-12)
-
-
-@given(st.lists(st.integers(-20, 20), min_size=1, max_size=9))
-def test_sign_flips_are_counted_as_a_loop_makes_them(d):
-    """Of small whole numbers, whose sums are exact and often equal."""
-    flips = product((-1, 1), repeat=len(d))
-    sums = [abs(sum(s * x for s, x in zip(signs, d, strict=True))) for signs in flips]
-    assert sign_flip_p(d) == pytest.approx(np.mean([each >= abs(sum(d)) for each in sums]))
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 6, 20, 30])
-def test_the_smallest_p_of_sign_flips_is_the_closed_form(n):
-    assert sign_flip_p([0.1 * (i + 1) for i in range(n)]) == pytest.approx(2 / 2**n)
-
-
-def test_many_sign_flips_are_drawn_and_always_the_same():
-    d = np.random.default_rng(1).normal(0.4, 1.0, 40)
-    assert sign_flip_p(d) == sign_flip_p(d)
-    assert sign_flip_p(d) == pytest.approx(stats.ttest_1samp(d, 0).pvalue, abs=0.01)
-
-
-@given(differences)
-def test_no_order_and_no_common_sign_changes_the_p_of_sign_flips(d):
-    assert sign_flip_p(d) == sign_flip_p(d[::-1]) == sign_flip_p([-x for x in d])
-
-
-@given(
-    st.lists(ordinary, min_size=2, max_size=20).filter(lambda x: np.std(x) > 1e-3),
-    st.floats(0.1, 1e6),
-)
-def test_equivalence_is_the_larger_of_two_one_sided_t_tests(d, margin):
-    theirs = max(
-        stats.ttest_1samp(d, -margin, alternative="greater").pvalue,
-        stats.ttest_1samp(d, margin, alternative="less").pvalue,
-    )
-    assert equivalence_p(d, margin) == pytest.approx(theirs, abs=1e-9)
-    inside = estimate(d, level=0.90)
-    if abs(theirs - 0.05) > 1e-9:
-        assert (theirs < 0.05) == (-margin < inside.low and inside.high < margin)
-
-
-def test_equal_differences_are_within_a_margin_or_not():
-    assert equivalence_p([0.5] * 3, 1.0) == 0.0
-    assert equivalence_p([1.0] * 3, 1.0) == 1.0
-    assert equivalence_p([0.5], 1.0) is None
-
-
-@pytest.mark.parametrize(("methods", "seeds"), [(1, 6), (2, 7), (6, 8), (28, 11)])
-def test_a_difference_needs_more_seeds_the_more_methods_there_are(methods, seeds):
-    assert fewest_for_a_difference(methods) == seeds
-    for n, is_enough in ((seeds, True), (seeds - 1, False)):
-        p = sign_flip_p([1.0 + i for i in range(n)])
-        assert (holm({str(i): p for i in range(methods)})["0"] < 0.05) == is_enough
-
-
-@given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1), max_size=6))
-def test_holm_rejects_what_the_step_down_procedure_rejects(p_values):
-    adjusted = holm(p_values)
-    assert list(adjusted) == list(p_values)
-    for level in (0.01, 0.05, 0.2):
-        rejected = set()
-        for place, name in enumerate(sorted(p_values, key=p_values.get)):
-            if p_values[name] * (len(p_values) - place) > level:
-                break
-            rejected.add(name)
-        assert {name for name, p in adjusted.items() if p <= level} == rejected
-
-
-def test_holm_is_what_was_worked_out_by_hand():
-    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03})
-    assert adjusted == {
-        "a": pytest.approx(0.03),
-        "b": pytest.approx(0.06),
-        "c": pytest.approx(0.06),
-    }
-    assert holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("n", "difference", "equivalence", "expected"),
-    [
-        (10, 0.001, 0.7, "different"),
-        (10, 0.4, 0.001, "equivalent"),
-        (10, 0.001, 0.001, "equivalent"),
-        (10, 0.4, 0.4, "inconclusive"),
-        (4, 0.001, 0.001, "inconclusive"),
-        (10, 0.001, None, "different"),
-        (10, 0.4, None, "inconclusive"),
-    ],
-)
-def test_a_verdict_needs_evidence_for_either_side(n, difference, equivalence, expected):
-    assert verdict(n, difference_p=difference, equivalence_p=equivalence) == expected
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        (["equivalent", "equivalent"], "equivalent"),
-        (["equivalent", "inconclusive"], "inconclusive"),
-        (["equivalent", "different", "inconclusive"], "different"),
-        ([], "inconclusive"),
-    ],
-)
-def test_all_metrics_are_equivalent_only_where_each_is(verdicts, expected):
-    assert joint_verdict(verdicts) == expected
-
-
-def test_the_root_mean_square_is_the_deviation_around_zero():
-    assert root_mean_square([3.0, None, -4.0]) == pytest.approx(math.sqrt(12.5))
-    assert root_mean_square([]) is None
-
-
-@given(st.lists(st.none() | st.floats(), max_size=12), st.floats(1e-300, 1e300))
-def test_no_input_gives_a_p_outside_its_range(values, margin):
-    for p in (sign_flip_p(values), equivalence_p(values, margin)):
-        assert p is None or 0 <= p <= 1
 
 
 def test_near_the_end_of_a_range_the_interval_is_the_closed_form_on_the_logit_scale():
@@ -472,39 +336,6 @@ def test_the_best_number_of_repeats_has_the_least_variance_for_its_cost():
     assert best_repeats(within=0.0, between=1.0, seed_cost=9.0, repeat_cost=1.0) == 1
     assert best_repeats(within=1.0, between=0.0, seed_cost=9.0, repeat_cost=1.0) is None
     assert best_repeats(within=1.0, between=1.0, seed_cost=0.0, repeat_cost=1.0) is None
-
-
-@given(differences.filter(any))
-def test_signed_ranks_are_scipys(d):
-    assert signed_rank_p(d) == pytest.approx(stats.wilcoxon([x for x in d if x]).pvalue, abs=1e-12)
-
-
-def test_no_difference_at_all_has_a_p_of_1_by_signed_ranks():
-    assert signed_rank_p([0.0, 0.0]) == 1.0
-    assert signed_rank_p([]) is None
-
-
-@given(st.lists(ordinary, min_size=2, max_size=20).filter(lambda x: np.std(x) > 1e-3))
-def test_noninferiority_is_the_one_sided_t_test(d):
-    ours = noninferiority(d, 10.0)
-    theirs = stats.ttest_1samp(d, -10.0, alternative="greater")
-    assert ours.p == pytest.approx(theirs.pvalue, abs=1e-9)
-    bound = theirs.confidence_interval(0.95).low
-    assert ours.low == pytest.approx(bound, rel=1e-9, abs=1e-7)
-    if abs(ours.p - 0.05) > 1e-9:
-        assert (ours.p < 0.05) == (ours.low > -10.0)
-
-
-def test_equal_differences_are_inferior_or_not():
-    assert noninferiority([-0.5] * 3, 1.0).p == 0.0
-    assert noninferiority([-1.0] * 3, 1.0).p == 1.0
-    assert noninferiority([0.5], 1.0) is None
-
-
-def test_a_loss_at_the_margin_is_called_none_one_time_in_twenty():
-    draws = np.random.default_rng(2).normal(-1.0, 0.7, (2000, 8))
-    wrong = np.mean([noninferiority(d, 1.0).p < 0.05 for d in draws])
-    assert wrong == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
 
 
 def test_a_tie_counts_half():

@@ -2,9 +2,9 @@
 
 from hashlib import sha256
 
-from supreme_core.aggregate import summary_json, without_measurements
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Summary
+from supreme_core.summary_files import summary_json, without_measurements
 from tests.cluster.processes import eventually
 from tests.trainer import experiments as local
 

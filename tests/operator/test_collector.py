@@ -317,6 +317,10 @@ class TestPublish:
             if (row["method"], row["metric"]) == ("scrub", self.ORDER.primary_metric)
         )
         assert published.rows[2].mean == scrub["mean"]
+        assert {row.asked for row in published.rows} == {2}
+        assert published.rows[2].verdict == scrub["gap"]["verdict"]
+        assert published.rows[2].margin == scrub["gap"]["margin"]
+        assert published.rows[2].reason == "; ".join(scrub["gap"]["remarks"])
         assert published.rows[2].gap_high == scrub["gap"]["high"]
 
     def test_what_cannot_be_read_is_no_part_of_it(self, filled):
@@ -327,7 +331,9 @@ class TestPublish:
         published = ask("publish", self.ORDER, filled)
 
         assert (published.seeds, published.partial) == ([7], True)
-        assert published.rows[2].n == 1
+        scrub = published.rows[2]
+        assert (scrub.n, scrub.asked, scrub.pending) == (1, 2, 1)
+        assert scrub.reason.startswith("1 of 2 seeds gave no value (1 pending)")
 
     def test_predictions_that_are_too_large_give_no_floor(self, filled):
         """They may have a 32nd of the memory, and of what is larger nothing comes here."""

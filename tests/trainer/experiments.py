@@ -28,7 +28,6 @@ from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import catalog, registry
-from supreme_core.aggregate import summary_json, without_measurements
 from supreme_core.api import names
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.run import RunOrder, Summary
@@ -42,6 +41,7 @@ from supreme_core.plan import plan
 from supreme_core.publish import publish
 from supreme_core.results import write_order, write_result
 from supreme_core.storage import TEMPORARY, open_storage
+from supreme_core.summary_files import summary_json, without_measurements
 from tests import warm
 
 TRAIN, TEST = 1442, 355

@@ -17,13 +17,13 @@ import pytest
 from supreme_trainer import cli
 
 from supreme_core import registry
-from supreme_core.aggregate import provenance_of
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Revision, Summary
 from supreme_core.artefacts import Artefacts, digest
 from supreme_core.housekeeping import damage_in, orphans
 from supreme_core.inventory import read_inventory
+from supreme_core.provenance import provenance_of
 from supreme_core.recompute import recompute, with_metrics
 from supreme_core.results import read_order, read_results, write_order, write_result
 from supreme_core.scoring import distances

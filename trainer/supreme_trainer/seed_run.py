@@ -39,7 +39,7 @@ from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
 from supreme_core.image_set import dataset_digest, per_class, remarks
 from supreme_core.plan import Step, scoring_steps, work_digest
-from supreme_core.scoring import Unlearned, needs_untrained, reason, reference_run
+from supreme_core.scoring import Unlearned, cause_of, needs_untrained, reason, reference_run
 from supreme_core.seeds import Streams
 
 log = logging.getLogger(__name__)
@@ -466,6 +466,7 @@ class CellRun:
             method=step.method,
             repeat=step.repeat,
             status="failed",
+            cause=cause_of(error, during=during),
             reason=why,
             **compared,
         )

@@ -1,0 +1,298 @@
+"""Every method's gap to Retrained in a scenario: margins, tests, corrections, verdicts. Pure."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from supreme_core import hypotheses, statistics
+from supreme_core.api import names
+from supreme_core.api.run import (
+    CellRecord,
+    Gap,
+    JointVerdict,
+    NonInferiority,
+    ToldApart,
+    lack_of,
+)
+from supreme_core.provenance import RowFacts
+from supreme_core.registry import SetName
+from supreme_core.survivors import TEST_ACCURACY, Runs, SeedValues, first
+
+TELL_UTILITY = (names.metric_row("accuracy", "retain_test"), TEST_ACCURACY)
+"""Where a class is forgotten, who forgets nothing has more of the second than Retrained."""
+
+RESOLUTION = sqrt(12)
+"""A number that is rounded to steps of 1 deviates from itself by 1 / √12."""
+
+FEW_SEEDS = "few seeds"
+Key = tuple[str, str]
+"""(metric, method)."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    value: float
+    source: Literal["set", "metric", "noise"]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The differences of one method in one metric, by seeds that have both, and what they show
+    before any correction.
+
+    lack: why not all seeds that were asked for are there; empty where they are.
+    """
+
+    values: SeedValues
+    reference: SeedValues
+    differences: Sequence[float]
+    resolution: float | None
+    margin: Margin | None
+    lack: str
+
+    @property
+    def difference_p(self) -> float | None:
+        return hypotheses.difference_p(
+            self.differences,
+            resolution=self.resolution or 0.0,
+            margin=self.margin.value if self.margin else None,
+        )
+
+    @property
+    def equivalence_p(self) -> float | None:
+        if self.margin is None:
+            return None
+        return hypotheses.equivalence_p(
+            self.differences, self.margin.value, resolution=self.resolution or 0.0
+        )
+
+
+def gaps_of(runs: Runs, scenario: str) -> dict[Key, Gap]:
+    """Of every method, and of Original, in each row of the scenario that is read by its gap.
+
+    The p values of the methods are adjusted together; Original is no method, so it neither pays for
+    the others nor makes them pay.
+    """
+    tested = _tested(runs, scenario)
+    p_values = {key: p for key, each in tested.items() if (p := each.difference_p) is not None}
+    flips = {
+        key: p
+        for key, each in tested.items()
+        if (p := hypotheses.sign_flip_p(each.differences)) is not None
+    }
+    adjusted, flips_adjusted = _by_metric(p_values), _by_metric(flips)
+    jointly = {
+        **hypotheses.holm({key: p for key, p in p_values.items() if key[1] != names.ORIGINAL}),
+        **hypotheses.holm({key: p for key, p in p_values.items() if key[1] == names.ORIGINAL}),
+    }
+    methods = len(runs.methods(scenario)) - len(names.REFERENCES)
+    utility = first(TELL_UTILITY, runs.metrics)
+    gaps = {}
+    for key, each in tested.items():
+        metric, method = key
+        facts = runs.metrics[metric]
+        found = statistics.clipped(
+            statistics.estimate(each.differences, resolution=each.resolution or 0.0),
+            None if facts.widest is None else -facts.widest,
+            facts.widest,
+        )
+        mean_absolute = statistics.average(map(abs, each.differences))
+        assert found.mean is not None
+        assert mean_absolute is not None
+        verdict = hypotheses.verdict(
+            found.n,
+            difference_p=adjusted.get(key),
+            equivalence_p=each.equivalence_p,
+            is_complete=not each.lack,
+        )
+        apart = hypotheses.separation(each.values, each.reference)
+        gaps[key] = Gap(
+            n=found.n,
+            mean=found.mean,
+            low=found.low,
+            high=found.high,
+            sd=found.sd,
+            resolution=each.resolution,
+            standardised=found.mean / found.sd if found.sd else None,
+            mean_absolute=mean_absolute,
+            told_apart=ToldApart(auc=apart.auc, low=apart.low, high=apart.high) if apart else None,
+            difference_p=p_values.get(key),
+            adjusted_p=adjusted.get(key),
+            joint_p=jointly.get(key),
+            flip_p=flips.get(key),
+            flip_adjusted_p=flips_adjusted.get(key),
+            signed_rank_p=hypotheses.signed_rank_p(each.differences),
+            margin=each.margin.value if each.margin else None,
+            margin_source=each.margin.source if each.margin else None,
+            equivalence_p=each.equivalence_p,
+            verdict=verdict,
+            remarks=list(
+                _remarks(
+                    each,
+                    verdict,
+                    p=p_values.get(key),
+                    flips_adjusted=flips_adjusted.get(key),
+                    methods=1 if method == names.ORIGINAL else methods,
+                )
+            ),
+            noninferiority=_noninferiority(each, facts) if metric == utility else None,
+        )
+    return gaps
+
+
+def joint_verdicts(runs: Runs, scenario: str, gaps: Mapping[Key, Gap]) -> list[JointVerdict]:
+    """Of every method and of Original, over all rows that are read by their gap.
+
+    A row in which the method has no gap counts as one that shows nothing.
+    """
+    metrics = [metric for metric in runs.rows(scenario) if runs.metrics[metric].has_gap]
+    found = []
+    for method in runs.methods(scenario):
+        rows = [gaps.get((metric, method)) for metric in metrics if runs.has(method, metric)]
+        if method == names.RETRAINED or not rows:
+            continue
+        joint = hypotheses.joint_verdict(
+            (gap.verdict, gap.joint_p) if gap else ("inconclusive", None) for gap in rows
+        )
+        found.append(
+            JointVerdict(
+                scenario=scenario,
+                method=method,
+                verdict=joint.verdict,
+                rows=joint.rows,
+                equivalent=joint.equivalent,
+                different=joint.different,
+                different_jointly=joint.different_jointly,
+            )
+        )
+    return found
+
+
+def _tested(runs: Runs, scenario: str) -> dict[Key, Tested]:
+    """Of those that share a seed with Retrained."""
+    tested = {}
+    for metric in runs.rows(scenario):
+        facts = runs.metrics[metric]
+        if not facts.has_gap:
+            continue
+        reference = runs.values(scenario, names.RETRAINED, metric)
+        lack = _lack(runs, scenario, names.RETRAINED, metric)
+        margin, resolution = margin_of(runs, scenario, metric), _resolution(runs, scenario, facts)
+        for method in runs.methods(scenario):
+            if method == names.RETRAINED or not runs.has(method, metric):
+                continue
+            values = runs.values(scenario, method, metric)
+            differences = statistics.paired_differences(values, reference)
+            if differences:
+                own = _lack(runs, scenario, method, metric)
+                of_reference = f"Retrained: {lack}" if lack else ""
+                tested[metric, method] = Tested(
+                    values, reference, differences, resolution, margin, own or of_reference
+                )
+    return tested
+
+
+def _lack(runs: Runs, scenario: str, method: str, metric: str) -> str:
+    values = runs.values(scenario, method, metric).values()
+    counts = runs.counts(scenario, method, metric)
+    return lack_of(len(statistics.present(values)), counts)
+
+
+def _by_metric(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """After Holm over the methods of each metric; Original by itself."""
+    families: dict[tuple[str, bool], dict[Key, float]] = defaultdict(dict)
+    for (metric, method), p in p_values.items():
+        families[metric, method == names.ORIGINAL][metric, method] = p
+    return {key: p for family in families.values() for key, p in hypotheses.holm(family).items()}
+
+
+def _remarks(
+    tested: Tested,
+    verdict: hypotheses.Verdict,
+    *,
+    p: float | None,
+    flips_adjusted: float | None,
+    methods: int,
+) -> Sequence[str]:
+    """methods: that the p values were adjusted over."""
+    n, alpha = len(tested.differences), 1 - statistics.LEVEL
+    found = [tested.lack] if tested.lack else []
+    if n < hypotheses.FEWEST_FOR_A_VERDICT:
+        found.append(FEW_SEEDS)
+    tells = verdict == "inconclusive" and p is not None and p < alpha
+    if tells and n >= hypotheses.FEWEST_FOR_A_DIFFERENCE:
+        found.append(f"not after correction for {methods} methods")
+    disagrees = flips_adjusted is not None and flips_adjusted >= alpha
+    if verdict == "different" and disagrees and hypotheses.flips_can_reject(n, methods):
+        found.append(f"the exact test does not find it (p = {flips_adjusted:.2g} after correction)")
+    return found
+
+
+def _noninferiority(tested: Tested, facts: RowFacts) -> NonInferiority | None:
+    if tested.margin is None:
+        return None
+    found = hypotheses.noninferiority(
+        tested.differences, tested.margin.value, resolution=tested.resolution or 0.0
+    )
+    if found is None:
+        return None
+    enough = not tested.lack and len(tested.differences) >= hypotheses.FEWEST_FOR_A_VERDICT
+    return NonInferiority(
+        low=found.low if facts.widest is None else max(found.low, -facts.widest),
+        p=found.p,
+        holds=enough and found.p < 1 - statistics.LEVEL,
+    )
+
+
+def margin_of(runs: Runs, scenario: str, metric: str) -> Margin | None:
+    """What spec.margins says; else the larger of the metric's own margin and the noise.
+
+    The noise is the lower 95 % bound of the standard deviation of a difference between Retrained
+    models that forgot the same samples: one of each seed, or replicas where every seed forgot
+    others. Below it chance alone moves the number.
+    """
+    if (value := runs.order.margins.get(metric)) is not None:
+        return Margin(value, "set")
+    own, noise = runs.metrics[metric].margin, _noise(runs, scenario, metric)
+    if noise and noise > (own or 0.0):
+        return Margin(noise, "noise")
+    return Margin(own, "metric") if own else None
+
+
+def _noise(runs: Runs, scenario: str, metric: str) -> float | None:
+    alike: dict[str, list[float | None]] = defaultdict(list)
+    replicas: list[list[float | None]] = []
+    cells = runs.cells(scenario)
+    for seed in runs.seeds:
+        of_seed = runs.of.get((scenario, names.RETRAINED), {}).get(seed, [])
+        values = [run.metrics.get(metric) for run in of_seed if run.status == "ok"]
+        if values and seed in cells:
+            alike[cells[seed].forget_digest].append(values[0])
+        replicas.append(values)
+    shared = any(len(statistics.present(values)) > 1 for values in alike.values())
+    return hypotheses.noise_margin(alike.values() if shared else replicas)
+
+
+def _resolution(runs: Runs, scenario: str, facts: RowFacts) -> float | None:
+    """1 / (N √12) of a share of N samples, of the seed with the fewest; None of other metrics."""
+    if not facts.share:
+        return None
+    counts = [
+        count
+        for seed, cell in runs.cells(scenario).items()
+        if (count := _samples(cell, runs.answers[seed].dataset.test_samples, facts.on or "forget"))
+    ]
+    return 1 / (min(counts) * RESOLUTION) if counts else None
+
+
+def _samples(cell: CellRecord, test_samples: int, on: SetName) -> int:
+    """How many samples a set has."""
+    return {
+        "forget": cell.forget_samples,
+        "retain": cell.retain_samples,
+        "test": test_samples,
+        "forget_test": cell.forget_test_samples,
+        "retain_test": test_samples - cell.forget_test_samples,
+    }[on]

@@ -1,0 +1,105 @@
+"""The files of a summary: summary.json and summary.csv, and how they are read again. Pure."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from supreme_core.api.model import Document, parse_document, read_json
+from supreme_core.api.run import SUMMARY_VERSION, Gap, Summary
+from supreme_core.errors import SpecError
+from supreme_core.provenance import provenance_of
+
+
+def without_measurements(summary: Summary) -> Summary:
+    """The part that must be the same bits whenever the same work is computed again.
+
+    Left out: rows that are times or sizes of a machine, what is computed from them, and the
+    machines.
+    """
+    provenance = provenance_of(summary)
+    kept = provenance.model_copy(update={"environments": [], "mixed_environments": False})
+    rows = [
+        row.model_copy(
+            update={
+                "variance": row.variance and row.variance.model_copy(update={"best_repeats": None})
+            }
+        )
+        for row in summary.rows
+        if not provenance.metrics[row.metric].measured
+    ]
+    pareto = [front for front in summary.pareto if all(axis.role != "cost" for axis in front.axes)]
+    return summary.model_copy(update={"rows": rows, "pareto": pareto, "provenance": dump(kept)})
+
+
+def summary_json(summary: Summary) -> bytes:
+    """summary.json: equal summaries give equal bytes; absent numbers are null, never NaN."""
+    text = json.dumps(dump(summary), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def read_summary(data: bytes, *, source: str) -> Summary:
+    """summary.json as it was written; SpecError where it is none, or is of another version."""
+    document = read_json(data, source=source)
+    version = document.get("schemaVersion") if isinstance(document, dict) else None
+    if version != SUMMARY_VERSION and isinstance(version, int):
+        raise SpecError(
+            f"{source} is a summary of version {version}, and this SUPREME reads version"
+            f" {SUMMARY_VERSION}; `supreme report EXPERIMENT-URI` makes it anew from the results"
+        )
+    return parse_document(Summary, document, source=source)
+
+
+def summary_csv(summary: Summary) -> bytes:
+    """summary.csv: a line for each row, then one column for each seed; an empty field is no value.
+
+    A text that a spreadsheet would run as a formula gets a leading apostrophe.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*CSV_COLUMNS, *(f"seed_{seed}" for seed in summary.seeds)])
+    for row in summary.rows:
+        writer.writerow(
+            [
+                *(harmless(text) for text in (row.scenario, row.method, row.metric)),
+                *(row.n, row.seeds.asked, row.seeds.failed, row.seeds.undefined),
+                *(row.seeds.infrastructure, row.seeds.pending),
+                *(row.mean, row.sd, row.low, row.high),
+                *_of_gap(row.gap),
+                row.floor.mean if row.floor else None,
+                *(row.values.get(str(seed)) for seed in summary.seeds),
+            ]
+        )
+    return buffer.getvalue().encode()
+
+
+CSV_COLUMNS = (
+    *("scenario", "method", "metric"),
+    *("n", "asked", "failed", "undefined", "infrastructure", "pending"),
+    *("mean", "sd", "low", "high"),
+    *("gap_mean", "gap_low", "gap_high", "gap_auc", "gap_auc_low", "gap_auc_high"),
+    *("margin", "margin_source", "verdict", "remarks"),
+    "floor_mean",
+)
+
+
+def _of_gap(gap: Gap | None) -> Sequence[float | str | None]:
+    if gap is None:
+        return (None,) * 10
+    apart = gap.told_apart
+    return (
+        *(gap.mean, gap.low, gap.high),
+        *((apart.auc, apart.low, apart.high) if apart else (None, None, None)),
+        *(gap.margin, gap.margin_source, gap.verdict, "; ".join(gap.remarks)),
+    )
+
+
+def harmless(text: str) -> str:
+    """Text as a field of a CSV file; one that a spreadsheet would run as a formula is quoted."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def dump(document: Document) -> dict[str, Any]:
+    """All fields, also those that are None: a failed seed is a null in the table, not a gap."""
+    return document.model_dump(mode="json", by_alias=True)
