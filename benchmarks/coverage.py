@@ -1,6 +1,6 @@
 """How often the intervals and verdicts of a report are right, on seeds whose truth is known.
 
-    python -m benchmarks.coverage                    # a quarter of an hour of one core
+    python -m benchmarks.coverage                    # many minutes of one core
     python -m benchmarks.coverage verdicts margins   # these tables
 
 Each line simulates whole experiments of n seeds. Prints the tables of docs/statistics.md.
