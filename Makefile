@@ -63,7 +63,7 @@ test-slow: $(STAMP)  ## the tests that take minutes, such as twenty kills of one
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
 e2e: $(STAMP)  ## pods and bad days, most of it on a Kubernetes node that root can start here
-	$(BIN)/pytest -m e2e $(shell grep -rlE 'mark\.e2e' --include='test_*.py' tests)
+	$(BIN)/pytest -n $(WORKERS) -m e2e $(shell grep -rlE 'mark\.e2e' --include='test_*.py' tests)
 
 cluster-demo: $(STAMP)  ## the example on a Kubernetes of this machine, as root
 	$(BIN)/python -m tests.e2e.demo

@@ -1,24 +1,65 @@
-"""Processes that need no seconds to import torch: forked from one that has imported it."""
+"""Processes that need no seconds to import what they use: forked from one that has imported it.
 
-import multiprocessing
-from functools import cache
+trainer     torch, and all that a trainer imports
+operator    what the operator and its workers import; its workers may take little memory, of which
+            torch would be the most
+"""
 
-MODULES = (
-    "supreme_trainer.command.run",
-    "supreme_trainer.order",
-    "torch._inductor.config",  # by torch.use_deterministic_algorithms, and by each optimiser
-    "sklearn.datasets",
-    "sklearn.linear_model",
-    "timm",
-    "tests.trainer.trainers",
-    "tests.real_ranks",
-)
+import threading
+from functools import cache, partial
+from multiprocessing import forkserver, popen_forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+import pytest
+
+MODULES = {
+    "trainer": (
+        "supreme_trainer.command.run",
+        "supreme_trainer.order",
+        "torch._inductor.config",  # by torch.use_deterministic_algorithms, and by each optimiser
+        "sklearn.datasets",
+        "sklearn.linear_model",
+        "timm",
+        "tests.trainer.trainers",
+        "tests.real_ranks",
+    ),
+    "operator": (
+        "supreme_operator.main",
+        "supreme_operator.collecting",
+        "supreme_core.publish",
+        "matplotlib.backends.backend_svg",
+        "tests.warm",
+    ),
+}
 """What takes a process seconds; one that is not there costs them again, and nothing else."""
 
 
+def context(of="trainer"):
+    """For multiprocessing. All of a test process fork from one of each kind, made when needed."""
+    found = ForkServerContext()
+    found.Process = partial(Process, of)
+    return found
+
+
+class Process(ForkServerProcess):
+    def __init__(self, of, **options):
+        super().__init__(**options)
+        self.of = of
+
+    @staticmethod
+    def _Popen(process):
+        """multiprocessing knows one server only, by a function that is another one meanwhile."""
+        with _LOCK, pytest.MonkeyPatch.context() as patch:
+            ours = _server(process.of).connect_to_new_process
+            patch.setattr(forkserver, "connect_to_new_process", ours)
+            return popen_forkserver.Popen(process)
+
+
+_LOCK = threading.Lock()
+
+
 @cache
-def context():
-    """For multiprocessing. All of a test process fork from one, which starts with the first."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(list(MODULES))
+def _server(of):
+    found = forkserver.ForkServer()
+    found.set_forkserver_preload(list(MODULES[of]))
     return found

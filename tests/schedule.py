@@ -1,6 +1,7 @@
 """In which order the processes of `pytest -n` run tests, and what is built beside them.
 
-    first    tests/cluster, tests/chart and tests/monitoring, all by one process: they mostly wait,
+    first    tests/e2e, all by one process, as there is one node
+             tests/cluster, tests/chart and tests/monitoring, all by another one: they mostly wait,
              and it starts each kind of control plane once
     then     a file at a time, those with the largest budgets first
 
@@ -19,16 +20,22 @@ from tests.cluster import programs
 from tests.measured import BUDGETS, ROOT
 from tests.monitoring import prometheus
 
-WAITING = ("tests/cluster/", "tests/chart/", "tests/monitoring/")
+NODE = "tests that need a node"
 CLUSTER = "tests that wait for a cluster"
+TOGETHER = {
+    "tests/e2e/": NODE,
+    "tests/cluster/": CLUSTER,
+    "tests/chart/": CLUSTER,
+    "tests/monitoring/": CLUSTER,
+}
 WITH_S3 = {"store", "s3_server"}
 """Fixtures that start the S3 server."""
 
 
 def unit(nodeid):
-    """What one process gets at a time: a file, or all that waits for a cluster."""
+    """What one process gets at a time: a file, or all that shares a node or a cluster."""
     file = file_of(nodeid)
-    return CLUSTER if file.startswith(WAITING) else file
+    return next((unit for start, unit in TOGETHER.items() if file.startswith(start)), file)
 
 
 def file_of(nodeid):
@@ -52,7 +59,9 @@ def pytest_collection_modifyitems(config, items):
 
     def place(item):
         file = file_of(item.nodeid)
-        return unit(item.nodeid) != CLUSTER, file in late, -budgets.get(file, 0), file
+        if (found := unit(item.nodeid)) == NODE:
+            return (0,)  # in the order of tests/e2e/conftest.py
+        return 1 + (found != CLUSTER), file in late, -budgets.get(file, 0), file
 
     items.sort(key=place)  # which keeps the order within a file
 

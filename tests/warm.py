@@ -1,4 +1,4 @@
-"""A Python that has imported torch already: `[python(), "-m", MODULE, ...]` starts within 50 ms.
+"""A Python that has imported all already: `[python(), "-m", MODULE, ...]` starts within 50 ms.
 
 What is run is a small program that has this test process fork what was asked for from one that has
 imported everything (preloaded.py), with its own files, folder, variables and session. It passes
@@ -34,7 +34,7 @@ for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: None)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-words = repr((sys.argv[1:], os.getcwd(), dict(os.environ))).encode()
+words = repr((os.getpid(), sys.argv[1:], os.getcwd(), dict(os.environ))).encode()
 socket.send_fds(server, [len(words).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(words)
 for number in (0, 1, 2):
@@ -53,9 +53,22 @@ os._exit(code)
 """
 
 
+def forked(pid):
+    """The id of the process that such a program stands for; that of any other process itself."""
+    numbers = (Path(_program(of)).with_name(str(pid)) for of in preloaded.MODULES)
+    return next((int(number.read_text()) for number in numbers if number.exists()), pid)
+
+
+def python(of="trainer"):
+    """The path of that program, which works as long as this process lives.
+
+    of: what has been imported, see preloaded.py.
+    """
+    return _program(of)
+
+
 @cache
-def python():
-    """The path of that program, which works as long as this process lives."""
+def _program(of):
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     listener = socket.socket(socket.AF_UNIX)
@@ -64,24 +77,27 @@ def python():
     program = folder / "python"
     program.write_text(PROGRAM.format(python=sys.executable, address=str(folder / "socket")))
     program.chmod(0o755)
-    threading.Thread(target=_serve, args=(listener, str(program)), daemon=True).start()
+    threading.Thread(target=_serve, args=(listener, str(program), of), daemon=True).start()
     return str(program)
 
 
-def _serve(listener, program):
+def _serve(listener, program, of):
     while True:
         link, _ = listener.accept()
-        threading.Thread(target=_attend, args=(link, program), daemon=True).start()
+        threading.Thread(target=_attend, args=(link, program, of), daemon=True).start()
 
 
-def _attend(link, program):
+def _attend(link, program, of):
     """Fork what the other end asks for, pass signals on to it, and say how it ended."""
     with link:
         head, files, _, _ = socket.recv_fds(link, 8, 3)
         words = link.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
         streams = [Connection(file) for file in files]
-        process = preloaded.context().Process(target=_become, args=(program, words, *streams))
+        pid, *words = eval(words)
+        process = preloaded.context(of).Process(target=_become, args=(program, *words, *streams))
         process.start()
+        known = Path(program).with_name(str(pid))
+        known.write_text(str(process.pid))
         for stream in streams:
             stream.close()
         while process.is_alive():
@@ -93,15 +109,17 @@ def _attend(link, program):
                 if not number:
                     break
         process.join()
+        known.unlink()
         with suppress(BrokenPipeError):
             link.sendall(str(process.exitcode).encode())
         process.close()
 
 
-def _become(program, words, *streams):
+def _become(program, arguments, folder, variables, *streams):
     """In the fork: what `PROGRAM -m MODULE ARGUMENTS` would be."""
-    arguments, folder, variables = eval(words)
     if arguments[0] == "-u":  # torchrun asks for it; what matters here is flushed anyway
+        del arguments[0]
+    if is_safe := arguments[0] == "-P":  # nothing of the current folder is imported
         del arguments[0]
     option, module, *arguments = arguments
     assert option == "-m", option
@@ -119,7 +137,8 @@ def _become(program, words, *streams):
     os.environ.update(variables)
     os.chdir(folder)
     tempfile.tempdir = None  # as it was found by the variables of another process
-    sys.path[:0] = [*filter(None, variables.get("PYTHONPATH", "").split(os.pathsep)), folder]
+    paths = [*variables.get("PYTHONPATH", "").split(os.pathsep), "" if is_safe else folder]
+    sys.path[:0] = filter(None, paths)
     sys.executable, sys.argv = program, [module, *arguments]
     sys.modules.pop(module, None)  # it is run, however often it was imported
     runpy.run_module(module, run_name="__main__", alter_sys=True)

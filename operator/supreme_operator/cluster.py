@@ -5,6 +5,7 @@ All writes pass a token bucket, so that a thousand children cannot crowd out oth
 
 import asyncio
 import json
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -252,7 +253,9 @@ async def connected() -> AsyncIterator[ApiClient]:
     try:
         config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        # The package looks for the variable when it is imported, which may have been before.
+        file = os.environ.get("KUBECONFIG") or None
+        await config.load_kube_config(file, client_configuration=settings)  # type: ignore[no-untyped-call]
     settings.retries = 0  # the queue tries again, and knows when
     async with ApiClient(settings) as api:
         yield api

@@ -32,9 +32,6 @@ from supreme_operator.progress import ProgressReader, Requested
 
 log = logging.getLogger(__name__)
 
-COMMAND: Final = (sys.executable, "-P", "-m", "supreme_operator.collecting")
-"""-P: its working folder has copies of foreign files, so nothing is imported from there."""
-
 LINE_BYTES: Final = 1024 * 1024
 """The longest answer has 200 rows with two titles of 128 characters each: some 300 KiB."""
 
@@ -222,6 +219,11 @@ async def _work(task: Task, limits: Limits, folder: Path) -> Run:
     return run
 
 
+def _command() -> tuple[str, ...]:
+    """-P: its working folder has copies of foreign files, so nothing is imported from there."""
+    return sys.executable, "-P", "-m", "supreme_operator.collecting"
+
+
 @asynccontextmanager
 async def _worker(
     location: Location, folder: Path, errors: BinaryIO
@@ -236,7 +238,7 @@ async def _worker(
         reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
         try:
             process = await asyncio.create_subprocess_exec(
-                *COMMAND,
+                *_command(),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=errors,

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -19,6 +18,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from supreme_core.storage import S3Credentials
+from tests import warm
 from tests.cluster.access import Access
 from tests.cluster.processes import (
     SECONDS,
@@ -80,7 +80,7 @@ def started(access: Access | Path, folder: Path, **settings: str) -> Iterator[Op
     chosen = {"host": "127.0.0.1", "port": str(port), **QUICK}
     chosen |= {name.replace("_", "-"): value for name, value in settings.items()}
     flags = [f"--{name}={value}" for name, value in chosen.items()]
-    command = [sys.executable, "-m", "supreme_operator.main", *flags]
+    command = [warm.python("operator"), "-m", "supreme_operator.main", *flags]
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     with running(command, log=log, environment=environment) as process:
         yield Operator(process, port, log)

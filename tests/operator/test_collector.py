@@ -589,7 +589,8 @@ class TestWorkers:
         """Takes what the shell is to do when it has read its task, and where it keeps that."""
 
         def take(script, task="/dev/null"):
-            monkeypatch.setattr(collector, "COMMAND", ("sh", "-c", f"cat > {task}; {script}"))
+            script = f"cat > {task}; {script}"
+            monkeypatch.setattr(collector, "_command", lambda: ("sh", "-c", script))
 
         return take
 

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
 from copy import deepcopy
@@ -62,7 +61,7 @@ SIX_METHODS = (
     {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2}},
 )
 
-COMMAND = (sys.executable, "-m", "supreme_trainer.cli")
+COMMAND = ("-m", "supreme_trainer.cli")
 
 
 def experiment(
@@ -107,7 +106,7 @@ class Finished:
 def supreme(*arguments, **environment):
     """Run the real command to its end; environment: further variables of its process."""
     process = subprocess.run(
-        [warm.python(), *COMMAND[1:], *map(str, arguments)],
+        [warm.python(), *COMMAND, *map(str, arguments)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -137,11 +136,13 @@ def copied(folder, store):
 def running(*arguments, command=COMMAND, **environment):
     """The real command, or another one, while it runs in its own process group; killed in the end.
 
+    command: what Python is to run, as words for its command line.
+
     `until(words)` waits for a line with these words, `trainers()` are the processes it started,
     `wait()` gives a Finished.
     """
     process = subprocess.Popen(
-        [*command, *map(str, arguments)],
+        [warm.python(), *command, *map(str, arguments)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -178,8 +179,7 @@ class Running:
 
     def trainers(self):
         """Ids of the processes that it started and that are alive; each leads its own group."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        pids = {int(pid) for pid in children.read_text().split()}
+        pids = children_of(self.process.pid)
         self.seen |= pids
         return pids
 
@@ -202,13 +202,17 @@ def install(folder, source):
     return {"PYTHONPATH": os.pathsep.join([str(folder), known] if known else [str(folder)])}
 
 
+def children_of(pid):
+    pid = warm.forked(pid)
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
 def ranks_of(launcher):
     """Rank to the id of its process, for the children of torchrun."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     found = {}
-    for pid in children:
+    for pid in children_of(launcher):
         environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
-        found |= {int(each[5:]): int(pid) for each in environment if each.startswith("RANK=")}
+        found |= {int(each[5:]): pid for each in environment if each.startswith("RANK=")}
     return found
 
 

@@ -50,7 +50,7 @@ from tests.trainer.experiments import (
 
 pytestmark = pytest.mark.e2e  # trainers of two machines, each with torchrun: minutes
 
-COMMAND = (sys.executable, "-m", "supreme_trainer.pod")
+COMMAND = ("-m", "supreme_trainer.pod")
 
 SHORT, LONG = (
     experiment(
