@@ -9,7 +9,9 @@ from tests.cluster.processes import eventually
 from tests.trainer import experiments as local
 
 SPEC = local.experiment(
-    seeds=(260, 261, 262), methods=local.SIX_METHODS[:3], training={"microBatches": 2}
+    seeds=(260, 261, 262),
+    methods=local.SIX_METHODS[:3],
+    training={"microBatches": 2, "batchSize": 160},
 )["spec"]
 SECONDS = 900
 

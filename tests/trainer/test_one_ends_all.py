@@ -47,9 +47,10 @@ SHORT, LONG = (
     experiment(
         scenarios=[FULL_CLASS],
         methods=[SSD, FINETUNE],
-        training={"epochs": epochs, "microBatches": 4},
+        metrics=[{"name": "accuracy"}],
+        training={"epochs": epochs, "microBatches": 4, "batchSize": 256},
     )
-    for epochs in (1, 50)
+    for epochs in (1, 200)
 )
 """LONG is in its first training when it is told so, however late it gets to hear it."""
 

@@ -56,9 +56,9 @@ SHORT, LONG = (
     experiment(
         scenarios=[FULL_CLASS],
         methods=[FINETUNE],
-        training={"epochs": epochs, "microBatches": 2},
+        training={"epochs": epochs, "microBatches": 2, "batchSize": 256},
     )
-    for epochs in (1, 30)
+    for epochs in (1, 40)
 )
 """LONG is in its first training for seconds after its first checkpoint, with OFTEN."""
 

@@ -39,10 +39,11 @@ from tests.trainer.experiments import (
 )
 
 SEEDS = (260, 261)
+TRAINING = {"microBatches": 2, "batchSize": 160}
 
 
 def work(**changes):
-    return experiment(**{"methods": SIX_METHODS, "training": {"microBatches": 2}, **changes})
+    return experiment(**{"methods": SIX_METHODS, "training": TRAINING, **changes})
 
 
 ONE_SEED = work()
