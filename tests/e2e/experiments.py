@@ -4,7 +4,8 @@ from hashlib import sha256
 
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Summary
-from supreme_core.summary_files import summary_json, without_measurements
+from supreme_core.artefacts import digest
+from supreme_core.summary_files import without_measurements
 from tests.cluster.processes import eventually
 from tests.trainer import experiments as local
 
@@ -45,11 +46,20 @@ def digest_of(status, s3):
     bucket, _, key = status["results"]["uri"].removeprefix("s3://").partition("/")
     data = s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
     assert sha256(data).hexdigest() == status["results"]["sha256"]
-    summary = parse_json(Summary, data, source=key)
-    return sha256(summary_json(without_measurements(summary))).hexdigest()
+    return digest_of_summary(parse_json(Summary, data, source=key))
 
 
 def digest_of_run(folder):
     """The digest of the summary that `supreme run` writes, without measurements."""
     document = {**local.experiment(name="three"), "spec": SPEC}
-    return local.summary_digest(local.folder_store(local.run(document, folder)), document)
+    store = local.folder_store(local.run(document, folder))
+    return digest_of_summary(local.summary_of(store, document))
+
+
+def digest_of_summary(summary):
+    """Without measurements, and without what only a machine that computes by itself knows when it
+    plans: the versions of its components, which are a part of the work there."""
+    plain = without_measurements(summary).to_document()
+    del plain["experiment"]["digest"]
+    plain["provenance"]["work"].pop("revisions", None)
+    return digest(plain)
