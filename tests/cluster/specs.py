@@ -117,7 +117,7 @@ def _example(node: dict[str, Any], index: int = 0) -> Any:
         case "integer":
             return node["minimum"] + index
         case "number":
-            return node["maximum"]
+            return node.get("maximum", 1.5)
         case "string":
             return _text(node, 12) + f"{index}"
         case "object":

@@ -120,6 +120,27 @@ def test_signed_ranks_are_scipys(d):
     assert signed_rank_p(d) == pytest.approx(stats.wilcoxon([x for x in d if x]).pvalue, abs=1e-12)
 
 
+@pytest.mark.parametrize("n", [14, 20, 30])
+def test_signed_ranks_of_many_ties_are_counted_exactly(n):
+    """Where scipy takes a normal distribution: the ways to reach each sum, by adding up."""
+    d = np.random.default_rng(n).integers(-3, 6, n)
+    d = d[d != 0]
+    ranks = (2 * stats.rankdata(abs(d))).astype(int)
+    ways = {0: 1}
+    for rank in ranks:
+        sums = [(s + sign * rank, w) for s, w in ways.items() for sign in (-1, 1)]
+        ways = {total: sum(w for s, w in sums if s == total) for total, _ in sums}
+    observed = abs((np.sign(d) * ranks).sum())
+    extreme = sum(w for s, w in ways.items() if abs(s) >= observed)
+    assert signed_rank_p(list(d)) == pytest.approx(extreme / 2 ** len(d), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [31, 60])
+def test_signed_ranks_of_very_many_are_scipys(n):
+    d = np.random.default_rng(n).normal(0.3, 1.0, n)
+    assert signed_rank_p(list(d)) == stats.wilcoxon(np.sort(d)).pvalue
+
+
 def test_no_difference_at_all_has_a_p_of_1_by_signed_ranks():
     assert signed_rank_p([0.0, 0.0]) == 1.0
     assert signed_rank_p([]) is None

@@ -158,9 +158,9 @@ def test_everything_that_is_shown_fits_and_says_what_is_left_out(width):
 
     assert all(cell_len(line) <= width for line in said.splitlines())
     text = " ".join(said.split())
-    assert ("Left out, because the terminal is narrow: " in text) == (width < 95)
-    if width < 95:
-        assert "A terminal of 95 columns has all of it, and so have the report and" in text
+    assert ("Left out, because the terminal is narrow: " in text) == (width < 103)
+    if width < 103:
+        assert "A terminal of 103 columns has all of it, and so have the report and" in text
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
