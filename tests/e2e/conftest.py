@@ -59,7 +59,14 @@ def experiments(cluster, api, namespace, template, s3):
     """Experiments of the namespace, computed by pods in which this environment is mounted."""
     storage = storage_of(s3, s3.make_bucket())
     found = Experiments(api, namespace, storage, s3.credentials)
-    resources = {"cpu": "250m", "memory": "2Gi", "sharedMemory": "256Mi"}
+    resources = {
+        "cpu": "2",
+        "requests": {
+            "cpu": "250m"
+        },  # a node of two cores has room for all, and no pod is slowed down
+        "memory": "2Gi",
+        "sharedMemory": "256Mi",
+    }
     execution = {
         "image": cluster.image,
         "gpusPerNode": 0,
