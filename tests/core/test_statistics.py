@@ -174,6 +174,20 @@ def test_above_a_lower_end_alone_the_interval_is_the_closed_form_on_the_log_scal
     factor = math.exp(stats.t.ppf(0.975, 2) * stats.sem(x) / 2.0)
     assert ours.kind == "log"
     assert (ours.low, ours.high) == pytest.approx((2.0 / factor, 2.0 * factor))
+    moved = estimate([value - 3 for value in x], lowest=-3.0)
+    assert (moved.low, moved.high) == pytest.approx((2.0 / factor - 3, 2.0 * factor - 3))
+
+
+@pytest.mark.parametrize(("distance", "kind"), [(2.5, "log"), (2.99, "log"), (3.01, "t")])
+def test_an_end_is_near_within_three_standard_deviations(distance, kind):
+    x = stats.zscore(np.array([-2.0, -1.0, 0.5, 1.0, 1.5]), ddof=1)  # of which none is below -2.5
+    assert estimate(x, lowest=-distance).kind == kind
+
+
+def test_an_iqm_has_an_interval_from_ten_values_on():
+    x = list(np.linspace(0.1, 0.9, 10))
+    assert robust(x[:9]).low is None
+    assert robust(x).low is not None
 
 
 @pytest.mark.parametrize(
@@ -181,7 +195,8 @@ def test_above_a_lower_end_alone_the_interval_is_the_closed_form_on_the_log_scal
     [
         pytest.param([0.5, 0.51, 0.49], id="far from the ends"),
         pytest.param([1.0, 1.0, 1.0], id="all at the end"),
-        pytest.param([0.9, 1.2, 0.8], id="outside of the range"),
+        pytest.param([0.9, 1.2, 0.8], id="above the range"),
+        pytest.param([0.1, -0.2, 0.2], id="below the range"),
     ],
 )
 def test_elsewhere_a_range_changes_nothing(x):
