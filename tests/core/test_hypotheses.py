@@ -60,6 +60,16 @@ def test_many_sign_flips_are_drawn_and_always_the_same():
     assert sign_flip_p(d) == pytest.approx(stats.ttest_1samp(d, 0).pvalue, abs=0.01)
 
 
+def test_many_sign_flips_count_what_was_seen_among_them():
+    """Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9(1), 39: never a p of 0."""
+    d = np.arange(1.0, 32.0)
+    assert sign_flip_p(d) == 1 / 100_001
+    d[::2] *= -1
+    signs = np.random.default_rng(5).choice([-1, 1], (100_000, 31))
+    share = np.mean(abs(signs @ d) >= abs(d.sum()))
+    assert sign_flip_p(d) == pytest.approx(share, abs=4 * math.sqrt(2 * share * (1 - share) / 1e5))
+
+
 @given(differences)
 def test_no_order_and_no_common_sign_changes_the_p_of_sign_flips(d):
     assert sign_flip_p(d) == sign_flip_p(d[::-1]) == sign_flip_p([-x for x in d])
