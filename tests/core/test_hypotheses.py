@@ -28,7 +28,7 @@ from supreme_core.hypotheses import (
     signed_rank_p,
     verdict,
 )
-from supreme_core.statistics import estimate
+from supreme_core.statistics import LEVEL, estimate
 
 ordinary = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
 differences = st.lists(ordinary, min_size=1, max_size=9)
@@ -134,7 +134,7 @@ def test_signed_ranks_are_scipys(d):
 def test_signed_ranks_of_many_ties_are_counted_exactly(n):
     """Where scipy takes a normal distribution: the ways to reach each sum, by adding up."""
     d = np.random.default_rng(n).integers(-3, 6, n)
-    d = d[d != 0]
+    d[d == 0] = 6
     ranks = (2 * stats.rankdata(abs(d))).astype(int)
     ways = {0: 1}
     for rank in ranks:
@@ -260,9 +260,17 @@ def test_a_verdict_needs_evidence_for_either_side(
     assert found == expected
 
 
+def test_a_p_at_the_level_is_no_evidence():
+    for difference, equivalence in ((1 - LEVEL, None), (None, 1 - LEVEL)):
+        found = verdict(9, difference_p=difference, equivalence_p=equivalence)
+        assert found == "inconclusive"
+
+
 @pytest.mark.parametrize(
     ("rows", "expected", "joint"),
     [
+        ([("equivalent", 0.9)], "equivalent", Joint(1, 1, 0, 0)),
+        ([("different", 1 - LEVEL)], "inconclusive", Joint(1, 0, 1, 0)),
         ([("equivalent", 0.9)] * 2, "equivalent", Joint(2, 2, 0, 0)),
         ([("equivalent", 0.001)] * 2, "equivalent", Joint(2, 2, 0, 0)),
         ([("equivalent", 0.9), ("inconclusive", None)], "inconclusive", Joint(2, 1, 0, 0)),
