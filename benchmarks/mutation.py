@@ -1,13 +1,13 @@
 """Which changes of the published numbers' code no test notices.
 
     uv pip install --python .venv/bin/python cosmic-ray coverage
-    python -m benchmarks.mutation RESULTS [--sample 1500] [--again FILE ...] [--only FILE ...]
+    python -m benchmarks.mutation RESULTS [--sample 2000] [--only FILE ...]
 
 cosmic-ray changes one place at a time, such as `<` to `<=`, 1 to 2 or `min` to `max`, in the code
 of statistics and metrics, and the tests that reach the changed line are run against it until one
 fails. RESULTS gets a line of JSON for each change and what became of it, so that a run that was
-stopped goes on; `--again` forgets what was found in some files, when their tests have changed. At
-the end, changes that no test notices are shown as a table.
+stopped goes on; beside it a file says which tests reach which line. When code or tests have
+changed, give another RESULTS. At the end, changes that no test notices are shown as a table.
 """
 
 import argparse
@@ -24,15 +24,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-import numpy as np
 import parso
 import pytest
-import scipy.stats
 import torch
 from cosmic_ray.ast import get_ast
 from cosmic_ray.mutating import mutate_code
@@ -312,6 +311,16 @@ class _Watcher:
         path.write_text(json.dumps(facts))
 
 
+OUTCOMES = {0: "survived", 5: "ran no test", 70: "could not be tried", -14: "killed by time"}
+"""By exit code; with any other the tests have failed."""
+
+
+def tried(mutant: Mutant, parts: Sequence[Sequence[str]], seconds: float) -> int:
+    signal.alarm(int(min(LONGEST, 30 + 10 * seconds)))
+    sys.meta_path.insert(0, _Finder(mutant.file, mutant.changed))  # type: ignore[arg-type]
+    return next(filter(None, (run(*part) for part in parts)), 0)
+
+
 def outcomes(
     mutants: Sequence[Mutant], reached: Reached, processes: int
 ) -> Iterator[tuple[Mutant, str, float]]:
@@ -320,35 +329,25 @@ def outcomes(
     while waiting or running:
         while waiting and len(running) < processes:
             mutant = waiting.pop()
-            parts = reached.by(mutant)
-            if not parts:
+            if parts := reached.by(mutant):
+                seconds = sum(reached.seconds[test] for part in parts for test in part)
+                pid = forked(partial(tried, mutant, parts, seconds))
+                running[pid] = mutant, time.perf_counter()
+            else:
                 yield mutant, "reached by no test", 0.0
-                continue
-
-            def tried(mutant: Mutant = mutant, parts: list[list[str]] = parts) -> int:
-                tests = [test for part in parts for test in part]
-                seconds = 30 + 10 * sum(map(reached.seconds.__getitem__, tests))
-                signal.alarm(int(min(LONGEST, seconds)))
-                sys.meta_path.insert(0, _Finder(mutant.file, mutant.changed))  # type: ignore[arg-type]
-                return next(filter(None, (run(*part) for part in parts)), 0)
-
-            running[forked(tried)] = mutant, time.perf_counter()
-        pid, status = os.wait()
-        mutant, start = running.pop(pid)
-        code = os.waitstatus_to_exitcode(status)
-        words = {0: "survived", 5: "ran no test", 70: "could not be tried", -14: "killed by time"}
-        yield mutant, words.get(code, "killed"), time.perf_counter() - start
+        if running:
+            pid, status = os.wait()
+            mutant, start = running.pop(pid)
+            outcome = OUTCOMES.get(os.waitstatus_to_exitcode(status), "killed")
+            yield mutant, outcome, time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--sample", type=int, default=1500, help="changes that are tried at least")
+    parser.add_argument("--sample", type=int, default=2000, help="changes that are tried at least")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--again", nargs="*", default=(), help="files, such as supreme_core/gaps.py"
-    )
     parser.add_argument("--only", nargs="*", default=(), help="try changes of these files alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -368,16 +367,12 @@ def main() -> None:
         for line in options.results.read_text().splitlines():
             facts = json.loads(line)
             outcome = facts.pop("outcome")
-            if facts["file"] not in options.again:
-                found[Mutant(**facts)] = outcome
+            found[Mutant(**facts)] = outcome
     reached = Reached(options.results.with_suffix(".reached.json"))
     if options.only:
         chosen = [mutant for mutant in chosen if mutant.file in options.only]
     left = [mutant for mutant in chosen if mutant not in found]
-    with options.results.open("w") as results:
-        for mutant, outcome in found.items():
-            results.write(json.dumps(asdict(mutant) | {"outcome": outcome}) + "\n")
-        results.flush()
+    with options.results.open("a") as results:
         for done, (mutant, outcome, seconds) in enumerate(
             outcomes(left, reached, options.processes)
         ):
@@ -412,6 +407,4 @@ def tell(found: dict[Mutant, str]) -> None:
 
 
 if __name__ == "__main__":
-    np.random.seed(0)
-    assert scipy.stats  # imported here, that no process need import it again
     main()
