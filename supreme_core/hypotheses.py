@@ -78,7 +78,7 @@ def signed_rank_p(differences: Values) -> float | None:
         return 1.0 if given else None
     if len(d) > EXACT_SIGN_FLIPS:
         return float(stats.wilcoxon(np.sort(d)).pvalue)
-    return sign_flip_p(list(np.sign(d) * stats.rankdata(np.abs(d))))
+    return sign_flip_p(np.sign(d) * stats.rankdata(np.abs(d)))
 
 
 def flips_can_reject(n: int, methods: int, *, level: float = LEVEL) -> bool:

@@ -60,10 +60,8 @@ def experiments(cluster, api, namespace, template, s3):
     storage = storage_of(s3, s3.make_bucket())
     found = Experiments(api, namespace, storage, s3.credentials)
     resources = {
-        "cpu": "2",
-        "requests": {
-            "cpu": "250m"
-        },  # a node of two cores has room for all, and no pod is slowed down
+        "cpu": "2",  # or pods would be slowed down while the machine is idle
+        "requests": {"cpu": "250m"},  # so that a node of two cores has room for all
         "memory": "2Gi",
         "sharedMemory": "256Mi",
     }
