@@ -23,13 +23,13 @@ from supreme_operator.admission import admit, shared_order
 from supreme_operator.children import BACKENDS, choose, readers
 from supreme_operator.children.order import MAX_BYTES, order_config_map
 from supreme_operator.children.pod import observe_pod
-from supreme_operator.children.template import check_cluster_spec
 from supreme_operator.observed import Attempt, ChildState, Owner
 from supreme_trainer import pod as trainer
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import SharedOrder
+from supreme_core.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError
 from tests.operator.looks import CATALOG, UID, resource
 from tests.operator.manifests import (
