@@ -3,6 +3,7 @@
 data   every scenario that fits, classes and shares that do not, folders and downloads that are not
        there, what a store has prepared
 plan   what a run left is found; a further seed costs what the first one did
+cluster what the operator refuses, asked for or implied by an image
 json   its schema; errors by field, with the exit code
 
 Which stages a forecast finds is a table in tests/core/test_forecast.py.
@@ -19,7 +20,15 @@ from PIL import Image
 from supreme_trainer import cli
 
 from supreme_core.storage import LocalStorage
-from tests.trainer.experiments import FINETUNE, FULL_CLASS, experiment, finish, planned, written
+from tests.trainer.experiments import (
+    FINETUNE,
+    FULL_CLASS,
+    experiment,
+    finish,
+    planned,
+    supreme,
+    written,
+)
 
 RANDOM = {"name": "random_samples", "params": {"fraction": 0.1}}
 TINY = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}])
@@ -282,3 +291,72 @@ class TestJson:
         found = json.loads(out)
         assert [each["name"] for each in found["experiments"]] == ["tiny"]
         assert found["errors"][0]["source"].endswith("experiment.yaml, document 1")
+
+
+ON_A_CLUSTER = {"execution": {"image": "trainer:1"}, "storage": {"uri": "s3://bucket/prefix"}}
+
+
+def for_cluster(*, execution=(), storage=(), **changes):
+    """An experiment that the operator takes on, but for what is changed."""
+    sections = {"execution": dict(execution), "storage": dict(storage)}
+    merged = {name: {**ON_A_CLUSTER[name], **given} for name, given in sections.items()}
+    return experiment(**merged, **changes)
+
+
+class TestCluster:
+    @pytest.mark.parametrize(
+        ("document", "message"),
+        [
+            (
+                for_cluster(storage={"uri": "results"}),
+                "spec.storage.uri is 'results'; on a cluster",
+            ),
+            (for_cluster(execution={"nodes": 3}), "which the 3 ranks of spec.execution do not"),
+            (
+                for_cluster(execution={"template": {"env": [{"name": "RANK", "value": "0"}]}}),
+                "spec.execution.template.env[0].name is RANK",
+            ),
+            (
+                for_cluster(execution={"template": {"volumes": [{"name": "a", "hostPath": {}}]}}),
+                "spec.execution.template.volumes[0].hostPath: unknown field 'hostPath'",
+            ),
+        ],
+        ids=["folder", "ranks", "environment", "volume"],
+    )
+    def test_what_the_operator_refuses_is_refused_where_an_image_is_named(
+        self, validate, document, message
+    ):
+        code, _, err = validate(document)
+        assert code == 2
+        assert message in err
+
+    def test_a_component_that_only_this_machine_knows_is_refused(self, tmp_path):
+        """In a process of its own, whose registry keeps the plug-in."""
+        plugin = written(tmp_path / "mine.py", MINE)
+        document = for_cluster(training={"schedule": {"name": "only_here"}})
+        file = written(tmp_path / "experiment.yaml", document)
+        done = supreme("validate", file, "--plugin", plugin)
+        assert done.code == 2
+        assert "spec.training.schedule.name: unknown schedule 'only_here'" in done.err
+
+    def test_what_a_cluster_needs_is_asked_for_by_name_alone(self, validate):
+        assert validate(TINY)[0] == 0
+        code, _, err = validate(TINY, "--cluster", store="folder")
+        assert code == 2
+        assert "spec.execution.image is missing" in err
+        assert "spec.storage.uri is 'folder'; on a cluster it must be s3://bucket/prefix" in err
+
+    def test_options_stand_for_the_settings_of_the_operator(self, validate):
+        options = ("--cluster", "--set", "execution.image=trainer:1")
+        assert validate(TINY, *options, store="s3://bucket/prefix")[0] == 0
+
+
+MINE = """
+from supreme_core.registry import NoParams, schedule
+
+
+@schedule()
+def only_here(epoch, epochs, params: NoParams):
+    \"\"\"The full rate.\"\"\"
+    return 1.0
+"""

@@ -190,6 +190,7 @@ def prepare(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--data", "with_data", is_flag=True, help="Look at the data: classes, shares, files.")
 @click.option("--plan", "with_plan", is_flag=True, help="Say what a run takes: time and space.")
+@click.option("--cluster", "for_cluster", is_flag=True, help="Also what only a cluster refuses.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that was found, as JSON.")
 @with_settings
 @with_store
@@ -197,6 +198,7 @@ def prepare(
 def validate(
     file: Path,
     settings: tuple[str, ...],
+    for_cluster: bool,
     with_data: bool,
     with_plan: bool,
     as_json: bool,
@@ -207,7 +209,9 @@ def validate(
     --data makes the split of every scenario for every seed, from what the store has prepared or
     else from the dataset's own files. --plan counts what is to be trained and predicted, and what
     the store has of it; it takes time and space from seeds of the same recipe that are finished
-    there. With --json errors are on standard output too; the exit code is the same.
+    there. --cluster is implied where the experiment names an image, and checks what the operator
+    does; --store stands for the store of its settings. With --json errors are on standard output
+    too; the exit code is the same.
     """
     from supreme_trainer.command.validate import validate_experiments
 
@@ -215,6 +219,7 @@ def validate(
         file,
         settings=settings,
         store=store,
+        for_cluster=for_cluster,
         with_data=with_data,
         with_plan=with_plan,
         as_json=as_json,

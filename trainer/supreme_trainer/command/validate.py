@@ -14,18 +14,23 @@ from supreme_trainer.command.store import in_bytes
 from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core import catalog
+from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.run import ExperimentOrder
+from supreme_core.cluster_spec import check_cluster_spec
 from supreme_core.data_check import CheckedData, Sizes, check_data
 from supreme_core.errors import SupremeError
 from supreme_core.forecast import Estimate, Forecast, forecast
 from supreme_core.inventory import read_experiments, sizes_of_stages
-from supreme_core.plan import steps
+from supreme_core.plan import plan, steps
 from supreme_core.report.words import forgotten
 from supreme_core.storage import Storage
 
 SCHEMA_VERSION: Final = 1
 """Of the document of --json; docs/guide.md lists its fields."""
+
+UNKNOWN_UID: Final = "0" * 8
+"""Of an object that no API server has made."""
 
 FIELD = re.compile(r"(?:(?:spec|metadata|dataset\.params)\b|apiVersion|kind)(?:\.\w+|\[\d+\])*")
 
@@ -47,16 +52,22 @@ def validate_experiments(
     *,
     settings: Sequence[str],
     store: str | None,
+    for_cluster: bool,
     with_data: bool,
     with_plan: bool,
     as_json: bool,
 ) -> None:
-    """Check the experiments of a file, and say what they would compute."""
+    """Check the experiments of a file, and say what they would compute.
+
+    for_cluster: also those that name no image, without which no cluster computes them.
+    """
     checked: list[Checked] = []
     errors: list[SupremeError] = []
     try:
         for loaded, order in planned(file, settings):
             try:
+                if for_cluster or loaded.experiment.spec.execution.image:
+                    _check_for_cluster(loaded, store)
                 checked.append(_checked(loaded, order, store, data=with_data, plan=with_plan))
             except SupremeError as wrong:  # the other experiments are still worth a look
                 errors.append(wrong)
@@ -71,6 +82,20 @@ def validate_experiments(
             tell(error)
     if errors:
         raise SystemExit(errors[0].exit_code)
+
+
+def _check_for_cluster(loaded: Loaded, store: str | None) -> None:
+    """SpecError where the operator, which has no plug-in, would not take the experiment on.
+
+    store: stands for what the operator's settings say where the experiment names none.
+    """
+    with errors_of(loaded.source):
+        experiment = loaded.experiment
+        spec, location = experiment.spec, experiment.spec.storage
+        if store and not location.uri:
+            location = location.model_copy(update={"uri": store})
+        check_cluster_spec(spec.model_copy(update={"storage": location}))
+        plan(experiment, catalog.bundled(), namespace=names.LOCAL_NAMESPACE, uid=UNKNOWN_UID)
 
 
 def _checked(
