@@ -16,7 +16,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """A larger manifest is neither written nor read; large results are files."""
+
+CHECKPOINT_DIGEST_BYTES: Final = 32
+"""A checkpoint begins with the sha256 of the rest of it."""
 
 DEPTH: Final = 64
 """How deep a canonical document may be nested; a hostile one must not exhaust the stack."""
@@ -263,6 +266,16 @@ def read_manifest(storage: Storage, stage: str, key: str) -> Manifest | None:
     if (manifest.stage, manifest.key) != (stage, key):
         raise CorruptArtefact(f"{name} belongs to {manifest.stage} {manifest.key}")
     return manifest
+
+
+def is_sound_checkpoint(chunks: Iterable[bytes]) -> bool:
+    """Whether the bytes of a checkpoint have the digest that they begin with."""
+    digest, sha256 = b"", hashlib.sha256()
+    for chunk in chunks:
+        lacking = CHECKPOINT_DIGEST_BYTES - len(digest)
+        digest += chunk[:lacking]
+        sha256.update(chunk[lacking:])
+    return digest == sha256.digest()
 
 
 def manifest_key(stage: str, key: str) -> str:

@@ -81,12 +81,14 @@ class Inventory:
     """All of a store.
 
     unreadable: why a document of an experiment cannot be read, by its key in the store.
+    unsealed: keys of orders that carry no digest, as older versions wrote them.
     """
 
     pieces: Sequence[Piece]
     temporaries: Sequence[ObjectInfo]
     needs: Sequence[Needs]
     unreadable: Mapping[str, str]
+    unsealed: Sequence[str] = ()
 
     @cached_property
     def unfinished(self) -> frozenset[int]:
@@ -111,10 +113,13 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Damage:
-    """An object that is not what it should be: a manifest, or data that a manifest names."""
+    """An object that is not what it should be: a manifest, data that it names, a published file.
 
-    stage: str
-    key: str
+    stage, key: None where it belongs to none.
+    """
+
+    stage: str | None
+    key: str | None
     object: str
     problem: str
 

@@ -1,6 +1,5 @@
 """Read all of a store: its listing, its manifests, its experiments, and for a check every byte."""
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,10 +10,10 @@ from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
 from supreme_core.api import names
-from supreme_core.api.model import parse_json
 from supreme_core.api.run import ExperimentOrder, RunResult
-from supreme_core.artefacts import StoredFile, read_manifest
-from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable, one_line
+from supreme_core.artefacts import StoredFile, is_sound_checkpoint, read_manifest
+from supreme_core.checksums import edited, measured
+from supreme_core.errors import CorruptArtefact, SpecError, one_line
 from supreme_core.housekeeping import (
     Damage,
     Inventory,
@@ -27,7 +26,7 @@ from supreme_core.housekeeping import (
     damage_in,
     needs_of,
 )
-from supreme_core.results import RESULT_BYTES, parse_result
+from supreme_core.results import RESULT_BYTES, parse_order, parse_result
 from supreme_core.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
 
 T = TypeVar("T")
@@ -35,8 +34,7 @@ T = TypeVar("T")
 THREADS: Final = 8
 """Requests at a time: a store that is far away answers each after milliseconds."""
 
-ATTEMPTS: Final = 3
-"""For one object, because hours of reading must not end with the first lost connection."""
+ANEW: Final = "`supreme report EXPERIMENT-URI` makes it anew from the results"
 
 OBJECT = re.compile(r"objects/([^/]+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/[^/]+")
 EXPERIMENT = re.compile(r"(experiments/[^/]+/[^/]+)/(?:order|seed=\d+/attempt=\d+/result)\.json")
@@ -60,6 +58,18 @@ class StoredExperiment:
     results: Mapping[str, RunResult]
 
 
+@dataclass(frozen=True)
+class Documents:
+    """Those of all experiments.
+
+    unreadable: why a document cannot be read, by its key.  unsealed: orders without a digest.
+    """
+
+    experiments: list[StoredExperiment]
+    unreadable: Mapping[str, str]
+    unsealed: Sequence[str]
+
+
 def read_inventory(storage: Storage, track: Track) -> Inventory:
     """What there is. Experiments are read last: one that appears meanwhile is not missed."""
     folders = _folders(storage)
@@ -67,23 +77,24 @@ def read_inventory(storage: Storage, track: Track) -> Inventory:
         read = pool.map(lambda item: _piece(storage, *item), folders.items())
         pieces = list(track(read, total=len(folders), what="reading manifests"))
         temporaries = list(storage.temporaries())
-        found, unreadable = _read_experiments(storage, pool, track)
-    if not pieces and not temporaries and not found:
+        found = _read_experiments(storage, pool, track)
+    if not pieces and not temporaries and not found.experiments:
         raise SpecError(f"{storage.uri} holds neither stages nor experiments; is it a store?")
-    return Inventory(pieces, temporaries, _needs(found), unreadable)
+    needs = _needs(found.experiments)
+    return Inventory(pieces, temporaries, needs, found.unreadable, found.unsealed)
 
 
 def read_needs_again(storage: Storage, inventory: Inventory, track: Track) -> Inventory:
     """The same stages beside the experiments that there are by now."""
     with _threads() as pool:
-        found, unreadable = _read_experiments(storage, pool, track)
-    return replace(inventory, needs=_needs(found), unreadable=unreadable)
+        found = _read_experiments(storage, pool, track)
+    return replace(inventory, needs=_needs(found.experiments), unreadable=found.unreadable)
 
 
 def read_experiments(storage: Storage, track: Track) -> list[StoredExperiment]:
     """The experiments of a store; documents that cannot be read are left out."""
     with _threads() as pool:
-        return _read_experiments(storage, pool, track)[0]
+        return _read_experiments(storage, pool, track).experiments
 
 
 def sizes_of_stages(storage: Storage) -> dict[StageId, int]:
@@ -94,7 +105,10 @@ def sizes_of_stages(storage: Storage) -> dict[StageId, int]:
 
 
 def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Damage]:
-    """Everything that is damaged; reads each data object that seems sound to its last byte."""
+    """Everything that is damaged; reads each object that seems sound to its last byte.
+
+    Published files come last, when whoever was publishing has most likely ended.
+    """
     found = damage_in(inventory)
     known = {damage.object for damage in found}
     files = [
@@ -103,10 +117,38 @@ def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Da
         for key, file in piece.files().items()
         if key not in known
     ]
+    begun = [piece for piece in inventory.pieces if not piece.manifest and not piece.problem]
     with _threads() as pool:
         read = pool.map(lambda item: _damage(storage, *item), files)
         tracked = track(read, total=len(files), what="verifying files")
-        return found + [damage for damage in tracked if damage]
+        found += [damage for damage in tracked if damage]
+        found += filter(None, pool.map(lambda piece: _of_checkpoint(storage, piece), begun))
+    return found + [
+        Damage(None, None, key, f"{problem}; {ANEW}")
+        for folder in published_folders(storage)
+        for key, problem in edited(storage, folder)
+    ]
+
+
+def without_digest(storage: Storage, inventory: Inventory) -> list[str]:
+    """Documents of which nobody can say whether they were edited: older versions wrote them."""
+    published = [
+        names.summary_key(folder)
+        for folder, files in published_folders(storage).items()
+        if names.summary_key(folder) in files and names.checksums_key(folder) not in files
+    ]
+    return sorted([*inventory.unsealed, *published])
+
+
+def published_folders(storage: Storage) -> dict[str, set[str]]:
+    """The published files of each experiment, and of each import, by its folder."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for root in ("experiments", "imports"):
+        for info in storage.list(root):
+            folder = info.key.rpartition("/")[0]
+            if info.key in names.summary_keys(folder):
+                found[folder].add(info.key)
+    return dict(found)
 
 
 def delete(storage: Storage, pruning: Pruning) -> int:
@@ -159,38 +201,40 @@ def _piece(storage: Storage, stage: StageId, objects: Sequence[ObjectInfo]) -> P
         return Piece(*stage, tuple(objects), problem=str(error).removeprefix(f"{name}: "))
 
 
-def _read_experiments(
-    storage: Storage, pool: ThreadPoolExecutor, track: Track
-) -> tuple[list[StoredExperiment], dict[str, str]]:
+def _read_experiments(storage: Storage, pool: ThreadPoolExecutor, track: Track) -> Documents:
     keys = [info.key for info in storage.list("experiments") if EXPERIMENT.fullmatch(info.key)]
     read = pool.map(lambda key: _document(storage, key), keys)
     orders: dict[str, ExperimentOrder] = {}
     results: dict[str, dict[str, RunResult]] = {}
-    unreadable = {}
+    unreadable, unsealed = {}, []
     tracked = track(read, total=len(keys), what="reading experiments")
     for key, document in zip(keys, tracked, strict=True):
         prefix = "/".join(key.split("/")[:3])
         results.setdefault(prefix, {})
-        if isinstance(document, ExperimentOrder):
-            orders[prefix] = document
+        if isinstance(document, tuple):
+            orders[prefix], has_digest = document
+            unsealed += [] if has_digest else [key]
         elif isinstance(document, RunResult):
             results[prefix][key] = document
         elif document:
             unreadable[key] = document
     found = [StoredExperiment(prefix, orders.get(prefix), results[prefix]) for prefix in results]
-    return found, unreadable
+    return Documents(found, unreadable, unsealed)
 
 
 def _needs(found: Iterable[StoredExperiment]) -> list[Needs]:
     return [needs_of(each.prefix, each.order, each.results) for each in found]
 
 
-def _document(storage: Storage, key: str) -> ExperimentOrder | RunResult | str:
-    """An order or a result; a line that says why it cannot be read; empty where it is gone."""
+def _document(storage: Storage, key: str) -> tuple[ExperimentOrder, bool] | RunResult | str:
+    """An order, and whether it has a digest; a result; a line that says why it cannot be read.
+
+    The line is empty where the document is gone.
+    """
     try:
         data = storage.read(key, limit=RESULT_BYTES)
         if key.endswith("/order.json"):
-            return parse_json(ExperimentOrder, data, source=key)
+            return parse_order(data, key)
         return parse_result(data, key)
     except MissingObject:
         return ""
@@ -198,9 +242,22 @@ def _document(storage: Storage, key: str) -> ExperimentOrder | RunResult | str:
         return one_line(error)
 
 
+def _of_checkpoint(storage: Storage, piece: Piece) -> Damage | None:
+    """A checkpoint with which a training that was interrupted would begin again."""
+    key = names.checkpoint_key(*piece.id)
+    if all(info.key != key for info in piece.objects):
+        return None
+    try:
+        sound = is_sound_checkpoint(storage.chunks(key))
+    except MissingObject:
+        return None  # the training has ended meanwhile
+    problem = "it has been changed since it was written; the training will begin again"
+    return None if sound else Damage(*piece.id, key, problem)
+
+
 def _damage(storage: Storage, stage: StageId, key: str, expected: StoredFile) -> Damage | None:
     try:
-        found = _measured(storage, key)
+        found = measured(storage, key)
     except MissingObject:
         return Damage(*stage, key, "it is missing")
     if found == expected:
@@ -211,20 +268,6 @@ def _damage(storage: Storage, stage: StageId, key: str, expected: StoredFile) ->
         f"it has {found.size} bytes with sha256 {found.sha256[:16]}, its manifest says"
         f" {expected.size} with {expected.sha256[:16]}",
     )
-
-
-def _measured(storage: Storage, key: str) -> StoredFile:
-    for attempt in range(ATTEMPTS):
-        try:
-            size, sha256 = 0, hashlib.sha256()
-            for chunk in storage.chunks(key):
-                size += len(chunk)
-                sha256.update(chunk)
-            return StoredFile(size=size, sha256=sha256.hexdigest())
-        except StoreUnavailable:
-            if attempt + 1 == ATTEMPTS:
-                raise
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _delete_piece(storage: Storage, piece: Piece) -> int:

@@ -1,5 +1,6 @@
 """From the results in a store to the summary and the report, which are written beside them."""
 
+import hashlib
 import logging
 from functools import partial
 from importlib import metadata
@@ -11,6 +12,7 @@ from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.artefacts import Artefacts, Manifest
+from supreme_core.checksums import edited, read_checksums, write_files
 from supreme_core.errors import CorruptArtefact, SpecError
 from supreme_core.evaluation import Predictions
 from supreme_core.noise_floor import noise_floors
@@ -30,16 +32,22 @@ SUMMARY_BYTES: Final = 64 * 1024 * 1024
 """Of a larger one nothing is used again."""
 
 
-def publish(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
+def publish(
+    storage: Storage, artefacts: Artefacts, order: ExperimentOrder, *, believed: bool = True
+) -> Summary:
     """Aggregate what is there and write the files; the summary is also what is returned.
 
+    believed: numbers over seeds that were published from the same inputs are used again, where
+    their digest fits. Whoever answers for them to others, who may write the store, believes none.
     Several processes may do so at the same time, each after it has written its results. Whoever
     sees that results came while it read or wrote does it again, so whatever is written last has
     all of them: no lock is needed, which a process that is killed would leave behind.
     """
+    if believed:
+        tell_edits(storage, order.prefix)
     while True:
         there = [*result_objects(storage, order)]
-        summary = summarise(storage, artefacts, order)
+        summary = summarise(storage, artefacts, order, believed=believed)
         if [*result_objects(storage, order)] != there:
             continue
         write_summary(storage, order.prefix, summary)
@@ -60,16 +68,28 @@ def publish_newest(
         order = newest
 
 
+def tell_edits(storage: Storage, prefix: str) -> None:
+    """Warn of each published file that was edited since; nothing of it is used."""
+    for key, problem in edited(storage, prefix):
+        log.warning("%s: %s; it is made anew from the results", key, problem)
+
+
 def write_summary(storage: Storage, prefix: str, summary: Summary) -> None:
-    """The three files in a folder, summary.json last."""
-    storage.write(names.report_key(prefix), render_report(summary))
-    storage.write(names.table_key(prefix), summary_csv(summary))
-    storage.write(names.over_seeds_key(prefix), over_seeds_csv(summary.over_seeds))
-    storage.write(names.summary_key(prefix), summary_json(summary))
+    """The four files in a folder, summary.json last, and their digests."""
+    files = {
+        names.report_key(prefix): render_report(summary),
+        names.table_key(prefix): summary_csv(summary),
+        names.over_seeds_key(prefix): over_seeds_csv(summary.over_seeds),
+        names.summary_key(prefix): summary_json(summary),
+    }
+    named = {key.removeprefix(f"{prefix}/"): data for key, data in files.items()}
+    write_files(storage, prefix, named)
 
 
-def summarise(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) -> Summary:
-    """The summary of what is there; numbers over seeds are those of the last one if they can be."""
+def summarise(
+    storage: Storage, artefacts: Artefacts, order: ExperimentOrder, *, believed: bool = True
+) -> Summary:
+    """The summary of what is there.  believed: as in `publish`."""
     metrics: list[tuple[str, Chosen[Any, Any]]] = [
         (metric.title, registry.metric.resolve(metric, at=f"spec.metrics[{position}]"))
         for position, metric in enumerate(order.work.metrics)
@@ -83,7 +103,8 @@ def summarise(storage: Storage, artefacts: Artefacts, order: ExperimentOrder) ->
         floors=_floors(results, artefacts, metrics),
         versions={"supreme": metadata.version(names.DISTRIBUTION)},
     )
-    over = _over_seeds(results, artefacts, order, _published(storage, order.prefix))
+    published = _published(storage, order.prefix) if believed else OverSeeds()
+    over = _over_seeds(results, artefacts, order, published)
     return aggregate(results, question).model_copy(update={"over_seeds": over})
 
 
@@ -98,10 +119,14 @@ def _over_seeds(
 
 
 def _published(storage: Storage, prefix: str) -> OverSeeds:
-    """What the last summary says over seeds; nothing where there is none that can be read."""
+    """What the last summary says over seeds; nothing where it cannot be read or was edited."""
     key = names.summary_key(prefix)
     try:
-        return read_summary(storage.read(key, limit=SUMMARY_BYTES), source=key).over_seeds
+        data = storage.read(key, limit=SUMMARY_BYTES)
+        digests = read_checksums(storage, prefix) or {}
+        if digests.get(key.removeprefix(f"{prefix}/")) != hashlib.sha256(data).hexdigest():
+            return OverSeeds()
+        return read_summary(data, source=key).over_seeds
     except (MissingObject, ObjectTooLarge, SpecError):
         return OverSeeds()
 

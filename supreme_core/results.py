@@ -5,23 +5,18 @@ work that it names.
 """
 
 import hashlib
-import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from supreme_core.api import names
-from supreme_core.api.model import parse_document, parse_json, read_json
 from supreme_core.api.run import ExperimentOrder, RunResult
-from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError, nearest_or_all, one_line
 from supreme_core.plan import work_digest
+from supreme_core.sealed import parse_sealed, sealed_json
 from supreme_core.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
-
-SEAL = "sha256"
-"""Field of result.json: the digest of everything else in it."""
 
 EXPERIMENTS = "experiments"
 
@@ -33,19 +28,32 @@ def write_result(storage: Storage, result: RunResult) -> str:
     """The last thing that a trainer writes; gives the sha256 of its bytes."""
     experiment = _prefix(result)
     attempt = names.attempt_prefix(experiment, result.seed, result.attempt)
-    document = result.to_document()
-    data = json.dumps({**document, SEAL: digest(document)}, indent=1, allow_nan=False).encode()
+    data = sealed_json(result.to_document())
     storage.write(names.result_key(attempt), data)
     return hashlib.sha256(data).hexdigest()
 
 
 def write_order(storage: Storage, order: ExperimentOrder) -> None:
-    text = json.dumps(order.to_document(), indent=1, allow_nan=False)
-    storage.write(names.order_key(order.prefix), text.encode())
+    storage.write(names.order_key(order.prefix), sealed_json(order.to_document()))
 
 
 def read_order(storage: Storage, experiment: str) -> ExperimentOrder:
-    """The order of the experiment whose folder is `experiment`; SpecError where there is none."""
+    """The order of the experiment whose folder is `experiment`; SpecError where there is none.
+
+    A warning says where an edit of it would not be noticed.
+    """
+    order, has_digest = read_sealed_order(storage, experiment)
+    if not has_digest:
+        log.warning(
+            "%s is of an older version and has no digest, so an edit of it is not noticed;"
+            " `supreme run FILE` writes one",
+            names.order_key(experiment),
+        )
+    return order
+
+
+def read_sealed_order(storage: Storage, experiment: str) -> tuple[ExperimentOrder, bool]:
+    """The same, and whether it carries its digest."""
     key = names.order_key(experiment)
     try:
         data = storage.read(key, limit=RESULT_BYTES)
@@ -53,7 +61,15 @@ def read_order(storage: Storage, experiment: str) -> ExperimentOrder:
         raise no_experiment(storage, experiment) from None
     except ObjectTooLarge as error:
         raise SpecError(str(error)) from None
-    return parse_json(ExperimentOrder, data, source=key)
+    return parse_order(data, key)
+
+
+def parse_order(data: bytes, key: str) -> tuple[ExperimentOrder, bool]:
+    """An order, and whether it carries its digest; SpecError where it was edited or is none."""
+    try:
+        return parse_sealed(ExperimentOrder, data, source=key)
+    except SpecError as error:
+        raise SpecError(f"{error}; `supreme run FILE` writes it anew from the experiment") from None
 
 
 def no_experiment(storage: Storage, experiment: str) -> SpecError:
@@ -70,7 +86,7 @@ def find_order(storage: Storage, experiment: str) -> ExperimentOrder | None:
     if storage.stat(names.order_key(experiment)) is None:
         return None
     try:
-        return read_order(storage, experiment)
+        return read_sealed_order(storage, experiment)[0]
     except SpecError as error:
         log.warning("an order counts as absent: %s", one_line(error))
         return None
@@ -167,20 +183,10 @@ def check_origin(result: RunResult, order: ExperimentOrder, seed: int, attempt: 
 
 def parse_result(data: bytes, key: str) -> RunResult:
     """A result that is as it was written; SpecError where it is not."""
-    document = read_json(data, source=key)
-    seal = document.pop(SEAL, None) if isinstance(document, dict) else None
-    result = parse_document(RunResult, document, source=key)
-    if not isinstance(document, dict) or seal != _seal(document, key):
-        raise SpecError(f"{key} has been changed since it was written")
+    result, has_digest = parse_sealed(RunResult, data, source=key)
+    if not has_digest:
+        raise SpecError(f"{key} has been changed since it was written: its digest is missing")
     return result
-
-
-def _seal(document: Mapping[str, object], key: str) -> str:
-    """Of what stands there, which a version with further fields would write otherwise."""
-    try:
-        return digest(document)
-    except ValueError as error:
-        raise SpecError(f"{key} is no result: {error}") from None
 
 
 def _prefix(result: RunResult) -> str:

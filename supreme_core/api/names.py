@@ -168,9 +168,13 @@ def report_key(experiment: str) -> str:
     return f"{experiment}/report.html"
 
 
+def checksums_key(experiment: str) -> str:
+    return f"{experiment}/SHA256SUMS"
+
+
 def summary_keys(experiment: str) -> tuple[str, ...]:
-    """Everything that publishing an experiment writes."""
-    named = (report_key, table_key, over_seeds_key, summary_key)
+    """Everything that publishing an experiment writes; the digests, which say so, come first."""
+    named = (checksums_key, report_key, table_key, over_seeds_key, summary_key)
     return tuple(key(experiment) for key in named)
 
 

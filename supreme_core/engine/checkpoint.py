@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn, optim
 from torch.amp import GradScaler
 
+from supreme_core.artefacts import CHECKPOINT_DIGEST_BYTES, is_sound_checkpoint
 from supreme_core.engine.cost import peak_memory
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.observer import Observer
@@ -40,8 +41,6 @@ VARIABLE = "SUPREME_CHECKPOINT_SECONDS"
 STEPS_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
 """How often several ranks ask each other whether one of them was told to stop. The question waits
 for the device, which costs nothing on a CPU."""
-
-DIGEST_BYTES = 32
 
 
 def seconds_between(environment: Mapping[str, str]) -> float:
@@ -181,11 +180,10 @@ class Checkpoints:
 
 def _sound_payload(data: bytes) -> bytes:
     """What follows the digest, or nothing where it does not have that digest."""
-    digest, payload = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != digest:
+    if not is_sound_checkpoint([data]):
         log.warning("a damaged checkpoint is ignored; the training begins again")
         return b""
-    return payload
+    return data[CHECKPOINT_DIGEST_BYTES:]
 
 
 def _metadata(payload: bytes) -> dict[str, str]:

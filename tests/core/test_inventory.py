@@ -5,10 +5,12 @@ Left out: what is damaged and what may go (test_housekeeping), and the commands 
 """
 
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 
 from supreme_core import inventory as module
+from supreme_core.api import names
 from supreme_core.api.run import StageRecord
 from supreme_core.artefacts import Artefacts, digest
 from supreme_core.errors import StoreUnavailable
@@ -66,6 +68,18 @@ def test_a_lost_connection_does_not_end_hours_of_reading(tmp_path):
     commit(storage, 1)
 
     assert read_damage(storage, read_inventory(storage, untracked), untracked) == []
+
+
+def test_a_damaged_checkpoint_with_which_a_training_would_go_on_is_damage(tmp_path):
+    storage = LocalStorage(tmp_path)
+    key = names.checkpoint_key("originals", "a" * 64)
+    storage.write(key, sha256(b"state").digest() + b"state")
+    assert read_damage(storage, read_inventory(storage, untracked), untracked) == []
+
+    storage.write(key, sha256(b"state").digest() + b"State")
+
+    (damage,) = read_damage(storage, read_inventory(storage, untracked), untracked)
+    assert (damage.stage, damage.object) == ("originals", key)
 
 
 def test_a_store_that_stays_away_is_no_damage(tmp_path):
@@ -179,7 +193,7 @@ def test_no_request_is_made_for_the_rest_once_one_has_failed(tmp_path, monkeypat
     found = read_inventory(storage, untracked)
     asked = []
     monkeypatch.setattr(
-        module, "_measured", lambda storage, key: asked.append(key) or fail("the store is away")
+        module, "measured", lambda storage, key: asked.append(key) or fail("the store is away")
     )
 
     with pytest.raises(StoreUnavailable):

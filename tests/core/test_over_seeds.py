@@ -7,6 +7,8 @@ Publishing again computes nothing: counted, and the bytes are those of a store w
 
 import csv
 import io
+import json
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean
 
@@ -353,3 +355,41 @@ class TestPublishing:
         store.write(names.summary_key(self.ORDER.prefix), left)
         assert self.publish(store, tmp_path) == first
         assert len(computed) == 2
+
+    def edit(self, store, *, seal):
+        """A published value that somebody has raised; its digests are put right by one who lies."""
+        key = names.summary_key(self.ORDER.prefix)
+        document = json.loads(store.read(key))
+        document["overSeeds"]["values"][0]["value"] = 0.99625
+        data = json.dumps(document, indent=1).encode()
+        store.write(key, data)
+        if seal:
+            sums = names.checksums_key(self.ORDER.prefix)
+            lines = store.read(sums).decode().splitlines()[:-1]
+            lines.append(f"{sha256(data).hexdigest()}  summary.json")
+            store.write(sums, "\n".join(lines).encode() + b"\n")
+
+    def test_an_edited_number_is_computed_anew_and_named(self, store, computed, tmp_path, caplog):
+        self.fill(store, self.ORDER.seeds)
+        first = self.publish(store, tmp_path)
+        self.edit(store, seal=False)
+        assert self.publish(store, tmp_path) == first
+        assert len(computed) == 2
+        assert f"{names.summary_key(self.ORDER.prefix)}: it has been changed" in caplog.text
+
+    def test_numbers_without_digests_as_of_older_versions_are_computed_anew(
+        self, store, computed, tmp_path
+    ):
+        self.fill(store, self.ORDER.seeds)
+        first = self.publish(store, tmp_path)
+        store.delete(names.checksums_key(self.ORDER.prefix))
+        assert self.publish(store, tmp_path) == first
+        assert len(computed) == 2
+
+    def test_who_answers_to_others_believes_no_digest_either(self, store, computed, tmp_path):
+        self.fill(store, self.ORDER.seeds)
+        first = self.publish(store, tmp_path)
+        self.edit(store, seal=True)
+        artefacts = Artefacts(store, tmp_path / "cache")
+        publishing.publish(store, artefacts, self.ORDER, believed=False)
+        assert store.read(names.summary_key(self.ORDER.prefix)) == first

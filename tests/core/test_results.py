@@ -21,6 +21,7 @@ from supreme_core.results import (
     write_order,
     write_result,
 )
+from supreme_core.sealed import SEAL
 from supreme_core.storage import LocalStorage
 from tests.core.summaries import digest, question, result, run
 
@@ -52,7 +53,7 @@ def key(seed, attempt=0):
 def sealed(**changes):
     """The JSON of a result as it is written, some of its fields others."""
     document = of(7).to_document() | changes
-    return json.dumps(document | {results.SEAL: artefacts.digest(document)}).encode()
+    return json.dumps(document | {SEAL: artefacts.digest(document)}).encode()
 
 
 def spoilt(**changes):
@@ -63,6 +64,28 @@ def spoilt(**changes):
 def environment(value):
     """A result one of whose environments, which may hold any JSON, has this value."""
     return spoilt(environments={WORK: {"torch": value}})
+
+
+def scalars(value, path=()):
+    """The path of each value that is no list and no object."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if isinstance(item, dict | list):
+            yield from scalars(item, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def changed(document, path):
+    """A copy in which one value is another of its kind."""
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    old = place[path[-1]]
+    others = {bool: lambda: not old, str: lambda: f"{old}x", type(None): lambda: "x"}
+    place[path[-1]] = others.get(type(old), lambda: old + 1)()
+    return copy
 
 
 def nested(levels):
@@ -168,7 +191,7 @@ class TestTrust:
         document = of(7).to_document()
         document["cells"] = [{"scenario": "a", "forgets": "classes", "forgetDigest": WORK}]
         document["cells"][0] |= {"forgetSamples": 1, "retainSamples": 2, "forgetTestSamples": 0}
-        seal = {results.SEAL: artefacts.digest(document)}
+        seal = {SEAL: artefacts.digest(document)}
         storage.write(key(7), json.dumps(document | seal).encode())
         assert read_results(storage, ORDER)[7].cells[0].retrained_predictions == []
 
@@ -221,6 +244,23 @@ class TestOrder:
     def test_a_store_without_experiments_says_so(self, storage):
         with pytest.raises(SpecError, match=r"; experiments there: none$"):
             read_order(storage, "experiments/local/flowers")
+
+    def test_an_order_with_any_other_value_is_refused_and_the_command_named(self, storage):
+        """Each scalar in turn, digest and all, is another one of its kind."""
+        write_order(storage, ORDER)
+        key = f"{ORDER.prefix}/order.json"
+        document = json.loads(storage.read(key))
+        paths = [*scalars(document)]
+        assert len(paths) > 20
+        for path in paths:
+            storage.write(key, json.dumps(changed(document, path)).encode())
+            with pytest.raises(SpecError, match=r"`supreme run FILE` writes it anew"):
+                read_order(storage, ORDER.prefix)
+
+    def test_an_order_without_a_digest_is_read_with_a_warning(self, storage, caplog):
+        storage.write(f"{ORDER.prefix}/order.json", json.dumps(ORDER.to_document()).encode())
+        assert read_order(storage, ORDER.prefix) == ORDER
+        assert "has no digest, so an edit of it is not noticed" in caplog.text
 
     @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}"], ids=repr)
     def test_an_order_that_cannot_be_read_names_its_file(self, storage, data):

@@ -49,7 +49,7 @@ from supreme_operator.collector import (
 from supreme_operator.location import AllowedEndpoints, Location
 from supreme_operator.progress import parse_progress
 
-from supreme_core import artefacts, catalog, results
+from supreme_core import artefacts, catalog
 from supreme_core.aggregate import aggregate
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentName, Progress
@@ -60,6 +60,7 @@ from supreme_core.plan import default_metrics, work_digest
 from supreme_core.predictions import save_predictions
 from supreme_core.publish import publish
 from supreme_core.results import read_order, write_result
+from supreme_core.sealed import SEAL
 from supreme_core.storage import LocalStorage, S3Credentials
 from tests.core import summaries
 from tests.core.metrics.evaluations import predictions
@@ -93,7 +94,7 @@ def document(seed, **changes):
 
 
 def sealed(fields):
-    return json.dumps(fields | {results.SEAL: artefacts.digest(fields)}).encode()
+    return json.dumps(fields | {SEAL: artefacts.digest(fields)}).encode()
 
 
 def environment(seed, value):
@@ -298,8 +299,8 @@ class TestPublish:
         published = ask("publish", self.ORDER, filled)
 
         there = filled.open()
-        for name in (names.summary_key, names.table_key, names.over_seeds_key, names.report_key):
-            assert there.read(name(self.ORDER.prefix)) == here.read(name(self.ORDER.prefix))
+        for key in names.summary_keys(self.ORDER.prefix):
+            assert there.read(key) == here.read(key)
         assert read_order(there, self.ORDER.prefix) == self.ORDER
         summary = there.read(names.summary_key(self.ORDER.prefix))
         assert b'"source": "seeds"' in summary, "there is no noise floor"

@@ -39,7 +39,14 @@ WHOLE = experiment(
     execution={"gpusPerNode": 0},
     failurePolicy={"maxFailedSeeds": 1},
 )
-PUBLISHED = ("order.json", "summary.json", "summary.csv", "over_seeds.csv", "report.html")
+PUBLISHED = (
+    "order.json",
+    "summary.json",
+    "summary.csv",
+    "over_seeds.csv",
+    "report.html",
+    "SHA256SUMS",
+)
 
 
 @pytest.fixture
@@ -394,3 +401,82 @@ def test_report_tells_of_a_result_that_is_damaged(command, finished, tmp_path, c
 
     assert code == 2
     assert "a result counts as absent" in caplog.text
+
+
+EDITS = {
+    "order.json": lambda text: text.replace('"seeds": [\n', '"seeds": [\n  7,\n', 1),
+    "summary.json": lambda text: text.replace('"mean": ', '"mean": 1', 1),
+    "summary.csv": lambda text: text.replace(",0.", ",1.", 1),
+    "over_seeds.csv": lambda text: f"{text[:-2]}9\n",
+    "report.html": lambda text: text.replace("0.", "1.", 1),
+    "SHA256SUMS": lambda text: text.replace(text[:5], "00000"),
+    "seed=260/attempt=0/result.json": lambda text: text.replace(
+        '"forget_accuracy": ', '"forget_accuracy": 1', 1
+    ),
+}
+"""One edit of a published or stored number, as `sed -i` makes it, by the file."""
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_number_is_noticed_and_never_published_again(
+    command, finished, tmp_path, caplog, name
+):
+    def run(*arguments):
+        """Exit code, standard output, and what was said beside it."""
+        caplog.clear()
+        (folder / name).write_text(EDITS[name](text))
+        code, out, err = command(*arguments)
+        return code, out, err + caplog.text
+
+    store = shutil.copytree(finished, tmp_path / "store")
+    folder = folder_of(store, WHOLE)
+    files = [path for path in folder.iterdir() if path.is_file()]
+    before = {path.name: path.read_bytes() for path in files}
+    text = (folder / name).read_text()
+    assert EDITS[name](text) != text
+
+    code, out, _ = run("store", "check", store)
+    assert (code, name.removeprefix("seed=260/") in out) == (1, True), out
+
+    code, _, said = run("report", folder)
+    assert name in said
+    if name == "order.json":
+        assert code == names.EXIT_INVALID
+        assert "has been changed since it was written; `supreme run FILE` writes it anew" in said
+    if name.startswith("seed="):
+        return  # such a seed is computed again, which other tests show
+
+    code, _, said = run("recompute", folder)
+    assert (code == 0, name in said) == (name != "order.json", True)
+    shutil.copytree(finished, store, dirs_exist_ok=True)  # the result before it was scored again
+
+    code, _, said = run("run", written(tmp_path / "tiny.yaml", WHOLE), "--store", store)
+    assert (code, name in said) == (0, True)
+    for path in files:
+        assert path.read_bytes() == before[path.name], path.name
+    assert command("store", "check", store)[0] == 0
+
+
+def test_a_store_of_an_older_version_is_read_with_a_word_that_its_edits_pass(
+    command, finished, tmp_path, caplog
+):
+    store = shutil.copytree(finished, tmp_path / "store")
+    folder = folder_of(store, WHOLE)
+    order = json.loads((folder / "order.json").read_text())
+    sealed = order.pop("sha256")
+    (folder / "order.json").write_text(json.dumps(order, indent=1))
+    (folder / "SHA256SUMS").unlink()
+
+    code, out, _ = command("store", "check", store)
+    assert (code, "2 documents without a digest" in out) == (0, True), out
+
+    code, _, _ = command("report", folder)
+    assert code == 0
+    assert "order.json is of an older version and has no digest" in caplog.text
+    assert "sha256" not in json.loads((folder / "order.json").read_text())
+
+    code, _, _ = command("run", written(tmp_path / "tiny.yaml", WHOLE), "--store", store)
+    assert code == 0
+    assert json.loads((folder / "order.json").read_text())["sha256"] == sealed
+    code, out, _ = command("store", "check", store)
+    assert (code, "without a digest" in out) == (0, False)

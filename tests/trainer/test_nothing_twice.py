@@ -258,7 +258,14 @@ def test_the_command_again_computes_nothing_and_writes_the_same_bytes(storage, t
     assert again.code == 0, again.err
     assert again.out.splitlines()[-1] == "0 stages computed, every seed was finished"
     assert before.keys() == {
-        *("order.json", "summary.json", "summary.csv", "over_seeds.csv", "report.html")
+        *(
+            "order.json",
+            "summary.json",
+            "summary.csv",
+            "over_seeds.csv",
+            "report.html",
+            "SHA256SUMS",
+        )
     }
     assert files_of(folder) == before
 

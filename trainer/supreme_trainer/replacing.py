@@ -6,7 +6,13 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.append_only import losses
 from supreme_core.errors import SpecError
 from supreme_core.report import words
-from supreme_core.results import computed_seeds, drop_results, find_order, write_order
+from supreme_core.results import (
+    computed_seeds,
+    drop_results,
+    find_order,
+    read_sealed_order,
+    write_order,
+)
 from supreme_core.storage import Storage
 
 
@@ -20,11 +26,11 @@ def check_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> N
 def settle_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> Iterator[str]:
     """Have the order in the store; the lines say what goes for it, before it goes.
 
-    Where it is there already nothing is written, so that processes which share an experiment do
-    not take turns in writing it.
+    Where it is there already, with its digest, nothing is written, so that processes which share
+    an experiment do not take turns in writing it.
     """
     before = find_order(storage, order.prefix)
-    if before == order:
+    if before == order and read_sealed_order(storage, order.prefix) == (order, True):
         return
     if before is not None:
         if not replace:

@@ -12,7 +12,7 @@ from supreme_trainer.screen import show
 
 from supreme_core.artefacts import Artefacts
 from supreme_core.errors import SpecError
-from supreme_core.publish import publish, summarise
+from supreme_core.publish import publish, summarise, tell_edits
 from supreme_core.report.choices import FORMATS, PRIMARY
 from supreme_core.report.paste import paste
 from supreme_core.report.tables import Reading
@@ -37,6 +37,7 @@ def report_experiment(
     with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
         artefacts = Artefacts(storage, Path(cache))
         if form:
+            tell_edits(storage, prefix)
             summary = summarise(storage, artefacts, order)
             click.echo(paste(Reading(summary), choice or PRIMARY, form), nl=False)
             return

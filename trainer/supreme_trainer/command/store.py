@@ -20,9 +20,13 @@ from supreme_core.housekeeping import (
     orphans,
     prunable,
 )
-from supreme_core.inventory import delete, read_damage, read_inventory
+from supreme_core.inventory import delete, read_damage, read_inventory, without_digest
 from supreme_core.storage import Storage, open_storage
 
+OLDER = (
+    "an older version wrote them, or a process that was killed; `supreme run FILE` writes"
+    " order.json anew, and `supreme report EXPERIMENT-URI` summary.json"
+)
 SHOWN = 20
 """Lines of one kind; --json has all of them."""
 
@@ -32,12 +36,18 @@ def check_store(uri: str, *, endpoint: str | None, region: str | None, as_json: 
     storage = open_storage(uri, endpoint=endpoint, region=region)
     inventory = read_inventory(storage, tracked)
     damaged = read_damage(storage, inventory, tracked)
+    unsealed = without_digest(storage, inventory)
     found = Pruning(orphans(inventory), leftovers(inventory))
     if as_json:
-        document = {**_document(storage, inventory, found), "damaged": list(map(_damage, damaged))}
+        document = {
+            **_document(storage, inventory, found),
+            "damaged": list(map(_damage, damaged)),
+            "withoutDigest": unsealed,
+        }
         click.echo(json.dumps(document, indent=1))
     else:
         _show_check(storage, inventory, damaged, found)
+        _list("documents without a digest, in which no edit is noticed: " + OLDER, unsealed)
     raise SystemExit(names.EXIT_ERROR if damaged or inventory.unreadable else names.EXIT_OK)
 
 
