@@ -28,7 +28,8 @@ class GoTools:
 
     needed_if: environment variable that CI sets to 1: then a missing Go is a failure, no skip.
     link: flags for Go's linker.
-    files: (module, path in it) of files of other modules that are kept beside the programs.
+    files: (module, path in it) of files and folders of other modules that are kept beside the
+        programs.
     """
 
     module: str
@@ -61,7 +62,7 @@ class GoTools:
             self._run([compiler, "build", *flags, *packages])
             for module, path in self.files:
                 found = json.loads(self._run([compiler, "mod", "download", "-json", module]))
-                shutil.copyfile(Path(found["Dir"]) / path, fresh / Path(path).name)
+                _copy(Path(found["Dir"]) / path, fresh / Path(path).name)
             fresh.rename(self.folder)
 
     def _run(self, command: list[str]) -> str:
@@ -95,6 +96,18 @@ class GoTools:
     @property
     def _sources(self) -> list[Path]:
         return sorted((TOOLS / self.module).glob("*.go"))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Without its mode: what Go keeps may not be written to, nor removed."""
+    if not source.is_dir():
+        shutil.copyfile(source, target)
+        return
+    for folder, _, names in os.walk(source):
+        place = target / Path(folder).relative_to(source)
+        place.mkdir()
+        for name in names:
+            shutil.copyfile(Path(folder, name), place / name)
 
 
 def cache_folder() -> Path:

@@ -1,14 +1,17 @@
 """Fixtures of the tests that need a Kubernetes node."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 from kubernetes import client
 
 from tests.cluster import s3_server
-from tests.cluster.operators import Experiments
+from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.trainers import storage_of
+from tests.contracts.generated import CRD
 from tests.e2e import node, operator_image
 from tests.e2e.experiments import SPEC, Applied, digest_of_run
 
@@ -75,13 +78,44 @@ def experiments(cluster, api, namespace, template, s3):
 
 
 @pytest.fixture(scope="session")
+def rights(cluster, tmp_path_factory):
+    """The kubeconfig of a service account that has the role that users grant the operator."""
+    name = {"metadata": {"name": "supreme-operator"}}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", **name["metadata"]}
+    account = {"kind": "ServiceAccount", "namespace": "default", **name["metadata"]}
+    with cluster.client() as api:
+        access = client.RbacAuthorizationV1Api(api)
+        access.create_cluster_role({**name, "rules": RULES})
+        access.create_cluster_role_binding({**name, "roleRef": role, "subjects": [account]})
+        client.CoreV1Api(api).create_namespaced_service_account("default", name)
+    token = cluster.kubectl("create", "token", "supreme-operator", "--duration=2h").strip()
+    known = yaml.safe_load(cluster.kubeconfig.read_text())
+    for user in known["users"]:
+        user["user"] = {"token": token}
+    path = tmp_path_factory.mktemp("rights") / "kubeconfig"
+    path.write_text(json.dumps(known))
+    return path
+
+
+@pytest.fixture(scope="module")
+def running(cluster, rights, tmp_path_factory):
+    """An operator of this machine, while the tests of one file run."""
+    cluster.serve(CRD)
+    with operator(rights, tmp_path_factory.mktemp("operator")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def expected(tmp_path_factory):
     """The digest of the summary that those experiments have to come to."""
     return digest_of_run(tmp_path_factory.mktemp("run"))
 
 
 OTHERS = "tests marked e2e in other folders"
-ORDER = ("test_node", "test_operator", OTHERS, "test_chart", "test_images", "test_node_ends")
+ORDER = (
+    *("test_node", "test_operator", "test_kueue", OTHERS),
+    *("test_chart", "test_images", "test_node_ends"),
+)
 """Of files: images are built beside those that need none, and nothing beside the last, which looks
 at what is on this machine. Those that are not named come first."""
 

@@ -21,11 +21,11 @@ class Applied:
     """Experiments whose spec is `spec` but for what a test changes."""
 
     def __init__(self, experiments, spec):
-        self.all, self._spec = experiments, spec
+        self.all, self.spec = experiments, spec
 
     def apply(self, *, execution=(), **changes):
-        whole = {**self._spec["execution"], **dict(execution)}
-        self.all.apply(**{**self._spec, **changes, "execution": whole})
+        whole = {**self.spec["execution"], **dict(execution)}
+        self.all.apply(**{**self.spec, **changes, "execution": whole})
 
     def until_seed(self, seed, **wanted):
         """Wait until the status of a seed has these fields."""
@@ -37,8 +37,8 @@ class Applied:
 
         eventually(question, seconds=SECONDS)
 
-    def succeeded(self):
-        return self.all.until(phase="Succeeded", seconds=SECONDS)
+    def succeeded(self, name="three"):
+        return self.all.until(name, phase="Succeeded", seconds=SECONDS)
 
 
 def digest_of(status, s3):

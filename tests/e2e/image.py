@@ -53,6 +53,17 @@ def write_archive(path: Path, name: str, layer: bytes, settings: Mapping[str, An
             _add(archive, f"blobs/{_digest(blob).replace(':', '/')}", blob)
 
 
+def write_program_image(path: Path, name: str, program: Path, at: str) -> None:
+    """An OCI archive of an image that has one file, a program that needs no other.
+
+    at: where it is in the image.
+    """
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as archive:
+        _add(archive, at.removeprefix("/"), program.read_bytes(), mode=0o755)
+    write_archive(path, name, layer.getvalue(), {"Entrypoint": [at], "User": "65532:65532"})
+
+
 def _layer(pause: Path) -> bytes:
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as archive:

@@ -75,10 +75,11 @@ class Cluster:
         with config.new_client_from_config(str(self.kubeconfig)) as api:
             yield api
 
-    def kubectl(self, *arguments: str) -> str:
-        """What kubectl prints; RuntimeError has its output where it fails."""
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        """What kubectl prints; RuntimeError has its output where it fails.  text: what it reads."""
         done = subprocess.run(
             [self.kubectl_binary, "--kubeconfig", self.kubeconfig, *arguments],
+            input=text,
             capture_output=True,
             text=True,
         )
@@ -230,6 +231,8 @@ class _Start(contextlib.ExitStack):
         command += ["--service-account-signing-key-file", tokens.key]
         command += ["--authorization-mode", "Node,RBAC"]
         command += ["--enable-admission-plugins", "NodeRestriction"]
+        # It reaches webhooks at their pods: to the addresses of Services there is no way from here.
+        command += ["--enable-aggregator-routing"]
         endpoint = f"https://{host}:{port}"
         ready = partial(_answers_ok, f"{endpoint}/readyz", self._authority.certificate)
         self._process("kube-apiserver", command, ready)

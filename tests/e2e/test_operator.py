@@ -3,52 +3,19 @@
 One seed's pods may be on several nodes in name only: this machine is the only node.
 """
 
-import json
 import os
 import signal
 from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
-from kubernetes import client
 
 from tests.cluster.fault_proxy import Reset, fault_proxy
-from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
-from tests.contracts.generated import CRD
 from tests.e2e.experiments import SECONDS, digest_of
 from tests.e2e.node import NODE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("running")]
-
-
-@pytest.fixture(scope="module")
-def running(cluster, tmp_path_factory):
-    """An operator of this machine with the rights that users grant it."""
-    cluster.serve(CRD)
-    folder = tmp_path_factory.mktemp("operator")
-    with operator(limited(cluster, folder), folder) as found:
-        yield found
-
-
-def limited(cluster, folder):
-    """The kubeconfig of a service account that has the operator's role."""
-    name = {"metadata": {"name": "supreme-operator"}}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", **name["metadata"]}
-    account = {"kind": "ServiceAccount", "namespace": "default", **name["metadata"]}
-    with cluster.client() as api:
-        access = client.RbacAuthorizationV1Api(api)
-        access.create_cluster_role({**name, "rules": RULES})
-        access.create_cluster_role_binding({**name, "roleRef": role, "subjects": [account]})
-        client.CoreV1Api(api).create_namespaced_service_account("default", name)
-    token = cluster.kubectl("create", "token", "supreme-operator", "--duration=2h").strip()
-    known = yaml.safe_load(cluster.kubeconfig.read_text())
-    for user in known["users"]:
-        user["user"] = {"token": token}
-    path = folder / "kubeconfig"
-    path.write_text(json.dumps(known))
-    return path
 
 
 @pytest.mark.parametrize(
