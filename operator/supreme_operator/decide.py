@@ -33,6 +33,9 @@ PODLESS = timedelta(seconds=5)
 CREATED_AT_ONCE: Final = 20
 """Children for one look: writes are limited, and no status is written while they are made."""
 
+PREEMPTED: Final = "Preempted"
+PREEMPTED_MESSAGE: Final = "its queue took its place from it, and its controller gave it up"
+
 SeedPhase = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
 
 
@@ -242,7 +245,7 @@ class _Judge:
         if child.state == ChildState.SUCCEEDED:
             return self._succeeded(cost, child)
         if child.state == ChildState.FAILED:
-            return self._failed(cost, child)
+            return self._failed(cost, child, told)
         if child.is_deleted:
             return _stopping(cost, child)
         return self._unfinished(cost, child, told)
@@ -261,10 +264,15 @@ class _Judge:
                 return self._retried(cost, child, "ResultMissing", message)
         return _given_up(cost, child, "ResultInvalid", verdict.message if verdict else "")
 
-    def _failed(self, cost: Attempt, child: Child) -> Standing:
+    def _failed(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
         end = ending(child)
         if end.kind == "permanent":
             return _given_up(cost, child, end.reason, end.message)
+        if told and _has_paid_for_preemption(child, told):
+            following = replace(cost, number=cost.number + 1, disruptions=told.disruptions)
+            return self._waiting(cost, child, following, 0.0, PREEMPTED, PREEMPTED_MESSAGE)
+        if child.is_suspended:  # its queue took its place while nobody looked
+            return self._disrupted(cost, child, end.reason, end.message)
         if end.kind == "disrupted":
             return self._disrupted(cost, child, end.reason, end.message)
         return self._retried(cost, child, end.reason, end.message)
@@ -341,6 +349,14 @@ class _Judge:
             reason = "QuotaExceeded" if "quota" in absent else "PodsNotCreated"
             return reason, absent
         return obstacle(child)
+
+
+def _has_paid_for_preemption(child: Child, told: SeedStatus) -> bool:
+    """Whether a failed child is one whose preemption the status has counted, and that did not run
+    since: its controller takes the end of its pods for a failure."""
+    is_waiting = told.phase == "Queued" and told.attempt == child.attempt.number
+    is_known = told.reason == PREEMPTED  # also where the next attempt is only meant to be made
+    return (is_waiting or is_known) and told.disruptions > child.attempt.disruptions
 
 
 def _anew(cost: Attempt) -> Attempt:

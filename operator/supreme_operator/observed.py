@@ -103,6 +103,7 @@ class Child:
     reason, message: of the condition that says that it has failed; "" before.
     exit_code: where that condition tells the exit code of a pod, which may be gone by now.
     disrupted: where that condition tells of a disruption, its text, else "".
+    is_suspended: a queue holds it back; where it has ended, it did so then.
     """
 
     kind: BackendName
@@ -119,6 +120,7 @@ class Child:
     message: str = ""
     exit_code: int | None = None
     disrupted: str = ""
+    is_suspended: bool = False
     is_deleted: bool = False
     pods: Sequence[Pod] = ()
 

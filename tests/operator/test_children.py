@@ -668,6 +668,13 @@ def read(body):
     return readers()[plural](body)
 
 
+def held_back(body):
+    """The same child while a queue suspends it."""
+    spec = body["spec"]
+    spec.get("runPolicy", spec)["suspend"] = True
+    return body
+
+
 class TestChildrenObserved:
     @EVERY_KIND
     def test_what_was_made_is_read_back(self, kind):
@@ -693,12 +700,15 @@ class TestChildrenObserved:
 
     @EVERY_KIND
     def test_one_that_a_queue_holds_back_is_suspended(self, kind):
-        body = observed(kind, {"ready": 1})
-        if kind == "PyTorchJob":
-            body["spec"]["runPolicy"]["suspend"] = True
-        else:
-            body["spec"]["suspend"] = True
-        assert read(body).state == ChildState.SUSPENDED
+        found = read(held_back(observed(kind, {"ready": 1})))
+        assert (found.state, found.is_suspended) == (ChildState.SUSPENDED, True)
+
+    @EVERY_KIND
+    def test_one_that_failed_while_a_queue_held_it_back_says_so(self, kind):
+        status = {"conditions": [{"type": "Failed", "status": "True"}]}
+        assert not read(observed(kind, status)).is_suspended
+        found = read(held_back(observed(kind, status)))
+        assert (found.state, found.is_suspended) == (ChildState.FAILED, True)
 
     @pytest.mark.parametrize(
         ("part", "key"),

@@ -261,6 +261,30 @@ class TestObstacles:
         again = told(child(7, "Running"), status=preempted)
         assert again.seed_statuses[0].disruptions == 1
 
+    @pytest.mark.parametrize("code", [1, 75, 143], ids=["a peer is gone", "temporary", "SIGTERM"])
+    def test_a_preempted_child_that_its_controller_gives_up_costs_no_more(self, code):
+        preempted = told(child(7, "Suspended"), status=told(child(7)))
+        status = told(failed(7, code=code), status=preempted)
+        assert following(decided(failed(7, code=code), status=preempted)) == (1, 0, 1, 0)
+        # Nor where the next attempt cannot be made at once, or the operator starts anew meanwhile.
+        assert following(decided(failed(7, code=code), status=status)) == (1, 0, 1, 0)
+
+    def test_a_failure_after_a_preempted_child_ran_again_costs_what_it_costs(self):
+        preempted = told(child(7, "Suspended"), status=told(child(7)))
+        again = told(child(7), status=preempted)
+        assert following(decided(failed(7, code=1), status=again)) == (1, 1, 1, 10)
+        pending = told(failed(7, code=1), status=again)
+        assert following(decided(failed(7, code=1), status=pending)) == (1, 1, 1, 10)
+
+    def test_a_child_that_was_preempted_and_given_up_unseen_costs_one_disruption(self):
+        end = failed(7, code=1, is_suspended=True)
+        assert following(decided(end, status=told(child(7)))) == (1, 0, 1, 0)
+
+    def test_an_order_that_is_refused_stays_so_when_its_child_is_preempted(self):
+        preempted = told(child(7, "Suspended"), status=told(child(7)))
+        standing = decided(failed(7, code=2), status=preempted).standings[0]
+        assert (standing.phase, standing.reason) == ("Failed", "InvalidOrder")
+
     def test_preempted_too_often(self):
         running = told(child(7, disruptions=20))
         decision = decided(child(7, "Suspended", disruptions=20), status=running)

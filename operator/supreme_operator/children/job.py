@@ -47,6 +47,7 @@ def observe_job(body: Body, name: BackendName) -> Child | None:
         return None
     status: Mapping[str, Any] = body.get("status") or {}
     spec: Mapping[str, Any] = body.get("spec") or {}
+    is_suspended = bool(spec.get("suspend"))
     if done := true_condition(body, "Complete"):
         finished = time_of(status.get("completionTime")) or time_of(done.get("lastTransitionTime"))
         return Child(**known, state=ChildState.SUCCEEDED, finished_at=finished)
@@ -61,9 +62,10 @@ def observe_job(body: Body, name: BackendName) -> Child | None:
             message=message,
             exit_code=int(code[1]) if code else None,
             disrupted=message if DISRUPTED.search(message) else "",
+            is_suspended=is_suspended,
         )
-    if spec.get("suspend"):
-        return Child(**known, state=ChildState.SUSPENDED)
+    if is_suspended:
+        return Child(**known, state=ChildState.SUSPENDED, is_suspended=True)
     ready = status.get("ready") or 0
     ended = status.get("succeeded") or 0
     is_running = ready + ended >= (spec.get("completions") or 1)

@@ -26,6 +26,8 @@ def observe(body: Body) -> Child | None:
     known = identity(body, "PyTorchJob")
     if known is None:
         return None
+    spec: Mapping[str, Any] = body.get("spec") or {}
+    is_suspended = bool((spec.get("runPolicy") or {}).get("suspend"))
     if done := true_condition(body, "Succeeded"):
         finished = time_of(done.get("lastTransitionTime"))
         return Child(**known, state=ChildState.SUCCEEDED, finished_at=finished)
@@ -36,10 +38,10 @@ def observe(body: Body) -> Child | None:
             finished_at=time_of(failed.get("lastTransitionTime")),
             reason=failed.get("reason") or "",
             message=failed.get("message") or "",
+            is_suspended=is_suspended,
         )
-    spec: Mapping[str, Any] = body.get("spec") or {}
-    if (spec.get("runPolicy") or {}).get("suspend"):
-        return Child(**known, state=ChildState.SUSPENDED)
+    if is_suspended:
+        return Child(**known, state=ChildState.SUSPENDED, is_suspended=True)
     status: Mapping[str, Any] = body.get("status") or {}
     there = (status.get("replicaStatuses") or {}).get("Worker") or {}
     asked = (spec.get("pytorchReplicaSpecs") or {}).get("Worker") or {}
