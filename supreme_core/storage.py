@@ -205,7 +205,7 @@ def open_bucket(
     """
     if not uri.startswith("s3://"):
         raise SpecError(f"the store's URI is {uri!r}; on a cluster it must be s3://bucket/prefix")
-    bucket, prefix = _bucket_and_prefix(uri)
+    bucket, prefix = bucket_and_prefix(uri)
     return S3Storage(
         bucket,
         prefix,
@@ -535,7 +535,8 @@ def _read_at_most(body: StreamingBody, limit: int) -> bytes | None:
     return b"".join(chunks)
 
 
-def _bucket_and_prefix(uri: str) -> tuple[str, str]:
+def bucket_and_prefix(uri: str) -> tuple[str, str]:
+    """The two that s3://bucket/prefix names; SpecError where it does not name them plainly."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.removesuffix("/")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):

@@ -11,12 +11,14 @@ from typing import Any
 
 from supreme_core.api.model import parse
 from supreme_core.api.run import ExperimentOrder, SharedOrder
-from supreme_core.api.v1alpha1 import ExperimentStatus, UnlearningExperiment
+from supreme_core.api.v1alpha1 import ExperimentSpec, ExperimentStatus, UnlearningExperiment
+from supreme_core.artefacts import digest
 from supreme_core.catalog import Catalog
 from supreme_core.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan
 from supreme_operator.observed import Experiment, Owner
+from supreme_operator.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +30,16 @@ class Admitted:
 
 
 def admit(
-    body: Mapping[str, Any], catalog: Catalog, *, defaults: Mapping[str, Mapping[str, Any]]
+    body: Mapping[str, Any],
+    catalog: Catalog,
+    *,
+    defaults: Mapping[str, Mapping[str, Any]],
+    policy: Policy | None = None,
 ) -> Admitted:
     """Read a resource as the API server gives it; SpecError says what cannot be done.
 
     defaults: fields of spec.execution and spec.storage that are taken where the experiment leaves
-    them out, from the operator's settings.
+    them out, from the operator's settings.  policy: what is allowed; None allows everything.
     """
     metadata, spec = body["metadata"], dict(body.get("spec") or {})
     for section, values in defaults.items():
@@ -48,13 +54,52 @@ def admit(
     check_cluster_spec(read.spec)
     owner = Owner(metadata["namespace"], metadata["name"], metadata["uid"])
     order = plan(read, catalog, namespace=owner.namespace, uid=owner.uid)
+    pods = pod_digest(read.spec)
+    violations = list(policy.violations(read.spec, owner.namespace)) if policy else []
+    if violations and not _was_accepted(body, pods):
+        raise SpecError("\n".join(violations))
     experiment = Experiment(
         owner=owner,
         spec=read.spec,
+        pod_digest=pods,
+        violations=violations,
         generation=metadata.get("generation", 0),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
     )
     return Admitted(experiment=experiment, order=order)
+
+
+def pod_digest(spec: ExperimentSpec) -> str:
+    """Of what the experiment itself sets on its pods, as far as an installation may forbid it."""
+    template, scheduling = spec.execution.template, spec.execution.scheduling
+    said = {
+        "labels": template.labels,
+        "annotations": template.annotations,
+        "env": template.env,
+        "volumes": template.volumes,
+        "volumeMounts": template.volume_mounts,
+        "priorityClassName": scheduling.priority_class_name,
+    }
+    try:
+        return digest(said)
+    except ValueError as error:
+        raise SpecError(f"spec.execution.template: {error}") from None
+
+
+def _was_accepted(body: Mapping[str, Any], pods: str) -> bool:
+    """Whether these pods were accepted before the installation forbade something of them.
+
+    A version that did not note the digest has accepted the generation that its condition names.
+    """
+    status = status_in(body)
+    if status.pod_digest is not None:
+        return status.pod_digest == pods
+    accepted = next((each for each in status.conditions if each.type == "Accepted"), None)
+    return (
+        accepted is not None
+        and accepted.status == "True"
+        and accepted.observed_generation == body["metadata"].get("generation", 0)
+    )
 
 
 def status_in(body: Mapping[str, Any]) -> ExperimentStatus:

@@ -1,15 +1,17 @@
-"""The credentials of an experiment's store, from the Secret that it names."""
+"""With which identity the operator uses the store of an experiment."""
 
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from supreme_core.errors import StoreUnusable
 from supreme_core.storage import S3Credentials
 from supreme_operator.cluster import Cluster, NotFound
+from supreme_operator.location import Location
 from supreme_operator.observed import Experiment
+from supreme_operator.policy import Policy, location_of
 from supreme_operator.resources import SECRETS
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -18,16 +20,22 @@ TOKEN = "AWS_SESSION_TOKEN"
 
 @dataclass(frozen=True)
 class Credentials:
-    """may_read: whether Secrets are read at all; else the operator's own identity counts."""
+    """The credentials of stores, from the Secrets that experiments name."""
 
     cluster: Cluster
-    may_read: bool
+    policy: Policy
 
-    async def of(self, experiment: Experiment) -> S3Credentials | None:
-        """None where the operator's own identity is to be used; StoreUnusable where the Secret
-        does not have what it must have."""
+    async def location(self, experiment: Experiment) -> Location:
+        """The store, with no credentials where the operator's own identity may be used for it.
+
+        StoreUnusable where it may not, or the Secret does not have what it must have.
+        """
+        self.policy.check_store(experiment.spec, experiment.owner.namespace)
+        return replace(location_of(experiment.spec), credentials=await self._of(experiment))
+
+    async def _of(self, experiment: Experiment) -> S3Credentials | None:
         reference = experiment.spec.storage.credentials_secret_ref
-        if reference is None or not self.may_read:
+        if reference is None or not self.policy.may_read_secrets:
             return None
         namespace = experiment.owner.namespace
         try:

@@ -1,16 +1,31 @@
-"""Where the results of an experiment lie, and which servers the operator lets itself be sent to."""
+"""Where the results of an experiment lie, and which stores the operator lets itself be sent to."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Self
 
 from boto3.session import Session
 
 from supreme_core.errors import SpecError, StoreUnusable, one_line
-from supreme_core.storage import S3Credentials, S3Storage, open_bucket
+from supreme_core.storage import (
+    S3Credentials,
+    S3Storage,
+    bucket_and_prefix,
+    is_key,
+    open_bucket,
+)
+from supreme_operator.patterns import holds, matches
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
+
+NAMESPACE: Final = "{namespace}"
+"""In a pattern: the namespace of the experiment."""
+
+
+class StoreNotAllowed(StoreUnusable):
+    """The installation does not let the operator use this store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +63,12 @@ class AllowedEndpoints:
         self._origins = set(map(_configured, endpoints or ()))
 
     def check(self, location: Location) -> None:
-        """StoreUnusable where the operator is not to connect to this endpoint."""
+        """StoreNotAllowed where the operator is not to connect to this endpoint."""
         if self._endpoints is None or location.endpoint is None:
             return
         if _origin(location.endpoint) not in self._origins:
             allowed = ", ".join(self._endpoints) or "only that of the cloud, so leave it out"
-            raise StoreUnusable(
+            raise StoreNotAllowed(
                 one_line(
                     f"storage.endpoint is {location.endpoint!r}, which is none of the operator's"
                     f" allowedEndpoints; allowed: {allowed}"
@@ -61,16 +76,102 @@ class AllowedEndpoints:
             )
 
 
-def _configured(endpoint: str) -> Origin:
+@dataclass(frozen=True)
+class StorePattern:
+    """A bucket, or what lies below a prefix of it.
+
+    bucket, prefix: `*` is any characters but a slash.  endpoint: None for the cloud's own.
+    """
+
+    bucket: str
+    prefix: str
+    endpoint: str | None
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Of s3://bucket/prefix or s3://bucket/prefix@endpoint; SpecError where it is neither."""
+        found = re.fullmatch(r"s3://([^/@]+)(?:/(.*?))?/?(?:@(https?://.+))?", text)
+        bucket, prefix, endpoint = found.group(1, 2, 3) if found else ("", "", None)
+        prefix = prefix or ""
+        names = [part.replace(NAMESPACE, "n") for part in (bucket, prefix)]
+        is_plain = re.fullmatch("[a-z0-9.*-]+", names[0]) and not re.search("[{}]", names[1])
+        if not is_plain or (prefix and not is_key(names[1])):
+            raise SpecError(
+                f"allowedStores has {text!r}; write s3://bucket/prefix, and with an endpoint"
+                f" s3://bucket/prefix@http://host:port; * and {NAMESPACE} may stand in them"
+            )
+        if endpoint is not None:
+            _configured(endpoint, "allowedStores")
+        elif re.search("[*{]", bucket):
+            raise SpecError(
+                f"allowedStores has {text!r}; in the cloud anyone can have a bucket of such a name,"
+                " so write the bucket in full, or name an endpoint"
+            )
+        return cls(bucket, prefix, endpoint)
+
+    def allows(self, location: Location, namespace: str) -> bool:
+        try:
+            bucket, prefix = bucket_and_prefix(location.uri)
+        except SpecError:
+            return False
+        allowed = self.prefix.replace(NAMESPACE, namespace)
+        return (
+            _is_same_server(self.endpoint, location.endpoint)
+            and matches(self.bucket.replace(NAMESPACE, namespace), bucket)
+            and (not allowed or holds(allowed, prefix))
+        )
+
+    def __str__(self) -> str:
+        at = f"@{self.endpoint}" if self.endpoint else ""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/") + at
+
+
+class OwnStores:
+    """The stores that the operator's own identity serves. With it the operator could be made to
+    read and write what those who create experiments may not.
+
+    default: the store of experiments that name none, where it is served with that identity.
+    """
+
+    def __init__(self, patterns: Sequence[str] = (), default: Location | None = None) -> None:
+        self._allowed = [StorePattern.read(text) for text in patterns]
+        if default is not None:
+            bucket, prefix = bucket_and_prefix(default.uri)
+            self._allowed.append(StorePattern(bucket, prefix, default.endpoint))
+
+    def check(self, location: Location, namespace: str) -> None:
+        """StoreNotAllowed where it does not serve the store of an experiment in a namespace."""
+        if any(each.allows(location, namespace) for each in self._allowed):
+            return
+        at = f" at {location.endpoint}" if location.endpoint else ""
+        allowed = ", ".join(map(str, self._allowed)) or "none"
+        raise StoreNotAllowed(
+            one_line(
+                f"storage.uri is {location.uri!r}{at}, which is none of the operator's"
+                " allowedStores, and no other does it use with its own identity; name a Secret in"
+                f" storage.credentialsSecretRef; allowed: {allowed}"
+            )
+        )
+
+
+def _is_same_server(one: str | None, other: str | None) -> bool:
+    if one is None or other is None or one == other:
+        return one == other
+    return _origin(one) is not None and _origin(one) == _origin(other)
+
+
+def _configured(endpoint: str, setting: str = "allowedEndpoints") -> Origin:
     origin = _origin(endpoint)
     if origin is None:
-        raise SpecError(f"allowedEndpoints has {endpoint!r}; write http://host:port")
+        raise SpecError(f"{setting} has {endpoint!r}; write http://host:port")
     return origin
 
 
 def _origin(endpoint: str) -> Origin | None:
     """None for anything but scheme, host and port: what else a URL can hold (names, paths, escapes)
     is read differently by different programs, and here two have to agree on the host."""
+    if not endpoint.isascii():
+        return None  # some letters become ASCII's when they are made small
     match = re.fullmatch(
         r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", endpoint.lower()
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import kopf
@@ -28,13 +29,17 @@ from supreme_operator.credentials import Credentials
 from supreme_operator.decide import Patience
 from supreme_operator.health import Health, serving
 from supreme_operator.leadership import LeadershipLost, Lease, lead
+from supreme_operator.location import AllowedEndpoints, Location, OwnStores
 from supreme_operator.metrics import Metrics
+from supreme_operator.policy import Policy
 from supreme_operator.reconcile import Reconciler
 from supreme_operator.settings import Settings
 from supreme_operator.watches import Watches
 from supreme_operator.workqueue import WorkQueue
 
 log = logging.getLogger("supreme_operator")
+
+NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 RETRY_SECONDS: Final = 2.0
 """Between two tries at what a server that is away does not answer."""
@@ -96,7 +101,8 @@ class Operator:
             allowed_endpoints=settings.allowed_endpoints or None,
             requested=metrics.asked_store,
         )
-        self._credentials = Credentials(self.cluster, settings.read_secrets)
+        policy = policy_of(settings)
+        self._credentials = Credentials(self.cluster, policy)
         self._reconciler = Reconciler(
             cluster=self.cluster,
             cache=cache,
@@ -112,6 +118,7 @@ class Operator:
             ),
             status_interval=settings.status_interval,
             defaults=_defaults(settings),
+            policy=policy,
         )
         metrics.observe(
             self.queue, settings.workers, cache.all_experiments, settings.metrics_experiments
@@ -209,7 +216,7 @@ class Operator:
             for key, order, experiment, pairs in self._reconciler.running():
                 storage = experiment.spec.storage
                 try:
-                    location = await self._reconciler.location(experiment)
+                    location = await self._credentials.location(experiment)
                 except Exception as error:  # only progress
                     log.debug("no progress of %s: %s", storage.uri, error, extra=_named(key))
                     continue
@@ -236,6 +243,28 @@ def _defaults(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
         "execution": {"image": settings.image} if settings.image else {},
         "storage": {name: value for name, value in storage.items() if value},
     }
+
+
+def policy_of(settings: Settings) -> Policy:
+    """SpecError names a setting that cannot be read."""
+    # With a Secret for it, the default store is no business of the operator's own identity.
+    is_own = settings.storage_uri and not (settings.storage_secret and settings.read_secrets)
+    default = Location(uri=settings.storage_uri, endpoint=settings.storage_endpoint or None)
+    own_namespace = settings.own_namespace or _namespace_of_pod()
+    return Policy(
+        own_stores=OwnStores(settings.allowed_stores, default if is_own else None),
+        endpoints=AllowedEndpoints(settings.allowed_endpoints or None),
+        may_read_secrets=settings.read_secrets,
+        own_namespace="" if settings.allow_own_namespace else own_namespace,
+    )
+
+
+def _namespace_of_pod() -> str:
+    """That of the service account whose token is mounted; "" in no pod."""
+    try:
+        return NAMESPACE_FILE.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _named(key: Key) -> dict[str, str]:

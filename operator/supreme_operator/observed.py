@@ -127,12 +127,18 @@ class Child:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An UnlearningExperiment whose spec has been read."""
+    """An UnlearningExperiment whose spec has been read.
+
+    pod_digest: of what it sets on its pods.  violations: what of that, of its store or namespace
+    the installation does not allow any more, and did when it was accepted.
+    """
 
     owner: Owner
     spec: ExperimentSpec
     generation: int
     created_at: datetime
+    pod_digest: str | None = None
+    violations: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,9 +45,10 @@ from supreme_operator.decide import (
     Standing,
     decide,
 )
-from supreme_operator.location import Location
+from supreme_operator.location import StoreNotAllowed
 from supreme_operator.metrics import Metrics
 from supreme_operator.observed import Attempt, Child, Experiment, Published, Trouble
+from supreme_operator.policy import Policy
 from supreme_operator.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
 from supreme_operator.tally import Tally, tally
 
@@ -100,6 +101,7 @@ class Reconciler:
     patience: Patience
     status_interval: float
     defaults: Mapping[str, Mapping[str, Any]]
+    policy: Policy
     served: set[str] = field(default_factory=lambda: {"Job", "IndexedJob"})
     clock: Clock = lambda: datetime.now(UTC)
     _memories: dict[Key, Memory] = field(default_factory=dict)
@@ -176,7 +178,7 @@ class Reconciler:
         if memory.admitted is None or memory.admitted[0] != generation:
             admitted: Admitted | SpecError
             try:
-                admitted = admit(body, self.catalog, defaults=self.defaults)
+                admitted = admit(body, self.catalog, defaults=self.defaults, policy=self.policy)
             except SpecError as error:
                 admitted = error
             memory.admitted = generation, admitted
@@ -440,7 +442,8 @@ class Reconciler:
                     extra={"namespace": key.namespace, "experiment": key.name},
                 )
             self.metrics.not_aggregated(error)
-            reason = "RBACDenied" if isinstance(error, Forbidden) else "ResultsUnavailable"
+            reasons = {Forbidden: "RBACDenied", StoreNotAllowed: "StoreNotAllowed"}
+            reason = reasons.get(type(error), "ResultsUnavailable")
             retry_at = self.clock() + timedelta(seconds=memory.pause("store"))
             line = " ".join(str(error).split())
             trouble = Trouble(reason=reason, message=line, retry_at=retry_at)
@@ -462,14 +465,14 @@ class Reconciler:
             )
             for child in children
         ]
-        location = await self.location(seen.experiment)
+        location = await self.credentials.location(seen.experiment)
         verdicts = await self.collector.verify(seen.order, location, claims)
         known: dict[tuple[int, int], Verdict] = dict(memory.knowledge.verdicts)
         known.update({(each.seed, each.attempt): each for each in verdicts})
         memory.knowledge = replace(memory.knowledge, verdicts=known)
 
     async def _publish(self, memory: Memory, seen: Seen, done: frozenset[int]) -> None:
-        location = await self.location(seen.experiment)
+        location = await self.credentials.location(seen.experiment)
         publication = await self.collector.publish(seen.order, location)
         lost = sorted(done - set(publication.seeds))
         if lost:
@@ -481,15 +484,6 @@ class Reconciler:
             results=publication.results,
         )
         memory.knowledge = replace(memory.knowledge, publication=published)
-
-    async def location(self, experiment: Experiment) -> Location:
-        storage = experiment.spec.storage
-        return Location(
-            uri=storage.uri or "",
-            endpoint=storage.endpoint,
-            region=storage.region,
-            credentials=await self.credentials.of(experiment),
-        )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,18 @@ class Settings:
         "Read results with the credentials of the experiment's Secret; else with the operator's"
         " own identity.",
     )
+    allowed_stores: tuple[str, ...] = _setting(
+        (),
+        "Stores that the operator uses with its own identity, beside the one for experiments that"
+        " name none: s3://bucket/prefix, or s3://bucket/prefix@endpoint where it is not the"
+        " cloud's; * is any characters but a slash, {namespace} that of the experiment.",
+    )
+    own_namespace: str = _setting("", "Namespace of the operator; none means that of its pod.")
+    allow_own_namespace: bool = _setting(
+        False,
+        "Compute experiments in the operator's namespace too, whose pods can use its service"
+        " account and Secrets.",
+    )
     host: str = _setting("0.0.0.0", "Address of the HTTP port.")
     port: int = _setting(8080, "Port of /metrics, /livez and /readyz.")
     workers: int = _setting(8, "Experiments that are reconciled at one time.")

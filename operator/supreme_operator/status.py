@@ -53,6 +53,7 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         completion_time=_completion_time(before, outcome, now),
         conditions=conditions,
         work_digest=seen.work,
+        pod_digest=seen.experiment.pod_digest,
         seeds=len(standings),
         completed_indexes=compressed(_indexes(standings, "Succeeded")),
         failed_indexes=compressed(_indexes(standings, "Failed")),
@@ -102,7 +103,7 @@ class _Counts:
 
 def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str, Said]]:
     outcome = decision.outcome
-    yield "Accepted", Said("True", "SpecAccepted")
+    yield "Accepted", _accepted(seen.experiment.violations)
     done = f"{count.succeeded} of {count.seeds} seeds are done"
     if outcome.kind == "suspended":
         yield "Suspended", Said("True", "Suspended", "spec.suspend is true")
@@ -115,6 +116,13 @@ def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str,
         yield "ChildrenScheduled", Said("True", "SeedsScheduled")
     yield "ResultsAggregated", _aggregated(seen, outcome)
     yield from _ended(seen.status, outcome)
+
+
+def _accepted(violations: Sequence[str]) -> Said:
+    if not violations:
+        return Said("True", "SpecAccepted")
+    message = f"it was accepted before, and goes on as it is: {'; '.join(violations)}"
+    return Said("True", "AcceptedBefore", message)
 
 
 def _progressing(outcome: Outcome, done: str, count: _Counts) -> Said:

@@ -822,6 +822,12 @@ class ExperimentStatus(Document):
         max_length=64,
         description="Digest of what each seed is to compute; the counts below are of this work.",
     )
+    pod_digest: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        max_length=64,
+        description="Digest of what the accepted spec sets on pods.",
+    )
     seeds: int = Field(0, ge=0, le=MAX_SEEDS, description="How many seeds there are.")
     completed_indexes: Indexes = Field(
         "", description="Places of the seeds with a valid result, such as 0-6,8."

@@ -73,6 +73,7 @@ class TestValues:
             ("namespaces={a,a}", "at '/namespaces': items at 0 and 1 are equal"),
             ("storage.uri=/data", "at '/storage/uri': '/data' does not match"),
             ("storage.allowedEndpoints={s3.example.org}", "at '/storage/allowedEndpoints/0'"),
+            ("storage.allowedStores={s3.example.org}", "at '/storage/allowedStores/0'"),
             ("settings.worker=2", "at '/settings': additional properties 'worker' not allowed"),
             ("settings.port=2", "at '/settings': additional properties 'port' not allowed"),
             ("settings.workers=-1", "at '/settings/workers': minimum: got -1, want 0"),
@@ -116,6 +117,7 @@ class TestValues:
         wanted = {each.name: another(each.default) for each in fields(Settings)}
         wanted |= {"image": "registry.example/mine:1", "storage_uri": "s3://mine", "port": 8081}
         wanted |= {"storage_endpoint": "http://mine", "allowed_endpoints": ("http://a", "http://b")}
+        wanted |= {"allowed_stores": ("s3://a", "s3://b-*/{namespace}@http://b")}
         values: dict[str, Any] = {}
         for name, value in wanted.items():
             put(values, path_of(name), value)

@@ -21,6 +21,8 @@ NAMED = {
     "storage_region": "storage.region",
     "storage_secret": "storage.secretName",
     "allowed_endpoints": "storage.allowedEndpoints",
+    "allowed_stores": "storage.allowedStores",
+    "allow_own_namespace": "allowOwnNamespace",
     "read_secrets": "readSecrets",
     "port": "port",
     "leader_election": "leaderElection.enabled",

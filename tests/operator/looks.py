@@ -73,6 +73,17 @@ def told(*children, now=NOW, **given):
     return status_of(seen, decide(seen, now=now, patience=PATIENCE), now=now)
 
 
+def told_of(admitted, status=None):
+    """The status that follows of an experiment without children."""
+    seen = Seen(
+        experiment=admitted.experiment,
+        order=admitted.order,
+        status=status or ExperimentStatus(),
+        children=[],
+    )
+    return status_of(seen, decide(seen, now=NOW, patience=PATIENCE), now=NOW)
+
+
 def child(seed, state="Running", *, attempt=0, retries=0, disruptions=0, index=None, **facts):
     """index: by default that of SPEC's seeds."""
     facts.setdefault("created_at", NOW - timedelta(minutes=1))

@@ -67,6 +67,8 @@ app.kubernetes.io/component: test
   "storageRegion" .Values.storage.region
   "storageSecret" .Values.storage.secretName
   "allowedEndpoints" (join "," .Values.storage.allowedEndpoints)
+  "allowedStores" (join "," .Values.storage.allowedStores)
+  "allowOwnNamespace" .Values.allowOwnNamespace
   "readSecrets" .Values.readSecrets
   "port" .Values.port }}
 {{- with .Values.trainer.image }}

@@ -1,0 +1,111 @@
+"""An operator with an identity of its own: it is lent to nobody, and what is allowed later counts.
+
+Which stores are whose: tests/operator/test_policy.py. Pods are played.
+"""
+
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.cluster.operators import RULES, operator
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster_with_controllers):
+    return cluster_with_controllers
+
+
+@pytest.fixture
+def start(cluster, s3_server, tmp_path, monkeypatch):
+    """Starts an operator whose own identity may use every bucket of the server."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token-of-the-operator")
+    access = cluster.restricted_to(RULES)
+    return lambda **settings: operator(access, tmp_path, **settings)
+
+
+@contextmanager
+def listening():
+    """An endpoint, and the requests that come to it."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self):
+            requests.append((self.command, self.path, dict(self.headers)))
+            self.send_error(404)
+
+        do_GET = do_PUT = do_HEAD = do_POST = answer
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", requests
+        server.shutdown()
+
+
+def without_secret(**storage):
+    return {"credentialsSecretRef": None, **storage}
+
+
+def test_the_operators_identity_is_for_allowed_stores_only(
+    start, experiments, trainers, s3_server, monkeypatch
+):
+    monkeypatch.delenv("AWS_SESSION_TOKEN")  # which the server does not know
+    allowed = f"s3://*/store/{{namespace}}@{s3_server.endpoint}"
+    bucket = s3_server.make_bucket()
+    uri = f"s3://{bucket}/store/{experiments.namespace}"
+    with start(allowed_stores=allowed):
+        experiments.apply("right", seeds={"list": [7]}, storage=without_secret(uri=uri))
+        status = experiments.until("right", phase="Succeeded")
+        assert status["results"]["uri"].startswith(uri)
+        foreign = without_secret(uri=f"s3://{bucket}/store/another")
+        experiments.apply("foreign", storage=foreign)
+        told = experiments.condition("Accepted", "foreign", status="False", reason="InvalidSpec")
+        assert "which is none of the operator's allowedStores" in told["message"]
+
+
+def test_no_request_goes_to_an_endpoint_that_a_user_names(start, experiments):
+    with listening() as (endpoint, requests):
+        storage = without_secret(endpoint=endpoint)
+        experiments.apply(storage=storage)
+        with start(storage_uri="s3://ours/store", storage_endpoint="http://127.0.0.1:1"):
+            told = experiments.condition("Accepted", status="False", reason="InvalidSpec")
+            assert (
+                f"at {endpoint}, which is none of the operator's allowedStores" in (told["message"])
+            )
+        assert experiments.jobs() == {}
+    assert requests == []
+
+
+def test_what_was_accepted_goes_on_but_no_longer_with_the_operators_identity(
+    start, experiments, trainers
+):
+    with listening() as (endpoint, requests):
+        trainers.script = lambda seed, attempt: "run"
+        storage = without_secret(endpoint=endpoint)
+        experiments.apply(seeds={"list": [7]}, parallelism=1, storage=storage)
+        with start(storage_uri="s3://ours", allowed_stores=f"s3://*@{endpoint}"):
+            experiments.until(phase="Running")
+        requests.clear()
+        with start(storage_uri="s3://ours"):
+            experiments.condition("Accepted", status="True", reason="AcceptedBefore")
+            experiments.change(seeds={"list": [7, 8]}, parallelism=2)
+            experiments.until(active=2)
+            trainers.script = lambda seed, attempt: "succeed without result"
+            experiments.condition("ResultsAggregated", reason="StoreNotAllowed")
+        assert requests == []
+
+
+def test_in_the_operators_namespace_nothing_is_computed(start, experiments, trainers):
+    with start(own_namespace=experiments.namespace):
+        experiments.apply(seeds={"list": [7]})
+        told = experiments.condition("Accepted", status="False", reason="InvalidSpec")
+        assert "the operator's own, whose service account" in told["message"]
+        assert experiments.jobs() == {}
+    with start(own_namespace=experiments.namespace, allow_own_namespace="true"):
+        experiments.until(phase="Succeeded")
