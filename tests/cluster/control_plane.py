@@ -7,11 +7,13 @@ they cannot be had, instead of a skip.
 """
 
 import contextlib
+import json
 import shutil
 import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +36,8 @@ from tests.cluster.processes import (
 from tests.cluster.programs import KUBERNETES
 
 TOKEN = "supreme-tests"
+FOR_READERS = "resourceVersion"
+"""What the API server adds when an object is read."""
 CONTROLLERS_TOKEN = "supreme-tests-controllers"
 CONTROLLERS = (
     "clusterrole-aggregation-controller",
@@ -50,11 +54,12 @@ processor."""
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """admin: who may do everything."""
+    """admin: who may do everything.  etcd: URL of where its objects are stored."""
 
     admin: Access
     programs: Path
     api_server: Server
+    etcd: str
 
     def client(self) -> contextlib.AbstractContextManager[client.ApiClient]:
         return self.admin.client()
@@ -74,6 +79,18 @@ class ControlPlane:
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
         return done.stdout
+
+    def store(self, body: Mapping[str, Any]) -> None:
+        """Has an object as it stands in another cluster, with its uid and status."""
+        kind, group = body["kind"].lower(), body["apiVersion"].rpartition("/")[0]
+        place = f"{group}/{kind}s" if "." in group else f"{kind}s"
+        metadata = {name: told for name, told in body["metadata"].items() if name != FOR_READERS}
+        key = f"/registry/{place}/{metadata['namespace']}/{metadata['name']}"
+        put = {"key": key, "value": json.dumps({**body, "metadata": metadata})}
+        encoded = {name: b64encode(text.encode()).decode() for name, text in put.items()}
+        data = json.dumps(encoded).encode()
+        with urllib.request.urlopen(f"{self.etcd}/v3/kv/put", data, timeout=5):
+            pass
 
     def serve(self, definition: Path) -> None:
         """Creates a CustomResourceDefinition and waits until all know it that need to."""
@@ -199,7 +216,7 @@ def _api_server(programs: Path, folder: Path, etcd: str) -> Iterator[ControlPlan
         server = Server(command, log, partial(_found, f"{endpoint}/readyz", certificate))
         try:
             if server.start():
-                yield ControlPlane(Access(endpoint, certificate, TOKEN), programs, server)
+                yield ControlPlane(Access(endpoint, certificate, TOKEN), programs, server, etcd)
                 return
         finally:
             server.kill()
