@@ -72,23 +72,6 @@ def ending(child: Child) -> Ending:
     return Ending("failed", child.reason or "Unknown", child.message or "its pods left no trace")
 
 
-def obstacle(child: Child) -> tuple[str, str] | None:
-    """(reason, message) where something keeps a pod of an unfinished child from starting."""
-    for pod in child.pods:
-        if pod.unschedulable:
-            return "Unschedulable", pod.unschedulable
-        if pod.waiting in (
-            "ErrImagePull",
-            "ImagePullBackOff",
-            "InvalidImageName",
-            "ErrImageNeverPull",
-        ):
-            return "ImagePullFailed", pod.waiting_message or pod.waiting
-        if pod.waiting not in ("", "ContainerCreating", "PodInitializing"):
-            return "ContainerNotCreated", pod.waiting_message or pod.waiting
-    return None
-
-
 def never_starts(child: Child) -> bool:
     return any(pod.waiting in NEVER_STARTS for pod in child.pods)
 

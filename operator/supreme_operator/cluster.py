@@ -6,6 +6,7 @@ All writes pass a token bucket, so that a thousand children cannot crowd out oth
 import asyncio
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,6 +26,11 @@ REQUEST_SECONDS: Final = 30.0
 OBJECTS_OF_PAGE: Final = 100
 JSON: Final = "application/json"
 
+DENIED: Final = re.compile(
+    r'admission webhook "[^"]*" denied the request'
+    r"|AdmissionPolicy '[^']*'( with binding '[^']*')? denied request"
+)
+
 
 class ClusterError(Exception):
     """The API server did not do what was asked; the message is its own, on one line."""
@@ -43,11 +49,7 @@ class Conflict(ClusterError):
 
 
 class Forbidden(ClusterError):
-    """Not allowed, by a role or by a quota."""
-
-    @property
-    def is_quota(self) -> bool:
-        return "exceeded quota" in str(self)
+    """Not allowed: by a role, a quota, an admission policy, or in a namespace that is going."""
 
 
 class Refused(ClusterError):
@@ -221,6 +223,8 @@ def _error(code: int, data: bytes, headers: Mapping[str, str], resource: Resourc
         said = _line(data[:200].decode(errors="replace"))
         message, reason = f"{resource.title}: {said}", ""
     message = message or f"HTTP status {code}"
+    if DENIED.search(message):  # with whatever code its author chose
+        return Refused(message)
     match code:
         case 401:  # a token that has just expired is renewed soon
             return Unavailable(f"the API server does not know who asks: {message}")

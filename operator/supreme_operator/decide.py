@@ -15,9 +15,10 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentStatus, FailurePolicy, SeedStatus
 from supreme_core.plan import work_digest
 from supreme_operator.answers import Verdict
-from supreme_operator.classify import ending, never_starts, obstacle
+from supreme_operator.classify import ending, never_starts
 from supreme_operator.indexes import expanded
 from supreme_operator.observed import (
+    Answer,
     Attempt,
     Child,
     ChildState,
@@ -26,9 +27,15 @@ from supreme_operator.observed import (
     Published,
     Trouble,
 )
-
-PODLESS = timedelta(seconds=5)
-"""After which a child without pods is looked into; its controller makes them within one."""
+from supreme_operator.waiting import (
+    Reason,
+    alarms,
+    inquiry_due,
+    obstacle,
+    pod_alarms,
+    stuck,
+    stuck_pod,
+)
 
 CREATED_AT_ONCE: Final = 20
 """Children for one look: writes are limited, and no status is written while they are made."""
@@ -41,11 +48,19 @@ SeedPhase = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Seconds before something is tried again: doubled each time, up to the most."""
+    """Seconds before something is tried again: doubled each time, up to the most.
+
+    silence_seconds: how long nothing may change of a child that waits before it is inquired.
+    """
 
     retry_seconds: float = 10
     disruption_seconds: float = 5
     most_seconds: float = 600
+    silence_seconds: float = 120
+
+    @property
+    def silence(self) -> timedelta:
+        return timedelta(seconds=self.silence_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,26 +68,31 @@ class Knowledge:
     """What earlier actions of this process brought to light; a restart finds it again by them.
 
     verdicts: by seed and attempt.  creation: why the last child could not be created.
-    store: why the store could not be used.  absent: why a child has no pods, by its uid.
+    store: why the store could not be used.  answers: what events said of a child, by its uid.
     """
 
     verdicts: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
     publication: Published | None = None
     creation: Trouble | None = None
     store: Trouble | None = None
-    absent: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, Answer] = field(default_factory=dict)
     progress: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One look at an experiment. stray: pods that run although their child is gone."""
+    """One look at an experiment.
+
+    stray: pods that run although their child is gone.  template: of the child that would be made
+    now, see `Child.template`.
+    """
 
     experiment: Experiment
     order: ExperimentOrder
     status: ExperimentStatus
     children: Sequence[Child]
     stray: Sequence[Pod] = ()
+    template: str = ""
     knowledge: Knowledge = Knowledge()
 
     @cached_property
@@ -87,7 +107,8 @@ class Standing:
 
     cost: what its attempts cost so far, by the latest of them.  child: the latest, if it is there.
     occupies: it takes one of `parallelism` places.  following: the attempt that may be made, from
-    `ready_at` on.  obstacle: what keeps its pods from starting.
+    `ready_at` on.  obstacle: what keeps its pods from starting or ending.  is_outdated: its child
+    has not started, and would be made otherwise now.
     """
 
     phase: SeedPhase
@@ -99,11 +120,17 @@ class Standing:
     is_unread: bool = False
     following: Attempt | None = None
     ready_at: datetime | None = None
-    obstacle: tuple[str, str] | None = None
+    obstacle: Reason | None = None
+    is_outdated: bool = False
 
     @property
     def is_done(self) -> bool:
         return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def wants_child(self) -> bool:
+        """Whether its child, which has not finished, is to go on."""
+        return not self.is_done and not self.is_outdated
 
 
 @dataclass(frozen=True)
@@ -148,10 +175,16 @@ def decide(seen: Seen, *, now: datetime, patience: Patience) -> Decision:
         delete=list(_deletions(seen, standings, outcome, now)),
         create=list(_creations(seen, standings, outcome, now)),
         verify=unread if store_is_due else (),
-        inquire=[child for child in _podless(seen) if now >= child.created_at + PODLESS],
+        inquire=list(_inquiries(seen, standings, now, patience)),
         publish=publish,
         delete_experiment=_has_outlived(seen, outcome, now),
-        wake_at=min(_alarms(seen, standings, outcome, now), default=None),
+        wake_at=min(
+            (
+                *_alarms(seen, standings, outcome, now),
+                *_alarms_of_waiting(seen, standings, now, patience),
+            ),
+            default=None,
+        ),
     )
 
 
@@ -180,7 +213,10 @@ def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standin
     latest: dict[int, Child] = {}
     for each in sorted(seen.children, key=lambda child: child.attempt.number):
         latest[each.attempt.seed] = each
-    stopping = {pod.seed for pod in seen.stray if not pod.is_finished}
+    stopping: dict[int, list[Pod]] = {}
+    for pod in seen.stray:
+        if not pod.is_finished:
+            stopping.setdefault(pod.seed, []).append(pod)
     before = {each.seed: each for each in seen.status.seed_statuses}
     judge = _Judge(seen, now, patience)
     found = []
@@ -203,7 +239,8 @@ def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standin
         elif child:
             found.append(judge.child(cost, child, told))
         elif seed in stopping:
-            found.append(_stopping(cost, None))
+            held = (stuck_pod(pod, now, patience.silence) for pod in stopping[seed])
+            found.append(_stopping(cost, None, next(filter(None, held), None)))
         else:
             # A number is not used again for other work, whose log lies under it.
             number = told.attempt + 1 if told and not known else cost.number
@@ -247,7 +284,7 @@ class _Judge:
         if child.state == ChildState.FAILED:
             return self._failed(cost, child, told)
         if child.is_deleted:
-            return _stopping(cost, child)
+            return _stopping(cost, child, stuck(child, self.now, self.patience.silence))
         return self._unfinished(cost, child, told)
 
     def _succeeded(self, cost: Attempt, child: Child) -> Standing:
@@ -314,8 +351,20 @@ class _Judge:
 
     def _unfinished(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
         spec = self.seen.experiment.spec
+        block = self._obstacle(child, told)
+        if self._is_outdated(child, told, block):
+            return Standing(
+                phase="Queued",
+                cost=cost,
+                child=child,
+                reason="TemplateChanged",
+                message="it has not started, and is made anew as the experiment says now",
+                occupies=True,
+                obstacle=block,
+                is_outdated=True,
+            )
         if never_starts(child):
-            reason, message = obstacle(child) or ("ImagePullFailed", "")
+            reason, message = block or ("ImagePullFailed", "")
             return _given_up(cost, child, reason, message, occupies=True)
         is_running = child.state == ChildState.RUNNING
         deadline = spec.scheduling_deadline_seconds
@@ -330,7 +379,6 @@ class _Judge:
             if cost.disruptions > self.policy.max_disruptions_per_seed:
                 message = "its queue preempted it too often"
                 return _given_up(cost, child, "TooManyDisruptions", message, occupies=True)
-        block = None if is_running else self._obstacle(child)
         return Standing(
             phase="Running" if is_running else "Queued",
             cost=cost,
@@ -341,14 +389,32 @@ class _Judge:
             obstacle=block,
         )
 
-    def _obstacle(self, child: Child) -> tuple[str, str] | None:
-        if child.state == ChildState.SUSPENDED:
-            return "WaitingForQuota", "its queue has not admitted it yet"
-        absent = self.seen.knowledge.absent.get(child.uid)
-        if absent:
-            reason = "QuotaExceeded" if "quota" in absent else "PodsNotCreated"
-            return reason, absent
-        return obstacle(child)
+    def _obstacle(self, child: Child, told: SeedStatus | None) -> Reason | None:
+        answer, silence = self.seen.knowledge.answers.get(child.uid), self.patience.silence
+        due = inquiry_due(child, answer, silence)
+        is_unasked = due is not None and due <= self.now and answer is None
+        was_queued = told and told.phase == "Queued" and told.attempt == child.attempt.number
+        if is_unasked and told and was_queued and told.reason:
+            # The process before this one had asked; the answer to this one is still to come.
+            return told.reason, told.message or ""
+        return obstacle(child, answer, now=self.now, patience=silence)
+
+    def _is_outdated(self, child: Child, told: SeedStatus | None, block: Reason | None) -> bool:
+        """An older operator's child does not say what it is made of; it is made anew where its pods
+        meet an obstacle."""
+        if any(pod.started_at for pod in child.pods) or self._has_run(child, told):
+            return False
+        if child.state == ChildState.RUNNING or not self.seen.template:
+            return False
+        if child.template:
+            return child.template != self.seen.template
+        return bool(child.pods and block)
+
+    def _has_run(self, child: Child, told: SeedStatus | None) -> bool:
+        """Whether a queue has suspended it after it had begun."""
+        if told is None or told.attempt != child.attempt.number:
+            return False
+        return told.phase == "Running" or told.disruptions > child.attempt.disruptions
 
 
 def _has_paid_for_preemption(child: Child, told: SeedStatus) -> bool:
@@ -364,8 +430,16 @@ def _anew(cost: Attempt) -> Attempt:
     return Attempt(seed=cost.seed, index=cost.index, number=cost.number + 1)
 
 
-def _stopping(cost: Attempt, child: Child | None) -> Standing:
-    return Standing(phase="Pending", cost=cost, child=child, reason="Stopping", occupies=True)
+def _stopping(cost: Attempt, child: Child | None, held: Reason | None) -> Standing:
+    return Standing(
+        phase="Pending",
+        cost=cost,
+        child=child,
+        reason=held[0] if held else "Stopping",
+        message=held[1] if held else "",
+        occupies=True,
+        obstacle=held,
+    )
 
 
 def _given_up(
@@ -438,7 +512,7 @@ def _deletions(
             kept_until = _kept_until(seen, child)
             if not needed and kept_until and now >= kept_until:
                 yield child
-        elif stop_all or not is_latest or (standing is not None and standing.is_done):
+        elif stop_all or standing is None or not is_latest or not standing.wants_child:
             yield child
 
 
@@ -499,8 +573,6 @@ def _alarms(
         yield knowledge.store.retry_at
     if end := _end_of_life(seen, outcome):
         yield end
-    for child in _podless(seen):
-        yield max(child.created_at + PODLESS, now + PODLESS)
     kept = [
         until
         for child in seen.children
@@ -509,8 +581,29 @@ def _alarms(
     yield from (until for until in kept if until > now)
 
 
-def _podless(seen: Seen) -> Iterator[Child]:
-    """Children whose controller has made no pod yet, or cannot."""
-    for child in seen.children:
-        if child.state == ChildState.WAITING and not child.pods and not child.is_deleted:
+def _inquiries(
+    seen: Seen, standings: Sequence[Standing], now: datetime, patience: Patience
+) -> Iterator[Child]:
+    """Children that wait, and whose events are to be asked now."""
+    for child, answer in _waiting(seen, standings):
+        due = inquiry_due(child, answer, patience.silence)
+        if due and due <= now:
             yield child
+
+
+def _alarms_of_waiting(
+    seen: Seen, standings: Sequence[Standing], now: datetime, patience: Patience
+) -> Iterator[datetime]:
+    """When there may be more to say of what waits, or does not end."""
+    for child, answer in _waiting(seen, standings):
+        yield from (time for time in alarms(child, answer, patience.silence) if time > now)
+    for pod in seen.stray:
+        if not pod.is_finished:
+            yield from (time for time in pod_alarms(pod, patience.silence) if time > now)
+
+
+def _waiting(seen: Seen, standings: Sequence[Standing]) -> Iterator[tuple[Child, Answer | None]]:
+    """The unfinished children of seeds that are not done, with what events said of them."""
+    for each in standings:
+        if each.child and not each.is_done and not each.child.state.is_finished:
+            yield each.child, seen.knowledge.answers.get(each.child.uid)

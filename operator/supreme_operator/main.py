@@ -115,6 +115,7 @@ class Operator:
                 retry_seconds=settings.retry_wait,
                 disruption_seconds=settings.disruption_wait,
                 most_seconds=settings.longest_wait,
+                silence_seconds=settings.inquiry_wait,
             ),
             status_interval=settings.status_interval,
             defaults=_defaults(settings),

@@ -66,6 +66,10 @@ class Pod:
     started_at: when its container started; None where it has not.
     exit_code, exit_reason: how its container ended; exit_reason is such as OOMKilled.
     termination: what the trainer left in its termination message.
+    running_beside: other containers that run, which keep the pod from ending with the trainer.
+    unmet: the first of its conditions that does not hold, and what is said of it, else "".
+    changed_at: when it was made, or the newest change of all this.
+    gone_by: when it should be gone, where it was deleted; its processes may still run.
     """
 
     uid: str
@@ -87,8 +91,11 @@ class Pod:
     exit_code: int | None = None
     exit_reason: str = ""
     termination: str = ""
-    is_deleted: bool = False
-    """It has a deletion timestamp; its processes may still run."""
+    node: str = ""
+    running_beside: Sequence[str] = ()
+    unmet: str = ""
+    changed_at: datetime | None = None
+    gone_by: datetime | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -104,6 +111,9 @@ class Child:
     exit_code: where that condition tells the exit code of a pod, which may be gone by now.
     disrupted: where that condition tells of a disruption, its text, else "".
     is_suspended: a queue holds it back; where it has ended, it did so then.
+    template: digest of what its pods are made of; "" where an older operator has made it.
+    changed_at: when it was made, or began, or the newest change of a condition of it.
+    gone_by: when it should be gone, where it was deleted.  finalizers: who has to agree to that.
     """
 
     kind: BackendName
@@ -121,8 +131,15 @@ class Child:
     exit_code: int | None = None
     disrupted: str = ""
     is_suspended: bool = False
-    is_deleted: bool = False
+    template: str = ""
+    changed_at: datetime | None = None
+    gone_by: datetime | None = None
+    finalizers: Sequence[str] = ()
     pods: Sequence[Pod] = ()
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.gone_by is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +166,15 @@ class Published:
     seeds: frozenset[int]
     rows: Sequence[SummaryRow]
     results: ResultsReference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What events said when they were asked why a child waits; reason "" where that is nothing."""
+
+    asked_at: datetime
+    reason: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentStatus
 from supreme_core.catalog import Catalog
 from supreme_core.errors import SpecError, StorageError
+from supreme_core.plan import work_digest
 from supreme_operator import events, status
 from supreme_operator.admission import Admitted, admit, is_ours, shared_order, status_in
 from supreme_operator.answers import Claim, Verdict
@@ -33,6 +34,7 @@ from supreme_operator.cluster import (
     Forbidden,
     NotFound,
     Refused,
+    Unavailable,
 )
 from supreme_operator.collector import Collector, WorkerFailed
 from supreme_operator.credentials import Credentials
@@ -47,17 +49,23 @@ from supreme_operator.decide import (
 )
 from supreme_operator.location import StoreNotAllowed
 from supreme_operator.metrics import Metrics
-from supreme_operator.observed import Attempt, Child, Experiment, Published, Trouble
+from supreme_operator.observed import Answer, Attempt, Child, Experiment, Published, Trouble
 from supreme_operator.policy import Policy
 from supreme_operator.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
 from supreme_operator.tally import Tally, tally
+from supreme_operator.waiting import answered, asked, refusal
 
 log = logging.getLogger(__name__)
 
 MANAGER: Final = "supreme.dev/operator"
 FIRST_PAUSE: Final = 5.0
-LONGEST_PAUSE: Final = 300.0
-"""Seconds between two tries of what outside troubles forbid, doubled from the first on."""
+LONGEST_PAUSES: Final = {"creation": 30.0, "store": 300.0}
+"""Seconds between two tries of what outside troubles forbid, doubled from the first on. To see
+whether a quota is free again takes one write, to read results a process."""
+
+UNANSWERED: Final = timedelta(seconds=5)
+"""How long nothing can be created, because the server or a webhook of it is away, before the status
+says so; the queue tries again by itself."""
 
 Clock = Callable[[], datetime]
 
@@ -79,11 +87,13 @@ class Memory:
     written_at: datetime | None = None
     task: "asyncio.Task[None] | None" = None
     pauses: dict[str, int] = field(default_factory=dict)
+    unanswered_since: datetime | None = None
+    template: tuple[tuple[int, str], str] | None = None
 
     def pause(self, about: str) -> float:
         """Seconds until the next try, longer each time."""
         times = self.pauses[about] = self.pauses.get(about, 0) + 1
-        return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(times - 1, 10)))
+        return float(min(LONGEST_PAUSES[about], FIRST_PAUSE * 2 ** min(times - 1, 10)))
 
 
 @dataclass(kw_only=True)
@@ -192,8 +202,23 @@ class Reconciler:
             status=status_in(body),
             children=children,
             stray=stray,
+            template=self._template(memory, admitted) if children else "",
             knowledge=memory.knowledge,
         )
+
+    def _template(self, memory: Memory, admitted: Admitted) -> str:
+        """What a child would be made of now, computed once for each generation."""
+        experiment = admitted.experiment
+        kind = choose(experiment.spec, self.served)
+        made_of = (experiment.generation, kind)
+        if memory.template is None or memory.template[0] != made_of:
+            try:
+                _, told = _order(experiment, admitted.order, work_digest(admitted.order.work))
+                digest = BACKENDS[kind].template(experiment.owner, experiment.spec, told)
+            except SpecError:  # an order that no ConfigMap holds; said when a child is to be made
+                digest = ""
+            memory.template = made_of, digest
+        return memory.template[1]
 
     async def _act(
         self,
@@ -294,23 +319,27 @@ class Reconciler:
         return found
 
     async def _inquire(self, memory: Memory, seen: Seen, children: Sequence[Child]) -> None:
-        """Ask why children have no pods: only events of their controllers tell."""
-        namespace = seen.experiment.owner.namespace
-        absent = {}
+        """Ask events why children wait. What was said of others that are there stays known."""
+        if not children:
+            return
+        there = {child.uid for child in seen.children if not child.state.is_finished}
+        known = {uid: each for uid, each in memory.knowledge.answers.items() if uid in there}
+        owner = seen.experiment.owner
         for child in children:
-            fields = f"involvedObject.uid={child.uid},type=Warning"
-            try:
-                pages = self.cluster.list(EVENTS, namespace=namespace, fields=fields)
-                found = [each async for page in pages for each in page.bodies]
-            except Forbidden as error:
-                absent[child.uid] = f"it has no pods, and why cannot be read: {error}"
-                continue
-            told = [each for each in found if each.get("reason", "").startswith("Failed")]
-            if told:
-                absent[child.uid] = " ".join(told[-1].get("message", "").split())
-        if absent != dict(memory.knowledge.absent):
-            memory.knowledge = replace(memory.knowledge, absent=absent)
-            self.queue.add(Key(namespace, seen.experiment.owner.name))
+            known[child.uid] = await self._ask(child, owner.namespace)
+        memory.knowledge = replace(memory.knowledge, answers=known)
+        self.queue.add(Key(owner.namespace, owner.name))
+
+    async def _ask(self, child: Child, namespace: str) -> Answer:
+        fields = f"involvedObject.uid={asked(child)}"
+        try:
+            pages = self.cluster.list(EVENTS, namespace=namespace, fields=fields)
+            found = [each async for page in pages for each in page.bodies]
+        except ClusterError as error:
+            reason = "ContainerNotCreated" if child.pods else "PodsNotCreated"
+            message = f"it does not go on, and why cannot be read: {error}"
+            return Answer(asked_at=self.clock(), reason=reason, message=message)
+        return answered(child, found, self.clock())
 
     async def _delete(self, child: Child, experiment: Experiment) -> None:
         resource = BACKENDS[child.kind].resource
@@ -328,7 +357,12 @@ class Reconciler:
     async def _create_all(self, memory: Memory, seen: Seen, decision: Decision) -> None:
         before = {each.cost.seed: each for each in decision.standings}
         for attempt in decision.create:
-            trouble = await self._create(memory, seen, attempt, before[attempt.seed])
+            try:
+                trouble = await self._create(memory, seen, attempt, before[attempt.seed])
+            except Unavailable as error:
+                self._unanswered(memory, error)
+                raise
+            memory.unanswered_since = None
             if trouble or memory.knowledge.creation:
                 memory.knowledge = replace(memory.knowledge, creation=trouble)
                 owner = seen.experiment.owner
@@ -336,6 +370,16 @@ class Reconciler:
             if trouble:
                 return
             memory.pauses.pop("creation", None)
+
+    def _unanswered(self, memory: Memory, error: Unavailable) -> None:
+        """Have it said once it has lasted."""
+        now = self.clock()
+        memory.unanswered_since = memory.unanswered_since or now
+        if now >= memory.unanswered_since + UNANSWERED:
+            is_webhook = "failed calling webhook" in str(error)
+            reason = "WebhookUnavailable" if is_webhook else "CreationUnanswered"
+            trouble = Trouble(reason=reason, message=str(error), retry_at=now)
+            memory.knowledge = replace(memory.knowledge, creation=trouble)
 
     async def _create(
         self, memory: Memory, seen: Seen, attempt: Attempt, before: Standing
@@ -347,24 +391,21 @@ class Reconciler:
         experiment = seen.experiment
         backend = BACKENDS[choose(experiment.spec, self.served)]
         try:
-            config_map = order_config_map(experiment.owner, shared_order(experiment, seen.order))
+            config_map, told = _order(experiment, seen.order, seen.work)
             await self._ensure(memory, CONFIG_MAPS, config_map)
             if service := backend.service(experiment.owner):
                 await self._ensure(memory, SERVICES, service)
-            told = ChildOrder(config_map["metadata"]["name"], seen.work)
             manifest = backend.render(experiment.owner, experiment.spec, attempt, told)
             made = await self._ensure(memory, backend.resource, manifest)
         except ChildConflict as error:
             return self._trouble(memory, "ChildConflict", str(error))
-        except Forbidden as error:
-            return self._trouble(
-                memory, "QuotaExceeded" if error.is_quota else "RBACDenied", str(error)
-            )
-        except NotFound:
+        except NotFound as error:
+            if known := refusal(str(error)):
+                return self._trouble(memory, known, str(error))
             message = f"the API server knows no {backend.resource.title}"
             return self._trouble(memory, "BackendUnavailable", message)
-        except (Refused, SpecError) as error:
-            return self._trouble(memory, "ChildRefused", str(error))
+        except (Forbidden, Refused, SpecError) as error:
+            return self._trouble(memory, refusal(str(error)) or "ChildRefused", str(error))
         if made:
             self.cache.shelf(backend.resource.plural).put(made.body)
         if made and made.is_new:
@@ -484,6 +525,14 @@ class Reconciler:
             results=publication.results,
         )
         memory.knowledge = replace(memory.knowledge, publication=published)
+
+
+def _order(
+    experiment: Experiment, order: ExperimentOrder, work: str
+) -> tuple[dict[str, Any], ChildOrder]:
+    """The ConfigMap of what all children are told, and what each is told of it."""
+    config_map = order_config_map(experiment.owner, shared_order(experiment, order))
+    return config_map, ChildOrder(config_map["metadata"]["name"], work)
 
 
 @dataclass(frozen=True)

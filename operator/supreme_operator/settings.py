@@ -57,6 +57,9 @@ class Settings:
     retry_wait: float = _setting(10.0, "Wait after a seed's first failure; doubled each time.")
     disruption_wait: float = _setting(5.0, "Wait after its second disruption; doubled each time.")
     longest_wait: float = _setting(600.0, "Longest of these waits.")
+    inquiry_wait: float = _setting(
+        120.0, "Wait after which a seed that neither starts nor ends is asked why."
+    )
     metrics_experiments: int = _setting(
         100, "Experiments that have metrics of their own, at most; 0 means none."
     )

@@ -109,7 +109,7 @@ def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str,
         yield "Suspended", Said("True", "Suspended", "spec.suspend is true")
     elif _was(seen.status, "Suspended"):
         yield "Suspended", Said("False", "Resumed")
-    yield "Progressing", _progressing(outcome, done, count)
+    yield "Progressing", _progressing(outcome, done, count, seen.experiment.spec.parallelism)
     if block := _obstacle(seen, decision):
         yield "ChildrenScheduled", Said("False", *block)
     elif count.active:
@@ -125,7 +125,7 @@ def _accepted(violations: Sequence[str]) -> Said:
     return Said("True", "AcceptedBefore", message)
 
 
-def _progressing(outcome: Outcome, done: str, count: _Counts) -> Said:
+def _progressing(outcome: Outcome, done: str, count: _Counts, parallelism: int) -> Said:
     match outcome.kind:
         case "suspended":
             return Said("False", "Suspended", done)
@@ -137,12 +137,14 @@ def _progressing(outcome: Outcome, done: str, count: _Counts) -> Said:
         return Said(
             "True", "SeedsRunning", f"{done}, {count.running} running, {count.queued} queued"
         )
-    return Said("True", "SeedsWaiting", f"{done}, {count.pending} waiting")
+    held = "; spec.parallelism is 0" if parallelism == 0 else ""
+    return Said("True", "SeedsWaiting", f"{done}, {count.pending} waiting{held}")
 
 
 def _obstacle(seen: Seen, decision: Decision) -> tuple[str, str] | None:
     """What keeps a seed from being computed: of several, that of the first seed."""
-    if seen.knowledge.creation and decision.outcome.kind == "going":
+    is_held = any(each.following for each in decision.standings)
+    if seen.knowledge.creation and decision.outcome.kind == "going" and is_held:
         return seen.knowledge.creation.reason, seen.knowledge.creation.message
     found = [each for each in decision.standings if each.obstacle]
     if not found:

@@ -61,7 +61,9 @@ RETRIES_ANNOTATION: Final = f"{GROUP}/retries"
 DISRUPTIONS_ANNOTATION: Final = f"{GROUP}/disruptions"
 WORK_ANNOTATION: Final = f"{GROUP}/work"
 BACKEND_ANNOTATION: Final = f"{GROUP}/backend"
-"""Of a child: what its seed has cost so far, the digest of the work it computes, and its kind."""
+TEMPLATE_ANNOTATION: Final = f"{GROUP}/template"
+"""Of a child: what its seed has cost so far, the digest of the work it computes, its kind, and the
+digest of what it is made of."""
 
 CONTAINER: Final = "pytorch"
 """The trainer's container in every pod; PyTorchJob accepts no other name."""

@@ -58,6 +58,13 @@ class Kubelet:
         """reason: that of the containers, such as OOMKilled."""
         self._end(pod, "Failed", exit_code=exit_code, reason=reason, message=message)
 
+    def end_beside(self, pod: str, other: str) -> None:
+        """The trainer ends well, and a container that was injected beside it runs on."""
+        ended = {"exitCode": 0, "reason": "Completed", "startedAt": _now(), "finishedAt": _now()}
+        states = [("pytorch", {"terminated": ended}), (other, {"running": {"startedAt": _now()}})]
+        body = {"phase": "Running", "containerStatuses": [_container(*each) for each in states]}
+        self._patch(pod, body)
+
     def disrupt(
         self, pod: str, reason: str = "PreemptionByScheduler", *, exit_code: int = 143
     ) -> None:
@@ -105,22 +112,28 @@ class Kubelet:
         if state:
             spec = self._core.read_namespaced_pod(pod, self._namespace).spec
             status["containerStatuses"] = [
-                {
-                    "name": container.name,
-                    "image": container.image,
-                    "imageID": "",
-                    "ready": "running" in state,
-                    "restartCount": 0,
-                    "state": state,
-                }
-                for container in spec.containers
+                _container(container.name, state) for container in spec.containers
             ]
+        self._patch(pod, status)
+
+    def _patch(self, pod: str, status: dict[str, Any]) -> None:
         self._core.patch_namespaced_pod_status(
             pod,
             self._namespace,
             {"status": status},
             _content_type="application/strategic-merge-patch+json",
         )
+
+
+def _container(name: str, state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": "registry.example/image:1",
+        "imageID": "",
+        "ready": "running" in state,
+        "restartCount": 0,
+        "state": state,
+    }
 
 
 def _condition(kind: str, status: str, reason: str = "", message: str = "") -> dict[str, Any]:

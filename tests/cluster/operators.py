@@ -39,6 +39,7 @@ QUICK = {
     "resync-interval": "5",
     "status-interval": "0.2",
     "progress-interval": "1",
+    "inquiry-wait": "2",
 }
 """Settings with which tests do not wait."""
 

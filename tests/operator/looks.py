@@ -50,7 +50,7 @@ def resource(generation=1, **spec):
     }
 
 
-def look(*children, status=None, stray=(), knowledge=None, generation=1, **spec):
+def look(*children, status=None, stray=(), template="", knowledge=None, generation=1, **spec):
     admitted = admit(resource(generation, **spec), CATALOG, defaults={})
     work = work_digest(admitted.order.work)
     return Seen(
@@ -59,6 +59,7 @@ def look(*children, status=None, stray=(), knowledge=None, generation=1, **spec)
         status=status or ExperimentStatus(),
         children=[replace(each, work=work) if each.work == "" else each for each in children],
         stray=stray,
+        template=template,
         knowledge=knowledge or Knowledge(),
     )
 

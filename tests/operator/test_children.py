@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supreme_operator.admission import admit, shared_order
 from supreme_operator.children import BACKENDS, choose, readers
+from supreme_operator.children.backend import ChildOrder
 from supreme_operator.children.order import MAX_BYTES, order_config_map
 from supreme_operator.children.pod import observe_pod
 from supreme_operator.observed import Attempt, ChildState, Owner
@@ -219,6 +220,7 @@ class TestKinds:
             "supreme.dev/disruptions": "1",
             "supreme.dev/work": "ab" * 32,
             "supreme.dev/backend": kind,
+            "supreme.dev/template": BACKENDS[kind].template(OWNER, spec(), ORDER),
         }
         (reference,) = metadata["ownerReferences"]
         assert reference == {
@@ -229,6 +231,24 @@ class TestKinds:
             "controller": True,
             "blockOwnerDeletion": True,
         }
+
+    @EVERY_KIND
+    def test_what_it_is_made_of_is_the_same_for_every_attempt_and_another_for_another_spec(
+        self, kind
+    ):
+        def template(*, attempt=ATTEMPT, order=ORDER, **changes):
+            made = BACKENDS[kind].render(OWNER, spec(**changes), attempt, order)
+            return made["metadata"]["annotations"]["supreme.dev/template"]
+
+        assert template(attempt=Attempt(seed=9, index=0)) == template()
+        assert template(spec={"parallelism": 1}) == template()
+        others = [
+            template(image="trainer:2"),
+            template(template={"nodeSelector": {"zone": "b"}}),
+            template(scheduling={"queueName": "team-a"}),
+            template(order=ChildOrder(config_map="another", work=ORDER.work)),
+        ]
+        assert len({template(), *others}) == 5
 
     @EVERY_KIND
     def test_kueue_is_told_on_the_child_alone_and_suspends_it_alone(self, kind):
@@ -731,8 +751,18 @@ class TestChildrenObserved:
 
     def test_one_that_is_being_deleted_says_so(self):
         body = observed("Job")
-        body["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+        body["metadata"]["deletionTimestamp"] = "2026-03-01T12:30:00Z"
+        body["metadata"]["finalizers"] = ["example.org/keep"]
         assert read(body).is_deleted
+        assert (read(body).gone_by, read(body).finalizers) == (HALF_PAST, ["example.org/keep"])
+
+    @EVERY_KIND
+    def test_it_has_changed_when_it_was_made_resumed_or_a_condition_of_it_was(self, kind):
+        assert read(observed(kind)).changed_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
+        resumed = observed(kind, {"startTime": "2026-03-01T12:30:00Z"})
+        assert read(resumed).changed_at == HALF_PAST
+        told = {"type": "Suspended", "status": "False", "lastTransitionTime": HALF_PAST.isoformat()}
+        assert read(observed(kind, {"conditions": [told]})).changed_at == HALF_PAST
 
 
 POD_STATUS = {
@@ -833,6 +863,55 @@ PODS = {
             "termination": "{}",
             "is_finished": True,
         },
+    ),
+    "an injected container cannot be pulled": (
+        {
+            "initContainerStatuses": [
+                {"name": "vault", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+            ],
+            **waiting(reason="PodInitializing"),
+        },
+        {"waiting": "ImagePullBackOff"},
+    ),
+    "an injected container runs on": (
+        {
+            "phase": "Running",
+            "containerStatuses": [
+                {"name": "istio-proxy", "state": {"running": {}}},
+                {
+                    "name": "pytorch",
+                    "state": {"terminated": {"exitCode": 0, "finishedAt": "2026-03-01T12:30:00Z"}},
+                },
+            ],
+        },
+        {"running_beside": ["istio-proxy"], "exit_code": 0, "changed_at": HALF_PAST},
+    ),
+    "a condition is not met": (
+        {
+            "conditions": [
+                {"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
+                {
+                    "type": "PodReadyToStartContainers",
+                    "status": "False",
+                    "lastTransitionTime": "2026-03-01T12:30:00Z",
+                },
+                {"type": "PodScheduled", "status": "True"},
+            ]
+        },
+        {"unmet": "PodReadyToStartContainers is False", "changed_at": HALF_PAST},
+    ),
+    "a gate holds it": (
+        {
+            "conditions": [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "SchedulingGated",
+                    "message": "of\nexample.org",
+                }
+            ]
+        },
+        {"unmet": "PodScheduled is False: SchedulingGated: of example.org", "unschedulable": ""},
     ),
     "it was nearly disrupted": (
         {"conditions": [{"type": "DisruptionTarget", "status": "False", "reason": "x"}]},

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 from supreme_operator.decide import Knowledge
-from supreme_operator.observed import Trouble
+from supreme_operator.observed import Answer, Trouble
 
 from supreme_core.api.v1alpha1 import ExperimentStatus, ResultsReference
 from tests.operator.looks import (
@@ -298,7 +298,8 @@ class TestObstacles:
         assert decided(young).wake_at == NOW + timedelta(seconds=5)
 
     def test_a_quota_on_pods_is_said(self):
-        knowledge = Knowledge(absent={"uid-s7-a0": "pods is forbidden: exceeded quota: gpus"})
+        answer = Answer(asked_at=NOW, reason="QuotaExceeded", message="exceeded quota: gpus")
+        knowledge = Knowledge(answers={"uid-s7-a0": answer})
         status = told(child(7, "Waiting"), knowledge=knowledge)
         assert condition(status, "ChildrenScheduled") == ("False", "QuotaExceeded")
 
@@ -486,7 +487,7 @@ class TestTime:
 
 class TestDeletion:
     def test_a_child_that_is_being_deleted_is_waited_for(self):
-        decision = decided(child(7, is_deleted=True))
+        decision = decided(child(7, gone_by=NOW))
         assert (starts(decision), stops(decision)) == ([(8, 0)], [])
 
     def test_a_child_that_somebody_deleted_is_made_again(self):

@@ -8,6 +8,7 @@ from typing import Any
 
 from supreme_core.api import names
 from supreme_core.api.v1alpha1 import ExperimentSpec
+from supreme_core.artefacts import digest
 from supreme_operator.observed import Attempt, BackendName, Child, Owner
 from supreme_operator.resources import Resource
 
@@ -42,7 +43,22 @@ class Backend:
     def render(
         self, owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder
     ) -> Manifest:
-        """The object to create. Kueue is told on the child alone, and spec.suspend is its own."""
+        """The object to create."""
+        made = self._made(owner, spec, attempt, order)
+        made["metadata"]["annotations"][names.TEMPLATE_ANNOTATION] = self.template(
+            owner, spec, order
+        )
+        return made
+
+    def template(self, owner: Owner, spec: ExperimentSpec, order: ChildOrder) -> str:
+        """Names what children are made of, whatever their seed and attempt."""
+        made = self._made(owner, spec, Attempt(seed=0, index=0), order)
+        return digest({"labels": made["metadata"]["labels"], "spec": made["spec"]})[:16]
+
+    def _made(
+        self, owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder
+    ) -> Manifest:
+        """Kueue is told on the child alone, and spec.suspend is its own."""
         queue = spec.execution.scheduling
         wanted = {
             "kueue.x-k8s.io/queue-name": queue.queue_name,
@@ -115,7 +131,7 @@ def owner_references(owner: Owner) -> list[Manifest]:
 def identity(body: Body, name: BackendName) -> dict[str, Any] | None:
     """The fields of a Child that stand in the metadata of every kind; None where it is no child of
     this kind, or somebody has changed what the operator had written there."""
-    metadata = body["metadata"]
+    metadata, status = body["metadata"], body.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     if annotations.get(names.BACKEND_ANNOTATION) != name:
         return None
@@ -136,7 +152,14 @@ def identity(body: Body, name: BackendName) -> dict[str, Any] | None:
         ),
         "work": annotations.get(names.WORK_ANNOTATION, ""),
         "created_at": time_of(metadata.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
-        "is_deleted": "deletionTimestamp" in metadata,
+        "template": annotations.get(names.TEMPLATE_ANNOTATION, ""),
+        "changed_at": newest(
+            metadata.get("creationTimestamp"),
+            status.get("startTime"),
+            *(each.get("lastTransitionTime") for each in status.get("conditions") or ()),
+        ),
+        "gone_by": time_of(metadata.get("deletionTimestamp")),
+        "finalizers": metadata.get("finalizers") or (),
     }
 
 
@@ -164,3 +187,8 @@ def true_condition(body: Body, type_: str) -> Mapping[str, Any] | None:
 
 def time_of(text: object) -> datetime | None:
     return datetime.fromisoformat(text) if isinstance(text, str) else None
+
+
+def newest(*times: object) -> datetime | None:
+    """The latest of those that are there."""
+    return max(filter(None, map(time_of, times)), default=None)

@@ -4,7 +4,7 @@ It runs under the restricted Pod Security standard. What a user's template may s
 by `supreme_core.cluster_spec`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from supreme_core.api import names
@@ -16,10 +16,12 @@ from supreme_operator.children.backend import (
     Manifest,
     controller_of,
     labels_of,
+    newest,
     number_in,
     time_of,
 )
 from supreme_operator.observed import Attempt, Owner, Pod
+from supreme_operator.waiting import ORDINARY
 
 USER: Final = 65532
 """No user of any image, which restricted Pod Security wants to be told."""
@@ -97,11 +99,10 @@ def observe_pod(body: Body) -> Pod | None:
     conditions = {each.get("type"): each for each in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled", {})
     disruption = conditions.get("DisruptionTarget", {})
-    containers = status.get("containerStatuses") or ()
     # Others may have put a container of theirs beside ours.
-    ours = (each for each in containers if each.get("name") == names.CONTAINER)
-    state = next((each.get("state") or {} for each in ours), {})
-    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    states = {each.get("name"): each.get("state") or {} for each in _containers(status)}
+    state = states.pop(names.CONTAINER, {})
+    waiting, ended = _waiting([state, *states.values()]), state.get("terminated") or {}
     begun = state.get("running") or ended
     is_unschedulable = (
         scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
@@ -124,8 +125,49 @@ def observe_pod(body: Body) -> Pod | None:
         exit_code=ended.get("exitCode"),
         exit_reason=ended.get("reason") or "",
         termination=ended.get("message") or "",
-        is_deleted="deletionTimestamp" in metadata,
+        node=(body.get("spec") or {}).get("nodeName") or "",
+        running_beside=[str(name) for name, other in states.items() if "running" in other],
+        unmet=next(filter(None, (_unmet(conditions.get(type_)) for type_ in MET_IN_TURN)), ""),
+        changed_at=newest(
+            metadata.get("creationTimestamp"),
+            begun.get("startedAt"),
+            ended.get("finishedAt"),
+            *(each.get("lastTransitionTime") for each in conditions.values()),
+        ),
+        gone_by=time_of(metadata.get("deletionTimestamp")),
     )
+
+
+MET_IN_TURN: Final = (
+    "PodScheduled",
+    "PodReadyToStartContainers",
+    "Initialized",
+    "ContainersReady",
+    "Ready",
+)
+"""Conditions of a pod in the order in which they become true."""
+
+
+def _containers(status: Body) -> list[Body]:
+    return [
+        *(status.get("containerStatuses") or ()),
+        *(status.get("initContainerStatuses") or ()),
+    ]
+
+
+def _waiting(states: Sequence[Body]) -> Body:
+    """Of the first container that waits for something out of the ordinary, else of the first."""
+    found = [each.get("waiting") or {} for each in states]
+    troubled = (each for each in found if (each.get("reason") or "") not in ORDINARY)
+    return next(troubled, found[0])
+
+
+def _unmet(condition: Body | None) -> str:
+    """What a condition that does not hold says, on one line."""
+    if condition is None or condition.get("status") == "True":
+        return ""
+    said = (f"{condition.get('type')} is {condition.get('status')}", condition.get("reason"))
+    return _short(": ".join(filter(None, (*said, condition.get("message")))))
 
 
 def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str, str]) -> Manifest:

@@ -1,0 +1,242 @@
+"""Why a child waits, or cannot be made at all. Pure.
+
+What its pods say of themselves is told at once. Of a child of which nothing changes for a while
+the events are asked, less often the longer it waits; and where they say nothing either, what is
+known stands there: nobody waits without a reason.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+from supreme_operator.observed import Answer, Child, ChildState, Pod
+
+PODLESS: Final = timedelta(seconds=5)
+"""After which a child without pods is inquired; its controller makes them within one."""
+
+RARELY: Final = timedelta(minutes=1)
+"""The longest time between two inquiries of one child."""
+
+SAME_TIME: Final = timedelta(seconds=5)
+"""By which an event may be dated before the change that it is about."""
+
+Reason = tuple[str, str]
+"""The reason of a condition and its message."""
+
+FORBIDDEN: Final = re.compile(
+    r'(?:Error creating: )?[^\s"]+(?: "[^"]*")? is forbidden: (?P<why>.*)'
+)
+"""What the API server says of status 403, and controllers repeat in events."""
+
+NO_QUOTA: Final = ("exceeded quota: ", "insufficient quota ", "status unknown for quota: ")
+NO_RIGHT: Final = re.compile(r'User "[^"]*" cannot |cannot set blockOwnerDeletion ')
+ENDING_NAMESPACE: Final = re.compile(
+    r'unable to create new content in namespace |namespaces "[^"]*" not found'
+)
+
+IMAGE_TROUBLE: Final = (
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RegistryUnavailable",
+)
+ORDINARY: Final = ("", "ContainerCreating", "PodInitializing")
+"""Why a container waits where nothing is wrong yet."""
+
+REASONS: Final[Mapping[str, str]] = {
+    "FailedAttachVolume": "VolumeNotMounted",
+    "FailedMapVolume": "VolumeNotMounted",
+    "FailedMount": "VolumeNotMounted",
+    "VolumeResizeFailed": "VolumeNotMounted",
+    "FailedScheduling": "Unschedulable",
+    "NodeNotReady": "PodNotReady",
+    "Unhealthy": "PodNotReady",
+}
+"""Reasons of conditions by those of a pod's events; any other is ContainerNotCreated."""
+
+
+def refusal(message: str) -> Literal["QuotaExceeded", "RBACDenied", "NamespaceTerminating", ""]:
+    """Why the API server makes no object, from its words; "" where it is the object's own fault.
+
+    Status and reason are the same (403, Forbidden) for a missing right, a quota, an admission
+    policy and a namespace that is being deleted. Names of objects are quoted, and say nothing.
+    """
+    found = FORBIDDEN.match(message)
+    why = found["why"] if found else message
+    if ENDING_NAMESPACE.match(why):
+        return "NamespaceTerminating"
+    if found and why.startswith(NO_QUOTA):
+        return "QuotaExceeded"
+    if found and NO_RIGHT.match(why):
+        return "RBACDenied"
+    return ""
+
+
+def obstacle(
+    child: Child, answer: Answer | None, *, now: datetime, patience: timedelta
+) -> Reason | None:
+    """What keeps an unfinished child from going on; None where nothing does, or not yet for long.
+
+    patience: how long nothing may change before that is worth a word.
+    """
+    if child.state == ChildState.SUSPENDED:
+        return "WaitingForQuota", "its queue has not admitted it yet"
+    held = stuck(child, now, patience)
+    if held or child.state == ChildState.RUNNING:
+        return held
+    if said := next(filter(None, map(_said, child.pods)), None):
+        return said
+    if answer is None or answer.asked_at < _quiet_since(child):
+        return None
+    if answer.reason:
+        return answer.reason, answer.message
+    return _unexplained(child) if now >= _quiet_since(child) + patience else None
+
+
+def stuck(child: Child, now: datetime, patience: timedelta) -> Reason | None:
+    """Why a child does not end that should have."""
+    are_gone = all(pod.is_finished for pod in child.pods)
+    if child.gone_by and now >= child.gone_by + patience and are_gone:
+        names = ", ".join(child.finalizers) or "its controller"
+        return "ChildStuckTerminating", (
+            f"{child.name} was to be gone at {_time(child.gone_by)}, and {names} has not let it go"
+        )
+    found = (stuck_pod(pod, now, patience) for pod in child.pods)
+    return next(filter(None, found), None)
+
+
+def stuck_pod(pod: Pod, now: datetime, patience: timedelta) -> Reason | None:
+    """Why a pod does not end that should have."""
+    if pod.is_finished:
+        return None
+    if pod.gone_by and now >= pod.gone_by + patience:
+        return "PodStuckTerminating", (
+            f"pod {pod.name} was to be gone at {_time(pod.gone_by)}, and its node"
+            f" {pod.node or '(none)'} does not say that it is; where the node is lost, delete the"
+            f" Node, or the pod by `kubectl delete pod {pod.name} --force`"
+        )
+    has_ended = pod.exit_code is not None and pod.running_beside and not pod.gone_by
+    if has_ended and pod.changed_at and now >= pod.changed_at + patience:
+        names = ", ".join(pod.running_beside)
+        return "SidecarRunsOn", (
+            f"the trainer of pod {pod.name} has ended with exit code {pod.exit_code}, but {names}"
+            " beside it runs on, and so the pod; have that injected as an init container with"
+            " restartPolicy Always, or not at all"
+        )
+    return None
+
+
+def alarms(child: Child, answer: Answer | None, patience: timedelta) -> Iterator[datetime]:
+    """When time alone may change what is said of an unfinished child."""
+    if child.gone_by:
+        yield child.gone_by + patience
+    for pod in child.pods:
+        yield from pod_alarms(pod, patience)
+    if due := inquiry_due(child, answer, patience):
+        yield due
+        yield _quiet_since(child) + patience
+
+
+def pod_alarms(pod: Pod, patience: timedelta) -> Iterator[datetime]:
+    if pod.gone_by:
+        yield pod.gone_by + patience
+    if pod.exit_code is not None and pod.changed_at:
+        yield pod.changed_at + patience
+
+
+def inquiry_due(child: Child, answer: Answer | None, patience: timedelta) -> datetime | None:
+    """When events are to be asked of the child; None while it needs no asking."""
+    if child.state != ChildState.WAITING or child.is_deleted or any(map(_said, child.pods)):
+        return None
+    since = _quiet_since(child)
+    if answer is None or answer.asked_at < since:
+        return since + (patience if child.pods else PODLESS)
+    pause = max(PODLESS, min(RARELY, (answer.asked_at - since) / 2))
+    return answer.asked_at + pause
+
+
+def asked(child: Child) -> str:
+    """uid of the object whose events are asked: of a pod that waits, else the child."""
+    waiting = (pod.uid for pod in child.pods if not pod.is_finished and not pod.started_at)
+    others = (pod.uid for pod in child.pods if not pod.is_finished)
+    return next(waiting, None) or next(others, child.uid)
+
+
+def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -> Answer:
+    """What the newest event says since anything changed, of Warnings if there are any."""
+    since = _quiet_since(child) - SAME_TIME
+    dated = [(_time_of(each), each) for each in events]
+    news = [(time, each) for time, each in dated if time >= since]
+    if not child.pods:
+        news = [pair for pair in news if str(pair[1].get("reason")).startswith("Failed")]
+    warnings = [pair for pair in news if pair[1].get("type") == "Warning"]
+    if not (warnings or news):
+        return Answer(asked_at=now)
+    newest = max(warnings or news, key=lambda pair: pair[0])[1]
+    reason, message = str(newest.get("reason")), " ".join(str(newest.get("message")).split())
+    if child.pods:
+        return Answer(
+            asked_at=now,
+            reason=REASONS.get(reason, "ContainerNotCreated"),
+            message=f"{reason}: {message}",
+        )
+    known = refusal(message)
+    # A right that its controller lacks is none of the operator's.
+    reason = known if known in ("QuotaExceeded", "NamespaceTerminating") else "PodsNotCreated"
+    return Answer(asked_at=now, reason=reason, message=message)
+
+
+def _said(pod: Pod) -> Reason | None:
+    """What a pod that waits says of itself."""
+    if pod.is_finished or pod.gone_by:
+        return None
+    if pod.unschedulable:
+        return "Unschedulable", pod.unschedulable
+    if pod.waiting in IMAGE_TROUBLE:
+        return "ImagePullFailed", pod.waiting_message or pod.waiting
+    if pod.waiting not in ORDINARY:
+        return "ContainerNotCreated", pod.waiting_message or pod.waiting
+    return None
+
+
+def _unexplained(child: Child) -> Reason:
+    since = _time(_quiet_since(child))
+    if not child.pods:
+        return "PodsNotCreated", (
+            f"it has had no pods since {since}, and no event says why; see whether the controller"
+            f" of {child.kind}s runs"
+        )
+    pod = next((pod for pod in child.pods if not pod.is_finished and not pod.started_at), None)
+    if pod is None:
+        unmet = next((pod.unmet for pod in child.pods if pod.unmet), "its pods are not ready")
+        return "PodNotReady", f"{unmet}, since {since}"
+    if not pod.is_scheduled:
+        why = pod.unmet or "no scheduler has said anything; see whether its schedulerName runs"
+        return "Unschedulable", f"pod {pod.name} has had no node since {since}: {why}"
+    why = pod.unmet or pod.waiting or "nothing says why"
+    return "ContainerNotCreated", f"pod {pod.name} has not started since {since}: {why}"
+
+
+def _quiet_since(child: Child) -> datetime:
+    """When something of the child last changed."""
+    pods = (pod.changed_at for pod in child.pods if pod.changed_at)
+    return max(child.changed_at or child.created_at, *pods, child.created_at)
+
+
+def _time_of(event: Mapping[str, Any]) -> datetime:
+    series = event.get("series") or {}
+    times = (
+        series.get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+        (event.get("metadata") or {}).get("creationTimestamp"),
+    )
+    found = next((time for time in times if isinstance(time, str)), None)
+    return datetime.fromisoformat(found) if found else datetime.fromtimestamp(0, UTC)
+
+
+def _time(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
