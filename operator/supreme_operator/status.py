@@ -4,8 +4,10 @@ Conditions are for machines, the phase is for people. The whole stays under 256 
 those that are failed, running, or have cost something are listed one by one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
 from supreme_core.api import names
@@ -17,12 +19,13 @@ from supreme_core.api.v1alpha1 import (
     SeedStatus,
     SummaryRow,
 )
-from supreme_operator.decide import Decision, Knowledge, Outcome, Seen, Standing
+from supreme_operator.decide import Decision, Outcome, Seen, Standing
 from supreme_operator.indexes import compressed
 
 MAX_SEED_STATUSES: Final = 200
 MESSAGE: Final = 1024
 SEED_MESSAGE: Final = 128
+DONE_OF_TOTAL: Final = re.compile(r"([0-9]+)/([0-9]+)")
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -42,6 +45,7 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         before, dict(_said(seen, decision, count)), seen.experiment.generation, now
     )
     rows, results = _summary(seen)
+    progress = _progress(seen, standings)
     phase = _phase(outcome, count)
     reason, message = _headline(outcome, decision, count)
     return ExperimentStatus(
@@ -63,8 +67,9 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         succeeded=count.succeeded,
         failed=count.failed,
         progress=f"{count.succeeded}/{len(standings)}",
+        done=_share(standings, progress),
         selector=f"{names.UID_LABEL}={seen.experiment.owner.uid}",
-        seed_statuses=_seed_statuses(standings, decision, seen.knowledge),
+        seed_statuses=_seed_statuses(standings, decision, progress),
         summary=list(rows),
         results=results,
     )
@@ -266,8 +271,31 @@ def _indexes(standings: Sequence[Standing], phase: str) -> Iterator[int]:
     return (each.cost.index for each in standings if each.phase == phase)
 
 
+def _progress(seen: Seen, standings: Sequence[Standing]) -> dict[int, str]:
+    """`done/total` of unfinished seeds: what their trainers said last, also before a restart and of
+    an attempt that is followed by another, which finds these stages in the store."""
+    known = seen.status.work_digest == seen.work
+    before = {each.seed: each.progress for each in seen.status.seed_statuses if known}
+    found = {}
+    for each in standings:
+        seed = each.cost.seed
+        fresh = seen.knowledge.progress.get(seed) if each.phase == "Running" else None
+        if not each.is_done and (told := fresh or before.get(seed)):
+            found[seed] = told
+    return found
+
+
+def _share(standings: Sequence[Standing], progress: Mapping[int, str]) -> str:
+    """The share of all stages that is done, rounded down: every seed has equally many."""
+    done = Fraction(sum(each.phase == "Succeeded" for each in standings))
+    for text in progress.values():
+        if part := DONE_OF_TOTAL.fullmatch(text):
+            done += min(Fraction(1), Fraction(int(part[1]), max(int(part[2]), 1)))
+    return f"{int(100 * done / max(len(standings), 1))}%"
+
+
 def _seed_statuses(
-    standings: Sequence[Standing], decision: Decision, knowledge: Knowledge
+    standings: Sequence[Standing], decision: Decision, progress: Mapping[int, str]
 ) -> list[SeedStatus]:
     """In the order of the seeds. Of too many, those that say the most."""
     shown = standings
@@ -289,9 +317,7 @@ def _seed_statuses(
                 child=None if begins or each.child is None else each.child.name,
                 reason=each.reason or None,
                 message=_cut(each.message, SEED_MESSAGE) or None,
-                progress=knowledge.progress.get(each.cost.seed)
-                if each.phase == "Running"
-                else None,
+                progress=progress.get(each.cost.seed),
             )
         )
     return made

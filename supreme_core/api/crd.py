@@ -22,6 +22,7 @@ from supreme_core.api.v1alpha1 import (
 COLUMNS: Final = (
     ("Phase", "string", ".status.phase", 0),
     ("Seeds", "string", ".status.progress", 0),
+    ("Done", "string", ".status.done", 0),
     ("Failed", "integer", ".status.failed", 0),
     ("Dataset", "string", ".spec.dataset.name", 0),
     ("Model", "string", ".spec.model.name", 0),

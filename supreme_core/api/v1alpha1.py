@@ -745,7 +745,11 @@ class SeedStatus(Document):
     child: str | None = Field(None, max_length=63, description="Name of the object that runs it.")
     reason: str | None = Field(None, max_length=63, description="Why it stands there.")
     message: str | None = Field(None, max_length=128, description="Why, for people.")
-    progress: str | None = Field(None, max_length=32, description="How far the attempt is.")
+    progress: str | None = Field(
+        None,
+        max_length=32,
+        description="Stages that are done of all of an unfinished seed.",
+    )
 
 
 class SummaryRow(Document):
@@ -839,6 +843,7 @@ class ExperimentStatus(Document):
     succeeded: int = Field(0, ge=0, description="Seeds with a result.")
     failed: int = Field(0, ge=0, description="Seeds that were given up.")
     progress: str = Field("0/0", max_length=16, description="Finished seeds of all seeds.")
+    done: str = Field("0%", max_length=4, description="Share of all stages that is done.")
     selector: str | None = Field(
         None, max_length=256, description="Label selector of the pods, for the scale subresource."
     )

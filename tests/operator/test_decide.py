@@ -312,6 +312,45 @@ class TestObstacles:
         assert condition(told(knowledge=knowledge), "ChildrenScheduled") == ("False", "RBACDenied")
 
 
+class TestShare:
+    def seeing(self, progress, *children, **given):
+        return told(*children, knowledge=Knowledge(progress=progress), **given)
+
+    def test_it_counts_the_stages_of_seeds_that_are_not_done(self):
+        assert self.seeing({}, child(7)).done == "0%"
+        assert self.seeing({7: "5/9"}, child(7)).done == "18%"
+        assert self.seeing({7: "5/9", 8: "8/9"}, child(7), child(8)).done == "48%"
+        assert told(child(7, "Succeeded"), knowledge=valid(7)).done == "33%"
+
+    def test_it_is_whole_only_when_every_seed_is(self):
+        seen = {"verdicts": verdicts(7, 8), "progress": {9: "999/1000"}}
+        most = [child(7, "Succeeded"), child(8, "Succeeded"), child(9)]
+        assert told(*most, knowledge=Knowledge(**seen)).done == "99%"
+        done = [child(seed, "Succeeded") for seed in (7, 8, 9)]
+        assert told(*done, knowledge=valid(7, 8, 9)).done == "100%"
+
+    def test_it_outlives_a_restart_and_an_attempt(self):
+        before = self.seeing({7: "5/9"}, child(7))
+        assert told(child(7), status=before).done == "18%"
+        waiting = told(failed(7), status=before)
+        assert (waiting.done, waiting.seed_statuses[0].progress) == ("18%", "5/9")
+        again = self.seeing({7: "6/9"}, child(7, attempt=1), status=waiting)
+        assert again.done == "22%"
+
+    def test_other_work_begins_at_nothing(self):
+        before = self.seeing({7: "5/9"}, child(7))
+        both = [{"name": "finetune"}, {"name": "ssd"}]
+        assert told(status=before, methods=both).done == "0%"
+
+    @pytest.mark.parametrize("text", ["x", "", "1", "9/0", "-1/2", "9/3"])
+    def test_nonsense_in_a_status_is_no_trouble(self, text):
+        before = self.seeing({7: "5/9"}, child(7))
+        (seed, *others) = before.seed_statuses
+        seeds = [seed.model_copy(update={"progress": text}), *others]
+        edited = before.model_copy(update={"seed_statuses": seeds})
+        assert told(child(7), status=edited).done in ("0%", "33%")
+
+
 class TestSuspension:
     def test_running_children_are_stopped_and_none_is_started(self):
         decision = decided(child(7), failed(8), suspend=True)
