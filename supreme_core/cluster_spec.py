@@ -30,10 +30,11 @@ OUR_VARIABLES: Final = re.compile(
     r"(SUPREME|PET|MASTER|TORCHELASTIC)_.*|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME"
     r"|JOB_COMPLETION_INDEX|OMP_NUM_THREADS"
 )
-FOREIGN: Final = re.compile(
-    r"(.*[.-])?(supreme\.dev|kubernetes\.io|k8s\.io|kubeflow\.org)/.*|job-name|controller-uid"
+RESERVED: Final = re.compile(
+    r"((.*\.)?(supreme\.dev|kubeflow\.org)|(app|batch)\.kubernetes\.io)/.*|job-name|controller-uid"
 )
-"""Labels and annotations with a meaning for controllers and for the security of the node."""
+"""Labels and annotations by which the operator and the controllers of its children find pods. What
+else has a meaning for somebody is for `pod_policy`, as an installation may want it."""
 
 SUBDOMAIN: Final = re.compile(
     r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -322,7 +323,7 @@ def _metadata(spec: ExperimentSpec) -> Iterator[str]:
         for key in texts:
             if not LABEL_KEY.fullmatch(key):
                 yield f"{TEMPLATE}.{field} has {key!r}, which can be no key of {field}"
-            elif FOREIGN.fullmatch(key):
+            elif RESERVED.fullmatch(key):
                 yield f"{TEMPLATE}.{field} has {key!r}, which is reserved for controllers"
     yield from _label_values(template.labels, f"{TEMPLATE}.labels")
 

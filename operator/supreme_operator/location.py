@@ -8,6 +8,7 @@ from typing import Final, Self
 from boto3.session import Session
 
 from supreme_core.errors import SpecError, StoreUnusable, one_line
+from supreme_core.patterns import holds, matches
 from supreme_core.storage import (
     S3Credentials,
     S3Storage,
@@ -15,7 +16,6 @@ from supreme_core.storage import (
     is_key,
     open_bucket,
 )
-from supreme_operator.patterns import holds, matches
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""

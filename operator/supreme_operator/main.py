@@ -20,6 +20,7 @@ from kubernetes.aio.client import ApiClient
 from supreme_core import catalog
 from supreme_core.api import names
 from supreme_core.ending import ending
+from supreme_core.pod_policy import PodPolicy
 from supreme_operator.cache import Cache, Key
 from supreme_operator.children import readers
 from supreme_operator.children.pod import observe_pod
@@ -256,6 +257,13 @@ def policy_of(settings: Settings) -> Policy:
         own_stores=OwnStores(settings.allowed_stores, default if is_own else None),
         endpoints=AllowedEndpoints(settings.allowed_endpoints or None),
         may_read_secrets=settings.read_secrets,
+        pods=PodPolicy(
+            labels=settings.allowed_labels,
+            annotations=settings.allowed_annotations,
+            env=settings.allowed_env,
+            mount_paths=settings.allowed_mount_paths,
+            priority_classes=settings.allowed_priority_classes,
+        ),
         own_namespace="" if settings.allow_own_namespace else own_namespace,
     )
 

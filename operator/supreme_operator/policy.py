@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from supreme_core.api.v1alpha1 import ExperimentSpec
+from supreme_core.pod_policy import PodPolicy
 from supreme_operator.location import AllowedEndpoints, Location, OwnStores, StoreNotAllowed
 
 
@@ -12,6 +13,7 @@ class Policy:
     """own_namespace: the operator's, if no experiment may be there."""
 
     own_stores: OwnStores
+    pods: PodPolicy = field(default_factory=PodPolicy)
     endpoints: AllowedEndpoints = field(default_factory=lambda: AllowedEndpoints(None))
     may_read_secrets: bool = True
     own_namespace: str = ""
@@ -34,6 +36,7 @@ class Policy:
             self.check_store(spec, namespace)
         except StoreNotAllowed as error:
             yield f"spec.{error}"
+        yield from self.pods.violations(spec)
 
 
 def location_of(spec: ExperimentSpec) -> Location:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, get_type_hints
 
+from supreme_core import pod_policy
 from supreme_core.errors import SpecError, nearest
 
 PREFIX = "SUPREME_OPERATOR_"
@@ -40,6 +41,21 @@ class Settings:
         " name none: s3://bucket/prefix, or s3://bucket/prefix@endpoint where it is not the"
         " cloud's; * is any characters but a slash, {namespace} that of the experiment.",
     )
+    allowed_labels: tuple[str, ...] = _setting(
+        pod_policy.LABELS,
+        "Keys of labels that experiments may set on pods; in this and the next lists * is any"
+        " characters but a slash, and an entry with ! before it takes back what others allow.",
+    )
+    allowed_annotations: tuple[str, ...] = _setting(
+        pod_policy.ANNOTATIONS, "Keys of annotations that they may set on pods."
+    )
+    allowed_env: tuple[str, ...] = _setting(
+        pod_policy.VARIABLES, "Variables of the environment that they may set."
+    )
+    allowed_mount_paths: tuple[str, ...] = _setting(
+        pod_policy.MOUNT_PATHS, "Folders in which, and below which, they may mount volumes."
+    )
+    allowed_priority_classes: tuple[str, ...] = _setting((), "Priority classes that they may name.")
     own_namespace: str = _setting("", "Namespace of the operator; none means that of its pod.")
     allow_own_namespace: bool = _setting(
         False,

@@ -117,12 +117,13 @@ class TestValues:
         wanted = {each.name: another(each.default) for each in fields(Settings)}
         wanted |= {"image": "registry.example/mine:1", "storage_uri": "s3://mine", "port": 8081}
         wanted |= {"storage_endpoint": "http://mine", "allowed_endpoints": ("http://a", "http://b")}
+        wanted["allowed_mount_paths"] = ("/a", "!/a/b*")
         wanted |= {"allowed_stores": ("s3://a", "s3://b-*/{namespace}@http://b")}
         values: dict[str, Any] = {}
         for name, value in wanted.items():
             put(values, path_of(name), value)
         image = {"registry": "registry.example", "repository": "mine", "tag": "1"}
-        values["trainer"] = {"image": image}
+        put(values, "trainer.image", image)
         (tmp_path / "values.json").write_text(json.dumps(values))
 
         manifests = helm.manifests("--values", tmp_path / "values.json")
@@ -133,6 +134,12 @@ class TestValues:
     def test_defaults_are_the_operators_own(self, helm):
         given = environment(only(helm.manifests(), "Deployment"))
         assert Settings.read([], given) == Settings()
+
+    def test_nothing_allowed_is_not_the_default(self, helm):
+        values = "trainer.allowedEnv=[],trainer.allowedLabels=[],trainer.allowedMountPaths=[]"
+        manifests = helm.manifests("--set-json", values)
+        given = Settings.read([], environment(only(manifests, "Deployment")))
+        assert (given.allowed_env, given.allowed_labels, given.allowed_mount_paths) == ((), (), ())
 
     def test_images_without_a_tag_have_the_version(self, helm):
         trainer = "trainer.image.registry=registry.example:5000,trainer.image.repository=trainer"

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.cluster.operators import RULES, operator
+from tests.cluster.processes import eventually
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,34 @@ def test_what_was_accepted_goes_on_but_no_longer_with_the_operators_identity(
             trainers.script = lambda seed, attempt: "succeed without result"
             experiments.condition("ResultsAggregated", reason="StoreNotAllowed")
         assert requests == []
+
+
+def test_pods_keep_what_was_accepted_and_get_nothing_that_is_forbidden(
+    start, experiments, trainers
+):
+    trainers.script = lambda seed, attempt: "run"
+    theirs = {"annotations": {"openshift.io/scc": "anyuid"}}
+    experiments.apply(seeds={"list": [7]}, execution={"template": theirs})
+    with start():
+        told = experiments.condition("Accepted", status="False", reason="InvalidSpec")
+        assert (
+            "'openshift.io/scc', which the operator's allowedAnnotations does not have"
+            in (told["message"])
+        )
+    with start(allowed_annotations="openshift.io/*"):
+        experiments.until(phase="Running")
+    with start():
+        told = experiments.condition("Accepted", status="True", reason="AcceptedBefore")
+        assert "allowedAnnotations" in told["message"]
+        experiments.change(seeds={"list": [7, 8]}, parallelism=2)
+        new = eventually(lambda: experiments.jobs().get("s1-a0"))
+        assert new.spec.template.metadata.annotations == theirs["annotations"]
+        experiments.change(execution={"template": {"annotations": {"openshift.io/scc": "other"}}})
+        experiments.condition("Accepted", status="False", reason="InvalidSpec")
+        experiments.change(execution={"template": None}, seeds={"list": [7, 8, 9]}, parallelism=3)
+        experiments.condition("Accepted", status="True", reason="SpecAccepted")
+        new = eventually(lambda: experiments.jobs().get("s2-a0"))
+        assert new.spec.template.metadata.annotations is None
 
 
 def test_in_the_operators_namespace_nothing_is_computed(start, experiments, trainers):

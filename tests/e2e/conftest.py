@@ -13,6 +13,7 @@ from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.trainers import storage_of
 from tests.contracts.generated import CRD
 from tests.e2e import node, operator_image
+from tests.e2e.environment import ALLOWED
 from tests.e2e.experiments import SPEC, Applied, digest_of_run
 
 HERE = Path(__file__).parent
@@ -101,7 +102,7 @@ def rights(cluster, tmp_path_factory):
 def running(cluster, rights, tmp_path_factory):
     """An operator of this machine, while the tests of one file run."""
     cluster.serve(CRD)
-    with operator(rights, tmp_path_factory.mktemp("operator")) as found:
+    with operator(rights, tmp_path_factory.mktemp("operator"), **ALLOWED) as found:
         yield found
 
 

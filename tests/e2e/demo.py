@@ -31,6 +31,7 @@ from tests.cluster.programs import VERSITYGW
 from tests.cluster.trainers import storage_of
 from tests.contracts.generated import CRD
 from tests.e2e import node
+from tests.e2e.environment import ALLOWED
 from tests.e2e.machine import PAUSE
 from tests.e2e.packages import FOR_NODE, CannotInstall, install
 
@@ -64,7 +65,7 @@ def main() -> None:
             cluster.serve(CRD)
             s3 = stack.enter_context(s3_server.serve(folder, cluster.host))
             logs = folder / "operator"
-            stack.enter_context(operator(cluster.kubeconfig, logs, log_format="text"))
+            stack.enter_context(operator(cluster.kubeconfig, logs, log_format="text", **ALLOWED))
             namespace = stack.enter_context(cluster.namespace())
             file = folder / "experiment.yaml"
             file.write_text(yaml.safe_dump(experiment(cluster, namespace, s3)))

@@ -14,6 +14,8 @@ from kubernetes import client
 from tests.cluster.processes import eventually
 
 CLAIM = "environment"
+ALLOWED = {"allowed_env": "*", "allowed_mount_paths": "/*"}
+"""Settings of an operator that lets experiments have it."""
 
 
 def mounted(api: client.ApiClient, namespace: str) -> dict[str, Any]:

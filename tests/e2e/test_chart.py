@@ -43,6 +43,7 @@ def release(helm, operator_image):
     name, _, tag = operator_image.reference.rpartition(":")
     image = [f"image.registry={name.split('/')[0]}", f"image.tag={tag}"]
     image.append(f"image.repository={name.partition('/')[2]}")
+    image.append("trainer.allowedEnv={*},trainer.allowedMountPaths={/*}")  # for environment.mounted
 
     def install(*values, chart=CHART):
         chosen = [word for value in (*image, *values) for word in ("--set", value)]

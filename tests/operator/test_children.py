@@ -420,10 +420,6 @@ MISTAKES = {
         with_template(labels={"supreme.dev/seed": "1"}),
         f"{AT}.labels has 'supreme.dev/seed', which is reserved for controllers",
     ),
-    "Kueue's label": (
-        with_template(labels={"kueue.x-k8s.io/queue-name": "q"}),
-        "'kueue.x-k8s.io/queue-name', which is reserved",
-    ),
     "the training operator's label": (
         with_template(labels={"training.kubeflow.org/job-name": "q"}),
         "'training.kubeflow.org/job-name', which is reserved",
@@ -433,11 +429,13 @@ MISTAKES = {
         "'batch.kubernetes.io/job-name', which is reserved",
     ),
     "Kubernetes' old label": (with_template(labels={"job-name": "q"}), "'job-name', which is"),
-    "AppArmor's annotation": (
-        with_template(
-            annotations={"container.apparmor.security.beta.kubernetes.io/pytorch": "unconfined"}
-        ),
-        f"{AT}.annotations has 'container.apparmor.security.beta.kubernetes.io/pytorch', which is",
+    "our annotation": (
+        with_template(annotations={"supreme.dev/retries": "0"}),
+        f"{AT}.annotations has 'supreme.dev/retries', which is reserved for controllers",
+    ),
+    "the name of our pods": (
+        with_template(labels={"app.kubernetes.io/name": "x"}),
+        "'app.kubernetes.io/name', which is reserved",
     ),
     "a label's key": (
         with_template(labels={"a b": "c"}),

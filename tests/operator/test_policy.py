@@ -157,6 +157,148 @@ class TestStoresOfTheOwnIdentity:
             policy_of(Settings(allowed_stores=(pattern,)))
 
 
+def mounted(*paths):
+    mounts = [{"name": "x", "mountPath": path} for path in paths]
+    return {"volumes": [{"name": "x", "emptyDir": {}}], "volumeMounts": mounts}
+
+
+def variables(*found):
+    return {"env": [{"name": name, "value": "x"} for name in found]}
+
+
+def annotated(*keys):
+    return {"annotations": dict.fromkeys(keys, "x")}
+
+
+USUAL = {
+    "labels": {"labels": {"team": "a", "cost-centre": "b", "sidecar.istio.io/inject": "false"}},
+    "evictions": annotated(
+        "cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt"
+    ),
+    "Kueue": annotated(
+        "kueue.x-k8s.io/podset-required-topology", "kueue.x-k8s.io/podset-preferred-topology"
+    ),
+    "Prometheus": annotated("prometheus.io/scrape", "prometheus.io/port", "prometheus.io/path"),
+    "meshes": annotated("sidecar.istio.io/inject", "linkerd.io/inject"),
+    "proxies": variables("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"),
+    "NCCL": variables("NCCL_DEBUG", "NCCL_SOCKET_IFNAME", "NCCL_IB_HCA", "TORCH_NCCL_TRACE"),
+    "Hugging Face": variables("HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE"),
+    "plug-ins": variables("SUPREME_PLUGINS", "SUPREME_CHECKPOINT_SECONDS"),
+    "identities": variables("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CA_BUNDLE"),
+    "mounts": mounted("/data", "/data/cifar", "/mnt/a/b", "/tmp/fast", "/plug-ins"),
+}
+UNUSUAL = {
+    "allowedLabels": [
+        *({"labels": {key: "x"}} for key in ("azure.workload.identity/use", "example.com/a")),
+        *({"labels": {f"kueue.x-k8s.io/{key}": "x"}} for key in ("queue-name", "managed")),
+        *({"labels": {key: "x"}} for key in ("kubernetes.io/arch", "istio.io/rev")),
+    ],
+    "allowedAnnotations": [
+        *map(annotated, ("io.kubernetes.cri-o.Devices", "io.kubernetes.cri-o.userns-mode")),
+        *map(annotated, ("io.katacontainers.config.hypervisor.path", "description")),
+        *map(annotated, ("iam.amazonaws.com/role", "k8s.v1.cni.cncf.io/networks")),
+        *map(annotated, ("sidecar.istio.io/proxyImage", "sidecar.istio.io/userVolume")),
+        *map(annotated, ("inject.istio.io/templates", "proxy.istio.io/config")),
+        *map(annotated, ("openshift.io/scc", "openshift.io/required-scc")),
+        *map(annotated, ("vault.hashicorp.com/agent-inject", "vault.hashicorp.com/role")),
+        *map(annotated, ("seccomp.security.alpha.kubernetes.io/pod", "cdi.k8s.io/gpu")),
+        *map(annotated, ("container.apparmor.security.beta.kubernetes.io/pytorch",)),
+        *map(annotated, ("kubernetes.io/egress-bandwidth", "scheduler.alpha.kubernetes.io/a")),
+        *map(annotated, ("kueue.x-k8s.io/is-group-workload", "prometheus.io.evil/scrape")),
+        *map(annotated, ("prometheus.io", "eu.prometheus.io/scrape")),
+    ],
+    "allowedEnv": [
+        *map(variables, ("PYTHONPATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PATH")),
+        *map(variables, ("PYTHONSTARTUP", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONINSPECT", "HOME")),
+        *map(variables, ("NCCL_NET_PLUGIN", "NCCL_TUNER_PLUGIN", "NCCL_PROFILER_PLUGIN")),
+        *map(variables, ("NCCL_CONF_FILE", "nccl_debug", "X_NCCL_DEBUG", "CUDA_INJECTION64_PATH")),
+        *map(variables, ("NVIDIA_VISIBLE_DEVICES", "AWS_CONFIG_FILE", "AWS_PROFILE", "BASH_ENV")),
+        *map(variables, ("TORCHINDUCTOR_CACHE_DIR", "GCONV_PATH", "MALLOC_CHECK_", "Ld_preload")),
+    ],
+    "allowedMountPaths": [
+        *map(mounted, ("/opt/supreme", "/opt/supreme/lib/python3.11/site-packages", "/opt")),
+        *map(
+            mounted, ("/usr", "/usr/local/lib", "/lib", "/lib64", "/bin", "/etc/ssl", "/etc/ld.so")
+        ),
+        *map(mounted, ("/home", "/root", "/run/secrets", "/torch", "/supreme_trainer", "/var")),
+        *map(mounted, ("/data2", "/Data", "/mnt2/a", "/x/data")),
+    ],
+    "allowedPriorityClasses": ["system-node-critical", "system-cluster-critical", "high"],
+}
+
+
+def of_pods(part, status=None, **settings):
+    """An experiment in which this is set on pods; a word is a priority class."""
+    execution = {"template": part}
+    if isinstance(part, str):
+        execution = {"scheduling": {"priorityClassName": part}}
+    settings = Settings(storage_uri="s3://bucket", **settings)
+    return admitted(resource(execution=execution), settings, status)
+
+
+class TestPods:
+    @pytest.mark.parametrize("part", USUAL.values(), ids=USUAL)
+    def test_what_pods_usually_need_is_allowed_by_default(self, part):
+        of_pods(part)
+
+    @pytest.mark.parametrize(
+        ("setting", "part"),
+        [(setting, part) for setting, parts in UNUSUAL.items() for part in parts],
+    )
+    def test_the_rest_is_refused_with_a_word_that_names_the_setting(self, setting, part):
+        words = f"^spec\\.execution\\..* '.*', which the operator's {setting} does not have; "
+        with pytest.raises(SpecError, match=words):
+            of_pods(part)
+
+    @pytest.mark.parametrize(
+        ("setting", "patterns", "part", "other"),
+        [
+            (
+                "allowed_labels",
+                ["example.com/*"],
+                {"labels": {"example.com/a": ""}},
+                USUAL["labels"],
+            ),
+            ("allowed_annotations", ["*", "*/*"], annotated("a", "openshift.io/scc"), None),
+            ("allowed_annotations", ["*"], annotated("a"), annotated("openshift.io/scc")),
+            ("allowed_env", ["*", "!LD_*"], variables("PYTHONPATH"), variables("LD_AUDIT")),
+            ("allowed_env", [], {}, variables("NCCL_DEBUG")),
+            ("allowed_mount_paths", ["/*"], mounted("/opt/supreme"), None),
+            ("allowed_mount_paths", ["/a/*/c"], mounted("/a/b/c", "/a/x/c/d"), mounted("/a/b")),
+            ("allowed_mount_paths", ["/a", "!/a/b"], mounted("/a/c"), mounted("/a/b/d")),
+            ("allowed_priority_classes", ["research-*"], "research-low", "system-node-critical"),
+        ],
+    )
+    def test_an_installation_says_what_is_allowed(self, setting, patterns, part, other):
+        of_pods(part, **{setting: tuple(patterns)})
+        if other is not None:
+            with pytest.raises(SpecError, match="does not have"):
+                of_pods(other, **{setting: tuple(patterns)})
+
+    def test_each_part_that_is_refused_is_named_with_what_is_near_it(self):
+        template = {**annotated("prometheus.io/scrape"), **variables("TZ", "HF_HOMES", "PATH")}
+        with pytest.raises(SpecError) as raised:
+            of_pods({**template, **mounted("/datas")})
+        assert str(raised.value).splitlines() == [
+            "spec.execution.template.env[1].name is 'HF_HOMES', which the operator's allowedEnv"
+            " does not have; did you mean 'HF_HOME'?",
+            "spec.execution.template.env[2].name is 'PATH', which the operator's allowedEnv does"
+            " not have; allowed: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ALL_PROXY, http_proxy,"
+            " https_proxy, no_proxy, all_proxy, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,"
+            " AWS_SESSION_TOKEN, AWS_REGION and 28 more",
+            "spec.execution.template.volumeMounts[0].mountPath is '/datas', which the operator's"
+            " allowedMountPaths does not have; did you mean '/data'?",
+        ]
+
+    def test_what_was_accepted_before_is_kept_but_nothing_else(self):
+        before = told_of(of_pods(annotated("a.b/c"), allowed_annotations=("*/*",)))
+        assert of_pods(annotated("a.b/c"), before).experiment.violations
+        for part in (annotated("a.b/c", "a.b/d"), {"annotations": {"a.b/c": "y"}}, "high"):
+            with pytest.raises(SpecError, match="does not have"):
+                of_pods(part, before)
+        assert not of_pods({}, before).experiment.violations
+
+
 class TestOwnNamespace:
     def test_no_experiment_is_computed_there_unless_that_is_allowed(self):
         there = Settings(own_namespace="research", storage_uri="s3://bucket")

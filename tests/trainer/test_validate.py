@@ -346,6 +346,13 @@ class TestCluster:
         assert "spec.execution.image is missing" in err
         assert "spec.storage.uri is 'folder'; on a cluster it must be s3://bucket/prefix" in err
 
+    def test_what_only_some_installations_allow_is_said_and_no_mistake(self, validate):
+        template = {"env": [{"name": "LD_PRELOAD", "value": "x.so"}]}
+        code, _, err = validate(for_cluster(execution={"template": template}))
+        assert code == 0
+        assert "an operator with default settings refuses" in err
+        assert "'LD_PRELOAD', which the operator's allowedEnv does not have" in err
+
     def test_options_stand_for_the_settings_of_the_operator(self, validate):
         options = ("--cluster", "--set", "execution.image=trainer:1")
         assert validate(TINY, *options, store="s3://bucket/prefix")[0] == 0

@@ -69,6 +69,11 @@ app.kubernetes.io/component: test
   "allowedEndpoints" (join "," .Values.storage.allowedEndpoints)
   "allowedStores" (join "," .Values.storage.allowedStores)
   "allowOwnNamespace" .Values.allowOwnNamespace
+  "allowedLabels" (join "," .Values.trainer.allowedLabels)
+  "allowedAnnotations" (join "," .Values.trainer.allowedAnnotations)
+  "allowedEnv" (join "," .Values.trainer.allowedEnv)
+  "allowedMountPaths" (join "," .Values.trainer.allowedMountPaths)
+  "allowedPriorityClasses" (join "," .Values.trainer.allowedPriorityClasses)
   "readSecrets" .Values.readSecrets
   "port" .Values.port }}
 {{- with .Values.trainer.image }}

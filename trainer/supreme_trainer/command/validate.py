@@ -23,6 +23,7 @@ from supreme_core.errors import SupremeError
 from supreme_core.forecast import Estimate, Forecast, forecast
 from supreme_core.inventory import read_experiments, sizes_of_stages
 from supreme_core.plan import plan, steps
+from supreme_core.pod_policy import PodPolicy
 from supreme_core.report.words import forgotten
 from supreme_core.storage import Storage
 
@@ -96,6 +97,10 @@ def _check_for_cluster(loaded: Loaded, store: str | None) -> None:
             location = location.model_copy(update={"uri": store})
         check_cluster_spec(spec.model_copy(update={"storage": location}))
         plan(experiment, catalog.bundled(), namespace=names.LOCAL_NAMESPACE, uid=UNKNOWN_UID)
+    for violation in PodPolicy().violations(spec):  # an installation may allow more
+        click.echo(
+            f"an operator with default settings refuses {loaded.source}: {violation}", err=True
+        )
 
 
 def _checked(
