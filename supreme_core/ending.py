@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from typing import Final
 
 from supreme_core.api import names
-from supreme_core.errors import SpecError, SupremeError
+from supreme_core.errors import SpecError, SupremeError, one_line
+from supreme_core.faults import fault_of
 
 TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
 """What the extra `trainer` installs; everything else works without these."""
@@ -74,6 +75,8 @@ def as_told(error: Exception) -> SupremeError | None:
         return _of_the_system(error)
     if isinstance(error, UnicodeError):
         return SpecError(str(error))
+    if fault_of(error):
+        return SupremeError(one_line(f"{type(error).__name__}: {error}", 500))
     if told := of_missing_module(error):
         return told
     if isinstance(error, ValueError) and "embedded null" in str(error):

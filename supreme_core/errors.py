@@ -8,6 +8,8 @@
     ├── CorruptArtefact        stored bytes differ from the digest in their manifest
     ├── DownloadFailed         a public dataset could not be fetched from where it lies
     ├── RankLost               another process of this seed is gone or does not answer
+    ├── DeviceFault            a device failed under a stage: a fresh process goes on
+    ├── GivenUp                a stage that no further process tries: devices fail under it
     └── MethodFailed           an unlearning method diverged or cannot run on this cell
 
 `permanent` tells the operator whether a retry can help; `exit_code` follows sysexits where one
@@ -69,6 +71,25 @@ class RankLost(SupremeError):
     """A rank cannot go on for want of another; which one, and why, that one or its watch says."""
 
     exit_code = EXIT_TEMPORARY
+
+
+class DeviceFault(SupremeError):
+    """A device gave out, so this process ends; nothing is said of what it was computing.
+
+    is_recorded: it stands in the store, so the process that comes next knows of it.
+    """
+
+    exit_code = EXIT_TEMPORARY
+
+    def __init__(self, message: str, *, is_recorded: bool, is_temporary: bool = True) -> None:
+        super().__init__(message)
+        self.is_recorded = is_recorded
+        if not is_temporary:
+            self.exit_code = EXIT_ERROR
+
+
+class GivenUp(SupremeError):
+    """A stage was left undone after faults of devices; the machine's fault, and no method's."""
 
 
 class MethodFailed(SupremeError):

@@ -26,7 +26,13 @@ from supreme_core.housekeeping import (
     damage_in,
     needs_of,
 )
-from supreme_core.results import RESULT_BYTES, parse_order, parse_result
+from supreme_core.results import (
+    FAULT_BYTES,
+    RESULT_BYTES,
+    parse_fault,
+    parse_order,
+    parse_result,
+)
 from supreme_core.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
 
 T = TypeVar("T")
@@ -38,6 +44,7 @@ ANEW: Final = "`supreme report EXPERIMENT-URI` makes it anew from the results"
 
 OBJECT = re.compile(r"objects/([^/]+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/[^/]+")
 EXPERIMENT = re.compile(r"(experiments/[^/]+/[^/]+)/(?:order|seed=\d+/attempt=\d+/result)\.json")
+FAULT = re.compile(r"experiments/[^/]+/[^/]+/seed=\d+/attempt=\d+/fault\.json")
 
 
 class Track(Protocol):
@@ -123,11 +130,24 @@ def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Da
         tracked = track(read, total=len(files), what="verifying files")
         found += [damage for damage in tracked if damage]
         found += filter(None, pool.map(lambda piece: _of_checkpoint(storage, piece), begun))
+    found += [Damage(None, None, key, problem) for key, problem in _damaged_faults(storage)]
     return found + [
         Damage(None, None, key, f"{problem}; {ANEW}")
         for folder in published_folders(storage)
         for key, problem in edited(storage, folder)
     ]
+
+
+def _damaged_faults(storage: Storage) -> Iterator[tuple[str, str]]:
+    """Those that trainers do not believe, so that a stage has one more try."""
+    for info in storage.list("experiments"):
+        if FAULT.fullmatch(info.key):
+            try:
+                parse_fault(storage.read(info.key, limit=FAULT_BYTES), info.key)
+            except MissingObject:
+                continue
+            except (SpecError, ObjectTooLarge) as error:
+                yield info.key, one_line(error).removeprefix(f"{info.key} ")
 
 
 def without_digest(storage: Storage, inventory: Inventory) -> list[str]:

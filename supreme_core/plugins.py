@@ -15,6 +15,7 @@ from types import CodeType, ModuleType
 from supreme_core.api.names import PLUGINS_VARIABLE
 from supreme_core.ending import of_missing_module
 from supreme_core.errors import SpecError, one_line
+from supreme_core.faults import raise_fault
 from supreme_core.registry import PLUGIN_FILES, REGISTRIES
 
 
@@ -69,6 +70,7 @@ def _run(code: CodeType, file: Path, name: str) -> None:
     except SpecError as error:
         raise SpecError(f"plug-in {file}{_line(error, file)}: {error}") from None
     except (Exception, SystemExit) as error:  # foreign code
+        raise_fault(error)
         why = one_line(f"{type(error).__name__}: {error}")
         if told := of_missing_module(error):
             why = str(told)

@@ -32,6 +32,7 @@ from supreme_core.ending import of_missing_module
 from supreme_core.environment import environment
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
 from supreme_core.evaluation import Findings, Model, Predictions
+from supreme_core.faults import fault_of
 from supreme_core.inventory import Track
 from supreme_core.plan import revisions, work_digest
 from supreme_core.predictions import load_predictions
@@ -256,6 +257,9 @@ class SeedScores:
         except Exception as error:
             if missing := of_missing_module(error):
                 raise missing from None  # a plug-in's metric may want torch, and it has not failed
+            if fault_of(error):  # of this machine, and no reason to put it in the place of a number
+                told = reason(error, during="metrics")
+                raise SupremeError(f"{run.method} of {run.scenario}: {told}") from error
             raise MetricFailed(
                 reason(error, during="metrics"), cause_of(error, during="metrics")
             ) from error

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, get_type_hin
 from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError, nearest, one_line
+from supreme_core.faults import raise_fault
 
 logger = logging.getLogger(__name__)
 
@@ -404,6 +405,7 @@ def _load(plugin: EntryPoint) -> None:
     try:
         plugin.load()
     except (Exception, SystemExit) as error:  # foreign code
+        raise_fault(error)
         package = f" of {plugin.dist.name}" if plugin.dist else ""
         why = one_line(f"{type(error).__name__}: {error}")
         raise SpecError(f"plug-in {plugin.value}{package} cannot be imported: {why}") from error

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, RunResult
+from supreme_core.api.run import ExperimentOrder, FaultRecord, RunOrder, RunResult
 from supreme_core.errors import SpecError, nearest_or_all, one_line
 from supreme_core.plan import work_digest
 from supreme_core.sealed import parse_sealed, sealed_json
@@ -22,6 +22,8 @@ EXPERIMENTS = "experiments"
 
 RESULT_BYTES = 64 * 1024 * 1024
 """A seed with 10,000 runs of 100 rows each needs 54 MiB."""
+
+FAULT_BYTES = 64 * 1024
 
 
 def write_result(storage: Storage, result: RunResult) -> str:
@@ -149,6 +151,60 @@ def attempts_by_seed(storage: Storage, order: ExperimentOrder) -> dict[int, Sequ
     for seed, attempt, _ in result_objects(storage, order):
         attempts[seed].append(attempt)
     return dict(attempts)
+
+
+def last_attempts(storage: Storage, order: ExperimentOrder) -> dict[int, int]:
+    """The last attempt of each of the order's seeds that left a result or a fault; -1 for none."""
+    last = dict.fromkeys(order.seeds, -1)
+    below = re.compile(
+        re.escape(order.prefix) + r"/seed=(\d+)/attempt=(\d+)/(?:result|fault)\.json"
+    )
+    for item in storage.list(order.prefix):
+        match = below.fullmatch(item.key)
+        if match and int(match[1]) in last:
+            last[int(match[1])] = max(last[int(match[1])], int(match[2]))
+    return last
+
+
+def write_fault(storage: Storage, order: RunOrder, fault: FaultRecord) -> None:
+    """Say why the attempt of the order ends, for the attempts that come after it."""
+    storage.write(names.fault_key(order.prefix), sealed_json(fault.to_document()))
+
+
+def read_faults(storage: Storage, order: RunOrder) -> list[FaultRecord]:
+    """The faults that ended the attempts before the order's, back to the seed's last result.
+
+    That result has settled older ones: whoever computes the seed once more tries everything again.
+    """
+    if not order.attempt:
+        return []
+    found: dict[str, dict[int, str]] = {"result": {}, "fault": {}}
+    folder = order.prefix.rpartition("/")[0]
+    below = re.compile(re.escape(folder) + r"/attempt=(\d+)/(result|fault)\.json")
+    for item in storage.list(folder):
+        match = below.fullmatch(item.key)
+        if match and int(match[1]) < order.attempt:
+            found[match[2]][int(match[1])] = item.key
+    settled = max(found["result"], default=-1)
+    keys = [key for attempt, key in sorted(found["fault"].items()) if attempt > settled]
+    return [fault for key in keys if (fault := _read_fault(storage, key))]
+
+
+def _read_fault(storage: Storage, key: str) -> FaultRecord | None:
+    """None where it cannot be read, which a warning says: it costs a stage one more try."""
+    try:
+        return parse_fault(storage.read(key, limit=FAULT_BYTES), key)
+    except (MissingObject, ObjectTooLarge, SpecError) as error:
+        log.warning("a fault counts as absent: %s", one_line(error))
+        return None
+
+
+def parse_fault(data: bytes, key: str) -> FaultRecord:
+    """A fault that is as it was written; SpecError where it is not."""
+    fault, has_seal = parse_sealed(FaultRecord, data, source=key)
+    if not has_seal:
+        raise SpecError(f"{key} has been changed since it was written")
+    return fault
 
 
 def result_objects(

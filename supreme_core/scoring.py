@@ -4,7 +4,6 @@ The trainer and `supreme recompute` both score by this module, so they give the 
 numpy only.
 """
 
-import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
 from supreme_core.artefacts import digest
+from supreme_core.errors import GivenUp, one_line
 from supreme_core.evaluation import (
     Cost,
     Evaluation,
@@ -23,6 +23,7 @@ from supreme_core.evaluation import (
     ParameterDistance,
     Predictions,
 )
+from supreme_core.faults import fault_of
 from supreme_core.measure import measure
 from supreme_core.predictions import load_predictions
 from supreme_core.registry import Chosen, Forgets
@@ -175,36 +176,18 @@ def read_cost(facts: Facts) -> Cost:
 
 def reason(error: Exception, *, during: str = "") -> str:
     """A failure in foreign code, as the record of its run tells it."""
+    if isinstance(error, GivenUp):
+        return one_line(error, 1000)
     where = f"{during}: " if during else ""
-    return f"{where}{type(error).__name__}: {error}".splitlines()[0][:1000]
+    out = "out of memory: " if fault_of(error) == "memory" else ""
+    return f"{where}{out}{type(error).__name__}: {error}".splitlines()[0][:1000]
 
 
 def cause_of(error: Exception, *, during: str = "") -> Cause:
     """Whose fault a failure is: the machine's, that of a metric (`during`), or the method's."""
-    if _is_of_the_machine(error):
+    if isinstance(error, GivenUp) or fault_of(error):
         return "infrastructure"
     return "metric" if during else "method"
-
-
-DEVICE_ERRORS = ("OutOfMemoryError", "AcceleratorError", "DistBackendError")
-"""Classes of torch, which is not imported here."""
-
-DEVICE_WORDS = (
-    *("CUDA error", "out of memory", "can't allocate memory", "NCCL error"),
-    *("CUDNN_STATUS", "CUBLAS_STATUS"),
-)
-"""What a RuntimeError of torch says where memory or a device gave out."""
-
-MACHINE_ERRNOS = (errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENODEV, errno.ENXIO)
-
-
-def _is_of_the_machine(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in MACHINE_ERRNOS
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, MemoryError) or names.intersection(DEVICE_ERRORS):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in DEVICE_WORDS)
 
 
 def _norm(tensor: NDArray[np.float64]) -> float:

@@ -149,6 +149,10 @@ def progress_key(attempt: str) -> str:
     return f"{attempt}/progress.json"
 
 
+def fault_key(attempt: str) -> str:
+    return f"{attempt}/fault.json"
+
+
 def log_key(attempt: str, machine: str = "") -> str:
     """machine: where it is not the one of rank 0."""
     return f"{attempt}/run-{machine}.log" if machine else f"{attempt}/run.log"

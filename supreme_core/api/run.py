@@ -127,6 +127,16 @@ class Progress(Document):
     updated_at: ShortText
 
 
+class FaultRecord(Document):
+    """fault.json: the fault of a device, or of memory, that ended an attempt."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    stage: ShortText = Field(description="What was being computed.")
+    key: Digest | None = Field(None, description="Of that stage; null outside of all stages.")
+    fault: ShortText = Field(description="What torch or the system said.")
+    device: ShortText = Field(description="What it was computed on.")
+
+
 class Termination(Document):
     """What a trainer leaves in its pod's termination message, in at most 4096 bytes."""
 

@@ -15,6 +15,7 @@ from supreme_core.engine.resize import Interpolation, central, resized
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.weights import Weights, load_weights
 from supreme_core.errors import SpecError, one_line
+from supreme_core.faults import raise_fault
 from supreme_core.registry import Chosen, Params
 
 NAMED = 3
@@ -125,6 +126,7 @@ class Pretrained:
         try:
             return self.fetch()
         except Exception as error:  # of a network, of a hub, or of a file that is another one
+            raise_fault(error)
             told = one_line(error, 300)
             raise SpecError(
                 f"cannot download the weights of {self.name}: {told}\n"
@@ -138,6 +140,7 @@ class Pretrained:
         try:
             return self.of_file(tensors)
         except Exception as error:  # whatever a library says to tensors of another model
+            raise_fault(error)
             told = _mismatch(str(error))
             raise SpecError(f"--weights: {path} is not that of {self.name}: {told}") from None
 
@@ -156,6 +159,7 @@ class Pretrained:
         try:
             load_weights(network, {**weights, **kept})
         except RuntimeError as error:
+            raise_fault(error)
             raise SpecError(
                 f"spec.model.params.arguments: the published weights of {self.name} are for another"
                 f" network: {_mismatch(str(error))}; leave these arguments out, or pretrained"
@@ -210,7 +214,8 @@ class Architecture:
 
 
 def unbuildable(error: Exception, what: str) -> SpecError:
-    """An error of a model's own code, in a line."""
+    """An error of a model's own code, in a line; one that comes from a fault is raised."""
+    raise_fault(error)
     told = one_line(error, 300) or type(error).__name__
     return SpecError(f"spec.model cannot be built for {what}: {told}")
 
@@ -222,6 +227,7 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of the file system, safetensors, zip or pickle
+        raise_fault(error)
         told = one_line(error, 200)
         raise SpecError(
             f"--weights: {path} is no readable .safetensors or .pth file: {told}"

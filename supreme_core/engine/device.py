@@ -12,6 +12,7 @@ pass of images that lie channels last (pytorch PR 188371), and a copy that runs 
 source has become meanwhile (pytorch issue 139550).
 """
 
+import gc
 import os
 import platform
 import subprocess
@@ -90,6 +91,22 @@ def name(device: torch.device) -> str:
     if device.type == "mps":
         return f"{_chip()} (mps)"
     return "cpu"
+
+
+def which(device: torch.device) -> str:
+    """The name of a device and, of a GPU of NVIDIA, what tells it from others of that name."""
+    if device.type != "cuda":
+        return name(device)
+    return f"{name(device)}, GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what nobody uses any more, of the process and of torch's cache for a GPU."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def _chip() -> str:

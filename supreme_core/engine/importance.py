@@ -6,6 +6,7 @@ layer and the gradient of what came out make up the gradient of its weights, sam
 belongs to no such layer, as a position embedding, takes a second pass by torch.func.vmap.
 """
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
+from supreme_core.faults import fault_of
 from supreme_core.hashing import permutation
 from supreme_core.registry import Params
 
@@ -255,7 +257,8 @@ def _in_batches(model: nn.Module, batch: Batch, loss: Loss) -> Add | None:
     """The fast way, None where it does not give what a loop over single samples gives.
 
     It is tried on a few samples. Not every model can be put through vmap, and a layer may be used
-    beside its own call, which no hook sees.
+    beside its own call, which no hook sees. Nothing else decides: an error that has another cause,
+    such as a lack of memory, is raised, since the two ways add in other orders.
     """
     layers = _regular_layers(model, batch, loss)
     theirs = {parameter for layer in layers for parameter in layer.parameters(recurse=False)}
@@ -272,7 +275,9 @@ def _in_batches(model: nn.Module, batch: Batch, loss: Loss) -> Add | None:
     fast, one_by_one = _zeros(model), _zeros(model)
     try:
         add(model, batch, loss, "absolute", fast)
-    except (RuntimeError, ValueError, NotImplementedError):  # vmap's, of what it cannot do
+    except (RuntimeError, ValueError) as refused:
+        if not (rest and _is_refusal(refused)):
+            raise
         return None
     _add_one_by_one(model, batch, loss, "absolute", one_by_one)
     truth = torch.stack([total.mean() for total in one_by_one.values()])
@@ -280,6 +285,19 @@ def _in_batches(model: nn.Module, batch: Batch, loss: Loss) -> Add | None:
     # A gradient that is zero but for rounding may differ by all of itself, hence the second term.
     exact = bool((torch.stack(error) <= 0.01 * truth + 1e-5 * truth.max()).all())
     return add if exact else None
+
+
+REFUSALS: Final = re.compile(
+    r"vmap|functorch|torch\.func\b|batching rule|data pointer", re.IGNORECASE
+)
+"""Words of torch for what vmap cannot do with a model; a kernel of its own has no tensor there."""
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether vmap says that it cannot do what a model asks for, on any machine."""
+    if fault_of(error):
+        return False
+    return isinstance(error, NotImplementedError | ValueError) or bool(REFUSALS.search(str(error)))
 
 
 def _regular_layers(model: nn.Module, batch: Batch, loss: Loss) -> list[nn.Module]:

@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from supreme_core.engine.watch import Watch
 from supreme_core.errors import RankLost
+from supreme_core.faults import fault_of
 
 TIMEOUT = timedelta(minutes=30)
 """Longest wait for another rank: rank 0 alone prepares a dataset and writes to the store."""
@@ -153,9 +154,14 @@ class Ranks:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """What torch raises where a rank is gone; unlike an error of the work it is nobody's result."""
+    """What torch raises where a rank is gone; unlike an error of the work it is nobody's result.
+
+    A fault of this rank's own device often shows in a collective operation first.
+    """
     try:
         yield
     except RuntimeError as error:
+        if fault_of(error) in ("device", "memory"):
+            raise
         first_line = str(error).partition("\n")[0]
         raise RankLost(f"the ranks cannot reach one another: {first_line}") from error

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from supreme_core.errors import MethodFailed
-from supreme_core.scoring import cause_of
+from supreme_core.errors import GivenUp, MethodFailed
+from supreme_core.scoring import cause_of, reason
 
 
 class OutOfMemoryError(RuntimeError):
@@ -46,3 +46,9 @@ def test_memory_disks_and_devices_are_no_fault_of_a_method_or_a_metric(error, du
 def test_everything_else_is(error):
     assert cause_of(error) == "method"
     assert cause_of(error, during="metrics") == "metric"
+
+
+def test_a_reason_says_first_where_memory_ran_out_or_a_device_failed():
+    assert reason(MemoryError("no"), during="metrics") == "metrics: out of memory: MemoryError: no"
+    assert reason(GivenUp("device fault: X: y (on cpu)")) == "device fault: X: y (on cpu)"
+    assert cause_of(GivenUp("device fault: X: y (on cpu)")) == "infrastructure"

@@ -73,9 +73,9 @@ def raises(task, params: NoParams):
 
 @method(paper="none")
 def raises_on_one_rank(task, params: NoParams):
-    """Finds no room on one of several GPUs."""
+    """Finds something else on one of several ranks."""
     if os.environ["RANK"] == "1":
-        raise MemoryError("GPU 1 is full")
+        raise KeyError("no such layer")
     task.reduction.ranks.each(0.0)
 '''
 
@@ -217,7 +217,7 @@ def test_a_method_that_fails_on_one_rank_only_ends_all(tmp_path, order):
         codes = seed.ended()
         told = failures(seed)
 
-    reason = "failed on this rank only: MemoryError: GPU 1 is full"
+    reason = "failed on this rank only: KeyError: 'no such layer'"
     assert codes == [EXIT_ERROR] * 2
     assert told[0] == (f"rank 1: raises_on_one_rank · full_class {reason}", EXIT_ERROR)
     assert not list(folder_store(tmp_path / "store").list("experiments"))

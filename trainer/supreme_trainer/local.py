@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ from supreme_core.artefacts import Artefacts
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, SupremeError
 from supreme_core.plan import Step, step_of, steps
 from supreme_core.publish import publish_newest
-from supreme_core.results import attempts_by_seed, is_finished, read_results
+from supreme_core.results import is_finished, last_attempts, read_results
 from supreme_core.storage import MissingObject, Storage
 
 PREPARING = "preparing the dataset (loading torch)"
@@ -254,20 +255,21 @@ class Runner:
         self, seeds: Sequence[int], board: Board, *, parallel: int, gpus: Sequence[str]
     ) -> None:
         """gpus: names of those that the seeds share out; none for a CPU."""
-        attempts = attempts_by_seed(self.storage, self.order)
+        last = last_attempts(self.storage, self.order)
+        ranks = self.options.ranks
+        places = Places(len(gpus) // ranks if gpus else parallel)
         waiting, running = list(seeds), dict[int, SeedTrainer]()
-        slots = list(range(parallel))
         screen = display(self.console, board)
         try:
             with stopped_in_the_end(running.values()):
                 while waiting or running:
-                    while waiting and slots:
-                        seed, slot = waiting.pop(0), slots.pop(0)
-                        attempt = max(attempts[seed], default=-1) + 1
-                        ranks = self.options.ranks
+                    while len(running) < parallel and (found := places.take(waiting)):
+                        seed, slot = found
+                        waiting.remove(seed)
+                        last[seed] += 1
                         running[seed] = self._start(
                             seed,
-                            attempt=attempt,
+                            attempt=last[seed],
                             ranks=ranks,
                             gpus=gpus[slot * ranks : (slot + 1) * ranks],
                             slot=slot,
@@ -281,13 +283,23 @@ class Runner:
                         screen.update(trainer.seed, event, finished)
                         continue
                     del running[trainer.seed]
-                    slots.append(trainer.slot)
+                    places.give_back(trainer.slot)
+                    if trainer.is_fault:  # a fresh process goes on, elsewhere where it can
+                        self._keep_fault(trainer)
+                        waiting.insert(0, trainer.seed)
+                        if gpus:
+                            places.avoid(trainer.slot, trainer.seed)
+                        continue
                     self._finished(trainer, screen)
                     if self.exit_code == names.EXIT_INVALID:
                         waiting.clear()  # the other seeds have the same mistake
         finally:
             screen.close()
             self._keep_logs(running.values())
+
+    def _keep_fault(self, trainer: "SeedTrainer") -> None:
+        trainer.keep_log(self.storage)
+        say(self.console, f"seed {trainer.seed}: {trainer.failure}; a fresh process goes on")
 
     def _keep_logs(self, stopped: "Iterable[SeedTrainer]") -> None:
         """Of trainers that were stopped, for which a store that is away is no error of its own."""
@@ -349,6 +361,32 @@ class Runner:
         )
         trainer.start_listening(self._events)
         return trainer
+
+
+class Places:
+    """Where seeds are computed side by side: on a GPU, or as many as there are ranks, each."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._free = count, list(range(count))
+        self._avoided: dict[int, int] = {}
+
+    def take(self, waiting: Iterable[int]) -> tuple[int, int] | None:
+        """The first seed that fits into a place that is free, and the place; None for none.
+
+        A seed waits for another place than the one it is to avoid, where there is another.
+        """
+        for seed in waiting:
+            for place in self._free:
+                if self._count == 1 or self._avoided.get(seed) != place:
+                    self._free.remove(place)
+                    return seed, place
+        return None
+
+    def give_back(self, place: int) -> None:
+        insort(self._free, place)  # the first ones are used, so others are left to other people
+
+    def avoid(self, place: int, seed: int) -> None:
+        self._avoided[seed] = place
 
 
 @dataclass(kw_only=True)

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import torch
 from supreme_trainer import journal
+from supreme_trainer.faults import Faults
 from supreme_trainer.seed_run import prepare_seed, run_seed
 from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
@@ -32,7 +33,8 @@ from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks, meet
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.engine.watch import SETTLE_SECONDS, End, Watch
-from supreme_core.errors import RankLost, SpecError, SupremeError
+from supreme_core.errors import DeviceFault, RankLost, SpecError, SupremeError, one_line
+from supreme_core.faults import fault_of
 from supreme_core.results import write_result
 from supreme_core.storage import Storage, open_storage
 
@@ -78,17 +80,26 @@ def _fail(error: Exception | SystemExit, watch: Watch, telemetry: Telemetry) -> 
         return watch.end(lost, is_said=False, wait=SETTLE_SECONDS)
     if isinstance(error, SupremeError):
         line, code = str(error), error.exit_code
-        logging.error("%s", line)
+        # Of a fault the traceback says where it showed, which nobody sees again.
+        logging.error("%s", line, exc_info=error if isinstance(error, DeviceFault) else None)
+    elif fault_of(error) in ("device", "memory"):
+        line, code = one_line(f"{type(error).__name__}: {error}", 500), _code_of(error)
+        logging.error("%s", line, exc_info=error)
     elif isinstance(error, Unheard):
         line, code = "whoever started it is gone", names.EXIT_ERROR
         logging.error("%s", line)
     else:  # a bug: the log gets the traceback, whoever waits gets a line
         line, code = f"{type(error).__name__}: {error}", names.EXIT_ERROR
         logging.error("the trainer failed", exc_info=error)
-    telemetry.failed(line, code)
+    telemetry.failed(line, code, is_fault=isinstance(error, DeviceFault) and error.is_recorded)
     # Where all ranks make the same mistake, rank 0 is the one to be heard.
     wait = SETTLE_SECONDS if watch.rank else 0.0
     return watch.end(End(watch.rank, f"{who}: {line}", code), is_said=True, wait=wait)
+
+
+def _code_of(error: BaseException) -> int:
+    """Of a fault before the work began, such as a device that does not start."""
+    return names.EXIT_TEMPORARY if fault_of(error) == "device" else names.EXIT_ERROR
 
 
 def _say(telemetry: Telemetry, end: End) -> None:
@@ -123,6 +134,7 @@ def _compute(
     reduction = "tree" if options.prepare else order.work.training.reduction
     storage = _storage(order)
     on = environment(ranks, reduction=reduction, library=_library(order))
+    faults = None if options.prepare else Faults(storage, order, ranks)
     stages = Stages(
         Artefacts(storage, cache),
         ranks=ranks,
@@ -131,8 +143,9 @@ def _compute(
         interruption=interruption,
         checkpoint_seconds=seconds_between(os.environ),
         reuse=order.reuse,
+        faults=faults,
     )
-    if options.prepare:
+    if faults is None:
         telemetry.device(ranks.device.type, torch.cuda.device_count())
         prepare_seed(
             order,
@@ -144,7 +157,8 @@ def _compute(
         )
         return None
     telemetry.environment(on)
-    result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
+    with faults.outside():
+        result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
     return write_result(storage, result) if ranks.is_main else None
 
 
@@ -175,9 +189,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _end(code: int) -> NoReturn:
-    """End the process. One of several ranks goes without the clean-up of Python, in which torch's
-    threads, whose work is done, can still abort it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """End the process. One of several ranks, and one whose device may have given out, goes without
+    the clean-up of Python, in which torch can still abort it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and code != names.EXIT_TEMPORARY:
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()

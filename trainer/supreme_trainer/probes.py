@@ -100,6 +100,7 @@ class CellProbes:
             make=make,
             read=lambda stored: load_file(stored.files[PROBE]),
             trains=True,  # where the model has to be unlearned again
+            of_run=True,
         )
 
     @cached_property

@@ -79,6 +79,8 @@ class Trainer:
     failure: str = ""
     exit_code: int = names.EXIT_OK
     result: str | None = None
+    is_fault: bool = False
+    """A fault of the device ended it, which is on record, so a fresh one is to go on."""
     has_main: bool = False
     """Rank 0 is here, as far as anything was heard."""
     _last_words: dict[int, Event] = field(default_factory=dict)
@@ -133,6 +135,8 @@ class Trainer:
         failed = [event for event in words if event["event"] == "failed"]
         if failed:
             self.failure, self.exit_code = failed[0]["message"], failed[0]["exitCode"]
+            is_temporary = self.exit_code == names.EXIT_TEMPORARY
+            self.is_fault = is_temporary and any(event.get("fault") for event in failed)
             # A rank that misses another one may miss one of this machine, which had no last words.
             if self.exit_code == names.EXIT_TEMPORARY and (number := self._killed_by()):
                 self.exit_code = names.EXIT_SIGNAL + number

@@ -35,7 +35,7 @@ from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord,
 from supreme_core.engine.architecture import Pretrained
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
-from supreme_core.errors import RankLost, SpecError, StorageError, SupremeError
+from supreme_core.errors import DeviceFault, RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
 from supreme_core.image_set import dataset_digest, per_class, remarks
 from supreme_core.plan import Step, scoring_steps, work_digest
@@ -322,7 +322,8 @@ class CellRun:
     ) -> RunRecord:
         """One method's run; whatever goes wrong inside the method stays inside its record.
 
-        Unless it goes wrong on some ranks only, which then wait for different things.
+        Unless it goes wrong on some ranks only, which then wait for different things, or this
+        process cannot go on because its device has given out.
         """
 
         def again(checkpoints: Checkpoints) -> nn.Module:
@@ -353,7 +354,7 @@ class CellRun:
         )
         try:
             self.stages.ensure(stage)
-        except (StorageError, RankLost):
+        except (StorageError, RankLost, DeviceFault):
             raise
         except Exception as error:  # a method is foreign code; its failure is a result
             return self._failed(stage.step, error)
@@ -432,7 +433,7 @@ class CellRun:
                 self.stages.ensure(probe)
             compared = {"predictions": keys, "probes": probes.keys()}
             values = self.stages.value(metrics)
-        except (StorageError, RankLost):
+        except (StorageError, RankLost, DeviceFault):
             raise
         except Exception as error:  # so is a probe or a metric
             return self._failed(step, error, compared)

@@ -360,6 +360,7 @@ class SeedStages:
             reads=(PREDICTIONS,),
             wanted=(WEIGHTS,) if self.keep_unlearned_models else (),
             trains=True,
+            of_run=True,
         )
 
     def unlearned_again(
@@ -453,6 +454,7 @@ class SeedStages:
             meaning=scoring.meaning(),
             make=make,
             read=_read_metrics,
+            of_run=True,
         )
 
     @cached_property

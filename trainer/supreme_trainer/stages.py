@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from supreme_trainer.faults import Faults
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core.api.model import parse
@@ -22,7 +23,7 @@ from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import naming_operations
-from supreme_core.errors import CorruptArtefact
+from supreme_core.errors import CorruptArtefact, DeviceFault
 from supreme_core.plan import Step
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Stage(Generic[T]):
     reads: the files that `read` opens, None for all of them.  wanted: files without which a stage
     that is found counts as absent.  is_data: everybody reads it whatever the policy of reuse,
     because it was not computed but prepared.  trains: may leave checkpoints on its way.
+    of_run: belongs to one run, which is recorded as failed where it cannot be computed.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Stage(Generic[T]):
     wanted: tuple[str, ...] = ()
     is_data: bool = False
     trains: bool = False
+    of_run: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -114,8 +117,11 @@ class Stages:
         interruption: Interruption,
         checkpoint_seconds: float = EVERY_SECONDS,
         reuse: Reuse = "Any",
+        faults: Faults | None = None,
     ) -> None:
+        """faults: None where nobody starts this process again after one."""
         self._artefacts = artefacts
+        self._faults = faults
         self.scratch = artefacts.cache
         self._ranks = ranks
         self._environment = environment
@@ -222,8 +228,9 @@ class Stages:
         self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
-            with naming_operations(self._ranks.device):
-                made = stage.make(self._checkpoints(stage))
+            made = self._made(stage)
+        except DeviceFault:  # whoever goes on may well finish the stage
+            raise
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise
@@ -236,6 +243,19 @@ class Stages:
         self._record(stage, manifest, "computed", seconds)
         self._tell(stage.step, "computed", seconds)
         return manifest
+
+    def _made(self, stage: Stage[T]) -> Made:
+        def make() -> Made:
+            with naming_operations(self._ranks.device):
+                return stage.make(self._checkpoints(stage))
+
+        if self._faults is None:
+            return make()
+        if stage.of_run:
+            self._faults.refuse(stage.key)
+        return self._faults.guarded(
+            make, stage=stage.step.title, key=stage.key, of_run=stage.of_run
+        )
 
     def _commit(self, stage: Stage[T], made: Made) -> Manifest:
         manifest = self._artefacts.commit(

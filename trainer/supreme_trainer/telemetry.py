@@ -92,9 +92,11 @@ class Telemetry:
         """A line for whoever waits: how far a download is."""
         self._say("note", message=message)
 
-    def failed(self, message: str, exit_code: int) -> None:
+    def failed(self, message: str, exit_code: int, *, is_fault: bool = False) -> None:
+        """is_fault: a fault of the device is on record, and a fresh process is to go on."""
         with suppress(Unheard):  # this process ends in any case
-            self._write("failed", rank=self.rank, message=message, exitCode=exit_code)
+            facts = {"fault": True} if is_fault else {}
+            self._write("failed", rank=self.rank, message=message, exitCode=exit_code, **facts)
 
     def finished(self, result: str | None = None) -> None:
         """result: sha256 of the result.json that this rank has written."""

@@ -265,6 +265,28 @@ def test_a_network_that_neither_way_covers_is_looped_over_instead(build, loss_an
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("vmap: CUDA out of memory"),
+        MemoryError("numpy"),
+        RuntimeError("of a kind that nobody has seen"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("way", ["_add_by_hooks", "_add_by_vmap"])
+def test_a_lack_of_memory_never_chooses_the_way_in_which_numbers_are_added(monkeypatch, error, way):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(importance, way, fails)
+    with pytest.raises(type(error), match=str(error)):
+        sums(OwnParameter().eval(), tiny_samples(8))
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "timm/test_vit",
