@@ -36,9 +36,16 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSLError,
 )
+from botocore.parsers import ResponseParserError
 from botocore.response import StreamingBody
-from s3transfer.exceptions import RetriesExceededError
+from s3transfer.exceptions import (
+    RetriesExceededError,
+    S3DownloadFailedError,
+    S3UploadFailedError,
+    S3ValidationError,
+)
 
 from supreme_core.errors import (
     SpecError,
@@ -50,6 +57,7 @@ from supreme_core.errors import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 TEMPORARY: Final = ".supreme-tmp-"
 """How the names of files begin that are being written, or were when their writer was killed."""
@@ -227,8 +235,12 @@ class LocalStorage:
         return self._folder.as_uri()
 
     def check(self) -> None:
+        written = uuid4().bytes
         with self._explained(), _temporary_file(self._folder / "check") as probe:
-            probe.write_bytes(b"supreme")
+            probe.write_bytes(written)
+            read = probe.read_bytes()
+        if read != written:
+            raise StoreUnusable(f"{self.uri}: {GARBLED}")
 
     def read(self, key: str, *, limit: int | None = None) -> bytes:
         path = self._path(key)
@@ -328,6 +340,7 @@ class S3Storage:
         self._endpoint = endpoint
         self._place = f"{self.uri} at {endpoint}" if endpoint else self.uri
         self._bucket_was_seen = False
+        self._has_written = False
         self._transfer = TransferConfig(
             multipart_threshold=part_bytes,
             multipart_chunksize=part_bytes,
@@ -342,11 +355,14 @@ class S3Storage:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def check(self) -> None:
-        probe = f"{self._prefix}{TEMPORARY}{uuid4().hex}"
+        probe, written = f"{self._prefix}{TEMPORARY}{uuid4().hex}", uuid4().bytes
         with self._explained():
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
-            self._client.put_object(Bucket=self._bucket, Key=probe, Body=b"supreme")
-            self._client.get_object(Bucket=self._bucket, Key=probe)["Body"].read()
+            self._client.put_object(Bucket=self._bucket, Key=probe, Body=written)
+            with closing(self._client.get_object(Bucket=self._bucket, Key=probe)["Body"]) as body:
+                read = _read_at_most(body, len(written))
+            if read != written:
+                raise StoreUnusable(f"{self._place}: {GARBLED}")
             self._client.delete_object(Bucket=self._bucket, Key=probe)
 
     def read(self, key: str, *, limit: int | None = None) -> bytes:
@@ -374,6 +390,7 @@ class S3Storage:
         name = self._name(key)
         with self._explained(key):
             self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
+        self._has_written = True
 
     def write_if_absent(self, key: str, data: bytes) -> bool:
         name = self._name(key)
@@ -383,6 +400,7 @@ class S3Storage:
                     self._client.put_object(
                         Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*"
                     )
+                self._has_written = True
                 return True
             except StorageError as error:
                 code = _code(error.__cause__)
@@ -405,18 +423,20 @@ class S3Storage:
         ):
             # Not client.upload_file: it turns the server's answer into a sentence without a code.
             manager.upload(str(path), self._bucket, name).result()
+        self._has_written = True
 
     def local_path(self, key: str, cache: Path) -> Path:
         name = self._name(key)
         with self._explained(key):
-            head = self._client.head_object(Bucket=self._bucket, Key=name)
-        path = cache / self._copy_name(key, head["ETag"])
+            head = self._head(key, name)
+            etag, size = head["ETag"], head["ContentLength"]
+        path = cache / self._copy_name(key, etag)
         try:
-            if path.is_file() and path.stat().st_size == head["ContentLength"]:
+            if path.is_file() and path.stat().st_size == size:
                 return path
             with _temporary_file(path) as temporary:
                 # Before and not while 100 GB come over the network.
-                _require_space(cache, head["ContentLength"])
+                _require_space(cache, size)
                 self._download(key, temporary)
                 _replace(temporary, path)
         except OSError as error:
@@ -427,11 +447,26 @@ class S3Storage:
         name = self._name(key)
         try:
             with self._explained(key):
-                head = self._client.head_object(Bucket=self._bucket, Key=name)
+                head = self._head(key, name)
+                modified = head["LastModified"].astimezone(UTC)
+                return ObjectInfo(key, head["ContentLength"], modified)
         except MissingObject:
-            self._require_bucket()
             return None
-        return ObjectInfo(key, head["ContentLength"], head["LastModified"].astimezone(UTC))
+
+    def _head(self, key: str, name: str) -> "HeadObjectOutputTypeDef":
+        """The answer to a HEAD has no body, so of a refusal it says only the status, and a missing
+        bucket is not told from a missing object: then a listing is asked for the reason."""
+        try:
+            with self._explained(key):
+                return self._client.head_object(Bucket=self._bucket, Key=name)
+        except MissingObject:
+            if not self._bucket_was_seen:
+                self._ask_for_a_listing()
+            raise
+        except (StoreUnusable, StoreUnavailable) as error:
+            if isinstance(error.__cause__, ClientError):
+                self._ask_for_a_listing()
+            raise
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         below = f"{self._prefix}{_checked(prefix)}/" if prefix else self._prefix
@@ -444,6 +479,8 @@ class S3Storage:
         )
         with self._explained():
             for page in pages:
+                if not {"Name", "KeyCount", "IsTruncated"} & page.keys():
+                    raise KeyError("ListBucketResult")  # which an empty answer is not
                 for entry in page.get("Contents", []):
                     key = entry["Key"].removeprefix(self._prefix)
                     yield ObjectInfo(key, entry["Size"], entry["LastModified"].astimezone(UTC))
@@ -490,12 +527,10 @@ class S3Storage:
         version = "\n".join((self._endpoint or "", self.uri, key, etag))
         return hashlib.sha256(version.encode()).hexdigest()[:32] + PurePosixPath(key).suffix
 
-    def _require_bucket(self) -> None:
-        """Tell a missing bucket from a missing object: the answer to a HEAD says only 404."""
-        if not self._bucket_was_seen:
-            with self._explained():
-                self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
-            self._bucket_was_seen = True
+    def _ask_for_a_listing(self) -> None:
+        with self._explained():
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        self._bucket_was_seen = True
 
     @contextmanager
     def _explained(self, key: str = "") -> Iterator[None]:
@@ -504,7 +539,7 @@ class S3Storage:
         except ClientError as error:
             if key and _code(error) in ("NoSuchKey", "404"):
                 raise _no_object(self.uri, key) from error
-            raise _answer_error(error, self._place) from error
+            raise _answer_error(error, self._place, self._has_written) from error
         except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
             raise StoreUnusable(
                 f"{self._place}: no credentials ({one_line(error)}); set AWS_ACCESS_KEY_ID and "
@@ -518,7 +553,15 @@ class S3Storage:
             raise StoreUnusable(
                 f"{self._place}: its redirect goes round in circles; check the endpoint and region"
             ) from error
-        except (BotoCoreError, RetriesExceededError) as error:
+        except SSLError as error:
+            raise StoreUnavailable(f"{self._place}: {_tls_words(error)}") from error
+        except (ResponseParserError, KeyError, ValueError) as error:
+            # botocore's own, of headers and XML that are not there or are something else.
+            raise StoreUnavailable(
+                f"{self._place}: its answer is not that of an S3 server, or a proxy has changed it"
+                f" ({one_line(f'{type(error).__name__}: {error}', 200)})"
+            ) from error
+        except (BotoCoreError, *OF_TRANSFERS) as error:
             raise StoreUnavailable(
                 f"{self._place}: {one_line(error)}; check the address and that the server runs"
             ) from error
@@ -757,6 +800,31 @@ def _file_error(error: OSError, place: str) -> StorageError:
     return kind(one_line(f"{place}: {text}{at}"))
 
 
+GARBLED: Final = (
+    "what was written is not what is read back, so something else answers in the place of the"
+    " store, such as a proxy or the login page of a network"
+)
+
+OF_TRANSFERS: Final = (
+    RetriesExceededError,
+    S3DownloadFailedError,
+    S3UploadFailedError,
+    S3ValidationError,
+)
+
+UNKNOWN_CA: Final = (
+    "unknown certificate authority: nothing here trusts what signed the server's certificate; set"
+    " AWS_CA_BUNDLE to a file with the certificate of the authority (docs/cluster.md)"
+)
+
+
+def _tls_words(error: SSLError) -> str:
+    said = one_line(error, 300)
+    if re.search(r"self[- ]signed|unable to get (local )?issuer|unknown ca", said, re.IGNORECASE):
+        return f"{UNKNOWN_CA} ({said})"
+    return f"{said}; check the address, and that the server speaks TLS"
+
+
 CREDENTIALS: Final = "the credentials are refused; check the access key, secret key and token"
 REGION: Final = "the bucket lies in another region; set storage.region"
 
@@ -770,7 +838,7 @@ ANSWERS: Final[dict[str, tuple[type[StorageError], str]]] = {
     "SignatureDoesNotMatch": (StoreUnusable, CREDENTIALS),
     "InvalidToken": (StoreUnusable, CREDENTIALS),
     "XAdminUserNotFound": (StoreUnusable, CREDENTIALS),  # versitygw's word for InvalidAccessKeyId
-    "ExpiredToken": (StoreUnusable, "the session token has expired; get a new one"),
+    "InvalidTokenId": (StoreUnusable, CREDENTIALS),
     "RequestTimeTooSkewed": (StoreUnavailable, "this machine's clock is wrong; set it"),
     "PermanentRedirect": (StoreUnusable, REGION),
     "AuthorizationHeaderMalformed": (StoreUnusable, REGION),
@@ -782,23 +850,51 @@ ANSWERS: Final[dict[str, tuple[type[StorageError], str]]] = {
 
 TRY_AGAIN: Final = (408, 409, 412, 425, 429)
 
+EXPIRED: Final = "the session token has expired; get a new one, which the next attempt reads"
+NOT_NOW: Final = "the server cannot do it now; try again"
+BROKEN_OFF: Final = "the request did not arrive whole; try again"
 
-def _answer_error(error: ClientError, place: str) -> StorageError:
-    """What an S3 server's refusal means; its own words are kept at the end."""
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = {401: "InvalidToken", 403: "AccessDenied", 507: "InsufficientStorage"}.get(status, "")
-    temporary = status >= 500 or status in TRY_AGAIN
-    otherwise: tuple[type[StorageError], str] = (
-        (StoreUnavailable, "the server cannot do it now; try again")
-        if temporary
-        else (StoreUnusable, "the server refuses; check the URI, the endpoint and the region")
-    )
-    kind, text = ANSWERS.get(_code(error)) or ANSWERS.get(code) or otherwise
+PASSING: Final[dict[str, str]] = {
+    r"expiredtoken|tokenrefreshrequired": EXPIRED,
+    r"incompletebody|baddigest|sha256mismatch|xamzcontentchecksummismatch": BROKEN_OFF,
+    r"nosuchupload|invalidpart(order)?|entitytoosmall": "an upload in parts was lost; try again",
+    r"throttl|slowdown|toomanyrequests|limitexceeded|bandwidth": "the server is busy; try again",
+    r"timeout|requestexpired|unavailable|internal|notready|notinitialized|backenddown": NOT_NOW,
+}
+"""Parts of the codes, in lower case, of what passes whatever the status is. Servers other than AWS
+have words of their own, often for the same in small changes."""
+
+
+def _answer_error(error: ClientError, place: str, has_written: bool) -> StorageError:
+    """What an S3 server's refusal means; its own words are kept at the end.
+
+    has_written: the same client could write before, so what is refused now was allowed then. A
+    new attempt, which reads the credentials anew, finds out whether it is for good.
+    """
+    kind, text = _meaning(error)
+    if has_written and kind is StoreUnusable:
+        kind, text = StoreUnavailable, f"{text}; it could be written a while ago, so try again"
     details = error.response.get("Error", {})
     said = " ".join(filter(None, (details.get("Code"), details.get("Message"))))
     return kind(one_line(f"{place}: {text} (the server said: {said})"))
 
 
+def _meaning(error: ClientError) -> tuple[type[StorageError], str]:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if known := ANSWERS.get(_code(error)):
+        return known
+    word = _code(error).lower()
+    if passing := next((text for part, text in PASSING.items() if re.search(part, word)), None):
+        return StoreUnavailable, passing
+    by_status = {401: "InvalidToken", 403: "AccessDenied", 507: "InsufficientStorage"}
+    if status in by_status:
+        return ANSWERS[by_status[status]]
+    if status >= 500 or status in TRY_AGAIN:
+        return StoreUnavailable, NOT_NOW
+    return StoreUnusable, "the server refuses; check the URI, the endpoint and the region"
+
+
 def _code(error: BaseException | None) -> str:
     """S3's word for a refusal, or the HTTP status where the answer had no body."""
-    return error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+    found = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else ""
+    return found or ""

@@ -55,6 +55,26 @@ class Refuse:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Answers with this instead of carrying the request out."""
+
+    status: int
+    body: str = ""
+
+    @classmethod
+    def of_s3(cls, status: int, code: str) -> "Answer":
+        """A refusal in the form of S3."""
+        return cls(status, f"<Error><Code>{code}</Code><Message>two\nlines</Message></Error>")
+
+
+@dataclass(frozen=True)
+class Without:
+    """Carries the request out, and leaves a header out of its answer."""
+
+    header: str
+
+
+@dataclass(frozen=True)
 class Hang:
     """Carries the request out only after so many seconds, though the client may be gone by then."""
 
@@ -100,7 +120,7 @@ class Silence:
     """From its next event or bookmark on, a watch says nothing and does not end either."""
 
 
-Effect = Refuse | Hang | Reset | Kill | Lose | Repeat | Expire | Silence
+Effect = Refuse | Answer | Without | Hang | Reset | Kill | Lose | Repeat | Expire | Silence
 
 
 @dataclass
@@ -224,7 +244,7 @@ class FaultProxy:
 
     async def _answer_to(self, request: Request, incoming: web.Request) -> web.StreamResponse:
         body = await incoming.read()
-        effect = self._effect_on(request, Refuse, Hang, Reset, Kill)
+        effect = self._effect_on(request, Refuse, Answer, Without, Hang, Reset, Kill)
         if isinstance(effect, Kill):
             when = effect.carried_out(request, body)
             kill, effect = effect.kill, None if when is None else Reset(when)
@@ -234,6 +254,9 @@ class FaultProxy:
             case Refuse(status, retry_after):
                 request.status = status
                 return _refusal(status, retry_after)
+            case Answer(status, text):
+                request.status = status
+                return web.Response(status=status, text=text, content_type="application/xml")
             case Hang(seconds):
                 await asyncio.sleep(seconds)
             case Reset(carried_out=False):
@@ -255,6 +278,9 @@ class FaultProxy:
             headers = _passed_on(found.headers)
             if request.method == "HEAD":
                 headers["Content-Length"] = found.headers.get("Content-Length", "0")
+            if isinstance(effect, Without):
+                headers.pop(effect.header, None)
+            if request.method == "HEAD":
                 return web.Response(status=found.status, headers=headers)
             if request.method != WATCH or found.status != 200:
                 return web.Response(status=found.status, headers=headers, body=await found.read())
@@ -303,15 +329,18 @@ class FaultProxy:
 
 
 @contextlib.contextmanager
-def fault_proxy(server: Access | str, host: str = "127.0.0.1") -> Iterator[FaultProxy]:
+def fault_proxy(
+    server: Access | str, host: str = "127.0.0.1", *, certificate: Path | None = None
+) -> Iterator[FaultProxy]:
     """A proxy on a free port of this machine's address `host`.
 
-    server: what stands behind it, or its endpoint.
+    server: what stands behind it, or its endpoint.  certificate: what the proxy shows in front of
+    an endpoint, with its key beside it.
     """
     if isinstance(server, Access):
         proxy = FaultProxy(server.endpoint, server.certificate, host)
     else:
-        proxy = FaultProxy(server, None, host)
+        proxy = FaultProxy(server, certificate, host)
     stack = contextlib.AsyncExitStack()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

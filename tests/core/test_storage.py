@@ -7,6 +7,7 @@
 | killed writers                                          |   x    |           |               |
 | wrong place, no permission, full disk                   |   x    |   cache   |               |
 | wrong bucket, keys, address; silent or refusing servers |        |     x     |       x       |
+| what passes, missing headers, login pages, certificates |        |  a proxy  |               |
 
 Not covered: AWS itself, and power loss (that fsync is called is all a test could see).
 """
@@ -43,6 +44,8 @@ from supreme_core.storage import (
     open_bucket,
     open_storage,
 )
+from tests.cluster.fault_proxy import Answer, Without, fault_proxy
+from tests.e2e.certificates import Authority
 
 PART = 5 * 1024 * 1024
 ANYONE = S3Credentials("anyone", "secret")
@@ -526,7 +529,6 @@ class TestS3:
         ("status", "code", "error", "words"),
         [
             (400, "AuthorizationHeaderMalformed", StoreUnusable, "another region"),
-            (400, "ExpiredToken", StoreUnusable, "token has expired"),
             (400, "InvalidRequest", StoreUnusable, "the server refuses"),
             (403, "AccessDenied", StoreUnusable, "access denied"),
             (403, "SomethingNew", StoreUnusable, "access denied"),
@@ -640,6 +642,170 @@ class TestS3:
             else:
                 with pytest.raises(ObjectTooLarge, match="more than the 5 bytes"):
                     store.read("a", limit=5)
+
+
+NOT_FOR_GOOD = [
+    *((400, "ExpiredToken", "token has expired"), (400, "TokenRefreshRequired", "expired")),
+    *((403, "ExpiredTokenException", "expired"), (403, "RequestExpired", "cannot do it now")),
+    *((400, "RequestTimeout", "cannot do it now"), (400, "IncompleteBody", "not arrive whole")),
+    *((400, "BadDigest", "not arrive whole"), (400, "XAmzContentSHA256Mismatch", "not arrive")),
+    *((404, "NoSuchUpload", "upload in parts"), (400, "InvalidPart", "upload in parts")),
+    *((400, "Throttling", "busy"), (400, "ThrottlingException", "busy"), (403, "SlowDown", "busy")),
+    *((400, "RequestLimitExceeded", "busy"), (400, "KMS.ThrottlingException", "busy")),
+    *((400, "TooManyRequests", "busy"), (400, "ServiceUnavailable", "cannot do it now")),
+    *((400, "KMS.InternalException", "now"), (400, "XMinioServerNotInitialized", "now")),
+    *((503, "SlowDownWrite", "busy"), (500, "", "now"), (429, "", "now"), (502, "Nonsense", "now")),
+]
+FOR_GOOD = [
+    *((403, "AccessDenied"), (403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch")),
+    *((400, "InvalidToken"), (404, "NoSuchBucket"), (400, "InvalidRequest"), (418, "Teapot")),
+    *((400, "NobodyKnowsThis"), (403, "SomethingNew")),
+]
+HTML = "<html><body>Welcome to the network of the hotel</body></html>"
+UNFIT = "answer is not that of an S3 server"
+
+
+@pytest.fixture(scope="module")
+def bad_day(s3_server):
+    """The proxy, and what opens a store behind it that has the object `a`."""
+    bucket = s3_server.make_bucket()
+    with fault_proxy(s3_server.endpoint) as proxy, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(storage, "ATTEMPTS", 1)
+
+        def opened():
+            return S3Storage(bucket, endpoint=proxy.endpoint, credentials=s3_server.credentials)
+
+        opened().write("a", b"12345")
+        yield proxy, opened
+
+
+@pytest.fixture(scope="module")
+def first(bad_day):
+    """A store that has not written yet, as that of a new attempt."""
+    return bad_day[1]()
+
+
+@pytest.fixture(scope="module")
+def later(bad_day):
+    store = bad_day[1]()
+    store.write("b", b"1")
+    return store
+
+
+class TestARealServerOnABadDay:
+    """Behind a proxy that answers in its place. A store that is asked for the first time takes a
+    refusal for good; one that has written before does not."""
+
+    def uses(self, store, folder):
+        (folder / "file").write_bytes(b"1")
+        return [
+            store.check,
+            lambda: store.read("a"),
+            lambda: store.write("b", b"1"),
+            lambda: store.write_if_absent("c", b"1"),
+            lambda: store.upload("d", folder / "file"),
+            lambda: store.local_path("a", folder),
+            lambda: list(store.list()),
+            lambda: list(store.chunks("a")),
+        ]
+
+    @pytest.mark.parametrize(("status", "code", "words"), NOT_FOR_GOOD)
+    def test_what_passes_is_tried_again(self, bad_day, first, tmp_path, status, code, words):
+        with bad_day[0].fault(Answer.of_s3(status, code)):
+            for use in self.uses(first, tmp_path):
+                with pytest.raises(StoreUnavailable, match=words) as e:
+                    use()
+                assert_one_line_naming(e, first.uri)
+        assert first.read("a") == b"12345"
+
+    @pytest.mark.parametrize(("status", "code"), FOR_GOOD)
+    def test_what_was_allowed_before_is_not_refused_for_good(
+        self, bad_day, first, later, tmp_path, status, code
+    ):
+        """Keys are rotated, policies and gateways are changed: the next attempt finds out."""
+        with bad_day[0].fault(Answer.of_s3(status, code)):
+            for use in self.uses(later, tmp_path):
+                with pytest.raises(StoreUnavailable, match="could be written a while ago") as e:
+                    use()
+                assert_one_line_naming(e, later.uri)
+            for use in self.uses(first, tmp_path):
+                with pytest.raises(StoreUnusable):
+                    use()
+
+    @pytest.mark.parametrize("header", ["ETag", "Last-Modified", "Content-Length"])
+    def test_an_answer_without_a_header_is_none(self, bad_day, later, tmp_path, header):
+        proxy, store = bad_day[0], later
+        lacking = store.stat if header != "ETag" else lambda key: store.local_path(key, tmp_path)
+        with proxy.fault(Without(header), method="HEAD"):
+            with pytest.raises(StoreUnavailable, match=f"{UNFIT}.*{header.replace('-', '')}") as e:
+                lacking("a")
+            assert_one_line_naming(e, store.uri)
+        assert store.stat("a").size == 5
+
+    def test_a_login_page_in_the_place_of_the_store_is_no_store(self, bad_day, first):
+        with (
+            bad_day[0].fault(Answer(200, HTML)),
+            pytest.raises(StoreUnusable, match="not what is read back"),
+        ):
+            first.check()
+
+    @pytest.mark.parametrize("body", ["<html>", "{}", "", "<ListBucketResult><Contents/>"])
+    def test_a_listing_that_is_none_is_told_in_a_line(self, bad_day, later, body):
+        proxy, store = bad_day[0], later
+        with (
+            proxy.fault(Answer(200, body), method="GET"),
+            pytest.raises(StoreUnavailable) as e,
+        ):
+            list(store.list())
+        assert_one_line_naming(e, store.uri)
+        complete = "<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>"
+        with (
+            proxy.fault(Answer(200, complete), method="GET"),
+            pytest.raises(StoreUnavailable, match=UNFIT),
+        ):
+            list(store.list())
+
+    def test_a_store_that_gives_back_something_else_cannot_be_used(self, bad_day, first):
+        with (
+            bad_day[0].fault(Answer(200, "supreme"), method="GET", path="supreme-tmp"),
+            pytest.raises(StoreUnusable, match="not what is read back"),
+        ):
+            first.check()
+
+
+class TestCertificates:
+    """A real server that shows one of an authority of its own."""
+
+    def check(self, s3_server, pair):
+        with fault_proxy(s3_server.endpoint, certificate=pair.public) as proxy:
+            S3Storage(
+                s3_server.make_bucket(),
+                endpoint=proxy.endpoint,
+                credentials=s3_server.credentials,
+            ).check()
+
+    @pytest.fixture
+    def authority(self, tmp_path):
+        return Authority(tmp_path / "authority")
+
+    def test_an_unknown_authority_is_named_with_what_to_set(
+        self, s3_server, one_attempt, authority, monkeypatch
+    ):
+        pair = authority.issue("s3", hosts=["127.0.0.1"])
+        words = r"unknown certificate authority: .* set AWS_CA_BUNDLE .*docs/cluster\.md"
+        with pytest.raises(StoreUnavailable, match=words) as e:
+            self.check(s3_server, pair)
+        assert_one_line_naming(e, "s3://test-")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.certificate))
+        self.check(s3_server, pair)
+
+    def test_another_trouble_with_a_certificate_is_no_unknown_authority(
+        self, s3_server, one_attempt, authority, monkeypatch
+    ):
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.certificate))
+        with pytest.raises(StoreUnavailable) as e:
+            self.check(s3_server, authority.issue("s3", hosts=["elsewhere.example"]))
+        assert "unknown certificate authority" not in str(e.value)
 
 
 class TestOpen:
