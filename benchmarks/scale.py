@@ -29,6 +29,7 @@ from supreme_operator.settings import Settings
 
 from supreme_core.api import names
 from supreme_core.storage import S3Credentials
+from tests import warm
 from tests.cluster.access import Access
 from tests.cluster.control_plane import control_plane
 from tests.cluster.operators import RULES, Experiments, Operator, operator, started
@@ -293,7 +294,7 @@ def _until_quiet(running: Operator, seconds: float = 3) -> float:
 
 def _megabytes(running: Operator) -> str:
     """Of the operator's process, as it is."""
-    text = Path(f"/proc/{running.process.pid}/status").read_text()
+    text = Path(f"/proc/{warm.forked(running.process.pid)}/status").read_text()
     now, most = (
         int(re.search(rf"{each}:\s+(\d+) kB", text)[1]) * 1024 for each in ("VmRSS", "VmHWM")
     )

@@ -130,7 +130,10 @@ def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.networking.request_timeout = 60
     # A watch that gives up would leave us deaf.
     settings.networking.error_backoffs = [1, 1, 2, 3, 5, 8, *itertools.repeat(10, 100_000)]
-    settings.queueing.worker_limit = 100
+    # Handlers only note. A worker of kopf that idles keeps its place among a limited number, and
+    # events of other objects wait for it: with 100 places and 5 seconds a thousand waited for 50.
+    settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = 0.1
     settings.posting.enabled = False
 
 
