@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from supreme_core.downloads import RemoteFile, obtain, source_folder
 from supreme_core.errors import SpecError
+from supreme_core.files import read_file
 
 SIDE: Final = 32
 PIXELS: Final = 3 * SIDE * SIDE
+MOST_BYTES: Final = 512 * 1024 * 1024
+"""Of one file; the largest one that was published has 154 MB."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,8 @@ def superclass_of_fine() -> NDArray[np.int64]:
 
 def _read_folder(folder: Path, archive: Archive) -> dict[str, bytes]:
     try:
-        return {name: (folder / name).read_bytes() for name in archive.train + archive.test}
+        names = archive.train + archive.test
+        return {name: read_file(folder / name, limit=MOST_BYTES) for name in names}
     except OSError as error:
         raise SpecError(
             f"dataset.params.source: cannot read {error.filename}: {error.strerror}"

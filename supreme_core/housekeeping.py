@@ -60,6 +60,11 @@ class Piece:
         """When anything of it was written last."""
         return max(info.modified for info in self.objects)
 
+    @property
+    def linked(self) -> bool:
+        """Whether anything of it lies behind a symbolic link, and so perhaps outside the store."""
+        return any(info.linked for info in self.objects)
+
     def files(self) -> dict[str, StoredFile]:
         """The data objects that the manifest names, by their keys in the store."""
         if self.manifest is None:
@@ -135,12 +140,16 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What may go, what is too young to go, and prepared data that no experiment uses yet."""
+    """What may go, what is too young to go, and prepared data that no experiment uses yet.
+
+    linked: keys of objects that stay because they lie behind a symbolic link.
+    """
 
     orphans: list[Piece] = field(default_factory=list)
     leftovers: list[Leftover] = field(default_factory=list)
     young: int = 0
     data: list[Piece] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -207,14 +216,14 @@ def orphans(inventory: Inventory) -> list[Piece]:
     """Finished stages that no experiment needs; none where an experiment cannot be read."""
     if inventory.unreadable:
         return []
-    by_key = _by_key(inventory.pieces)
-    needed = _with_inputs(inventory.named, by_key)
+    graph = Graph(inventory.pieces, inventory.unfinished)
+    needed = graph.with_inputs(inventory.named)
     return [
         piece
         for piece in inventory.pieces
         if piece.manifest is not None
         and piece.id not in needed
-        and not _may_belong(piece.manifest, inventory.unfinished, by_key)
+        and not graph.may_belong(piece.manifest)
     ]
 
 
@@ -237,17 +246,21 @@ def prunable(inventory: Inventory, *, before: datetime, with_data: bool = False)
 
     A process may be at work whose experiment has no order yet, so nothing young goes. Data may have
     been prepared for an experiment to come, from a source that is not at hand any more, so they go
-    only where that is said.
+    only where that is said. Through a symbolic link nothing goes, for it may lead anywhere.
     """
     gone, left = orphans(inventory), leftovers(inventory)
     data = [] if with_data else [piece for piece in gone if piece.stage in DATA]
     gone = [piece for piece in gone if piece not in data]
     orphaned = {info.key for piece in gone for info in piece.objects}
     left = [leftover for leftover in left if leftover.info.key not in orphaned]
+    linked = [info.key for piece in gone if piece.linked for info in piece.objects if info.linked]
+    linked += [leftover.info.key for leftover in left if leftover.info.linked]
+    gone = [piece for piece in gone if not piece.linked]
+    left = [leftover for leftover in left if not leftover.info.linked]
     old_gone = [piece for piece in gone if piece.modified < before]
     old_left = [leftover for leftover in left if leftover.info.modified < before]
     young = len(gone) + len(left) - len(old_gone) - len(old_left)
-    return Pruning(old_gone, old_left, young, data)
+    return Pruning(old_gone, old_left, young, data, linked)
 
 
 def removal(
@@ -329,52 +342,69 @@ def _leftovers_of(piece: Piece, *, may_go_on: bool) -> Iterator[Leftover]:
             yield Leftover(info, "data that no manifest names")
 
 
-def _by_key(pieces: Iterable[Piece]) -> dict[str, list[Piece]]:
-    """Two stages may have one key, so a key alone stands for all of them."""
-    found = defaultdict(list)
-    for piece in pieces:
-        found[piece.key].append(piece)
-    return dict(found)
+class Graph:
+    """What the stages of a store are computed from, by the keys that their meanings name.
+
+    Anybody may have written the manifests, so each meaning is read once, whoever names it, and
+    without recursion. Stages that have one key have one meaning, so a key stands for all of them.
+    unfinished: the training seeds of which nobody knows yet what they need.
+    """
+
+    def __init__(self, pieces: Iterable[Piece], unfinished: frozenset[int]) -> None:
+        self._unfinished = unfinished
+        self._stages: dict[str, list[StageId]] = defaultdict(list)
+        self._meanings: dict[str, Mapping[str, object]] = {}
+        for piece in pieces:
+            self._stages[piece.key].append(piece.id)
+            if piece.manifest:
+                self._meanings[piece.key] = piece.manifest.meaning
+        self._inputs: dict[str, set[str]] = {}
+        self._of_unfinished: dict[str, bool | None] = {}
+
+    def with_inputs(self, named: Iterable[StageId]) -> set[StageId]:
+        """These stages, and whatever their meanings name, and so on."""
+        needed = set(named)
+        known = {key for _, key in needed}
+        waiting = list(known)
+        while waiting:
+            more = self._inputs_of(waiting.pop()) - known
+            known |= more
+            waiting += more
+            needed.update(stage for key in more for stage in self._stages[key])
+        return needed
+
+    def may_belong(self, manifest: Manifest) -> bool:
+        """Whether some run of an unfinished training seed could ask for this stage."""
+        return bool(self._unfinished) and self._is_of_unfinished(manifest.key) is not False
+
+    def _is_of_unfinished(self, key: str) -> bool | None:
+        """By the seeds in its meaning, else by those of its inputs; None where there are none."""
+        waiting = [(key, False)]
+        while waiting:
+            here, inputs_are_known = waiting.pop()
+            if here in self._of_unfinished:
+                continue
+            seeds = _seeds_in(self._meanings.get(here, {}))
+            inputs = set[str]() if seeds else self._inputs_of(here)
+            if inputs and not inputs_are_known:
+                waiting += [(here, True), *((each, False) for each in inputs)]
+                continue
+            told = [self._of_unfinished.get(each) for each in inputs]
+            told += [not self._unfinished.isdisjoint(seeds)] if seeds else []
+            some = [each for each in told if each is not None]
+            self._of_unfinished[here] = any(some) if some else None
+        return self._of_unfinished[key]
+
+    def _inputs_of(self, key: str) -> set[str]:
+        """The keys in a meaning under which there is something in the store."""
+        if key not in self._inputs:
+            named = keys_in(self._meanings[key]) if key in self._meanings else set[str]()
+            self._inputs[key] = named & self._stages.keys()
+        return self._inputs[key]
 
 
-def _with_inputs(named: Iterable[StageId], by_key: Mapping[str, Sequence[Piece]]) -> set[StageId]:
-    """These stages, and whatever their meanings name, and so on."""
-    needed = set(named)
-    waiting = list(needed)
-    while waiting:
-        _, key = waiting.pop()
-        for piece in by_key.get(key, ()):
-            for parent in _parents(piece.manifest, by_key):
-                if parent.id not in needed:
-                    needed.add(parent.id)
-                    waiting.append(parent.id)
-    return needed
-
-
-def _parents(manifest: Manifest | None, by_key: Mapping[str, Sequence[Piece]]) -> list[Piece]:
-    keys = keys_in(manifest.meaning) if manifest else set[str]()
-    return [piece for key in sorted(keys) for piece in by_key.get(key, ())]
-
-
-def _may_belong(
-    manifest: Manifest, seeds: frozenset[int], by_key: Mapping[str, Sequence[Piece]]
-) -> bool:
-    """Whether some run of one of these training seeds could ask for this stage."""
-    if not seeds:
-        return False
-    found = _seeds_of(manifest, by_key)
-    return not found or bool(found & seeds)
-
-
-def _seeds_of(manifest: Manifest, by_key: Mapping[str, Sequence[Piece]]) -> set[int]:
-    """The training seeds in a meaning, else those of what it names; empty where there are none."""
-    meaning = manifest.meaning
+def _seeds_in(meaning: Mapping[str, object]) -> set[int]:
+    """The training seeds that a meaning has itself, or that of the model that stands in it."""
     model = meaning.get("model")
     places = (meaning, model) if isinstance(model, dict) else (meaning,)
-    own = {seed for place in places if isinstance(seed := place.get("seed"), int)}
-    return own or {
-        seed
-        for parent in _parents(manifest, by_key)
-        if parent.manifest
-        for seed in _seeds_of(parent.manifest, by_key)
-    }
+    return {seed for place in places if isinstance(seed := place.get("seed"), int)}

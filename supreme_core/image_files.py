@@ -5,8 +5,7 @@ several frames the first is taken. What is transparent shows white. More than 8 
 refused, where Pillow would cut them off.
 """
 
-import os
-import stat
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from supreme_core.errors import SpecError, one_line
+from supreme_core.files import require_file
 
 FORMATS: Final = (
     "AVIF",
@@ -37,6 +37,14 @@ FORMATS: Final = (
 LONGEST: Final = 16
 """Times its short side that are looked at of a long image, around its centre. More is cut off
 before the image is resized, which would make one of 1 x 20,000 pixels a giant."""
+
+MOST_PIXELS: Final = 120_000_000
+"""Of one image. A file of 20 kB can claim as many, and they take up to 1 GB of memory."""
+
+TOO_MANY: Final = f"more than the {MOST_PIXELS:,} that are read"
+
+STRIP: Final = 64
+"""Rows that are converted at a time: a large image is in memory twice, and not four times."""
 
 MOST_UNREADABLE: Final = 10
 """So many files that cannot be read are named at one time."""
@@ -65,7 +73,7 @@ def decode_all(files: Sequence[Path], *, size: int, mode: Mode, at: str) -> Deco
     animated, unreadable = 0, list[str]()
     for position, file in enumerate(files):
         try:
-            with readable(file, at=at), Image.open(file, formats=FORMATS) as opened:
+            with readable(file, at=at), _opened(file) as opened:
                 animated += getattr(opened, "is_animated", False)
                 pixels[position] = _decoded(opened, size=size, mode=mode)
         except SpecError as error:
@@ -82,25 +90,48 @@ def decode_all(files: Sequence[Path], *, size: int, mode: Mode, at: str) -> Deco
 def readable(file: Path, *, at: str) -> Iterator[None]:
     """Whatever goes wrong with a file in this block becomes a SpecError that names it."""
     try:
-        _require_file(file)
+        require_file(file)
         yield
     except Exception as error:  # Pillow raises nearly everything for damaged files
         reason = _reason(error)
         raise SpecError(f"{at}: {str(file)!r} is not a readable image: {reason}") from None
 
 
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        # Pillow warns of images that are read here, and has an error for far larger ones.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(file, formats=FORMATS) as opened:
+            width, height = opened.size
+            if width * height > MOST_PIXELS:
+                raise ValueError(f"it has {width:,} x {height:,} pixels, {TOO_MANY}")
+            yield opened
+
+
 def _decoded(opened: Image.Image, *, size: int, mode: Mode) -> NDArray[np.uint8]:
     """(channels, size, size): short side to `size` (bicubic, antialiased), then the centre."""
     if opened.mode[0] in "IF":  # Pillow would cut them off at 255: all but black is white
         raise ValueError("it has more than 8 bits a channel")
-    image = _on_white(ImageOps.exif_transpose(opened))
-    image = _centre(image.convert("RGB" if mode == "color" else "L"))
+    ImageOps.exif_transpose(opened, in_place=True)
+    image = _flat(_centre(opened), "RGB" if mode == "color" else "L")
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     image = image.crop((left, top, left + size, top + size))
     return np.asarray(image, dtype=np.uint8).reshape(size, size, -1).transpose(2, 0, 1)
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """The image on white in this mode."""
+    if image.mode == mode and not image.has_transparency_data:
+        return image
+    flat = Image.new(mode, image.size)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        flat.paste(_on_white(strip).convert(mode), (0, top))
+    return flat
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -113,17 +144,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _centre(image: Image.Image) -> Image.Image:
     """Of a very long image the part around its centre, which alone is seen."""
     most = LONGEST * min(image.size)
+    if max(image.size) <= most:
+        return image  # and no copy of it
     left, top = (max(0, side - most) // 2 for side in image.size)
     return image.crop((left, top, image.width - left, image.height - top))
-
-
-def _require_file(file: Path) -> None:
-    """Opening a pipe would wait for somebody to write into it."""
-    mode = os.stat(file).st_mode
-    if stat.S_ISREG(mode):
-        return
-    others = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    raise ValueError(f"it is {others.get(stat.S_IFMT(mode), 'a device')}, not a file")
 
 
 def _reason(error: Exception) -> str:
@@ -132,6 +156,8 @@ def _reason(error: Exception) -> str:
             return f"its bytes are none of {', '.join(FORMATS)}"
         case OSError(strerror=str(reason)):
             return reason
-        case OSError() | ValueError() | Image.DecompressionBombError():
+        case Image.DecompressionBombError():
+            return f"its pixels are {TOO_MANY}"
+        case OSError() | ValueError():
             return one_line(error) or type(error).__name__
     return one_line(f"{type(error).__name__}: {error}")

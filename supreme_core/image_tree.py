@@ -46,6 +46,10 @@ SYSTEM: Final = frozenset(
 )
 """Names, in small letters, that systems give to their own; so is each that begins with a dot."""
 
+MOST_PATHS: Final = 64
+"""So many paths may lead to one folder through links. Links to folders of links are few files, and
+as many paths as there are atoms."""
+
 KINDS_SHOWN: Final = 8
 SUFFIX_SHOWN: Final = 16
 
@@ -183,10 +187,18 @@ def is_hidden(name: str) -> bool:
 def _entries(root: Path, at: str, depth: int | None) -> Iterator[tuple[Found, str]]:
     """Everything but folders within classes, each with what it is; in no order."""
     waiting = [(Found(root, ()), frozenset[Identity]())]
+    reached = Counter[Identity]()
     while waiting:
         folder, above = waiting.pop()
         with _explained(folder.path, at):
-            inside = above | {_identity(folder.path)}
+            identity = _identity(folder.path)
+            inside = above | {identity}
+            reached[identity] += 1
+            if reached[identity] > MOST_PATHS:
+                raise SpecError(
+                    f"{at}: more than {MOST_PATHS} paths lead through links to one folder, such as"
+                    f" {str(folder.path)!r}; remove links"
+                )
             entries = list(os.scandir(folder.path))
         for entry in entries:
             found = Found(Path(entry.path), (*folder.parts, _name(entry.name)))

@@ -312,7 +312,7 @@ def _delete_leftover(storage: Storage, leftover: Leftover) -> int:
 def _is_unchanged(storage: Storage, info: ObjectInfo) -> bool:
     """S3 tells the time of an object to the second or more exactly, as it is asked."""
     now = storage.stat(info.key)
-    if now is None or now.size != info.size:
+    if now is None or now.size != info.size or now.linked:
         return False
     return abs(now.modified - info.modified) < timedelta(seconds=1)
 

@@ -11,12 +11,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from traceback import extract_tb
 from types import CodeType, ModuleType
+from typing import Final
 
 from supreme_core.api.names import PLUGINS_VARIABLE
 from supreme_core.ending import of_missing_module
 from supreme_core.errors import SpecError, one_line
 from supreme_core.faults import raise_fault
+from supreme_core.files import read_file
 from supreme_core.registry import PLUGIN_FILES, REGISTRIES
+
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of one file; larger ones are data."""
 
 
 def named_in(environment: Mapping[str, str]) -> list[Path]:
@@ -41,7 +46,7 @@ def load(files: Iterable[Path]) -> None:
     """
     for file in files:
         try:
-            source = file.read_bytes()
+            source = read_file(file, limit=MOST_BYTES)
         except OSError as error:
             raise SpecError(f"cannot read the plug-in {file}: {error.strerror}") from None
         digest = hashlib.sha256(source).hexdigest()

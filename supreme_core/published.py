@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from supreme_core.downloads import folder_if_there, source_folder
 from supreme_core.errors import SpecError
+from supreme_core.files import read_file
 from supreme_core.image_files import decode_all
 from supreme_core.image_set import ImageSet, SourceParams
 from supreme_core.image_tree import Found, fingerprint, frames_note, size_of
 
 AT: Final = "dataset.params.source"
+
+MOST_BYTES: Final = 256 * 1024 * 1024
+"""Of one list; that of CelebA's attributes has 27 MB."""
 
 
 class PublishedParams(SourceParams):
@@ -125,9 +129,10 @@ def table(path: Path, *, columns: int, skip: int = 0) -> Iterator[list[str]]:
     skip: lines at its beginning that are no rows.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_file(path, limit=MOST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{AT}: {str(path)!r} cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SpecError(f"{AT}: {str(path)!r} cannot be read: {reason}") from None
     for number, line in enumerate(lines[skip:], skip + 1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not fields:

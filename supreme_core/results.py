@@ -14,7 +14,13 @@ from supreme_core.api.run import ExperimentOrder, FaultRecord, RunOrder, RunResu
 from supreme_core.errors import SpecError, nearest_or_all, one_line
 from supreme_core.plan import work_digest
 from supreme_core.sealed import parse_sealed, sealed_json
-from supreme_core.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
+from supreme_core.storage import (
+    MissingObject,
+    ObjectInfo,
+    ObjectTooLarge,
+    Storage,
+    require_unlinked,
+)
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +112,7 @@ def drop_results(
 
     Gives the attempts by seed. Stages stay, for they belong to no single experiment.
     """
+    require_unlinked(storage, storage.list(before.prefix))
     for key in names.summary_keys(before.prefix):
         storage.delete(key)
     wanted = work_digest(now.work)

@@ -17,10 +17,11 @@ import os
 import re
 import shutil
 import stat as file_status
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -54,6 +55,7 @@ from supreme_core.errors import (
     StoreUnusable,
     one_line,
 )
+from supreme_core.files import NotAFile, open_file
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -83,11 +85,15 @@ class ObjectTooLarge(StorageError):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object as a listing shows it; `size` in bytes, `modified` in UTC."""
+    """An object as a listing shows it; `size` in bytes, `modified` in UTC.
+
+    linked: it lies behind a symbolic link in the store, so that it may lie anywhere.
+    """
 
     key: str
     size: int
     modified: datetime
+    linked: bool = False
 
 
 @dataclass(frozen=True)
@@ -244,7 +250,7 @@ class LocalStorage:
 
     def read(self, key: str, *, limit: int | None = None) -> bytes:
         path = self._path(key)
-        with self._explained(), _missing(self.uri, key), path.open("rb") as file:
+        with self._explained(), _missing(self.uri, key), open_file(path) as file:
             if limit is None:
                 return file.read()
             data = file.read(limit + 1)
@@ -279,12 +285,13 @@ class LocalStorage:
     def stat(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
         with self._explained():
-            return _file_info(path, key)
+            return _file_info(path, key, linked=self._is_linked(key))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         folder = self._path(prefix) if prefix else self._folder
+        linked = bool(prefix) and self._is_linked(prefix)
         with self._explained():
-            yield from _walk(folder, f"{prefix}/" if prefix else "")
+            yield from _walk(folder, f"{prefix}/" if prefix else "", linked=linked)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -296,7 +303,7 @@ class LocalStorage:
 
     def chunks(self, key: str) -> Iterator[bytes]:
         path = self._path(key)
-        with self._explained(), _missing(self.uri, key), path.open("rb") as file:
+        with self._explained(), _missing(self.uri, key), open_file(path) as file:
             while data := file.read(CHUNK_BYTES):
                 yield data
 
@@ -312,6 +319,11 @@ class LocalStorage:
 
     def _path(self, key: str) -> Path:
         return self._folder / _checked(key)
+
+    def _is_linked(self, key: str) -> bool:
+        """Whether a part of the key, and not the folder itself, is a symbolic link."""
+        steps = accumulate(key.split("/"), lambda above, part: f"{above}/{part}")
+        return any((self._folder / step).is_symlink() for step in steps)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -647,6 +659,16 @@ def _checked(key: str) -> str:
     return key
 
 
+def require_unlinked(storage: Storage, objects: Iterable[ObjectInfo]) -> None:
+    """Refuse, by a StoreUnusable, to delete what lies behind a symbolic link."""
+    for info in objects:
+        if info.linked:
+            raise StoreUnusable(
+                f"{storage.uri}: {info.key} lies behind a symbolic link, through which nothing is"
+                " removed; remove the link by hand, or name a store without one"
+            )
+
+
 def is_key(text: str) -> bool:
     """Whether a text names an object, or a folder of objects."""
     return all(map(_is_key_part, text.split("/")))
@@ -730,40 +752,80 @@ def _require_space(folder: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A file or folder of a store.  key: from the store's folder on, with a slash after a folder's.
+
+    linked: it, or a folder above it in the store, is a symbolic link.
+    """
+
+    path: Path
+    key: str
+    linked: bool
+
+
 def _walk(
-    folder: Path, prefix: str, *, wanted: Callable[[str], bool] = _is_key_part
+    folder: Path,
+    prefix: str,
+    *,
+    linked: bool = False,
+    wanted: Callable[[str], bool] = _is_key_part,
 ) -> Iterator[ObjectInfo]:
-    """The files whose names are wanted, in all folders whose names are parts of keys."""
-    try:
-        with os.scandir(folder) as entries:
-            # A folder sorts with its slash: `a-b` comes before `a/b`, as in a listing of S3.
-            names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in names:
-        if name.endswith("/"):
-            if _is_key_part(name.removesuffix("/")):
-                yield from _walk(folder / name, prefix + name, wanted=wanted)
-        elif wanted(name) and (info := _file_info(folder / name, prefix + name)):
+    """The files whose names are wanted, in all folders whose names are parts of keys.
+
+    Links are followed, and each folder is looked at once: links to links would else have no end.
+    """
+    seen = set[tuple[int, int]]()
+    below = [_entries(_Entry(folder, prefix, linked), seen)]
+    while below:
+        entry = next(below[-1], None)
+        if entry is None:
+            below.pop()
+        elif entry.key.endswith("/"):
+            if _is_key_part(entry.path.name):
+                below.append(_entries(entry, seen))
+        elif wanted(entry.path.name) and (
+            info := _file_info(entry.path, entry.key, linked=entry.linked)
+        ):
             yield info
 
 
-def _file_info(path: Path, key: str) -> ObjectInfo | None:
+def _entries(folder: _Entry, seen: set[tuple[int, int]]) -> Iterator[_Entry]:
+    """What lies in a folder, in the order of the keys; nothing where it is one that was seen."""
+    try:
+        status = os.stat(folder.path)
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder.path) as entries:
+            # A folder sorts with its slash: `a-b` comes before `a/b`, as in a listing of S3.
+            found = {f"{each.name}/" if each.is_dir() else each.name: each for each in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name, each in sorted(found.items()):
+        linked = folder.linked or each.is_symlink()
+        yield _Entry(folder.path / each.name, folder.key + name, linked)
+
+
+def _file_info(path: Path, key: str, *, linked: bool) -> ObjectInfo | None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not file_status.S_ISREG(status.st_mode):
         return None
-    return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    return ObjectInfo(key, status.st_size, modified, linked)
 
 
 @contextmanager
 def _missing(uri: str, key: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise _no_object(uri, key) from error
+    except NotAFile as error:
+        raise MissingObject(f"{uri}: there is no object {key}: {error.strerror}") from error
 
 
 def _no_object(uri: str, key: str) -> MissingObject:

@@ -1,5 +1,6 @@
 """Read a file of experiments: YAML that is small, flat and says each thing once."""
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from supreme_core.api.settings import (
 )
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
+from supreme_core.files import read_file
 
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 100_000
@@ -45,11 +47,11 @@ def load_experiments(path: Path, settings: Sequence[Setting] = ()) -> list[Loade
     SpecError names the file, the document where there are several, and the line or the field.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpecError(f"{path} is larger than {MAX_BYTES} bytes; it is no experiment")
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, limit=MAX_BYTES, streams=True).decode()
     except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+        too_large = f"{path} is larger than {MAX_BYTES} bytes; it is no experiment"
+        unreadable = f"cannot read {path}: {error.strerror}"
+        raise SpecError(too_large if error.errno == errno.EFBIG else unreadable) from None
     except UnicodeDecodeError:
         raise SpecError(f"{path} is not a UTF-8 text file") from None
     documents = _documents(text, source=str(path)) or [(None, {})]

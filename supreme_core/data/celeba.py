@@ -59,6 +59,11 @@ class CelebaParams(PublishedParams):
                     raise SpecError(f"{AT}: {listing} has no line for {file!r}")
             if part_of[file] not in parts:
                 raise SpecError(f"{AT}: {PARTITION} has {part_of[file]!r} for {file!r}, not 0 to 2")
+            if values[place] not in ("1", "0", "-1"):
+                raise SpecError(
+                    f"{AT}: {ATTRIBUTES} has {values[place]!r} for {self.attribute} of {file!r},"
+                    " which is neither 1 nor -1"
+                )
             label = int(values[place] == "1")
             image = Listed(f"{IMAGES}/{file}", label, numbers[people[file]])
             parts[part_of[file]].append(image)

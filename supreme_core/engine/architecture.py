@@ -16,6 +16,7 @@ from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.weights import Weights, load_weights
 from supreme_core.errors import SpecError, one_line
 from supreme_core.faults import raise_fault
+from supreme_core.files import require_file
 from supreme_core.registry import Chosen, Params
 
 NAMED = 3
@@ -223,12 +224,13 @@ def unbuildable(error: Exception, what: str) -> SpecError:
 def tensors_of(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pth file without unpickling any other object."""
     try:
+        require_file(path)
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of the file system, safetensors, zip or pickle
         raise_fault(error)
-        told = one_line(error, 200)
+        told = one_line(getattr(error, "strerror", None) or error, 200)
         raise SpecError(
             f"--weights: {path} is no readable .safetensors or .pth file: {told}"
         ) from None

@@ -591,7 +591,7 @@ class TestFiles:
         )
 
     def test_a_folder_is_no_file(self, tmp_path):
-        with pytest.raises(SpecError, match="Is a directory"):
+        with pytest.raises(SpecError, match="it is a folder, not a file"):
             load_experiments(tmp_path)
 
     def test_each_line_of_a_message_begins_with_the_file(self, tmp_path):

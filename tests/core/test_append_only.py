@@ -4,6 +4,7 @@ import pytest
 
 from supreme_core.api.run import ExperimentOrder
 from supreme_core.append_only import losses
+from supreme_core.errors import StoreUnusable
 from supreme_core.plan import work_digest
 from supreme_core.results import (
     attempts_by_seed,
@@ -162,6 +163,20 @@ class TestDropping:
             "objects/unlearned/00/00/manifest.json",
         ]
         assert [*read_results(storage, self.NOW)] == [7]
+
+    def test_nothing_goes_where_something_lies_behind_a_link(self, tmp_path):
+        store = LocalStorage(tmp_path / "store")
+        write_order(store, BEFORE)
+        write_result(store, summaries.result(7, list(self.RUNS), work_digest="0" * 64))
+        (tmp_path / "far").mkdir()
+        (tmp_path / "far" / "mine.txt").write_bytes(b"mine")
+        (tmp_path / "store" / BEFORE.prefix / "seed=8").symlink_to(tmp_path / "far")
+        before = [*store.list()]
+
+        with pytest.raises(StoreUnusable, match=r"seed=8/mine.txt lies behind a symbolic link"):
+            drop_results(store, BEFORE, self.NOW)
+
+        assert [*store.list()] == before
 
     def test_twice_is_as_once(self, storage):
         drop_results(storage, BEFORE, self.NOW)

@@ -11,7 +11,10 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,12 +285,12 @@ def photo(form, **options):
     return buffer.getvalue()
 
 
-def huge_bmp():
-    """A header that promises 400 million pixels; Pillow refuses to make room for them."""
+def huge_bmp(side):
+    """A header that promises far too many pixels; nobody makes room for them."""
     buffer = BytesIO()
     Image.new("L", (8, 8)).save(buffer, "bmp")
     data = bytearray(buffer.getvalue())
-    data[18:26] = (20_000).to_bytes(4, "little") * 2
+    data[18:26] = side.to_bytes(4, "little") * 2
     return bytes(data)
 
 
@@ -301,9 +304,46 @@ UNREADABLE = {
     "EXIF cut short in WebP": (photo("webp", exif=b"MM\0*"), "unpack requires a buffer"),
     "cut short": (png("RGB")[:-30], "image file is truncated|broken PNG|Truncated"),
     "bad header": (b"P6\n12x 8\n255\n", "12x"),
-    "decompression bomb": (huge_bmp(), "exceeds limit"),
+    "decompression bomb": (huge_bmp(20_000), "more than the 120,000,000 that are read"),
+    "smaller bomb": (huge_bmp(11_000), "it has 11,000 x 11,000 pixels, more than the 120,000,000"),
     "16 bits": (png("I;16"), "it has more than 8 bits a channel"),
 }
+
+
+def test_a_large_image_is_in_memory_twice_at_most(folder):
+    """One bit a pixel, two kB in the file; its 16 million pixels take 64 MB as colours."""
+    program = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from supreme_core.image_files import decode_all\n"
+        "def used():\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "small, large = map(Path, sys.argv[1:])\n"
+        "decode_all([small], size=32, mode='color', at='')\n"
+        "before = used()\n"
+        "decode_all([large], size=32, mode='color', at='')\n"
+        "print(used() - before)\n"
+    )
+    image = Image.new("P", (4000, 4000))
+    image.save(folder / "large.png", transparency=0, bits=1)
+    arguments = [folder / "train/cat/1.png", folder / "large.png"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 2.5 * 64
+
+
+def test_nothing_opens_an_image_without_naming_the_formats():
+    """Of any format would be PostScript too, for which Pillow starts Ghostscript."""
+    root = Path(__file__).parents[2]
+    sources = [path for part in PACKAGES for path in (root / part).rglob("*.py")]
+    opened = [line for path in sources for line in path.read_text().splitlines() if OPEN in line]
+    assert opened
+    assert all("formats=FORMATS" in line for line in opened), opened
+
+
+OPEN = "Image.open("
+PACKAGES = ("supreme_core", "trainer", "operator")
 
 
 @pytest.mark.parametrize(("data", "reason"), UNREADABLE.values(), ids=UNREADABLE)

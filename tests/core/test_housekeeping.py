@@ -10,6 +10,7 @@ Stages here are made up; that those of the trainer have their seed is shown on a
 (tests/trainer/test_store_commands.py), as is what the commands do with a folder and with S3.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -115,6 +116,35 @@ class TestOrphans:
         assert leftovers(inventory(unknown)) == []
 
 
+class TestCrafted:
+    """Anybody may have written a manifest; no graph of them takes long, or much of the stack."""
+
+    def layers(self, count, width):
+        """Each stage names all stages of the layer below; the first ones have no seed."""
+        layer = [piece("originals", {"number": number}) for number in range(width)]
+        yield from layer
+        for level in range(count):
+            keys = [each.key for each in layer]
+            layer = [
+                piece("predictions", {"above": keys, "level": level, "number": number})
+                for number in range(width)
+            ]
+            yield from layer
+
+    @pytest.mark.parametrize(("count", "width"), [(32, 4), (3000, 1)], ids=["wide", "deep"])
+    def test_stages_that_name_many_others(self, count, width):
+        pieces = [*self.layers(count, width)]
+        assert orphans(inventory(*pieces, unfinished=[7])) == []
+        assert orphans(inventory(*pieces, named=[pieces[-1].id])) == pieces[-width:-1]
+
+    def test_a_seed_at_the_far_end_of_a_chain_is_found(self):
+        chain = [piece("originals", {"seed": 7})]
+        for number in range(3000):
+            chain.append(piece("predictions", {"above": chain[-1].key, "number": number}))
+        assert orphans(inventory(*chain, unfinished=[7])) == []
+        assert orphans(inventory(*chain, unfinished=[8])) == chain
+
+
 class TestLeftovers:
     def why(self, *pieces, **changes):
         return [
@@ -177,6 +207,26 @@ class TestAge:
         pruning = prunable(inventory(old), before=self.BEFORE)
 
         assert (pruning.orphans, pruning.leftovers, pruning.size) == ([old], [], 40)
+
+
+class TestLinks:
+    def test_nothing_goes_that_lies_behind_a_link(self):
+        def linked(info):
+            return replace(info, linked=True)
+
+        whole = piece("originals", {"seed": 7})
+        first, second = whole.objects
+        half = piece("originals", {"seed": 7}, objects=(first, linked(second)))
+        done = piece("originals", {"seed": 8}, extra=["checkpoint"])
+        done = replace(done, objects=(*done.objects[:-1], linked(done.objects[-1])))
+        temporary = linked(ObjectInfo(f"{TEMPORARY}1", 5, OLD))
+
+        found = prunable(
+            inventory(half, done, named=[done.id], temporaries=[temporary]), before=NOW
+        )
+
+        assert (found.orphans, found.leftovers) == ([], [])
+        assert found.linked == [second.key, temporary.key, done.objects[-1].key]
 
 
 class TestData:

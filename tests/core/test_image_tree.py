@@ -49,6 +49,22 @@ def test_images_are_in_the_order_of_names_whatever_their_depth(tmp_path):
 
 
 class TestLinks:
+    def test_folders_that_link_twice_to_the_next_are_refused_and_not_walked_for_ever(
+        self, tmp_path
+    ):
+        place = tmp_path / "root"
+        for number in range(32):
+            following = tmp_path / f"folder {number}"
+            files(following, "1.png")
+            link(place / "one", following)
+            link(place / "other", following)
+            place = following
+        with pytest.raises(SpecError) as error:
+            walked(tmp_path / "root")
+        assert "field: more than 64 paths lead through links to one folder, such as" in str(
+            error.value
+        )
+
     def test_they_are_followed_to_files_and_to_folders(self, tmp_path):
         files(tmp_path / "far", "1.png", "deep/2.png", "3.bin")
         root = tmp_path / "root"

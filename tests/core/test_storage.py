@@ -13,6 +13,7 @@ Not covered: AWS itself, and power loss (that fsync is called is all a test coul
 """
 
 import errno
+import inspect
 import os
 import signal
 import socket
@@ -329,6 +330,49 @@ class TestFolder:
         (tmp_path / "dangling").symlink_to("nothing")
 
         assert list(LocalStorage(tmp_path).list()) == []
+
+    def test_links_to_links_have_an_end_and_say_that_they_are_links(self, tmp_path):
+        """Thirty-two folders, each of which links twice to the next, and one to its own folder."""
+        store = LocalStorage(tmp_path / "store")
+        store.write("own", b"1")
+        (tmp_path / "far").mkdir()
+        (tmp_path / "far" / "object").write_bytes(b"22")
+        (tmp_path / "store/round").symlink_to(tmp_path / "store")
+        place = tmp_path / "store"
+        for number in range(32):
+            following = tmp_path / ("far" if number == 31 else f"folder {number}")
+            following.mkdir(exist_ok=True)
+            (place / "one").symlink_to(following)
+            (place / "other").symlink_to(following)
+            place = following
+
+        found = [*store.list()]
+
+        assert [(info.key, info.size, info.linked) for info in found] == [
+            ("one/" * 32 + "object", 2, True),
+            ("own", 1, False),
+        ]
+        assert store.stat("one/" * 32 + "object") == found[0]
+        assert store.read("one/" * 32 + "object") == b"22"
+
+    def test_folders_in_folders_in_folders_are_listed_without_recursion(self, tmp_path):
+        store, limit = LocalStorage(tmp_path), sys.getrecursionlimit()
+        store.write("d/" * 300 + "object", b"1")
+        sys.setrecursionlimit(len(inspect.stack()) + 150)
+        try:
+            assert [info.size for info in store.list()] == [1]
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def test_a_pipe_where_an_object_should_be_is_not_waited_for(self, tmp_path):
+        store = LocalStorage(tmp_path)
+        os.mkfifo(tmp_path / "object")
+        for read in (store.read, lambda key: [*store.chunks(key)]):
+            with pytest.raises(MissingObject, match="no object object: it is a pipe, not a file"):
+                read("object")
+        assert (store.stat("object"), [*store.list()]) == (None, [])
+        store.write("object", b"1")
+        assert store.read("object") == b"1"
 
     def test_objects_get_the_permissions_of_ordinary_files(self, tmp_path):
         LocalStorage(tmp_path).write("a", b"1")

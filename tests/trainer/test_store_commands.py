@@ -279,6 +279,37 @@ class TestPrune:
         assert (code, found["damaged"], found["orphans"]) == (0, [], [])
         assert all(record.status == "reused" for record in compute(other, filled).stages)
 
+    def test_nothing_outside_the_store_goes_through_a_link(
+        self, finished, prune, command, tmp_path
+    ):
+        """A folder of a stage, one of stages and one of an experiment lie elsewhere."""
+        store = copied(finished, LocalStorage(tmp_path / "store"))
+        far = tmp_path / "far"
+        far.mkdir()
+        for number, place in enumerate(
+            (
+                (tmp_path / "store" / key_of(store, "originals")).parent,
+                tmp_path / "store/objects/metrics",
+                tmp_path / "store" / planned(WHOLE).prefix / "seed=260",
+            )
+        ):
+            (far / f"{number}").mkdir()
+            place.rename(far / f"{number}/folder")
+            place.symlink_to(far / f"{number}/folder")
+        kept = sorted(path for path in far.rglob("*") if path.is_file())
+
+        code, _, err = command("delete", store, "--yes", below=f"/{planned(WHOLE).prefix}")
+        assert (code, "lies behind a symbolic link" in err) == (names.EXIT_INVALID, True)
+
+        (tmp_path / "store" / planned(WHOLE).prefix / "order.json").unlink()
+        (tmp_path / "store" / planned(WHOLE).prefix / "seed=260").unlink()
+        linked = prune(store, "--delete", "--data")["linked"]
+
+        assert sorted(path for path in far.rglob("*") if path.is_file()) == kept
+        assert {key.split("/")[1] for key in linked} == {"originals", "metrics"}
+        _, out, _ = command("prune", store, "--delete", "--older-than", "0")
+        assert "behind symbolic links, through which nothing is removed" in out
+
     def test_nothing_young_goes(self, filled, command):
         give_up(filled, WHOLE)
         before = keys(filled)

@@ -35,7 +35,8 @@ from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.engine.watch import SETTLE_SECONDS, End, Watch
 from supreme_core.errors import DeviceFault, RankLost, SpecError, SupremeError, one_line
 from supreme_core.faults import fault_of
-from supreme_core.results import write_result
+from supreme_core.files import read_file
+from supreme_core.results import RESULT_BYTES, write_result
 from supreme_core.storage import Storage, open_storage
 
 
@@ -112,7 +113,7 @@ def _say(telemetry: Telemetry, end: End) -> None:
 def read_order(path: Path) -> RunOrder:
     """The order of a file; SpecError where it is no order."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, limit=RESULT_BYTES)
     except OSError as error:
         raise SpecError(f"cannot read the order {path}: {error.strerror}") from None
     return parse_json(RunOrder, data, source=str(path))

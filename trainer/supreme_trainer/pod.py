@@ -43,7 +43,9 @@ from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, RunOrder, SharedOrder, Termination
 from supreme_core.ending import as_told
 from supreme_core.errors import SpecError, SupremeError
+from supreme_core.files import read_file
 from supreme_core.plan import exclusions, steps
+from supreme_core.results import RESULT_BYTES
 from supreme_core.storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read_order(path: Path) -> SharedOrder:
     """The order of a file; SpecError where it is no order."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, limit=RESULT_BYTES)
     except OSError as error:
         raise SpecError(f"cannot read the order {path}: {error.strerror}") from None
     return parse_json(SharedOrder, data, source=str(path))

@@ -12,7 +12,7 @@ from supreme_core.errors import SpecError
 from supreme_core.housekeeping import Inventory, Removal, removal
 from supreme_core.inventory import read_inventory, read_needs_again, remove_experiment
 from supreme_core.results import no_experiment
-from supreme_core.storage import Storage, open_storage
+from supreme_core.storage import Storage, open_storage, require_unlinked
 
 
 def delete_experiment(
@@ -58,7 +58,10 @@ def _removal(
             f" it needs: {'; '.join(unreadable.values())}"
         )
     documents = list(storage.list(experiment))
-    return removal(inventory, experiment, documents, with_data=with_data)
+    found = removal(inventory, experiment, documents, with_data=with_data)
+    inside = (*documents, *(info for piece in found.stages for info in piece.objects))
+    require_unlinked(storage, [*inside, *(leftover.info for leftover in found.leftovers)])
+    return found
 
 
 def _show(storage: Storage, experiment: str, found: Removal, *, with_data: bool) -> None:

@@ -102,6 +102,7 @@ def _show_prune(pruning: Pruning, *, hours: float, deleted: int | None) -> None:
         count = len(pruning.data)
         pieces = f"{count} piece{'s' * (count > 1)} of prepared data"
         say_found(f"{pieces}, {in_bytes(size)}, unused so far: kept without --data")
+    _list("behind symbolic links, through which nothing is removed", pruning.linked)
     if not pruning.orphans and not pruning.leftovers:
         say_found("nothing to remove")
     elif deleted is None:
@@ -142,6 +143,7 @@ def _document(storage: Storage, inventory: Inventory, found: Pruning) -> dict[st
         "leftovers": list(map(leftover_document, found.leftovers)),
         "orphans": list(map(piece_document, found.orphans)),
         "young": found.young,
+        "linked": found.linked,
         "unusedData": list(map(piece_document, found.data)),
     }
 
