@@ -12,6 +12,7 @@ import json
 import re
 import ssl
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -29,7 +30,6 @@ from supreme_operator.settings import Settings
 
 from supreme_core.api import names
 from supreme_core.storage import S3Credentials
-from tests import warm
 from tests.cluster.access import Access
 from tests.cluster.control_plane import control_plane
 from tests.cluster.operators import RULES, Experiments, Operator, operator, started
@@ -137,7 +137,7 @@ class Site:
     credentials: S3Credentials
 
     def operator(self) -> contextlib.AbstractContextManager[Operator]:
-        return operator(self.access, self.folder, **DEFAULTS)
+        return operator(self.access, self.folder, python=sys.executable, **DEFAULTS)
 
     def trainers(self, script: Callable[[int, int], str] = always_succeed) -> Trainers:
         return Trainers(self.api, self.namespace, self.credentials, script)
@@ -220,7 +220,7 @@ def thousand(site: Site, count: int) -> None:
         _tell_writes(running, f"{title}, until all run", count)
     before = site.jobs()
     begun = time.monotonic()
-    with started(site.access, site.folder, **DEFAULTS) as running:
+    with started(site.access, site.folder, python=sys.executable, **DEFAULTS) as running:
         eventually(lambda: _is_ready(running), seconds=LONGEST)
         row(f"restart to ready, {count} children", f"{time.monotonic() - begun:.1f} s", "60 s")
         quiet_at = _until_quiet(running)
@@ -294,7 +294,7 @@ def _until_quiet(running: Operator, seconds: float = 3) -> float:
 
 def _megabytes(running: Operator) -> str:
     """Of the operator's process, as it is."""
-    text = Path(f"/proc/{warm.forked(running.process.pid)}/status").read_text()
+    text = Path(f"/proc/{running.process.pid}/status").read_text()
     now, most = (
         int(re.search(rf"{each}:\s+(\d+) kB", text)[1]) * 1024 for each in ("VmRSS", "VmHWM")
     )

@@ -61,17 +61,24 @@ class Operator:
 
 
 @contextlib.contextmanager
-def operator(access: Access | Path, folder: Path, **settings: str) -> Iterator[Operator]:
+def operator(
+    access: Access | Path, folder: Path, *, python: str = "", **settings: str
+) -> Iterator[Operator]:
     """A running operator that may do what `access`, or the user of a kubeconfig, may."""
-    with started(access, folder, **settings) as found:
+    with started(access, folder, python=python, **settings) as found:
         if not answers(found.process, partial(_ready, found)):
             does_not_start("supreme-operator", found.log)
         yield found
 
 
 @contextlib.contextmanager
-def started(access: Access | Path, folder: Path, **settings: str) -> Iterator[Operator]:
-    """An operator that may not be ready yet, or never get so."""
+def started(
+    access: Access | Path, folder: Path, *, python: str = "", **settings: str
+) -> Iterator[Operator]:
+    """An operator that may not be ready yet, or never get so.
+
+    python: by which it runs, if not by one in which its modules are imported already.
+    """
     port = free_port()
     folder.mkdir(exist_ok=True, parents=True)
     kubeconfig = access
@@ -81,7 +88,7 @@ def started(access: Access | Path, folder: Path, **settings: str) -> Iterator[Op
     chosen = {"host": "127.0.0.1", "port": str(port), **QUICK}
     chosen |= {name.replace("_", "-"): value for name, value in settings.items()}
     flags = [f"--{name}={value}" for name, value in chosen.items()]
-    command = [warm.python("operator"), "-m", "supreme_operator.main", *flags]
+    command = [python or warm.python("operator"), "-m", "supreme_operator.main", *flags]
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     with running(command, log=log, environment=environment) as process:
         yield Operator(process, port, log)
