@@ -13,6 +13,8 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from supreme_core.listening import bound
+
 STUCK_SECONDS: Final = 600.0
 """A key takes seconds; requests end after 30."""
 
@@ -48,7 +50,7 @@ class Health:
 async def serving(
     health: Health, registry: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the port, which 0 leaves to the system."""
+    """Serve while the block runs; gives the port.  host, port: as `bound` takes them."""
 
     async def livez(request: web.Request) -> web.Response:
         return _answer(health.not_live())
@@ -67,7 +69,7 @@ async def serving(
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.SockSite(runner, bound(host, port))
         await site.start()
         yield int(runner.addresses[0][1])
     finally:

@@ -62,7 +62,7 @@ class Settings:
         "Compute experiments in the operator's namespace too, whose pods can use its service"
         " account and Secrets.",
     )
-    host: str = _setting("0.0.0.0", "Address of the HTTP port.")
+    host: str = _setting("", "Address of the HTTP port; none means every one, IPv4 and IPv6.")
     port: int = _setting(8080, "Port of /metrics, /livez and /readyz.")
     workers: int = _setting(8, "Experiments that are reconciled at one time.")
     writes_per_second: float = _setting(20.0, "Writes to the API server in the long run.")

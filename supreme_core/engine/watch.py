@@ -33,6 +33,7 @@ from typing import Any, NoReturn, Protocol
 
 from supreme_core.engine.interruption import Interruption
 from supreme_core.errors import RankLost
+from supreme_core.listening import bound
 
 SILENCE_SECONDS = 20
 """A machine whose kernel has not answered for so long is taken for gone. So long, too, a rank on
@@ -162,7 +163,7 @@ class RankWatch(Watch):
             raise RankLost(f"not all of {self.size} ranks have come within {seconds:.0f} s")
 
     def _listen(self, store: Store) -> None:
-        listener = _listener()
+        listener = bound()
         self._token = secrets.token_hex(16)
         self._do(partial(self._attend, listener, partial(self._accept, listener)))
         place = {"port": listener.getsockname()[1], "token": self._token}
@@ -359,13 +360,6 @@ def _limits(silence: int) -> dict[str, int]:
         "TCP_KEEPCNT": 3,
         "TCP_USER_TIMEOUT": silence * 1000,  # for what was sent and is not acknowledged
     }
-
-
-def _listener() -> socket.socket:
-    """A port of this machine that any of the others can reach, as those of gloo and NCCL are."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", 0))
 
 
 def _gone(rank: int, error: Exception, silence: int) -> End:

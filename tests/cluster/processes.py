@@ -62,6 +62,15 @@ def free_port(host: str = "127.0.0.1") -> int:
         return listener.getsockname()[1]
 
 
+def _reaches_itself(host: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_server((host, 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+IPV6 = pytest.mark.skipif(not _reaches_itself("::1"), reason="this machine has no IPv6")
+
+
 def answers(process: subprocess.Popen, question: Callable[[], bool]) -> bool:
     """Waits for a process that is starting; False where it ends or takes too long."""
     deadline = time.monotonic() + SECONDS

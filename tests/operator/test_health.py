@@ -7,9 +7,11 @@ import pytest
 from supreme_operator.health import Health, serving
 from supreme_operator.metrics import Metrics
 
+from tests.cluster.processes import IPV6
 
-def answers(**facts):
-    """Status and text of each path."""
+
+def answers(*, host="127.0.0.1", asked="127.0.0.1", **facts):
+    """Status and text of each path.  host: that is bound.  asked: where they are asked for."""
     well = {
         "oldest_work_seconds": lambda: 0.0,
         "silent": list,
@@ -21,8 +23,8 @@ def answers(**facts):
         health, metrics = Health(**{**well, **facts}), Metrics()
         found = {}
         async with (
-            serving(health, metrics.registry, host="127.0.0.1", port=0) as port,
-            aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+            serving(health, metrics.registry, host=host, port=0) as port,
+            aiohttp.ClientSession(f"http://{asked}:{port}") as session,
         ):
             for path in ("livez", "readyz", "metrics"):
                 async with session.get(f"/{path}") as answer:
@@ -37,6 +39,17 @@ def test_all_is_well():
     assert found["livez"] == found["readyz"] == (200, "ok\n")
     assert found["metrics"][0] == 200
     assert "\nsupreme_leader 0.0\n" in found["metrics"][1]
+
+
+@pytest.mark.parametrize("asked", ["127.0.0.1", pytest.param("[::1]", marks=IPV6)])
+def test_it_is_reached_by_ipv4_and_by_ipv6(asked):
+    assert answers(host="", asked=asked)["livez"] == (200, "ok\n")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", pytest.param("::1", marks=IPV6)])
+def test_it_keeps_to_the_address_that_is_set(host):
+    asked = f"[{host}]" if ":" in host else host
+    assert answers(host=host, asked=asked)["livez"] == (200, "ok\n")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from supreme_trainer.progress import Board
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core.plan import Step
-from tests.cluster.processes import free_port
+from tests.cluster.processes import IPV6, free_port
 from tests.trainer.experiments import FINETUNE, FULL_CLASS, experiment, planned
 
 ORIGINAL = Step("original")
@@ -94,10 +94,11 @@ def test_a_stage_that_is_done_is_no_longer_shown_and_images_stay(order, board):
     assert not {"stage_info", "epoch", "loss"} & set(found)
 
 
-def test_they_are_served_at_the_port_that_the_operator_names(order, board):
+@pytest.mark.parametrize("address", ["127.0.0.1", pytest.param("[::1]", marks=IPV6)])
+def test_they_are_served_at_the_port_that_the_operator_names(order, board, address):
     port = free_port()
     export(order, board, {"SUPREME_METRICS_PORT": str(port)})
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     assert 'supreme_trainer_info{attempt="2"} 1.0' in text
 

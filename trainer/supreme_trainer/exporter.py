@@ -16,6 +16,7 @@ from supreme_trainer.progress import Board
 
 from supreme_core.api import names
 from supreme_core.api.run import RunOrder
+from supreme_core.listening import every_address
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def export(order: RunOrder, board: Board, environment: Mapping[str, str]) -> Non
     registry = CollectorRegistry()
     registry.register(Gauges(order, board))
     try:
-        start_http_server(int(port), registry=registry)
+        start_http_server(int(port), addr=every_address(), registry=registry)
     except (OSError, OverflowError, ValueError) as error:
         log.warning("there are no metrics at port %s: %s", port, error)
 
