@@ -42,6 +42,8 @@ SUBDOMAIN: Final = re.compile(
 LABEL_KEY: Final = re.compile(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
+OF_EVERY_NODE: Final = re.compile(r"(cpu|memory|ephemeral-storage|hugepages-.+)$")
+"""Resources of a container without a domain."""
 LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -281,10 +283,10 @@ def _processes(spec: ExperimentSpec) -> Iterator[str]:
 
 def _resources(spec: ExperimentSpec) -> Iterator[str]:
     execution, at = spec.execution, "spec.execution.resources"
-    if not LABEL_KEY.fullmatch(execution.gpu_resource_name):
+    if not _is_extended(execution.gpu_resource_name):
         yield (
-            f"spec.execution.gpuResourceName is {execution.gpu_resource_name!r}, which can be no"
-            " resource; nvidia.com/gpu is one"
+            f"spec.execution.gpuResourceName is {execution.gpu_resource_name!r}, which is no"
+            " resource of a device plug-in; use one such as nvidia.com/gpu or amd.com/gpu"
         )
     for field, amounts in (
         ("limits", execution.resources.limits),
@@ -293,8 +295,17 @@ def _resources(spec: ExperimentSpec) -> Iterator[str]:
         for name in amounts or ():
             if name == execution.gpu_resource_name:
                 yield f"{at}.{field} has {name!r}; say how many by spec.execution.gpusPerNode"
-            elif not LABEL_KEY.fullmatch(name):
-                yield f"{at}.{field} has {name!r}, which can be no resource"
+            elif not LABEL_KEY.fullmatch(name) or not ("/" in name or OF_EVERY_NODE.match(name)):
+                yield (
+                    f"{at}.{field} has {name!r}, which can be no resource; use cpu, memory,"
+                    " ephemeral-storage, hugepages-<size>, or one with a domain like rdma/hca"
+                )
+
+
+def _is_extended(name: str) -> bool:
+    """Whether it may be the name of a resource that only some nodes have, by Kubernetes' rule."""
+    is_native = "/" not in name or "kubernetes.io/" in name or name.startswith("requests.")
+    return not is_native and LABEL_KEY.fullmatch(name) is not None
 
 
 def _names(spec: ExperimentSpec) -> Iterator[str]:

@@ -119,6 +119,7 @@ class Operator:
                 silence_seconds=settings.inquiry_wait,
             ),
             status_interval=settings.status_interval,
+            has_user=settings.fixed_user,
             defaults=_defaults(settings),
             policy=policy,
         )

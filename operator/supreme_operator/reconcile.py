@@ -110,6 +110,7 @@ class Reconciler:
     queue: Queue
     patience: Patience
     status_interval: float
+    has_user: bool = True
     defaults: Mapping[str, Mapping[str, Any]]
     policy: Policy
     served: set[str] = field(default_factory=lambda: {"Job", "IndexedJob"})
@@ -213,7 +214,8 @@ class Reconciler:
         made_of = (experiment.generation, kind)
         if memory.template is None or memory.template[0] != made_of:
             try:
-                _, told = _order(experiment, admitted.order, work_digest(admitted.order.work))
+                work = work_digest(admitted.order.work)
+                _, told = self._order(experiment, admitted.order, work)
                 digest = BACKENDS[kind].template(experiment.owner, experiment.spec, told)
             except SpecError:  # an order that no ConfigMap holds; said when a child is to be made
                 digest = ""
@@ -371,6 +373,13 @@ class Reconciler:
                 return
             memory.pauses.pop("creation", None)
 
+    def _order(
+        self, experiment: Experiment, order: ExperimentOrder, work: str
+    ) -> tuple[dict[str, Any], ChildOrder]:
+        """The ConfigMap of what all children are told, and what each is told of it."""
+        made = order_config_map(experiment.owner, shared_order(experiment, order))
+        return made, ChildOrder(made["metadata"]["name"], work, self.has_user)
+
     def _unanswered(self, memory: Memory, error: Unavailable) -> None:
         """Have it said once it has lasted."""
         now = self.clock()
@@ -391,7 +400,7 @@ class Reconciler:
         experiment = seen.experiment
         backend = BACKENDS[choose(experiment.spec, self.served)]
         try:
-            config_map, told = _order(experiment, seen.order, seen.work)
+            config_map, told = self._order(experiment, seen.order, seen.work)
             await self._ensure(memory, CONFIG_MAPS, config_map)
             if service := backend.service(experiment.owner):
                 await self._ensure(memory, SERVICES, service)
@@ -525,14 +534,6 @@ class Reconciler:
             results=publication.results,
         )
         memory.knowledge = replace(memory.knowledge, publication=published)
-
-
-def _order(
-    experiment: Experiment, order: ExperimentOrder, work: str
-) -> tuple[dict[str, Any], ChildOrder]:
-    """The ConfigMap of what all children are told, and what each is told of it."""
-    config_map = order_config_map(experiment.owner, shared_order(experiment, order))
-    return config_map, ChildOrder(config_map["metadata"]["name"], work)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ class Settings:
         "Compute experiments in the operator's namespace too, whose pods can use its service"
         " account and Secrets.",
     )
+    fixed_user: bool = _setting(
+        True,
+        "Run pods of experiments as user and group 65532; false leaves both to the platform, as"
+        " OpenShift demands.",
+    )
     host: str = _setting("", "Address of the HTTP port; none means every one, IPv4 and IPv6.")
     port: int = _setting(8080, "Port of /metrics, /livez and /readyz.")
     workers: int = _setting(8, "Experiments that are reconciled at one time.")

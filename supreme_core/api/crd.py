@@ -53,6 +53,7 @@ SAME: Final = frozenset(
         "maxProperties",
         "x-kubernetes-list-type",
         "x-kubernetes-list-map-keys",
+        "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-validations",
     }
 )

@@ -6,10 +6,18 @@ API server. A description given here is what `supreme explain` texts, errors and
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from supreme_core.api import names
-from supreme_core.api.model import Document
+from supreme_core.api.model import Document, shown
 from supreme_core.api.rules import UNIQUE, Rule, keyed, unchanging, validations
 
 MAX_SEEDS = 1000
@@ -366,6 +374,23 @@ class Resources(Document):
     )
 
 
+def _pull_secret(value: object) -> object:
+    """A name, also where it is written as in a pod."""
+    if isinstance(value, dict) and list(value) == ["name"]:
+        value = value["name"]
+    if not isinstance(value, str):
+        raise ValueError(f"it is {shown(value)}; write {{name: NAME}} of a Secret, or its name")
+    return value
+
+
+PullSecret = Annotated[
+    ObjectName,
+    BeforeValidator(_pull_secret),
+    # A structural schema knows no union, so that the operator alone refuses what is neither.
+    WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True}),
+]
+
+
 class PodTemplate(Document):
     """The small part of a pod that a user may shape."""
 
@@ -378,8 +403,10 @@ class PodTemplate(Document):
     service_account_name: ObjectName | None = Field(
         None, description="Service account, for example for a cloud identity."
     )
-    image_pull_secrets: list[ObjectName] = Field(
-        default_factory=list, max_length=8, description="Secrets with registry credentials."
+    image_pull_secrets: list[PullSecret] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Secrets with registry credentials, as in a pod, or their names.",
     )
     env: list[dict[str, Any]] = Field(
         default_factory=list, max_length=128, description="Environment, as in a container."

@@ -141,6 +141,21 @@ class TestValues:
         given = Settings.read([], environment(only(manifests, "Deployment")))
         assert (given.allowed_env, given.allowed_labels, given.allowed_mount_paths) == ((), (), ())
 
+    @pytest.mark.parametrize(
+        ("given", "are_fixed"),
+        [("fixedUser=true", True), ("fixedUser=null", True), ("fixedUser=false", False)],
+    )
+    def test_user_and_group_can_be_left_to_the_platform(self, helm, given, are_fixed):
+        """null: as by --reuse-values from a chart that did not have it."""
+        manifests = helm.manifests("--set", given)
+        deployment = only(manifests, "Deployment")
+        pods = (deployment["spec"]["template"]["spec"], only(manifests, "Pod")["spec"])
+        ids = {"runAsUser", "runAsGroup", "fsGroup"}
+        for pod in pods:
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            assert bool(ids & pod["securityContext"].keys()) is are_fixed
+        assert Settings.read([], environment(deployment)).fixed_user is are_fixed
+
     def test_images_without_a_tag_have_the_version(self, helm):
         trainer = "trainer.image.registry=registry.example:5000,trainer.image.repository=trainer"
         manifests = helm.manifests("--set", f"{trainer},image.registry=,image.repository=operator")
@@ -266,4 +281,4 @@ def another(default: Any) -> Any:
         case tuple():
             return ("a", "b")
         case _:
-            return {"info": "debug", "json": "text", "0.0.0.0": "::"}.get(default, "another")
+            return {"info": "debug", "json": "text"}.get(default, "another")

@@ -66,7 +66,9 @@ def _cases(node: dict[str, Any], path: str) -> Iterator[Case]:
 
 def _good(node: dict[str, Any]) -> Iterator[Any]:
     """Values at the limits."""
-    match node["type"]:
+    match node.get("type"):
+        case None:  # of a Secret, in both of its forms
+            yield from ("registry", {"name": "registry"})
         case "integer":
             yield from (node["minimum"], node["maximum"])
         case "number":
@@ -85,7 +87,9 @@ def _good(node: dict[str, Any]) -> Iterator[Any]:
 
 def _bad(node: dict[str, Any]) -> Iterator[Any]:
     """Values beyond the limits, and of other types."""
-    match node["type"]:
+    match node.get("type"):
+        case None:
+            return
         case "integer":
             yield from (node["minimum"] - 1, node["maximum"] + 1, 1.5, "1", True, [])
         case "number":
@@ -113,7 +117,9 @@ def _bad(node: dict[str, Any]) -> Iterator[Any]:
 
 def _example(node: dict[str, Any], index: int = 0) -> Any:
     """A good value; one of another index is another one."""
-    match node["type"]:
+    match node.get("type"):
+        case None:
+            return f"registry-{index}"
         case "integer":
             return node["minimum"] + index
         case "number":

@@ -29,6 +29,7 @@ NAMED = {
     "allowed_priority_classes": "trainer.allowedPriorityClasses",
     "allow_own_namespace": "allowOwnNamespace",
     "read_secrets": "readSecrets",
+    "fixed_user": "fixedUser",
     "port": "port",
     "leader_election": "leaderElection.enabled",
     "lease_namespace": "leaderElection.namespace",

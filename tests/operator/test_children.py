@@ -64,6 +64,16 @@ class TestPod:
             "capabilities": {"drop": ["ALL"]},
         }
 
+    @EVERY_KIND
+    def test_the_platform_may_say_as_whom_it_runs(self, kind):
+        order = ChildOrder(config_map="order", work=ORDER.work, has_user=False)
+        made = template_of(BACKENDS[kind].render(OWNER, spec(), ATTEMPT, order))["spec"]
+        assert made["securityContext"] == {
+            "runAsNonRoot": True,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+
     def test_its_command_is_understood_by_the_trainer(self):
         program, *arguments = container()["command"][2:]
         options = trainer._options(arguments)
@@ -152,7 +162,7 @@ class TestPod:
             "labels": {"team": "a"},
             "annotations": {"sidecar.istio.io/inject": "false"},
             "serviceAccountName": "runner",
-            "imagePullSecrets": ["registry"],
+            "imagePullSecrets": ["registry", {"name": "mirror"}],
             "env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "HOME", "value": "/data"}],
             "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
             "volumeMounts": [{"name": "data", "mountPath": "/data"}],
@@ -173,11 +183,12 @@ class TestPod:
         metadata = template_of(child(kind, template=template))["metadata"]
         found = variables(kind, template=template)
         assert metadata["labels"]["team"] == "a"
+        assert child(kind, template=template)["metadata"]["labels"]["team"] == "a"
         assert metadata["annotations"] == {"sidecar.istio.io/inject": "false"}
         assert (found["NCCL_DEBUG"], found["HOME"]) == ("INFO", "/data")
         assert made["volumes"][-1] == template["volumes"][0]
         assert made["containers"][0]["volumeMounts"][-1] == template["volumeMounts"][0]
-        assert made["imagePullSecrets"] == [{"name": "registry"}]
+        assert made["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
         kept = (
             "serviceAccountName",
             "nodeSelector",
@@ -399,7 +410,33 @@ MISTAKES = {
         {"resources": {"requests": {"c p u": "1"}}},
         "spec.execution.resources.requests has 'c p u', which can be no resource",
     ),
-    "a kind of GPU": ({"gpuResourceName": "a b"}, "spec.execution.gpuResourceName is 'a b'"),
+    "a resource without a domain": (
+        {"resources": {"limits": {"gpu": "1"}}},
+        "spec.execution.resources.limits has 'gpu', which can be no resource",
+    ),
+    "a resource of quotas": (
+        {"resources": {"requests": {"pods": "1"}}},
+        "spec.execution.resources.requests has 'pods', which can be no resource",
+    ),
+    **{
+        f"GPUs called {name}": (
+            {"gpuResourceName": name},
+            f"spec.execution.gpuResourceName is '{name}', which is no resource of a device plug-in",
+        )
+        for name in (
+            "a b",
+            "cpu",
+            "memory",
+            "ephemeral-storage",
+            "hugepages-2Mi",
+            "storage",
+            "pods",
+            "gpu",
+            "kubernetes.io/cpu",
+            "alpha.kubernetes.io/gpu",
+            "requests.nvidia.com/gpu",
+        )
+    },
     "a Secret": (
         {"storage": {"credentialsSecretRef": {"name": "S3"}}},
         "spec.storage.credentialsSecretRef.name is 'S3', which can be no name",
@@ -409,7 +446,7 @@ MISTAKES = {
         f"{AT}.serviceAccountName is 'a/b'",
     ),
     "a pull secret": (
-        with_template(imagePullSecrets=["ok", ""]),
+        with_template(imagePullSecrets=["ok", {"name": ""}]),
         f"{AT}.imagePullSecrets[1] is ''",
     ),
     "a queue": (

@@ -37,6 +37,19 @@ app.kubernetes.io/component: test
 {{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "supreme.fullname" .) "default") }}
 {{- end }}
 
+{{- /* Also where `helm upgrade --reuse-values` brings values of a chart that did not have it. */}}
+{{- define "supreme.fixedUser" -}}
+{{- ne (toString .Values.fixedUser) "false" }}
+{{- end }}
+
+{{- define "supreme.podSecurityContext" -}}
+{{- $context := .Values.podSecurityContext }}
+{{- if eq (include "supreme.fixedUser" .) "false" }}
+{{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" }}
+{{- end }}
+{{- if $context }}{{ toYaml $context }}{{ end }}
+{{- end }}
+
 {{- define "supreme.leaseName" -}}
 {{- .Values.leaderElection.name | default (include "supreme.fullname" .) }}
 {{- end }}
@@ -75,6 +88,7 @@ app.kubernetes.io/component: test
   "allowedMountPaths" (join "," .Values.trainer.allowedMountPaths)
   "allowedPriorityClasses" (join "," .Values.trainer.allowedPriorityClasses)
   "readSecrets" .Values.readSecrets
+  "fixedUser" (include "supreme.fixedUser" . | eq "true")
   "port" .Values.port }}
 {{- with .Values.trainer.image }}
 {{- if .repository }}

@@ -18,10 +18,14 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class ChildOrder:
-    """What a child is told: name of the ConfigMap with the shared order, digest of the work."""
+    """What children are told: name of the ConfigMap with the shared order, digest of the work.
+
+    has_user: whether their pods run as a user and group of ours, or as the platform says.
+    """
 
     config_map: str
     work: str
+    has_user: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,11 @@ class Backend:
             "kueue.x-k8s.io/queue-name": queue.queue_name,
             "kueue.x-k8s.io/priority-class": queue.workload_priority_class,
         }
-        labels = {**labels_of(owner, attempt), **{k: v for k, v in wanted.items() if v}}
+        labels = {
+            **spec.execution.template.labels,  # by which clusters count costs, of Jobs too
+            **labels_of(owner, attempt),
+            **{key: value for key, value in wanted.items() if value},
+        }
         return {
             "apiVersion": self.api_version,
             "kind": self.kind,
