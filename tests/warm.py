@@ -20,8 +20,11 @@ import tempfile
 import threading
 from contextlib import suppress
 from functools import cache
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from supreme_trainer.bound import PARENT
 
 from tests import preloaded
 
@@ -140,5 +143,9 @@ def _become(program, arguments, folder, variables, *streams):
     paths = [*variables.get("PYTHONPATH", "").split(os.pathsep), "" if is_safe else folder]
     sys.path[:0] = filter(None, paths)
     sys.executable, sys.argv = program, [module, *arguments]
-    sys.modules.pop(module, None)  # it is run, however often it was imported
+    if PARENT in os.environ:
+        os.environ[PARENT] = str(os.getppid())
+    for option, name in pairwise(["-m", module, *arguments]):
+        if option == "-m":
+            sys.modules.pop(name, None)  # it is run, however often it was imported
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,9 +1,11 @@
 """Settings from flags and environment, and what is said of a wrong one."""
 
 import pytest
+import yaml
 from supreme_operator.settings import Settings
 
 from supreme_core.errors import SpecError
+from tests.measured import ROOT
 
 
 def read(*arguments, **environment):
@@ -14,6 +16,15 @@ def test_flags_win_over_the_environment_and_that_over_defaults():
     environment = {"SUPREME_OPERATOR_PORT": "1", "SUPREME_OPERATOR_WORKERS": "2"}
     settings = read("--port", "3", **environment)
     assert (settings.port, settings.workers, settings.resync_interval) == (3, 2, 300.0)
+
+
+def test_the_least_rights_are_those_to_its_own_lease():
+    """A name cannot limit who may create; the chart makes the Lease itself."""
+    role = yaml.safe_load((ROOT / "operator/rbac.yaml").read_text())
+    of_leases = [rule for rule in role["rules"] if "leases" in rule["resources"]]
+    unnamed = {verb for rule in of_leases if "resourceNames" not in rule for verb in rule["verbs"]}
+    named = {name for rule in of_leases for name in rule.get("resourceNames", [])}
+    assert (unnamed, named) == ({"create"}, {read().lease_name})
 
 
 def test_lists_and_switches():

@@ -133,16 +133,17 @@ def copied(folder, store):
 
 
 @contextmanager
-def running(*arguments, command=COMMAND, **environment):
+def running(*arguments, command=COMMAND, python="", **environment):
     """The real command, or another one, while it runs in its own process group; killed in the end.
 
-    command: what Python is to run, as words for its command line.
+    command: what Python is to run, as words for its command line.  python: its path, "" for one
+    that has imported all already.
 
     `until(words)` waits for a line with these words, `trainers()` are the processes it started,
     `wait()` gives a Finished.
     """
     process = subprocess.Popen(
-        [warm.python(), *command, *map(str, arguments)],
+        [python or warm.python(), *command, *map(str, arguments)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -18,9 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from supreme_trainer.bound import PARENT
 from supreme_trainer.journal import Journal
 
 from supreme_core.api import names
+
+BOUND = ("-m", "supreme_trainer.bound")
 
 TORCHRUN = ("-m", "torch.distributed.run")
 
@@ -44,18 +47,23 @@ def start(
     log: IO[bytes],
     environment: Mapping[str, str],
 ) -> "subprocess.Popen[bytes]":
-    """Start the process that computes an order, or torchrun with its ranks.
+    """Start the process that computes an order, or torchrun with its ranks; all end with this one.
+
+    Called in a thread that lives as long as they may.
 
     options: those of supreme_trainer.order.  torchrun: empty, or TORCHRUN and options of its own.
     log: where standard error goes.  environment: variables over those of this process.
     """
+    order_of_rank = ["-m", "supreme_trainer.order", str(order), *options]
+    launched = [*torchrun, *BOUND, *order_of_rank] if torchrun else order_of_rank
+    variables = {"OMP_NUM_THREADS": "1", "TMPDIR": str(order.parent), PARENT: str(os.getpid())}
     return subprocess.Popen(
-        [sys.executable, *torchrun, "-m", "supreme_trainer.order", str(order), *options],
+        [sys.executable, *BOUND, *launched],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
         # What a killed process leaves in its folder of temporary files goes with that of the order.
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(order.parent), **environment},
+        env={**os.environ, **variables, **environment},
         start_new_session=True,  # Ctrl-C reaches this process only, which then stops them
     )
 
