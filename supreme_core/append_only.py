@@ -8,21 +8,15 @@ experiment's folder its name, so another recipe never meets these results.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from supreme_core.api.guarded import METHODS_ARE_APPENDED, SEEDS_ARE_APPENDED
 from supreme_core.api.model import shown
-from supreme_core.api.rules import unchanging
 from supreme_core.api.run import ExperimentOrder
-from supreme_core.api.v1alpha1 import (
-    METHODS_ARE_APPENDED,
-    SEEDS_ARE_APPENDED,
-    LabelledComponent,
-    Seeds,
-)
+from supreme_core.api.v1alpha1 import LabelledComponent, Seeds
+from supreme_core.differences import differences
 from supreme_core.report.words import seed_ranges
 
 REPEATS = ("unlearning_repeats", "evaluation_repeats", "retrained_replicas", "protocol")
-ABSENT = object()
 
 
 def losses(before: ExperimentOrder, now: ExperimentOrder, computed: Sequence[int]) -> Iterator[str]:
@@ -41,8 +35,10 @@ def losses(before: ExperimentOrder, now: ExperimentOrder, computed: Sequence[int
         was, is_ = getattr(before.work, field), getattr(now.work, field)
         if was != is_:
             alias = str(Seeds.model_fields[field].alias)
-            rule = unchanging(alias).message.partition(";")[0]
-            yield f"spec.seeds.{alias} was {shown(was)} and is {shown(is_)} ({rule})"
+            yield (
+                f"spec.seeds.{alias} was {shown(was)} and is {shown(is_)}"
+                f" ({alias} cannot be changed)"
+            )
     if before.margins != now.margins:
         was, is_ = (
             shown(order.margins) if order.margins else "not given" for order in (before, now)
@@ -60,24 +56,5 @@ def _changes(
     for entry in before:
         if entry.title not in there:
             yield f"{entry.title!r} left out"
-        elif differences := _differences(entry.to_document(), there[entry.title].to_document(), ""):
-            yield f"{entry.title!r} changed: {', '.join(differences)}"
-
-
-def _differences(before: Any, now: Any, at: str) -> list[str]:
-    """`params.lr was 0.1 and is 0.2` for each value that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for name in {**before, **now}
-            for line in _differences(
-                before.get(name, ABSENT), now.get(name, ABSENT), f"{at}.{name}" if at else name
-            )
-        ]
-    if before == now and type(before) is type(now):
-        return []
-    return [f"{at} was {_shown(before)} and is {_shown(now)}"]
-
-
-def _shown(value: object) -> str:
-    return "not given" if value is ABSENT else shown(value)
+        elif found := differences(entry.to_document(), there[entry.title].to_document(), ""):
+            yield f"{entry.title!r} changed: {', '.join(found)}"

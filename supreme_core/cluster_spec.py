@@ -13,13 +13,19 @@ from pydantic import Field, StringConstraints, model_validator
 
 from supreme_core.api import names
 from supreme_core.api.model import Document, parse
+from supreme_core.api.on_cluster import (
+    PROCESS_HAS_A_GPU,
+    RANKS_DIVIDE_BATCHES,
+    STORE_IS_A_BUCKET,
+)
 from supreme_core.api.v1alpha1 import ExperimentSpec, Quantity
 from supreme_core.errors import SpecError
+from supreme_core.storage import bucket_and_prefix
 
 CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"
 
-OUR_MOUNTS: Final = {"order": names.ORDER_FOLDER, "tmp": "/tmp", "dshm": "/dev/shm"}
+OUR_MOUNTS: Final = {names.ORDER_VOLUME: names.ORDER_FOLDER, "tmp": "/tmp", "dshm": "/dev/shm"}
 """Volume to path of what every pod has."""
 
 CLOSED_FOLDERS: Final = (names.ORDER_FOLDER, "/dev", "/proc", "/sys", "/var/run/secrets")
@@ -263,22 +269,28 @@ def _missing(spec: ExperimentSpec) -> Iterator[str]:
     uri = spec.storage.uri
     if not uri:
         yield "spec.storage.uri is missing; pods share results at s3://bucket/prefix"
-    elif not uri.startswith("s3://"):
-        yield f"spec.storage.uri is {uri!r}; on a cluster it must be s3://bucket/prefix"
+    elif not _is_bucket(uri):
+        yield f"spec.storage.{STORE_IS_A_BUCKET.message.format(uri=uri)}"
+
+
+def _is_bucket(uri: str) -> bool:
+    try:
+        bucket_and_prefix(uri)
+    except SpecError:
+        return False
+    return uri.startswith("s3://")
 
 
 def _processes(spec: ExperimentSpec) -> Iterator[str]:
     execution, micro_batches = spec.execution, spec.training.micro_batches
     if 0 < execution.gpus_per_node < execution.processes:
-        yield (
-            f"spec.execution.processesPerNode is {execution.processes}, but a pod has"
-            f" {execution.gpus_per_node} GPUs; each process needs one of its own"
+        words = PROCESS_HAS_A_GPU.message.format(
+            processes=execution.processes, gpus=execution.gpus_per_node
         )
+        yield f"spec.execution.{words}"
     if spec.training.reduction == "tree" and micro_batches % execution.ranks:
-        yield (
-            f"spec.training.microBatches is {micro_batches}, which the {execution.ranks} ranks of"
-            f" spec.execution do not divide; use a multiple of {execution.ranks}, or fewer ranks"
-        )
+        words = RANKS_DIVIDE_BATCHES.message.format(parts=micro_batches, ranks=execution.ranks)
+        yield f"spec.training.{words}"
 
 
 def _resources(spec: ExperimentSpec) -> Iterator[str]:

@@ -4,8 +4,8 @@ The API server has checked the schema; here come the names and parameters of com
 the catalogue knows, and what a cluster needs beyond what `supreme run` needs.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,10 +23,25 @@ from supreme_operator.policy import Policy
 
 @dataclass(frozen=True, kw_only=True)
 class Admitted:
-    """An experiment that can be computed."""
+    """An experiment that can be computed.
+
+    refusal: why the rest of what it asks for cannot be done, where this is only what was accepted.
+    """
 
     experiment: Experiment
     order: ExperimentOrder
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class NotAccepted:
+    """An experiment that cannot be done.
+
+    methods: titles of those that were accepted before; None where that is not known.
+    """
+
+    reason: str
+    methods: Sequence[str] | None
 
 
 def admit(
@@ -100,6 +115,32 @@ def _was_accepted(body: Mapping[str, Any], pods: str) -> bool:
         and accepted.status == "True"
         and accepted.observed_generation == body["metadata"].get("generation", 0)
     )
+
+
+def admit_accepted(
+    body: Mapping[str, Any],
+    catalog: Catalog,
+    *,
+    defaults: Mapping[str, Mapping[str, Any]],
+    policy: Policy | None = None,
+    methods: Collection[str],
+    refusal: str,
+) -> Admitted | None:
+    """What was accepted of an experiment that cannot be done as a whole, so that a method that is
+    added by a wrong name holds up no other; None where nothing was, or what is wrong is not added.
+
+    methods: titles of the accepted ones.
+    """
+    spec = body["spec"]
+    kept = [each for each in spec["methods"] if (each.get("label") or each["name"]) in methods]
+    if not kept or len(kept) == len(spec["methods"]):
+        return None
+    part = {**body, "spec": {**spec, "methods": kept}}
+    try:
+        rest = admit(part, catalog, defaults=defaults, policy=policy)
+    except SpecError:
+        return None
+    return replace(rest, refusal=refusal)
 
 
 def status_in(body: Mapping[str, Any]) -> ExperimentStatus:

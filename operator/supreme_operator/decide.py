@@ -37,6 +37,9 @@ from supreme_operator.waiting import (
     stuck_pod,
 )
 
+INVALID_SPEC: Final = "InvalidSpec"
+"""Reason of what was refused."""
+
 CREATED_AT_ONCE: Final = 20
 """Children for one look: writes are limited, and no status is written while they are made."""
 
@@ -83,6 +86,7 @@ class Knowledge:
 class Seen:
     """One look at an experiment.
 
+    refusal: why the rest of what is asked for cannot be done, where the order is only a part of it.
     stray: pods that run although their child is gone.  template: of the child that would be made
     now, see `Child.template`.
     """
@@ -91,6 +95,7 @@ class Seen:
     order: ExperimentOrder
     status: ExperimentStatus
     children: Sequence[Child]
+    refusal: str = ""
     stray: Sequence[Pod] = ()
     template: str = ""
     knowledge: Knowledge = Knowledge()
@@ -137,7 +142,7 @@ class Standing:
 class Outcome:
     """Where the whole experiment stands."""
 
-    kind: Literal["going", "suspended", "aggregating", "complete", "failed"]
+    kind: Literal["going", "suspended", "aggregating", "complete", "refused", "failed"]
     reason: str = ""
     message: str = ""
 
@@ -473,6 +478,8 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Outcom
             return Outcome("failed", "AllSeedsFailed", "no seed has a result")
         if not is_published(seen, done):
             return Outcome("aggregating")
+        if seen.refusal:
+            return Outcome("refused", INVALID_SPEC, seen.refusal)
         if failed:
             message = f"{len(done)} of {len(standings)} seeds have a result"
             return Outcome("complete", "PartiallySucceeded", message)

@@ -107,6 +107,7 @@ class Child:
     """One object that computes one attempt of one seed.
 
     work: digest of what it was told to compute, so of what its result answers.
+    order: name of the ConfigMap that tells it, "" where its pods have none.
     reason, message: of the condition that says that it has failed; "" before.
     exit_code: where that condition tells the exit code of a pod, which may be gone by now.
     disrupted: where that condition tells of a disruption, its text, else "".
@@ -125,6 +126,7 @@ class Child:
     work: str
     created_at: datetime
     state: ChildState
+    order: str = ""
     finished_at: datetime | None = None
     reason: str = ""
     message: str = ""

@@ -13,18 +13,26 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.run import ExperimentOrder, SharedOrder
 from supreme_core.api.v1alpha1 import ExperimentStatus
 from supreme_core.catalog import Catalog
 from supreme_core.errors import SpecError, StorageError
 from supreme_core.plan import work_digest
-from supreme_operator import events, status
-from supreme_operator.admission import Admitted, admit, is_ours, shared_order, status_in
+from supreme_operator import accepted, events, status
+from supreme_operator.admission import (
+    Admitted,
+    NotAccepted,
+    admit,
+    admit_accepted,
+    is_ours,
+    shared_order,
+    status_in,
+)
 from supreme_operator.answers import Claim, Verdict
 from supreme_operator.cache import Cache, Key
 from supreme_operator.children import BACKENDS, choose
 from supreme_operator.children.backend import ChildOrder
-from supreme_operator.children.order import order_config_map
+from supreme_operator.children.order import order_config_map, read_order
 from supreme_operator.classify import claimed_digest
 from supreme_operator.cluster import (
     AlreadyExists,
@@ -82,7 +90,7 @@ class Memory:
 
     uid: str
     knowledge: Knowledge = field(default_factory=Knowledge)
-    admitted: tuple[int, Admitted | SpecError] | None = None
+    admitted: tuple[int, Admitted | NotAccepted] | None = None
     ensured: set[str] = field(default_factory=set)
     written_at: datetime | None = None
     task: "asyncio.Task[None] | None" = None
@@ -124,12 +132,12 @@ class Reconciler:
             self._forget(key)
             return None
         memory = self._memory(key, body["metadata"]["uid"])
-        admitted = self._admit(memory, body)
+        admitted = await self._admit(key, memory, body)
         now = self.clock()
-        if isinstance(admitted, SpecError):
+        if isinstance(admitted, NotAccepted):
             generation = body["metadata"].get("generation", 0)
             before = status_in(body)
-            refused = status.invalid(before, str(admitted), generation=generation, now=now)
+            refused = status.invalid(before, admitted, generation=generation, now=now)
             await self._write(body, before, refused, Tally())
             return None
         seen = self._look(key, admitted, memory, body)
@@ -183,17 +191,68 @@ class Reconciler:
         if memory and memory.task:
             memory.task.cancel()
 
-    def _admit(self, memory: Memory, body: Mapping[str, Any]) -> Admitted | SpecError:
+    async def _admit(
+        self, key: Key, memory: Memory, body: Mapping[str, Any]
+    ) -> Admitted | NotAccepted:
         """Read the spec, once for each generation."""
         generation = body["metadata"].get("generation", 0)
         if memory.admitted is None or memory.admitted[0] != generation:
-            admitted: Admitted | SpecError
-            try:
-                admitted = admit(body, self.catalog, defaults=self.defaults, policy=self.policy)
-            except SpecError as error:
-                admitted = error
-            memory.admitted = generation, admitted
+            children, _ = self.cache.children_of(key, memory.uid)
+            memory.admitted = generation, await self._judge(key, body, children)
         return memory.admitted[1]
+
+    async def _judge(
+        self, key: Key, body: Mapping[str, Any], children: Sequence[Child]
+    ) -> Admitted | NotAccepted:
+        """Whether it can be done and still is what was accepted, whatever the status says."""
+        methods, orders = status_in(body).accepted_methods, list[SharedOrder]()
+        try:
+            found = admit(body, self.catalog, defaults=self.defaults, policy=self.policy)
+        except SpecError as error:
+            orders = await self._orders(key, children)
+            methods = methods or accepted.methods_of(orders) or None
+            rest = admit_accepted(
+                body,
+                self.catalog,
+                defaults=self.defaults,
+                policy=self.policy,
+                methods=methods or (),
+                refusal=str(error),
+            )
+            if rest is None:
+                return NotAccepted(str(error), methods)
+            found = rest
+        if not accepted.is_the_same(found.order, children):
+            orders = orders or await self._orders(key, children)
+        given = body["spec"].get("storage") or {}
+        mistakes = [
+            *accepted.other_seeds(found.order, children),
+            *(
+                line
+                for told in orders
+                for line in accepted.changes(told, found.order, found.experiment.spec, given)
+            ),
+        ]
+        if mistakes:
+            return NotAccepted("\n".join(mistakes), methods or accepted.methods_of(orders) or None)
+        return found
+
+    async def _orders(self, key: Key, children: Sequence[Child]) -> list[SharedOrder]:
+        """What the newest children were told, as far as it is still there."""
+        found = []
+        for name in sorted(accepted.orders_of(children)):
+            try:
+                config_map = await self.cluster.get(CONFIG_MAPS, key.namespace, name)
+            except (NotFound, Forbidden) as error:
+                log.warning(
+                    "what was accepted cannot be compared: %s",
+                    error,
+                    extra={"namespace": key.namespace, "experiment": key.name},
+                )
+                continue
+            if told := read_order(config_map):
+                found.append(told)
+        return found
 
     def _look(self, key: Key, admitted: Admitted, memory: Memory, body: Mapping[str, Any]) -> Seen:
         children, stray = self.cache.children_of(key, memory.uid)
@@ -202,6 +261,7 @@ class Reconciler:
             order=admitted.order,
             status=status_in(body),
             children=children,
+            refusal=admitted.refusal,
             stray=stray,
             template=self._template(memory, admitted) if children else "",
             knowledge=memory.knowledge,

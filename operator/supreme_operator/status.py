@@ -19,7 +19,8 @@ from supreme_core.api.v1alpha1 import (
     SeedStatus,
     SummaryRow,
 )
-from supreme_operator.decide import Decision, Outcome, Seen, Standing
+from supreme_operator.admission import NotAccepted
+from supreme_operator.decide import INVALID_SPEC, Decision, Outcome, Seen, Standing
 from supreme_operator.indexes import compressed
 
 MAX_SEED_STATUSES: Final = 200
@@ -47,7 +48,7 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
     rows, results = _summary(seen)
     progress = _progress(seen, standings)
     phase = _phase(outcome, count)
-    reason, message = _headline(outcome, decision, count)
+    reason, message = _headline(seen, decision, count)
     return ExperimentStatus(
         observed_generation=seen.experiment.generation,
         phase=phase,
@@ -58,6 +59,7 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         conditions=conditions,
         work_digest=seen.work,
         pod_digest=seen.experiment.pod_digest,
+        accepted_methods=[method.title for method in seen.order.work.methods],
         seeds=len(standings),
         completed_indexes=compressed(_indexes(standings, "Succeeded")),
         failed_indexes=compressed(_indexes(standings, "Failed")),
@@ -76,16 +78,17 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
 
 
 def invalid(
-    before: ExperimentStatus, message: str, *, generation: int, now: datetime
+    before: ExperimentStatus, refused: NotAccepted, *, generation: int, now: datetime
 ) -> ExperimentStatus:
     """The status of an experiment that cannot be done as it is written. What runs, runs on."""
-    said = {"Accepted": Said("False", "InvalidSpec", message)}
+    said = {"Accepted": Said("False", INVALID_SPEC, refused.reason)}
     return before.model_copy(
         update={
             "observed_generation": generation,
             "phase": "Failed",
-            "reason": "InvalidSpec",
-            "message": _cut(message, MESSAGE),
+            "reason": INVALID_SPEC,
+            "message": _cut(refused.reason, MESSAGE),
+            "accepted_methods": refused.methods and list(refused.methods),
             "conditions": _conditions(before, said, generation, now, others=True),
         }
     )
@@ -108,7 +111,7 @@ class _Counts:
 
 def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str, Said]]:
     outcome = decision.outcome
-    yield "Accepted", _accepted(seen.experiment.violations)
+    yield "Accepted", _accepted(seen)
     done = f"{count.succeeded} of {count.seeds} seeds are done"
     if outcome.kind == "suspended":
         yield "Suspended", Said("True", "Suspended", "spec.suspend is true")
@@ -123,7 +126,10 @@ def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str,
     yield from _ended(seen.status, outcome)
 
 
-def _accepted(violations: Sequence[str]) -> Said:
+def _accepted(seen: Seen) -> Said:
+    if seen.refusal:
+        return Said("False", INVALID_SPEC, seen.refusal)
+    violations = seen.experiment.violations
     if not violations:
         return Said("True", "SpecAccepted")
     message = f"it was accepted before, and goes on as it is: {'; '.join(violations)}"
@@ -134,7 +140,7 @@ def _progressing(outcome: Outcome, done: str, count: _Counts, parallelism: int) 
     match outcome.kind:
         case "suspended":
             return Said("False", "Suspended", done)
-        case "complete" | "failed":
+        case "complete" | "refused" | "failed":
             return Said("False", outcome.reason, done)
         case "aggregating":
             return Said("True", "ResultsPending", done)
@@ -165,7 +171,8 @@ def _aggregated(seen: Seen, outcome: Outcome) -> Said:
         return Said("False", trouble.reason, trouble.message)
     if fresh and fresh.work_digest == seen.work:
         return Said("True", "AggregationSucceeded", f"{len(fresh.seeds)} seeds are in the summary")
-    if outcome.kind in ("complete", "failed") and _was(seen.status, "ResultsAggregated"):
+    is_over = outcome.kind in ("complete", "refused", "failed")
+    if is_over and _was(seen.status, "ResultsAggregated"):
         previous = _condition(seen.status, "ResultsAggregated")
         if previous:
             return Said(previous.status, previous.reason, previous.message)
@@ -221,7 +228,7 @@ def _phase(outcome: Outcome, count: _Counts) -> Phase:
     match outcome.kind:
         case "complete":
             return "PartiallySucceeded" if count.failed else "Succeeded"
-        case "failed":
+        case "refused" | "failed":
             return "Failed"
         case "suspended":
             return "Suspended"
@@ -232,9 +239,12 @@ def _phase(outcome: Outcome, count: _Counts) -> Phase:
     return "Queued" if count.queued else "Pending"
 
 
-def _headline(outcome: Outcome, decision: Decision, count: _Counts) -> tuple[str | None, str]:
+def _headline(seen: Seen, decision: Decision, count: _Counts) -> tuple[str | None, str]:
+    outcome = decision.outcome
     if outcome.reason:
         return outcome.reason, outcome.message
+    if seen.refusal:
+        return INVALID_SPEC, seen.refusal
     found = next((each for each in decision.standings if each.obstacle), None)
     if found and found.obstacle and not count.running:
         return found.obstacle[0], found.obstacle[1]
@@ -256,7 +266,8 @@ def _start_time(
 def _completion_time(before: ExperimentStatus, outcome: Outcome, now: datetime) -> str | None:
     if outcome.kind in ("complete", "failed"):
         return before.completion_time or _time(now)
-    return None
+    # It was over before more was asked for, and nothing has gone on since.
+    return before.completion_time if outcome.kind == "refused" else None
 
 
 def _summary(seen: Seen) -> tuple[Sequence[SummaryRow], ResultsReference | None]:

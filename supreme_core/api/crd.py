@@ -10,14 +10,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, NoDefault
 from pydantic_core.core_schema import WithDefaultSchema
 
-from supreme_core.api import names
+from supreme_core.api import names, on_cluster
+from supreme_core.api.guarded import GUARDS
 from supreme_core.api.model import Document
+from supreme_core.api.rules import validations
 from supreme_core.api.v1alpha1 import (
     ExperimentSpec,
     ExperimentStatus,
     Metadata,
     UnlearningExperiment,
 )
+from supreme_core.catalog import Catalog, bundled
 
 COLUMNS: Final = (
     ("Phase", "string", ".status.phase", 0),
@@ -60,8 +63,11 @@ SAME: Final = frozenset(
 """Keywords that a structural schema has too, with the same meaning."""
 
 
-def custom_resource_definition() -> dict[str, Any]:
-    """The manifest that teaches an API server the resource."""
+def custom_resource_definition(catalog: Catalog | None = None) -> dict[str, Any]:
+    """The manifest that teaches an API server the resource.
+
+    catalog: the components whose names it knows; by default those of this version.
+    """
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -77,12 +83,12 @@ def custom_resource_definition() -> dict[str, Any]:
                 "shortNames": ["uexp"],
                 "categories": ["all", "supreme"],
             },
-            "versions": [_version()],
+            "versions": [_version(catalog or bundled())],
         },
     }
 
 
-def _version() -> dict[str, Any]:
+def _version(catalog: Catalog) -> dict[str, Any]:
     return {
         "name": names.VERSION,
         "served": True,
@@ -100,25 +106,34 @@ def _version() -> dict[str, Any]:
             {"name": name, "type": type_, "jsonPath": path, "priority": priority}
             for name, type_, path, priority in COLUMNS
         ],
-        "schema": {"openAPIV3Schema": _resource()},
+        "schema": {"openAPIV3Schema": _resource(catalog)},
     }
 
 
-def _resource() -> dict[str, Any]:
+def _resource(catalog: Catalog) -> dict[str, Any]:
     """The whole object. apiVersion, kind and the rest of metadata are the API server's own."""
     return {
         "type": "object",
         "description": UnlearningExperiment.__doc__,
         "required": ["spec"],
+        **validations(*GUARDS),
         "properties": {
             "metadata": {
                 "type": "object",
                 "properties": {"name": structural(Metadata)["properties"]["name"]},
             },
-            "spec": structural(ExperimentSpec),
+            "spec": _spec(catalog),
             "status": structural(ExperimentStatus),
         },
     }
+
+
+def _spec(catalog: Catalog) -> dict[str, Any]:
+    """With what a cluster needs beyond the models."""
+    made = structural(ExperimentSpec) | validations(*on_cluster.rules(catalog))
+    for field, known in on_cluster.names(catalog).items():
+        made["properties"][field]["items"]["properties"]["name"]["enum"] = known
+    return made
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:

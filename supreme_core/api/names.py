@@ -78,9 +78,10 @@ PLUGINS_VARIABLE: Final = "SUPREME_PLUGINS"
 TERMINATION_LOG: Final = "/dev/termination-log"
 """Where a container leaves its last words, which Kubernetes keeps in the pod's status."""
 
+ORDER_VOLUME: Final = "order"
 ORDER_FOLDER: Final = "/etc/supreme"
 ORDER_FILE: Final = "order.json"
-"""Where a pod finds its shared order, and the ConfigMap's key that holds it."""
+"""The volume and the folder in which a pod finds its shared order, and its key there."""
 
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 """Where `supreme run` can compute; pods have no mps, which is Apple's."""

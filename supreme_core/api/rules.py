@@ -48,18 +48,21 @@ class Rule:
         return {"rule": self.cel, **said, **where}
 
 
-def unchanging(field: str, *, where: str = "", why: str = "") -> Rule:
-    """A field stays what it was when the object was created.
+def unchanging(field: str, *, where: str, why: str = "", is_always_there: bool = False) -> Rule:
+    """A field stays what it was.
 
     field: its path in YAML, from the value that carries the rule.
     where: a condition in CEL; elsewhere the field may be changed. `why` says it in the message.
+    is_always_there: it is required, or the API server fills in its default.
     """
     now, before = f"self.{field}", f"oldSelf.{field}"
-    same = f"has({now}) == has({before}) && (!has({now}) || {now} == {before})"
+    same = f"{now} == {before}"
+    if not is_always_there:
+        same = f"has({now}) == has({before}) && (!has({now}) || {same})"
     return Rule(
         f"{field.rpartition('.')[2]} cannot be changed{why}; make another experiment, which reuses"
         " what is computed already",
-        cel=f"!({where}) || {same}" if where else same,
+        cel=f"!({where}) || {same}",
         at=field,
     )
 

@@ -18,7 +18,7 @@ from pydantic import (
 
 from supreme_core.api import names
 from supreme_core.api.model import Document, shown
-from supreme_core.api.rules import UNIQUE, Rule, keyed, unchanging, validations
+from supreme_core.api.rules import UNIQUE, Rule, keyed, validations
 
 MAX_SEEDS = 1000
 MAX_SUMMARY_ROWS = 200
@@ -94,12 +94,12 @@ class MethodEntry(LabelledComponent):
     )
 
 
-def _start(seeds: str) -> str:
+def first_seed(seeds: str) -> str:
     """The first seed in CEL."""
     return f"{seeds}.?start.orValue({FIRST_SEED})"
 
 
-def _count(seeds: str) -> str:
+def seed_count(seeds: str) -> str:
     """The number of seeds in CEL, where they are not listed."""
     return f"{seeds}.?count.orValue({SEED_COUNT})"
 
@@ -110,18 +110,8 @@ EITHER_FORM_OF_SEEDS = Rule(
 )
 SEEDS_IN_RANGE = Rule(
     f"start + count passes the largest seed, {SEED_LIMIT}",
-    cel=f"{_start('self')} + {_count('self')} - 1 <= {SEED_LIMIT}",
+    cel=f"{first_seed('self')} + {seed_count('self')} - 1 <= {SEED_LIMIT}",
 )
-SEEDS_ONLY_GROW = Rule(
-    "seeds are append-only: start stays what it is, and count may grow",
-    cel="has(self.list) == has(oldSelf.list)"
-    f" && {_start('self')} == {_start('oldSelf')} && {_count('self')} >= {_count('oldSelf')}",
-)
-SEEDS_ARE_APPENDED = Rule(
-    "seeds are append-only: new ones stand behind those that were there",
-    cel="size(oldSelf) <= size(self) && oldSelf.all(i, seed, self[i] == seed)",
-)
-
 ONE_STREAM_HAS_NO_REPEATS = Rule(
     "protocol is matched, where one stream serves training, unlearning and evaluation, but"
     " unlearningRepeats is {unlearning_repeats} and evaluationRepeats is {evaluation_repeats}; use"
@@ -136,14 +126,7 @@ class Seeds(Document):
 
     model_config = ConfigDict(
         json_schema_extra=validations(
-            EITHER_FORM_OF_SEEDS,
-            SEEDS_IN_RANGE,
-            SEEDS_ONLY_GROW,
-            ONE_STREAM_HAS_NO_REPEATS,
-            unchanging("unlearningRepeats"),
-            unchanging("evaluationRepeats"),
-            unchanging("retrainedReplicas"),
-            unchanging("protocol"),
+            EITHER_FORM_OF_SEEDS, SEEDS_IN_RANGE, ONE_STREAM_HAS_NO_REPEATS
         )
     )
 
@@ -167,7 +150,7 @@ class Seeds(Document):
         min_length=1,
         max_length=MAX_SEEDS,
         description="The seeds one by one instead of start and count; append-only.",
-        json_schema_extra=UNIQUE | validations(SEEDS_ARE_APPENDED),
+        json_schema_extra=UNIQUE,
     )
     unlearning_repeats: int = Field(
         1, ge=1, le=100, description="Unlearning runs of each method in each cell (J)."
@@ -556,64 +539,28 @@ class StorageLocation(Document):
     )
 
 
-def _title(entry: str) -> str:
+def title_of(entry: str) -> str:
     """`LabelledComponent.title` in CEL."""
     return f"({entry}.label == '' ? {entry}.name : {entry}.label)"
 
 
-ONLY_ONE = f"self.exists_one(other, {_title('other')} == {_title('entry')})"
+ONLY_ONE = f"self.exists_one(other, {title_of('other')} == {title_of('entry')})"
 TITLES_DIFFER = Rule(
     "'{title}' stands twice; give each entry a label of its own",
     cel=f"self.all(entry, {ONLY_ONE})",
-    shown={"title": f"self.map(entry, !{ONLY_ONE}, {_title('entry')})[0]"},
+    shown={"title": f"self.map(entry, !{ONLY_ONE}, {title_of('entry')})[0]"},
 )
-IS_REFERENCE = f"{_title('entry')} in {list(names.REFERENCES)}"
+IS_REFERENCE = f"{title_of('entry')} in {list(names.REFERENCES)}"
 NO_REFERENCE = Rule(
     "'{title}' is always there as a reference; leave it out",
     cel=f"!self.exists(entry, {IS_REFERENCE})",
-    shown={"title": f"self.map(entry, {IS_REFERENCE}, {_title('entry')})[0]"},
-)
-METHODS_ARE_APPENDED = Rule(
-    "methods are append-only: those that were there stay what they were",
-    cel="oldSelf.all(entry, self.exists(other, other == entry))",
+    shown={"title": f"self.map(entry, {IS_REFERENCE}, {title_of('entry')})[0]"},
 )
 ENTRIES = keyed("name", "label") | validations(TITLES_DIFFER, NO_REFERENCE)
-
-FIXED = (
-    "dataset",
-    "model",
-    "training",
-    "scenarios",
-    "metrics",
-    "seedMetrics",
-    "primaryMetric",
-    "margins",
-    "storage",
-    "seedActiveDeadlineSeconds",
-    "schedulingDeadlineSeconds",
-    "managedBy",
-)
-"""What stays as it was when the object was created; another experiment shares what both need."""
-FIXED_WITH_DDP = ("execution.nodes", "execution.gpusPerNode", "execution.processesPerNode")
-"""The rest of `execution` touches no number, and a method added later may need another image."""
-
-
-def _unchanging_with_ddp(field: str) -> Rule:
-    return unchanging(
-        field,
-        where="self.training.reduction == 'ddp'",
-        why=" with reduction ddp, where the number of ranks is part of what a result means",
-    )
 
 
 class ExperimentSpec(Document):
     """A grid: training seeds x scenarios x methods."""
-
-    model_config = ConfigDict(
-        json_schema_extra=validations(
-            *map(unchanging, FIXED), *map(_unchanging_with_ddp, FIXED_WITH_DDP)
-        )
-    )
 
     seeds: Seeds = Field(
         default_factory=lambda: Seeds(start=FIRST_SEED, count=SEED_COUNT),
@@ -633,8 +580,7 @@ class ExperimentSpec(Document):
         max_length=64,
         description="Unlearning methods, append-only; original and retrained are always there as"
         " references.",
-        json_schema_extra=keyed("name", "label")
-        | validations(TITLES_DIFFER, NO_REFERENCE, METHODS_ARE_APPENDED),
+        json_schema_extra=ENTRIES,
     )
     metrics: list[LabelledComponent] = Field(
         default_factory=list,
@@ -859,7 +805,15 @@ class ExperimentStatus(Document):
         max_length=64,
         description="Digest of what the accepted spec sets on pods.",
     )
-    seeds: int = Field(0, ge=0, le=MAX_SEEDS, description="How many seeds there are.")
+    accepted_methods: list[Annotated[str, StringConstraints(max_length=128)]] | None = Field(
+        None,
+        max_length=64,
+        description="Labels, or names, of the methods that were accepted and stay as they are.",
+        json_schema_extra=UNIQUE,
+    )
+    seeds: int = Field(
+        0, ge=0, le=MAX_SEEDS, description="How many seeds were accepted: the first ones."
+    )
     completed_indexes: Indexes = Field(
         "", description="Places of the seeds with a valid result, such as 0-6,8."
     )

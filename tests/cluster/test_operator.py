@@ -248,13 +248,15 @@ class TestObstacles:
         assert told["message"] == "the API server knows no pytorchjobs.kubeflow.org"
 
 
+WITH_A_TYPO = {"name": "finetune", "params": {"epoch": 3}}
+
+
 class TestInvalidSpecs:
     @pytest.mark.parametrize(
         ("spec", "message"),
         [
-            ({"methods": [{"name": "finetun"}]}, "did you mean 'finetune'?"),
+            ({"methods": [WITH_A_TYPO]}, "did you mean 'epochs'?"),
             ({"execution": {"image": ""}}, "spec.execution.image is missing"),
-            ({"storage": {"uri": "folder"}}, "it must be s3://bucket/prefix"),
             (
                 {"execution": {"template": {"volumes": [{"name": "a", "hostPath": {}}]}}},
                 "spec.execution.template.volumes[0].hostPath: unknown field 'hostPath'",
@@ -267,9 +269,8 @@ class TestInvalidSpecs:
                 {"execution": {"template": {"env": [{"name": "RANK", "value": "0"}]}}},
                 "spec.execution.template.env[0].name is RANK",
             ),
-            ({"execution": {"nodes": 2}}, "spec.training.microBatches is 1"),
         ],
-        ids=["method", "image", "store", "hostPath", "label", "environment", "ranks"],
+        ids=["setting", "image", "hostPath", "label", "environment"],
     )
     def test_what_is_wrong_is_said_and_nothing_is_started(self, experiments, spec, message):
         experiments.apply(**spec)
@@ -278,7 +279,7 @@ class TestInvalidSpecs:
         assert experiments.jobs() == {}
 
     def test_others_go_on(self, experiments, trainers):
-        experiments.apply("wrong", methods=[{"name": "nonsense"}])
+        experiments.apply("wrong", methods=[WITH_A_TYPO])
         experiments.apply("right", seeds={"list": [7]})
         experiments.until("right", phase="Succeeded")
 

@@ -21,9 +21,10 @@ def fields_table(part: str) -> str:
 
 def rules_list() -> str:
     """What the server refuses beyond types and limits, with its own words."""
-    found = [("spec", _part("spec"), False), *_fields(_part("spec"), "spec.")]
+    found = [("", _resource(), False), ("spec", _part("spec"), False)]
+    found += _fields(_part("spec"), "spec.")
     return "\n".join(
-        f"* `{path}`: {_cell(_words(rule))}"
+        f"* `{path}{rule.get('fieldPath', '')}`: {_cell(_words(rule))}".replace("`.", "`")
         for path, schema, _ in found
         for rule in schema.get("x-kubernetes-validations", ())
     )
@@ -36,9 +37,14 @@ def _words(rule: Schema) -> str:
     return str(rule["messageExpression"]).partition('".format(')[0].strip('"').replace("%s", "…")
 
 
-def _part(name: str) -> Schema:
+def _resource() -> Schema:
     version = crd.custom_resource_definition()["spec"]["versions"][0]
-    part: Schema = version["schema"]["openAPIV3Schema"]["properties"][name]
+    resource: Schema = version["schema"]["openAPIV3Schema"]
+    return resource
+
+
+def _part(name: str) -> Schema:
+    part: Schema = _resource()["properties"][name]
     return part
 
 

@@ -35,9 +35,10 @@ CHARTS_SCHEMA = chart.CHART / "values.schema.json"
 
 def generated() -> dict[Path, str]:
     """Each generated file and what it should hold."""
-    definition = crd.custom_resource_definition()
+    live = catalog.live()
+    definition = crd.custom_resource_definition(catalog.Catalog.read(live))
     return {
-        ROOT / "supreme_core" / catalog.FILE: _json(catalog.live(), sort_keys=True),
+        ROOT / "supreme_core" / catalog.FILE: _json(live, sort_keys=True),
         README: _with_tables(README.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
         API: _with_reference(API.read_text(encoding="utf-8")),

@@ -16,11 +16,12 @@ import pytest
 import yaml
 from pydantic import Field, StringConstraints
 
-from supreme_core.api import v1alpha1
+from supreme_core.api import guarded, on_cluster, v1alpha1
 from supreme_core.api.crd import COLUMNS, SELECTABLE, custom_resource_definition, structural
+from supreme_core.api.guarded import FIXED, FIXED_WITH_DDP, GUARDS, MAY_BE_ABSENT
 from supreme_core.api.model import Document, parse
 from supreme_core.api.rules import Rule, unchanging
-from supreme_core.api.v1alpha1 import FIXED, ExperimentSpec
+from supreme_core.api.v1alpha1 import ExperimentSpec
 from tests.contracts.generated import CRD
 
 SPEC = {
@@ -137,7 +138,7 @@ class TestStructure:
         assert params["additionalProperties"]["x-kubernetes-preserve-unknown-fields"] is True
 
     def test_it_is_smaller_than_an_annotation_may_be_by_far(self):
-        assert CRD.stat().st_size < 70_000  # of 256 KiB
+        assert CRD.stat().st_size < 74_000  # of 256 KiB
 
     def test_the_file_holds_it(self):
         assert yaml.safe_load(CRD.read_text()) == custom_resource_definition()
@@ -235,7 +236,12 @@ class TestDefaults:
         assert "default" not in NODES[".spec.seeds.count"]
 
 
-RULES = {name: rule for name, rule in vars(v1alpha1).items() if isinstance(rule, Rule)}
+RULES = {
+    name: rule
+    for module in (v1alpha1, guarded, on_cluster)
+    for name, rule in vars(module).items()
+    if isinstance(rule, Rule)
+}
 
 
 class TestRules:
@@ -247,12 +253,22 @@ class TestRules:
         assert RULES[name].validation() in found
 
     def test_a_field_of_the_spec_is_fixed_or_was_meant_to_change(self):
-        assert set(NODES[".spec"]["properties"]) == set(FIXED) | CHANGEABLE
-        assert not set(FIXED) & CHANGEABLE
+        fixed = {field for field in FIXED if "." not in field}
+        assert set(NODES[".spec"]["properties"]) == fixed | CHANGEABLE
+        assert not fixed & CHANGEABLE
 
-    @pytest.mark.parametrize("name", FIXED)
-    def test_what_is_fixed_has_a_rule(self, name):
-        assert unchanging(name).validation() in NODES[".spec"]["x-kubernetes-validations"]
+    def test_what_is_guarded_is_guarded_at_the_root(self):
+        found = NODES[""]["x-kubernetes-validations"]
+        assert [each["fieldPath"] for each in found] == [f".{rule.at}" for rule in GUARDS]
+        assert {rule.at for rule in GUARDS} >= {f"spec.{name}" for name in FIXED + FIXED_WITH_DDP}
+
+    @pytest.mark.parametrize("name", FIXED + FIXED_WITH_DDP)
+    def test_only_what_may_be_absent_is_asked_for_first(self, name):
+        section, _, field = f".spec.{name}".rpartition(".")
+        is_there = "default" in NODES[f".spec.{name}"] or field in NODES[section].get(
+            "required", ()
+        )
+        assert is_there != (name in MAY_BE_ABSENT)
 
     def test_words_without_a_value_are_a_message(self):
         rule = Rule('say "a" or b', cel="self.a || self.b")
@@ -271,7 +287,7 @@ class TestRules:
         assert rule.validation()["messageExpression"] == r'"\"%s\" \\".format([self.n])'
 
     def test_a_single_field_may_be_to_blame(self):
-        assert unchanging("a").validation()["fieldPath"] == ".a"
+        assert unchanging("a", where="true").validation()["fieldPath"] == ".a"
 
 
 class Both(Document):

@@ -50,7 +50,9 @@ def resource(generation=1, **spec):
     }
 
 
-def look(*children, status=None, stray=(), template="", knowledge=None, generation=1, **spec):
+def look(
+    *children, status=None, stray=(), template="", knowledge=None, generation=1, refusal="", **spec
+):
     admitted = admit(resource(generation, **spec), CATALOG, defaults={})
     work = work_digest(admitted.order.work)
     return Seen(
@@ -58,6 +60,7 @@ def look(*children, status=None, stray=(), template="", knowledge=None, generati
         order=admitted.order,
         status=status or ExperimentStatus(),
         children=[replace(each, work=work) if each.work == "" else each for each in children],
+        refusal=refusal,
         stray=stray,
         template=template,
         knowledge=knowledge or Knowledge(),

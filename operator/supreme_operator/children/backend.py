@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from sys import intern
 from typing import Any
 
 from supreme_core.api import names
@@ -136,9 +137,9 @@ def owner_references(owner: Owner) -> list[Manifest]:
     ]
 
 
-def identity(body: Body, name: BackendName) -> dict[str, Any] | None:
-    """The fields of a Child that stand in the metadata of every kind; None where it is no child of
-    this kind, or somebody has changed what the operator had written there."""
+def identity(body: Body, name: BackendName, template: Body) -> dict[str, Any] | None:
+    """The fields of a Child that every kind has, whose pods are made from the template; None where
+    it is no child of this kind, or somebody has changed what the operator had written there."""
     metadata, status = body["metadata"], body.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     if annotations.get(names.BACKEND_ANNOTATION) != name:
@@ -168,7 +169,17 @@ def identity(body: Body, name: BackendName) -> dict[str, Any] | None:
         ),
         "gone_by": time_of(metadata.get("deletionTimestamp")),
         "finalizers": metadata.get("finalizers") or (),
+        "order": _order_in(template),
     }
+
+
+def _order_in(template: Body) -> str:
+    volumes = (template.get("spec") or {}).get("volumes") or ()
+    sources = (
+        each.get("configMap") or {} for each in volumes if each.get("name") == names.ORDER_VOLUME
+    )
+    # All children of an experiment have the same few.
+    return next((intern(str(each.get("name", ""))) for each in sources), "")
 
 
 def number_in(texts: Mapping[str, str], key: str) -> int | None:

@@ -42,11 +42,11 @@ def job_spec(template: Manifest, *, pods: int) -> Manifest:
 
 
 def observe_job(body: Body, name: BackendName) -> Child | None:
-    known = identity(body, name)
+    spec: Mapping[str, Any] = body.get("spec") or {}
+    known = identity(body, name, spec.get("template") or {})
     if known is None:
         return None
     status: Mapping[str, Any] = body.get("status") or {}
-    spec: Mapping[str, Any] = body.get("spec") or {}
     is_suspended = bool(spec.get("suspend"))
     if done := true_condition(body, "Complete"):
         finished = time_of(status.get("completionTime")) or time_of(done.get("lastTransitionTime"))

@@ -1,9 +1,11 @@
 """The order that all seeds of an experiment share, as a ConfigMap that pods mount."""
 
 import json
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from supreme_core.api import names
+from supreme_core.api.model import parse_json
 from supreme_core.api.run import SharedOrder
 from supreme_core.artefacts import digest
 from supreme_core.errors import SpecError
@@ -12,6 +14,15 @@ from supreme_operator.observed import Owner
 
 MAX_BYTES: Final = 1_000_000
 """Somewhat less than the 1 MiB that a ConfigMap may hold."""
+
+
+def read_order(config_map: Mapping[str, Any]) -> SharedOrder | None:
+    """What such a ConfigMap tells; None where it is none, or of another version."""
+    text = (config_map.get("data") or {}).get(names.ORDER_FILE, "")
+    try:
+        return parse_json(SharedOrder, text.encode(), source=names.ORDER_FILE)
+    except SpecError:
+        return None
 
 
 def order_config_map(owner: Owner, order: SharedOrder) -> Manifest:

@@ -61,7 +61,7 @@ def pod_template(
         },
         "containers": [_container(spec, attempt, environment)],
         "volumes": [
-            {"name": "order", "configMap": {"name": order.config_map}},
+            {"name": names.ORDER_VOLUME, "configMap": {"name": order.config_map}},
             {"name": "tmp", "emptyDir": {}},
             {
                 "name": "dshm",

@@ -23,10 +23,11 @@ from supreme_operator.resources import PYTORCHJOBS
 
 
 def observe(body: Body) -> Child | None:
-    known = identity(body, "PyTorchJob")
+    spec: Mapping[str, Any] = body.get("spec") or {}
+    asked = (spec.get("pytorchReplicaSpecs") or {}).get("Worker") or {}
+    known = identity(body, "PyTorchJob", asked.get("template") or {})
     if known is None:
         return None
-    spec: Mapping[str, Any] = body.get("spec") or {}
     is_suspended = bool((spec.get("runPolicy") or {}).get("suspend"))
     if done := true_condition(body, "Succeeded"):
         finished = time_of(done.get("lastTransitionTime"))
@@ -44,7 +45,6 @@ def observe(body: Body) -> Child | None:
         return Child(**known, state=ChildState.SUSPENDED, is_suspended=True)
     status: Mapping[str, Any] = body.get("status") or {}
     there = (status.get("replicaStatuses") or {}).get("Worker") or {}
-    asked = (spec.get("pytorchReplicaSpecs") or {}).get("Worker") or {}
     is_running = (there.get("active") or 0) + (there.get("succeeded") or 0) >= (
         asked.get("replicas") or 1
     )
