@@ -25,57 +25,80 @@ class Key(NamedTuple):
 T = TypeVar("T")
 
 
+class Name(NamedTuple):
+    """What at most one object of a kind has at one time."""
+
+    namespace: str
+    name: str
+
+
+class Kept(NamedTuple, Generic[T]):
+    """What is kept of an object, and whose it is."""
+
+    version: int
+    uid: str
+    key: Key
+    content: T
+
+
 @dataclass
 class Shelf(Generic[T]):
-    """Objects of one kind by uid, each in its newest version.
+    """Objects of one kind by name, each in its newest version, which may be that of another object:
+    one that was made again while no watch told that its predecessor was gone.
 
     read: makes of an object what is kept of it; None where it is none of ours.
     """
 
     read: Callable[[Body], T | None]
-    _objects: dict[str, tuple[int, Key, T]] = field(default_factory=dict)
-    _by_key: dict[Key, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _objects: dict[Name, Kept[T]] = field(default_factory=dict)
+    _by_key: dict[Key, set[Name]] = field(default_factory=lambda: defaultdict(set))
 
     def put(self, body: Body) -> Key | None:
         """Keep what is newer than what is known; gives whose it is, None where nothing changed."""
-        metadata = body["metadata"]
-        uid, version, key = metadata["uid"], int(metadata["resourceVersion"]), key_of(body)
-        known = self._objects.get(uid)
-        kept = self.read(body)
-        if key is None or kept is None or (known and known[0] >= version):
+        version, name, key = int(body["metadata"]["resourceVersion"]), _name_of(body), key_of(body)
+        known = self._objects.get(name)
+        content = self.read(body)
+        if key is None or content is None or (known and known.version >= version):
             return None
-        self._objects[uid] = version, key, kept
-        self._by_key[key].add(uid)
+        self._drop(name)
+        self._objects[name] = Kept(version, body["metadata"]["uid"], key, content)
+        self._by_key[key].add(name)
         return key
 
-    def remove(self, uid: str) -> Key | None:
-        found = self._objects.pop(uid, None)
-        if found is None:
+    def remove(self, body: Body) -> Key | None:
+        """Forget that very object, not one that was made again under its name."""
+        name = _name_of(body)
+        known = self._objects.get(name)
+        if known is None or known.uid != body["metadata"]["uid"]:
             return None
-        self._by_key[found[1]].discard(uid)
-        if not self._by_key[found[1]]:
-            del self._by_key[found[1]]
-        return found[1]
+        return self._drop(name)
 
     def keep(self, listed: Container[str], version: int, namespace: str | None = None) -> set[Key]:
         """Remove what is not in a list, of uids, as of `version`; gives whose it was."""
         gone = [
-            (uid, key)
-            for uid, (seen, key, _) in self._objects.items()
-            if uid not in listed
-            and (namespace is None or key.namespace == namespace)
-            and seen <= version  # what is newer was made after the list
+            name
+            for name, known in self._objects.items()
+            if known.uid not in listed
+            and (namespace is None or name.namespace == namespace)
+            and known.version <= version  # what is newer was made after the list
         ]
-        for uid, _ in gone:
-            self.remove(uid)
-        return {key for _, key in gone}
+        return {key for name in gone if (key := self._drop(name))}
 
     def of(self, key: Key) -> Iterator[T]:
-        return (self._objects[uid][2] for uid in sorted(self._by_key.get(key, ())))
+        return (self._objects[name].content for name in sorted(self._by_key.get(key, ())))
 
     def all(self) -> list[T]:
         """May be called from another thread: it takes a copy first, in one step."""
-        return [kept for _, _, kept in list(self._objects.values())]
+        return [known.content for known in list(self._objects.values())]
+
+    def _drop(self, name: Name) -> Key | None:
+        known = self._objects.pop(name, None)
+        if known is None:
+            return None
+        self._by_key[known.key].discard(name)
+        if not self._by_key[known.key]:
+            del self._by_key[known.key]
+        return known.key
 
     def known(self) -> set[Key]:
         return set(self._by_key)
@@ -126,6 +149,10 @@ class Cache:
             if child.owner == uid
         ]
         return found, [pod for each in pods.values() for pod in each if pod.experiment == uid]
+
+
+def _name_of(body: Body) -> Name:
+    return Name(body["metadata"]["namespace"], body["metadata"]["name"])
 
 
 def key_of(body: Body) -> Key | None:

@@ -344,7 +344,7 @@ class Reconciler:
             await self._reread(namespace, name)
             return False
         except NotFound:
-            self.cache.experiments.remove(body["metadata"]["uid"])
+            self.cache.experiments.remove(body)
             return False
         self.cache.experiments.put(written)
         self.metrics.wrote(namespace, counted)
@@ -375,7 +375,7 @@ class Reconciler:
         except NotFound:
             known = self.cache.experiment(Key(namespace, name))
             if known:
-                self.cache.experiments.remove(known["metadata"]["uid"])
+                self.cache.experiments.remove(known)
             return None
         self.cache.experiments.put(found)
         return found

@@ -103,7 +103,7 @@ class Watches:
             self.metrics.heard(resource.plural)
             shelf, key = self.cache.shelf(resource.plural), key_of(body)
             if event["type"] == "DELETED":
-                shelf.remove(body["metadata"]["uid"])
+                shelf.remove(body)
             else:
                 shelf.put(body)
             if key:

@@ -1,17 +1,19 @@
 """What is remembered of the cluster: the newest version of each object, whoever tells of it."""
 
 import pytest
-from supreme_operator.cache import Key, Shelf
+from supreme_operator.cache import Cache, Key, Shelf
 
 KEY = Key("research", "three")
 
 
-def body(uid="u1", version=5, namespace="research", experiment="three"):
+def body(uid="u1", version=5, namespace="research", experiment="three", name=None):
+    """name: by default one for each uid."""
     labels = {"supreme.dev/experiment": experiment} if experiment else {}
     return {
         "kind": "Job",
         "metadata": {
             "uid": uid,
+            "name": name or f"name-{uid}",
             "resourceVersion": str(version),
             "namespace": namespace,
             "labels": labels,
@@ -45,10 +47,10 @@ def test_what_the_reader_does_not_want_is_not_kept():
 
 def test_what_is_removed_is_gone_from_its_experiment(shelf):
     shelf.put(body())
-    assert shelf.remove("u1") == KEY
+    assert shelf.remove(body()) == KEY
     assert list(shelf.of(KEY)) == []
     assert shelf.known() == set()
-    assert shelf.remove("u1") is None
+    assert shelf.remove(body()) is None
 
 
 def test_what_a_list_does_not_name_is_gone(shelf):
@@ -73,3 +75,61 @@ def test_a_list_of_one_namespace_says_nothing_of_another(shelf):
     shelf.put(body(namespace="other"))
     assert shelf.keep(set(), version=9, namespace="research") == set()
     assert len(shelf) == 1
+
+
+class TestMadeAgainUnderItsName:
+    """While no watch tells of the end of the one before, whichever uid comes first in order."""
+
+    @pytest.fixture(params=[("a", "b"), ("b", "a")], ids=["greater uid", "smaller uid"])
+    def uids(self, request):
+        return request.param
+
+    @pytest.fixture
+    def shelf(self):
+        return Shelf(lambda body: body["metadata"]["uid"])
+
+    def test_the_newest_is_the_one(self, shelf, uids):
+        first, second = uids
+        shelf.put(body(first, 5, name="same"))
+        assert shelf.put(body(second, 7, name="same")) == KEY
+        assert list(shelf.of(KEY)) == [second]
+        assert len(shelf) == 1
+
+    def test_late_news_of_the_one_before_are_none(self, shelf, uids):
+        first, second = uids
+        shelf.put(body(second, 7, name="same"))
+        assert shelf.put(body(first, 6, name="same")) is None
+        assert shelf.remove(body(first, 6, name="same")) is None
+        assert list(shelf.of(KEY)) == [second]
+
+    def test_a_list_that_has_it_leaves_it_alone(self, shelf, uids):
+        first, second = uids
+        shelf.put(body(first, 5, name="same"))
+        shelf.put(body(second, 7, name="same"))
+        assert shelf.keep({second}, version=9) == set()
+        assert list(shelf.of(KEY)) == [second]
+
+    def test_in_another_namespace_it_is_another(self, shelf, uids):
+        first, second = uids
+        shelf.put(body(first, 5, name="same"))
+        shelf.put(body(second, 7, name="same", namespace="other"))
+        assert len(shelf) == 2
+
+    def test_it_may_belong_to_another_experiment(self, shelf, uids):
+        first, second = uids
+        shelf.put(body(first, 5, name="same"))
+        shelf.put(body(second, 7, name="same", experiment="other"))
+        assert shelf.known() == {Key("research", "other")}
+
+
+def experiment(uid, version):
+    found = body(uid, version, name="three")
+    return {**found, "kind": "UnlearningExperiment"}
+
+
+@pytest.mark.parametrize("uids", [("a", "b"), ("b", "a")])
+def test_an_experiment_that_is_made_again_is_the_one_that_is_worked_on(uids):
+    cache = Cache({}, lambda body: None)
+    cache.experiments.put(experiment(uids[0], 5))
+    cache.experiments.put(experiment(uids[1], 6))
+    assert cache.experiment(KEY)["metadata"]["uid"] == uids[1]
