@@ -760,6 +760,7 @@ STATUS = {
     ],
     "active": 2,
     "progress": "1/3",
+    "done": "36%",
     "selector": "supreme.dev/experiment=status",
     "seedStatuses": [{"seed": 5, "phase": "Running", "child": "some-s0-a0"}],
     "summary": [{"scenario": "full_class", "method": "finetune", "n": 1, "mean": 0.5}],
@@ -816,8 +817,10 @@ class TestKubectl:
             **server.kind, name="shown", body=there | {"status": STATUS}
         )
         head, line = cluster.kubectl("get", "uexp", "shown").splitlines()
-        assert head.split() == ["NAME", "PHASE", "SEEDS", "FAILED", "DATASET", "MODEL", "AGE"]
-        assert line.split()[:-1] == ["shown", "Running", "1/3", "0", "digits", "resnet18"]
+        assert head.split() == [
+            *("NAME", "PHASE", "SEEDS", "DONE", "FAILED", "DATASET", "MODEL", "AGE")
+        ]
+        assert line.split()[:-1] == ["shown", "Running", "1/3", "36%", "0", "digits", "resnet18"]
 
     def test_experiments_are_selected_by_phase_dataset_and_model(self, server, cluster):
         server.create(changed(dataset={"name": "svhn"}), name="selected", dry_run=None)
