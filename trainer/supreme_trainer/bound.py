@@ -42,7 +42,7 @@ def _signal_at_parents_end() -> bool:
     if sys.platform != "linux":
         return False
     with suppress(OSError, AttributeError):
-        return ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0)
     return False
 
 
