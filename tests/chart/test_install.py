@@ -35,6 +35,7 @@ from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
 from tests.contracts.chart import CHART
+from tests.contracts.generated import CRD as DEFINITION
 
 KEPT = "CustomResourceDefinition"
 CRD = "unlearningexperiments.supreme.dev"
@@ -213,6 +214,19 @@ class TestWhatIsLeft:
         eventually(lambda: [each["kind"] for each in there(cluster, manifests)] == [KEPT])
         install()
         assert experiments.read()["metadata"]["uid"] == uid
+
+    def test_what_kubectl_has_applied_is_taken_over_with_its_experiments(
+        self, install, helm_there, cluster, api, experiments
+    ):
+        cluster.kubectl("apply", "-f", DEFINITION)
+        eventually(lambda: is_served(api))
+        experiments.apply()
+        with pytest.raises(RuntimeError, match="invalid ownership metadata"):
+            install()
+        options = ["--namespace", NAMESPACE, *LEAST, "--take-ownership"]
+        helm_there("upgrade", "--install", "supreme", CHART, *options)
+        assert experiments.exists()
+        install("replicas=1")  # the next upgrade needs no option
 
     def test_nothing_where_the_definition_is_not_to_be_kept(
         self, install, helm_there, cluster, api
