@@ -4,6 +4,7 @@ The exit codes are the trainer's contract (supreme_core.api.names). A failure of
 told apart from what the cluster did to it, because each has a budget of its own.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -25,7 +26,15 @@ LOST_WITH_ITS_NODE: Final = (
 )
 """Reasons of a failed pod whose container had no part in it."""
 
+TOO_LONG: Final = "DeadlineExceeded"
+POD_DELETED: Final = "PodDeleted"
+
+KILLED: Final = names.EXIT_SIGNAL + signal.SIGKILL
 STOPPED: Final = (names.EXIT_INTERRUPTED, names.EXIT_TERMINATED)
+
+NO_EXIT: Final = "ContainerStatusUnknown"
+"""Reason of a container that never started, or of whose end the kubelet does not know; it makes up
+an exit code for it."""
 
 PERMANENT: Final = (names.EXIT_INVALID, *range(64, 75), *range(76, 79))
 """sysexits but for 75, which asks for another try."""
@@ -36,11 +45,16 @@ NEVER_STARTS: Final = ("InvalidImageName",)
 
 @dataclass(frozen=True)
 class Ending:
-    """What an attempt costs: another try (failed), nothing of the kind (disrupted), or the seed."""
+    """What an attempt costs: another try (failed), nothing of the kind (disrupted), or the seed.
+
+    is_told: something says so; it does not only follow from that nothing says otherwise, which
+    other news may still do.
+    """
 
     kind: Literal["failed", "disrupted", "permanent"]
     reason: str
     message: str
+    is_told: bool = True
 
 
 def ending(child: Child) -> Ending:
@@ -48,11 +62,14 @@ def ending(child: Child) -> Ending:
     disruption = next(_disruptions(child), None)
     if disruption:
         return disruption
-    if any(pod.reason == "DeadlineExceeded" for pod in child.pods):
-        return Ending("failed", "DeadlineExceeded", "it took longer than seedActiveDeadlineSeconds")
+    if any(pod.reason == TOO_LONG for pod in child.pods):
+        return Ending("failed", TOO_LONG, "it took longer than seedActiveDeadlineSeconds")
     codes = {pod.exit_code for pod in child.pods if pod.exit_code is not None}
     if not codes and child.exit_code is not None:
         codes = {child.exit_code}
+        if not child.pods and codes == {KILLED}:
+            message = "its pod was deleted, and its container killed or never started"
+            return Ending("disrupted", POD_DELETED, message)
     told = _told(child)
     if codes & set(PERMANENT):
         code = min(codes & set(PERMANENT))
@@ -69,7 +86,12 @@ def ending(child: Child) -> Ending:
         return Ending("disrupted", "TemporaryFailure", told or "something outside was away")
     if codes & set(STOPPED):
         return Ending("disrupted", "Terminated", "its pod was told to stop")
-    return Ending("failed", child.reason or "Unknown", child.message or "its pods left no trace")
+    if codes:  # the trainer was done, and something beside it failed
+        return Ending(
+            "failed", child.reason or "Unknown", child.message or "one of its pods failed"
+        )
+    message = child.message or "its pods left no trace"
+    return Ending("disrupted", child.reason or "Unknown", message, is_told=False)
 
 
 def never_starts(child: Child) -> bool:
@@ -87,8 +109,25 @@ def _disruptions(child: Child) -> Iterator[Ending]:
             yield Ending("disrupted", pod.disrupted, pod.message or f"pod {pod.name} was disrupted")
         elif pod.phase == "Failed" and pod.reason in LOST_WITH_ITS_NODE:
             yield Ending("disrupted", pod.reason, pod.message or f"pod {pod.name} was lost")
+        elif pod.phase == "Failed" and pod.gone_by and _was_killed(pod):
+            yield Ending("disrupted", POD_DELETED, f"pod {pod.name} was deleted")
+        elif pod.phase == "Failed" and not _has_ended(pod):
+            message = pod.message or f"pod {pod.name} failed before its trainer started"
+            yield Ending("disrupted", pod.reason or "PodFailed", message)
     if child.disrupted:
         yield Ending("disrupted", "DisruptionTarget", child.disrupted)
+
+
+def _has_ended(pod: Pod) -> bool:
+    """Whether its trainer has, so that the failure may be its own. Without it a kubelet refuses
+    pods (OutOfcpu, NodeAffinity), and gives up those that are deleted."""
+    if pod.reason == TOO_LONG and pod.started_at:
+        return True
+    return pod.exit_code is not None and pod.exit_reason != NO_EXIT
+
+
+def _was_killed(pod: Pod) -> bool:
+    return pod.exit_code == KILLED and pod.exit_reason != "OOMKilled"
 
 
 def _told(child: Child) -> str:

@@ -15,7 +15,7 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentStatus, FailurePolicy, SeedStatus
 from supreme_core.plan import work_digest
 from supreme_operator.answers import Verdict
-from supreme_operator.classify import ending, never_starts
+from supreme_operator.classify import Ending, ending, never_starts
 from supreme_operator.indexes import expanded
 from supreme_operator.observed import (
     Answer,
@@ -126,6 +126,7 @@ class Standing:
     following: Attempt | None = None
     ready_at: datetime | None = None
     obstacle: Reason | None = None
+    waiting_since: datetime | None = None
     is_outdated: bool = False
 
     @property
@@ -286,7 +287,7 @@ class _Judge:
             return Standing(phase="Pending", cost=cost, child=child, following=_anew(cost))
         if child.state == ChildState.SUCCEEDED:
             return self._succeeded(cost, child)
-        if child.state == ChildState.FAILED:
+        if child.state == ChildState.FAILED and not _failed_by_deletion(child):
             return self._failed(cost, child, told)
         if child.is_deleted:
             return _stopping(cost, child, stuck(child, self.now, self.patience.silence))
@@ -313,10 +314,9 @@ class _Judge:
         if told and _has_paid_for_preemption(child, told):
             following = replace(cost, number=cost.number + 1, disruptions=told.disruptions)
             return self._waiting(cost, child, following, 0.0, PREEMPTED, PREEMPTED_MESSAGE)
-        if child.is_suspended:  # its queue took its place while nobody looked
-            return self._disrupted(cost, child, end.reason, end.message)
-        if end.kind == "disrupted":
-            return self._disrupted(cost, child, end.reason, end.message)
+        # Where it is suspended, its queue took its place while nobody looked.
+        if child.is_suspended or end.kind == "disrupted":
+            return self._disrupted(cost, child, end)
         return self._retried(cost, child, end.reason, end.message)
 
     def _retried(self, cost: Attempt, child: Child, reason: str, message: str) -> Standing:
@@ -326,14 +326,18 @@ class _Judge:
         following = replace(cost, number=cost.number + 1, retries=cost.retries + 1)
         return self._waiting(cost, child, following, wait, reason, message)
 
-    def _disrupted(self, cost: Attempt, child: Child, reason: str, message: str) -> Standing:
+    def _disrupted(self, cost: Attempt, child: Child, end: Ending) -> Standing:
         if cost.disruptions >= self.policy.max_disruptions_per_seed:
-            return _given_up(cost, child, "TooManyDisruptions", f"the last: {reason}: {message}")
-        # The first costs no time: a drained node's pods are wanted elsewhere at once.
-        seconds = self.patience.disruption_seconds
-        wait = _backoff(seconds, cost.disruptions - 1, self.patience) if cost.disruptions else 0.0
+            message = f"the last: {end.reason}: {end.message}"
+            return _given_up(cost, child, "TooManyDisruptions", message)
+        # The first costs no time: a drained node's pods are wanted elsewhere at once. Of one that
+        # nothing tells, its pods may still tell something.
+        times = cost.disruptions if end.is_told else cost.disruptions + 1
+        wait = (
+            _backoff(self.patience.disruption_seconds, times - 1, self.patience) if times else 0.0
+        )
         following = replace(cost, number=cost.number + 1, disruptions=cost.disruptions + 1)
-        return self._waiting(cost, child, following, wait, reason, message)
+        return self._waiting(cost, child, following, wait, end.reason, end.message)
 
     def _waiting(
         self,
@@ -372,9 +376,9 @@ class _Judge:
             reason, message = block or ("ImagePullFailed", "")
             return _given_up(cost, child, reason, message, occupies=True)
         is_running = child.state == ChildState.RUNNING
-        deadline = spec.scheduling_deadline_seconds
-        is_late = deadline and self.now >= child.created_at + timedelta(seconds=deadline)
-        if is_late and not _is_scheduled(child, spec.execution.nodes):
+        since, deadline = self._waiting_since(child, told), spec.scheduling_deadline_seconds
+        is_late = deadline and self.now >= since + timedelta(seconds=deadline)
+        if is_late and not is_running and not _is_scheduled(child, spec.execution.nodes):
             message = f"its pods were not scheduled within {deadline} s"
             return _given_up(cost, child, "SchedulingDeadlineExceeded", message, occupies=True)
         if child.state == ChildState.SUSPENDED:
@@ -392,7 +396,18 @@ class _Judge:
             message=block[1] if block else "",
             occupies=True,
             obstacle=block,
+            waiting_since=None if is_running else since,
         )
+
+    def _waiting_since(self, child: Child, told: SeedStatus | None) -> datetime:
+        """When it last began to wait for its pods: it may have run, and been suspended, since it
+        was made, or have lost them."""
+        since = child.waits_since or self.now
+        if told is None or told.attempt != child.attempt.number:
+            return since
+        if told.phase == "Running":
+            return self.now
+        return max(since, _time_in(told.waiting_since) or since)
 
     def _obstacle(self, child: Child, told: SeedStatus | None) -> Reason | None:
         answer, silence = self.seen.knowledge.answers.get(child.uid), self.patience.silence
@@ -428,6 +443,13 @@ def _has_paid_for_preemption(child: Child, told: SeedStatus) -> bool:
     is_waiting = told.phase == "Queued" and told.attempt == child.attempt.number
     is_known = told.reason == PREEMPTED  # also where the next attempt is only meant to be made
     return (is_waiting or is_known) and told.disruptions > child.attempt.disruptions
+
+
+def _failed_by_deletion(child: Child) -> bool:
+    """Whether its controller takes for a failure that its pods were told to go with it."""
+    if not child.gone_by:
+        return False
+    return child.finished_at is None or child.finished_at >= child.gone_by
 
 
 def _anew(cost: Attempt) -> Attempt:
@@ -484,8 +506,8 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Outcom
             message = f"{len(done)} of {len(standings)} seeds have a result"
             return Outcome("complete", "PartiallySucceeded", message)
         return Outcome("complete", "SeedsSucceeded", f"all {len(done)} seeds have a result")
-    deadline = _deadline(seen)
-    if deadline and now >= deadline:
+    deadline = _deadline(seen, now)
+    if deadline and (held_since(standings, now) or now) >= deadline:
         message = f"it took longer than {spec.active_deadline_seconds} s"
         return Outcome("failed", "DeadlineExceeded", message)
     if spec.suspend:
@@ -495,12 +517,35 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Outcom
     return Outcome("going")
 
 
-def _deadline(seen: Seen) -> datetime | None:
+def held_since(standings: Sequence[Standing], now: datetime) -> datetime | None:
+    """Since when every child waits for its queue, so that no deadline of the experiment counts;
+    None where one does not, or there is none."""
+    children = [each.child for each in standings if each.occupies]
+    since = [
+        child.waits_since or now
+        for child in children
+        if child and child.state == ChildState.SUSPENDED
+    ]
+    return max(since) if since and len(since) == len(children) else None
+
+
+def held_seconds(status: ExperimentStatus, now: datetime) -> float:
+    """For how long every child has waited for its queue, up to now."""
+    since = _time_in(status.held_since)
+    return status.held_seconds + (max(0.0, (now - since).total_seconds()) if since else 0.0)
+
+
+def _deadline(seen: Seen, now: datetime) -> datetime | None:
     """When the whole experiment has to be done; counted anew when it goes on after a rest."""
-    seconds, started = seen.experiment.spec.active_deadline_seconds, seen.status.start_time
+    seconds = seen.experiment.spec.active_deadline_seconds
+    started = _time_in(seen.status.start_time)
     if not seconds or not started:
         return None
-    return datetime.fromisoformat(started) + timedelta(seconds=seconds)
+    return started + timedelta(seconds=seconds + held_seconds(seen.status, now))
+
+
+def _time_in(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _deletions(
@@ -570,11 +615,13 @@ def _alarms(
         yield from (each.ready_at for each in standings if each.ready_at and each.ready_at > now)
         if spec.scheduling_deadline_seconds:
             wait = timedelta(seconds=spec.scheduling_deadline_seconds)
-            waiting = (each.child for each in standings if each.phase == "Queued" and each.child)
-            yield from (child.created_at + wait for child in waiting)
+            due = (each.waiting_since + wait for each in standings if each.waiting_since)
+            yield from (time for time in due if time > now)
         if knowledge.creation and any(each.following for each in standings):
             yield knowledge.creation.retry_at
-    if outcome.kind in ("going", "aggregating") and (deadline := _deadline(seen)):
+    is_held = held_since(standings, now) is not None
+    is_on = outcome.kind in ("going", "aggregating") and not is_held
+    if is_on and (deadline := _deadline(seen, now)):
         yield deadline
     if knowledge.store and outcome.kind != "complete":
         yield knowledge.store.retry_at

@@ -112,6 +112,8 @@ class Child:
     exit_code: where that condition tells the exit code of a pod, which may be gone by now.
     disrupted: where that condition tells of a disruption, its text, else "".
     is_suspended: a queue holds it back; where it has ended, it did so then.
+    waits_since: when it was made, or its queue last held it back or let it go; None where the queue
+    has just done so and the child's controller has not said when.
     template: digest of what its pods are made of; "" where an older operator has made it.
     changed_at: when it was made, or began, or the newest change of a condition of it.
     gone_by: when it should be gone, where it was deleted.  finalizers: who has to agree to that.
@@ -133,6 +135,7 @@ class Child:
     exit_code: int | None = None
     disrupted: str = ""
     is_suspended: bool = False
+    waits_since: datetime | None = None
     template: str = ""
     changed_at: datetime | None = None
     gone_by: datetime | None = None

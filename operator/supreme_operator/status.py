@@ -20,12 +20,22 @@ from supreme_core.api.v1alpha1 import (
     SummaryRow,
 )
 from supreme_operator.admission import NotAccepted
-from supreme_operator.decide import INVALID_SPEC, Decision, Outcome, Seen, Standing
+from supreme_operator.decide import (
+    INVALID_SPEC,
+    Decision,
+    Outcome,
+    Seen,
+    Standing,
+    held_seconds,
+    held_since,
+)
 from supreme_operator.indexes import compressed
 
 MAX_SEED_STATUSES: Final = 200
 MESSAGE: Final = 1024
 SEED_MESSAGE: Final = 128
+REASON: Final = 63
+"""A pod's may be longer: OutOf and the name of a resource."""
 DONE_OF_TOTAL: Final = re.compile(r"([0-9]+)/([0-9]+)")
 
 Truth = Literal["True", "False", "Unknown"]
@@ -46,6 +56,8 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         before, dict(_said(seen, decision, count)), seen.experiment.generation, now
     )
     rows, results = _summary(seen)
+    start_time = _start_time(before, outcome, count, now)
+    held = _held_since(before, decision, now) if start_time else None
     progress = _progress(seen, standings)
     phase = _phase(outcome, count)
     reason, message = _headline(seen, decision, count)
@@ -54,7 +66,9 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         phase=phase,
         reason=reason,
         message=_cut(message, MESSAGE) or None,
-        start_time=_start_time(before, outcome, count, now),
+        start_time=start_time,
+        held_since=held,
+        held_seconds=_held_seconds(before, start_time, held, now),
         completion_time=_completion_time(before, outcome, now),
         conditions=conditions,
         work_digest=seen.work,
@@ -263,6 +277,22 @@ def _start_time(
     return _time(now) if count.active else None
 
 
+def _held_since(before: ExperimentStatus, decision: Decision, now: datetime) -> str | None:
+    since = held_since(decision.standings, now)
+    if since is None or decision.outcome.kind not in ("going", "aggregating"):
+        return None
+    return before.held_since or _time(since)
+
+
+def _held_seconds(
+    before: ExperimentStatus, start_time: str | None, held: str | None, now: datetime
+) -> int:
+    """Of the time since it began; what is going on now is counted when it is over."""
+    if start_time is None or start_time != before.start_time:
+        return 0
+    return before.held_seconds if held else int(held_seconds(before, now))
+
+
 def _completion_time(before: ExperimentStatus, outcome: Outcome, now: datetime) -> str | None:
     if outcome.kind in ("complete", "failed"):
         return before.completion_time or _time(now)
@@ -326,7 +356,8 @@ def _seed_statuses(
                 retries=attempt.retries,
                 disruptions=attempt.disruptions,
                 child=None if begins or each.child is None else each.child.name,
-                reason=each.reason or None,
+                waiting_since=_time(each.waiting_since) if each.waiting_since else None,
+                reason=_cut(each.reason, REASON) or None,
                 message=_cut(each.message, SEED_MESSAGE) or None,
                 progress=progress.get(each.cost.seed),
             )

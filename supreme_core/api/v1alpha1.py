@@ -625,7 +625,7 @@ class ExperimentSpec(Document):
         None,
         ge=1,
         le=MAX_SECONDS,
-        description="Seconds that an attempt may wait for its pods to be scheduled.",
+        description="Seconds that an attempt may wait at one time for its pods to be scheduled.",
     )
     ttl_seconds_after_finished: int | None = Field(
         None,
@@ -716,6 +716,9 @@ class SeedStatus(Document):
     retries: int = Field(0, ge=0, description="Attempts that failures of the program cost.")
     disruptions: int = Field(0, ge=0, description="Attempts that evictions and lost nodes cost.")
     child: str | None = Field(None, max_length=63, description="Name of the object that runs it.")
+    waiting_since: str | None = Field(
+        None, max_length=40, description="When the attempt last began to wait, ISO 8601 in UTC."
+    )
     reason: str | None = Field(None, max_length=63, description="Why it stands there.")
     message: str | None = Field(None, max_length=128, description="Why, for people.")
     progress: str | None = Field(
@@ -783,6 +786,12 @@ class ExperimentStatus(Document):
     message: str | None = Field(None, max_length=1024, description="Why, for people.")
     start_time: str | None = Field(
         None, max_length=40, description="When the first child started, ISO 8601 in UTC."
+    )
+    held_since: str | None = Field(
+        None, max_length=40, description="Since when every child waits for its queue."
+    )
+    held_seconds: int = Field(
+        0, ge=0, description="How long they did before; no deadline counts it."
     )
     completion_time: str | None = Field(
         None, max_length=40, description="When it was complete or failed, ISO 8601 in UTC."

@@ -73,6 +73,16 @@ class Kubelet:
         self._report(pod, condition=_condition("DisruptionTarget", "True", reason, "disrupted"))
         self.fail(pod, exit_code)
 
+    def refuse(self, pod: str, reason: str) -> None:
+        """The node does not take the pod, such as OutOfcpu: none of its containers ever starts."""
+        self._patch(pod, {"phase": "Failed", "reason": reason, "message": f"no room: {reason}"})
+
+    def give_up(self, pod: str) -> None:
+        """The pod is deleted before its containers start, of which the kubelet makes up an end."""
+        self._core.delete_namespaced_pod(pod, self._namespace)
+        unknown = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
+        self._report(pod, phase="Failed", state={"terminated": unknown})
+
     def remove(self, pod: str) -> None:
         """The containers of a deleted pod have ended; it is gone."""
         self._core.delete_namespaced_pod(pod, self._namespace, grace_period_seconds=0)

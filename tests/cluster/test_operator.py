@@ -4,6 +4,9 @@ Covered: the life of an experiment from `kubectl apply` to its summary in the st
 Left out: what real pods do (tests/e2e), a misbehaving API server (test_faults.py).
 """
 
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
 import pytest
 from kubernetes import client
 
@@ -145,6 +148,19 @@ class TestFailures:
         status = experiments.until(phase="Succeeded")
         assert (seed(status, 7)["retries"], seed(status, 7)["disruptions"]) == (0, 1)
 
+    @pytest.mark.parametrize("nodes", [1, 2])
+    @pytest.mark.parametrize("act", ["refuse OutOfcpu", "refuse NodeAffinity", "give up"])
+    def test_what_never_started_costs_no_retry(self, experiments, trainers, act, nodes):
+        trainers.script = lambda seed, attempt: act if attempt < 2 else "succeed"
+        experiments.apply(
+            seeds={"list": [7]},
+            failurePolicy={"maxRetriesPerSeed": 0},
+            training={"microBatches": nodes},
+            execution={"nodes": nodes},
+        )
+        status = experiments.until(phase="Succeeded")
+        assert (seed(status, 7)["retries"], seed(status, 7)["disruptions"]) == (0, 2)
+
     def test_an_invalid_order_ends_all_at_once(self, experiments, trainers, children):
         trainers.script = lambda seed, attempt: "fail 2" if seed == 7 else "run"
         experiments.apply()
@@ -178,6 +194,26 @@ class TestFailures:
         experiments.apply(activeDeadlineSeconds=1)
         experiments.condition("Failed", status="True", reason="DeadlineExceeded")
         eventually(lambda: not children())
+
+    def test_a_seed_that_ran_is_not_given_up_when_its_queue_stops_it(
+        self, experiments, trainers, api
+    ):
+        """As Kueue does, after the deadline that was for its start."""
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply(seeds={"list": [7]}, schedulingDeadlineSeconds=10)
+        experiments.until(phase="Running")
+        job, jobs = experiments.jobs()["s0-a0"], client.BatchV1Api(api)
+        deadline = job.metadata.creation_timestamp + timedelta(seconds=10)
+        eventually(lambda: datetime.now(UTC) > deadline)
+        hold = partial(jobs.patch_namespaced_job, job.metadata.name, experiments.namespace)
+        hold({"spec": {"suspend": True}})
+        status = experiments.until(phase="Queued")
+        assert seed(status, 7)["disruptions"] == 1
+        assert datetime.fromisoformat(seed(status, 7)["waitingSince"]) >= deadline
+        trainers.script = always_succeed
+        hold({"spec": {"suspend": False}})
+        experiments.until(phase="Succeeded")
+        assert set(experiments.jobs()) == {"s0-a0"}
 
     def test_a_seed_that_finds_no_node_in_time_fails(self, experiments, trainers, children):
         trainers.script = lambda seed, attempt: "unschedulable 0/3 nodes are available"

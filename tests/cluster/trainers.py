@@ -102,6 +102,10 @@ class Trainers(threading.Thread):
                     self._kubelet.fail(name, int(code))
                 case ["disrupt"]:
                     self._kubelet.disrupt(name)
+                case ["refuse", reason]:
+                    self._kubelet.refuse(name, reason)
+                case ["give", "up"]:
+                    self._kubelet.give_up(name)
                 case ["unschedulable", *words]:
                     self._kubelet.cannot_be_scheduled(name, " ".join(words))
                 case ["waits", reason]:

@@ -28,7 +28,7 @@ OF_KUBERNETES = {
     *("ContainerCreating", "PodInitializing", "ImageInspectError", "RegistryUnavailable"),
     *("ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"),
     *("FailedAttachVolume", "FailedMapVolume", "FailedMount", "VolumeResizeFailed"),
-    *("FailedScheduling", "NodeNotReady", "GetObject"),
+    *("FailedScheduling", "NodeNotReady", "GetObject", "ContainerStatusUnknown"),
 }
 """What it reads there; a user meets a reason of the page in its place."""
 

@@ -91,6 +91,7 @@ def told_of(admitted, status=None):
 def child(seed, state="Running", *, attempt=0, retries=0, disruptions=0, index=None, **facts):
     """index: by default that of SPEC's seeds."""
     facts.setdefault("created_at", NOW - timedelta(minutes=1))
+    facts.setdefault("waits_since", facts["created_at"])
     if state in ("Succeeded", "Failed"):
         facts.setdefault("finished_at", NOW)
     number = f"s{seed}-a{attempt}"

@@ -759,6 +759,32 @@ class TestChildrenObserved:
         assert (found.state, found.is_suspended) == (ChildState.SUSPENDED, True)
 
     @EVERY_KIND
+    def test_since_when_it_waits(self, kind):
+        """Kueue sets spec.suspend, and the child's controller says later when it has seen it."""
+        created, later = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
+
+        def waits_since(held, said=None):
+            status = {}
+            if said:
+                told = {"type": "Suspended", "status": said, "lastTransitionTime": later}
+                status = {"conditions": [told]}
+            body = observed(kind, status)
+            body["metadata"]["creationTimestamp"] = created
+            found = read(held_back(body) if held else body).waits_since
+            return found and found.isoformat().replace("+00:00", "Z")
+
+        assert waits_since(held=False) == created
+        assert waits_since(held=True, said="True") == later
+        assert waits_since(held=False, said="False") == later
+        assert waits_since(held=True) is None
+        assert waits_since(held=True, said="False") is None
+        assert waits_since(held=False, said="True") is None
+
+    @EVERY_KIND
+    def test_the_order_that_it_was_given_is_known(self, kind):
+        assert read(observed(kind, {})).order == ORDER.config_map
+
+    @EVERY_KIND
     def test_one_that_failed_while_a_queue_held_it_back_says_so(self, kind):
         status = {"conditions": [{"type": "Failed", "status": "True"}]}
         assert not read(observed(kind, status)).is_suspended

@@ -8,6 +8,7 @@ That the same decisions lead through crashes and lost events to one end is shown
 test_converges.py, and on a real API server by tests/cluster.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -31,6 +32,8 @@ from tests.operator.looks import (
 )
 
 LATER = NOW + timedelta(hours=1)
+TOO_LONG = pod(phase="Failed", reason="DeadlineExceeded", exit_code=137, started_at=NOW)
+OUT_OF_MEMORY = pod(phase="Failed", exit_code=137, exit_reason="OOMKilled")
 DISRUPTED = pod(phase="Failed", exit_code=143, disrupted="EvictionByEvictionAPI")
 
 
@@ -118,11 +121,21 @@ class TestAttempts:
             (failed(7, pods=[DISRUPTED], attempt=1, disruptions=1), (2, 0, 2, 5)),
             (failed(7, pods=[DISRUPTED], attempt=9, disruptions=9), (10, 0, 10, 600)),
             (failed(7, pods=[pod(phase="Failed", reason="Evicted")]), (1, 0, 1, 0)),
-            (failed(7, pods=[pod(phase="Failed", reason="DeadlineExceeded")]), (1, 1, 0, 10)),
+            (failed(7, pods=[TOO_LONG]), (1, 1, 0, 10)),
+            (failed(7, pods=[replace(TOO_LONG, exit_code=None)]), (1, 1, 0, 10)),
+            (failed(7, pods=[replace(TOO_LONG, exit_code=None, started_at=None)]), (1, 0, 1, 0)),
             (failed(7, pods=[], exit_code=1), (1, 1, 0, 10)),
             (failed(7, pods=[], disrupted="DisruptionTarget"), (1, 0, 1, 0)),
             (failed(7, pods=[pod(phase="Failed", exit_code=1), DISRUPTED]), (1, 0, 1, 0)),
-            (failed(7, pods=[]), (1, 1, 0, 10)),
+            (failed(7, pods=[]), (1, 0, 1, 5)),
+            (failed(7, pods=[], attempt=1, disruptions=1), (2, 0, 2, 10)),
+            (failed(7, pods=[], exit_code=137), (1, 0, 1, 0)),
+            (failed(7, pods=[pod(phase="Running")], exit_code=137), (1, 1, 0, 10)),
+            (failed(7, pods=[pod(phase="Failed", exit_code=137, gone_by=NOW)]), (1, 0, 1, 0)),
+            (failed(7, pods=[pod(phase="Failed", exit_code=1, gone_by=NOW)]), (1, 1, 0, 10)),
+            (failed(7, pods=[OUT_OF_MEMORY]), (1, 1, 0, 10)),
+            (failed(7, pods=[replace(OUT_OF_MEMORY, gone_by=NOW)]), (1, 1, 0, 10)),
+            (failed(7, pods=[pod(phase="Failed", exit_code=0)]), (1, 1, 0, 10)),
         ],
         ids=[
             "an error",
@@ -135,14 +148,66 @@ class TestAttempts:
             "a tenth eviction",
             "eviction by the kubelet",
             "too long",
+            "too long, and its end is not known",
+            "too long before it started",
             "an error, pods gone",
             "a disruption, pods gone",
             "one pod evicted, the other fails for it",
             "no trace at all",
+            "no trace at all once more",
+            "killed, and its pod deleted",
+            "killed, and its pod not known yet",
+            "killed in a pod that is deleted",
+            "an error in a pod that is deleted",
+            "out of memory",
+            "out of memory in a pod that is deleted",
+            "something beside it",
         ],
     )
     def test_what_the_end_of_an_attempt_costs(self, end, wanted):
         assert following(decided(end)) == wanted
+
+    @pytest.mark.parametrize("kind", ["Job", "IndexedJob", "PyTorchJob"])
+    @pytest.mark.parametrize(
+        "reason",
+        [
+            *("OutOfcpu", "OutOfmemory", "OutOfpods", "OutOfnvidia.com/gpu", "NodeAffinity"),
+            *("TopologyAffinityError", "UnexpectedAdmissionError", "SomethingOfTomorrow"),
+        ],
+    )
+    def test_what_never_started_costs_no_retry_and_says_why(self, kind, reason):
+        refused = pod(phase="Failed", reason=reason, message=f"Pod was rejected: {reason}")
+        end = failed(7, pods=[refused], reason="BackoffLimitExceeded")
+        end = replace(end, kind=kind)
+        assert following(decided(end)) == (1, 0, 1, 0)
+        seed = told(end).seed_statuses[0]
+        assert (seed.reason, seed.message) == (reason, f"Pod was rejected: {reason}")
+
+    @pytest.mark.parametrize(
+        "ended",
+        [
+            pod(phase="Failed"),
+            pod(phase="Failed", gone_by=NOW),
+            pod(phase="Failed", exit_code=137, exit_reason="ContainerStatusUnknown"),
+            pod(phase="Failed", waiting="PodInitializing"),
+        ],
+        ids=["no word", "deleted while it waits", "given up by its kubelet", "its init container"],
+    )
+    def test_a_pod_whose_trainer_never_ended_costs_no_retry(self, ended):
+        end = failed(7, pods=[ended])
+        assert following(decided(end)) == (1, 0, 1, 0)
+        assert told(end).seed_statuses[0].reason == "PodFailed"
+        beside = failed(7, pods=[ended, pod(phase="Failed", exit_code=1)])
+        assert following(decided(beside)) == (1, 0, 1, 0)
+
+    def test_a_reason_may_be_longer_than_a_status_has_room_for(self):
+        refused = pod(phase="Failed", reason=f"OutOf{'x' * 300}")
+        assert len(told(failed(7, pods=[refused])).seed_statuses[0].reason) == 63
+
+    def test_three_refusals_of_a_node_fail_no_seed(self):
+        refused = pod(phase="Failed", reason="OutOfcpu")
+        end = failed(7, pods=[refused], attempt=3, disruptions=3)
+        assert following(decided(end)) == (4, 0, 4, 20)
 
     @pytest.mark.parametrize(
         ("end", "reason"),
@@ -222,6 +287,58 @@ class TestAttempts:
     def test_the_scheduling_deadline_wakes_the_operator(self):
         late = child(7, "Waiting", pods=[pod()])
         assert decided(late, schedulingDeadlineSeconds=90).wake_at == NOW + timedelta(seconds=30)
+
+    @pytest.mark.parametrize("state", ["Suspended", "Waiting"])
+    def test_the_scheduling_deadline_counts_anew_when_one_that_ran_waits_again(self, state):
+        """It was made two hours ago, and is now preempted, or has lost its pods."""
+        old = NOW - timedelta(hours=2)
+        given = {"schedulingDeadlineSeconds": 60}
+        running = told(child(7, created_at=old), now=NOW - timedelta(seconds=1), **given)
+        since = NOW if state == "Suspended" else old
+        waits = child(7, state, created_at=old, waits_since=since)
+        queued = told(waits, status=running, **given)
+        assert queued.seed_statuses[0].phase == "Queued"
+        assert queued.seed_statuses[0].waiting_since == "2026-03-01T12:00:00Z"
+        assert decided(waits, status=queued, **given).wake_at == NOW + timedelta(seconds=60)
+        for seconds, reason in ((59, None), (60, "SchedulingDeadlineExceeded")):
+            later = told(waits, status=queued, now=NOW + timedelta(seconds=seconds), **given)
+            assert (later.seed_statuses[0].phase == "Failed") == bool(reason)
+            assert (reason or "") in (later.seed_statuses[0].reason or "")
+
+    def test_a_preemption_that_nobody_saw_counts_from_its_own_time(self):
+        """The operator was away while it ran and was preempted; the status is of before."""
+        old = NOW - timedelta(hours=2)
+        given = {"schedulingDeadlineSeconds": 60}
+        queued = told(child(7, "Suspended", created_at=old), now=old, **given)
+        waits = child(7, "Suspended", created_at=old, waits_since=NOW - timedelta(seconds=30))
+        assert decided(waits, status=queued, **given).standings[0].phase == "Queued"
+
+    def test_a_preemption_of_which_its_controller_says_nothing_yet_begins_now(self):
+        old = NOW - timedelta(hours=2)
+        given = {"schedulingDeadlineSeconds": 60}
+        queued = told(child(7, "Waiting", created_at=old), now=old, **given)
+        waits = child(7, "Suspended", created_at=old, waits_since=None)
+        assert decided(waits, status=queued, **given).standings[0].phase == "Queued"
+
+    def test_one_that_runs_is_not_late_whatever_is_known_of_its_pods(self):
+        old = NOW - timedelta(hours=2)
+        running = child(7, "Running", created_at=old)
+        assert decided(running, schedulingDeadlineSeconds=60).standings[0].phase == "Running"
+
+    def test_a_deadline_that_has_passed_wakes_nobody(self):
+        pulls = child(7, "Waiting", pods=[pod(is_scheduled=True)])
+        wake = decided(pulls, schedulingDeadlineSeconds=30).wake_at
+        assert wake is None or wake > NOW
+
+    def test_a_child_that_fails_for_its_deletion_costs_nothing(self):
+        """As where a suspension deletes it and its controller counts the pods that stop."""
+        end = failed(7, code=143, gone_by=NOW - timedelta(seconds=1), finished_at=NOW)
+        standing = decided(end, suspend=True).standings[0]
+        assert (standing.reason, standing.following) == ("Stopping", None)
+        suspended = told(end, status=told(child(7)), suspend=True)
+        assert following(decided(status=suspended)) == (0, 0, 0, 0)
+        own = failed(7, code=1, gone_by=NOW, finished_at=NOW - timedelta(seconds=1))
+        assert following(decided(own)) == (1, 1, 0, 9)
 
     def test_an_image_name_that_cannot_be_is_given_up_at_once(self):
         bad = child(7, "Waiting", pods=[pod(waiting="InvalidImageName", waiting_message="bad")])
@@ -486,6 +603,36 @@ class TestTime:
         assert (stops(late), starts(late)) == (["s7-a0"], [])
         after = told(child(7), now=NOW + timedelta(seconds=60), **given)
         assert condition(after, "Failed") == ("True", "DeadlineExceeded")
+
+    def test_the_clock_stands_while_every_child_waits_for_its_queue(self):
+        given = {"activeDeadlineSeconds": 60, "parallelism": 1}
+        after = lambda seconds: NOW + timedelta(seconds=seconds)  # noqa: E731
+        running = told(child(7), **given)
+        held = child(7, "Suspended", waits_since=after(50))
+        waits = told(held, status=running, now=after(50), **given)
+        assert (waits.held_since, waits.held_seconds) == ("2026-03-01T12:00:50Z", 0)
+        assert decided(held, status=waits, now=after(3000), **given).outcome.kind == "going"
+        again = told(child(7), status=waits, now=after(3050), **given)
+        assert (again.held_since, again.held_seconds) == (None, 3000)
+        assert again.start_time == running.start_time
+        assert decided(child(7), status=again, now=after(3059), **given).outcome.kind == "going"
+        late = decided(child(7), status=again, now=after(3060), **given).outcome
+        assert late.reason == "DeadlineExceeded"
+
+    def test_a_queue_that_held_it_while_the_operator_was_away_is_not_counted(self):
+        given = {"activeDeadlineSeconds": 60, "parallelism": 1}
+        running = told(child(7), **given)
+        held = child(7, "Suspended", waits_since=NOW + timedelta(seconds=59))
+        assert decided(held, status=running, now=LATER, **given).outcome.kind == "going"
+        held = child(7, "Suspended", waits_since=NOW + timedelta(seconds=60))
+        assert decided(held, status=running, now=LATER, **given).outcome.kind == "failed"
+
+    def test_the_clock_goes_on_while_one_child_runs(self):
+        given = {"activeDeadlineSeconds": 60}
+        running = told(child(7), child(8), **given)
+        children = child(7), child(8, "Suspended", waits_since=NOW)
+        assert told(*children, status=running, **given).held_since is None
+        assert decided(*children, status=running, now=LATER, **given).outcome.kind == "failed"
 
     def test_a_suspension_stops_the_clock(self):
         running = told(child(7), activeDeadlineSeconds=60)

@@ -14,6 +14,7 @@ from supreme_operator.children.backend import (
     identity,
     time_of,
     true_condition,
+    waits_since,
 )
 from supreme_operator.children.pod import pod_template
 from supreme_operator.observed import Attempt, BackendName, Child, ChildState, Owner
@@ -64,12 +65,14 @@ def observe_job(body: Body, name: BackendName) -> Child | None:
             disrupted=message if DISRUPTED.search(message) else "",
             is_suspended=is_suspended,
         )
+    since = waits_since(body, is_suspended=is_suspended)
     if is_suspended:
-        return Child(**known, state=ChildState.SUSPENDED, is_suspended=True)
+        return Child(**known, state=ChildState.SUSPENDED, is_suspended=True, waits_since=since)
     ready = status.get("ready") or 0
     ended = status.get("succeeded") or 0
     is_running = ready + ended >= (spec.get("completions") or 1)
-    return Child(**known, state=ChildState.RUNNING if is_running else ChildState.WAITING)
+    state = ChildState.RUNNING if is_running else ChildState.WAITING
+    return Child(**known, state=state, waits_since=since)
 
 
 def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> Manifest:

@@ -16,6 +16,7 @@ from supreme_operator.children.backend import (
     identity,
     time_of,
     true_condition,
+    waits_since,
 )
 from supreme_operator.children.pod import pod_template
 from supreme_operator.observed import Attempt, Child, ChildState, Owner
@@ -41,14 +42,16 @@ def observe(body: Body) -> Child | None:
             message=failed.get("message") or "",
             is_suspended=is_suspended,
         )
+    since = waits_since(body, is_suspended=is_suspended)
     if is_suspended:
-        return Child(**known, state=ChildState.SUSPENDED, is_suspended=True)
+        return Child(**known, state=ChildState.SUSPENDED, is_suspended=True, waits_since=since)
     status: Mapping[str, Any] = body.get("status") or {}
     there = (status.get("replicaStatuses") or {}).get("Worker") or {}
     is_running = (there.get("active") or 0) + (there.get("succeeded") or 0) >= (
         asked.get("replicas") or 1
     )
-    return Child(**known, state=ChildState.RUNNING if is_running else ChildState.WAITING)
+    state = ChildState.RUNNING if is_running else ChildState.WAITING
+    return Child(**known, state=state, waits_since=since)
 
 
 def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> Manifest:
