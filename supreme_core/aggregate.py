@@ -7,6 +7,7 @@ repeats are ten values, not fifty (Var ȳ = σ_t²/I + σ_u²/(IJ), and σ_t² i
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Literal
 
 from supreme_core import comparison, statistics
@@ -20,6 +21,7 @@ from supreme_core.api.run import (
     Ranks,
     Robust,
     Row,
+    RunRecord,
     RunResult,
     Summary,
     SummaryExperiment,
@@ -64,7 +66,7 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
         raise SpecError(f"primaryMetric: {message}")
     latest = _latest(results, order.seeds)
     answers = {
-        seed: result
+        seed: _without_impossible(result, question.metrics)
         for seed, result in latest.items()
         if result.work_digest == question.work_digest
     }
@@ -104,6 +106,9 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
         provenance=dump(provenance),
     )
 
+
+ROUNDING = 1e-6
+"""By so much the end of a range may be missed, as where a sum of shares is 1.0000001."""
 
 WITHOUT_A_MODEL = ("pending", "infrastructure", "failed")
 """Kinds of failures that leave less than was asked for."""
@@ -202,6 +207,34 @@ def _latest(results: Iterable[RunResult], seeds: Sequence[int]) -> dict[int, Run
     asked = set(seeds)
     by_age = sorted(results, key=lambda result: (result.attempt, result.finished_at))
     return {result.seed: result for result in by_age if result.seed in asked}
+
+
+def _without_impossible(result: RunResult, facts: Mapping[str, RowFacts]) -> RunResult:
+    """The result, in which a number that its metric cannot have is none: a pod may write any."""
+    if not any(_impossible(run, facts) for run in result.runs):
+        return result
+    runs = [
+        run.model_copy(
+            update={"metrics": {**run.metrics, **dict.fromkeys(_impossible(run, facts))}}
+        )
+        for run in result.runs
+    ]
+    return result.model_copy(update={"runs": runs})
+
+
+def _impossible(run: RunRecord, facts: Mapping[str, RowFacts]) -> list[str]:
+    return [
+        row
+        for row, value in run.metrics.items()
+        if value is not None and row in facts and not _can_be(value, facts[row])
+    ]
+
+
+def _can_be(value: float, facts: RowFacts) -> bool:
+    """Whether a metric can have this value, or one that rounding makes of it."""
+    low = -inf if facts.low is None else facts.low - ROUNDING
+    high = inf if facts.high is None else facts.high + ROUNDING
+    return low <= value <= high
 
 
 def _pending_seeds(latest: Mapping[int, RunResult], question: Question) -> Iterator[Failure]:

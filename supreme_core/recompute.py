@@ -48,6 +48,7 @@ from supreme_core.scoring import (
     needs_untrained,
     probe_title,
     read_cost,
+    read_metrics,
     read_unlearned,
     reason,
     reference_run,
@@ -337,7 +338,7 @@ class SeedScores:
             wall_seconds=round(time.monotonic() - started, 3),
             environment=name,
         )
-        stored: Any = manifest.facts["metrics"]
+        stored = read_metrics(manifest.facts)
         return {row: _as_float(stored[row]) for row in values}
 
     def _open(self, manifest: Manifest, name: str) -> Path:

@@ -5,16 +5,16 @@ numpy only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
 from supreme_core.artefacts import digest
-from supreme_core.errors import GivenUp, one_line
+from supreme_core.errors import CorruptArtefact, GivenUp, one_line
 from supreme_core.evaluation import (
     Cost,
     Evaluation,
@@ -161,17 +161,50 @@ def distances(here: Arrays, retrained: Arrays) -> dict[str, ParameterDistance]:
 
 
 def read_unlearned(facts: Facts, predictions: Path) -> Unlearned:
+    found = _fact(facts, "distances")
     return Unlearned(
         predictions=load_predictions(predictions),
-        distances={
-            name: ParameterDistance(**values) for name, values in facts["distances"].items()
-        },
+        distances={name: _numbers(ParameterDistance, found[name], name) for name in found},
         cost=read_cost(facts),
     )
 
 
 def read_cost(facts: Facts) -> Cost:
-    return Cost(**facts["cost"])
+    return _numbers(Cost, _fact(facts, "cost"), "cost")
+
+
+def read_metrics(facts: Facts) -> dict[str, float | None]:
+    """The numbers of a stage of metrics, by row."""
+    found = _fact(facts, "metrics")
+    for row, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise _unlike(row)
+    return dict(found)
+
+
+N = TypeVar("N", Cost, ParameterDistance)
+
+
+def _fact(facts: Facts, name: str) -> Mapping[str, Any]:
+    found = facts.get(name)
+    if not isinstance(found, Mapping):
+        raise _unlike(name)
+    return found
+
+
+def _numbers(kind: type[N], values: object, name: str) -> N:
+    """A record of numbers, none of which is below 0."""
+    wanted = {part.name for part in fields(kind)}
+    if not isinstance(values, Mapping) or values.keys() != wanted:
+        raise _unlike(name)
+    for value in values.values():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise _unlike(name)
+    return kind(**values)
+
+
+def _unlike(name: str) -> CorruptArtefact:
+    return CorruptArtefact(f"the facts of a manifest have no {name!r} such as SUPREME writes")
 
 
 def reason(error: Exception, *, during: str = "") -> str:

@@ -1,5 +1,6 @@
 """The documents between plan, trainer and report: RunOrder, RunResult, Summary."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ SUMMARY_VERSION: Literal[2] = 2
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ShortText = Annotated[str, StringConstraints(max_length=1024)]
 Title = Annotated[str, StringConstraints(max_length=128)]
+Seed = Annotated[int, Field(ge=0, le=SEED_LIMIT)]
 JSON_VALUES = Annotated[dict[str, Any], Field(max_length=64)]
 
 
@@ -262,7 +264,7 @@ class ExperimentOrder(Keeping):
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment: ExperimentName
     work: Work
-    seeds: list[int] = Field(min_length=1, max_length=MAX_SEEDS)
+    seeds: list[Seed] = Field(min_length=1, max_length=MAX_SEEDS)
     excluded: list["Exclusion"] = Field(max_length=4096)
     primary_metric: Title
     seed_metrics: list[LabelledComponent] = Field(
@@ -277,6 +279,12 @@ class ExperimentOrder(Keeping):
         exclude_if=lambda margins: not margins,  # so that older orders stay what they are
         description="Margins by row of the table, which were set before anything was computed.",
     )
+
+    @model_validator(mode="after")
+    def _has_each_seed_once(self) -> "ExperimentOrder":
+        if twice := [seed for seed, count in Counter(self.seeds).items() if count > 1]:
+            raise ValueError(f"seeds has {twice[0]} twice")
+        return self
 
     @property
     def prefix(self) -> str:

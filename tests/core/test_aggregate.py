@@ -143,7 +143,7 @@ def test_verdicts_say_what_eight_seeds_show():
 
 
 def test_the_margin_is_the_noise_of_retrained_models_that_forgot_the_same():
-    tenfold = [10 * x for x in EIGHT]
+    tenfold = [10 * x - 0.3 for x in EIGHT]
     by_method = {"original": [1.0] * 8, "retrained": tenfold, "scrub": [0.3] * 8}
     noise = (2 * 7 * np.var(tenfold, ddof=1) / stats.chi2.ppf(0.95, 7)) ** 0.5
     gap = row_of(judged(by_method), "scrub").gap
@@ -159,7 +159,7 @@ def test_the_margin_is_the_noise_of_retrained_models_that_forgot_the_same():
 
 
 def test_a_margin_that_is_set_wins_alone():
-    tenfold = [10 * x for x in EIGHT]
+    tenfold = [10 * x - 0.3 for x in EIGHT]
     by_method = {"original": [1.0] * 8, "retrained": tenfold, "scrub": [0.3] * 8}
     found = judged(by_method, margins={"forget_accuracy": 0.002})
     gap = row_of(found, "scrub").gap
@@ -535,3 +535,39 @@ def test_the_catalogue_gives_the_same_facts_as_the_registry():
     assert row_facts((e.name, e) for e in entries) == row_facts(
         (e.name, catalog.get("metric", e.name)) for e in entries
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "value"),
+    [
+        ("forget_accuracy", 1.01),
+        ("forget_accuracy", -0.01),
+        ("forget_accuracy", 1e308),
+        ("wall_seconds", -1.0),
+    ],
+)
+def test_a_number_that_its_metric_cannot_have_is_none_and_told(row, value):
+    """Whoever may write a result may write any."""
+    found = [
+        result(
+            seed,
+            [
+                run("original", forget_accuracy=0.9),
+                run("retrained", forget_accuracy=0.1, wall_seconds=2.0),
+                run("scrub", **{"forget_accuracy": 0.2, "wall_seconds": 1.0} | changes),
+            ],
+        )
+        for seed, changes in [(1, {row: value}), (2, {}), (3, {})]
+    ]
+    told = aggregate(found, question([1, 2, 3]))
+    (published,) = (each for each in told.rows if (each.method, each.metric) == ("scrub", row))
+    assert (published.n, published.seeds.undefined, published.values["1"]) == (2, 1, None)
+    assert [(each.seed, each.kind, each.metrics) for each in told.failures] == [
+        (1, "undefined", [row])
+    ]
+    summary_json(told)
+
+
+def test_a_value_that_rounding_has_put_beyond_the_range_counts():
+    found = [result(seed, [run("original", forget_accuracy=1.0 + 1e-9)]) for seed in (1, 2)]
+    assert aggregate(found, question([1, 2])).rows[0].n == 2

@@ -171,7 +171,7 @@ def test_joint_verdicts_are_corrected_over_rows_and_methods():
     facts = {row: LOSS for row in rows}
     generator = np.random.default_rng(4)
     names = ("original", "retrained", "a", "b")
-    shift = {"original": 1.0, "retrained": 0.0, "a": 0.5, "b": 0.0}
+    shift = {"original": 3.0, "retrained": 2.0, "a": 2.5, "b": 2.0}
     values = {m: generator.normal(shift[m], 0.4, (5, 7)) for m in names}
     found = aggregate(
         [

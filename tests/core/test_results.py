@@ -21,7 +21,7 @@ from supreme_core.results import (
     write_order,
     write_result,
 )
-from supreme_core.sealed import SEAL
+from supreme_core.sealed import SEAL, sealed_json
 from supreme_core.storage import LocalStorage
 from tests.core.summaries import digest, question, result, run
 
@@ -256,6 +256,13 @@ class TestOrder:
             storage.write(key, json.dumps(changed(document, path)).encode())
             with pytest.raises(SpecError, match=r"`supreme run FILE` writes it anew"):
                 read_order(storage, ORDER.prefix)
+
+    @pytest.mark.parametrize("seeds", [[7, 7], [7, -1], [2**32], []])
+    def test_an_order_with_seeds_that_no_experiment_has_is_refused(self, storage, seeds):
+        document = ORDER.to_document() | {"seeds": seeds}
+        storage.write(f"{ORDER.prefix}/order.json", sealed_json(document))
+        with pytest.raises(SpecError, match=r"order\.json: seeds"):
+            read_order(storage, ORDER.prefix)
 
     def test_an_order_without_a_digest_is_read_with_a_warning(self, storage, caplog):
         storage.write(f"{ORDER.prefix}/order.json", json.dumps(ORDER.to_document()).encode())

@@ -1,11 +1,12 @@
 """Whose fault a failed run is: that of the method, of a metric, or of the machine."""
 
 import errno
+from dataclasses import asdict
 
 import pytest
 
-from supreme_core.errors import GivenUp, MethodFailed
-from supreme_core.scoring import cause_of, reason
+from supreme_core.errors import CorruptArtefact, GivenUp, MethodFailed
+from supreme_core.scoring import cause_of, read_cost, read_metrics, reason
 
 
 class OutOfMemoryError(RuntimeError):
@@ -52,3 +53,34 @@ def test_a_reason_says_first_where_memory_ran_out_or_a_device_failed():
     assert reason(MemoryError("no"), during="metrics") == "metrics: out of memory: MemoryError: no"
     assert reason(GivenUp("device fault: X: y (on cpu)")) == "device fault: X: y (on cpu)"
     assert cause_of(GivenUp("device fault: X: y (on cpu)")) == "infrastructure"
+
+
+COST = {"wall_seconds": 1.5, "device_seconds": 1, "peak_memory_bytes": 10}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"cost": None},
+        {"cost": {}},
+        {"cost": {**COST, "wall_seconds": "1"}},
+        {"cost": {**COST, "wall_seconds": -1}},
+        {"cost": {**COST, "wall_seconds": True}},
+        {"cost": {**COST, "more": 1}},
+    ],
+)
+def test_a_manifest_that_says_no_cost_is_damaged(facts):
+    with pytest.raises(CorruptArtefact, match="the facts of a manifest have no 'cost'"):
+        read_cost(facts)
+
+
+def test_numbers_of_a_manifest_are_read_as_they_stand_there():
+    assert asdict(read_cost({"cost": COST})) == COST
+    assert read_metrics({"metrics": {"accuracy": 0, "loss": None}}) == {"accuracy": 0, "loss": None}
+
+
+@pytest.mark.parametrize("metrics", [None, [], {"accuracy": "1"}, {"accuracy": True}])
+def test_a_manifest_that_says_no_metrics_is_damaged(metrics):
+    with pytest.raises(CorruptArtefact, match="the facts of a manifest have no"):
+        read_metrics({"metrics": metrics})

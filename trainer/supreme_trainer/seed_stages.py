@@ -64,7 +64,14 @@ from supreme_core.predictions import (
     summarised,
 )
 from supreme_core.registry import Forgets
-from supreme_core.scoring import Scoring, Unlearned, distances, read_cost, read_unlearned
+from supreme_core.scoring import (
+    Scoring,
+    Unlearned,
+    distances,
+    read_cost,
+    read_metrics,
+    read_unlearned,
+)
 from supreme_core.seeds import Streams
 from supreme_core.split import Indices, Labels, Request, Split
 
@@ -716,8 +723,7 @@ def _read_unlearned(stored: Stored) -> Unlearned:
 
 
 def _read_metrics(stored: Stored) -> dict[str, float | None]:
-    values: Any = stored.manifest.facts["metrics"]
-    return dict(values)
+    return read_metrics(stored.manifest.facts)
 
 
 def arrays(weights: Weights) -> dict[str, NDArray[Any]]:
