@@ -4,6 +4,7 @@ import hashlib
 import logging
 from functools import partial
 from importlib import metadata
+from itertools import count
 from typing import Any, Final
 
 from supreme_core import registry
@@ -13,7 +14,7 @@ from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, S
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.artefacts import Artefacts, Manifest
 from supreme_core.checksums import edited, read_checksums, write_files
-from supreme_core.errors import CorruptArtefact, SpecError
+from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
 from supreme_core.evaluation import Predictions
 from supreme_core.noise_floor import noise_floors
 from supreme_core.over_seeds import inputs_of, over_seeds, over_seeds_csv
@@ -33,19 +34,25 @@ SUMMARY_BYTES: Final = 64 * 1024 * 1024
 
 
 def publish(
-    storage: Storage, artefacts: Artefacts, order: ExperimentOrder, *, believed: bool = True
+    storage: Storage,
+    artefacts: Artefacts,
+    order: ExperimentOrder,
+    *,
+    believed: bool = True,
+    rounds: int | None = None,
 ) -> Summary:
     """Aggregate what is there and write the files; the summary is also what is returned.
 
     believed: numbers over seeds that were published from the same inputs are used again, where
     their digest fits. Whoever answers for them to others, who may write the store, believes none.
+    rounds: after so many StoreUnavailable says that what is there does not come to rest.
     Several processes may do so at the same time, each after it has written its results. Whoever
     sees that results came while it read or wrote does it again, so whatever is written last has
     all of them: no lock is needed, which a process that is killed would leave behind.
     """
     if believed:
         tell_edits(storage, order.prefix)
-    while True:
+    for _ in count() if rounds is None else range(rounds):
         there = [*result_objects(storage, order)]
         summary = summarise(storage, artefacts, order, believed=believed)
         if [*result_objects(storage, order)] != there:
@@ -53,6 +60,7 @@ def publish(
         write_summary(storage, order.prefix, summary)
         if [*result_objects(storage, order)] == there:
             return summary
+    raise StoreUnavailable(f"{storage.uri}: results changed in each of {rounds} looks at them")
 
 
 def publish_newest(

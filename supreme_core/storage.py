@@ -212,10 +212,12 @@ def open_bucket(
     region: str | None = None,
     credentials: S3Credentials | None = None,
     session: Session | None = None,
+    most_pages: int | None = None,
 ) -> "S3Storage":
     """As `open_storage` where folders, which belong to one machine, are none of the choices.
 
     session: shared by stores of one thread; the first store of one takes 50 ms, each other 3.
+    most_pages: of one list; None reads it to its end.
     """
     if not uri.startswith("s3://"):
         raise SpecError(f"the store's URI is {uri!r}; on a cluster it must be s3://bucket/prefix")
@@ -227,6 +229,7 @@ def open_bucket(
         region=region,
         credentials=credentials,
         session=session,
+        most_pages=most_pages,
     )
 
 
@@ -346,7 +349,10 @@ class S3Storage:
         credentials: S3Credentials | None = None,
         part_bytes: int = PART_BYTES,
         session: Session | None = None,
+        most_pages: int | None = None,
     ) -> None:
+        """most_pages: of one list, each of up to 1,000 objects; a server can give them for ever."""
+        self._most_pages = most_pages
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._endpoint = endpoint
@@ -490,7 +496,12 @@ class S3Storage:
             Bucket=self._bucket, Prefix=below
         )
         with self._explained():
-            for page in pages:
+            for number, page in enumerate(pages):
+                if self._most_pages is not None and number >= self._most_pages:
+                    raise StoreUnusable(
+                        f"{self._place}: the list of {below} has more than the"
+                        f" {self._most_pages} pages that are read"
+                    )
                 if not {"Name", "KeyCount", "IsTruncated"} & page.keys():
                     raise KeyError("ListBucketResult")  # which an empty answer is not
                 for entry in page.get("Contents", []):

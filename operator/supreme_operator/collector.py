@@ -19,6 +19,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import BinaryIO, Final, Literal
@@ -29,6 +30,7 @@ from supreme_operator.answers import Claim, Publication, Verdict
 from supreme_operator.collecting import ANSWER, Answer, Reading, Refusal, Task
 from supreme_operator.location import AllowedEndpoints, Location
 from supreme_operator.progress import ProgressReader, Requested
+from supreme_operator.turns import Turn, Turns, WaitLimits
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +56,36 @@ class WorkerFailed(SupremeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one worker may take: memory in all, and for each answer processor time and time."""
+    """What one worker may take: memory in all, and for each answer processor time and time.
+
+    whole_seconds: for all answers together.  waits: see `Turns`.
+    """
 
     memory_mebibytes: int
     cpu_seconds: int
     wall_seconds: float
+    whole_seconds: float
+    waits: WaitLimits
 
 
-VERIFYING: Final = Limits(memory_mebibytes=768, cpu_seconds=30, wall_seconds=120)
-"""A sound result of the largest size that is read takes 400 MiB and 2 seconds."""
+VERIFYING: Final = Limits(
+    memory_mebibytes=768,
+    cpu_seconds=30,
+    wall_seconds=120,
+    whole_seconds=600,
+    waits=WaitLimits(others=5, own=10),
+)
+"""A sound result of the largest size that is read takes 400 MiB and 2 seconds. What a turn that
+ends has judged is kept."""
 
-PUBLISHING: Final = Limits(memory_mebibytes=2048, cpu_seconds=900, wall_seconds=1800)
+PUBLISHING: Final = Limits(
+    memory_mebibytes=2048,
+    cpu_seconds=900,
+    wall_seconds=1800,
+    whole_seconds=1800,
+    waits=WaitLimits(others=20, own=120),
+)
+"""Of one that ends nothing is kept."""
 
 
 @dataclass
@@ -72,12 +93,12 @@ class Run:
     """What became of one worker.
 
     ending: why it did not do all of its task, "" where it did.  blame: what that can be due to,
-    which is what it read, the time that it took, or neither.
+    which is what it read, the time that it took, that its turn was over, or none of these.
     """
 
     answers: list[Answer] = field(default_factory=list)
     ending: str = ""
-    blame: Literal["content", "time", "neither"] = "neither"
+    blame: Literal["content", "time", "turn", "neither"] = "neither"
 
     @property
     def was_reading(self) -> bool:
@@ -106,7 +127,9 @@ class Collector:
     ) -> None:
         self._allowed = AllowedEndpoints(allowed_endpoints)
         # A summary takes seconds to be written, and no seed's verdict is to wait for that.
-        self._verifiers, self._publishers = (asyncio.Semaphore(workers) for _ in range(2))
+        self._verifiers, self._publishers = (
+            Turns(workers, limits.waits) for limits in (verifying, publishing)
+        )
         self._verifying, self._publishing = verifying, publishing
         self._progress = ProgressReader(
             self._allowed,
@@ -121,7 +144,7 @@ class Collector:
         """A verdict for each claim, in their order.
 
         A result that its reader does not survive is invalid, and another worker reads those behind
-        it. Raises StoreUnavailable, StoreUnusable and WorkerFailed.
+        it, as where a turn is over. Raises StoreUnavailable, StoreUnusable and WorkerFailed.
         """
         verdicts: list[Verdict] = []
         while rest := list(claims[len(verdicts) :]):
@@ -129,9 +152,11 @@ class Collector:
             verdicts += _verdicts(run, rest)
             if not run.ending or len(verdicts) == len(claims):
                 continue
-            if run.was_reading and run.blame != "neither":
+            if run.blame == "turn" and len(rest) > len(claims) - len(verdicts):
+                continue
+            if run.was_reading and run.blame in ("content", "time"):
                 verdicts.append(_blamed(order, claims[len(verdicts)], run))
-            elif run.blame == "time":
+            elif run.blame in ("time", "turn"):
                 raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
             else:
                 raise WorkerFailed(run.ending)
@@ -146,6 +171,8 @@ class Collector:
         match run.answers:
             case [Publication() as publication] if not run.ending:
                 return publication
+        if run.blame == "turn":
+            raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
         raise WorkerFailed(run.ending or "the worker published nothing")
 
     async def progress(
@@ -169,10 +196,11 @@ class Collector:
             memory_mebibytes=limits.memory_mebibytes,
             cpu_seconds=limits.cpu_seconds,
         )
-        async with self._publishers if claims is None else self._verifiers:
+        turns = self._publishers if claims is None else self._verifiers
+        async with turns.take(order.experiment.namespace) as turn:
             try:
                 with TemporaryDirectory(prefix="supreme-worker-") as folder:
-                    return await _work(task, limits, Path(folder))
+                    return await _work(task, limits, Path(folder), turn)
             except OSError as error:  # of this machine: no space, no memory, too many processes
                 raise WorkerFailed(f"no worker can be started: {one_line(error)}") from error
 
@@ -192,24 +220,29 @@ def _blamed(order: ExperimentOrder, claim: Claim, run: Run) -> Verdict:
     return Verdict(seed=claim.seed, attempt=claim.attempt, state="invalid", message=message)
 
 
-async def _work(task: Task, limits: Limits, folder: Path) -> Run:
+async def _work(task: Task, limits: Limits, folder: Path, turn: Turn) -> Run:
     """One worker from its start to its end; raises what it says of the store.
 
     folder: the worker's own, which goes with it.
     """
-    run = Run()
+    run, now = Run(), asyncio.get_running_loop().time
+    whole = now() + limits.whole_seconds
     with TemporaryFile() as errors:
         async with _worker(task.location, folder, errors) as (process, reader, writer):
+            turn.busy = partial(_processor_seconds, process.pid)
             try:
-                async with asyncio.timeout(limits.wall_seconds) as clock:
+                async with asyncio.timeout(min(limits.wall_seconds, limits.whole_seconds)) as clock:
+                    turn.stop = lambda: clock.reschedule(now())
                     await _hand_over(task, writer)
                     while answer := await _next(reader):
                         _take(answer, task, run)
-                        clock.reschedule(asyncio.get_running_loop().time() + limits.wall_seconds)
+                        if not turn.is_over:
+                            clock.reschedule(min(whole, now() + limits.wall_seconds))
                     await process.wait()
             except TimeoutError:
-                run.ending = f"the worker took more than {limits.wall_seconds:g} seconds"
-                run.blame = "time"
+                run.ending, run.blame = _too_long(limits, turn, is_whole=now() >= whole)
+            finally:
+                turn.stop = _nothing
         said = _end_of(errors)
     if process.returncode and not run.ending:
         _explain(process.returncode, limits, said, run)
@@ -217,6 +250,28 @@ async def _work(task: Task, limits: Limits, folder: Path) -> Run:
         level = logging.WARNING if run.ending else logging.INFO
         log.log(level, "a worker said: %s", one_line(said, LOG_BYTES))
     return run
+
+
+def _too_long(limits: Limits, turn: Turn, *, is_whole: bool) -> tuple[str, Literal["time", "turn"]]:
+    """What is said of a worker that is ended, and what that is due to."""
+    if turn.is_over:
+        return "it was waited for while others waited for their turn", "turn"
+    if is_whole:
+        return f"all of it took more than {limits.whole_seconds:g} seconds", "turn"
+    return f"the worker took more than {limits.wall_seconds:g} seconds", "time"
+
+
+def _processor_seconds(process: int) -> float:
+    """What a worker has computed so far; 0 where that cannot be seen any more."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def _nothing() -> None:
+    """What there is to stop where nothing runs."""
 
 
 def _command() -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from supreme_operator.leadership import LeadershipLost, Lease, lead
 from supreme_operator.location import AllowedEndpoints, Location, OwnStores
 from supreme_operator.metrics import Metrics
 from supreme_operator.policy import Policy
-from supreme_operator.reconcile import Reconciler
+from supreme_operator.reconcile import Reconciler, Running
 from supreme_operator.settings import Settings
 from supreme_operator.watches import Watches
 from supreme_operator.workqueue import WorkQueue
@@ -41,6 +41,9 @@ from supreme_operator.workqueue import WorkQueue
 log = logging.getLogger("supreme_operator")
 
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+LOOKS_AT_ONCE: Final = 16
+"""Experiments whose progress is read at one time, of as many namespaces."""
 
 RETRY_SECONDS: Final = 2.0
 """Between two tries at what a server that is away does not answer."""
@@ -216,15 +219,25 @@ class Operator:
     async def _look_at_progress(self) -> None:
         while True:
             await asyncio.sleep(self._settings.progress_interval)
-            for key, order, experiment, pairs in self._reconciler.running():
-                storage = experiment.spec.storage
+            by_namespace: dict[str, list[Running]] = {}
+            for each in self._reconciler.running():
+                by_namespace.setdefault(each[0].namespace, []).append(each)
+            places = asyncio.Semaphore(LOOKS_AT_ONCE)
+            looks = (self._look_at_each(running, places) for running in by_namespace.values())
+            await asyncio.gather(*looks)
+
+    async def _look_at_each(self, running: list[Running], places: asyncio.Semaphore) -> None:
+        """Of one namespace one after the other, so that slow stores make their own users wait."""
+        for key, order, experiment, pairs in running:
+            async with places:
                 try:
                     location = await self._credentials.location(experiment)
                 except Exception as error:  # only progress
-                    log.debug("no progress of %s: %s", storage.uri, error, extra=_named(key))
+                    uri = experiment.spec.storage.uri
+                    log.debug("no progress of %s: %s", uri, error, extra=_named(key))
                     continue
                 told = await self._collector.progress(order.prefix, location, pairs)
-                self._reconciler.told_progress(key, told)
+            self._reconciler.told_progress(key, told)
 
     def _note_backends(self, has_pytorchjobs: bool) -> None:
         served = {"Job", "IndexedJob", *(["PyTorchJob"] if has_pytorchjobs else [])}

@@ -76,6 +76,8 @@ UNANSWERED: Final = timedelta(seconds=5)
 says so; the queue tries again by itself."""
 
 Clock = Callable[[], datetime]
+Running = tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]
+"""An experiment with the (seed, attempt) of its running children."""
 
 
 class Queue(Protocol):
@@ -152,8 +154,8 @@ class Reconciler:
         for memory in self._memories.values():
             memory.ensured.clear()
 
-    def running(self) -> list[tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]]:
-        """Experiments with the (seed, attempt) of their running children, for their progress."""
+    def running(self) -> list[Running]:
+        """Experiments that have any, for their progress."""
         found = []
         for key, memory in self._memories.items():
             if memory.admitted and isinstance(admitted := memory.admitted[1], Admitted):

@@ -28,7 +28,9 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from itertools import cycle
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 from cryptography import x509
@@ -38,6 +40,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 from supreme_operator import collector
+from supreme_operator import location as stores
 from supreme_operator.answers import Claim, Verdict
 from supreme_operator.collecting import Task, rows_of
 from supreme_operator.collector import (
@@ -48,6 +51,7 @@ from supreme_operator.collector import (
 )
 from supreme_operator.location import AllowedEndpoints, Location
 from supreme_operator.progress import parse_progress
+from supreme_operator.turns import WaitLimits
 
 from supreme_core import artefacts, catalog
 from supreme_core.aggregate import aggregate
@@ -66,6 +70,10 @@ from tests.core import summaries
 from tests.core.metrics.evaluations import predictions
 
 NAME = ExperimentName(namespace="research", name="tiny", uid="0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
+PAGE = b"""<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>
+<NextContinuationToken>%d</NextContinuationToken></ListBucketResult>"""
+"""Of a list that never ends."""
+
 LARGE = b"[" + b"[]," * 2_000_000 + b"[]]"
 """6 MB that take more than 100 of memory."""
 
@@ -424,6 +432,67 @@ class TestStores:
         assert requests == []
 
 
+class TestSlowStores:
+    """They hold up nobody but those who name them. The S3 server is behind a slow proxy."""
+
+    @pytest.mark.parametrize("task", ["verify", "publish"])
+    def test_one_honest_experiment_does_not_wait_for_those_of_others(
+        self, s3_server, location, task
+    ):
+        waits = WaitLimits(others=0.5, own=60)
+        limits = {"verifying": replace(VERIFYING, waits=waits)}
+        limits["publishing"] = replace(PUBLISHING, waits=waits)
+        write_result(location.open(), result(2))
+
+        async def both():
+            one = Collector(workers=2, **limits)
+            with slowed(s3_server.endpoint) as endpoint:
+                place = replace(location, endpoint=endpoint)
+                slow = [asyncio.create_task(self.ask(one, task, ns, place)) for ns in ("a", "b")]
+                turns = one._verifiers if task == "verify" else one._publishers
+                while len(turns._running) < 2:
+                    await asyncio.sleep(0.01)
+                answer = await self.ask(one, task, NAME.namespace, location)
+                going = [each for each in slow if not each.done()]
+                assert going, "more turns were ended than were needed"
+                ended = [each for each in slow if each.done()]
+                for each in going:
+                    each.cancel()
+                await asyncio.wait(slow)
+            return answer, ended[0].exception()
+
+        answer, ended = asyncio.run(both())
+        assert answer[0].state == "valid" if task == "verify" else answer.seeds == [2]
+        assert isinstance(ended, StoreUnavailable)
+        assert "is too slow: it was waited for while others waited for their turn" in str(ended)
+
+    async def ask(self, one, task, namespace, place):
+        experiment = NAME.model_copy(update={"namespace": namespace})
+        order = ORDER.model_copy(update={"experiment": experiment})
+        asked = [claims(2)] if task == "verify" else []
+        return await getattr(one, task)(order, place, *asked)
+
+    def test_a_list_without_end_is_not_read_to_its_end(self, monkeypatch):
+        monkeypatch.setattr(stores, "LISTED_PAGES", 3)
+        asked = []
+        with serving(lambda path: PAGE % len(asked), requests=asked) as endpoint:
+            listed = canned(endpoint).open().list("experiments")
+            with pytest.raises(StoreUnusable, match="has more than the 3 pages that are read"):
+                list(listed)
+        assert len(asked) == 4
+
+    def test_results_that_always_change_are_published_by_nobody(self, tmp_path):
+        class Changing(LocalStorage):
+            def list(self, prefix=""):
+                write_result(self, result(next(seeds)))
+                return super().list(prefix)
+
+        seeds = cycle(range(20))
+        store = Changing(tmp_path / "store")
+        with pytest.raises(StoreUnavailable, match="results changed in each of 2 looks at them"):
+            publish(store, Artefacts(store, tmp_path / "cache"), ORDER, rounds=2)
+
+
 class TestAllowedEndpoints:
     @pytest.mark.parametrize(
         "endpoint", ["http://a.b:9000", "http://A.B:9000/", "https://c", "https://c:443", None]
@@ -606,6 +675,19 @@ class TestWorkers:
         with pytest.raises(WorkerFailed, match=reason):
             self.judge()
 
+    def test_one_whose_turn_is_over_has_judged_what_it_has_judged(self, instead, tmp_path):
+        first = f"mkdir {tmp_path}/first && echo '{VALID}' && exec sleep 60"
+        instead(f"{first}; echo '{VERDICT % (2, 'valid', '')}'")
+        bounds = replace(VERIFYING, whole_seconds=1)
+        place = canned("http://127.0.0.1:1")
+        found = ask("verify", ORDER, place, claims(1, 2), verifying=bounds)
+        assert [(each.seed, each.state) for each in found] == [(1, "valid"), (2, "valid")]
+
+    def test_one_that_has_judged_nothing_in_its_turn_is_of_a_slow_store(self, instead):
+        instead(f"echo '{READING}'; exec sleep 60")
+        with pytest.raises(StoreUnavailable, match="is too slow: all of it took more than 1 sec"):
+            self.judge(verifying=replace(VERIFYING, whole_seconds=1))
+
     @pytest.mark.parametrize("name", ["SEGV", "ABRT", "XCPU", "RTMIN+3"])
     def test_one_that_what_it_reads_ends_blames_it(self, instead, name):
         instead(f"echo '{READING}'; ulimit -c 0; kill -{name} $$")
@@ -726,10 +808,35 @@ def certified(folder):
 
 
 @contextmanager
+def slowed(endpoint):
+    """The same server, whose answers come a byte at a time and end in hours."""
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+    ends = threading.Event()
+
+    class Proxy(BaseRequestHandler):
+        def handle(self):
+            with socket.create_connection((host, int(port))) as server, suppress(OSError):
+                server.sendall(self.request.recv(65536))
+                while not ends.wait(0.1):
+                    self.request.sendall(server.recv(1))
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_address[1]}"
+        finally:
+            ends.set()
+            proxy.shutdown()
+            thread.join()
+
+
+@contextmanager
 def serving(body=b"", *, status=200, headers=None, tls=None, requests=None, before=None):
     """A server with one answer to every GET; its endpoint.
 
-    requests: gets their paths.  before: what it does with a path before it answers.
+    body: may be made of the path.  requests: gets their paths.  before: what it does with a path
+    before it answers.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -743,7 +850,7 @@ def serving(body=b"", *, status=200, headers=None, tls=None, requests=None, befo
                 self.send_header(name, value)
             self.end_headers()
             with suppress(ConnectionError):  # of a reader that has had enough
-                self.wfile.write(body)
+                self.wfile.write(body(self.path) if callable(body) else body)
 
         def log_message(self, *_):
             pass

@@ -11,7 +11,7 @@ That the operator on a real API server keeps to it: tests/cluster/test_policy.py
 
 import pytest
 from supreme_operator import main
-from supreme_operator.admission import admit, pod_digest
+from supreme_operator.admission import NotAccepted, admit, pod_digest
 from supreme_operator.location import Location, StoreNotAllowed
 from supreme_operator.main import policy_of
 from supreme_operator.settings import Settings
@@ -346,7 +346,7 @@ class TestAcceptedBefore:
 
     def test_a_mistake_that_is_mended_does_not_change_that(self):
         first = told_of(admitted(resource(), self.BEFORE))
-        refused = invalid(first, "a mistake", generation=2, now=NOW)
+        refused = invalid(first, NotAccepted("a mistake", None), generation=2, now=NOW)
         assert admitted(resource(generation=3), self.AFTER, refused).experiment.violations
 
     def test_other_pods_are_not_what_was_accepted(self):
@@ -358,7 +358,7 @@ class TestAcceptedBefore:
     def test_one_that_was_never_accepted_has_nothing_to_keep(self):
         refused = invalid(
             told_of(admitted(resource(), self.BEFORE)).model_copy(update={"pod_digest": None}),
-            "a mistake",
+            NotAccepted("a mistake", None),
             generation=1,
             now=NOW,
         )
