@@ -70,13 +70,15 @@ class Patience:
 class Knowledge:
     """What earlier actions of this process brought to light; a restart finds it again by them.
 
-    verdicts: by seed and attempt.  creation: why the last child could not be created.
+    verdicts: by seed and attempt.  creation: why the last child could not be created.  deletion:
+    why a child could not be deleted.
     store: why the store could not be used.  answers: what events said of a child, by its uid.
     """
 
     verdicts: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
     publication: Published | None = None
     creation: Trouble | None = None
+    deletion: Trouble | None = None
     store: Trouble | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
     progress: Mapping[int, str] = field(default_factory=dict)

@@ -61,7 +61,7 @@ from supreme_operator.observed import Answer, Attempt, Child, Experiment, Publis
 from supreme_operator.policy import Policy
 from supreme_operator.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
 from supreme_operator.tally import Tally, tally
-from supreme_operator.waiting import answered, asked, refusal
+from supreme_operator.waiting import answered, asked, is_webhooks, refusal
 
 log = logging.getLogger(__name__)
 
@@ -306,12 +306,13 @@ class Reconciler:
         elif acts and not await self._is_current(body):
             return 0.0
         await self._inquire(memory, seen, decision.inquire)
-        for child in decision.delete:
-            await self._delete(child, seen.experiment)
+        undeleted = await self._delete_all(memory, seen, decision)
         await self._create_all(memory, seen, decision)
         if decision.delete_experiment:
             owner = seen.experiment.owner
             await self.cluster.delete(EXPERIMENTS, owner.namespace, owner.name, uid=owner.uid)
+        if undeleted:
+            raise undeleted
         return 0.0 if len(decision.create) == CREATED_AT_ONCE else None
 
     def _wait_to_write(
@@ -405,6 +406,24 @@ class Reconciler:
             return Answer(asked_at=self.clock(), reason=reason, message=message)
         return answered(child, found, self.clock())
 
+    async def _delete_all(
+        self, memory: Memory, seen: Seen, decision: Decision
+    ) -> ClusterError | None:
+        """Gives the first error: a child that cannot be deleted holds up no other."""
+        failed: list[ClusterError] = []
+        for child in decision.delete:
+            try:
+                await self._delete(child, seen.experiment)
+            except ClusterError as error:
+                failed.append(error)
+        lasting = next(filter(_lasts, failed), None)
+        trouble = None
+        if lasting:
+            told = str(lasting)
+            trouble = Trouble(reason="ChildNotDeleted", message=told, retry_at=self.clock())
+        memory.knowledge = replace(memory.knowledge, deletion=trouble)
+        return failed[0] if failed else None
+
     async def _delete(self, child: Child, experiment: Experiment) -> None:
         resource = BACKENDS[child.kind].resource
         namespace = experiment.owner.namespace
@@ -447,8 +466,7 @@ class Reconciler:
         now = self.clock()
         memory.unanswered_since = memory.unanswered_since or now
         if now >= memory.unanswered_since + UNANSWERED:
-            is_webhook = "failed calling webhook" in str(error)
-            reason = "WebhookUnavailable" if is_webhook else "CreationUnanswered"
+            reason = "WebhookUnavailable" if is_webhooks(str(error)) else "CreationUnanswered"
             trouble = Trouble(reason=reason, message=str(error), retry_at=now)
             memory.knowledge = replace(memory.knowledge, creation=trouble)
 
@@ -596,6 +614,11 @@ class Reconciler:
             results=publication.results,
         )
         memory.knowledge = replace(memory.knowledge, publication=published)
+
+
+def _lasts(error: ClusterError) -> bool:
+    """Whether trying again at once is of no use."""
+    return not isinstance(error, Unavailable) or is_webhooks(str(error))
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ def _progressing(outcome: Outcome, done: str, count: _Counts, parallelism: int) 
 
 def _obstacle(seen: Seen, decision: Decision) -> tuple[str, str] | None:
     """What keeps a seed from being computed: of several, that of the first seed."""
+    if seen.knowledge.deletion and decision.delete:
+        return seen.knowledge.deletion.reason, seen.knowledge.deletion.message
     is_held = any(each.following for each in decision.standings)
     if seen.knowledge.creation and decision.outcome.kind == "going" and is_held:
         return seen.knowledge.creation.reason, seen.knowledge.creation.message

@@ -75,6 +75,11 @@ def refusal(message: str) -> Literal["QuotaExceeded", "RBACDenied", "NamespaceTe
     return ""
 
 
+def is_webhooks(message: str) -> bool:
+    """Whether it is an admission webhook that does not answer, and not the API server."""
+    return "failed calling webhook" in message
+
+
 def obstacle(
     child: Child, answer: Answer | None, *, now: datetime, patience: timedelta
 ) -> Reason | None:

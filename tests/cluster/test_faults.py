@@ -393,6 +393,16 @@ def without(resource):
     return kept
 
 
+def without_verb(verb):
+    """The rights of the operator, but for one to Jobs."""
+    return [
+        {**rule, "verbs": [each for each in rule["verbs"] if each != verb]}
+        if "jobs" in rule["resources"]
+        else rule
+        for rule in RULES
+    ]
+
+
 class TestPermissions:
     @pytest.mark.parametrize(
         ("resource", "type_"),
@@ -407,17 +417,21 @@ class TestPermissions:
     ):
         rules = without(resource)
         if resource == "jobs/create":
-            rules = [
-                {**rule, "verbs": [verb for verb in rule["verbs"] if verb != "create"]}
-                if "jobs" in rule["resources"]
-                else rule
-                for rule in RULES
-            ]
+            rules = without_verb("create")
         with operator(cluster.restricted_to(rules), tmp_path) as found:
             experiments.apply(seeds={"list": [7]})
             told = experiments.condition(type_, status="False", reason="RBACDenied")
             assert "forbidden" in told["message"]
             assert found.process.poll() is None
+
+    def test_what_may_not_be_deleted_holds_up_no_other_and_is_a_condition(
+        self, experiments, trainers, cluster, tmp_path
+    ):
+        with operator(cluster.restricted_to(without_verb("delete")), tmp_path):
+            experiments.apply(seeds={"list": [7, 8]}, parallelism=1, childTtlSecondsAfterFinished=0)
+            experiments.until(phase="Succeeded")
+            told = experiments.condition("ChildrenScheduled", reason="ChildNotDeleted")
+            assert 'cannot delete resource "jobs"' in told["message"]
 
     @pytest.mark.parametrize("resource", ["unlearningexperiments", "jobs", "pods"])
     def test_what_may_not_be_seen_makes_it_not_ready(self, cluster, tmp_path, resource):

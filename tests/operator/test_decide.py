@@ -428,6 +428,13 @@ class TestObstacles:
         assert starts(decided(knowledge=knowledge, now=LATER)) == [(7, 0), (8, 0)]
         assert condition(told(knowledge=knowledge), "ChildrenScheduled") == ("False", "RBACDenied")
 
+    def test_a_child_that_cannot_be_deleted_is_said_while_it_should_be(self):
+        trouble = Trouble(reason="ChildNotDeleted", message="no", retry_at=NOW)
+        status = told(child(7), knowledge=Knowledge(deletion=trouble), suspend=True)
+        assert condition(status, "ChildrenScheduled") == ("False", "ChildNotDeleted")
+        gone = told(knowledge=Knowledge(deletion=trouble), suspend=True)
+        assert condition(gone, "ChildrenScheduled") is None
+
 
 class TestShare:
     def seeing(self, progress, *children, **given):
