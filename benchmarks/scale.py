@@ -1,6 +1,6 @@
 """How the operator does with many children, on a real API server with pods that are played.
 
-    python -m benchmarks.scale [single] [hundred] [thousand]
+    python -m benchmarks.scale [single] [hundred] [thousand] [many]
 
 The operator has its default settings. The API server, etcd, the Job controller, the store and the
 pods too run on this machine and compete with the operator for its processors.
@@ -18,8 +18,10 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -29,33 +31,38 @@ from supreme_operator.indexes import expanded
 from supreme_operator.settings import Settings
 
 from supreme_core.api import names
-from supreme_core.storage import S3Credentials
+from supreme_core.api.model import parse_json
+from supreme_core.api.run import SharedOrder
+from supreme_core.results import write_result
+from supreme_core.storage import S3Credentials, open_storage
 from tests.cluster.access import Access
 from tests.cluster.control_plane import control_plane
 from tests.cluster.operators import RULES, Experiments, Operator, operator, started
 from tests.cluster.processes import eventually
 from tests.cluster.s3_server import serve
-from tests.cluster.trainers import Trainers, always_succeed, storage_of
+from tests.cluster.trainers import Trainers, always_succeed, made_up, storage_of
 from tests.contracts.generated import CRD
 
 DEFAULTS = {
     name: str(getattr(Settings(), name))
     for name in ("status_interval", "progress_interval", "resync_interval")
 }
+EXPERIMENTS = 20
 LONGEST = 600
 """Seconds that any one thing may take."""
 
 
 def main() -> None:
-    measurements = {"single": single, "hundred": hundred, "thousand": thousand}
+    measurements = {"single": single, "hundred": hundred, "thousand": thousand, "many": many}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("measurements", nargs="*", choices=[*measurements, []])
-    parser.add_argument("--most", type=int, default=1000, help="children of `thousand`")
+    parser.add_argument("--most", type=int, default=1000, help="children of `thousand` and `many`")
     options = parser.parse_args()
-    chosen = options.measurements or measurements
+    chosen = options.measurements or ("single", "hundred", "thousand")
     print("| measurement | value | target |\n|---|---:|---:|", flush=True)
     for name in chosen:
-        with tempfile.TemporaryDirectory() as folder, site(Path(folder)) as found:
+        controlled = name != "many"
+        with tempfile.TemporaryDirectory() as folder, site(Path(folder), controlled) as found:
             measurements[name](found, options.most)
 
 
@@ -78,6 +85,12 @@ class History:
         }
         for path, note in kinds.items():
             threading.Thread(target=_watch, args=(admin, path, note), daemon=True).start()
+
+    def is_told(self, experiment: str) -> bool:
+        """Whether a status counts all seeds."""
+        found = (told for _, name, told in reversed(self.statuses) if name == experiment)
+        newest = next(found, {})
+        return newest.get("succeeded") == newest.get("seeds", 0) != 0
 
     def to_status(self, experiment: str) -> list[float]:
         """Seconds from each child's end to the status that counts its seed."""
@@ -152,12 +165,15 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path, controlled: bool) -> Iterator[Site]:
+    """controlled: whether the Job controller makes pods of Jobs."""
     with contextlib.ExitStack() as stack:
         store = folder / "store"
         store.mkdir()
         server = stack.enter_context(serve(store))
-        cluster = stack.enter_context(control_plane(folder, definitions=[CRD], controllers=True))
+        cluster = stack.enter_context(
+            control_plane(folder, definitions=[CRD], controllers=controlled)
+        )
         api = stack.enter_context(cluster.client())
         namespace = "default"
         yield Site(
@@ -238,6 +254,92 @@ def thousand(site: Site, count: int) -> None:
         size = max(len(_compact(status)) for _, _, status in site.history.statuses)
         row(f"largest status, {title}", f"{size / 1000:.0f} kB", "256 kB")
         row(f"last status, {title}", f"{len(_compact(status)) / 1000:.0f} kB", "256 kB")
+
+
+def many(site: Site, count: int) -> None:
+    """Children of 20 experiments that all run at one time and end one after the other.
+
+    The states of Jobs are set as the Job controller would, which is not there: no pods are made.
+    """
+    each, ends_a_second = count // EXPERIMENTS, 50.0
+    title = f"{EXPERIMENTS} experiments of {each} seeds"
+    names_of = [f"many-{number}" for number in range(EXPERIMENTS)]
+    begun = time.monotonic()
+    with site.operator() as running:
+        for name in names_of:
+            site.apply(name, each, each)
+        eventually(lambda: len(site.history.created) >= each * EXPERIMENTS, seconds=LONGEST)
+        row(f"apply to all made, {title}", f"{time.monotonic() - begun:.0f} s")
+        players = Jobs(site)
+        for job in players.all():
+            players.run(job)
+        row(f"memory, all run, {title}", _megabytes(running), "400 MB")
+        begun = time.monotonic()
+        for number, job in enumerate(players.all()):
+            time.sleep(max(0.0, begun + number / ends_a_second - time.monotonic()))
+            players.complete(job)
+        row(
+            f"all end, {title}",
+            f"{time.monotonic() - begun:.0f} s",
+            f"{ends_a_second:.0f} a second",
+        )
+        for name in names_of:
+            eventually(lambda name=name: site.history.is_told(name), seconds=LONGEST)
+        waits = [wait for name in names_of for wait in site.history.to_status(name)]
+        row(f"child's end to status, {title}", _spread(waits, 99), "p99 5 s")
+        _tell_writes(running, title, each * EXPERIMENTS)
+        row(f"memory at the end, {title}", _megabytes(running), "400 MB")
+    extra = len(site.jobs()) - each * EXPERIMENTS
+    row(f"children made twice, {title}", str(extra), "0")
+
+
+RUNNING = {"active": 1, "ready": 1}
+
+
+class Jobs:
+    """Ends Jobs well, with a result in the store, where no controller does."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._batch = site, client.BatchV1Api(site.api)
+        self._order_of = cache(self._read_order)
+        self._storage = cache(open_storage)
+
+    def all(self) -> list[Any]:
+        """In an order in which experiments take turns."""
+        found = self._batch.list_namespaced_job(self._site.namespace).items
+        return sorted(found, key=lambda job: int(job.metadata.labels[names.SEED_LABEL]))
+
+    def run(self, job: Any) -> None:
+        self._patch(job, {"startTime": _time(job.metadata.creation_timestamp), **RUNNING})
+
+    def complete(self, job: Any) -> None:
+        volumes = job.spec.template.spec.volumes
+        order = self._order_of(next(each.config_map.name for each in volumes if each.config_map))
+        labels = job.metadata.labels
+        storage = self._storage(
+            order.store, endpoint=order.endpoint, credentials=self._site.credentials
+        )
+        seed, attempt = int(labels[names.SEED_LABEL]), int(labels[names.ATTEMPT_LABEL])
+        write_result(storage, made_up(order, seed, attempt))
+        now = _time(datetime.now(UTC))
+        true = {"status": "True", "reason": "CompletionsReached", "lastTransitionTime": now}
+        conditions = [{"type": each, **true} for each in ("SuccessCriteriaMet", "Complete")]
+        ended = {"active": 0, "ready": 0, "succeeded": 1, "completionTime": now}
+        self._patch(job, {**ended, "conditions": conditions})
+
+    def _patch(self, job: Any, status: Mapping[str, Any]) -> None:
+        self._batch.patch_namespaced_job_status(
+            job.metadata.name, self._site.namespace, {"status": status}
+        )
+
+    def _read_order(self, config_map: str) -> SharedOrder:
+        core = client.CoreV1Api(self._site.api)
+        data = core.read_namespaced_config_map(config_map, self._site.namespace).data
+        return parse_json(SharedOrder, data[names.ORDER_FILE].encode(), source=config_map)
+
+
+def _time(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _tell_end(site: Site, name: str, title: str) -> None:

@@ -46,6 +46,9 @@ CREATED_AT_ONCE: Final = 20
 PREEMPTED: Final = "Preempted"
 PREEMPTED_MESSAGE: Final = "its queue took its place from it, and its controller gave it up"
 
+INQUIRED_AT_ONCE: Final = 10
+"""Children for one look, between which others have their turn."""
+
 SeedPhase = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
 
 
@@ -640,11 +643,17 @@ def _alarms(
 def _inquiries(
     seen: Seen, standings: Sequence[Standing], now: datetime, patience: Patience
 ) -> Iterator[Child]:
-    """Children that wait, and whose events are to be asked now."""
-    for child, answer in _waiting(seen, standings):
-        due = inquiry_due(child, answer, patience.silence)
-        if due and due <= now:
-            yield child
+    """Children that wait, and whose events are to be asked now: first whoever waits longest for it.
+
+    A few of many, because the API server goes through all events of the namespace for each.
+    """
+    waiting = (
+        (due, child)
+        for child, answer in _waiting(seen, standings)
+        if (due := inquiry_due(child, answer, patience.silence)) and due <= now
+    )
+    ranked = sorted(waiting, key=lambda each: (each[0], each[1].name))
+    yield from (child for _, child in ranked[:INQUIRED_AT_ONCE])
 
 
 def _alarms_of_waiting(

@@ -414,6 +414,15 @@ class TestObstacles:
         assert decided(young).inquire == []
         assert decided(young).wake_at == NOW + timedelta(seconds=5)
 
+    def test_of_many_that_wait_a_few_are_asked_at_one_time_each_in_its_turn(self):
+        ages = timedelta(minutes=1), timedelta(minutes=2)
+        seeds = [(seed, NOW - ages[seed % 2]) for seed in range(40)]
+        waiting = [child(s, "Waiting", index=s, created_at=at) for s, at in seeds]
+        many = {"seeds": {"start": 0, "count": 40}, "parallelism": 40}
+        asked = [each.attempt.seed for each in decided(*waiting, **many).inquire]
+        assert len(asked) == 10
+        assert all(seed % 2 for seed in asked)
+
     def test_a_quota_on_pods_is_said(self):
         answer = Answer(asked_at=NOW, reason="QuotaExceeded", message="exceeded quota: gpus")
         knowledge = Knowledge(answers={"uid-s7-a0": answer})
