@@ -3,8 +3,8 @@
     experiments/local/digits-1a2b3c4d/SHA256SUMS
     experiments/local/digits-1a2b3c4d/{report.html, summary.csv, over_seeds.csv, summary.json}
 
-It goes before the files are written and comes back after them. So where it exists, every file is
-as it was published, and one that is not was edited or damaged since.
+It is empty while the files are written, and afterwards has their digests. So where it has some,
+every file is as it was published, and one that is not was edited or damaged since.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ EDITED: Final = "it has been changed since it was published, or its digest in SH
 
 def write_files(storage: Storage, folder: str, files: Mapping[str, bytes]) -> None:
     """Publish files by their names, in this order, then their digests."""
-    storage.delete(names.checksums_key(folder))
+    storage.write(names.checksums_key(folder), b"")
     for name, data in files.items():
         storage.write(f"{folder}/{name}", data)
     lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()]
@@ -35,14 +35,17 @@ def write_files(storage: Storage, folder: str, files: Mapping[str, bytes]) -> No
 
 
 def read_checksums(storage: Storage, folder: str) -> dict[str, str] | None:
-    """The digest of each file by its name; None where there are none, SpecError if edited."""
+    """The digest of each file by its name; None where there is none, SpecError if edited."""
     key = names.checksums_key(folder)
     try:
-        lines = storage.read(key, limit=MOST_BYTES).decode().splitlines()
+        data = storage.read(key, limit=MOST_BYTES)
+        lines = data.decode().splitlines()
     except MissingObject:
         return None
     except (ObjectTooLarge, UnicodeDecodeError):
         raise SpecError(f"{key}: it is no list of digests") from None
+    if not data:
+        return None
     found = [LINE.fullmatch(line) for line in lines]
     named = {match["name"]: match["sha256"] for match in found if match}
     if not named or len(named) < len(found):

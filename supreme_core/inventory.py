@@ -161,12 +161,12 @@ def without_digest(storage: Storage, inventory: Inventory) -> list[str]:
 
 
 def published_folders(storage: Storage) -> dict[str, set[str]]:
-    """The published files of each experiment, and of each import, by its folder."""
+    """The published files of each experiment and each import that are not empty, by its folder."""
     found: dict[str, set[str]] = defaultdict(set)
     for root in ("experiments", "imports"):
         for info in storage.list(root):
             folder = info.key.rpartition("/")[0]
-            if info.key in names.summary_keys(folder):
+            if info.size and info.key in names.summary_keys(folder):
                 found[folder].add(info.key)
     return dict(found)
 

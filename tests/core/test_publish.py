@@ -14,6 +14,8 @@ from supreme_core.api.model import parse_json
 from supreme_core.api.run import Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.artefacts import Artefacts
+from supreme_core.checksums import edited
+from supreme_core.inventory import read_inventory, without_digest
 from supreme_core.plan import work_digest
 from supreme_core.publish import publish, publish_newest
 from supreme_core.results import read_order, write_order, write_result
@@ -164,6 +166,28 @@ def test_seeds_that_another_process_adds_meanwhile_are_asked_for_in_the_end(stor
 
     assert order == grown == read_order(store, ORDER.prefix)
     assert summary.seeds == published(store).seeds == [*SEEDS, 4]
+
+
+def test_who_is_killed_while_publishing_leaves_files_without_digests_and_none_that_seem_edited(
+    store, tmp_path
+):
+    artefacts = Artefacts(store, tmp_path / "cache")
+    write_order(store, ORDER)
+    write_result(store, RESULTS[1])
+    publish(store, artefacts, ORDER)
+    write_result(store, RESULTS[2])
+
+    def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(Between(store, names.summary_key(ORDER.prefix), killed), artefacts, ORDER)
+
+    assert [*edited(store, ORDER.prefix)] == []
+    inventory = read_inventory(store, lambda items, **_: items)
+    assert without_digest(store, inventory) == [names.summary_key(ORDER.prefix)]
+    publish(store, artefacts, ORDER)
+    assert without_digest(store, inventory) == []
 
 
 def test_a_summary_of_some_seeds_says_which_are_missing(store, tmp_path):
