@@ -5,7 +5,7 @@ from what happened in which order. The children carry what their seed has cost s
 says which seeds are done with. Nothing else has to survive a restart.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -76,6 +76,7 @@ class Knowledge:
     verdicts: by seed and attempt.  creation: why the last child could not be created.  deletion:
     why a child could not be deleted.
     store: why the store could not be used.  answers: what events said of a child, by its uid.
+    met: uids of children of which the status tells what this process has seen of them.
     """
 
     verdicts: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class Knowledge:
     store: Trouble | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
     progress: Mapping[int, str] = field(default_factory=dict)
+    met: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,7 +385,9 @@ class _Judge:
         is_running = child.state == ChildState.RUNNING
         since, deadline = self._waiting_since(child, told), spec.scheduling_deadline_seconds
         is_late = deadline and self.now >= since + timedelta(seconds=deadline)
-        if is_late and not is_running and not _is_scheduled(child, spec.execution.nodes):
+        # Where its queue has just stopped it, it may have run until then.
+        may_be_late = child.waits_since is not None and not is_running
+        if is_late and may_be_late and not _is_scheduled(child, spec.execution.nodes):
             message = f"its pods were not scheduled within {deadline} s"
             return _given_up(cost, child, "SchedulingDeadlineExceeded", message, occupies=True)
         if child.state == ChildState.SUSPENDED:
@@ -405,14 +409,18 @@ class _Judge:
         )
 
     def _waiting_since(self, child: Child, told: SeedStatus | None) -> datetime:
-        """When it last began to wait for its pods: it may have run, and been suspended, since it
-        was made, or have lost them."""
+        """When it last began to wait for its pods: when it was made, or did not run any more. A
+        queue that lets it go and holds it back again before it has run changes nothing."""
         since = child.waits_since or self.now
         if told is None or told.attempt != child.attempt.number:
             return since
         if told.phase == "Running":
             return self.now
-        return max(since, _time_in(told.waiting_since) or since)
+        known = _time_in(told.waiting_since)
+        if known is None or (child.uid not in self.seen.knowledge.met and since > known):
+            # It may have run while no operator looked.
+            return since
+        return known
 
     def _obstacle(self, child: Child, told: SeedStatus | None) -> Reason | None:
         answer, silence = self.seen.knowledge.answers.get(child.uid), self.patience.silence

@@ -305,6 +305,8 @@ class Reconciler:
             memory.written_at = now
         elif acts and not await self._is_current(body):
             return 0.0
+        met = {child.uid for child in seen.children if child.waits_since}
+        memory.knowledge = replace(memory.knowledge, met=met)
         await self._inquire(memory, seen, decision.inquire)
         undeleted = await self._delete_all(memory, seen, decision)
         await self._create_all(memory, seen, decision)

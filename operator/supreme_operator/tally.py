@@ -43,8 +43,8 @@ class ExperimentEnd:
 
 @dataclass(frozen=True)
 class Tally:
-    """seeds: those that are done with now.  waits: seconds between the creation of an attempt and
-    its start, of those that now run.  preemptions: seeds that a queue has stopped.  end: of the
+    """seeds: those that are done with now.  waits: seconds for which attempts that now run waited,
+    since they were made or preempted.  preemptions: seeds that a queue has stopped.  end: of the
     experiment, where this is it."""
 
     seeds: Sequence[SeedEnd] = ()
@@ -87,8 +87,9 @@ def _waits(told: Mapping[int, SeedStatus], standings: Sequence[Standing]) -> Ite
         # Of many seeds the status leaves some out; one that it does not tell of is not counted.
         if not was or was.phase != "Queued" or each.phase != "Running" or each.child is None:
             continue
+        since = was.waiting_since and datetime.fromisoformat(was.waiting_since)
         if started := _started_at(each.child):
-            yield max(0.0, (started - each.child.created_at).total_seconds())
+            yield max(0.0, (started - (since or each.child.created_at)).total_seconds())
 
 
 def _is_preempted(was: SeedStatus | None, standing: Standing) -> bool:

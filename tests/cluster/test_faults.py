@@ -268,6 +268,22 @@ class TestTheApiServer:
         assert found.get("livez") == "ok\n"
         assert set(experiments.jobs()) == {"s0-a0", "s1-a0", "s2-a0"}
 
+    def test_loses_the_end_of_an_experiment_that_is_made_again(
+        self, experiments, trainers, proxy, struck, same
+    ):
+        """Which uid comes first in order is chance, so it is made again a few times."""
+        trainers.script = lambda seed, attempt: "run"
+        struck(resync_interval="3600")
+        for _ in range(4):
+            experiments.apply()
+            experiments.until(phase="Running")
+            with proxy.fault(Lose(), method=WATCH, path="/"):
+                experiments.delete()
+                eventually(lambda: not experiments.exists() and not experiments.jobs())
+        trainers.script = always_succeed
+        experiments.apply()
+        same(succeeded(experiments))
+
     def test_is_away_for_half_a_minute(
         self, experiments, trainers, cluster, account, tmp_path, same
     ):

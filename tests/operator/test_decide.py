@@ -32,6 +32,7 @@ from tests.operator.looks import (
 )
 
 LATER = NOW + timedelta(hours=1)
+MET = Knowledge(met={"uid-s7-a0"})
 TOO_LONG = pod(phase="Failed", reason="DeadlineExceeded", exit_code=137, started_at=NOW)
 OUT_OF_MEMORY = pod(phase="Failed", exit_code=137, exit_reason="OOMKilled")
 DISRUPTED = pod(phase="Failed", exit_code=143, disrupted="EvictionByEvictionAPI")
@@ -294,7 +295,7 @@ class TestAttempts:
         old = NOW - timedelta(hours=2)
         given = {"schedulingDeadlineSeconds": 60}
         running = told(child(7, created_at=old), now=NOW - timedelta(seconds=1), **given)
-        since = NOW if state == "Suspended" else old
+        since = NOW if state == "Suspended" else old  # only a queue's deed is dated
         waits = child(7, state, created_at=old, waits_since=since)
         queued = told(waits, status=running, **given)
         assert queued.seed_statuses[0].phase == "Queued"
@@ -312,6 +313,22 @@ class TestAttempts:
         queued = told(child(7, "Suspended", created_at=old), now=old, **given)
         waits = child(7, "Suspended", created_at=old, waits_since=NOW - timedelta(seconds=30))
         assert decided(waits, status=queued, **given).standings[0].phase == "Queued"
+
+    def test_a_queue_that_lets_it_go_and_holds_it_back_again_stops_no_clock(self):
+        """As Kueue does with pods that are not ready in time."""
+        old = NOW - timedelta(hours=2)
+        given = {"schedulingDeadlineSeconds": 3600, "failurePolicy": {"maxFailedSeeds": 1}}
+        status = told(child(7, "Suspended", created_at=old), now=old, **given)
+        for minutes, state in ((10, "Waiting"), (20, "Suspended"), (30, "Waiting")):
+            at = old + timedelta(minutes=minutes)
+            turned = child(7, state, created_at=old, waits_since=None)
+            status = told(turned, status=status, now=at, knowledge=MET, **given)
+            settled = child(7, state, created_at=old, waits_since=at)
+            status = told(settled, status=status, now=at, knowledge=MET, **given)
+        assert status.seed_statuses[0].waiting_since == "2026-03-01T10:00:00Z"
+        at = old + timedelta(hours=1)
+        late = told(settled, status=status, now=at, knowledge=MET, **given)
+        assert late.seed_statuses[0].phase == "Failed"
 
     def test_a_preemption_of_which_its_controller_says_nothing_yet_begins_now(self):
         old = NOW - timedelta(hours=2)
