@@ -29,7 +29,7 @@ CHECKS := types style imports generated
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check $(CHECKS) test tests budgets test-slow e2e cluster-demo images operator-image trainer-image
-.PHONY: generate clean
+.PHONY: generate hashes clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -89,6 +89,10 @@ operator-image trainer-image: %-image:
 
 generate: $(STAMP)  ## write the generated files anew
 	$(BIN)/python -m tests.contracts.generated
+
+hashes: $(STAMP)  ## write constraints-hashes.txt, from which images are installed, after constraints.txt
+	uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --python-version $(PYTHON) --output-file constraints-hashes.txt constraints.txt
 
 clean:  ## remove the environment and the demo's store
 	rm -rf $(VENV) $(VENV)-uv $(STORE)

@@ -70,13 +70,14 @@ def test_nothing_is_added_from_the_network_but_packages(path):
     assert not [rest for rest in arguments(path, "RUN") if re.search(r"\b(curl|wget)\b", rest)]
 
 
-def test_packages_have_the_versions_that_are_tested(path):
+def test_packages_are_the_files_that_are_tested(path):
+    known = ("-c constraints-hashes.txt", "--require-hashes", "--no-index")
     for run in arguments(path, "RUN"):
         for command in run.split("&&"):
             if re.search(r"\bpip\b.* install\b", command):
-                assert "-c constraints.txt" in command or "--no-index" in command
+                assert any(option in command for option in known)
             if re.search(r"\buv build\b", command):
-                assert "--build-constraints constraints.txt" in command
+                assert "--build-constraints constraints-hashes.txt" in command
             assert "apt" not in command.split()  # a base has what is needed
 
 

@@ -23,10 +23,33 @@ def test_actionlint_has_no_complaint(path):
 
 
 @every_workflow
-def test_actions_have_a_major_version(path):
-    actions = re.findall(r"uses: (\S+)", path.read_text())
+def test_actions_are_commits_with_their_version_beside_them(path):
+    actions = re.findall(r"uses: (.+)", path.read_text())
     assert actions
-    assert [action for action in actions if not re.fullmatch(r"[\w/-]+@v\d+", action)] == []
+    pinned = re.compile(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [action for action in actions if not pinned.fullmatch(action)] == []
+
+
+def test_an_action_is_the_same_commit_everywhere():
+    text = "".join(path.read_text() for path in WORKFLOWS)
+    commits = set(re.findall(r"uses: ([\w/-]+)@(\S+ # \S+)", text))
+    assert len(commits) == len({action for action, _ in commits})
+
+
+@every_workflow
+def test_no_step_after_a_checkout_has_its_token(path):
+    for job in yaml.safe_load(path.read_text())["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_updates_are_proposed_for_what_is_pinned():
+    config = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())
+    folders = {each["package-ecosystem"]: each for each in config["updates"]}
+    assert set(folders) == {"github-actions", "docker", "gomod"}
+    tools = {f"/{path.parent.relative_to(ROOT)}" for path in ROOT.glob("tests/**/go.mod")}
+    assert set(folders["gomod"]["directories"]) == tools
 
 
 @every_workflow
@@ -40,9 +63,14 @@ def test_jobs_may_only_read_unless_they_publish(path):
 
 def test_a_release_tells_images_what_make_tells_them():
     release = (ROOT / ".github" / "workflows" / "release.yml").read_text()
-    told = set(re.findall(r"^ +([A-Z]+)=\$", release, re.MULTILINE))
+    jobs = yaml.safe_load(release)["jobs"]
+    build = next(step for step in jobs["image"]["steps"] if step.get("id") == "build")
+    told = dict(line.split("=", 1) for line in build["with"]["build-args"].splitlines())
     makefile = set(re.findall(r"--build-arg (\w+)=", (ROOT / "Makefile").read_text()))
-    assert told == makefile - {"PYTHON_IMAGE"}  # whose default is what is released
-    [job] = yaml.safe_load(release)["jobs"].values()
-    names = {f"Dockerfile.{each['name']}" for each in job["strategy"]["matrix"]["include"]}
+    assert set(told) == makefile
+    assert told["PYTHON_IMAGE"] == "${{ needs.base.outputs.image }}"
+    assert "$base@$digest" in release, "the base is not named by its digest"
+    names = {
+        f"Dockerfile.{each['name']}" for each in jobs["image"]["strategy"]["matrix"]["include"]
+    }
     assert names == {path.name for path in ROOT.glob("Dockerfile.*")}
