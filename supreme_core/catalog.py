@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from itertools import chain
+from math import inf
 from sys import float_info
 from typing import Any, Final, Self
 
@@ -17,10 +19,10 @@ from jsonschema.exceptions import ValidationError
 
 from supreme_core import registry
 from supreme_core.api.load import NOTHING_WRITTEN, misread
-from supreme_core.api.model import parse, shown
+from supreme_core.api.model import parse, path_of, shown
 from supreme_core.api.settings import Written
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
-from supreme_core.errors import SpecError, nearest
+from supreme_core.errors import SpecError, mistakes, nearest, quoted
 
 SCHEMA_VERSION = 1
 FILE = "catalog.json"
@@ -101,12 +103,16 @@ class Catalog:
             return [f"{at}.name: {error}"]
         errors = _Validator(listed.params).iter_errors(component.params)
         misreads = dict(_misreads(listed.params, component.params, f"{at}.params", written))
-        lines = [*misreads.values()]
-        for wrong in errors:
-            if _place(wrong, f"{at}.params") not in misreads:
-                lines += _explain(wrong, f"{at}.params")
-        if lines:
-            return list(dict.fromkeys(lines))  # each missing field is an error that names them all
+        lines = chain(
+            misreads.values(),
+            chain.from_iterable(
+                _explain(wrong, f"{at}.params")
+                for wrong in errors
+                if _place(wrong, f"{at}.params") not in misreads
+            ),
+        )
+        if found := str(mistakes(lines)).splitlines():
+            return found
         return [
             problem
             for each in self.inner(kind, component)
@@ -184,7 +190,6 @@ def check_components(
     Where unlisted components are allowed, those of an image are left to its trainers.
     written: as in `Catalog.problems`.
     """
-    problems: list[str] = []
     training = spec.training
     single: list[tuple[str, Component, str]] = [
         ("dataset", spec.dataset, "spec.dataset"),
@@ -204,13 +209,17 @@ def check_components(
     for kind, components, at in lists:
         single += [(kind, each, f"{at}[{position}]") for position, each in enumerate(components)]
     allowed = spec.execution.allow_unlisted_components
-    for kind, component, at in single:
-        if allowed and catalog.find(kind, component.name) is None:
-            problems += _unlisted(kind, component, at)
-        else:
-            problems += catalog.problems(kind, component, at=at, written=written)
-    if problems:
-        raise SpecError("\n".join(problems))
+    wrong = mistakes(
+        problem
+        for kind, component, at in single
+        for problem in (
+            _unlisted(kind, component, at)
+            if allowed and catalog.find(kind, component.name) is None
+            else catalog.problems(kind, component, at=at, written=written)
+        )
+    )
+    if str(wrong):
+        raise wrong
 
 
 def _unlisted(kind: str, component: Component, at: str) -> Iterator[str]:
@@ -231,8 +240,18 @@ def _is_number(checker: object, value: object) -> bool:
     return abs(value) <= float_info.max
 
 
+def _items(
+    validator: Any, items: Mapping[str, Any], instance: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """The mistakes of a list's entries; nobody looks at those of a list that is too long."""
+    if isinstance(instance, list) and len(instance) > schema.get("maxItems", inf):
+        return
+    yield from Draft202012Validator.VALIDATORS["items"](validator, items, instance, schema)
+
+
 _Validator = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
+    {"items": _items},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
         {"integer": _is_integer, "number": _is_number}
     ),
@@ -260,9 +279,7 @@ NUMBER_OR_NAME: Final = [{"type": "integer"}, {"type": "string"}]
 
 
 def _place(error: ValidationError, at: str) -> str:
-    return at + "".join(
-        f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
-    )
+    return path_of([at, *error.absolute_path])
 
 
 def _explain(error: ValidationError, at: str) -> Iterator[str]:
@@ -274,7 +291,8 @@ def _explain(error: ValidationError, at: str) -> Iterator[str]:
         known = f"; allowed: {', '.join(allowed)}" if allowed else "; it has no settings"
         for name in instance:
             if name not in allowed:
-                yield f"{path}.{name}: unknown field {name!r}{nearest(name, allowed) or known}"
+                hint = nearest(name, allowed) or known
+                yield f"{path_of([path, name])}: unknown field {quoted(name)}{hint}"
     elif error.validator == "required":
         for name in schema["required"]:
             if name not in instance:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from supreme_core.api import names
-from supreme_core.errors import SpecError, SupremeError, one_line
+from supreme_core.errors import SpecError, SupremeError, escaped, one_line
 from supreme_core.faults import fault_of
 
 TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
@@ -38,7 +38,7 @@ OF_THE_USER: Final = (
 def tell_plainly(error: SupremeError) -> None:
     """Print the lines of an error on standard error."""
     for line in str(error).splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {escaped(line)}", file=sys.stderr)
 
 
 @contextmanager

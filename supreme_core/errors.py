@@ -19,11 +19,21 @@ fits: 1 application error, 2 invalid input, 75 temporary failure.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Final
+from unicodedata import category
 
 from supreme_core.api.names import EXIT_ERROR, EXIT_INVALID, EXIT_TEMPORARY
 
 NAMES_SHOWN: Final = 12
 """Names in one message, where there may be thousands."""
+
+MISTAKES_SHOWN: Final = 50
+"""Mistakes in one message. To explain each of thousands takes seconds, and nobody reads them."""
+
+LONGEST_NAME: Final = 300
+"""Characters; no component or field has a name that is like a longer one."""
+
+UNSEEN: Final = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Categories of Unicode whose characters are escaped."""
 
 
 class SupremeError(Exception):
@@ -106,6 +116,33 @@ def one_line(text: object, limit: int = 1024) -> str:
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
+def escaped(text: str) -> str:
+    """The text with every character that shows nothing, or changes how others are shown, as its
+    escape: control sequences of terminals, marks of writing direction, halves of surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each.encode("unicode_escape").decode() if category(each) in UNSEEN else each
+        for each in text
+    )
+
+
+def quoted(name: str) -> str:
+    """A name that somebody chose, in quotes, on one line and not too long."""
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")
+
+
+def mistakes(lines: Iterable[str]) -> SpecError:
+    """An error with a line for each mistake; what comes after many of them is not looked for."""
+    found: dict[str, None] = {}
+    for line in lines:
+        if len(found) == MISTAKES_SHOWN and line not in found:
+            found["there are more mistakes than these"] = None
+            break
+        found[line] = None
+    return SpecError("\n".join(found))
+
+
 def few(names: Sequence[str], shown: int = 5) -> str:
     """`'a', 'b' and 998 more`: names in a message that stays one line, however many there are."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
@@ -114,6 +151,8 @@ def few(names: Sequence[str], shown: int = 5) -> str:
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'scrub'?` for the closest allowed name, or nothing where none is close."""
+    if len(name) > LONGEST_NAME:
+        return ""
     matches = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from math import fsum, isfinite, sqrt
+from math import fsum, sqrt
 from statistics import mean
 from typing import Literal, TypeVar
 
@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import chdtri, ndtri, stdtr
 
-from supreme_core.statistics import LEVEL, FloatArray, Values, estimate, present
+from supreme_core.statistics import LEVEL, FloatArray, Values, estimate, is_number, present
 
 FEWEST_FOR_A_VERDICT = 5
 """Below this many seeds nothing is called equivalent, for a deviation of so few is hardly known."""
@@ -98,9 +98,10 @@ def difference_p(
     d = estimate(differences, resolution=resolution)
     if d.mean is None or d.sd is None:
         return None
-    if d.sd == 0:
+    error = d.sd / sqrt(d.n)
+    if error == 0:
         return 0.0 if abs(d.mean) > (margin or 0.0) else 1.0
-    return float(2 * stdtr(d.n - 1, -abs(d.mean) / (d.sd / sqrt(d.n))))
+    return float(2 * stdtr(d.n - 1, -abs(d.mean) / error))
 
 
 def equivalence_p(differences: Values, margin: float, *, resolution: float = 0.0) -> float | None:
@@ -113,9 +114,9 @@ def equivalence_p(differences: Values, margin: float, *, resolution: float = 0.0
     d = estimate(differences, resolution=resolution)
     if d.mean is None or d.sd is None:
         return None
-    if d.sd == 0:
-        return 0.0 if abs(d.mean) < margin else 1.0
     error = d.sd / sqrt(d.n)
+    if error == 0:
+        return 0.0 if abs(d.mean) < margin else 1.0
     return float(max(stdtr(d.n - 1, (side * d.mean - margin) / error) for side in (1, -1)))
 
 
@@ -138,9 +139,10 @@ def noninferiority(
     d = estimate(differences, level=2 * level - 1, resolution=resolution)
     if d.mean is None or d.sd is None or d.low is None:
         return None
-    if d.sd == 0:
+    error = d.sd / sqrt(d.n)
+    if error == 0:
         return OneSided(d.low, 0.0 if d.mean > -margin else 1.0)
-    return OneSided(d.low, float(stdtr(d.n - 1, -(d.mean + margin) / (d.sd / sqrt(d.n)))))
+    return OneSided(d.low, float(stdtr(d.n - 1, -(d.mean + margin) / error)))
 
 
 def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
@@ -256,9 +258,7 @@ def separation(
     below `FEWEST_FOR_A_VERDICT` seeds.
     """
     both = [
-        (x, r)
-        for seed, x in values.items()
-        if x is not None and (r := reference.get(seed)) is not None and isfinite(x) and isfinite(r)
+        (x, r) for seed, x in values.items() if is_number(x) and is_number(r := reference.get(seed))
     ]
     n = len(both)
     if n < FEWEST_FOR_A_VERDICT:

@@ -66,7 +66,7 @@ def _value(entry: Metric, params: Params, evaluation: Evaluation, *, repeats: in
         for seed in (seeds.derive(evaluation.seed, "repeat", k) for k in range(repeats))
     ]
     values = [value for value in draws if value is not None]
-    return sum(values) / len(values) if len(values) == repeats else None
+    return _finite(sum(values) / len(values)) if len(values) == repeats else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
 from supreme_core.artefacts import digest
-from supreme_core.errors import CorruptArtefact, GivenUp, one_line
+from supreme_core.errors import CorruptArtefact, GivenUp, escaped, one_line
 from supreme_core.evaluation import (
     Cost,
     Evaluation,
@@ -213,7 +213,7 @@ def reason(error: Exception, *, during: str = "") -> str:
         return one_line(error, 1000)
     where = f"{during}: " if during else ""
     out = "out of memory: " if fault_of(error) == "memory" else ""
-    return f"{where}{out}{type(error).__name__}: {error}".splitlines()[0][:1000]
+    return escaped(f"{where}{out}{type(error).__name__}: {error}".splitlines()[0][:1000])[:1000]
 
 
 def cause_of(error: Exception, *, during: str = "") -> Cause:

@@ -1,8 +1,8 @@
 """From one number for each training seed to honest intervals. Pure functions.
 
-A value of None, NaN or infinity counts as no value. Nothing here returns NaN: what is not defined
-for so few values is None. Means and deviations are exact rational sums rounded once, so the order
-of the seeds does not matter and equal values have a deviation of exactly 0.
+A value of None, NaN, infinity or beyond LARGEST counts as no value. Nothing here returns NaN: what
+is not defined for so few values is None. Means and deviations are exact rational sums rounded once,
+so the order of the seeds does not matter and equal values have a deviation of exactly 0.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 from math import exp, fsum, isfinite, sqrt
 from statistics import mean, median, stdev
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from scipy import stats
 from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 LEVEL = 0.95
+
+LARGEST = 1e75
+"""No metric comes near to it; sums of fourth powers of larger values would be infinite."""
 
 FEWEST_FOR_A_BOOTSTRAP = 10
 """Fewer seeds are too few for their own distribution to stand for that of all seeds."""
@@ -345,7 +348,7 @@ def is_collapsed(accuracy: float | None, threshold: float | None) -> bool:
     A run without a finite accuracy has no value and is not called collapsed; it counts as failed
     or as undefined, which its record says.
     """
-    if threshold is None or accuracy is None or not isfinite(accuracy):
+    if threshold is None or not is_number(accuracy):
         return False
     return accuracy < threshold
 
@@ -358,8 +361,13 @@ def average(values: Values) -> float | None:
     return mean(x) if x else None
 
 
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Whether a value is one that can be computed with."""
+    return value is not None and isfinite(value) and abs(value) <= LARGEST
+
+
 def present(values: Values) -> list[float]:
-    return [float(value) for value in values if value is not None and isfinite(value)]
+    return [float(value) for value in values if is_number(value)]
 
 
 @lru_cache

@@ -214,7 +214,8 @@ class Runs:
             yield failure(
                 "undefined",
                 seed,
-                f"not defined for this model, or not a finite number: {', '.join(undefined)}",
+                "not defined for this model, or no finite number below 1e75:"
+                f" {', '.join(undefined)}",
                 scenario=scenario,
                 method=method,
                 metrics=undefined,

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from supreme_core.api.model import parse
+from supreme_core.api.model import check_values, parse
 from supreme_core.api.settings import (
     Setting,
     Written,
@@ -25,6 +25,7 @@ from supreme_core.files import read_file
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 64
+MAX_DIGITS = 400
 
 
 NOTHING_WRITTEN: Written = {}
@@ -138,7 +139,7 @@ def _documents(text: str, *, source: str) -> list[tuple[Any, Written]]:
     try:
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
             _measure(node, {}, source)
-        return [each for each in _read(text) if each[0] is not None]
+        found = [each for each in _read(text) if each[0] is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -149,6 +150,9 @@ def _documents(text: str, *, source: str) -> list[tuple[Any, Written]]:
         raise SpecError(f"{source} is not YAML: {first}") from None
     except (LookupError, TypeError, AttributeError):  # PyYAML's own, as for `!!bool maybe`
         raise SpecError(f"{source} is not YAML: a value does not fit its !!tag") from None
+    for document, _ in found:
+        check_values(document, source)
+    return found
 
 
 def _read(text: str) -> Iterator[tuple[Any, Written]]:
@@ -192,6 +196,19 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        """Of few digits: to base 60, which YAML knows, a long one takes minutes."""
+        if len(str(node.value)) > MAX_DIGITS:
+            raise yaml.MarkedYAMLError(
+                problem=f"a number has more than {MAX_DIGITS} digits", problem_mark=node.start_mark
+            )
+        whole = node.tag == "tag:yaml.org,2002:int"
+        number: float = (self.construct_yaml_int if whole else self.construct_yaml_float)(node)
+        return number
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

@@ -1,15 +1,16 @@
 """The base of every document, and the one place where a wrong document becomes a clear message."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from supreme_core.errors import SpecError, nearest
+from supreme_core.errors import SpecError, escaped, mistakes, nearest, quoted
 
 
 class Document(BaseModel):
@@ -47,8 +48,8 @@ def parse(model: type[D], document: object, *, at: str = "") -> D:
     try:
         return model.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        lines = [_explain(model, detail, at) for detail in error.errors(include_url=False)]
-        raise SpecError("\n".join(dict.fromkeys(lines))) from None
+        details = error.errors(include_url=False)
+        raise mistakes(_explain(model, detail, at) for detail in details) from None
 
 
 def parse_json(model: type[D], data: bytes, *, source: str) -> D:
@@ -61,7 +62,44 @@ def read_json(data: bytes, *, source: str) -> object:
         found: object = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{source} is not JSON: {error}") from None
+    if SUSPICIOUS.search(data):
+        check_values(found, source)
     return found
+
+
+MAX_BITS: Final = 1000
+"""Of a whole number: a larger one is no float, and Python refuses to write one of 4,300 digits."""
+
+SUSPICIOUS: Final = re.compile(rb"\\u[dD][89a-fA-F]|[0-9]{300}")
+"""How JSON spells what `check_values` refuses; documents of any size are searched for it."""
+
+
+def check_values(document: object, source: str) -> None:
+    """Refuse numbers and texts that cannot be written again, such as halves of surrogate pairs."""
+    waiting: list[tuple[str, object]] = [("", document)]
+    while waiting:
+        at, value = waiting.pop()
+        match value:
+            case str() if not _is_text(value):
+                what = "half of a surrogate pair, which is no character"
+                raise SpecError(f"{source}: {escaped(at)} is {shown(value)}, with {what}")
+            case int() if value.bit_length() > MAX_BITS:
+                what = f"a whole number of {value.bit_length()} bits"
+                raise SpecError(f"{source}: {escaped(at)} is {what}; use at most {MAX_BITS}")
+            case dict():
+                for key, each in value.items():
+                    below = f"{at}.{_cut(str(key))}" if at else _cut(str(key))
+                    waiting += [(f"the name {shown(key)}", key), (below, each)]
+            case list():
+                waiting += [(f"{at}[{place}]", each) for place, each in enumerate(value)]
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_document(model: type[D], document: object, *, source: str) -> D:
@@ -81,7 +119,7 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: str) -> str:
         name = str(unknown)
         allowed = sorted(fields_of(annotation_at(model, location[:-1])))
         hint = nearest(name, allowed) or f"; allowed: {', '.join(allowed)}"
-        return f"{path}: unknown field {name!r}{hint}"
+        return f"{path}: unknown field {quoted(name)}{hint}"
     if kind == "missing":
         return f"{path} is required and was not given"
     if kind in ("literal_error", "enum"):
@@ -108,8 +146,13 @@ def path_of(steps: Sequence[int | str]) -> str:
     """spec.methods[0].params"""
     text = ""
     for step in steps:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
+        name = step if isinstance(step, int) or not text else _cut(str(step))
+        text += f"[{name}]" if isinstance(step, int) else f".{name}" if text else str(name)
+    return escaped(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def shown(value: object) -> str:
@@ -120,7 +163,9 @@ def shown(value: object) -> str:
         text = repr(value)
     except RecursionError:
         text = "nested too deeply"
-    return text if len(text) <= 80 else text[:77] + "..."
+    except ValueError:  # Python writes no number of so many digits
+        text = "a number of thousands of digits"
+    return _cut(escaped(text))
 
 
 def annotation_at(model: type[BaseModel], location: Sequence[int | str]) -> Any:

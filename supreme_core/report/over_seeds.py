@@ -59,7 +59,11 @@ def section(found: OverSeeds) -> Markup:
     if not scenarios:
         return Markup()
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=words.readable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     source = files("supreme_core.report").joinpath("over_seeds.html.j2").read_text("utf-8")
     page = environment.from_string(source).render(

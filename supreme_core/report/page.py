@@ -92,7 +92,11 @@ def render_report(summary: Summary) -> bytes:
     """The page; equal summaries give equal bytes."""
     reading = Reading(summary)
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=words.readable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     source = files("supreme_core.report").joinpath("template.html.j2").read_text("utf-8")
     page = environment.from_string(source).render(

@@ -4,11 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import yaml
+from markupsafe import Markup
 
 from supreme_core.api.run import Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
+from supreme_core.errors import escaped
 from supreme_core.provenance import Span
 from supreme_core.split import KINDS
+
+
+def readable(value: object) -> object:
+    """A text of the page as it can be read, whatever characters somebody put into a name."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(escaped, value.split("\n")))
 
 
 def seed_ranges(seeds: Sequence[int]) -> str:

@@ -145,7 +145,7 @@ NOT_TRUSTED = {
     "loose type": (spoilt(seed="7"), 'seed is "7"'),
     "not a number": (spoilt(cells=[], runs=[{"metrics": {"a": float("nan")}}]), "runs[0]"),
     "not a number where anything may stand": (environment(float("nan")), "must be finite"),
-    "no text where anything may stand": (environment("\ud800"), "UTF-8 cannot write"),
+    "no text where anything may stand": (environment("\ud800"), "half of a surrogate pair"),
     "nested deeply where anything may stand": (environment(nested(100)), "64 levels"),
     "a key without end": (spoilt(**{"x" * 100_000: 1}), "result.json: xxxx"),
     "a control sequence": (spoilt(seed="\x1b[2J"), 'seed is "\\u001b[2J"'),

@@ -194,7 +194,7 @@ def test_every_mistake_has_a_line_of_its_own(command, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("missing.yaml", "No such file"), ("folder", "Is a directory"), ("text", "UTF-8 text file")],
+    [("missing.yaml", "No such file"), ("folder", "it is a folder"), ("text", "UTF-8 text file")],
 )
 def test_a_file_that_cannot_be_read_is_one_line(command, tmp_path, name, words):
     (tmp_path / "folder").mkdir()

@@ -16,6 +16,7 @@ from rich.text import Text
 from supreme_trainer.spelling import spelt
 
 from supreme_core.api.run import Summary
+from supreme_core.errors import escaped
 from supreme_core.report.terminal import TextTable, terminal_tables
 
 GAP = 2
@@ -48,7 +49,7 @@ def say(console: Console, text: str, *, indent: str = "", style: str = "") -> No
     """
     width = width_of(console)
     for line in text.splitlines() or [""]:
-        line = spelt(line, console.encoding)
+        line = spelt(escaped(line), console.encoding)
         below = " " * (len(line) - len(line.lstrip())) + indent
         for part in [line] if width is None else wrapped(line, width, indent=below):
             _print(console, part, style=style)
