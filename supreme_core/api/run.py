@@ -257,6 +257,16 @@ class RunResult(Document):
     started_at: ShortText
     finished_at: ShortText
 
+    @model_validator(mode="after")
+    def _has_each_run_once(self) -> "RunResult":
+        known = set[tuple[str, str, int]]()
+        for run in self.runs:
+            name = run.scenario, run.method, run.repeat
+            if name in known:
+                raise ValueError(f"runs has {run.method!r} in {run.scenario!r} twice")
+            known.add(name)
+        return self
+
 
 class ExperimentOrder(Keeping):
     """order.json: the whole plan of an experiment, as its results are read back."""

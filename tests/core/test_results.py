@@ -151,6 +151,10 @@ NOT_TRUSTED = {
     "a control sequence": (spoilt(seed="\x1b[2J"), 'seed is "\\u001b[2J"'),
     "another schema": (spoilt(schemaVersion=2), "schemaVersion is 2"),
     "another seed": (sealed(seed=8), "is that of another run"),
+    "a run twice": (
+        sealed(runs=[each.to_document() for each in (*RUNS, RUNS[0])]),
+        "runs has 'original' in 'full_class' twice",
+    ),
     "another attempt": (sealed(attempt=1), "is that of another run"),
     "a changed number": (
         sealed().replace(b'"forget_accuracy": 0.9', b'"forget_accuracy": 0.8'),
