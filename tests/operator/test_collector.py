@@ -172,7 +172,7 @@ SPOILT = {
     "a key without end": (json.dumps(document(14, **{"x" * 10**6: 1})).encode(), "xxxxxxx..."),
     "a control sequence": (
         json.dumps(document(15, **{"\x1b[2J": 1})).encode(),
-        "result.json: ?[2J: unknown field",
+        "result.json: \\x1b[2J: unknown field",
     ),
 }
 """Of seed 0, 1, 2, ...: its result.json, and a part of what is said of it."""
