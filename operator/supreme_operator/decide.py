@@ -433,15 +433,15 @@ class _Judge:
         return obstacle(child, answer, now=self.now, patience=silence)
 
     def _is_outdated(self, child: Child, told: SeedStatus | None, block: Reason | None) -> bool:
-        """An older operator's child does not say what it is made of; it is made anew where its pods
-        meet an obstacle."""
+        """An older operator's child does not say what it is made of; it is made anew where its
+        image cannot be pulled."""
         if any(pod.started_at for pod in child.pods) or self._has_run(child, told):
             return False
         if child.state == ChildState.RUNNING or not self.seen.template:
             return False
         if child.template:
             return child.template != self.seen.template
-        return bool(child.pods and block)
+        return block is not None and block[0] == "ImagePullFailed"
 
     def _has_run(self, child: Child, told: SeedStatus | None) -> bool:
         """Whether a queue has suspended it after it had begun."""

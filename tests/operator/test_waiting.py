@@ -339,7 +339,8 @@ class TestMadeAnew:
         preempted = told(suspended, status=running, template="new")
         assert self.stopped(suspended, status=preempted) == []
 
-    def test_an_older_operators_child_is_made_anew_only_where_it_meets_an_obstacle(self):
+    def test_an_older_operators_child_is_made_anew_only_where_its_image_is_not_there(self):
         assert self.stopped(waits(pod(waiting="ImagePullBackOff"))) == ["s7-a0"]
-        assert self.stopped(waits(pod(), since=JUST_NOW)) == []
+        assert self.stopped(waits(pod(unschedulable="0/3 nodes"))) == []
+        assert self.stopped(waits(pod())) == []
         assert self.stopped(waits(state="Suspended")) == []
