@@ -407,7 +407,7 @@ def require_finite(document: object) -> None:
 
 
 def leaves(document: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Each value by its path, in which places of lists are []."""
+    """Each value by its path, in which places of lists are []; 1.0 is 1, as digests have it."""
     if isinstance(document, Mapping) and document:
         for key, value in document.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))
@@ -415,7 +415,8 @@ def leaves(document: object, path: str = "") -> Iterator[tuple[str, object]]:
         for value in document:
             yield from leaves(value, f"{path}[]")
     else:
-        yield path, document
+        is_whole = isinstance(document, float) and document.is_integer()
+        yield path, int(document) if is_whole else document  # type: ignore[call-overload]
 
 
 def changes(before: object, after: object) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ from supreme_core.api import names
 from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import (
     MAX_MARGINS,
+    MAX_REPEATS,
+    MAX_REPLICAS,
     MAX_SEEDS,
     SEED_LIMIT,
     Component,
@@ -57,9 +59,9 @@ class Work(Document):
     scenarios: list[LabelledComponent] = Field(min_length=1, max_length=64)
     methods: list[MethodEntry] = Field(min_length=1, max_length=64)
     metrics: list[LabelledComponent] = Field(max_length=64)
-    unlearning_repeats: int = Field(ge=1)
-    evaluation_repeats: int = Field(ge=1)
-    retrained_replicas: int = Field(ge=1)
+    unlearning_repeats: int = Field(ge=1, le=MAX_REPEATS)
+    evaluation_repeats: int = Field(ge=1, le=MAX_REPEATS)
+    retrained_replicas: int = Field(ge=1, le=MAX_REPLICAS)
     protocol: SeedProtocol = Field("independent", exclude_if=lambda value: value == "independent")
     revisions: list[Revision] = Field(
         default_factory=list,
@@ -68,6 +70,15 @@ class Work(Document):
         description="Of components that are not of version 1 or are of a single file. Empty where"
         " the plan does not know the code that will compute it, as on a cluster.",
     )
+
+    @model_validator(mode="after")
+    def _has_each_title_once(self) -> "Work":
+        lists = {"scenarios": self.scenarios, "methods": self.methods, "metrics": self.metrics}
+        for name, listed in lists.items():
+            counts = Counter(each.title for each in listed)
+            if twice := [title for title, count in counts.items() if count > 1]:
+                raise ValueError(f"{name} has {twice[0]!r} twice")
+        return self
 
     def components(self) -> Iterator[tuple[str, Component]]:
         """Each one with its kind."""

@@ -25,6 +25,8 @@ MAX_SUMMARY_ROWS = 200
 MAX_MARGINS = 128
 MAX_MICRO_BATCHES = 64
 SEED_LIMIT = 2**32 - 1
+MAX_REPEATS = 100
+MAX_REPLICAS = 10
 FIRST_SEED = 260
 SEED_COUNT = 10
 MAX_SECONDS = 2**31 - 1
@@ -153,15 +155,15 @@ class Seeds(Document):
         json_schema_extra=UNIQUE,
     )
     unlearning_repeats: int = Field(
-        1, ge=1, le=100, description="Unlearning runs of each method in each cell (J)."
+        1, ge=1, le=MAX_REPEATS, description="Unlearning runs of each method in each cell (J)."
     )
     evaluation_repeats: int = Field(
-        1, ge=1, le=100, description="Repeats of the metrics that draw random numbers (K)."
+        1, ge=1, le=MAX_REPEATS, description="Repeats of the metrics that draw random numbers (K)."
     )
     retrained_replicas: int = Field(
         1,
         ge=1,
-        le=10,
+        le=MAX_REPLICAS,
         description="Independent retrained models of each cell; 2 or more give a noise floor.",
     )
     protocol: SeedProtocol = Field(

@@ -268,6 +268,24 @@ class TestOrder:
         with pytest.raises(SpecError, match=r"order\.json: seeds"):
             read_order(storage, ORDER.prefix)
 
+    @pytest.mark.parametrize(
+        ("field", "value", "said"),
+        [
+            ("unlearningRepeats", 2**31, "less than or equal to 100"),
+            ("evaluationRepeats", 2**31, "less than or equal to 100"),
+            ("retrainedReplicas", 2**31, "less than or equal to 10"),
+            ("methods", [{"name": "scrub"}, {"name": "scrub"}], "methods has 'scrub' twice"),
+            ("scenarios", [{"name": "a"}, {"name": "b", "label": "a"}], "scenarios has 'a' twice"),
+        ],
+    )
+    def test_an_order_of_work_that_no_experiment_has_is_refused(self, storage, field, value, said):
+        """The plan of 2**31 repeats is larger than any memory."""
+        document = ORDER.to_document()
+        document["work"][field] = value
+        storage.write(f"{ORDER.prefix}/order.json", sealed_json(document))
+        with pytest.raises(SpecError, match=rf"order\.json: .*{said}"):
+            read_order(storage, ORDER.prefix)
+
     def test_an_order_without_a_digest_is_read_with_a_warning(self, storage, caplog):
         storage.write(f"{ORDER.prefix}/order.json", json.dumps(ORDER.to_document()).encode())
         assert read_order(storage, ORDER.prefix) == ORDER
