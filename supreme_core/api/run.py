@@ -1,7 +1,7 @@
 """The documents between plan, trainer and report: RunOrder, RunResult, Summary."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -73,8 +73,12 @@ class Work(Document):
 
     @model_validator(mode="after")
     def _has_each_title_once(self) -> "Work":
-        lists = {"scenarios": self.scenarios, "methods": self.methods, "metrics": self.metrics}
-        for name, listed in lists.items():
+        lists: list[tuple[str, Sequence[LabelledComponent]]] = [
+            ("scenarios", self.scenarios),
+            ("methods", self.methods),
+            ("metrics", self.metrics),
+        ]
+        for name, listed in lists:
             counts = Counter(each.title for each in listed)
             if twice := [title for title, count in counts.items() if count > 1]:
                 raise ValueError(f"{name} has {twice[0]!r} twice")
