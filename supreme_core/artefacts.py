@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """A larger manifest is neither written nor read; large results are files."""
 
+CHECKPOINT_ORIGIN_BYTES: Final = 32
 CHECKPOINT_DIGEST_BYTES: Final = 32
-"""A checkpoint begins with the sha256 of the rest of it."""
+"""A stored checkpoint is what stands for its origin, the sha256 of the state, and the state."""
 
 DEPTH: Final = 64
 """How deep a canonical document may be nested; a hostile one must not exhaust the stack."""
@@ -268,14 +269,18 @@ def read_manifest(storage: Storage, stage: str, key: str) -> Manifest | None:
     return manifest
 
 
-def is_sound_checkpoint(chunks: Iterable[bytes]) -> bool:
-    """Whether the bytes of a checkpoint have the digest that they begin with."""
-    digest, sha256 = b"", hashlib.sha256()
+def is_sound_checkpoint(chunks: Iterable[bytes], *, has_origin: bool) -> bool:
+    """Whether the state of a checkpoint has the digest that stands before it.
+
+    has_origin: whether the bytes are those that are stored, which begin with the origin.
+    """
+    before = CHECKPOINT_DIGEST_BYTES + (CHECKPOINT_ORIGIN_BYTES if has_origin else 0)
+    head, sha256 = b"", hashlib.sha256()
     for chunk in chunks:
-        lacking = CHECKPOINT_DIGEST_BYTES - len(digest)
-        digest += chunk[:lacking]
+        lacking = before - len(head)
+        head += chunk[:lacking]
         sha256.update(chunk[lacking:])
-    return digest == sha256.digest()
+    return head[before - CHECKPOINT_DIGEST_BYTES :] == sha256.digest()
 
 
 def manifest_key(stage: str, key: str) -> str:

@@ -268,7 +268,7 @@ def _of_checkpoint(storage: Storage, piece: Piece) -> Damage | None:
     if all(info.key != key for info in piece.objects):
         return None
     try:
-        sound = is_sound_checkpoint(storage.chunks(key))
+        sound = is_sound_checkpoint(storage.chunks(key), has_origin=True)
     except MissingObject:
         return None  # the training has ended meanwhile
     problem = "it has been changed since it was written; the training will begin again"

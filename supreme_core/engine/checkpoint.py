@@ -180,7 +180,7 @@ class Checkpoints:
 
 def _sound_payload(data: bytes) -> bytes:
     """What follows the digest, or nothing where it does not have that digest."""
-    if not is_sound_checkpoint([data]):
+    if not is_sound_checkpoint([data], has_origin=False):
         log.warning("a damaged checkpoint is ignored; the training begins again")
         return b""
     return data[CHECKPOINT_DIGEST_BYTES:]

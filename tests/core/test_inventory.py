@@ -73,10 +73,11 @@ def test_a_lost_connection_does_not_end_hours_of_reading(tmp_path):
 def test_a_damaged_checkpoint_with_which_a_training_would_go_on_is_damage(tmp_path):
     storage = LocalStorage(tmp_path)
     key = names.checkpoint_key("originals", "a" * 64)
-    storage.write(key, sha256(b"state").digest() + b"state")
+    before = sha256(b"origin").digest() + sha256(b"state").digest()
+    storage.write(key, before + b"state")
     assert read_damage(storage, read_inventory(storage, untracked), untracked) == []
 
-    storage.write(key, sha256(b"state").digest() + b"State")
+    storage.write(key, before + b"State")
 
     (damage,) = read_damage(storage, read_inventory(storage, untracked), untracked)
     assert (damage.stage, damage.object) == ("originals", key)
