@@ -27,6 +27,7 @@ from supreme_operator.observed import (
     Published,
     Trouble,
 )
+from supreme_operator.times import time_of
 from supreme_operator.waiting import (
     Reason,
     alarms,
@@ -416,7 +417,7 @@ class _Judge:
             return since
         if told.phase == "Running":
             return self.now
-        known = _time_in(told.waiting_since)
+        known = time_of(told.waiting_since or None)
         if known is None or (child.uid not in self.seen.knowledge.met and since > known):
             # It may have run while no operator looked.
             return since
@@ -544,21 +545,17 @@ def held_since(standings: Sequence[Standing], now: datetime) -> datetime | None:
 
 def held_seconds(status: ExperimentStatus, now: datetime) -> float:
     """For how long every child has waited for its queue, up to now."""
-    since = _time_in(status.held_since)
+    since = time_of(status.held_since or None)
     return status.held_seconds + (max(0.0, (now - since).total_seconds()) if since else 0.0)
 
 
 def _deadline(seen: Seen, now: datetime) -> datetime | None:
     """When the whole experiment has to be done; counted anew when it goes on after a rest."""
     seconds = seen.experiment.spec.active_deadline_seconds
-    started = _time_in(seen.status.start_time)
+    started = time_of(seen.status.start_time or None)
     if not seconds or not started:
         return None
     return started + timedelta(seconds=seconds + held_seconds(seen.status, now))
-
-
-def _time_in(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _deletions(

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from supreme_core.api import names
 from supreme_core.api.v1alpha1 import Condition, ExperimentStatus
+from supreme_operator.times import written
 
 WARNINGS: Final = {"Accepted": "False", "ChildrenScheduled": "False", "Failed": "True"}
 """Conditions whose status is a trouble."""
@@ -48,7 +49,7 @@ def transitions(before: ExperimentStatus, after: ExperimentStatus) -> Iterator[N
 
 def event(note: Note, body: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """The Event object of a note about a resource."""
-    metadata, time = body["metadata"], now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    metadata, time = body["metadata"], written(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",

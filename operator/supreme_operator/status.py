@@ -6,7 +6,7 @@ those that are failed, running, or have cost something are listed one by one.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
@@ -30,6 +30,7 @@ from supreme_operator.decide import (
     held_since,
 )
 from supreme_operator.indexes import compressed
+from supreme_operator.times import written
 
 MAX_SEED_STATUSES: Final = 200
 MESSAGE: Final = 1024
@@ -233,7 +234,7 @@ def _conditions(
                 observed_generation=generation,
                 last_transition_time=previous.last_transition_time
                 if previous and unchanged
-                else _time(now),
+                else written(now),
             )
         )
     kept = [each for each in before.conditions if others and each.type not in said]
@@ -276,14 +277,14 @@ def _start_time(
     went_on = outcome.kind == "going" and before.completion_time is not None
     if before.start_time and not went_on:
         return before.start_time
-    return _time(now) if count.active else None
+    return written(now) if count.active else None
 
 
 def _held_since(before: ExperimentStatus, decision: Decision, now: datetime) -> str | None:
     since = held_since(decision.standings, now)
     if since is None or decision.outcome.kind not in ("going", "aggregating"):
         return None
-    return before.held_since or _time(since)
+    return before.held_since or written(since)
 
 
 def _held_seconds(
@@ -297,7 +298,7 @@ def _held_seconds(
 
 def _completion_time(before: ExperimentStatus, outcome: Outcome, now: datetime) -> str | None:
     if outcome.kind in ("complete", "failed"):
-        return before.completion_time or _time(now)
+        return before.completion_time or written(now)
     # It was over before more was asked for, and nothing has gone on since.
     return before.completion_time if outcome.kind == "refused" else None
 
@@ -358,7 +359,7 @@ def _seed_statuses(
                 retries=attempt.retries,
                 disruptions=attempt.disruptions,
                 child=None if begins or each.child is None else each.child.name,
-                waiting_since=_time(each.waiting_since) if each.waiting_since else None,
+                waiting_since=written(each.waiting_since) if each.waiting_since else None,
                 reason=_cut(each.reason, REASON) or None,
                 message=_cut(each.message, SEED_MESSAGE) or None,
                 progress=progress.get(each.cost.seed),
@@ -382,7 +383,3 @@ def _interest(standing: Standing) -> tuple[int, int]:
 def _cut(text: str, length: int) -> str:
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def _time(now: datetime) -> str:
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

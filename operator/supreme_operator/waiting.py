@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from supreme_operator.observed import Answer, Child, ChildState, Pod
+from supreme_operator.times import time_of, written
 
 PODLESS: Final = timedelta(seconds=5)
 """After which a child without pods is inquired; its controller makes them within one."""
@@ -107,7 +108,8 @@ def stuck(child: Child, now: datetime, patience: timedelta) -> Reason | None:
     if child.gone_by and now >= child.gone_by + patience and are_gone:
         names = ", ".join(child.finalizers) or "its controller"
         return "ChildStuckTerminating", (
-            f"{child.name} was to be gone at {_time(child.gone_by)}, and {names} has not let it go"
+            f"{child.name} was to be gone at {written(child.gone_by)}, and {names} has not let it"
+            " go"
         )
     found = (stuck_pod(pod, now, patience) for pod in child.pods)
     return next(filter(None, found), None)
@@ -119,7 +121,7 @@ def stuck_pod(pod: Pod, now: datetime, patience: timedelta) -> Reason | None:
         return None
     if pod.gone_by and now >= pod.gone_by + patience:
         return "PodStuckTerminating", (
-            f"pod {pod.name} was to be gone at {_time(pod.gone_by)}, and its node"
+            f"pod {pod.name} was to be gone at {written(pod.gone_by)}, and its node"
             f" {pod.node or '(none)'} does not say that it is; where the node is lost, delete the"
             f" Node, or the pod by `kubectl delete pod {pod.name} --force`"
         )
@@ -208,7 +210,7 @@ def _said(pod: Pod) -> Reason | None:
 
 
 def _unexplained(child: Child) -> Reason:
-    since = _time(_quiet_since(child))
+    since = written(_quiet_since(child))
     if not child.pods:
         return "PodsNotCreated", (
             f"it has had no pods since {since}, and no event says why; see whether the controller"
@@ -239,9 +241,5 @@ def _time_of(event: Mapping[str, Any]) -> datetime:
         event.get("eventTime"),
         (event.get("metadata") or {}).get("creationTimestamp"),
     )
-    found = next((time for time in times if isinstance(time, str)), None)
-    return datetime.fromisoformat(found) if found else datetime.fromtimestamp(0, UTC)
-
-
-def _time(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    found = next(filter(None, map(time_of, times)), None)
+    return found or datetime.fromtimestamp(0, UTC)

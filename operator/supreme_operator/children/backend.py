@@ -12,6 +12,7 @@ from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.artefacts import digest
 from supreme_operator.observed import Attempt, BackendName, Child, Owner
 from supreme_operator.resources import Resource
+from supreme_operator.times import newest, time_of
 
 Body = Mapping[str, Any]
 Manifest = dict[str, Any]
@@ -212,12 +213,3 @@ def true_condition(body: Body, type_: str) -> Mapping[str, Any] | None:
             found: Mapping[str, Any] = each
             return found
     return None
-
-
-def time_of(text: object) -> datetime | None:
-    return datetime.fromisoformat(text) if isinstance(text, str) else None
-
-
-def newest(*times: object) -> datetime | None:
-    """The latest of those that are there."""
-    return max(filter(None, map(time_of, times)), default=None)

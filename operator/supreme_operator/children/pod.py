@@ -16,11 +16,10 @@ from supreme_operator.children.backend import (
     Manifest,
     controller_of,
     labels_of,
-    newest,
     number_in,
-    time_of,
 )
 from supreme_operator.observed import Attempt, Owner, Pod
+from supreme_operator.times import newest, time_of
 from supreme_operator.waiting import ORDINARY
 
 USER: Final = 65532

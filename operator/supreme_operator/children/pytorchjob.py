@@ -14,13 +14,13 @@ from supreme_operator.children.backend import (
     ChildOrder,
     Manifest,
     identity,
-    time_of,
     true_condition,
     waits_since,
 )
 from supreme_operator.children.pod import pod_template
 from supreme_operator.observed import Attempt, Child, ChildState, Owner
 from supreme_operator.resources import PYTORCHJOBS
+from supreme_operator.times import time_of
 
 
 def observe(body: Body) -> Child | None:
