@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from io import BytesIO
@@ -27,6 +26,7 @@ from supreme_core.errors import SpecError, SupremeError
 from supreme_core.image_set import ARRAYS, ImageSet, check
 from supreme_core.storage import LocalStorage
 from tests.core.public_sets import files_of
+from tests.not_files import MAKERS
 
 DIGITS = "e7a652b8b9add1a18bdb011c7c63d71932ed7864a73800d46f54bd92b5ea6722"
 """sha256 over the four .npy files of the digits at 32 pixels. Another value means other data: then
@@ -364,24 +364,7 @@ def test_the_first_images_that_cannot_be_read_are_named_together(folder):
     assert last == "dataset.params.path: there may be more of these; the others were not read"
 
 
-def a_pipe(path):
-    os.mkfifo(path)
-
-
-def a_socket(path):
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(path))  # its address must be short
-
-
-def a_device(path):
-    path.symlink_to("/dev/zero")
-
-
-def a_folder(path):
-    path.mkdir()
-
-
-@pytest.mark.parametrize("make", [a_pipe, a_socket, a_device, a_folder])
+@pytest.mark.parametrize("make", MAKERS)
 def test_what_is_no_file_is_not_waited_for(folder, make, monkeypatch):
     monkeypatch.chdir(folder)
     make(folder / "train/cat/3.png")

@@ -6,7 +6,6 @@ pipes that a shell hands over   an experiment may come from one
 """
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -18,26 +17,7 @@ from supreme_core.engine.architecture import tensors_of
 from supreme_core.errors import SpecError
 from supreme_core.files import NotAFile, open_file, read_file, require_file
 from supreme_core.published import table
-
-
-def a_pipe(path):
-    os.mkfifo(path)
-
-
-def a_socket(path):
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(path))  # its address must be short
-
-
-def a_device(path):
-    path.symlink_to("/dev/zero")
-
-
-def a_folder(path):
-    path.mkdir()
-
-
-MAKERS = (a_pipe, a_socket, a_device, a_folder)
+from tests.not_files import MAKERS
 
 
 @pytest.mark.parametrize("make", MAKERS)
