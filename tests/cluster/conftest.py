@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cluster.control_plane import control_plane
-from tests.cluster.operators import Experiments
+from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.trainers import Trainers, storage_of
 from tests.contracts.generated import CRD
 
@@ -20,6 +20,19 @@ def cluster_with_controllers(tmp_path_factory):
     """The same with controllers: Jobs make pods, and what is owned goes with its owner."""
     folder = tmp_path_factory.mktemp("cluster-with-controllers")
     with control_plane(folder, definitions=[CRD], controllers=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def account(cluster_with_controllers):
+    """A service account of that cluster with the rights that users grant the operator."""
+    return cluster_with_controllers.restricted_to(RULES)
+
+
+@pytest.fixture(scope="module")
+def running(account, tmp_path_factory):
+    """An operator with these rights, for all tests of a file."""
+    with operator(account, tmp_path_factory.mktemp("operator")) as found:
         yield found
 
 

@@ -48,11 +48,6 @@ def cluster(cluster_with_controllers):
     return cluster_with_controllers
 
 
-@pytest.fixture(scope="module")
-def account(cluster):
-    return cluster.restricted_to(RULES)
-
-
 @pytest.fixture
 def proxy(cluster):
     with fault_proxy(cluster.admin) as found:

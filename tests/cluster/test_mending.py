@@ -7,7 +7,7 @@ experiment that has lost its status, tests/operator/test_accepted.py's.
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from tests.cluster.operators import RULES, operator
+from tests.cluster.operators import operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
 
@@ -20,11 +20,6 @@ WITH_A_TYPO = {"name": "full_class", "label": "", "params": {"clases": [3]}}
 @pytest.fixture(scope="module")
 def cluster(cluster_with_controllers):
     return cluster_with_controllers
-
-
-@pytest.fixture(scope="module")
-def account(cluster):
-    return cluster.restricted_to(RULES)
 
 
 @pytest.fixture

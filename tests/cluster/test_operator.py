@@ -11,11 +11,12 @@ import pytest
 from kubernetes import client
 
 from supreme_core.api import names
-from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
 
 SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
+
+pytestmark = pytest.mark.usefixtures("running")
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +27,6 @@ def cluster(cluster_with_controllers):
 @pytest.fixture
 def api(controlled):
     return controlled
-
-
-@pytest.fixture(scope="module", autouse=True)
-def running(cluster, tmp_path_factory):
-    """An operator with the rights that users grant it, for all tests of this file."""
-    access = cluster.restricted_to(RULES)
-    with operator(access, tmp_path_factory.mktemp("operator")) as found:
-        yield found
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from kubernetes.client.exceptions import ApiException
 from supreme_operator.waiting import refusal
 
 from tests.cluster.kubelet import Kubelet
-from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
+
+pytestmark = pytest.mark.usefixtures("running")
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +35,6 @@ def api(controlled):
 @pytest.fixture
 def kubelet(api, restricted):
     return Kubelet(api, restricted)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def running(cluster, tmp_path_factory):
-    access = cluster.restricted_to(RULES)
-    with operator(access, tmp_path_factory.mktemp("operator")) as found:
-        yield found
 
 
 @pytest.fixture
