@@ -16,6 +16,7 @@ Not covered: that a node out of memory kills the worker and not the operator.
 import asyncio
 import json
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -816,9 +817,12 @@ def slowed(endpoint):
     class Proxy(BaseRequestHandler):
         def handle(self):
             with socket.create_connection((host, int(port))) as server, suppress(OSError):
-                server.sendall(self.request.recv(65536))
                 while not ends.wait(0.1):
-                    self.request.sendall(server.recv(1))
+                    ready, _, _ = select.select([self.request, server], [], [], 0)
+                    if self.request in ready:  # a request may come in several pieces
+                        server.sendall(self.request.recv(65536))
+                    if server in ready:
+                        self.request.sendall(server.recv(1))
 
     with ThreadingTCPServer(("127.0.0.1", 0), Proxy) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
