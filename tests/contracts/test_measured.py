@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests import measured
-from tests.measured import DEFAULT, SHARED, Budgets, Used, budgets_of, used_here
+from tests.measured import DEFAULT, SHARED, Budgets, Stopwatch, Used, budgets_of, excused, used_here
 
 BURNS = """
 import time
@@ -35,6 +35,18 @@ def test_what_children_used_counts_also_before_anybody_waited_for_them():
     ended = used_here() - before
     assert alive >= 0.25
     assert ended >= alive - 0.02  # whole ticks
+
+
+def test_a_build_for_all_checkouts_counts_for_no_file():
+    stopwatch, before = Stopwatch(), used_here()
+    stopwatch.begin("a.py")
+    subprocess.run([sys.executable, "-c", BURNS], check=True)
+    counted = used_here() - before
+    with excused():
+        subprocess.run([sys.executable, "-c", BURNS], check=True)
+    stopwatch.begin(None)
+    assert counted >= 0.25
+    assert abs(stopwatch.measured.files["a.py"].cpu - counted) < 0.1
 
 
 @pytest.mark.parametrize(
