@@ -55,8 +55,8 @@ SAMPLED = tuple(
 )
 TESTS = (
     "tests/core/test_*.py",
-    "tests/core/metrics/test_*.py",
-    "tests/core/seed_metrics/test_*.py",
+    "tests/core/components/metrics/test_*.py",
+    "tests/core/components/seed_metrics/test_*.py",
 )
 LONGEST = 300.0
 """Seconds after which a change is taken for one that never ends, which is as good as noticed."""

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import nn, optim
 
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.ranks import Ranks
@@ -27,7 +28,6 @@ from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.reproducibility import THREADS
 from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
 from supreme_core.engine.shape import ImageShape
-from supreme_core.models.resnet18 import ResNet18
 
 SIDE = {"resnet18 width 16": 32, "ViT": 96}
 BATCH_SIZE = {"resnet18 width 16": 64, "ViT": 32}

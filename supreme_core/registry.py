@@ -468,27 +468,37 @@ def _params_type(function: Callable[..., Any]) -> type[Params]:
 
 
 dataset: Registry[Any, DatasetFacts] = Registry(
-    "dataset", DatasetFacts, package="supreme_core.data"
+    "dataset", DatasetFacts, package="supreme_core.components.datasets"
 )
-model: Registry[Any, ModelFacts] = Registry("model", ModelFacts, package="supreme_core.models")
+model: Registry[Any, ModelFacts] = Registry(
+    "model", ModelFacts, package="supreme_core.components.models"
+)
 scenario: Registry[Any, ScenarioFacts] = Registry(
-    "scenario", ScenarioFacts, package="supreme_core.scenarios"
+    "scenario", ScenarioFacts, package="supreme_core.components.scenarios"
 )
-method: Registry[Any, MethodFacts] = Registry("method", MethodFacts, package="supreme_core.methods")
+method: Registry[Any, MethodFacts] = Registry(
+    "method", MethodFacts, package="supreme_core.components.methods"
+)
 wrapper: Registry[Any, WrapperFacts] = Registry(
-    "wrapper", WrapperFacts, package="supreme_core.wrappers"
+    "wrapper", WrapperFacts, package="supreme_core.components.wrappers"
 )
-metric: Registry[Any, MetricFacts] = Registry("metric", MetricFacts, package="supreme_core.metrics")
-probe: Registry[Any, ProbeFacts] = Registry("probe", ProbeFacts, package="supreme_core.probes")
+metric: Registry[Any, MetricFacts] = Registry(
+    "metric", MetricFacts, package="supreme_core.components.metrics"
+)
+probe: Registry[Any, ProbeFacts] = Registry(
+    "probe", ProbeFacts, package="supreme_core.components.probes"
+)
 seed_metric: Registry[Any, SeedMetricFacts] = Registry(
-    "seed_metric", SeedMetricFacts, package="supreme_core.seed_metrics"
+    "seed_metric", SeedMetricFacts, package="supreme_core.components.seed_metrics"
 )
 optimizer: Registry[Any, NoFacts] = Registry(
-    "optimizer", NoFacts, package="supreme_core.optimizers"
+    "optimizer", NoFacts, package="supreme_core.components.optimizers"
 )
-schedule: Registry[Any, NoFacts] = Registry("schedule", NoFacts, package="supreme_core.schedules")
+schedule: Registry[Any, NoFacts] = Registry(
+    "schedule", NoFacts, package="supreme_core.components.schedules"
+)
 augmentation: Registry[Any, NoFacts] = Registry(
-    "augmentation", NoFacts, package="supreme_core.augmentations"
+    "augmentation", NoFacts, package="supreme_core.components.augmentations"
 )
 
 REGISTRIES: tuple[Registry[Any, Any], ...] = (

@@ -11,8 +11,8 @@ from tests.contracts.evidence import file_of, is_about
 SCRUB = registry.method.get("scrub")
 
 ABOUT = {
-    "import": "from supreme_core.methods.scrub import ScrubParams",
-    "import of the module": "from supreme_core.methods import scrub as module",
+    "import": "from supreme_core.components.methods.scrub import ScrubParams",
+    "import of the module": "from supreme_core.components.methods import scrub as module",
     "parametrised": "@pytest.mark.parametrize('name', ['cf_k', 'scrub'])\ndef f(name): ...",
     "table": "NAMES = {'scrub': 1}\neach = pytest.mark.parametrize('name', NAMES)",
     "table of tables": "A = ['scrub']\nALL = A + ['iu']\n@parametrize('name', ALL)\ndef f(): ...",
@@ -20,8 +20,8 @@ ABOUT = {
 NOT_ABOUT = {
     "docstring": '"""What scrub does."""',
     "unused table": "NAMES = ['scrub']\n@pytest.mark.parametrize('name', ['iu'])\ndef f(): ...",
-    "another": "from supreme_core.methods.iu import iu",
-    "beginning of the name": "from supreme_core.methods.scrub_more import scrub_more",
+    "another": "from supreme_core.components.methods.iu import iu",
+    "beginning of the name": "from supreme_core.components.methods.scrub_more import scrub_more",
     "string": "def test_it():\n    assert registry.method.get('scrub')",
 }
 
@@ -50,7 +50,9 @@ def test_a_row_names_the_test_of_its_component(name, file):
 
 
 def test_without_such_a_test_the_generator_says_what_is_missing():
-    nowhere = SimpleNamespace(kind="method", name="scurb", module="supreme_core.methods.scurb")
+    nowhere = SimpleNamespace(
+        kind="method", name="scurb", module="supreme_core.components.methods.scurb"
+    )
     with pytest.raises(
         LookupError, match="tests/core/methods: no test here imports method 'scurb'"
     ):

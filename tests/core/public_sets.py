@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 from supreme_core import cifar_files
 from supreme_core.cifar_files import CIFAR10, CIFAR100
-from supreme_core.data import fashion_mnist, svhn
+from supreme_core.components.datasets import fashion_mnist, svhn
 
 
 def pixels(count, *shape, seed=0):
@@ -75,7 +75,7 @@ def small_cifar10(monkeypatch, folder):
     contents, records = cifar_contents(CIFAR10, lambda number: (number % 10,))
     path = cifar_archive(folder, CIFAR10, contents)
     known = replace(CIFAR10, file=replace(CIFAR10.file, checksum=checksum(path)))
-    monkeypatch.setattr("supreme_core.data.cifar10.CIFAR10", known)
+    monkeypatch.setattr("supreme_core.components.datasets.cifar10.CIFAR10", known)
     return records
 
 

@@ -333,7 +333,7 @@ def test_reading_and_checking_need_neither_torch_nor_a_component():
     script = (
         "import sys; from supreme_core import catalog; from supreme_core.api.v1alpha1 import"
         " Component; catalog.bundled().problems('method', Component(name='ssd'), at='x');"
-        "print('torch' in sys.modules, 'supreme_core.methods' in sys.modules)"
+        "print('torch' in sys.modules, 'supreme_core.components.methods' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (found.stdout, found.stderr) == ("False False\n", "")

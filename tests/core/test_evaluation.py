@@ -6,7 +6,7 @@ from scipy.special import expit, log_softmax, softmax
 from scipy.stats import entropy
 
 from supreme_core.evaluation import Outputs
-from tests.core.metrics.evaluations import evaluation, made_up_logits
+from tests.core.components.metrics.evaluations import evaluation, made_up_logits
 
 
 @pytest.fixture

@@ -39,8 +39,8 @@ from supreme_core.report.over_seeds import section
 from supreme_core.results import write_result
 from supreme_core.storage import LocalStorage
 from tests.core import summaries
-from tests.core.metrics.evaluations import predictions
-from tests.core.seed_metrics.comparisons import of_margins
+from tests.core.components.metrics.evaluations import predictions
+from tests.core.components.seed_metrics.comparisons import of_margins
 
 METHODS = ("original", "retrained", "scrub")
 

@@ -12,7 +12,7 @@ from supreme_core import predictions as predictions_module
 from supreme_core.errors import CorruptArtefact
 from supreme_core.measure import measure
 from supreme_core.predictions import TENSORS, load_predictions, save_predictions, split_predictions
-from tests.core.metrics.evaluations import (
+from tests.core.components.metrics.evaluations import (
     CLASSES,
     TEST,
     TRAIN,

@@ -24,8 +24,8 @@ from scipy.io import savemat
 from supreme_core import cifar_files, registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.cifar_files import CIFAR10, CIFAR100, FINE_CLASSES, SUPERCLASSES
-from supreme_core.data import fashion_mnist, svhn
-from supreme_core.data.pins import split
+from supreme_core.components.datasets import fashion_mnist, svhn
+from supreme_core.components.datasets.pins import split
 from supreme_core.errors import SpecError
 from supreme_core.image_set import ARRAYS, FINE_ARRAYS, LISTING, ImageSet, check
 from supreme_core.image_tree import Found
@@ -213,7 +213,9 @@ class TestCifar:
         elif damage == "cut short":
             path.write_bytes(path.read_bytes()[:-100])
         file = replace(CIFAR10.file, checksum=public_sets.checksum(path))
-        monkeypatch.setattr("supreme_core.data.cifar10.CIFAR10", replace(CIFAR10, file=file))
+        monkeypatch.setattr(
+            "supreme_core.components.datasets.cifar10.CIFAR10", replace(CIFAR10, file=file)
+        )
         message = refused("cifar10", tmp_path)
         assert str(path) in message
         expected = "has no cifar-10-batches-bin/data_batch_2.bin"

@@ -81,11 +81,11 @@ class TestRegistration:
 
     def test_a_second_registration_of_a_name_names_both_modules(self):
         mine = things()
-        mine()(defined_in("supreme_core.methods.twin"))
+        mine()(defined_in("supreme_core.components.methods.twin"))
         with pytest.raises(ValueError, match="thing 'twin' is registered twice") as error:
             mine()(defined_in("plugin.twin"))
         assert str(error.value) == (
-            "thing 'twin' is registered twice: by supreme_core.methods.twin and by plugin.twin"
+            "thing 'twin' is registered twice: by supreme_core.components.methods.twin and by plugin.twin"
         )
 
     @pytest.mark.parametrize(

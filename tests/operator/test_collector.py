@@ -68,7 +68,7 @@ from supreme_core.results import read_order, write_result
 from supreme_core.sealed import SEAL
 from supreme_core.storage import LocalStorage, S3Credentials
 from tests.core import summaries
-from tests.core.metrics.evaluations import predictions
+from tests.core.components.metrics.evaluations import predictions
 
 NAME = ExperimentName(namespace="research", name="tiny", uid="0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
 PAGE = b"""<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>

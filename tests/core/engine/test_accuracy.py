@@ -11,17 +11,17 @@ import torch
 
 from supreme_core import registry
 from supreme_core.api.model import parse
+from supreme_core.components.probes.quantisation import quantisation
+from supreme_core.components.probes.relearning import relearning
+from supreme_core.components.wrappers.early_stop import Enough, Target
+from supreme_core.components.wrappers.rewind import EveryEpoch
 from supreme_core.engine.prediction import accuracy, predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.selection import BestEpoch
 from supreme_core.evaluation import Outputs, predicted_classes, share_right
 from supreme_core.probe_settings import QuantisationSettings, RelearningSettings
-from supreme_core.probes.quantisation import quantisation
-from supreme_core.probes.relearning import relearning
-from supreme_core.wrappers.early_stop import Enough, Target
-from supreme_core.wrappers.rewind import EveryEpoch
 from tests.builders import RecordingTask, tiny_network, tiny_task
-from tests.core.probes.probe_tasks import accuracy_of, probe_task
+from tests.core.components.probes.probe_tasks import accuracy_of, probe_task
 
 ALONE = Ranks.alone(torch.device("cpu"))
 FORGET = tiny_task().forget

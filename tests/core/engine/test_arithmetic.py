@@ -22,6 +22,7 @@ import torch
 from torch import nn, optim
 
 from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.data_parallel import DataParallelGradients
 from supreme_core.engine.fit import Fit, fit
@@ -36,7 +37,6 @@ from supreme_core.engine.reproducibility import THREADS
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.whole_batch import WholeBatchGradients
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
-from supreme_core.models.resnet18 import ResNet18
 from tests.builders import alone, digest, plain, silent, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_ranks
 

@@ -18,6 +18,7 @@ import torch
 from torch import optim
 
 from supreme_core.api.v1alpha1 import Training
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints, State, seconds_between
 from supreme_core.engine.fit import Fit, fit
@@ -31,7 +32,6 @@ from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import SpecError
 from supreme_core.evaluation import Cost
-from supreme_core.models.resnet18 import ResNet18
 from tests.builders import digest, silent, tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from supreme_core import seeds
 from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.batch_norm import NORMAL
 from supreme_core.engine.continued import continued
@@ -33,7 +34,6 @@ from supreme_core.engine.reproducibility import THREADS
 from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import MethodFailed
 from supreme_core.hashing import permutation
-from supreme_core.models.resnet18 import ResNet18
 from tests.builders import (
     TINY_SHAPE,
     alone,

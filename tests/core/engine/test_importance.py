@@ -22,6 +22,8 @@ from torch.nn import functional
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
+from supreme_core.components.methods.lfssd import squared_output
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine import importance, reproducibility
 from supreme_core.engine.architecture import Architecture
 from supreme_core.engine.importance import dampen, importance_sums, mean_importances
@@ -31,8 +33,6 @@ from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import MethodFailed
-from supreme_core.methods.lfssd import squared_output
-from supreme_core.models.resnet18 import ResNet18
 from tests.builders import alone, silent, tiny_network, tiny_samples, tiny_task
 from tests.real_ranks import on_two_ranks
 

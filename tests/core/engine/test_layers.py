@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn, optim
 
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.layers import LayerGroup, layer_groups, trained_alone
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.shape import ImageShape
-from supreme_core.models.resnet18 import ResNet18
 from tests.builders import TINY_SHAPE, plain, silent, tiny_network, tiny_samples
 
 

@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.convolutions import convolutions, is_convolutional
 from supreme_core.engine.head import (
     find_linear_head,
@@ -16,7 +17,6 @@ from supreme_core.engine.head import (
 )
 from supreme_core.engine.needs import missing
 from supreme_core.engine.shape import ImageShape
-from supreme_core.models.resnet18 import ResNet18
 from tests.builders import tiny_network
 
 NETWORKS = {

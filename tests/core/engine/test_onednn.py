@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
+from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.onednn import INSTRUCTIONS, keep_from_damage
 from supreme_core.engine.shape import ImageShape
-from supreme_core.models.resnet18 import ResNet18
 
 
 @pytest.mark.parametrize(

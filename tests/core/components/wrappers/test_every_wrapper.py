@@ -1,0 +1,112 @@
+"""What holds for each registered wrapper around methods of every kind, on a task that takes a
+fraction of a second: the same bits again, on two ranks, and after an interruption anywhere."""
+
+import re
+from itertools import count
+
+import pytest
+import torch
+
+from supreme_core import registry
+from supreme_core.api.model import parse
+from supreme_core.engine.arithmetic import Arithmetic
+from supreme_core.engine.checkpoint import Checkpoints
+from supreme_core.engine.interruption import Interruption, Terminated
+from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.reduction import Reduction
+from tests.builders import Slot, digest, plain, tiny_task
+from tests.core.components.wrappers.inside import METHODS, chosen, task_of
+from tests.real_ranks import on_two_ranks
+
+WRAPPERS = {entry.name: entry for entry in registry.wrapper.entries()}
+
+SETTINGS = {"early_stop": {"accuracy": 0.3}}
+"""With which it does something here."""
+
+CASES = [
+    (wrapper, method)
+    for wrapper, entry in WRAPPERS.items()
+    for method in METHODS
+    if registry.method.get(method).facts.iterative or not entry.facts.iterative
+]
+every_case = pytest.mark.parametrize(("wrapper", "method"), CASES, ids=map("-".join, CASES))
+every_entry = pytest.mark.parametrize("entry", WRAPPERS.values(), ids=WRAPPERS)
+
+
+def wrapped(wrapper, method, **changes):
+    entry, task = WRAPPERS[wrapper], task_of(**changes)
+    entry.function(chosen(method), task, parse(entry.params, SETTINGS.get(wrapper, {})))
+    return task.model
+
+
+def stopped(slot, *, after=None):
+    """Parts of a task that is told to stop after so many reports; None for never."""
+    interruption, reports = Interruption(exit_code=143), count(1)
+
+    def report(**step):
+        if next(reports) == after:
+            interruption.request()
+
+    checkpoints = Checkpoints(Ranks.alone(torch.device("cpu")), interruption, slot)
+    return {"report": report, "checkpoints": checkpoints}
+
+
+def digests(ranks):
+    """Of every case with two micro-batches, which one rank adds up as two do."""
+    arithmetic = Arithmetic(Reduction(ranks, micro_batches=2))
+    return {case: digest(wrapped(*case, arithmetic=arithmetic)) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def digests_of_two_ranks():
+    return on_two_ranks(digests)
+
+
+@every_case
+def test_it_repeats_its_bits_and_does_something(wrapper, method):
+    alone = task_of()
+    chosen(method)(alone)
+    found = digest(wrapped(wrapper, method))
+    assert digest(wrapped(wrapper, method)) == found
+    assert found != digest(tiny_task().model)
+    if wrapper in ("saliency_mask", "prune_first", "partition"):
+        assert found != digest(alone.model)
+
+
+@every_case
+def test_two_ranks_give_the_bits_of_one(wrapper, method, digests_of_two_ranks):
+    expected = digest(wrapped(wrapper, method, arithmetic=plain(2)))
+    assert [rank[wrapper, method] for rank in digests_of_two_ranks] == [expected, expected]
+
+
+@every_case
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_stopped_on_the_way_it_goes_on_to_the_same_bits(wrapper, method, share):
+    told = []
+    expected = digest(wrapped(wrapper, method, report=lambda **step: told.append(step)))
+    slot = Slot()
+    with pytest.raises(Terminated):
+        wrapped(wrapper, method, **stopped(slot, after=max(1, int(share * len(told)))))
+    assert digest(wrapped(wrapper, method, **stopped(slot))) == expected
+
+
+@every_case
+@pytest.mark.parametrize("arithmetic", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
+def test_it_works_in_other_arithmetic_too(wrapper, method, arithmetic):
+    state = wrapped(wrapper, method, arithmetic=plain(2, **arithmetic)).state_dict()
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+@every_case
+def test_it_leaves_the_model_in_order(wrapper, method):
+    model = wrapped(wrapper, method)
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@every_entry
+def test_it_cites_a_paper_and_documents_its_settings(entry):
+    assert re.fullmatch(r"arXiv:\d{4}\.\d{5}", entry.facts.paper)
+    assert entry.summary.endswith(".")
+    assert all(field.description for field in entry.params.model_fields.values())
