@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from supreme_core.api import names
-from supreme_core.errors import SpecError, SupremeError, escaped, one_line
+from supreme_core.errors import EXIT_SIGNAL, SpecError, SupremeError, escaped, one_line
 from supreme_core.faults import fault_of
 
 TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
@@ -55,7 +55,7 @@ def ending(tell: Callable[[SupremeError], object] = tell_plainly) -> Iterator[No
                 sys.stdout.flush()  # here, because at exit nobody can handle what it says
     except BrokenPipeError:
         _give_up_output()
-        sys.exit(names.EXIT_SIGNAL + signal.SIGPIPE)
+        sys.exit(EXIT_SIGNAL + signal.SIGPIPE)
     except Exception as error:
         told = as_told(error)
         if told is None:

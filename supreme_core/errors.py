@@ -21,7 +21,14 @@ from difflib import get_close_matches
 from typing import Final
 from unicodedata import category
 
-from supreme_core.api.names import EXIT_ERROR, EXIT_INVALID, EXIT_TEMPORARY
+EXIT_OK: Final = 0
+EXIT_ERROR: Final = 1
+EXIT_INVALID: Final = 2
+EXIT_TEMPORARY: Final = 75
+EXIT_SIGNAL: Final = 128
+"""Plus the number of the signal that ended a process, as shells have it."""
+EXIT_INTERRUPTED: Final = 130
+EXIT_TERMINATED: Final = 143
 
 NAMES_SHOWN: Final = 12
 """Names in one message, where there may be thousands."""

@@ -9,10 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Termination
-from supreme_core.errors import SpecError
+from supreme_core.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_OK,
+    EXIT_SIGNAL,
+    EXIT_TEMPORARY,
+    EXIT_TERMINATED,
+    SpecError,
+)
 from supreme_operator.observed import Child, Pod
 
 LOST_WITH_ITS_NODE: Final = (
@@ -29,14 +36,14 @@ LOST_WITH_ITS_NODE: Final = (
 TOO_LONG: Final = "DeadlineExceeded"
 POD_DELETED: Final = "PodDeleted"
 
-KILLED: Final = names.EXIT_SIGNAL + signal.SIGKILL
-STOPPED: Final = (names.EXIT_INTERRUPTED, names.EXIT_TERMINATED)
+KILLED: Final = EXIT_SIGNAL + signal.SIGKILL
+STOPPED: Final = (EXIT_INTERRUPTED, EXIT_TERMINATED)
 
 NO_EXIT: Final = "ContainerStatusUnknown"
 """Reason of a container that never started, or of whose end the kubelet does not know; it makes up
 an exit code for it."""
 
-PERMANENT: Final = (names.EXIT_INVALID, *range(64, 75), *range(76, 79))
+PERMANENT: Final = (EXIT_INVALID, *range(64, 75), *range(76, 79))
 """sysexits but for 75, which asks for another try."""
 
 NEVER_STARTS: Final = ("InvalidImageName",)
@@ -78,11 +85,11 @@ def ending(child: Child) -> Ending:
         )
     if any(pod.exit_reason == "OOMKilled" for pod in child.pods):
         return Ending("failed", "OOMKilled", "it used more memory than execution.resources.memory")
-    real = codes - {*STOPPED, names.EXIT_TEMPORARY, names.EXIT_OK}
+    real = codes - {*STOPPED, EXIT_TEMPORARY, EXIT_OK}
     if real:
         code = min(real)
         return Ending("failed", "Error", told or f"the trainer ended with exit code {code}")
-    if names.EXIT_TEMPORARY in codes:
+    if EXIT_TEMPORARY in codes:
         return Ending("disrupted", "TemporaryFailure", told or "something outside was away")
     if codes & set(STOPPED):
         return Ending("disrupted", "Terminated", "its pod was told to stop")

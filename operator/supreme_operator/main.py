@@ -18,8 +18,8 @@ import kopf
 from kubernetes.aio.client import ApiClient
 
 from supreme_core import catalog
-from supreme_core.api import names
 from supreme_core.ending import ending
+from supreme_core.errors import EXIT_ERROR
 from supreme_core.pod_policy import PodPolicy
 from supreme_operator.cache import Cache, Key
 from supreme_operator.children import readers
@@ -57,7 +57,7 @@ def main() -> None:
             asyncio.run(run(settings))
         except LeadershipLost as error:
             log.error("%s", error, exc_info=error.__cause__)
-            sys.exit(names.EXIT_ERROR)
+            sys.exit(EXIT_ERROR)
 
 
 async def run(settings: Settings) -> None:

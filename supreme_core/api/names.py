@@ -1,4 +1,4 @@
-"""Every name that more than one process spells: keys in the store, exit codes, table rows."""
+"""Every name that more than one process spells: keys in the store, labels, table rows."""
 
 import hashlib
 from typing import Final
@@ -32,15 +32,6 @@ DEFAULT_STORE: Final = "supreme-store"
 
 LOCAL_NAMESPACE: Final = "local"
 """The namespace of an experiment that `supreme run` computes without a cluster."""
-
-EXIT_OK: Final = 0
-EXIT_ERROR: Final = 1
-EXIT_INVALID: Final = 2
-EXIT_TEMPORARY: Final = 75
-EXIT_SIGNAL: Final = 128
-"""Plus the number of the signal that ended a process, as shells have it."""
-EXIT_INTERRUPTED: Final = 130
-EXIT_TERMINATED: Final = 143
 
 ORIGINAL: Final = "original"
 RETRAINED: Final = "retrained"

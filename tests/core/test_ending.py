@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from supreme_core.api import names
 from supreme_core.ending import REPORT, as_told, ending
-from supreme_core.errors import SpecError, StoreUnavailable
+from supreme_core.errors import EXIT_ERROR, SpecError, StoreUnavailable
 
 
 def loop(folder):
@@ -99,7 +98,7 @@ def test_what_is_left_to_write_fails_inside_and_not_when_python_exits(monkeypatc
         with pytest.raises(SystemExit) as ended, ending():
             print("x")
         monkeypatch.undo()
-    assert ended.value.code == names.EXIT_ERROR
+    assert ended.value.code == EXIT_ERROR
     assert capsys.readouterr().err == "error: the system says: No space left on device\n"
 
 

@@ -85,7 +85,8 @@ class TestRegistration:
         with pytest.raises(ValueError, match="thing 'twin' is registered twice") as error:
             mine()(defined_in("plugin.twin"))
         assert str(error.value) == (
-            "thing 'twin' is registered twice: by supreme_core.components.methods.twin and by plugin.twin"
+            "thing 'twin' is registered twice: by supreme_core.components.methods.twin and by"
+            " plugin.twin"
         )
 
     @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from supreme_trainer import screen
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Summary
+from supreme_core.errors import EXIT_ERROR, EXIT_INTERRUPTED
 from tests.cluster import s3_server
 from tests.cluster.go_tools import GoTools
 from tests.cluster.operators import operator
@@ -183,7 +184,7 @@ def words(seed: dict[str, Any]) -> str:
 def show(console: Console, s3: s3_server.S3Server, status: dict[str, Any]) -> None:
     console.print(f"{status['phase']}: {status.get('message', '')}")
     if "results" not in status:
-        sys.exit(names.EXIT_ERROR)
+        sys.exit(EXIT_ERROR)
     bucket, _, key = status["results"]["uri"].removeprefix("s3://").partition("/")
     store = s3.client()
     summary = store.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -199,4 +200,4 @@ if __name__ == "__main__":
     except (pytest.fail.Exception, pytest.skip.Exception, CannotInstall) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(names.EXIT_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)

@@ -35,7 +35,7 @@ from supreme_core.artefacts import Artefacts
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import configure, environment
-from supreme_core.errors import CorruptArtefact
+from supreme_core.errors import EXIT_TERMINATED, CorruptArtefact
 from supreme_core.plan import plan
 from supreme_core.publish import publish
 from supreme_core.results import write_order, write_result
@@ -276,7 +276,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None, 
             ranks=ranks,
             environment=environment(ranks, reduction=whole.work.training.reduction),
             telemetry=telemetry,
-            interruption=interruption or Interruption(names.EXIT_TERMINATED),
+            interruption=interruption or Interruption(EXIT_TERMINATED),
         )
         return run_seed(order, stages, ranks=ranks, telemetry=telemetry)
 
@@ -285,7 +285,7 @@ def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None, 
 def stopped_in(method, *, call, step):
     """The interruption that a method asks for after so many steps of the call of this number."""
     entry, calls = registry.method.get(method), count(1)
-    interruption = Interruption(names.EXIT_TERMINATED)
+    interruption = Interruption(EXIT_TERMINATED)
 
     def stopping(task, params):
         steps = count(1)

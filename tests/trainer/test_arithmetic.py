@@ -18,8 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from supreme_core import registry
-from supreme_core.api.names import EXIT_INVALID
-from supreme_core.errors import SpecError
+from supreme_core.errors import EXIT_INVALID, SpecError
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

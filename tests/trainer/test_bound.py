@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from supreme_core.api.names import EXIT_ERROR
+from supreme_core.errors import EXIT_ERROR
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

@@ -17,6 +17,7 @@ from supreme_trainer import cli
 
 from supreme_core import catalog, registry
 from supreme_core.api import names
+from supreme_core.errors import EXIT_INVALID
 from supreme_core.storage import open_storage
 from tests import warm
 from tests.trainer.experiments import (
@@ -265,7 +266,7 @@ def test_of_a_file_of_several_experiments_one_that_fails_does_not_stop_the_next(
 
     code, out, err = command("run", path, "--store", finished, "--device", "cpu")
 
-    assert code == names.EXIT_INVALID
+    assert code == EXIT_INVALID
     (error,) = err.splitlines()
     assert error.startswith("error: dataset.params.path: ")
     lines = out.splitlines()
@@ -280,7 +281,7 @@ def test_of_a_file_of_several_experiments_nothing_is_computed_before_all_can_be(
 
     code, out, err = command("run", path, "--store", tmp_path / "store")
 
-    assert (code, out) == (names.EXIT_INVALID, "")
+    assert (code, out) == (EXIT_INVALID, "")
     assert err.startswith(f"error: {path}, document 2: spec.methods[0].name")
     assert not (tmp_path / "store").exists()
 
@@ -441,7 +442,7 @@ def test_an_edited_number_is_noticed_and_never_published_again(
     code, _, said = run("report", folder)
     assert name in said
     if name == "order.json":
-        assert code == names.EXIT_INVALID
+        assert code == EXIT_INVALID
         assert "has been changed since it was written; `supreme run FILE` writes it anew" in said
     if name.startswith("seed="):
         return  # such a seed is computed again, which other tests show

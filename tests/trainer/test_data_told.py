@@ -17,7 +17,6 @@ from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import registry
-from supreme_core.api import names
 from supreme_core.api.model import parse
 from supreme_core.api.run import RunOrder
 from supreme_core.api.v1alpha1 import Component, UnlearningExperiment
@@ -25,7 +24,7 @@ from supreme_core.artefacts import Artefacts, digest
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
-from supreme_core.errors import SpecError
+from supreme_core.errors import EXIT_TERMINATED, SpecError
 from supreme_core.storage import LocalStorage
 from tests.trainer.experiments import compute, experiment, planned
 
@@ -69,7 +68,7 @@ def prepared(document, storage):
             ranks=ranks,
             environment=environment(ranks, reduction="tree"),
             telemetry=telemetry,
-            interruption=Interruption(names.EXIT_TERMINATED),
+            interruption=Interruption(EXIT_TERMINATED),
         )
         prepare_seed(order, stages, ranks=ranks, telemetry=telemetry)
     return [json.loads(line) for line in stream.getvalue().splitlines()]

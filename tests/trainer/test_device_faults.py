@@ -23,10 +23,16 @@ import torch
 from supreme_trainer.faults import Faults
 from supreme_trainer.local import Places
 
-from supreme_core.api import names
 from supreme_core.api.run import RunOrder
 from supreme_core.engine.ranks import Ranks
-from supreme_core.errors import DeviceFault, GivenUp, RankLost, StoreUnavailable
+from supreme_core.errors import (
+    EXIT_ERROR,
+    EXIT_TEMPORARY,
+    DeviceFault,
+    GivenUp,
+    RankLost,
+    StoreUnavailable,
+)
 from supreme_core.inventory import read_damage, read_inventory
 from supreme_core.results import write_order
 from tests.trainer.experiments import (
@@ -169,7 +175,7 @@ def test_a_fault_ends_two_attempts_and_the_third_records_it_and_goes_on(
 
     for number in (0, 1):
         codes, words = seed.attempt(number)
-        assert codes == [names.EXIT_TEMPORARY] * ranks
+        assert codes == [EXIT_TEMPORARY] * ranks
         assert any(each.get("fault") for each in words)
         assert not seed.file(number, "result.json").exists()
         told = seed.fault(number)
@@ -191,7 +197,7 @@ def test_a_fault_ends_two_attempts_and_the_third_records_it_and_goes_on(
 def test_a_group_that_fails_on_all_ranks_is_no_rank_that_was_lost(seed_of):
     seed = seed_of("no_group", ranks=2)
     codes, words = seed.attempt(0)
-    assert codes == [names.EXIT_TEMPORARY] * 2
+    assert codes == [EXIT_TEMPORARY] * 2
     assert all(each["fault"] for each in words)
     assert seed.fault(0)["fault"].startswith("device fault: DistBackendError: NCCL error in")
 
@@ -256,7 +262,7 @@ class TestAStageThatAllRunsNeed:
             with pytest.raises(DeviceFault, match=r"original: device fault: .*illegal") as caught:
                 ended(faults(tmp_path, attempt), DEVICE)
             codes.append(caught.value.exit_code)
-        assert codes == [names.EXIT_TEMPORARY, *[names.EXIT_ERROR] * 3]
+        assert codes == [EXIT_TEMPORARY, *[EXIT_ERROR] * 3]
 
     def test_is_made_once_more_where_memory_ran_out(self, tmp_path):
         assert ended(faults(tmp_path, 0), MEMORY) == 7
@@ -275,7 +281,7 @@ class TestAStageThatAllRunsNeed:
             with pytest.raises(DeviceFault) as caught, faults(tmp_path, attempt).outside():
                 raise DEVICE
             codes.append(caught.value.exit_code)
-        assert codes == [names.EXIT_TEMPORARY, names.EXIT_ERROR]
+        assert codes == [EXIT_TEMPORARY, EXIT_ERROR]
 
 
 class TestWhatCounts:
@@ -329,7 +335,7 @@ class TestWhatCounts:
         with pytest.raises(DeviceFault) as caught:
             ended(one, DEVICE, of_run=True)
         assert not caught.value.is_recorded
-        assert caught.value.exit_code == names.EXIT_TEMPORARY
+        assert caught.value.exit_code == EXIT_TEMPORARY
 
     def test_memory_that_one_of_several_ranks_lacks_as_it_ends_them_all(self, tmp_path):
         with pytest.raises(DeviceFault, match="out of memory"):

@@ -11,7 +11,7 @@ from supreme_trainer.cli import cli, main
 
 from supreme_core import registry
 from supreme_core.api import names
-from supreme_core.errors import SpecError
+from supreme_core.errors import EXIT_INVALID, SpecError
 from supreme_core.storage import open_storage
 
 
@@ -83,7 +83,7 @@ def test_what_computes_says_what_to_install(command, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["supreme", command, "experiment.yaml"])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == names.EXIT_INVALID
+    assert ended.value.code == EXIT_INVALID
     assert capsys.readouterr().err == (
         "error: this needs not_installed, which is not installed:"
         " pip install 'supreme-bench[trainer]'\n"
@@ -105,7 +105,7 @@ def test_hours_that_are_no_number_of_hours_are_refused(hours, told, monkeypatch,
     monkeypatch.setattr("sys.argv", ["supreme", "store", "prune", "s", "--older-than", hours])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == names.EXIT_INVALID
+    assert ended.value.code == EXIT_INVALID
     assert told in capsys.readouterr().err
 
 

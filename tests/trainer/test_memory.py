@@ -22,13 +22,13 @@ from supreme_trainer.seed_run import prepare_seed
 from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
-from supreme_core.api import names
 from supreme_core.api.run import RunOrder
 from supreme_core.artefacts import Artefacts
 from supreme_core.cifar_files import CIFAR100, superclass_of_fine
 from supreme_core.engine.checkpoint import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
+from supreme_core.errors import EXIT_TERMINATED
 from tests.core.public_sets import unpacked
 from tests.trainer.experiments import FULL_CLASS, as_configured, experiment, planned
 
@@ -119,7 +119,7 @@ def test_arrays_that_the_store_has_are_not_kept_a_second_time(store, tmp_path):
             ranks=Ranks.alone(device),
             environment=environment(Ranks.alone(device), reduction="tree"),
             telemetry=Telemetry(rank=1),
-            interruption=Interruption(names.EXIT_TERMINATED),
+            interruption=Interruption(EXIT_TERMINATED),
         )
         prepare_seed(order, stages, ranks=Ranks.alone(device), telemetry=Telemetry(rank=1))
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from supreme_core.api.names import (
+from supreme_core.errors import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
     EXIT_INVALID,

@@ -30,7 +30,13 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, Termination
 from supreme_core.catalog import bundled
-from supreme_core.errors import SpecError
+from supreme_core.errors import (
+    EXIT_INVALID,
+    EXIT_SIGNAL,
+    EXIT_TEMPORARY,
+    EXIT_TERMINATED,
+    SpecError,
+)
 from supreme_core.plan import Step, steps
 from supreme_core.storage import S3Credentials, S3Storage
 from tests.cluster import s3_server as s3
@@ -183,7 +189,7 @@ def test_a_bad_order_is_refused_for_good_before_a_trainer_starts(tmp_path, mista
     with pod(order) as process:
         code, termination, _ = ended(process, order)
 
-    assert code == names.EXIT_INVALID
+    assert code == EXIT_INVALID
     assert termination.result is None
     assert words in termination.message
     assert process.lines == []
@@ -195,7 +201,7 @@ def test_a_missing_order_is_refused_with_one_line(tmp_path):
         code, termination, err = ended(process, order)
 
     reason = f"cannot read the order {order}: No such file or directory"
-    assert (code, termination) == (names.EXIT_INVALID, Termination(message=reason))
+    assert (code, termination) == (EXIT_INVALID, Termination(message=reason))
     (line,) = err.splitlines()
     assert line.endswith(f"ERROR {reason}")
 
@@ -212,7 +218,7 @@ def test_a_store_that_goes_away_is_a_temporary_failure_which_the_message_names(t
             stack.close()
             code, termination, _ = ended(process, order)
 
-    assert code == names.EXIT_TEMPORARY
+    assert code == EXIT_TEMPORARY
     assert termination.message.startswith(f"{store} at {server.endpoint}: ")
 
 
@@ -230,7 +236,7 @@ def stopped(tmp_path_factory):
 
 def test_sigterm_ends_a_pod_with_143_and_a_checkpoint(stopped):
     order, code, termination = stopped
-    assert code == names.EXIT_TERMINATED
+    assert code == EXIT_TERMINATED
     assert termination == Termination(message="the trainer was told to stop")
     assert checkpoints(order)
     assert leftovers(order.parent / "store") == []
@@ -270,7 +276,7 @@ def test_without_its_file_a_method_is_refused_for_good_and_named(unlisted):
     order, _ = unlisted
     with pod(order) as process:
         code, termination, _ = ended(process, order)
-    assert code == names.EXIT_INVALID
+    assert code == EXIT_INVALID
     assert "'theirs'" in termination.message
 
 
@@ -319,7 +325,7 @@ def test_where_one_machine_is_told_to_stop_both_leave_a_checkpoint(tmp_path):
         machines["second"].signal(signal.SIGTERM)
         ends = [ended(process, order, name=name) for name, process in machines.items()]
 
-    assert [code for code, _, _ in ends] == [names.EXIT_TERMINATED] * 2
+    assert [code for code, _, _ in ends] == [EXIT_TERMINATED] * 2
     assert {message.message[6:] for _, message, _ in ends} == {" was told to stop"}
     assert checkpoints(order)
 
@@ -335,10 +341,10 @@ def test_where_a_process_is_killed_its_pod_says_so_and_the_other_one_may_try_aga
             ended(process, order, name=name) for name, process in machines.items()
         )
 
-    assert code == names.EXIT_SIGNAL + signal.SIGKILL
+    assert code == EXIT_SIGNAL + signal.SIGKILL
     assert termination.message.startswith("a rank ended with signal SIGKILL; its last words: ")
     gone = f"rank {rank} is gone: its process was killed or crashed"
-    assert other[:2] == (names.EXIT_TEMPORARY, Termination(message=gone))
+    assert other[:2] == (EXIT_TEMPORARY, Termination(message=gone))
 
 
 def test_where_one_of_two_processes_of_a_machine_is_killed_the_pod_says_so(tmp_path):

@@ -26,7 +26,7 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.artefacts import Artefacts
 from supreme_core.catalog import bundled
-from supreme_core.errors import SpecError, SupremeError
+from supreme_core.errors import EXIT_INVALID, SpecError, SupremeError
 from supreme_core.housekeeping import damage_in, orphans
 from supreme_core.inventory import read_inventory
 from supreme_core.plan import steps
@@ -353,7 +353,7 @@ class TestRecompute:
         with pytest.raises(SystemExit) as ended:
             cli.main()
         (line,) = capsys.readouterr().err.splitlines()
-        assert ended.value.code == names.EXIT_INVALID
+        assert ended.value.code == EXIT_INVALID
         assert line == (
             f"error: metric '{asked}' looks at the model itself, and this experiment has not stored"
             " what a trainer finds there; add the metric to spec.metrics and run the experiment"

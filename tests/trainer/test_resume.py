@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from supreme_core.api.names import EXIT_TERMINATED
+from supreme_core.errors import EXIT_TERMINATED
 from tests import warm
 from tests.trainer.experiments import FINETUNE, FULL_CLASS, artefacts_of, experiment, folder_store
 from tests.trainer.trainers import ordered, trainers

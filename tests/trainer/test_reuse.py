@@ -30,6 +30,7 @@ from supreme_core.artefacts import Artefacts
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
+from supreme_core.errors import EXIT_TERMINATED
 from supreme_core.results import is_finished, read_results, write_result
 from tests.trainer.experiments import (
     FINETUNE,
@@ -75,7 +76,7 @@ def compute(storage, *, image=HERE, attempt=0, of=None, **keeping):
             ranks=ranks,
             environment={**environment(ranks, reduction="tree"), "image": image},
             telemetry=telemetry,
-            interruption=Interruption(names.EXIT_TERMINATED),
+            interruption=Interruption(EXIT_TERMINATED),
             reuse=order.reuse,
         )
         return run_seed(order, stages, ranks=ranks, telemetry=telemetry)

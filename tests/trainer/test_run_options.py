@@ -15,7 +15,7 @@ from supreme_trainer import cli, replacing
 from supreme_trainer.seed_choice import chosen_seeds
 
 from supreme_core.api import names
-from supreme_core.errors import SpecError
+from supreme_core.errors import EXIT_INVALID, SpecError
 from supreme_core.results import read_order
 from tests import warm
 from tests.trainer.experiments import (
@@ -112,13 +112,13 @@ class TestSetting:
         file = written(tmp_path / "tiny.yaml", WHOLE)
         code, out, err = command(name, file, "--set", "trainig.epochs=2")
         line = "unknown field 'trainig' of spec; did you mean 'training'?"
-        assert (code, out) == (names.EXIT_INVALID, "")
+        assert (code, out) == (EXIT_INVALID, "")
         assert err == f"error: {file}: --set trainig.epochs: {line}\n"
 
     def test_a_wrong_value_is_told_as_that_of_a_file(self, command, tmp_path):
         file = written(tmp_path / "tiny.yaml", WHOLE)
         code, _, err = command("validate", file, "--set", "training.epochs=two")
-        assert code == names.EXIT_INVALID
+        assert code == EXIT_INVALID
         assert err == (
             f'error: {file} with --set: spec.training.epochs is "two"; it should be a valid'
             " integer\n"
@@ -135,7 +135,7 @@ class TestSetting:
     def test_a_component_that_is_set_is_looked_up(self, command, tmp_path):
         file = written(tmp_path / "tiny.yaml", WHOLE)
         code, _, err = command("validate", file, "--set", "methods[0].name=finetun")
-        assert code == names.EXIT_INVALID
+        assert code == EXIT_INVALID
         assert "spec.methods[0].name" in err
         assert "did you mean 'finetune'?" in err
 
@@ -182,7 +182,7 @@ class TestSomeSeeds:
 
         code, out, err = run("--set", "methods.finetune.params.epochs=2", "--seeds", "260")
 
-        assert (code, out) == (names.EXIT_INVALID, "")
+        assert (code, out) == (EXIT_INVALID, "")
         folder = folder_of(shared / "store", WHOLE)
         assert err.splitlines() == [
             "error: spec.methods: 'finetune' changed: params.epochs was 1 and is 2 (methods are"
@@ -247,7 +247,7 @@ def test_of_several_experiments_each_must_have_the_seeds(command, tmp_path):
 
     code, out, err = command("run", file, "--store", tmp_path / "store", "--seeds", "260")
 
-    assert (code, out) == (names.EXIT_INVALID, "")
+    assert (code, out) == (EXIT_INVALID, "")
     assert err == (
         f"error: {file}, document 2: --seeds names 260, which the experiment does not have; its"
         " seeds are 1 to 2\n"
@@ -263,7 +263,7 @@ def test_quiet_tells_errors_all_the_same(command, tmp_path):
         "run", file, "--store", tmp_path / "store", "--device", "cpu", "--quiet"
     )
 
-    assert (code, out) == (names.EXIT_INVALID, "")
+    assert (code, out) == (EXIT_INVALID, "")
     assert re.fullmatch("error: dataset.params.path: .*\n", err)
 
 

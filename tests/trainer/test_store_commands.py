@@ -18,6 +18,7 @@ import pytest
 from supreme_trainer import cli
 
 from supreme_core.api import names
+from supreme_core.errors import EXIT_INVALID
 from supreme_core.housekeeping import orphans
 from supreme_core.inventory import read_inventory
 from supreme_core.results import write_order, write_result
@@ -299,7 +300,7 @@ class TestPrune:
         kept = sorted(path for path in far.rglob("*") if path.is_file())
 
         code, _, err = command("delete", store, "--yes", below=f"/{planned(WHOLE).prefix}")
-        assert (code, "lies behind a symbolic link" in err) == (names.EXIT_INVALID, True)
+        assert (code, "lies behind a symbolic link" in err) == (EXIT_INVALID, True)
 
         (tmp_path / "store" / planned(WHOLE).prefix / "order.json").unlink()
         (tmp_path / "store" / planned(WHOLE).prefix / "seed=260").unlink()

@@ -19,6 +19,7 @@ from supreme_trainer.spelling import spell_output
 
 from supreme_core.api import names
 from supreme_core.ending import ending, need_trainer
+from supreme_core.errors import EXIT_INTERRUPTED
 from supreme_core.report.choices import FORMATS, OTHERS, PRIMARY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,7 +36,7 @@ def main() -> None:
             error.show()
             sys.exit(error.exit_code)
         except click.Abort:
-            sys.exit(names.EXIT_INTERRUPTED)
+            sys.exit(EXIT_INTERRUPTED)
 
 
 def _load_plugins(

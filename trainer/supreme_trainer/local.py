@@ -29,7 +29,15 @@ from supreme_core import catalog
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
 from supreme_core.artefacts import Artefacts
-from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, SupremeError
+from supreme_core.errors import (
+    EXIT_ERROR,
+    EXIT_INVALID,
+    EXIT_OK,
+    SpecError,
+    StoreUnavailable,
+    StoreUnusable,
+    SupremeError,
+)
 from supreme_core.plan import Step, step_of, steps
 from supreme_core.publish import publish_newest
 from supreme_core.results import is_finished, last_attempts, read_results
@@ -92,7 +100,7 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
             newest, summary = publish_newest(storage, artefacts, order.prefix)
             if change := changed_meanwhile(order, newest, computed):
                 runner.failures.append(change)
-                runner.exit_code = runner.exit_code or names.EXIT_ERROR
+                runner.exit_code = runner.exit_code or EXIT_ERROR
     return Outcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
 
 
@@ -166,7 +174,7 @@ class Runner:
     ) -> None:
         self.order, self.storage, self.options = order, storage, options
         self.console, self.folder = console, folder
-        self.exit_code = names.EXIT_OK
+        self.exit_code = EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
         self._prepared_stages: dict[Step, process.Event] = {}
@@ -291,7 +299,7 @@ class Runner:
                             places.avoid(trainer.slot, trainer.seed)
                         continue
                     self._finished(trainer, screen)
-                    if self.exit_code == names.EXIT_INVALID:
+                    if self.exit_code == EXIT_INVALID:
                         waiting.clear()  # the other seeds have the same mistake
         finally:
             screen.close()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from supreme_core.api.names import EXIT_INVALID
+from supreme_core.errors import EXIT_INVALID
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""

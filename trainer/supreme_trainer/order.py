@@ -33,7 +33,17 @@ from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks, meet
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.engine.watch import SETTLE_SECONDS, End, Watch
-from supreme_core.errors import DeviceFault, RankLost, SpecError, SupremeError, one_line
+from supreme_core.errors import (
+    EXIT_ERROR,
+    EXIT_OK,
+    EXIT_TEMPORARY,
+    EXIT_TERMINATED,
+    DeviceFault,
+    RankLost,
+    SpecError,
+    SupremeError,
+    one_line,
+)
 from supreme_core.faults import fault_of
 from supreme_core.files import read_file
 from supreme_core.results import RESULT_BYTES, write_result
@@ -67,14 +77,14 @@ def _carried_out(
         return _fail(error, watch, telemetry)
     watch.leave()
     telemetry.finished(result)
-    return names.EXIT_OK
+    return EXIT_OK
 
 
 def _fail(error: Exception | SystemExit, watch: Watch, telemetry: Telemetry) -> int:
     """Say why this process ends, and end the other ranks; gives its exit code."""
     who = f"rank {watch.rank}" if watch.size > 1 else "the trainer"
     if isinstance(error, Terminated):
-        stop = End(watch.rank, f"{who} was told to stop", names.EXIT_TERMINATED)
+        stop = End(watch.rank, f"{who} was told to stop", EXIT_TERMINATED)
         return watch.end(stop, is_said=False, wait=SETTLE_SECONDS)
     if isinstance(error, RankLost):
         lost = End(watch.rank, f"{who}: {error}", error.exit_code)
@@ -87,10 +97,10 @@ def _fail(error: Exception | SystemExit, watch: Watch, telemetry: Telemetry) -> 
         line, code = one_line(f"{type(error).__name__}: {error}", 500), _code_of(error)
         logging.error("%s", line, exc_info=error)
     elif isinstance(error, Unheard):
-        line, code = "whoever started it is gone", names.EXIT_ERROR
+        line, code = "whoever started it is gone", EXIT_ERROR
         logging.error("%s", line)
     else:  # a bug: the log gets the traceback, whoever waits gets a line
-        line, code = f"{type(error).__name__}: {error}", names.EXIT_ERROR
+        line, code = f"{type(error).__name__}: {error}", EXIT_ERROR
         logging.error("the trainer failed", exc_info=error)
     telemetry.failed(line, code, is_fault=isinstance(error, DeviceFault) and error.is_recorded)
     # Where all ranks make the same mistake, rank 0 is the one to be heard.
@@ -100,12 +110,12 @@ def _fail(error: Exception | SystemExit, watch: Watch, telemetry: Telemetry) -> 
 
 def _code_of(error: BaseException) -> int:
     """Of a fault before the work began, such as a device that does not start."""
-    return names.EXIT_TEMPORARY if fault_of(error) == "device" else names.EXIT_ERROR
+    return EXIT_TEMPORARY if fault_of(error) == "device" else EXIT_ERROR
 
 
 def _say(telemetry: Telemetry, end: End) -> None:
     """Tell the log of this rank, and whoever waits for the result."""
-    level = logging.INFO if end.exit_code == names.EXIT_TERMINATED else logging.ERROR
+    level = logging.INFO if end.exit_code == EXIT_TERMINATED else logging.ERROR
     logging.log(level, "%s", end.line)
     telemetry.failed(end.line, end.exit_code)
 
@@ -192,7 +202,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _end(code: int) -> NoReturn:
     """End the process. One of several ranks, and one whose device may have given out, goes without
     the clean-up of Python, in which torch can still abort it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and code != names.EXIT_TEMPORARY:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and code != EXIT_TEMPORARY:
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()

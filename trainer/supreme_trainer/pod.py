@@ -42,7 +42,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, RunOrder, SharedOrder, Termination
 from supreme_core.ending import as_told
-from supreme_core.errors import SpecError, SupremeError
+from supreme_core.errors import EXIT_ERROR, SpecError, SupremeError
 from supreme_core.files import read_file
 from supreme_core.plan import exclusions, steps
 from supreme_core.results import RESULT_BYTES
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told = as_told(error) or error
             log.error("%s", told)
             _leave(options.termination, Termination(message=_short(str(told))))
-            return error.exit_code if isinstance(error, SupremeError) else names.EXIT_ERROR
+            return error.exit_code if isinstance(error, SupremeError) else EXIT_ERROR
 
 
 def read_order(path: Path) -> SharedOrder:

@@ -21,7 +21,7 @@ from typing import IO, Any
 from supreme_trainer.bound import PARENT
 from supreme_trainer.journal import Journal
 
-from supreme_core.api import names
+from supreme_core.errors import EXIT_ERROR, EXIT_OK, EXIT_SIGNAL, EXIT_TEMPORARY, EXIT_TERMINATED
 
 BOUND = ("-m", "supreme_trainer.bound")
 
@@ -85,7 +85,7 @@ class Trainer:
     log: Path
     copier: threading.Thread | None = None
     failure: str = ""
-    exit_code: int = names.EXIT_OK
+    exit_code: int = EXIT_OK
     result: str | None = None
     is_fault: bool = False
     """A fault of the device ended it, which is on record, so a fresh one is to go on."""
@@ -143,11 +143,11 @@ class Trainer:
         failed = [event for event in words if event["event"] == "failed"]
         if failed:
             self.failure, self.exit_code = failed[0]["message"], failed[0]["exitCode"]
-            is_temporary = self.exit_code == names.EXIT_TEMPORARY
+            is_temporary = self.exit_code == EXIT_TEMPORARY
             self.is_fault = is_temporary and any(event.get("fault") for event in failed)
             # A rank that misses another one may miss one of this machine, which had no last words.
-            if self.exit_code == names.EXIT_TEMPORARY and (number := self._killed_by()):
-                self.exit_code = names.EXIT_SIGNAL + number
+            if self.exit_code == EXIT_TEMPORARY and (number := self._killed_by()):
+                self.exit_code = EXIT_SIGNAL + number
         elif len(words) == self.ranks:
             self.result = words[0].get("result")
         else:
@@ -156,18 +156,18 @@ class Trainer:
     def _judge_without_words(self, returned: int) -> None:
         if returned < 0:
             self.failure = f"the trainer ended with {_signal_name(-returned)}"
-            self.exit_code = names.EXIT_SIGNAL - returned
+            self.exit_code = EXIT_SIGNAL - returned
         elif number := self._killed_by():
             self.failure = f"a rank ended with {_signal_name(number)}"
-            self.exit_code = names.EXIT_SIGNAL + number
+            self.exit_code = EXIT_SIGNAL + number
         else:
             self.failure = f"the trainer ended with exit code {returned}"
             # Where torchrun has started no rank, machines that it waits for are not there.
             has_begun = not self.is_torchrun or bool(_exit_codes(self.log))
-            self.exit_code = names.EXIT_ERROR if has_begun else names.EXIT_TEMPORARY
+            self.exit_code = EXIT_ERROR if has_begun else EXIT_TEMPORARY
         self.failure += f"; {self._last_line()}"
         if self._was_told_to_stop:  # before the ranks were able to hear it
-            self.failure, self.exit_code = "the trainer was told to stop", names.EXIT_TERMINATED
+            self.failure, self.exit_code = "the trainer was told to stop", EXIT_TERMINATED
 
     def _last_line(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()

@@ -7,8 +7,8 @@ finishes the step and leaves a checkpoint, so that the next attempt goes on with
 
 import signal
 
-from supreme_core.api.names import EXIT_TERMINATED
 from supreme_core.engine.interruption import Interruption
+from supreme_core.errors import EXIT_TERMINATED
 
 
 def stop_on_sigterm() -> Interruption:

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from supreme_core.api.names import EXIT_TEMPORARY
 from supreme_core.engine.watch import Link
+from supreme_core.errors import EXIT_TEMPORARY
 
 SECONDS = 30
 """Nobody outlives the end of one rank for longer."""

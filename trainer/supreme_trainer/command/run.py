@@ -15,11 +15,10 @@ from supreme_trainer.command.terminal import report_of, tell_where
 from supreme_trainer.screen import say, show
 from supreme_trainer.seed_choice import chosen_seeds
 
-from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_core.errors import SupremeError
+from supreme_core.errors import EXIT_OK, SupremeError
 
 CLUSTER_FIELDS = (
     "execution",
@@ -70,7 +69,7 @@ def compute_experiments(
             codes.append(_compute(spec, order, store, options, console))
         except SupremeError as error:
             codes.append(tell(error))
-    sys.exit(next(filter(None, codes), names.EXIT_OK))
+    sys.exit(next(filter(None, codes), EXIT_OK))
 
 
 def _compute(

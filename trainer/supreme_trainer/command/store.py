@@ -8,8 +8,7 @@ from typing import Any
 import click
 from supreme_trainer.command.terminal import say_found, tracked
 
-from supreme_core.api import names
-from supreme_core.errors import SpecError
+from supreme_core.errors import EXIT_ERROR, EXIT_OK, SpecError
 from supreme_core.housekeeping import (
     Damage,
     Inventory,
@@ -48,7 +47,7 @@ def check_store(uri: str, *, endpoint: str | None, region: str | None, as_json: 
     else:
         _show_check(storage, inventory, damaged, found)
         _list("documents without a digest, in which no edit is noticed: " + OLDER, unsealed)
-    raise SystemExit(names.EXIT_ERROR if damaged or inventory.unreadable else names.EXIT_OK)
+    raise SystemExit(EXIT_ERROR if damaged or inventory.unreadable else EXIT_OK)
 
 
 def prune_store(
