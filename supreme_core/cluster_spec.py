@@ -20,7 +20,7 @@ from supreme_core.api.on_cluster import (
 )
 from supreme_core.api.v1alpha1 import ExperimentSpec, Quantity
 from supreme_core.errors import SpecError
-from supreme_core.storage import bucket_and_prefix
+from supreme_core.store.storage import bucket_and_prefix
 
 CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"

@@ -9,13 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from supreme_core import downloads, registry
+from supreme_core import registry
 from supreme_core.api.run import ExperimentOrder, Named, Work
-from supreme_core.artefacts import Artefacts, Manifest, digest
 from supreme_core.catalog import Catalog
-from supreme_core.cells import Splits
-from supreme_core.errors import SpecError
-from supreme_core.image_set import (
+from supreme_core.data import downloads
+from supreme_core.data.cells import Splits
+from supreme_core.data.image_set import (
     LABELS,
     DatasetParams,
     check,
@@ -24,9 +23,11 @@ from supreme_core.image_set import (
     refuse_changed_source,
     remarks,
 )
+from supreme_core.data.split import Labels, Split
+from supreme_core.errors import SpecError
 from supreme_core.registry import Chosen
-from supreme_core.split import Labels, Split
-from supreme_core.storage import Storage
+from supreme_core.store.artefacts import Artefacts, Manifest, digest
+from supreme_core.store.storage import Storage
 
 
 @dataclass(frozen=True)

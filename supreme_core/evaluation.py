@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
-from supreme_core import seeds
+from supreme_core.randomness import streams
 from supreme_core.registry import Forgets, SetName
 
 Floats = NDArray[np.float64]
@@ -185,4 +185,4 @@ class Evaluation:
 
     def generator(self, *address: str) -> np.random.Generator:
         """Random numbers of the evaluation seed; the same for every method of the cell."""
-        return np.random.default_rng(seeds.derive(self.seed, "metrics", *address))
+        return np.random.default_rng(streams.derive(self.seed, "metrics", *address))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from supreme_core import seeds
 from supreme_core.api.names import metric_row
 from supreme_core.evaluation import Evaluation
+from supreme_core.randomness import streams
 from supreme_core.registry import Entry, MetricFacts, Params, SetName
 
 Metric = Entry[Any, MetricFacts]
@@ -63,7 +63,7 @@ def _value(entry: Metric, params: Params, evaluation: Evaluation, *, repeats: in
         return _finite(entry.function(evaluation, params))
     draws = [
         _finite(entry.function(replace(evaluation, seed=seed), params))
-        for seed in (seeds.derive(evaluation.seed, "repeat", k) for k in range(repeats))
+        for seed in (streams.derive(evaluation.seed, "repeat", k) for k in range(repeats))
     ]
     values = [value for value in draws if value is not None]
     return _finite(sum(values) / len(values)) if len(values) == repeats else None

@@ -31,7 +31,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from supreme_core import hypotheses, seeds, statistics
+from supreme_core import hypotheses, statistics
 from supreme_core.api import names
 from supreme_core.api.run import (
     CellRecord,
@@ -46,13 +46,14 @@ from supreme_core.api.run import (
     SeedValue,
     lack_of,
 )
-from supreme_core.artefacts import digest
 from supreme_core.attack import held_out_set, matched, rate_at
 from supreme_core.ensemble import Comparison, Ensemble
 from supreme_core.errors import CorruptArtefact
 from supreme_core.evaluation import Floats, Integers, Outputs, Predictions
+from supreme_core.randomness import streams
 from supreme_core.registry import Chosen, Forgets, SeedMetricFacts, SetName
 from supreme_core.scoring import reason
+from supreme_core.store.artefacts import digest
 from supreme_core.summary_files import harmless
 from supreme_core.survivors import Word, ending
 
@@ -545,7 +546,7 @@ class _Scenario:
 
 def splits(n: int) -> list[Split]:
     """Halves of n seeds by their places, each both ways round; the same for every n seeds."""
-    generator = np.random.default_rng(seeds.derive(0, "over_seeds", n))
+    generator = np.random.default_rng(streams.derive(0, "over_seeds", n))
     found: list[Split] = []
     for _ in range(SPLITS):
         order = [int(place) for place in generator.permutation(n)]

@@ -14,11 +14,11 @@ from types import CodeType, ModuleType
 from typing import Final
 
 from supreme_core.api.names import PLUGINS_VARIABLE
-from supreme_core.ending import of_missing_module
 from supreme_core.errors import SpecError, one_line
-from supreme_core.faults import raise_fault
-from supreme_core.files import read_file
 from supreme_core.registry import PLUGIN_FILES, REGISTRIES
+from supreme_core.system.ending import of_missing_module
+from supreme_core.system.faults import raise_fault
+from supreme_core.system.files import read_file
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Of one file; larger ones are data."""

@@ -12,8 +12,6 @@ from supreme_core.aggregate import Question, aggregate
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.artefacts import Artefacts, Manifest
-from supreme_core.checksums import edited, read_checksums, write_files
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
 from supreme_core.evaluation import Predictions
 from supreme_core.noise_floor import noise_floors
@@ -23,8 +21,10 @@ from supreme_core.predictions import load_predictions
 from supreme_core.provenance import row_facts
 from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
-from supreme_core.results import read_order, read_results, result_objects
-from supreme_core.storage import MissingObject, ObjectTooLarge, Storage
+from supreme_core.store.artefacts import Artefacts, Manifest
+from supreme_core.store.checksums import edited, read_checksums, write_files
+from supreme_core.store.results import read_order, read_results, result_objects
+from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 from supreme_core.summary_files import read_summary, summary_csv, summary_json
 
 log = logging.getLogger(__name__)

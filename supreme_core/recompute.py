@@ -27,18 +27,13 @@ from supreme_core.api.run import (
     Summary,
 )
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.artefacts import Artefacts, Manifest, digest
-from supreme_core.ending import of_missing_module
-from supreme_core.environment import environment
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
 from supreme_core.evaluation import Findings, Model, Predictions
-from supreme_core.faults import fault_of
-from supreme_core.inventory import Track
 from supreme_core.plan import revisions, work_digest
 from supreme_core.predictions import load_predictions
 from supreme_core.publish import publish
+from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Chosen
-from supreme_core.results import attempts_by_seed, read_results, write_order, write_result
 from supreme_core.scoring import (
     Arrays,
     Cause,
@@ -53,8 +48,13 @@ from supreme_core.scoring import (
     reason,
     reference_run,
 )
-from supreme_core.seeds import Streams
-from supreme_core.storage import Storage
+from supreme_core.store.artefacts import Artefacts, Manifest, digest
+from supreme_core.store.environment import environment
+from supreme_core.store.inventory import Track
+from supreme_core.store.results import attempts_by_seed, read_results, write_order, write_result
+from supreme_core.store.storage import Storage
+from supreme_core.system.ending import of_missing_module
+from supreme_core.system.faults import fault_of
 
 log = logging.getLogger(__name__)
 

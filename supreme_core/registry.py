@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, get_type_hin
 from supreme_core.api.model import Document, parse
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError, nearest, one_line
-from supreme_core.faults import raise_fault
+from supreme_core.system.faults import raise_fault
 
 logger = logging.getLogger(__name__)
 

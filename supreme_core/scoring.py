@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
-from supreme_core.artefacts import digest
 from supreme_core.errors import CorruptArtefact, GivenUp, escaped, one_line
 from supreme_core.evaluation import (
     Cost,
@@ -23,11 +22,12 @@ from supreme_core.evaluation import (
     ParameterDistance,
     Predictions,
 )
-from supreme_core.faults import fault_of
 from supreme_core.measure import measure
 from supreme_core.predictions import load_predictions
+from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Chosen, Forgets
-from supreme_core.seeds import Streams
+from supreme_core.store.artefacts import digest
+from supreme_core.system.faults import fault_of
 
 BUFFERS = ("running_mean", "running_var")
 

@@ -27,8 +27,8 @@ from supreme_core.api.v1alpha1 import (
 )
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, SupremeError, one_line
 from supreme_core.plan import work_digest
-from supreme_core.results import RESULT_BYTES, check_origin, parse_result, write_order
-from supreme_core.storage import MissingObject, ObjectTooLarge, S3Storage
+from supreme_core.store.results import RESULT_BYTES, check_origin, parse_result, write_order
+from supreme_core.store.storage import MissingObject, ObjectTooLarge, S3Storage
 from supreme_operator.answers import Attempt, Claim, Line, Publication, Seed, Verdict
 from supreme_operator.location import Location
 
@@ -165,8 +165,8 @@ def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:
 
 def publication(task: Task, storage: S3Storage) -> Publication:
     """Publish what results there are; the order first, since `supreme report` needs it."""
-    from supreme_core.artefacts import Artefacts
     from supreme_core.publish import publish
+    from supreme_core.store.artefacts import Artefacts
     from supreme_core.summary_files import summary_json  # with scipy and matplotlib: seconds
 
     write_order(storage, task.order)

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from supreme_core.listening import bound
+from supreme_core.system.listening import bound
 
 STUCK_SECONDS: Final = 600.0
 """A key takes seconds; requests end after 30."""

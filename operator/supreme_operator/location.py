@@ -9,7 +9,7 @@ from boto3.session import Session
 
 from supreme_core.errors import SpecError, StoreUnusable, one_line
 from supreme_core.patterns import holds, matches
-from supreme_core.storage import (
+from supreme_core.store.storage import (
     S3Credentials,
     S3Storage,
     bucket_and_prefix,

@@ -20,7 +20,7 @@ from supreme_core.api.settings import (
 )
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
-from supreme_core.files import read_file
+from supreme_core.system.files import read_file
 
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 100_000

@@ -15,9 +15,9 @@ from supreme_core.engine.resize import Interpolation, central, resized
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.weights import Weights, load_weights
 from supreme_core.errors import SpecError, one_line
-from supreme_core.faults import raise_fault
-from supreme_core.files import require_file
 from supreme_core.registry import Chosen, Params
+from supreme_core.system.faults import raise_fault
+from supreme_core.system.files import require_file
 
 NAMED = 3
 """So many tensors of a wrong file are named in an error."""

@@ -21,7 +21,6 @@ from safetensors.torch import load, save
 from torch import Tensor, nn, optim
 from torch.amp import GradScaler
 
-from supreme_core.artefacts import CHECKPOINT_DIGEST_BYTES, is_sound_checkpoint
 from supreme_core.engine.cost import peak_memory
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.observer import Observer
@@ -29,6 +28,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.weights import laid_out_like, load_weights, on_cpu
 from supreme_core.errors import SpecError
 from supreme_core.evaluation import Cost
+from supreme_core.store.artefacts import CHECKPOINT_DIGEST_BYTES, is_sound_checkpoint
 
 log = logging.getLogger(__name__)
 

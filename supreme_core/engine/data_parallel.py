@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from supreme_core import seeds
 from supreme_core.engine.batch_norm import single_values
 from supreme_core.engine.gradients import Job, Step, copy_all, running_statistics
+from supreme_core.randomness import streams
 
 
 class DataParallelGradients:
@@ -27,7 +27,7 @@ class DataParallelGradients:
     def __call__(self, step: Step) -> Tensor:
         job, ranks = self._job, self._job.reduction.ranks
         ((number, batch),) = job.parts(step)
-        torch.manual_seed(seeds.derive(step.dropout, number))
+        torch.manual_seed(streams.derive(step.dropout, number))
         with single_values(allowed=step.is_last):
             losses = job.loss(self._parallel, batch or job.stand_in(step))
         share = losses.sum() * (float(batch is not None) / step.size)

@@ -8,7 +8,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn, optim
 
-from supreme_core import seeds
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints, State
 from supreme_core.engine.gradients import Step
@@ -21,6 +20,7 @@ from supreme_core.engine.randomness import kept_global_generator
 from supreme_core.engine.samples import Augment, Samples
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
+from supreme_core.randomness import streams
 
 
 class Report(Protocol):
@@ -97,7 +97,7 @@ def fit(
     state = State(model, optimizer, scaler, how.observers)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     order = how.order or shuffled(len(samples), how.batch_size)
-    steps = len(order(0, seeds.derive(seed, "order", 0)))
+    steps = len(order(0, streams.derive(seed, "order", 0)))
     with (
         in_mode(model, training=how.training),
         computing_in(arithmetic.precision, model, ranks.device),
@@ -109,7 +109,7 @@ def fit(
         for epoch in range(resumed // max(steps, 1), how.epochs):
             augment = how.augment(epoch) if how.augment else None
             finite = torch.ones((), dtype=torch.bool, device=ranks.device)
-            batches = order(epoch, seeds.derive(seed, "order", epoch))
+            batches = order(epoch, streams.derive(seed, "order", epoch))
             for step, (positions, following) in enumerate(pairwise([*batches, batches[0][:0]])):
                 done = epoch * steps + step + 1
                 if done <= resumed:
@@ -122,7 +122,7 @@ def fit(
                         positions=positions,
                         following=following,
                         augment=augment,
-                        dropout=seeds.derive(seed, "dropout", epoch, step),
+                        dropout=streams.derive(seed, "dropout", epoch, step),
                     )
                 )
                 scaler.unscale_(optimizer)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supreme_core import seeds
 from supreme_core.engine.batch_norm import single_values
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.reduction import Leaf, Reduction
 from supreme_core.engine.samples import Augment, Batch, Samples
 from supreme_core.engine.weights import laid_out_like, trainable
+from supreme_core.randomness import streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,9 @@ class MicroBatchGradients:
             for number, batch in job.parts(step):
                 copy_all(statistics, before)
                 copy_all(counts, counts_before)
-                torch.manual_seed(seeds.derive(step.dropout, number))  # dropout takes no generator
+                torch.manual_seed(
+                    streams.derive(step.dropout, number)
+                )  # dropout takes no generator
                 if batch:
                     mean = job.loss(job.model, batch).sum() / step.size
                     found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)

@@ -22,7 +22,6 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from supreme_core import seeds
 from supreme_core.engine.device import for_float64
 from supreme_core.engine.fit import Report
 from supreme_core.engine.loss import Loss
@@ -32,9 +31,10 @@ from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
-from supreme_core.faults import fault_of
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params
+from supreme_core.system.faults import fault_of
 
 BATCH_SIZE = 64
 """Fixed, so that the grid of batches and with it every bit is the same on any number of ranks."""
@@ -112,7 +112,7 @@ def batch_importances(
     """
     found = []
     for address, samples in (("forget", task.forget), ("all", task.forget.join(task.retain))):
-        order = permutation(seeds.derive(task.seed, "batches", address), len(samples))
+        order = permutation(streams.derive(task.seed, "batches", address), len(samples))
         grid = torch.split(torch.from_numpy(order), batch_size)
         sums = _sums_over(
             task.model,

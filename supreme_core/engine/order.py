@@ -6,8 +6,8 @@ from itertools import count, islice
 import torch
 from torch import Tensor
 
-from supreme_core import seeds
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 
 Order = Callable[[int, int], Sequence[Tensor]]
 """(epoch, seed of that epoch's order) to the positions of each step's samples; every epoch of one
@@ -32,8 +32,8 @@ def one_after_other(
     """
 
     def order(epoch: int, seed: int) -> Sequence[Tensor]:
-        early = _random(first, seeds.derive(seed, "first"))
-        late = _random(second, seeds.derive(seed, "second")) + first
+        early = _random(first, streams.derive(seed, "first"))
+        late = _random(second, streams.derive(seed, "second")) + first
         early_size = first_batch_size or batch_size
         return [*torch.split(early, early_size), *torch.split(late, batch_size)]
 
@@ -48,9 +48,9 @@ def paired(first: int, second: int, *, batch_size: int) -> Order:
     """
 
     def order(epoch: int, seed: int) -> Sequence[Tensor]:
-        rounds = (_random(first, seeds.derive(seed, "first", again)) for again in count())
+        rounds = (_random(first, streams.derive(seed, "first", again)) for again in count())
         partners = torch.cat(list(islice(rounds, -(-second // first))))[:second]
-        others = _random(second, seeds.derive(seed, "second")) + first
+        others = _random(second, streams.derive(seed, "second")) + first
         pairs = torch.stack([partners, others], dim=1)
         return [pair.flatten() for pair in torch.split(pairs, batch_size)]
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supreme_core import seeds
 from supreme_core.errors import SpecError
-from supreme_core.hashing import FIRST_MULTIPLIER, GOLDEN_GAMMA, SECOND_MULTIPLIER
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import FIRST_MULTIPLIER, GOLDEN_GAMMA, SECOND_MULTIPLIER
 
 
 def generator(seed: int, *address: str | int) -> torch.Generator:
     """A CPU generator for the stream at `address`: the same draws on every device and rank."""
-    return torch.Generator().manual_seed(seeds.derive(seed, *address))
+    return torch.Generator().manual_seed(streams.derive(seed, *address))
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def global_seed(seed: int, *address: str | int) -> Iterator[None]:
     Only for code of torch that takes no generator: the initialisation of layers.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds.derive(seed, *address))
+        torch.manual_seed(streams.derive(seed, *address))
         yield
 
 
@@ -49,7 +49,7 @@ class Draw:
 
     def bits(self, stream: int) -> Tensor:
         """(n,) int64, 63 random bits: splitmix64 of the sample's counter in a stream."""
-        z = (self.ids + 1) * _signed(GOLDEN_GAMMA) + _signed(seeds.derive(self.key, stream))
+        z = (self.ids + 1) * _signed(GOLDEN_GAMMA) + _signed(streams.derive(self.key, stream))
         z = (z ^ _shifted(z, 30)) * _signed(FIRST_MULTIPLIER)
         z = (z ^ _shifted(z, 27)) * _signed(SECOND_MULTIPLIER)
         return _shifted(z ^ _shifted(z, 31), 1)

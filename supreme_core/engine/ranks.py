@@ -17,7 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from supreme_core.engine.watch import Watch
 from supreme_core.errors import RankLost
-from supreme_core.faults import fault_of
+from supreme_core.system.faults import fault_of
 
 TIMEOUT = timedelta(minutes=30)
 """Longest wait for another rank: rank 0 alone prepares a dataset and writes to the store."""

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn, optim
 
-from supreme_core import registry, seeds
+from supreme_core import registry
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.engine.fit import Fit
 from supreme_core.engine.randomness import Draw
 from supreme_core.engine.samples import Augment
+from supreme_core.randomness import streams
 from supreme_core.registry import Chosen
 
 ENGINE_VERSION = 1
@@ -100,7 +101,7 @@ class Recipe:
     def _augment(self, seed: int, epoch: int) -> Augment:
         def augment(images: Tensor, ids: Tensor) -> Tensor:
             for place, augmentation in enumerate(self.augmentations):
-                key = seeds.derive(seed, "augmentation", epoch, place, augmentation.entry.name)
+                key = streams.derive(seed, "augmentation", epoch, place, augmentation.entry.name)
                 images = augmentation(images, Draw(key, ids))
             return images
 

@@ -13,9 +13,9 @@ from supreme_core.api.v1alpha1 import Precision
 from supreme_core.engine.device import name
 from supreme_core.engine.randomness import check_draws
 from supreme_core.engine.ranks import Ranks
-from supreme_core.environment import environment as numpy_environment
-from supreme_core.environment import version
 from supreme_core.errors import SpecError
+from supreme_core.store.environment import environment as numpy_environment
+from supreme_core.store.environment import version
 
 THREADS = 1
 """Threads of one rank on a CPU. Their number is part of the numerics (partial sums differ), so it

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from supreme_core.data.split import Trigger
 from supreme_core.engine.device import sent
 from supreme_core.engine.samples import ImageSource, Pixels, Samples
-from supreme_core.split import Trigger
 
 
 @dataclass(frozen=True)

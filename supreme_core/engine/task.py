@@ -10,7 +10,6 @@ from typing import Self
 import torch
 from torch import Tensor, nn, optim
 
-from supreme_core import seeds
 from supreme_core.engine import randomness
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.checkpoint import Checkpoints
@@ -24,6 +23,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Augment, ImageSource, Samples
 from supreme_core.engine.shape import ImageShape
+from supreme_core.randomness import streams
 from supreme_core.registry import Forgets
 
 
@@ -98,11 +98,11 @@ class UnlearningTask:
     def new_model(self, *address: str | int) -> nn.Module:
         """A network of the same kind as training starts with it, on the device, in eval mode: its
         weights are fresh and random, or the pretrained ones with a random head."""
-        return self.new_network(seeds.derive(self.seed, *address))
+        return self.new_network(streams.derive(self.seed, *address))
 
     def random_model(self, *address: str | int) -> nn.Module:
         """The same, but its weights are fresh and random in any case: it knows nothing."""
-        return self.random_network(seeds.derive(self.seed, *address))
+        return self.random_network(streams.derive(self.seed, *address))
 
     def fit(
         self,
@@ -121,7 +121,7 @@ class UnlearningTask:
     ) -> None:
         """Train the model on `samples`; `name` is the address of the order, of dropout and of
         the augmentation. What else can be asked for is described at Fit."""
-        seed = seeds.derive(self.seed, name)
+        seed = streams.derive(self.seed, name)
         how = Fit(
             epochs=epochs,
             batch_size=batch_size,

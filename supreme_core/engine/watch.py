@@ -33,7 +33,7 @@ from typing import Any, NoReturn, Protocol
 
 from supreme_core.engine.interruption import Interruption
 from supreme_core.errors import RankLost
-from supreme_core.listening import bound
+from supreme_core.system.listening import bound
 
 SILENCE_SECONDS = 20
 """A machine whose kernel has not answered for so long is taken for gone. So long, too, a rank on

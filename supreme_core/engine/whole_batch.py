@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from supreme_core import seeds
 from supreme_core.engine.batch_norm import NORMAL, batch_norm_is
 from supreme_core.engine.gradients import Job, Step, as_laid_out, batch_counts, copy_all
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import SupremeError
+from supreme_core.randomness import streams
 
 
 class WholeBatchGradients:
@@ -58,7 +58,7 @@ class WholeBatchGradients:
                 lane(network, batch or job.stand_in(step))
                 for network, (_, batch) in zip(self._networks, parts, strict=True)
             ],
-            seeds=[seeds.derive(step.dropout, number) for number, _ in parts],
+            seeds=[streams.derive(step.dropout, number) for number, _ in parts],
             norm=_WholeBatchNorm(job.reduction, sizes, step.size),
             device=job.reduction.ranks.device,
         )

@@ -17,7 +17,7 @@ import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from supreme_core.storage import S3Credentials
+from supreme_core.store.storage import S3Credentials
 from tests import warm
 from tests.cluster.access import Access
 from tests.cluster.processes import (

@@ -22,7 +22,6 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunRecord
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.artefacts import Artefacts, digest
 from supreme_core.attack import Contest, auc, rate_at
 from supreme_core.errors import CorruptArtefact
 from supreme_core.over_seeds import (
@@ -36,8 +35,9 @@ from supreme_core.over_seeds import (
 from supreme_core.plan import work_digest
 from supreme_core.predictions import save_predictions
 from supreme_core.report.over_seeds import section
-from supreme_core.results import write_result
-from supreme_core.storage import LocalStorage
+from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.results import write_result
+from supreme_core.store.storage import LocalStorage
 from tests.core import summaries
 from tests.core.components.metrics.evaluations import predictions
 from tests.core.components.seed_metrics.comparisons import of_margins

@@ -67,8 +67,8 @@ MISTAKES = {
     ),
     "name of a built-in": (
         METRIC.replace("def mine", "def accuracy"),
-        ", line 11: metric 'accuracy' is there already, in supreme_core.components.metrics.accuracy;"
-        " take another name",
+        ", line 11: metric 'accuracy' is there already, in"
+        " supreme_core.components.metrics.accuracy; take another name",
     ),
 }
 

@@ -25,12 +25,12 @@ from supreme_core.api.load import load_setting, load_yaml
 from supreme_core.api.model import parse, parse_json, shown
 from supreme_core.api.run import Progress
 from supreme_core.api.v1alpha1 import UnlearningExperiment
-from supreme_core.ending import tell_plainly
 from supreme_core.errors import MISTAKES_SHOWN, SpecError, escaped, mistakes
 from supreme_core.plan import plan
 from supreme_core.report.page import render_report
 from supreme_core.scoring import reason
 from supreme_core.summary_files import summary_json
+from supreme_core.system.ending import tell_plainly
 from tests.core.summaries import FACTS, failed, question, result, row_fact, run
 from tests.trainer.experiments import experiment
 

@@ -7,8 +7,8 @@ import pytest
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.data.split import Labels, by_class, set_aside, without
 from supreme_core.errors import SpecError
-from supreme_core.split import Labels, by_class, set_aside, without
 
 NAMES = ("aeroplane", "bird", "cat", "deer")
 UNEVEN = np.repeat([0, 1, 2, 3], [400, 200, 30, 2])

@@ -31,15 +31,15 @@ from supreme_core.api import names
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.run import RunOrder, Summary
 from supreme_core.api.v1alpha1 import UnlearningExperiment
-from supreme_core.artefacts import Artefacts
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.errors import EXIT_TERMINATED, CorruptArtefact
 from supreme_core.plan import plan
 from supreme_core.publish import publish
-from supreme_core.results import write_order, write_result
-from supreme_core.storage import TEMPORARY, open_storage
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import write_order, write_result
+from supreme_core.store.storage import TEMPORARY, open_storage
 from supreme_core.summary_files import summary_json, without_measurements
 from tests import warm
 

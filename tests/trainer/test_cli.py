@@ -18,7 +18,7 @@ from supreme_trainer import cli
 from supreme_core import catalog, registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID
-from supreme_core.storage import open_storage
+from supreme_core.store.storage import open_storage
 from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,

@@ -20,12 +20,12 @@ from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.run import RunOrder
 from supreme_core.api.v1alpha1 import Component, UnlearningExperiment
-from supreme_core.artefacts import Artefacts, digest
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
 from supreme_core.errors import EXIT_TERMINATED, SpecError
-from supreme_core.storage import LocalStorage
+from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.storage import LocalStorage
 from tests.trainer.experiments import compute, experiment, planned
 
 QUARTER = {"name": "random_samples", "params": {"fraction": 0.25}}

@@ -33,8 +33,8 @@ from supreme_core.errors import (
     RankLost,
     StoreUnavailable,
 )
-from supreme_core.inventory import read_damage, read_inventory
-from supreme_core.results import write_order
+from supreme_core.store.inventory import read_damage, read_inventory
+from supreme_core.store.results import write_order
 from tests.trainer.experiments import (
     FULL_CLASS,
     experiment,

@@ -12,7 +12,7 @@ from supreme_trainer.cli import cli, main
 from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID, SpecError
-from supreme_core.storage import open_storage
+from supreme_core.store.storage import open_storage
 
 
 def paths(group, above=()):
@@ -79,7 +79,7 @@ def test_what_needs_no_extra_is_imported_without_it_metrics_included():
 
 @pytest.mark.parametrize("command", ["run", "prepare"])
 def test_what_computes_says_what_to_install(command, monkeypatch, capsys):
-    monkeypatch.setattr("supreme_core.ending.TRAINER_MODULES", ("torch", "not_installed"))
+    monkeypatch.setattr("supreme_core.system.ending.TRAINER_MODULES", ("torch", "not_installed"))
     monkeypatch.setattr("sys.argv", ["supreme", command, "experiment.yaml"])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -23,13 +23,13 @@ from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core.api.run import RunOrder
-from supreme_core.artefacts import Artefacts
-from supreme_core.cifar_files import CIFAR100, superclass_of_fine
+from supreme_core.data.cifar_files import CIFAR100, superclass_of_fine
 from supreme_core.engine.checkpoint import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
 from supreme_core.errors import EXIT_TERMINATED
-from tests.core.public_sets import unpacked
+from supreme_core.store.artefacts import Artefacts
+from tests.core.data.public_sets import unpacked
 from tests.trainer.experiments import FULL_CLASS, as_configured, experiment, planned
 
 UNSIR = {

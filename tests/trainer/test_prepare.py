@@ -16,9 +16,9 @@ import pytest
 import yaml
 from supreme_trainer.telemetry import Telemetry, noted
 
-from supreme_core.cifar_files import CIFAR100
+from supreme_core.data.cifar_files import CIFAR100
 from tests import warm
-from tests.core import public_sets
+from tests.core.data import public_sets
 
 SUBCLASS = {"name": "subclass", "params": {"classes": ["rocket", 2]}}
 RANDOM_SAMPLES = {"name": "random_samples", "params": {"fraction": 0.1}}

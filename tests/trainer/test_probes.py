@@ -24,14 +24,14 @@ from supreme_trainer.progress import Board
 
 from supreme_core import registry
 from supreme_core.api import names
-from supreme_core.artefacts import Artefacts
 from supreme_core.catalog import bundled
 from supreme_core.errors import EXIT_INVALID, SpecError, SupremeError
-from supreme_core.housekeeping import damage_in, orphans
-from supreme_core.inventory import read_inventory
 from supreme_core.plan import steps
 from supreme_core.recompute import recompute
-from supreme_core.results import read_results, write_order, write_result
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.housekeeping import damage_in, orphans
+from supreme_core.store.inventory import read_inventory
+from supreme_core.store.results import read_results, write_order, write_result
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,

@@ -20,14 +20,14 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Revision, Summary
-from supreme_core.artefacts import Artefacts, digest
-from supreme_core.housekeeping import damage_in, orphans
-from supreme_core.inventory import read_inventory
 from supreme_core.provenance import provenance_of
 from supreme_core.recompute import recompute, with_metrics
-from supreme_core.results import read_order, read_results, write_order, write_result
 from supreme_core.scoring import distances
-from supreme_core.storage import LocalStorage
+from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.housekeeping import damage_in, orphans
+from supreme_core.store.inventory import read_inventory
+from supreme_core.store.results import read_order, read_results, write_order, write_result
+from supreme_core.store.storage import LocalStorage
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

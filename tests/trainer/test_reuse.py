@@ -26,12 +26,12 @@ from supreme_trainer.telemetry import Telemetry
 
 from supreme_core.api import names
 from supreme_core.api.run import RunOrder
-from supreme_core.artefacts import Artefacts
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
 from supreme_core.errors import EXIT_TERMINATED
-from supreme_core.results import is_finished, read_results, write_result
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import is_finished, read_results, write_result
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

@@ -16,7 +16,7 @@ from supreme_trainer.seed_choice import chosen_seeds
 
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID, SpecError
-from supreme_core.results import read_order
+from supreme_core.store.results import read_order
 from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,

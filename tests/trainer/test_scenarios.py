@@ -27,13 +27,13 @@ from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.catalog import bundled
+from supreme_core.data.image_set import ImageSet
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.weights import load_weights
-from supreme_core.image_set import ImageSet
 from supreme_core.plan import steps
 from supreme_core.predictions import load_predictions
-from supreme_core.seeds import Streams
+from supreme_core.randomness.streams import Streams
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,

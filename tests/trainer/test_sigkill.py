@@ -25,12 +25,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from supreme_core.artefacts import Artefacts
-from supreme_core.housekeeping import leftovers
-from supreme_core.inventory import read_damage, read_inventory
 from supreme_core.publish import publish
-from supreme_core.results import write_order
-from supreme_core.storage import Storage, open_storage
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.housekeeping import leftovers
+from supreme_core.store.inventory import read_damage, read_inventory
+from supreme_core.store.results import write_order
+from supreme_core.store.storage import Storage, open_storage
 from tests.cluster import s3_server as s3
 from tests.trainer.experiments import (
     FINETUNE,

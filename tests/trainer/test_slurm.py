@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supreme_core.results import read_order
+from supreme_core.store.results import read_order
 from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,

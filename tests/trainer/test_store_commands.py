@@ -5,7 +5,7 @@ check   damage that is really made: bits turned, bytes cut off, objects deleted,
 prune   a dry run, what goes and what stays, finished, unfinished and given-up experiments
 delete  a dry run, a person who is asked, what stays for others, mistyped and unreadable experiments
 
-What may go is a table in tests/core/test_housekeeping.py; here it happens to the store of a real
+What may go is a table in tests/core/store/test_housekeeping.py; here it happens to the store of a real
 experiment.
 """
 
@@ -19,10 +19,10 @@ from supreme_trainer import cli
 
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID
-from supreme_core.housekeeping import orphans
-from supreme_core.inventory import read_inventory
-from supreme_core.results import write_order, write_result
-from supreme_core.storage import TEMPORARY, LocalStorage
+from supreme_core.store.housekeeping import orphans
+from supreme_core.store.inventory import read_inventory
+from supreme_core.store.results import write_order, write_result
+from supreme_core.store.storage import TEMPORARY, LocalStorage
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -440,7 +440,7 @@ class TestUnfinished:
 
 
 class TestDelete:
-    """What goes is a table in tests/core/test_housekeeping.py; here it does."""
+    """What goes is a table in tests/core/store/test_housekeeping.py; here it does."""
 
     PREFIX = planned(WHOLE).prefix
 

@@ -18,9 +18,9 @@ from supreme_trainer.machine import check_system
 from supreme_trainer.spelling import spell_output
 
 from supreme_core.api import names
-from supreme_core.ending import ending, need_trainer
 from supreme_core.errors import EXIT_INTERRUPTED
 from supreme_core.report.choices import FORMATS, OTHERS, PRIMARY
+from supreme_core.system.ending import ending, need_trainer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -16,7 +16,7 @@ from supreme_trainer.progress import Board
 
 from supreme_core.api import names
 from supreme_core.api.run import RunOrder
-from supreme_core.listening import every_address
+from supreme_core.system.listening import every_address
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from supreme_core.api.run import FaultRecord, RunOrder
 from supreme_core.engine.device import release_memory, which
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import DeviceFault, GivenUp, RankLost, StorageError, one_line
-from supreme_core.faults import fault_of
-from supreme_core.results import read_faults, write_fault
-from supreme_core.storage import Storage
+from supreme_core.store.results import read_faults, write_fault
+from supreme_core.store.storage import Storage
+from supreme_core.system.faults import fault_of
 
 log = logging.getLogger(__name__)
 

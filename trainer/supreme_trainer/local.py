@@ -28,7 +28,6 @@ from supreme_trainer.screen import say
 from supreme_core import catalog
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
-from supreme_core.artefacts import Artefacts
 from supreme_core.errors import (
     EXIT_ERROR,
     EXIT_INVALID,
@@ -40,8 +39,9 @@ from supreme_core.errors import (
 )
 from supreme_core.plan import Step, step_of, steps
 from supreme_core.publish import publish_newest
-from supreme_core.results import is_finished, last_attempts, read_results
-from supreme_core.storage import MissingObject, Storage
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import is_finished, last_attempts, read_results
+from supreme_core.store.storage import MissingObject, Storage
 
 PREPARING = "preparing the dataset (loading torch)"
 

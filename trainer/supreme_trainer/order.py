@@ -22,11 +22,11 @@ from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry, Unheard, noted
 
-from supreme_core import downloads, plugins
+from supreme_core import plugins
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
-from supreme_core.artefacts import Artefacts
+from supreme_core.data import downloads
 from supreme_core.engine import device
 from supreme_core.engine.checkpoint import seconds_between
 from supreme_core.engine.interruption import Interruption, Terminated
@@ -44,10 +44,11 @@ from supreme_core.errors import (
     SupremeError,
     one_line,
 )
-from supreme_core.faults import fault_of
-from supreme_core.files import read_file
-from supreme_core.results import RESULT_BYTES, write_result
-from supreme_core.storage import Storage, open_storage
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import RESULT_BYTES, write_result
+from supreme_core.store.storage import Storage, open_storage
+from supreme_core.system.faults import fault_of
+from supreme_core.system.files import read_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,6 @@ from supreme_trainer.seed_stages import Cell, Data, SeedStages
 from supreme_trainer.stages import Made, Stage
 from torch import nn
 
-from supreme_core import seeds
 from supreme_core.api.names import PROBE, RETRAINED
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.probing import ProbeTask, Subject
@@ -20,6 +19,7 @@ from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.samples import Samples
 from supreme_core.evaluation import Findings, Model
 from supreme_core.plan import Step, probe_steps
+from supreme_core.randomness import streams
 from supreme_core.registry import SetName
 from supreme_core.scoring import probe_title
 
@@ -80,7 +80,7 @@ class CellProbes:
                     sets=self._sets,
                     shape=self.data.shape,
                     arithmetic=self.seed.arithmetic,
-                    seed=seeds.derive(self.seed.seed, "probes", chosen.entry.name),
+                    seed=streams.derive(self.seed.seed, "probes", chosen.entry.name),
                     report=self.seed.telemetry.progress,
                 )
             )

@@ -6,14 +6,14 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.append_only import losses
 from supreme_core.errors import SpecError
 from supreme_core.report import words
-from supreme_core.results import (
+from supreme_core.store.results import (
     computed_seeds,
     drop_results,
     find_order,
     read_sealed_order,
     write_order,
 )
-from supreme_core.storage import Storage
+from supreme_core.store.storage import Storage
 
 
 def check_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> None:

@@ -32,15 +32,15 @@ from torch import nn
 
 from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS, artefact_prefix
 from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord, RunResult
+from supreme_core.data.image_set import dataset_digest, per_class, remarks
 from supreme_core.engine.architecture import Pretrained
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import DeviceFault, RankLost, SpecError, StorageError, SupremeError
 from supreme_core.evaluation import Model, Predictions
-from supreme_core.image_set import dataset_digest, per_class, remarks
 from supreme_core.plan import Step, scoring_steps, work_digest
+from supreme_core.randomness.streams import Streams
 from supreme_core.scoring import Unlearned, cause_of, needs_untrained, reason, reference_run
-from supreme_core.seeds import Streams
 
 log = logging.getLogger(__name__)
 

@@ -23,10 +23,18 @@ from supreme_trainer.stages import Made, Stage, Stored
 from supreme_trainer.telemetry import Telemetry
 from torch import nn
 
-from supreme_core import seeds
 from supreme_core.api.names import MARGINS, PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.api.v1alpha1 import DataPlacement
-from supreme_core.cells import Splits
+from supreme_core.data.cells import Splits
+from supreme_core.data.image_set import (
+    DatasetParams,
+    ImageSet,
+    check,
+    dataset_digest,
+    dataset_meaning,
+    refuse_changed_source,
+)
+from supreme_core.data.split import Indices, Labels, Request, Split
 from supreme_core.engine import randomness
 from supreme_core.engine.architecture import Architecture, Pretrained
 from supreme_core.engine.arithmetic import Arithmetic
@@ -48,14 +56,6 @@ from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import Weights, load_weights, on_cpu
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.evaluation import Cost, Findings, Model, Predictions
-from supreme_core.image_set import (
-    DatasetParams,
-    ImageSet,
-    check,
-    dataset_digest,
-    dataset_meaning,
-    refuse_changed_source,
-)
 from supreme_core.plan import Step
 from supreme_core.predictions import (
     load_predictions,
@@ -63,6 +63,8 @@ from supreme_core.predictions import (
     split_predictions,
     summarised,
 )
+from supreme_core.randomness import streams
+from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Forgets
 from supreme_core.scoring import (
     Scoring,
@@ -72,8 +74,6 @@ from supreme_core.scoring import (
     read_metrics,
     read_unlearned,
 )
-from supreme_core.seeds import Streams
-from supreme_core.split import Indices, Labels, Request, Split
 
 log = logging.getLogger(__name__)
 
@@ -303,7 +303,7 @@ class SeedStages:
         }
 
         def make(checkpoints: Checkpoints) -> Made:
-            network = self._random_network(data.shape, seeds.derive(self.seed, "untrained"))
+            network = self._random_network(data.shape, streams.derive(self.seed, "untrained"))
             return self._predict(network, data, cell)
 
         return Stage(
@@ -413,7 +413,7 @@ class SeedStages:
             for number, request in enumerate(cell.split.requests):
                 if number:  # a fresh network, whatever the method did to the modules
                     network = self.network(data, on_cpu(network.state_dict()))
-                    stream = seeds.derive(stream, "next request")
+                    stream = streams.derive(stream, "next request")
                 task = self._task(network, data, cell, request, checkpoints, stream)
                 if chosen.augmentation == "Training":
                     task = replace(task, augmentation=self.components.recipe.augmentation)

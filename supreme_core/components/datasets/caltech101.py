@@ -5,8 +5,8 @@ F.-F. Li et al., "Learning Generative Visual Models from Few Training Examples",
 
 from typing import ClassVar
 
-from supreme_core.class_folders import ClassFoldersParams, image_set, read_tree
-from supreme_core.image_set import ImageSet
+from supreme_core.data.class_folders import ClassFoldersParams, image_set, read_tree
+from supreme_core.data.image_set import ImageSet
 from supreme_core.registry import dataset
 
 

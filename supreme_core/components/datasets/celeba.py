@@ -10,9 +10,17 @@ from typing import ClassVar, Final
 
 from pydantic import Field
 
+from supreme_core.data.image_set import ImageSet
+from supreme_core.data.published import (
+    AT,
+    Listed,
+    Parts,
+    PublishedParams,
+    found_root,
+    read_set,
+    table,
+)
 from supreme_core.errors import SpecError, nearest
-from supreme_core.image_set import ImageSet
-from supreme_core.published import AT, Listed, Parts, PublishedParams, found_root, read_set, table
 from supreme_core.registry import dataset
 
 IMAGES: Final = "img_align_celeba"

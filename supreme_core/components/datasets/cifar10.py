@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 photos of 10 things."""
 
-from supreme_core.cifar_files import CIFAR10, read_cifar
-from supreme_core.image_set import ImageSet, SourceParams
+from supreme_core.data.cifar_files import CIFAR10, read_cifar
+from supreme_core.data.image_set import ImageSet, SourceParams
 from supreme_core.registry import dataset
 
 CLASSES = (

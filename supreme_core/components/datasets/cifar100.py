@@ -1,7 +1,7 @@
 """CIFAR-100: 60,000 photos of 100 things."""
 
-from supreme_core.cifar_files import FINE_CLASSES, read_cifar100
-from supreme_core.image_set import ImageSet, SourceParams
+from supreme_core.data.cifar_files import FINE_CLASSES, read_cifar100
+from supreme_core.data.image_set import ImageSet, SourceParams
 from supreme_core.registry import dataset
 
 

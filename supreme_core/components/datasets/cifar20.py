@@ -1,7 +1,7 @@
 """CIFAR-20: the photos of CIFAR-100 by their 20 coarse classes, for forgetting parts of classes."""
 
-from supreme_core.cifar_files import FINE_CLASSES, SUPERCLASSES, read_cifar100
-from supreme_core.image_set import ImageSet, SourceParams
+from supreme_core.data.cifar_files import FINE_CLASSES, SUPERCLASSES, read_cifar100
+from supreme_core.data.image_set import ImageSet, SourceParams
 from supreme_core.registry import dataset
 
 

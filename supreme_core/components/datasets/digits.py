@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.datasets import load_digits
 
-from supreme_core.hashing import permutation
-from supreme_core.image_set import DatasetParams, ImageSet
+from supreme_core.data.image_set import DatasetParams, ImageSet
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import dataset
 
 SPLIT_KEY = 20_260_101

@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from supreme_core.downloads import RemoteFile, obtain
+from supreme_core.data.downloads import RemoteFile, obtain
+from supreme_core.data.image_set import ImageSet, SourceParams
 from supreme_core.errors import SpecError
-from supreme_core.image_set import ImageSet, SourceParams
 from supreme_core.registry import dataset
 
 HOST: Final = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"

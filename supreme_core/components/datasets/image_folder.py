@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from supreme_core.downloads import folder_if_there, given_folder
-from supreme_core.errors import SpecError, few, nearest
-from supreme_core.image_files import Mode, decode_all
-from supreme_core.image_set import DatasetParams, ImageSet
-from supreme_core.image_tree import (
+from supreme_core.data.downloads import folder_if_there, given_folder
+from supreme_core.data.image_files import Mode, decode_all
+from supreme_core.data.image_set import DatasetParams, ImageSet
+from supreme_core.data.image_tree import (
     Found,
     Tree,
     fingerprint,
@@ -26,6 +25,7 @@ from supreme_core.image_tree import (
     size_and_time_of,
     walk,
 )
+from supreme_core.errors import SpecError, few, nearest
 from supreme_core.registry import dataset
 
 AT: Final = "dataset.params.path"

@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, StringConstraints
 
+from supreme_core.data.image_set import ImageSet
+from supreme_core.data.image_tree import walk
+from supreme_core.data.published import AT, Listed, Parts, PublishedParams, read_set
 from supreme_core.errors import SpecError, nearest
-from supreme_core.image_set import ImageSet
-from supreme_core.image_tree import walk
-from supreme_core.published import AT, Listed, Parts, PublishedParams, read_set
 from supreme_core.registry import dataset
 
 PARTS: Final = ("train", "val")

@@ -6,12 +6,12 @@ for all by name of the person and order of the files, and no image is on both si
 
 from typing import ClassVar, Final
 
-from supreme_core import seeds
-from supreme_core.class_folders import AT, ClassFoldersParams, Files, image_set, read_tree
-from supreme_core.hashing import permutation
-from supreme_core.image_files import readable
-from supreme_core.image_set import ImageSet
-from supreme_core.image_tree import Found, sha256_of
+from supreme_core.data.class_folders import AT, ClassFoldersParams, Files, image_set, read_tree
+from supreme_core.data.image_files import readable
+from supreme_core.data.image_set import ImageSet
+from supreme_core.data.image_tree import Found, sha256_of
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import dataset
 
 PREFIX: Final = "pins_"
@@ -53,7 +53,7 @@ def split(files: Files) -> tuple[dict[str, list[Found]], dict[str, list[Found]]]
         wanted = share - sum(tested.get(image, False) for image in images)
         undecided = [
             images[place]
-            for place in permutation(seeds.derive(SPLIT_KEY, name), len(images))
+            for place in permutation(streams.derive(SPLIT_KEY, name), len(images))
             if images[place] not in tested
         ]
         for place, image in enumerate(undecided):

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from supreme_core.downloads import RemoteFile, obtain
+from supreme_core.data.downloads import RemoteFile, obtain
+from supreme_core.data.image_set import ImageSet, SourceParams
 from supreme_core.errors import SpecError
-from supreme_core.image_set import ImageSet, SourceParams
 from supreme_core.registry import dataset
 
 # The md5 sums are those of torchvision.datasets.SVHN.

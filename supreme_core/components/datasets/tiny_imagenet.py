@@ -12,10 +12,18 @@ from typing import ClassVar, Final
 
 from pydantic import Field
 
+from supreme_core.data.image_set import ImageSet
+from supreme_core.data.image_tree import walk
+from supreme_core.data.published import (
+    AT,
+    Listed,
+    Parts,
+    PublishedParams,
+    found_root,
+    read_set,
+    table,
+)
 from supreme_core.errors import SpecError
-from supreme_core.image_set import ImageSet
-from supreme_core.image_tree import walk
-from supreme_core.published import AT, Listed, Parts, PublishedParams, found_root, read_set, table
 from supreme_core.registry import dataset
 
 CLASSES: Final = 200

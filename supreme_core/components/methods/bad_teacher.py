@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
 
-from supreme_core import seeds
 from supreme_core.engine.loss import divergence
 from supreme_core.engine.samples import Batch, Samples
 from supreme_core.engine.task import UnlearningTask
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method
 
 
@@ -69,7 +69,7 @@ def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
 
 def _marked_samples(task: UnlearningTask, retain_fraction: float) -> Samples:
     """The forget set, labelled 1, and a random part of the retain set, labelled 0."""
-    order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
+    order = permutation(streams.derive(task.seed, "retain subset"), len(task.retain))
     kept = order[: int(retain_fraction * len(task.retain))]
     retain = task.retain.take(torch.from_numpy(kept))
     return task.forget.with_labels(torch.ones_like(task.forget.labels)).join(

@@ -7,11 +7,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.engine.head import head_inputs, linear_head
 from supreme_core.engine.order import shuffled
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import MethodFailed
+from supreme_core.randomness import streams
 from supreme_core.registry import Params, method
 
 
@@ -95,7 +95,7 @@ def _trained(
     order = shuffled(len(labels), params.batch_size)
     mask = torch.ones_like(directions)
     for epoch in range(params.epochs):
-        for positions in order(epoch, seeds.derive(task.seed, "mask", epoch)):
+        for positions in order(epoch, streams.derive(task.seed, "mask", epoch)):
             mask.requires_grad_()
             said, wanted = logits(features[positions], mask), labels[positions]
             right = said.argmax(dim=1) == wanted

@@ -7,12 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.engine.continued import continued
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method
 
 
@@ -101,7 +101,7 @@ def from_uniform(model: nn.Module, batch: Batch) -> Tensor:
 @torch.no_grad()
 def _logits(task: UnlearningTask, number: int, contrasts: int) -> Tensor:
     """(contrasts, classes) of some retained samples; every rank computes them."""
-    order = permutation(seeds.derive(task.seed, "contrasts", number), len(task.retain))
+    order = permutation(streams.derive(task.seed, "contrasts", number), len(task.retain))
     some = task.retain.batch(torch.from_numpy(order[:contrasts]))
     logits: Tensor = task.model.eval()(some.images)
     return logits

@@ -4,12 +4,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from supreme_core import seeds
 from supreme_core.engine.importance import importance_sums
 from supreme_core.engine.loss import Loss
 from supreme_core.engine.samples import Batch
 from supreme_core.engine.task import UnlearningTask
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method
 
 LARGEST = 1e3
@@ -67,7 +67,7 @@ def fisher(task: UnlearningTask, params: FisherParams) -> None:
 
 def _information(task: UnlearningTask, retain_fraction: float) -> dict[str, Tensor]:
     """F of each trainable parameter, by name, float64."""
-    order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
+    order = permutation(streams.derive(task.seed, "retain subset"), len(task.retain))
     kept = order[: max(1, int(retain_fraction * len(task.retain)))]
     samples = task.retain.take(torch.from_numpy(kept))
     names = [name for name, each in task.model.named_parameters() if each.requires_grad]

@@ -6,14 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from supreme_core import seeds
 from supreme_core.engine.device import for_float64
 from supreme_core.engine.gradient_sums import gradient_sums
 from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method
 
 
@@ -80,7 +80,7 @@ def _chosen(task: UnlearningTask, params: IuParams) -> tuple[Tensor, int]:
     """Positions in the retain set, in their order, and N."""
     if params.order == "dataset":
         return torch.arange(min(params.samples + 2, len(task.retain))), params.samples
-    order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
+    order = permutation(streams.derive(task.seed, "retain subset"), len(task.retain))
     chosen = torch.from_numpy(order[: params.samples])
     return chosen, len(chosen)
 

@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.engine.continued import continued
 from supreme_core.engine.importance import BATCH_SIZE, importance_sums
 from supreme_core.engine.loss import cross_entropy
@@ -18,6 +17,7 @@ from supreme_core.engine.relabelling import wrong_labels
 from supreme_core.engine.samples import Batch, Samples, TensorSource
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
+from supreme_core.randomness import streams
 from supreme_core.registry import Params, method
 
 
@@ -81,12 +81,12 @@ def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
         """Each adversarial image once, and beside each batch the next batch of forgotten ones."""
         forget = len(task.forget)
         by_forget = shuffled(forget, params.forget_batch_size)
-        rounds = (by_forget(0, seeds.derive(seed, "forget", again)) for again in count())
+        rounds = (by_forget(0, streams.derive(seed, "forget", again)) for again in count())
         forgotten = (part for parts in rounds for part in parts)
         images = shuffled(len(samples) - forget, params.batch_size)(0, seed)
         joined = zip(images, islice(forgotten, len(images)), strict=True)
         return [
-            mixed(torch.cat([part, image + forget]), seeds.derive(seed, "step", step))
+            mixed(torch.cat([part, image + forget]), streams.derive(seed, "step", step))
             for step, (image, part) in enumerate(joined)
         ]
 

@@ -4,14 +4,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from supreme_core import seeds
 from supreme_core.engine.convolutions import convolutions
 from supreme_core.engine.gradient_sums import gradient_sums
 from supreme_core.engine.loss import cross_entropy
 from supreme_core.engine.retain import RetainParams, train_on_retain
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import method
 
 
@@ -65,7 +65,7 @@ def msg(task: UnlearningTask, params: MsgParams) -> None:
 
 def _differences(task: UnlearningTask, layers: list[nn.Conv2d]) -> list[torch.Tensor]:
     """Of each layer's weight, the gradient on retained samples less that on forgotten ones."""
-    order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
+    order = permutation(streams.derive(task.seed, "retain subset"), len(task.retain))
     some = task.retain.take(torch.from_numpy(order[: len(task.forget)]))
     of_retain = gradient_sums(task, some, cross_entropy)
     of_forget = gradient_sums(task, task.forget, cross_entropy)

@@ -8,14 +8,14 @@ from pydantic import Field
 from torch import Tensor, optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.engine.batch_norm import single_values
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.randomness import kept_global_generator
 from supreme_core.engine.samples import Samples, TensorSource
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.errors import MethodFailed
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method
 
 
@@ -113,7 +113,7 @@ def _learn_noise(
     ):
         for step in range(params.noise_steps):
             # Dropout takes no generator.
-            torch.manual_seed(seeds.derive(task.seed, "noise", target, "dropout", step))
+            torch.manual_seed(streams.derive(task.seed, "noise", target, "dropout", step))
             length = noise.square().sum(dim=(1, 2, 3)).mean()
             loss = params.penalty * length - functional.cross_entropy(task.model(noise), labels)
             (noise.grad,) = torch.autograd.grad(loss, [noise])
@@ -136,6 +136,6 @@ def _retained(task: UnlearningTask, per_class: int) -> Samples:
     for label in range(task.shape.classes):
         if label not in task.forget_classes:
             members = (labels == label).nonzero().flatten()
-            order = permutation(seeds.derive(task.seed, "retain subset", label), len(members))
+            order = permutation(streams.derive(task.seed, "retain subset", label), len(members))
             chosen.append(members[torch.from_numpy(order[:per_class])])
     return task.retain.take(torch.cat(chosen))

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from supreme_core import downloads
+from supreme_core.data import downloads
 from supreme_core.engine.architecture import (
     Architecture,
     FamilyParams,

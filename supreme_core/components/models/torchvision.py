@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from supreme_core.downloads import RemoteFile, cache_folder, cached
+from supreme_core.data.downloads import RemoteFile, cache_folder, cached
 from supreme_core.engine.architecture import (
     Architecture,
     FamilyParams,

@@ -4,11 +4,11 @@ from functools import partial
 
 from torch import optim
 
-from supreme_core import seeds
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.probing import ProbeTask
 from supreme_core.errors import MethodFailed
 from supreme_core.probe_settings import RelearningSettings
+from supreme_core.randomness import streams
 from supreme_core.registry import probe
 
 
@@ -45,7 +45,7 @@ def relearning(task: ProbeTask, params: RelearningSettings) -> dict[str, float]:
             network,
             forget,
             how,
-            seed=seeds.derive(task.seed, "relearning"),
+            seed=streams.derive(task.seed, "relearning"),
             arithmetic=task.plain_arithmetic,
             report=task.report,
         )

@@ -3,10 +3,8 @@
 import numpy as np
 from pydantic import Field
 
-from supreme_core.draw import DrawParams, first
-from supreme_core.errors import SpecError
-from supreme_core.registry import scenario
-from supreme_core.split import (
+from supreme_core.data.draw import DrawParams, first
+from supreme_core.data.split import (
     Corner,
     Indices,
     Labels,
@@ -16,6 +14,8 @@ from supreme_core.split import (
     class_numbers,
     named_as,
 )
+from supreme_core.errors import SpecError
+from supreme_core.registry import scenario
 
 
 class BackdoorParams(DrawParams):

@@ -3,10 +3,10 @@
 import numpy as np
 from pydantic import Field
 
-from supreme_core.draw import DrawParams, first
+from supreme_core.data.draw import DrawParams, first
+from supreme_core.data.split import Indices, Labels, Split, by_poison, class_numbers, named_as
 from supreme_core.errors import SpecError
 from supreme_core.registry import scenario
-from supreme_core.split import Indices, Labels, Split, by_poison, class_numbers, named_as
 
 
 class ConfusionParams(DrawParams):

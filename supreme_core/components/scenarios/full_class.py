@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
+from supreme_core.data.split import Labels, Split, by_class, class_numbers
 from supreme_core.registry import Params, scenario
-from supreme_core.split import Labels, Split, by_class, class_numbers
 
 
 class FullClassParams(Params):

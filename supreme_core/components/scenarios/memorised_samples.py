@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from supreme_core.draw import first
+from supreme_core.data.draw import first
+from supreme_core.data.split import Indices, Labels, Split, by_sample
 from supreme_core.registry import Params, scenario
-from supreme_core.split import Indices, Labels, Split, by_sample
 
 
 class MemorisedSamplesParams(Params):

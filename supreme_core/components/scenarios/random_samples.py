@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from supreme_core.draw import DrawParams, first, first_of_each_class
+from supreme_core.data.draw import DrawParams, first, first_of_each_class
+from supreme_core.data.split import Labels, Split, by_sample
 from supreme_core.registry import scenario
-from supreme_core.split import Labels, Split, by_sample
 
 
 class RandomSamplesParams(DrawParams):

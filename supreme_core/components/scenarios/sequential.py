@@ -4,11 +4,12 @@ from functools import partial
 
 from pydantic import Field
 
-from supreme_core import registry, seeds
+from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
+from supreme_core.data.split import Labels, Split, in_sequence
 from supreme_core.errors import SpecError
+from supreme_core.randomness import streams
 from supreme_core.registry import Params, scenario
-from supreme_core.split import Labels, Split, in_sequence
 
 
 class SequentialParams(Params):
@@ -40,7 +41,7 @@ def sequential(labels: Labels, seed: int, params: SequentialParams) -> Split:
 def _requested(seed: int, number: int, request: Component, labels: Labels) -> Split:
     at = f"requests[{number}]"
     chosen = registry.scenario.resolve(request, at=at)
-    own_seed = seeds.derive(seed, "requests", number) if number else seed
+    own_seed = streams.derive(seed, "requests", number) if number else seed
     facts = chosen.entry.facts
     if facts.poisons or facts.needs or request.name == "sequential":
         raise SpecError(

@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
+from supreme_core.data.split import Labels, Split, by_fine_class, class_numbers
 from supreme_core.errors import SpecError
 from supreme_core.registry import Params, scenario
-from supreme_core.split import Labels, Split, by_fine_class, class_numbers
 
 
 class SubclassParams(Params):

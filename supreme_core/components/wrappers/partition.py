@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from supreme_core import registry, seeds
+from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.prediction import predict
 from supreme_core.engine.task import Method, UnlearningTask
 from supreme_core.evaluation import Outputs, without_class
+from supreme_core.randomness import streams
 from supreme_core.registry import Chosen, MethodFacts, Need, Params, wrapper
 
 
@@ -76,7 +77,7 @@ def partition(method: Method, task: UnlearningTask, params: PartitionParams) -> 
     for number, group in enumerate(np.array_split(order, min(params.groups, len(order)))):
         forget = task.forget.take(torch.from_numpy(np.sort(group)))
         unlearn = methods[number] if number < len(methods) else method
-        unlearn(replace(task, forget=forget, seed=seeds.derive(task.seed, "group", number)))
+        unlearn(replace(task, forget=forget, seed=streams.derive(task.seed, "group", number)))
 
 
 def _memorisation(task: UnlearningTask, proxy: str) -> NDArray[np.float64]:

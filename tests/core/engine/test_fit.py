@@ -18,7 +18,6 @@ import torch
 from torch import nn, optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.v1alpha1 import Component, Training
 from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.arithmetic import Arithmetic
@@ -33,7 +32,8 @@ from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.reproducibility import THREADS
 from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import MethodFailed
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from tests.builders import (
     TINY_SHAPE,
     alone,
@@ -100,7 +100,7 @@ def gradients_of(model, positions, reduction):
 
 
 def order(epoch, n, seed=SEED):
-    return torch.from_numpy(permutation(seeds.derive(seed, "order", epoch), n))
+    return torch.from_numpy(permutation(streams.derive(seed, "order", epoch), n))
 
 
 def assert_states_close(actual, expected, **tolerance):
@@ -553,7 +553,7 @@ class TestWhatAMethodMayAsk:
         fitted(tiny_network(3), order=backwards, loss=recorded, epochs=2)
         assert [len(ids) for ids in recorded.ids] == [20, 28] * 2
         assert recorded.stream == [*range(47, -1, -1)] * 2
-        assert asked[-2:] == [(epoch, seeds.derive(SEED, "order", epoch)) for epoch in (0, 1)]
+        assert asked[-2:] == [(epoch, streams.derive(SEED, "order", epoch)) for epoch in (0, 1)]
 
     def test_layers_that_act_as_in_predictions_learn_and_keep_their_statistics(self):
         model = fitted(tiny_network(3), training=False)

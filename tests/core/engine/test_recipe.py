@@ -12,9 +12,9 @@ from torch import nn, optim
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.artefacts import digest
 from supreme_core.engine.recipe import Recipe
 from supreme_core.errors import SpecError
+from supreme_core.store.artefacts import digest
 
 STEPS = 7
 """Steps of an epoch."""

@@ -14,7 +14,7 @@ from supreme_core.api.v1alpha1 import Component
 from supreme_core.components.augmentations.rotation import ANGLES, angles
 from supreme_core.engine.randomness import Draw
 from supreme_core.errors import SpecError
-from supreme_core.hashing import splitmix64
+from supreme_core.randomness.permutation import splitmix64
 
 KEY = 77
 SIZES = [(8, 8), (9, 9), (32, 32), (12, 17)]

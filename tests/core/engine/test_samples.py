@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supreme_core import registry, seeds
+from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine import samples as samples_module
 from supreme_core.engine.randomness import Draw, generator, global_seed
@@ -28,7 +28,8 @@ from supreme_core.engine.samples import (
     TensorSource,
 )
 from supreme_core.errors import SpecError
-from supreme_core.hashing import permutation, splitmix64
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation, splitmix64
 from tests.builders import tiny_samples
 
 KEY = 1234567
@@ -192,7 +193,7 @@ class TestDraw:
     )
     def test_bits_are_the_upper_63_of_splitmix64(self, key, stream, ids):
         with np.errstate(over="ignore"):
-            z = unsigned(seeds.derive(key, stream)) + unsigned(0x9E3779B97F4A7C15) * np.array(
+            z = unsigned(streams.derive(key, stream)) + unsigned(0x9E3779B97F4A7C15) * np.array(
                 [number + 1 for number in ids], dtype=np.uint64
             )
             z = (z ^ (z >> np.uint64(30))) * unsigned(0xBF58476D1CE4E5B9)
@@ -201,7 +202,7 @@ class TestDraw:
         expected = (z >> np.uint64(1)).tolist()
 
         assert Draw(key, torch.tensor(ids)).bits(stream).tolist() == expected
-        assert (splitmix64(seeds.derive(key, stream), np.array(ids)) >> 1).tolist() == expected
+        assert (splitmix64(streams.derive(key, stream), np.array(ids)) >> 1).tolist() == expected
 
     def test_uniform_numbers_are_from_0_to_below_1_and_even(self):
         drawn = Draw(KEY, torch.arange(100_000)).uniform(0)
@@ -253,7 +254,7 @@ def slow_crop(image, number, padding, size=None):
     padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
     window = [size or side for side in image.shape[1:]]
     row, column = (
-        int(splitmix64(seeds.derive(KEY, stream), np.array([number]))[0] >> np.uint64(1))
+        int(splitmix64(streams.derive(KEY, stream), np.array([number]))[0] >> np.uint64(1))
         % (padded.shape[1 + stream] - window[stream] + 1)
         for stream in (0, 1)
     )
@@ -261,7 +262,7 @@ def slow_crop(image, number, padding, size=None):
 
 
 def slow_flip(image, number, probability):
-    bits = splitmix64(seeds.derive(KEY, 0), np.array([number]))[0] >> np.uint64(1)
+    bits = splitmix64(streams.derive(KEY, 0), np.array([number]))[0] >> np.uint64(1)
     return image[:, :, ::-1] if int(bits) / 2**63 < probability else image
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.data.split import Trigger
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.resize import resized
 from supreme_core.engine.samples import ImageSource, Samples
 from supreme_core.engine.stamp import stamped, window
 from supreme_core.engine.streaming import placed
-from supreme_core.split import Trigger
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(1).integers(0, 256, (30, 3, 12, 12), dtype=np.uint8)

@@ -9,7 +9,7 @@ from supreme_trainer.screen import say
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_core.downloads import folder_if_there
+from supreme_core.data.downloads import folder_if_there
 from supreme_core.errors import one_line
 
 CLASSES_SHOWN: Final = 20

@@ -9,10 +9,10 @@ from supreme_trainer.command.store import in_bytes, leftover_document, piece_doc
 from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core.errors import SpecError
-from supreme_core.housekeeping import Inventory, Removal, removal
-from supreme_core.inventory import read_inventory, read_needs_again, remove_experiment
-from supreme_core.results import no_experiment
-from supreme_core.storage import Storage, open_storage, require_unlinked
+from supreme_core.store.housekeeping import Inventory, Removal, removal
+from supreme_core.store.inventory import read_inventory, read_needs_again, remove_experiment
+from supreme_core.store.results import no_experiment
+from supreme_core.store.storage import Storage, open_storage, require_unlinked
 
 
 def delete_experiment(

@@ -12,7 +12,7 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan
-from supreme_core.storage import Storage, is_key, open_storage
+from supreme_core.store.storage import Storage, is_key, open_storage
 
 
 def planned(file: Path, settings: Sequence[str]) -> list[tuple[Loaded, ExperimentOrder]]:

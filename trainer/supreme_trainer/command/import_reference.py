@@ -12,7 +12,7 @@ from supreme_core.errors import SpecError
 from supreme_core.publish import write_summary
 from supreme_core.reference.results import read_folder
 from supreme_core.reference.summary import summaries
-from supreme_core.storage import open_storage
+from supreme_core.store.storage import open_storage
 
 
 def import_results(

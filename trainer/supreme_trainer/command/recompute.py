@@ -10,9 +10,9 @@ from supreme_trainer.command.terminal import say_found, tell_where, tracked
 from supreme_trainer.screen import show
 
 from supreme_core import recompute as scores
-from supreme_core.artefacts import Artefacts
-from supreme_core.results import read_order
-from supreme_core.storage import open_storage
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import read_order
+from supreme_core.store.storage import open_storage
 
 CHANGES_SHOWN = 20
 

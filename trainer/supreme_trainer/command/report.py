@@ -10,14 +10,14 @@ from supreme_trainer.command.experiments import split_experiment
 from supreme_trainer.command.terminal import tell_where
 from supreme_trainer.screen import show
 
-from supreme_core.artefacts import Artefacts
 from supreme_core.errors import SpecError
 from supreme_core.publish import publish, summarise, tell_edits
 from supreme_core.report.choices import FORMATS, PRIMARY
 from supreme_core.report.paste import paste
 from supreme_core.report.tables import Reading
-from supreme_core.results import read_order, read_results
-from supreme_core.storage import open_storage
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import read_order, read_results
+from supreme_core.store.storage import open_storage
 
 
 def report_experiment(

@@ -9,7 +9,7 @@ import click
 from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core.errors import EXIT_ERROR, EXIT_OK, SpecError
-from supreme_core.housekeeping import (
+from supreme_core.store.housekeeping import (
     Damage,
     Inventory,
     Leftover,
@@ -19,8 +19,8 @@ from supreme_core.housekeeping import (
     orphans,
     prunable,
 )
-from supreme_core.inventory import delete, read_damage, read_inventory, without_digest
-from supreme_core.storage import Storage, open_storage
+from supreme_core.store.inventory import delete, read_damage, read_inventory, without_digest
+from supreme_core.store.storage import Storage, open_storage
 
 OLDER = (
     "an older version wrote them, or a process that was killed; `supreme run FILE` writes"

@@ -21,11 +21,11 @@ from supreme_core.cluster_spec import check_cluster_spec
 from supreme_core.data_check import CheckedData, Sizes, check_data
 from supreme_core.errors import SupremeError
 from supreme_core.forecast import Estimate, Forecast, forecast
-from supreme_core.inventory import read_experiments, sizes_of_stages
 from supreme_core.plan import plan, steps
 from supreme_core.pod_policy import PodPolicy
 from supreme_core.report.words import forgotten
-from supreme_core.storage import Storage
+from supreme_core.store.inventory import read_experiments, sizes_of_stages
+from supreme_core.store.storage import Storage
 
 SCHEMA_VERSION: Final = 1
 """Of the document of --json; docs/guide.md lists its fields."""

@@ -8,12 +8,13 @@ sources       images of the dataset; images that the method made stay as they ar
 import pytest
 import torch
 
-from supreme_core import registry, seeds
+from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.samples import TensorSource
 from supreme_core.errors import MethodFailed
+from supreme_core.randomness import streams
 from tests.builders import RecordingTask, tiny_samples, tiny_task
 
 RECIPE = Recipe.of(
@@ -72,7 +73,7 @@ def test_an_image_depends_on_training_epoch_and_sample_and_not_on_its_batch():
     assert one.keys() == other.keys()
     assert all(torch.equal(one[address], other[address]) for address in one)
     (seed,) = spies[0].trainings
-    assert seed == seeds.derive(task.seed, "retain")
+    assert seed == streams.derive(task.seed, "retain")
     numbers = task.retain.ids.tolist()
     assert one.keys() == {(seed, epoch, number) for epoch in (0, 1) for number in numbers}
     assert any(not torch.equal(one[seed, 0, number], one[seed, 1, number]) for number in numbers)
@@ -82,7 +83,7 @@ def test_each_phase_of_a_method_has_an_augmentation_of_its_own():
     spy = Spy()
     unlearned("fcs", tiny_task(augmentation=spy), epochs=1)
     phases = ("flatten", "repel 0", "repair 0")
-    assert spy.trainings == [seeds.derive(7, phase) for phase in phases]
+    assert spy.trainings == [streams.derive(7, phase) for phase in phases]
 
 
 def test_images_that_a_method_made_stay_as_they_are():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from supreme_core import seeds
 from supreme_core.components.methods.esc import EscParams, esc, removed
 from supreme_core.engine.order import shuffled
+from supreme_core.randomness import streams
 from tests.builders import digest, tiny_network, tiny_task
 
 
@@ -78,7 +78,7 @@ def masked_by_hand(task, *, epochs, lr, batch_size, threshold):
     directions = np.linalg.svd(inputs, full_matrices=False)[2].T
     mask = np.ones_like(directions)
     for epoch in range(epochs):
-        for positions in shuffled(12, batch_size)(epoch, seeds.derive(task.seed, "mask", epoch)):
+        for positions in shuffled(12, batch_size)(epoch, streams.derive(task.seed, "mask", epoch)):
             x, y, kept = inputs[positions], labels[positions], directions * mask
             logits = x @ kept @ kept.T @ weight.T + bias
             right = logits.argmax(axis=1) == y

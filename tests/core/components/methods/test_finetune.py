@@ -5,10 +5,10 @@ import torch
 from torch import optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.methods.finetune import FinetuneParams, finetune
 from supreme_core.engine.order import shuffled
+from supreme_core.randomness import streams
 from tests.builders import RecordingTask, plain, tiny_network, tiny_task
 
 
@@ -25,7 +25,7 @@ def test_it_is_a_plain_loop_over_the_retain_set(settings):
         weight_decay=params.weight_decay,
     )
     for epoch in range(2):
-        seed = seeds.derive(seeds.derive(task.seed, "retain"), "order", epoch)
+        seed = streams.derive(streams.derive(task.seed, "retain"), "order", epoch)
         for positions in shuffled(len(task.retain), 10)(epoch, seed):
             batch = task.retain.batch(positions)
             optimizer.zero_grad()

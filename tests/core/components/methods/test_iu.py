@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.methods.iu import IuParams, iu
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from tests.builders import tiny_network, tiny_task
 
 
@@ -37,7 +37,7 @@ def test_the_step_is_that_of_the_recursion(samples, classes, in_order):
     of_forget, of_retain = gradients(task.forget), gradients(task.retain)
     share = len(of_forget) / len(of_retain)
     k = (of_forget.sum(axis=0) - share * of_retain.sum(axis=0)) / 48
-    order = permutation(seeds.derive(task.seed, "retain subset"), len(of_retain))[:samples]
+    order = permutation(streams.derive(task.seed, "retain subset"), len(of_retain))[:samples]
     counted = samples if in_order else len(order)
     for number, i in enumerate(range(len(of_retain)) if in_order else order):
         if number == 0:

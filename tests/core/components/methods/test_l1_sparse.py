@@ -5,11 +5,11 @@ import torch
 from torch import optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.methods.finetune import FinetuneParams, finetune
 from supreme_core.components.methods.l1_sparse import L1SparseParams, l1_sparse
 from supreme_core.engine.order import shuffled
+from supreme_core.randomness import streams
 from tests.builders import digest, plain, tiny_network, tiny_task
 
 
@@ -32,7 +32,7 @@ def test_the_loss_is_that_of_the_paper_with_a_falling_weight(plain_epochs, facto
     optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     order = shuffled(len(task.retain), 10)
     for epoch, factor in enumerate([*factors, 0, 0][:4]):
-        seed = seeds.derive(seeds.derive(task.seed, "retain"), "order", epoch)
+        seed = streams.derive(streams.derive(task.seed, "retain"), "order", epoch)
         for positions in order(epoch, seed):
             batch = task.retain.batch(positions)
             norm = sum(parameter.abs().sum() for parameter in model.parameters())

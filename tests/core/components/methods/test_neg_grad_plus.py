@@ -5,11 +5,11 @@ import torch
 from torch import optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.methods.neg_grad_plus import NegGradPlusParams, neg_grad_plus
 from supreme_core.engine.marked import is_forgotten, marked, unmarked
 from supreme_core.engine.order import paired
+from supreme_core.randomness import streams
 from tests.builders import RecordingTask, plain, tiny_network, tiny_task
 
 
@@ -29,7 +29,7 @@ def test_a_step_descends_on_the_weighted_difference_of_the_two_means(beta, kept)
     everything = task.forget.join(task.retain)
     order = paired(border, len(task.retain), batch_size=10)
     for epoch in range(2):
-        seed = seeds.derive(seeds.derive(task.seed, "both"), "order", epoch)
+        seed = streams.derive(streams.derive(task.seed, "both"), "order", epoch)
         for positions in order(epoch, seed):
             batch = everything.batch(positions)
             losses = functional.cross_entropy(model(batch.images), batch.labels, reduction="none")

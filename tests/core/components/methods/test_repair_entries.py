@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.methods.cfw import CfwParams, cfw
 from supreme_core.components.methods.ct import CtParams, ct
 from supreme_core.components.methods.msg import MsgParams, msg, smallest
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from tests.builders import RecordingTask, digest, tiny_network, tiny_task
 
 
@@ -73,7 +73,7 @@ class TestMsg:
         task = tiny_task()
         msg(task, MsgParams(epochs=0, fraction=0.25))
         gradients = np.zeros((4, 1, 3, 3))
-        order = permutation(seeds.derive(task.seed, "retain subset"), len(task.retain))
+        order = permutation(streams.derive(task.seed, "retain subset"), len(task.retain))
         for sign, samples, positions in (
             (1, task.retain, order[: len(task.forget)]),
             (-1, task.forget, range(len(task.forget))),

@@ -11,11 +11,11 @@ import torch
 from torch import optim
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.methods.scrub import ScrubParams, scrub
 from supreme_core.engine.order import shuffled
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from tests.builders import RecordingTask, digest, plain, tiny_network, tiny_task
 
 BATCH_SIZE = 20
@@ -45,14 +45,14 @@ def steps(task, epoch, *, ascents, forget_batch):
     """(batch, forgotten) of an epoch, in the order that the method has it in."""
     phase = "ascent and descent" if epoch < ascents else "descent"
     number = epoch if epoch < ascents else epoch - ascents
-    seed = seeds.derive(seeds.derive(task.seed, phase), "order", number)
+    seed = streams.derive(streams.derive(task.seed, phase), "order", number)
     if epoch < ascents:
         forgotten = torch.split(
-            torch.from_numpy(permutation(seeds.derive(seed, "first"), len(task.forget))),
+            torch.from_numpy(permutation(streams.derive(seed, "first"), len(task.forget))),
             forget_batch,
         )
         yield from ((task.forget.batch(positions), True) for positions in forgotten)
-        seed = seeds.derive(seed, "second")
+        seed = streams.derive(seed, "second")
     for positions in shuffled(len(task.retain), BATCH_SIZE)(number, seed):
         yield task.retain.batch(positions), False
 

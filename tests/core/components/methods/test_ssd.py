@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.methods.ssd import ssd
 from supreme_core.engine.arithmetic import Arithmetic
 from supreme_core.engine.importance import DampeningParams
 from supreme_core.engine.reduction import Reduction
-from supreme_core.hashing import permutation
+from supreme_core.randomness import streams
+from supreme_core.randomness.permutation import permutation
 from tests.builders import alone, digest, tiny_network, tiny_task
 from tests.real_ranks import on_two_ranks
 
@@ -106,7 +106,7 @@ class TestVariantBatch:
         task = tiny_task()
         of_forget, of_all = (
             self.mean_squares_of_batches(
-                samples, seeds.derive(task.seed, "batches", address), batch_size
+                samples, streams.derive(task.seed, "batches", address), batch_size
             )
             for address, samples in (
                 ("forget", task.forget),

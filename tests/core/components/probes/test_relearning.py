@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn, optim
 
-from supreme_core import seeds
 from supreme_core.components.probes.relearning import relearning
 from supreme_core.engine.order import shuffled
 from supreme_core.probe_settings import RelearningSettings
+from supreme_core.randomness import streams
 from tests.builders import plain, tiny_network
 from tests.core.components.probes.probe_tasks import (
     ORIGINAL,
@@ -32,12 +32,12 @@ def steps_by_hand(params, *, wanted, seed=11):
     """The first step after which enough is known, by an ordinary loop over whole batches."""
     network, forget = tiny_network(UNLEARNED), sets()["forget"]
     optimizer = optim.SGD(network.parameters(), lr=params.lr)
-    stream = seeds.derive(seed, "relearning")
+    stream = streams.derive(seed, "relearning")
     order = shuffled(len(forget), params.batch_size)
     done = samples = 0
     epoch = 0
     while True:
-        for positions in order(epoch, seeds.derive(stream, "order", epoch)):
+        for positions in order(epoch, streams.derive(stream, "order", epoch)):
             if done == params.max_steps:
                 return done, samples
             network.train()

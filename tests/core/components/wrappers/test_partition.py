@@ -9,10 +9,10 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from supreme_core import seeds
 from supreme_core.api.model import parse
 from supreme_core.components.wrappers.partition import PartitionParams, memorisation, partition
 from supreme_core.errors import SpecError
+from supreme_core.randomness import streams
 from tests.builders import digest, tiny_network, tiny_task
 from tests.core.components.wrappers.inside import METHODS, chosen
 
@@ -94,7 +94,7 @@ def in_groups(task, *methods):
         zip(methods, np.array_split(order, len(methods)), strict=True)
     ):
         forget = task.forget.take(torch.from_numpy(np.sort(group)))
-        method(replace(task, forget=forget, seed=seeds.derive(task.seed, "group", number)))
+        method(replace(task, forget=forget, seed=streams.derive(task.seed, "group", number)))
     return digest(task.model)
 
 

@@ -1,0 +1,69 @@
+"""The splits of an experiment's scenarios: made by the trainer, and before it by whoever checks.
+
+No torch, and nothing of the images but their labels.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from supreme_core.api.v1alpha1 import Validation
+from supreme_core.data.draw import FIXED
+from supreme_core.data.split import Indices, Labels, Split, set_aside, without
+from supreme_core.errors import SpecError
+from supreme_core.registry import Chosen, Forgets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """How the training set of an experiment is divided.
+
+    scenarios: by their titles.  validation: what is set aside first, None for nothing.
+    needs_validation: the name of a method or wrapper that needs validation samples like those to be
+    forgotten, "" where none does.
+    """
+
+    scenarios: Mapping[str, Chosen[Any, Any]]
+    validation: Validation | None
+    needs_validation: str = ""
+
+    def forgets(self, title: str) -> Forgets:
+        """What a scenario forgets."""
+        forgets: Forgets = self.scenarios[title].entry.facts.forgets
+        return forgets
+
+    def needs_margins(self, title: str) -> bool:
+        """Whether a scenario's split is made from margins of the original."""
+        return "margins" in self.scenarios[title].entry.facts.needs
+
+    def of(self, title: str, labels: Labels, seed: int) -> Split:
+        """The split of a scenario; SpecError names the scenario where it cannot be made."""
+        chosen = self.scenarios[title]
+        try:
+            return self._split(title, labels, seed, lambda labels: chosen(labels, seed))
+        except SpecError as error:
+            position = list(self.scenarios).index(title)
+            raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
+
+    def set_aside(self, labels: Labels, seed: int) -> Indices:
+        """The validation samples of a training seed; empty where nothing is set aside."""
+        if self.validation is None:
+            return np.empty(0, dtype=np.int64)
+        drawn_by = seed if self.validation.draw == "per_seed" else FIXED
+        return set_aside(labels.train, self.validation.fraction, drawn_by)
+
+    def _split(
+        self, title: str, labels: Labels, seed: int, choose: Callable[[Labels], Split]
+    ) -> Split:
+        validation = self.set_aside(labels, seed)
+        if not len(validation):
+            return choose(labels)
+        split = without(labels, validation, forgets=self.forgets(title), choose=choose)
+        if self.needs_validation and not len(split.forget_validation):
+            raise SpecError(
+                f"{self.needs_validation!r} needs validation samples like those to be forgotten,"
+                " and spec.training.validation.fraction sets none aside; raise it"
+            )
+        return split

@@ -1,0 +1,257 @@
+"""Results of seeds in the store: where they lie, and which of them count.
+
+A result is untrusted input: it is read with a size limit and strictly, and counts only for the
+work that it names.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator, Sequence
+
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder, FaultRecord, RunOrder, RunResult
+from supreme_core.errors import SpecError, nearest_or_all, one_line
+from supreme_core.plan import work_digest
+from supreme_core.store.sealed import parse_sealed, sealed_json
+from supreme_core.store.storage import (
+    MissingObject,
+    ObjectInfo,
+    ObjectTooLarge,
+    Storage,
+    require_unlinked,
+)
+
+log = logging.getLogger(__name__)
+
+EXPERIMENTS = "experiments"
+
+RESULT_BYTES = 64 * 1024 * 1024
+"""A seed with 10,000 runs of 100 rows each needs 54 MiB."""
+
+FAULT_BYTES = 64 * 1024
+
+
+def write_result(storage: Storage, result: RunResult) -> str:
+    """The last thing that a trainer writes; gives the sha256 of its bytes."""
+    experiment = _prefix(result)
+    attempt = names.attempt_prefix(experiment, result.seed, result.attempt)
+    data = sealed_json(result.to_document())
+    storage.write(names.result_key(attempt), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_order(storage: Storage, order: ExperimentOrder) -> None:
+    storage.write(names.order_key(order.prefix), sealed_json(order.to_document()))
+
+
+def read_order(storage: Storage, experiment: str) -> ExperimentOrder:
+    """The order of the experiment whose folder is `experiment`; SpecError where there is none.
+
+    A warning says where an edit of it would not be noticed.
+    """
+    order, has_digest = read_sealed_order(storage, experiment)
+    if not has_digest:
+        log.warning(
+            "%s is of an older version and has no digest, so an edit of it is not noticed;"
+            " `supreme run FILE` writes one",
+            names.order_key(experiment),
+        )
+    return order
+
+
+def read_sealed_order(storage: Storage, experiment: str) -> tuple[ExperimentOrder, bool]:
+    """The same, and whether it carries its digest."""
+    key = names.order_key(experiment)
+    try:
+        data = storage.read(key, limit=RESULT_BYTES)
+    except MissingObject:
+        raise no_experiment(storage, experiment) from None
+    except ObjectTooLarge as error:
+        raise SpecError(str(error)) from None
+    return parse_order(data, key)
+
+
+def parse_order(data: bytes, key: str) -> tuple[ExperimentOrder, bool]:
+    """An order, and whether it carries its digest; SpecError where it was edited or is none."""
+    try:
+        return parse_sealed(ExperimentOrder, data, source=key)
+    except SpecError as error:
+        raise SpecError(f"{error}; `supreme run FILE` writes it anew from the experiment") from None
+
+
+def no_experiment(storage: Storage, experiment: str) -> SpecError:
+    """What to say where there is no experiment of that folder: the nearest, or those there are."""
+    paths = (info.key.split("/") for info in storage.list(EXPERIMENTS))
+    found = sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
+    asked = experiment.removeprefix(f"{EXPERIMENTS}/")
+    known = nearest_or_all(asked, found, what="experiments there")
+    return SpecError(f"there is no experiment at {experiment} in {storage.uri}{known}")
+
+
+def find_order(storage: Storage, experiment: str) -> ExperimentOrder | None:
+    """The same, or None where there is none or, which a warning says, it cannot be read."""
+    if storage.stat(names.order_key(experiment)) is None:
+        return None
+    try:
+        return read_sealed_order(storage, experiment)[0]
+    except SpecError as error:
+        log.warning("an order counts as absent: %s", one_line(error))
+        return None
+
+
+def computed_seeds(storage: Storage, order: ExperimentOrder) -> list[int]:
+    """The order's seeds that have a result, of whatever work."""
+    return [seed for seed, attempts in attempts_by_seed(storage, order).items() if attempts]
+
+
+def drop_results(
+    storage: Storage, before: ExperimentOrder, now: ExperimentOrder
+) -> dict[int, list[int]]:
+    """Delete what does not answer the order `now`: attempts of `before`, tables and report.
+
+    Gives the attempts by seed. Stages stay, for they belong to no single experiment.
+    """
+    require_unlinked(storage, storage.list(before.prefix))
+    for key in names.summary_keys(before.prefix):
+        storage.delete(key)
+    wanted = work_digest(now.work)
+    dropped: dict[int, list[int]] = {}
+    for seed, attempts in attempts_by_seed(storage, before).items():
+        for attempt in attempts:
+            result = _read(storage, before, seed, attempt)
+            if seed in now.seeds and result and result.work_digest == wanted:
+                continue
+            storage.delete(before.result_key(seed, attempt))  # first, since it is what counts
+            for item in [*storage.list(names.attempt_prefix(before.prefix, seed, attempt))]:
+                storage.delete(item.key)
+            dropped.setdefault(seed, []).append(attempt)
+    return dropped
+
+
+def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResult]:
+    """For each seed that has one, the newest result that answers the order's work."""
+    wanted = work_digest(order.work)
+    found: dict[int, RunResult] = {}
+    for seed, attempts in attempts_by_seed(storage, order).items():
+        for attempt in sorted(attempts, reverse=True):
+            result = _read(storage, order, seed, attempt)
+            if result and result.work_digest == wanted:
+                found[seed] = result
+                break
+    return found
+
+
+def is_finished(result: RunResult, order: ExperimentOrder) -> bool:
+    """Whether a result that answers the order's work leaves nothing to do for its seed.
+
+    A failed method is tried again, and unlearned models that are to be kept now are computed again.
+    By which policy of reuse it was computed does not matter.
+    """
+    complete = all(run.status == "ok" for run in result.runs)
+    return complete and (result.kept_unlearned_models or not order.keep_unlearned_models)
+
+
+def attempts_by_seed(storage: Storage, order: ExperimentOrder) -> dict[int, Sequence[int]]:
+    """The attempts of the order's seeds that left a result."""
+    attempts: dict[int, list[int]] = {seed: [] for seed in order.seeds}
+    for seed, attempt, _ in result_objects(storage, order):
+        attempts[seed].append(attempt)
+    return dict(attempts)
+
+
+def last_attempts(storage: Storage, order: ExperimentOrder) -> dict[int, int]:
+    """The last attempt of each of the order's seeds that left a result or a fault; -1 for none."""
+    last = dict.fromkeys(order.seeds, -1)
+    below = re.compile(
+        re.escape(order.prefix) + r"/seed=(\d+)/attempt=(\d+)/(?:result|fault)\.json"
+    )
+    for item in storage.list(order.prefix):
+        match = below.fullmatch(item.key)
+        if match and int(match[1]) in last:
+            last[int(match[1])] = max(last[int(match[1])], int(match[2]))
+    return last
+
+
+def write_fault(storage: Storage, order: RunOrder, fault: FaultRecord) -> None:
+    """Say why the attempt of the order ends, for the attempts that come after it."""
+    storage.write(names.fault_key(order.prefix), sealed_json(fault.to_document()))
+
+
+def read_faults(storage: Storage, order: RunOrder) -> list[FaultRecord]:
+    """The faults that ended the attempts before the order's, back to the seed's last result.
+
+    That result has settled older ones: whoever computes the seed once more tries everything again.
+    """
+    if not order.attempt:
+        return []
+    found: dict[str, dict[int, str]] = {"result": {}, "fault": {}}
+    folder = order.prefix.rpartition("/")[0]
+    below = re.compile(re.escape(folder) + r"/attempt=(\d+)/(result|fault)\.json")
+    for item in storage.list(folder):
+        match = below.fullmatch(item.key)
+        if match and int(match[1]) < order.attempt:
+            found[match[2]][int(match[1])] = item.key
+    settled = max(found["result"], default=-1)
+    keys = [key for attempt, key in sorted(found["fault"].items()) if attempt > settled]
+    return [fault for key in keys if (fault := _read_fault(storage, key))]
+
+
+def _read_fault(storage: Storage, key: str) -> FaultRecord | None:
+    """None where it cannot be read, which a warning says: it costs a stage one more try."""
+    try:
+        return parse_fault(storage.read(key, limit=FAULT_BYTES), key)
+    except (MissingObject, ObjectTooLarge, SpecError) as error:
+        log.warning("a fault counts as absent: %s", one_line(error))
+        return None
+
+
+def parse_fault(data: bytes, key: str) -> FaultRecord:
+    """A fault that is as it was written; SpecError where it is not."""
+    fault, has_seal = parse_sealed(FaultRecord, data, source=key)
+    if not has_seal:
+        raise SpecError(f"{key} has been changed since it was written")
+    return fault
+
+
+def result_objects(
+    storage: Storage, order: ExperimentOrder
+) -> Iterator[tuple[int, int, ObjectInfo]]:
+    """Seed, attempt and object of each result of the order's seeds, none of which is read."""
+    pattern = re.compile(re.escape(order.prefix) + r"/seed=(\d+)/attempt=(\d+)/result\.json")
+    seeds = set(order.seeds)
+    for item in storage.list(order.prefix):
+        match = pattern.fullmatch(item.key)
+        if match and int(match[1]) in seeds:
+            yield int(match[1]), int(match[2]), item
+
+
+def _read(storage: Storage, order: ExperimentOrder, seed: int, attempt: int) -> RunResult | None:
+    """A result, or None where it cannot be trusted, which a warning says."""
+    key = order.result_key(seed, attempt)
+    try:
+        result = parse_result(storage.read(key, limit=RESULT_BYTES), key)
+        check_origin(result, order, seed, attempt)
+    except (MissingObject, ObjectTooLarge, SpecError) as error:
+        log.warning("a result counts as absent: %s", one_line(error))
+        return None
+    return result
+
+
+def check_origin(result: RunResult, order: ExperimentOrder, seed: int, attempt: int) -> None:
+    """Refuse, by a SpecError, a result that was put where that of another run belongs."""
+    if (result.experiment, result.seed, result.attempt) != (order.experiment, seed, attempt):
+        raise SpecError(f"{order.result_key(seed, attempt)} is that of another run")
+
+
+def parse_result(data: bytes, key: str) -> RunResult:
+    """A result that is as it was written; SpecError where it is not."""
+    result, has_digest = parse_sealed(RunResult, data, source=key)
+    if not has_digest:
+        raise SpecError(f"{key} has been changed since it was written: its digest is missing")
+    return result
+
+
+def _prefix(result: RunResult) -> str:
+    name = result.experiment
+    return names.experiment_prefix(name.namespace, name.name, name.uid)

@@ -1,0 +1,122 @@
+"""How a command ends: in a line for what its user can mend, in a traceback for our own faults."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from typing import Final
+
+from supreme_core.api import names
+from supreme_core.errors import EXIT_SIGNAL, SpecError, SupremeError, escaped, one_line
+from supreme_core.system.faults import fault_of
+
+TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
+"""What the extra `trainer` installs; everything else works without these."""
+
+INSTALL: Final = f"pip install '{names.DISTRIBUTION}[trainer]'"
+
+REPORT: Final = (
+    "This is a fault in SUPREME, not in what you wrote. Please report it with these lines."
+)
+
+OF_THE_USER: Final = (
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EROFS,
+)
+"""What the system says of a path that somebody has to write otherwise."""
+
+
+def tell_plainly(error: SupremeError) -> None:
+    """Print the lines of an error on standard error."""
+    for line in str(error).splitlines():
+        print(f"error: {escaped(line)}", file=sys.stderr)
+
+
+@contextmanager
+def ending(tell: Callable[[SupremeError], object] = tell_plainly) -> Iterator[None]:
+    """Run a command and end its process as a shell expects it; a closed pipe ends it quietly.
+
+    tell: prints an error that the user can mend.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:  # closed before the start
+                sys.stdout.flush()  # here, because at exit nobody can handle what it says
+    except BrokenPipeError:
+        _give_up_output()
+        sys.exit(EXIT_SIGNAL + signal.SIGPIPE)
+    except Exception as error:
+        told = as_told(error)
+        if told is None:
+            error.add_note(REPORT)
+            raise
+        tell(told)
+        if isinstance(error, OSError):
+            _give_up_output()
+        sys.exit(told.exit_code)
+
+
+def as_told(error: Exception) -> SupremeError | None:
+    """The error as its user meets it; None for a fault of the program."""
+    if isinstance(error, SupremeError):
+        return error
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    if isinstance(error, UnicodeError):
+        return SpecError(str(error))
+    if fault_of(error):
+        return SupremeError(one_line(f"{type(error).__name__}: {error}", 500))
+    if told := of_missing_module(error):
+        return told
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return SpecError("a path has a NUL character, which no file system accepts")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return SpecError("a path begins with ~, but there is no such user or no home directory")
+    return None
+
+
+def of_missing_module(error: BaseException) -> SpecError | None:
+    """What to install where an import failed for want of the extra `trainer`."""
+    missing = (getattr(error, "name", "") or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and missing in TRAINER_MODULES:
+        return _to_install([missing])
+    return None
+
+
+def need_trainer() -> None:
+    """SpecError where what computes experiments is not installed."""
+    missing = [module for module in TRAINER_MODULES if find_spec(module) is None]
+    if missing:
+        raise _to_install(missing)
+
+
+def _to_install(missing: Sequence[str]) -> SpecError:
+    are = "is" if len(missing) == 1 else "are"
+    return SpecError(f"this needs {', '.join(missing)}, which {are} not installed: {INSTALL}")
+
+
+def _of_the_system(error: OSError) -> SupremeError:
+    why = error.strerror or str(error)
+    if error.filename is None:
+        gone = error.errno == errno.ENOENT
+        text = "the folder in which this was started is gone" if gone else f"the system says: {why}"
+    else:
+        text = f"{os.fsdecode(error.filename)!r}: {why}"
+    return (SpecError if error.errno in OF_THE_USER else SupremeError)(text)
+
+
+def _give_up_output() -> None:
+    """Send what is still to be written nowhere, so that nothing is said of it at exit."""
+    with suppress(OSError, ValueError, AttributeError):  # it is no file, or none at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
