@@ -1,1 +1,1 @@
-"""What the operating system gives or takes: files, ports, faults of devices, the end of a command."""
+"""Files, ports, faults of devices, the end of a command: what the operating system is asked for."""

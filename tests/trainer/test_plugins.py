@@ -25,11 +25,11 @@ import torch
 from pydantic import Field
 from torch import nn, optim
 
-from supreme_core.image_set import DatasetParams, ImageSet
+from supreme_core.data.image_set import DatasetParams, ImageSet
 from supreme_core.registry import (
     NoParams, Params, augmentation, dataset, method, metric, model, optimizer, scenario, schedule,
 )
-from supreme_core.split import by_class
+from supreme_core.data.split import by_class
 
 
 @dataset(classes=3)

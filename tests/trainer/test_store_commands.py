@@ -5,8 +5,8 @@ check   damage that is really made: bits turned, bytes cut off, objects deleted,
 prune   a dry run, what goes and what stays, finished, unfinished and given-up experiments
 delete  a dry run, a person who is asked, what stays for others, mistyped and unreadable experiments
 
-What may go is a table in tests/core/store/test_housekeeping.py; here it happens to the store of a real
-experiment.
+What may go is a table in tests/core/store/test_housekeeping.py; here it happens to the store of a
+real experiment.
 """
 
 import json

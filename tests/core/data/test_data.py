@@ -335,7 +335,7 @@ def test_a_large_image_is_in_memory_twice_at_most(folder):
 
 def test_nothing_opens_an_image_without_naming_the_formats():
     """Of any format would be PostScript too, for which Pillow starts Ghostscript."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     sources = [path for part in PACKAGES for path in (root / part).rglob("*.py")]
     opened = [line for path in sources for line in path.read_text().splitlines() if OPEN in line]
     assert opened
