@@ -30,7 +30,7 @@ from typing import Any
 
 import yaml
 
-from supreme_core import catalog, registry
+from supreme_core import registry
 from supreme_core.aggregate import Question, aggregate
 from supreme_core.api import names
 from supreme_core.api.load import load_experiments, load_yaml
@@ -39,6 +39,7 @@ from supreme_core.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError, SupremeError, one_line
 from supreme_core.plan import plan, steps, work_digest
 from supreme_core.provenance import row_facts
+from supreme_core.registry import catalog
 from supreme_core.scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, digest, manifest_key, read_manifest
 from supreme_core.store.housekeeping import Inventory as Store

@@ -15,9 +15,9 @@ from supreme_core.api.v1alpha1 import (
     MethodEntry,
     UnlearningExperiment,
 )
-from supreme_core.catalog import Catalog, Listed, check_components
 from supreme_core.errors import SpecError, nearest, nearest_or_all
 from supreme_core.registry import Entry, MetricGroup
+from supreme_core.registry.catalog import Catalog, Listed, check_components
 from supreme_core.store.artefacts import digest
 
 

@@ -19,9 +19,9 @@ from supreme_core.api.run import (
     Summary,
     Work,
 )
-from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError
 from supreme_core.registry import Direction, Entry, MetricFacts, SetName
+from supreme_core.registry.catalog import Listed
 
 
 class RowFacts(Document):

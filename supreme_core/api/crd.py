@@ -20,7 +20,7 @@ from supreme_core.api.v1alpha1 import (
     Metadata,
     UnlearningExperiment,
 )
-from supreme_core.catalog import Catalog, bundled
+from supreme_core.registry.catalog import Catalog, bundled
 
 COLUMNS: Final = (
     ("Phase", "string", ".status.phase", 0),

@@ -11,7 +11,7 @@ from supreme_operator.admission import admit
 from supreme_operator.observed import Experiment
 from supreme_operator.settings import PREFIX
 
-from supreme_core import catalog
+from supreme_core.registry import catalog
 from tests.cluster.control_plane import ControlPlane
 from tests.contracts.chart import CHART
 

@@ -38,9 +38,9 @@ from supreme_core.api.v1alpha1 import (
     Metadata,
     UnlearningExperiment,
 )
-from supreme_core.catalog import bundled
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan, work_digest
+from supreme_core.registry.catalog import bundled
 from tests.cluster.processes import eventually
 from tests.cluster.specs import SPEC, cases
 from tests.contracts.generated import CRD, ROOT

@@ -18,8 +18,8 @@ from kubernetes.client.exceptions import ApiException
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import CellRecord, DatasetRecord, RunRecord, RunResult, SharedOrder
-from supreme_core.catalog import bundled
 from supreme_core.plan import exclusions, work_digest
+from supreme_core.registry.catalog import bundled
 from supreme_core.store.results import write_result
 from supreme_core.store.storage import S3Credentials, open_storage
 from tests.cluster.kubelet import Kubelet

@@ -14,8 +14,9 @@ import yaml
 from supreme_operator.settings import Settings
 
 from charts.dashboards import DASHBOARDS
-from supreme_core import catalog, registry
+from supreme_core import registry
 from supreme_core.api import crd
+from supreme_core.registry import catalog
 from supreme_core.report.page import BEST
 from tests.contracts import chart
 from tests.contracts.api_reference import fields_table, rules_list
@@ -38,7 +39,7 @@ def generated() -> dict[Path, str]:
     live = catalog.live()
     definition = crd.custom_resource_definition(catalog.Catalog.read(live))
     return {
-        ROOT / "supreme_core" / catalog.FILE: _json(live, sort_keys=True),
+        ROOT / "supreme_core" / "registry" / catalog.FILE: _json(live, sort_keys=True),
         README: _with_tables(README.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
         API: _with_reference(API.read_text(encoding="utf-8")),

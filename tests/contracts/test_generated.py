@@ -24,7 +24,7 @@ def test_generated_files_say_what_the_code_says():
         "supreme_core.store.results",
         "supreme_core.store.inventory",
         "supreme_core.recompute",
-        "supreme_core.catalog",
+        "supreme_core.registry.catalog",
         "supreme_core.report.page",
         "supreme_trainer.command.run",
     ],

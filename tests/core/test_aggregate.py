@@ -18,10 +18,10 @@ from supreme_core import registry
 from supreme_core.aggregate import aggregate
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Exclusion, Floor, Summary
-from supreme_core.catalog import SCHEMA_VERSION, Catalog
 from supreme_core.errors import SpecError
 from supreme_core.provenance import provenance_of, row_facts
 from supreme_core.registry import Entry, MetricFacts, NoParams
+from supreme_core.registry.catalog import SCHEMA_VERSION, Catalog
 from supreme_core.summary_files import summary_csv, summary_json, without_measurements
 from tests.core import summaries
 from tests.core.summaries import (

@@ -12,14 +12,14 @@ defaults of transformers             |      x        which are: core/models/test
 
 import pytest
 
-from supreme_core import catalog
 from supreme_core.api.load import load_yaml
 from supreme_core.api.model import parse
 from supreme_core.api.run import ExperimentName, Revision
 from supreme_core.api.v1alpha1 import UnlearningExperiment
-from supreme_core.catalog import Catalog
 from supreme_core.errors import SpecError
 from supreme_core.plan import Step, default_metrics, metric_rows, plan, steps, work_digest
+from supreme_core.registry import catalog
+from supreme_core.registry.catalog import Catalog
 
 CATALOG = catalog.bundled()
 

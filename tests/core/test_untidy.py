@@ -19,7 +19,6 @@ import pytest
 from rich.console import Console
 from supreme_trainer.screen import say
 
-from supreme_core import catalog
 from supreme_core.aggregate import aggregate
 from supreme_core.api.load import load_setting, load_yaml
 from supreme_core.api.model import parse, parse_json, shown
@@ -27,6 +26,7 @@ from supreme_core.api.run import Progress
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import MISTAKES_SHOWN, SpecError, escaped, mistakes
 from supreme_core.plan import plan
+from supreme_core.registry import catalog
 from supreme_core.report.page import render_report
 from supreme_core.scoring import reason
 from supreme_core.summary_files import summary_json

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from supreme_core import catalog
+from supreme_core.registry import catalog
 from tests.e2e.operator_image import LABELS
 from tests.e2e.pods import Pods, restricted
 

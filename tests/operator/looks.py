@@ -9,9 +9,9 @@ from supreme_operator.decide import Knowledge, Patience, Seen, decide
 from supreme_operator.observed import Attempt, Child, ChildState, Pod, Published
 from supreme_operator.status import status_of
 
-from supreme_core import catalog
 from supreme_core.api.v1alpha1 import ExperimentStatus, ResultsReference
 from supreme_core.plan import work_digest
+from supreme_core.registry import catalog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UID = "0b7a3c9e-58a1-4d53-9d0a-5f3f6f6f2a11"

@@ -54,7 +54,6 @@ from supreme_operator.location import AllowedEndpoints, Location
 from supreme_operator.progress import parse_progress
 from supreme_operator.turns import WaitLimits
 
-from supreme_core import catalog
 from supreme_core.aggregate import aggregate
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentName, Progress
@@ -63,6 +62,7 @@ from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
 from supreme_core.plan import default_metrics, work_digest
 from supreme_core.predictions import save_predictions
 from supreme_core.publish import publish
+from supreme_core.registry import catalog
 from supreme_core.store import artefacts
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import read_order, write_result

@@ -26,7 +26,7 @@ from supreme_trainer.seed_run import run_seed
 from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
-from supreme_core import catalog, registry
+from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.run import RunOrder, Summary
@@ -37,6 +37,7 @@ from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.errors import EXIT_TERMINATED, CorruptArtefact
 from supreme_core.plan import plan
 from supreme_core.publish import publish
+from supreme_core.registry import catalog
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import write_order, write_result
 from supreme_core.store.storage import TEMPORARY, open_storage

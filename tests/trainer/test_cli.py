@@ -15,9 +15,10 @@ from supreme_operator.collector import Collector
 from supreme_operator.location import Location
 from supreme_trainer import cli
 
-from supreme_core import catalog, registry
+from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID
+from supreme_core.registry import catalog
 from supreme_core.store.storage import open_storage
 from tests import warm
 from tests.trainer.experiments import (

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 from supreme_trainer.cli import cli
 
-from supreme_core import catalog
 from supreme_core.api.load import load_experiments
 from supreme_core.plan import plan, steps
+from supreme_core.registry import catalog
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ROOT / "examples" / "presets"

@@ -20,10 +20,11 @@ import pytest
 from supreme_trainer import local
 from supreme_trainer.telemetry import Unheard
 
-from supreme_core import catalog, registry
-from supreme_core.catalog import Catalog
+from supreme_core import registry
 from supreme_core.errors import StoreUnavailable, StoreUnusable
 from supreme_core.plan import steps
+from supreme_core.registry import catalog
+from supreme_core.registry.catalog import Catalog
 from tests.small_disk import mounted
 from tests.trainer.experiments import (
     FINETUNE,

@@ -17,8 +17,8 @@ import pytest
 from supreme_trainer.progress import Board
 
 from supreme_core import registry
-from supreme_core.catalog import bundled
 from supreme_core.plan import steps
+from supreme_core.registry.catalog import bundled
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

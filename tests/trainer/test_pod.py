@@ -29,7 +29,6 @@ from supreme_trainer.progress import Board
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, Termination
-from supreme_core.catalog import bundled
 from supreme_core.errors import (
     EXIT_INVALID,
     EXIT_SIGNAL,
@@ -38,6 +37,7 @@ from supreme_core.errors import (
     SpecError,
 )
 from supreme_core.plan import Step, steps
+from supreme_core.registry.catalog import bundled
 from supreme_core.store.storage import S3Credentials, S3Storage
 from tests.cluster import s3_server as s3
 from tests.cluster.processes import free_port

@@ -24,10 +24,10 @@ from supreme_trainer.progress import Board
 
 from supreme_core import registry
 from supreme_core.api import names
-from supreme_core.catalog import bundled
 from supreme_core.errors import EXIT_INVALID, SpecError, SupremeError
 from supreme_core.plan import steps
 from supreme_core.recompute import recompute
+from supreme_core.registry.catalog import bundled
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.housekeeping import damage_in, orphans
 from supreme_core.store.inventory import read_inventory

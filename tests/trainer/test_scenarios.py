@@ -26,7 +26,6 @@ from supreme_trainer.seed_stages import SeedStages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import registry
-from supreme_core.catalog import bundled
 from supreme_core.data.image_set import ImageSet
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
@@ -34,6 +33,7 @@ from supreme_core.engine.weights import load_weights
 from supreme_core.plan import steps
 from supreme_core.predictions import load_predictions
 from supreme_core.randomness.streams import Streams
+from supreme_core.registry.catalog import bundled
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,

@@ -44,7 +44,7 @@ def _load_plugins(
 ) -> tuple[Path, ...]:
     """Here, and by a variable in every process that this one starts."""
     if files:
-        from supreme_core import plugins
+        from supreme_core.registry import plugins
 
         plugins.load(files)
         os.environ[names.PLUGINS_VARIABLE] = plugins.as_variable(files)

@@ -25,7 +25,6 @@ from supreme_trainer.progress import Board, Display, display
 from supreme_trainer.replacing import changed_meanwhile, check_order, settle_order
 from supreme_trainer.screen import say
 
-from supreme_core import catalog
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
 from supreme_core.errors import (
@@ -39,6 +38,7 @@ from supreme_core.errors import (
 )
 from supreme_core.plan import Step, step_of, steps
 from supreme_core.publish import publish_newest
+from supreme_core.registry import catalog
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import is_finished, last_attempts, read_results
 from supreme_core.store.storage import MissingObject, Storage

@@ -22,7 +22,6 @@ from supreme_trainer.shutdown import stop_on_sigterm
 from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry, Unheard, noted
 
-from supreme_core import plugins
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import RunOrder
@@ -44,6 +43,7 @@ from supreme_core.errors import (
     SupremeError,
     one_line,
 )
+from supreme_core.registry import plugins
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import RESULT_BYTES, write_result
 from supreme_core.store.storage import Storage, open_storage

@@ -37,12 +37,12 @@ from supreme_trainer import journal, process
 from supreme_trainer.exporter import export
 from supreme_trainer.progress import Board, LineDisplay
 
-from supreme_core import catalog, plugins
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Progress, RunOrder, SharedOrder, Termination
 from supreme_core.errors import EXIT_ERROR, SpecError, SupremeError
 from supreme_core.plan import exclusions, steps
+from supreme_core.registry import catalog, plugins
 from supreme_core.store.results import RESULT_BYTES
 from supreme_core.store.storage import Storage, open_storage
 from supreme_core.system.ending import as_told

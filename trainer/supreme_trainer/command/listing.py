@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from supreme_trainer.screen import describe
 
-from supreme_core import catalog
-from supreme_core.catalog import Listed
 from supreme_core.errors import SpecError
+from supreme_core.registry import catalog
+from supreme_core.registry.catalog import Listed
 
 
 def list_components(kind: str, *, text: str | None, as_json: bool) -> None:

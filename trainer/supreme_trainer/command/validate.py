@@ -13,7 +13,6 @@ from supreme_trainer.command.experiments import planned, storage_of
 from supreme_trainer.command.store import in_bytes
 from supreme_trainer.command.terminal import say_found, tracked
 
-from supreme_core import catalog
 from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.run import ExperimentOrder
@@ -23,6 +22,7 @@ from supreme_core.errors import SupremeError
 from supreme_core.forecast import Estimate, Forecast, forecast
 from supreme_core.plan import plan, steps
 from supreme_core.pod_policy import PodPolicy
+from supreme_core.registry import catalog
 from supreme_core.report.words import forgotten
 from supreme_core.store.inventory import read_experiments, sizes_of_stages
 from supreme_core.store.storage import Storage

@@ -21,7 +21,6 @@ from torch import optim
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.catalog import bundled
 from supreme_core.engine.architecture import Architecture
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.layers import layer_groups
@@ -30,6 +29,7 @@ from supreme_core.engine.reproducibility import THREADS
 from supreme_core.engine.shape import ImageShape
 from supreme_core.engine.weights import load_weights, on_cpu
 from supreme_core.errors import SpecError
+from supreme_core.registry.catalog import bundled
 from tests.builders import plain, silent, tiny_samples
 
 CLASSES = 7

@@ -137,7 +137,7 @@ class Catalog:
 @cache
 def bundled() -> Catalog:
     """The components of this version, from the file that travels with it."""
-    text = resources.files("supreme_core").joinpath(FILE).read_text(encoding="utf-8")
+    text = resources.files("supreme_core.registry").joinpath(FILE).read_text(encoding="utf-8")
     return Catalog.read(json.loads(text))
 
 

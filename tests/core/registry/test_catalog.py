@@ -14,13 +14,13 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from supreme_core import catalog, registry
+from supreme_core import registry
 from supreme_core.api.load import load_experiments
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
-from supreme_core.catalog import Catalog, check_components
 from supreme_core.errors import SpecError
-from supreme_core.registry import NoFacts, NoParams, Params, Registry
+from supreme_core.registry import NoFacts, NoParams, Params, Registry, catalog
+from supreme_core.registry.catalog import Catalog, check_components
 
 BUNDLED = catalog.bundled()
 

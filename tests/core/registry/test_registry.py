@@ -16,7 +16,7 @@ from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError
 from supreme_core.registry import REGISTRIES, NoFacts, NoParams, Params, Registry
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENTRIES = [entry for each in REGISTRIES for entry in each.entries()]
 every_entry = pytest.mark.parametrize(
     "entry", ENTRIES, ids=[f"{entry.kind}-{entry.name}" for entry in ENTRIES]

@@ -14,15 +14,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from supreme_core import catalog, plugins, registry
+from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.names import PLUGINS_VARIABLE
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.catalog import Catalog
 from supreme_core.errors import SpecError
+from supreme_core.registry import catalog, plugins
+from supreme_core.registry.catalog import Catalog
 from tests.builders import tiny_task
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 METRIC = '''
 from pydantic import Field
