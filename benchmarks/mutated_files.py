@@ -40,7 +40,7 @@ from supreme_core.errors import SpecError, SupremeError, one_line
 from supreme_core.plan import plan, steps, work_digest
 from supreme_core.provenance import row_facts
 from supreme_core.registry import catalog
-from supreme_core.scoring import read_cost
+from supreme_core.scoring.run_scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, digest, manifest_key, read_manifest
 from supreme_core.store.housekeeping import Inventory as Store
 from supreme_core.store.housekeeping import Piece, orphans

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Literal
 
 from supreme_core.api.run import CellRecord, Floor
-from supreme_core.evaluation import Evaluation, Predictions
-from supreme_core.measure import ChosenMetric, Metric, measure
+from supreme_core.scoring.evaluation import Evaluation, Predictions
+from supreme_core.scoring.rows import ChosenMetric, Metric, measure
 
 
 def noise_floors(

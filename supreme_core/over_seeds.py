@@ -46,13 +46,13 @@ from supreme_core.api.run import (
     SeedValue,
     lack_of,
 )
-from supreme_core.attack import held_out_set, matched, rate_at
-from supreme_core.ensemble import Comparison, Ensemble
 from supreme_core.errors import CorruptArtefact
-from supreme_core.evaluation import Floats, Integers, Outputs, Predictions
 from supreme_core.randomness import streams
 from supreme_core.registry import Chosen, Forgets, SeedMetricFacts, SetName
-from supreme_core.scoring import reason
+from supreme_core.scoring.ensemble import Comparison, Ensemble
+from supreme_core.scoring.evaluation import Floats, Integers, Outputs, Predictions
+from supreme_core.scoring.membership import held_out_set, matched, rate_at
+from supreme_core.scoring.run_scoring import reason
 from supreme_core.store.artefacts import digest
 from supreme_core.summary_files import harmless
 from supreme_core.survivors import Word, ending

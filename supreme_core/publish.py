@@ -13,14 +13,14 @@ from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
-from supreme_core.evaluation import Predictions
 from supreme_core.noise_floor import noise_floors
 from supreme_core.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.plan import work_digest
-from supreme_core.predictions import load_predictions
 from supreme_core.provenance import row_facts
 from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
+from supreme_core.scoring.evaluation import Predictions
+from supreme_core.scoring.predictions import load_predictions
 from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.checksums import edited, read_checksums, write_files
 from supreme_core.store.results import read_order, read_results, result_objects

@@ -27,7 +27,7 @@ from supreme_core.engine.observer import Observer
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.weights import laid_out_like, load_weights, on_cpu
 from supreme_core.errors import SpecError
-from supreme_core.evaluation import Cost
+from supreme_core.scoring.evaluation import Cost
 from supreme_core.store.artefacts import CHECKPOINT_DIGEST_BYTES, is_sound_checkpoint
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 
 from supreme_core.engine.device import finish_work
 from supreme_core.engine.ranks import Ranks
-from supreme_core.evaluation import Cost
+from supreme_core.scoring.evaluation import Cost
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFERENCES = Path("/proc/self/clear_refs")

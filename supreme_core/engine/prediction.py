@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supreme_core.engine.modes import in_mode
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.samples import Samples
-from supreme_core.evaluation import predicted_classes, share_right
+from supreme_core.scoring.evaluation import predicted_classes, share_right
 
 BATCH_SIZE = 256
 """Fixed, because the bits of a convolution can depend on the size of the batch."""

@@ -22,7 +22,6 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, RunRecord
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.attack import Contest, auc, rate_at
 from supreme_core.errors import CorruptArtefact
 from supreme_core.over_seeds import (
     GRID,
@@ -33,8 +32,9 @@ from supreme_core.over_seeds import (
     splits,
 )
 from supreme_core.plan import work_digest
-from supreme_core.predictions import save_predictions
 from supreme_core.report.over_seeds import section
+from supreme_core.scoring.membership import Contest, auc, rate_at
+from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store.artefacts import Artefacts, digest
 from supreme_core.store.results import write_result
 from supreme_core.store.storage import LocalStorage

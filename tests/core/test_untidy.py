@@ -28,7 +28,7 @@ from supreme_core.errors import MISTAKES_SHOWN, SpecError, escaped, mistakes
 from supreme_core.plan import plan
 from supreme_core.registry import catalog
 from supreme_core.report.page import render_report
-from supreme_core.scoring import reason
+from supreme_core.scoring.run_scoring import reason
 from supreme_core.summary_files import summary_json
 from supreme_core.system.ending import tell_plainly
 from tests.core.summaries import FACTS, failed, question, result, row_fact, run

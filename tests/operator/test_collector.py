@@ -60,9 +60,9 @@ from supreme_core.api.run import ExperimentName, Progress
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
 from supreme_core.plan import default_metrics, work_digest
-from supreme_core.predictions import save_predictions
 from supreme_core.publish import publish
 from supreme_core.registry import catalog
+from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store import artefacts
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import read_order, write_result

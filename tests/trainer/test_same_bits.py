@@ -15,7 +15,7 @@ import shutil
 
 import pytest
 
-from supreme_core.predictions import load_predictions
+from supreme_core.scoring.predictions import load_predictions
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

@@ -31,9 +31,9 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.weights import load_weights
 from supreme_core.plan import steps
-from supreme_core.predictions import load_predictions
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry.catalog import bundled
+from supreme_core.scoring.predictions import load_predictions
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,

@@ -17,11 +17,11 @@ from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.probing import ProbeTask, Subject
 from supreme_core.engine.recipe import ENGINE_VERSION
 from supreme_core.engine.samples import Samples
-from supreme_core.evaluation import Findings, Model
 from supreme_core.plan import Step, probe_steps
 from supreme_core.randomness import streams
 from supreme_core.registry import SetName
-from supreme_core.scoring import probe_title
+from supreme_core.scoring.evaluation import Findings, Model
+from supreme_core.scoring.run_scoring import probe_title
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,16 @@ from supreme_core.engine.architecture import Pretrained
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import DeviceFault, RankLost, SpecError, StorageError, SupremeError
-from supreme_core.evaluation import Model, Predictions
 from supreme_core.plan import Step, scoring_steps, work_digest
 from supreme_core.randomness.streams import Streams
-from supreme_core.scoring import Unlearned, cause_of, needs_untrained, reason, reference_run
+from supreme_core.scoring.evaluation import Model, Predictions
+from supreme_core.scoring.run_scoring import (
+    Unlearned,
+    cause_of,
+    needs_untrained,
+    reason,
+    reference_run,
+)
 
 log = logging.getLogger(__name__)
 

@@ -55,18 +55,18 @@ from supreme_core.engine.streaming import Placement, free_memory, placed, placem
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import Weights, load_weights, on_cpu
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
-from supreme_core.evaluation import Cost, Findings, Model, Predictions
 from supreme_core.plan import Step
-from supreme_core.predictions import (
+from supreme_core.randomness import streams
+from supreme_core.randomness.streams import Streams
+from supreme_core.registry import Forgets
+from supreme_core.scoring.evaluation import Cost, Findings, Model, Predictions
+from supreme_core.scoring.predictions import (
     load_predictions,
     save_predictions,
     split_predictions,
     summarised,
 )
-from supreme_core.randomness import streams
-from supreme_core.randomness.streams import Streams
-from supreme_core.registry import Forgets
-from supreme_core.scoring import (
+from supreme_core.scoring.run_scoring import (
     Scoring,
     Unlearned,
     distances,

@@ -19,8 +19,8 @@ from supreme_core.engine.samples import Batch, Samples, TensorSource
 from supreme_core.engine.task import UnlearningTask
 from supreme_core.engine.weights import trainable
 from supreme_core.errors import MethodFailed
-from supreme_core.evaluation import predicted_classes
 from supreme_core.registry import Params, method
+from supreme_core.scoring.evaluation import predicted_classes
 
 SMALLEST = 1e-6
 """A feature nearer to 0 has no gradient: that of a root would be infinite there."""

@@ -1,7 +1,7 @@
 """Accuracy: the share of samples that the model gets right."""
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

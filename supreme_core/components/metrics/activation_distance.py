@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import Params, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 class ActivationDistanceParams(Params):

@@ -1,8 +1,8 @@
 """Anamnesis index (AIN): relearn time as a share of Retrained's."""
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.probe_settings import RelearningSettings
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.probe_settings import RelearningSettings
 
 
 @metric(

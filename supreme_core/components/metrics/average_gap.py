@@ -1,8 +1,8 @@
 """Average gap: the mean distance to Retrained of the four numbers that papers report."""
 
-from supreme_core.evaluation import PARTS, Evaluation
-from supreme_core.fitted_attack import SvcParams, svc_efficacy
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import PARTS, Evaluation
+from supreme_core.scoring.fitted_membership import SvcParams, svc_efficacy
 
 
 @metric(

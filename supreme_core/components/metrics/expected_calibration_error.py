@@ -3,8 +3,8 @@
 import numpy as np
 from pydantic import Field
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import Params, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 class ExpectedCalibrationErrorParams(Params):

@@ -1,7 +1,7 @@
 """Linear CKA with Retrained: whether the features themselves are those of a retrained model."""
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

@@ -1,7 +1,7 @@
 """Linear CKA with Original: whether the features are still those from before unlearning."""
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

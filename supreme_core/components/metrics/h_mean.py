@@ -1,7 +1,7 @@
 """H-mean: the harmonic mean of what was kept and of what was forgotten, for classes."""
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from supreme_core.divergence import LN2, jensen_shannon
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.divergence import LN2, jensen_shannon
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

@@ -1,8 +1,8 @@
 """k-NN recovery: whether the features still tell the classes of what was forgotten."""
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.probe_settings import NeighbourSettings
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.probe_settings import NeighbourSettings
 
 
 @metric(

@@ -1,8 +1,8 @@
 """Linear-probe recovery: what a new head on the same features knows of what was forgotten."""
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.probe_settings import ReadoutSettings
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.probe_settings import ReadoutSettings
 
 
 @metric(

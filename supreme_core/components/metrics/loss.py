@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from supreme_core.attack import Signal, SignalParams, auc, signal_contest
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.membership import Signal, SignalParams, auc, signal_contest
 
 
 class MiaAucParams(SignalParams):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.fitted_attack import HoldOutParams, held_out_judgements
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.fitted_membership import HoldOutParams, held_out_judgements
 
 
 @metric(

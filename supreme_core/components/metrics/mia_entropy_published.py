@@ -5,8 +5,8 @@ scikit-learn is imported where it is needed: what only publishes results does wi
 
 import numpy as np
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 PENALTY = 2.0
 """C of a binary regression that is the published multinomial one with C = 1: that one has a weight

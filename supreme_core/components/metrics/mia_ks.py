@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from supreme_core.attack import SignalParams, operating_points, signal_contest
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.membership import SignalParams, operating_points, signal_contest
 
 
 @metric(

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from supreme_core.attack import SIGNALS, Contest, auc
-from supreme_core.evaluation import Evaluation, Floats, Outputs
-from supreme_core.fitted_attack import HoldOutParams, Judged, held_out_judgements
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation, Floats, Outputs
+from supreme_core.scoring.fitted_membership import HoldOutParams, Judged, held_out_judgements
+from supreme_core.scoring.membership import SIGNALS, Contest, auc
 
 
 @metric(

@@ -1,8 +1,8 @@
 """Membership by loss: does the model find forgotten samples easier than samples it never saw?"""
 
-from supreme_core.attack import auc, contest
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.membership import auc, contest
 
 
 @metric(

@@ -1,8 +1,8 @@
 """MIA efficacy: the membership attack by support vector machine that unlearning papers report."""
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.fitted_attack import SvcParams, svc_efficacy
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.fitted_membership import SvcParams, svc_efficacy
 
 
 @metric(

@@ -3,9 +3,9 @@
 import numpy as np
 from pydantic import Field
 
-from supreme_core.attack import SignalParams, operating_points, signal_contest
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.membership import SignalParams, operating_points, signal_contest
 
 FALSE_ALARMS = 10
 """Held-out samples that must be expected above the threshold, so that it is not one of chance."""

@@ -1,7 +1,7 @@
 """Largest memory that the unlearning needed at one time."""
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

@@ -1,8 +1,8 @@
 """Quantised accuracy: whether rounding the weights brings back what was forgotten."""
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.probe_settings import QuantisationSettings
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.probe_settings import QuantisationSettings
 
 
 @metric(

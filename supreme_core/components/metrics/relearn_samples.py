@@ -1,8 +1,8 @@
 """Relearn samples: relearn time in samples, which does not depend on the size of a batch."""
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.probe_settings import RelearningSettings
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.probe_settings import RelearningSettings
 
 
 @metric(

@@ -1,8 +1,8 @@
 """Relearn time: how many steps bring back what was forgotten."""
 
-from supreme_core.evaluation import Evaluation
-from supreme_core.probe_settings import RelearningSettings
 from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Evaluation
+from supreme_core.scoring.probe_settings import RelearningSettings
 
 
 @metric(

@@ -1,7 +1,7 @@
 """Retention deviation: how far accuracies are from Retrained's, in proportion."""
 
-from supreme_core.evaluation import PARTS, Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import PARTS, Evaluation
 
 
 @metric(

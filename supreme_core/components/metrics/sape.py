@@ -1,7 +1,7 @@
 """SAPE: the symmetric absolute percentage error of the accuracy."""
 
-from supreme_core.evaluation import Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import Evaluation
 
 
 @metric(

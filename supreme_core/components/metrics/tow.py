@@ -2,8 +2,8 @@
 
 import math
 
-from supreme_core.evaluation import PARTS, Evaluation
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.evaluation import PARTS, Evaluation
 
 
 @metric(

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from supreme_core.engine.probing import ProbeTask
-from supreme_core.probe_settings import ReadoutSettings
 from supreme_core.registry import SetName, probe
+from supreme_core.scoring.probe_settings import ReadoutSettings
 
 CHUNK_ROWS = 8192
 """Samples whose features are in memory in float64 at one time."""

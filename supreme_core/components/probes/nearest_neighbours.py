@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from supreme_core.engine.probing import ProbeTask
-from supreme_core.probe_settings import NeighbourSettings
 from supreme_core.registry import SetName, probe
+from supreme_core.scoring.probe_settings import NeighbourSettings
 
 CHUNK_ELEMENTS = 2**24
 """Similarities that are in memory at one time, 128 MiB."""

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from supreme_core.engine.probing import ProbeTask
-from supreme_core.probe_settings import QuantisationSettings
 from supreme_core.registry import probe
+from supreme_core.scoring.probe_settings import QuantisationSettings
 
 
 @probe(version=2, source="Zhang et al. 2024, arXiv:2410.16454")

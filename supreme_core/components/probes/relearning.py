@@ -7,9 +7,9 @@ from torch import optim
 from supreme_core.engine.fit import Fit, fit
 from supreme_core.engine.probing import ProbeTask
 from supreme_core.errors import MethodFailed
-from supreme_core.probe_settings import RelearningSettings
 from supreme_core.randomness import streams
 from supreme_core.registry import probe
+from supreme_core.scoring.probe_settings import RelearningSettings
 
 
 @probe(version=2, source="Golatkar et al. 2020, arXiv:1911.04933")

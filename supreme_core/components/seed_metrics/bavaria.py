@@ -8,9 +8,15 @@ import numpy as np
 from pydantic import Field
 from scipy.special import gammaln
 
-from supreme_core.ensemble import SMALLEST_DEVIATION, AttackParams, Comparison, Moments, told_apart
-from supreme_core.evaluation import Floats
 from supreme_core.registry import seed_metric
+from supreme_core.scoring.ensemble import (
+    SMALLEST_DEVIATION,
+    AttackParams,
+    Comparison,
+    Moments,
+    told_apart,
+)
+from supreme_core.scoring.evaluation import Floats
 
 LARGEST_SHAPE = 1e6
 """Of a fitted prior: as good as one variance for all samples."""

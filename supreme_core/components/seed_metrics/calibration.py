@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.special import ndtri, stdtr
 
-from supreme_core.ensemble import SMALLEST_DEVIATION, Comparison, Moments
-from supreme_core.evaluation import Floats
 from supreme_core.registry import NoParams, seed_metric
+from supreme_core.scoring.ensemble import SMALLEST_DEVIATION, Comparison, Moments
+from supreme_core.scoring.evaluation import Floats
 
 
 @seed_metric(

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import betaincinv
 
-from supreme_core.ensemble import Comparison
-from supreme_core.evaluation import Floats, Integers
 from supreme_core.registry import Params, seed_metric
+from supreme_core.scoring.ensemble import Comparison
+from supreme_core.scoring.evaluation import Floats, Integers
 
 BIN = 0.5
 LAST_BIN = 13

@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import Field
 from scipy.special import xlogy
 
-from supreme_core.ensemble import Comparison, Moments
-from supreme_core.evaluation import Floats
 from supreme_core.registry import Params, seed_metric
+from supreme_core.scoring.ensemble import Comparison, Moments
+from supreme_core.scoring.evaluation import Floats
 
 LARGEST_MARGIN = 100.0
 FLOOR = 1e-5

@@ -3,9 +3,9 @@
 import numpy as np
 from pydantic import Field
 
-from supreme_core.ensemble import AttackParams, Comparison, Moments, told_apart
-from supreme_core.evaluation import Floats
 from supreme_core.registry import seed_metric
+from supreme_core.scoring.ensemble import AttackParams, Comparison, Moments, told_apart
+from supreme_core.scoring.evaluation import Floats
 
 
 class UliraParams(AttackParams):

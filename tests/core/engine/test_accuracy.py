@@ -18,8 +18,8 @@ from supreme_core.components.wrappers.rewind import EveryEpoch
 from supreme_core.engine.prediction import accuracy, predict
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.selection import BestEpoch
-from supreme_core.evaluation import Outputs, predicted_classes, share_right
-from supreme_core.probe_settings import QuantisationSettings, RelearningSettings
+from supreme_core.scoring.evaluation import Outputs, predicted_classes, share_right
+from supreme_core.scoring.probe_settings import QuantisationSettings, RelearningSettings
 from tests.builders import RecordingTask, tiny_network, tiny_task
 from tests.core.components.probes.probe_tasks import accuracy_of, probe_task
 

@@ -31,7 +31,7 @@ from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.reduction import Reduction
 from supreme_core.engine.shape import ImageShape
 from supreme_core.errors import SpecError
-from supreme_core.evaluation import Cost
+from supreme_core.scoring.evaluation import Cost
 from tests.builders import digest, silent, tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from supreme_core import registry
-from supreme_core.evaluation import Cost, Evaluation, Outputs, ParameterDistance
 from supreme_core.plan import default_metrics
-from supreme_core.predictions import split_predictions
 from supreme_core.registry.catalog import bundled
+from supreme_core.scoring.evaluation import Cost, Evaluation, Outputs, ParameterDistance
+from supreme_core.scoring.predictions import split_predictions
 
 TRAIN, TEST, CLASSES = 97, 61, 4  # primes: no batch size divides them
 MODELS = ("unlearned", "retrained", "original", "untrained")

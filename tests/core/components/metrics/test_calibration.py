@@ -16,8 +16,8 @@ from supreme_core.components.metrics.expected_calibration_error import (
     expected_calibration_error,
 )
 from supreme_core.components.metrics.prediction_entropy import prediction_entropy
-from supreme_core.measure import measure
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.rows import measure
 from tests.core.components.metrics.evaluations import evaluation, made_up_logits, two_models
 
 SETS = ("forget", "test", "forget_test", "retain_test")

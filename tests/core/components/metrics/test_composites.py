@@ -23,9 +23,9 @@ from supreme_core.components.metrics.nomus import nomus, weighed
 from supreme_core.components.metrics.retention_deviation import retention_deviation
 from supreme_core.components.metrics.sape import sape
 from supreme_core.components.metrics.tow import tow
-from supreme_core.fitted_attack import HoldOutParams, SvcParams, svc_efficacy
-from supreme_core.measure import measure
 from supreme_core.registry import NoParams, metric
+from supreme_core.scoring.fitted_membership import HoldOutParams, SvcParams, svc_efficacy
+from supreme_core.scoring.rows import measure
 from tests.core.components.metrics.evaluations import (
     evaluation,
     forget_and_held_out,

@@ -8,8 +8,8 @@ from supreme_core.components.metrics.device_seconds import device_seconds
 from supreme_core.components.metrics.peak_memory_bytes import peak_memory_bytes
 from supreme_core.components.metrics.speed_up import speed_up
 from supreme_core.components.metrics.wall_seconds import wall_seconds
-from supreme_core.evaluation import Cost
 from supreme_core.registry import NoParams
+from supreme_core.scoring.evaluation import Cost
 from tests.core.components.metrics.evaluations import evaluation
 
 COSTS = [(wall_seconds, 2.0), (device_seconds, 3.5), (peak_memory_bytes, 2.0**20)]

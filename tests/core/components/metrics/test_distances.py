@@ -24,9 +24,9 @@ from supreme_core.components.metrics.js_divergence import js_divergence
 from supreme_core.components.metrics.kl_divergence import kl_divergence
 from supreme_core.components.metrics.layer_distance import layer_distance
 from supreme_core.components.metrics.zrf import zrf
-from supreme_core.divergence import LN2, jensen_shannon
-from supreme_core.evaluation import ParameterDistance
 from supreme_core.registry import NoParams
+from supreme_core.scoring.divergence import LN2, jensen_shannon
+from supreme_core.scoring.evaluation import ParameterDistance
 from tests.core.components.metrics.evaluations import evaluation, made_up_logits, two_models
 
 HERE, THERE = np.eye(3)[[0, 1]] * 1e4, np.eye(3)[[1, 2]] * 1e4

@@ -17,12 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from supreme_core.attack import SIGNALS
 from supreme_core.components.metrics.mia_entropy_published import mia_entropy_published
 from supreme_core.components.metrics.mia_logistic import mia_logistic
 from supreme_core.components.metrics.mia_svc_efficacy import mia_svc_efficacy
-from supreme_core.fitted_attack import HoldOutParams, SvcParams
 from supreme_core.registry import NoParams
+from supreme_core.scoring.fitted_membership import HoldOutParams, SvcParams
+from supreme_core.scoring.membership import SIGNALS
 from tests.core.components.metrics.evaluations import (
     evaluation,
     forget_and_held_out,

@@ -16,11 +16,11 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from supreme_core.attack import Contest, auc, contest
 from supreme_core.components.metrics.mia_entropy import mia_entropy
 from supreme_core.components.metrics.mia_loss_auc import mia_loss_auc
-from supreme_core.fitted_attack import HoldOutParams
 from supreme_core.registry import NoParams
+from supreme_core.scoring.fitted_membership import HoldOutParams
+from supreme_core.scoring.membership import Contest, auc, contest
 from tests.core.components.metrics.evaluations import (
     evaluation,
     forget_and_held_out,

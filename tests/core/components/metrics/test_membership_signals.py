@@ -16,19 +16,19 @@ from scipy.special import softmax
 from scipy.stats import ecdf
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from supreme_core.attack import (
-    SIGNALS,
-    Contest,
-    SignalParams,
-    operating_points,
-    signal_contest,
-)
 from supreme_core.components.metrics.mia_advantage import mia_advantage
 from supreme_core.components.metrics.mia_auc import MiaAucParams, mia_auc
 from supreme_core.components.metrics.mia_ks import mia_ks
 from supreme_core.components.metrics.mia_loss_auc import mia_loss_auc
 from supreme_core.components.metrics.mia_tpr_at_fpr import MiaTprAtFprParams, mia_tpr_at_fpr
 from supreme_core.registry import NoParams
+from supreme_core.scoring.membership import (
+    SIGNALS,
+    Contest,
+    SignalParams,
+    operating_points,
+    signal_contest,
+)
 from tests.core.components.metrics.evaluations import (
     evaluation,
     forget_and_held_out,

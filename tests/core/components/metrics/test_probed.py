@@ -8,7 +8,7 @@ import pytest
 
 from supreme_core import registry
 from supreme_core.components.metrics.anamnesis_index import anamnesis_index
-from supreme_core.measure import measure
+from supreme_core.scoring.rows import measure
 from tests.core.components.metrics.evaluations import evaluation
 
 SETS = ("forget", "retain", "test", "forget_test", "retain_test")

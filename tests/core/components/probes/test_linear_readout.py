@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 
 from supreme_core.components.probes import linear_readout as module
 from supreme_core.components.probes.linear_readout import Readout, linear_readout
-from supreme_core.probe_settings import ReadoutSettings
+from supreme_core.scoring.probe_settings import ReadoutSettings
 from tests.builders import tiny_network
 from tests.core.components.probes.probe_tasks import UNLEARNED, features_of, probe_task
 

@@ -7,7 +7,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from supreme_core.components.probes import nearest_neighbours as module
 from supreme_core.components.probes.nearest_neighbours import nearest_neighbours, votes
-from supreme_core.probe_settings import NeighbourSettings
+from supreme_core.scoring.probe_settings import NeighbourSettings
 from tests.builders import tiny_network
 from tests.core.components.probes.probe_tasks import UNLEARNED, features_of, probe_task
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from supreme_core.components.probes.quantisation import quantisation, quantise
-from supreme_core.probe_settings import QuantisationSettings
+from supreme_core.scoring.probe_settings import QuantisationSettings
 from tests.builders import digest, tiny_network
 from tests.core.components.probes.probe_tasks import UNLEARNED, accuracy_of, probe_task
 

@@ -6,8 +6,8 @@ from torch import nn, optim
 
 from supreme_core.components.probes.relearning import relearning
 from supreme_core.engine.order import shuffled
-from supreme_core.probe_settings import RelearningSettings
 from supreme_core.randomness import streams
+from supreme_core.scoring.probe_settings import RelearningSettings
 from tests.builders import plain, tiny_network
 from tests.core.components.probes.probe_tasks import (
     ORIGINAL,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from supreme_core.ensemble import Comparison, Ensemble
+from supreme_core.scoring.ensemble import Comparison, Ensemble
 
 SETS = ("forget", "retain", "test", "forget_test")
 

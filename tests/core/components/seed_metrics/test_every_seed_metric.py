@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from supreme_core import registry
-from supreme_core.ensemble import Ensemble
+from supreme_core.scoring.ensemble import Ensemble
 from tests.core.components.seed_metrics.comparisons import comparison
 
 ENTRIES = registry.seed_metric.entries()

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from supreme_core.components.seed_metrics.bavaria import BavariaParams, bavaria, fitted_prior
 from supreme_core.components.seed_metrics.ulira import UliraParams, ulira
-from supreme_core.ensemble import Moments
+from supreme_core.scoring.ensemble import Moments
 from tests.core.components.seed_metrics.comparisons import comparison, of_margins
 
 

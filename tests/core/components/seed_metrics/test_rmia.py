@@ -7,8 +7,8 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from supreme_core.attack import held_out_set
 from supreme_core.components.seed_metrics.rmia import RmiaParams, rmia
+from supreme_core.scoring.membership import held_out_set
 from tests.core.components.seed_metrics.comparisons import comparison
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from supreme_core.measure import measure
 from supreme_core.plan import default_metrics, metric_rows
 from supreme_core.registry import Entry, MetricFacts, NoParams
 from supreme_core.registry.catalog import bundled
+from supreme_core.scoring.rows import measure
 from tests.core.components.metrics.evaluations import evaluation, every_default_metric
 
 SETS = ("forget", "forget_test", "test")

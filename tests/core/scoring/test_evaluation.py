@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, log_softmax, softmax
 from scipy.stats import entropy
 
-from supreme_core.evaluation import Outputs
+from supreme_core.scoring.evaluation import Outputs
 from tests.core.components.metrics.evaluations import evaluation, made_up_logits
 
 

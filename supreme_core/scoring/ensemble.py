@@ -11,9 +11,9 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
-from supreme_core.attack import Contest, auc, held_out_set, rate_at
-from supreme_core.evaluation import Floats, Integers
 from supreme_core.registry import Forgets, Params, SetName
+from supreme_core.scoring.evaluation import Floats, Integers
+from supreme_core.scoring.membership import Contest, auc, held_out_set, rate_at
 
 SMALLEST_DEVIATION = 1e-6
 """Of margins over seeds. Logits are of float32, which tells no two models apart by less."""

@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from supreme_core.errors import CorruptArtefact
-from supreme_core.evaluation import Integers, Outputs, Predictions
 from supreme_core.registry import SetName
+from supreme_core.scoring.evaluation import Integers, Outputs, Predictions
 
 Logits = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]

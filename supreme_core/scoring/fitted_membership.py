@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit
 
-from supreme_core.attack import Contest, contest
-from supreme_core.evaluation import Evaluation, Floats, Model, Outputs
 from supreme_core.registry import Params
+from supreme_core.scoring.evaluation import Evaluation, Floats, Model, Outputs
+from supreme_core.scoring.membership import Contest, contest
 
 ROUNDING = float(np.finfo(np.float64).eps)
 """Signals of confident predictions differ by less and mean nothing by it."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit, log_expit, logsumexp
 
-from supreme_core.evaluation import Evaluation, Floats, Integers, Outputs, without_class
 from supreme_core.registry import Forgets, Params, SetName
+from supreme_core.scoring.evaluation import Evaluation, Floats, Integers, Outputs, without_class
 
 Signal = Literal["confidence", "entropy", "modified_entropy", "max_margin", "correctness"]
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
 from supreme_core.errors import CorruptArtefact, GivenUp, escaped, one_line
-from supreme_core.evaluation import (
+from supreme_core.randomness.streams import Streams
+from supreme_core.registry import Chosen, Forgets
+from supreme_core.scoring.evaluation import (
     Cost,
     Evaluation,
     Findings,
@@ -22,10 +24,8 @@ from supreme_core.evaluation import (
     ParameterDistance,
     Predictions,
 )
-from supreme_core.measure import measure
-from supreme_core.predictions import load_predictions
-from supreme_core.randomness.streams import Streams
-from supreme_core.registry import Chosen, Forgets
+from supreme_core.scoring.predictions import load_predictions
+from supreme_core.scoring.rows import measure
 from supreme_core.store.artefacts import digest
 from supreme_core.system.faults import fault_of
 

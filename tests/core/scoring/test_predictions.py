@@ -8,10 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from supreme_core import predictions as predictions_module
 from supreme_core.errors import CorruptArtefact
-from supreme_core.measure import measure
-from supreme_core.predictions import TENSORS, load_predictions, save_predictions, split_predictions
+from supreme_core.scoring import predictions as predictions_module
+from supreme_core.scoring.predictions import (
+    TENSORS,
+    load_predictions,
+    save_predictions,
+    split_predictions,
+)
+from supreme_core.scoring.rows import measure
 from tests.core.components.metrics.evaluations import (
     CLASSES,
     TEST,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from supreme_core.evaluation import Floats
+from supreme_core.scoring.evaluation import Floats
 
 LN2 = float(np.log(2.0))
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from supreme_core.errors import CorruptArtefact, GivenUp, MethodFailed
-from supreme_core.scoring import cause_of, read_cost, read_metrics, reason
+from supreme_core.scoring.run_scoring import cause_of, read_cost, read_metrics, reason
 
 
 class OutOfMemoryError(RuntimeError):

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from supreme_core.api.names import metric_row
-from supreme_core.evaluation import Evaluation
 from supreme_core.randomness import streams
 from supreme_core.registry import Entry, MetricFacts, Params, SetName
+from supreme_core.scoring.evaluation import Evaluation
 
 Metric = Entry[Any, MetricFacts]
 ChosenMetric = tuple[str, Metric, Params]

@@ -1,0 +1,1 @@
+"""From stored predictions to the metrics of one run. numpy, never torch."""
