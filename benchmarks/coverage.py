@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from supreme_core import hypotheses, statistics
-from supreme_core.comparison import Block, dominates, ranks
-from supreme_core.statistics import FloatArray
+from supreme_core.analysis import hypotheses, statistics
+from supreme_core.analysis.comparison import Block, dominates, ranks
+from supreme_core.analysis.statistics import FloatArray
 
 REPETITIONS = 4000
 BOOTSTRAPS = 2000

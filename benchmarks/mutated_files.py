@@ -31,14 +31,15 @@ from typing import Any
 import yaml
 
 from supreme_core import registry
-from supreme_core.aggregate import Question, aggregate
+from supreme_core.analysis.aggregate import Question, aggregate
+from supreme_core.analysis.files import summary_csv, summary_json
+from supreme_core.analysis.provenance import row_facts
 from supreme_core.api import names
 from supreme_core.api.load import load_experiments, load_yaml
 from supreme_core.api.run import DatasetRecord, ExperimentOrder, RunRecord, RunResult
 from supreme_core.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError, SupremeError, one_line
 from supreme_core.plan import plan, steps, work_digest
-from supreme_core.provenance import row_facts
 from supreme_core.registry import catalog
 from supreme_core.scoring.run_scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, digest, manifest_key, read_manifest
@@ -47,7 +48,6 @@ from supreme_core.store.housekeeping import Piece, orphans
 from supreme_core.store.results import check_origin, parse_order, parse_result
 from supreme_core.store.sealed import SEAL, sealed_json
 from supreme_core.store.storage import LocalStorage, StorageError
-from supreme_core.summary_files import summary_csv, summary_json
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(

@@ -8,15 +8,16 @@ from itertools import count
 from typing import Any, Final
 
 from supreme_core import registry
-from supreme_core.aggregate import Question, aggregate
+from supreme_core.analysis.aggregate import Question, aggregate
+from supreme_core.analysis.files import read_summary, summary_csv, summary_json
+from supreme_core.analysis.noise_floor import noise_floors
+from supreme_core.analysis.over_seeds import inputs_of, over_seeds, over_seeds_csv
+from supreme_core.analysis.provenance import row_facts
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
-from supreme_core.noise_floor import noise_floors
-from supreme_core.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.plan import work_digest
-from supreme_core.provenance import row_facts
 from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
 from supreme_core.scoring.evaluation import Predictions
@@ -25,7 +26,6 @@ from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.checksums import edited, read_checksums, write_files
 from supreme_core.store.results import read_order, read_results, result_objects
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
-from supreme_core.summary_files import read_summary, summary_csv, summary_json
 
 log = logging.getLogger(__name__)
 

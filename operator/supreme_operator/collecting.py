@@ -165,9 +165,9 @@ def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:
 
 def publication(task: Task, storage: S3Storage) -> Publication:
     """Publish what results there are; the order first, since `supreme report` needs it."""
+    from supreme_core.analysis.files import summary_json  # with scipy and matplotlib: seconds
     from supreme_core.publish import publish
     from supreme_core.store.artefacts import Artefacts
-    from supreme_core.summary_files import summary_json  # with scipy and matplotlib: seconds
 
     write_order(storage, task.order)
     artefacts = Artefacts(storage, Path.cwd() / "predictions", largest=largest_file(task))

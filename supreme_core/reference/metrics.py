@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api import names
-from supreme_core.provenance import RowFacts
 from supreme_core.reference.known_errors import KNOWN_ERRORS
 from supreme_core.registry import Direction, SetName
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
-from supreme_core.aggregate import Question, aggregate
+from supreme_core.analysis.aggregate import Question, aggregate
+from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api import names
 from supreme_core.api.run import (
     CellRecord,
@@ -19,7 +20,6 @@ from supreme_core.api.run import (
 from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, MethodEntry, Training
 from supreme_core.errors import SpecError
 from supreme_core.plan import work_digest
-from supreme_core.provenance import provenance_of
 from supreme_core.reference.known_errors import KNOWN_ERRORS, KnownError
 from supreme_core.reference.metrics import ACCURACY, METRICS, facts_of
 from supreme_core.reference.results import Evaluation, Found, Setting

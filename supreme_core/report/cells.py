@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Literal
 
+from supreme_core.analysis.hypotheses import Verdict
+from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api import names
 from supreme_core.api.run import Floor, Gap, Row
-from supreme_core.hypotheses import Verdict
-from supreme_core.provenance import RowFacts
 
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"

@@ -6,7 +6,7 @@ All numbers are those of the summary. What is done here is to order them and to 
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from supreme_core import statistics
+from supreme_core.analysis import statistics
 from supreme_core.api.run import Comparison, Front, LeftOut, Point, Rank, Row
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import Cell, Scale

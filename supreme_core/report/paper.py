@@ -7,10 +7,10 @@ not mentioned.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from supreme_core import hypotheses, statistics
+from supreme_core.analysis import hypotheses, statistics
+from supreme_core.analysis.provenance import CellSummary
 from supreme_core.api.run import DatasetRecord, Gap
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.provenance import CellSummary
 from supreme_core.report import cells, words
 from supreme_core.report.tables import Reading
 

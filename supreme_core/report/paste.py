@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 
-from supreme_core import statistics
+from supreme_core.analysis import statistics
+from supreme_core.analysis.files import harmless
 from supreme_core.api.run import LeftOut
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import unknown
@@ -18,7 +19,6 @@ from supreme_core.report import cells, contrasts, tables, words
 from supreme_core.report.cells import Cell
 from supreme_core.report.choices import FORMATS, FRONT, PAIRS, PRIMARY, RANKS, VERDICTS
 from supreme_core.report.tables import Column, Line, Reading, Table
-from supreme_core.summary_files import harmless
 
 FEW_COLUMNS = 5
 WITH_INTERVAL = ("estimate", "gap", "apart")

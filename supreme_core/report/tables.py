@@ -12,13 +12,13 @@ from itertools import compress, groupby
 from math import inf
 from typing import Literal
 
-from supreme_core import hypotheses
+from supreme_core.analysis import hypotheses
+from supreme_core.analysis.provenance import Provenance, RowFacts, provenance_of
+from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
 from supreme_core.api.run import Floor, Gap, Named, Row, Summary
-from supreme_core.provenance import Provenance, RowFacts, provenance_of
 from supreme_core.report import cells, words
 from supreme_core.report.cells import Cell, Scale
-from supreme_core.survivors import collapse_row
 
 FLOOR_TITLE = "noise floor"
 

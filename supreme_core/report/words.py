@@ -6,11 +6,11 @@ from itertools import groupby
 import yaml
 from markupsafe import Markup
 
+from supreme_core.analysis.provenance import Span
 from supreme_core.api.run import Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
 from supreme_core.data.split import KINDS
 from supreme_core.errors import escaped
-from supreme_core.provenance import Span
 
 
 def readable(value: object) -> object:

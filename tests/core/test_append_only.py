@@ -15,7 +15,7 @@ from supreme_core.store.results import (
     write_result,
 )
 from supreme_core.store.storage import LocalStorage
-from tests.core import summaries
+from tests.core.analysis import summaries
 
 SEEDS = [7, 8, 9]
 APPENDED = "(methods are append-only: those that were there stay what they were)"

@@ -20,8 +20,8 @@ from supreme_core.forecast import Count, forecast
 from supreme_core.plan import work_digest
 from supreme_core.registry import catalog
 from supreme_core.store.inventory import StoredExperiment
-from tests.core import summaries
-from tests.core.summaries import digest, failed, run
+from tests.core.analysis import summaries
+from tests.core.analysis.summaries import digest, failed, run
 
 STAGES = {"datasets": 8.0, "originals": 10.0, "retrained": 9.0, "predictions": 1.0, "metrics": 0.5}
 SCRUB_SECONDS = 4.0

@@ -14,15 +14,24 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from supreme_core import hypotheses
-from supreme_core.aggregate import aggregate
+from supreme_core.analysis import hypotheses
+from supreme_core.analysis.aggregate import aggregate
 from supreme_core.api.run import Exclusion, Floor
 from supreme_core.errors import SpecError
 from supreme_core.report import cells, contrasts, paper, paste, tables
 from supreme_core.report.choices import FORMATS, FRONT, VERDICTS
 from supreme_core.report.page import render_report
 from supreme_core.report.tables import Reading
-from tests.core.summaries import FACTS, failed, question, result, results, row_fact, run, summary
+from tests.core.analysis.summaries import (
+    FACTS,
+    failed,
+    question,
+    result,
+    results,
+    row_fact,
+    run,
+    summary,
+)
 
 EVIL = [
     r"a_b%c$d#e&f{g}h~i^j\k",

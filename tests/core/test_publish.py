@@ -19,7 +19,7 @@ from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.checksums import edited
 from supreme_core.store.inventory import read_inventory, without_digest
 from supreme_core.store.results import read_order, write_order, write_result
-from tests.core import summaries
+from tests.core.analysis import summaries
 
 SEEDS = (1, 2, 3)
 ORDER = summaries.question(SEEDS).order.model_copy(

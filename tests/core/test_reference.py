@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from supreme_core.analysis.files import summary_json
+from supreme_core.analysis.provenance import provenance_of
 from supreme_core.errors import SpecError
-from supreme_core.provenance import provenance_of
 from supreme_core.reference.metrics import METRICS
 from supreme_core.reference.results import MOST_BYTES, Found, read_folder, values_in
 from supreme_core.reference.summary import summaries
 from supreme_core.report.page import render_report
 from supreme_core.report.terminal import terminal_tables
-from supreme_core.summary_files import summary_json
 
 PRIMARY = "forget_test_reference_accuracy"
 

@@ -13,19 +13,19 @@ from html.parser import HTMLParser
 
 import pytest
 
-from supreme_core.aggregate import aggregate
+from supreme_core.analysis.aggregate import aggregate
+from supreme_core.analysis.files import summary_json
+from supreme_core.analysis.hypotheses import joint_verdict
+from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api.run import Exclusion, Failure, Floor, Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
-from supreme_core.hypotheses import joint_verdict
-from supreme_core.provenance import provenance_of
 from supreme_core.report import cells, tables, words
 from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.page import render_report
 from supreme_core.report.plots import Dot, Reference, Strip, dot_plot, strip_plot
 from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import terminal_tables
-from supreme_core.summary_files import summary_json
-from tests.core.summaries import (
+from tests.core.analysis.summaries import (
     FACTS,
     cell,
     failed,

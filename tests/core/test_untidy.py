@@ -19,7 +19,8 @@ import pytest
 from rich.console import Console
 from supreme_trainer.screen import say
 
-from supreme_core.aggregate import aggregate
+from supreme_core.analysis.aggregate import aggregate
+from supreme_core.analysis.files import summary_json
 from supreme_core.api.load import load_setting, load_yaml
 from supreme_core.api.model import parse, parse_json, shown
 from supreme_core.api.run import Progress
@@ -29,9 +30,8 @@ from supreme_core.plan import plan
 from supreme_core.registry import catalog
 from supreme_core.report.page import render_report
 from supreme_core.scoring.run_scoring import reason
-from supreme_core.summary_files import summary_json
 from supreme_core.system.ending import tell_plainly
-from tests.core.summaries import FACTS, failed, question, result, row_fact, run
+from tests.core.analysis.summaries import FACTS, failed, question, result, row_fact, run
 from tests.trainer.experiments import experiment
 
 ESCAPE, RIGHT_TO_LEFT, CONTROL = "\x1b[31m", "\u202e", "\x9b"

@@ -2,10 +2,10 @@
 
 from hashlib import sha256
 
+from supreme_core.analysis.files import without_measurements
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Summary
 from supreme_core.store.artefacts import digest
-from supreme_core.summary_files import without_measurements
 from tests.cluster.processes import eventually
 from tests.trainer import experiments as local
 

@@ -54,7 +54,7 @@ from supreme_operator.location import AllowedEndpoints, Location
 from supreme_operator.progress import parse_progress
 from supreme_operator.turns import WaitLimits
 
-from supreme_core.aggregate import aggregate
+from supreme_core.analysis.aggregate import aggregate
 from supreme_core.api import names
 from supreme_core.api.run import ExperimentName, Progress
 from supreme_core.api.v1alpha1 import LabelledComponent
@@ -68,7 +68,7 @@ from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import read_order, write_result
 from supreme_core.store.sealed import SEAL
 from supreme_core.store.storage import LocalStorage, S3Credentials
-from tests.core import summaries
+from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
 
 NAME = ExperimentName(namespace="research", name="tiny", uid="0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")

@@ -27,6 +27,7 @@ from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import registry
+from supreme_core.analysis.files import summary_json, without_measurements
 from supreme_core.api import names
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.run import RunOrder, Summary
@@ -41,7 +42,6 @@ from supreme_core.registry import catalog
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import write_order, write_result
 from supreme_core.store.storage import TEMPORARY, open_storage
-from supreme_core.summary_files import summary_json, without_measurements
 from tests import warm
 
 TRAIN, TEST = 1442, 355

@@ -17,10 +17,10 @@ import pytest
 from supreme_trainer import cli
 
 from supreme_core import registry
+from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Revision, Summary
-from supreme_core.provenance import provenance_of
 from supreme_core.recompute import recompute, with_metrics
 from supreme_core.scoring.run_scoring import distances
 from supreme_core.store.artefacts import Artefacts, digest

@@ -16,7 +16,7 @@ from supreme_trainer.screen import described, fit, say, show, wrapped
 from supreme_trainer.spelling import spelt
 
 from supreme_core.report.terminal import TextTable, terminal_tables
-from tests.core.summaries import summary
+from tests.core.analysis.summaries import summary
 
 WIDTHS = (40, 60, 80, 100, 120)
 LONG = (

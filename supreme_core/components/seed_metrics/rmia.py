@@ -3,11 +3,11 @@
 import numpy as np
 from pydantic import Field
 
+from supreme_core.analysis.statistics import average
 from supreme_core.registry import seed_metric
 from supreme_core.scoring.ensemble import AttackParams, Comparison
 from supreme_core.scoring.evaluation import Floats
 from supreme_core.scoring.membership import Contest, auc, common, rate_at
-from supreme_core.statistics import average
 
 
 class RmiaParams(AttackParams):

@@ -31,7 +31,7 @@ from supreme_core.store.housekeeping import (
     removal,
 )
 from supreme_core.store.storage import TEMPORARY, ObjectInfo
-from tests.core import summaries
+from tests.core.analysis import summaries
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 OLD, YOUNG = NOW - timedelta(hours=48), NOW - timedelta(hours=1)

@@ -25,7 +25,7 @@ from supreme_core.store.inventory import (
 )
 from supreme_core.store.results import read_order, write_order, write_result
 from supreme_core.store.storage import LocalStorage
-from tests.core import summaries
+from tests.core.analysis import summaries
 
 
 class Unsteady(LocalStorage):

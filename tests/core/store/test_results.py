@@ -23,7 +23,7 @@ from supreme_core.store.results import (
 )
 from supreme_core.store.sealed import SEAL, sealed_json
 from supreme_core.store.storage import LocalStorage
-from tests.core.summaries import digest, question, result, run
+from tests.core.analysis.summaries import digest, question, result, run
 
 ORDER = question([7, 8]).order
 WORK = work_digest(ORDER.work)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from supreme_core import registry
-from supreme_core.noise_floor import has_floor
+from supreme_core.analysis.noise_floor import has_floor
 from supreme_core.registry import Direction
 from tests.core.components.metrics.evaluations import evaluation, findings, freeze, reordered
 

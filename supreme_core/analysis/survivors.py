@@ -15,7 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from supreme_core import statistics
+from supreme_core.analysis import statistics
+from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api import names
 from supreme_core.api.run import (
     CellRecord,
@@ -26,7 +27,6 @@ from supreme_core.api.run import (
     RunResult,
     SeedCounts,
 )
-from supreme_core.provenance import RowFacts
 
 TEST_ACCURACY = names.metric_row("accuracy", "test")
 TELL_COLLAPSE = (TEST_ACCURACY, names.metric_row("reference_accuracy", "test"))

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import chdtri, ndtri, stdtr
 
-from supreme_core.statistics import LEVEL, FloatArray, Values, estimate, is_number, present
+from supreme_core.analysis.statistics import LEVEL, FloatArray, Values, estimate, is_number, present
 
 FEWEST_FOR_A_VERDICT = 5
 """Below this many seeds nothing is called equivalent, for a deviation of so few is hardly known."""

@@ -19,11 +19,7 @@ from sklearn.metrics import roc_curve
 
 from supreme_core import publish as publishing
 from supreme_core import registry
-from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, RunRecord
-from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.errors import CorruptArtefact
-from supreme_core.over_seeds import (
+from supreme_core.analysis.over_seeds import (
     GRID,
     groups,
     jackknife_interval,
@@ -31,6 +27,10 @@ from supreme_core.over_seeds import (
     over_seeds_csv,
     splits,
 )
+from supreme_core.api import names
+from supreme_core.api.run import ExperimentOrder, RunRecord
+from supreme_core.api.v1alpha1 import LabelledComponent
+from supreme_core.errors import CorruptArtefact
 from supreme_core.plan import work_digest
 from supreme_core.report.over_seeds import section
 from supreme_core.scoring.membership import Contest, auc, rate_at
@@ -38,7 +38,7 @@ from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store.artefacts import Artefacts, digest
 from supreme_core.store.results import write_result
 from supreme_core.store.storage import LocalStorage
-from tests.core import summaries
+from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
 from tests.core.components.seed_metrics.comparisons import of_margins
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from supreme_core.aggregate import aggregate
-from supreme_core.comparison import Block, dominates, ranks
-from supreme_core.hypotheses import sign_flip_p
-from supreme_core.statistics import bootstrap_level
-from tests.core.summaries import FACTS, question, result, run
+from supreme_core.analysis.aggregate import aggregate
+from supreme_core.analysis.comparison import Block, dominates, ranks
+from supreme_core.analysis.hypotheses import sign_flip_p
+from supreme_core.analysis.statistics import bootstrap_level
+from tests.core.analysis.summaries import FACTS, question, result, run
 
 METHODS = ("a", "b", "c")
 

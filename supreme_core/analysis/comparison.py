@@ -15,7 +15,8 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from supreme_core import hypotheses, statistics
+from supreme_core.analysis import hypotheses, statistics
+from supreme_core.analysis.statistics import FloatArray
 from supreme_core.api import names
 from supreme_core.api.run import (
     Axis,
@@ -30,7 +31,6 @@ from supreme_core.api.run import (
     Ranks,
     Row,
 )
-from supreme_core.statistics import FloatArray
 
 NOT_THERE = "not computed in this scenario"
 FEWEST = hypotheses.FEWEST_FOR_A_DIFFERENCE

@@ -31,7 +31,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from supreme_core import hypotheses, statistics
+from supreme_core.analysis import hypotheses, statistics
+from supreme_core.analysis.files import harmless
+from supreme_core.analysis.survivors import Word, ending
 from supreme_core.api import names
 from supreme_core.api.run import (
     CellRecord,
@@ -54,8 +56,6 @@ from supreme_core.scoring.evaluation import Floats, Integers, Outputs, Predictio
 from supreme_core.scoring.membership import held_out_set, matched, rate_at
 from supreme_core.scoring.run_scoring import reason
 from supreme_core.store.artefacts import digest
-from supreme_core.summary_files import harmless
-from supreme_core.survivors import Word, ending
 
 log = logging.getLogger(__name__)
 

@@ -15,16 +15,16 @@ import pytest
 from scipy import stats
 
 from supreme_core import registry
-from supreme_core.aggregate import aggregate
+from supreme_core.analysis.aggregate import aggregate
+from supreme_core.analysis.files import summary_csv, summary_json, without_measurements
+from supreme_core.analysis.provenance import provenance_of, row_facts
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Exclusion, Floor, Summary
 from supreme_core.errors import SpecError
-from supreme_core.provenance import provenance_of, row_facts
 from supreme_core.registry import Entry, MetricFacts, NoParams
 from supreme_core.registry.catalog import SCHEMA_VERSION, Catalog
-from supreme_core.summary_files import summary_csv, summary_json, without_measurements
-from tests.core import summaries
-from tests.core.summaries import (
+from tests.core.analysis import summaries
+from tests.core.analysis.summaries import (
     FACTS,
     cell,
     digest,

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from supreme_core.analysis.files import read_summary, summary_csv, summary_json
 from supreme_core.errors import SpecError
-from supreme_core.summary_files import read_summary, summary_csv, summary_json
-from tests.core.summaries import summary
+from tests.core.analysis.summaries import summary
 
 
 def test_a_summary_reads_back_as_the_same_summary():

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api.model import Document, parse_document, read_json
 from supreme_core.api.run import SUMMARY_VERSION, Gap, Summary
 from supreme_core.errors import SpecError
-from supreme_core.provenance import provenance_of
 
 
 def without_measurements(summary: Summary) -> Summary:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from supreme_core.aggregate import aggregate
+from supreme_core.analysis.aggregate import aggregate
 from supreme_core.report import tables
 from supreme_core.report.terminal import terminal_tables
-from tests.core.summaries import FACTS, cell, question, result, row_fact, run
+from tests.core.analysis.summaries import FACTS, cell, question, result, row_fact, run
 
 LOSS = row_fact("loss", "forget", unit="nats", margin=None, high=None)
 SHARE = FACTS["forget_accuracy"].model_copy(update={"share": True})

@@ -8,13 +8,13 @@ method's lost seeds take nothing from others; Retrained's own. Over seeds: test_
 import pytest
 from scipy import stats
 
-from supreme_core.aggregate import aggregate
+from supreme_core.analysis.aggregate import aggregate
+from supreme_core.analysis.files import summary_csv
 from supreme_core.api.run import Exclusion, SeedCounts, lack_of
 from supreme_core.report import tables
 from supreme_core.report.page import render_report
 from supreme_core.report.terminal import terminal_tables
-from supreme_core.summary_files import summary_csv
-from tests.core.summaries import FACTS, failed, question, result, row_fact, run
+from tests.core.analysis.summaries import FACTS, failed, question, result, row_fact, run
 
 SEEDS = range(1, 13)
 ROWS = ("forget_accuracy", "test_accuracy", "mia_loss_auc", "wall_seconds")

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
 
-from supreme_core import hypotheses, statistics
+from supreme_core.analysis import hypotheses, statistics
+from supreme_core.analysis.provenance import RowFacts
+from supreme_core.analysis.survivors import TEST_ACCURACY, Runs, SeedValues, first
 from supreme_core.api import names
 from supreme_core.api.run import (
     CellRecord,
@@ -16,9 +18,7 @@ from supreme_core.api.run import (
     ToldApart,
     lack_of,
 )
-from supreme_core.provenance import RowFacts
 from supreme_core.registry import SetName
-from supreme_core.survivors import TEST_ACCURACY, Runs, SeedValues, first
 
 TELL_UTILITY = (names.metric_row("accuracy", "retain_test"), TEST_ACCURACY)
 """Where a class is forgotten, who forgets nothing has more of the second than Retrained."""

@@ -2,7 +2,8 @@
 
 from hashlib import sha256
 
-from supreme_core.aggregate import Question, aggregate
+from supreme_core.analysis.aggregate import Question, aggregate
+from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api.run import (
     CellRecord,
     DatasetRecord,
@@ -13,7 +14,6 @@ from supreme_core.api.run import (
     Work,
 )
 from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry, Training
-from supreme_core.provenance import RowFacts
 
 NAME = ExperimentName(namespace="local", name="tiny", uid="0123456789")
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from math import sqrt
 
-from supreme_core import statistics
+from supreme_core.analysis import statistics
+from supreme_core.analysis.survivors import Runs
 from supreme_core.api import names
 from supreme_core.api.run import Variance
-from supreme_core.survivors import Runs
 
 
 class Spreads:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from supreme_core.hypotheses import (
+from supreme_core.analysis.hypotheses import (
     Joint,
     difference_p,
     equivalence_p,
@@ -29,7 +29,7 @@ from supreme_core.hypotheses import (
     signed_rank_p,
     verdict,
 )
-from supreme_core.statistics import LEVEL, estimate
+from supreme_core.analysis.statistics import LEVEL, estimate
 
 ordinary = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
 differences = st.lists(ordinary, min_size=1, max_size=9)

@@ -10,7 +10,12 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Literal
 
-from supreme_core import comparison, statistics
+from supreme_core.analysis import comparison, statistics
+from supreme_core.analysis.files import dump
+from supreme_core.analysis.gaps import Key, gaps_of, joint_verdicts
+from supreme_core.analysis.provenance import RowFacts, provenance_from, provenance_of
+from supreme_core.analysis.spreads import Spreads
+from supreme_core.analysis.survivors import Runs, SeedValues, failure
 from supreme_core.api.run import (
     Axis,
     ExperimentOrder,
@@ -27,12 +32,7 @@ from supreme_core.api.run import (
     SummaryExperiment,
 )
 from supreme_core.errors import SpecError
-from supreme_core.gaps import Key, gaps_of, joint_verdicts
-from supreme_core.provenance import RowFacts, provenance_from, provenance_of
 from supreme_core.registry import unknown
-from supreme_core.spreads import Spreads
-from supreme_core.summary_files import dump
-from supreme_core.survivors import Runs, SeedValues, failure
 
 Role = Literal["forget", "test", "membership", "cost"]
 

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from supreme_core.statistics import (
+from supreme_core.analysis.statistics import (
     Components,
     Estimate,
     average,
