@@ -26,7 +26,7 @@ MODULES = {
     "operator": (
         "supreme_operator.main",
         "supreme_operator.collecting",
-        "supreme_core.publish",
+        "supreme_core.publishing.publish",
         "matplotlib.backends.backend_svg",
         "tests.warm",
     ),

@@ -166,7 +166,7 @@ def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:
 def publication(task: Task, storage: S3Storage) -> Publication:
     """Publish what results there are; the order first, since `supreme report` needs it."""
     from supreme_core.analysis.files import summary_json  # with scipy and matplotlib: seconds
-    from supreme_core.publish import publish
+    from supreme_core.publishing.publish import publish
     from supreme_core.store.artefacts import Artefacts
 
     write_order(storage, task.order)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from supreme_core import registry
-from supreme_core.reference.known_errors import KNOWN_ERRORS
+from supreme_core.importing.known_errors import KNOWN_ERRORS
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "core"

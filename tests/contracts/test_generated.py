@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from supreme_core.reference.known_errors import KNOWN_ERRORS
+from supreme_core.importing.known_errors import KNOWN_ERRORS
 from tests.contracts.evidence import defect_tests
 from tests.contracts.generated import stale
 
@@ -20,10 +20,10 @@ def test_generated_files_say_what_the_code_says():
         "supreme_core",
         "supreme_core.api.crd",
         "supreme_core.plan",
-        "supreme_core.publish",
+        "supreme_core.publishing.publish",
         "supreme_core.store.results",
         "supreme_core.store.inventory",
-        "supreme_core.recompute",
+        "supreme_core.publishing.recompute",
         "supreme_core.registry.catalog",
         "supreme_core.report.page",
         "supreme_trainer.command.run",

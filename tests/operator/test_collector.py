@@ -60,7 +60,7 @@ from supreme_core.api.run import ExperimentName, Progress
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
 from supreme_core.plan import default_metrics, work_digest
-from supreme_core.publish import publish
+from supreme_core.publishing.publish import publish
 from supreme_core.registry import catalog
 from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store import artefacts

@@ -37,7 +37,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import configure, environment
 from supreme_core.errors import EXIT_TERMINATED, CorruptArtefact
 from supreme_core.plan import plan
-from supreme_core.publish import publish
+from supreme_core.publishing.publish import publish
 from supreme_core.registry import catalog
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import write_order, write_result

@@ -26,7 +26,7 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID, SpecError, SupremeError
 from supreme_core.plan import steps
-from supreme_core.recompute import recompute
+from supreme_core.publishing.recompute import recompute
 from supreme_core.registry.catalog import bundled
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.housekeeping import damage_in, orphans

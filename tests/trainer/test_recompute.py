@@ -21,7 +21,7 @@ from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import Revision, Summary
-from supreme_core.recompute import recompute, with_metrics
+from supreme_core.publishing.recompute import recompute, with_metrics
 from supreme_core.scoring.run_scoring import distances
 from supreme_core.store.artefacts import Artefacts, digest
 from supreme_core.store.housekeeping import damage_in, orphans

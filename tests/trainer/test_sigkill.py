@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from supreme_core.publish import publish
+from supreme_core.publishing.publish import publish
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.housekeeping import leftovers
 from supreme_core.store.inventory import read_damage, read_inventory

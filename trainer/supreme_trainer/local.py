@@ -37,7 +37,7 @@ from supreme_core.errors import (
     SupremeError,
 )
 from supreme_core.plan import Step, step_of, steps
-from supreme_core.publish import publish_newest
+from supreme_core.publishing.publish import publish_newest
 from supreme_core.registry import catalog
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import is_finished, last_attempts, read_results

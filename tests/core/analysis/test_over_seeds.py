@@ -17,7 +17,6 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_curve
 
-from supreme_core import publish as publishing
 from supreme_core import registry
 from supreme_core.analysis.over_seeds import (
     GRID,
@@ -32,6 +31,7 @@ from supreme_core.api.run import ExperimentOrder, RunRecord
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact
 from supreme_core.plan import work_digest
+from supreme_core.publishing import publish as publishing
 from supreme_core.report.over_seeds import section
 from supreme_core.scoring.membership import Contest, auc, rate_at
 from supreme_core.scoring.predictions import save_predictions

@@ -9,9 +9,9 @@ from supreme_trainer.screen import ELSEWHERE, say, show
 
 from supreme_core.api import names
 from supreme_core.errors import SpecError
-from supreme_core.publish import write_summary
-from supreme_core.reference.results import read_folder
-from supreme_core.reference.summary import summaries
+from supreme_core.importing.results import read_folder
+from supreme_core.importing.summary import summaries
+from supreme_core.publishing.publish import write_summary
 from supreme_core.store.storage import open_storage
 
 

@@ -9,7 +9,7 @@ from supreme_trainer.command.experiments import split_experiment
 from supreme_trainer.command.terminal import say_found, tell_where, tracked
 from supreme_trainer.screen import show
 
-from supreme_core import recompute as scores
+from supreme_core.publishing import recompute as scores
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import read_order
 from supreme_core.store.storage import open_storage

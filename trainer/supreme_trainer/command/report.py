@@ -11,7 +11,7 @@ from supreme_trainer.command.terminal import tell_where
 from supreme_trainer.screen import show
 
 from supreme_core.errors import SpecError
-from supreme_core.publish import publish, summarise, tell_edits
+from supreme_core.publishing.publish import publish, summarise, tell_edits
 from supreme_core.report.choices import FORMATS, PRIMARY
 from supreme_core.report.paste import paste
 from supreme_core.report.tables import Reading

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from supreme_core.analysis.files import summary_json
 from supreme_core.analysis.provenance import provenance_of
 from supreme_core.errors import SpecError
-from supreme_core.reference.metrics import METRICS
-from supreme_core.reference.results import MOST_BYTES, Found, read_folder, values_in
-from supreme_core.reference.summary import summaries
+from supreme_core.importing.metrics import METRICS
+from supreme_core.importing.results import MOST_BYTES, Found, read_folder, values_in
+from supreme_core.importing.summary import summaries
 from supreme_core.report.page import render_report
 from supreme_core.report.terminal import terminal_tables
 

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api import names
-from supreme_core.reference.known_errors import KNOWN_ERRORS
+from supreme_core.importing.known_errors import KNOWN_ERRORS
 from supreme_core.registry import Direction, SetName
 
 SOURCE: Final = "supreme-unlearning, arXiv:2606.00380"

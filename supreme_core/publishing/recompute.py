@@ -29,7 +29,7 @@ from supreme_core.api.run import (
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
 from supreme_core.plan import revisions, work_digest
-from supreme_core.publish import publish
+from supreme_core.publishing.publish import publish
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Chosen
 from supreme_core.scoring.evaluation import Findings, Model, Predictions

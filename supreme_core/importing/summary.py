@@ -19,10 +19,10 @@ from supreme_core.api.run import (
 )
 from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, MethodEntry, Training
 from supreme_core.errors import SpecError
+from supreme_core.importing.known_errors import KNOWN_ERRORS, KnownError
+from supreme_core.importing.metrics import ACCURACY, METRICS, facts_of
+from supreme_core.importing.results import Evaluation, Found, Setting
 from supreme_core.plan import work_digest
-from supreme_core.reference.known_errors import KNOWN_ERRORS, KnownError
-from supreme_core.reference.metrics import ACCURACY, METRICS, facts_of
-from supreme_core.reference.results import Evaluation, Found, Setting
 from supreme_core.store.artefacts import digest
 
 TITLES = {"original": names.ORIGINAL, "retrain": names.RETRAINED}

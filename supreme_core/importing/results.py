@@ -22,7 +22,7 @@ from typing import Final
 
 from supreme_core.api.model import read_json
 from supreme_core.errors import SpecError, one_line
-from supreme_core.reference.metrics import METRICS, NOT_READ, RowOf, row_of
+from supreme_core.importing.metrics import METRICS, NOT_READ, RowOf, row_of
 
 MOST_BYTES: Final = 1024 * 1024
 """Of one file; those of the reference have some 50 KiB."""
