@@ -37,7 +37,7 @@ from supreme_core.analysis.provenance import row_facts
 from supreme_core.api import names
 from supreme_core.api.load import load_experiments, load_yaml
 from supreme_core.api.run import DatasetRecord, ExperimentOrder, RunRecord, RunResult
-from supreme_core.cluster_spec import check_cluster_spec
+from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError, SupremeError, one_line
 from supreme_core.plan import plan, steps, work_digest
 from supreme_core.registry import catalog

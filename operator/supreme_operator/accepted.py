@@ -10,7 +10,7 @@ from typing import Any, Final
 from supreme_core.api.guarded import FIXED
 from supreme_core.api.run import ExperimentOrder, SharedOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_core.differences import differences
+from supreme_core.checking.differences import differences
 from supreme_core.plan import work_digest
 from supreme_operator.observed import Child
 

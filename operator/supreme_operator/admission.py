@@ -12,7 +12,7 @@ from typing import Any
 from supreme_core.api.model import parse
 from supreme_core.api.run import ExperimentOrder, SharedOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec, ExperimentStatus, UnlearningExperiment
-from supreme_core.cluster_spec import check_cluster_spec
+from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan
 from supreme_core.registry.catalog import Catalog

@@ -7,8 +7,8 @@ from typing import Final, Self
 
 from boto3.session import Session
 
+from supreme_core.checking.patterns import holds, matches
 from supreme_core.errors import SpecError, StoreUnusable, one_line
-from supreme_core.patterns import holds, matches
 from supreme_core.store.storage import (
     S3Credentials,
     S3Storage,

@@ -17,8 +17,8 @@ from typing import Any, Final
 import kopf
 from kubernetes.aio.client import ApiClient
 
+from supreme_core.checking.pod_policy import PodPolicy
 from supreme_core.errors import EXIT_ERROR
-from supreme_core.pod_policy import PodPolicy
 from supreme_core.registry import catalog
 from supreme_core.system.ending import ending
 from supreme_operator.cache import Cache, Key

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_core.pod_policy import PodPolicy
+from supreme_core.checking.pod_policy import PodPolicy
 from supreme_operator.location import AllowedEndpoints, Location, OwnStores, StoreNotAllowed
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, get_type_hints
 
-from supreme_core import pod_policy
+from supreme_core.checking import pod_policy
 from supreme_core.errors import SpecError, nearest
 
 PREFIX = "SUPREME_OPERATOR_"

@@ -20,14 +20,14 @@ def in_order(found, *, without_s3=False):
 
 
 def test_tests_that_wait_for_a_cluster_come_first_and_then_files_with_large_budgets():
-    small, large = "tests/core/test_api.py::test_a", "tests/trainer/test_ranks.py::test_a"
+    small, large = "tests/core/api/test_api.py::test_a", "tests/trainer/test_ranks.py::test_a"
     waiting = ["tests/chart/test_render.py::test_a", "tests/cluster/test_crd.py::test_a"]
     assert set(in_order(items(small, large, *waiting))[:2]) == set(waiting)
     assert in_order(items(small, large)) == [large, small]
 
 
 def test_the_order_within_a_file_stays():
-    names = [f"tests/core/test_api.py::test_{name}" for name in "bca"]
+    names = [f"tests/core/api/test_api.py::test_{name}" for name in "bca"]
     assert in_order(items(*names)) == names
 
 
@@ -41,7 +41,10 @@ def test_files_with_tests_on_s3_wait_until_the_server_is_built(without_s3):
 def test_one_process_gets_all_that_waits_for_a_cluster_and_files_one_by_one():
     waiting = ["tests/chart/test_render.py::test_a", "tests/cluster/test_crd.py::test_a"]
     assert {schedule.unit(name) for name in waiting} == {schedule.CLUSTER}
-    assert schedule.unit("tests/core/test_api.py::Test::test_a[x::y]") == "tests/core/test_api.py"
+    assert (
+        schedule.unit("tests/core/api/test_api.py::Test::test_a[x::y]")
+        == "tests/core/api/test_api.py"
+    )
 
 
 class TestTheFirstLines:

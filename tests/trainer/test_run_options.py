@@ -1,6 +1,6 @@
 """`supreme run` with --set, --seeds, --replace and --quiet, on one tiny experiment.
 
-Which paths and values --set takes is tests/core/test_settings.py's, which changes lose results
+Which paths and values --set takes is tests/core/api/test_settings.py's, which changes lose results
 test_append_only.py's, and that several processes share a summary test_publish.py's there.
 """
 

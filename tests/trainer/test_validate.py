@@ -6,7 +6,7 @@ plan   what a run left is found; a further seed costs what the first one did
 cluster what the operator refuses, asked for or implied by an image
 json   its schema; errors by field, with the exit code
 
-Which stages a forecast finds is a table in tests/core/test_forecast.py.
+Which stages a forecast finds is a table in tests/core/checking/test_forecast.py.
 """
 
 import json

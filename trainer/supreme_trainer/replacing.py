@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from supreme_core.api.run import ExperimentOrder
-from supreme_core.append_only import losses
+from supreme_core.checking.append_only import losses
 from supreme_core.errors import SpecError
 from supreme_core.report import words
 from supreme_core.store.results import (

@@ -1,7 +1,7 @@
 """The pod that computes (its part of) one attempt, the same for every kind of child.
 
 It runs under the restricted Pod Security standard. What a user's template may say has been checked
-by `supreme_core.cluster_spec`.
+by `supreme_core.checking.cluster_spec`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from supreme_core.api import names
 from supreme_core.api.v1alpha1 import ExperimentSpec, Resources
-from supreme_core.cluster_spec import CREDENTIALS, OUR_MOUNTS, SESSION_TOKEN
+from supreme_core.checking.cluster_spec import CREDENTIALS, OUR_MOUNTS, SESSION_TOKEN
 from supreme_operator.children.backend import (
     Body,
     ChildOrder,

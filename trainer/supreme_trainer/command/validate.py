@@ -16,12 +16,12 @@ from supreme_trainer.command.terminal import say_found, tracked
 from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.run import ExperimentOrder
-from supreme_core.cluster_spec import check_cluster_spec
-from supreme_core.data_check import CheckedData, Sizes, check_data
+from supreme_core.checking.cluster_spec import check_cluster_spec
+from supreme_core.checking.data_check import CheckedData, Sizes, check_data
+from supreme_core.checking.forecast import Estimate, Forecast, forecast
+from supreme_core.checking.pod_policy import PodPolicy
 from supreme_core.errors import SupremeError
-from supreme_core.forecast import Estimate, Forecast, forecast
 from supreme_core.plan import plan, steps
-from supreme_core.pod_policy import PodPolicy
 from supreme_core.registry import catalog
 from supreme_core.report.words import forgotten
 from supreme_core.store.inventory import read_experiments, sizes_of_stages

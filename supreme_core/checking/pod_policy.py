@@ -11,9 +11,9 @@ from typing import Final
 
 from supreme_core.api import names
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_core.cluster_spec import TEMPLATE
+from supreme_core.checking.cluster_spec import TEMPLATE
+from supreme_core.checking.patterns import holds_it, names_it
 from supreme_core.errors import nearest_or_all
-from supreme_core.patterns import holds_it, names_it
 
 LABELS: Final = ("*", "sidecar.istio.io/inject")
 """Keys without a prefix are the users' own, as Kubernetes has it."""
