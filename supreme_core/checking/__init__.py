@@ -1,1 +1,1 @@
-"""What can be said of an experiment before it is computed: refusals, warnings and costs. No torch."""
+"""What can be said of an experiment before it is computed: refusals, warnings, costs. No torch."""

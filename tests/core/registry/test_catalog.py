@@ -331,7 +331,8 @@ class TestClassesInYaml:
 def test_reading_and_checking_need_neither_torch_nor_a_component():
     """A process of its own, because this one has imported everything."""
     script = (
-        "import sys; from supreme_core import catalog; from supreme_core.api.v1alpha1 import"
+        "import sys; from supreme_core.registry import catalog;"
+        " from supreme_core.api.v1alpha1 import"
         " Component; catalog.bundled().problems('method', Component(name='ssd'), at='x');"
         "print('torch' in sys.modules, 'supreme_core.components.methods' in sys.modules)"
     )

@@ -1,6 +1,6 @@
 """What holds for each registered method, on a task that takes a fraction of a second.
 
-A new method is covered as soon as its file stands in supreme_core/methods. Its own test file adds
+A new method is covered as soon as its file stands in supreme_core/components/methods. Its own test file adds
 only what is special: closed forms, limits, the paper's semantics.
 """
 
