@@ -38,16 +38,16 @@ from supreme_core.api import names
 from supreme_core.api.load import load_experiments, load_yaml
 from supreme_core.api.run import DatasetRecord, ExperimentOrder, RunRecord, RunResult
 from supreme_core.checking.cluster_spec import check_cluster_spec
-from supreme_core.errors import SpecError, SupremeError, one_line
+from supreme_core.errors import SpecError, StorageError, SupremeError, one_line
 from supreme_core.plan import plan, steps, work_digest
 from supreme_core.registry import catalog
 from supreme_core.scoring.run_scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, digest, manifest_key, read_manifest
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import Inventory as Store
 from supreme_core.store.housekeeping import Piece, orphans
 from supreme_core.store.results import check_origin, parse_order, parse_result
 from supreme_core.store.sealed import SEAL, sealed_json
-from supreme_core.store.storage import LocalStorage, StorageError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(

@@ -33,8 +33,9 @@ from supreme_operator.settings import Settings
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.run import SharedOrder
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result
-from supreme_core.store.storage import S3Credentials, open_storage
+from supreme_core.store.s3 import S3Credentials
 from tests.cluster.access import Access
 from tests.cluster.control_plane import control_plane
 from tests.cluster.operators import RULES, Experiments, Operator, operator, started

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from supreme_core.store.storage import LocalStorage, S3Storage
+from supreme_core.store.folder import LocalStorage
+from supreme_core.store.s3 import S3Storage
 from tests.cluster import s3_server as s3
 from tests.small_disk import mounted
 

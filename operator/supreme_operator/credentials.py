@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from supreme_core.errors import StoreUnusable
-from supreme_core.store.storage import S3Credentials
+from supreme_core.store.s3 import S3Credentials
 from supreme_operator.cluster import Cluster, NotFound
 from supreme_operator.location import Location
 from supreme_operator.observed import Experiment

@@ -9,13 +9,9 @@ from boto3.session import Session
 
 from supreme_core.checking.patterns import holds, matches
 from supreme_core.errors import SpecError, StoreUnusable, one_line
-from supreme_core.store.storage import (
-    S3Credentials,
-    S3Storage,
-    bucket_and_prefix,
-    is_key,
-    open_bucket,
-)
+from supreme_core.store.opening import open_bucket
+from supreme_core.store.s3 import S3Credentials, S3Storage, bucket_and_prefix
+from supreme_core.store.storage import is_key
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""

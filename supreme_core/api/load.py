@@ -11,13 +11,7 @@ from typing import Any
 import yaml
 
 from supreme_core.api.model import check_values, parse
-from supreme_core.api.settings import (
-    Setting,
-    Written,
-    split_setting,
-    steps_of,
-    with_settings,
-)
+from supreme_core.api.settings import Setting, Written, split_setting, steps_of, with_settings
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
 from supreme_core.system.files import read_file

@@ -13,14 +13,10 @@ from pydantic import Field, StringConstraints, model_validator
 
 from supreme_core.api import names
 from supreme_core.api.model import Document, parse
-from supreme_core.api.on_cluster import (
-    PROCESS_HAS_A_GPU,
-    RANKS_DIVIDE_BATCHES,
-    STORE_IS_A_BUCKET,
-)
+from supreme_core.api.on_cluster import PROCESS_HAS_A_GPU, RANKS_DIVIDE_BATCHES, STORE_IS_A_BUCKET
 from supreme_core.api.v1alpha1 import ExperimentSpec, Quantity
 from supreme_core.errors import SpecError
-from supreme_core.store.storage import bucket_and_prefix
+from supreme_core.store.s3 import bucket_and_prefix
 
 CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"

@@ -24,10 +24,7 @@ from typing import Any, Final, Generic, TypeVar, get_type_hints
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError, nearest, one_line
-from supreme_core.registry.facts import (
-    Params,
-    Variants,
-)
+from supreme_core.registry.facts import Params, Variants
 from supreme_core.system.faults import raise_fault
 
 logger = logging.getLogger(__name__)

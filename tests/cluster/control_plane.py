@@ -25,14 +25,7 @@ import yaml
 from kubernetes import client
 
 from tests.cluster.access import Access
-from tests.cluster.processes import (
-    Server,
-    answers,
-    does_not_start,
-    eventually,
-    free_port,
-    running,
-)
+from tests.cluster.processes import Server, answers, does_not_start, eventually, free_port, running
 from tests.cluster.programs import KUBERNETES
 
 TOKEN = "supreme-tests"

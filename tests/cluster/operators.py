@@ -17,17 +17,10 @@ import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from supreme_core.store.storage import S3Credentials
+from supreme_core.store.s3 import S3Credentials
 from tests import warm
 from tests.cluster.access import Access
-from tests.cluster.processes import (
-    SECONDS,
-    answers,
-    does_not_start,
-    eventually,
-    free_port,
-    running,
-)
+from tests.cluster.processes import SECONDS, answers, does_not_start, eventually, free_port, running
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "operator" / "rbac.yaml").read_text())["rules"]

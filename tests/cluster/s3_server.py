@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import boto3
 
-from supreme_core.store.storage import S3Credentials
+from supreme_core.store.s3 import S3Credentials
 from tests.cluster.processes import answers, does_not_start, free_port, running
 from tests.cluster.programs import VERSITYGW
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from supreme_core.store.storage import open_storage
+from supreme_core.store.opening import open_storage
 from tests.cluster.fault_proxy import (
     WATCH,
     Expire,

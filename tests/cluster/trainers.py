@@ -20,8 +20,9 @@ from supreme_core.api.model import parse_json
 from supreme_core.api.run import CellRecord, DatasetRecord, RunRecord, RunResult, SharedOrder
 from supreme_core.plan import exclusions, work_digest
 from supreme_core.registry.catalog import bundled
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result
-from supreme_core.store.storage import S3Credentials, open_storage
+from supreme_core.store.s3 import S3Credentials
 from tests.cluster.kubelet import Kubelet
 
 Script = Callable[[int, int], str]

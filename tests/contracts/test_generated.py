@@ -36,7 +36,8 @@ def test_what_the_operator_shares_does_not_load_torch(module):
 
 def test_reading_predictions_and_computing_metrics_does_not_load_torch():
     code = (
-        "import sys; from supreme_core import registry; from supreme_core.scoring import predictions;"
+        "import sys; from supreme_core import registry;"
+        "from supreme_core.scoring import predictions;"
         "from supreme_core.analysis import noise_floor;"
         "assert len(registry.metric.entries()) > 10; sys.exit('torch' in sys.modules)"
     )

@@ -44,12 +44,7 @@ from supreme_operator import collector
 from supreme_operator import location as stores
 from supreme_operator.answers import Claim, Verdict
 from supreme_operator.collecting import Task, rows_of
-from supreme_operator.collector import (
-    PUBLISHING,
-    VERIFYING,
-    Collector,
-    WorkerFailed,
-)
+from supreme_operator.collector import PUBLISHING, VERIFYING, Collector, WorkerFailed
 from supreme_operator.location import AllowedEndpoints, Location
 from supreme_operator.progress import parse_progress
 from supreme_operator.turns import WaitLimits
@@ -65,9 +60,10 @@ from supreme_core.registry import catalog
 from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store import artefacts
 from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import read_order, write_result
+from supreme_core.store.s3 import S3Credentials
 from supreme_core.store.sealed import SEAL
-from supreme_core.store.storage import LocalStorage, S3Credentials
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
 

@@ -40,8 +40,9 @@ from supreme_core.plan import plan
 from supreme_core.publishing.publish import publish
 from supreme_core.registry import catalog
 from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_order, write_result
-from supreme_core.store.storage import TEMPORARY, open_storage
+from supreme_core.store.storage import TEMPORARY
 from tests import warm
 
 TRAIN, TEST = 1442, 355

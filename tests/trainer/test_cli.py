@@ -19,7 +19,7 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID
 from supreme_core.registry import catalog
-from supreme_core.store.storage import open_storage
+from supreme_core.store.opening import open_storage
 from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,

@@ -25,7 +25,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
 from supreme_core.errors import EXIT_TERMINATED, SpecError
 from supreme_core.store.artefacts import Artefacts, digest
-from supreme_core.store.storage import LocalStorage
+from supreme_core.store.folder import LocalStorage
 from tests.trainer.experiments import compute, experiment, planned
 
 QUARTER = {"name": "random_samples", "params": {"fraction": 0.25}}

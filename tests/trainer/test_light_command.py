@@ -12,7 +12,7 @@ from supreme_trainer.cli import cli, main
 from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID, SpecError
-from supreme_core.store.storage import open_storage
+from supreme_core.store.opening import open_storage
 
 
 def paths(group, above=()):

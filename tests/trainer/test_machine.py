@@ -16,7 +16,7 @@ from rich.console import Console
 from supreme_trainer import local, machine
 
 from supreme_core.errors import SpecError
-from supreme_core.store.storage import open_storage
+from supreme_core.store.opening import open_storage
 from tests.trainer.experiments import experiment, planned
 
 UUID, OTHER = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-00000000-d72c-4106-c12f-20bd9faed9f6"

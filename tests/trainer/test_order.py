@@ -13,13 +13,7 @@ import pytest
 from supreme_trainer import order as trainer
 
 from supreme_core.api.run import RunOrder
-from tests.trainer.experiments import (
-    FINETUNE,
-    FULL_CLASS,
-    as_configured,
-    experiment,
-    planned,
-)
+from tests.trainer.experiments import FINETUNE, FULL_CLASS, as_configured, experiment, planned
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ from supreme_core.errors import (
 )
 from supreme_core.plan import Step, steps
 from supreme_core.registry.catalog import bundled
-from supreme_core.store.storage import S3Credentials, S3Storage
+from supreme_core.store.s3 import S3Credentials, S3Storage
 from tests.cluster import s3_server as s3
 from tests.cluster.processes import free_port
 from tests.trainer.experiments import (

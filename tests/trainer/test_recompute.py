@@ -24,10 +24,10 @@ from supreme_core.api.run import Revision, Summary
 from supreme_core.publishing.recompute import recompute, with_metrics
 from supreme_core.scoring.run_scoring import distances
 from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import damage_in, orphans
 from supreme_core.store.inventory import read_inventory
 from supreme_core.store.results import read_order, read_results, write_order, write_result
-from supreme_core.store.storage import LocalStorage
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

@@ -29,8 +29,9 @@ from supreme_core.publishing.publish import publish
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.housekeeping import leftovers
 from supreme_core.store.inventory import read_damage, read_inventory
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_order
-from supreme_core.store.storage import Storage, open_storage
+from supreme_core.store.storage import Storage
 from tests.cluster import s3_server as s3
 from tests.trainer.experiments import (
     FINETUNE,

@@ -19,10 +19,11 @@ from supreme_trainer import cli
 
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import orphans
 from supreme_core.store.inventory import read_inventory
 from supreme_core.store.results import write_order, write_result
-from supreme_core.store.storage import TEMPORARY, LocalStorage
+from supreme_core.store.storage import TEMPORARY
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

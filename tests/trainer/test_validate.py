@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 from supreme_trainer import cli
 
-from supreme_core.store.storage import LocalStorage
+from supreme_core.store.folder import LocalStorage
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,

@@ -45,8 +45,9 @@ from supreme_core.errors import (
 )
 from supreme_core.registry import plugins
 from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import RESULT_BYTES, write_result
-from supreme_core.store.storage import Storage, open_storage
+from supreme_core.store.storage import Storage
 from supreme_core.system.faults import fault_of
 from supreme_core.system.files import read_file
 

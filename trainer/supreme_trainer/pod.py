@@ -43,8 +43,9 @@ from supreme_core.api.run import Progress, RunOrder, SharedOrder, Termination
 from supreme_core.errors import EXIT_ERROR, SpecError, SupremeError
 from supreme_core.plan import exclusions, steps
 from supreme_core.registry import catalog, plugins
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import RESULT_BYTES
-from supreme_core.store.storage import Storage, open_storage
+from supreme_core.store.storage import Storage
 from supreme_core.system.ending import as_told
 from supreme_core.system.files import read_file
 

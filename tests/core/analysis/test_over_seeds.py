@@ -36,8 +36,8 @@ from supreme_core.report.over_seeds import section
 from supreme_core.scoring.membership import Contest, auc, rate_at
 from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import write_result
-from supreme_core.store.storage import LocalStorage
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
 from tests.core.components.seed_metrics.comparisons import of_margins

@@ -6,6 +6,7 @@ from supreme_core.api.run import ExperimentOrder
 from supreme_core.checking.append_only import losses
 from supreme_core.errors import StoreUnusable
 from supreme_core.plan import work_digest
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
     attempts_by_seed,
     drop_results,
@@ -14,7 +15,6 @@ from supreme_core.store.results import (
     write_order,
     write_result,
 )
-from supreme_core.store.storage import LocalStorage
 from tests.core.analysis import summaries
 
 SEEDS = [7, 8, 9]

@@ -24,7 +24,7 @@ from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.data.image_set import ARRAYS, ImageSet, check
 from supreme_core.errors import SpecError, SupremeError
-from supreme_core.store.storage import LocalStorage
+from supreme_core.store.folder import LocalStorage
 from tests.core.data.public_sets import files_of
 from tests.not_files import MAKERS
 

@@ -29,7 +29,8 @@ from supreme_core.api.names import artefact_prefix
 from supreme_core.errors import CorruptArtefact, StoreUnavailable
 from supreme_core.store import artefacts as module
 from supreme_core.store.artefacts import Artefacts, canonical_json, digest, keys_in, object_key
-from supreme_core.store.storage import LocalStorage, S3Storage
+from supreme_core.store.folder import LocalStorage
+from supreme_core.store.s3 import S3Storage
 
 MEANING = {"stage": "original", "seed": 3, "recipe": {"lr": 0.1, "epochs": 8}}
 KEY = digest(MEANING)

@@ -15,6 +15,7 @@ from supreme_core.errors import StoreUnavailable
 from supreme_core.plan import work_digest
 from supreme_core.store import inventory as module
 from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import damage_in, prunable, removal
 from supreme_core.store.inventory import (
     delete,
@@ -24,7 +25,6 @@ from supreme_core.store.inventory import (
     remove_experiment,
 )
 from supreme_core.store.results import read_order, write_order, write_result
-from supreme_core.store.storage import LocalStorage
 from tests.core.analysis import summaries
 
 

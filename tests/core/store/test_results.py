@@ -13,6 +13,7 @@ from supreme_core.api.run import ExperimentName
 from supreme_core.errors import SpecError
 from supreme_core.plan import work_digest
 from supreme_core.store import artefacts, results
+from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
     attempts_by_seed,
     parse_result,
@@ -22,7 +23,6 @@ from supreme_core.store.results import (
     write_result,
 )
 from supreme_core.store.sealed import SEAL, sealed_json
-from supreme_core.store.storage import LocalStorage
 from tests.core.analysis.summaries import digest, question, result, run
 
 ORDER = question([7, 8]).order

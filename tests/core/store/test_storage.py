@@ -30,21 +30,16 @@ from types import MappingProxyType
 from urllib.request import urlopen
 
 import pytest
+from botocore.exceptions import BotoCoreError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme_core.errors import SpecError, StorageError, StoreUnavailable, StoreUnusable
-from supreme_core.store import storage
-from supreme_core.store.storage import (
-    TEMPORARY,
-    LocalStorage,
-    MissingObject,
-    ObjectTooLarge,
-    S3Credentials,
-    S3Storage,
-    open_bucket,
-    open_storage,
-)
+from supreme_core.store import folder, s3
+from supreme_core.store.folder import LocalStorage
+from supreme_core.store.opening import open_bucket, open_storage
+from supreme_core.store.s3 import S3Credentials, S3Storage
+from supreme_core.store.storage import TEMPORARY, MissingObject, ObjectTooLarge
 from tests.cluster.fault_proxy import Answer, Without, fault_proxy
 from tests.e2e.certificates import Authority
 
@@ -67,9 +62,9 @@ def no_identity(monkeypatch, tmp_path):
 @pytest.fixture
 def one_attempt(monkeypatch):
     """Give up at once: the retries themselves are botocore's and tested there."""
-    monkeypatch.setattr(storage, "ATTEMPTS", 1)
-    monkeypatch.setattr(storage, "CONNECT_SECONDS", 0.3)
-    monkeypatch.setattr(storage, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(s3, "ATTEMPTS", 1)
+    monkeypatch.setattr(s3, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(s3, "READ_SECONDS", 0.3)
 
 
 class TestContract:
@@ -250,7 +245,8 @@ class TestContract:
         assert list(store.list()) == []
 
     def test_object_comes_in_chunks(self, store, monkeypatch):
-        monkeypatch.setattr(storage, "CHUNK_BYTES", 1000)
+        for module in (folder, s3):
+            monkeypatch.setattr(module, "CHUNK_BYTES", 1000)
         store.write("a", b"12345" * 500)
         store.write("empty", b"")
 
@@ -714,7 +710,7 @@ def bad_day(s3_server):
     """The proxy, and what opens a store behind it that has the object `a`."""
     bucket = s3_server.make_bucket()
     with fault_proxy(s3_server.endpoint) as proxy, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(storage, "ATTEMPTS", 1)
+        patched.setattr(s3, "ATTEMPTS", 1)
 
         def opened():
             return S3Storage(bucket, endpoint=proxy.endpoint, credentials=s3_server.credentials)
@@ -983,7 +979,7 @@ def ordinary_user():
 
 
 def refuse_call(**_):
-    raise storage.BotoCoreError(msg="cut off")
+    raise BotoCoreError(msg="cut off")
 
 
 def closed_port():

@@ -11,8 +11,9 @@ from supreme_trainer.command.terminal import say_found, tracked
 from supreme_core.errors import SpecError
 from supreme_core.store.housekeeping import Inventory, Removal, removal
 from supreme_core.store.inventory import read_inventory, read_needs_again, remove_experiment
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import no_experiment
-from supreme_core.store.storage import Storage, open_storage, require_unlinked
+from supreme_core.store.storage import Storage, require_unlinked
 
 
 def delete_experiment(

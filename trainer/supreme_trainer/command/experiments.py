@@ -12,7 +12,8 @@ from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan
 from supreme_core.registry import catalog
-from supreme_core.store.storage import Storage, is_key, open_storage
+from supreme_core.store.opening import open_storage
+from supreme_core.store.storage import Storage, is_key
 
 
 def planned(file: Path, settings: Sequence[str]) -> list[tuple[Loaded, ExperimentOrder]]:

@@ -12,7 +12,7 @@ from supreme_core.errors import SpecError
 from supreme_core.importing.results import read_folder
 from supreme_core.importing.summary import summaries
 from supreme_core.publishing.publish import write_summary
-from supreme_core.store.storage import open_storage
+from supreme_core.store.opening import open_storage
 
 
 def import_results(

@@ -11,8 +11,8 @@ from supreme_trainer.screen import show
 
 from supreme_core.publishing import recompute as scores
 from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import read_order
-from supreme_core.store.storage import open_storage
 
 CHANGES_SHOWN = 20
 

@@ -16,8 +16,8 @@ from supreme_core.report.choices import FORMATS, PRIMARY
 from supreme_core.report.paste import paste
 from supreme_core.report.tables import Reading
 from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.opening import open_storage
 from supreme_core.store.results import read_order, read_results
-from supreme_core.store.storage import open_storage
 
 
 def report_experiment(

@@ -20,7 +20,8 @@ from supreme_core.store.housekeeping import (
     prunable,
 )
 from supreme_core.store.inventory import delete, read_damage, read_inventory, without_digest
-from supreme_core.store.storage import Storage, open_storage
+from supreme_core.store.opening import open_storage
+from supreme_core.store.storage import Storage
 
 OLDER = (
     "an older version wrote them, or a process that was killed; `supreme run FILE` writes"

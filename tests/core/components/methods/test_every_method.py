@@ -1,7 +1,7 @@
 """What holds for each registered method, on a task that takes a fraction of a second.
 
-A new method is covered as soon as its file stands in supreme_core/components/methods. Its own test file adds
-only what is special: closed forms, limits, the paper's semantics.
+A new method is covered as soon as its file stands in supreme_core/components/methods. Its own test
+file adds only what is special: closed forms, limits, the paper's semantics.
 """
 
 import re

@@ -1,0 +1,84 @@
+"""From the address of a store to the store."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from boto3.session import Session
+
+from supreme_core.errors import SpecError
+from supreme_core.store.folder import LocalStorage
+from supreme_core.store.s3 import S3Storage, bucket_and_prefix
+
+if TYPE_CHECKING:
+    pass
+from supreme_core.store.s3 import S3Credentials
+from supreme_core.store.storage import Storage
+
+
+def open_storage(
+    uri: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    credentials: S3Credentials | None = None,
+) -> Storage:
+    """The store at `uri`: s3://bucket/prefix, file:///absolute/path, or the path of a folder.
+
+    `endpoint`, `region` (else the environment's, else us-east-1) and `credentials` are for S3 only.
+    Nothing is asked of the store yet; `check()` does that. Raises SpecError.
+    """
+    if "\0" in unquote(uri):
+        raise SpecError(f"the store's URI is {uri!r}; it must not have a NUL character")
+    # A folder may be called a:b; who writes s3:bucket or a space before the scheme means none.
+    scheme = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]*:/|([Ss]3|[Ff][Ii][Ll][Ee]):)", uri)
+    if uri and scheme is None:
+        return LocalStorage(_expanded(uri))
+    if uri.startswith("file:///"):
+        return LocalStorage(Path(unquote(uri.removeprefix("file://"))))
+    if uri.startswith("s3://"):
+        return open_bucket(uri, endpoint=endpoint, region=region, credentials=credentials)
+    raise SpecError(
+        f"the store's URI is {uri!r}; allowed: s3://bucket/prefix, file:///absolute/path "
+        "or the path of a folder"
+    )
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = path.partition("/")[0]
+        raise SpecError(
+            f"the store's URI is {path!r}, but {user} is nobody's home directory here; for a folder"
+            f" of that name write ./{path}"
+        ) from None
+
+
+def open_bucket(
+    uri: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    credentials: S3Credentials | None = None,
+    session: Session | None = None,
+    most_pages: int | None = None,
+) -> "S3Storage":
+    """As `open_storage` where folders, which belong to one machine, are none of the choices.
+
+    session: shared by stores of one thread; the first store of one takes 50 ms, each other 3.
+    most_pages: of one list; None reads it to its end.
+    """
+    if not uri.startswith("s3://"):
+        raise SpecError(f"the store's URI is {uri!r}; on a cluster it must be s3://bucket/prefix")
+    bucket, prefix = bucket_and_prefix(uri)
+    return S3Storage(
+        bucket,
+        prefix,
+        endpoint=endpoint,
+        region=region,
+        credentials=credentials,
+        session=session,
+        most_pages=most_pages,
+    )
