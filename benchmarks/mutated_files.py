@@ -35,14 +35,16 @@ from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.files import summary_csv, summary_json
 from supreme_core.analysis.provenance import row_facts
 from supreme_core.api import names
+from supreme_core.api.canonical import digest
 from supreme_core.api.load import load_experiments, load_yaml
-from supreme_core.api.run import DatasetRecord, ExperimentOrder, RunRecord, RunResult
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.records import DatasetRecord, RunRecord, RunResult
 from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError, StorageError, SupremeError, one_line
-from supreme_core.plan import plan, steps, work_digest
+from supreme_core.plan import plan, steps
 from supreme_core.registry import catalog
 from supreme_core.scoring.run_scoring import read_cost
-from supreme_core.store.artefacts import Artefacts, digest, manifest_key, read_manifest
+from supreme_core.store.artefacts import Artefacts, manifest_key, read_manifest
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import Inventory as Store
 from supreme_core.store.housekeeping import Piece, orphans

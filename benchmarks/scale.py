@@ -32,7 +32,7 @@ from supreme_operator.settings import Settings
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import SharedOrder
+from supreme_core.api.orders import SharedOrder
 from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result
 from supreme_core.store.s3 import S3Credentials

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from supreme_core.api import names
+from supreme_core.api.canonical import digest
 from supreme_core.api.load import NOTHING_WRITTEN
-from supreme_core.api.run import Exclusion, ExperimentName, ExperimentOrder, Revision, Work
+from supreme_core.api.orders import Exclusion, ExperimentName, ExperimentOrder, Revision, Work
 from supreme_core.api.settings import Written
 from supreme_core.api.v1alpha1 import (
     Component,
@@ -18,7 +19,6 @@ from supreme_core.api.v1alpha1 import (
 from supreme_core.errors import SpecError, nearest, nearest_or_all
 from supreme_core.registry import Entry, MetricGroup
 from supreme_core.registry.catalog import Catalog, Listed, check_components
-from supreme_core.store.artefacts import digest
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,6 @@ def plan(
         data_placement=spec.execution.data_placement,
         keep_unlearned_models=spec.storage.keep_unlearned_models,
     )
-
-
-def work_digest(work: Work) -> str:
-    """Names what every seed computes; a result counts only for the work that it answers."""
-    return digest(work.to_document())
 
 
 def recipe_digest(work: Work) -> str:

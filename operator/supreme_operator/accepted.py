@@ -8,10 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from supreme_core.api.guarded import FIXED
-from supreme_core.api.run import ExperimentOrder, SharedOrder
+from supreme_core.api.orders import ExperimentOrder, SharedOrder, work_digest
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.checking.differences import differences
-from supreme_core.plan import work_digest
 from supreme_operator.observed import Child
 
 WHOLE: Final = ("dataset", "model", "training", "scenarios")

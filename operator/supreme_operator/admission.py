@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
-from supreme_core.api.run import ExperimentOrder, SharedOrder
-from supreme_core.api.v1alpha1 import ExperimentSpec, ExperimentStatus, UnlearningExperiment
+from supreme_core.api.orders import ExperimentOrder, SharedOrder
+from supreme_core.api.status import ExperimentStatus
+from supreme_core.api.v1alpha1 import ExperimentSpec, UnlearningExperiment
 from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan
 from supreme_core.registry.catalog import Catalog
-from supreme_core.store.artefacts import digest
 from supreme_operator.observed import Experiment, Owner
 from supreme_operator.policy import Policy
 

@@ -8,14 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from supreme_core.api.model import Document
-from supreme_core.api.run import Digest, ShortText
-from supreme_core.api.v1alpha1 import (
-    MAX_SEEDS,
-    MAX_SUMMARY_ROWS,
-    SEED_LIMIT,
-    ResultsReference,
-    SummaryRow,
-)
+from supreme_core.api.status import ResultsReference, SummaryRow
+from supreme_core.api.v1alpha1 import MAX_SEEDS, MAX_SUMMARY_ROWS, SEED_LIMIT
+from supreme_core.api.vocabulary import Digest, ShortText
 
 
 def _printable(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Termination
+from supreme_core.api.records import Termination
 from supreme_core.errors import (
     EXIT_INTERRUPTED,
     EXIT_INVALID,

@@ -19,10 +19,11 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from supreme_core.api import names
 from supreme_core.api.model import Document
-from supreme_core.api.run import ExperimentOrder, Summary
-from supreme_core.api.v1alpha1 import MAX_SUMMARY_ROWS, ResultsReference, SummaryRow
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.status import ResultsReference, SummaryRow
+from supreme_core.api.summary import Summary
+from supreme_core.api.v1alpha1 import MAX_SUMMARY_ROWS
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, SupremeError, one_line
-from supreme_core.plan import work_digest
 from supreme_core.store.results import RESULT_BYTES, check_origin, parse_result, write_order
 from supreme_core.store.s3 import S3Storage
 from supreme_core.store.storage import MissingObject, ObjectTooLarge

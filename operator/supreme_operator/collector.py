@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import BinaryIO, Final, Literal
 
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.errors import StoreUnavailable, StoreUnusable, SupremeError, one_line
 from supreme_operator.answers import Claim, Publication, Verdict
 from supreme_operator.collecting import ANSWER, Answer, Reading, Refusal, Task

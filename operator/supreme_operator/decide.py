@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final, Literal
 
-from supreme_core.api.run import ExperimentOrder
-from supreme_core.api.v1alpha1 import ExperimentStatus, FailurePolicy, SeedStatus
-from supreme_core.plan import work_digest
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.status import ExperimentStatus, SeedStatus
+from supreme_core.api.v1alpha1 import FailurePolicy
 from supreme_operator.answers import Verdict
 from supreme_operator.classify import Ending, ending, never_starts
 from supreme_operator.indexes import expanded

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from supreme_core.api import names
-from supreme_core.api.v1alpha1 import Condition, ExperimentStatus
+from supreme_core.api.status import Condition, ExperimentStatus
 from supreme_operator.times import written
 
 WARNINGS: Final = {"Accepted": "False", "ChildrenScheduled": "False", "Failed": "True"}

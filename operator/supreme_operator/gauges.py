@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, get_args
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from supreme_core.api.v1alpha1 import Phase
+from supreme_core.api.status import Phase
 
 Body = Mapping[str, Any]
 

@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from supreme_core.api.v1alpha1 import ExperimentSpec, ResultsReference, SummaryRow
+from supreme_core.api.status import ResultsReference, SummaryRow
+from supreme_core.api.v1alpha1 import ExperimentSpec
 
 BackendName = Literal["Job", "IndexedJob", "PyTorchJob"]
 

@@ -21,7 +21,7 @@ from yarl import URL
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Progress
+from supreme_core.api.records import Progress
 from supreme_core.errors import SpecError, SupremeError, one_line
 from supreme_operator.location import AllowedEndpoints, Location
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from supreme_core.api.run import ExperimentOrder, SharedOrder
-from supreme_core.api.v1alpha1 import ExperimentStatus
+from supreme_core.api.orders import ExperimentOrder, SharedOrder, work_digest
+from supreme_core.api.status import ExperimentStatus
 from supreme_core.errors import SpecError, StorageError
-from supreme_core.plan import work_digest
 from supreme_core.registry.catalog import Catalog
 from supreme_operator import accepted, events, status
 from supreme_operator.admission import (

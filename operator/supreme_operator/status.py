@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
 from supreme_core.api import names
-from supreme_core.api.v1alpha1 import (
+from supreme_core.api.status import (
     Condition,
     ExperimentStatus,
     Phase,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from supreme_core.api.v1alpha1 import ExperimentStatus, SeedStatus
+from supreme_core.api.status import ExperimentStatus, SeedStatus
 from supreme_operator.decide import Standing
 from supreme_operator.indexes import expanded
 from supreme_operator.observed import Child, ChildState

@@ -16,9 +16,10 @@ from supreme_core.analysis.gaps import Key, gaps_of, joint_verdicts
 from supreme_core.analysis.provenance import RowFacts, provenance_from, provenance_of
 from supreme_core.analysis.spreads import Spreads
 from supreme_core.analysis.survivors import Runs, SeedValues, failure
-from supreme_core.api.run import (
+from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.records import RunRecord, RunResult
+from supreme_core.api.summary import (
     Axis,
-    ExperimentOrder,
     Failure,
     Floor,
     Front,
@@ -26,8 +27,6 @@ from supreme_core.api.run import (
     Ranks,
     Robust,
     Row,
-    RunRecord,
-    RunResult,
     Summary,
     SummaryExperiment,
 )

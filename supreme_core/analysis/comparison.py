@@ -18,7 +18,7 @@ from scipy import stats
 from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.statistics import FloatArray
 from supreme_core.api import names
-from supreme_core.api.run import (
+from supreme_core.api.summary import (
     Axis,
     Comparison,
     Distance,

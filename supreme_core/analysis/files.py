@@ -8,7 +8,7 @@ from typing import Any
 
 from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api.model import Document, parse_document, read_json
-from supreme_core.api.run import SUMMARY_VERSION, Gap, Summary
+from supreme_core.api.summary import SUMMARY_VERSION, Gap, Summary
 from supreme_core.errors import SpecError
 
 

@@ -10,7 +10,8 @@ from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.analysis.survivors import TEST_ACCURACY, Runs, SeedValues, first
 from supreme_core.api import names
-from supreme_core.api.run import CellRecord, Gap, JointVerdict, NonInferiority, ToldApart, lack_of
+from supreme_core.api.records import CellRecord
+from supreme_core.api.summary import Gap, JointVerdict, NonInferiority, ToldApart, lack_of
 from supreme_core.registry import SetName
 
 TELL_UTILITY = (names.metric_row("accuracy", "retain_test"), TEST_ACCURACY)

@@ -6,7 +6,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-from supreme_core.api.run import CellRecord, Floor
+from supreme_core.api.records import CellRecord
+from supreme_core.api.summary import Floor
 from supreme_core.scoring.evaluation import Evaluation, Predictions
 from supreme_core.scoring.rows import ChosenMetric, Metric, measure
 

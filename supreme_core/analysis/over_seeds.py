@@ -35,19 +35,10 @@ from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.files import harmless
 from supreme_core.analysis.survivors import Word, ending
 from supreme_core.api import names
-from supreme_core.api.run import (
-    CellRecord,
-    Curve,
-    ExperimentOrder,
-    Null,
-    OverSeeds,
-    RunRecord,
-    RunResult,
-    SeedCounts,
-    SeedRow,
-    SeedValue,
-    lack_of,
-)
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.records import CellRecord, RunRecord, RunResult
+from supreme_core.api.summary import Curve, Null, OverSeeds, SeedCounts, SeedRow, SeedValue, lack_of
 from supreme_core.errors import CorruptArtefact
 from supreme_core.randomness import streams
 from supreme_core.registry import Chosen, Forgets, SeedMetricFacts, SetName
@@ -55,7 +46,6 @@ from supreme_core.scoring.ensemble import Comparison, Ensemble
 from supreme_core.scoring.evaluation import Floats, Integers, Outputs, Predictions
 from supreme_core.scoring.membership import held_out_set, matched, rate_at
 from supreme_core.scoring.run_scoring import reason
-from supreme_core.store.artefacts import digest
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,10 @@ from pydantic import Field
 
 from supreme_core.api import names
 from supreme_core.api.model import Document, parse
-from supreme_core.api.run import (
-    DatasetRecord,
-    Digest,
-    ExperimentOrder,
-    Named,
-    RunResult,
-    Summary,
-    Work,
-)
+from supreme_core.api.orders import ExperimentOrder, Work
+from supreme_core.api.records import DatasetRecord, Named, RunResult
+from supreme_core.api.summary import Summary
+from supreme_core.api.vocabulary import Digest
 from supreme_core.errors import SpecError
 from supreme_core.registry import Direction, Entry, MetricFacts, SetName
 from supreme_core.registry.catalog import Listed

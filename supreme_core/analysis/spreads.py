@@ -6,7 +6,7 @@ from math import sqrt
 from supreme_core.analysis import statistics
 from supreme_core.analysis.survivors import Runs
 from supreme_core.api import names
-from supreme_core.api.run import Variance
+from supreme_core.api.summary import Variance
 
 
 class Spreads:

@@ -18,15 +18,9 @@ from typing import Literal
 from supreme_core.analysis import statistics
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api import names
-from supreme_core.api.run import (
-    CellRecord,
-    CollapseRate,
-    ExperimentOrder,
-    Failure,
-    RunRecord,
-    RunResult,
-    SeedCounts,
-)
+from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.records import CellRecord, RunRecord, RunResult
+from supreme_core.api.summary import CollapseRate, Failure, SeedCounts
 
 TEST_ACCURACY = names.metric_row("accuracy", "test")
 TELL_COLLAPSE = (TEST_ACCURACY, names.metric_row("reference_accuracy", "test"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from supreme_core.api.guarded import METHODS_ARE_APPENDED, SEEDS_ARE_APPENDED
 from supreme_core.api.model import shown
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.v1alpha1 import LabelledComponent, Seeds
 from supreme_core.checking.differences import differences
 from supreme_core.report.words import seed_ranges

@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from supreme_core import registry
-from supreme_core.api.run import ExperimentOrder, Named, Work
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import ExperimentOrder, Work
+from supreme_core.api.records import Named
 from supreme_core.data import downloads
 from supreme_core.data.cells import Splits
 from supreme_core.data.image_set import (
@@ -26,7 +28,7 @@ from supreme_core.data.split import Labels, Split
 from supreme_core.errors import SpecError
 from supreme_core.registry import Chosen
 from supreme_core.registry.catalog import Catalog
-from supreme_core.store.artefacts import Artefacts, Manifest, digest
+from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.storage import Storage
 
 

@@ -12,12 +12,13 @@ from statistics import fmean
 from typing import Any, Final, TypeVar
 
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, RunResult, Work
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import ExperimentOrder, Work, work_digest
+from supreme_core.api.records import RunResult
 from supreme_core.api.v1alpha1 import Component, LabelledComponent
 from supreme_core.errors import SpecError
-from supreme_core.plan import Step, recipe_digest, steps, work_digest
+from supreme_core.plan import Step, recipe_digest, steps
 from supreme_core.registry.catalog import Catalog
-from supreme_core.store.artefacts import digest
 from supreme_core.store.housekeeping import StageId
 from supreme_core.store.inventory import StoredExperiment
 from supreme_core.store.results import is_finished

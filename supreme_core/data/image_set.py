@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from supreme_core.api.canonical import digest
 from supreme_core.data.split import Labels
 from supreme_core.errors import SpecError, SupremeError, few
 from supreme_core.registry import Chosen, Params
-from supreme_core.store.artefacts import Manifest, digest
+from supreme_core.store.artefacts import Manifest
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 FINE_ARRAYS = ("train_fine_labels", "test_fine_labels")

@@ -10,12 +10,12 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from supreme_core.api.run import Named
+from supreme_core.api.canonical import digest
+from supreme_core.api.records import Named
 from supreme_core.errors import SpecError, nearest_or_all
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Forgets
-from supreme_core.store.artefacts import digest
 
 Indices = NDArray[np.int64]
 

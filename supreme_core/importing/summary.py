@@ -6,24 +6,15 @@ from importlib import metadata
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api import names
-from supreme_core.api.run import (
-    CellRecord,
-    DatasetRecord,
-    Exclusion,
-    ExperimentName,
-    ExperimentOrder,
-    RunRecord,
-    RunResult,
-    Summary,
-    Work,
-)
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import Exclusion, ExperimentName, ExperimentOrder, Work, work_digest
+from supreme_core.api.records import CellRecord, DatasetRecord, RunRecord, RunResult
+from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, MethodEntry, Training
 from supreme_core.errors import SpecError
 from supreme_core.importing.known_errors import KNOWN_ERRORS, KnownError
 from supreme_core.importing.metrics import ACCURACY, METRICS, facts_of
 from supreme_core.importing.results import Evaluation, Found, Setting
-from supreme_core.plan import work_digest
-from supreme_core.store.artefacts import digest
 
 TITLES = {"original": names.ORIGINAL, "retrain": names.RETRAINED}
 MOST_TITLES = 64

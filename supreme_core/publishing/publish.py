@@ -14,10 +14,11 @@ from supreme_core.analysis.noise_floor import noise_floors
 from supreme_core.analysis.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.analysis.provenance import row_facts
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, Floor, OverSeeds, RunResult, Summary
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.records import RunResult
+from supreme_core.api.summary import Floor, OverSeeds, Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
-from supreme_core.plan import work_digest
 from supreme_core.registry import Chosen, SeedMetricFacts
 from supreme_core.report.page import render_report
 from supreme_core.scoring.evaluation import Predictions

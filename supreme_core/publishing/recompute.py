@@ -17,18 +17,14 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from supreme_core import registry
+from supreme_core.api.canonical import digest
 from supreme_core.api.names import ORIGINAL, PREDICTIONS, PROBE, REFERENCES, WEIGHTS
-from supreme_core.api.run import (
-    CellRecord,
-    ExperimentOrder,
-    RunRecord,
-    RunResult,
-    StageRecord,
-    Summary,
-)
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.records import CellRecord, RunRecord, RunResult, StageRecord
+from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
-from supreme_core.plan import revisions, work_digest
+from supreme_core.plan import revisions
 from supreme_core.publishing.publish import publish
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Chosen
@@ -48,7 +44,7 @@ from supreme_core.scoring.run_scoring import (
     reason,
     reference_run,
 )
-from supreme_core.store.artefacts import Artefacts, Manifest, digest
+from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.environment import environment
 from supreme_core.store.inventory import Track
 from supreme_core.store.results import attempts_by_seed, read_results, write_order, write_result

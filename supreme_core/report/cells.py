@@ -8,7 +8,7 @@ from typing import Literal
 from supreme_core.analysis.hypotheses import Verdict
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api import names
-from supreme_core.api.run import Floor, Gap, Row
+from supreme_core.api.summary import Floor, Gap, Row
 
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from supreme_core.analysis import statistics
-from supreme_core.api.run import Comparison, Front, LeftOut, Point, Rank, Row
+from supreme_core.api.summary import Comparison, Front, LeftOut, Point, Rank, Row
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import Cell, Scale
 from supreme_core.report.tables import Column, Line, Reading, Table

@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from supreme_core.api import names
-from supreme_core.api.run import Curve, OverSeeds, SeedRow, SeedValue
+from supreme_core.api.summary import Curve, OverSeeds, SeedRow, SeedValue
 from supreme_core.report import cells, roc, words
 from supreme_core.report.cells import NONE
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from supreme_core.analysis import hypotheses
 from supreme_core.analysis.provenance import CellSummary, RowFacts
 from supreme_core.api import names
-from supreme_core.api.run import Distance, Failure, Front, Gap, Point, Row, Summary
+from supreme_core.api.summary import Distance, Failure, Front, Gap, Point, Row, Summary
 from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS

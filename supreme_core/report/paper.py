@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.provenance import CellSummary
-from supreme_core.api.run import DatasetRecord, Gap
+from supreme_core.api.records import DatasetRecord
+from supreme_core.api.summary import Gap
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.report import cells, words
 from supreme_core.report.tables import Reading

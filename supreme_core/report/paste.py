@@ -12,7 +12,7 @@ from itertools import chain, groupby
 
 from supreme_core.analysis import statistics
 from supreme_core.analysis.files import harmless
-from supreme_core.api.run import LeftOut
+from supreme_core.api.summary import LeftOut
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, tables, words

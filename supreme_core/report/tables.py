@@ -16,7 +16,8 @@ from supreme_core.analysis import hypotheses
 from supreme_core.analysis.provenance import Provenance, RowFacts, provenance_of
 from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
-from supreme_core.api.run import Floor, Gap, Named, Row, Summary
+from supreme_core.api.records import Named
+from supreme_core.api.summary import Floor, Gap, Row, Summary
 from supreme_core.report import cells, words
 from supreme_core.report.cells import Cell, Scale
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from supreme_core.api.run import Summary
+from supreme_core.api.summary import Summary
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import Cell
 

@@ -7,7 +7,7 @@ import yaml
 from markupsafe import Markup
 
 from supreme_core.analysis.provenance import Span
-from supreme_core.api.run import Named
+from supreme_core.api.records import Named
 from supreme_core.api.v1alpha1 import Component, MethodEntry
 from supreme_core.data.split import KINDS
 from supreme_core.errors import escaped

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from supreme_core.api.canonical import digest
 from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
 from supreme_core.errors import CorruptArtefact, GivenUp, escaped, one_line
 from supreme_core.randomness.streams import Streams
@@ -26,7 +27,6 @@ from supreme_core.scoring.evaluation import (
 )
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.scoring.rows import measure
-from supreme_core.store.artefacts import digest
 from supreme_core.system.faults import fault_of
 
 BUFFERS = ("running_mean", "running_var")

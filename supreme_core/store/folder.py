@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import uuid4
 
 from supreme_core.errors import StorageError, StoreUnavailable, StoreUnusable, one_line
-from supreme_core.store.s3 import GARBLED
-from supreme_core.system.files import open_file
-
-if TYPE_CHECKING:
-    pass
 from supreme_core.store.storage import (
     CHUNK_BYTES,
+    FULL,
+    GARBLED,
     TEMPORARY,
     ObjectInfo,
     checked_key,
@@ -30,6 +27,7 @@ from supreme_core.store.storage import (
     told_as_missing,
     too_large,
 )
+from supreme_core.system.files import open_file
 
 
 class LocalStorage:
@@ -265,7 +263,6 @@ def _file_info(path: Path, key: str, *, linked: bool) -> ObjectInfo | None:
     return ObjectInfo(key, status.st_size, modified, linked)
 
 
-FULL: Final = "no space left; free some or raise the quota, what is stored so far stays valid"
 DENIED: Final = "permission denied; the store must be readable and writable"
 NO_FOLDER: Final = "a file lies where a folder is needed; name another folder"
 

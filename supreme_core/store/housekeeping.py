@@ -20,9 +20,10 @@ from functools import cached_property
 from typing import Final
 
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, RunResult
-from supreme_core.plan import work_digest
-from supreme_core.store.artefacts import Manifest, StoredFile, keys_in, object_key
+from supreme_core.api.canonical import keys_in
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.records import RunResult
+from supreme_core.store.artefacts import Manifest, StoredFile, object_key
 from supreme_core.store.results import is_finished
 from supreme_core.store.storage import ObjectInfo
 

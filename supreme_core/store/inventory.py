@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, RunResult
+from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.records import RunResult
 from supreme_core.errors import CorruptArtefact, SpecError, one_line
 from supreme_core.store.artefacts import StoredFile, is_sound_checkpoint, read_manifest
 from supreme_core.store.checksums import edited, measured

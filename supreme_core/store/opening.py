@@ -2,18 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from boto3.session import Session
 
 from supreme_core.errors import SpecError
 from supreme_core.store.folder import LocalStorage
-from supreme_core.store.s3 import S3Storage, bucket_and_prefix
-
-if TYPE_CHECKING:
-    pass
-from supreme_core.store.s3 import S3Credentials
+from supreme_core.store.s3 import S3Credentials, S3Storage, bucket_and_prefix
 from supreme_core.store.storage import Storage
 
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, FaultRecord, RunOrder, RunResult
+from supreme_core.api.orders import ExperimentOrder, RunOrder, work_digest
+from supreme_core.api.records import FaultRecord, RunResult
 from supreme_core.errors import SpecError, nearest_or_all, one_line
-from supreme_core.plan import work_digest
 from supreme_core.store.sealed import parse_sealed, sealed_json
 from supreme_core.store.storage import (
     MissingObject,

@@ -38,9 +38,11 @@ from s3transfer.exceptions import (
 )
 
 from supreme_core.errors import SpecError, StorageError, StoreUnavailable, StoreUnusable, one_line
-from supreme_core.store.folder import FULL, file_error, replace, require_space, temporary_file
+from supreme_core.store.folder import file_error, replace, require_space, temporary_file
 from supreme_core.store.storage import (
     CHUNK_BYTES,
+    FULL,
+    GARBLED,
     TEMPORARY,
     MissingObject,
     ObjectInfo,
@@ -397,11 +399,6 @@ def _is_web_address(endpoint: str) -> bool:
     except ValueError:
         return False
 
-
-GARBLED: Final = (
-    "what was written is not what is read back, so something else answers in the place of the"
-    " store, such as a proxy or the login page of a network"
-)
 
 OF_TRANSFERS: Final = (
     RetriesExceededError,

@@ -9,9 +9,9 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse_document, read_json
 from supreme_core.errors import SpecError
-from supreme_core.store.artefacts import digest
 
 SEAL: Final = "sha256"
 """The field with the digest."""

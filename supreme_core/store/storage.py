@@ -21,6 +21,12 @@ TEMPORARY: Final = ".supreme-tmp-"
 
 CHUNK_BYTES: Final = 1024 * 1024
 
+FULL: Final = "no space left; free some or raise the quota, what is stored so far stays valid"
+GARBLED: Final = (
+    "what was written is not what is read back, so something else answers in the place of the"
+    " store, such as a proxy or the login page of a network"
+)
+
 
 class MissingObject(StorageError):
     """There is no object under this key."""

@@ -31,15 +31,11 @@ from supreme_operator.status import invalid
 from supreme_core.api import names
 from supreme_core.api.guarded import FIXED, FIXED_WITH_DDP
 from supreme_core.api.model import parse
-from supreme_core.api.v1alpha1 import (
-    SEED_LIMIT,
-    ExperimentSpec,
-    ExperimentStatus,
-    Metadata,
-    UnlearningExperiment,
-)
+from supreme_core.api.orders import work_digest
+from supreme_core.api.status import ExperimentStatus
+from supreme_core.api.v1alpha1 import SEED_LIMIT, ExperimentSpec, Metadata, UnlearningExperiment
 from supreme_core.errors import SpecError
-from supreme_core.plan import plan, work_digest
+from supreme_core.plan import plan
 from supreme_core.registry.catalog import bundled
 from tests.cluster.processes import eventually
 from tests.cluster.specs import SPEC, cases

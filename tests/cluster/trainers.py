@@ -17,8 +17,9 @@ from kubernetes.client.exceptions import ApiException
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import CellRecord, DatasetRecord, RunRecord, RunResult, SharedOrder
-from supreme_core.plan import exclusions, work_digest
+from supreme_core.api.orders import SharedOrder, work_digest
+from supreme_core.api.records import CellRecord, DatasetRecord, RunRecord, RunResult
+from supreme_core.plan import exclusions
 from supreme_core.registry.catalog import bundled
 from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from supreme_operator.admission import admit
 from supreme_trainer.cli import cli
 
-from supreme_core.api.v1alpha1 import Phase
+from supreme_core.api.status import Phase
 from supreme_core.registry import catalog
 from tests.monitoring.exported import operator_families
 

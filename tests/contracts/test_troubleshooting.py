@@ -13,7 +13,7 @@ import pytest
 from supreme_operator import classify
 
 from supreme_core.api import names
-from supreme_core.api.v1alpha1 import Phase
+from supreme_core.api.status import Phase
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()

@@ -14,10 +14,10 @@ import pytest
 
 from supreme_core.api.load import load_yaml
 from supreme_core.api.model import parse
-from supreme_core.api.run import ExperimentName, Revision
+from supreme_core.api.orders import ExperimentName, Revision, work_digest
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
-from supreme_core.plan import Step, default_metrics, metric_rows, plan, steps, work_digest
+from supreme_core.plan import Step, default_metrics, metric_rows, plan, steps
 from supreme_core.registry import catalog
 from supreme_core.registry.catalog import Catalog
 

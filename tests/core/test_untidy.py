@@ -23,7 +23,7 @@ from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.files import summary_json
 from supreme_core.api.load import load_setting, load_yaml
 from supreme_core.api.model import parse, parse_json, shown
-from supreme_core.api.run import Progress
+from supreme_core.api.records import Progress
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import MISTAKES_SHOWN, SpecError, escaped, mistakes
 from supreme_core.plan import plan

@@ -23,7 +23,7 @@ from supreme_trainer import screen
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Summary
+from supreme_core.api.summary import Summary
 from supreme_core.errors import EXIT_ERROR, EXIT_INTERRUPTED
 from tests.cluster import s3_server
 from tests.cluster.go_tools import GoTools

@@ -3,9 +3,9 @@
 from hashlib import sha256
 
 from supreme_core.analysis.files import without_measurements
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Summary
-from supreme_core.store.artefacts import digest
+from supreme_core.api.summary import Summary
 from tests.cluster.processes import eventually
 from tests.trainer import experiments as local
 

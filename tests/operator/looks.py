@@ -9,8 +9,8 @@ from supreme_operator.decide import Knowledge, Patience, Seen, decide
 from supreme_operator.observed import Attempt, Child, ChildState, Pod, Published
 from supreme_operator.status import status_of
 
-from supreme_core.api.v1alpha1 import ExperimentStatus, ResultsReference
-from supreme_core.plan import work_digest
+from supreme_core.api.orders import work_digest
+from supreme_core.api.status import ExperimentStatus, ResultsReference
 from supreme_core.registry import catalog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

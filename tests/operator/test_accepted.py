@@ -12,7 +12,7 @@ from supreme_operator.accepted import changes, is_the_same, methods_of, orders_o
 from supreme_operator.admission import admit, admit_accepted, shared_order
 from supreme_operator.children.order import order_config_map, read_order
 
-from supreme_core.plan import work_digest
+from supreme_core.api.orders import work_digest
 from tests.operator.looks import (
     CATALOG,
     NOW,

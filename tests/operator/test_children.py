@@ -29,7 +29,7 @@ from supreme_trainer import pod as trainer
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import SharedOrder
+from supreme_core.api.orders import SharedOrder
 from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError
 from tests.operator.looks import CATALOG, UID, resource

@@ -50,15 +50,15 @@ from supreme_operator.progress import parse_progress
 from supreme_operator.turns import WaitLimits
 
 from supreme_core.analysis.aggregate import aggregate
-from supreme_core.api import names
-from supreme_core.api.run import ExperimentName, Progress
+from supreme_core.api import canonical, names
+from supreme_core.api.orders import ExperimentName, work_digest
+from supreme_core.api.records import Progress
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
-from supreme_core.plan import default_metrics, work_digest
+from supreme_core.plan import default_metrics
 from supreme_core.publishing.publish import publish
 from supreme_core.registry import catalog
 from supreme_core.scoring.predictions import save_predictions
-from supreme_core.store import artefacts
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import read_order, write_result
@@ -100,7 +100,7 @@ def document(seed, **changes):
 
 
 def sealed(fields):
-    return json.dumps(fields | {SEAL: artefacts.digest(fields)}).encode()
+    return json.dumps(fields | {SEAL: canonical.digest(fields)}).encode()
 
 
 def environment(seed, value):
@@ -772,7 +772,7 @@ def fill(store, seeds):
     pieces = Artefacts(store, Path("unused"))
     for seed in seeds:
         meaning = {"model": seed}
-        name = artefacts.digest(meaning)
+        name = canonical.digest(meaning)
         data = save_predictions(predictions(model=seed))
         files = {names.PREDICTIONS: data}
         pieces.commit("predictions", name, meaning=meaning, files=files, facts={}, environment={})

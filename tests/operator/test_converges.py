@@ -16,8 +16,8 @@ from supreme_operator.indexes import expanded
 from supreme_operator.observed import Attempt, Child, ChildState
 from supreme_operator.status import status_of
 
-from supreme_core.api.v1alpha1 import ExperimentStatus
-from supreme_core.plan import work_digest
+from supreme_core.api.orders import work_digest
+from supreme_core.api.status import ExperimentStatus
 from tests.operator.looks import NOW, PATIENCE, UID, look, pod, publication
 
 SEEDS = [7, 8, 9]

@@ -15,7 +15,7 @@ import pytest
 from supreme_operator.decide import Knowledge
 from supreme_operator.observed import Answer, Trouble
 
-from supreme_core.api.v1alpha1 import ExperimentStatus, ResultsReference
+from supreme_core.api.status import ExperimentStatus, ResultsReference
 from tests.operator.looks import (
     NOW,
     child,

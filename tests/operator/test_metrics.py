@@ -21,7 +21,7 @@ from supreme_operator.metrics import Metrics
 from supreme_operator.tally import ExperimentEnd, SeedEnd, Tally, tally
 from supreme_operator.workqueue import WorkQueue
 
-from supreme_core.api.v1alpha1 import ExperimentStatus
+from supreme_core.api.status import ExperimentStatus
 from supreme_core.errors import StoreUnavailable
 from tests.operator.looks import (
     NOW,

@@ -30,7 +30,8 @@ from supreme_core import registry
 from supreme_core.analysis.files import summary_json, without_measurements
 from supreme_core.api import names
 from supreme_core.api.model import parse, parse_json
-from supreme_core.api.run import RunOrder, Summary
+from supreme_core.api.orders import RunOrder
+from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.engine.interruption import Interruption, Terminated
 from supreme_core.engine.ranks import Ranks

@@ -17,14 +17,15 @@ from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core import registry
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from supreme_core.api.v1alpha1 import Component, UnlearningExperiment
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment
 from supreme_core.errors import EXIT_TERMINATED, SpecError
-from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
 from tests.trainer.experiments import compute, experiment, planned
 

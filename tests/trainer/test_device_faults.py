@@ -23,7 +23,7 @@ import torch
 from supreme_trainer.faults import Faults
 from supreme_trainer.local import Places
 
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import (
     EXIT_ERROR,

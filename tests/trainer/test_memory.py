@@ -22,7 +22,7 @@ from supreme_trainer.seed_run import prepare_seed
 from supreme_trainer.stages import Stages
 from supreme_trainer.telemetry import Telemetry
 
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from supreme_core.data.cifar_files import CIFAR100, superclass_of_fine
 from supreme_core.engine.checkpoint import Interruption
 from supreme_core.engine.ranks import Ranks

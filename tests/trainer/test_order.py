@@ -12,7 +12,7 @@ import sys
 import pytest
 from supreme_trainer import order as trainer
 
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from tests.trainer.experiments import FINETUNE, FULL_CLASS, as_configured, experiment, planned
 
 

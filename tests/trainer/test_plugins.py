@@ -14,7 +14,7 @@ import pytest
 from supreme_trainer.components import Components
 
 from supreme_core import registry
-from supreme_core.api.run import Revision
+from supreme_core.api.orders import Revision
 from supreme_core.errors import SpecError
 from supreme_core.publishing.recompute import with_metrics
 from tests.trainer.experiments import FULL_CLASS, experiment, planned, supreme, written

@@ -28,7 +28,7 @@ from supreme_trainer.progress import Board
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Progress, Termination
+from supreme_core.api.records import Progress, Termination
 from supreme_core.errors import (
     EXIT_INVALID,
     EXIT_SIGNAL,

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from supreme_trainer import order as trainer
 
 from supreme_core import registry
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.engine.architecture import Architecture
 from supreme_core.engine.randomness import global_seed

@@ -19,11 +19,13 @@ from supreme_trainer import cli
 from supreme_core import registry
 from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api import names
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Revision, Summary
+from supreme_core.api.orders import Revision
+from supreme_core.api.summary import Summary
 from supreme_core.publishing.recompute import recompute, with_metrics
 from supreme_core.scoring.run_scoring import distances
-from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import damage_in, orphans
 from supreme_core.store.inventory import read_inventory

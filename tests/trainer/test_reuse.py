@@ -25,7 +25,7 @@ from supreme_trainer.stages import CheckpointSlot, Stages
 from supreme_trainer.telemetry import Telemetry
 
 from supreme_core.api import names
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from supreme_core.engine.interruption import Interruption
 from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import environment

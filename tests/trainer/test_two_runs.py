@@ -4,7 +4,7 @@ One goes through from start to end at the moment at which the other has computed
 about to publish it, which is when both have computed the same.
 
 Left out: turns within the publishing of results (core/test_publish.py) and writes of one object by
-several processes (core/test_artefacts.py, core/test_storage.py).
+several processes (core/store/test_artefacts.py, core/store/test_storage.py).
 """
 
 import pytest

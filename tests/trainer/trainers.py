@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from tests import preloaded
 from tests.trainer.experiments import planned
 

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from supreme_core import registry
-from supreme_core.api.run import Work
+from supreme_core.api.orders import Work
 from supreme_core.api.v1alpha1 import LabelledComponent, MethodAugmentation, MethodEntry
 from supreme_core.engine.recipe import Recipe
 from supreme_core.engine.task import UnlearningTask

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from supreme_trainer.progress import Board
 
 from supreme_core.api import names
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from supreme_core.system.listening import every_address
 
 log = logging.getLogger(__name__)

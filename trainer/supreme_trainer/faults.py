@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from supreme_core.api.run import FaultRecord, RunOrder
+from supreme_core.api.orders import RunOrder
+from supreme_core.api.records import FaultRecord
 from supreme_core.engine.device import release_memory, which
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import DeviceFault, GivenUp, RankLost, StorageError, one_line

@@ -26,7 +26,8 @@ from supreme_trainer.replacing import changed_meanwhile, check_order, settle_ord
 from supreme_trainer.screen import say
 
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, RunOrder, Summary
+from supreme_core.api.orders import ExperimentOrder, RunOrder
+from supreme_core.api.summary import Summary
 from supreme_core.errors import (
     EXIT_ERROR,
     EXIT_INVALID,

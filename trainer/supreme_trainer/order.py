@@ -24,7 +24,7 @@ from supreme_trainer.telemetry import Telemetry, Unheard, noted
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import RunOrder
+from supreme_core.api.orders import RunOrder
 from supreme_core.data import downloads
 from supreme_core.engine import device
 from supreme_core.engine.checkpoint import seconds_between

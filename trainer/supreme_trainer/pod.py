@@ -39,7 +39,8 @@ from supreme_trainer.progress import Board, LineDisplay
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Progress, RunOrder, SharedOrder, Termination
+from supreme_core.api.orders import RunOrder, SharedOrder
+from supreme_core.api.records import Progress, Termination
 from supreme_core.errors import EXIT_ERROR, SpecError, SupremeError
 from supreme_core.plan import exclusions, steps
 from supreme_core.registry import catalog, plugins

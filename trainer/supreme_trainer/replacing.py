@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.checking.append_only import losses
 from supreme_core.errors import SpecError
 from supreme_core.report import words

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from supreme_trainer.spelling import spelt
 
-from supreme_core.api.run import Summary
+from supreme_core.api.summary import Summary
 from supreme_core.errors import escaped
 from supreme_core.report.terminal import TextTable, terminal_tables
 

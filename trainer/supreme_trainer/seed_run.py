@@ -31,13 +31,14 @@ from supreme_trainer.telemetry import Telemetry
 from torch import nn
 
 from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS, artefact_prefix
-from supreme_core.api.run import CellRecord, DatasetRecord, RunOrder, RunRecord, RunResult
+from supreme_core.api.orders import RunOrder, work_digest
+from supreme_core.api.records import CellRecord, DatasetRecord, RunRecord, RunResult
 from supreme_core.data.image_set import dataset_digest, per_class, remarks
 from supreme_core.engine.architecture import Pretrained
 from supreme_core.engine.checkpoint import Checkpoints
 from supreme_core.engine.ranks import Ranks
 from supreme_core.errors import DeviceFault, RankLost, SpecError, StorageError, SupremeError
-from supreme_core.plan import Step, scoring_steps, work_digest
+from supreme_core.plan import Step, scoring_steps
 from supreme_core.randomness.streams import Streams
 from supreme_core.scoring.evaluation import Model, Predictions
 from supreme_core.scoring.run_scoring import (

@@ -15,8 +15,9 @@ from typing import Any, Generic, TypeVar
 from supreme_trainer.faults import Faults
 from supreme_trainer.telemetry import Telemetry
 
+from supreme_core.api.canonical import digest, keys_in
 from supreme_core.api.model import parse
-from supreme_core.api.run import StageRecord
+from supreme_core.api.records import StageRecord
 from supreme_core.api.v1alpha1 import Reuse
 from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints
 from supreme_core.engine.interruption import Interruption
@@ -24,7 +25,7 @@ from supreme_core.engine.ranks import Ranks
 from supreme_core.engine.reproducibility import naming_operations
 from supreme_core.errors import CorruptArtefact, DeviceFault
 from supreme_core.plan import Step
-from supreme_core.store.artefacts import Artefacts, Inputs, Manifest, digest, keys_in
+from supreme_core.store.artefacts import Artefacts, Inputs, Manifest
 
 log = logging.getLogger(__name__)
 

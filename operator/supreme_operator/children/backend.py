@@ -8,8 +8,8 @@ from sys import intern
 from typing import Any
 
 from supreme_core.api import names
+from supreme_core.api.canonical import digest
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_core.store.artefacts import digest
 from supreme_operator.observed import Attempt, BackendName, Child, Owner
 from supreme_operator.resources import Resource
 from supreme_operator.times import newest, time_of

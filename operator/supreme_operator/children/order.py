@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from supreme_core.api import names
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import SharedOrder
+from supreme_core.api.orders import SharedOrder
 from supreme_core.errors import SpecError
-from supreme_core.store.artefacts import digest
 from supreme_operator.children.backend import Manifest, shared_metadata
 from supreme_operator.observed import Owner
 

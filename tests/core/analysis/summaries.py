@@ -4,15 +4,8 @@ from hashlib import sha256
 
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.provenance import RowFacts
-from supreme_core.api.run import (
-    CellRecord,
-    DatasetRecord,
-    ExperimentName,
-    ExperimentOrder,
-    RunRecord,
-    RunResult,
-    Work,
-)
+from supreme_core.api.orders import ExperimentName, ExperimentOrder, Work
+from supreme_core.api.records import CellRecord, DatasetRecord, RunRecord, RunResult
 from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry, Training
 
 NAME = ExperimentName(namespace="local", name="tiny", uid="0123456789")

@@ -19,7 +19,8 @@ from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.files import summary_csv, summary_json, without_measurements
 from supreme_core.analysis.provenance import provenance_of, row_facts
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Exclusion, Floor, Summary
+from supreme_core.api.orders import Exclusion
+from supreme_core.api.summary import Floor, Summary
 from supreme_core.errors import SpecError
 from supreme_core.registry import Entry, MetricFacts, NoParams
 from supreme_core.registry.catalog import SCHEMA_VERSION, Catalog

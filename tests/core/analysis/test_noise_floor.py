@@ -6,7 +6,7 @@ import pytest
 
 from supreme_core import registry
 from supreme_core.analysis.noise_floor import has_floor, noise_floors
-from supreme_core.api.run import CellRecord
+from supreme_core.api.records import CellRecord
 from supreme_core.scoring.rows import measure
 from tests.core.components.metrics.evaluations import evaluation, every_default_metric, predictions
 

@@ -27,15 +27,16 @@ from supreme_core.analysis.over_seeds import (
     splits,
 )
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder, RunRecord
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.records import RunRecord
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact
-from supreme_core.plan import work_digest
 from supreme_core.publishing import publish as publishing
 from supreme_core.report.over_seeds import section
 from supreme_core.scoring.membership import Contest, auc, rate_at
 from supreme_core.scoring.predictions import save_predictions
-from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import write_result
 from tests.core.analysis import summaries

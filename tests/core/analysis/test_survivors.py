@@ -10,7 +10,8 @@ from scipy import stats
 
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.files import summary_csv
-from supreme_core.api.run import Exclusion, SeedCounts, lack_of
+from supreme_core.api.orders import Exclusion
+from supreme_core.api.summary import SeedCounts, lack_of
 from supreme_core.report import tables
 from supreme_core.report.page import render_report
 from supreme_core.report.terminal import terminal_tables

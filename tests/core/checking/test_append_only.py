@@ -2,10 +2,9 @@
 
 import pytest
 
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.checking.append_only import losses
 from supreme_core.errors import StoreUnusable
-from supreme_core.plan import work_digest
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
     attempts_by_seed,

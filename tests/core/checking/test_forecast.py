@@ -15,9 +15,9 @@ from dataclasses import replace
 
 import pytest
 
-from supreme_core.api.run import StageRecord
+from supreme_core.api.orders import work_digest
+from supreme_core.api.records import StageRecord
 from supreme_core.checking.forecast import Count, forecast
-from supreme_core.plan import work_digest
 from supreme_core.registry import catalog
 from supreme_core.store.inventory import StoredExperiment
 from tests.core.analysis import summaries

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import nn, optim
 
 from supreme_core import registry
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.engine.recipe import Recipe
 from supreme_core.errors import SpecError
-from supreme_core.store.artefacts import digest
 
 STEPS = 7
 """Steps of an epoch."""

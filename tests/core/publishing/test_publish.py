@@ -11,9 +11,9 @@ import pytest
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
-from supreme_core.api.run import Summary
+from supreme_core.api.orders import work_digest
+from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.plan import work_digest
 from supreme_core.publishing.publish import publish, publish_newest
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.checksums import edited

@@ -16,7 +16,8 @@ from markdown_it import MarkdownIt
 
 from supreme_core.analysis import hypotheses
 from supreme_core.analysis.aggregate import aggregate
-from supreme_core.api.run import Exclusion, Floor
+from supreme_core.api.orders import Exclusion
+from supreme_core.api.summary import Floor
 from supreme_core.errors import SpecError
 from supreme_core.report import cells, contrasts, paper, paste, tables
 from supreme_core.report.choices import FORMATS, FRONT, VERDICTS

@@ -17,7 +17,9 @@ from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.files import summary_json
 from supreme_core.analysis.hypotheses import joint_verdict
 from supreme_core.analysis.provenance import provenance_of
-from supreme_core.api.run import Exclusion, Failure, Floor, Named
+from supreme_core.api.orders import Exclusion
+from supreme_core.api.records import Named
+from supreme_core.api.summary import Failure, Floor
 from supreme_core.api.v1alpha1 import Component, MethodEntry
 from supreme_core.report import cells, tables, words
 from supreme_core.report.cells import Cell, Scale

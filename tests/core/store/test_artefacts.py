@@ -25,10 +25,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supreme_core.api.canonical import canonical_json, digest, keys_in
 from supreme_core.api.names import artefact_prefix
 from supreme_core.errors import CorruptArtefact, StoreUnavailable
 from supreme_core.store import artefacts as module
-from supreme_core.store.artefacts import Artefacts, canonical_json, digest, keys_in, object_key
+from supreme_core.store.artefacts import Artefacts, object_key
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.s3 import S3Storage
 

@@ -16,9 +16,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from supreme_core.api import names
-from supreme_core.api.run import StageRecord
-from supreme_core.plan import work_digest
-from supreme_core.store.artefacts import Manifest, digest
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import work_digest
+from supreme_core.api.records import StageRecord
+from supreme_core.store.artefacts import Manifest
 from supreme_core.store.housekeeping import (
     Inventory,
     Needs,

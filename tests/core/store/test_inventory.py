@@ -10,11 +10,12 @@ from hashlib import sha256
 import pytest
 
 from supreme_core.api import names
-from supreme_core.api.run import StageRecord
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import work_digest
+from supreme_core.api.records import StageRecord
 from supreme_core.errors import StoreUnavailable
-from supreme_core.plan import work_digest
 from supreme_core.store import inventory as module
-from supreme_core.store.artefacts import Artefacts, digest
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import damage_in, prunable, removal
 from supreme_core.store.inventory import (

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from supreme_core.api.run import ExperimentName
+from supreme_core.api import canonical
+from supreme_core.api.orders import ExperimentName, work_digest
 from supreme_core.errors import SpecError
-from supreme_core.plan import work_digest
-from supreme_core.store import artefacts, results
+from supreme_core.store import results
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
     attempts_by_seed,
@@ -53,7 +53,7 @@ def key(seed, attempt=0):
 def sealed(**changes):
     """The JSON of a result as it is written, some of its fields others."""
     document = of(7).to_document() | changes
-    return json.dumps(document | {SEAL: artefacts.digest(document)}).encode()
+    return json.dumps(document | {SEAL: canonical.digest(document)}).encode()
 
 
 def spoilt(**changes):
@@ -195,7 +195,7 @@ class TestTrust:
         document = of(7).to_document()
         document["cells"] = [{"scenario": "a", "forgets": "classes", "forgetDigest": WORK}]
         document["cells"][0] |= {"forgetSamples": 1, "retainSamples": 2, "forgetTestSamples": 0}
-        seal = {SEAL: artefacts.digest(document)}
+        seal = {SEAL: canonical.digest(document)}
         storage.write(key(7), json.dumps(document | seal).encode())
         assert read_results(storage, ORDER)[7].cells[0].retrained_predictions == []
 

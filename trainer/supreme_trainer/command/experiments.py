@@ -7,7 +7,7 @@ from rich.console import Console
 
 from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of, load_experiments, load_setting
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan

@@ -16,7 +16,7 @@ from supreme_trainer.screen import say, show
 from supreme_trainer.seed_choice import chosen_seeds
 
 from supreme_core.api.load import Loaded, errors_of
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.errors import EXIT_OK, SupremeError
 

@@ -8,7 +8,7 @@ from rich.progress import track
 from supreme_trainer.screen import say
 
 from supreme_core.api import names
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of
-from supreme_core.api.run import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.checking.data_check import CheckedData, Sizes, check_data
 from supreme_core.checking.forecast import Estimate, Forecast, forecast

@@ -1,0 +1,193 @@
+"""Orders: what is to be computed, for an experiment, for a seed, and what both share."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from supreme_core.api import names
+from supreme_core.api.canonical import digest
+from supreme_core.api.model import Document, parse
+from supreme_core.api.v1alpha1 import (
+    MAX_MARGINS,
+    MAX_REPEATS,
+    MAX_REPLICAS,
+    MAX_SEEDS,
+    SEED_LIMIT,
+    Component,
+    DataPlacement,
+    LabelledComponent,
+    MethodEntry,
+    Reuse,
+    SeedProtocol,
+    Training,
+)
+from supreme_core.api.vocabulary import SCHEMA_VERSION, Digest, Seed, ShortText, Title
+
+
+class ExperimentName(Document):
+    """Which experiment of which namespace; uid tells two of the same name apart."""
+
+    namespace: str = Field(max_length=63)
+    name: str = Field(max_length=63)
+    uid: str = Field(min_length=8, max_length=64)
+
+
+class Revision(Document):
+    """Of which code a component is, where its name does not say it all."""
+
+    kind: Title
+    name: Title
+    version: int = Field(ge=1)
+    plugin: Digest | None = Field(None, description="sha256 of the single file that it is from.")
+
+
+class Work(Document):
+    """What every seed of an experiment computes: the part of the spec that trainers read."""
+
+    dataset: Component
+    model: Component
+    training: Training
+    scenarios: list[LabelledComponent] = Field(min_length=1, max_length=64)
+    methods: list[MethodEntry] = Field(min_length=1, max_length=64)
+    metrics: list[LabelledComponent] = Field(max_length=64)
+    unlearning_repeats: int = Field(ge=1, le=MAX_REPEATS)
+    evaluation_repeats: int = Field(ge=1, le=MAX_REPEATS)
+    retrained_replicas: int = Field(ge=1, le=MAX_REPLICAS)
+    protocol: SeedProtocol = Field("independent", exclude_if=lambda value: value == "independent")
+    revisions: list[Revision] = Field(
+        default_factory=list,
+        max_length=256,
+        exclude_if=lambda value: not value,  # so that older digests stay what they are
+        description="Of components that are not of version 1 or are of a single file. Empty where"
+        " the plan does not know the code that will compute it, as on a cluster.",
+    )
+
+    @model_validator(mode="after")
+    def _has_each_title_once(self) -> "Work":
+        lists: list[tuple[str, Sequence[LabelledComponent]]] = [
+            ("scenarios", self.scenarios),
+            ("methods", self.methods),
+            ("metrics", self.metrics),
+        ]
+        for name, listed in lists:
+            counts = Counter(each.title for each in listed)
+            if twice := [title for title, count in counts.items() if count > 1]:
+                raise ValueError(f"{name} has {twice[0]!r} twice")
+        return self
+
+    def components(self) -> Iterator[tuple[str, Component]]:
+        """Each one with its kind."""
+        yield "dataset", self.dataset
+        yield "model", self.model
+        yield "optimizer", self.training.optimizer
+        yield "schedule", self.training.schedule
+        yield from (("augmentation", each) for each in self.training.augmentation)
+        yield from (("scenario", each) for each in self.scenarios)
+        yield from (("method", each) for each in self.methods)
+        yield from (("wrapper", each) for method in self.methods for each in method.wrappers)
+        yield from (("metric", each) for each in self.metrics)
+
+
+class Keeping(Document):
+    """What is reused, what is kept and where images lie: no number depends on it, unlike Work."""
+
+    reuse: Reuse = "Any"
+    data_placement: DataPlacement = "Auto"
+    keep_unlearned_models: bool = False
+
+
+class SharedOrder(Keeping):
+    """What the trainers of all seeds are told; pods get it as a file, and their seed beside it."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    work: Work
+    store: ShortText
+    endpoint: ShortText | None = None
+    region: ShortText | None = None
+
+    def of_seed(self, seed: int, *, attempt: int) -> "RunOrder":
+        """The whole order of one attempt; SpecError where the two numbers cannot be."""
+        return parse(RunOrder, {**self.to_document(), "seed": seed, "attempt": attempt})
+
+
+class RunOrder(SharedOrder):
+    """What a trainer is to do: one seed, one attempt."""
+
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    attempt: int = Field(0, ge=0)
+
+    @property
+    def prefix(self) -> str:
+        """The attempt's folder in the store."""
+        return names.attempt_prefix(_prefix(self.experiment), self.seed, self.attempt)
+
+
+class ExperimentOrder(Keeping):
+    """order.json: the whole plan of an experiment, as its results are read back."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    work: Work
+    seeds: list[Seed] = Field(min_length=1, max_length=MAX_SEEDS)
+    excluded: list["Exclusion"] = Field(max_length=4096)
+    primary_metric: Title
+    seed_metrics: list[LabelledComponent] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Metrics over seeds, computed when results are published; empty means the"
+        " default set.",
+    )
+    margins: dict[Title, float] = Field(
+        default_factory=dict,
+        max_length=MAX_MARGINS,
+        exclude_if=lambda margins: not margins,  # so that older orders stay what they are
+        description="Margins by row of the table, which were set before anything was computed.",
+    )
+
+    @model_validator(mode="after")
+    def _has_each_seed_once(self) -> "ExperimentOrder":
+        if twice := [seed for seed, count in Counter(self.seeds).items() if count > 1]:
+            raise ValueError(f"seeds has {twice[0]} twice")
+        return self
+
+    @property
+    def prefix(self) -> str:
+        """The experiment's folder in the store."""
+        return _prefix(self.experiment)
+
+    def result_key(self, seed: int, attempt: int) -> str:
+        """Where the result of an attempt lies."""
+        return names.result_key(names.attempt_prefix(self.prefix, seed, attempt))
+
+    def shared(self, *, store: str, endpoint: str | None, region: str | None) -> SharedOrder:
+        """What trainers are told.  store: its URI."""
+        return SharedOrder(
+            experiment=self.experiment,
+            work=self.work,
+            reuse=self.reuse,
+            data_placement=self.data_placement,
+            keep_unlearned_models=self.keep_unlearned_models,
+            store=store,
+            endpoint=endpoint,
+            region=region,
+        )
+
+
+def _prefix(name: ExperimentName) -> str:
+    return names.experiment_prefix(name.namespace, name.name, name.uid)
+
+
+class Exclusion(Document):
+    """A pair that the plan left out, and why."""
+
+    scenario: Title
+    method: Title
+    reason: ShortText
+
+
+def work_digest(work: Work) -> str:
+    """Names what every seed computes; a result counts only for the work that it answers."""
+    return digest(work.to_document())

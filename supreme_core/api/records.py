@@ -1,0 +1,161 @@
+"""What trainers leave behind: progress, faults, how an attempt ended, and the result of a seed."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from supreme_core.api.model import Document
+from supreme_core.api.orders import ExperimentName
+from supreme_core.api.v1alpha1 import SEED_LIMIT
+from supreme_core.api.vocabulary import JSON_VALUES, SCHEMA_VERSION, Digest, ShortText, Title
+
+
+class Progress(Document):
+    """progress.json: how far an attempt is. Advisory: nothing is decided by it."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    attempt: int = Field(ge=0)
+    done: int = Field(ge=0, le=1_000_000, description="Stages that are finished.")
+    total: int = Field(ge=0, le=1_000_000, description="Stages of the seed.")
+    now: ShortText = Field("", description="What is being computed.")
+    updated_at: ShortText
+
+
+class FaultRecord(Document):
+    """fault.json: the fault of a device, or of memory, that ended an attempt."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    stage: ShortText = Field(description="What was being computed.")
+    key: Digest | None = Field(None, description="Of that stage; null outside of all stages.")
+    fault: ShortText = Field(description="What torch or the system said.")
+    device: ShortText = Field(description="What it was computed on.")
+
+
+class Termination(Document):
+    """What a trainer leaves in its pod's termination message, in at most 4096 bytes."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    result: Digest | None = Field(None, description="sha256 of result.json, which is written.")
+    message: ShortText = Field("", description="Why there is none, in one line.")
+
+
+class DatasetRecord(Document):
+    """The data that a seed used."""
+
+    name: Title
+    digest: Digest
+    train_samples: int = Field(ge=0)
+    test_samples: int = Field(ge=0)
+    classes: int = Field(ge=1)
+
+
+class Named(Document):
+    """A class, a fine class or an identity that a scenario names, as the dataset has it."""
+
+    kind: Literal["class", "fine class", "identity"]
+    number: int = Field(ge=0, description="Its place in the dataset, counted from 0.")
+    name: ShortText
+    role: Literal["forgotten", "confused", "target"] = Field(
+        "forgotten",
+        description="What the scenario does with it: forgets its samples; forgets that its samples"
+        " and those of another one were labelled as each other; or forgets that a trigger stands"
+        " for it.",
+    )
+
+
+class CellRecord(Document):
+    """One scenario of a seed: what was forgotten."""
+
+    scenario: Title
+    forgets: Literal["classes", "samples"]
+    forget_digest: Digest
+    forget_samples: int = Field(ge=0)
+    retain_samples: int = Field(ge=0)
+    forget_test_samples: int = Field(ge=0)
+    named: list[Named] = Field(
+        default_factory=list,
+        max_length=16_000,  # a sequence of 16 requests of 1,000 each
+        exclude_if=lambda named: not named,
+        description="What the scenario names; empty where it names nothing, and in results of"
+        " versions that did not record it.",
+    )
+    retrained_predictions: list[Digest] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Keys of Retrained's predictions, one for each replica.",
+    )
+
+
+class RunRecord(Document):
+    """One method in one cell, one repeat. original and retrained too (repeat is the replica)."""
+
+    scenario: Title
+    method: Title
+    repeat: int = Field(0, ge=0)
+    status: Literal["ok", "failed"]
+    cause: Literal["method", "metric", "infrastructure"] = Field(
+        "method",
+        exclude_if=lambda cause: cause == "method",  # so that older results stay what they are
+        description="Why a failed run failed: the method could not make a model, a metric could"
+        " not be computed, or the machine, its memory or its device gave out.",
+    )
+    reason: ShortText | None = None
+    metrics: dict[Title, float | None] = Field(
+        default_factory=dict,
+        max_length=1024,
+        description="Value of each row; null where it is not defined for this run.",
+    )
+    predictions: dict[Title, Digest] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="Keys of the stages whose predictions its metrics compare, by the model; the"
+        " run's own is `unlearned`. Empty where there is no model.",
+    )
+    probes: dict[Title, dict[Title, Digest]] = Field(
+        default_factory=dict,
+        max_length=8,
+        exclude_if=lambda probes: not probes,
+        description="Keys of the probes that its metrics read, by the model, and by the name and"
+        " the settings of the probe.",
+    )
+
+
+class StageRecord(Document):
+    """One stage of a seed: computed now, or found in the store."""
+
+    stage: Title
+    key: Digest
+    status: Literal["computed", "reused"]
+    wall_seconds: float = Field(ge=0)
+    environment: Digest = Field(description="Digest of the environment that computed it.")
+
+
+class RunResult(Document):
+    """What one seed gave; written last, so its presence means that the seed is done."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    work_digest: Digest = Field(description="Digest of the Work that it answers.")
+    seed: int = Field(ge=0, le=SEED_LIMIT)
+    attempt: int = Field(ge=0)
+    dataset: DatasetRecord
+    cells: list[CellRecord] = Field(max_length=64)
+    runs: list[RunRecord] = Field(max_length=100_000)
+    stages: list[StageRecord] = Field(max_length=100_000)
+    environments: dict[Digest, JSON_VALUES] = Field(max_length=64)
+    kept_unlearned_models: bool = Field(
+        False, description="The weights of all its unlearned models are in the store."
+    )
+    started_at: ShortText
+    finished_at: ShortText
+
+    @model_validator(mode="after")
+    def _has_each_run_once(self) -> "RunResult":
+        known = set[tuple[str, str, int]]()
+        for run in self.runs:
+            name = run.scenario, run.method, run.repeat
+            if name in known:
+                raise ValueError(f"runs has {run.method!r} in {run.scenario!r} twice")
+            known.add(name)
+        return self

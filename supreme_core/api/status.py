@@ -1,0 +1,182 @@
+"""The status of an experiment, as the operator writes it and `kubectl` shows it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from supreme_core.api.model import Document
+from supreme_core.api.rules import UNIQUE, keyed
+from supreme_core.api.v1alpha1 import MAX_SEEDS, MAX_SUMMARY_ROWS, SEED_LIMIT, Indexes
+
+Phase = Literal[
+    "Pending",
+    "Queued",
+    "Running",
+    "Suspended",
+    "Aggregating",
+    "Succeeded",
+    "PartiallySucceeded",
+    "Failed",
+]
+
+
+class Condition(Document):
+    """One thing that is so, is not so, or is not known: metav1.Condition."""
+
+    type: str = Field(max_length=63, description="What it is about, such as Complete.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so.")
+    reason: str = Field(max_length=63, description="Why, in one word for machines.")
+    message: str = Field("", max_length=1024, description="Why, for people.")
+    observed_generation: int = Field(
+        ge=0, description="metadata.generation of the spec that it is about."
+    )
+    last_transition_time: str = Field(
+        max_length=40, description="When status last changed, ISO 8601 in UTC."
+    )
+
+
+class SeedStatus(Document):
+    """Where one seed stands."""
+
+    seed: int = Field(ge=0, le=SEED_LIMIT, description="The training seed.")
+    phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"] = Field(
+        description="Where it stands in one word."
+    )
+    attempt: int = Field(0, ge=0, description="Number of the latest attempt, from 0.")
+    retries: int = Field(0, ge=0, description="Attempts that failures of the program cost.")
+    disruptions: int = Field(0, ge=0, description="Attempts that evictions and lost nodes cost.")
+    child: str | None = Field(None, max_length=63, description="Name of the object that runs it.")
+    waiting_since: str | None = Field(
+        None, max_length=40, description="When the attempt last began to wait, ISO 8601 in UTC."
+    )
+    reason: str | None = Field(None, max_length=63, description="Why it stands there.")
+    message: str | None = Field(None, max_length=128, description="Why, for people.")
+    progress: str | None = Field(
+        None,
+        max_length=32,
+        description="Stages that are done of all of an unfinished seed.",
+    )
+
+
+class SummaryRow(Document):
+    """The primary metric of one method in one scenario, over the seeds."""
+
+    scenario: str = Field(max_length=128, description="Name or label of the scenario.")
+    method: str = Field(max_length=128, description="Name or label of the method.")
+    n: int = Field(ge=0, description="Seeds with a value.")
+    asked: int = Field(0, ge=0, description="Seeds that the experiment asks for.")
+    mean: float | None = Field(None, description="Mean over these seeds.")
+    low: float | None = Field(None, description="Lower end of the 95 % t interval of the mean.")
+    high: float | None = Field(None, description="Upper end of that interval.")
+    gap: float | None = Field(
+        None, description="Mean difference to the model retrained for the same seed."
+    )
+    gap_low: float | None = Field(
+        None, description="Lower end of the unadjusted 95 % t interval of the difference."
+    )
+    gap_high: float | None = Field(None, description="Upper end of that interval.")
+    verdict: Literal["equivalent", "different", "inconclusive"] | None = Field(
+        None, description="What the seeds show of the difference, after correction over methods."
+    )
+    margin: float | None = Field(None, description="A difference below it is of no account.")
+    reason: str | None = Field(
+        None, max_length=256, description="What a reader of the verdict has to know."
+    )
+    collapsed: int = Field(0, ge=0, description="Seeds whose model collapsed.")
+    failed: int = Field(0, ge=0, description="Seeds in which the method gave no model.")
+    undefined: int = Field(
+        0, ge=0, description="Seeds with a model for which the metric has no value."
+    )
+    infrastructure: int = Field(
+        0, ge=0, description="Seeds lost to a machine, its memory or its device."
+    )
+    pending: int = Field(0, ge=0, description="Seeds without such a result yet.")
+
+
+class ResultsReference(Document):
+    """Where summary.json lies, and the digest of its bytes."""
+
+    uri: str = Field(max_length=2048, description="Where summary.json lies.")
+    sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", max_length=64, description="Digest of its bytes."
+    )
+    seeds: int = Field(ge=0, le=MAX_SEEDS, description="Seeds whose results are in it.")
+
+
+class ExperimentStatus(Document):
+    """What the operator reports; everything else stands in summary.json."""
+
+    observed_generation: int = Field(
+        0, ge=0, description="metadata.generation of the spec that this answers."
+    )
+    phase: Phase = Field(
+        "Pending", description="The conditions in one word, for people; machines read conditions."
+    )
+    reason: str | None = Field(None, max_length=63, description="Why it stands there.")
+    message: str | None = Field(None, max_length=1024, description="Why, for people.")
+    start_time: str | None = Field(
+        None, max_length=40, description="When the first child started, ISO 8601 in UTC."
+    )
+    held_since: str | None = Field(
+        None, max_length=40, description="Since when every child waits for its queue."
+    )
+    held_seconds: int = Field(
+        0, ge=0, description="How long they did before; no deadline counts it."
+    )
+    completion_time: str | None = Field(
+        None, max_length=40, description="When it was complete or failed, ISO 8601 in UTC."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        description="What is so and what is not.",
+        json_schema_extra=keyed("type"),
+    )
+    work_digest: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        max_length=64,
+        description="Digest of what each seed is to compute; the counts below are of this work.",
+    )
+    pod_digest: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        max_length=64,
+        description="Digest of what the accepted spec sets on pods.",
+    )
+    accepted_methods: list[Annotated[str, StringConstraints(max_length=128)]] | None = Field(
+        None,
+        max_length=64,
+        description="Labels, or names, of the methods that were accepted and stay as they are.",
+        json_schema_extra=UNIQUE,
+    )
+    seeds: int = Field(
+        0, ge=0, le=MAX_SEEDS, description="How many seeds were accepted: the first ones."
+    )
+    completed_indexes: Indexes = Field(
+        "", description="Places of the seeds with a valid result, such as 0-6,8."
+    )
+    failed_indexes: Indexes = Field("", description="Places of the seeds that were given up.")
+    pending: int = Field(0, ge=0, description="Seeds that wait for their turn.")
+    queued: int = Field(0, ge=0, description="Seeds that wait for a queue or for a node.")
+    active: int = Field(0, ge=0, description="Seeds that are being computed.")
+    succeeded: int = Field(0, ge=0, description="Seeds with a result.")
+    failed: int = Field(0, ge=0, description="Seeds that were given up.")
+    progress: str = Field("0/0", max_length=16, description="Finished seeds of all seeds.")
+    done: str = Field("0%", max_length=4, description="Share of all stages that is done.")
+    selector: str | None = Field(
+        None, max_length=256, description="Label selector of the pods, for the scale subresource."
+    )
+    seed_statuses: list[SeedStatus] = Field(
+        default_factory=list,
+        max_length=200,
+        description="Seeds one by one; of many, those that are active or failed.",
+        json_schema_extra=keyed("seed"),
+    )
+    summary: list[SummaryRow] = Field(
+        default_factory=list,
+        max_length=MAX_SUMMARY_ROWS,
+        description="The primary metric over the seeds.",
+        json_schema_extra=keyed("scenario", "method"),
+    )
+    results: ResultsReference | None = Field(None, description="The summary in the store.")
