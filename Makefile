@@ -52,7 +52,7 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 generated: $(STAMP)
-	$(BIN)/python -m tests.contracts.generated --check
+	$(BIN)/python -m tools.generate --check
 
 test: $(STAMP)  ## check, and beside it every test that this machine can run
 	@+$(SIDE_BY_SIDE) tests $(CHECKS)
@@ -88,7 +88,7 @@ operator-image trainer-image: %-image:
 	  $(call secret,uv,$(or $(UV_CONFIG_FILE),/etc/uv/uv.toml)) $(BUILD_OPTIONS) .
 
 generate: $(STAMP)  ## write the generated files anew
-	$(BIN)/python -m tests.contracts.generated
+	$(BIN)/python -m tools.generate
 
 hashes: $(STAMP)  ## write constraints-hashes.txt, from which images are installed, after constraints.txt
 	uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate \

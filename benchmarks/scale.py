@@ -42,7 +42,7 @@ from tests.cluster.operators import RULES, Experiments, Operator, operator, star
 from tests.cluster.processes import eventually
 from tests.cluster.s3_server import serve
 from tests.cluster.trainers import Trainers, always_succeed, made_up, storage_of
-from tests.contracts.generated import CRD
+from tools.generate.generated import CRD
 
 DEFAULTS = {
     name: str(getattr(Settings(), name))

@@ -1,6 +1,26 @@
-"""What operator and trainer share: the resource, the plan, the store, and the unlearning engine.
+"""What operator and trainer share, in rooms that an experiment goes through from top to bottom:
 
-Two halves live here. The first (api, plan, seeds, storage, results, statistics, report, registry,
-catalogue) never imports torch, so that the operator can use it. The second (data, models,
-scenarios, methods, metrics, engine) computes.
+    errors       every error that a user can meet, and the exit code of each
+    api          the documents: the resource, orders, records, summaries
+    registry     which components there are, and what each states
+    plan         from a resource to the order of an experiment, and its steps
+    randomness   random numbers that have an address
+    store        a folder or a bucket: artefacts, results, housekeeping
+    data         images as arrays, and how a scenario splits them
+    engine       training, unlearning and prediction on ranks: the only room that needs torch
+    scoring      from stored predictions to the metrics of a run
+    analysis     from the results of all seeds to a summary
+    report       a page, tables and plots of a summary
+    publishing   summary and report written into a store
+    importing    results of supreme-unlearning as summaries
+    checking     what is refused or told before anything is computed
+    components   datasets, models, methods, metrics, ...: a file and a decorator each
+    system       files, ports, faults of devices, the end of a command
+
+The operator imports neither engine nor the components that need torch.
 """
+
+from typing import Final
+
+DISTRIBUTION: Final = "supreme-bench"
+"""What pip installs; the command and the key of its version in documents are `supreme`."""

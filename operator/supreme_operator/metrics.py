@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from supreme_core.api import names
+from supreme_core import DISTRIBUTION
 from supreme_core.errors import StoreUnavailable, StoreUnusable
 from supreme_operator.classify import LOST_WITH_ITS_NODE
 from supreme_operator.cluster import ClusterError
@@ -151,7 +151,7 @@ class Metrics:
         info = gauge(
             "supreme_build_info", "What the operator is.", ["version", "revision", "python"]
         )
-        version, python = metadata.version(names.DISTRIBUTION), platform.python_version()
+        version, python = metadata.version(DISTRIBUTION), platform.python_version()
         info.labels(version, revision, python).set(1)
         self._begin_at_zero()
 

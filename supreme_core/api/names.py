@@ -3,9 +3,6 @@
 import hashlib
 from typing import Final
 
-DISTRIBUTION: Final = "supreme-bench"
-"""What pip installs; the command and the key of its version in documents are `supreme`."""
-
 GROUP: Final = "supreme.dev"
 VERSION: Final = "v1alpha1"
 KIND: Final = "UnlearningExperiment"

@@ -13,8 +13,12 @@ from pydantic import Field, StringConstraints, model_validator
 
 from supreme_core.api import names
 from supreme_core.api.model import Document, parse
-from supreme_core.api.on_cluster import PROCESS_HAS_A_GPU, RANKS_DIVIDE_BATCHES, STORE_IS_A_BUCKET
 from supreme_core.api.v1alpha1 import ExperimentSpec, Quantity
+from supreme_core.checking.on_cluster import (
+    PROCESS_HAS_A_GPU,
+    RANKS_DIVIDE_BATCHES,
+    STORE_IS_A_BUCKET,
+)
 from supreme_core.errors import SpecError
 from supreme_core.store.s3 import bucket_and_prefix
 

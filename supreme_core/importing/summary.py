@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
+from supreme_core import DISTRIBUTION
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api import names
@@ -107,7 +108,7 @@ def _question(evaluations: Sequence[Evaluation], setting: Setting, title: str) -
         order=order,
         work_digest=work_digest(work),
         metrics=facts_of(setting.forgets),
-        versions={"supreme": metadata.version(names.DISTRIBUTION)},
+        versions={"supreme": metadata.version(DISTRIBUTION)},
     )
 
 

@@ -7,7 +7,7 @@ from importlib import metadata
 from itertools import count
 from typing import Any, Final
 
-from supreme_core import registry
+from supreme_core import DISTRIBUTION, registry
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.files import read_summary, summary_csv, summary_json
 from supreme_core.analysis.noise_floor import noise_floors
@@ -110,7 +110,7 @@ def summarise(
         work_digest=work_digest(order.work),
         metrics=row_facts((title, chosen.entry) for title, chosen in metrics),
         floors=_floors(results, artefacts, metrics),
-        versions={"supreme": metadata.version(names.DISTRIBUTION)},
+        versions={"supreme": metadata.version(DISTRIBUTION)},
     )
     published = _published(storage, order.prefix) if believed else OverSeeds()
     over = _over_seeds(results, artefacts, order, published)

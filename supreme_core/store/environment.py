@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy
 
-from supreme_core.api import names
+from supreme_core import DISTRIBUTION
 
 
 def environment() -> dict[str, Any]:
     return {
-        "supreme": version(names.DISTRIBUTION),
+        "supreme": version(DISTRIBUTION),
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "machine": platform.machine(),

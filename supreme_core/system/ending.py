@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Final
 
-from supreme_core.api import names
+from supreme_core import DISTRIBUTION
 from supreme_core.errors import EXIT_SIGNAL, SpecError, SupremeError, escaped, one_line
 from supreme_core.system.faults import fault_of
 
 TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
 """What the extra `trainer` installs; everything else works without these."""
 
-INSTALL: Final = f"pip install '{names.DISTRIBUTION}[trainer]'"
+INSTALL: Final = f"pip install '{DISTRIBUTION}[trainer]'"
 
 REPORT: Final = (
     "This is a fault in SUPREME, not in what you wrote. Please report it with these lines."

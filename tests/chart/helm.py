@@ -13,7 +13,7 @@ from supreme_operator.settings import PREFIX
 
 from supreme_core.registry import catalog
 from tests.cluster.control_plane import ControlPlane
-from tests.contracts.chart import CHART
+from tools.generate.chart import CHART
 
 NAMESPACE = "supreme-system"
 FROM_THE_SERVER = {

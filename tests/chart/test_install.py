@@ -34,8 +34,8 @@ from tests.chart.helm import (
 from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
-from tests.contracts.chart import CHART
-from tests.contracts.generated import CRD as DEFINITION
+from tools.generate.chart import CHART
+from tools.generate.generated import CRD as DEFINITION
 
 KEPT = "CustomResourceDefinition"
 CRD = "unlearningexperiments.supreme.dev"

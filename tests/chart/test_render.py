@@ -17,11 +17,11 @@ import pytest
 import yaml
 from supreme_operator.settings import Settings
 
-from supreme_core.api import crd
 from tests.chart.helm import NAMESPACE, VALUES, admitted, environment, only, triples
 from tests.cluster.operators import ROOT, RULES
 from tests.cluster.programs import KUBE_SCORE
-from tests.contracts.chart import CHART, path_of
+from tools.generate import crd
+from tools.generate.chart import CHART, path_of
 
 FACTS = yaml.safe_load((CHART / "Chart.yaml").read_text())
 DIGEST = f"sha256:{'0' * 64}"

@@ -5,7 +5,7 @@ import pytest
 from tests.cluster.control_plane import control_plane
 from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.trainers import Trainers, storage_of
-from tests.contracts.generated import CRD
+from tools.generate.generated import CRD
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ from supreme_core.plan import plan
 from supreme_core.registry.catalog import bundled
 from tests.cluster.processes import eventually
 from tests.cluster.specs import SPEC, cases
-from tests.contracts.generated import CRD, ROOT
+from tools.generate.generated import CRD, ROOT
 
 NAMESPACE = "default"
 

@@ -16,7 +16,6 @@ from threading import Thread
 
 import pytest
 
-from charts.dashboards import DASHBOARDS
 from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.processes import eventually, free_port, running
 from tests.cluster.trainers import Trainers, storage_of
@@ -26,6 +25,7 @@ from tests.monitoring.test_names import FOREIGN
 from tests.monitoring.test_rules import ALERTS
 from tests.monitoring.test_rules import RULES as ALERTING
 from tests.trainer.experiments import FINETUNE, FULL_CLASS, experiment, planned
+from tools.generate.dashboards import DASHBOARDS
 
 pytestmark = pytest.mark.e2e  # a trainer that imports torch, and two experiments: half a minute
 

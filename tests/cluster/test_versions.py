@@ -17,7 +17,7 @@ from tests.cluster.control_plane import control_plane
 from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import Trainers, storage_of
-from tests.contracts.generated import CRD
+from tools.generate.generated import CRD
 
 OLDER = Path(__file__).parent / "older"
 NAMESPACE = "research"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from supreme_core import registry
-from tests.contracts.evidence import file_of, is_about
+from tools.generate.evidence import file_of, is_about
 
 SCRUB = registry.method.get("scrub")
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from supreme_core.importing.known_errors import KNOWN_ERRORS
-from tests.contracts.evidence import defect_tests
-from tests.contracts.generated import stale
+from tools.generate.evidence import defect_tests
+from tools.generate.generated import stale
 
 
 def test_generated_files_say_what_the_code_says():
@@ -18,7 +18,7 @@ def test_generated_files_say_what_the_code_says():
     "module",
     [
         "supreme_core",
-        "supreme_core.api.crd",
+        "tools.generate.crd",
         "supreme_core.plan",
         "supreme_core.publishing.publish",
         "supreme_core.store.results",

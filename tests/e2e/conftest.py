@@ -11,10 +11,10 @@ from kubernetes import client
 from tests.cluster import s3_server
 from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.trainers import storage_of
-from tests.contracts.generated import CRD
 from tests.e2e import node, operator_image
 from tests.e2e.environment import ALLOWED
 from tests.e2e.experiments import SPEC, Applied, digest_of_run
+from tools.generate.generated import CRD
 
 HERE = Path(__file__).parent
 

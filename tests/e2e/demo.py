@@ -30,11 +30,11 @@ from tests.cluster.go_tools import GoTools
 from tests.cluster.operators import operator
 from tests.cluster.programs import VERSITYGW
 from tests.cluster.trainers import storage_of
-from tests.contracts.generated import CRD
 from tests.e2e import node
 from tests.e2e.environment import ALLOWED
 from tests.e2e.machine import PAUSE
 from tests.e2e.packages import FOR_NODE, CannotInstall, install
+from tools.generate.generated import CRD
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "digits.yaml"

@@ -13,8 +13,8 @@ from kubernetes import client
 from tests.chart.helm import NAMESPACE, Helm
 from tests.cluster.processes import eventually
 from tests.cluster.programs import HELM
-from tests.contracts.chart import CHART
 from tests.e2e.experiments import digest_of
+from tools.generate.chart import CHART
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from charts.dashboards import DASHBOARDS
+from tools.generate.dashboards import DASHBOARDS
 
 every_dashboard = pytest.mark.parametrize(
     "dashboard", DASHBOARDS.values(), ids=[str(name) for name in DASHBOARDS]

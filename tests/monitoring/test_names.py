@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charts.dashboards import DASHBOARDS
 from tests.monitoring.exported import operator_series, trainer_series
 from tests.monitoring.queries import metrics_in, panels
 from tests.monitoring.test_rules import ALERTS, ROOT, RUNBOOKS
+from tools.generate.dashboards import DASHBOARDS
 
 FOREIGN = {
     "DCGM_FI_DEV_FB_USED",

@@ -15,8 +15,7 @@ from supreme_operator.collector import Collector
 from supreme_operator.location import Location
 from supreme_trainer import cli
 
-from supreme_core import registry
-from supreme_core.api import names
+from supreme_core import DISTRIBUTION, registry
 from supreme_core.errors import EXIT_INVALID
 from supreme_core.registry import catalog
 from supreme_core.store.opening import open_storage
@@ -86,7 +85,7 @@ def finished(tmp_path_factory):
 
 def test_version(command):
     code, out, _ = command("--version")
-    assert (code, out) == (0, f"supreme, version {metadata.version(names.DISTRIBUTION)}\n")
+    assert (code, out) == (0, f"supreme, version {metadata.version(DISTRIBUTION)}\n")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from supreme_trainer.command.errors import tell
 from supreme_trainer.machine import check_system
 from supreme_trainer.spelling import spell_output
 
+from supreme_core import DISTRIBUTION
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INTERRUPTED
 from supreme_core.report.choices import FORMATS, OTHERS, PRIMARY
@@ -93,7 +94,7 @@ class Hours(click.FloatRange):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name=names.DISTRIBUTION)
+@click.version_option(package_name=DISTRIBUTION)
 def cli() -> None:
     """Evaluate image-unlearning methods over many seeds, each against retraining."""
 

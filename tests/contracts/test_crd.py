@@ -16,13 +16,14 @@ import pytest
 import yaml
 from pydantic import Field, StringConstraints
 
-from supreme_core.api import guarded, on_cluster, v1alpha1
-from supreme_core.api.crd import COLUMNS, SELECTABLE, custom_resource_definition, structural
+from supreme_core.api import guarded, v1alpha1
 from supreme_core.api.guarded import FIXED, FIXED_WITH_DDP, GUARDS, MAY_BE_ABSENT
 from supreme_core.api.model import Document, parse
 from supreme_core.api.rules import Rule, unchanging
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from tests.contracts.generated import CRD
+from supreme_core.checking import on_cluster
+from tools.generate.crd import COLUMNS, SELECTABLE, custom_resource_definition, structural
+from tools.generate.generated import CRD
 
 SPEC = {
     "dataset": {"name": "digits"},

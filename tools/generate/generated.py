@@ -1,11 +1,7 @@
-"""Write the files that are generated from code, or check that they are up to date.
-
-python -m tests.contracts.generated [--check]
-"""
+"""The files that are generated from code, and what each should hold."""
 
 import json
 import re
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,15 +9,14 @@ from typing import Any
 import yaml
 from supreme_operator.settings import Settings
 
-from charts.dashboards import DASHBOARDS
 from supreme_core import registry
-from supreme_core.api import crd
 from supreme_core.registry import catalog
 from supreme_core.report.page import BEST
-from tests.contracts import chart
-from tests.contracts.api_reference import fields_table, rules_list
-from tests.contracts.evidence import evidence_table, known_errors_table
-from tests.contracts.presets import presets
+from tools.generate import chart, crd
+from tools.generate.api_reference import fields_table, rules_list
+from tools.generate.dashboards import DASHBOARDS
+from tools.generate.evidence import evidence_table, known_errors_table
+from tools.generate.presets import presets
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -161,17 +156,3 @@ def _between(text: str, name: str, content: str) -> str:
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     return f"{head}{begin}\n{content}\n{end}{tail}"
-
-
-def main() -> int:
-    if "--check" in sys.argv[1:]:
-        for path in (found := stale()):
-            print(f"{path} is not what the code says; run make generate", file=sys.stderr)
-        return 1 if found else 0
-    for path, content in generated().items():
-        path.write_text(content, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from charts.dashboards import experiment, experiments, operator
+from tools.generate.dashboards import experiment, experiments, operator
 
 DASHBOARDS: Final[dict[str, dict[str, Any]]] = {
     "operator": operator.dashboard(),

@@ -1,8 +1,8 @@
 """Is the operator well? Its process, queue, requests, watches, and its reading of results."""
 
-from charts.dashboards.grafana import Json, Query, label_variable, timeseries, values
-from charts.dashboards.grafana import dashboard as grafana_dashboard
-from charts.dashboards.queries import CLUSTER, quantiles, rate
+from tools.generate.dashboards.grafana import Json, Query, label_variable, timeseries, values
+from tools.generate.dashboards.grafana import dashboard as grafana_dashboard
+from tools.generate.dashboards.queries import CLUSTER, quantiles, rate
 
 OURS = f'{CLUSTER},job=~"$job"'
 QUEUE = f'{OURS},name="unlearningexperiment"'

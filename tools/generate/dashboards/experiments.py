@@ -1,8 +1,8 @@
 """All experiments: where they stand, how long seeds wait and take, what is lost."""
 
-from charts.dashboards.grafana import Json, Query, label_variable, table, timeseries, values
-from charts.dashboards.grafana import dashboard as grafana_dashboard
-from charts.dashboards.queries import CLUSTER, gpus, quantiles
+from tools.generate.dashboards.grafana import Json, Query, label_variable, table, timeseries, values
+from tools.generate.dashboards.grafana import dashboard as grafana_dashboard
+from tools.generate.dashboards.queries import CLUSTER, gpus, quantiles
 
 OURS = f'{CLUSTER},namespace=~"$namespace"'
 

@@ -8,7 +8,7 @@ from supreme_core import registry
 from supreme_core.importing.known_errors import KNOWN_ERRORS
 
 ROOT = Path(__file__).parents[2]
-TESTS = ROOT / "tests" / "core"
+TESTS = ROOT / "tests" / "core" / "components"
 
 
 def evidence_table(kind: str) -> str:

@@ -10,12 +10,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, NoDefault
 from pydantic_core.core_schema import WithDefaultSchema
 
-from supreme_core.api import names, on_cluster
+from supreme_core.api import names
 from supreme_core.api.guarded import GUARDS
 from supreme_core.api.model import Document
 from supreme_core.api.rules import validations
 from supreme_core.api.status import ExperimentStatus
 from supreme_core.api.v1alpha1 import ExperimentSpec, Metadata, UnlearningExperiment
+from supreme_core.checking import on_cluster
 from supreme_core.registry.catalog import Catalog, bundled
 
 COLUMNS: Final = (

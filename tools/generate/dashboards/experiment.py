@@ -1,6 +1,6 @@
 """One experiment: its seeds over time, its primary metric, its trainers and their GPUs."""
 
-from charts.dashboards.grafana import (
+from tools.generate.dashboards.grafana import (
     Json,
     Query,
     label_variable,
@@ -9,8 +9,8 @@ from charts.dashboards.grafana import (
     timeseries,
     values,
 )
-from charts.dashboards.grafana import dashboard as grafana_dashboard
-from charts.dashboards.queries import CLUSTER, gpus
+from tools.generate.dashboards.grafana import dashboard as grafana_dashboard
+from tools.generate.dashboards.queries import CLUSTER, gpus
 
 NAMESPACE = f'{CLUSTER},namespace=~"$namespace"'
 OURS = f'{NAMESPACE},experiment=~"$experiment"'

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from charts.dashboards.grafana import Query
+from tools.generate.dashboards.grafana import Query
 
 CLUSTER: Final = 'cluster=~"$cluster"'
 """A label that Prometheus gives to what leaves it, so one alone may have no such."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from supreme_core.api import crd
+from tools.generate import crd
 
 Schema = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""Programs for those who develop SUPREME; nothing of it is installed."""
