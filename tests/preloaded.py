@@ -15,7 +15,7 @@ import pytest
 MODULES = {
     "trainer": (
         "supreme_trainer.command.run",
-        "supreme_trainer.order",
+        "supreme_trainer.process.trainer",
         "torch._inductor.config",  # by torch.use_deterministic_algorithms, and by each optimiser
         "sklearn.datasets",
         "sklearn.linear_model",

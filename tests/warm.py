@@ -24,7 +24,7 @@ from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from supreme_trainer.bound import PARENT
+from supreme_trainer.process.bound import PARENT
 
 from tests import preloaded
 

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from supreme_trainer.shutdown import stop_on_sigterm
+from supreme_trainer.process.shutdown import stop_on_sigterm
 
 from supreme_core.engine.interruption import Terminated
 from supreme_core.engine.watch import SETTLE_SECONDS, End, RankWatch

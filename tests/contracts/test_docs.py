@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from supreme_operator.admission import admit
-from supreme_trainer.cli import cli
+from supreme_trainer.command.cli import cli
 
 from supreme_core.api.status import Phase
 from supreme_core.registry import catalog

@@ -19,7 +19,7 @@ import yaml
 from kubernetes import client
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from supreme_trainer import screen
+from supreme_trainer.command import screen
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json

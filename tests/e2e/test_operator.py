@@ -91,7 +91,7 @@ def trainer(index):
             environment = (folder / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if b"supreme_trainer.order" in command and f"-s{index}-a" in environment:
+        if b"supreme_trainer.process.trainer" in command and f"-s{index}-a" in environment:
             return int(folder.name)
     return None
 

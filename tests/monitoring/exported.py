@@ -6,8 +6,8 @@ from dataclasses import asdict
 from prometheus_client.core import Metric
 from supreme_operator.metrics import Metrics
 from supreme_operator.workqueue import WorkQueue
-from supreme_trainer.exporter import Gauges
-from supreme_trainer.progress import Board
+from supreme_trainer.process.exporter import Gauges
+from supreme_trainer.process.progress import Board
 
 from supreme_core.plan import Step
 from tests.trainer.experiments import FINETUNE, FULL_CLASS, experiment, planned

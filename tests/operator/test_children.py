@@ -25,7 +25,7 @@ from supreme_operator.children.backend import ChildOrder
 from supreme_operator.children.order import MAX_BYTES, order_config_map
 from supreme_operator.children.pod import observe_pod
 from supreme_operator.observed import Attempt, ChildState, Owner
-from supreme_trainer import pod as trainer
+from supreme_trainer.process import pod as trainer
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json

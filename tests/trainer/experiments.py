@@ -22,9 +22,9 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 import yaml
-from supreme_trainer.seed_run import run_seed
-from supreme_trainer.stages import Stages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed.run import run_seed
+from supreme_trainer.seed.stage import Stages
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.analysis.files import summary_json, without_measurements
@@ -64,7 +64,7 @@ SIX_METHODS = (
     {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2}},
 )
 
-COMMAND = ("-m", "supreme_trainer.cli")
+COMMAND = ("-m", "supreme_trainer.command.cli")
 
 
 def experiment(

@@ -9,7 +9,7 @@ real ones that nothing else is said there.
 import socket
 
 import pytest
-from supreme_trainer import cli
+from supreme_trainer.command import cli
 
 from tests import warm
 from tests.trainer.experiments import (

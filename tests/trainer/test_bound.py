@@ -27,10 +27,10 @@ from tests.trainer.experiments import (
 
 SLEEPER = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
 LAUNCHER = """import subprocess, sys
-subprocess.run([sys.executable, "-m", "supreme_trainer.bound", "-m", "sleeper"])
+subprocess.run([sys.executable, "-m", "supreme_trainer.process.bound", "-m", "sleeper"])
 """
 STARTER = """import os, subprocess, sys, time
-from supreme_trainer.process import BOUND, PARENT
+from supreme_trainer.process.launch import BOUND, PARENT
 
 options = [] if sys.argv[1] == "without_signal" else BOUND
 subprocess.Popen(
@@ -95,7 +95,7 @@ def test_what_it_started_ends_with_a_process_that_is_killed(programs, program):
 
 
 def test_a_process_whose_parent_is_gone_before_it_begins_does_not_begin(programs):
-    command = [sys.executable, "-m", "supreme_trainer.bound", "-m", "sleeper"]
+    command = [sys.executable, "-m", "supreme_trainer.process.bound", "-m", "sleeper"]
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     done = subprocess.run(

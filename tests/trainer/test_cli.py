@@ -13,7 +13,7 @@ from importlib import metadata
 import pytest
 from supreme_operator.collector import Collector
 from supreme_operator.location import Location
-from supreme_trainer import cli
+from supreme_trainer.command import cli
 
 from supreme_core import DISTRIBUTION, registry
 from supreme_core.errors import EXIT_INVALID

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from supreme_trainer.command.data import class_lines, elsewhere
-from supreme_trainer.seed_run import prepare_seed
-from supreme_trainer.stages import Stages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed.run import prepare_seed
+from supreme_trainer.seed.stage import Stages
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.api.canonical import digest

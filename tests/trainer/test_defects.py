@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import supreme_trainer.seed_stages as seed_stages
-from supreme_trainer.components import Components
-from supreme_trainer.seed_stages import Cell, SeedStages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed import stages
+from supreme_trainer.seed.components import Components
+from supreme_trainer.seed.stages import Cell, SeedStages
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
@@ -90,18 +90,18 @@ def test_defect_14_no_evaluation_lies_inside_a_measured_time(seed, monkeypatch, 
     inside, predicted = [], []
 
     @contextmanager
-    def measured(ranks, original=seed_stages.measured):
+    def measured(ranks, original=stages.measured):
         with original(ranks) as meter:
             inside.append(True)
             yield meter
             inside.pop()
 
-    def predict(*arguments, original=seed_stages.predict, **options):
+    def predict(*arguments, original=stages.predict, **options):
         predicted.append(bool(inside))
         return original(*arguments, **options)
 
-    monkeypatch.setattr(seed_stages, "measured", measured)
-    monkeypatch.setattr(seed_stages, "predict", predict)
+    monkeypatch.setattr(stages, "measured", measured)
+    monkeypatch.setattr(stages, "predict", predict)
     result = compute(experiment(scenarios=[FULL_CLASS]), folder_store(tmp_path))
 
     assert predicted

@@ -20,8 +20,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from supreme_trainer.faults import Faults
-from supreme_trainer.local import Places
+from supreme_trainer.command.local import Places
+from supreme_trainer.seed.faults import Faults
 
 from supreme_core.api.orders import RunOrder
 from supreme_core.engine.ranks import Ranks

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from supreme_trainer.cli import cli
+from supreme_trainer.command.cli import cli
 
 from supreme_core.api.load import load_experiments
 from supreme_core.plan import plan, steps

@@ -19,9 +19,9 @@ from io import StringIO
 import pytest
 import torch
 from prometheus_client import CollectorRegistry
-from supreme_trainer.exporter import Gauges, export
-from supreme_trainer.progress import Board
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.process.exporter import Gauges, export
+from supreme_trainer.process.progress import Board
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.plan import Step
 from tests.cluster.processes import IPV6, free_port

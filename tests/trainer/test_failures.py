@@ -17,8 +17,8 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from supreme_trainer import local
-from supreme_trainer.telemetry import Unheard
+from supreme_trainer.command import local
+from supreme_trainer.seed.telemetry import Unheard
 
 from supreme_core import registry
 from supreme_core.errors import StoreUnavailable, StoreUnusable

@@ -7,7 +7,7 @@ import sys
 import pytest
 from click import Group
 from click.shell_completion import ShellComplete
-from supreme_trainer.cli import cli, main
+from supreme_trainer.command.cli import cli, main
 
 from supreme_core import registry
 from supreme_core.api import names
@@ -29,7 +29,7 @@ def test_version_and_every_help_load_click_and_nothing_else():
     """In a process of its own, which has imported nothing before."""
     calls = [[*words, "--help"] for words in paths(cli)] + [["--version"]]
     code = (
-        "import sys; before = {*sys.modules}; from supreme_trainer.cli import cli\n"
+        "import sys; before = {*sys.modules}; from supreme_trainer.command.cli import cli\n"
         f"for words in {calls}: cli.main(words, 'supreme', standalone_mode=False)\n"
         "loaded = {name.partition('.')[0] for name in {*sys.modules} - before}\n"
         "print(*sorted(loaded - sys.stdlib_module_names))"

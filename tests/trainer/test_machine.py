@@ -13,7 +13,7 @@ from io import StringIO
 import pytest
 import torch
 from rich.console import Console
-from supreme_trainer import local, machine
+from supreme_trainer.command import local, machine
 
 from supreme_core.errors import SpecError
 from supreme_core.store.opening import open_storage

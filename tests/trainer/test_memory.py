@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from supreme_trainer.seed_run import prepare_seed
-from supreme_trainer.stages import Stages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed.run import prepare_seed
+from supreme_trainer.seed.stage import Stages
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api.orders import RunOrder
 from supreme_core.data.cifar_files import CIFAR100, superclass_of_fine
@@ -45,7 +45,7 @@ from supreme_core.engine import cost
 peak = Path(sys.argv.pop(1))
 atexit.register(lambda: peak.write_text(Path("/proc/self/status").read_text()))
 cost.CLEAR_REFERENCES = Path("/dev/null")  # or the peak would start again with each measured stage
-runpy.run_module("supreme_trainer.order", run_name="__main__", alter_sys=True)
+runpy.run_module("supreme_trainer.process.trainer", run_name="__main__", alter_sys=True)
 """
 
 knows_peaks = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
-from supreme_trainer.progress import Board
+from supreme_trainer.process.progress import Board
 
 from supreme_core import registry
 from supreme_core.plan import steps

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from supreme_trainer import seed_stages
+from supreme_trainer.seed import stages
 
 from supreme_core import registry
 from supreme_core.api import names
@@ -51,7 +51,7 @@ class Evaluations:
 @contextmanager
 def counted(monkeypatch):
     """Count what goes through networks inside `predict`, which is what evaluates."""
-    seen, predict = Evaluations(), seed_stages.predict
+    seen, predict = Evaluations(), stages.predict
 
     def watched(model, samples, **how):
         def hook(module, arguments, output):
@@ -67,7 +67,7 @@ def counted(monkeypatch):
             handle.remove()
 
     with monkeypatch.context() as patched:
-        patched.setattr(seed_stages, "predict", watched)
+        patched.setattr(stages, "predict", watched)
         yield seen
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from supreme_trainer import order as trainer
+from supreme_trainer.process import trainer
 
 from supreme_core.api.orders import RunOrder
 from tests.trainer.experiments import FINETUNE, FULL_CLASS, as_configured, experiment, planned
@@ -95,7 +95,7 @@ def test_a_bad_time_between_checkpoints_is_refused_before_anything_is_done(
 def test_a_missing_order_is_one_line_on_a_real_process(tmp_path):
     """Takes a process: what it writes to standard error is what a pod's log shows."""
     done = subprocess.run(
-        [sys.executable, "-m", "supreme_trainer.order", str(tmp_path / "none.json")],
+        [sys.executable, "-m", "supreme_trainer.process.trainer", str(tmp_path / "none.json")],
         capture_output=True,
         text=True,
         timeout=600,

@@ -11,7 +11,7 @@ How a file is read, and every mistake in one: core/test_plugins.py.
 import os
 
 import pytest
-from supreme_trainer.components import Components
+from supreme_trainer.seed.components import Components
 
 from supreme_core import registry
 from supreme_core.api.orders import Revision

@@ -23,8 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from supreme_trainer import pod as pods
-from supreme_trainer.progress import Board
+from supreme_trainer.process import pod as pods
+from supreme_trainer.process.progress import Board
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json

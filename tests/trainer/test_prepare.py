@@ -14,7 +14,7 @@ from io import StringIO
 
 import pytest
 import yaml
-from supreme_trainer.telemetry import Telemetry, noted
+from supreme_trainer.seed.telemetry import Telemetry, noted
 
 from supreme_core.data.cifar_files import CIFAR100
 from tests import warm
@@ -31,7 +31,7 @@ def supreme(tmp_path):
     def run(*arguments):
         environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
         done = subprocess.run(
-            [warm.python(), "-m", "supreme_trainer.cli", *map(str, arguments)],
+            [warm.python(), "-m", "supreme_trainer.command.cli", *map(str, arguments)],
             env=environment,
             capture_output=True,
             text=True,

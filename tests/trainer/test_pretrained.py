@@ -17,7 +17,7 @@ import socket
 import pytest
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from supreme_trainer import order as trainer
+from supreme_trainer.process import trainer
 
 from supreme_core import registry
 from supreme_core.api.orders import RunOrder

@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from supreme_trainer import cli
-from supreme_trainer.progress import Board
+from supreme_trainer.command import cli
+from supreme_trainer.process.progress import Board
 
 from supreme_core import registry
 from supreme_core.api import names

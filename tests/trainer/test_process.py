@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import asdict
 
 import pytest
-from supreme_trainer import process
+from supreme_trainer.process import launch
 
 from supreme_core.plan import Step
 
@@ -34,7 +34,7 @@ def trainer(folder, *events, does="exit 0", log="", ranks=1, is_torchrun=False):
     started = subprocess.Popen(
         ["sh", "-c", "; ".join([*said, does])], stdout=subprocess.PIPE, start_new_session=True
     )
-    return process.Trainer(
+    return launch.Trainer(
         process=started, ranks=ranks, is_torchrun=is_torchrun, log=folder / "run.log"
     )
 
@@ -166,7 +166,7 @@ def test_a_trainer_that_is_told_to_stop_before_it_can_hear_it_was_told_to_stop(t
 
 
 def test_torchrun_that_waits_for_others_after_the_last_words_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(launch, "LINGER_SECONDS", 0.1)
     events = [failed(0, GONE, 75), failed(1, GONE, 75)]
     one = trainer(tmp_path, *events, does="sleep 600", ranks=2, is_torchrun=True)
 

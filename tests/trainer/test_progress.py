@@ -7,8 +7,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
-from supreme_trainer.journal import sentence
-from supreme_trainer.progress import Board, LineDisplay, LiveDisplay, TimeLeft, display
+from supreme_trainer.process.journal import sentence
+from supreme_trainer.process.progress import Board, LineDisplay, LiveDisplay, TimeLeft, display
 
 from supreme_core.plan import Step
 

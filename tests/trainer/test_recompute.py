@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from supreme_trainer import cli
+from supreme_trainer.command import cli
 
 from supreme_core import registry
 from supreme_core.analysis.provenance import provenance_of

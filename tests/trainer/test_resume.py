@@ -74,7 +74,15 @@ def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
 def test_sigterm_to_torchrun_leaves_a_checkpoint_of_its_ranks(tmp_path, order):
     """As a pod gets it, whose first process torchrun is."""
     process = subprocess.Popen(
-        [warm.python(), *TORCHRUN, "-m", "supreme_trainer.order", str(order), "--device", "cpu"],
+        [
+            warm.python(),
+            *TORCHRUN,
+            "-m",
+            "supreme_trainer.process.trainer",
+            str(order),
+            "--device",
+            "cpu",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

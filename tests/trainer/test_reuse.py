@@ -19,10 +19,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from safetensors.torch import load_file
-from supreme_trainer import stages as stages_module
-from supreme_trainer.seed_run import run_seed
-from supreme_trainer.stages import CheckpointSlot, Stages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed import stage as stages_module
+from supreme_trainer.seed.run import run_seed
+from supreme_trainer.seed.stage import CheckpointSlot, Stages
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api import names
 from supreme_core.api.orders import RunOrder

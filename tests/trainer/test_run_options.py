@@ -11,8 +11,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supreme_trainer import cli, replacing
-from supreme_trainer.seed_choice import chosen_seeds
+from supreme_trainer.command import cli, replacing
+from supreme_trainer.command.seed_choice import chosen_seeds
 
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID, SpecError

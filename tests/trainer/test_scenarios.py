@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from supreme_trainer.components import Components
-from supreme_trainer.progress import Board
-from supreme_trainer.seed_stages import SeedStages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.process.progress import Board
+from supreme_trainer.seed.components import Components
+from supreme_trainer.seed.stages import SeedStages
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.data.image_set import ImageSet

@@ -62,7 +62,7 @@ def task(index, *arguments, path, tasks=1, **variables):
 
 
 def test_the_tasks_of_an_array_end_with_the_summary_of_all_seeds(programs, tmp_path):
-    path = programs("supreme", f'exec {warm.python()} -m supreme_trainer.cli "$@"')
+    path = programs("supreme", f'exec {warm.python()} -m supreme_trainer.command.cli "$@"')
     file, store = written(tmp_path / "tiny.yaml", DOCUMENT), tmp_path / "store"
     variables = {"FIRST_SEED": "260", "LAST_SEED": "262", "SEEDS_PER_TASK": "2"}
 

@@ -15,7 +15,7 @@ import time
 from io import StringIO
 
 import pytest
-from supreme_trainer import cli
+from supreme_trainer.command import cli
 
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID

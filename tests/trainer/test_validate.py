@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from supreme_trainer import cli
+from supreme_trainer.command import cli
 
 from supreme_core.store.folder import LocalStorage
 from tests.trainer.experiments import (
@@ -177,7 +177,7 @@ def test_no_torch_is_needed(tmp_path):
     """In a process of its own, which has imported nothing before."""
     file = written(tmp_path / "tiny.yaml", TINY)
     code = (
-        "import sys; from supreme_trainer.cli import cli\n"
+        "import sys; from supreme_trainer.command.cli import cli\n"
         f"words = ['validate', {str(file)!r}, '--data', '--plan', '--store', {str(tmp_path)!r}]\n"
         "cli.main(words, standalone_mode=False); print('torch' in sys.modules)"
     )

@@ -130,7 +130,7 @@ def _trainer(order, site, change, variables, events, log):
         sys.path.insert(0, str(site))
     if change:
         _die_before(change, json.loads(Path(order).read_text())["store"].removeprefix("file://"))
-    from supreme_trainer.order import main
+    from supreme_trainer.process.trainer import main
 
     os.environ.update(variables)
     os.dup2(events.fileno(), 1)

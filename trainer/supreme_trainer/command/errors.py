@@ -12,6 +12,6 @@ def tell(error: SupremeError) -> int:
 
 def tell_line(line: str) -> None:
     from rich.console import Console  # which --help does without
-    from supreme_trainer.screen import say
+    from supreme_trainer.command.screen import say
 
     say(Console(stderr=True), f"error: {line}", indent="  ")

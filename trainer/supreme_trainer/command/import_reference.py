@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from rich.console import Console
-from supreme_trainer import local
-from supreme_trainer.screen import ELSEWHERE, say, show
+from supreme_trainer.command import local
+from supreme_trainer.command.screen import ELSEWHERE, say, show
 
 from supreme_core.api import names
 from supreme_core.errors import SpecError

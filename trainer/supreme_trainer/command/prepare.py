@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from supreme_trainer import local
+from supreme_trainer.command import local
 from supreme_trainer.command.data import class_lines, tell_elsewhere
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
 from supreme_trainer.command.terminal import say_found

@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
-from supreme_trainer import local
+from supreme_trainer.command import local
 from supreme_trainer.command.experiments import split_experiment
+from supreme_trainer.command.screen import show
 from supreme_trainer.command.terminal import say_found, tell_where, tracked
-from supreme_trainer.screen import show
 
 from supreme_core.publishing import recompute as scores
 from supreme_core.store.artefacts import Artefacts

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from supreme_trainer import local
+from supreme_trainer.command import local
 from supreme_trainer.command.experiments import split_experiment
+from supreme_trainer.command.screen import show
 from supreme_trainer.command.terminal import tell_where
-from supreme_trainer.screen import show
 
 from supreme_core.errors import SpecError
 from supreme_core.publishing.publish import publish, summarise, tell_edits

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from supreme_trainer import local
+from supreme_trainer.command import local
 from supreme_trainer.command.data import tell_elsewhere
 from supreme_trainer.command.errors import tell, tell_line
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
+from supreme_trainer.command.screen import say, show
+from supreme_trainer.command.seed_choice import chosen_seeds
 from supreme_trainer.command.terminal import report_of, tell_where
-from supreme_trainer.screen import say, show
-from supreme_trainer.seed_choice import chosen_seeds
 
 from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.orders import ExperimentOrder

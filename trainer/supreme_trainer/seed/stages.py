@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save
-from supreme_trainer.components import AnyChosen, Components
-from supreme_trainer.stages import Made, Stage, Stored
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed.components import AnyChosen, Components
+from supreme_trainer.seed.stage import Made, Stage, Stored
+from supreme_trainer.seed.telemetry import Telemetry
 from torch import nn
 
 from supreme_core.api.names import MARGINS, PREDICTIONS, RETRAINED, WEIGHTS

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save
-from supreme_trainer.seed_stages import Cell, Data, SeedStages
-from supreme_trainer.stages import Made, Stage
+from supreme_trainer.seed.stage import Made, Stage
+from supreme_trainer.seed.stages import Cell, Data, SeedStages
 from torch import nn
 
 from supreme_core.api.names import PROBE, RETRAINED

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from supreme_trainer.components import Components
-from supreme_trainer.probes import CellProbes, Probed
-from supreme_trainer.seed_stages import Cell, Data, SeedStages, Start, Trained, arrays, packed
-from supreme_trainer.stages import Stage, Stages
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed.components import Components
+from supreme_trainer.seed.probing import CellProbes, Probed
+from supreme_trainer.seed.stage import Stage, Stages
+from supreme_trainer.seed.stages import Cell, Data, SeedStages, Start, Trained, arrays, packed
+from supreme_trainer.seed.telemetry import Telemetry
 from torch import nn
 
 from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS, artefact_prefix

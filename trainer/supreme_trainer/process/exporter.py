@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from supreme_trainer.progress import Board
+from supreme_trainer.process.progress import Board
 
 from supreme_core.api import names
 from supreme_core.api.orders import RunOrder

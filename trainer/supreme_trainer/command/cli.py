@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import click
 from supreme_trainer.command.errors import tell
-from supreme_trainer.machine import check_system
-from supreme_trainer.spelling import spell_output
+from supreme_trainer.command.machine import check_system
+from supreme_trainer.process.spelling import spell_output
 
 from supreme_core import DISTRIBUTION
 from supreme_core.api import names

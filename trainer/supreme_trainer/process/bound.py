@@ -1,6 +1,6 @@
 """A program that ends with the process that started it, even where that is killed.
 
-    SUPREME_PARENT=PID python -m supreme_trainer.bound -m MODULE ARGUMENTS
+    SUPREME_PARENT=PID python -m supreme_trainer.process.bound -m MODULE ARGUMENTS
 
 A trainer that outlived `supreme run` would keep its GPU's memory, and write beside the next one of
 its seed. torchrun passes the variable on, which names torchrun by then, so its ranks end with it.
@@ -59,7 +59,7 @@ def _end() -> None:
 def main() -> None:
     option, module, *arguments = sys.argv[1:]
     if option != "-m":
-        sys.exit("usage: python -m supreme_trainer.bound -m MODULE ARGUMENTS")
+        sys.exit("usage: python -m supreme_trainer.process.bound -m MODULE ARGUMENTS")
     if parent := os.environ.get(PARENT):
         to_parent(int(parent))
     os.environ[PARENT] = str(os.getpid())

@@ -18,12 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from supreme_trainer.bound import PARENT
-from supreme_trainer.journal import Journal
+from supreme_trainer.process.bound import PARENT
+from supreme_trainer.process.journal import Journal
 
 from supreme_core.errors import EXIT_ERROR, EXIT_OK, EXIT_SIGNAL, EXIT_TEMPORARY, EXIT_TERMINATED
 
-BOUND = ("-m", "supreme_trainer.bound")
+BOUND = ("-m", "supreme_trainer.process.bound")
 
 TORCHRUN = ("-m", "torch.distributed.run")
 
@@ -51,10 +51,10 @@ def start(
 
     Called in a thread that lives as long as they may.
 
-    options: those of supreme_trainer.order.  torchrun: empty, or TORCHRUN and options of its own.
+    options: those of `trainer`.  torchrun: empty, or TORCHRUN and options of its own.
     log: where standard error goes.  environment: variables over those of this process.
     """
-    order_of_rank = ["-m", "supreme_trainer.order", str(order), *options]
+    order_of_rank = ["-m", "supreme_trainer.process.trainer", str(order), *options]
     launched = [*torchrun, *BOUND, *order_of_rank] if torchrun else order_of_rank
     variables = {"OMP_NUM_THREADS": "1", "TMPDIR": str(order.parent), PARENT: str(os.getpid())}
     return subprocess.Popen(

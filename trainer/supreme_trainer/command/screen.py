@@ -13,7 +13,7 @@ from itertools import zip_longest
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
-from supreme_trainer.spelling import spelt
+from supreme_trainer.process.spelling import spelt
 
 from supreme_core.api.summary import Summary
 from supreme_core.errors import escaped

@@ -20,10 +20,11 @@ from queue import Empty, Queue
 from typing import Any
 
 from rich.console import Console
-from supreme_trainer import machine, process
-from supreme_trainer.progress import Board, Display, display
-from supreme_trainer.replacing import changed_meanwhile, check_order, settle_order
-from supreme_trainer.screen import say
+from supreme_trainer.command import machine
+from supreme_trainer.command.replacing import changed_meanwhile, check_order, settle_order
+from supreme_trainer.command.screen import say
+from supreme_trainer.process import launch
+from supreme_trainer.process.progress import Board, Display, display
 
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, RunOrder
@@ -178,9 +179,9 @@ class Runner:
         self.exit_code = EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
-        self._prepared_stages: dict[Step, process.Event] = {}
+        self._prepared_stages: dict[Step, launch.Event] = {}
         self.prepared: dict[str, dict[str, Any]] = {}
-        self._events: Queue[tuple[SeedTrainer, process.Event | None]] = Queue()
+        self._events: Queue[tuple[SeedTrainer, launch.Event | None]] = Queue()
 
     def compute(self) -> Sequence[int]:
         """Run a trainer for each seed that has no complete result yet; gives these seeds."""
@@ -238,7 +239,7 @@ class Runner:
             raise trainer.failure_as_error()
         return device
 
-    def _as_prepared(self, event: process.Event) -> process.Event:
+    def _as_prepared(self, event: launch.Event) -> launch.Event:
         """The first seed that finds what was computed for it while preparing has computed it."""
         if event["event"] == "stage-finished" and event["status"] == "reused":
             return self._prepared_stages.pop(step_of(event), event)
@@ -319,7 +320,7 @@ class Runner:
                 lost = f"seed {trainer.seed}: its log is lost: {error}"
                 say(Console(stderr=True), lost, indent="  ")  # also where the run is quiet
 
-    def _next_event(self) -> "tuple[SeedTrainer, process.Event | None]":
+    def _next_event(self) -> "tuple[SeedTrainer, launch.Event | None]":
         while True:
             try:
                 # With a limit, because a wait without one would not see Ctrl-C on every platform.
@@ -351,14 +352,14 @@ class Runner:
         ).of_seed(seed, attempt=attempt)
         path = self.folder / f"order-{seed}.json"
         path.write_text(json.dumps(order.to_document()))
-        torchrun = [*process.ON_THIS_MACHINE, f"--nproc-per-node={ranks}"]
+        torchrun = [*launch.ON_THIS_MACHINE, f"--nproc-per-node={ranks}"]
         environment = {
             **{name: os.environ.get(name, own) for name, own in machine.RANKS_MEET_AT.items()},
             **({machine.VISIBLE_GPUS: ",".join(gpus)} if gpus else {}),
         }
         log = self.folder / f"run-{seed}.log"
         with log.open("ab") as stream:  # what was said while preparing stays
-            started = process.start(
+            started = launch.start(
                 path,
                 *("--device", self.options.device, *options),
                 torchrun=torchrun if ranks > 1 else (),
@@ -399,7 +400,7 @@ class Places:
 
 
 @dataclass(kw_only=True)
-class SeedTrainer(process.Trainer):
+class SeedTrainer(launch.Trainer):
     """One of those that run side by side."""
 
     order: RunOrder
@@ -410,7 +411,7 @@ class SeedTrainer(process.Trainer):
     def seed(self) -> int:
         return self.order.seed
 
-    def start_listening(self, queue: "Queue[tuple[SeedTrainer, process.Event | None]]") -> None:
+    def start_listening(self, queue: "Queue[tuple[SeedTrainer, launch.Event | None]]") -> None:
         """Pass on each event of the processes, and None when they have ended, in a thread."""
 
         def listen() -> None:
@@ -422,7 +423,7 @@ class SeedTrainer(process.Trainer):
         self._listener.start()
 
     def wait_for_events(
-        self, events: "Queue[tuple[SeedTrainer, process.Event | None]]"
+        self, events: "Queue[tuple[SeedTrainer, launch.Event | None]]"
     ) -> Iterator[dict[str, Any]]:
         while True:
             try:
@@ -441,7 +442,7 @@ class SeedTrainer(process.Trainer):
     def keep_log(self, storage: Storage) -> None:
         """Below what the same attempt said before it failed or was stopped: it goes on then."""
         if self._listener:
-            self._listener.join(process.LINGER_SECONDS)  # its last lines are the listener's
+            self._listener.join(launch.LINGER_SECONDS)  # its last lines are the listener's
         key, whole = names.log_key(self.order.prefix), self.log.with_suffix(".whole")
         with whole.open("wb") as file:
             with suppress(MissingObject):

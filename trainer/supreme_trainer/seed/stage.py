@@ -12,8 +12,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from supreme_trainer.faults import Faults
-from supreme_trainer.telemetry import Telemetry
+from supreme_trainer.seed.faults import Faults
+from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api.canonical import digest, keys_in
 from supreme_core.api.model import parse

@@ -1,7 +1,7 @@
 """A trainer process: read an order, compute its seed, leave a result, exit with a telling code.
 
 This is what pods run, and what `supreme run` starts for each seed, under torchrun where there are
-several ranks:  python -m supreme_trainer.order ORDER.json --device cuda
+several ranks:  python -m supreme_trainer.process.trainer ORDER.json --device cuda
 """
 
 import argparse
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from supreme_trainer import journal
-from supreme_trainer.faults import Faults
-from supreme_trainer.seed_run import prepare_seed, run_seed
-from supreme_trainer.shutdown import stop_on_sigterm
-from supreme_trainer.stages import Stages
-from supreme_trainer.telemetry import Telemetry, Unheard, noted
+from supreme_trainer.process import journal
+from supreme_trainer.process.shutdown import stop_on_sigterm
+from supreme_trainer.seed.faults import Faults
+from supreme_trainer.seed.run import prepare_seed, run_seed
+from supreme_trainer.seed.stage import Stages
+from supreme_trainer.seed.telemetry import Telemetry, Unheard, noted
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
-from supreme_trainer.journal import sentence
-from supreme_trainer.spelling import spelt
+from supreme_trainer.process.journal import sentence
+from supreme_trainer.process.spelling import spelt
 
 from supreme_core.plan import Step, step_of
 

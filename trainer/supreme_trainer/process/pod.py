@@ -1,0 +1,323 @@
+"""A pod: completes the order that all seeds share, runs its trainer, says how that ended.
+
+    python -m supreme_trainer.pod --seed 260 --attempt 0
+
+| what                | where                                                           |
+| ------------------- | --------------------------------------------------------------- |
+| the log of trainers | standard error while they work; in the end run.log in the store, |
+|                     | where lines of `supreme_trainer.process.journal` say which stage was when |
+| how far they are    | standard output; progress.json in the store; /metrics           |
+| how it ended        | the termination message; the exit code                          |
+
+PET_* variables ask for several processes, which torchrun then starts, on one machine or on several
+of which each has such a pod. This process, the first of its container, imports no torch, unless a
+package or SUPREME_PLUGINS brings components. It passes SIGTERM on, so that a training leaves a
+checkpoint, and takes in orphans.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from supreme_trainer.process import journal, launch
+from supreme_trainer.process.exporter import export
+from supreme_trainer.process.progress import Board, LineDisplay
+
+from supreme_core.api import names
+from supreme_core.api.model import parse_json
+from supreme_core.api.orders import RunOrder, SharedOrder
+from supreme_core.api.records import Progress, Termination
+from supreme_core.errors import EXIT_ERROR, SpecError, SupremeError
+from supreme_core.plan import exclusions, steps
+from supreme_core.registry import catalog, plugins
+from supreme_core.store.opening import open_storage
+from supreme_core.store.results import RESULT_BYTES
+from supreme_core.store.storage import Storage
+from supreme_core.system.ending import as_told
+from supreme_core.system.files import read_file
+
+log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 10.0
+"""Between two writes of progress.json."""
+
+LAST_SECONDS = 20.0
+"""For the last progress and the log, after the work; a store that is away costs no more. Together
+with the end of the trainer it has to fit into the pod's grace period."""
+
+MEETING_SECONDS = 1800
+"""Machines wait for one another so long: one of them may have to pull the image first."""
+
+MESSAGE_BYTES = 3000
+"""Of a reason, so that its JSON is well below the 4096 bytes that Kubernetes keeps."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=journal.FORMAT)
+    stop = Stop()
+    with tempfile.TemporaryDirectory(prefix="supreme-", ignore_cleanup_errors=True) as folder:
+        try:
+            plugins.load(plugins.named_in(os.environ))
+            order = read_order(options.order).of_seed(options.seed, attempt=options.attempt)
+            return _compute(order, options, stop, Path(folder))
+        except (SupremeError, OSError) as error:
+            told = as_told(error) or error
+            log.error("%s", told)
+            _leave(options.termination, Termination(message=_short(str(told))))
+            return error.exit_code if isinstance(error, SupremeError) else EXIT_ERROR
+
+
+def read_order(path: Path) -> SharedOrder:
+    """The order of a file; SpecError where it is no order."""
+    try:
+        data = read_file(path, limit=RESULT_BYTES)
+    except OSError as error:
+        raise SpecError(f"cannot read the order {path}: {error.strerror}") from None
+    return parse_json(SharedOrder, data, source=str(path))
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the processes of this machine start.  torchrun: its command line, empty for none."""
+
+    ranks: int
+    torchrun: Sequence[str] = ()
+
+    @classmethod
+    def told_by(cls, environment: Mapping[str, str]) -> "Launch":
+        """What PET_* variables ask for; torchrun reads the rest of them itself. SpecError."""
+        nodes = _number(environment, "PET_NNODES")
+        ranks = _number(environment, "PET_NPROC_PER_NODE")
+        if nodes == ranks == 1:
+            return cls(ranks)
+        if nodes == 1:
+            return cls(ranks, launch.TORCHRUN)
+        meeting = f"join_timeout={MEETING_SECONDS},read_timeout={MEETING_SECONDS}"
+        index = environment.get("JOB_COMPLETION_INDEX")
+        if index is not None:
+            # torchrun looks for its own name and address in the end point, which DNS may not know
+            # yet; two machines that both think they are not the host wait for ever.
+            meeting += f",is_host={int(index == '0')}"
+        return cls(ranks, (*launch.TORCHRUN, f"--rdzv-conf={meeting}"))
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    """1 where it is not given. An elastic PyTorchJob writes `2:2`, of which this is the lower."""
+    text = environment.get(name, "1").partition(":")[0]
+    if not text.isdecimal() or int(text) == 0:
+        raise SpecError(f"{name} is {environment[name]!r}; it should be a number above 0")
+    return int(text)
+
+
+class Stop:
+    """SIGTERM, or Ctrl-C, is passed on once: to the trainer, as soon as there is one."""
+
+    def __init__(self) -> None:
+        self._is_requested = False
+        self._trainer: launch.Trainer | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def pass_on_to(self, trainer: launch.Trainer) -> None:
+        self._trainer = trainer
+        if self._is_requested:
+            trainer.stop()
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_requested:
+            self._is_requested = True
+            if self._trainer:
+                self._trainer.stop()
+
+
+def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: Path) -> int:
+    launch = Launch.told_by(os.environ)
+    storage = open_storage(order.store, endpoint=order.endpoint, region=order.region)
+    known = catalog.installed()
+    plan = steps(order.work, exclusions(order.work, known), known)
+    board = Board([order.seed], plan, parallel=1)
+    screen = LineDisplay(Console(), board)
+    export(order, board, os.environ)
+    courier = Courier(storage, order, board)
+    trainer = _start(order, launch, options.device, folder)
+    try:
+        stop.pass_on_to(trainer)
+        _take_in_orphans(trainer)
+        screen.begin(order.seed)
+        for event in trainer.events():
+            screen.update(order.seed, event, board.apply(order.seed, event))
+            courier.tell()
+    finally:
+        trainer.kill()  # nothing is left of it unless this process has a bug
+    screen.end(order.seed, "failed" if trainer.failure else "done")
+    if trainer.failure:
+        log.error("%s; the exit code is %d", trainer.failure, trainer.exit_code)
+    _leave(options.termination, _termination(trainer))
+    courier.close(trainer.log, machine="" if trainer.has_main else socket.gethostname())
+    return trainer.exit_code
+
+
+def _start(order: RunOrder, launch: Launch, device: str, folder: Path) -> launch.Trainer:
+    path, text = folder / "order.json", folder / "run.log"
+    path.write_text(json.dumps(order.to_document()))
+    reader, writer = os.pipe()
+    copier = threading.Thread(target=_copy, args=(reader, text), daemon=True)
+    copier.start()
+    with open(writer, "wb", buffering=0) as stream:
+        started = launch.start(
+            path, "--device", device, torchrun=launch.torchrun, log=stream, environment={}
+        )
+    return launch.Trainer(
+        process=started,
+        ranks=launch.ranks,
+        is_torchrun=bool(launch.torchrun),
+        log=text,
+        copier=copier,
+    )
+
+
+def _copy(reader: int, path: Path) -> None:
+    """To a file and to standard error, until nobody can write any more."""
+    with open(reader, "rb", buffering=0) as source, path.open("ab", buffering=0) as file:
+        while data := source.read(65536):
+            for target in (file, sys.stderr.buffer):
+                with suppress(OSError):  # a full disk or a closed stream must not block trainers
+                    target.write(data)
+                    target.flush()
+
+
+def _take_in_orphans(trainer: launch.Trainer) -> None:
+    """The first process of a container inherits children whose parents have ended."""
+
+    def reap(number: int, frame: FrameType | None) -> None:
+        with suppress(ChildProcessError):
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if found.si_pid == trainer.process.pid:
+                    return  # that one is waited for
+                os.waitpid(found.si_pid, 0)
+
+    signal.signal(signal.SIGCHLD, reap)
+
+
+class Courier:
+    """Brings progress.json, and in the end the log, to the store.
+
+    In a thread of its own, the newest progress only, and never more than a warning: a store that is
+    away must not disturb the training.
+    """
+
+    def __init__(
+        self, storage: Storage, order: RunOrder, board: Board, *, seconds: float = PROGRESS_SECONDS
+    ) -> None:
+        self._storage, self._order, self._board, self._seconds = storage, order, board, seconds
+        self._written: tuple[int, str] | None = None
+        self._log: Callable[[], None] = lambda: None
+        self._news, self._is_closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def tell(self) -> None:
+        """There may be progress."""
+        self._news.set()
+
+    def close(self, text: Path, *, machine: str) -> None:
+        """Bring what is left and the log, in at most LAST_SECONDS.
+
+        machine: its name, "" for that of rank 0, whose log is the one that people look for.
+        """
+        self._log = partial(self._storage.upload, names.log_key(self._order.prefix, machine), text)
+        self._is_closing.set()
+        self._news.set()
+        self._thread.join(LAST_SECONDS)
+
+    def _run(self) -> None:
+        while not self._is_closing.is_set():
+            self._bring(self._progress)
+            self._news.wait()
+            self._news.clear()
+            self._is_closing.wait(self._seconds)
+        self._bring(self._progress)
+        self._bring(self._log)
+
+    def _bring(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except (SupremeError, OSError) as error:
+            log.warning("the store does not get the progress or the log: %s", error)
+
+    def _progress(self) -> None:
+        state = self._board.seed(self._order.seed)
+        running = state.running
+        now = ", ".join(filter(None, (running.title, state.note))) if running else ""
+        what = self._board.done, now
+        if what == (self._written or (0, "")):
+            return
+        progress = Progress(
+            seed=self._order.seed,
+            attempt=self._order.attempt,
+            done=self._board.done,
+            total=self._board.total,
+            now=now[:1024],
+            updated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        key = names.progress_key(self._order.prefix)
+        self._storage.write(key, json.dumps(progress.to_document()).encode())
+        self._written = what
+
+
+def _termination(trainer: launch.Trainer) -> Termination:
+    if trainer.failure:
+        return Termination(message=_short(trainer.failure))
+    if trainer.result is None:
+        return Termination(message="the result is with the pod of rank 0")
+    return Termination(result=trainer.result)
+
+
+def _short(text: str) -> str:
+    """One printable line."""
+    line = "".join(filter(str.isprintable, " ".join(text.split())))
+    return line.encode()[:MESSAGE_BYTES].decode(errors="ignore")[:1024]
+
+
+def _leave(path: Path, termination: Termination) -> None:
+    try:
+        path.write_text(json.dumps(termination.to_document(), ensure_ascii=False))
+    except OSError as error:
+        log.warning("there is no termination message: %s: %s", path, error.strerror)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--attempt", type=int, required=True)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--order",
+        type=Path,
+        default=Path(names.ORDER_FOLDER, names.ORDER_FILE),
+        help="the order that all seeds share, as JSON",
+    )
+    parser.add_argument(
+        "--termination",
+        type=Path,
+        default=Path(names.TERMINATION_LOG),
+        help="where the termination message goes",
+    )
+    return parser.parse_args(arguments)
