@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernetes import client
-from supreme_operator.indexes import expanded
+from supreme_operator.deciding.indexes import expanded
 from supreme_operator.settings import Settings
 
 from supreme_core.api import names

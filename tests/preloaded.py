@@ -25,7 +25,7 @@ MODULES = {
     ),
     "operator": (
         "supreme_operator.main",
-        "supreme_operator.collecting",
+        "supreme_operator.results.worker",
         "supreme_core.publishing.publish",
         "matplotlib.backends.backend_svg",
         "tests.warm",

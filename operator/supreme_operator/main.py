@@ -21,22 +21,22 @@ from supreme_core.checking.pod_policy import PodPolicy
 from supreme_core.errors import EXIT_ERROR
 from supreme_core.registry import catalog
 from supreme_core.system.ending import ending
-from supreme_operator.cache import Cache, Key
 from supreme_operator.children import readers
 from supreme_operator.children.pod import observe_pod
-from supreme_operator.cluster import Cluster, ClusterError, TokenBucket, connected
-from supreme_operator.collector import PUBLISHING, Collector
-from supreme_operator.credentials import Credentials
-from supreme_operator.decide import Patience
-from supreme_operator.health import Health, serving
-from supreme_operator.leadership import LeadershipLost, Lease, lead
-from supreme_operator.location import AllowedEndpoints, Location, OwnStores
-from supreme_operator.metrics import Metrics
-from supreme_operator.policy import Policy
+from supreme_operator.cluster.cache import Cache, Key
+from supreme_operator.cluster.client import Cluster, ClusterError, TokenBucket, connected
+from supreme_operator.cluster.credentials import Credentials
+from supreme_operator.cluster.leadership import LeadershipLost, Lease, lead
+from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.deciding.decide import Patience
+from supreme_operator.deciding.policy import Policy
+from supreme_operator.monitoring.counters import Metrics
+from supreme_operator.monitoring.health import Health, serving
 from supreme_operator.reconcile import Reconciler, Running
+from supreme_operator.results.location import AllowedEndpoints, Location, OwnStores
+from supreme_operator.results.reader import PUBLISHING, Collector
 from supreme_operator.settings import Settings
 from supreme_operator.watches import Watches
-from supreme_operator.workqueue import WorkQueue
 
 log = logging.getLogger("supreme_operator")
 

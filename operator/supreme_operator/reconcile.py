@@ -17,23 +17,11 @@ from supreme_core.api.orders import ExperimentOrder, SharedOrder, work_digest
 from supreme_core.api.status import ExperimentStatus
 from supreme_core.errors import SpecError, StorageError
 from supreme_core.registry.catalog import Catalog
-from supreme_operator import accepted, events, status
-from supreme_operator.admission import (
-    Admitted,
-    NotAccepted,
-    admit,
-    admit_accepted,
-    is_ours,
-    shared_order,
-    status_in,
-)
-from supreme_operator.answers import Claim, Verdict
-from supreme_operator.cache import Cache, Key
 from supreme_operator.children import BACKENDS, choose
 from supreme_operator.children.backend import ChildOrder
 from supreme_operator.children.order import order_config_map, read_order
-from supreme_operator.classify import claimed_digest
-from supreme_operator.cluster import (
+from supreme_operator.cluster.cache import Cache, Key
+from supreme_operator.cluster.client import (
     AlreadyExists,
     Cluster,
     ClusterError,
@@ -43,9 +31,19 @@ from supreme_operator.cluster import (
     Refused,
     Unavailable,
 )
-from supreme_operator.collector import Collector, WorkerFailed
-from supreme_operator.credentials import Credentials
-from supreme_operator.decide import (
+from supreme_operator.cluster.credentials import Credentials
+from supreme_operator.cluster.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
+from supreme_operator.deciding import accepted, events, status
+from supreme_operator.deciding.admission import (
+    Admitted,
+    NotAccepted,
+    admit,
+    admit_accepted,
+    is_ours,
+    shared_order,
+    status_in,
+)
+from supreme_operator.deciding.decide import (
     CREATED_AT_ONCE,
     Decision,
     Knowledge,
@@ -54,13 +52,15 @@ from supreme_operator.decide import (
     Standing,
     decide,
 )
-from supreme_operator.location import StoreNotAllowed
-from supreme_operator.metrics import Metrics
-from supreme_operator.observed import Answer, Attempt, Child, Experiment, Published, Trouble
-from supreme_operator.policy import Policy
-from supreme_operator.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
-from supreme_operator.tally import Tally, tally
-from supreme_operator.waiting import answered, asked, is_webhooks, refusal
+from supreme_operator.deciding.endings import claimed_digest
+from supreme_operator.deciding.facts import Answer, Attempt, Child, Experiment, Published, Trouble
+from supreme_operator.deciding.policy import Policy
+from supreme_operator.deciding.tally import Tally, tally
+from supreme_operator.deciding.waiting import answered, asked, is_webhooks, refusal
+from supreme_operator.monitoring.counters import Metrics
+from supreme_operator.results.location import StoreNotAllowed
+from supreme_operator.results.protocol import Claim, Verdict
+from supreme_operator.results.reader import Collector, WorkerFailed
 
 log = logging.getLogger(__name__)
 

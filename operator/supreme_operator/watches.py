@@ -13,11 +13,11 @@ from typing import Any, Final
 import kopf
 
 from supreme_core.api import names
-from supreme_operator.cache import Cache, Key, key_of
-from supreme_operator.cluster import OBJECTS_OF_PAGE, Cluster
-from supreme_operator.metrics import Metrics
-from supreme_operator.resources import EXPERIMENTS, JOBS, PODS, PYTORCHJOBS, Resource
-from supreme_operator.workqueue import WorkQueue
+from supreme_operator.cluster.cache import Cache, Key, key_of
+from supreme_operator.cluster.client import OBJECTS_OF_PAGE, Cluster
+from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, PYTORCHJOBS, Resource
+from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.monitoring.counters import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from supreme_operator.admission import admit
-from supreme_operator.observed import Experiment
+from supreme_operator.deciding.admission import admit
+from supreme_operator.deciding.facts import Experiment
 from supreme_operator.settings import PREFIX
 
 from supreme_core.registry import catalog

@@ -7,9 +7,9 @@ definition the cluster does not have; their pods are here.
 
 import pytest
 from kubernetes import client
-from supreme_operator.admission import admit, shared_order
 from supreme_operator.children import BACKENDS
 from supreme_operator.children.order import order_config_map
+from supreme_operator.deciding.admission import admit, shared_order
 
 from tests.operator.looks import CATALOG, resource
 from tests.operator.manifests import LARGE, OWNER, child, template_of

@@ -25,8 +25,8 @@ import pytest
 import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from supreme_operator.admission import NotAccepted, admit
-from supreme_operator.status import invalid
+from supreme_operator.deciding.admission import NotAccepted, admit
+from supreme_operator.deciding.status import invalid
 
 from supreme_core.api import names
 from supreme_core.api.guarded import FIXED, FIXED_WITH_DDP

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from supreme_operator.waiting import refusal
+from supreme_operator.deciding.waiting import refusal
 
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.processes import eventually

@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 import yaml
 from click.testing import CliRunner
-from supreme_operator.admission import admit
+from supreme_operator.deciding.admission import admit
 from supreme_trainer.command.cli import cli
 
 from supreme_core.api.status import Phase

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from supreme_operator import classify
+from supreme_operator.deciding import endings
 
 from supreme_core.api import names
 from supreme_core.api.status import Phase
@@ -48,7 +48,7 @@ def words():
 REASONS = sorted({*words()} - NONE)
 EXIT_CODES = sorted(
     {value for name, value in vars(names).items() if name.startswith("EXIT_")}
-    | {*classify.STOPPED, *classify.PERMANENT}
+    | {*endings.STOPPED, *endings.PERMANENT}
 )
 
 

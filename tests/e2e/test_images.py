@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 SAYS = """
 import importlib.util, json, os
-import supreme_core.publishing.publish, supreme_operator.collecting, supreme_operator.main
+import supreme_core.publishing.publish, supreme_operator.results.worker, supreme_operator.main
 from supreme_core import catalog
 print(json.dumps({
     "user": os.getuid(),

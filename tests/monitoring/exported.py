@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from prometheus_client.core import Metric
-from supreme_operator.metrics import Metrics
-from supreme_operator.workqueue import WorkQueue
+from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.monitoring.counters import Metrics
 from supreme_trainer.process.exporter import Gauges
 from supreme_trainer.process.progress import Board
 

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from supreme_operator.admission import admit
-from supreme_operator.answers import Verdict
-from supreme_operator.decide import Knowledge, Patience, Seen, decide
-from supreme_operator.observed import Attempt, Child, ChildState, Pod, Published
-from supreme_operator.status import status_of
+from supreme_operator.deciding.admission import admit
+from supreme_operator.deciding.decide import Knowledge, Patience, Seen, decide
+from supreme_operator.deciding.facts import Attempt, Child, ChildState, Pod, Published
+from supreme_operator.deciding.status import status_of
+from supreme_operator.results.protocol import Verdict
 
 from supreme_core.api.orders import work_digest
 from supreme_core.api.status import ExperimentStatus, ResultsReference

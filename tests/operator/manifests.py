@@ -2,7 +2,7 @@
 
 from supreme_operator.children import BACKENDS
 from supreme_operator.children.backend import ChildOrder
-from supreme_operator.observed import Attempt, Owner
+from supreme_operator.deciding.facts import Attempt, Owner
 
 from supreme_core.api import names
 from supreme_core.api.model import parse

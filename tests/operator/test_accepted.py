@@ -8,9 +8,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.accepted import changes, is_the_same, methods_of, orders_of, other_seeds
-from supreme_operator.admission import admit, admit_accepted, shared_order
 from supreme_operator.children.order import order_config_map, read_order
+from supreme_operator.deciding.accepted import (
+    changes,
+    is_the_same,
+    methods_of,
+    orders_of,
+    other_seeds,
+)
+from supreme_operator.deciding.admission import admit, admit_accepted, shared_order
 
 from supreme_core.api.orders import work_digest
 from tests.operator.looks import (

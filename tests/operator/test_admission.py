@@ -4,7 +4,7 @@ Components, settings and combinations are core/test_plan.py's; fields of a clust
 """
 
 import pytest
-from supreme_operator.admission import admit
+from supreme_operator.deciding.admission import admit
 
 from supreme_core.errors import SpecError
 from tests.operator.looks import CATALOG, decided, resource

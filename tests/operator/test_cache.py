@@ -1,7 +1,7 @@
 """What is remembered of the cluster: the newest version of each object, whoever tells of it."""
 
 import pytest
-from supreme_operator.cache import Cache, Key, Shelf
+from supreme_operator.cluster.cache import Cache, Key, Shelf
 
 KEY = Key("research", "three")
 

@@ -19,12 +19,12 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supreme_operator.admission import admit, shared_order
 from supreme_operator.children import BACKENDS, choose, readers
 from supreme_operator.children.backend import ChildOrder
 from supreme_operator.children.order import MAX_BYTES, order_config_map
 from supreme_operator.children.pod import observe_pod
-from supreme_operator.observed import Attempt, ChildState, Owner
+from supreme_operator.deciding.admission import admit, shared_order
+from supreme_operator.deciding.facts import Attempt, ChildState, Owner
 from supreme_trainer.process import pod as trainer
 
 from supreme_core.api import names

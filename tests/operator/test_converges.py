@@ -10,11 +10,11 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from supreme_operator.answers import Verdict
-from supreme_operator.decide import Knowledge, decide
-from supreme_operator.indexes import expanded
-from supreme_operator.observed import Attempt, Child, ChildState
-from supreme_operator.status import status_of
+from supreme_operator.deciding.decide import Knowledge, decide
+from supreme_operator.deciding.facts import Attempt, Child, ChildState
+from supreme_operator.deciding.indexes import expanded
+from supreme_operator.deciding.status import status_of
+from supreme_operator.results.protocol import Verdict
 
 from supreme_core.api.orders import work_digest
 from supreme_core.api.status import ExperimentStatus

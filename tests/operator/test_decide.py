@@ -12,8 +12,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.decide import Knowledge
-from supreme_operator.observed import Answer, Trouble
+from supreme_operator.deciding.decide import Knowledge
+from supreme_operator.deciding.facts import Answer, Trouble
 
 from supreme_core.api.status import ExperimentStatus, ResultsReference
 from tests.operator.looks import (

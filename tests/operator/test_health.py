@@ -4,8 +4,8 @@ import asyncio
 
 import aiohttp
 import pytest
-from supreme_operator.health import Health, serving
-from supreme_operator.metrics import Metrics
+from supreme_operator.monitoring.counters import Metrics
+from supreme_operator.monitoring.health import Health, serving
 
 from tests.cluster.processes import IPV6
 

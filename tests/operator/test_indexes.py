@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supreme_operator.indexes import compressed, expanded
+from supreme_operator.deciding.indexes import compressed, expanded
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ That the operator on a real API server keeps to it: tests/cluster/test_policy.py
 
 import pytest
 from supreme_operator import main
-from supreme_operator.admission import NotAccepted, admit, pod_digest
-from supreme_operator.location import Location, StoreNotAllowed
+from supreme_operator.deciding.admission import NotAccepted, admit, pod_digest
+from supreme_operator.deciding.status import invalid
 from supreme_operator.main import policy_of
+from supreme_operator.results.location import Location, StoreNotAllowed
 from supreme_operator.settings import Settings
-from supreme_operator.status import invalid
 
 from supreme_core.errors import SpecError
 from tests.operator.looks import CATALOG, NOW, condition, resource, told_of

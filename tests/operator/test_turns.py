@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from supreme_operator.turns import Turns, WaitLimits
+from supreme_operator.results.turns import Turns, WaitLimits
 
 
 class World:

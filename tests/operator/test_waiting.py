@@ -11,9 +11,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.decide import Knowledge
-from supreme_operator.observed import Answer
-from supreme_operator.waiting import RARELY, answered, asked, inquiry_due, obstacle, refusal
+from supreme_operator.deciding.decide import Knowledge
+from supreme_operator.deciding.facts import Answer
+from supreme_operator.deciding.waiting import (
+    RARELY,
+    answered,
+    asked,
+    inquiry_due,
+    obstacle,
+    refusal,
+)
 
 from tests.operator.looks import NOW, PATIENCE, child, condition, decided, pod, told
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from supreme_operator.workqueue import WorkQueue
+from supreme_operator.cluster.workqueue import WorkQueue
 
 
 def run(story):

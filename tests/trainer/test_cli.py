@@ -11,8 +11,8 @@ import shutil
 from importlib import metadata
 
 import pytest
-from supreme_operator.collector import Collector
-from supreme_operator.location import Location
+from supreme_operator.results.location import Location
+from supreme_operator.results.reader import Collector
 from supreme_trainer.command import cli
 
 from supreme_core import DISTRIBUTION, registry

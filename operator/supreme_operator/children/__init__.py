@@ -9,7 +9,7 @@ from supreme_operator.children.backend import Backend, Body
 from supreme_operator.children.indexed_job import INDEXED_JOB
 from supreme_operator.children.job import JOB
 from supreme_operator.children.pytorchjob import PYTORCHJOB
-from supreme_operator.observed import BackendName, Child
+from supreme_operator.deciding.facts import BackendName, Child
 
 BACKENDS: Final[Mapping[BackendName, Backend]] = {
     backend.name: backend for backend in (JOB, INDEXED_JOB, PYTORCHJOB)

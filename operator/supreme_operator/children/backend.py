@@ -10,9 +10,9 @@ from typing import Any
 from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_operator.observed import Attempt, BackendName, Child, Owner
-from supreme_operator.resources import Resource
-from supreme_operator.times import newest, time_of
+from supreme_operator.cluster.resources import Resource
+from supreme_operator.deciding.facts import Attempt, BackendName, Child, Owner
+from supreme_operator.deciding.times import newest, time_of
 
 Body = Mapping[str, Any]
 Manifest = dict[str, Any]

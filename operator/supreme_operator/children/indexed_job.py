@@ -14,8 +14,8 @@ from supreme_operator.children.backend import (
 )
 from supreme_operator.children.job import job_spec, observe_job
 from supreme_operator.children.pod import pod_template
-from supreme_operator.observed import Attempt, Owner
-from supreme_operator.resources import JOBS
+from supreme_operator.cluster.resources import JOBS
+from supreme_operator.deciding.facts import Attempt, Owner
 
 PORT: Final = 29400
 

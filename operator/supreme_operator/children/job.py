@@ -16,9 +16,9 @@ from supreme_operator.children.backend import (
     waits_since,
 )
 from supreme_operator.children.pod import pod_template
-from supreme_operator.observed import Attempt, BackendName, Child, ChildState, Owner
-from supreme_operator.resources import JOBS
-from supreme_operator.times import time_of
+from supreme_operator.cluster.resources import JOBS
+from supreme_operator.deciding.facts import Attempt, BackendName, Child, ChildState, Owner
+from supreme_operator.deciding.times import time_of
 
 EXIT_CODE: Final = re.compile(r"failed with exit code (\d{1,3})\b")
 DISRUPTED: Final = re.compile(r"has condition DisruptionTarget")

@@ -10,7 +10,7 @@ from supreme_core.api.model import parse_json
 from supreme_core.api.orders import SharedOrder
 from supreme_core.errors import SpecError
 from supreme_operator.children.backend import Manifest, shared_metadata
-from supreme_operator.observed import Owner
+from supreme_operator.deciding.facts import Owner
 
 MAX_BYTES: Final = 1_000_000
 """Somewhat less than the 1 MiB that a ConfigMap may hold."""

@@ -18,9 +18,9 @@ from supreme_operator.children.backend import (
     labels_of,
     number_in,
 )
-from supreme_operator.observed import Attempt, Owner, Pod
-from supreme_operator.times import newest, time_of
-from supreme_operator.waiting import ORDINARY
+from supreme_operator.deciding.facts import Attempt, Owner, Pod
+from supreme_operator.deciding.times import newest, time_of
+from supreme_operator.deciding.waiting import ORDINARY
 
 USER: Final = 65532
 """No user of any image, which restricted Pod Security wants to be told."""

@@ -18,9 +18,9 @@ from supreme_operator.children.backend import (
     waits_since,
 )
 from supreme_operator.children.pod import pod_template
-from supreme_operator.observed import Attempt, Child, ChildState, Owner
-from supreme_operator.resources import PYTORCHJOBS
-from supreme_operator.times import time_of
+from supreme_operator.cluster.resources import PYTORCHJOBS
+from supreme_operator.deciding.facts import Attempt, Child, ChildState, Owner
+from supreme_operator.deciding.times import time_of
 
 
 def observe(body: Body) -> Child | None:

@@ -20,7 +20,7 @@ from supreme_core.errors import (
     EXIT_TERMINATED,
     SpecError,
 )
-from supreme_operator.observed import Child, Pod
+from supreme_operator.deciding.facts import Child, Pod
 
 LOST_WITH_ITS_NODE: Final = (
     "Evicted",

@@ -18,8 +18,8 @@ from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan
 from supreme_core.registry.catalog import Catalog
-from supreme_operator.observed import Experiment, Owner
-from supreme_operator.policy import Policy
+from supreme_operator.deciding.facts import Experiment, Owner
+from supreme_operator.deciding.policy import Policy
 
 
 @dataclass(frozen=True, kw_only=True)

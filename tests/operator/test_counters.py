@@ -15,11 +15,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.decide import decide
-from supreme_operator.gauges import chosen
-from supreme_operator.metrics import Metrics
-from supreme_operator.tally import ExperimentEnd, SeedEnd, Tally, tally
-from supreme_operator.workqueue import WorkQueue
+from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.deciding.decide import decide
+from supreme_operator.deciding.tally import ExperimentEnd, SeedEnd, Tally, tally
+from supreme_operator.monitoring.counters import Metrics
+from supreme_operator.monitoring.gauges import chosen
 
 from supreme_core.api.status import ExperimentStatus
 from supreme_core.errors import StoreUnavailable

@@ -19,8 +19,8 @@ from supreme_core.api.status import (
     SeedStatus,
     SummaryRow,
 )
-from supreme_operator.admission import NotAccepted
-from supreme_operator.decide import (
+from supreme_operator.deciding.admission import NotAccepted
+from supreme_operator.deciding.decide import (
     INVALID_SPEC,
     Decision,
     Outcome,
@@ -29,8 +29,8 @@ from supreme_operator.decide import (
     held_seconds,
     held_since,
 )
-from supreme_operator.indexes import compressed
-from supreme_operator.times import written
+from supreme_operator.deciding.indexes import compressed
+from supreme_operator.deciding.times import written
 
 MAX_SEED_STATUSES: Final = 200
 MESSAGE: Final = 1024

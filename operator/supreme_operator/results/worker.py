@@ -1,4 +1,6 @@
-"""The short-lived process that reads what users' pods wrote: python -m supreme_operator.collecting
+"""The short-lived process that reads what users' pods wrote.
+
+    python -m supreme_operator.results.worker
 
 It gets one Task on standard input and gives answers on standard output, each a line of JSON, as
 soon as it has them. `collector` starts it, and reads of all results only these answers.
@@ -15,10 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
-
 from supreme_core.api import names
-from supreme_core.api.model import Document
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.status import ResultsReference, SummaryRow
 from supreme_core.api.summary import Summary
@@ -27,8 +26,15 @@ from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, Supr
 from supreme_core.store.results import RESULT_BYTES, check_origin, parse_result, write_order
 from supreme_core.store.s3 import S3Storage
 from supreme_core.store.storage import MissingObject, ObjectTooLarge
-from supreme_operator.answers import Attempt, Claim, Line, Publication, Seed, Verdict
-from supreme_operator.location import Location
+from supreme_operator.results.protocol import (
+    Answer,
+    Claim,
+    Publication,
+    Reading,
+    Refusal,
+    Task,
+    Verdict,
+)
 
 MEBIBYTE: Final = 1024 * 1024
 
@@ -37,36 +43,6 @@ ROUNDS: Final = 10
 
 PREDICTIONS_SHARE: Final = 32
 """Two models' predictions and what a noise floor needs of them take 26 times the size of a file."""
-
-
-class Task(Document):
-    """What a worker is to do: judge these claims, or publish where there are None."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)  # of which credentials are a part
-
-    order: ExperimentOrder
-    location: Location
-    claims: list[Claim] | None
-    memory_mebibytes: int = Field(ge=1)
-    cpu_seconds: int = Field(ge=1, description="For each answer.")
-
-
-class Reading(Document):
-    """The result of this claim has come, so what happens to the worker now is its doing."""
-
-    seed: Seed
-    attempt: Attempt
-
-
-class Refusal(Document):
-    """The last answer of a worker that cannot do its task."""
-
-    kind: Literal["StoreUnavailable", "StoreUnusable", "WorkerFailed"]
-    message: Line
-
-
-Answer = Reading | Verdict | Publication | Refusal
-ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
 def main() -> None:

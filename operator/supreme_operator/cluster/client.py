@@ -18,7 +18,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
-from supreme_operator.resources import Resource
+from supreme_operator.cluster.resources import Resource
 
 Body = dict[str, Any]
 

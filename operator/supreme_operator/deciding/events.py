@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from supreme_core.api import names
 from supreme_core.api.status import Condition, ExperimentStatus
-from supreme_operator.times import written
+from supreme_operator.deciding.times import written
 
 WARNINGS: Final = {"Accepted": "False", "ChildrenScheduled": "False", "Failed": "True"}
 """Conditions whose status is a trouble."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from supreme_core.api import names
-from supreme_operator.observed import Child, Pod
+from supreme_operator.deciding.facts import Child, Pod
 
 Body = Mapping[str, Any]
 

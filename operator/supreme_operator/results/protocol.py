@@ -1,16 +1,18 @@
 """What is asked of results in the store, and what is answered. Pure.
 
-The answers come from processes that read what users' pods wrote, so the models are strict.
+A task goes to a process that reads what users' pods wrote, so the models of its answers are strict.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from supreme_core.api.model import Document
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.status import ResultsReference, SummaryRow
 from supreme_core.api.v1alpha1 import MAX_SEEDS, MAX_SUMMARY_ROWS, SEED_LIMIT
 from supreme_core.api.vocabulary import Digest, ShortText
+from supreme_operator.results.location import Location
 
 
 def _printable(text: str) -> str:
@@ -52,3 +54,33 @@ class Publication(Document):
     results: ResultsReference
     seeds: list[Seed] = Field(max_length=MAX_SEEDS, description="Those that have a result.")
     partial: bool = Field(description="Some seed has no result, or some run failed.")
+
+
+class Task(Document):
+    """What a worker is to do: judge these claims, or publish where there are None."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # of which credentials are a part
+
+    order: ExperimentOrder
+    location: Location
+    claims: list[Claim] | None
+    memory_mebibytes: int = Field(ge=1)
+    cpu_seconds: int = Field(ge=1, description="For each answer.")
+
+
+class Reading(Document):
+    """The result of this claim has come, so what happens to the worker now is its doing."""
+
+    seed: Seed
+    attempt: Attempt
+
+
+class Refusal(Document):
+    """The last answer of a worker that cannot do its task."""
+
+    kind: Literal["StoreUnavailable", "StoreUnusable", "WorkerFailed"]
+    message: Line
+
+
+Answer = Reading | Verdict | Publication | Refusal
+ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)

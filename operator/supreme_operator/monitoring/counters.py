@@ -16,12 +16,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from supreme_core import DISTRIBUTION
 from supreme_core.errors import StoreUnavailable, StoreUnusable
-from supreme_operator.classify import LOST_WITH_ITS_NODE
-from supreme_operator.cluster import ClusterError
-from supreme_operator.collector import WorkerFailed
-from supreme_operator.gauges import CONTROLLER, Body, ExperimentGauges, Queue, QueueGauges
-from supreme_operator.resources import EXPERIMENTS, JOBS, PODS
-from supreme_operator.tally import PREEMPTED, Tally
+from supreme_operator.cluster.client import ClusterError
+from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS
+from supreme_operator.deciding.endings import LOST_WITH_ITS_NODE
+from supreme_operator.deciding.tally import PREEMPTED, Tally
+from supreme_operator.monitoring.gauges import (
+    CONTROLLER,
+    Body,
+    ExperimentGauges,
+    Queue,
+    QueueGauges,
+)
+from supreme_operator.results.reader import WorkerFailed
 
 QUICK: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Seconds that a request or a reconciliation takes."""

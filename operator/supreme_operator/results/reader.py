@@ -26,11 +26,19 @@ from typing import BinaryIO, Final, Literal
 
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.errors import StoreUnavailable, StoreUnusable, SupremeError, one_line
-from supreme_operator.answers import Claim, Publication, Verdict
-from supreme_operator.collecting import ANSWER, Answer, Reading, Refusal, Task
-from supreme_operator.location import AllowedEndpoints, Location
-from supreme_operator.progress import ProgressReader, Requested
-from supreme_operator.turns import Turn, Turns, WaitLimits
+from supreme_operator.results.location import AllowedEndpoints, Location
+from supreme_operator.results.progress import ProgressReader, Requested
+from supreme_operator.results.protocol import (
+    ANSWER,
+    Answer,
+    Claim,
+    Publication,
+    Reading,
+    Refusal,
+    Task,
+    Verdict,
+)
+from supreme_operator.results.turns import Turn, Turns, WaitLimits
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +284,7 @@ def _nothing() -> None:
 
 def _command() -> tuple[str, ...]:
     """-P: its working folder has copies of foreign files, so nothing is imported from there."""
-    return sys.executable, "-P", "-m", "supreme_operator.collecting"
+    return sys.executable, "-P", "-m", "supreme_operator.results.worker"
 
 
 @asynccontextmanager

@@ -14,10 +14,8 @@ from typing import Final, Literal
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.status import ExperimentStatus, SeedStatus
 from supreme_core.api.v1alpha1 import FailurePolicy
-from supreme_operator.answers import Verdict
-from supreme_operator.classify import Ending, ending, never_starts
-from supreme_operator.indexes import expanded
-from supreme_operator.observed import (
+from supreme_operator.deciding.endings import Ending, ending, never_starts
+from supreme_operator.deciding.facts import (
     Answer,
     Attempt,
     Child,
@@ -27,8 +25,9 @@ from supreme_operator.observed import (
     Published,
     Trouble,
 )
-from supreme_operator.times import time_of
-from supreme_operator.waiting import (
+from supreme_operator.deciding.indexes import expanded
+from supreme_operator.deciding.times import time_of
+from supreme_operator.deciding.waiting import (
     Reason,
     alarms,
     inquiry_due,
@@ -37,6 +36,7 @@ from supreme_operator.waiting import (
     stuck,
     stuck_pod,
 )
+from supreme_operator.results.protocol import Verdict
 
 INVALID_SPEC: Final = "InvalidSpec"
 """Reason of what was refused."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from supreme_core.errors import StoreUnusable
 from supreme_core.store.s3 import S3Credentials
-from supreme_operator.cluster import Cluster, NotFound
-from supreme_operator.location import Location
-from supreme_operator.observed import Experiment
-from supreme_operator.policy import Policy, location_of
-from supreme_operator.resources import SECRETS
+from supreme_operator.cluster.client import Cluster, NotFound
+from supreme_operator.cluster.resources import SECRETS
+from supreme_operator.deciding.facts import Experiment
+from supreme_operator.deciding.policy import Policy, location_of
+from supreme_operator.results.location import Location
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 TOKEN = "AWS_SESSION_TOKEN"

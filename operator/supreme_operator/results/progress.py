@@ -23,7 +23,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.records import Progress
 from supreme_core.errors import SpecError, SupremeError, one_line
-from supreme_operator.location import AllowedEndpoints, Location
+from supreme_operator.results.location import AllowedEndpoints, Location
 
 log = logging.getLogger(__name__)
 

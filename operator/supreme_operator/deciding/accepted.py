@@ -11,7 +11,7 @@ from supreme_core.api.guarded import FIXED
 from supreme_core.api.orders import ExperimentOrder, SharedOrder, work_digest
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.checking.differences import differences
-from supreme_operator.observed import Child
+from supreme_operator.deciding.facts import Child
 
 WHOLE: Final = ("dataset", "model", "training", "scenarios")
 REPEATS: Final = [name.removeprefix("seeds.") for name in FIXED if name.startswith("seeds.")]

@@ -40,14 +40,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
-from supreme_operator import collector
-from supreme_operator import location as stores
-from supreme_operator.answers import Claim, Verdict
-from supreme_operator.collecting import Task, rows_of
-from supreme_operator.collector import PUBLISHING, VERIFYING, Collector, WorkerFailed
-from supreme_operator.location import AllowedEndpoints, Location
-from supreme_operator.progress import parse_progress
-from supreme_operator.turns import WaitLimits
+from supreme_operator.results import location as stores
+from supreme_operator.results import reader
+from supreme_operator.results.location import AllowedEndpoints, Location
+from supreme_operator.results.progress import parse_progress
+from supreme_operator.results.protocol import Claim, Task, Verdict
+from supreme_operator.results.reader import PUBLISHING, VERIFYING, Collector, WorkerFailed
+from supreme_operator.results.turns import WaitLimits
+from supreme_operator.results.worker import rows_of
 
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.api import canonical, names
@@ -658,7 +658,7 @@ class TestWorkers:
 
         def take(script, task="/dev/null"):
             script = f"cat > {task}; {script}"
-            monkeypatch.setattr(collector, "_command", lambda: ("sh", "-c", script))
+            monkeypatch.setattr(reader, "_command", lambda: ("sh", "-c", script))
 
         return take
 
@@ -762,7 +762,7 @@ class TestWorkers:
 
 def test_the_operator_imports_nothing_that_computes():
     heavy = ("numpy", "scipy", "matplotlib", "torch", "sklearn", "safetensors", "jinja2")
-    program = f"import sys, supreme_operator.collector; print({{*sys.modules}} & {{*{heavy}}})"
+    program = f"import sys, supreme_operator.results.reader; print({{*sys.modules}} & {{*{heavy}}})"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout == "set()\n", found.stderr
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_core.checking.pod_policy import PodPolicy
-from supreme_operator.location import AllowedEndpoints, Location, OwnStores, StoreNotAllowed
+from supreme_operator.results.location import AllowedEndpoints, Location, OwnStores, StoreNotAllowed
 
 
 @dataclass(frozen=True, kw_only=True)

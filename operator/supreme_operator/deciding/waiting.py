@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from supreme_operator.observed import Answer, Child, ChildState, Pod
-from supreme_operator.times import time_of, written
+from supreme_operator.deciding.facts import Answer, Child, ChildState, Pod
+from supreme_operator.deciding.times import time_of, written
 
 PODLESS: Final = timedelta(seconds=5)
 """After which a child without pods is inquired; its controller makes them within one."""

@@ -1,0 +1,1 @@
+"""What Prometheus and the kubelet are told: counters, gauges, health."""
