@@ -33,8 +33,9 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
-from supreme_trainer.process import journal, launch
+from supreme_trainer.process import journal
 from supreme_trainer.process.exporter import export
+from supreme_trainer.process.launch import TORCHRUN, Trainer, start
 from supreme_trainer.process.progress import Board, LineDisplay
 
 from supreme_core.api import names
@@ -106,14 +107,14 @@ class Launch:
         if nodes == ranks == 1:
             return cls(ranks)
         if nodes == 1:
-            return cls(ranks, launch.TORCHRUN)
+            return cls(ranks, TORCHRUN)
         meeting = f"join_timeout={MEETING_SECONDS},read_timeout={MEETING_SECONDS}"
         index = environment.get("JOB_COMPLETION_INDEX")
         if index is not None:
             # torchrun looks for its own name and address in the end point, which DNS may not know
             # yet; two machines that both think they are not the host wait for ever.
             meeting += f",is_host={int(index == '0')}"
-        return cls(ranks, (*launch.TORCHRUN, f"--rdzv-conf={meeting}"))
+        return cls(ranks, (*TORCHRUN, f"--rdzv-conf={meeting}"))
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
@@ -129,11 +130,11 @@ class Stop:
 
     def __init__(self) -> None:
         self._is_requested = False
-        self._trainer: launch.Trainer | None = None
+        self._trainer: Trainer | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._hear)
 
-    def pass_on_to(self, trainer: launch.Trainer) -> None:
+    def pass_on_to(self, trainer: Trainer) -> None:
         self._trainer = trainer
         if self._is_requested:
             trainer.stop()
@@ -172,17 +173,17 @@ def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: P
     return trainer.exit_code
 
 
-def _start(order: RunOrder, launch: Launch, device: str, folder: Path) -> launch.Trainer:
+def _start(order: RunOrder, launch: Launch, device: str, folder: Path) -> Trainer:
     path, text = folder / "order.json", folder / "run.log"
     path.write_text(json.dumps(order.to_document()))
     reader, writer = os.pipe()
     copier = threading.Thread(target=_copy, args=(reader, text), daemon=True)
     copier.start()
     with open(writer, "wb", buffering=0) as stream:
-        started = launch.start(
+        started = start(
             path, "--device", device, torchrun=launch.torchrun, log=stream, environment={}
         )
-    return launch.Trainer(
+    return Trainer(
         process=started,
         ranks=launch.ranks,
         is_torchrun=bool(launch.torchrun),
@@ -201,7 +202,7 @@ def _copy(reader: int, path: Path) -> None:
                     target.flush()
 
 
-def _take_in_orphans(trainer: launch.Trainer) -> None:
+def _take_in_orphans(trainer: Trainer) -> None:
     """The first process of a container inherits children whose parents have ended."""
 
     def reap(number: int, frame: FrameType | None) -> None:
@@ -280,7 +281,7 @@ class Courier:
         self._written = what
 
 
-def _termination(trainer: launch.Trainer) -> Termination:
+def _termination(trainer: Trainer) -> Termination:
     if trainer.failure:
         return Termination(message=_short(trainer.failure))
     if trainer.result is None:
