@@ -54,6 +54,6 @@ def test_without_such_a_test_the_generator_says_what_is_missing():
         kind="method", name="scurb", module="supreme_core.components.methods.scurb"
     )
     with pytest.raises(
-        LookupError, match="tests/core/methods: no test here imports method 'scurb'"
+        LookupError, match="tests/core/components/methods: no test here imports method 'scurb'"
     ):
         file_of(nowhere)

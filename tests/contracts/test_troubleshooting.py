@@ -12,12 +12,14 @@ from typing import get_args
 import pytest
 from supreme_operator.deciding import endings
 
-from supreme_core.api import names
+from supreme_core import errors
 from supreme_core.api.status import Phase
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()
-SOURCES = sorted((ROOT / "operator/supreme_operator").glob("*.py"))
+OPERATOR = ROOT / "operator/supreme_operator"
+SOURCES = sorted({*OPERATOR.rglob("*.py")} - {*OPERATOR.glob("children/*.py")})
+"""Without children, which has Kubernetes' words for pods and says no reason."""
 WORD = re.compile(r"(?:[A-Z]+[a-z]+){2,}|OOMKilled|RBACDenied|Error|Evicted|Preempted|Terminated")
 TABLE = re.compile(r"^\| `?([^|`]+)`? \|", re.M)
 
@@ -47,7 +49,7 @@ def words():
 
 REASONS = sorted({*words()} - NONE)
 EXIT_CODES = sorted(
-    {value for name, value in vars(names).items() if name.startswith("EXIT_")}
+    {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     | {*endings.STOPPED, *endings.PERMANENT}
 )
 

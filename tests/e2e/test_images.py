@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 SAYS = """
 import importlib.util, json, os
 import supreme_core.publishing.publish, supreme_operator.results.worker, supreme_operator.main
-from supreme_core import catalog
+from supreme_core.registry import catalog
 print(json.dumps({
     "user": os.getuid(),
     "has torch": importlib.util.find_spec("torch") is not None,

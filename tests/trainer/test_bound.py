@@ -41,7 +41,7 @@ subprocess.Popen(
 time.sleep(600)
 """
 WITHOUT_SIGNAL = """import runpy, sys
-from supreme_trainer import bound
+from supreme_trainer.process import bound
 
 bound._signal_at_parents_end = lambda: False
 bound.LOOK_SECONDS = 0.05

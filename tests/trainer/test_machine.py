@@ -196,7 +196,7 @@ ON_WINDOWS = """
 import sys, sysconfig
 sysconfig.get_config_vars()  # looked up by the name of the system
 sys.modules.update(dict.fromkeys(["fcntl", "grp", "pwd", "resource", "termios", "tty"]))
-from supreme_trainer import cli
+from supreme_trainer.command import cli
 sys.platform = "win32"
 sys.argv = ["supreme", "run", "experiment.yaml"]
 cli.main()

@@ -369,7 +369,7 @@ class TestRecompute:
     def test_needs_no_torch(self, found):
         """In a process of its own, to the end."""
         code = (
-            "import sys; from supreme_trainer import cli; cli.main();"
+            "import sys; from supreme_trainer.command import cli; cli.main();"
             "sys.exit('torch' in sys.modules)"
         )
         arguments = [sys.executable, "-c", code, "recompute"]

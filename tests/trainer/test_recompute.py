@@ -257,7 +257,7 @@ class TestCommand:
     def test_needs_no_torch(self, folder):
         """In a process of its own, to the end."""
         code = (
-            "import sys; from supreme_trainer import cli; cli.main();"
+            "import sys; from supreme_trainer.command import cli; cli.main();"
             "sys.exit('torch' in sys.modules)"
         )
         uri = f"{folder.uri}/{planned(small()).prefix}"

@@ -224,7 +224,8 @@ def scale_weights(task, params: ScaleParams) -> None:
 '''
 
 USE = """
-from supreme_core import catalog, registry
+from supreme_core import registry
+from supreme_core.registry import catalog
 from supreme_core.api.load import load_yaml
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component, UnlearningExperiment

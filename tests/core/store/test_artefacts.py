@@ -458,7 +458,7 @@ def commit_in_a_process_that_dies(store, request):
         "import json, os, signal, sys\n"
         "from pathlib import Path\n"
         "from supreme_core.store.artefacts import Artefacts, digest\n"
-        "from supreme_core.store.storage import open_storage\n"
+        "from supreme_core.store.opening import open_storage\n"
         "uri, endpoint, meaning = sys.argv[1:]\n"
         "meaning = json.loads(meaning)\n"
         "Artefacts._publish = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -309,7 +309,7 @@ class TestFolder:
         code = run_and_die(
             "import os, signal, sys\n"
             "from pathlib import Path\n"
-            "from supreme_core.store.storage import LocalStorage\n"
+            "from supreme_core.store.folder import LocalStorage\n"
             "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
             "LocalStorage(Path(sys.argv[1])).write('a/b', b'new')\n",
             tmp_path,
