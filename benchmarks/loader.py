@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from supreme_core.api.v1alpha1 import Component, Training
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.samples import Augment, ImageSource, Samples
-from supreme_core.engine.streaming import Placement, placed
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.images.samples import Augment, ImageSource, Samples
+from supreme_core.engine.images.streaming import Placement, placed
+from supreme_core.engine.training.recipe import Recipe
 
 BATCH_SIZE = 64
 ROUNDS = 3

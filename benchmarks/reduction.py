@@ -21,13 +21,13 @@ import torch.distributed as dist
 from torch import nn, optim
 
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.samples import ImageSource, ResidentPixels, Samples
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.numerics import Arithmetic
 
 SIDE = {"resnet18 width 16": 32, "ViT": 96}
 BATCH_SIZE = {"resnet18 width 16": 64, "ViT": 32}

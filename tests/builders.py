@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.gradients import Step
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import ImageSource, ResidentPixels, Samples
-from supreme_core.engine.shape import ImageShape
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.images.samples import ImageSource, ResidentPixels, Samples
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.gradients import Step
+from supreme_core.engine.training.numerics import Arithmetic
 
 TINY_SHAPE = ImageShape(channels=1, size=8, classes=4)
 

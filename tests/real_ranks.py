@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import torch
 import torch.distributed as dist
 
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reproducibility import THREADS
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.ranks.ranks import Ranks
 from tests import preloaded
 
 LONGEST_WAIT = timedelta(minutes=5)

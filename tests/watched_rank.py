@@ -15,8 +15,8 @@ from pathlib import Path
 
 from supreme_trainer.process.shutdown import stop_on_sigterm
 
-from supreme_core.engine.interruption import Terminated
-from supreme_core.engine.watch import SETTLE_SECONDS, End, RankWatch
+from supreme_core.engine.ranks.failure_watch import SETTLE_SECONDS, End, RankWatch
+from supreme_core.engine.ranks.interruption import Terminated
 from supreme_core.errors import RankLost, StoreUnavailable, SupremeError
 
 SILENCE_SECONDS, GRACE_SECONDS = 4, 1.0
@@ -118,7 +118,7 @@ def collect(watch):
     """Rank 1 joins a group of gloo, says so and waits for a word; the others wait for a number."""
     from torch.distributed import FileStore  # takes seconds
 
-    from supreme_core.engine.ranks import Ranks
+    from supreme_core.engine.ranks.ranks import Ranks
 
     meeting = FileStore(str(Path(sys.argv[1]) / "meeting"), watch.size)
     ranks = Ranks.start("cpu", watch, meeting)

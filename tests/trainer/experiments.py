@@ -33,9 +33,9 @@ from supreme_core.api.model import parse, parse_json
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import UnlearningExperiment
-from supreme_core.engine.interruption import Interruption, Terminated
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reproducibility import configure, environment
+from supreme_core.engine.evaluation.reproducibility import configure, environment
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
+from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import EXIT_TERMINATED, CorruptArtefact
 from supreme_core.plan import plan
 from supreme_core.publishing.publish import publish

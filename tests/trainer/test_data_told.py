@@ -21,9 +21,9 @@ from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.v1alpha1 import Component, UnlearningExperiment
-from supreme_core.engine.interruption import Interruption
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reproducibility import environment
+from supreme_core.engine.evaluation.reproducibility import environment
+from supreme_core.engine.ranks.interruption import Interruption
+from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import EXIT_TERMINATED, SpecError
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage

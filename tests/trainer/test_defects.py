@@ -18,8 +18,8 @@ from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.data.image_set import ImageSet
 from supreme_core.data.split import Split
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.randomness.streams import Streams
 from tests.trainer.experiments import (
     FULL_CLASS,

@@ -24,7 +24,7 @@ from supreme_trainer.command.local import Places
 from supreme_trainer.seed.faults import Faults
 
 from supreme_core.api.orders import RunOrder
-from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import (
     EXIT_ERROR,
     EXIT_TEMPORARY,

@@ -24,9 +24,9 @@ from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api.orders import RunOrder
 from supreme_core.data.cifar_files import CIFAR100, superclass_of_fine
-from supreme_core.engine.checkpoint import Interruption
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reproducibility import environment
+from supreme_core.engine.evaluation.reproducibility import environment
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training.checkpoint import Interruption
 from supreme_core.errors import EXIT_TERMINATED
 from supreme_core.store.artefacts import Artefacts
 from tests.core.data.public_sets import unpacked
@@ -40,7 +40,7 @@ UNSIR = {
 TRAINER = """
 import atexit, runpy, sys
 from pathlib import Path
-from supreme_core.engine import cost
+from supreme_core.engine.evaluation import cost
 
 peak = Path(sys.argv.pop(1))
 atexit.register(lambda: peak.write_text(Path("/proc/self/status").read_text()))

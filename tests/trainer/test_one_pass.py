@@ -20,7 +20,7 @@ from supreme_trainer.seed import stages
 from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.scoring.predictions import load_predictions
 from tests.trainer.experiments import (
     FINETUNE,

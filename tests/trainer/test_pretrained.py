@@ -22,9 +22,9 @@ from supreme_trainer.process import trainer
 from supreme_core import registry
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.engine.architecture import Architecture
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.networks.architecture import Architecture
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,

@@ -26,9 +26,9 @@ from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api import names
 from supreme_core.api.orders import RunOrder
-from supreme_core.engine.interruption import Interruption
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reproducibility import environment
+from supreme_core.engine.evaluation.reproducibility import environment
+from supreme_core.engine.ranks.interruption import Interruption
+from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import EXIT_TERMINATED
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import is_finished, read_results, write_result

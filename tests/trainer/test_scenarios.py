@@ -27,9 +27,9 @@ from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.data.image_set import ImageSet
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.weights import load_weights
+from supreme_core.engine.networks.weights import load_weights
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.plan import steps
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry.catalog import bundled

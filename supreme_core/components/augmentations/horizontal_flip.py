@@ -3,7 +3,7 @@
 from pydantic import Field
 from torch import Tensor, arange, cat
 
-from supreme_core.engine.randomness import Draw
+from supreme_core.engine.images.randomness import Draw
 from supreme_core.registry import Params, augmentation
 
 

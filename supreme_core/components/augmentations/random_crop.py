@@ -4,7 +4,7 @@ from pydantic import Field
 from torch import Tensor, arange
 from torch.nn import functional
 
-from supreme_core.engine.randomness import Draw
+from supreme_core.engine.images.randomness import Draw
 from supreme_core.errors import SpecError
 from supreme_core.registry import Params, augmentation
 

@@ -3,8 +3,8 @@
 from pydantic import Field
 from torch import Tensor
 
-from supreme_core.engine.randomness import Draw
-from supreme_core.engine.resize import Interpolation, resized
+from supreme_core.engine.images.randomness import Draw
+from supreme_core.engine.images.resize import Interpolation, resized
 from supreme_core.registry import Params, augmentation
 
 

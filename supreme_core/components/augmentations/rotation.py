@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from supreme_core.engine.randomness import Draw
+from supreme_core.engine.images.randomness import Draw
 from supreme_core.registry import Params, augmentation
 
 ANGLES: Final = 4096

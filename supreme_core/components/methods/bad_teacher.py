@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
 
-from supreme_core.engine.loss import divergence
-from supreme_core.engine.samples import Batch, Samples
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.samples import Batch, Samples
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import divergence
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method

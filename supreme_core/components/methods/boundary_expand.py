@@ -4,10 +4,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from supreme_core.engine.forget import ForgetParams, train_on_forget
-from supreme_core.engine.head import linear_head, replace_head
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.toolbox.forget_training import ForgetParams, train_on_forget
+from supreme_core.engine.toolbox.head import linear_head, replace_head
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.registry import method
 
 

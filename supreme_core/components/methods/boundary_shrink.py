@@ -5,11 +5,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from supreme_core.engine.forget import ForgetParams, train_on_forget
-from supreme_core.engine.importance import BATCH_SIZE
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.relabelling import without_forgotten
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.toolbox.forget_training import ForgetParams, train_on_forget
+from supreme_core.engine.toolbox.importance import BATCH_SIZE
+from supreme_core.engine.toolbox.relabelling import without_forgotten
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.registry import method
 
 

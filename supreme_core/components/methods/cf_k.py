@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from supreme_core.engine.layers import Unit, trained_alone
-from supreme_core.engine.retain import RetainParams, train_on_retain
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.networks.layers import Unit, trained_alone
+from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
 

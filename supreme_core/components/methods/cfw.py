@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import optim
 
-from supreme_core.engine.continued import continued
-from supreme_core.engine.convolutions import convolutions
-from supreme_core.engine.retain import RetainParams
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.networks.convolutions import convolutions
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.continued_optimizer import continued
+from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
 

@@ -5,9 +5,9 @@ from math import cos, pi
 import torch
 from pydantic import Field
 
-from supreme_core.engine.convolutions import convolutions
-from supreme_core.engine.retain import RetainParams, train_on_retain
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.networks.convolutions import convolutions
+from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
 

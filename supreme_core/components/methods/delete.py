@@ -7,10 +7,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supreme_core.engine.forget import ForgetParams, train_on_forget
-from supreme_core.engine.relabelling import without_forgotten
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.toolbox.forget_training import ForgetParams, train_on_forget
+from supreme_core.engine.toolbox.relabelling import without_forgotten
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
 

@@ -7,13 +7,13 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from supreme_core.engine.continued import continued
-from supreme_core.engine.head import Features, head_inputs, watched_head
-from supreme_core.engine.marked import is_forgotten, marked, unmarked
-from supreme_core.engine.order import paired
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.continued_optimizer import continued
+from supreme_core.engine.toolbox.head import Features, head_inputs, watched_head
+from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.sample_order import paired
 from supreme_core.registry import Params, method
 
 

@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from supreme_core.engine.head import head_inputs, linear_head
-from supreme_core.engine.order import shuffled
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.toolbox.head import head_inputs, linear_head
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from supreme_core.registry import Params, method

@@ -7,10 +7,10 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from supreme_core.engine.continued import continued
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.continued_optimizer import continued
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method

@@ -4,10 +4,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from supreme_core.engine.importance import importance_sums
-from supreme_core.engine.loss import Loss
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.toolbox.importance import importance_sums
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import Loss
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method

@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from supreme_core.engine.device import for_float64
-from supreme_core.engine.gradient_sums import gradient_sums
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.ranks.device import for_float64
+from supreme_core.engine.toolbox.gradient_sums import gradient_sums
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation

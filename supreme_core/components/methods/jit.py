@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
 
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import Params, method
 
 

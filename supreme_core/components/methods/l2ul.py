@@ -8,15 +8,15 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from supreme_core.engine.continued import continued
-from supreme_core.engine.importance import BATCH_SIZE, importance_sums
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.marked import is_forgotten, marked, unmarked
-from supreme_core.engine.order import shuffled
-from supreme_core.engine.relabelling import wrong_labels
-from supreme_core.engine.samples import Batch, Samples, TensorSource
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.images.samples import Batch, Samples, TensorSource
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.continued_optimizer import continued
+from supreme_core.engine.toolbox.importance import BATCH_SIZE, importance_sums
+from supreme_core.engine.toolbox.relabelling import wrong_labels
+from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.randomness import streams
 from supreme_core.registry import Params, method
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from supreme_core.engine.importance import DampeningParams, dampen
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.toolbox.importance import DampeningParams, dampen
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
 

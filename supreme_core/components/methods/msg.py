@@ -4,12 +4,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from supreme_core.engine.convolutions import convolutions
-from supreme_core.engine.gradient_sums import gradient_sums
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.retain import RetainParams, train_on_retain
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.networks.convolutions import convolutions
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.gradient_sums import gradient_sums
+from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import method

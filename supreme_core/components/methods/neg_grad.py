@@ -3,10 +3,10 @@
 from pydantic import Field
 from torch import Tensor, nn
 
-from supreme_core.engine.forget import ForgetParams, train_on_forget
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.toolbox.forget_training import ForgetParams, train_on_forget
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.registry import method
 
 

@@ -6,12 +6,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
 
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.marked import is_forgotten, marked, unmarked
-from supreme_core.engine.order import paired
-from supreme_core.engine.retain import RetainParams
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.sample_order import paired
 from supreme_core.registry import method
 
 

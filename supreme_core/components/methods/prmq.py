@@ -8,13 +8,13 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from supreme_core.engine.continued import continued
-from supreme_core.engine.order import shuffled
-from supreme_core.engine.retain import RetainParams
-from supreme_core.engine.saliency import largest
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.continued_optimizer import continued
+from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.saliency import largest
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.registry import method
 
 

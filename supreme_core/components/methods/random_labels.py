@@ -5,8 +5,8 @@ from functools import partial
 from pydantic import Field
 from torch import optim
 
-from supreme_core.engine.relabelling import wrong_labels
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.toolbox.relabelling import wrong_labels
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import Params, method
 
 

@@ -7,13 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
 
-from supreme_core.engine.continued import continued
-from supreme_core.engine.loss import divergence
-from supreme_core.engine.marked import is_forgotten, marked, unmarked
-from supreme_core.engine.order import one_after_other
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.continued_optimizer import continued
+from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import divergence
+from supreme_core.engine.training.sample_order import one_after_other
 from supreme_core.registry import Params, method
 
 

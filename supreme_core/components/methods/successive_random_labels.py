@@ -7,10 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, optim
 
-from supreme_core.engine.order import one_after_other
-from supreme_core.engine.relabelling import wrong_labels
-from supreme_core.engine.retain import RetainParams
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.toolbox.relabelling import wrong_labels
+from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.sample_order import one_after_other
 from supreme_core.registry import method
 
 

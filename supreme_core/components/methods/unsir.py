@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, optim
 from torch.nn import functional
 
-from supreme_core.engine.batch_norm import single_values
-from supreme_core.engine.modes import in_mode
-from supreme_core.engine.randomness import kept_global_generator
-from supreme_core.engine.samples import Samples, TensorSource
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.images.randomness import kept_global_generator
+from supreme_core.engine.images.samples import Samples, TensorSource
+from supreme_core.engine.networks.modes import in_mode
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.batch_norm import single_values
 from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.registry import Params, model
 
 

@@ -16,7 +16,9 @@ from pydantic import Field
 from torch import nn
 
 from supreme_core.data import downloads
-from supreme_core.engine.architecture import (
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.networks.architecture import (
     Architecture,
     FamilyParams,
     ModelInput,
@@ -24,9 +26,7 @@ from supreme_core.engine.architecture import (
     some,
     unbuildable,
 )
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.shape import ImageShape
-from supreme_core.engine.weights import Weights
+from supreme_core.engine.networks.weights import Weights
 from supreme_core.errors import SpecError, nearest
 from supreme_core.registry import Variants, model
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from torch import nn
 
 from supreme_core.data.downloads import RemoteFile, cache_folder, cached
-from supreme_core.engine.architecture import (
+from supreme_core.engine.networks.architecture import (
     Architecture,
     FamilyParams,
     ModelInput,
@@ -18,7 +18,7 @@ from supreme_core.engine.architecture import (
     tensors_of,
     unbuildable,
 )
-from supreme_core.engine.weights import Weights, load_weights
+from supreme_core.engine.networks.weights import Weights, load_weights
 from supreme_core.registry import Variants, model
 
 WITHOUT_AUXILIARY_HEADS: Final = {"aux_logits": False, "init_weights": True}

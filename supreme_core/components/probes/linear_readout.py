@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from supreme_core.engine.probing import ProbeTask
+from supreme_core.engine.toolbox.probe_task import ProbeTask
 from supreme_core.registry import SetName, probe
 from supreme_core.scoring.probe_settings import ReadoutSettings
 

@@ -4,8 +4,8 @@ from functools import partial
 
 from torch import optim
 
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.probing import ProbeTask
+from supreme_core.engine.toolbox.probe_task import ProbeTask
+from supreme_core.engine.training.fit import Fit, fit
 from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from supreme_core.registry import probe

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from supreme_core.engine.observer import Observer
-from supreme_core.engine.task import Method, UnlearningTask
+from supreme_core.engine.toolbox.task import Method, UnlearningTask
+from supreme_core.engine.training.observer import Observer
 from supreme_core.registry import Need, Params, wrapper
 
 

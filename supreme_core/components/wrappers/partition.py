@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.engine.prediction import predict
-from supreme_core.engine.task import Method, UnlearningTask
+from supreme_core.engine.evaluation.prediction import predict
+from supreme_core.engine.toolbox.task import Method, UnlearningTask
 from supreme_core.randomness import streams
 from supreme_core.registry import Chosen, MethodFacts, Need, Params, wrapper
 from supreme_core.scoring.evaluation import Outputs, without_class

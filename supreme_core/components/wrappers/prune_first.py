@@ -3,10 +3,10 @@
 import torch
 from pydantic import Field
 
-from supreme_core.engine.observer import Frozen
-from supreme_core.engine.saliency import largest
-from supreme_core.engine.task import Method, UnlearningTask
-from supreme_core.engine.weights import trainable
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.toolbox.saliency import largest
+from supreme_core.engine.toolbox.task import Method, UnlearningTask
+from supreme_core.engine.training.observer import Frozen
 from supreme_core.registry import Params, wrapper
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from supreme_core.engine.observer import Observer
-from supreme_core.engine.selection import copied, load_copied
-from supreme_core.engine.task import Method, UnlearningTask
+from supreme_core.engine.toolbox.task import Method, UnlearningTask
+from supreme_core.engine.training.observer import Observer
+from supreme_core.engine.training.selection import copied, load_copied
 from supreme_core.errors import MethodFailed
 from supreme_core.registry import NoParams, wrapper
 

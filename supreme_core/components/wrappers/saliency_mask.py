@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from supreme_core.engine.saliency import frozen_but_for_salient
-from supreme_core.engine.task import Method, UnlearningTask
+from supreme_core.engine.toolbox.saliency import frozen_but_for_salient
+from supreme_core.engine.toolbox.task import Method, UnlearningTask
 from supreme_core.registry import Params, wrapper
 
 

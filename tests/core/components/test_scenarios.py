@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.data.split import Labels, Trigger, by_class, by_sample
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
 from supreme_core.errors import SpecError
 from tests.builders import TINY_SHAPE, tiny_task
 from tests.real_ranks import on_two_ranks

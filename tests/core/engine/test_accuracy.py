@@ -15,9 +15,9 @@ from supreme_core.components.probes.quantisation import quantisation
 from supreme_core.components.probes.relearning import relearning
 from supreme_core.components.wrappers.early_stop import Enough, Target
 from supreme_core.components.wrappers.rewind import EveryEpoch
-from supreme_core.engine.prediction import accuracy, predict
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.selection import BestEpoch
+from supreme_core.engine.evaluation.prediction import accuracy, predict
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training.selection import BestEpoch
 from supreme_core.scoring.evaluation import Outputs, predicted_classes, share_right
 from supreme_core.scoring.probe_settings import QuantisationSettings, RelearningSettings
 from tests.builders import RecordingTask, tiny_network, tiny_task

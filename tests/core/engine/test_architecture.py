@@ -16,15 +16,15 @@ from safetensors.torch import load, save
 from torch import nn
 
 from supreme_core.api.model import parse
-from supreme_core.engine.architecture import (
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.networks.architecture import (
     IMAGENET,
     Architecture,
     FamilyParams,
     ModelInput,
     tensors_of,
 )
-from supreme_core.engine.shape import ImageShape
-from supreme_core.engine.weights import load_weights, on_cpu
+from supreme_core.engine.networks.weights import load_weights, on_cpu
 from supreme_core.errors import SpecError
 
 

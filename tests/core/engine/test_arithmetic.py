@@ -23,19 +23,19 @@ from torch import nn, optim
 
 from supreme_core.api.v1alpha1 import Component, Training
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.data_parallel import DataParallelGradients
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.gradients import Job, MicroBatchGradients
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.precision import check_precision, computing_in
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.shape import ImageShape
-from supreme_core.engine.whole_batch import WholeBatchGradients
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.data_parallel import DataParallelGradients
+from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.gradients import Job, MicroBatchGradients
+from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.precision import check_precision, computing_in
+from supreme_core.engine.training.recipe import Recipe
+from supreme_core.engine.training.whole_batch import WholeBatchGradients
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from tests.builders import alone, digest, plain, silent, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_ranks

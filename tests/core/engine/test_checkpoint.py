@@ -19,17 +19,22 @@ from torch import optim
 
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.checkpoint import EVERY_SECONDS, Checkpoints, State, seconds_between
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.interruption import Interruption, Terminated
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.precision import loss_scaler
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.checkpoint import (
+    EVERY_SECONDS,
+    Checkpoints,
+    State,
+    seconds_between,
+)
+from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.precision import loss_scaler
+from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
 from supreme_core.scoring.evaluation import Cost
 from tests.builders import digest, silent, tiny_network, tiny_samples

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from supreme_core.engine import cost
-from supreme_core.engine.cost import CLEAR_REFERENCES, measured, peak_memory
-from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.evaluation import cost
+from supreme_core.engine.evaluation.cost import CLEAR_REFERENCES, measured, peak_memory
+from supreme_core.engine.ranks.ranks import Ranks
 from tests.real_ranks import on_ranks, on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))

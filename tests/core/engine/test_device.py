@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine import device
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.cost import measured
-from supreme_core.engine.randomness import Draw, check_draws, kept_global_generator
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reproducibility import environment, naming_operations
-from supreme_core.engine.streaming import StreamedPixels, free_memory
+from supreme_core.engine.evaluation.cost import measured
+from supreme_core.engine.evaluation.reproducibility import environment, naming_operations
+from supreme_core.engine.images.randomness import Draw, check_draws, kept_global_generator
+from supreme_core.engine.images.streaming import StreamedPixels, free_memory
+from supreme_core.engine.ranks import device
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training.numerics import Arithmetic
 from supreme_core.errors import SpecError
 
 CPU, CUDA, MPS = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))

@@ -20,17 +20,17 @@ from torch.nn import functional
 
 from supreme_core.api.v1alpha1 import Component, Training
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.batch_norm import NORMAL
-from supreme_core.engine.continued import continued
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.gradients import Job, MicroBatchGradients
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.toolbox.continued_optimizer import continued
+from supreme_core.engine.training.batch_norm import NORMAL
+from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.gradients import Job, MicroBatchGradients
+from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation

@@ -24,14 +24,15 @@ from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.components.methods.lfssd import squared_output
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine import importance, reproducibility
-from supreme_core.engine.architecture import Architecture
-from supreme_core.engine.importance import dampen, importance_sums, mean_importances
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.samples import Batch
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.evaluation import reproducibility
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.images.samples import Batch
+from supreme_core.engine.networks.architecture import Architecture
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.toolbox import importance
+from supreme_core.engine.toolbox.importance import dampen, importance_sums, mean_importances
+from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.errors import MethodFailed
 from tests.builders import alone, silent, tiny_network, tiny_samples, tiny_task
 from tests.real_ranks import on_two_ranks

@@ -15,10 +15,10 @@ import torch
 from torch import nn, optim
 
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.layers import LayerGroup, layer_groups, trained_alone
-from supreme_core.engine.modes import in_mode
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.networks.layers import LayerGroup, layer_groups, trained_alone
+from supreme_core.engine.networks.modes import in_mode
+from supreme_core.engine.training.fit import Fit, fit
 from tests.builders import TINY_SHAPE, plain, silent, tiny_network, tiny_samples
 
 

@@ -8,10 +8,15 @@ import torch
 from torch import nn
 
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.convolutions import convolutions, is_convolutional
-from supreme_core.engine.head import find_linear_head, linear_head, replace_head, watched_head
-from supreme_core.engine.needs import missing
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.networks.convolutions import convolutions, is_convolutional
+from supreme_core.engine.toolbox.head import (
+    find_linear_head,
+    linear_head,
+    replace_head,
+    watched_head,
+)
+from supreme_core.engine.toolbox.requirements import missing
 from tests.builders import tiny_network
 
 NETWORKS = {

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import optim
 
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.interruption import Interruption, Terminated
-from supreme_core.engine.observer import Frozen, Observer
-from supreme_core.engine.prediction import predict
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.selection import BestEpoch
+from supreme_core.engine.evaluation.prediction import predict
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.observer import Frozen, Observer
+from supreme_core.engine.training.selection import BestEpoch
 from tests.builders import Slot, digest, plain, silent, tiny_network, tiny_samples, tiny_validation
 from tests.real_ranks import on_two_ranks
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.onednn import INSTRUCTIONS, keep_from_damage
-from supreme_core.engine.shape import ImageShape
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.networks.onednn import INSTRUCTIONS, keep_from_damage
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from supreme_core.engine.order import one_after_other, paired, shuffled
+from supreme_core.engine.training.sample_order import one_after_other, paired, shuffled
 
 ORDERS = {
     "shuffled": shuffled(23, 5),

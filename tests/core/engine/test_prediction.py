@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from supreme_core.engine.prediction import BATCH_SIZE, predict
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.samples import Samples, TensorSource
+from supreme_core.engine.evaluation.prediction import BATCH_SIZE, predict
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.images.samples import Samples, TensorSource
+from supreme_core.engine.ranks.ranks import Ranks
 from tests.builders import tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
 

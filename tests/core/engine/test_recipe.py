@@ -13,7 +13,7 @@ from supreme_core import registry
 from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.recipe import Recipe
+from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
 
 STEPS = 7

@@ -16,8 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.errors import SpecError
 from tests.builders import alone
 from tests.real_ranks import on_two_ranks

@@ -12,7 +12,7 @@ from scipy import ndimage
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.components.augmentations.rotation import ANGLES, angles
-from supreme_core.engine.randomness import Draw
+from supreme_core.engine.images.randomness import Draw
 from supreme_core.errors import SpecError
 from supreme_core.randomness.permutation import splitmix64
 

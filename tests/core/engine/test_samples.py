@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.engine import samples as samples_module
-from supreme_core.engine.randomness import Draw, generator, global_seed
-from supreme_core.engine.resize import resized
-from supreme_core.engine.samples import (
+from supreme_core.engine.images import samples as samples_module
+from supreme_core.engine.images.randomness import Draw, generator, global_seed
+from supreme_core.engine.images.resize import resized
+from supreme_core.engine.images.samples import (
     ImageSource,
     JoinedSource,
     ResidentPixels,

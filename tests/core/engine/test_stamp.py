@@ -13,11 +13,11 @@ import torch
 
 from supreme_core.api.v1alpha1 import Component, Training
 from supreme_core.data.split import Trigger
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.resize import resized
-from supreme_core.engine.samples import ImageSource, Samples
-from supreme_core.engine.stamp import stamped, window
-from supreme_core.engine.streaming import placed
+from supreme_core.engine.images.resize import resized
+from supreme_core.engine.images.samples import ImageSource, Samples
+from supreme_core.engine.images.streaming import placed
+from supreme_core.engine.images.trigger import stamped, window
+from supreme_core.engine.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(1).integers(0, 256, (30, 3, 12, 12), dtype=np.uint8)

@@ -22,17 +22,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supreme_core.api.v1alpha1 import Component, Training
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.fit import fit
-from supreme_core.engine.importance import importance_sums
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.prediction import BATCH_SIZE, predict
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.reduction import Reduction
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.samples import ImageSource, JoinedSource, Samples, TensorSource
-from supreme_core.engine.streaming import StreamedPixels, free_memory, placed, placement, tensor_of
+from supreme_core.engine.evaluation.prediction import BATCH_SIZE, predict
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.images.samples import ImageSource, JoinedSource, Samples, TensorSource
+from supreme_core.engine.images.streaming import (
+    StreamedPixels,
+    free_memory,
+    placed,
+    placement,
+    tensor_of,
+)
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.toolbox.importance import importance_sums
+from supreme_core.engine.training.fit import fit
+from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
 from tests.builders import silent, tiny_network
 from tests.real_ranks import on_two_ranks

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn, optim
 
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.loss import cross_entropy
 from tests.builders import alone, plain, silent, tiny_network, tiny_samples
 
 

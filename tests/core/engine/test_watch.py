@@ -22,7 +22,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from supreme_core.engine.watch import Link
+from supreme_core.engine.ranks.failure_watch import Link
 from supreme_core.errors import EXIT_TEMPORARY
 
 SECONDS = 30

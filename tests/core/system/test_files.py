@@ -13,7 +13,7 @@ import pytest
 from supreme_core.api.load import load_experiments
 from supreme_core.data.cifar_files import CIFAR10, read_cifar
 from supreme_core.data.published import table
-from supreme_core.engine.architecture import tensors_of
+from supreme_core.engine.networks.architecture import tensors_of
 from supreme_core.errors import SpecError
 from supreme_core.registry import plugins
 from supreme_core.system.files import NotAFile, open_file, read_file, require_file

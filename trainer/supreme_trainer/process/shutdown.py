@@ -7,7 +7,7 @@ finishes the step and leaves a checkpoint, so that the next attempt goes on with
 
 import signal
 
-from supreme_core.engine.interruption import Interruption
+from supreme_core.engine.ranks.interruption import Interruption
 from supreme_core.errors import EXIT_TERMINATED
 
 

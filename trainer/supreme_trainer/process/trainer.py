@@ -26,12 +26,12 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.orders import RunOrder
 from supreme_core.data import downloads
-from supreme_core.engine import device
-from supreme_core.engine.checkpoint import seconds_between
-from supreme_core.engine.interruption import Interruption, Terminated
-from supreme_core.engine.ranks import Ranks, meet
-from supreme_core.engine.reproducibility import configure, environment
-from supreme_core.engine.watch import SETTLE_SECONDS, End, Watch
+from supreme_core.engine.evaluation.reproducibility import configure, environment
+from supreme_core.engine.ranks import device
+from supreme_core.engine.ranks.failure_watch import SETTLE_SECONDS, End, Watch
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
+from supreme_core.engine.ranks.ranks import Ranks, meet
+from supreme_core.engine.training.checkpoint import seconds_between
 from supreme_core.errors import (
     EXIT_ERROR,
     EXIT_OK,

@@ -8,8 +8,8 @@ from typing import Any
 from supreme_core import registry
 from supreme_core.api.orders import Work
 from supreme_core.api.v1alpha1 import LabelledComponent, MethodAugmentation, MethodEntry
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.task import UnlearningTask
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
 from supreme_core.registry import Chosen, Need, Registry
 

@@ -20,8 +20,8 @@ from typing import TypeVar
 
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.records import FaultRecord
-from supreme_core.engine.device import release_memory, which
-from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.ranks.device import release_memory, which
+from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import DeviceFault, GivenUp, RankLost, StorageError, one_line
 from supreme_core.store.results import read_faults, write_fault
 from supreme_core.store.storage import Storage

@@ -13,10 +13,10 @@ from supreme_trainer.seed.stages import Cell, Data, SeedStages
 from torch import nn
 
 from supreme_core.api.names import PROBE, RETRAINED
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.probing import ProbeTask, Subject
-from supreme_core.engine.recipe import ENGINE_VERSION
-from supreme_core.engine.samples import Samples
+from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.toolbox.probe_task import ProbeTask, Subject
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.recipe import ENGINE_VERSION
 from supreme_core.plan import Step, probe_steps
 from supreme_core.randomness import streams
 from supreme_core.registry import SetName

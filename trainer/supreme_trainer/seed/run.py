@@ -34,9 +34,9 @@ from supreme_core.api.names import ORIGINAL, PREDICTIONS, RETRAINED, WEIGHTS, ar
 from supreme_core.api.orders import RunOrder, work_digest
 from supreme_core.api.records import CellRecord, DatasetRecord, RunRecord, RunResult
 from supreme_core.data.image_set import dataset_digest, per_class, remarks
-from supreme_core.engine.architecture import Pretrained
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.ranks import Ranks
+from supreme_core.engine.networks.architecture import Pretrained
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.errors import DeviceFault, RankLost, SpecError, StorageError, SupremeError
 from supreme_core.plan import Step, scoring_steps
 from supreme_core.randomness.streams import Streams

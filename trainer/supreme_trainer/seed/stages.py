@@ -35,25 +35,25 @@ from supreme_core.data.image_set import (
     refuse_changed_source,
 )
 from supreme_core.data.split import Indices, Labels, Request, Split
-from supreme_core.engine import randomness
-from supreme_core.engine.architecture import Architecture, Pretrained
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.cost import measured
-from supreme_core.engine.device import layout
-from supreme_core.engine.fit import fit
-from supreme_core.engine.needs import asks_of_network, missing
-from supreme_core.engine.onednn import keep_from_damage
-from supreme_core.engine.prediction import predict
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.recipe import ENGINE_VERSION
-from supreme_core.engine.samples import ImageSource, Samples
-from supreme_core.engine.selection import BestEpoch
-from supreme_core.engine.shape import ImageShape
-from supreme_core.engine.stamp import stamped
-from supreme_core.engine.streaming import Placement, free_memory, placed, placement
-from supreme_core.engine.task import UnlearningTask
-from supreme_core.engine.weights import Weights, load_weights, on_cpu
+from supreme_core.engine.evaluation.cost import measured
+from supreme_core.engine.evaluation.prediction import predict
+from supreme_core.engine.images import randomness
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.samples import ImageSource, Samples
+from supreme_core.engine.images.streaming import Placement, free_memory, placed, placement
+from supreme_core.engine.images.trigger import stamped
+from supreme_core.engine.networks.architecture import Architecture, Pretrained
+from supreme_core.engine.networks.onednn import keep_from_damage
+from supreme_core.engine.networks.weights import Weights, load_weights, on_cpu
+from supreme_core.engine.ranks.device import layout
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.toolbox.requirements import asks_of_network, missing
+from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.fit import fit
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.recipe import ENGINE_VERSION
+from supreme_core.engine.training.selection import BestEpoch
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from supreme_core.plan import Step
 from supreme_core.randomness import streams

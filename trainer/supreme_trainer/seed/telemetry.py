@@ -16,7 +16,7 @@ from typing import Any, Literal, TextIO
 
 from torch import Tensor
 
-from supreme_core.engine.cost import peak_memory
+from supreme_core.engine.evaluation.cost import peak_memory
 from supreme_core.errors import EXIT_ERROR
 from supreme_core.plan import Step
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from supreme_core.engine.reproducibility import THREADS
+from supreme_core.engine.evaluation.reproducibility import THREADS
 
 
 @pytest.fixture(autouse=True)

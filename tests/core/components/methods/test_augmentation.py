@@ -11,8 +11,8 @@ import torch
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.samples import TensorSource
+from supreme_core.engine.images.samples import TensorSource
+from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from tests.builders import RecordingTask, tiny_samples, tiny_task

@@ -6,8 +6,8 @@ import torch
 
 from supreme_core.api.model import parse
 from supreme_core.components.methods.duck import DuckParams, _centroids, _loss, _nearest_wrong, duck
-from supreme_core.engine.head import watched_head
-from supreme_core.engine.marked import marked
+from supreme_core.engine.toolbox.head import watched_head
+from supreme_core.engine.toolbox.signed_labels import marked
 from tests.builders import RecordingTask, tiny_network, tiny_task
 
 

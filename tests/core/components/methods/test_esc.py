@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from supreme_core.components.methods.esc import EscParams, esc, removed
-from supreme_core.engine.order import shuffled
+from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.randomness import streams
 from tests.builders import digest, tiny_network, tiny_task
 

@@ -16,12 +16,12 @@ from torch import nn
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.interruption import Interruption, Terminated
-from supreme_core.engine.ranks import Ranks
-from supreme_core.engine.recipe import Recipe
-from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.recipe import Recipe
 from tests.builders import Slot, digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from supreme_core.api.model import parse
 from supreme_core.components.methods.finetune import FinetuneParams, finetune
 from supreme_core.components.methods.l1_sparse import L1SparseParams, l1_sparse
-from supreme_core.engine.order import shuffled
+from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.randomness import streams
 from tests.builders import digest, plain, tiny_network, tiny_task
 

@@ -13,8 +13,8 @@ from torch import nn, optim
 
 from supreme_core import registry
 from supreme_core.api.model import parse
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.randomness import global_seed
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.training.loss import cross_entropy
 from tests.builders import tiny_network, tiny_task
 
 BODY = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var")

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from supreme_core.api.model import parse
 from supreme_core.components.methods.neg_grad import NegGradParams, neg_grad
-from supreme_core.engine.loss import cross_entropy
+from supreme_core.engine.training.loss import cross_entropy
 from tests.builders import tiny_network, tiny_task
 
 

@@ -7,8 +7,8 @@ from torch.nn import functional
 
 from supreme_core.api.model import parse
 from supreme_core.components.methods.neg_grad_plus import NegGradPlusParams, neg_grad_plus
-from supreme_core.engine.marked import is_forgotten, marked, unmarked
-from supreme_core.engine.order import paired
+from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
+from supreme_core.engine.training.sample_order import paired
 from supreme_core.randomness import streams
 from tests.builders import RecordingTask, plain, tiny_network, tiny_task
 

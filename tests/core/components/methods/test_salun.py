@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from supreme_core.api.model import parse
 from supreme_core.components.methods.salun import SalunParams, salun
-from supreme_core.engine.saliency import largest
+from supreme_core.engine.toolbox.saliency import largest
 from tests.builders import digest, tiny_network, tiny_task
 
 

@@ -15,8 +15,8 @@ from supreme_core.components.methods.scar import (
     scar,
     shuffled_patches,
 )
-from supreme_core.engine.head import watched_head
-from supreme_core.engine.marked import marked
+from supreme_core.engine.toolbox.head import watched_head
+from supreme_core.engine.toolbox.signed_labels import marked
 from supreme_core.errors import MethodFailed
 from tests.builders import RecordingTask, tiny_network, tiny_task
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from supreme_core.api.model import parse
 from supreme_core.components.methods.scrub import ScrubParams, scrub
-from supreme_core.engine.order import shuffled
+from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from tests.builders import RecordingTask, digest, plain, tiny_network, tiny_task

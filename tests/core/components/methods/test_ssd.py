@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from supreme_core.api.model import parse
 from supreme_core.components.methods.ssd import ssd
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.importance import DampeningParams
-from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.toolbox.importance import DampeningParams
+from supreme_core.engine.training.numerics import Arithmetic
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from tests.builders import alone, digest, tiny_network, tiny_task

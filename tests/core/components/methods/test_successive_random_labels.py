@@ -6,8 +6,8 @@ from supreme_core.components.methods.successive_random_labels import (
     SuccessiveRandomLabelsParams,
     successive_random_labels,
 )
-from supreme_core.engine.loss import cross_entropy
-from supreme_core.engine.relabelling import wrong_labels
+from supreme_core.engine.toolbox.relabelling import wrong_labels
+from supreme_core.engine.training.loss import cross_entropy
 from tests.builders import RecordingTask, tiny_task
 
 

@@ -21,13 +21,13 @@ from torch import optim
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.engine.architecture import Architecture
-from supreme_core.engine.fit import Fit, fit
-from supreme_core.engine.layers import layer_groups
-from supreme_core.engine.randomness import global_seed
-from supreme_core.engine.reproducibility import THREADS
-from supreme_core.engine.shape import ImageShape
-from supreme_core.engine.weights import load_weights, on_cpu
+from supreme_core.engine.evaluation.reproducibility import THREADS
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import global_seed
+from supreme_core.engine.networks.architecture import Architecture
+from supreme_core.engine.networks.layers import layer_groups
+from supreme_core.engine.networks.weights import load_weights, on_cpu
+from supreme_core.engine.training.fit import Fit, fit
 from supreme_core.errors import SpecError
 from supreme_core.registry.catalog import bundled
 from tests.builders import plain, silent, tiny_samples

@@ -2,7 +2,7 @@
 
 import torch
 
-from supreme_core.engine.probing import ProbeTask, Subject
+from supreme_core.engine.toolbox.probe_task import ProbeTask, Subject
 from tests.builders import TINY_SHAPE, plain, silent, tiny_network, tiny_samples
 
 ORIGINAL, RETRAINED, UNLEARNED = 3, 4, 5

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from supreme_core import registry
-from supreme_core.engine.arithmetic import Arithmetic
-from supreme_core.engine.checkpoint import Checkpoints
-from supreme_core.engine.reduction import Reduction
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.numerics import Arithmetic
 from tests.builders import digest, plain, tiny_network
 from tests.core.components.probes.probe_tasks import ORIGINAL, RETRAINED, UNLEARNED, probe_task
 from tests.real_ranks import on_two_ranks

@@ -5,7 +5,7 @@ import torch
 from torch import nn, optim
 
 from supreme_core.components.probes.relearning import relearning
-from supreme_core.engine.order import shuffled
+from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.randomness import streams
 from supreme_core.scoring.probe_settings import RelearningSettings
 from tests.builders import plain, tiny_network

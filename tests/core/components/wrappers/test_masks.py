@@ -11,8 +11,8 @@ from torch.nn import functional
 from supreme_core.components.methods.salun import SalunParams, salun
 from supreme_core.components.wrappers.prune_first import PruneFirstParams, prune_first
 from supreme_core.components.wrappers.saliency_mask import SaliencyMaskParams, saliency_mask
-from supreme_core.engine.order import one_after_other
-from supreme_core.engine.relabelling import wrong_labels
+from supreme_core.engine.toolbox.relabelling import wrong_labels
+from supreme_core.engine.training.sample_order import one_after_other
 from tests.builders import digest, tiny_network, tiny_task
 from tests.core.components.wrappers.inside import METHODS, chosen
 

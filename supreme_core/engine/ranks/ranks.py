@@ -1,0 +1,167 @@
+"""The processes that compute one stage together. Passed on, never global."""
+
+import gc
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+
+from supreme_core.engine.ranks.failure_watch import Watch
+from supreme_core.errors import RankLost
+from supreme_core.system.faults import fault_of
+
+TIMEOUT = timedelta(minutes=30)
+"""Longest wait for another rank: rank 0 alone prepares a dataset and writes to the store."""
+
+
+def meet(watch: Watch) -> Store | None:
+    """Connect the watches of all ranks; gives the place where they met, None for a process alone.
+
+    Raises RankLost.
+    """
+    if watch.size == 1:
+        return None
+    with _together():
+        store: Store
+        store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        watch.connect(store, os.environ["MASTER_ADDR"], seconds=TIMEOUT.total_seconds())
+    return store
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """rank of size, and the device of this rank.
+
+    all_failed: see Watch.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    all_failed: Callable[[str], bool] = lambda work: True
+
+    @classmethod
+    def alone(cls, device: torch.device) -> Self:
+        return cls(0, 1, device)
+
+    @classmethod
+    def start(cls, device: str, watch: Watch, store: Store | None) -> Self:
+        """The ranks that met at the store, or this process alone. Raises RankLost.
+
+        device: cpu, cuda, or mps for a process alone. On CUDA each rank takes the GPU of its local
+        rank.
+        """
+        chosen = torch.device(device)
+        if device == "cuda":
+            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(chosen)
+        if store is None:
+            return cls.alone(chosen)
+        backend = "nccl" if device == "cuda" else "gloo"
+        with _together():
+            dist.init_process_group(
+                backend, store=store, rank=watch.rank, world_size=watch.size, timeout=TIMEOUT
+            )
+        return cls(watch.rank, watch.size, chosen, watch.all_failed)
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def close(self) -> None:
+        """Part, once all are here: a failure of rank 0 in its last write is one of all ranks."""
+        if self.size > 1:
+            self.each(0.0)
+            gc.collect()  # of what still holds the group, such as a DistributedDataParallel
+            dist.destroy_process_group()
+
+    def tree_sum(self, values: Tensor) -> Tensor:
+        """The sum of a flat tensor over ranks, in a fixed binary tree; the same bits on each rank.
+
+        all_to_all gives each rank the same shard of everybody, which it adds pairwise; all_gather
+        spreads the sums. Both only move bytes, so the order of additions is ours, and the volume
+        is that of a ring.
+        """
+        if self.size == 1:
+            return values
+        width = -(-values.numel() // self.size)
+        mine = torch.nn.functional.pad(values, (0, width * self.size - values.numel()))
+        shards = torch.empty_like(mine)
+        with _together():
+            dist.all_to_all_single(shards, mine)
+        rows = shards.view(self.size, width)
+        while len(rows) > 1:
+            even = len(rows) // 2 * 2
+            rows = torch.cat([rows[0:even:2] + rows[1:even:2], rows[even:]])
+        total = torch.empty_like(mine)
+        with _together():
+            dist.all_gather_into_tensor(total, rows[0].contiguous())
+        return total[: values.numel()]
+
+    def gather_rows(self, rows: Tensor, counts: list[int]) -> Tensor:
+        """(sum of counts, ...): the rows of rank 0, then of rank 1, ...; rank r has counts[r]."""
+        if self.size == 1:
+            return rows
+        longest = max(counts)
+        padded = rows.new_zeros((longest, *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        everyone = [torch.empty_like(padded) for _ in counts]
+        with _together():
+            dist.all_gather(everyone, padded)
+        return torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
+
+    def of_main(self, values: Tensor) -> Tensor:
+        """The tensor of rank 0, on every rank; all have one of that shape and type."""
+        with _together():
+            dist.broadcast(values, src=0)
+        return values
+
+    def each(self, value: float) -> list[float]:
+        """A number of each rank, by rank."""
+        if self.size == 1:
+            return [value]
+        mine = torch.tensor([value], dtype=torch.float64, device=self.device)
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
+        with _together():
+            dist.all_gather(everyone, mine)
+        return [float(other) for other in everyone]
+
+    def share(self, document: Any) -> Any:
+        """A JSON document of rank 0, on every rank. JSON, because torch's own way unpickles."""
+        if self.size == 1:
+            return document
+        data = json.dumps(document).encode() if self.is_main else b""
+        length = torch.tensor([len(data)], device=self.device)
+        with _together():
+            dist.broadcast(length, src=0)
+        size = int(length)
+        bytes_ = torch.zeros(size, dtype=torch.uint8, device=self.device)
+        if self.is_main:
+            bytes_ = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(self.device)
+        with _together():
+            dist.broadcast(bytes_, src=0)
+        return json.loads(bytes(bytes_.cpu().tolist()))
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """What torch raises where a rank is gone; unlike an error of the work it is nobody's result.
+
+    A fault of this rank's own device often shows in a collective operation first.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if fault_of(error) in ("device", "memory"):
+            raise
+        first_line = str(error).partition("\n")[0]
+        raise RankLost(f"the ranks cannot reach one another: {first_line}") from error

@@ -1,0 +1,150 @@
+"""What an unlearning method is given: a model, what to forget, what to keep, and nothing else.
+
+There is no path and no test data here, so a method cannot leak either.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn, optim
+
+from supreme_core.engine.evaluation.prediction import accuracy
+from supreme_core.engine.images import randomness
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.samples import Augment, ImageSource, Samples
+from supreme_core.engine.networks.layers import LayerGroup, Unit, layer_groups
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.fit import Fit, Report, fit
+from supreme_core.engine.training.loss import Loss, cross_entropy
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.observer import Observer
+from supreme_core.engine.training.sample_order import Order
+from supreme_core.randomness import streams
+from supreme_core.registry import Forgets
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearningTask:
+    """One cell, one method, one repeat.
+
+    model: a copy of the original in eval mode; the method changes it in place.
+    forget, retain: the two parts of the training set; who trains on them by `fit` may see them
+      augmented, and nobody else does.
+    forget_classes: the classes of which nothing is retained; empty where single samples or parts of
+      classes are forgotten. Then every label is still a right one for some retained sample.
+    seed: of this method's own random streams. Every draw must be the same on all ranks.
+    validation: samples of the training set that nobody trained on; None where none are set aside.
+    forget_validation: those of them that are like the ones to be forgotten.
+    observers: of every training of the model.
+    augmentation: (seed of a training) to the augmentation of each of its epochs; None for none.
+    """
+
+    model: nn.Module
+    forget: Samples
+    retain: Samples
+    forgets: Forgets
+    forget_classes: tuple[int, ...]
+    shape: ImageShape
+    arithmetic: Arithmetic
+    seed: int
+    report: Report
+    checkpoints: Checkpoints
+    new_network: Callable[[int], nn.Module]
+    random_network: Callable[[int], nn.Module]
+    validation: Samples | None = None
+    forget_validation: Samples | None = None
+    observers: tuple[Observer, ...] = ()
+    augmentation: Callable[[int], Callable[[int], Augment]] | None = None
+
+    @property
+    def reduction(self) -> Reduction:
+        return self.arithmetic.reduction
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.reduction.ranks
+
+    @property
+    def device(self) -> torch.device:
+        return self.ranks.device
+
+    def accuracy(self, samples: Samples) -> float:
+        """Of the model as it is now, in eval mode; the same number on every rank."""
+        return accuracy(self.model, samples, classes=self.shape.classes, ranks=self.ranks)
+
+    def observed(self, observer: Observer) -> Self:
+        """The same task, with somebody more who goes along with its trainings."""
+        return replace(self, observers=(*self.observers, observer))
+
+    def generator(self, *address: str | int) -> torch.Generator:
+        """A CPU generator of this method's own, the same on all ranks."""
+        return randomness.generator(self.seed, *address)
+
+    @property
+    def pixel_range(self) -> tuple[Tensor, Tensor]:
+        """What black and white are in normalised images, (channels, 1, 1) each."""
+        source = self.forget.source
+        assert isinstance(source, ImageSource)  # the samples of a task are those of a dataset
+        return source.normalised(0), source.normalised(255)
+
+    def layer_groups(self, unit: Unit = "block") -> list[LayerGroup]:
+        """The model's layers in order, the head last; together they have all that is trainable."""
+        return layer_groups(self.model, unit)
+
+    def new_model(self, *address: str | int) -> nn.Module:
+        """A network of the same kind as training starts with it, on the device, in eval mode: its
+        weights are fresh and random, or the pretrained ones with a random head."""
+        return self.new_network(streams.derive(self.seed, *address))
+
+    def random_model(self, *address: str | int) -> nn.Module:
+        """The same, but its weights are fresh and random in any case: it knows nothing."""
+        return self.random_network(streams.derive(self.seed, *address))
+
+    def fit(
+        self,
+        samples: Samples,
+        *,
+        name: str,
+        epochs: int,
+        batch_size: int,
+        optimizer: Callable[[list[nn.Parameter]], optim.Optimizer],
+        loss: Loss = cross_entropy,
+        rate: Callable[[float], float] = lambda epoch: 1.0,
+        order: Order | None = None,
+        training: bool = True,
+        before_step: Callable[[float], None] | None = None,
+        after_step: Callable[[], None] | None = None,
+    ) -> None:
+        """Train the model on `samples`; `name` is the address of the order, of dropout and of
+        the augmentation. What else can be asked for is described at Fit."""
+        seed = streams.derive(self.seed, name)
+        how = Fit(
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            rate=rate,
+            augment=self.augmentation(seed) if self.augmentation else None,
+            order=order,
+            training=training,
+            before_step=before_step,
+            after_step=after_step,
+            observers=self.observers,
+        )
+        fit(
+            self.model,
+            samples,
+            how,
+            seed=seed,
+            arithmetic=self.arithmetic,
+            report=self.report,
+            loss=loss,
+            checkpoints=self.checkpoints,
+        )
+
+
+Method = Callable[[UnlearningTask], None]
+"""A method with its settings, and whatever is wrapped around it already."""

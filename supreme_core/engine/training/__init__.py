@@ -1,0 +1,1 @@
+"""The training loop: steps, gradients, precision, BatchNorm, checkpoints, and who goes along."""

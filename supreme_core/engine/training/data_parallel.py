@@ -1,0 +1,45 @@
+"""The fast alternative to the tree: torch's DistributedDataParallel.
+
+Gradients travel while the backward pass still runs, and are added in an order that depends on the
+number of ranks, so that number is part of what a result means.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from supreme_core.engine.training.batch_norm import single_values
+from supreme_core.engine.training.gradients import Job, Step, copy_all, running_statistics
+from supreme_core.randomness import streams
+
+
+class DataParallelGradients:
+    """Each rank computes one part of the batch; torch averages over ranks.
+
+    BatchNorm sees the part of its rank. After each step every rank has the running statistics of
+    rank 0, as DistributedDataParallel would give them before the next one.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._parallel = DistributedDataParallel(job.model)
+
+    def __call__(self, step: Step) -> Tensor:
+        job, ranks = self._job, self._job.reduction.ranks
+        ((number, batch),) = job.parts(step)
+        torch.manual_seed(streams.derive(step.dropout, number))
+        with single_values(allowed=step.is_last):
+            losses = job.loss(self._parallel, batch or job.stand_in(step))
+        share = losses.sum() * (float(batch is not None) / step.size)
+        torch.autograd.backward(job.scale(share * ranks.size))
+        self._spread_statistics()
+        (mean,) = job.reduction.sum([[share.detach()]])
+        return mean
+
+    def _spread_statistics(self) -> None:
+        statistics = running_statistics(self._job.model)
+        if statistics:
+            flat = torch.cat([statistic.flatten() for statistic in statistics])
+            flat = self._job.reduction.ranks.of_main(flat)
+            sizes = [statistic.numel() for statistic in statistics]
+            copy_all(statistics, list(torch.split(flat, sizes)))

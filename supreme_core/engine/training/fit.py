@@ -1,0 +1,155 @@
+"""The one training loop: originals, retrained models and most methods go through it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn, optim
+
+from supreme_core.engine.images.randomness import kept_global_generator
+from supreme_core.engine.images.samples import Augment, Samples
+from supreme_core.engine.networks.modes import in_mode
+from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.training.checkpoint import Checkpoints, State
+from supreme_core.engine.training.gradients import Step
+from supreme_core.engine.training.loss import Loss, cross_entropy
+from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.observer import Observer
+from supreme_core.engine.training.precision import computing_in, evaluating, loss_scaler
+from supreme_core.engine.training.sample_order import Order, shuffled
+from supreme_core.errors import MethodFailed
+from supreme_core.randomness import streams
+
+
+class Report(Protocol):
+    """Told after each step; `loss` stays on the device until somebody wants to see it.
+
+    images: how many the step used, of all ranks; where each has a task of its own, of this one.
+    epoch: which one the step is in, from 1, and how many there are.
+    """
+
+    def __call__(
+        self,
+        *,
+        done: int,
+        total: int,
+        loss: Tensor,
+        images: int,
+        epoch: tuple[int, int] | None = None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How to train.
+
+    optimizer: made for the model's parameters.  max_gradient_norm: a longer gradient is shortened
+    to this Euclidean length.  rate: factor of the learning rate at an epoch, with the fraction of
+    it that is done.  augment: the augmentation of an epoch, None for none.  order: None for all
+    samples at random in batches of `batch_size`.  training: otherwise layers act as they do in
+    predictions, so that BatchNorm uses and keeps the statistics that it has.
+
+    is_enough: told after each step how many are done; the training ends where it says so.
+
+    before_step: told the epoch as `rate` is, may change the gradients that the optimiser will use,
+    as a term on the weights does.  after_step: may change the weights, as a mask does. What either
+    does is a function of the weights, the gradients and the epoch, the same on every rank.
+    observers: go along, after the method's own `after_step`.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: Callable[[list[nn.Parameter]], optim.Optimizer]
+    max_gradient_norm: float | None = None
+    rate: Callable[[float], float] = lambda epoch: 1.0
+    augment: Callable[[int], Augment] | None = None
+    order: Order | None = None
+    training: bool = True
+    before_step: Callable[[float], None] | None = None
+    after_step: Callable[[], None] | None = None
+    is_enough: Callable[[int], bool] | None = None
+    observers: Sequence[Observer] = ()
+
+
+def fit(
+    model: nn.Module,
+    samples: Samples,
+    how: Fit,
+    *,
+    seed: int,
+    arithmetic: Arithmetic,
+    report: Report,
+    loss: Loss = cross_entropy,
+    checkpoints: Checkpoints | None = None,
+) -> None:
+    """Train `model` in place. Order, augmentation and dropout are functions of `seed` alone.
+
+    Raises MethodFailed where the loss stops being finite, and Terminated, with a checkpoint
+    written, where the process was told to stop.
+    """
+    ranks = arithmetic.reduction.ranks
+    checkpoints = checkpoints or Checkpoints.none(ranks)
+    parameters = trainable(model)
+    optimizer = how.optimizer(parameters)
+    scaler = loss_scaler(arithmetic.precision, ranks.device)
+    state = State(model, optimizer, scaler, how.observers)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    order = how.order or shuffled(len(samples), how.batch_size)
+    steps = len(order(0, streams.derive(seed, "order", 0)))
+    with (
+        in_mode(model, training=how.training),
+        computing_in(arithmetic.precision, model, ranks.device),
+        kept_global_generator(ranks.device),
+        checkpoints.interruption.deferred(),
+    ):
+        gradients = arithmetic.gradients(model, samples, loss, scaler.scale)
+        resumed = checkpoints.begin(state)
+        for epoch in range(resumed // max(steps, 1), how.epochs):
+            augment = how.augment(epoch) if how.augment else None
+            finite = torch.ones((), dtype=torch.bool, device=ranks.device)
+            batches = order(epoch, streams.derive(seed, "order", epoch))
+            for step, (positions, following) in enumerate(pairwise([*batches, batches[0][:0]])):
+                done = epoch * steps + step + 1
+                if done <= resumed:
+                    continue
+                for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                    group["lr"] = rate * how.rate(epoch + step / steps)
+                optimizer.zero_grad()
+                mean = gradients(
+                    Step(
+                        positions=positions,
+                        following=following,
+                        augment=augment,
+                        dropout=streams.derive(seed, "dropout", epoch, step),
+                    )
+                )
+                scaler.unscale_(optimizer)
+                if how.max_gradient_norm is not None:
+                    nn.utils.clip_grad_norm_(parameters, how.max_gradient_norm)
+                if how.before_step:
+                    how.before_step(epoch + step / steps)
+                scaler.step(optimizer)
+                scaler.update()
+                if how.after_step:
+                    how.after_step()
+                for observer in how.observers:
+                    observer.after_step()
+                finite &= mean.isfinite()
+                report(
+                    done=done,
+                    total=how.epochs * steps,
+                    loss=mean,
+                    images=len(positions),
+                    epoch=(epoch + 1, how.epochs),
+                )
+                if step + 1 == steps:
+                    with evaluating(arithmetic.precision, model):
+                        for observer in how.observers:
+                            observer.after_epoch()
+                checkpoints.step(state, done)
+                if how.is_enough and how.is_enough(done):
+                    return
+            if not finite:  # the one point of an epoch at which the device is waited for
+                raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")

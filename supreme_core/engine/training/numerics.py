@@ -1,0 +1,66 @@
+"""How the numbers of a step come about: the same in the trainings of a seed and in its methods."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from supreme_core.api.v1alpha1 import Precision, Training
+from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.data_parallel import DataParallelGradients
+from supreme_core.engine.training.gradients import Gradients, Job, MicroBatchGradients, batch_norms
+from supreme_core.engine.training.loss import Loss
+from supreme_core.engine.training.precision import check_precision
+from supreme_core.engine.training.whole_batch import WholeBatchGradients
+from supreme_core.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """reduction: who adds what.  precision: of forward and backward passes in trainings.
+
+    batch_norm: what BatchNorm takes its statistics of.  overlapped: gradients are added by torch
+    while the backward pass runs, in an order that depends on the ranks.
+    """
+
+    reduction: Reduction
+    precision: Precision = "fp32"
+    batch_norm: Literal["micro_batch", "batch"] = "micro_batch"
+    overlapped: bool = False
+
+    @classmethod
+    def of(cls, training: Training, ranks: Ranks) -> "Arithmetic":
+        """SpecError where the ranks or their device cannot compute so."""
+        check_precision(training.precision, ranks.device)
+        _check_batch_norm(training, ranks)
+        overlapped = training.reduction == "ddp"
+        return cls(
+            # Sums that are no step's gradients, such as importances, go through the tree even so.
+            Reduction(ranks, ranks.size if overlapped else training.micro_batches),
+            training.precision,
+            training.batch_norm,
+            overlapped,
+        )
+
+    def gradients(
+        self, model: nn.Module, samples: Samples, loss: Loss, scale: Callable[[Tensor], Tensor]
+    ) -> Gradients:
+        """The way to compute gradients; scale: what the loss is to be multiplied by before."""
+        job = Job(model, samples, loss, self.reduction, scale)
+        if self.overlapped and self.reduction.ranks.size > 1:
+            return DataParallelGradients(job)
+        if self.batch_norm == "batch" and self.reduction.micro_batches > 1 and batch_norms(model):
+            return WholeBatchGradients(job)
+        return MicroBatchGradients(job)
+
+
+def _check_batch_norm(training: Training, ranks: Ranks) -> None:
+    is_whole = training.batch_norm == "batch" and training.micro_batches > 1
+    if is_whole and ranks.device.type == "mps":
+        raise SpecError(
+            "spec.training.batchNorm is 'batch', whose statistics are float64, which Apple's GPUs"
+            " (mps) do not have; use 'micro_batch', or --device cpu"
+        )
