@@ -13,7 +13,7 @@ from typing import Literal
 from supreme_core.analysis import comparison, statistics
 from supreme_core.analysis.files import dump
 from supreme_core.analysis.gaps import Key, gaps_of, joint_verdicts
-from supreme_core.analysis.provenance import RowFacts, provenance_from, provenance_of
+from supreme_core.analysis.provenance import RowFacts, provenance_from
 from supreme_core.analysis.spreads import Spreads
 from supreme_core.analysis.survivors import Runs, SeedValues, failure
 from supreme_core.api.orders import ExperimentOrder
@@ -24,7 +24,6 @@ from supreme_core.api.summary import (
     Floor,
     Front,
     Gap,
-    Ranks,
     Robust,
     Row,
     Summary,
@@ -145,25 +144,6 @@ def _axes(facts: Mapping[str, RowFacts]) -> list[Axis]:
         for role, plays in roles.items()
         for metric in [metric for metric, row in facts.items() if plays(row)][:1]
     ]
-
-
-def rank_experiments(summaries: Sequence[Summary], metric: str) -> Ranks | None:
-    """Ranks over several experiments: their data sets, models and kinds of forgetting are blocks.
-
-    Only of experiments whose seeds were drawn apart, and only by a metric that is not measured.
-    """
-    found: list[comparison.Block] = []
-    for summary in summaries:
-        provenance = provenance_of(summary)
-        if metric not in provenance.metrics:
-            raise SpecError(
-                f"{summary.experiment.name}: {unknown('metric row', metric, provenance.metrics)}"
-            )
-        name = f"{summary.experiment.name} ({summary.experiment.digest[:8]})"
-        kinds = {scenario.title: scenario.name for scenario in provenance.work.scenarios}
-        rows = comparison.Rows(summary.rows)
-        found += comparison.blocks(rows, metric, kinds=kinds, experiment=name)
-    return comparison.ranks(found, metric)
 
 
 def _rows(

@@ -40,15 +40,14 @@ Distances = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Block:
-    """What a method is ranked in: one kind of forgetting of one experiment.
+    """What a method is ranked in: one kind of forgetting.
 
-    experiment: blocks of one share training seeds.  distances, scores: by method, of those that
+    distances, scores: by method, of those that
     have every seed; a score is 1 - min(1, distance / mean distance of Original), and there is none
     where Original is not told from Retrained.  lacks: of the other methods, why they do not.
     """
 
     title: str
-    experiment: str
     distances: Mapping[str, Distances]
     scores: Mapping[str, Distances]
     lacks: Mapping[str, str] = field(default_factory=dict)
@@ -154,12 +153,10 @@ def _differences(one: Distances, other: Distances) -> list[float]:
     return [one[seed] - other[seed] for seed in one if seed in other]
 
 
-def blocks(
-    rows: Rows, metric: str, *, kinds: Mapping[str, str], experiment: str = ""
-) -> Iterator[Block]:
-    """The blocks of one experiment: a scenario, or all that are of one kind.
+def blocks(rows: Rows, metric: str, *, kinds: Mapping[str, str]) -> Iterator[Block]:
+    """The blocks of an experiment: a scenario, or all that are of one kind.
 
-    kinds: the component that each scenario is.  experiment: its name, where there are several.
+    kinds: the component that each scenario is.
 
     Scenarios that differ in their settings alone, such as the share of samples to forget, are
     measured on the same models and say much the same, so they count once: as the mean of a seed's
@@ -184,10 +181,8 @@ def blocks(
             for scenario, of_scenario in zip(scenarios, distances, strict=True)
             if (unit := _distance_of_original(rows, scenario, metric)) is not None
         ]
-        title = scenarios[0] if len(scenarios) == 1 else kind
         yield Block(
-            title=f"{experiment}: {title}" if experiment else title,
-            experiment=experiment,
+            title=scenarios[0] if len(scenarios) == 1 else kind,
             distances=_mean_over(distances),
             scores=_mean_over(scores),
             lacks=lacks,
@@ -235,7 +230,7 @@ def ranks(found: Sequence[Block], metric: str) -> Ranks | None:
     """Mean ranks of the methods over the blocks, by their mean distance in each; ties share a rank.
 
     Intervals are those of a bootstrap of training seeds, which are drawn once for all methods and
-    all blocks of an experiment. Over methods that have every seed in every block: the others are
+    all blocks. Over methods that have every seed in every block: the others are
     left out, by name and with the reason. None where fewer than two methods were asked for.
     """
     everyone = list(
@@ -248,11 +243,15 @@ def ranks(found: Sequence[Block], metric: str) -> Ranks | None:
     ranked: list[Rank] = []
     friedman, pairs, seeds = None, list[RankedPair](), 0
     if len(methods) > 1:
-        drawn = _Draws({block.experiment: _seeds(block, methods) for block in found})
-        tables = [_table(b.distances, methods, drawn.seeds[b.experiment]) for b in found]
+        drawn = _Draws(sorted(found[0].distances[methods[0]], key=int))
+        tables = [_table(block.distances, methods, drawn.seeds) for block in found]
         means = np.stack([table.mean(axis=0) for table in tables])
         ranked = list(_ranked(found, methods, tables, means, drawn))
-        friedman, pairs, seeds = _friedman(means), list(_ranked_pairs(methods, means)), drawn.fewest
+        friedman, pairs, seeds = (
+            _friedman(means),
+            list(_ranked_pairs(methods, means)),
+            len(drawn.seeds),
+        )
     return Ranks(
         metric=metric,
         blocks=[block.title for block in found],
@@ -273,11 +272,6 @@ def _why_left_out(found: Sequence[Block], method: str) -> str:
     )
 
 
-def _seeds(block: Block, methods: Sequence[str]) -> list[str]:
-    """Those of its experiment, which every ranked method has."""
-    return sorted(block.distances[methods[0]], key=int)
-
-
 def _ranked(
     found: Sequence[Block],
     methods: Sequence[str],
@@ -286,10 +280,7 @@ def _ranked(
     drawn: "_Draws",
 ) -> Iterator[Rank]:
     """tables: distances of each block, seeds by methods.  means: of each block."""
-    resampled = [
-        stats.rankdata(drawn.means(table, block.experiment), axis=1)
-        for block, table in zip(found, tables, strict=True)
-    ]
+    resampled = [stats.rankdata(drawn.means(table), axis=1) for table in tables]
     intervals = drawn.intervals(np.mean(resampled, axis=0))
     scores = _scored(found, methods, drawn)
     mean_ranks = stats.rankdata(means, axis=1).mean(axis=0)
@@ -318,30 +309,26 @@ def _table(
 
 
 class _Draws:
-    """Bootstrap samples of the seeds of each experiment, from fixed random numbers."""
+    """Bootstrap samples of the seeds that every ranked method has, from fixed random numbers."""
 
-    def __init__(self, seeds: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, seeds: Sequence[str]) -> None:
         self.seeds = seeds
-        self.fewest = min(map(len, seeds.values()))
-        generator = np.random.default_rng(0)
-        self._drawn = {
-            experiment: generator.integers(len(of_it), size=(statistics.RESAMPLES, len(of_it)))
-            for experiment, of_it in seeds.items()
-        }
+        size = (statistics.RESAMPLES, len(seeds))
+        self._drawn = np.random.default_rng(0).integers(len(seeds), size=size)
 
-    def values(self, column: FloatArray, experiment: str) -> FloatArray:
+    def values(self, column: FloatArray) -> FloatArray:
         """(samples, seeds)."""
-        return column[self._drawn[experiment]]
+        return column[self._drawn]
 
-    def means(self, table: FloatArray, experiment: str) -> FloatArray:
+    def means(self, table: FloatArray) -> FloatArray:
         """(samples, methods); one method at a time, to spare memory."""
-        return np.stack([self.values(c, experiment).mean(axis=1) for c in table.T], axis=1)
+        return np.stack([self.values(column).mean(axis=1) for column in table.T], axis=1)
 
     def intervals(self, samples: FloatArray) -> list[tuple[float | None, float | None]]:
         """Percentile interval of each column, at the level that so few seeds need."""
-        if self.fewest < statistics.FEWEST_FOR_A_BOOTSTRAP:
+        if len(self.seeds) < statistics.FEWEST_FOR_A_BOOTSTRAP:
             return [(None, None)] * samples.shape[1]
-        tail = (1 - statistics.bootstrap_level(self.fewest)) / 2
+        tail = (1 - statistics.bootstrap_level(len(self.seeds))) / 2
         low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
         return list(zip(low.tolist(), high.tolist(), strict=True))
 
@@ -355,18 +342,10 @@ def _scored(
     scored = [block for block in found if block.scores]
     if not scored:
         return [(None, None, None)] * len(methods)
-    tables = [_table(block.scores, methods, drawn.seeds[block.experiment]) for block in scored]
+    tables = [_table(block.scores, methods, drawn.seeds) for block in scored]
     samples = np.stack(
         [
-            statistics.iqm(
-                np.concatenate(
-                    [
-                        drawn.values(table[:, place], block.experiment)
-                        for block, table in zip(scored, tables, strict=True)
-                    ],
-                    axis=1,
-                )
-            )
+            statistics.iqm(np.concatenate([drawn.values(t[:, place]) for t in tables], axis=1))
             for place in range(len(methods))
         ],
         axis=1,

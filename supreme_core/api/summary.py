@@ -463,7 +463,7 @@ class Friedman(Document):
 
 
 class Ranks(Document):
-    """Methods over blocks: the scenarios of one experiment, or those of several experiments."""
+    """Methods over blocks, which are the kinds of scenario of an experiment."""
 
     metric: Title
     blocks: list[ShortText]

@@ -86,7 +86,6 @@ def blocks_of(tables):
     return [
         Block(
             title=f"block {place}",
-            experiment="",
             distances={
                 m: {str(seed): float(x) for seed, x in enumerate(table[:, column])}
                 for column, m in enumerate(METHODS)
@@ -162,7 +161,6 @@ def test_a_method_that_one_block_lacks_is_left_out_and_takes_no_seed():
     whole, lacking = blocks_of(np.random.default_rng(1).random((2, 5, 3)))
     lacking = Block(
         title=lacking.title,
-        experiment="",
         distances={m: d for m, d in lacking.distances.items() if m != "b"},
         scores={},
         lacks={"b": "2 of 5 seeds gave no value (2 failed)"},
