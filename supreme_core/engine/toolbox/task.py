@@ -117,7 +117,6 @@ class UnlearningTask:
         order: Order | None = None,
         training: bool = True,
         before_step: Callable[[float], None] | None = None,
-        after_step: Callable[[], None] | None = None,
     ) -> None:
         """Train the model on `samples`; `name` is the address of the order, of dropout and of
         the augmentation. What else can be asked for is described at Fit."""
@@ -131,7 +130,6 @@ class UnlearningTask:
             order=order,
             training=training,
             before_step=before_step,
-            after_step=after_step,
             observers=self.observers,
         )
         fit(

@@ -54,9 +54,8 @@ class Fit:
     is_enough: told after each step how many are done; the training ends where it says so.
 
     before_step: told the epoch as `rate` is, may change the gradients that the optimiser will use,
-    as a term on the weights does.  after_step: may change the weights, as a mask does. What either
-    does is a function of the weights, the gradients and the epoch, the same on every rank.
-    observers: go along, after the method's own `after_step`.
+    as a term on the weights does. What it does is a function of the weights, the gradients and the
+    epoch, the same on every rank.  observers: go along, and may change the weights, as a mask does.
     """
 
     epochs: int
@@ -68,7 +67,6 @@ class Fit:
     order: Order | None = None
     training: bool = True
     before_step: Callable[[float], None] | None = None
-    after_step: Callable[[], None] | None = None
     is_enough: Callable[[int], bool] | None = None
     observers: Sequence[Observer] = ()
 
@@ -132,8 +130,6 @@ def fit(
                     how.before_step(epoch + step / steps)
                 scaler.step(optimizer)
                 scaler.update()
-                if how.after_step:
-                    how.after_step()
                 for observer in how.observers:
                     observer.after_step()
                 finite &= mean.isfinite()

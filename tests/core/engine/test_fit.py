@@ -30,6 +30,7 @@ from supreme_core.engine.training.fit import Fit, fit
 from supreme_core.engine.training.gradients import Job, MicroBatchGradients
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.observer import Observer
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
@@ -533,12 +534,13 @@ class TestWhatAMethodMayAsk:
         model, seen = tiny_network(3), []
         head = model[-1].weight.detach().clone()
 
-        @torch.no_grad()
-        def restore():
-            seen.append(torch.equal(model[-1].weight, head))
-            model[-1].weight.copy_(head)
+        class Restore(Observer):
+            @torch.no_grad()
+            def after_step(self):
+                seen.append(torch.equal(model[-1].weight, head))
+                model[-1].weight.copy_(head)
 
-        fitted(model, after_step=restore, epochs=2)
+        fitted(model, observers=[Restore()], epochs=2)
         assert not any(seen)  # the optimiser had moved them each time
         assert torch.equal(model[-1].weight, head)
         assert not torch.equal(model[-1].bias, tiny_network(3)[-1].bias)
