@@ -1,6 +1,7 @@
 """What docs/ says is so: its experiments can be done on a cluster, its tables leave nothing out.
 
-Covered: every YAML block, names of phases, conditions, metrics and the files that links lead to.
+Covered: every YAML block, names of phases, conditions, metrics and the files that links lead to;
+the files of code and the stages that docs/architecture.md names.
 Left out: the table of settings, which is generated (test_generated.py), and the prose.
 """
 
@@ -19,6 +20,7 @@ from supreme_core.registry import catalog
 from tests.monitoring.exported import operator_families
 
 ROOT = Path(__file__).parents[2]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CLUSTER, OPERATOR = ROOT / "docs" / "cluster.md", ROOT / "docs" / "operator.md"
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXPERIMENTS = [
@@ -76,6 +78,26 @@ def test_links_lead_to_files_and_headings_that_are_there(page):
         file = page.parent / path if path else page
         assert file.exists(), target
         assert not heading or heading in _anchors(file), target
+
+
+def test_the_files_that_the_architecture_names_are_there():
+    named = set(re.findall(r"`([a-z_/]+(?:\.py|/))`", ARCHITECTURE.read_text()))
+    packages = (ROOT / "supreme_core", ROOT / "operator", ROOT / "trainer")
+    files = [f"/{file.relative_to(ROOT)}" for each in packages for file in each.rglob("*.py")]
+
+    assert len(named) > 10
+    for name in named:
+        assert any(f"/{name}" in file for file in files), name
+
+
+def test_every_kind_of_stage_is_explained():
+    seed = (ROOT / "trainer" / "supreme_trainer" / "seed").glob("*.py")
+    made = {
+        name for file in seed for name in re.findall(r'Stage\(\s*name="(\w+)"', file.read_text())
+    }
+    section = ARCHITECTURE.read_text().split("## How a stage is keyed\n")[1].split("\n## ")[0]
+
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == made
 
 
 def _first_cells(heading: str) -> list[str]:

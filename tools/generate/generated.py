@@ -19,7 +19,9 @@ from tools.generate.evidence import evidence_table, known_errors_table
 from tools.generate.presets import presets
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+METHODS = ROOT / "docs" / "methods.md"
+METRICS = ROOT / "docs" / "metrics.md"
+DATASETS = ROOT / "docs" / "datasets.md"
 OPERATOR = ROOT / "docs" / "operator.md"
 API = ROOT / "docs" / "api.md"
 EVIDENCE = ROOT / "docs" / "evidence.md"
@@ -35,7 +37,9 @@ def generated() -> dict[Path, str]:
     definition = crd.custom_resource_definition(catalog.Catalog.read(live))
     return {
         ROOT / "supreme_core" / "registry" / catalog.FILE: _json(live, sort_keys=True),
-        README: _with_tables(README.read_text(encoding="utf-8")),
+        METHODS: _with_methods(METHODS.read_text(encoding="utf-8")),
+        METRICS: _with_metrics(METRICS.read_text(encoding="utf-8")),
+        DATASETS: _with_datasets(DATASETS.read_text(encoding="utf-8")),
         OPERATOR: _with_settings(OPERATOR.read_text(encoding="utf-8")),
         API: _with_reference(API.read_text(encoding="utf-8")),
         **presets(),
@@ -83,24 +87,30 @@ def _yaml(document: object) -> str:
     return head + yaml.dump(document, Dumper=_WithoutAliases, sort_keys=False, width=100)
 
 
-def _with_tables(readme: str) -> str:
-    methods = ["| method | what it does | paper |", "| --- | --- | --- |"]
+def _with_methods(page: str) -> str:
+    table = ["| method | what it does | paper |", "| --- | --- | --- |"]
     for entry in registry.method.entries():
-        methods.append(f"| `{entry.name}` | {entry.summary} | {entry.facts.paper} |")
-    metrics = ["| metric | what it measures | sets | unit | best value |", "| --- " * 5 + "|"]
+        table.append(f"| `{entry.name}` | {entry.summary} | {entry.facts.paper} |")
+    return _between(page, "methods", "\n".join(table))
+
+
+def _with_metrics(page: str) -> str:
+    table = ["| metric | what it measures | sets | unit | best value |", "| --- " * 5 + "|"]
     for entry in registry.metric.entries():
         facts = entry.facts
         sets = ", ".join(facts.sets) or "the run"
         name = f"**`{entry.name}`**" if facts.default else f"`{entry.name}`"
         best = BEST[facts.direction]
-        metrics.append(f"| {name} | {entry.summary} | {sets} | {facts.unit} | {best} |")
-    datasets = ["| dataset | what it is |", "| --- | --- |"]
+        table.append(f"| {name} | {entry.summary} | {sets} | {facts.unit} | {best} |")
+    return _between(page, "metrics", "\n".join(table))
+
+
+def _with_datasets(page: str) -> str:
+    table = ["| dataset | what it is |", "| --- | --- |"]
     for entry in registry.dataset.entries():
         summary = entry.summary.replace("<", "&lt;")
-        datasets.append(f"| `{entry.name}` | {summary} |")
-    readme = _between(readme, "datasets", "\n".join(datasets))
-    readme = _between(readme, "methods", "\n".join(methods))
-    return _between(readme, "metrics", "\n".join(metrics))
+        table.append(f"| `{entry.name}` | {summary} |")
+    return _between(page, "datasets", "\n".join(table))
 
 
 def _with_settings(page: str) -> str:
