@@ -1,11 +1,12 @@
 """What docs/ says is so: its experiments can be done on a cluster, its tables leave nothing out.
 
 Covered: every YAML block, names of phases, conditions, metrics and the files that links lead to;
-the files of code and the stages that docs/architecture.md names.
+the files of code and the stages that docs/architecture.md names, and the version in CITATION.cff.
 Left out: the table of settings, which is generated (test_generated.py), and the prose.
 """
 
 import re
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -98,6 +99,14 @@ def test_every_kind_of_stage_is_explained():
     section = ARCHITECTURE.read_text().split("## How a stage is keyed\n")[1].split("\n## ")[0]
 
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == made
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert cited["version"] == project["version"]
+    assert cited["license"] == project["license"]
 
 
 def _first_cells(heading: str) -> list[str]:
