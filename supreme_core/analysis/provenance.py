@@ -32,7 +32,9 @@ class RowFacts(Document):
     low: float | None
     high: float | None
     share: bool = Field(
-        False, description="It is a share of the samples of its set, or of the forget set."
+        False,
+        description="True where the number is a share of the samples of its set, or of the forget"
+        " set.",
     )
     direction: Direction
     margin: float | None
@@ -100,8 +102,8 @@ class Provenance(Document):
     imported: list[str] = Field(
         default_factory=list,
         exclude_if=lambda value: not value,
-        description="Of numbers that were computed elsewhere, what is to be known of them. Then"
-        " work says what was compared and not how it was trained.",
+        description="Remarks on numbers that were computed elsewhere. Then work says what was"
+        " compared and not how it was trained.",
     )
 
 

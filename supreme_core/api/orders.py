@@ -40,7 +40,9 @@ class Revision(Document):
     kind: Title
     name: Title
     version: int = Field(ge=1)
-    plugin: Digest | None = Field(None, description="sha256 of the single file that it is from.")
+    plugin: Digest | None = Field(
+        None, description="sha256 of the single file that the component is from."
+    )
 
 
 class Work(Document):
@@ -60,8 +62,8 @@ class Work(Document):
         default_factory=list,
         max_length=256,
         exclude_if=lambda value: not value,  # so that older digests stay what they are
-        description="Of components that are not of version 1 or are of a single file. Empty where"
-        " the plan does not know the code that will compute it, as on a cluster.",
+        description="Components that are not of version 1 or are of a single file. Empty where"
+        " the plan does not know the code that will compute them, as on a cluster.",
     )
 
     @model_validator(mode="after")

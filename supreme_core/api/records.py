@@ -18,7 +18,7 @@ class Progress(Document):
     attempt: int = Field(ge=0)
     done: int = Field(ge=0, le=1_000_000, description="Stages that are finished.")
     total: int = Field(ge=0, le=1_000_000, description="Stages of the seed.")
-    now: ShortText = Field("", description="What is being computed.")
+    now: ShortText = Field("", description="Stage that is being computed.")
     updated_at: ShortText
 
 
@@ -26,18 +26,18 @@ class FaultRecord(Document):
     """fault.json: the fault of a device, or of memory, that ended an attempt."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    stage: ShortText = Field(description="What was being computed.")
-    key: Digest | None = Field(None, description="Of that stage; null outside of all stages.")
-    fault: ShortText = Field(description="What torch or the system said.")
-    device: ShortText = Field(description="What it was computed on.")
+    stage: ShortText = Field(description="Stage that was being computed.")
+    key: Digest | None = Field(None, description="Key of the stage; null outside of all stages.")
+    fault: ShortText = Field(description="Message of torch or of the system.")
+    device: ShortText = Field(description="Device that the stage was computed on.")
 
 
 class Termination(Document):
     """What a trainer leaves in its pod's termination message, in at most 4096 bytes."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    result: Digest | None = Field(None, description="sha256 of result.json, which is written.")
-    message: ShortText = Field("", description="Why there is none, in one line.")
+    result: Digest | None = Field(None, description="sha256 of result.json, once it is written.")
+    message: ShortText = Field("", description="Reason why there is no result, in one line.")
 
 
 class DatasetRecord(Document):
@@ -54,11 +54,11 @@ class Named(Document):
     """A class, a fine class or an identity that a scenario names, as the dataset has it."""
 
     kind: Literal["class", "fine class", "identity"]
-    number: int = Field(ge=0, description="Its place in the dataset, counted from 0.")
+    number: int = Field(ge=0, description="Place in the dataset, counted from 0.")
     name: ShortText
     role: Literal["forgotten", "confused", "target"] = Field(
         "forgotten",
-        description="What the scenario does with it: forgets its samples; forgets that its samples"
+        description="Part in the scenario, which forgets its samples; forgets that its samples"
         " and those of another one were labelled as each other; or forgets that a trigger stands"
         " for it.",
     )
@@ -77,8 +77,8 @@ class CellRecord(Document):
         default_factory=list,
         max_length=16_000,  # a sequence of 16 requests of 1,000 each
         exclude_if=lambda named: not named,
-        description="What the scenario names; empty where it names nothing, and in results of"
-        " versions that did not record it.",
+        description="Classes and the like that the scenario names; empty where it names none, and"
+        " in results of versions that did not record them.",
     )
     retrained_predictions: list[Digest] = Field(
         default_factory=list,
@@ -97,8 +97,8 @@ class RunRecord(Document):
     cause: Literal["method", "metric", "infrastructure"] = Field(
         "method",
         exclude_if=lambda cause: cause == "method",  # so that older results stay what they are
-        description="Why a failed run failed: the method could not make a model, a metric could"
-        " not be computed, or the machine, its memory or its device gave out.",
+        description="Cause of a failed run: the method could not make a model, a metric could not"
+        " be computed, or the machine, its memory or its device gave out.",
     )
     reason: ShortText | None = None
     metrics: dict[Title, float | None] = Field(
@@ -109,14 +109,14 @@ class RunRecord(Document):
     predictions: dict[Title, Digest] = Field(
         default_factory=dict,
         max_length=8,
-        description="Keys of the stages whose predictions its metrics compare, by the model; the"
+        description="Keys of the stages whose predictions the metrics compare, by the model; the"
         " run's own is `unlearned`. Empty where there is no model.",
     )
     probes: dict[Title, dict[Title, Digest]] = Field(
         default_factory=dict,
         max_length=8,
         exclude_if=lambda probes: not probes,
-        description="Keys of the probes that its metrics read, by the model, and by the name and"
+        description="Keys of the probes that the metrics read, by the model, and by the name and"
         " the settings of the probe.",
     )
 
@@ -128,7 +128,7 @@ class StageRecord(Document):
     key: Digest
     status: Literal["computed", "reused"]
     wall_seconds: float = Field(ge=0)
-    environment: Digest = Field(description="Digest of the environment that computed it.")
+    environment: Digest = Field(description="Digest of the environment that computed the stage.")
 
 
 class RunResult(Document):
@@ -136,7 +136,7 @@ class RunResult(Document):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment: ExperimentName
-    work_digest: Digest = Field(description="Digest of the Work that it answers.")
+    work_digest: Digest = Field(description="Digest of the Work that the result answers.")
     seed: int = Field(ge=0, le=SEED_LIMIT)
     attempt: int = Field(ge=0)
     dataset: DatasetRecord
@@ -145,7 +145,8 @@ class RunResult(Document):
     stages: list[StageRecord] = Field(max_length=100_000)
     environments: dict[Digest, JSON_VALUES] = Field(max_length=64)
     kept_unlearned_models: bool = Field(
-        False, description="The weights of all its unlearned models are in the store."
+        False,
+        description="True where the weights of all unlearned models of the seed are in the store.",
     )
     started_at: ShortText
     finished_at: ShortText

@@ -23,12 +23,14 @@ Phase = Literal[
 class Condition(Document):
     """One thing that is so, is not so, or is not known: metav1.Condition."""
 
-    type: str = Field(max_length=63, description="What it is about, such as Complete.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so.")
-    reason: str = Field(max_length=63, description="Why, in one word for machines.")
-    message: str = Field("", max_length=1024, description="Why, for people.")
+    type: str = Field(max_length=63, description="Name of the condition, such as Complete.")
+    status: Literal["True", "False", "Unknown"] = Field(
+        description="True where the condition holds."
+    )
+    reason: str = Field(max_length=63, description="Reason in one word, for machines.")
+    message: str = Field("", max_length=1024, description="Reason in words, for people.")
     observed_generation: int = Field(
-        ge=0, description="metadata.generation of the spec that it is about."
+        ge=0, description="metadata.generation of the spec that was judged."
     )
     last_transition_time: str = Field(
         max_length=40, description="When status last changed, ISO 8601 in UTC."
@@ -40,21 +42,25 @@ class SeedStatus(Document):
 
     seed: int = Field(ge=0, le=SEED_LIMIT, description="The training seed.")
     phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"] = Field(
-        description="Where it stands in one word."
+        description="State of the seed in one word."
     )
     attempt: int = Field(0, ge=0, description="Number of the latest attempt, from 0.")
     retries: int = Field(0, ge=0, description="Attempts that failures of the program cost.")
     disruptions: int = Field(0, ge=0, description="Attempts that evictions and lost nodes cost.")
-    child: str | None = Field(None, max_length=63, description="Name of the object that runs it.")
+    child: str | None = Field(
+        None, max_length=63, description="Name of the seed's Job or PyTorchJob."
+    )
     waiting_since: str | None = Field(
         None, max_length=40, description="When the attempt last began to wait, ISO 8601 in UTC."
     )
-    reason: str | None = Field(None, max_length=63, description="Why it stands there.")
-    message: str | None = Field(None, max_length=128, description="Why, for people.")
+    reason: str | None = Field(
+        None, max_length=63, description="Reason for the phase, in one word."
+    )
+    message: str | None = Field(None, max_length=128, description="Reason in words, for people.")
     progress: str | None = Field(
         None,
         max_length=32,
-        description="Stages that are done of all of an unfinished seed.",
+        description="Stages done of all stages of the unfinished seed.",
     )
 
 
@@ -67,21 +73,19 @@ class SummaryRow(Document):
     asked: int = Field(0, ge=0, description="Seeds that the experiment asks for.")
     mean: float | None = Field(None, description="Mean over these seeds.")
     low: float | None = Field(None, description="Lower end of the 95 % t interval of the mean.")
-    high: float | None = Field(None, description="Upper end of that interval.")
+    high: float | None = Field(None, description="Upper end of this 95 % t interval.")
     gap: float | None = Field(
         None, description="Mean difference to the model retrained for the same seed."
     )
     gap_low: float | None = Field(
         None, description="Lower end of the unadjusted 95 % t interval of the difference."
     )
-    gap_high: float | None = Field(None, description="Upper end of that interval.")
+    gap_high: float | None = Field(None, description="Upper end of this 95 % t interval.")
     verdict: Literal["equivalent", "different", "inconclusive"] | None = Field(
-        None, description="What the seeds show of the difference, after correction over methods."
+        None, description="Verdict on the difference, after correction over methods."
     )
-    margin: float | None = Field(None, description="A difference below it is of no account.")
-    reason: str | None = Field(
-        None, max_length=256, description="What a reader of the verdict has to know."
-    )
+    margin: float | None = Field(None, description="Equivalence margin of the difference.")
+    reason: str | None = Field(None, max_length=256, description="Remarks on the verdict.")
     collapsed: int = Field(0, ge=0, description="Seeds whose model collapsed.")
     failed: int = Field(0, ge=0, description="Seeds in which the method gave no model.")
     undefined: int = Field(
@@ -90,21 +94,21 @@ class SummaryRow(Document):
     infrastructure: int = Field(
         0, ge=0, description="Seeds lost to a machine, its memory or its device."
     )
-    pending: int = Field(0, ge=0, description="Seeds without such a result yet.")
+    pending: int = Field(0, ge=0, description="Seeds without a result yet.")
 
 
 class ResultsReference(Document):
     """Where summary.json lies, and the digest of its bytes."""
 
-    uri: str = Field(max_length=2048, description="Where summary.json lies.")
+    uri: str = Field(max_length=2048, description="URI of summary.json.")
     sha256: str = Field(
-        pattern=r"^[0-9a-f]{64}$", max_length=64, description="Digest of its bytes."
+        pattern=r"^[0-9a-f]{64}$", max_length=64, description="sha256 of summary.json."
     )
-    seeds: int = Field(ge=0, le=MAX_SEEDS, description="Seeds whose results are in it.")
+    seeds: int = Field(ge=0, le=MAX_SEEDS, description="Seeds whose results the summary has.")
 
 
 class ExperimentStatus(Document):
-    """What the operator reports; everything else stands in summary.json."""
+    """State that the operator reports; everything else stands in summary.json."""
 
     observed_generation: int = Field(
         0, ge=0, description="metadata.generation of the spec that this answers."
@@ -112,24 +116,28 @@ class ExperimentStatus(Document):
     phase: Phase = Field(
         "Pending", description="The conditions in one word, for people; machines read conditions."
     )
-    reason: str | None = Field(None, max_length=63, description="Why it stands there.")
-    message: str | None = Field(None, max_length=1024, description="Why, for people.")
+    reason: str | None = Field(
+        None, max_length=63, description="Reason for the phase, in one word."
+    )
+    message: str | None = Field(None, max_length=1024, description="Reason in words, for people.")
     start_time: str | None = Field(
         None, max_length=40, description="When the first child started, ISO 8601 in UTC."
     )
     held_since: str | None = Field(
-        None, max_length=40, description="Since when every child waits for its queue."
+        None, max_length=40, description="Time since which every child waits for its queue."
     )
     held_seconds: int = Field(
-        0, ge=0, description="How long they did before; no deadline counts it."
+        0, ge=0, description="Seconds waited before; no deadline counts them."
     )
     completion_time: str | None = Field(
-        None, max_length=40, description="When it was complete or failed, ISO 8601 in UTC."
+        None,
+        max_length=40,
+        description="When the experiment was complete or failed, ISO 8601 in UTC.",
     )
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,
-        description="What is so and what is not.",
+        description="Conditions of the experiment.",
         json_schema_extra=keyed("type"),
     )
     work_digest: str | None = Field(
@@ -151,7 +159,7 @@ class ExperimentStatus(Document):
         json_schema_extra=UNIQUE,
     )
     seeds: int = Field(
-        0, ge=0, le=MAX_SEEDS, description="How many seeds were accepted: the first ones."
+        0, ge=0, le=MAX_SEEDS, description="Number of seeds that were accepted: the first ones."
     )
     completed_indexes: Indexes = Field(
         "", description="Places of the seeds with a valid result, such as 0-6,8."

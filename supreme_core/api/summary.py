@@ -19,7 +19,8 @@ class NonInferiority(Document):
     low: float = Field(description="One-sided 95 % lower bound of the mean gap.")
     p: float = Field(description="p of the one-sided t test that the mean gap is above -margin.")
     holds: bool = Field(
-        description="p is below 0.05, and every seed that was asked for, 5 or more, gave a value."
+        description="True where p is below 0.05, and every seed that was asked for, 5 or more,"
+        " gave a value."
     )
 
 
@@ -32,7 +33,7 @@ class ToldApart(Document):
         description="Probability that the unlearned model has the larger number; a tie counts"
         " half. 0.5 tells nothing; 0 and 1 tell every pair of models apart.",
     )
-    low: float = Field(description="Lower end of its 95 % score interval.")
+    low: float = Field(description="Lower end of the 95 % score interval of auc.")
     high: float
 
 
@@ -50,8 +51,8 @@ class Gap(Document):
         description="Standard deviation of the differences, or `resolution` where that is larger."
     )
     resolution: float | None = Field(
-        description="What a share of N samples cannot resolve, 1 / (N sqrt(12)); null where the"
-        " metric is no share of the samples of a set."
+        description="Resolution of a share of N samples, 1 / (N sqrt(12)); null where the metric"
+        " is no share of the samples of a set."
     )
     standardised: float | None = Field(
         description="mean / sd, the effect size of paired data; null where sd is 0."
@@ -60,23 +61,25 @@ class Gap(Document):
         description="Mean of the differences without their signs. It is above 0 also where chance"
         " alone makes them, so read it beside that of other methods and never as a test."
     )
-    told_apart: ToldApart | None = Field(description="Null below 5 seeds.")
+    told_apart: ToldApart | None = Field(
+        description="Power of the number to tell the two apart; null below 5 seeds."
+    )
     difference_p: float | None = Field(
         description="p of the paired t test of no gap. Without any spread, 0 where the gap is"
         " beyond the margin and 1 where it is not."
     )
     adjusted_p: float | None = Field(
-        description="The same after Holm, over the methods of this scenario and metric."
+        description="difference_p after Holm, over the methods of this scenario and metric."
     )
     joint_p: float | None = Field(
-        description="The same after Holm, over the methods and all rows with a gap of this"
+        description="difference_p after Holm, over the methods and all rows with a gap of this"
         " scenario. The joint verdict is read from it."
     )
     flip_p: float | None = Field(
         description="p of the exact sign-flip test of no gap, which needs no normal distribution."
     )
     flip_adjusted_p: float | None = Field(
-        description="The same after Holm, over the methods of this scenario and metric. No verdict"
+        description="flip_p after Holm, over the methods of this scenario and metric. No verdict"
         " is taken from it; a remark says where it disagrees."
     )
     signed_rank_p: float | None = Field(
@@ -84,10 +87,11 @@ class Gap(Document):
         " No verdict is taken from it."
     )
     margin: float | None = Field(
-        description="A mean gap below it is of no account. Null where there is none."
+        description="Equivalence margin: a mean gap below it is of no account. Null where there"
+        " is none."
     )
     margin_source: Literal["set", "metric", "noise"] | None = Field(
-        description="Where the margin is from: spec.margins; else the metric's own, or the noise"
+        description="Source of the margin: spec.margins; else the metric's own, or the noise"
         " between Retrained models where that is larger."
     )
     equivalence_p: float | None = Field(
@@ -95,12 +99,12 @@ class Gap(Document):
     )
     verdict: Literal["equivalent", "different", "inconclusive"]
     remarks: list[ShortText] = Field(
-        description="What a reader of the verdict has to know, in words: lost seeds, few seeds, an"
-        " interval that excludes 0 before correction, a test that disagrees."
+        description="Remarks on the verdict: lost seeds, few seeds, an interval that excludes 0"
+        " before correction, a test that disagrees."
     )
     noninferiority: NonInferiority | None = Field(
-        description="Where there is a margin, of the accuracy on test samples that are to be"
-        " retained alone; of test accuracy where that was not asked for."
+        description="Non-inferiority, where there is a margin, of the accuracy on test samples"
+        " that are to be retained alone; of test accuracy where that was not asked for."
     )
 
 
@@ -109,8 +113,8 @@ class Floor(Document):
 
     n: int = Field(ge=1, description="Pairs of Retrained models.")
     mean: float
-    low: float = Field(description="Smallest of the pairs.")
-    high: float = Field(description="Largest of the pairs.")
+    low: float = Field(description="Smallest value of a pair.")
+    high: float = Field(description="Largest value of a pair.")
     source: Literal["seeds", "replicas"]
 
 
@@ -132,18 +136,22 @@ class Variance(Document):
     """Where the spread of a method's values comes from: standard deviations, by analysis of
     variance. A component that cannot be told from the one above it is null, and is part of it."""
 
-    training: float | None = Field(description="Between training seeds.")
-    unlearning: float | None = Field(description="Between unlearning repeats of one seed.")
-    evaluation: float | None = Field(
-        description="Between evaluation repeats of one model; null where the metric draws no random"
-        " numbers, or where its single values were not kept."
+    training: float | None = Field(description="Standard deviation between training seeds.")
+    unlearning: float | None = Field(
+        description="Standard deviation between unlearning repeats of one seed."
     )
-    training_share: float | None = Field(description="Share of the sum of the variances.")
+    evaluation: float | None = Field(
+        description="Standard deviation between evaluation repeats of one model; null where the"
+        " metric draws no random numbers, or where its single values were not kept."
+    )
+    training_share: float | None = Field(
+        description="Share of training in the sum of the variances."
+    )
     unlearning_share: float | None
     evaluation_share: float | None
     deterministic: bool = Field(
-        description="All repeats of this method gave the same numbers, in every metric that neither"
-        " draws random numbers nor is measured on a machine."
+        description="True where all repeats of this method gave the same numbers, in every metric"
+        " that neither draws random numbers nor is measured on a machine."
     )
     best_repeats: int | None = Field(
         description="Unlearning repeats of a seed that make the interval of the mean narrowest for"
@@ -155,7 +163,7 @@ class SeedCounts(Document):
     """What became of the seeds of a row; the rest of `asked` gave a value in every repeat."""
 
     asked: int = Field(ge=0, description="Seeds that the experiment asks for.")
-    pending: int = Field(0, ge=0, description="Seeds without such a result, and without a failure.")
+    pending: int = Field(0, ge=0, description="Seeds without a result, and without a failure.")
     infrastructure: int = Field(
         0,
         ge=0,
@@ -185,12 +193,18 @@ class Row(Document):
     low: float | None = Field(description="Lower end of the 95 % interval of the mean.")
     high: float | None
     interval: Literal["t", "log", "logit"] | None = Field(
-        description="How low and high were made: a t interval, or one on a scale that cannot leave"
-        " the metric's range, where the mean is within 3 sd of its end. Null below 2 seeds."
+        description="Kind of the interval: t, or one on a scale that cannot leave the metric's"
+        " range, where the mean is within 3 sd of its end. Null below 2 seeds."
     )
-    robust: Robust | None = Field(description="Null without a value.")
-    variance: Variance | None = Field(description="Of methods with repeats within a seed.")
-    gap: Gap | None = Field(description="Null for distances to Retrained and for measured rows.")
+    robust: Robust | None = Field(
+        description="Location that single seeds do not move; null without a value."
+    )
+    variance: Variance | None = Field(
+        description="Components of variance, of methods with repeats within a seed."
+    )
+    gap: Gap | None = Field(
+        description="Difference to Retrained; null for distances to it and for measured rows."
+    )
     floor: Floor | None = None
     values: dict[str, float | None] = Field(
         max_length=MAX_SEEDS, description="Value of each seed, by seed."
@@ -218,11 +232,11 @@ class SeedRow(Document):
     metric: Title = Field(description="Title of the metric; a row for each number on each set.")
     unit: ShortText
     best: Literal["lowest", "highest", "null"] = Field(
-        description="The value of perfect unlearning; null: that of Retrained against Retrained."
+        description="Value of perfect unlearning; null: that of Retrained against Retrained."
     )
     low: float | None
     high: float | None
-    fewest: int = Field(ge=1, description="Models that it needs on either side.")
+    fewest: int = Field(ge=1, description="Models that the metric needs on either side.")
     summary: ShortText
     source: ShortText
 
@@ -232,8 +246,8 @@ class Null(Document):
 
     n: int = Field(ge=1, description="Ways in which one half of the seeds met the other.")
     mean: float
-    low: float = Field(description="Smallest of them.")
-    high: float = Field(description="Largest of them.")
+    low: float = Field(description="Smallest value of these ways.")
+    high: float = Field(description="Largest value of these ways.")
 
 
 class SeedValue(Document):
@@ -257,13 +271,13 @@ class SeedValue(Document):
     high: float | None = None
     null: Null | None = None
     excess: float | None = Field(None, description="Value minus null.")
-    excess_low: float | None = Field(None, description="Lower end of its 95 % interval.")
+    excess_low: float | None = Field(None, description="Lower end of the 95 % interval of excess.")
     excess_high: float | None = None
-    reason: ShortText | None = Field(None, description="Why there is no value.")
+    reason: ShortText | None = Field(None, description="Reason why there is no value.")
     lack: ShortText | None = Field(
         None,
-        description="Of which seeds no models are in the value, and why; such a value is one of the"
-        " survivors and no sign of likeness to Retrained.",
+        description="Seeds of which no models are in the value, and why; such a value is one of"
+        " the survivors and no sign of likeness to Retrained.",
     )
 
 
@@ -277,9 +291,9 @@ class Curve(Document):
     method: Title
     n: int = Field(ge=1, description="Seeds.")
     fpr: list[float] = Field(max_length=256, description="Shares of false alarms.")
-    tpr: list[float] = Field(max_length=256, description="Mean share of members found at each.")
+    tpr: list[float] = Field(max_length=256, description="Mean share of members found at each fpr.")
     low: list[float | None] = Field(
-        max_length=256, description="Lower ends of the 95 % t intervals of those means."
+        max_length=256, description="Lower ends of the 95 % t intervals of tpr."
     )
     high: list[float | None] = Field(max_length=256)
 
@@ -296,10 +310,12 @@ class OverSeeds(Document):
     inputs: Digest | None = Field(
         None,
         exclude_if=lambda value: value is None,
-        description="Digest of the predictions and the settings that all of this follows from;"
-        " absent where it is to be computed again.",
+        description="Digest of the predictions and the settings that the values follow from;"
+        " absent where they are to be computed again.",
     )
-    metrics: dict[Title, SeedRow] = Field(default_factory=dict, description="By row.")
+    metrics: dict[Title, SeedRow] = Field(
+        default_factory=dict, description="Facts of each row, by its name."
+    )
     values: list[SeedValue] = Field(default_factory=list)
     curves: list[Curve] = Field(default_factory=list)
 
@@ -326,7 +342,7 @@ class Failure(Document):
     metrics: list[Title] = Field(
         default_factory=list,
         exclude_if=lambda metrics: not metrics,
-        description="Rows that are undefined; empty where it is about all of them.",
+        description="Rows that are undefined; empty where all of them are.",
     )
     reason: ShortText
 
@@ -347,7 +363,7 @@ class CollapseRate(Document):
         " infrastructure lost.",
     )
     rate: float | None = Field(description="(collapsed + failed) / of.")
-    low: float | None = Field(description="Lower end of its 95 % Wilson interval.")
+    low: float | None = Field(description="Lower end of the 95 % Wilson interval of the share.")
     high: float | None
 
 
@@ -371,7 +387,7 @@ class JointVerdict(Document):
     equivalent: int = Field(ge=0, description="Rows that are equivalent.")
     different: int = Field(ge=0, description="Rows that are different by themselves.")
     different_jointly: int = Field(
-        ge=0, description="Those of them that are different after correction over rows and methods."
+        ge=0, description="Rows that are different after correction over rows and methods."
     )
 
 
@@ -401,25 +417,25 @@ class Comparison(Document):
     other: Title
     n: int = Field(ge=0)
     lack: ShortText | None = Field(
-        description="Why not all seeds are compared; then nothing is tested."
+        description="Reason why not all seeds are compared; then nothing is tested."
     )
     mean: float = Field(
         description="Mean difference of the distances, method minus other: below 0 where method is"
         " nearer to Retrained."
     )
-    low: float | None = Field(description="Lower end of its 95 % t interval.")
+    low: float | None = Field(description="Lower end of the 95 % t interval of the mean.")
     high: float | None
     difference_p: float | None = Field(
         description="p of the paired t test of equality. Null where seeds are lacking."
     )
-    flip_p: float | None = Field(description="p of the exact sign-flip test of the same.")
+    flip_p: float | None = Field(description="p of the exact sign-flip test of equality.")
     adjusted_p: float | None = Field(
         description="difference_p after Holm, over the pairs of methods of the scenario."
     )
     nearer: float = Field(
         ge=0, le=1, description="Share of seeds in which method is nearer; ties count half."
     )
-    nearer_low: float = Field(description="Lower end of its 95 % Wilson interval.")
+    nearer_low: float = Field(description="Lower end of the 95 % Wilson interval of the share.")
     nearer_high: float
 
 
@@ -427,7 +443,9 @@ class Rank(Document):
     """One method over the blocks; 1 is nearest to Retrained."""
 
     method: Title
-    mean: float = Field(ge=1, description="Mean over the blocks of its rank by mean distance.")
+    mean: float = Field(
+        ge=1, description="Mean over the blocks of the method's rank by mean distance."
+    )
     low: float | None = Field(
         description="Lower end of the 95 % bootstrap interval, over seeds; null below 10 seeds."
     )
@@ -437,7 +455,9 @@ class Rank(Document):
         " 1 - min(1, distance / distance of Original): 1 is Retrained, 0 is having done nothing."
         " Null where Original is not told from Retrained in any block."
     )
-    score_low: float | None = Field(description="As low, of score.")
+    score_low: float | None = Field(
+        description="Lower end of the 95 % bootstrap interval of score; null below 10 seeds."
+    )
     score_high: float | None
 
 
@@ -447,16 +467,16 @@ class RankedPair(Document):
     method: Title
     other: Title
     signed_rank_p: float = Field(
-        description="p of Wilcoxon's signed-rank test of their mean distances, over blocks."
+        description="p of Wilcoxon's signed-rank test of the two mean distances, over blocks."
     )
-    adjusted_p: float = Field(description="The same after Holm, over the pairs.")
+    adjusted_p: float = Field(description="signed_rank_p after Holm, over the pairs.")
 
 
 class Friedman(Document):
     """Whether methods differ over the blocks at all."""
 
     chi_square: float = Field(description="Friedman's statistic, corrected for ties.")
-    p: float = Field(description="p of Iman and Davenport's F, which is made of it.")
+    p: float = Field(description="p of Iman and Davenport's F, which is made of chi_square.")
     critical_difference: float = Field(
         description="Mean ranks further apart differ, by Nemenyi's test at 5 %."
     )
@@ -475,11 +495,14 @@ class Ranks(Document):
         description="Seeds of the experiment; of several, of that with the fewest. 0 where nothing"
         " is ranked."
     )
-    ranks: list[Rank] = Field(description="Empty where fewer than two methods have every value.")
-    friedman: Friedman | None = Field(
-        description="Null below 6 blocks, and below 3 methods, where it would say nothing."
+    ranks: list[Rank] = Field(
+        description="Ranked methods; empty where fewer than two have every value."
     )
-    pairs: list[RankedPair] = Field(description="Empty below 6 blocks.")
+    friedman: Friedman | None = Field(
+        description="Friedman's test; null below 6 blocks, and below 3 methods, where it would"
+        " say nothing."
+    )
+    pairs: list[RankedPair] = Field(description="Tests of pairs of methods; empty below 6 blocks.")
 
 
 class Axis(Document):
@@ -493,7 +516,7 @@ class Point(Document):
     """One method on the axes."""
 
     method: Title
-    distances: list[Distance] = Field(description="One for each axis.")
+    distances: list[Distance] = Field(description="Distance on each axis.")
     dominated_by: list[Title] = Field(
         description="Methods with a mean that is no worse on every axis, and better on one by a"
         " paired 95 % interval that leaves out 0. None of them: the method is on the front."
@@ -518,19 +541,21 @@ class Summary(Document):
     experiment: SummaryExperiment
     primary_metric: Title
     seeds: list[int]
-    partial: bool = Field(description="Some seed has no result, or some run gave no model.")
+    partial: bool = Field(
+        description="True where some seed has no result, or some run gave no model."
+    )
     rows: list[Row]
     joint_verdicts: list[JointVerdict] = Field(
-        description="Of every method in each scenario with rows that are read by their gap."
+        description="Verdict on each method in each scenario with rows that are read by their gap."
     )
     collapse_rates: list[CollapseRate]
     comparisons: list[Comparison] = Field(
         description="Every pair of methods in each scenario, by the primary metric."
     )
     ranks: Ranks | None = Field(
-        description="By the primary metric; null where it is measured on a machine."
+        description="Ranking by the primary metric; null where it is measured on a machine."
     )
-    pareto: list[Front] = Field(description="One for each scenario with two axes or more.")
+    pareto: list[Front] = Field(description="Pareto front of each scenario with two axes or more.")
     failures: list[Failure]
     excluded: list[Exclusion]
     over_seeds: OverSeeds = Field(default_factory=OverSeeds)

@@ -90,9 +90,9 @@ class MethodEntry(LabelledComponent):
     augmentation: MethodAugmentation = Field(
         "None",
         exclude_if=lambda value: value == "None",  # so that older digests stay what they are
-        description="How the samples that the method trains on are augmented: not at all, or as"
-        " those of the training (training.augmentation). Images that a method makes are not"
-        " augmented, nor what it only looks at.",
+        description="Augmentation of the samples that the method trains on: none, or that of the"
+        " training (training.augmentation). Images that a method makes are not augmented, nor"
+        " what it only looks at.",
     )
 
 
@@ -143,7 +143,7 @@ class Seeds(Document):
         None,
         ge=1,
         le=MAX_SEEDS,
-        description=f"How many seeds; may only grow; {SEED_COUNT} where neither it nor a list is"
+        description=f"Number of seeds; may only grow; {SEED_COUNT} where neither it nor a list is"
         " given.",
     )
     explicit: list[Annotated[int, Field(ge=0, le=SEED_LIMIT)]] | None = Field(
@@ -169,9 +169,9 @@ class Seeds(Document):
     protocol: SeedProtocol = Field(
         "independent",
         exclude_if=lambda value: value == "independent",  # so that older digests stay as they are
-        description="Whether training, each unlearning repeat and each evaluation repeat draw from"
-        " streams of their own, or all from that of the training seed (matched), which confounds"
-        " what they add to the spread; for comparison with studies that did.",
+        description="Random streams of training, unlearning repeats and evaluation repeats: each"
+        " its own, or all that of the training seed (matched), which confounds what they add to"
+        " the spread; for comparison with studies that did.",
     )
 
     @model_validator(mode="after")
@@ -247,8 +247,8 @@ class Validation(Document):
     )
     draw: Literal["per_seed", "fixed"] = Field(
         "per_seed",
-        description="Other samples for each training seed, or the same for all; fixed keeps forget"
-        " sets that are the same for all seeds so.",
+        description="Other samples for each training seed, or the same for all; fixed keeps"
+        " forget sets that are the same for all seeds so.",
     )
 
 
@@ -275,15 +275,15 @@ class Training(Document):
     )
     reduction: Literal["tree", "ddp"] = Field(
         "tree",
-        description="How gradients are added over ranks: a fixed tree (same bits on any number of"
-        " ranks) or torch's DistributedDataParallel (faster; the number of ranks is part of what a"
+        description="Sum of gradients over ranks: a fixed tree (same bits on any number of ranks)"
+        " or torch's DistributedDataParallel (faster; the number of ranks is part of what a"
         " result means).",
     )
     batch_norm: Literal["micro_batch", "batch"] = Field(
         "micro_batch",
         exclude_if=lambda value: value == "micro_batch",  # so that older digests stay what they are
-        description="What BatchNorm takes its statistics of: each micro-batch, or the whole batch,"
-        " for which ranks meet at each such layer.",
+        description="Samples of BatchNorm's statistics: each micro-batch, or the whole batch, for"
+        " which ranks meet at each such layer.",
     )
     max_gradient_norm: float | None = Field(
         None,
@@ -312,13 +312,13 @@ class Training(Document):
     )
     selection: Literal["last", "best_validation"] = Field(
         "last",
-        description="Which epoch's weights are kept: the last one's, or those with the best"
-        " accuracy on the validation set, the first of equals. The test set never selects.",
+        description="Epoch whose weights are kept: the last one, or that with the best accuracy"
+        " on the validation set, the first of equals. The test set never selects.",
     )
     validation: Validation | None = Field(
         None,
-        description="What is set aside of the training set, for selection and for methods and"
-        " wrappers that need it; unset: nothing.",
+        description="Part of the training set kept for selection, and for methods and wrappers"
+        " that need it; unset: none.",
     )
 
     @field_validator("micro_batches")
@@ -466,9 +466,9 @@ class Execution(Document):
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
     reuse: Reuse = Field(
         "Any",
-        description="Which finished stages of the store may be used again: any; those that were"
-        " computed in the same environment (versions, device, image); or none. Prepared data always"
-        " may. Seeds that have a result are finished in each case.",
+        description="Finished stages of the store that may be used again: any; those that were"
+        " computed in the same environment (versions, device, image); or none. Prepared data"
+        " always may. Seeds that have a result are finished in each case.",
     )
     data_placement: DataPlacement = Field(
         "Auto",
@@ -568,13 +568,13 @@ class ExperimentSpec(Document):
         default_factory=lambda: Seeds(start=FIRST_SEED, count=SEED_COUNT),
         description="Seeds and repeats.",
     )
-    dataset: Component = Field(description="What is learnt.")
-    model: Component = Field(description="What learns it.")
-    training: Training = Field(default_factory=Training, description="The recipe.")
+    dataset: Component = Field(description="Dataset that models learn.")
+    model: Component = Field(description="Architecture of the model.")
+    training: Training = Field(default_factory=Training, description="Training recipe.")
     scenarios: list[LabelledComponent] = Field(
         min_length=1,
         max_length=64,
-        description="What is to be forgotten.",
+        description="Forgetting scenarios.",
         json_schema_extra=ENTRIES,
     )
     methods: list[MethodEntry] = Field(
@@ -610,10 +610,10 @@ class ExperimentSpec(Document):
         " in the metric's unit, such as {forget_accuracy: 0.02}. It replaces the metric's own"
         " margin and the noise between Retrained models.",
     )
-    execution: Execution = Field(default_factory=Execution, description="How children run.")
+    execution: Execution = Field(default_factory=Execution, description="Pods of each child.")
     parallelism: int = Field(10, ge=0, le=MAX_SEEDS, description="Children at one time.")
     failure_policy: FailurePolicy = Field(
-        default_factory=FailurePolicy, description="What is borne."
+        default_factory=FailurePolicy, description="Failures that are borne."
     )
     storage: StorageLocation = Field(default_factory=StorageLocation, description="The store.")
     suspend: bool = Field(False, description="True stops the children and starts no new ones.")
@@ -677,4 +677,4 @@ class UnlearningExperiment(Document):
     api_version: Literal["supreme.dev/v1alpha1"] = Field(description="Version of this schema.")
     kind: Literal["UnlearningExperiment"] = Field(description="Kind of the resource.")
     metadata: Metadata = Field(description="Name and labels.")
-    spec: ExperimentSpec = Field(description="What is asked for.")
+    spec: ExperimentSpec = Field(description="Experiment as asked for.")

@@ -23,9 +23,9 @@ Signal = Literal["confidence", "entropy", "modified_entropy", "max_margin", "cor
 class SignalParams(Params):
     signal: Signal = Field(
         "confidence",
-        description="What tells members: the confidence in the label, which ranks as the loss does;"
-        " the entropy; the modified entropy of Song and Mittal; max_margin, the label's logit less"
-        " the largest other; or correctness of the predicted class.",
+        description="Signal that tells members: the confidence in the label, which ranks as the"
+        " loss does; the entropy; the modified entropy of Song and Mittal; max_margin, the"
+        " label's logit less the largest other; or correctness of the predicted class.",
     )
 
 

@@ -22,7 +22,7 @@ class ReadoutSettings(Params):
 class RelearningSettings(Params):
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD, without momentum.")
     batch_size: int = Field(64, ge=1, description="Forgotten samples of one step.")
-    max_steps: int = Field(200, ge=1, description="Steps after which it is given up.")
+    max_steps: int = Field(200, ge=1, description="Steps after which relearning is given up.")
     every: int = Field(1, ge=1, description="Steps between two looks at the accuracy.")
     tolerance: float = Field(
         0.05, ge=0, lt=1, description="Part of Original's accuracy that may be missing."

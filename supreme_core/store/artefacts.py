@@ -61,15 +61,20 @@ class Manifest(Document):
     stage: FileName
     key: Sha256
     meaning: dict[str, JsonValue] = Field(description="The document whose sha256 is the key.")
-    files: dict[FileName, StoredFile] = Field(description="By the names the stage gave them.")
+    files: dict[FileName, StoredFile] = Field(
+        description="Files by the names that the stage gave them."
+    )
     facts: dict[str, JsonValue] = Field(description="Small results, such as the cost.")
-    environment: dict[str, JsonValue] = Field(description="What it ran on; not part of the key.")
+    environment: dict[str, JsonValue] = Field(
+        description="Environment that the stage ran in; not part of the key."
+    )
     inputs: dict[Sha256, dict[FileName, Sha256]] | None = Field(
         None,
-        description="Digests of the files that it was computed from, by the keys of their stages.",
+        description="Digests of the files that the stage was computed from, by the keys of their"
+        " stages.",
     )
     created_at: str = Field(max_length=64, description="Time of the commit, ISO 8601 in UTC.")
-    sha256: Sha256 = Field(description="Of the canonical JSON of everything else here.")
+    sha256: Sha256 = Field(description="sha256 of the canonical JSON of all other fields.")
 
     @model_validator(mode="after")
     def _key_belongs_to_meaning(self) -> "Manifest":

@@ -782,7 +782,7 @@ class TestKubectl:
 
     def test_explain_reads_well(self, server, cluster):
         text = " ".join(cluster.kubectl("explain", "uexp.spec.training").split())
-        assert "FIELD: training <Object> DESCRIPTION: The recipe. FIELDS:" in text
+        assert "FIELD: training <Object> DESCRIPTION: Training recipe. FIELDS:" in text
         assert "batchSize <integer> Samples of one optimiser step, over all ranks." in text
         assert "batchNorm <string> enum: micro_batch, batch What BatchNorm takes its" in text
         assert "augmentation <[]Object> Augmentations in the order in which" in text

@@ -22,15 +22,16 @@ SUFFIXES = {
 def operator_families() -> set[str]:
     """As docs/operator.md names them: a counter with its ending, a histogram without."""
     ending = {"counter": "_total"}
-    return {f"{each.name}{ending.get(each.type, '')}" for each in _operator()}
+    return {f"{each.name}{ending.get(each.type, '')}" for each in operator_metrics()}
 
 
 def operator_series() -> set[str]:
     """As queries name them."""
-    return _series(_operator())
+    return _series(operator_metrics())
 
 
-def _operator() -> list[Metric]:
+def operator_metrics() -> list[Metric]:
+    """Every family that the operator exports."""
     metrics = Metrics()
     metrics.observe(WorkQueue(), 8, list, 500)
     return list(metrics.registry.collect())
@@ -41,7 +42,12 @@ def _series(families: Iterable[Metric]) -> set[str]:
 
 
 def trainer_series() -> set[str]:
-    """Those of a trainer that is in the middle of a stage, with a loss."""
+    """As queries name them."""
+    return _series(trainer_metrics())
+
+
+def trainer_metrics() -> list[Metric]:
+    """Every family of a trainer that is in the middle of a stage, with a loss."""
     step = Step("original")
     board = Board([260], [step], parallel=1)
     board.apply(260, {"event": "stage-started", **asdict(step)})
@@ -49,4 +55,4 @@ def trainer_series() -> set[str]:
     board.apply(260, {"event": "progress", **told})
     document = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE])
     order = planned(document).shared(store="store", endpoint=None, region=None)
-    return _series(Gauges(order.of_seed(260, attempt=0), board).collect())
+    return list(Gauges(order.of_seed(260, attempt=0), board).collect())

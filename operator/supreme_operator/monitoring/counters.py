@@ -64,19 +64,28 @@ class Metrics:
         self._adds = counter("workqueue_adds_total", "Keys added to the queue.", queue)
         self._retries = counter("workqueue_retries_total", "Keys tried again.", queue)
         self._queued = histogram(
-            "workqueue_queue_duration_seconds", "Time that a key waited.", queue, buckets=QUICK
+            "workqueue_queue_duration_seconds",
+            "Seconds that a key waited in the queue.",
+            queue,
+            buckets=QUICK,
         )
         self._worked = histogram(
-            "workqueue_work_duration_seconds", "Time that a key took.", queue, buckets=QUICK
+            "workqueue_work_duration_seconds",
+            "Seconds that work on a key took.",
+            queue,
+            buckets=QUICK,
         )
         self._reconciled = counter(
             "controller_runtime_reconcile_total", "Reconciliations.", [*controller, "result"]
         )
         self._errors = counter(
-            "controller_runtime_reconcile_errors_total", "Failed ones.", controller
+            "controller_runtime_reconcile_errors_total", "Reconciliations that failed.", controller
         )
         self._reconcile_seconds = histogram(
-            "controller_runtime_reconcile_time_seconds", "Their time.", controller, buckets=QUICK
+            "controller_runtime_reconcile_time_seconds",
+            "Seconds that a reconciliation took.",
+            controller,
+            buckets=QUICK,
         )
         self._requests = counter(
             "supreme_kube_requests_total",
@@ -84,17 +93,22 @@ class Metrics:
             ["verb", "resource", "code"],
         )
         self._request_seconds = histogram(
-            "supreme_kube_request_duration_seconds", "Their time.", ["verb", "resource"]
+            "supreme_kube_request_duration_seconds",
+            "Seconds that a request to the API server took.",
+            ["verb", "resource"],
         )
         self._rest_requests = counter(
             "rest_client_requests_total", "Requests to the API server.", ["method", "code"]
         )
         self._rest_seconds = histogram(
-            "rest_client_request_duration_seconds", "Their time.", ["verb"], buckets=QUICK
+            "rest_client_request_duration_seconds",
+            "Seconds that a request to the API server took.",
+            ["verb"],
+            buckets=QUICK,
         )
         self._throttled = histogram(
             "rest_client_rate_limiter_duration_seconds",
-            "Time that writes waited for their turn.",
+            "Seconds that writes waited for their turn.",
             ["verb"],
             buckets=QUICK,
         )
@@ -106,21 +120,23 @@ class Metrics:
         )
         self._seed_seconds = histogram(
             "supreme_seed_duration_seconds",
-            "Time from the start to the end of a seed's last attempt.",
+            "Seconds from the start to the end of a seed's last attempt.",
             ["namespace", "backend", "result"],
             buckets=LONG,
         )
         self._seed_waits = histogram(
             "supreme_seed_queue_seconds",
-            "Time from the creation of an attempt to its start.",
+            "Seconds from the creation of an attempt to its start.",
             ["namespace"],
             buckets=LONG,
         )
         self._retried = counter(
-            "supreme_seed_retries_total", "Attempts after a failure.", ["reason"]
+            "supreme_seed_retries_total", "Attempts created after a failure.", ["reason"]
         )
         self._disrupted = counter(
-            "supreme_seed_disruptions_total", "Attempts after a disruption.", ["reason"]
+            "supreme_seed_disruptions_total",
+            "Attempts created after a disruption, and preemptions.",
+            ["reason"],
         )
         self._experiments = counter(
             "supreme_experiments_finished_total",
@@ -129,33 +145,43 @@ class Metrics:
         )
         self._experiment_seconds = histogram(
             "supreme_experiment_duration_seconds",
-            "Time from the first child to the end.",
+            "Seconds from an experiment's first child to its end.",
             ["namespace", "result"],
             buckets=LONG,
         )
         self._aggregated = histogram(
             "supreme_aggregation_duration_seconds",
-            "Time of checking results and of publishing summaries.",
+            "Seconds of checking results and of publishing summaries.",
             ["task"],
         )
         self._not_aggregated = counter(
-            "supreme_aggregation_errors_total", "Tries at it that failed.", ["reason"]
+            "supreme_aggregation_errors_total",
+            "Failed checks of results and failed publications.",
+            ["reason"],
         )
         self._store_requests = counter(
             "supreme_s3_requests_total", "Requests to stores.", ["operation", "code"]
         )
         self._watch = gauge(
             "supreme_watch_last_event_timestamp_seconds",
-            "When a watch last told anything.",
+            "Time of the last event of a watch, in Unix seconds.",
             ["resource"],
         )
         self._lost = counter(
-            "supreme_watch_lost_changes_total", "Changes that only a list brought.", ["resource"]
+            "supreme_watch_lost_changes_total",
+            "Changes that no watch told and only a list brought.",
+            ["resource"],
         )
-        self._is_leader = gauge("supreme_leader", "1 where this process acts.")
-        self._is_master = gauge("leader_election_master_status", "The same.", ["name"])
+        self._is_leader = gauge("supreme_leader", "Leadership: 1 where this process acts, else 0.")
+        self._is_master = gauge(
+            "leader_election_master_status",
+            "Leadership under client-go's name: 1 where this process acts, else 0.",
+            ["name"],
+        )
         info = gauge(
-            "supreme_build_info", "What the operator is.", ["version", "revision", "python"]
+            "supreme_build_info",
+            "Version, revision and Python of the operator; always 1.",
+            ["version", "revision", "python"],
         )
         version, python = metadata.version(DISTRIBUTION), platform.python_version()
         info.labels(version, revision, python).set(1)

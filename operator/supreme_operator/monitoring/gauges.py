@@ -46,23 +46,28 @@ class QueueGauges(Collector):
 
     def collect(self) -> Iterable[Metric]:
         name = {"name": CONTROLLER, "controller": CONTROLLER}
-        yield _single("workqueue_depth", "Keys that wait.", name, self.queue.depth)
+        yield _single("workqueue_depth", "Keys that wait in the queue.", name, self.queue.depth)
         yield _single(
             "workqueue_unfinished_work_seconds",
-            "Time that the keys being worked on took so far.",
+            "Seconds that the keys being worked on took so far, together.",
             name,
             self.queue.work_seconds(),
         )
         yield _single(
             "workqueue_longest_running_processor_seconds",
-            "Time that the slowest of them took so far.",
+            "Seconds that the key worked on for longest took so far.",
             name,
             self.queue.oldest_work_seconds(),
         )
         controller = {"controller": CONTROLLER}
         active, most = "controller_runtime_active_workers", "controller_runtime_max_concurrent"
         yield _single(active, "Keys being worked on.", controller, self.queue.working)
-        yield _single(f"{most}_reconciles", "At most at one time.", controller, self.workers)
+        yield _single(
+            f"{most}_reconciles",
+            "Most keys that are worked on at one time.",
+            controller,
+            self.workers,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +97,9 @@ def chosen(bodies: Sequence[Body], most: int) -> list[Body]:
 
 
 def _phases(bodies: Iterable[Body]) -> Metric:
-    family = GaugeMetricFamily("supreme_experiments", "Experiments.", labels=["namespace", "phase"])
+    family = GaugeMetricFamily(
+        "supreme_experiments", "Experiments by phase.", labels=["namespace", "phase"]
+    )
     counts = Counter((body["metadata"]["namespace"], _phase(body)) for body in bodies)
     for namespace in sorted({namespace for namespace, _ in counts}):
         for phase in get_args(Phase):
@@ -103,24 +110,34 @@ def _phases(bodies: Iterable[Body]) -> Metric:
 def _of_each(bodies: Iterable[Body]) -> Iterator[Metric]:
     which = ["namespace", "experiment"]
     info = GaugeMetricFamily(
-        "supreme_experiment_info", "1.", labels=[*which, "phase", "dataset", "model"]
+        "supreme_experiment_info",
+        "Phase, dataset and model of an experiment; always 1.",
+        labels=[*which, "phase", "dataset", "model"],
     )
-    seeds = GaugeMetricFamily("supreme_experiment_seeds", "Seeds.", labels=[*which, "phase"])
+    seeds = GaugeMetricFamily(
+        "supreme_experiment_seeds", "Seeds of an experiment by phase.", labels=[*which, "phase"]
+    )
     retries = GaugeMetricFamily(
-        "supreme_experiment_retries", "Attempts that failures cost.", labels=which
+        "supreme_experiment_retries", "Attempts of an experiment that failures cost.", labels=which
     )
     disruptions = GaugeMetricFamily(
-        "supreme_experiment_disruptions", "Attempts that disruptions cost.", labels=which
+        "supreme_experiment_disruptions",
+        "Attempts of an experiment that disruptions cost.",
+        labels=which,
     )
     started = GaugeMetricFamily(
-        "supreme_experiment_start_timestamp_seconds", "When the first child started.", labels=which
+        "supreme_experiment_start_timestamp_seconds",
+        "Start of an experiment's first child, in Unix seconds.",
+        labels=which,
     )
     completed = GaugeMetricFamily(
-        "supreme_experiment_completion_timestamp_seconds", "When it ended.", labels=which
+        "supreme_experiment_completion_timestamp_seconds",
+        "End of an experiment, in Unix seconds.",
+        labels=which,
     )
     objective = GaugeMetricFamily(
         "supreme_experiment_objective",
-        "The primary metric over the seeds.",
+        "Primary metric of an experiment over its seeds.",
         labels=[*which, "metric", "scenario", "method", "stat"],
     )
     for body in bodies:

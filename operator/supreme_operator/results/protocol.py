@@ -32,7 +32,8 @@ class Claim(Document):
     seed: Seed
     attempt: Attempt
     sha256: Digest | None = Field(
-        None, description="Of result.json, as its pod said in the end; None where it is not known."
+        None,
+        description="sha256 of result.json, as its pod said in the end; None where unknown.",
     )
 
 
@@ -42,18 +43,19 @@ class Verdict(Document):
     seed: Seed
     attempt: Attempt
     state: Literal["valid", "missing", "invalid"]
-    message: Line = Field(description="Why it does not count; empty where it does.")
+    message: Line = Field(description="Reason why the result does not count; empty where it does.")
 
 
 class Publication(Document):
     """What was published."""
 
     rows: list[SummaryRow] = Field(
-        max_length=MAX_SUMMARY_ROWS, description="The primary metric; the first rows of many."
+        max_length=MAX_SUMMARY_ROWS,
+        description="Rows of the primary metric; the first ones of many.",
     )
     results: ResultsReference
-    seeds: list[Seed] = Field(max_length=MAX_SEEDS, description="Those that have a result.")
-    partial: bool = Field(description="Some seed has no result, or some run failed.")
+    seeds: list[Seed] = Field(max_length=MAX_SEEDS, description="Seeds that have a result.")
+    partial: bool = Field(description="True where some seed has no result, or some run failed.")
 
 
 class Task(Document):
@@ -65,7 +67,7 @@ class Task(Document):
     location: Location
     claims: list[Claim] | None
     memory_mebibytes: int = Field(ge=1)
-    cpu_seconds: int = Field(ge=1, description="For each answer.")
+    cpu_seconds: int = Field(ge=1, description="Processor seconds for each answer.")
 
 
 class Reading(Document):

@@ -18,8 +18,8 @@ class AssdParams(Params):
 
     compared_with: Literal["all", "retain"] = Field(
         "all",
-        description="What the importance for the forget set is divided by: that for the whole"
-        " training set, or for the retain set alone, as the authors' code has it.",
+        description="Divisor of the importance for the forget set: that for the whole training"
+        " set, or for the retain set alone, as the authors' code has it.",
     )
 
 

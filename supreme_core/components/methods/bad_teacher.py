@@ -25,8 +25,8 @@ class BadTeacherParams(Params):
     )
     incompetent: Literal["random", "start"] = Field(
         "random",
-        description="What the incompetent teacher knows: nothing, its weights are random, or what"
-        " training starts from, which may be pretrained.",
+        description="Weights of the incompetent teacher: random ones, or those that training"
+        " starts from, which may be pretrained.",
     )
     temperature: float = Field(
         1, gt=0, description="T: the logits of student and teachers are divided by it."

@@ -18,8 +18,8 @@ from supreme_core.registry import Params, method
 class EscParams(Params):
     variant: Literal["leading", "trained"] = Field(
         "leading",
-        description="What is removed: the leading directions, or what a mask that is trained finds"
-        " in them (ESC-T).",
+        description="Part of the features that is removed: the leading directions, or what a mask"
+        " that is trained finds in them (ESC-T).",
     )
     fraction: float = Field(
         0.015,

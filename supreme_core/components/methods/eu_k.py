@@ -19,7 +19,7 @@ class EuKParams(RetainParams):
     )
     unit: Unit = Field(
         "block",
-        description="What counts as one layer: a block of the network as a whole, or each"
+        description="Unit that counts as one layer: a block of the network as a whole, or each"
         " convolution and linear layer with the norms behind it, as in the authors' code.",
     )
     epochs: int = Field(10, ge=0, description="Passes over the retain set.")

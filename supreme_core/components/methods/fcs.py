@@ -20,11 +20,13 @@ class FcsParams(Params):
     flat_epochs: int = Field(
         1, ge=0, description="Passes over the forget set towards equal probabilities."
     )
-    flat_lr: float = Field(5e-3, gt=0, description="Learning rate of SGD in these.")
+    flat_lr: float = Field(5e-3, gt=0, description="Learning rate of SGD in these passes.")
     epochs: int = Field(
         8, ge=0, description="Rounds, each a pass over the forget set and one over the retain set."
     )
-    repel_lr: float = Field(3e-4, gt=0, description="Learning rate on the forget set in the first.")
+    repel_lr: float = Field(
+        3e-4, gt=0, description="Learning rate on the forget set in the first round."
+    )
     temperature: float = Field(
         1.15, gt=0, description="T: products of logits are divided by it while repelling."
     )

@@ -26,7 +26,7 @@ class IuParams(Params):
     )
     order: Literal["random", "dataset"] = Field(
         "random",
-        description="Which retained samples these are: drawn at random, or the first ones of the"
+        description="Choice of these retained samples: drawn at random, or the first ones of the"
         " dataset, as in the authors' code, which passes two more than it counts.",
     )
 

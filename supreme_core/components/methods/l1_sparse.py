@@ -15,7 +15,7 @@ class L1SparseParams(RetainParams):
     batch_size: int = Field(256, ge=1, description="Samples of one step.")
     gamma: float = Field(5e-4, ge=0, description="γ: weight of ‖θ‖₁ in the first epoch.")
     plain_epochs: int = Field(
-        0, ge=0, description="Of these, the last ones, which have no penalty any more."
+        0, ge=0, description="Number of last epochs, which have no penalty any more."
     )
 
 

@@ -24,8 +24,8 @@ class NegGradPlusParams(RetainParams):
     batch_size: int = Field(64, ge=1, description="Retained samples of one step.")
     keep_statistics: bool = Field(
         True,
-        description="Whether BatchNorm uses and keeps the statistics that it has; else they become"
-        " those of both sets in equal parts.",
+        description="True lets BatchNorm use and keep the statistics that it has; else they"
+        " become those of both sets in equal parts.",
     )
 
 

@@ -31,7 +31,7 @@ class PrmqParams(RetainParams):
         ge=0,
         description="A class with n retained samples weighs n to the power of minus this.",
     )
-    half: bool = Field(True, description="Whether weights are rounded to 16 bits at the end.")
+    half: bool = Field(True, description="True rounds the weights to 16 bits at the end.")
 
 
 @method(paper="arXiv:2410.01276", needs=("retain",))

@@ -40,17 +40,18 @@ class ScarParams(Params):
         description="Images that stand for the retain set: forgotten ones whose patches are"
         " shuffled, or pixels at random.",
     )
-    surrogates: int = Field(2000, ge=1, description="How many of them.")
+    surrogates: int = Field(2000, ge=1, description="Number of surrogate images.")
     target_accuracy: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="Training ends after a pass that brings the accuracy on the forget set below.",
+        description="Training ends after a pass that brings the accuracy on the forget set below"
+        " it.",
     )
     keep_statistics: bool = Field(
         True,
-        description="Whether BatchNorm uses and keeps the statistics that it has; else they become"
-        " those of forgotten and surrogate images.",
+        description="True lets BatchNorm use and keep the statistics that it has; else they"
+        " become those of forgotten and surrogate images.",
     )
 
 

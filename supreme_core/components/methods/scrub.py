@@ -24,8 +24,8 @@ class ScrubParams(Params):
     ascent_epochs: int = Field(
         3,
         ge=0,
-        description="Of these, the first ones in which a pass over the forget set goes on"
-        " ahead; all where there are fewer.",
+        description="Number of first epochs that start with a maximisation pass over the forget"
+        " set, at most `epochs`.",
     )
     lr: float = Field(5e-4, gt=0, description="Learning rate of the optimiser.")
     milestones: list[Annotated[int, Field(ge=1)]] = Field(
@@ -37,7 +37,9 @@ class ScrubParams(Params):
     weight_decay: float = Field(0.1, ge=0, description="L2 penalty of the optimiser.")
     batch_size: int = Field(64, ge=1, description="Samples of one step on the retain set.")
     forget_batch_size: int | None = Field(
-        None, ge=1, description="Samples of one step on the forget set; unset: as many."
+        None,
+        ge=1,
+        description="Samples of one step on the forget set; unset: as many as on the retain set.",
     )
     temperature: float = Field(
         2, gt=0, description="T: the logits of student and teacher are divided by it."

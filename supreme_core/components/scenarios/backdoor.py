@@ -29,8 +29,10 @@ class BackdoorParams(DrawParams):
     size: float = Field(
         0.125, gt=0, le=1, description="Side of the trigger, a square, as a share of the image's."
     )
-    corner: Corner = Field("bottom_right", description="Where the trigger is.")
-    value: int = Field(255, ge=0, le=255, description="Of the trigger's pixels; 255 is white.")
+    corner: Corner = Field("bottom_right", description="Place of the trigger.")
+    value: int = Field(
+        255, ge=0, le=255, description="Brightness of the trigger's pixels; 255 is white."
+    )
 
 
 @scenario(forgets="samples", poisons=True)

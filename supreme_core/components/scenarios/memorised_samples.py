@@ -13,8 +13,8 @@ from supreme_core.registry import Params, scenario
 class MemorisedSamplesParams(Params):
     fraction: float = Field(gt=0, lt=1, description="Share of the training set to forget.")
     memorisation: Literal["low", "mid", "high"] = Field(
-        description="Which samples: those that the original finds easiest, hardest (high), or those"
-        " in the middle of this order."
+        description="Samples to forget: those that the original finds easiest, hardest (high), or"
+        " those in the middle of this order."
     )
 
 

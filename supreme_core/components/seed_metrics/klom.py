@@ -17,8 +17,8 @@ FLOOR = 1e-5
 class KlomParams(Params):
     estimate: Literal["gaussian", "histogram"] = Field(
         "gaussian",
-        description="Of the distribution of margins: gaussian for few seeds, or the histogram as"
-        " published, for a hundred.",
+        description="Estimate of the distribution of margins: gaussian for few seeds, or the"
+        " histogram as published, for a hundred.",
     )
     bins: int = Field(20, ge=2, le=1000, description="Bins of the histogram.")
     strength: float = Field(

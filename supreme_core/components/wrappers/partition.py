@@ -24,8 +24,8 @@ class PartitionParams(Params):
     )
     proxy: Literal["confidence", "margin", "entropy"] = Field(
         "confidence",
-        description="What stands for memorisation: a low probability of the label, a small lead of"
-        " its logit over the next one, or a high entropy of the answer.",
+        description="Proxy of memorisation: a low probability of the label, a small lead of its"
+        " logit over the next one, or a high entropy of the answer.",
     )
     methods: list[Component] = Field(
         default_factory=list,

@@ -46,7 +46,7 @@ class FamilyParams(Params):
     )
     statistics: Literal["model", "imagenet", "dataset"] = Field(
         "model",
-        description="Whose mean and standard deviation images are normalised with: those of the"
+        description="Mean and standard deviation that images are normalised with: those of the"
         " model's published weights, of ImageNet, or of the dataset's own training images.",
     )
 

@@ -21,8 +21,8 @@ class ForgetParams(Params):
     batch_size: int = Field(64, ge=1, description="Samples of one step.")
     keep_statistics: bool = Field(
         False,
-        description="Whether BatchNorm uses and keeps the statistics that it has; else they become"
-        " those of the forget set, which damages the model by itself.",
+        description="True lets BatchNorm use and keep the statistics that it has; else they"
+        " become those of the forget set, which damages the model by itself.",
     )
 
 

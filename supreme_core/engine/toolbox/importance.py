@@ -130,7 +130,7 @@ def batch_importances(
 
 
 class DampeningParams(Params):
-    """Which weights are dampened, and how far; shared by the methods that dampen."""
+    """Choice of the weights that are dampened, and how far; shared by the methods that dampen."""
 
     LATER: ClassVar = ("variant",)
 
@@ -149,7 +149,7 @@ class DampeningParams(Params):
     )
     variant: Literal["per_sample", "batch"] = Field(
         "per_sample",
-        description="Whose gradients are squared, or made absolute: each sample's, or the mean of"
+        description="Gradients that are squared, or made absolute: each sample's, or the mean of"
         " each batch's, as the authors' code has it, which depends on the batches.",
     )
     batch_size: int = Field(64, ge=1, description="Samples of a batch of the variant batch.")

@@ -45,11 +45,13 @@ class Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         state, board = self._board.seed(self._order.seed), self._board
-        yield _gauge("info", "1.", 1, {"attempt": str(self._order.attempt)})
+        yield _gauge(
+            "info", "Attempt of the trainer; always 1.", 1, {"attempt": str(self._order.attempt)}
+        )
         if not state.is_heard:
             return
         yield _gauge("stages", "Stages of the seed.", board.total)
-        yield _gauge("stages_done", "Of these, those that are done.", board.done)
+        yield _gauge("stages_done", "Stages of the seed that are done.", board.done)
         yield CounterMetricFamily(
             "supreme_trainer_images", "Images that training steps used.", value=state.images
         )
@@ -60,11 +62,15 @@ class Gauges(Collector):
         )
         if step := state.running:
             of = {"stage": step.stage, "scenario": step.scenario, "method": step.method}
-            yield _gauge("stage_info", "What is being computed.", 1, of)
-            yield _gauge("stage_progress_ratio", "How far that is.", state.fraction)
-            yield _gauge("epoch", "Its epoch, from 1; 0 where it has none.", state.epoch)
+            yield _gauge("stage_info", "Stage that is being computed; always 1.", 1, of)
+            yield _gauge(
+                "stage_progress_ratio", "Share of the running stage that is done.", state.fraction
+            )
+            yield _gauge(
+                "epoch", "Epoch of the running stage, from 1; 0 where it has none.", state.epoch
+            )
             if state.loss is not None:
-                yield _gauge("loss", "The mean loss of its last step.", state.loss)
+                yield _gauge("loss", "Mean loss of the last step of the running stage.", state.loss)
 
 
 def _gauge(

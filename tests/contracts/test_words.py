@@ -1,0 +1,103 @@
+"""Texts that are read alone say what they are about.
+
+`kubectl explain`, # HELP of /metrics, `supreme list` and the tables of the pages show one text
+without its neighbours, so none may lean on the field above or continue a name.
+
+fields     descriptions of every model in the code, whether or not a CRD or a catalogue has it
+schemas    the CRD and the catalogue, where a description may also be put together
+metrics    help of what the operator and the trainer export
+
+Left out: that a text is true, and that it is clear beyond its first word.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.monitoring.exported import operator_metrics, trainer_metrics
+from tools.generate.crd import custom_resource_definition
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path
+    for package in ("supreme_core", "operator/supreme_operator", "trainer/supreme_trainer")
+    for path in (ROOT / package).rglob("*.py")
+)
+
+CATALOGUE = ROOT / "supreme_core" / "registry" / "catalog.json"
+
+LEANING = re.compile(
+    r"(As|How|It|Its|Of|So|That|The same|Their|Them|These|They|This|Those|What|Whatever|Whether"
+    r"|Which|Who|Whoever|Whose|Why|\d+)\b(?!-)(?! %)"
+)
+"""Beginnings of a text that continues a name, or the text above it."""
+
+
+def fields(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, description) of every Field whose description stands in the code."""
+    for node in ast.walk(tree):
+        for keyword in node.keywords if isinstance(node, ast.Call) else ():
+            text = keyword.value
+            if isinstance(text, ast.JoinedStr):
+                text = text.values[0]
+            if keyword.arg == "description" and isinstance(text, ast.Constant):
+                yield keyword.value.lineno, str(text.value)
+
+
+def described(schema: object) -> Iterator[str]:
+    """Every description and summary in a document, however deep."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("description", "summary") and isinstance(value, str):
+                yield value
+            else:
+                yield from described(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from described(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Their time.", "Of these, the last.", "What is borne.", "Why, for people.", "1.", "The same."],
+)
+def test_a_text_that_leans_on_another_is_told(text):
+    assert LEANING.match(text)
+
+
+@pytest.mark.parametrize("text", ["Host of it.", "Ofsted.", "95 % interval.", "Itself."])
+def test_a_text_with_a_noun_of_its_own_passes(text):
+    assert not LEANING.match(text)
+
+
+def test_a_field_is_understood_alone():
+    found = [
+        f"{path.relative_to(ROOT)}:{line} {text}"
+        for path in SOURCES
+        for line, text in fields(ast.parse(path.read_text()))
+    ]
+    assert len(found) > 500
+    assert [each for each in found if LEANING.match(each.split(" ", 1)[1])] == []
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(custom_resource_definition(), id="crd"),
+        pytest.param(json.loads(CATALOGUE.read_text()), id="catalogue"),
+    ],
+)
+def test_a_description_is_understood_alone(document):
+    texts = list(described(document))
+    assert len(texts) > 100
+    assert [text for text in texts if LEANING.match(text)] == []
+
+
+def test_the_help_of_a_metric_is_understood_alone():
+    helps = {each.name: each.documentation for each in (*operator_metrics(), *trainer_metrics())}
+    assert len(helps) > 40
+    assert {name: text for name, text in helps.items() if LEANING.match(text)} == {}
