@@ -1,4 +1,4 @@
-"""What operator and trainer share, in rooms that an experiment goes through from top to bottom:
+"""Code that operator and trainer share, in rooms that an experiment passes from top to bottom:
 
     errors       every error that a user can meet, and the exit code of each
     api          the documents: the resource, orders, records, summaries
@@ -23,4 +23,4 @@ The operator imports neither engine nor the components that need torch.
 from typing import Final
 
 DISTRIBUTION: Final = "supreme-bench"
-"""What pip installs; the command and the key of its version in documents are `supreme`."""
+"""Name that pip installs; the command and the key of its version in documents are `supreme`."""

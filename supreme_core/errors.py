@@ -51,7 +51,7 @@ class SupremeError(Exception):
 
 
 class SpecError(SupremeError):
-    """What a user wrote is wrong: the message names the field, what came and what is allowed."""
+    """Error of a user's input: the message names the field, what came and what is allowed."""
 
     permanent = True
     exit_code = EXIT_INVALID
@@ -114,7 +114,7 @@ class MethodFailed(SupremeError):
 
 
 def one_line(text: object, limit: int = 1024) -> str:
-    """What somebody else wrote as part of a message: one line of at most `limit` characters.
+    """Quote another's words in a message: one line of at most `limit` characters.
 
     What is not printable, such as the control sequences of a terminal, becomes question marks.
     """
@@ -165,7 +165,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def nearest_or_all(name: str, allowed: Iterable[str], *, what: str) -> str:
-    """As `nearest`; where none is close, the allowed names after `what`, twelve of many."""
+    """Nearest name, as `nearest`; where none is close, the allowed names after `what`, twelve of
+    many."""
     known = list(allowed)
     more = f" and {len(known) - NAMES_SHOWN} more" if len(known) > NAMES_SHOWN else ""
     shown = ", ".join(known[:NAMES_SHOWN]) or "none"

@@ -106,7 +106,8 @@ def revisions(
     components: Iterable[tuple[str, Component]],
     find: Callable[[str, str], Listed | Entry[Any, Any] | None],
 ) -> list[Revision]:
-    """Of those components, given with their kinds, whose names do not say all that they mean."""
+    """Revisions of those components, given with their kinds, whose names do not say all that they
+    mean."""
     found = {}
     for kind, component in components:
         code = find(kind, component.name)
@@ -180,7 +181,7 @@ def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[S
 
 
 def scoring_steps(scenario: str, method: str, repeat: int, probing: Iterable[str]) -> list[Step]:
-    """What one run is measured by: its probes, then its metrics."""
+    """Steps that measure one run: its probes, then its metrics."""
     return [
         *probe_steps(scenario, method, repeat, probing),
         Step("metrics", scenario, method, repeat),
@@ -278,7 +279,7 @@ def _work(spec: ExperimentSpec, catalog: Catalog) -> Work:
 
 
 def _methods(method: MethodEntry, catalog: Catalog) -> Iterator[tuple[str, Listed | None]]:
-    """Its name and those of the methods that its wrappers name, with what is known of each."""
+    """Name of the method and those that its wrappers name, with what is known of each."""
     inner = [each for wrapper in method.wrappers for each in catalog.inner("wrapper", wrapper)]
     for name in (method.name, *(each.component.name for each in inner if each.kind == "method")):
         yield name, catalog.find("method", name)
@@ -311,7 +312,7 @@ def _for_transformers(method: Component, catalog: Catalog) -> dict[str, Any]:
 
 
 def _wrapper_for_transformers(wrapper: Component, catalog: Catalog) -> Component:
-    """The same for the methods that a wrapper names."""
+    """Choose settings for transformers in the methods that a wrapper names."""
     params = dict(wrapper.params)
     for each in catalog.inner("wrapper", wrapper):
         if each.kind == "method":
@@ -346,6 +347,6 @@ def _check_margins(margins: Iterable[str], work: Work, catalog: Catalog) -> None
 
 
 def _facts_of_row(row: str, work: Work, catalog: Catalog) -> Mapping[str, Any]:
-    """Of the metric that gives the row."""
+    """Facts of the metric that gives the row."""
     metric = next(each for each in work.metrics if row in metric_rows([each], catalog))
     return catalog.get("metric", metric.name).facts

@@ -227,7 +227,8 @@ class Operator:
             await asyncio.gather(*looks)
 
     async def _look_at_each(self, running: list[Running], places: asyncio.Semaphore) -> None:
-        """Of one namespace one after the other, so that slow stores make their own users wait."""
+        """Look at experiments of one namespace one after the other, so that slow stores make their
+        own users wait."""
         for key, order, experiment, pairs in running:
             async with places:
                 try:
@@ -247,7 +248,7 @@ class Operator:
 
 
 def _defaults(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
-    """What an experiment need not say itself, as its document would say it."""
+    """Defaults that an experiment need not state, as its document would state them."""
     storage: dict[str, Any] = {
         "uri": settings.storage_uri,
         "endpoint": settings.storage_endpoint,
@@ -283,7 +284,7 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def _namespace_of_pod() -> str:
-    """That of the service account whose token is mounted; "" in no pod."""
+    """Namespace of the service account whose token is mounted; "" in no pod."""
     try:
         return NAMESPACE_FILE.read_text().strip()
     except OSError:

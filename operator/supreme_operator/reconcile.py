@@ -71,8 +71,8 @@ LONGEST_PAUSES: Final = {"creation": 30.0, "store": 300.0}
 whether a quota is free again takes one write, to read results a process."""
 
 UNANSWERED: Final = timedelta(seconds=5)
-"""How long nothing can be created, because the server or a webhook of it is away, before the status
-says so; the queue tries again by itself."""
+"""Time for which nothing can be created, because the server or a webhook of it is away, before
+the status says so; the queue tries again by itself."""
 
 Clock = Callable[[], datetime]
 Running = tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]
@@ -87,7 +87,7 @@ class Queue(Protocol):
 
 @dataclass
 class Memory:
-    """What this process knows of an experiment beyond the cluster; lost without harm."""
+    """Knowledge of this process on an experiment beyond the cluster; lost without harm."""
 
     uid: str
     knowledge: Knowledge = field(default_factory=Knowledge)
@@ -205,7 +205,7 @@ class Reconciler:
     async def _judge(
         self, key: Key, body: Mapping[str, Any], children: Sequence[Child]
     ) -> Admitted | NotAccepted:
-        """Whether it can be done and still is what was accepted, whatever the status says."""
+        """Judge whether it can be done and still is what was accepted, whatever the status says."""
         methods, orders = status_in(body).accepted_methods, list[SharedOrder]()
         try:
             found = admit(body, self.catalog, defaults=self.defaults, policy=self.policy)
@@ -239,7 +239,7 @@ class Reconciler:
         return found
 
     async def _orders(self, key: Key, children: Sequence[Child]) -> list[SharedOrder]:
-        """What the newest children were told, as far as it is still there."""
+        """Orders that the newest children were given, as far as they are still there."""
         found = []
         for name in sorted(accepted.orders_of(children)):
             try:
@@ -269,7 +269,7 @@ class Reconciler:
         )
 
     def _template(self, memory: Memory, admitted: Admitted) -> str:
-        """What a child would be made of now, computed once for each generation."""
+        """Template of a child as it would be made now, computed once for each generation."""
         experiment = admitted.experiment
         kind = choose(experiment.spec, self.served)
         made_of = (experiment.generation, kind)
@@ -365,7 +365,8 @@ class Reconciler:
         return True
 
     async def _is_current(self, body: Mapping[str, Any]) -> bool:
-        """Whether the resource is still what was looked at, where no write has shown that."""
+        """Return whether the resource is still what was looked at, where no write has shown
+        that."""
         metadata = body["metadata"]
         found = await self._reread(metadata["namespace"], metadata["name"])
         return (
@@ -618,7 +619,7 @@ class Reconciler:
 
 
 def _lasts(error: ClusterError) -> bool:
-    """Whether trying again at once is of no use."""
+    """Return whether trying again at once is of no use."""
     return not isinstance(error, Unavailable) or is_webhooks(str(error))
 
 

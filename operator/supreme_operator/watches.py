@@ -1,4 +1,4 @@
-"""What makes a key wait in the queue: events of kopf's watches, and lists of everything.
+"""Sources of keys in the queue: events of kopf's watches, and lists of everything.
 
 Handlers only note what they are told. A list now and then brings back what a watch has lost, and
 shows whether a watch has fallen silent.

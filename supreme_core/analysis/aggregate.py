@@ -37,7 +37,7 @@ Role = Literal["forget", "test", "membership", "cost"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What an experiment asks, as far as its summary needs it.
+    """Part of an experiment's order that its summary needs.
 
     order: its seeds, scenarios and methods are in the order of the spec, which is the order of the
     table. work_digest: of order.work, as results carry it. metrics: facts of each row by name, see
@@ -113,7 +113,7 @@ WITHOUT_A_MODEL = ("pending", "infrastructure", "failed")
 
 
 def _fronts(rows: comparison.Rows, question: Question) -> Iterator[Front]:
-    """Of scenarios with at least two axes; who is good at one thing only needs no front."""
+    """Pareto fronts of scenarios with two or more axes; one axis alone needs no front."""
     widest = {
         metric: facts.widest
         for metric, facts in question.metrics.items()
@@ -129,7 +129,7 @@ def _fronts(rows: comparison.Rows, question: Question) -> Iterator[Front]:
 
 
 def _axes(facts: Mapping[str, RowFacts]) -> list[Axis]:
-    """Of each role the first row that can play it.
+    """First row that can play each role, by role.
 
     To forget, to be of use, to hide who was a member, and to be quick.
     """
@@ -210,7 +210,7 @@ def _impossible(run: RunRecord, facts: Mapping[str, RowFacts]) -> list[str]:
 
 
 def _can_be(value: float, facts: RowFacts) -> bool:
-    """Whether a metric can have this value, or one that rounding makes of it."""
+    """Return whether a metric can have this value, or one that rounding makes of it."""
     low = -inf if facts.low is None else facts.low - ROUNDING
     high = inf if facts.high is None else facts.high + ROUNDING
     return low <= value <= high

@@ -40,7 +40,7 @@ Distances = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Block:
-    """What a method is ranked in: one kind of forgetting.
+    """Unit that methods are ranked in: one kind of forgetting.
 
     distances, scores: by method, of those that
     have every seed; a score is 1 - min(1, distance / mean distance of Original), and there is none
@@ -83,7 +83,7 @@ class Rows:
         }
 
     def lack(self, scenario: str, method: str, metric: str) -> str:
-        """Why a distance of some seed is not there; empty where all are."""
+        """Reason why a distance of some seed is missing; empty where all are there."""
         row = self.of(scenario, method, metric)
         retrained = self.of(scenario, names.RETRAINED, metric)
         if row is None or retrained is None:
@@ -196,7 +196,7 @@ def _lacks(rows: Rows, scenarios: Iterable[str], method: str, metric: str) -> It
 
 
 def _mean_over(scenarios: Sequence[Mapping[str, Distances]]) -> Mapping[str, Distances]:
-    """Of each method and seed, all of which every scenario has."""
+    """Mean over scenarios of each method and seed, all of which every scenario has."""
     if not scenarios:
         return {}
     return {
@@ -264,7 +264,7 @@ def ranks(found: Sequence[Block], metric: str) -> Ranks | None:
 
 
 def _why_left_out(found: Sequence[Block], method: str) -> str:
-    """Of the blocks that do not have every seed of the method; empty where all have."""
+    """Reason that names the blocks without every seed of the method; empty where all have them."""
     return "; ".join(
         block.lacks.get(method, f"{block.title}: not computed there")
         for block in found
@@ -338,7 +338,7 @@ def _scored(
     methods: Sequence[str],
     drawn: _Draws,
 ) -> list[tuple[float | None, float | None, float | None]]:
-    """Of each method, the interquartile mean of its scores over blocks and seeds, and its ends."""
+    """Interquartile mean of each method's scores over blocks and seeds, and its ends."""
     scored = [block for block in found if block.scores]
     if not scored:
         return [(None, None, None)] * len(methods)
@@ -374,7 +374,7 @@ def _ranked_pairs(methods: Sequence[str], means: FloatArray) -> Iterator[RankedP
 
 
 def front(rows: Rows, scenario: str, axes: Sequence[Axis], widest: Mapping[str, float]) -> Front:
-    """Which methods of a scenario no other is better than, of those that have every seed.
+    """Pareto front: methods that no other is better than, of those that have every seed.
 
     widest: the largest distance that there can be, by metric, where there is one.
     """

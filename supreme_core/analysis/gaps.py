@@ -64,7 +64,7 @@ class Tested:
 
 
 def gaps_of(runs: Runs, scenario: str) -> dict[Key, Gap]:
-    """Of every method, and of Original, in each row of the scenario that is read by its gap.
+    """Gaps of every method, and of Original, in each row of the scenario that is read by its gap.
 
     The p values of the methods are adjusted together; Original is no method, so it neither pays for
     the others nor makes them pay.
@@ -137,7 +137,7 @@ def gaps_of(runs: Runs, scenario: str) -> dict[Key, Gap]:
 
 
 def joint_verdicts(runs: Runs, scenario: str, gaps: Mapping[Key, Gap]) -> list[JointVerdict]:
-    """Of every method and of Original, over all rows that are read by their gap.
+    """Joint verdicts on every method and on Original, over all rows that are read by their gap.
 
     A row in which the method has no gap counts as one that shows nothing.
     """
@@ -165,7 +165,7 @@ def joint_verdicts(runs: Runs, scenario: str, gaps: Mapping[Key, Gap]) -> list[J
 
 
 def _tested(runs: Runs, scenario: str) -> dict[Key, Tested]:
-    """Of those that share a seed with Retrained."""
+    """Tests of the methods that share a seed with Retrained."""
     tested = {}
     for metric in runs.rows(scenario):
         facts = runs.metrics[metric]
@@ -241,7 +241,7 @@ def _noninferiority(tested: Tested, facts: RowFacts) -> NonInferiority | None:
 
 
 def margin_of(runs: Runs, scenario: str, metric: str) -> Margin | None:
-    """What spec.margins says; else the larger of the metric's own margin and the noise.
+    """Equivalence margin: spec.margins; else the larger of the metric's own and the noise.
 
     The noise is the lower 95 % bound of the standard deviation of a difference between Retrained
     models that forgot the same samples: one of each seed, or replicas where every seed forgot
@@ -282,7 +282,7 @@ def _resolution(runs: Runs, scenario: str, facts: RowFacts) -> float | None:
 
 
 def _samples(cell: CellRecord, test_samples: int, on: SetName) -> int:
-    """How many samples a set has."""
+    """Number of samples of a set."""
     return {
         "forget": cell.forget_samples,
         "retain": cell.retain_samples,

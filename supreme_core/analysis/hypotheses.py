@@ -82,7 +82,7 @@ def signed_rank_p(differences: Values) -> float | None:
 
 
 def flips_can_reject(n: int, methods: int, *, level: float = LEVEL) -> bool:
-    """Whether sign flips of n seeds could find a gap after Holm over so many methods."""
+    """Return whether sign flips of n seeds could find a gap after Holm over so many methods."""
     return methods * 2.0 ** (1 - n) < 1 - level
 
 
@@ -167,7 +167,7 @@ def verdict(
     is_complete: bool = True,
     level: float = LEVEL,
 ) -> Verdict:
-    """What n seeds show, from the adjusted p of a difference and the p of equivalence.
+    """Verdict of n seeds, from the adjusted p of a difference and the p of equivalence.
 
     Where both hold, the difference is real and yet within the margin, which is what was asked. That
     neither holds means that there are too few seeds to tell, and never that there is no difference.
@@ -184,7 +184,7 @@ def verdict(
 
 @dataclass(frozen=True)
 class Joint:
-    """Of so many rows, those that are equivalent, those that are different by themselves, and of
+    """Counts of so many rows: those that are equivalent, those that are different alone, and of
     these the ones that are different after correction over all rows and methods."""
 
     rows: int

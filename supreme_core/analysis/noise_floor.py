@@ -1,4 +1,4 @@
-"""How far apart two Retrained models are that differ only in chance: what zero looks like."""
+"""Distance of two Retrained models that differ only in chance: what zero looks like."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -52,7 +52,8 @@ def noise_floors(
 
 
 def has_floor(entry: Metric) -> bool:
-    """Whether a metric compares two models, needs no third and no probe, and draws nothing."""
+    """Return whether a metric compares two models, needs no third and no probe, and draws
+    nothing."""
     facts = entry.facts
     return facts.compares and not (facts.needs or facts.probe or facts.random)
 

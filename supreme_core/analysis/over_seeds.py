@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 MOST_SEEDS: Final = 64
 MOST_SAMPLES: Final = 1000
-"""Of a set: beyond it every k-th. Models are few, so more samples would make no number surer."""
+"""Most samples of a set: beyond it every k-th. Models are few, so more make no number surer."""
 
 SPLITS: Final = 4
 """Ways to cut the seeds into halves; each is used both ways round."""
@@ -155,7 +155,7 @@ def inputs_of(
 def _scenarios(
     results: Sequence[RunResult], order: ExperimentOrder
 ) -> Iterator[tuple["_Scenario", list[str]]]:
-    """Those that some seed has, each with the methods that are compared with Retrained."""
+    """Scenarios that some seed has, each with the methods that are compared with Retrained."""
     for scenario in order.work.scenarios:
         excluded = {each.method for each in order.excluded if each.scenario == scenario.title}
         methods = [method.title for method in order.work.methods]
@@ -165,7 +165,7 @@ def _scenarios(
 
 
 def seed_rows(metrics: Mapping[str, SeedMetric]) -> dict[str, SeedRow]:
-    """What each row is, in the order of the metrics, of their sets, and of their numbers."""
+    """Facts of each row, in the order of the metrics, of their sets, and of their numbers."""
     return {
         row: SeedRow(
             metric=title,
@@ -293,7 +293,7 @@ class _Scenario:
         return len(self.alike) + self.pending
 
     def lack(self, method: str) -> str:
-        """Which of the seeds that count gave no model, by what became of them; empty for none."""
+        """Seeds that count and gave no model, by what became of them; empty for none."""
         words = Counter(self._word(method, seed) for seed in self.alike)
         counts = SeedCounts(
             asked=self.asked,
@@ -546,7 +546,7 @@ def splits(n: int) -> list[Split]:
 
 
 def groups(n: int, fewest: int) -> list[set[int]]:
-    """Which seeds the jackknife leaves out in turn, by their places.
+    """Seeds that the jackknife leaves out in turn, by their places.
 
     None where n is below `hypotheses.FEWEST_FOR_A_VERDICT`, or where a half could become smaller
     than what the metric needs.
@@ -578,7 +578,7 @@ def jackknife_interval(
 
 
 def _of_excess(ends: Ends) -> Ends:
-    """What the difference of two numbers with these ends can be."""
+    """Range of the difference of two numbers with these ends."""
     low, high = ends
     return (None, None) if low is None or high is None else (low - high, high - low)
 
@@ -611,7 +611,7 @@ def _means(several: Iterable[Mapping[str, float | None]]) -> dict[str, float | N
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Of all of them; None where one has no value."""
+    """Mean of all values; None where one is missing."""
     known = statistics.present(values)
     return mean(known) if known and len(known) == len(values) else None
 

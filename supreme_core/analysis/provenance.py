@@ -20,7 +20,7 @@ from supreme_core.registry.catalog import Listed
 
 
 class RowFacts(Document):
-    """What a published number needs beside it: MetricFacts for one row of the table."""
+    """Facts that a published number needs beside it: MetricFacts for one row of the table."""
 
     metric: str = Field(description="Title of the metric; a row for each set where it has sets.")
     on: SetName | None
@@ -44,7 +44,8 @@ class RowFacts(Document):
 
     @property
     def has_gap(self) -> bool:
-        """Whether it is read by its gap to Retrained: not where it is nearness to it already."""
+        """True if the row is read by its gap to Retrained: not where it is nearness to it
+        already."""
         return not (self.compares or self.measured)
 
     @property
@@ -61,7 +62,7 @@ class Span(Document):
 
 
 class CellSummary(Document):
-    """What a scenario forgot, over the seeds."""
+    """Samples that a scenario forgot, over the seeds."""
 
     scenario: str
     forgets: Literal["classes", "samples"]
@@ -235,7 +236,7 @@ def _environments(answers: Mapping[int, RunResult]) -> list[EnvironmentSummary]:
 
 
 def _differ(environments: Sequence[EnvironmentSummary]) -> bool:
-    """Whether two of them disagree; one where no torch was needed says less than others."""
+    """Return whether two of them disagree; one where no torch was needed says less than others."""
     return any(
         one.values[name] != other.values[name]
         for one, other in combinations(environments, 2)

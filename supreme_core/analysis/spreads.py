@@ -16,7 +16,7 @@ class Spreads:
         self.runs = runs
 
     def of(self, scenario: str, method: str, metric: str) -> Variance | None:
-        """Of methods that were repeated within some seed.
+        """Variance of methods that were repeated within some seed.
 
         Evaluation repeats are in the values as their mean, so what they vary by is part of what
         the model's other random numbers do.
@@ -44,7 +44,8 @@ class Spreads:
         )
 
     def _is_deterministic(self, scenario: str, method: str) -> bool:
-        """Whether all repeats of each seed gave the same, in metrics that are functions of it."""
+        """Return whether all repeats of each seed gave the same, in metrics that are functions of
+        it."""
         varying = {
             metric for metric, facts in self.runs.metrics.items() if facts.measured or facts.random
         }

@@ -31,8 +31,8 @@ FEWEST_BLOCKS = 6
 """Below this many blocks no test over blocks comes near to 0.05."""
 
 RESAMPLES = 2_000
-"""Of a bootstrap, which Efron and Tibshirani 1993, An Introduction to the Bootstrap, §14.3, hold
-for enough for an interval."""
+"""Resamples of a bootstrap, which Efron and Tibshirani 1993, An Introduction to the Bootstrap,
+§14.3, hold for enough for an interval."""
 
 IntervalKind = Literal["t", "log", "logit"]
 FloatArray = NDArray[np.float64]
@@ -99,7 +99,7 @@ def estimate(
 
 
 def clipped(found: Estimate, lowest: float | None, highest: float | None) -> Estimate:
-    """The same with the ends of its interval cut at what the mean can be; they hold it still."""
+    """Cut the ends of an interval at what the mean can be; they hold it still."""
     if found.mean is None or found.low is None or found.high is None:
         return found
     low = found.low if lowest is None else min(max(found.low, lowest), found.mean)
@@ -110,7 +110,7 @@ def clipped(found: Estimate, lowest: float | None, highest: float | None) -> Est
 def _is_near_an_end(
     x: Sequence[float], centre: float, reach: float, lowest: float, highest: float | None
 ) -> bool:
-    """Whether the range ends within reach of the mean, and no value lies outside of it."""
+    """Return whether the range ends within reach of the mean, and no value lies outside of it."""
     top = float("inf") if highest is None else highest
     if reach == 0 or min(x) < lowest or max(x) > top:
         return False
@@ -167,8 +167,8 @@ def bootstrap_level(n: int, level: float = LEVEL) -> float:
 
 
 def _bootstrap_interval(x: FloatArray) -> tuple[float | None, float | None]:
-    """Of the interquartile mean. BCa is not defined where the middle of the values hardly varies;
-    there the percentile interval stands."""
+    """Interval of the interquartile mean. BCa is not defined where the middle of the values hardly
+    varies; there the percentile interval stands."""
     if len(x) < FEWEST_FOR_A_BOOTSTRAP:
         return None, None
     methods: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
@@ -312,7 +312,7 @@ class BlockTest:
 
 
 def friedman(blocks: FloatArray) -> BlockTest | None:
-    """Whether the columns (methods) differ over the rows (blocks), by their ranks in each row.
+    """Test whether the columns (methods) differ over the rows (blocks), by their ranks in each row.
 
     Friedman's χ² corrected for ties; p of F = (N - 1) χ² / (N (k - 1) - χ²) with k - 1 and
     (k - 1)(N - 1) degrees of freedom (Iman and Davenport 1980, Comm. Stat. A9, 571-595); the
@@ -343,7 +343,7 @@ def collapse_threshold(retrained: Values) -> float | None:
 
 
 def is_collapsed(accuracy: float | None, threshold: float | None) -> bool:
-    """Whether a run lost the task: test accuracy below `collapse_threshold`.
+    """Return whether a run lost the task: test accuracy below `collapse_threshold`.
 
     A run without a finite accuracy has no value and is not called collapsed; it counts as failed
     or as undefined, which its record says.
@@ -362,7 +362,7 @@ def average(values: Values) -> float | None:
 
 
 def is_number(value: float | None) -> TypeGuard[float]:
-    """Whether a value is one that can be computed with."""
+    """Return whether a value is one that can be computed with."""
     return value is not None and isfinite(value) and abs(value) <= LARGEST
 
 

@@ -1,4 +1,4 @@
-"""What became of every seed that was asked for: its value, or why it has none. Pure.
+"""Fate of every seed that was asked for: its value, or why it has none. Pure.
 
 A seed that lost its value is never dropped in silence, since seeds are not lost at random: a method
 that fails where it would have done badly must not look better for it. Every row counts its seeds by
@@ -29,7 +29,7 @@ TELL_COLLAPSE = (TEST_ACCURACY, names.metric_row("reference_accuracy", "test"))
 Word = Literal["ok", "undefined", "infrastructure", "failed", "pending"]
 Kind = Literal["failed", "collapsed", "undefined", "infrastructure", "pending"]
 WORST: tuple[Word, ...] = ("failed", "infrastructure", "undefined", "ok")
-"""Of a seed with several repeats the first of these words that one of them has."""
+"""Fates of a seed, worst first: several repeats count by the first word that one of them has."""
 
 SeedValues = dict[int, float | None]
 Pair = tuple[str, str]
@@ -92,7 +92,8 @@ class Runs:
         return [primary, *(each for each in self.metrics if each in found and each != primary)]
 
     def has(self, method: str, metric: str) -> bool:
-        """Whether the metric is defined for the method, as not all are for the references."""
+        """Return whether the metric is defined for the method, as not all are for the
+        references."""
         return method not in names.REFERENCES or method in self.metrics[metric].references
 
     def cells(self, scenario: str) -> dict[int, CellRecord]:
@@ -118,7 +119,7 @@ class Runs:
         return [run for run in runs if not (first_only and run.repeat)]
 
     def word(self, scenario: str, method: str, metric: str, seed: int) -> Word:
-        """What became of a seed, by the worst of its repeats."""
+        """Fate of a seed, by the worst of its repeats."""
         words = {_word(run, metric) for run in self._counted(scenario, method, metric, seed)}
         return next((word for word in WORST if word in words), "pending")
 
@@ -141,7 +142,7 @@ class Runs:
         return statistics.collapse_threshold(accuracies.values())
 
     def collapse_rates(self) -> Iterator[CollapseRate]:
-        """Of every method and reference in each scenario."""
+        """Collapse rates of every method and reference in each scenario."""
         for scenario in self.order.work.scenarios:
             threshold = self.collapse_threshold(scenario.title)
             for method in self.methods(scenario.title):
@@ -172,7 +173,7 @@ class Runs:
         )
 
     def _told_by(self, run: RunRecord) -> float | None:
-        """What tells whether a run collapsed; None where it has no such value."""
+        """Metric that tells whether a run collapsed; None where it has no such value."""
         row = collapse_row(self.metrics)
         return run.metrics.get(row) if row and run.status == "ok" else None
 
@@ -244,11 +245,11 @@ KINDS: Mapping[str, Literal["failed", "undefined", "infrastructure"]] = {
     "metric": "undefined",
     "infrastructure": "infrastructure",
 }
-"""What a run that failed is, by its cause."""
+"""Fate of a run that failed, by its cause."""
 
 
 def ending(runs: Iterable[RunRecord]) -> Word:
-    """What became of the model of a seed, whatever its metrics say."""
+    """Fate of the model of a seed, whatever its metrics say."""
     words = {"ok" if run.status == "ok" else KINDS[run.cause] for run in runs}
     return next((word for word in WORST if word in words), "pending")
 

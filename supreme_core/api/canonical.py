@@ -10,11 +10,11 @@ from typing import Final
 from pydantic import JsonValue
 
 DEPTH: Final = 64
-"""How deep a canonical document may be nested; a hostile one must not exhaust the stack."""
+"""Deepest nesting of a canonical document; a hostile one must not exhaust the stack."""
 
 
 def keys_in(meaning: Mapping[str, object]) -> set[str]:
-    """Whatever in a stage's meaning can be the key of a stage that it is computed from."""
+    """All 64-digit hex strings in a stage's meaning: candidate keys of its inputs."""
     return set(re.findall(r"\b[0-9a-f]{64}\b", canonical_json(meaning).decode()))
 
 

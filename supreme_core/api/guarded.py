@@ -1,4 +1,4 @@
-"""What stays as it is once the operator has accepted it.
+"""Fields that stay as they are once the operator has accepted them.
 
 An experiment that cannot be done as it is written is in the cluster too, with `Accepted` False, and
 may become any other. Only the status tells the two apart, so these rules stand at the root of the
@@ -42,7 +42,7 @@ MAY_BE_ABSENT: Final = (
     "managedBy",
     "execution.processesPerNode",
 )
-"""Those of these that are not required and have no default."""
+"""Fixed fields that are not required and have no default."""
 
 ACCEPTED: Final = "self.?status.?workDigest.hasValue()"
 WITH_DDP: Final = f"{ACCEPTED} && self.spec.training.reduction == 'ddp'"

@@ -23,7 +23,7 @@ MAX_DIGITS = 400
 
 
 NOTHING_WRITTEN: Written = {}
-"""Of an experiment that did not come from a file."""
+"""Spellings in an experiment that did not come from a file: none are known."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ _OTHER_NUMBER = re.compile(r"[-+]?(0[0-9_]+$|[0-9][0-9_]*:)")
 
 
 def misread(at: str, text: str) -> str:
-    """What to say of a text without quotes that YAML does not read as it stands there."""
+    """Message on a text without quotes that YAML does not read as it stands there."""
     value = yaml.load(text, Loader=_Loader)
     match value:
         case bool():
@@ -191,7 +191,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> float:
-        """Of few digits: to base 60, which YAML knows, a long one takes minutes."""
+        """Read a number of few digits: to base 60, which YAML knows, a long one takes minutes."""
         if len(str(node.value)) > MAX_DIGITS:
             raise yaml.MarkedYAMLError(
                 problem=f"a number has more than {MAX_DIGITS} digits", problem_mark=node.start_mark

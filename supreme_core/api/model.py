@@ -68,10 +68,10 @@ def read_json(data: bytes, *, source: str) -> object:
 
 
 MAX_BITS: Final = 1000
-"""Of a whole number: a larger one is no float, and Python refuses to write one of 4,300 digits."""
+"""Most bits of a whole number: a larger one is no float, and Python writes no 4,300 digits."""
 
 SUSPICIOUS: Final = re.compile(rb"\\u[dD][89a-fA-F]|[0-9]{300}")
-"""How JSON spells what `check_values` refuses; documents of any size are searched for it."""
+"""Spelling in JSON of what `check_values` refuses; documents of any size are searched for it."""
 
 
 def check_values(document: object, source: str) -> None:
@@ -156,7 +156,7 @@ def _cut(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """What came, as JSON in at most 80 characters."""
+    """Input as JSON in at most 80 characters."""
     try:
         text = json.dumps(value, default=repr, ensure_ascii=False)
     except TypeError:  # a key that JSON cannot write: YAML reads 2020-01-01 as a date
@@ -192,7 +192,7 @@ def fields_of(annotation: Any) -> Iterator[str]:
 
 
 def is_list(annotation: Any) -> bool:
-    """Whether a value of this type, where there is one, is a list."""
+    """Return whether a value of this type, where there is one, is a list."""
     if get_origin(annotation) in (Union, UnionType, Annotated):
         return any(map(is_list, get_args(annotation)))
     return get_origin(annotation) is list

@@ -50,8 +50,8 @@ DISRUPTIONS_ANNOTATION: Final = f"{GROUP}/disruptions"
 WORK_ANNOTATION: Final = f"{GROUP}/work"
 BACKEND_ANNOTATION: Final = f"{GROUP}/backend"
 TEMPLATE_ANNOTATION: Final = f"{GROUP}/template"
-"""Of a child: what its seed has cost so far, the digest of the work it computes, its kind, and the
-digest of what it is made of."""
+"""Annotations of a child: what its seed has cost so far, the digest of the work it computes, its
+kind, and the digest of what it is made of."""
 
 CONTAINER: Final = "pytorch"
 """The trainer's container in every pod; PyTorchJob accepts no other name."""
@@ -82,7 +82,7 @@ MARGINS: Final = "margins.safetensors"
 
 
 def family_name(experiment: str, uid: str) -> str:
-    """What the names of an experiment's objects begin with, at most 40 characters.
+    """Prefix of the names of an experiment's objects, at most 40 characters.
 
     Derived from the uid, so that an experiment that is deleted and made again under its name meets
     no object of its predecessor. Pods of a child append to it up to `-worker-127`: 63 in all.

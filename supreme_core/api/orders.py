@@ -27,7 +27,7 @@ from supreme_core.api.vocabulary import SCHEMA_VERSION, Digest, Seed, ShortText,
 
 
 class ExperimentName(Document):
-    """Which experiment of which namespace; uid tells two of the same name apart."""
+    """Name and namespace of an experiment; uid tells two of the same name apart."""
 
     namespace: str = Field(max_length=63)
     name: str = Field(max_length=63)
@@ -35,7 +35,7 @@ class ExperimentName(Document):
 
 
 class Revision(Document):
-    """Of which code a component is, where its name does not say it all."""
+    """Version and source file of a component, where its name alone is ambiguous."""
 
     kind: Title
     name: Title
@@ -46,7 +46,7 @@ class Revision(Document):
 
 
 class Work(Document):
-    """What every seed of an experiment computes: the part of the spec that trainers read."""
+    """Work that every seed of an experiment computes: the part of the spec that trainers read."""
 
     dataset: Component
     model: Component
@@ -93,7 +93,8 @@ class Work(Document):
 
 
 class Keeping(Document):
-    """What is reused, what is kept and where images lie: no number depends on it, unlike Work."""
+    """Settings of reuse, of what is kept and where images lie: no number depends on them, unlike
+    Work."""
 
     reuse: Reuse = "Any"
     data_placement: DataPlacement = "Auto"
@@ -101,7 +102,7 @@ class Keeping(Document):
 
 
 class SharedOrder(Keeping):
-    """What the trainers of all seeds are told; pods get it as a file, and their seed beside it."""
+    """Order to the trainers of all seeds; pods get it as a file, and their seed beside it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment: ExperimentName
@@ -116,7 +117,7 @@ class SharedOrder(Keeping):
 
 
 class RunOrder(SharedOrder):
-    """What a trainer is to do: one seed, one attempt."""
+    """Order to a trainer: one seed, one attempt."""
 
     seed: int = Field(ge=0, le=SEED_LIMIT)
     attempt: int = Field(0, ge=0)
@@ -165,7 +166,7 @@ class ExperimentOrder(Keeping):
         return names.result_key(names.attempt_prefix(self.prefix, seed, attempt))
 
     def shared(self, *, store: str, endpoint: str | None, region: str | None) -> SharedOrder:
-        """What trainers are told.  store: its URI."""
+        """Order that all trainers share.  store: its URI."""
         return SharedOrder(
             experiment=self.experiment,
             work=self.work,

@@ -1,4 +1,5 @@
-"""What trainers leave behind: progress, faults, how an attempt ended, and the result of a seed."""
+"""Documents that trainers leave behind: progress, faults, how an attempt ended, the result of a
+seed."""
 
 from typing import Literal
 
@@ -33,7 +34,7 @@ class FaultRecord(Document):
 
 
 class Termination(Document):
-    """What a trainer leaves in its pod's termination message, in at most 4096 bytes."""
+    """Termination message that a trainer leaves in its pod, in at most 4096 bytes."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     result: Digest | None = Field(None, description="sha256 of result.json, once it is written.")
@@ -132,7 +133,7 @@ class StageRecord(Document):
 
 
 class RunResult(Document):
-    """What one seed gave; written last, so its presence means that the seed is done."""
+    """Result of one seed; written last, so its presence means that the seed is done."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment: ExperimentName

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 @dataclass(frozen=True)
 class Rule:
-    """What must hold of a value, and what is said where it does not.
+    """Condition that must hold of a value, and the message where it does not.
 
     message: with {placeholders} for what came.
     cel: the condition; `self` is the value that carries the rule, `oldSelf` what it was before. It

@@ -24,7 +24,7 @@ OUTERMOST = tuple(fields_of(UnlearningExperiment))
 STEP = re.compile(r"((?:\\.|[^.\\\[\]])+)((?:\[[0-9]{1,9}\])*)(?:\.(?=.)|$)", re.DOTALL)
 """A name, the places in lists that follow it, and the dot before the next name."""
 Written = Mapping[str, str]
-"""What a document has at the path of each value that is neither a text nor in quotes."""
+"""Spelling in a document of each value that is neither a text nor in quotes, by its path."""
 FORM = "it should be PATH=VALUE, as in training.epochs=2 or methods[0].params.lr=0.1"
 
 
@@ -144,7 +144,7 @@ def _place(entries: Sequence[Any], step: Step, setting: Setting, at: tuple[Step,
 
 
 def _title(entry: Any) -> str:
-    """As `LabelledComponent.title`, of what is not checked yet; "" where there is none."""
+    """Title as in `LabelledComponent.title`, of what is not checked yet; "" where there is none."""
     named = entry if isinstance(entry, dict) else {}
     return str(named.get("label") or named.get("name") or "")
 

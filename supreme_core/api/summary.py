@@ -14,7 +14,7 @@ SUMMARY_VERSION: Literal[2] = 2
 
 
 class NonInferiority(Document):
-    """Whether a method costs no more accuracy on the test set than the margin of its gap."""
+    """Test that a method costs no more accuracy on the test set than the margin of its gap."""
 
     low: float = Field(description="One-sided 95 % lower bound of the mean gap.")
     p: float = Field(description="p of the one-sided t test that the mean gap is above -margin.")
@@ -25,7 +25,7 @@ class NonInferiority(Document):
 
 
 class ToldApart(Document):
-    """How well this number tells one unlearned model from one Retrained model of another seed."""
+    """Power of this number to tell one unlearned model from one Retrained model of another seed."""
 
     auc: float = Field(
         ge=0,
@@ -119,7 +119,7 @@ class Floor(Document):
 
 
 class Robust(Document):
-    """What a single seed far off does not move, and the seeds that are furthest off."""
+    """Location that a single seed far off does not move, and the seeds that are furthest off."""
 
     median: float
     iqm: float = Field(description="Interquartile mean: the mean of the middle half of the seeds.")
@@ -160,7 +160,8 @@ class Variance(Document):
 
 
 class SeedCounts(Document):
-    """What became of the seeds of a row; the rest of `asked` gave a value in every repeat."""
+    """Counts of the seeds of a row by their fate; the rest of `asked` gave a value in every
+    repeat."""
 
     asked: int = Field(ge=0, description="Seeds that the experiment asks for.")
     pending: int = Field(0, ge=0, description="Seeds without a result, and without a failure.")
@@ -212,7 +213,7 @@ class Row(Document):
 
     @property
     def lack(self) -> str:
-        """Why nothing is claimed for want of seeds, in words; empty where all gave a value."""
+        """Reason why nothing is claimed for want of seeds; empty where all gave a value."""
         return lack_of(self.n, self.seeds)
 
 
@@ -227,7 +228,7 @@ def lack_of(n: int, seeds: SeedCounts) -> str:
 
 
 class SeedRow(Document):
-    """What a row over seeds is, by the facts of its metric."""
+    """Facts of a row over seeds, from those of its metric."""
 
     metric: Title = Field(description="Title of the metric; a row for each number on each set.")
     unit: ShortText
@@ -305,7 +306,7 @@ class Curve(Document):
 
 
 class OverSeeds(Document):
-    """What is said of the distribution of models over seeds."""
+    """Metrics of the distribution of models over seeds."""
 
     inputs: Digest | None = Field(
         None,
@@ -328,7 +329,7 @@ class OverSeeds(Document):
 
 
 class Failure(Document):
-    """What is missing or lost, and why."""
+    """Result that is missing or lost, and why."""
 
     scenario: Title | None
     method: Title | None
@@ -348,7 +349,7 @@ class Failure(Document):
 
 
 class CollapseRate(Document):
-    """How often a method gave no model or one that lost the task, over the seeds."""
+    """Share of seeds where a method gave no model or one that lost the task."""
 
     scenario: Title
     method: Title
@@ -375,7 +376,7 @@ class LeftOut(Document):
 
 
 class JointVerdict(Document):
-    """What the rows of one method in one scenario say together."""
+    """Verdict on all rows of one method in one scenario together."""
 
     scenario: Title
     method: Title
@@ -397,7 +398,7 @@ class SummaryExperiment(Document):
 
 
 class Distance(Document):
-    """How far from Retrained of the same seed, |x - retrained|: mean and 95 % interval over seeds.
+    """Distance to Retrained of the same seed, |x - retrained|: mean and 95 % interval over seeds.
 
     Of a metric that is a distance to Retrained itself, that metric. Of a cost, the cost.
     """
@@ -473,7 +474,7 @@ class RankedPair(Document):
 
 
 class Friedman(Document):
-    """Whether methods differ over the blocks at all."""
+    """Test whether methods differ over the blocks at all."""
 
     chi_square: float = Field(description="Friedman's statistic, corrected for ties.")
     p: float = Field(description="p of Iman and Davenport's F, which is made of chi_square.")
@@ -506,7 +507,7 @@ class Ranks(Document):
 
 
 class Axis(Document):
-    """What a method is to be good at, by the row that says so; smaller is better in each."""
+    """Goal of a method, by the row that measures it; smaller is better in each."""
 
     role: Literal["forget", "test", "membership", "cost"]
     metric: Title

@@ -200,7 +200,7 @@ class Seeds(Document):
 
 
 class Schedule(Component):
-    """How the learning rate changes over the epochs."""
+    """Learning rate over the epochs."""
 
     warmup_epochs: int = Field(
         0, ge=0, le=1000, description="Epochs of linear warm-up from near 0 to the full rate."
@@ -345,7 +345,7 @@ class Training(Document):
 
 
 class Resources(Document):
-    """What each pod asks for."""
+    """Resources that each pod asks for."""
 
     cpu: Quantity | None = Field(None, description="CPU of a pod, request and limit.")
     memory: Quantity | None = Field(None, description="Memory of a pod, request and limit.")
@@ -418,7 +418,7 @@ class PodTemplate(Document):
 
 
 class Scheduling(Document):
-    """Who decides when and where a child runs."""
+    """Queue, priority and scheduler that decide when and where a child runs."""
 
     queue_name: str | None = Field(
         None, max_length=63, description="Kueue local queue that admits each child."
@@ -501,7 +501,7 @@ class Execution(Document):
 
 
 class FailurePolicy(Document):
-    """How many failures and disruptions an experiment bears."""
+    """Number of failures and disruptions that an experiment bears."""
 
     max_retries_per_seed: int = Field(
         2, ge=0, le=20, description="New attempts after a failure of the program."

@@ -1,1 +1,1 @@
-"""What can be said of an experiment before it is computed: refusals, warnings, costs. No torch."""
+"""Checks of an experiment before it is computed: refusals, warnings, costs. No torch."""

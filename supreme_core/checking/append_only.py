@@ -1,4 +1,4 @@
-"""Which changes of an experiment would lose results that it has. Pure.
+"""Find changes of an experiment that would lose results that it has. Pure.
 
 Methods and seeds are append-only here as the API server has it, and repeats cannot be changed.
 Scenarios and metrics may be added too, since that loses nothing on one machine. What decides only
@@ -51,7 +51,7 @@ def losses(before: ExperimentOrder, now: ExperimentOrder, computed: Sequence[int
 def _changes(
     before: Sequence[LabelledComponent], now: Sequence[LabelledComponent]
 ) -> Iterator[str]:
-    """What happened to the entries that were there."""
+    """Changes of the entries that were there."""
     there = {entry.title: entry for entry in now}
     for entry in before:
         if entry.title not in there:

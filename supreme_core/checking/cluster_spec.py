@@ -1,4 +1,4 @@
-"""What pods cannot be made of, said when an experiment is admitted and not when a pod is refused.
+"""Refuse what pods cannot be made of when an experiment is admitted, not when a pod is refused.
 
 The operator makes pods for people who may not make any, so what a user may shape is a short list:
 nothing of the node, of other controllers, or of the credentials of other identities. Everything in
@@ -315,13 +315,14 @@ def _resources(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def _is_extended(name: str) -> bool:
-    """Whether it may be the name of a resource that only some nodes have, by Kubernetes' rule."""
+    """Return whether it may be the name of a resource that only some nodes have, by Kubernetes'
+    rule."""
     is_native = "/" not in name or "kubernetes.io/" in name or name.startswith("requests.")
     return not is_native and LABEL_KEY.fullmatch(name) is not None
 
 
 def _names(spec: ExperimentSpec) -> Iterator[str]:
-    """Those of other objects."""
+    """Names of other objects."""
     template, scheduling = spec.execution.template, spec.execution.scheduling
     reference = spec.storage.credentials_secret_ref
     given = {

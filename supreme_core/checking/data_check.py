@@ -59,7 +59,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class CheckedData:
-    """What the data are, and what each scenario makes of them.
+    """Facts of the data, and what each scenario makes of them.
 
     sizes: None for a scenario whose split the trained original decides.
     """

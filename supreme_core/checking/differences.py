@@ -1,4 +1,4 @@
-"""What differs between two documents, in words."""
+"""Differences between two documents, in words."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What an experiment will cost, from what stages of the same recipe cost before. Pure.
+"""Forecast of an experiment's cost, from that of earlier stages of the same recipe. Pure.
 
 A stage counts as found where a result in the store is of a run with the same data, model, recipe,
 scenario, method and seed. The keys themselves are the trainer's, who alone can build the model; so
@@ -91,7 +91,7 @@ class Forecast:
 
 @dataclass
 class Past:
-    """What results of one recipe tell.
+    """Costs that results of one recipe tell.
 
     done: what steps mean, by their seeds.  seconds, sizes: of each kind of step, a number a stage.
     """
@@ -180,7 +180,7 @@ def _past(
 
 
 def _recipe(work: Work) -> str:
-    """What all stages of an experiment share, the versions of its components included."""
+    """Recipe that all stages of an experiment share, the versions of its components included."""
     kinds = ("dataset", "model", "optimizer", "schedule", "augmentation")
     versions = [each.to_document() for each in work.revisions if each.kind in kinds]
     return digest({"recipe": recipe_digest(work), "versions": versions})
@@ -248,7 +248,7 @@ def _kind(work: Work, stage: str, method: str) -> str:
 
 
 def _meaning(work: Work, step: Step) -> str:
-    """What a step computes, whatever its scenario, method and metric are called."""
+    """Meaning of a step, whatever its scenario, method and metric are called."""
     meaning: dict[str, Any] = {"stage": step.stage, "repeat": step.repeat}
     meaning["protocol"] = work.protocol
     if step.scenario:
@@ -272,7 +272,7 @@ def _method(work: Work, title: str) -> dict[str, Any]:
 
 
 def _component(work: Work, kind: str, component: Component) -> dict[str, Any]:
-    """Its name, its settings, and its version where that is not the first."""
+    """Name and settings of a component, and its version where that is not the first."""
     versions = [
         each.to_document()
         for each in work.revisions

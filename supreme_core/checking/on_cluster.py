@@ -1,4 +1,4 @@
-"""What the API server refuses because no cluster can do it, where `supreme run` could.
+"""Rules by which the API server refuses what no cluster can do, where `supreme run` could.
 
 The rest of what a cluster needs, such as settings of components, the operator finds, which tells
 the nearest name too; what is refused when it is applied needs no look at a status.
@@ -51,7 +51,7 @@ NEVER_UNLISTED_AT: Final = {"scenario": "scenarios", "metric": "metrics"}
 
 
 def rules(catalog: Catalog) -> list[Rule]:
-    """Of the spec.  catalog: the components that have names."""
+    """Rules of the spec.  catalog: the components that have names."""
     return [
         STORE_IS_A_BUCKET,
         RANKS_DIVIDE_BATCHES,

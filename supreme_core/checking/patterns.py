@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 
 def names_it(patterns: Sequence[str], name: str) -> bool:
-    """Whether one of the patterns is that of a name."""
+    """Return whether one of the patterns is that of a name."""
     return _allowed(patterns, lambda pattern: matches(pattern, name))
 
 
 def holds_it(patterns: Sequence[str], path: str) -> bool:
-    """Whether a path is a folder of one of the patterns, or lies in one."""
+    """Return whether a path is a folder of one of the patterns, or lies in one."""
     return _allowed(patterns, lambda pattern: holds(pattern, path))
 
 
@@ -23,7 +23,7 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def holds(folder: str, path: str) -> bool:
-    """Whether a path is a folder of this pattern, or lies in one."""
+    """Return whether a path is a folder of this pattern, or lies in one."""
     parts, steps = folder.split("/"), path.split("/")
     return len(parts) <= len(steps) and all(map(matches, parts, steps))
 

@@ -1,4 +1,4 @@
-"""What the experiments of an installation may set on their pods. Pure.
+"""Settings that the experiments of an installation may set on their pods. Pure.
 
 An installation says it by lists of patterns. The default ones let in no code but plug-ins, no
 volume over files of the image, and nothing by which a pod asks a controller or the node for more
@@ -53,7 +53,7 @@ class PodPolicy:
     priority_classes: Sequence[str] = ()
 
     def violations(self, spec: ExperimentSpec) -> Iterator[str]:
-        """What is not allowed, a line for each, which names the setting."""
+        """List what is not allowed, a line for each, which names the setting."""
         template = spec.execution.template
         for key in template.labels:
             yield from _unless_named(f"{TEMPLATE}.labels has", key, self.labels, "allowedLabels")

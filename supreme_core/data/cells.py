@@ -18,7 +18,7 @@ from supreme_core.registry import Chosen, Forgets
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """How the training set of an experiment is divided.
+    """Division of the training set of an experiment.
 
     scenarios: by their titles.  validation: what is set aside first, None for nothing.
     needs_validation: the name of a method or wrapper that needs validation samples like those to be
@@ -30,12 +30,12 @@ class Splits:
     needs_validation: str = ""
 
     def forgets(self, title: str) -> Forgets:
-        """What a scenario forgets."""
+        """Return what a scenario forgets: classes or samples."""
         forgets: Forgets = self.scenarios[title].entry.facts.forgets
         return forgets
 
     def needs_margins(self, title: str) -> bool:
-        """Whether a scenario's split is made from margins of the original."""
+        """Return whether a scenario's split is made from margins of the original."""
         return "margins" in self.scenarios[title].entry.facts.needs
 
     def of(self, title: str, labels: Labels, seed: int) -> Split:

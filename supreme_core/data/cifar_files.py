@@ -21,7 +21,7 @@ from supreme_core.system.files import read_file
 SIDE: Final = 32
 PIXELS: Final = 3 * SIDE * SIDE
 MOST_BYTES: Final = 512 * 1024 * 1024
-"""Of one file; the largest one that was published has 154 MB."""
+"""Largest size of one file; the largest one that was published has 154 MB."""
 
 
 @dataclass(frozen=True)

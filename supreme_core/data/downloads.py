@@ -31,7 +31,7 @@ TIMEOUT_SECONDS: Final = 30
 """Longest silence of a server."""
 
 PROBE_SECONDS: Final = 5
-"""How long a server may take to say anything where that is all that is asked."""
+"""Seconds that a server may take to say anything where that is all that is asked."""
 
 CHUNK_BYTES: Final = 1024 * 1024
 PROGRESS_SECONDS: Final = 2.0
@@ -154,7 +154,7 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
 
 
 def why_unreachable(url: str) -> str:
-    """Why nobody answers there, "" where somebody does, whatever the answer."""
+    """Return why nobody answers there, "" where somebody does, whatever the answer."""
     request = urllib.request.Request(url, headers={"User-Agent": "supreme"}, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS):

@@ -1,4 +1,4 @@
-"""Which samples chance chooses: a pure function of the seed, the scenario's name and a share."""
+"""Draw samples by chance: a pure function of the seed, the scenario's name and a share."""
 
 from typing import Literal
 

@@ -39,7 +39,8 @@ LONGEST: Final = 16
 before the image is resized, which would make one of 1 x 20,000 pixels a giant."""
 
 MOST_PIXELS: Final = 120_000_000
-"""Of one image. A file of 20 kB can claim as many, and they take up to 1 GB of memory."""
+"""Most pixels of one image. A file of 20 kB can claim as many, and they take up to 1 GB of
+memory."""
 
 TOO_MANY: Final = f"more than the {MOST_PIXELS:,} that are read"
 
@@ -47,7 +48,7 @@ STRIP: Final = 64
 """Rows that are converted at a time: a large image is in memory twice, and not four times."""
 
 MOST_UNREADABLE: Final = 10
-"""So many files that cannot be read are named at one time."""
+"""Most unreadable files that are named at one time."""
 
 Mode = Literal["color", "grey"]
 
@@ -62,7 +63,7 @@ class Decoded:
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Of files in these formats, as Pillow knows them; in small letters, with the dot."""
+    """Suffixes of files in these formats, as Pillow knows them; in small letters, with the dot."""
     known = Image.registered_extensions()
     return frozenset(suffix for suffix, kind in known.items() if kind in FORMATS)
 
@@ -88,7 +89,7 @@ def decode_all(files: Sequence[Path], *, size: int, mode: Mode, at: str) -> Deco
 
 @contextmanager
 def readable(file: Path, *, at: str) -> Iterator[None]:
-    """Whatever goes wrong with a file in this block becomes a SpecError that names it."""
+    """Turn every error with a file in this block into a SpecError that names it."""
     try:
         require_file(file)
         yield
@@ -142,7 +143,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _centre(image: Image.Image) -> Image.Image:
-    """Of a very long image the part around its centre, which alone is seen."""
+    """Cut from a very long image the part around its centre, which alone is seen."""
     most = LONGEST * min(image.size)
     if max(image.size) <= most:
         return image  # and no copy of it

@@ -137,7 +137,7 @@ class ImageSet:
 
     @property
     def labels(self) -> Labels:
-        """What scenarios look at."""
+        """Labels, as scenarios see them."""
         return Labels(
             self.train_labels,
             self.test_labels,
@@ -229,7 +229,7 @@ def read_labels(paths: Mapping[str, Path], facts: Mapping[str, object]) -> Label
 
 
 def dataset_meaning(chosen: Chosen[Any, Any]) -> dict[str, Any]:
-    """What a prepared dataset depends on; its digest is the key of the stage `datasets`."""
+    """Meaning of a prepared dataset; its digest is the key of the stage `datasets`."""
     return {"dataset": chosen.identity()}
 
 
@@ -249,7 +249,7 @@ def per_class(labels: Labels) -> list[tuple[str, int, int]]:
 
 
 def remarks(labels: Labels, facts: Mapping[str, Any]) -> list[str]:
-    """What users should know before they trust numbers of a set, a line each.
+    """Remarks that users should know before they trust numbers of a set, a line each.
 
     facts: those of the set, or of its manifest.
     """

@@ -47,8 +47,8 @@ SYSTEM: Final = frozenset(
 """Names, in small letters, that systems give to their own; so is each that begins with a dot."""
 
 MOST_PATHS: Final = 64
-"""So many paths may lead to one folder through links. Links to folders of links are few files, and
-as many paths as there are atoms."""
+"""Most paths that may lead to one folder through links. Links to folders of links are few files,
+and as many paths as there are atoms."""
 
 KINDS_SHOWN: Final = 8
 SUFFIX_SHOWN: Final = 16
@@ -82,7 +82,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies in class folders.
+    """Contents of class folders.
 
     folders: the class folders in the order of their names, also those without an image.
     images: everything in them that is named as an image, in the order of the parts of the names.
@@ -102,19 +102,20 @@ class Tree:
         return found
 
     def passed_over(self, classes: Collection[str] | None = None) -> str:
-        """What is no image, counted in words, in those class folders or everywhere; else ""."""
+        """Files that are no images, counted in words, in those class folders or everywhere; else
+        ""."""
         return _counted(
             kind for found, kind in self.passed if classes is None or found.parts[0] in classes
         )
 
     def notes(self, name: str) -> tuple[str, ...]:
-        """What users should know. name: of the folder, which is not said from the root on, because
+        """Notes for users. name: of the folder, which is not said from the root on, because
         a store keeps notes and not where files once lay."""
         passed = self.passed_over()
         return (f"passed over in {name}/: {passed}",) if passed else ()
 
     def without_images(self, fewest: int = 1) -> str:
-        """Which classes have fewer images, and what else is in their folders; else ""."""
+        """Classes that have fewer images, and what else is in their folders; else ""."""
         lacking = [name for name, images in self.classes().items() if len(images) < fewest]
         if not lacking:
             return ""
@@ -180,7 +181,7 @@ def sha256_of(file: Path) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is there for a system and not for its user."""
+    """Return whether a file or folder is there for a system and not for its user."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
@@ -254,7 +255,7 @@ def _explained(path: Path, at: str) -> Iterator[None]:
 
 
 def _name(name: str) -> str:
-    """As UTF-8 has it: another locale must not give a class another name or place."""
+    """Name of a class as UTF-8 has it: another locale must not give it another name or place."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "surrogateescape"))
 
 

@@ -19,7 +19,7 @@ from supreme_core.system.files import read_file
 AT: Final = "dataset.params.source"
 
 MOST_BYTES: Final = 256 * 1024 * 1024
-"""Of one list; that of CelebA's attributes has 27 MB."""
+"""Largest size of one list; that of CelebA's attributes has 27 MB."""
 
 
 class PublishedParams(SourceParams):

@@ -1,4 +1,4 @@
-"""What a scenario decides: which samples are forgotten and which are retained."""
+"""Split of a scenario: the samples that are forgotten and those that are retained."""
 
 import re
 from collections import defaultdict
@@ -30,7 +30,7 @@ KINDS: dict[Kind, str] = {
     "fine class": "fine classes",
     "identity": "identities",
 }
-"""What can be chosen by number or name, with its plural."""
+"""Kinds of things that can be chosen by number or name, each with its plural."""
 
 LONGEST_NAME = 1024
 
@@ -62,7 +62,7 @@ class Labels:
     margins: NDArray[np.float64] | None = None
 
     def trained_on(self, part: Indices) -> Self:
-        """The same with a part of the training set for all of it."""
+        """Cell with a part of the training set for all of it."""
         return replace(
             self,
             train=self.train[part],
@@ -72,7 +72,7 @@ class Labels:
         )
 
     def tested_on(self, part: Indices) -> Self:
-        """The same with a part of the training set in the place of the test set."""
+        """Cell with a part of the training set in the place of the test set."""
         return replace(
             self,
             test=self.train[part],
@@ -95,7 +95,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Poison:
-    """What is wrong with the forget set. The original is trained on it, Retrained never sees it.
+    """Fault of the forget set. The original is trained on it, Retrained never sees it.
 
     labels: (F,) those of the forget set, in place of the dataset's.
     held_out: (P,) sorted test samples; copies of them are spoilt in the same way and are the cell's
@@ -151,7 +151,7 @@ class Split:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """What a method is asked to forget, one after another; mostly one request."""
+        """Requests to a method, one after another; mostly one."""
         return self.sequence or (Request(self.forget, self.retain, self.classes),)
 
     @cached_property
@@ -327,7 +327,7 @@ def _endings(names: Sequence[str]) -> Mapping[int, Sequence[str]]:
 def _two_readings(
     chosen: int, there: str | None, called: Sequence[str], names: Sequence[str], kind: Kind
 ) -> str:
-    """What is wrong with a number that is one class by its place and another one by its name."""
+    """Message on a number that is one class by its place and another one by its name."""
     meant = [*([] if there is None else [there]), *called[:1]]
     place = f"place {chosen}, counted from 0, is "
     place += "beyond the last one" if there is None else repr(there)

@@ -1,4 +1,4 @@
-"""What is known to be wrong with numbers of supreme-unlearning 0.1.4, and which of them it touches.
+"""Known errors in numbers of supreme-unlearning 0.1.4, and which of them each touches.
 
 One list for two readers: a report of imported results says what touches its rows, and
 docs/evidence.md names for each error the test that keeps it out of SUPREME.

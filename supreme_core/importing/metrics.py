@@ -16,7 +16,7 @@ LARGEST: Final = 1e12
 ACCURACY: Final = "reference_accuracy"
 
 NOT_READ: Final = ("core_time_elapsed", "memory_usage", "compute_utilisation", "gpu_ids")
-"""What every metric repeats of the run; the time is read where the time is the metric."""
+"""Fields that every metric repeats of the run; the time is read where the time is the metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ SETS: Final[Mapping[str, Mapping[str, SetName]]] = {
     "classes": {"forget": "forget_test", "retain": "retain_test", "whole": "test"},
     "samples": {"forget": "forget", "whole": "test"},
 }
-"""What the reference calls its sets is by kind of scenario. Where samples are forgotten, "forget"
+"""Names of the reference's sets by kind of scenario. Where samples are forgotten, "forget"
 are training samples and "retain" is all of the test set once more."""
 
 

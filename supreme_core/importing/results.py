@@ -25,7 +25,7 @@ from supreme_core.errors import SpecError, one_line
 from supreme_core.importing.metrics import METRICS, NOT_READ, RowOf, row_of
 
 MOST_BYTES: Final = 1024 * 1024
-"""Of one file; those of the reference have some 50 KiB."""
+"""Largest size of one file; those of the reference have some 50 KiB."""
 MOST_FILES: Final = 100_000
 MOST_ENTRIES: Final = 2_000_000
 MOST_LEVELS: Final = 24
@@ -43,7 +43,7 @@ PLACE: Final = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """What has a table of its own: nothing is compared across it."""
+    """Setting with a table of its own: nothing is compared across settings."""
 
     dataset: str
     model: str

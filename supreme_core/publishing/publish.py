@@ -31,7 +31,7 @@ from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 log = logging.getLogger(__name__)
 
 SUMMARY_BYTES: Final = 64 * 1024 * 1024
-"""Of a larger one nothing is used again."""
+"""Largest summary of which anything is used again."""
 
 
 def publish(
@@ -67,7 +67,8 @@ def publish(
 def publish_newest(
     storage: Storage, artefacts: Artefacts, experiment: str
 ) -> tuple[ExperimentOrder, Summary]:
-    """As `publish`, by the order in the store, to which another process may add meanwhile."""
+    """Publish as `publish` does, by the order in the store, to which another process may add
+    meanwhile."""
     order = read_order(storage, experiment)
     while True:
         summary = publish(storage, artefacts, order)
@@ -128,7 +129,7 @@ def _over_seeds(
 
 
 def _published(storage: Storage, prefix: str) -> OverSeeds:
-    """What the last summary says over seeds; nothing where it cannot be read or was edited."""
+    """Metrics over seeds of the last summary; nothing where it cannot be read or was edited."""
     key = names.summary_key(prefix)
     try:
         data = storage.read(key, limit=SUMMARY_BYTES)

@@ -264,7 +264,7 @@ class SeedScores:
         return self._commit(scoring, values, inputs, started)
 
     def _probe_keys(self, run: RunRecord) -> dict[Model, dict[str, str]]:
-        """Of the probes that the metrics read, as the run's record has them."""
+        """Keys of the probes that the metrics read, as the run's record has them."""
         metrics = [metric for metric in self.metrics.values() if metric.entry.facts.probe]
         models: tuple[Model, ...] = ("unlearned", "retrained") if metrics else ()
         return {
@@ -284,7 +284,7 @@ class SeedScores:
         return found
 
     def _run(self, run: RunRecord, own: Manifest, retrained: Manifest) -> Unlearned:
-        """What a trainer had in memory of the model that is scored."""
+        """Restore what a trainer had in memory of the model that is scored."""
         if run.method not in REFERENCES:
             return read_unlearned(own.facts, self._open(own, PREDICTIONS))
         stage = "originals" if run.method == ORIGINAL else "retrained"

@@ -31,7 +31,8 @@ class Streams:
     protocol: SeedProtocol = "independent"
 
     def training(self, replica: int = 0) -> int:
-        """Of Original, and of Retrained's first replica: initial weights and order of samples."""
+        """Stream of Original, and of Retrained's first replica: initial weights and order of
+        samples."""
         return derive(self.seed, "training", replica)
 
     def unlearning(self, repeat: int, method: str) -> int:
@@ -40,7 +41,7 @@ class Streams:
         return derive(self.seed, "unlearning", repeat, "methods", method)
 
     def evaluation(self, repeat: int = 0) -> int:
-        """The same for every method of the cell. repeat: of unlearning."""
+        """Stream of evaluation, the same for every method of the cell. repeat: of unlearning."""
         if self.protocol == "matched":
             return self.training()
         return derive(self.seed, "evaluation", *([repeat] if repeat else []))

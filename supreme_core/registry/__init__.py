@@ -1,4 +1,4 @@
-"""Which components there are: a decorator for each kind, what one states, and the catalogue.
+"""Registries of components: a decorator for each kind, what one states, and the catalogue.
 
 A component, and a plug-in, imports what it needs from here; `catalog` knows the same without
 importing any component.

@@ -1,4 +1,4 @@
-"""What components there are, without importing them: names, facts and schemas of their settings.
+"""Catalogue of components, without importing them: names, facts and schemas of their settings.
 
 `catalog.json` is generated from the registries (`make generate`), so that the operator and
 `supreme validate` can refuse a misspelt method within a second and without torch.
@@ -41,11 +41,12 @@ class Listed:
 
     @property
     def variants(self) -> registry.Variants | None:
-        """Those of a family, None for anything else."""
+        """Variants of a family, None for anything else."""
         return self.facts.get("variants")
 
     def is_transformer(self, name: str) -> bool:
-        """Whether the model of that name, this one or a variant of it, is a vision transformer."""
+        """Return whether the model of that name, this one or a variant of it, is a vision
+        transformer."""
         found: bool | Sequence[str] = self.facts["transformers"]
         if isinstance(found, bool):
             return found
@@ -92,7 +93,7 @@ class Catalog:
     def problems(
         self, kind: str, component: Component, *, at: str, written: Written = NOTHING_WRITTEN
     ) -> list[str]:
-        """What is wrong with a component's name and settings, a line each.
+        """Problems with a component's name and settings, a line each.
 
         written: the texts of a file's values by their paths. Where a class is chosen by number or
         name, a text that is read as something else than its digits or its letters is refused.
@@ -256,7 +257,7 @@ _Validator = validators.extend(  # type: ignore[no-untyped-call]
         {"integer": _is_integer, "number": _is_number}
     ),
 )
-"""As strict as the components' own models: no 8.0 for an integer, no NaN, no infinity."""
+"""Strictness of the components' own models: no 8.0 for an integer, no NaN, no infinity."""
 
 
 def _misreads(

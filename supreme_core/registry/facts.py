@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 from supreme_core.api.model import Document
 
 Forgets = Literal["classes", "samples"]
-"""What a scenario forgets: every sample of some classes, or single samples of any class."""
+"""Kinds of forgetting: every sample of some classes, or single samples of any class."""
 
 
 Need = Literal["retain", "validation", "convolutions", "linear_head"]
-"""What not everybody has. Of the data: retained samples, which an experiment always has, but not
-everyone who must forget; or samples that are set aside. Of the network: convolutions whose windows
-overlap, or one linear layer that gives the logits."""
+"""Needs that not everybody meets. Of the data: retained samples, which an experiment always has,
+but not everyone who must forget; or samples that are set aside. Of the network: convolutions whose
+windows overlap, or one linear layer that gives the logits."""
 
 
 SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
@@ -21,13 +21,13 @@ SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
 
 
 MetricGroup = Literal["accuracy", "distance", "composite", "membership", "recovery", "cost"]
-"""What a metric is about: how good the model is, how near to Retrained, several of these in one
+"""Groups of metrics: how good the model is, how near to Retrained, several of these in one
 number, whether the model still tells who was in the training set, how easily what was forgotten
 comes back, and what it took. Tables list metrics in this order."""
 
 
 Direction = Literal["retrained", "lower", "higher"]
-"""Which value of a metric is the best: that of Retrained, the lowest or the highest."""
+"""Best value of a metric: that of Retrained, the lowest or the highest."""
 
 
 Variants = Mapping[str, Sequence[str]]
@@ -43,8 +43,9 @@ class Params(Document):
     LATER: ClassVar[tuple[str, ...]] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What means something for a result: every setting, if a component says nothing else. One
-        that came later is left out where it has its default, so that older keys stay what they are.
+        """Settings that mean something for a result: every one, if a component says nothing else.
+        One that came later is left out where it has its default, so that older keys stay what they
+        are.
         """
         document = self.to_document()
         for name in self.LATER:
@@ -54,7 +55,7 @@ class Params(Document):
         return document
 
     def needs(self) -> tuple[Need, ...]:
-        """What these settings need, beside what the component always does."""
+        """Needs of these settings, beside what the component always does."""
         return ()
 
 
@@ -111,7 +112,7 @@ class WrapperFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricFacts:
-    """What a published number needs beside it.
+    """Facts that a published number needs beside it.
 
     sets: the sets on which it is defined, one row each, or () for one number of the whole run.
     unit: fraction, nats, seconds, ...  low, high: its range, None where unbounded.
@@ -162,7 +163,7 @@ class ProbeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedMetricFacts:
-    """What a published number over seeds needs beside it.
+    """Facts that a published number over seeds needs beside it.
 
     numbers: what the metric gives, a row for each on each set; "" is named like the metric itself.
     sets: the sets on which it is defined, or () where it reads several for one number.

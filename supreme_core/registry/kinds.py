@@ -67,6 +67,6 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
 
 
 def plugins_are_there() -> bool:
-    """Whether there is more than what the bundled catalogue knows."""
+    """Return whether there is more than what the bundled catalogue knows."""
     tell_unread_plugins()
     return bool(PLUGIN_FILES) or any(entry_points(group=each.group) for each in REGISTRIES)

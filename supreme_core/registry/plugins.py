@@ -21,7 +21,7 @@ from supreme_core.system.faults import raise_fault
 from supreme_core.system.files import read_file
 
 MOST_BYTES: Final = 16 * 1024 * 1024
-"""Of one file; larger ones are data."""
+"""Largest size of one file; larger ones are data."""
 
 
 def named_in(environment: Mapping[str, str]) -> list[Path]:
@@ -30,7 +30,8 @@ def named_in(environment: Mapping[str, str]) -> list[Path]:
 
 
 def as_variable(files: Iterable[Path]) -> str:
-    """What `named_in` reads, whatever folder a process works in; SpecError where it cannot be."""
+    """Text that `named_in` reads, whatever folder a process works in; SpecError where it cannot
+    be."""
     paths = [str(file.absolute()) for file in files]
     for path in paths:
         if os.pathsep in path:
@@ -88,6 +89,6 @@ def _run(code: CodeType, file: Path, name: str) -> None:
 
 
 def _line(error: BaseException, file: Path) -> str:
-    """Of the file itself, where the error went through it."""
+    """Line of the file itself, where the error went through it."""
     lines = [step.lineno for step in extract_tb(error.__traceback__) if step.filename == str(file)]
     return f", line {lines[-1]}" if lines else ""

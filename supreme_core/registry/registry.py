@@ -72,7 +72,7 @@ class Entry(Generic[Function, Facts]):
 
     @property
     def variants(self) -> Variants | None:
-        """Those of a family, None for anything else."""
+        """Variants of a family, None for anything else."""
         ask: Callable[[], Variants] | None = getattr(self.facts, "variants", None)
         return ask() if ask else None
 
@@ -89,7 +89,7 @@ class Chosen(Generic[Function, Facts]):
     variant: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What means something for a result: the name, the version, and every setting; of a
+        """Settings that mean something for a result: the name, the version, and every setting; of a
         single file also its bytes."""
         return {
             "name": f"{self.entry.name}/{self.variant}" if self.variant else self.entry.name,
@@ -220,7 +220,7 @@ def _load(plugin: EntryPoint) -> None:
 
 
 def is_one_of(name: str, variants: Variants | None) -> bool:
-    """Whether a name chooses a component that has these variants, or none."""
+    """Return whether a name chooses a component that has these variants, or none."""
     _, slash, variant = name.partition("/")
     if variants is None:
         return not slash
@@ -234,7 +234,7 @@ def unknown(kind: str, name: str, allowed: Mapping[str, object]) -> str:
 
 
 def unknown_component(kind: str, name: str, known: Mapping[str, Variants | None]) -> str:
-    """What to say of a name that chooses none of the known components, by their variants."""
+    """Message on a name that chooses none of the known components, by their variants."""
     if "/" not in name and (variants := known.get(name)):
         return (
             f"{kind} {name!r} is a family of {len(variants)}; write {name}/NAME, and see"

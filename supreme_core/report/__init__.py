@@ -1,4 +1,4 @@
-"""What people read: report.html (`page`), and the same tables for a terminal (`terminal`).
+"""Output for people: report.html (`page`), and the same tables for a terminal (`terminal`).
 
 Nothing is imported here, so that a terminal table does not load matplotlib.
 """

@@ -1,4 +1,4 @@
-"""How a number becomes text: its scale, its unit, and as many digits as its interval supports."""
+"""Numbers as text: scale, unit, and as many digits as the interval supports."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ PERCENTAGES = (
 )
 """Metrics that are read in percent, as accuracies are: their fractions are of samples."""
 SYMBOLS = {"equivalent": "≈", "different": "≠", "inconclusive": "?"}
-"""Of verdicts, where many stand side by side."""
+"""Symbols of verdicts, where many stand side by side."""
 
 TONES: Mapping[Verdict, Literal["", "good", "bad"]] = {
     "equivalent": "good",
@@ -33,7 +33,7 @@ TONES: Mapping[Verdict, Literal["", "good", "bad"]] = {
 }
 
 UNITS = {"fraction": "", "probability": "", "parameter": "", "seconds": "s", "ratio": "×"}
-"""How a unit is written in a table head; others stand as they are."""
+"""Spelling of a unit in a table head; others stand as they are."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def count_cell(row: Row | None) -> Cell:
 
 
 def apart_cell(gap: Gap | None) -> Cell:
-    """How well the number tells an unlearned model from a Retrained one, with its interval."""
+    """Power of the number to tell an unlearned model from a Retrained one, with its interval."""
     if gap is None or gap.told_apart is None:
         return EMPTY
     apart = gap.told_apart
@@ -134,7 +134,7 @@ def apart_cell(gap: Gap | None) -> Cell:
 
 
 def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
-    """What the seeds show, the margin that was asked for, and where that is from."""
+    """Verdict of the seeds, the margin that was asked for, and where that is from."""
     if gap is None:
         return EMPTY
     note = ""
@@ -196,7 +196,7 @@ def value_text(value: float | None, scale: Scale) -> str:
 
 
 def decimals(value: float, half_width: float | None, *, percent: bool) -> int:
-    """As many decimals as the half width supports; three significant digits of a bare value.
+    """Number of decimals that the half width supports; three significant digits of a bare value.
 
     The half width is shown with two digits up to 3.5 of its power of ten and with one above: the
     rounding rule of the Particle Data Group (Review of Particle Physics, section 5.3), which lets

@@ -1,4 +1,4 @@
-"""What `supreme report` can be asked to print; the command knows it before it loads the rest."""
+"""Choices of `supreme report`; the command knows them before it loads the rest."""
 
 from typing import Final
 

@@ -131,7 +131,7 @@ def pairs(reading: Reading, scenario: str) -> Table | None:
 
 
 def untested(reading: Reading, scenario: str) -> list[str]:
-    """Why methods are not tested against the others, each reason once."""
+    """Reasons why methods are not tested against the others, each once."""
     lacks = (part for each in _comparisons(reading, scenario) for part in _parts(each.lack))
     return list(dict.fromkeys(lacks))
 
@@ -182,7 +182,7 @@ def ranks(reading: Reading) -> Table | None:
 
 
 def robust(reading: Reading, scenario: str) -> Table:
-    """Of the primary metric: what a single seed far off does not move."""
+    """Robust location of the primary metric, which a single seed far off does not move."""
     scale = reading.scale(reading.primary)
     columns = (
         Column("n", kind="count"),
@@ -209,7 +209,7 @@ def robust(reading: Reading, scenario: str) -> Table:
 
 
 def spreads(reading: Reading, scenario: str) -> Iterator[Table]:
-    """Of each metric that leads, where its spread comes from, for methods with repeats."""
+    """Spread of each metric that leads, by where it comes from, for methods with repeats."""
     for metric in tables.leading(reading, scenario):
         rows = (reading.row(scenario, method, metric) for method in reading.methods(scenario))
         lines = [_spread(row, reading.scale(metric)) for row in rows if row and row.variance]

@@ -14,7 +14,8 @@ from supreme_core.report import cells, roc, words
 from supreme_core.report.cells import NONE
 
 MOST_DECIMALS = 3
-"""Of numbers with two ends, such as an AUC: at an end an interval can be as narrow as one likes."""
+"""Most decimals of numbers with two ends, such as an AUC: at an end an interval can be as narrow as
+one likes."""
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,8 @@ def _values_plot(reading: Reading, place: int, rows: Sequence[Row]) -> Markup | 
 
 
 def _distance_plots(reading: Reading, place: int, scenario: str) -> Iterator[Markup]:
-    """How far every method is from Retrained, by the metrics that lead; nearest method first."""
+    """Plot the distance of every method to Retrained, by the metrics that lead; nearest method
+    first."""
     order = tables.by_nearness(reading, scenario)
     for number, metric in enumerate(tables.leading(reading, scenario)):
         found = (reading.row(scenario, method, metric) for method in order)
@@ -318,7 +319,7 @@ def _dot(point: Point, cost: int, number: int, scales: Sequence[Scale]) -> plots
 
 
 def _ends(distance: Distance, scale: Scale) -> tuple[float, float]:
-    """Of its interval, which is the point itself below two seeds."""
+    """Ends of the interval, which is the point itself below two seeds."""
     low = distance.mean if distance.low is None else distance.low
     high = distance.mean if distance.high is None else distance.high
     return low * scale.factor, high * scale.factor
@@ -343,7 +344,7 @@ def _ranks_plot(reading: Reading) -> Markup | None:
 
 
 def _named(reading: Reading) -> bool:
-    """Whether the points of the page say their seed."""
+    """Return whether the points of the page say their seed."""
     plotted = {metric for s in reading.scenarios for metric in tables.leading(reading, s)}
     points = sum(len(row.values) for row in reading.summary.rows if row.metric in plotted)
     return points <= MOST_NAMED_POINTS
@@ -471,7 +472,7 @@ def _definitions(reading: Reading) -> Iterator[Definition]:
 
 
 BEST = {"retrained": "Retrained's", "lower": "lowest", "higher": "highest"}
-"""Which value of a metric is the best, by its direction."""
+"""Best value of a metric, by its direction."""
 
 
 def _kind(facts: RowFacts) -> str:

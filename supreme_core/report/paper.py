@@ -1,4 +1,4 @@
-"""What a paper says of an experiment: its setup and its statistics as one paragraph. Pure.
+"""Paragraph for a paper: the setup of an experiment and its statistics. Pure.
 
 All of it is read from the summary. A test, a margin or a loss that the experiment does not have is
 not mentioned.

@@ -101,7 +101,7 @@ LATEX = str.maketrans(
 
 
 def _ranks(reading: Reading) -> Iterator[Sheet]:
-    """Of the whole experiment."""
+    """Ranks of the whole experiment."""
     found, table = reading.summary.ranks, contrasts.ranks(reading)
     if found and table:
         blocks = ", ".join(found.blocks)
@@ -203,7 +203,8 @@ def _latex_row(texts: Iterable[str]) -> str:
 
 
 def _turned(sheet: Sheet) -> bool:
-    """Whether headings stand upright: those of many columns that hold a symbol or a count each."""
+    """Return whether headings stand upright: those of many columns that hold a symbol or a count
+    each."""
     columns = sheet.table.columns
     short = ("verdict", "count")
     return len(columns) > FEW_COLUMNS and all(column.kind in short for column in columns)

@@ -52,7 +52,7 @@ STYLE = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Whatever is drawn within it looks the same on every machine."""
+    """Draw what is within it alike on every machine."""
     with matplotlib.style.context("default"), mpl.rc_context(STYLE):  # type: ignore[arg-type]
         yield
 
@@ -92,7 +92,8 @@ def element(
 
 
 def plain(text: str, *, longest: int = 28) -> str:
-    """What the layout's font has and matplotlib does not read as mathematics; at most so long."""
+    """Text that the layout's font has and matplotlib does not read as mathematics; at most so
+    long."""
     text = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
@@ -153,7 +154,7 @@ def _unwrap(parent: ElementTree.Element) -> None:
 
 
 def _share_style(group: ElementTree.Element) -> None:
-    """Of markers that look alike the group says once how, and they inherit it."""
+    """State the style of markers that look alike once, in their group, which they inherit from."""
     uses = [child for child in group if child.tag == "use"]
     styles = {child.get("style") for child in uses}
     if len(uses) == len(group) > 1 and len(styles) == 1 and "style" not in group.attrib:

@@ -1,4 +1,4 @@
-"""Which tables a summary has, in words and numbers; page and terminal only draw them.
+"""Tables of a summary, in words and numbers; page and terminal only draw them.
 
 What a table shows follows from the facts of its metrics. The few names spelled here are a wish for
 an order, and nothing is lost where a row of that name does not exist.
@@ -81,7 +81,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Collapse:
-    """What became of a method's seeds, where anything went wrong with them.
+    """Fate of a method's seeds, where anything went wrong with them.
 
     undefined: seeds with a model for which some row has no value.  of: seeds that the collapse rate
     is of.  interval: of that rate.
@@ -160,7 +160,7 @@ class Reading:
         return self._scales[metric]
 
     def distance_scale(self, metric: str) -> Scale:
-        """Of |x - retrained|, or of a cost itself."""
+        """Scale of |x - retrained|, or of a cost itself."""
         scale = self.scale(metric)
         return scale if self.facts[metric].measured else replace(scale, unit=scale.gap_unit)
 
@@ -233,7 +233,7 @@ TOLD_APART = "told apart, AUC"
 
 
 def remarks(reading: Reading, scenario: str, metric: str) -> Iterator[str]:
-    """What a reader of the metric's verdicts has to know, each with the methods that it is about.
+    """Remarks on the metric's verdicts, each with the methods that it is about.
 
     Why Retrained gives no value is said once; that seeds are pending is said of every method.
     """
@@ -254,7 +254,8 @@ def remarks(reading: Reading, scenario: str, metric: str) -> Iterator[str]:
 
 
 def headline(reading: Reading, scenario: str) -> Table:
-    """Of the overview what a paper has room for: the primary metric, its gap and its verdict."""
+    """Overview reduced to what a paper has room for: the primary metric, its gap and its
+    verdict."""
     table = overview(reading, scenario)
     keep = [column.kind not in ("spread", "companion") for column in table.columns]
     lines = (replace(line, cells=tuple(compress(line.cells, keep))) for line in table.lines)
@@ -267,7 +268,8 @@ def headline(reading: Reading, scenario: str) -> Table:
 
 
 def verdicts(reading: Reading, scenario: str) -> Table | None:
-    """Of every metric that is read by its gap, and of all of them together; None without any.
+    """Verdicts on every metric that is read by its gap, and on all of them together; None without
+    any.
 
     A method that has no value because its runs failed says so.
     """
@@ -310,7 +312,7 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
 
 
 def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> Cell:
-    """Whether the accuracy on test samples to be retained is kept, and the bound that says so."""
+    """Verdict on the accuracy on test samples to be retained, and the bound that says so."""
     for gap, scale in zip(gaps, scales, strict=True):
         if gap and (test := gap.noninferiority):
             low = test.low * scale.factor
@@ -349,7 +351,7 @@ def groups(reading: Reading, scenario: str) -> Iterator[Group]:
 
 
 def group_names(reading: Reading, scenario: str) -> list[str]:
-    """Those of groups that have a metric in the scenario, in the order of the page."""
+    """Names of groups that have a metric in the scenario, in the order of the page."""
     there = [reading.facts[metric].group for metric in reading.metrics(scenario)]
     return [name for name in dict.fromkeys([*GROUPS, *there]) if name in there]
 
@@ -426,7 +428,7 @@ def collapses(reading: Reading) -> Iterator[Collapse]:
 
 
 def notes(reading: Reading) -> Iterator[str]:
-    """What a reader must know before the numbers."""
+    """Notes that a reader must know before the numbers."""
     yield from reading.provenance.imported
     counts, few = reading.counts, hypotheses.FEWEST_FOR_A_VERDICT
     if not counts:
@@ -459,7 +461,8 @@ def notes(reading: Reading) -> Iterator[str]:
 
 
 def _needs_a_margin(reading: Reading) -> bool:
-    """Whether seeds are so few that a margin from noise finds hardly any method equivalent."""
+    """Return whether seeds are so few that a margin from noise finds hardly any method
+    equivalent."""
     gaps = [row.gap for row in reading.summary.rows if row.metric == reading.primary and row.gap]
     from_noise = any(gap.margin_source == "noise" for gap in gaps)
     return from_noise and max((gap.n for gap in gaps), default=0) < SEEDS_FOR_NOISE

@@ -1,4 +1,4 @@
-"""What documents hold, in words: settings, seeds and counts."""
+"""Documents in words: settings, seeds and counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -53,8 +53,8 @@ def component(found: Component, title: str = "") -> str:
 
 
 def method(entry: MethodEntry, title: str = "") -> str:
-    """As `component`, with wrappers from the inside out: name (lr 0.1) inside rewind (steps 2),
-    on augmented samples"""
+    """Method as in `component`, with wrappers from the inside out: name (lr 0.1) inside rewind
+    (steps 2), on augmented samples"""
     inside = " inside ".join([component(entry, title), *map(component, reversed(entry.wrappers))])
     return inside if entry.augmentation == "None" else f"{inside}, on augmented samples"
 

@@ -1,4 +1,4 @@
-"""What metrics over seeds see: unlearned and Retrained models of many seeds, side by side. numpy.
+"""Input of metrics over seeds: unlearned and Retrained models of many seeds, side by side. numpy.
 
 A metric of one run compares two models. These compare two distributions of models, so each sample
 has as many numbers as there are models, and the question is whether the two lots of them differ.
@@ -16,11 +16,12 @@ from supreme_core.scoring.evaluation import Floats, Integers
 from supreme_core.scoring.membership import Contest, auc, held_out_set, rate_at
 
 SMALLEST_DEVIATION = 1e-6
-"""Of margins over seeds. Logits are of float32, which tells no two models apart by less."""
+"""Smallest standard deviation of margins used: logits of float32 tell no two models apart by
+less."""
 
 
 class AttackParams(Params):
-    """Of metrics that have a true positive rate, `tpr`."""
+    """Settings of metrics that have a true positive rate, `tpr`."""
 
     false_positive_rate: float = Field(
         0.01, gt=0, lt=1, description="Share of false alarms at which tpr is read."
@@ -61,7 +62,7 @@ class Comparison:
 
     @property
     def margins(self) -> tuple[Floats, Floats]:
-        """Of both ensembles, (models, samples), on the set that is asked about."""
+        """Margins of both ensembles, (models, samples), on the set that is asked about."""
         assert self.on is not None, "a metric without sets must name the set it reads"
         return self.unlearned.margins[self.on], self.retrained.margins[self.on]
 
@@ -73,7 +74,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of one margin per model: how many models, their mean, and their squared deviations summed.
+    """Moments of one margin per model: how many models, their mean, and their squared deviations
+    summed.
 
     mean, squares: (1, samples), or (models, samples) where each model in turn is left out.
     """
@@ -112,13 +114,13 @@ class Moments:
 
 
 LogDensity = Callable[[Floats, Moments], Floats]
-"""Of margins under what the moments of other models say."""
+"""Log density of margins under the moments of other models."""
 
 
 def told_apart(
     comparison: Comparison, log_density: LogDensity, *, false_positive_rate: float
 ) -> dict[str, float | None]:
-    """How well a likelihood ratio tells for each model and sample which ensemble the model is of.
+    """Test by a likelihood ratio, for each model and sample, of which ensemble the model is.
 
     Λ = log q(φ | unlearned) - log q(φ | Retrained), where q is fitted to all other models: the one
     that is judged never takes part. accuracy: with the threshold 0, both sides alike, a tie is half

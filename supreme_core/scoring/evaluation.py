@@ -1,4 +1,4 @@
-"""What metrics see: predictions of models on the sets of one cell, costs, distances. numpy only.
+"""Input of metrics: predictions of models on the sets of one cell, costs, distances. numpy only.
 
 Everything a metric reads is stored, so any metric can be computed again without a model or a GPU.
 """
@@ -20,14 +20,14 @@ Integers = NDArray[np.int64]
 Model = Literal["unlearned", "retrained", "original", "untrained"]
 
 PARTS: Final[tuple[SetName, ...]] = ("forget", "retain", "retain_test")
-"""What composite scores weigh up: the samples to forget, those to keep, and unseen ones. Unseen
-samples of forgotten classes are left out, since no model is asked to know them; where single
+"""Sets that composite scores weigh up: the samples to forget, those to keep, and unseen ones.
+Unseen samples of forgotten classes are left out, since no model is asked to know them; where single
 samples are forgotten the last set is all of test."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one model says of the n samples of one set, in dataset order.
+    """Outputs of one model for the n samples of one set, in dataset order.
 
     labels, predicted: (n,) class numbers.  loss: (n,) cross-entropy in nats.
     margin: (n,) logit of the label minus logsumexp of the other logits, i.e. log(p_y / (1 - p_y)).
@@ -121,7 +121,7 @@ ones where it has wrong ones."""
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method (or a training) took, evaluation excluded.
+    """Cost of a method (or a training), evaluation excluded.
 
     wall_seconds: of the slowest rank.  device_seconds: sum over ranks of device time on CUDA and of
     CPU time elsewhere.  peak_memory_bytes: of the fullest rank, device memory on CUDA and resident
@@ -142,7 +142,7 @@ class ParameterDistance:
 
 
 Findings = Mapping[str, Floats]
-"""What a probe found of one model: numbers and small arrays by name."""
+"""Findings of a probe on one model: numbers and small arrays by name."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class SvcParams(Params):
 
 @dataclass(frozen=True)
 class Judged:
-    """What an attack says of samples that it was not fitted on: members where decision > 0."""
+    """Answers of an attack on samples that it was not fitted on: members where decision > 0."""
 
     decision: Floats
     is_member: NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""Who the membership attacks look at: forgotten samples against unseen samples of their classes.
+"""Samples of the membership attacks: forgotten ones against unseen ones of their classes.
 
 An attack that compares the forget set with the whole test set also finds the difference between
 classes, and one that takes its members from the retain set asks about other samples than those that
@@ -43,7 +43,7 @@ class Contest:
 
 
 def contest(evaluation: Evaluation, signal: Callable[[Outputs], Floats]) -> Contest | None:
-    """What the unlearned model says of samples that were forgotten and of samples never seen.
+    """Outputs of the unlearned model for samples that were forgotten and for samples never seen.
 
     Non-members are those of `held_out_set`. Each counts (share of its class among members) / (share
     among non-members): matched without drawing a subsample, so nothing is random and nothing is
@@ -81,7 +81,7 @@ def matched(
 def common(
     member_labels: Integers, non_member_labels: Integers
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
-    """Which samples of either side have a class that both have, and weights of the latter ones."""
+    """Samples of either side with a class that both have, and weights of the latter ones."""
     classes = np.intersect1d(member_labels, non_member_labels)
     inside, outside = np.isin(member_labels, classes), np.isin(non_member_labels, classes)
     return inside, outside, _matching(non_member_labels[outside], member_labels[inside])

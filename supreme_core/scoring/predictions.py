@@ -29,7 +29,7 @@ Logits = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
 
 SUMMARIES: Final = ("predicted", "loss", "margin", "entropy")
-"""What is kept of each retain sample beside its label."""
+"""Values that are kept of each retain sample beside its label."""
 
 TENSORS: Final = {
     "forget/logits": ("F32", 2),
@@ -46,7 +46,7 @@ TENSORS: Final = {
 """Type and dimensions of each tensor of a file; all of them are there."""
 
 OWN_TENSORS: Final = {"forget_test/logits": ("F32", 2), "forget_test/labels": ("I64", 1)}
-"""Those of a forget_test that is no part of test; both are there or none."""
+"""Tensors of a forget_test that is no part of test; both are there or none."""
 
 CHUNK_LOGITS: Final = 2**18
 """Logits of retain samples that are in memory in float64 at one time: 2 MiB, and some copies."""

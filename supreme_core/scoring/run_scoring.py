@@ -38,7 +38,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Unlearned:
-    """What is kept of an unlearned model; of a reference too, where its metrics are computed."""
+    """Outputs that are kept of an unlearned model; of a reference too, where its metrics are
+    computed."""
 
     predictions: Predictions
     distances: Mapping[str, ParameterDistance]
@@ -47,7 +48,7 @@ class Unlearned:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """Which numbers: by which metrics, and from the predictions under which keys.
+    """Choice of numbers: the metrics, and the keys of the predictions that they are made from.
 
     keys: by the model whose predictions they are; that of the run itself is `unlearned`, also where
     the run is a reference.  method: whose numbers they are.  repeat: of unlearning, or which
@@ -66,7 +67,7 @@ class Scoring:
 
     @property
     def reference(self) -> Literal["original", "retrained"] | None:
-        """Which reference the run is, if it is one; some metrics have no value for a reference."""
+        """Reference that the run is, if it is one; some metrics have no value for a reference."""
         return self.method if self.method in REFERENCES else None  # type: ignore[return-value]
 
     def meaning(self) -> dict[str, Any]:
@@ -128,13 +129,13 @@ class Scoring:
 
 
 def probe_title(metric: Chosen[Any, Any]) -> str:
-    """Which probe with which settings a metric reads; for metrics that have a probe."""
+    """Name and settings of the probe that a metric reads; for metrics that have a probe."""
     assert metric.entry.facts.probe
     return f"{metric.entry.facts.probe}-{digest(metric.params.identity())[:12]}"
 
 
 def needs_untrained(metrics: Mapping[str, Chosen[Any, Any]]) -> bool:
-    """Whether a metric compares with the predictions of a network that was never trained."""
+    """Return whether a metric compares with the predictions of a network that was never trained."""
     return any("untrained" in metric.entry.facts.needs for metric in metrics.values())
 
 
@@ -217,7 +218,7 @@ def reason(error: Exception, *, during: str = "") -> str:
 
 
 def cause_of(error: Exception, *, during: str = "") -> Cause:
-    """Whose fault a failure is: the machine's, that of a metric (`during`), or the method's."""
+    """Cause of a failure: the machine, a metric (`during`), or the method."""
     if isinstance(error, GivenUp) or fault_of(error):
         return "infrastructure"
     return "metric" if during else "method"

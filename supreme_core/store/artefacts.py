@@ -55,7 +55,7 @@ class StoredFile(Document):
 
 
 class Manifest(Document):
-    """What a stage left in the store; its presence says that the stage is done."""
+    """Manifest of a stage in the store; its presence says that the stage is done."""
 
     schema_version: Literal[1] = 1
     stage: FileName
@@ -93,7 +93,7 @@ class Manifest(Document):
         return {name: file.sha256 for name, file in self.files.items()}
 
     def is_computed_from(self, inputs: "Inputs") -> bool:
-        """Whether none of these files had other bits when this was computed.
+        """Return whether none of these files had other bits when this was computed.
 
         A key says what a stage means and not which bits it has: a stage that is computed again in
         another environment may get others, and then what was computed from the old ones is stale.
@@ -247,7 +247,7 @@ class Artefacts:
         return path, StoredFile.model_validate(_measured(path))
 
     def _check_size(self, key: str) -> None:
-        """Of the object itself, whatever its manifest says."""
+        """Check the size of the object itself, whatever its manifest says."""
         if self._largest is not None:
             info = self._storage.stat(key)
             if info and info.size > self._largest:
@@ -272,7 +272,7 @@ def read_manifest(storage: Storage, stage: str, key: str) -> Manifest | None:
 
 
 def is_sound_checkpoint(chunks: Iterable[bytes], *, has_origin: bool) -> bool:
-    """Whether the state of a checkpoint has the digest that stands before it.
+    """Return whether the state of a checkpoint has the digest that stands before it.
 
     has_origin: whether the bytes are those that are stored, which begin with the origin.
     """
@@ -318,7 +318,7 @@ def _measured(content: Path | bytes) -> dict[str, int | str]:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file is replaced or written to; None where it is gone."""
+    """Facts that change when a file is replaced or written to; None where it is gone."""
     try:
         status = os.stat(path)
     except OSError:

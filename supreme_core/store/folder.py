@@ -121,7 +121,7 @@ class LocalStorage:
         return self._folder / checked_key(key)
 
     def _is_linked(self, key: str) -> bool:
-        """Whether a part of the key, and not the folder itself, is a symbolic link."""
+        """Return whether a part of the key, and not the folder itself, is a symbolic link."""
         steps = accumulate(key.split("/"), lambda above, part: f"{above}/{part}")
         return any((self._folder / step).is_symlink() for step in steps)
 
@@ -151,7 +151,7 @@ def replace(temporary: Path, target: Path) -> None:
 
 
 UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
-"""What a file system answers to what it cannot do. On Linux the first two are one number."""
+"""Answers of a file system to what it cannot do. On Linux the first two are one number."""
 
 
 def _link(temporary: Path, target: Path) -> bool:
@@ -236,7 +236,7 @@ def _walk(
 
 
 def _entries(folder: _Entry, seen: set[tuple[int, int]]) -> Iterator[_Entry]:
-    """What lies in a folder, in the order of the keys; nothing where it is one that was seen."""
+    """List a folder in the order of the keys; empty where it is one that was seen."""
     try:
         status = os.stat(folder.path)
         if (status.st_dev, status.st_ino) in seen:

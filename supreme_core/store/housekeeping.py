@@ -1,4 +1,4 @@
-"""What of a store is damaged, what nobody needs, and what was left behind. Pure.
+"""Find damaged, unreferenced and leftover objects of a store. Pure.
 
 A stage is needed where the result of an experiment names it, or names something whose meaning names
 it. An experiment whose order is there but not all of whose seeds are finished may need more than
@@ -63,7 +63,8 @@ class Piece:
 
     @property
     def linked(self) -> bool:
-        """Whether anything of it lies behind a symbolic link, and so perhaps outside the store."""
+        """Return whether anything of it lies behind a symbolic link, and so perhaps outside the
+        store."""
         return any(info.linked for info in self.objects)
 
     def files(self) -> dict[str, StoredFile]:
@@ -75,7 +76,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Needs:
-    """What one experiment needs: stages that it names, and seeds for which nobody knows yet."""
+    """Needs of one experiment: stages that it names, and seeds for which nobody knows yet."""
 
     experiment: str
     stages: frozenset[StageId]
@@ -141,7 +142,7 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What may go, what is too young to go, and prepared data that no experiment uses yet.
+    """Objects that may go, that are too young to go, and prepared data that no experiment uses yet.
 
     linked: keys of objects that stay because they lie behind a symbolic link.
     """
@@ -160,7 +161,7 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes with one experiment.
+    """Objects that go with one experiment.
 
     documents: everything in its folder.  stages, leftovers: what no other experiment needs.
     data: prepared data that no other experiment uses, and that stay.  shared: how many of the
@@ -185,7 +186,7 @@ class Removal:
 
 
 def needs_of(prefix: str, order: ExperimentOrder | None, results: Mapping[str, RunResult]) -> Needs:
-    """What the experiment in the folder `prefix` needs.
+    """Needs of the experiment in the folder `prefix`.
 
     results: of all attempts, by their keys in the store; also those of earlier work count, because
     a change of the file back to it makes them the newest again. order: None where there is none;
@@ -197,7 +198,7 @@ def needs_of(prefix: str, order: ExperimentOrder | None, results: Mapping[str, R
 
 
 def damage_in(inventory: Inventory) -> list[Damage]:
-    """What listing and manifests tell without reading any data."""
+    """Damage that listing and manifests tell without reading any data."""
     found = []
     for piece in inventory.pieces:
         if piece.problem:
@@ -271,7 +272,7 @@ def removal(
     *,
     with_data: bool = False,
 ) -> Removal:
-    """What goes with the experiment in the folder `experiment`, which holds these documents.
+    """Removal of the experiment in the folder `experiment`, which holds these documents.
 
     That is what is needed now and would not be without it. What nobody needs already, other
     commands of the past left, and `prunable` finds it. Every other experiment must be readable.
@@ -344,7 +345,7 @@ def _leftovers_of(piece: Piece, *, may_go_on: bool) -> Iterator[Leftover]:
 
 
 class Graph:
-    """What the stages of a store are computed from, by the keys that their meanings name.
+    """Stages that each stage of a store is computed from, by the keys that their meanings name.
 
     Anybody may have written the manifests, so each meaning is read once, whoever names it, and
     without recursion. Stages that have one key have one meaning, so a key stands for all of them.
@@ -363,7 +364,7 @@ class Graph:
         self._of_unfinished: dict[str, bool | None] = {}
 
     def with_inputs(self, named: Iterable[StageId]) -> set[StageId]:
-        """These stages, and whatever their meanings name, and so on."""
+        """Add to these stages whatever their meanings name, and so on."""
         needed = set(named)
         known = {key for _, key in needed}
         waiting = list(known)
@@ -375,7 +376,7 @@ class Graph:
         return needed
 
     def may_belong(self, manifest: Manifest) -> bool:
-        """Whether some run of an unfinished training seed could ask for this stage."""
+        """Return whether some run of an unfinished training seed could ask for this stage."""
         return bool(self._unfinished) and self._is_of_unfinished(manifest.key) is not False
 
     def _is_of_unfinished(self, key: str) -> bool | None:

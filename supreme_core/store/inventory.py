@@ -68,7 +68,7 @@ class StoredExperiment:
 
 @dataclass(frozen=True)
 class Documents:
-    """Those of all experiments.
+    """Documents of all experiments.
 
     unreadable: why a document cannot be read, by its key.  unsealed: orders without a digest.
     """
@@ -79,7 +79,8 @@ class Documents:
 
 
 def read_inventory(storage: Storage, track: Track) -> Inventory:
-    """What there is. Experiments are read last: one that appears meanwhile is not missed."""
+    """Read what a store holds. Experiments are read last: one that appears meanwhile is not
+    missed."""
     folders = _folders(storage)
     with _threads() as pool:
         read = pool.map(lambda item: _piece(storage, *item), folders.items())
@@ -140,7 +141,7 @@ def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Da
 
 
 def _damaged_faults(storage: Storage) -> Iterator[tuple[str, str]]:
-    """Those that trainers do not believe, so that a stage has one more try."""
+    """Records of faults that trainers do not believe, so that a stage has one more try."""
     for info in storage.list("experiments"):
         if FAULT.fullmatch(info.key):
             try:

@@ -61,7 +61,7 @@ def read_order(storage: Storage, experiment: str) -> ExperimentOrder:
 
 
 def read_sealed_order(storage: Storage, experiment: str) -> tuple[ExperimentOrder, bool]:
-    """The same, and whether it carries its digest."""
+    """Read the order of an experiment, and whether it carries its digest."""
     key = names.order_key(experiment)
     try:
         data = storage.read(key, limit=RESULT_BYTES)
@@ -81,7 +81,7 @@ def parse_order(data: bytes, key: str) -> tuple[ExperimentOrder, bool]:
 
 
 def no_experiment(storage: Storage, experiment: str) -> SpecError:
-    """What to say where there is no experiment of that folder: the nearest, or those there are."""
+    """Message where there is no experiment of that folder: the nearest, or those there are."""
     paths = (info.key.split("/") for info in storage.list(EXPERIMENTS))
     found = sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
     asked = experiment.removeprefix(f"{EXPERIMENTS}/")
@@ -90,7 +90,7 @@ def no_experiment(storage: Storage, experiment: str) -> SpecError:
 
 
 def find_order(storage: Storage, experiment: str) -> ExperimentOrder | None:
-    """The same, or None where there is none or, which a warning says, it cannot be read."""
+    """Read the order; None where there is none or, which a warning says, it cannot be read."""
     if storage.stat(names.order_key(experiment)) is None:
         return None
     try:
@@ -143,7 +143,7 @@ def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResul
 
 
 def is_finished(result: RunResult, order: ExperimentOrder) -> bool:
-    """Whether a result that answers the order's work leaves nothing to do for its seed.
+    """Return whether a result that answers the order's work leaves nothing to do for its seed.
 
     A failed method is tried again, and unlearned models that are to be kept now are computed again.
     By which policy of reuse it was computed does not matter.

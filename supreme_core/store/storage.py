@@ -1,4 +1,4 @@
-"""What a store is: a few operations on objects that have keys, and the errors of each.
+"""Storage: a few operations on objects that have keys, and the errors of each.
 
 The rest of the system sees keys, which are slash-separated words such as
 `experiments/local/digits/order.json`, and the errors of `supreme_core.errors`. An object appears
@@ -17,7 +17,7 @@ from supreme_core.errors import StorageError, StoreUnusable
 from supreme_core.system.files import NotAFile
 
 TEMPORARY: Final = ".supreme-tmp-"
-"""How the names of files begin that are being written, or were when their writer was killed."""
+"""Prefix of the names of files that are being written, or were when their writer was killed."""
 
 CHUNK_BYTES: Final = 1024 * 1024
 
@@ -76,7 +76,7 @@ class Storage(Protocol):
         """
 
     def upload(self, key: str, path: Path) -> None:
-        """As `write`, from a file of any size."""
+        """Write, as `write` does, from a file of any size."""
 
     def local_path(self, key: str, cache: Path) -> Path:
         """A file with the object's bytes, to be read only: the object itself, or a copy in `cache`.
@@ -104,7 +104,8 @@ class Storage(Protocol):
         """
 
     def temporaries(self) -> Iterator[ObjectInfo]:
-        """What writers left that were killed, or are at work; no key of theirs is for `read`."""
+        """Files that writers left that were killed, or are at work; no key of theirs is for
+        `read`."""
 
     def delete_temporary(self, key: str) -> None:
         """Remove one of `temporaries`."""
@@ -130,7 +131,7 @@ def require_unlinked(storage: Storage, objects: Iterable[ObjectInfo]) -> None:
 
 
 def is_key(text: str) -> bool:
-    """Whether a text names an object, or a folder of objects."""
+    """Return whether a text names an object, or a folder of objects."""
     return all(map(is_key_part, text.split("/")))
 
 

@@ -1,4 +1,4 @@
-"""How a command ends: in a line for what its user can mend, in a traceback for our own faults."""
+"""End a command: in a line for what its user can mend, in a traceback for our own faults."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from supreme_core.errors import EXIT_SIGNAL, SpecError, SupremeError, escaped, o
 from supreme_core.system.faults import fault_of
 
 TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
-"""What the extra `trainer` installs; everything else works without these."""
+"""Packages that the extra `trainer` installs; everything else works without these."""
 
 INSTALL: Final = f"pip install '{DISTRIBUTION}[trainer]'"
 
@@ -32,7 +32,7 @@ OF_THE_USER: Final = (
     errno.ELOOP,
     errno.EROFS,
 )
-"""What the system says of a path that somebody has to write otherwise."""
+"""Errors of the system at a path that somebody has to write otherwise."""
 
 
 def tell_plainly(error: SupremeError) -> None:
@@ -87,7 +87,7 @@ def as_told(error: Exception) -> SupremeError | None:
 
 
 def of_missing_module(error: BaseException) -> SpecError | None:
-    """What to install where an import failed for want of the extra `trainer`."""
+    """Message that names what to install where an import failed for want of the extra `trainer`."""
     missing = (getattr(error, "name", "") or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and missing in TRAINER_MODULES:
         return _to_install([missing])

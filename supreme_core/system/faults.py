@@ -17,7 +17,8 @@ from typing import Final, Literal
 Fault = Literal["device", "memory", "ranks", "machine"]
 
 WORST: Final[tuple[Fault, ...]] = ("device", "ranks", "memory", "machine")
-"""Of several errors that led to one another, the fault that leaves the least behind."""
+"""Faults in order: of several errors that led to one another, the one that leaves the least
+behind."""
 
 CLASSES: Final[dict[str, Fault]] = {
     "OutOfMemoryError": "memory",
@@ -49,7 +50,7 @@ WORDS: Final[tuple[tuple[Fault, tuple[str, ...]], ...]] = (
         ),
     ),
 )
-"""What a RuntimeError says, in lower case; the first kind with such words."""
+"""Words of a RuntimeError, in lower case; the first kind with such words counts."""
 
 OF_THE_CALLER: Final = (
     *("status_not_supported", "status_bad_param", "status_invalid_value", "status_arch_mismatch"),

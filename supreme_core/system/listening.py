@@ -4,7 +4,7 @@ import socket
 
 
 def every_address() -> str:
-    """What a server binds to be reached at every address of the machine, of either kind."""
+    """Address that a server binds to be reached at every address of the machine, of either kind."""
     return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
 
 

@@ -1,11 +1,12 @@
 """Texts that are read alone say what they are about.
 
-`kubectl explain`, # HELP of /metrics, `supreme list` and the tables of the pages show one text
-without its neighbours, so none may lean on the field above or continue a name.
+`kubectl explain`, # HELP of /metrics, `supreme list`, the tables of the pages and an editor show
+one text without its neighbours, so none may lean on the field above or continue a name.
 
 fields     descriptions of every model in the code, whether or not a CRD or a catalogue has it
 schemas    the CRD and the catalogue, where a description may also be put together
 metrics    help of what the operator and the trainer export
+docstrings of modules, classes, functions and constants
 
 Left out: that a text is true, and that it is clear beyond its first word.
 """
@@ -14,6 +15,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,17 +26,25 @@ from tools.generate.crd import custom_resource_definition
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path
-    for package in ("supreme_core", "operator/supreme_operator", "trainer/supreme_trainer")
+    for package in ("supreme_core", "operator/supreme_operator", "trainer/supreme_trainer", "tools")
     for path in (ROOT / package).rglob("*.py")
 )
 
 CATALOGUE = ROOT / "supreme_core" / "registry" / "catalog.json"
 
 LEANING = re.compile(
-    r"(As|How|It|Its|Of|So|That|The same|Their|Them|These|They|This|Those|What|Whatever|Whether"
-    r"|Which|Who|Whoever|Whose|Why|\d+)\b(?!-)(?! %)"
+    r"(As|How|It|Its|Of|So|That|Their|Them|These|They|Those|What|Whatever|Whether|Which|Who|Whoever"
+    r"|Whose|Why|The same(?= (?:after|for|in|of|with)\b|[,.]))\b(?!-)|\d+\.?$"
 )
-"""Beginnings of a text that continues a name, or the text above it."""
+"""Beginnings of a text that continues a name, or the text above it; or a number alone."""
+
+
+SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text())) for path in SOURCES]
 
 
 def fields(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -46,6 +56,15 @@ def fields(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 text = text.values[0]
             if keyword.arg == "description" and isinstance(text, ast.Constant):
                 yield keyword.value.lineno, str(text.value)
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, text) of every text that stands alone: docstrings, and those behind constants."""
+    for node in ast.walk(tree):
+        for statement in getattr(node, "body", ()) if isinstance(node, SCOPES) else ():
+            match statement:
+                case ast.Expr(ast.Constant(str(text))):
+                    yield statement.lineno, text
 
 
 def described(schema: object) -> Iterator[str]:
@@ -74,14 +93,15 @@ def test_a_text_with_a_noun_of_its_own_passes(text):
     assert not LEANING.match(text)
 
 
-def test_a_field_is_understood_alone():
+@pytest.mark.parametrize(("texts", "fewest"), [(fields, 500), (docstrings, 2000)])
+def test_a_text_in_the_code_is_understood_alone(texts, fewest):
     found = [
-        f"{path.relative_to(ROOT)}:{line} {text}"
-        for path in SOURCES
-        for line, text in fields(ast.parse(path.read_text()))
+        (f"{path.relative_to(ROOT)}:{line}", text)
+        for path, tree in trees()
+        for line, text in texts(tree)
     ]
-    assert len(found) > 500
-    assert [each for each in found if LEANING.match(each.split(" ", 1)[1])] == []
+    assert len(found) > fewest
+    assert [f"{place} {text}" for place, text in found if LEANING.match(text)] == []
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What `make generate` writes: the CRD, the catalogue, dashboards and tables of pages."""
+"""Files that `make generate` writes: the CRD, the catalogue, dashboards and tables of pages."""

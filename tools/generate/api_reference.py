@@ -20,7 +20,7 @@ def fields_table(part: str) -> str:
 
 
 def rules_list() -> str:
-    """What the server refuses beyond types and limits, with its own words."""
+    """Rules by which the server refuses beyond types and limits, with its own words."""
     found = [("", _resource(), False), ("spec", _part("spec"), False)]
     found += _fields(_part("spec"), "spec.")
     return "\n".join(
@@ -31,7 +31,8 @@ def rules_list() -> str:
 
 
 def _words(rule: Schema) -> str:
-    """Of a message that is made when the rule is broken, with dots for what is not known before."""
+    """Words of a message that is made when the rule is broken, with dots for what is not known
+    before."""
     if "message" in rule:
         return str(rule["message"])
     return str(rule["messageExpression"]).partition('".format(')[0].strip('"').replace("%s", "…")
@@ -82,7 +83,7 @@ def _span(schema: Schema, least: str, most: str) -> str:
 
 
 def _default(schema: Schema) -> str:
-    """Of a section nothing: its fields have their own."""
+    """Default of a field; of a section nothing, as its fields have their own."""
     value = schema.get("default")
     if value in (None, "", {}) or "properties" in schema:
         return ""

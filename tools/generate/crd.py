@@ -34,7 +34,7 @@ COLUMNS: Final = (
 """(name, type, path, priority) of what `kubectl get` shows; priority 1 only with `-o wide`."""
 
 SELECTABLE: Final = (".status.phase", ".spec.dataset.name", ".spec.model.name")
-"""What `kubectl get --field-selector` can ask for."""
+"""Fields that `kubectl get --field-selector` can ask for."""
 
 SAME: Final = frozenset(
     {

@@ -1,4 +1,4 @@
-"""Which test compares a component with what, as the docstrings of the tests say."""
+"""Comparisons that the tests make of each component, as the docstrings of the tests say."""
 
 import ast
 import re
@@ -42,7 +42,7 @@ def file_of(entry: registry.Entry) -> Path:
 
 
 def is_about(text: str, entry: registry.Entry) -> bool:
-    """Whether a file imports a component, or has its name in a table that tests run over."""
+    """Return whether a file imports a component, or has its name in a table that tests run over."""
     tree = ast.parse(text)
     tables = {
         target.id: node.value

@@ -156,7 +156,7 @@ def _with_values(page: str) -> str:
 
 
 def _default(value: Any) -> str:
-    """As it would be written behind the flag; empty where there is none."""
+    """Default as it would be written behind the flag; empty where there is none."""
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     return f"`{text.lower() if isinstance(value, bool) else text}`" if text else ""
 

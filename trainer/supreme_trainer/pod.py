@@ -1,4 +1,4 @@
-"""What a pod's container runs: python -m supreme_trainer.pod
+"""Command of a pod's container: python -m supreme_trainer.pod
 
 The name is a contract between the images of operators and of trainers, which may be of different
 versions, so it stays wherever the code moves.

@@ -17,7 +17,7 @@ BACKENDS: Final[Mapping[BackendName, Backend]] = {
 
 
 def readers() -> dict[str, Callable[[Body], Child | None]]:
-    """How a child is read, by the plural of its resource; Jobs are of two kinds."""
+    """Readers of children, by the plural of their resource; Jobs are of two kinds."""
     return {
         plural: partial(_read, plural) for plural in {b.resource.plural for b in BACKENDS.values()}
     }

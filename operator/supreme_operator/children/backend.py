@@ -1,4 +1,4 @@
-"""What every kind of child has in common: how it is made, found and read."""
+"""Common part of every kind of child: how it is made, found and read."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class ChildOrder:
-    """What children are told: name of the ConfigMap with the shared order, digest of the work.
+    """Order to children: name of the ConfigMap with the shared order, digest of the work.
 
     has_user: whether their pods run as a user and group of ours, or as the platform says.
     """
@@ -99,7 +99,7 @@ def name_of(owner: Owner, attempt: Attempt) -> str:
 
 
 def shared_metadata(owner: Owner, name: str) -> Manifest:
-    """Of what all children of an experiment need beside them."""
+    """Metadata of objects that all children of an experiment share (ConfigMap, Service)."""
     return {
         "name": name,
         "namespace": owner.namespace,
@@ -125,7 +125,7 @@ def labels_of(owner: Owner, attempt: Attempt) -> dict[str, str]:
 
 
 def owner_references(owner: Owner) -> list[Manifest]:
-    """So that what belongs to an experiment goes with it."""
+    """Owner references, with which everything of an experiment goes when it does."""
     return [
         {
             "apiVersion": names.API_VERSION,
@@ -194,7 +194,7 @@ def _order_in(template: Body) -> str:
 
 
 def number_in(texts: Mapping[str, str], key: str) -> int | None:
-    """What the operator has written as a number, and nobody has changed to something else."""
+    """Number that the operator wrote, if nobody has changed it to something else."""
     text = texts.get(key, "")
     return int(text) if re.fullmatch(r"[0-9]{1,10}", text) else None
 

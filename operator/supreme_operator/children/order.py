@@ -17,7 +17,7 @@ MAX_BYTES: Final = 1_000_000
 
 
 def read_order(config_map: Mapping[str, Any]) -> SharedOrder | None:
-    """What such a ConfigMap tells; None where it is none, or of another version."""
+    """Order in such a ConfigMap; None where it holds none, or one of another version."""
     text = (config_map.get("data") or {}).get(names.ORDER_FILE, "")
     try:
         return parse_json(SharedOrder, text.encode(), source=names.ORDER_FILE)

@@ -32,7 +32,7 @@ ENVIRONMENT: Final = {
     "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor",
     "PYTHONUNBUFFERED": "1",
 }
-"""What a user's template may set otherwise."""
+"""Variables that a user's template may set otherwise."""
 
 
 def pod_template(
@@ -153,14 +153,15 @@ def _containers(status: Body) -> list[Body]:
 
 
 def _waiting(states: Sequence[Body]) -> Body:
-    """Of the first container that waits for something out of the ordinary, else of the first."""
+    """State of the first container that waits for something out of the ordinary, else of the
+    first."""
     found = [each.get("waiting") or {} for each in states]
     troubled = (each for each in found if (each.get("reason") or "") not in ORDINARY)
     return next(troubled, found[0])
 
 
 def _unmet(condition: Body | None) -> str:
-    """What a condition that does not hold says, on one line."""
+    """Message of a condition that does not hold, on one line."""
     if condition is None or condition.get("status") == "True":
         return ""
     said = (f"{condition.get('type')} is {condition.get('status')}", condition.get("reason"))

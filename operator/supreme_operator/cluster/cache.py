@@ -1,4 +1,4 @@
-"""What the operator has seen of the cluster, by experiment.
+"""Cache of the objects that the operator has seen in the cluster, by experiment.
 
 Filled by watches, by what the API server answers to our own writes, and by whole lists now and
 then, which bring back whatever a watch has lost. Children and pods are kept as digests.
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class Name(NamedTuple):
-    """What at most one object of a kind has at one time."""
+    """Name that at most one object of a kind has at one time."""
 
     namespace: str
     name: str
 
 
 class Kept(NamedTuple, Generic[T]):
-    """What is kept of an object, and whose it is."""
+    """Part of an object that is kept, and whose it is."""
 
     version: int
     uid: str

@@ -80,7 +80,7 @@ class Meter(Protocol):
     def requested(self, verb: str, resource: str, code: int, seconds: float) -> None: ...
 
     def throttled(self, verb: str, seconds: float) -> None:
-        """How long a write waited for its turn."""
+        """Observe the seconds that a write waited for its turn."""
 
 
 class TokenBucket:
@@ -136,7 +136,7 @@ class Cluster:
                 return
 
     async def serves(self, resource: Resource) -> bool:
-        """Whether the server knows this kind of objects."""
+        """Return whether the server knows this kind of objects."""
         try:
             path = f"/apis/{resource.group}/{resource.version}"
             answer = await self._request("GET", resource, path)

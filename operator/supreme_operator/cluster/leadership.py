@@ -1,4 +1,4 @@
-"""Of several operators only the holder of a Lease acts.
+"""Leader election: only the operator that holds the Lease acts.
 
 Without it two operators do no harm (see reconcile.py), they only do everything twice.
 """

@@ -1,1 +1,1 @@
-"""What follows from what is known of an experiment: plans, waits, statuses. Pure."""
+"""Decisions from what is known of an experiment: plans, waits, statuses. Pure."""

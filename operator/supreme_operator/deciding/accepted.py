@@ -1,4 +1,4 @@
-"""What an experiment was accepted as, by what its children were told. Pure.
+"""Restore the experiment that was accepted, from what its children were told. Pure.
 
 The API server guards what was accepted by the status, which can be lost or patched. Then the orders
 that children have, in ConfigMaps that nobody can change, are what is left to tell.
@@ -30,7 +30,7 @@ def methods_of(orders: Iterable[SharedOrder]) -> list[str]:
 
 
 def is_the_same(order: ExperimentOrder, children: Iterable[Child]) -> bool:
-    """Whether all children were told this work, so that there is nothing to compare."""
+    """Return whether all children were told this work, so that there is nothing to compare."""
     work = work_digest(order.work)
     return all(child.work == work for child in children)
 
@@ -74,7 +74,7 @@ def _only(document: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]
 
 
 def _filled(now: Any, before: Any) -> Any:
-    """What is written now, and what it leaves out as it was."""
+    """Fill what is left out now with what was accepted."""
     if isinstance(now, dict) and isinstance(before, dict):
         return {**before, **{name: _filled(now[name], before.get(name)) for name in now}}
     if isinstance(now, list) and isinstance(before, list) and len(now) == len(before):

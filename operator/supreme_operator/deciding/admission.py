@@ -1,4 +1,4 @@
-"""Whether an experiment can be done as it is written, and what exactly is to be done. Pure.
+"""Admit an experiment that can be done as it is written, and say what exactly is to be done. Pure.
 
 The API server has checked the schema; here come the names and parameters of components, which only
 the catalogue knows, and what a cluster needs beyond what `supreme run` needs.
@@ -86,7 +86,8 @@ def admit(
 
 
 def pod_digest(spec: ExperimentSpec) -> str:
-    """Of what the experiment itself sets on its pods, as far as an installation may forbid it."""
+    """Digest of what the experiment itself sets on its pods, as far as an installation may forbid
+    it."""
     template, scheduling = spec.execution.template, spec.execution.scheduling
     said = {
         "labels": template.labels,
@@ -103,7 +104,7 @@ def pod_digest(spec: ExperimentSpec) -> str:
 
 
 def _was_accepted(body: Mapping[str, Any], pods: str) -> bool:
-    """Whether these pods were accepted before the installation forbade something of them.
+    """Return whether these pods were accepted before the installation forbade something of them.
 
     A version that did not note the digest has accepted the generation that its condition names.
     """
@@ -127,8 +128,9 @@ def admit_accepted(
     methods: Collection[str],
     refusal: str,
 ) -> Admitted | None:
-    """What was accepted of an experiment that cannot be done as a whole, so that a method that is
-    added by a wrong name holds up no other; None where nothing was, or what is wrong is not added.
+    """Admit the accepted part of an experiment that cannot be done as a whole, so that a method
+    that is added by a wrong name holds up no other; None where nothing was, or what is wrong is not
+    added.
 
     methods: titles of the accepted ones.
     """
@@ -153,7 +155,7 @@ def status_in(body: Mapping[str, Any]) -> ExperimentStatus:
 
 
 def shared_order(experiment: Experiment, order: ExperimentOrder) -> SharedOrder:
-    """What the pods of all seeds are told."""
+    """Order to the pods of all seeds."""
     location = experiment.spec.storage
     return order.shared(
         store=location.uri or "", endpoint=location.endpoint, region=location.region
@@ -161,6 +163,7 @@ def shared_order(experiment: Experiment, order: ExperimentOrder) -> SharedOrder:
 
 
 def is_ours(body: Mapping[str, Any], manager: str) -> bool:
-    """Whether this operator handles the resource: no other does, and it is not being deleted."""
+    """Return whether this operator handles the resource: no other does, and it is not being
+    deleted."""
     managed_by = (body.get("spec") or {}).get("managedBy")
     return managed_by in (None, "", manager) and "deletionTimestamp" not in body["metadata"]

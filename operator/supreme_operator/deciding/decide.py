@@ -72,7 +72,7 @@ class Patience:
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge:
-    """What earlier actions of this process brought to light; a restart finds it again by them.
+    """Observations that earlier actions of this process made; a restart makes them again by acting.
 
     verdicts: by seed and attempt.  creation: why the last child could not be created.  deletion:
     why a child could not be deleted.
@@ -143,7 +143,7 @@ class Standing:
 
     @property
     def wants_child(self) -> bool:
-        """Whether its child, which has not finished, is to go on."""
+        """True if the seed's child, which has not finished, is to go on."""
         return not self.is_done and not self.is_outdated
 
 
@@ -158,7 +158,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What is to be done, in this order, after the status that follows from it is written."""
+    """Actions to take, in this order, after the status that follows from them is written."""
 
     standings: Sequence[Standing]
     outcome: Outcome
@@ -203,7 +203,7 @@ def decide(seen: Seen, *, now: datetime, patience: Patience) -> Decision:
 
 
 def is_published(seen: Seen, done: frozenset[int]) -> bool:
-    """Whether a summary of all these seeds is written, by this process or by one before it.
+    """Return whether a summary of all these seeds is written, by this process or by one before it.
 
     It may have others too: a seed can be given up although an attempt of it left a result.
     """
@@ -265,7 +265,7 @@ def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standin
 
 
 def _cost(seed: int, index: int, told: SeedStatus | None, child: Child | None) -> Attempt:
-    """What the latest attempt cost. Without a child the status knows of it; of an attempt after
+    """Cost of the latest attempt. Without a child the status knows of it; of an attempt after
     the child's it knows only that it was meant to be made."""
     cost = replace(child.attempt, index=index) if child else Attempt(seed=seed, index=index)
     if told and (child is None or told.attempt == cost.number):
@@ -445,22 +445,22 @@ class _Judge:
         return block is not None and block[0] == "ImagePullFailed"
 
     def _has_run(self, child: Child, told: SeedStatus | None) -> bool:
-        """Whether a queue has suspended it after it had begun."""
+        """Return whether a queue has suspended it after it had begun."""
         if told is None or told.attempt != child.attempt.number:
             return False
         return told.phase == "Running" or told.disruptions > child.attempt.disruptions
 
 
 def _has_paid_for_preemption(child: Child, told: SeedStatus) -> bool:
-    """Whether a failed child is one whose preemption the status has counted, and that did not run
-    since: its controller takes the end of its pods for a failure."""
+    """Return whether a failed child is one whose preemption the status has counted, and that did
+    not run since: its controller takes the end of its pods for a failure."""
     is_waiting = told.phase == "Queued" and told.attempt == child.attempt.number
     is_known = told.reason == PREEMPTED  # also where the next attempt is only meant to be made
     return (is_waiting or is_known) and told.disruptions > child.attempt.disruptions
 
 
 def _failed_by_deletion(child: Child) -> bool:
-    """Whether its controller takes for a failure that its pods were told to go with it."""
+    """Return whether the controller takes for a failure that its pods were told to go with it."""
     if not child.gone_by:
         return False
     return child.finished_at is None or child.finished_at >= child.gone_by

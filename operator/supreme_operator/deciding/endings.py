@@ -1,4 +1,4 @@
-"""Why an attempt ended. Pure.
+"""Classify why an attempt ended. Pure.
 
 The exit codes are the trainer's contract (supreme_core.api.names). A failure of the program is
 told apart from what the cluster did to it, because each has a budget of its own.
@@ -52,7 +52,7 @@ NEVER_STARTS: Final = ("InvalidImageName",)
 
 @dataclass(frozen=True)
 class Ending:
-    """What an attempt costs: another try (failed), nothing of the kind (disrupted), or the seed.
+    """Cost of an attempt's end: another try (failed), nothing of the kind (disrupted), or the seed.
 
     is_told: something says so; it does not only follow from that nothing says otherwise, which
     other news may still do.
@@ -65,7 +65,7 @@ class Ending:
 
 
 def ending(child: Child) -> Ending:
-    """Why a failed child failed: the worst that any of its pods tells, or its own condition."""
+    """Ending of a failed child: the worst that any of its pods tells, or its own condition."""
     disruption = next(_disruptions(child), None)
     if disruption:
         return disruption
@@ -126,8 +126,8 @@ def _disruptions(child: Child) -> Iterator[Ending]:
 
 
 def _has_ended(pod: Pod) -> bool:
-    """Whether its trainer has, so that the failure may be its own. Without it a kubelet refuses
-    pods (OutOfcpu, NodeAffinity), and gives up those that are deleted."""
+    """Return whether its trainer has ended, so that the failure may be its own. Without it a
+    kubelet refuses pods (OutOfcpu, NodeAffinity), and gives up those that are deleted."""
     if pod.reason == TOO_LONG and pod.started_at:
         return True
     return pod.exit_code is not None and pod.exit_reason != NO_EXIT

@@ -1,4 +1,4 @@
-"""What `kubectl describe` tells of an experiment: an Event for each transition. Pure."""
+"""Events that `kubectl describe` shows of an experiment: one for each transition. Pure."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -32,7 +32,7 @@ class Note(NamedTuple):
 
 
 def transitions(before: ExperimentStatus, after: ExperimentStatus) -> Iterator[Note]:
-    """What has changed in a way that a person wants to know."""
+    """Changes that a person wants to know."""
     known = {each.type: each for each in before.conditions}
     for condition in after.conditions:
         previous = known.get(condition.type)

@@ -1,4 +1,4 @@
-"""What is known of one experiment: plain facts, read off Kubernetes objects once and never dicts.
+"""Facts of one experiment: plain ones, read off Kubernetes objects once and never dicts.
 
 Everything that decides reads these. The objects themselves are not kept: a digest of ten fields
 is a hundredth of the memory.
@@ -41,10 +41,10 @@ class Attempt:
 
 
 class ChildState(StrEnum):
-    """How far one child is, whatever its kind."""
+    """State of one child, whatever its kind."""
 
     SUSPENDED = "Suspended"
-    """It is held back by a queue (Kueue) and has no pods."""
+    """State of a child that a queue (Kueue) holds back and that has no pods."""
     WAITING = "Waiting"
     """Not all of its pods run yet."""
     RUNNING = "Running"
@@ -176,7 +176,7 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What events said when they were asked why a child waits; reason "" where that is nothing."""
+    """Answer of events to the question why a child waits; reason "" where they say nothing."""
 
     asked_at: datetime
     reason: str = ""

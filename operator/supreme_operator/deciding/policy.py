@@ -1,4 +1,4 @@
-"""What an installation lets experiments do, beyond what can be done at all. Pure."""
+"""Policy of an installation: what experiments may do, beyond what can be done at all. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Policy:
             self.own_stores.check(location, namespace)
 
     def violations(self, spec: ExperimentSpec, namespace: str) -> Iterator[str]:
-        """What is not allowed, a line for each."""
+        """List what is not allowed, a line for each."""
         if namespace == self.own_namespace:
             yield (
                 f"metadata.namespace is {namespace!r}, the operator's own, whose service account"

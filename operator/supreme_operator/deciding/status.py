@@ -110,7 +110,7 @@ def invalid(
 
 
 class _Counts:
-    """Of seeds; those that are about to be created count as queued."""
+    """Counts of seeds; those that are about to be created count as queued."""
 
     def __init__(self, standings: Sequence[Standing], decision: Decision) -> None:
         starting = {attempt.seed for attempt in decision.create}
@@ -168,7 +168,7 @@ def _progressing(outcome: Outcome, done: str, count: _Counts, parallelism: int) 
 
 
 def _obstacle(seen: Seen, decision: Decision) -> tuple[str, str] | None:
-    """What keeps a seed from being computed: of several, that of the first seed."""
+    """Obstacle that keeps a seed from being computed: of several, that of the first seed."""
     if seen.knowledge.deletion and decision.delete:
         return seen.knowledge.deletion.reason, seen.knowledge.deletion.message
     is_held = any(each.following for each in decision.standings)
@@ -290,7 +290,7 @@ def _held_since(before: ExperimentStatus, decision: Decision, now: datetime) -> 
 def _held_seconds(
     before: ExperimentStatus, start_time: str | None, held: str | None, now: datetime
 ) -> int:
-    """Of the time since it began; what is going on now is counted when it is over."""
+    """Seconds held since it began; what is going on now is counted when it is over."""
     if start_time is None or start_time != before.start_time:
         return 0
     return before.held_seconds if held else int(held_seconds(before, now))

@@ -1,4 +1,4 @@
-"""What a status that was written counts for in the metrics. Pure.
+"""Counter increments of the metrics for a status that was written. Pure.
 
 Statuses are written against the version that was looked at, so each transition is written once, by
 whichever operator, and what is counted with the write is counted once.

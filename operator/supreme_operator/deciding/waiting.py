@@ -1,4 +1,4 @@
-"""Why a child waits, or cannot be made at all. Pure.
+"""Reasons why a child waits, or cannot be made at all. Pure.
 
 What its pods say of themselves is told at once. Of a child of which nothing changes for a while
 the events are asked, less often the longer it waits; and where they say nothing either, what is
@@ -28,7 +28,7 @@ Reason = tuple[str, str]
 FORBIDDEN: Final = re.compile(
     r'(?:Error creating: )?[^\s"]+(?: "[^"]*")? is forbidden: (?P<why>.*)'
 )
-"""What the API server says of status 403, and controllers repeat in events."""
+"""Words of the API server in status 403, which controllers repeat in events."""
 
 NO_QUOTA: Final = ("exceeded quota: ", "insufficient quota ", "status unknown for quota: ")
 NO_RIGHT: Final = re.compile(r'User "[^"]*" cannot |cannot set blockOwnerDeletion ')
@@ -45,7 +45,7 @@ IMAGE_TROUBLE: Final = (
     "RegistryUnavailable",
 )
 ORDINARY: Final = ("", "ContainerCreating", "PodInitializing")
-"""Why a container waits where nothing is wrong yet."""
+"""Reasons of a waiting container where nothing is wrong yet."""
 
 REASONS: Final[Mapping[str, str]] = {
     "FailedAttachVolume": "VolumeNotMounted",
@@ -60,7 +60,8 @@ REASONS: Final[Mapping[str, str]] = {
 
 
 def refusal(message: str) -> Literal["QuotaExceeded", "RBACDenied", "NamespaceTerminating", ""]:
-    """Why the API server makes no object, from its words; "" where it is the object's own fault.
+    """Reason why the API server makes no object, from its words; "" where it is the object's own
+    fault.
 
     Status and reason are the same (403, Forbidden) for a missing right, a quota, an admission
     policy and a namespace that is being deleted. Names of objects are quoted, and say nothing.
@@ -77,14 +78,14 @@ def refusal(message: str) -> Literal["QuotaExceeded", "RBACDenied", "NamespaceTe
 
 
 def is_webhooks(message: str) -> bool:
-    """Whether it is an admission webhook that does not answer, and not the API server."""
+    """Return whether it is an admission webhook that does not answer, and not the API server."""
     return "failed calling webhook" in message
 
 
 def obstacle(
     child: Child, answer: Answer | None, *, now: datetime, patience: timedelta
 ) -> Reason | None:
-    """What keeps an unfinished child from going on; None where nothing does, or not yet for long.
+    """Obstacle of an unfinished child; None where nothing holds it up, or not yet for long.
 
     patience: how long nothing may change before that is worth a word.
     """
@@ -103,7 +104,7 @@ def obstacle(
 
 
 def stuck(child: Child, now: datetime, patience: timedelta) -> Reason | None:
-    """Why a child does not end that should have."""
+    """Reason why a child does not end that should have."""
     are_gone = all(pod.is_finished for pod in child.pods)
     if child.gone_by and now >= child.gone_by + patience and are_gone:
         names = ", ".join(child.finalizers) or "its controller"
@@ -116,7 +117,7 @@ def stuck(child: Child, now: datetime, patience: timedelta) -> Reason | None:
 
 
 def stuck_pod(pod: Pod, now: datetime, patience: timedelta) -> Reason | None:
-    """Why a pod does not end that should have."""
+    """Reason why a pod does not end that should have."""
     if pod.is_finished:
         return None
     if pod.gone_by and now >= pod.gone_by + patience:
@@ -173,7 +174,7 @@ def asked(child: Child) -> str:
 
 
 def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -> Answer:
-    """What the newest event says since anything changed, of Warnings if there are any."""
+    """Newest event since anything changed, of Warnings if there are any."""
     since = _quiet_since(child) - SAME_TIME
     dated = [(_time_of(each), each) for each in events]
     news = [(time, each) for time, each in dated if time >= since]
@@ -197,7 +198,7 @@ def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -
 
 
 def _said(pod: Pod) -> Reason | None:
-    """What a pod that waits says of itself."""
+    """State of a pod that waits, in its own words."""
     if pod.is_finished or pod.gone_by:
         return None
     if pod.unschedulable:

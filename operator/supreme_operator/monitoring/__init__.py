@@ -1,1 +1,1 @@
-"""What Prometheus and the kubelet are told: counters, gauges, health."""
+"""Monitoring by Prometheus and the kubelet: counters, gauges, health."""

@@ -1,5 +1,5 @@
-"""What /metrics shows. Names of the queue, of reconciliation, of requests and of leadership are
-those of Go operators too, so that dashboards for these work.
+"""Metrics that /metrics shows. Names of the queue, of reconciliation, of requests and of leadership
+are those of Go operators too, so that dashboards for these work.
 
 No label of a counter or a histogram names an experiment, a seed or a pod: `gauges` has what there
 is for single experiments, and a limit for it.
@@ -256,7 +256,7 @@ class Metrics:
         self._lost.labels(resource).inc(changes)
 
     def wrote(self, namespace: str, counted: Tally) -> None:
-        """What a status counts for that was written just now."""
+        """Count a status that was written just now."""
         for seed in counted.seeds:
             labels = namespace, seed.backend, seed.result
             self._seeds.labels(*labels, seed.reason).inc()
@@ -276,7 +276,8 @@ class Metrics:
         self._is_master.labels(CONTROLLER).set(1)
 
     def _begin_at_zero(self) -> None:
-        """What is there from the start rises from 0, so that Prometheus sees the first time too."""
+        """Let every series that is known from the start rise from 0, so that Prometheus sees the
+        first time too."""
         self._adds.labels(CONTROLLER, CONTROLLER)
         self._retries.labels(CONTROLLER, CONTROLLER)
         self._errors.labels(CONTROLLER)
@@ -293,7 +294,7 @@ class Metrics:
             self._lost.labels(resource.plural)
 
     def _begin_at_zero_in(self, namespace: str, backend: str) -> None:
-        """The same of what a namespace will most likely have."""
+        """Let the series that a namespace will most likely have rise from 0, too."""
         self._seed_waits.labels(namespace)
         self._seeds.labels(namespace, backend, "succeeded", "")
         self._seed_seconds.labels(namespace, backend, "succeeded")

@@ -24,7 +24,7 @@ SEED_PHASES: Final = ("Pending", "Queued", "Running", "Succeeded", "Failed")
 
 
 class Queue(Protocol):
-    """What a work queue tells of itself."""
+    """Work queue, as far as its metrics show it."""
 
     @property
     def depth(self) -> int: ...
@@ -91,7 +91,7 @@ class ExperimentGauges(Collector):
 
 
 def chosen(bodies: Sequence[Body], most: int) -> list[Body]:
-    """Those that have metrics of their own."""
+    """Experiments that have metrics of their own."""
     newest = sorted(bodies, key=lambda body: body["metadata"]["creationTimestamp"], reverse=True)
     return sorted(newest, key=lambda body: "completionTime" in _status(body))[:most]
 

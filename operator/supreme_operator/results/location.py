@@ -17,7 +17,7 @@ Origin = tuple[str, str, int]
 """Scheme, host and port."""
 
 LISTED_PAGES: Final = 500
-"""Of the folder of an experiment, where 1,000 seeds that are tried thrice leave 15."""
+"""Most pages of the folder of an experiment, where 1,000 seeds that are tried thrice leave 15."""
 
 NAMESPACE: Final = "{namespace}"
 """In a pattern: the namespace of the experiment."""
@@ -89,7 +89,7 @@ class StorePattern:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Of s3://bucket/prefix or s3://bucket/prefix@endpoint; SpecError where it is neither."""
+        """Read s3://bucket/prefix or s3://bucket/prefix@endpoint; SpecError where it is neither."""
         found = re.fullmatch(r"s3://([^/@]+)(?:/(.*?))?/?(?:@(https?://.+))?", text)
         bucket, prefix, endpoint = found.group(1, 2, 3) if found else ("", "", None)
         prefix = prefix or ""

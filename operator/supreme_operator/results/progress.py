@@ -1,4 +1,4 @@
-"""How far attempts are, as their trainers say in progress.json.
+"""Progress of attempts, as their trainers say in progress.json.
 
 The one thing that the operator reads from stores itself, since a process of its own for each look
 would cost more than all the rest. So it asks for little: some kilobytes, within seconds, by a

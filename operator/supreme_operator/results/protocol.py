@@ -1,4 +1,4 @@
-"""What is asked of results in the store, and what is answered. Pure.
+"""Questions about results in the store, and their answers. Pure.
 
 A task goes to a process that reads what users' pods wrote, so the models of its answers are strict.
 """
@@ -38,7 +38,7 @@ class Claim(Document):
 
 
 class Verdict(Document):
-    """What there is in place of a result."""
+    """Result check of one attempt: valid, missing or invalid."""
 
     seed: Seed
     attempt: Attempt
@@ -47,7 +47,7 @@ class Verdict(Document):
 
 
 class Publication(Document):
-    """What was published."""
+    """Summary that was published."""
 
     rows: list[SummaryRow] = Field(
         max_length=MAX_SUMMARY_ROWS,
@@ -59,7 +59,7 @@ class Publication(Document):
 
 
 class Task(Document):
-    """What a worker is to do: judge these claims, or publish where there are None."""
+    """Task of a worker: judge these claims, or publish where there are None."""
 
     model_config = ConfigDict(hide_input_in_errors=True)  # of which credentials are a part
 

@@ -55,7 +55,7 @@ PASSED_ON: Final = (
 """Variables of the operator that its workers get too."""
 
 FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-"""What ends a worker without its doing, such as a node that is out of memory."""
+"""Signals that end a worker without its doing, such as on a node that is out of memory."""
 
 
 class WorkerFailed(SupremeError):
@@ -64,7 +64,7 @@ class WorkerFailed(SupremeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one worker may take: memory in all, and for each answer processor time and time.
+    """Limits of one worker: memory in all, and for each answer processor time and time.
 
     whole_seconds: for all answers together.  waits: see `Turns`.
     """
@@ -93,12 +93,12 @@ PUBLISHING: Final = Limits(
     whole_seconds=1800,
     waits=WaitLimits(others=20, own=120),
 )
-"""Of one that ends nothing is kept."""
+"""Limits of a publication, of which nothing is kept where they end it."""
 
 
 @dataclass
 class Run:
-    """What became of one worker.
+    """End of one worker.
 
     ending: why it did not do all of its task, "" where it did.  blame: what that can be due to,
     which is what it read, the time that it took, that its turn was over, or none of these.
@@ -214,7 +214,7 @@ class Collector:
 
 
 def _verdicts(run: Run, claims: Sequence[Claim]) -> list[Verdict]:
-    """Those of a run, which has to begin with the first claim and to leave none out."""
+    """Verdicts of a run, which has to begin with the first claim and to leave none out."""
     found = [answer for answer in run.answers if isinstance(answer, Verdict)]
     asked = [(claim.seed, claim.attempt) for claim in claims[: len(found)]]
     if (not found and not run.ending) or [(each.seed, each.attempt) for each in found] != asked:
@@ -261,7 +261,7 @@ async def _work(task: Task, limits: Limits, folder: Path, turn: Turn) -> Run:
 
 
 def _too_long(limits: Limits, turn: Turn, *, is_whole: bool) -> tuple[str, Literal["time", "turn"]]:
-    """What is said of a worker that is ended, and what that is due to."""
+    """Message on a worker that is ended, and what that is due to."""
     if turn.is_over:
         return "it was waited for while others waited for their turn", "turn"
     if is_whole:
@@ -270,7 +270,7 @@ def _too_long(limits: Limits, turn: Turn, *, is_whole: bool) -> tuple[str, Liter
 
 
 def _processor_seconds(process: int) -> float:
-    """What a worker has computed so far; 0 where that cannot be seen any more."""
+    """Processor seconds of a worker so far; 0 where they cannot be seen any more."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -279,7 +279,7 @@ def _processor_seconds(process: int) -> float:
 
 
 def _nothing() -> None:
-    """What there is to stop where nothing runs."""
+    """Stop nothing, where nothing runs."""
 
 
 def _command() -> tuple[str, ...]:
@@ -354,7 +354,7 @@ def _take(answer: Answer, task: Task, run: Run) -> None:
 
 
 def _explain(code: int, limits: Limits, said: str, run: Run) -> None:
-    """What the exit code of a worker means that said nothing itself."""
+    """Explain the exit code of a worker that said nothing itself."""
     run.blame = "content"
     if code > 0:
         _, _, last = said.rpartition("\n")

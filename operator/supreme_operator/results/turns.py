@@ -106,7 +106,8 @@ class Turns:
             max(late, key=self._idle).end()
 
     def _is_late(self, turn: Turn, namespace: str) -> bool:
-        """Whether a turn has waited for so long that it may end for a namespace that waits."""
+        """Return whether a turn has waited for so long that it may end for a namespace that
+        waits."""
         if turn.namespace == namespace:
             return self._idle(turn) >= self.waits.own
         has_used_more = self._share(turn.namespace) > self._share(namespace)

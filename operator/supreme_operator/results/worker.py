@@ -39,7 +39,7 @@ from supreme_operator.results.protocol import (
 MEBIBYTE: Final = 1024 * 1024
 
 ROUNDS: Final = 10
-"""Of a publication: results that change under each of them change for ever."""
+"""Tries of a publication: results that change under each of them change for ever."""
 
 PREDICTIONS_SHARE: Final = 32
 """Two models' predictions and what a noise floor needs of them take 26 times the size of a file."""
@@ -120,7 +120,7 @@ def judged(claim: Claim, order: ExperimentOrder, storage: S3Storage) -> Iterator
 
 
 def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:
-    """Why these bytes are not the result that was claimed; empty where they are."""
+    """Reason why these bytes are not the result that was claimed; empty where they are."""
     key = order.result_key(claim.seed, claim.attempt)
     found = hashlib.sha256(data).hexdigest()
     if claim.sha256 not in (None, found):

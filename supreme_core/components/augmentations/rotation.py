@@ -87,7 +87,7 @@ def _taken(bordered: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _weighed(bordered: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Of the four pixels around each place, by nearness; rounded to the nearest level."""
+    """Weigh the four pixels around each place by nearness; round to the nearest level."""
     one, shift = 1 << WEIGHT_BITS, BITS - WEIGHT_BITS
     rows, columns = (rows + (1 << shift >> 1)) >> shift, (columns + (1 << shift >> 1)) >> shift
     top, left = rows >> WEIGHT_BITS, columns >> WEIGHT_BITS

@@ -48,7 +48,7 @@ class CelebaParams(PublishedParams):
     size: int = Field(64, ge=8, le=1024, description="Side in pixels after resize and centre crop.")
 
     def people(self, root: Path) -> dict[str, str]:
-        """Who is on each image."""
+        """Person on each image."""
         return dict(fields[:2] for fields in table(root / IDENTITIES, columns=2))
 
     def names(self, root: Path) -> list[str]:

@@ -75,7 +75,7 @@ def esc(task: UnlearningTask, params: EscParams) -> None:
 
 
 def removed(fraction: float, features: int) -> int:
-    """How many directions; 0.29 of 100 are 29, though 0.29 * 100 is a little less."""
+    """Number of directions; 0.29 of 100 are 29, though 0.29 * 100 is a little less."""
     return max(int(round(fraction * features, 9)), 1 if fraction else 0)
 
 

@@ -64,7 +64,7 @@ def msg(task: UnlearningTask, params: MsgParams) -> None:
 
 
 def _differences(task: UnlearningTask, layers: list[nn.Conv2d]) -> list[torch.Tensor]:
-    """Of each layer's weight, the gradient on retained samples less that on forgotten ones."""
+    """Gradient of each layer's weight on retained samples less that on forgotten ones."""
     order = permutation(streams.derive(task.seed, "retain subset"), len(task.retain))
     some = task.retain.take(torch.from_numpy(order[: len(task.forget)]))
     of_retain = gradient_sums(task, some, cross_entropy)

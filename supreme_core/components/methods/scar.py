@@ -184,7 +184,7 @@ def _loss(
 
 
 def _surrogates(task: UnlearningTask, params: ScarParams) -> Samples:
-    """Those that the original does not take for a class that is to be forgotten."""
+    """Images that the original does not take for a class that is to be forgotten."""
     generator = task.generator("surrogates")
     if params.surrogate == "noise":
         black, white = task.pixel_range

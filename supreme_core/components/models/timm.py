@@ -57,7 +57,7 @@ OPTIONS: Final = {
     "drop_path_rate": "dropPathRate",
     "img_size": "inputSize",
 }
-"""What is passed on to an architecture that takes it, by the name that users give it."""
+"""Arguments passed on to an architecture that takes them, by the name that users give them."""
 
 NOT_AN_ARGUMENT: Final = {
     **{name: f"give spec.model.params.{setting}" for name, setting in OPTIONS.items()},
@@ -67,7 +67,7 @@ NOT_AN_ARGUMENT: Final = {
     "device": "`supreme run --device` decides it",
     "dtype": "spec.training.precision decides it",
 }
-"""What is set here, and what a user does instead."""
+"""Arguments that are set here, and what a user does instead."""
 
 NO_ARGUMENT: Final[dict[str, Any]] = {"supreme_asks_for_the_class": True}
 
@@ -288,7 +288,7 @@ def _origin(config: Any) -> str:
 
 
 def _go_offline_where_there_is_no_network() -> str:
-    """Why the hub cannot be reached, "" where it can.
+    """Return why the hub cannot be reached, "" where it can.
 
     Its client tries for a minute; told that it is offline it looks into its cache alone.
     """

@@ -1,4 +1,4 @@
-"""What a model knows once its weights are rounded to a few bits."""
+"""Knowledge of a model once its weights are rounded to a few bits."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""How fast a model learns the forget set again."""
+"""Speed with which a model learns the forget set again."""
 
 from functools import partial
 

@@ -19,7 +19,7 @@ from supreme_core.scoring.ensemble import (
 from supreme_core.scoring.evaluation import Floats
 
 LARGEST_SHAPE = 1e6
-"""Of a fitted prior: as good as one variance for all samples."""
+"""Largest shape of a fitted prior: as good as one variance for all samples."""
 
 Prior = tuple[Floats, Floats, Floats, Floats]
 """μ_0, κ_0, α_0, β_0 of each line, (lines, 1)."""
@@ -67,7 +67,7 @@ def bavaria(comparison: Comparison, params: BavariaParams) -> dict[str, float | 
 
 
 def log_density(margins: Floats, of: Moments, *, prior: Callable[[Moments], Prior]) -> Floats:
-    """Of the t with 2 α_n degrees, centre μ_n and scale² β_n (κ_n + 1) / (α_n κ_n)."""
+    """Log density of the t with 2 α_n degrees, centre μ_n and scale² β_n (κ_n + 1) / (α_n κ_n)."""
     centre, weight, shape, scale = prior(of)
     n = of.models
     weight_n, shape_n = weight + n, shape + n / 2

@@ -1,4 +1,4 @@
-"""How many samples give themselves away by a mean margin that chance does not explain."""
+"""Count of samples that give themselves away by a mean margin that chance does not explain."""
 
 import numpy as np
 from scipy.special import ndtri, stdtr

@@ -56,7 +56,7 @@ class PartitionParams(Params):
         return tuple(dict.fromkeys(chain(*parts)))
 
     def chosen(self) -> "list[Chosen[Any, MethodFacts]]":
-        """Those methods with their settings."""
+        """Methods of the groups, with their settings."""
         return [
             registry.method.resolve(method, at=f"partition.methods[{position}]")
             for position, method in enumerate(self.methods)

@@ -43,7 +43,7 @@ class EveryEpoch(Observer):
 
     @property
     def errors(self) -> list[float]:
-        """Of the epochs so far."""
+        """Errors of the epochs so far."""
         found = {name for name in self.memory if name.startswith("error/")}
         return [float(self.memory[f"error/{number}"]) for number in range(len(found))]
 

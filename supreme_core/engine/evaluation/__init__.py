@@ -1,1 +1,1 @@
-"""What a model predicts, what that took, and what it was computed on."""
+"""Predictions of a model, what they cost, and what they were computed on."""

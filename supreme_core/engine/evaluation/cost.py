@@ -1,4 +1,4 @@
-"""What a piece of work takes: wall time, device time, memory. Evaluation is never inside."""
+"""Cost of a piece of work: wall time, device time, memory. Evaluation is never inside."""
 
 import resource
 import sys

@@ -25,7 +25,8 @@ WITHOUT_A_WAY = (
     r"(?P<repeated>\S+) does not have a deterministic implementation"
     r"|The operator '(?P<missing>[^']+)' is not currently implemented"
 )
-"""How torch begins where a device has no way to do it, or none that gives the same bits again."""
+"""Beginnings of torch's errors where a device has no way to do something, or none that gives the
+same bits again."""
 
 
 def configure(device: torch.device, precision: Precision) -> None:
@@ -63,7 +64,7 @@ def naming_operations(device: torch.device) -> Iterator[None]:
 
 
 def environment(ranks: Ranks, *, reduction: str, library: str = "") -> dict[str, Any]:
-    """What a stage ran on, as its manifest and the report name it.
+    """Environment that a stage ran in, as its manifest and the report name it.
 
     reduction: the number of ranks is part of it only where results depend on it.  library: the
     distribution that the model's code comes from, "" for our own.

@@ -1,4 +1,4 @@
-"""What a model must know of the data."""
+"""Facts of the data that a model must know."""
 
 from dataclasses import dataclass
 

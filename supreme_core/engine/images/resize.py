@@ -94,4 +94,4 @@ KERNELS: Final[Mapping[Interpolation, tuple[float, Callable[[float], float]]]] =
     "bilinear": (1.0, _triangle),
     "bicubic": (2.0, _cubic),
 }
-"""How far a filter reaches, in pixels of the smaller image, and its weight at a distance."""
+"""Reach of each filter, in pixels of the smaller image, and its weight at a distance."""

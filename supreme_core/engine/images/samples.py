@@ -50,7 +50,7 @@ class Pixels(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, ids: Tensor) -> Tensor:
-        """Those images, on the device, in the order of `ids`; the caller may change them."""
+        """Images on the device, in the order of `ids`; the caller may change them."""
         ...
 
     def ahead(self, ids: Tensor) -> None:
@@ -72,7 +72,7 @@ class ResidentPixels:
         return self.values.index_select(0, sent(ids, self.values.device))
 
     def ahead(self, ids: Tensor) -> None:
-        """They are there already."""
+        """Nothing to fetch: the images are on the device already."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ImageSource:
         self.pixels.ahead(ids)
 
     def normalised(self, value: int) -> Tensor:
-        """What pixels of this value, 0..255, become in each channel, (channels, 1, 1)."""
+        """Normalise a pixel value, 0..255, in each channel, (channels, 1, 1)."""
         return ((value / 255 - self.mean) / self.std)[:, None, None]
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class TensorSource:
         return chosen.contiguous(memory_format=layout(chosen.device))
 
     def ahead(self, ids: Tensor) -> None:
-        """They are there already."""
+        """Nothing to fetch: the images are on the device already."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,8 @@ class JoinedSource:
         self.second.ahead(of_second)
 
     def _parts(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Which ones are of the first source, and the numbers in the first and in the second."""
+        """Mask of the samples of the first source, and the numbers in the first and in the
+        second."""
         border = len(self.first)
         early = ids < border
         return early, ids[early], ids[~early] - border
@@ -200,7 +201,7 @@ class Samples:
         return replace(self, labels=labels.to(self.labels.device))
 
     def join(self, other: "Samples") -> "Samples":
-        """These samples, then the others."""
+        """Join these samples and the others, in this order."""
         labels = torch.cat([self.labels, other.labels])
         if other.source is self.source:
             return Samples(self.source, torch.cat([self.ids, other.ids]), labels)

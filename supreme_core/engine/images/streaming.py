@@ -52,7 +52,7 @@ class StreamedPixels:
         self._hinted = ids, self._worker.submit(self._fetched, ids)
 
     def _fetched(self, ids: Tensor) -> Tensor:
-        """Those images on the device, where a copy of them is under way in the stream of copies.
+        """Images on the device, where a copy of them is under way in the stream of copies.
 
         index_select lets other threads of Python run while it copies; numpy is slower at this.
         """

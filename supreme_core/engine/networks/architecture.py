@@ -20,14 +20,14 @@ from supreme_core.system.faults import raise_fault
 from supreme_core.system.files import require_file
 
 NAMED = 3
-"""So many tensors of a wrong file are named in an error."""
+"""Most tensors of a wrong file that are named in an error."""
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of each channel of ImageNet, as every recipe has them."""
 
 
 class FamilyParams(Params):
-    """What can be said of each model of a family."""
+    """Settings of each model of a family."""
 
     pretrained: bool = Field(
         False,
@@ -77,7 +77,7 @@ class ModelInput:
         mean: Iterable[float],
         std: Iterable[float],
     ) -> "ModelInput":
-        """What a model sees by itself, changed by what a user says."""
+        """Input that a model sees by itself, changed by what a user says."""
         size = params.input_size or size
         own: dict[str, Any] = {"model": (tuple(mean), tuple(std)), "imagenet": IMAGENET}
         chosen = own.get(params.statistics, (None, None))
@@ -91,7 +91,7 @@ class ModelInput:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What means something for a result."""
+        """Settings that mean something for a result."""
         return asdict(self)
 
     def fitted(self, images: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class Architecture:
         return made
 
     def shape(self, images: ImageShape) -> ImageShape:
-        """Of what the network sees, where the data set has images of the given shape."""
+        """Shape of what the network sees, where the data set has images of the given shape."""
         if self.input is None:
             return images
         if images.channels not in (1, self.input.channels):

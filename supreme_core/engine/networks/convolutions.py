@@ -13,7 +13,7 @@ def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
 
 
 def is_convolutional(network: nn.Module) -> bool:
-    """Whether it has a convolution whose windows overlap: one that cuts patches has none."""
+    """Return whether it has a convolution whose windows overlap: one that cuts patches has none."""
     return any(
         size > stride
         for layer in convolutions(network).values()

@@ -11,7 +11,8 @@ from torch.nn.modules.conv import _ConvNd
 Names = list[str]
 
 Unit = Literal["block", "layer"]
-"""What counts as one: a block as a whole, or each convolution and each matrix by itself."""
+"""Unit that counts as a layer: a block as a whole, or each convolution and each matrix by
+itself."""
 
 SINGLE = (_ConvNd, nn.Linear, nn.MultiheadAttention)
 """Modules that are a layer by themselves."""
@@ -19,7 +20,7 @@ SINGLE = (_ConvNd, nn.Linear, nn.MultiheadAttention)
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """What is one layer to a method: a convolution with its norm, or a whole block.
+    """Layer in the eyes of a method: a convolution with its norm, or a whole block.
 
     parameters: names of its trainable ones.  buffers: names of what the same modules keep beside
     them, such as the statistics of a BatchNorm.

@@ -1,4 +1,4 @@
-"""What has to be known of oneDNN, which computes convolutions on a CPU for torch."""
+"""Facts of oneDNN, which computes convolutions on a CPU for torch."""
 
 import os
 from typing import Final

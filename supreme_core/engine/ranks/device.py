@@ -1,4 +1,4 @@
-"""What differs between a CPU, a GPU of NVIDIA (cuda) and one of Apple (mps), in one place.
+"""Differences between a CPU, a GPU of NVIDIA (cuda) and one of Apple (mps), in one place.
 
 | what                   | cpu            | cuda          | mps                          |
 | ---------------------- | -------------- | ------------- | ---------------------------- |
@@ -67,7 +67,7 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
 
 
 def layout(device: torch.device) -> torch.memory_format:
-    """How images and kernels lie in its memory."""
+    """Memory format of images and kernels."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
@@ -85,7 +85,7 @@ def finish_work(device: torch.device) -> None:
 
 
 def name(device: torch.device) -> str:
-    """What the report calls it."""
+    """Name of the device in the report."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":

@@ -40,8 +40,8 @@ SILENCE_SECONDS = 20
 which something failed waits for the same failure of all others."""
 
 SETTLE_SECONDS = 2.0
-"""How long a rank waits for word of another's end before it takes the trouble for its own: a rank
-that dies breaks the collectives of the others, and torchrun sends them SIGTERM."""
+"""Seconds that a rank waits for word of another's end before it takes the trouble for its own: a
+rank that dies breaks the collectives of the others, and torchrun sends them SIGTERM."""
 
 GRACE_SECONDS = 5.0
 """Between the news that the ranks end and the end of a process that has not ended by itself."""
@@ -56,12 +56,12 @@ class Store(Protocol):
     def set(self, key: str, value: str) -> Any: ...
 
     def get(self, key: str) -> bytes:
-        """What stands under the key, as soon as something does."""
+        """Wait for the value under the key."""
 
 
 @dataclass(frozen=True)
 class End:
-    """Why all ranks end before their work is done.
+    """Reason why all ranks end before their work is done.
 
     rank: whose trouble it is.  line: what happened, and to which rank.
     """
@@ -75,7 +75,7 @@ Say = Callable[[End], None]
 
 
 class Watch:
-    """That of a process alone, for which nobody waits.
+    """No-op failure watch of a single process, for which nobody waits.
 
     rank of size.  say: tells people why this process ends, unless it has told them itself.
     """
@@ -85,7 +85,7 @@ class Watch:
 
     @staticmethod
     def start(interruption: Interruption, say: Say) -> "Watch":
-        """That of the rank which torchrun made this process.
+        """Start the watch of the rank which torchrun made this process.
 
         Called in the main thread, once a handler of SIGTERM makes requests to `interruption`.
         """
@@ -110,7 +110,7 @@ class Watch:
         return end.exit_code
 
     def all_failed(self, work: str) -> bool:
-        """Whether a piece of work failed on every rank; asked where it failed."""
+        """Return whether a piece of work failed on every rank; asked where it failed."""
         return True
 
     def leave(self) -> None:
@@ -118,7 +118,7 @@ class Watch:
 
 
 class RankWatch(Watch):
-    """That of one of several ranks.
+    """Failure watch of one of several ranks.
 
     silence: see SILENCE_SECONDS, at least 4.  grace: see GRACE_SECONDS.
     """
@@ -339,7 +339,7 @@ class Link:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> list[dict[str, Any]]:
-        """What has come. Raises EOFError or OSError where nothing will any more."""
+        """Return the message that came. Raises EOFError or OSError where nothing will any more."""
         data = self.socket.recv(65536)
         if not data:
             raise EOFError

@@ -1,4 +1,4 @@
-"""Whether this process was told to stop, and where it may do so."""
+"""Requests to this process to stop, and the places where it may do so."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ class Terminated(SystemExit):
 
 @dataclass
 class Interruption:
-    """Whether this process was told to stop, and whether it may do so at any instruction."""
+    """State of a request to stop this process, and whether it may end at any instruction."""
 
     exit_code: int
     requested: bool = False

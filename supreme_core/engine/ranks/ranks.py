@@ -154,7 +154,8 @@ class Ranks:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """What torch raises where a rank is gone; unlike an error of the work it is nobody's result.
+    """Errors that torch raises where a rank is gone; unlike one of the work they are nobody's
+    result.
 
     A fault of this rank's own device often shows in a collective operation first.
     """

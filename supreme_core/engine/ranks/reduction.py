@@ -15,7 +15,7 @@ from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import SpecError
 
 Leaf = list[Tensor]
-"""What one micro-batch contributes; every leaf has the same shapes, and strides."""
+"""Contribution of one micro-batch; every leaf has the same shapes, and strides."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Reduction:
 
 
 def _memory_order(tensor: Tensor) -> list[int]:
-    """Its axes, the one with the longest strides first.
+    """Axes of a tensor, the one with the longest strides first.
 
     Flattened in this order a tensor need not be copied, and what comes back has the strides that it
     would have on one rank: they decide the order in which the norm of a gradient is added up.

@@ -1,1 +1,1 @@
-"""What methods and probes are given and share: tasks, trainings on sets, weights' importance."""
+"""Tools of methods and probes: tasks, trainings on sets, weights' importance."""

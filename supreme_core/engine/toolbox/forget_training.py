@@ -12,7 +12,7 @@ from supreme_core.registry import Params
 
 
 class ForgetParams(Params):
-    """How the forget set is trained on; a method declares epochs and lr as its source has them."""
+    """Training on the forget set; a method declares epochs and lr as its source has them."""
 
     epochs: int
     lr: float

@@ -24,7 +24,7 @@ def find_linear_head(network: nn.Module) -> str | None:
 
 
 def linear_head(network: nn.Module) -> nn.Linear:
-    """That layer, of a network that has one."""
+    """Linear head of a network that has one."""
     name = find_linear_head(network)
     assert name is not None  # what a method needs is checked before anything is trained
     head = network.get_submodule(name)

@@ -1,4 +1,4 @@
-"""How much each weight matters to a loss: sums over samples of powers of its gradient, exact.
+"""Importance of each weight to a loss: sums over samples of powers of its gradient, exact.
 
 Plain autograd gives the gradient of a sum of samples; here each sample's own is needed. One forward
 pass and one backward pass through the activations give it for a whole batch: what went into a
@@ -40,7 +40,7 @@ BATCH_SIZE = 64
 """Fixed, so that the grid of batches and with it every bit is the same on any number of ranks."""
 
 CHUNK_ELEMENTS = 2**22
-"""So many elements of a layer's per-sample gradients are alive at once (16 MiB), or one sample's.
+"""Most elements of a layer's per-sample gradients alive at once (16 MiB), or one sample's.
 More is slower on a CPU: each chunk's memory is then fresh from the system."""
 
 TRIAL_SIZE = 3
@@ -105,7 +105,7 @@ def _sums_of_parts(
 def batch_importances(
     task: UnlearningTask, *, loss: Loss, power: Power, batch_size: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The same of the gradients of batches' mean losses, as the authors of SSD compute them.
+    """Importances by gradients of batches' mean losses, as the authors of SSD compute them.
 
     Batches are drawn at random, of the forget set and of the whole training set; the last one is
     smaller and counts like the others.
@@ -164,7 +164,7 @@ class DampeningParams(Params):
     def importances(
         self, task: UnlearningTask, *, loss: Loss, power: Power
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Those of the forget set and of the whole training set, as the variant has them."""
+        """Importances for the forget set and the whole training set, as the variant has them."""
         if self.variant == "batch":
             return batch_importances(task, loss=loss, power=power, batch_size=self.batch_size)
         return mean_importances(task, loss=loss, power=power)
@@ -233,7 +233,7 @@ def _sums_over(
     reduction: Reduction,
     report: Report,
 ) -> list[Tensor]:
-    """What `add` gives for the batches whose positions are in the grid, added up over ranks."""
+    """Sum over ranks of what `add` gives for the batches whose positions are in the grid."""
     lanes = [lane.tolist() for _, lane in reduction.parts(torch.arange(len(grid)))]
     mine = [grid[number] for lane in lanes for number in lane]
 
@@ -294,14 +294,14 @@ REFUSALS: Final = re.compile(
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether vmap says that it cannot do what a model asks for, on any machine."""
+    """Return whether vmap says that it cannot do what a model asks for, on any machine."""
     if fault_of(error):
         return False
     return isinstance(error, NotImplementedError | ValueError) or bool(REFUSALS.search(str(error)))
 
 
 def _regular_layers(model: nn.Module, batch: Batch, loss: Loss) -> list[nn.Module]:
-    """Those with a rule and parameters of their own, called once with one row for each sample."""
+    """Layers with a rule and parameters of their own, called once with one row for each sample."""
     owners = _owners(model)
     owned = Counter(each for owner in owners for each in owner.parameters(recurse=False))
     layers = [
@@ -430,7 +430,7 @@ def _rule(module: nn.Module) -> Rule | None:
 
 
 KNOWN: Final = {each.forward for each in (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.LayerNorm)}
-"""What a layer with a rule computes; some libraries derive layers from these that compute more."""
+"""Forward passes of layers with a rule; some libraries derive layers that compute more."""
 
 
 def _of_conv2d(

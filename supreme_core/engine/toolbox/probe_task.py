@@ -1,4 +1,4 @@
-"""What a probe is given: a model that is never changed, the models of its seed that it is compared
+"""Task of a probe: a model that is never changed, the models of its seed that it is compared
 with, and the samples of its cell.
 
 Test samples are among them, as in any evaluation: nothing that is learnt here reaches a model.

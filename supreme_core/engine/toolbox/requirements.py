@@ -1,4 +1,4 @@
-"""What methods need of a network, and whether it has it."""
+"""Requirements of methods on a network, and whether it meets them."""
 
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +20,7 @@ FOUND: Final[dict[Need, tuple[str, Callable[[nn.Module], bool]]]] = {
 
 
 def asks_of_network(needs: tuple[Need, ...]) -> bool:
-    """Whether one of them is of the network."""
+    """Return whether one of the needs is of the network."""
     return not FOUND.keys().isdisjoint(needs)
 
 

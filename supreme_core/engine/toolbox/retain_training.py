@@ -11,7 +11,7 @@ from supreme_core.registry import Params
 
 
 class RetainParams(Params):
-    """How the retain set is trained on; a method declares epochs and lr as its source has them."""
+    """Training on the retain set; a method declares epochs and lr as its source has them."""
 
     epochs: int
     lr: float

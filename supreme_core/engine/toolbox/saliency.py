@@ -1,4 +1,4 @@
-"""Which weights are worth most by some measure, such as how much the forget set pulls at them."""
+"""Masks of the weights that are worth most by some measure, such as the forget set's pull."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What an unlearning method is given: a model, what to forget, what to keep, and nothing else.
+"""Task of an unlearning method: a model, what to forget, what to keep, and nothing else.
 
 There is no path and no test data here, so a method cannot leak either.
 """
@@ -73,7 +73,7 @@ class UnlearningTask:
         return self.ranks.device
 
     def accuracy(self, samples: Samples) -> float:
-        """Of the model as it is now, in eval mode; the same number on every rank."""
+        """Accuracy of the model as it is now, in eval mode; the same number on every rank."""
         return accuracy(self.model, samples, classes=self.shape.classes, ranks=self.ranks)
 
     def observed(self, observer: Observer) -> Self:
@@ -86,7 +86,7 @@ class UnlearningTask:
 
     @property
     def pixel_range(self) -> tuple[Tensor, Tensor]:
-        """What black and white are in normalised images, (channels, 1, 1) each."""
+        """Values of black and white in normalised images, (channels, 1, 1) each."""
         source = self.forget.source
         assert isinstance(source, ImageSource)  # the samples of a task are those of a dataset
         return source.normalised(0), source.normalised(255)
@@ -101,7 +101,7 @@ class UnlearningTask:
         return self.new_network(streams.derive(self.seed, *address))
 
     def random_model(self, *address: str | int) -> nn.Module:
-        """The same, but its weights are fresh and random in any case: it knows nothing."""
+        """Model with fresh and random weights in any case: it knows nothing."""
         return self.random_network(streams.derive(self.seed, *address))
 
     def fit(

@@ -39,8 +39,8 @@ VARIABLE = "SUPREME_CHECKPOINT_SECONDS"
 """Says otherwise, where machines are taken away often or a checkpoint is slow to write."""
 
 STEPS_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
-"""How often several ranks ask each other whether one of them was told to stop. The question waits
-for the device, which costs nothing on a CPU."""
+"""Steps between two questions of several ranks to each other whether one was told to stop. The
+question waits for the device, which costs nothing on a CPU."""
 
 
 def seconds_between(environment: Mapping[str, str]) -> float:
@@ -67,7 +67,7 @@ class Slot(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """What a training changes, all of which its next step depends on."""
+    """Variables that a training changes, all of which its next step depends on."""
 
     model: nn.Module
     optimizer: optim.Optimizer
@@ -77,7 +77,8 @@ class State:
 
 @dataclass
 class Checkpoints:
-    """Those of one stage. Each `fit` of the stage in turn calls `begin`, then `step` after steps.
+    """Checkpoints of one stage. Each `fit` of the stage in turn calls `begin`, then `step` after
+    steps.
 
     slot: None for a stage that keeps none.  spent: what the interrupted attempts took.  Rank 0
     writes; all ranks read.
@@ -154,7 +155,8 @@ class Checkpoints:
         return hashlib.sha256(payload).digest() + payload
 
     def _cost(self) -> Cost:
-        """Of all attempts so far. The other ranks are taken to have worked as long as this one."""
+        """Cost of all attempts so far. The other ranks are taken to have worked as long as this
+        one."""
         wall = self.clock() - self._started
         before = self.spent or Cost(0.0, 0.0, 0)
         return Cost(
@@ -179,7 +181,7 @@ class Checkpoints:
 
 
 def _sound_payload(data: bytes) -> bytes:
-    """What follows the digest, or nothing where it does not have that digest."""
+    """Return what follows the digest, or nothing where it does not have that digest."""
     if not is_sound_checkpoint([data], has_origin=False):
         log.warning("a damaged checkpoint is ignored; the training begins again")
         return b""
@@ -187,7 +189,7 @@ def _sound_payload(data: bytes) -> bytes:
 
 
 def _metadata(payload: bytes) -> dict[str, str]:
-    """What stands in a safetensors file beside the tensors: its header is JSON after its length."""
+    """Metadata of a safetensors file: its header is JSON after its length."""
     length = int.from_bytes(payload[:8], "little")
     found: dict[str, str] = json.loads(payload[8 : 8 + length])["__metadata__"]
     return found

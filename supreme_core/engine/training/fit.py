@@ -43,7 +43,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How to train.
+    """Settings of a training.
 
     optimizer: made for the model's parameters.  max_gradient_norm: a longer gradient is shortened
     to this Euclidean length.  rate: factor of the learning rate at an epoch, with the fraction of

@@ -35,7 +35,7 @@ class Step:
 
     @property
     def is_last(self) -> bool:
-        """Whether it ends an epoch, so that it may be smaller than the others."""
+        """True if the step ends an epoch, so that it may be smaller than the others."""
         return not len(self.following)
 
 
@@ -49,7 +49,7 @@ class Gradients(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What gradients are computed of.  scale: factor of the loss, 1 where nothing is scaled."""
+    """Input of gradients.  scale: factor of the loss, 1 where nothing is scaled."""
 
     model: nn.Module
     samples: Samples
@@ -58,7 +58,7 @@ class Job:
     scale: Callable[[Tensor], Tensor]
 
     def set_gradients(self, sums: Sequence[Tensor]) -> None:
-        """Those of the trainable parameters, which stand first among what was added up."""
+        """Set gradients of the trainable parameters, which stand first among what was added up."""
         for parameter, gradient in zip(trainable(self.model), sums, strict=False):
             parameter.grad = gradient
 

@@ -1,4 +1,4 @@
-"""What is made small."""
+"""Per-sample losses."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""How the numbers of a step come about: the same in the trainings of a seed and in its methods."""
+"""Numerics of a step: the same in the trainings of a seed and in its methods."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who goes along with trainings: looks at the model, or changes its weights, on the way."""
+"""Training callbacks: they look at the model, or change its weights, on the way."""
 
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ class Observer:
         """The optimiser has moved the weights."""
 
     def after_epoch(self) -> None:
-        """So it has for the last time in an epoch."""
+        """Called after the last step of each epoch."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ ENGINE_VERSION = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How originals and retrained models are trained, all names resolved."""
+    """Recipe of originals and retrained models, all names resolved."""
 
     training: Training
     optimizer: Chosen[Any, Any]
@@ -42,7 +42,8 @@ class Recipe:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What means something for a result, but for the number of ranks where that does too.
+        """Settings that mean something for a result, but for the number of ranks where that does
+        too.
 
         Settings that came later stand here only where they do something, so that what was computed
         before them keeps its key.
@@ -87,7 +88,7 @@ class Recipe:
         )
 
     def augmentation(self, seed: int) -> Callable[[int], Augment]:
-        """That of each epoch of one training, keyed by `seed`."""
+        """Augmentation of each epoch of one training, keyed by `seed`."""
         return partial(self._augment, seed)
 
     def _rate(self, epoch: float) -> float:

@@ -1,4 +1,4 @@
-"""Which samples stand in which step of an epoch."""
+"""Order of the samples in the steps of an epoch."""
 
 from collections.abc import Callable, Sequence
 from itertools import count, islice

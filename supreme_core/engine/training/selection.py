@@ -1,4 +1,4 @@
-"""Which epoch of a training is kept, where a validation set decides it."""
+"""Selection of the epoch of a training that is kept, where a validation set decides it."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class BestEpoch(Observer):
 
     @property
     def accuracy(self) -> float | None:
-        """Of the epoch that is kept; None before the first."""
+        """Accuracy of the epoch that is kept; None before the first."""
         return float(self.memory["accuracy"]) if "accuracy" in self.memory else None
 
     @property

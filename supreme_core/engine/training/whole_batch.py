@@ -69,7 +69,7 @@ class WholeBatchGradients:
         return sums[-1]
 
     def _leaves(self, means: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[list[Tensor]]:
-        """Of each lane the gradients of its own view of the weights, and its mean."""
+        """Gradients of each lane's own view of the weights, and its mean."""
         own = [trainable(network) for network in self._networks]
         counted = [mean for mean, size in zip(means, sizes, strict=True) if size]
         everything = [parameter for parameters in own for parameter in parameters]
@@ -144,7 +144,7 @@ class Lanes:
         self._here = threading.local()
 
     def run(self) -> list[Tensor]:
-        """What each function gave. The first error of one ends all of them."""
+        """Result of each function. The first error of one ends all of them."""
         threads = [
             threading.Thread(target=self._live, args=(lane, torch.get_num_threads()), daemon=True)
             for lane in self._lanes
@@ -208,7 +208,8 @@ class Lanes:
         return answer if is_last else torch.ops.aten.alias(answer)
 
     def _all_wait(self) -> bool:
-        """Whether all lanes have come to a BatchNorm; none is where all have come to the end."""
+        """Return whether all lanes have come to a BatchNorm; none is where all have come to the
+        end."""
         waiting = [lane.call is not None for lane in self._lanes]
         if any(waiting) and not all(waiting):
             raise SupremeError(
@@ -353,7 +354,8 @@ def _move(call: _Call, mean: Tensor, variance: Tensor) -> None:
 
 
 def _mean_and_variance(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each channel, as float64; computed by torch's own kernel in fp32 or fp64."""
+    """Mean and variance of each channel, as float64; computed by torch's own kernel in fp32 or
+    fp64."""
     unused = torch.zeros(images.shape[1], dtype=_wide(images), device=images.device)
     mean, variance = torch.batch_norm_update_stats(images, unused, unused, 0.0)
     return mean.double(), variance.double()

@@ -10,7 +10,7 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 SCHEMA_VERSION: Final = 39
-"""Of Grafana 11; later ones read it too."""
+"""Schema version of Grafana 11; later ones read it too."""
 
 COLUMNS: Final = 24
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}

@@ -1,4 +1,4 @@
-"""What a user is told of the data of an experiment, beside how many images there are."""
+"""Notes for a user on the data of an experiment, beside how many images there are."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def class_lines(classes: PerClass) -> Iterator[str]:
 
 
 def elsewhere(spec: ExperimentSpec, file: Path) -> str:
-    """Which folder a relative path of the data means, where one beside the file has that name too.
+    """Folder that a relative path of the data means, where one beside the file has that name too.
 
     "" where there is nothing to confuse.
     """

@@ -41,7 +41,7 @@ def list_components(kind: str, *, text: str | None, as_json: bool) -> None:
 
 
 def _names(listed: Mapping[str, Listed]) -> Iterator[str]:
-    """Whatever can be chosen, those of families with the names of their weights."""
+    """Names that can be chosen, those of families with the names of their weights."""
     for name, component in sorted(listed.items()):
         if component.variants is None:
             yield name

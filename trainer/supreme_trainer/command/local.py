@@ -56,7 +56,7 @@ GRACE_SECONDS = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run.
+    """Options of a run.
 
     parallel: seeds side by side, None for what the machine has room for.  seeds: those of the
     experiment that are computed, None for all.  replace: whether results may go that a change of
@@ -107,7 +107,7 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
 
 
 def counted(outcome: Outcome, options: Options) -> str:
-    """How the stages have ended that `supreme validate` counts; those of finished seeds aside."""
+    """Ends of the stages that `supreme validate` counts; those of finished seeds aside."""
     stages = outcome.stages
     if not outcome.seeds:
         which = "every seed" if options.seeds is None else "every seed of --seeds"
@@ -312,7 +312,8 @@ class Runner:
         say(self.console, f"seed {trainer.seed}: {trainer.failure}; a fresh process goes on")
 
     def _keep_logs(self, stopped: "Iterable[SeedTrainer]") -> None:
-        """Of trainers that were stopped, for which a store that is away is no error of its own."""
+        """Keep the logs of trainers that were stopped, for which a store that is away is no error
+        of its own."""
         for trainer in stopped:
             try:
                 trainer.keep_log(self.storage)

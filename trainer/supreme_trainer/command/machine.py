@@ -1,4 +1,4 @@
-"""What there is on this machine for trainers to run on: its system, its CPU cores, its GPUs."""
+"""Machine that trainers run on: its system, its CPU cores, its GPUs."""
 
 import os
 import sys
@@ -11,8 +11,8 @@ VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""
 
 RANKS_MEET_AT = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
-"""How the ranks of one machine reach one another. gloo would look up the machine's own name, which
-on a laptop or in a container often leads nowhere."""
+"""Variables by which the ranks of one machine meet. gloo would look up the machine's own name,
+which on a laptop or in a container often leads nowhere."""
 
 LIMITS = Path("/sys/fs/cgroup")
 """Where a container sees what Linux allows it."""
@@ -51,7 +51,7 @@ def _limit(folder: Path) -> int | None:
 
 
 def gpus(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """What VISIBLE_GPUS has to hold for each of the GPUs that torch counts here, in its order.
+    """Values of VISIBLE_GPUS for each of the GPUs that torch counts here, in its order.
 
     A list that was given to this process stays the list of what may be used. CUDA reads it up to
     the first entry that is no GPU, so as many entries as it counts are the ones that it uses.

@@ -47,7 +47,7 @@ def prepare_experiments(
 
 
 def _prepared(prepared: Mapping[str, Mapping[str, Any]], store: str) -> Iterator[str]:
-    """What `supreme prepare` says of the data and the weights, as the trainer told it."""
+    """Lines of `supreme prepare` on the data and the weights, as the trainer told it."""
     dataset = prepared["dataset"]
     shape = " x ".join(map(str, dataset["shape"]))
     yield (

@@ -52,7 +52,8 @@ def settle_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> 
 def changed_meanwhile(
     order: ExperimentOrder, newest: ExperimentOrder, computed: list[int]
 ) -> str | None:
-    """What another process has done to the order that this one has computed; None if nothing."""
+    """Change that another process made to the order that this one has computed; None if there is
+    none."""
     lost = "; ".join(losses(order, newest, computed))
     return f"another process has changed this experiment meanwhile: {lost}" if lost else None
 

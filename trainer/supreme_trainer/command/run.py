@@ -34,7 +34,7 @@ CLUSTER_FIELDS = (
 )
 """Parts of the spec that say how a cluster runs an experiment; no number depends on them."""
 EXECUTION_FIELDS = {"reuse", "data_placement"}
-"""Those of spec.execution that are used here too."""
+"""Fields of spec.execution that are used here too."""
 
 
 def compute_experiments(

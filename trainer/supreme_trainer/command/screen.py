@@ -214,5 +214,6 @@ def _broken(name: str, width: int) -> list[str]:
 
 
 def _print(console: Console, text: str, *, style: str = "") -> None:
-    """As it is: no markup, no emoji, nothing wrapped; NO_COLOR leaves no control characters."""
+    """Print text unchanged: no markup, no emoji, nothing wrapped; NO_COLOR leaves no control
+    characters."""
     console.print(Text(text, style="" if console.no_color else style), soft_wrap=True)

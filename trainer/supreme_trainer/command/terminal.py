@@ -1,4 +1,4 @@
-"""What commands say on a terminal or into a pipe."""
+"""Output of commands on a terminal or into a pipe."""
 
 from collections.abc import Iterable
 from typing import TypeVar

@@ -28,10 +28,10 @@ from supreme_core.store.inventory import read_experiments, sizes_of_stages
 from supreme_core.store.storage import Storage
 
 SCHEMA_VERSION: Final = 1
-"""Of the document of --json; docs/guide.md lists its fields."""
+"""Version of the document of --json; docs/guide.md lists its fields."""
 
 UNKNOWN_UID: Final = "0" * 8
-"""Of an object that no API server has made."""
+"""UID of an object that no API server has made."""
 
 FIELD = re.compile(r"(?:(?:spec|metadata|dataset\.params)\b|apiVersion|kind)(?:\.\w+|\[\d+\])*")
 

@@ -38,7 +38,7 @@ def to_parent(parent: int) -> None:
 
 
 def _signal_at_parents_end() -> bool:
-    """Whether the system will kill this process at its parent's end, as Linux can."""
+    """Return whether the system will kill this process at its parent's end, as Linux can."""
     if sys.platform != "linux":
         return False
     with suppress(OSError, AttributeError):

@@ -9,7 +9,7 @@ from typing import Any
 from supreme_core.plan import step_of
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
-"""Of every line, whoever writes it."""
+"""Format of every line, whoever writes it."""
 
 
 class Journal:
@@ -27,12 +27,12 @@ class Journal:
                 file.write(f"{line}\n")
 
     def is_mine(self, line: str) -> bool:
-        """Whether a line of the log is none of the trainer's own words."""
+        """Return whether a line of the log is none of the trainer's own words."""
         return line in self._lines
 
 
 def sentence(event: Mapping[str, Any]) -> str:
-    """What an event says of stages and of the machine; "" for others, such as steps of a loop."""
+    """Sentence on an event of stages or of the machine; "" for others, such as steps of a loop."""
     if event["event"] == "stage-started":
         return f"{step_of(event).title} started"
     if event["event"] == "stage-finished":

@@ -31,7 +31,7 @@ ON_THIS_MACHINE = (*TORCHRUN, "--standalone", "--local-addr=localhost")
 """Ranks meet by that name, as that of the machine often leads nowhere: on a laptop, in a jail."""
 
 EXIT_OF_RANK = re.compile(r"\bexitcode *: (-?\d+)")
-"""What torchrun, which itself always ends with 1, says in the log of each rank that ended badly."""
+"""Words of torchrun, which itself always ends with 1, in the log of each rank that ended badly."""
 
 LINGER_SECONDS = 10.0
 """Between the last words of all ranks of a machine and the end of a process that is still there.
@@ -196,6 +196,6 @@ def _event(line: bytes) -> Event | None:
 
 
 def _exit_codes(log: Path) -> list[int]:
-    """Of the ranks that ended badly, minus the signal where one ended them."""
+    """Exit codes of the ranks that ended badly; negative for a signal that ended one."""
     with log.open(errors="replace") as lines:
         return [int(found[1]) for found in map(EXIT_OF_RANK.search, lines) if found]

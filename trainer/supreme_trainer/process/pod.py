@@ -64,7 +64,7 @@ MEETING_SECONDS = 1800
 """Machines wait for one another so long: one of them may have to pull the image first."""
 
 MESSAGE_BYTES = 3000
-"""Of a reason, so that its JSON is well below the 4096 bytes that Kubernetes keeps."""
+"""Longest reason, so that its JSON is well below the 4096 bytes that Kubernetes keeps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,14 +94,15 @@ def read_order(path: Path) -> SharedOrder:
 
 @dataclass(frozen=True)
 class Launch:
-    """How the processes of this machine start.  torchrun: its command line, empty for none."""
+    """Start of the processes of this machine.  torchrun: its command line, empty for none."""
 
     ranks: int
     torchrun: Sequence[str] = ()
 
     @classmethod
     def told_by(cls, environment: Mapping[str, str]) -> "Launch":
-        """What PET_* variables ask for; torchrun reads the rest of them itself. SpecError."""
+        """Launch that PET_* variables ask for; torchrun reads the rest of them itself.
+        SpecError."""
         nodes = _number(environment, "PET_NNODES")
         ranks = _number(environment, "PET_NPROC_PER_NODE")
         if nodes == ranks == 1:

@@ -1,4 +1,4 @@
-"""How far a run is: events of trainers in, lines or a live display out."""
+"""Progress of a run: events of trainers in, lines or a live display out."""
 
 import time
 from collections import Counter, defaultdict
@@ -74,7 +74,7 @@ class SeedProgress:
 
 @dataclass
 class Mean:
-    """Of seconds, as they come."""
+    """Running mean of seconds."""
 
     total: float = 0.0
     count: int = 0
@@ -133,14 +133,15 @@ class Board:
 
     @property
     def ended(self) -> Counter[str]:
-        """How many steps were computed, reused, failed; the others have not been reached."""
+        """Counts of the steps that were computed, reused, failed; the others have not been
+        reached."""
         return Counter(how for seed in self._seeds.values() for how in seed.ended.values())
 
     def seed(self, seed: int) -> SeedProgress:
         return self._seeds[seed]
 
     def begin(self, seed: int) -> None:
-        """Its trainer was started."""
+        """Record that the seed's trainer was started."""
         self._seeds[seed].begun = self.clock()
 
     def apply(self, seed: int, event: Mapping[str, Any]) -> Step | None:
@@ -209,7 +210,8 @@ class Board:
         return max(0.0, self._start_ups.value - behind)
 
     def _with_running(self, states: Iterable[SeedProgress]) -> Mapping[Kind, Mean]:
-        """What was seen, and of kinds that run for the first time how long they will have taken."""
+        """Times that were seen, and of kinds that run for the first time how long they will have
+        taken."""
         found = defaultdict[Kind, Mean](Mean)
         for state in states:
             if state.running and state.running.stage in TRAININGS and state.ends is not None:
@@ -218,7 +220,7 @@ class Board:
         return {**found, **self._seen}
 
     def _of_running(self, state: SeedProgress, expected: float | None) -> tuple[bool, float]:
-        """Whether it is known how long the running step still takes; seconds, at least."""
+        """Return whether it is known how long the running step takes, and seconds that it does."""
         now = self.clock()
         by_pace = None if state.ends is None else max(0.0, state.ends - now)
         assert state.running is not None
@@ -365,7 +367,8 @@ BARS = (100, 24), (80, 10)
 WITH_CLOCK = 60
 CLOCK_WIDTH = len("0:00:00")
 ECHO = "^C"
-"""What a terminal adds to the last line; without room, all is drawn one line lower from then on."""
+"""Characters that a terminal adds to the last line; without room, all is drawn one line lower from
+then on."""
 
 
 def _fitted(parts: Sequence[str], room: int) -> str:

@@ -111,7 +111,7 @@ def _fail(error: Exception | SystemExit, watch: Watch, telemetry: Telemetry) -> 
 
 
 def _code_of(error: BaseException) -> int:
-    """Of a fault before the work began, such as a device that does not start."""
+    """Exit code of a fault before the work began, such as a device that does not start."""
     return EXIT_TEMPORARY if fault_of(error) == "device" else EXIT_ERROR
 
 
@@ -176,7 +176,7 @@ def _compute(
 
 
 def _library(order: RunOrder) -> str:
-    """Whose code the model is, "" for our own: its version is part of what a stage ran on."""
+    """Library of the model, "" for our own: its version is part of what a stage ran on."""
     family, slash, _ = order.work.model.name.partition("/")
     return family if slash else ""
 

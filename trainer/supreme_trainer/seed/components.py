@@ -31,9 +31,9 @@ class Unlearner:
         run(task)
 
     def meaning(self) -> dict[str, Any]:
-        """What means something for a result; wrappers and augmentation only where there are any, so
-        that what was computed before they could be asked for keeps its key. Which augmentation the
-        original says, whose key stands beside this."""
+        """Settings that mean something for a result; wrappers and augmentation only where there are
+        any, so that what was computed before they could be asked for keeps its key. Which
+        augmentation the original says, whose key stands beside this."""
         meaning: dict[str, Any] = {"method": self.method.identity()}
         if self.wrappers:
             meaning["wrappers"] = [wrapper.identity() for wrapper in self.wrappers]
@@ -78,7 +78,8 @@ class Components:
 
     @cached_property
     def probes(self) -> Mapping[str, AnyChosen]:
-        """What metrics ask of the model itself, by the title of the metric, with its settings."""
+        """Probes that metrics ask of the model itself, by the title of the metric, with their
+        settings."""
         return {
             title: Chosen(registry.probe.get(metric.entry.facts.probe), metric.params)
             for title, metric in self.metrics.items()

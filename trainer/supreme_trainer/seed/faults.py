@@ -1,4 +1,4 @@
-"""What a trainer does about a fault of its device or its memory.
+"""Reaction of a trainer to a fault of its device or its memory.
 
 | fault                  | what happens                                                    |
 | ---------------------- | --------------------------------------------------------------- |
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Faults:
-    """Those of one seed: of earlier attempts, and what becomes of one in this attempt."""
+    """Faults of one seed: of earlier attempts, and what becomes of one in this attempt."""
 
     def __init__(self, storage: Storage, order: RunOrder, ranks: Ranks) -> None:
         self._storage, self._order, self._ranks = storage, order, ranks
@@ -58,7 +58,7 @@ class Faults:
             raise GivenUp(f"{last.fault} (on {devices}, in {len(faults)} attempts)")
 
     def guarded(self, make: Callable[[], T], *, stage: str, key: str, of_run: bool) -> T:
-        """What `make` gives; it is called once more where memory ran out.
+        """Return what `make` gives; it is called once more where memory ran out.
 
         Raises DeviceFault where this process must not go on, and RankLost.
         """
@@ -79,7 +79,7 @@ class Faults:
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """The same for what no stage is in charge of, such as bringing images to the device."""
+        """Guard what no stage is in charge of, such as bringing images to the device."""
         try:
             yield
         except Exception as error:
@@ -105,7 +105,7 @@ class Faults:
         ) from error
 
     def _record(self, record: FaultRecord) -> bool:
-        """Whether the attempt's fault.json is in the store."""
+        """Return whether the attempt's fault.json is in the store."""
         try:
             write_fault(self._storage, self._order, record)
         except StorageError as error:

@@ -51,11 +51,11 @@ class CellProbes:
         return Subject(make, lambda: self._sets, classes=classes, ranks=ranks)
 
     def steps(self, method: str, repeat: int) -> list[Step]:
-        """Those of one run, one for each metric that has a probe."""
+        """Steps of one run, one for each metric that has a probe."""
         return probe_steps(self.cell.title, method, repeat, self.seed.components.probes)
 
     def of_run(self, method: str, repeat: int, models: Models) -> "RunProbes":
-        """What the metrics of one run read."""
+        """Probes that the metrics of one run read."""
         own = [self._stage(step, models) for step in self.steps(method, repeat)]
         retrained = {**models, "unlearned": models["retrained"]}
         others = [self._stage(step, retrained) for step in self.steps(RETRAINED, 0)]

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Made:
-    """What computing a stage gave: data files, and small facts for the manifest.
+    """Output of a stage: data files, and small facts for the manifest.
 
     A path is that of a temporary file, which is removed when the store has it.
     """
@@ -160,7 +160,7 @@ class Stages:
         return stage.read(stored)
 
     def stored(self, name: str, meaning: Mapping[str, Any]) -> Manifest | None:
-        """What the store has of a stage that this seed does not use; only rank 0 looks."""
+        """Find in the store a stage that this seed does not use; only rank 0 looks."""
         return self._artefacts.find(name, digest(meaning)) if self._ranks.is_main else None
 
     def later(self, stage: Stage[T]) -> Callable[[], T]:
@@ -197,7 +197,8 @@ class Stages:
         return manifest
 
     def _may_use(self, stage: Stage[T], found: Manifest) -> bool:
-        """Whether a stage of the store is what this seed wants, or is to be computed again."""
+        """Return whether a stage of the store is what this seed wants, or is to be computed
+        again."""
         if not set(stage.wanted) <= found.files.keys():
             return False
         if not found.is_computed_from(self._inputs(stage)):
@@ -280,7 +281,7 @@ class Stages:
             self._artefacts.delete_checkpoint(stage.name, stage.key)
 
     def _replaces(self, stage: Stage[T]) -> bool:
-        """Whether what lies in the store by now must give way to what was just computed."""
+        """Return whether what lies in the store by now must give way to what was just computed."""
         there = self._artefacts.find(stage.name, stage.key)
         return there is not None and not self._may_use(stage, there)
 

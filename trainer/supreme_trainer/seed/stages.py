@@ -234,7 +234,8 @@ class SeedStages:
     def margins(
         self, data: Data, *, original: Stage[Trained], trained: Callable[[], Trained]
     ) -> Stage[NDArray[np.float64]]:
-        """Of the label of each training sample, by the original; some splits are made from them."""
+        """Margins of the label of each training sample, by the original; some splits are made from
+        them."""
 
         def make(checkpoints: Checkpoints) -> Made:
             network = self.network(data, trained().weights)
@@ -292,7 +293,8 @@ class SeedStages:
         )
 
     def untrained_predictions(self, data: Data, cell: Cell) -> Stage[Predictions]:
-        """Of a network that was never trained, here or elsewhere; some metrics compare with it."""
+        """Predictions of a network that was never trained, here or elsewhere; some metrics compare
+        with it."""
         precision = self.arithmetic.precision
         identity = {
             **({"precision": precision} if precision == "fp64" else {}),  # others evaluate in fp32
@@ -559,7 +561,7 @@ class SeedStages:
         }
 
     def _model_meaning(self) -> dict[str, Any]:
-        """What a model's name and settings do not say: what its library made of them."""
+        """Meaning that a model's name and settings do not say: what its library made of them."""
         start = {"pretrained": self.start.digest} if self.start else {}
         return {**self._input_meaning(), **start}
 
@@ -595,14 +597,14 @@ class SeedStages:
         return Made({WEIGHTS: packed(network.state_dict())}, facts)
 
     def _selection(self, network: nn.Module, data: Data) -> BestEpoch | None:
-        """Who keeps the best epoch: for all models by the same samples and the same rule."""
+        """Selection of the best epoch: for all models by the same samples and the same rule."""
         if self.components.recipe.training.selection == "last":
             return None
         samples = data.train.take(torch.from_numpy(self.splits.set_aside(data.labels, self.seed)))
         return BestEpoch(network, samples, data.shape.classes, self.ranks)
 
     def _training_set(self, data: Data) -> Samples:
-        """What the original is trained on."""
+        """Samples that the original is trained on."""
         everything = np.arange(len(data.train))
         kept = np.setdiff1d(
             everything, self.splits.set_aside(data.labels, self.seed), assume_unique=True
@@ -614,7 +616,7 @@ class SeedStages:
         self._started(shape, 0)
 
     def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
-        """As training starts."""
+        """Network at the start of training."""
         return self._placed(self._started(shape, seed))
 
     def _random_network(self, shape: ImageShape, seed: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a trainer tells while it works: one JSON object a line on standard output.
+"""Telemetry of a trainer at work: one JSON object a line on standard output.
 
 Rank 0 tells how far it is, which is advisory only. Every rank says how it ends, by which whoever
 started it decides: torchrun ends with 1, whatever its ranks ended with. Logs go to standard error.
@@ -25,7 +25,8 @@ INTERVAL_SECONDS = 0.5
 
 
 class Unheard(SystemExit):
-    """Whoever started this trainer is gone, so it ends too; no failure of what it was doing."""
+    """Error where whoever started this trainer is gone, so that it ends too; no failure of its
+    work."""
 
 
 @dataclass
@@ -73,19 +74,19 @@ class Telemetry:
             )
 
     def device(self, kind: str, count: int) -> None:
-        """What the machine has; `supreme run` decides by it how many seeds run side by side."""
+        """Tell the device; `supreme run` decides by it how many seeds run side by side."""
         self._say("device", kind=kind, count=count)
 
     def environment(self, facts: Mapping[str, Any]) -> None:
-        """What the seed is computed on: device and versions."""
+        """Tell what the seed is computed on: device and versions."""
         self._say("environment", facts=dict(facts))
 
     def dataset(self, **facts: Any) -> None:
-        """What was prepared, for `supreme prepare`."""
+        """Tell what was prepared, for `supreme prepare`."""
         self._say("dataset", **facts)
 
     def weights(self, **facts: Any) -> None:
-        """Which pretrained weights were prepared."""
+        """Tell which pretrained weights were prepared."""
         self._say("weights", **facts)
 
     def note(self, message: str) -> None:
@@ -116,7 +117,7 @@ class Telemetry:
 
 
 class Notes(logging.Handler):
-    """What a logger says, also as notes."""
+    """Handler that tells what a logger says also as notes."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         super().__init__()
