@@ -140,7 +140,7 @@ class Reconciler:
             before = status_in(body)
             refused = status.invalid(before, admitted, generation=generation, now=now)
             await self._write(body, before, refused, Tally())
-            return None
+            return None  # only a change of the resource can help, and that comes as an event
         seen = self._look(key, admitted, memory, body)
         decision = decide(seen, now=now, patience=self.patience)
         self._collect(key, memory, seen, decision)
@@ -223,7 +223,7 @@ class Reconciler:
             if rest is None:
                 return NotAccepted(str(error), methods)
             found = rest
-        if not accepted.is_the_same(found.order, children):
+        if not accepted.is_the_same(found.order, children):  # reading orders costs requests
             orders = orders or await self._orders(key, children)
         given = body["spec"].get("storage") or {}
         mistakes = [
@@ -294,14 +294,17 @@ class Reconciler:
         """Write and do what was decided; gives the seconds after which to go on, if not all was."""
         after = status.status_of(seen, decision, now=now)
         acts = bool(decision.create or decision.delete or decision.delete_experiment)
+        # The status goes first: where this process ends in between, the next one knows which
+        # attempt was meant to be made, and what it was to cost.
         if after != seen.status:
             wait = self._wait_to_write(memory, seen.status, after, now)
             if wait and not acts:
                 return wait
             counted = tally(seen.status, after, decision.standings)
             if not await self._write(body, seen.status, after, counted):
-                return 0.0
+                return 0.0  # somebody changed the resource: decide anew before anything is done
             memory.written_at = now
+        # No write has shown that the cache is not behind, and what is deleted does not come back.
         elif acts and not await self._is_current(body):
             return 0.0
         met = {child.uid for child in seen.children if child.waits_since}
@@ -312,7 +315,7 @@ class Reconciler:
         if decision.delete_experiment:
             owner = seen.experiment.owner
             await self.cluster.delete(EXPERIMENTS, owner.namespace, owner.name, uid=owner.uid)
-        if undeleted:
+        if undeleted:  # raised last: a child that cannot be deleted holds up no other
             raise undeleted
         return 0.0 if len(decision.create) == CREATED_AT_ONCE else None
 

@@ -309,6 +309,8 @@ class SeedScores:
         meaning = scoring.meaning()
         key = digest(meaning)
         manifest = self.artefacts.find("metrics", key)
+        # The key says what was asked, not of which bits: predictions may have been made anew under
+        # their keys, so stored numbers stand only where they and their inputs are those of now.
         reused = (
             manifest is not None
             and manifest.facts.get("metrics") == values
@@ -325,7 +327,7 @@ class SeedScores:
                 inputs=inputs,
                 replace=manifest is not None,
             )
-        name = digest(manifest.environment)
+        name = digest(manifest.environment)  # of reused numbers that of the run which computed them
         self.environments[name] = dict(manifest.environment)
         self.stages[key] = StageRecord(
             stage="metrics",

@@ -221,12 +221,14 @@ def is_published(seen: Seen, done: frozenset[int]) -> bool:
 
 def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standing]:
     seeds, digest = seen.order.seeds, seen.work
-    known = seen.status.work_digest == digest
+    known = seen.status.work_digest == digest  # else the status counts seeds of other work
     completed = expanded(seen.status.completed_indexes if known else "", below=len(seeds))
     given_up = expanded(seen.status.failed_indexes if known else "", below=len(seeds))
+    # In the order of attempts, so that the last one of a seed stays.
     latest: dict[int, Child] = {}
     for each in sorted(seen.children, key=lambda child: child.attempt.number):
         latest[each.attempt.seed] = each
+    # A pod that outlives its child may still write into the store: the next attempt waits for it.
     stopping: dict[int, list[Pod]] = {}
     for pod in seen.stray:
         if not pod.is_finished:
@@ -237,6 +239,7 @@ def _standings(seen: Seen, *, now: datetime, patience: Patience) -> list[Standin
     for index, seed in enumerate(seeds):
         told, child = before.get(seed), latest.get(seed)
         cost = _cost(seed, index, told if known else None, child)
+        # Before the child, which says nothing any more: it may fail late, or be gone.
         if index in completed:
             found.append(Standing(phase="Succeeded", cost=cost, child=child))
         elif index in given_up:

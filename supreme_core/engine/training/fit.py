@@ -100,7 +100,7 @@ def fit(
         in_mode(model, training=how.training),
         computing_in(arithmetic.precision, model, ranks.device),
         kept_global_generator(ranks.device),
-        checkpoints.interruption.deferred(),
+        checkpoints.interruption.deferred(),  # half a step is no state: see checkpoints.step
     ):
         gradients = arithmetic.gradients(model, samples, loss, scaler.scale)
         resumed = checkpoints.begin(state)
@@ -108,9 +108,10 @@ def fit(
             augment = how.augment(epoch) if how.augment else None
             finite = torch.ones((), dtype=torch.bool, device=ranks.device)
             batches = order(epoch, streams.derive(seed, "order", epoch))
+            # Each step is told the batch after it, whose images are fetched meanwhile.
             for step, (positions, following) in enumerate(pairwise([*batches, batches[0][:0]])):
                 done = epoch * steps + step + 1
-                if done <= resumed:
+                if done <= resumed:  # in the checkpoint; later steps depend on their numbers only
                     continue
                 for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                     group["lr"] = rate * how.rate(epoch + step / steps)
@@ -123,7 +124,7 @@ def fit(
                         dropout=streams.derive(seed, "dropout", epoch, step),
                     )
                 )
-                scaler.unscale_(optimizer)
+                scaler.unscale_(optimizer)  # before clipping: the limit is for the true gradients
                 if how.max_gradient_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, how.max_gradient_norm)
                 if how.before_step:
@@ -140,6 +141,7 @@ def fit(
                     images=len(positions),
                     epoch=(epoch + 1, how.epochs),
                 )
+                # Before the checkpoint, whose state includes what observers found in the epoch.
                 if step + 1 == steps:
                     with evaluating(arithmetic.precision, model):
                         for observer in how.observers:
