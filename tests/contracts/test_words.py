@@ -3,7 +3,8 @@
 `kubectl explain`, # HELP of /metrics, `supreme list`, the tables of the pages and an editor show
 one text without its neighbours, so none may lean on the field above or continue a name.
 
-fields     descriptions of every model in the code, whether or not a CRD or a catalogue has it
+fields     descriptions of every model in the code, also where no CRD and no catalogue has it,
+           and help of every option of a command
 schemas    the CRD and the catalogue, where a description may also be put together
 metrics    help of what the operator and the trainer export
 docstrings of modules, classes, functions and constants
@@ -48,13 +49,13 @@ def trees() -> list[tuple[Path, ast.Module]]:
 
 
 def fields(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, description) of every Field whose description stands in the code."""
+    """(line, text) of every description of a field and every help of an option."""
     for node in ast.walk(tree):
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
             text = keyword.value
             if isinstance(text, ast.JoinedStr):
                 text = text.values[0]
-            if keyword.arg == "description" and isinstance(text, ast.Constant):
+            if keyword.arg in ("description", "help") and isinstance(text, ast.Constant):
                 yield keyword.value.lineno, str(text.value)
 
 

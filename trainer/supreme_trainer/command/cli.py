@@ -192,8 +192,10 @@ def prepare(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--data", "with_data", is_flag=True, help="Look at the data: classes, shares, files.")
 @click.option("--plan", "with_plan", is_flag=True, help="Say what a run takes: time and space.")
-@click.option("--cluster", "for_cluster", is_flag=True, help="Also what only a cluster refuses.")
-@click.option("--json", "as_json", is_flag=True, help="Everything that was found, as JSON.")
+@click.option(
+    "--cluster", "for_cluster", is_flag=True, help="Say also what only a cluster refuses."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all that was found, as JSON.")
 @with_settings
 @with_store
 @with_plugins
@@ -230,8 +232,8 @@ def validate(
 
 @cli.command("list")
 @click.argument("kind", type=click.Choice(names.KINDS))
-@click.option("--find", "text", metavar="TEXT", help="Only the names that contain TEXT, in full.")
-@click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
+@click.option("--find", "text", metavar="TEXT", help="List only names that contain TEXT, in full.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known, as JSON.")
 @with_plugins
 def list_(kind: str, text: str | None, as_json: bool) -> None:
     """List the components of a KIND: methods, metrics, datasets and so on."""
@@ -249,7 +251,7 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
     "--table",
     "choice",
     metavar="NAME",
-    help=f"Which one: {PRIMARY} (default), {', '.join(OTHERS)}, or a group of metrics like cost.",
+    help=f"Table: {PRIMARY} (default), {', '.join(OTHERS)}, or a group of metrics like cost.",
 )
 @with_server
 @with_plugins
@@ -311,7 +313,7 @@ def store() -> None:
 
 
 with_json = click.option(
-    "--json", "as_json", is_flag=True, help="Everything that was found, as JSON."
+    "--json", "as_json", is_flag=True, help="Print all that was found, as JSON."
 )
 
 
@@ -333,7 +335,10 @@ def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> 
 @store.command()
 @click.argument("uri")
 @click.option(
-    "--delete", "really", is_flag=True, help="Remove it; without, only say what would go."
+    "--delete",
+    "really",
+    is_flag=True,
+    help="Remove what was found; without, only say what would go.",
 )
 @click.option(
     "--older-than",
@@ -344,7 +349,9 @@ def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> 
     show_default=True,
     help="Leave what was written in the last HOURS; 0 only where nobody works.",
 )
-@click.option("--data", "with_data", is_flag=True, help="Prepared data that nobody uses, too.")
+@click.option(
+    "--data", "with_data", is_flag=True, help="Remove prepared data that nobody uses, too."
+)
 @with_server
 @with_json
 def prune(
@@ -377,8 +384,10 @@ def prune(
 
 @store.command("delete")
 @click.argument("uri", metavar="EXPERIMENT-URI")
-@click.option("--yes", is_flag=True, help="Remove it without asking.")
-@click.option("--data", "with_data", is_flag=True, help="Prepared data that nobody uses, too.")
+@click.option("--yes", is_flag=True, help="Remove the experiment without asking.")
+@click.option(
+    "--data", "with_data", is_flag=True, help="Remove prepared data that nobody uses, too."
+)
 @with_server
 @with_json
 def delete_(
