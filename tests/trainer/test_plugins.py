@@ -5,10 +5,11 @@ every kind of component              |    x     |
 every process                        |    x     | two ranks of torchrun
 an edit between two runs             |          |    x
 
-How a file is read, and every mistake in one: core/test_plugins.py.
+How a file is read, and every mistake in one: core/registry/test_plugins.py.
 """
 
 import os
+from itertools import chain
 
 import pytest
 from supreme_trainer.seed.components import Components
@@ -17,94 +18,8 @@ from supreme_core import registry
 from supreme_core.api.orders import Revision
 from supreme_core.errors import SpecError
 from supreme_core.publishing.recompute import with_metrics
+from tests import extending
 from tests.trainer.experiments import FULL_CLASS, experiment, planned, supreme, written
-
-EVERY_KIND = '''
-import numpy as np
-import torch
-from pydantic import Field
-from torch import nn, optim
-
-from supreme_core.data.image_set import DatasetParams, ImageSet
-from supreme_core.registry import (
-    NoParams, Params, augmentation, dataset, method, metric, model, optimizer, scenario, schedule,
-)
-from supreme_core.data.split import by_class
-
-
-@dataset(classes=3)
-def their_stripes(params: DatasetParams):
-    """Three kinds of grey stripes."""
-    pixels = np.random.default_rng(1).integers(0, 120, (90, 1, 8, 8), dtype=np.uint8)
-    labels = np.arange(90, dtype=np.int64) % 3
-    pixels[np.arange(90), 0, labels * 2] += 100
-    return ImageSet.of(
-        pixels[:60], labels[:60], pixels[60:], labels[60:], class_names=("a", "b", "c")
-    )
-
-
-@model()
-def their_network(shape, params: NoParams):
-    """One linear layer."""
-    pixels = shape.channels * shape.size * shape.size
-    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, shape.classes))
-
-
-@optimizer()
-def their_optimizer(parameters, params: NoParams):
-    """Plain descent."""
-    return optim.SGD(parameters, lr=0.1)
-
-
-@schedule()
-def their_schedule(epoch, epochs, params: NoParams):
-    """Half the rate."""
-    return 0.5
-
-
-@augmentation()
-def their_augmentation(images, draw, params: NoParams):
-    """Upside down, some of them."""
-    return torch.where((draw.uniform(0) < 0.5).view(-1, 1, 1, 1), images.flip(-2), images)
-
-
-class Which(Params):
-    number: int = Field(0, ge=0, le=2, description="The class.")
-
-
-@scenario(forgets="classes")
-def their_scenario(labels, seed, params: Which):
-    """One class."""
-    return by_class(labels, (params.number,))
-
-
-@method(paper="none", forgets=("classes",))
-def their_method(task, params: NoParams):
-    """Smaller weights."""
-    with torch.no_grad():
-        for parameter in task.model.parameters():
-            parameter.mul_(0.5)
-
-
-@metric(unit="fraction", group="accuracy", sets=("test",), low=0.0, high=1.0)
-def their_metric(evaluation, params: NoParams):
-    """Share of wrong answers."""
-    return float(np.mean(evaluation.unlearned.predicted != evaluation.unlearned.labels))
-'''
-
-ALL_THEIRS = experiment(
-    dataset={"name": "their_stripes"},
-    model={"name": "their_network"},
-    training={
-        "optimizer": {"name": "their_optimizer"},
-        "schedule": {"name": "their_schedule"},
-        "augmentation": [{"name": "their_augmentation"}],
-    },
-    scenarios=[{"name": "their_scenario", "params": {"number": 2}}],
-    methods=[{"name": "their_method"}],
-    metrics=[{"name": "their_metric"}],
-    primaryMetric="test_their_metric",
-)
 
 METHOD = '''
 from torch import no_grad
@@ -128,30 +43,36 @@ WITH_METHOD = experiment(
 
 
 def installed_package(folder):
-    """A distribution with entry points of all groups; gives the environment that sees it."""
-    info = folder / "their_package-1.0.dist-info"
+    """A distribution with an entry point for each component of docs/extending.md; gives the
+    environment that sees it."""
+    package, info = folder / "their_package", folder / "their_package-1.0.dist-info"
+    package.mkdir(parents=True)
     info.mkdir()
+    groups = {each.kind: [f"[{each.group}]"] for each in registry.REGISTRIES}
+    for file, source in extending.sources().items():
+        written(package / file, source)
+        for kind, name in extending.components(source):
+            groups[kind].append(f"{name} = their_package.{file.removesuffix('.py')}")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    groups = [f"[{each.group}]\nany = their_package\n" for each in registry.REGISTRIES]
-    (info / "entry_points.txt").write_text("\n".join(groups))
-    (folder / "their_package.py").write_text(EVERY_KIND)
+    (info / "entry_points.txt").write_text("\n".join(chain.from_iterable(groups.values())))
     known = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     return {"PYTHONPATH": os.pathsep.join([str(folder), *known])}
 
 
 def test_a_package_brings_components_of_every_kind(tmp_path):
     """Seconds, for real processes: entry points are found by each of them anew."""
-    site = tmp_path / "site"
-    site.mkdir()
-    file = written(tmp_path / "experiment.yaml", ALL_THEIRS)
+    file = written(tmp_path / "experiment.yaml", extending.experiment())
+    images = extending.archive(tmp_path / "images.npz")
 
     done = supreme(
-        *("run", file, "--store", tmp_path / "store", "--device", "cpu"), **installed_package(site)
+        *("run", file, "--store", tmp_path / "store", "--device", "cpu"),
+        *("--set", f"dataset.params.path={images}"),
+        **installed_package(tmp_path / "site"),
     )
 
     assert (done.code, done.err) == (0, "")
-    assert "9 stages computed, 0 found in the store" in done.out
-    assert "their_method" in done.out
+    assert "12 stages computed, 0 found in the store" in done.out
+    assert "smoothed_ascent" in done.out
 
 
 def test_a_file_is_used_by_every_rank_and_computed_again_after_an_edit(tmp_path):
