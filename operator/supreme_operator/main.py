@@ -148,6 +148,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(stopping, watching, *others, return_exceptions=True)
         await self._reconciler.close()
+        await self._collector.close()
         for task in done - {stopping}:
             task.result()  # a task that ended by itself has an error to tell
 

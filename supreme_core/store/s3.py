@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -28,8 +29,10 @@ from botocore.exceptions import (
     ProfileNotFound,
     SSLError,
 )
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
 from botocore.response import StreamingBody
+from botocore.session import Session as BotocoreSession
 from s3transfer.exceptions import (
     RetriesExceededError,
     S3DownloadFailedError,
@@ -104,8 +107,7 @@ class S3Storage:
             preferred_transfer_client="classic",  # the same code with and without awscrt installed
         )
         with self._explained():
-            # Else one of our own: boto3's default session is not thread-safe.
-            self._client = _client(session or Session(), endpoint, region, credentials)
+            self._client = _client(session or _session(), endpoint, region, credentials)
 
     @property
     def uri(self) -> str:
@@ -355,6 +357,21 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
             "not printable or too long"
         )
     return bucket, prefix
+
+
+@cache
+def _data_files() -> Loader:
+    """What botocore knows of S3, some 10 MB: it takes a tenth of a second of a core to be read, and
+    says nothing of who reads it."""
+    loader: Loader = BotocoreSession().get_component("data_loader")
+    return loader
+
+
+def _session() -> Session:
+    """One of our own, since boto3's default session is not thread-safe."""
+    own = BotocoreSession()
+    own.register_component("data_loader", _data_files())
+    return Session(botocore_session=own)
 
 
 def _client(

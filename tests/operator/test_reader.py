@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -40,8 +40,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
+from supreme_operator.results import forkserver, processes
 from supreme_operator.results import location as stores
-from supreme_operator.results import reader
 from supreme_operator.results.location import AllowedEndpoints, Location
 from supreme_operator.results.progress import parse_progress
 from supreme_operator.results.protocol import Claim, Task, Verdict
@@ -66,6 +66,7 @@ from supreme_core.store.s3 import S3Credentials
 from supreme_core.store.sealed import SEAL
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
+from tests.operator import servers
 
 NAME = ExperimentName(namespace="research", name="tiny", uid="0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
 PAGE = b"""<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>
@@ -75,8 +76,8 @@ PAGE = b"""<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>
 LARGE = b"[" + b"[]," * 2_000_000 + b"[]]"
 """6 MB that take more than 100 of memory."""
 
-SLOW = json.dumps(dict.fromkeys(map(str, range(100_000)))).encode()
-"""1 MB of unknown fields; to find the known one that is nearest to each takes a minute."""
+SLOW = json.dumps(dict.fromkeys(map(str, range(400_000)))).encode()
+"""6 MB of unknown fields, which take six seconds."""
 
 
 def order_of(seeds):
@@ -120,9 +121,19 @@ def ask(method, *arguments, **settings):
     """What a new collector says."""
 
     async def asked():
-        return await getattr(Collector(**settings), method)(*arguments)
+        async with collecting(**settings) as one:
+            return await getattr(one, method)(*arguments)
 
     return asyncio.run(asked())
+
+
+@asynccontextmanager
+async def collecting(**settings):
+    one = Collector(**settings)
+    try:
+        yield one
+    finally:
+        await one.close()
 
 
 @pytest.fixture
@@ -229,16 +240,17 @@ class TestVerify:
         write_result(location.open(), result(2))
 
         async def both():
-            one = Collector(workers=1)
-            with socket.create_server(("127.0.0.1", 0)) as silent:
-                place = canned(f"http://127.0.0.1:{silent.getsockname()[1]}")
-                writing = asyncio.create_task(one.publish(ORDER, place))
-                await asyncio.sleep(0)
-                (verdict,) = await one.verify(ORDER, location, claims(2))
-                assert not writing.done()
-                writing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await writing
+            silent = socket.create_server(("127.0.0.1", 0))
+            async with collecting(workers=1) as one:
+                with silent:
+                    place = canned(f"http://127.0.0.1:{silent.getsockname()[1]}")
+                    writing = asyncio.create_task(one.publish(ORDER, place))
+                    await asyncio.sleep(0)
+                    (verdict,) = await one.verify(ORDER, location, claims(2))
+                    assert not writing.done()
+                    writing.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await writing
             return verdict.state
 
         assert asyncio.run(both()) == "valid"
@@ -443,26 +455,30 @@ class TestSlowStores:
         write_result(location.open(), result(2))
 
         async def both():
-            one = Collector(workers=2, **limits)
-            with slowed(s3_server.endpoint) as endpoint:
-                place = replace(location, endpoint=endpoint)
-                slow = [asyncio.create_task(self.ask(one, task, ns, place)) for ns in ("a", "b")]
-                turns = one._verifiers if task == "verify" else one._publishers
-                while len(turns._running) < 2:
-                    await asyncio.sleep(0.01)
-                answer = await self.ask(one, task, NAME.namespace, location)
-                going = [each for each in slow if not each.done()]
-                assert going, "more turns were ended than were needed"
-                ended = [each for each in slow if each.done()]
-                for each in going:
-                    each.cancel()
-                await asyncio.wait(slow)
-            return answer, ended[0].exception()
+            async with collecting(workers=2, **limits) as one:
+                with slowed(s3_server.endpoint) as endpoint:
+                    return await self.both(one, task, location, endpoint)
 
         answer, ended = asyncio.run(both())
         assert answer[0].state == "valid" if task == "verify" else answer.seeds == [2]
         assert isinstance(ended, StoreUnavailable)
         assert "is too slow: it was waited for while others waited for their turn" in str(ended)
+
+    async def both(self, one, task, location, endpoint):
+        """The answer to an honest experiment, and the error of a slow one that ends for it."""
+        place = replace(location, endpoint=endpoint)
+        slow = [asyncio.create_task(self.ask(one, task, ns, place)) for ns in ("a", "b")]
+        turns = one._verifiers if task == "verify" else one._publishers
+        while len(turns._running) < 2:
+            await asyncio.sleep(0.01)
+        answer = await self.ask(one, task, NAME.namespace, location)
+        going = [each for each in slow if not each.done()]
+        assert going, "more turns were ended than were needed"
+        ended = [each for each in slow if each.done()]
+        for each in going:
+            each.cancel()
+        await asyncio.wait(slow)
+        return answer, ended[0].exception()
 
     async def ask(self, one, task, namespace, place):
         experiment = NAME.model_copy(update={"namespace": namespace})
@@ -652,13 +668,16 @@ FAILING = {
 class TestWorkers:
     """A shell stands in for the worker, so that it does what no sound one does."""
 
-    @pytest.fixture
-    def instead(self, monkeypatch):
+    @pytest.fixture(params=["forked", "fresh"])
+    def instead(self, monkeypatch, request):
         """Takes what the shell is to do when it has read its task, and where it keeps that."""
 
         def take(script, task="/dev/null"):
-            script = f"cat > {task}; {script}"
-            monkeypatch.setattr(reader, "_command", lambda: ("sh", "-c", script))
+            command = ("sh", "-c", f"cat > {task}; {script}")
+            forking = servers.forking(f"os.execvp('sh', {command})")
+            monkeypatch.setattr(processes, "server_command", lambda: forking)
+            monkeypatch.setattr(processes, "fresh_command", lambda: command)
+            monkeypatch.setattr(forkserver, "is_possible", lambda: request.param == "forked")
 
         return take
 
@@ -731,9 +750,9 @@ class TestWorkers:
         instead(f"mkdir {busy} || touch {tmp_path}/two; sleep 0.05; rmdir {busy}; echo '{VALID}'")
 
         async def several():
-            asked = Collector(workers=1)
             place = canned("http://127.0.0.1:1")
-            await asyncio.gather(*(asked.verify(ORDER, place, claims(1)) for _ in range(4)))
+            async with collecting(workers=1) as one:
+                await asyncio.gather(*(one.verify(ORDER, place, claims(1)) for _ in range(4)))
 
         asyncio.run(several())
         assert list(tmp_path.iterdir()) == []
@@ -747,11 +766,12 @@ class TestWorkers:
 
         async def given_up():
             place = canned("http://127.0.0.1:1")
-            question = asyncio.create_task(Collector().verify(ORDER, place, claims(1)))
-            while not seen.exists():
-                await asyncio.sleep(0.01)
-            question.cancel()
-            await asyncio.wait([question])
+            async with collecting() as one:
+                question = asyncio.create_task(one.verify(ORDER, place, claims(1)))
+                while not seen.exists():
+                    await asyncio.sleep(0.01)
+                question.cancel()
+                await asyncio.wait([question])
             return question.cancelled()
 
         assert asyncio.run(given_up())

@@ -4,29 +4,27 @@
     publish   summary.json, summary.csv and report.html from all of them
     progress  how far attempts are
 
-`verify` and `publish` leave the reading to processes of their own (`collecting`), each with a bound
-on its memory and time, and believe of what those answer what a strict model lets through.
+`verify` and `publish` leave the reading to processes of their own (`worker`, `processes`), each
+with a bound on its memory and time, and believe of what those answer what a strict model lets
+through.
 """
 
 import asyncio
 import logging
 import os
 import signal
-import socket
-import sys
 from asyncio import StreamReader, StreamWriter
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.errors import StoreUnavailable, StoreUnusable, SupremeError, one_line
 from supreme_operator.results.location import AllowedEndpoints, Location
+from supreme_operator.results.processes import LOG_BYTES, Workers, end_of, environment
 from supreme_operator.results.progress import ProgressReader, Requested
 from supreme_operator.results.protocol import (
     ANSWER,
@@ -41,18 +39,6 @@ from supreme_operator.results.protocol import (
 from supreme_operator.results.turns import Turn, Turns, WaitLimits
 
 log = logging.getLogger(__name__)
-
-LINE_BYTES: Final = 1024 * 1024
-"""The longest answer has 200 rows with two titles of 128 characters each: some 300 KiB."""
-
-LOG_BYTES: Final = 4096
-
-PASSED_ON: Final = (
-    *("PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
-    *("AWS_CA_BUNDLE", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
-)
-"""Variables of the operator that its workers get too."""
 
 FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 """Signals that end a worker without its doing, such as on a node that is out of memory."""
@@ -139,6 +125,7 @@ class Collector:
             Turns(workers, limits.waits) for limits in (verifying, publishing)
         )
         self._verifying, self._publishing = verifying, publishing
+        self._workers = Workers()
         self._progress = ProgressReader(
             self._allowed,
             seconds=progress_seconds,
@@ -189,6 +176,10 @@ class Collector:
         """`12/34` for each seed of which it is known.  attempts: (seed, number). Never raises."""
         return await self._progress.read(order_prefix, location, attempts)
 
+    async def close(self) -> None:
+        """Leave no process behind, once nothing is asked any more."""
+        await self._workers.close()
+
     async def _run(
         self,
         order: ExperimentOrder,
@@ -208,7 +199,7 @@ class Collector:
         async with turns.take(order.experiment.namespace) as turn:
             try:
                 with TemporaryDirectory(prefix="supreme-worker-") as folder:
-                    return await _work(task, limits, Path(folder), turn)
+                    return await _work(task, limits, Path(folder), turn, self._workers)
             except OSError as error:  # of this machine: no space, no memory, too many processes
                 raise WorkerFailed(f"no worker can be started: {one_line(error)}") from error
 
@@ -228,16 +219,23 @@ def _blamed(order: ExperimentOrder, claim: Claim, run: Run) -> Verdict:
     return Verdict(seed=claim.seed, attempt=claim.attempt, state="invalid", message=message)
 
 
-async def _work(task: Task, limits: Limits, folder: Path, turn: Turn) -> Run:
+async def _work(task: Task, limits: Limits, folder: Path, turn: Turn, workers: Workers) -> Run:
     """One worker from its start to its end; raises what it says of the store.
 
     folder: the worker's own, which goes with it.
     """
     run, now = Run(), asyncio.get_running_loop().time
-    whole = now() + limits.whole_seconds
+    begun = now()
+    turn.busy = lambda: now() - begun  # to start a worker is no waiting for a store
     with TemporaryFile() as errors:
-        async with _worker(task.location, folder, errors) as (process, reader, writer):
-            turn.busy = partial(_processor_seconds, process.pid)
+        async with workers.start(
+            folder,
+            environment(task.location, folder),
+            errors,
+            is_forked=task.claims is not None,
+        ) as (worker, reader, writer):
+            starting, whole = now() - begun, now() + limits.whole_seconds
+            turn.busy = lambda: starting + _processor_seconds(worker.pid)
             try:
                 async with asyncio.timeout(min(limits.wall_seconds, limits.whole_seconds)) as clock:
                     turn.stop = lambda: clock.reschedule(now())
@@ -246,14 +244,14 @@ async def _work(task: Task, limits: Limits, folder: Path, turn: Turn) -> Run:
                         _take(answer, task, run)
                         if not turn.is_over:
                             clock.reschedule(min(whole, now() + limits.wall_seconds))
-                    await process.wait()
+                    await worker.wait()
             except TimeoutError:
                 run.ending, run.blame = _too_long(limits, turn, is_whole=now() >= whole)
             finally:
                 turn.stop = _nothing
-        said = _end_of(errors)
-    if process.returncode and not run.ending:
-        _explain(process.returncode, limits, said, run)
+        code, said = await worker.wait(), end_of(errors)
+    if code and not run.ending:
+        _explain(code, limits, said, run)
     if said:
         level = logging.WARNING if run.ending else logging.INFO
         log.log(level, "a worker said: %s", one_line(said, LOG_BYTES))
@@ -280,45 +278,6 @@ def _processor_seconds(process: int) -> float:
 
 def _nothing() -> None:
     """Stop nothing, where nothing runs."""
-
-
-def _command() -> tuple[str, ...]:
-    """-P: its working folder has copies of foreign files, so nothing is imported from there."""
-    return sys.executable, "-P", "-m", "supreme_operator.results.worker"
-
-
-@asynccontextmanager
-async def _worker(
-    location: Location, folder: Path, errors: BinaryIO
-) -> AsyncIterator[tuple[Process, StreamReader, StreamWriter]]:
-    """A worker, which is killed in the end, and our end of its standard input and output.
-
-    They are a socket, which can be closed at any time. Pipes of a process asyncio reads until they
-    end, and a child of a worker that has been taken over could keep them from ending.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *_command(),
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=errors,
-                cwd=folder,
-                env=_environment(location, folder),
-                start_new_session=True,
-            )
-        except BaseException:
-            writer.transport.abort()
-            raise
-    try:
-        yield process, reader, writer
-    finally:
-        writer.transport.abort()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
 
 
 async def _hand_over(task: Task, writer: StreamWriter) -> None:
@@ -365,24 +324,3 @@ def _explain(code: int, limits: Limits, said: str, run: Run) -> None:
         run.ending = f"the worker was ended by a signal: {signal.strsignal(-code)}"
         if -code in FROM_OUTSIDE:
             run.blame = "neither"
-
-
-def _environment(location: Location, folder: Path) -> dict[str, str]:
-    """No more of the operator's own than a worker needs; its identity only where that is used."""
-    passed_on = {
-        name: value
-        for name, value in os.environ.items()
-        if name in PASSED_ON or (name.startswith("AWS_") and location.credentials is None)
-    }
-    return passed_on | {
-        "TMPDIR": str(folder),
-        "MPLCONFIGDIR": str(folder),
-        "MALLOC_ARENA_MAX": "1",  # each thread's arena is 64 MiB of address space
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-
-
-def _end_of(file: BinaryIO) -> str:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - LOG_BYTES))
-    return file.read().decode(errors="replace").strip()
