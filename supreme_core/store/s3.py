@@ -361,8 +361,8 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
 
 @cache
 def _data_files() -> Loader:
-    """What botocore knows of S3, some 10 MB: it takes a tenth of a second of a core to be read, and
-    says nothing of who reads it."""
+    """Botocore's description of S3, some 10 MB: it takes a tenth of a second of a core to be read,
+    and says nothing of who reads it."""
     loader: Loader = BotocoreSession().get_component("data_loader")
     return loader
 

@@ -51,7 +51,7 @@ class Worker(Protocol):
     def pid(self) -> int: ...
 
     async def wait(self) -> int:
-        """Its exit code, which is the negative number of the signal that ended it."""
+        """The exit code, which is the negative number of a signal that ended it."""
 
     def kill(self) -> None:
         """End it with its process group, as far as that is still there."""
