@@ -51,7 +51,7 @@ class SupremeError(Exception):
 
 
 class SpecError(SupremeError):
-    """Error of a user's input: the message names the field, what came and what is allowed."""
+    """Error in what a user wrote: the message names the field, what came and what is allowed."""
 
     permanent = True
     exit_code = EXIT_INVALID

@@ -269,7 +269,7 @@ class Reconciler:
         )
 
     def _template(self, memory: Memory, admitted: Admitted) -> str:
-        """Template of a child as it would be made now, computed once for each generation."""
+        """Digest of what a child would be made of now, computed once for each generation."""
         experiment = admitted.experiment
         kind = choose(experiment.spec, self.served)
         made_of = (experiment.generation, kind)

@@ -37,7 +37,7 @@ Role = Literal["forget", "test", "membership", "cost"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Part of an experiment's order that its summary needs.
+    """Question that an experiment asks, as far as its summary needs it.
 
     order: its seeds, scenarios and methods are in the order of the spec, which is the order of the
     table. work_digest: of order.work, as results carry it. metrics: facts of each row by name, see

@@ -374,7 +374,7 @@ def _ranked_pairs(methods: Sequence[str], means: FloatArray) -> Iterator[RankedP
 
 
 def front(rows: Rows, scenario: str, axes: Sequence[Axis], widest: Mapping[str, float]) -> Front:
-    """Pareto front: methods that no other is better than, of those that have every seed.
+    """Pareto front of a scenario: methods that no other is better than, of those with every seed.
 
     widest: the largest distance that there can be, by metric, where there is one.
     """

@@ -236,7 +236,8 @@ def _environments(answers: Mapping[int, RunResult]) -> list[EnvironmentSummary]:
 
 
 def _differ(environments: Sequence[EnvironmentSummary]) -> bool:
-    """Return whether two of them disagree; one where no torch was needed says less than others."""
+    """Return whether two environments disagree; one where no torch was needed says less than
+    others."""
     return any(
         one.values[name] != other.values[name]
         for one, other in combinations(environments, 2)

@@ -16,7 +16,7 @@ class Spreads:
         self.runs = runs
 
     def of(self, scenario: str, method: str, metric: str) -> Variance | None:
-        """Variance of methods that were repeated within some seed.
+        """Components of variance of a method that was repeated within some seed; None of others.
 
         Evaluation repeats are in the values as their mean, so what they vary by is part of what
         the model's other random numbers do.

@@ -173,7 +173,7 @@ class Runs:
         )
 
     def _told_by(self, run: RunRecord) -> float | None:
-        """Metric that tells whether a run collapsed; None where it has no such value."""
+        """Value that tells whether a run collapsed; None where the run has none."""
         row = collapse_row(self.metrics)
         return run.metrics.get(row) if row and run.status == "ok" else None
 

@@ -68,7 +68,8 @@ def read_json(data: bytes, *, source: str) -> object:
 
 
 MAX_BITS: Final = 1000
-"""Most bits of a whole number: a larger one is no float, and Python writes no 4,300 digits."""
+"""Most bits of a whole number: a larger one is no float, and Python refuses to write one of 4,300
+digits."""
 
 SUSPICIOUS: Final = re.compile(rb"\\u[dD][89a-fA-F]|[0-9]{300}")
 """Spelling in JSON of what `check_values` refuses; documents of any size are searched for it."""

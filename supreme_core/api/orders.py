@@ -35,7 +35,7 @@ class ExperimentName(Document):
 
 
 class Revision(Document):
-    """Version and source file of a component, where its name alone is ambiguous."""
+    """Version and plug-in of a component, where its name does not say which code it is."""
 
     kind: Title
     name: Title

@@ -315,14 +315,14 @@ def _resources(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def _is_extended(name: str) -> bool:
-    """Return whether it may be the name of a resource that only some nodes have, by Kubernetes'
+    """Return whether a resource of this name may be one that only some nodes have, by Kubernetes'
     rule."""
     is_native = "/" not in name or "kubernetes.io/" in name or name.startswith("requests.")
     return not is_native and LABEL_KEY.fullmatch(name) is not None
 
 
 def _names(spec: ExperimentSpec) -> Iterator[str]:
-    """Names of other objects."""
+    """Mistakes in the names of other objects."""
     template, scheduling = spec.execution.template, spec.execution.scheduling
     reference = spec.storage.credentials_secret_ref
     given = {

@@ -91,7 +91,7 @@ class Forecast:
 
 @dataclass
 class Past:
-    """Costs that results of one recipe tell.
+    """Past of one recipe, as its results tell it.
 
     done: what steps mean, by their seeds.  seconds, sizes: of each kind of step, a number a stage.
     """
@@ -180,7 +180,8 @@ def _past(
 
 
 def _recipe(work: Work) -> str:
-    """Recipe that all stages of an experiment share, the versions of its components included."""
+    """Digest of the recipe that all stages of an experiment share, with its components'
+    versions."""
     kinds = ("dataset", "model", "optimizer", "schedule", "augmentation")
     versions = [each.to_document() for each in work.revisions if each.kind in kinds]
     return digest({"recipe": recipe_digest(work), "versions": versions})
@@ -248,7 +249,7 @@ def _kind(work: Work, stage: str, method: str) -> str:
 
 
 def _meaning(work: Work, step: Step) -> str:
-    """Meaning of a step, whatever its scenario, method and metric are called."""
+    """Digest of what a step computes, whatever its scenario, method and metric are called."""
     meaning: dict[str, Any] = {"stage": step.stage, "repeat": step.repeat}
     meaning["protocol"] = work.protocol
     if step.scenario:

@@ -255,7 +255,8 @@ def _explained(path: Path, at: str) -> Iterator[None]:
 
 
 def _name(name: str) -> str:
-    """Name of a class as UTF-8 has it: another locale must not give it another name or place."""
+    """Name of a file or folder as UTF-8 has it: another locale must not give a class another name
+    or place."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "surrogateescape"))
 
 

@@ -62,7 +62,7 @@ class Labels:
     margins: NDArray[np.float64] | None = None
 
     def trained_on(self, part: Indices) -> Self:
-        """Cell with a part of the training set for all of it."""
+        """Labels with a part of the training set for all of it."""
         return replace(
             self,
             train=self.train[part],
@@ -72,7 +72,7 @@ class Labels:
         )
 
     def tested_on(self, part: Indices) -> Self:
-        """Cell with a part of the training set in the place of the test set."""
+        """Labels with a part of the training set in the place of the test set."""
         return replace(
             self,
             test=self.train[part],

@@ -57,7 +57,7 @@ def summary_of(
 
 
 def skipped(found: Found) -> list[str]:
-    """Files that were not read, by reason, the most frequent first."""
+    """Lines on what was not read, the most frequent first."""
     most = sorted(found.skipped.items(), key=lambda item: (-item[1], item[0]))
     lines = [f"Skipped, {count} times: {what}." for what, count in most[:MOST_SKIPPED]]
     if len(most) > MOST_SKIPPED:

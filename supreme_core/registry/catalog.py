@@ -257,7 +257,7 @@ _Validator = validators.extend(  # type: ignore[no-untyped-call]
         {"integer": _is_integer, "number": _is_number}
     ),
 )
-"""Strictness of the components' own models: no 8.0 for an integer, no NaN, no infinity."""
+"""Validator as strict as the components' own models: no 8.0 for an integer, no NaN, no infinity."""
 
 
 def _misreads(

@@ -89,8 +89,8 @@ class Chosen(Generic[Function, Facts]):
     variant: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """Settings that mean something for a result: the name, the version, and every setting; of a
-        single file also its bytes."""
+        """Identity of the choice, by what means something for a result: the name, the version, and
+        every setting; of a single file also its bytes."""
         return {
             "name": f"{self.entry.name}/{self.variant}" if self.variant else self.entry.name,
             "version": self.entry.version,

@@ -52,7 +52,7 @@ STYLE = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw what is within it alike on every machine."""
+    """Let everything drawn within it look the same on every machine."""
     with matplotlib.style.context("default"), mpl.rc_context(STYLE):  # type: ignore[arg-type]
         yield
 

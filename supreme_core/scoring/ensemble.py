@@ -16,8 +16,8 @@ from supreme_core.scoring.evaluation import Floats, Integers
 from supreme_core.scoring.membership import Contest, auc, held_out_set, rate_at
 
 SMALLEST_DEVIATION = 1e-6
-"""Smallest standard deviation of margins used: logits of float32 tell no two models apart by
-less."""
+"""Smallest deviation of margins over seeds that is used: logits, of float32, tell no two models
+apart by less."""
 
 
 class AttackParams(Params):
@@ -120,7 +120,7 @@ LogDensity = Callable[[Floats, Moments], Floats]
 def told_apart(
     comparison: Comparison, log_density: LogDensity, *, false_positive_rate: float
 ) -> dict[str, float | None]:
-    """Test by a likelihood ratio, for each model and sample, of which ensemble the model is.
+    """Measure how well a likelihood ratio tells for each model and sample which ensemble it is of.
 
     Λ = log q(φ | unlearned) - log q(φ | Retrained), where q is fitted to all other models: the one
     that is judged never takes part. accuracy: with the threshold 0, both sides alike, a tie is half

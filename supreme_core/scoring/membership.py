@@ -43,7 +43,7 @@ class Contest:
 
 
 def contest(evaluation: Evaluation, signal: Callable[[Outputs], Floats]) -> Contest | None:
-    """Outputs of the unlearned model for samples that were forgotten and for samples never seen.
+    """Contest of a signal of the unlearned model on samples that were forgotten and on unseen ones.
 
     Non-members are those of `held_out_set`. Each counts (share of its class among members) / (share
     among non-members): matched without drawing a subsample, so nothing is random and nothing is
@@ -81,7 +81,7 @@ def matched(
 def common(
     member_labels: Integers, non_member_labels: Integers
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
-    """Samples of either side with a class that both have, and weights of the latter ones."""
+    """Masks of the samples of either side whose class both have, and weights of the latter ones."""
     classes = np.intersect1d(member_labels, non_member_labels)
     inside, outside = np.isin(member_labels, classes), np.isin(non_member_labels, classes)
     return inside, outside, _matching(non_member_labels[outside], member_labels[inside])

@@ -38,8 +38,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Unlearned:
-    """Outputs that are kept of an unlearned model; of a reference too, where its metrics are
-    computed."""
+    """Predictions, distances and cost that are kept of an unlearned model; of a reference too,
+    where its metrics are computed."""
 
     predictions: Predictions
     distances: Mapping[str, ParameterDistance]

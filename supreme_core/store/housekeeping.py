@@ -63,8 +63,7 @@ class Piece:
 
     @property
     def linked(self) -> bool:
-        """Return whether anything of it lies behind a symbolic link, and so perhaps outside the
-        store."""
+        """True if anything of it lies behind a symbolic link, and so perhaps outside the store."""
         return any(info.linked for info in self.objects)
 
     def files(self) -> dict[str, StoredFile]:
@@ -364,7 +363,7 @@ class Graph:
         self._of_unfinished: dict[str, bool | None] = {}
 
     def with_inputs(self, named: Iterable[StageId]) -> set[StageId]:
-        """Add to these stages whatever their meanings name, and so on."""
+        """Return these stages, and whatever their meanings name, and so on."""
         needed = set(named)
         known = {key for _, key in needed}
         waiting = list(known)

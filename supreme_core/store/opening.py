@@ -60,7 +60,7 @@ def open_bucket(
     session: Session | None = None,
     most_pages: int | None = None,
 ) -> "S3Storage":
-    """Open a bucket, like `open_storage`, but no folder: one belongs to one machine.
+    """Open a bucket, as `open_storage` does, and no folder, which would belong to one machine.
 
     session: shared by stores of one thread; the first store of one takes 50 ms, each other 3.
     most_pages: of one list; None reads it to its end.

@@ -81,7 +81,8 @@ def parse_order(data: bytes, key: str) -> tuple[ExperimentOrder, bool]:
 
 
 def no_experiment(storage: Storage, experiment: str) -> SpecError:
-    """Message where there is no experiment of that folder: the nearest, or those there are."""
+    """Error where there is no experiment of that folder; it names the nearest, or those there
+    are."""
     paths = (info.key.split("/") for info in storage.list(EXPERIMENTS))
     found = sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
     asked = experiment.removeprefix(f"{EXPERIMENTS}/")

@@ -478,7 +478,7 @@ have words of their own, often for the same in small changes."""
 
 
 def _answer_error(error: ClientError, place: str, has_written: bool) -> StorageError:
-    """Meaning of an S3 server's refusal; its own words are kept at the end.
+    """Error that says what an S3 server's refusal means; its own words are kept at the end.
 
     has_written: the same client could write before, so what is refused now was allowed then. A
     new attempt, which reads the credentials anew, finds out whether it is for good.

@@ -87,7 +87,7 @@ def as_told(error: Exception) -> SupremeError | None:
 
 
 def of_missing_module(error: BaseException) -> SpecError | None:
-    """Message that names what to install where an import failed for want of the extra `trainer`."""
+    """Error that names what to install where an import failed for want of the extra `trainer`."""
     missing = (getattr(error, "name", "") or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and missing in TRAINER_MODULES:
         return _to_install([missing])

@@ -17,8 +17,8 @@ from typing import Final, Literal
 Fault = Literal["device", "memory", "ranks", "machine"]
 
 WORST: Final[tuple[Fault, ...]] = ("device", "ranks", "memory", "machine")
-"""Faults in order: of several errors that led to one another, the one that leaves the least
-behind."""
+"""Faults in order: of several errors that led to one another the first counts, which leaves the
+least behind."""
 
 CLASSES: Final[dict[str, Fault]] = {
     "OutOfMemoryError": "memory",

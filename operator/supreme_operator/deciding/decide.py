@@ -448,7 +448,7 @@ class _Judge:
         return block is not None and block[0] == "ImagePullFailed"
 
     def _has_run(self, child: Child, told: SeedStatus | None) -> bool:
-        """Return whether a queue has suspended it after it had begun."""
+        """Return whether a queue has suspended a child after it had begun."""
         if told is None or told.attempt != child.attempt.number:
             return False
         return told.phase == "Running" or told.disruptions > child.attempt.disruptions

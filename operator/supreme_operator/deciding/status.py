@@ -290,7 +290,7 @@ def _held_since(before: ExperimentStatus, decision: Decision, now: datetime) -> 
 def _held_seconds(
     before: ExperimentStatus, start_time: str | None, held: str | None, now: datetime
 ) -> int:
-    """Seconds held since it began; what is going on now is counted when it is over."""
+    """Seconds held since the experiment began; a wait that goes on is counted when it is over."""
     if start_time is None or start_time != before.start_time:
         return 0
     return before.held_seconds if held else int(held_seconds(before, now))

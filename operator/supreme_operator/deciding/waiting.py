@@ -78,7 +78,8 @@ def refusal(message: str) -> Literal["QuotaExceeded", "RBACDenied", "NamespaceTe
 
 
 def is_webhooks(message: str) -> bool:
-    """Return whether it is an admission webhook that does not answer, and not the API server."""
+    """Return whether, by its message, an admission webhook does not answer, and not the API
+    server."""
     return "failed calling webhook" in message
 
 
@@ -198,7 +199,7 @@ def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -
 
 
 def _said(pod: Pod) -> Reason | None:
-    """State of a pod that waits, in its own words."""
+    """Reason why a pod waits, as the pod says itself; None where it says nothing."""
     if pod.is_finished or pod.gone_by:
         return None
     if pod.unschedulable:

@@ -38,7 +38,7 @@ class Claim(Document):
 
 
 class Verdict(Document):
-    """Result check of one attempt: valid, missing or invalid."""
+    """Verdict on the result of one attempt: valid, missing or invalid."""
 
     seed: Seed
     attempt: Attempt

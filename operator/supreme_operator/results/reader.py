@@ -84,7 +84,7 @@ PUBLISHING: Final = Limits(
 
 @dataclass
 class Run:
-    """End of one worker.
+    """Outcome of one worker.
 
     ending: why it did not do all of its task, "" where it did.  blame: what that can be due to,
     which is what it read, the time that it took, that its turn was over, or none of these.

@@ -13,7 +13,8 @@ def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
 
 
 def is_convolutional(network: nn.Module) -> bool:
-    """Return whether it has a convolution whose windows overlap: one that cuts patches has none."""
+    """Return whether a network has a convolution whose windows overlap; one that cuts patches does
+    not count."""
     return any(
         size > stride
         for layer in convolutions(network).values()

@@ -23,7 +23,7 @@ def laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
 
 
 def on_cpu(tensors: Weights) -> dict[str, Tensor]:
-    """Copy tensors as safetensors takes them: on the CPU, contiguous, none in the memory of
+    """Prepare tensors as safetensors takes them: on the CPU, contiguous, none in the memory of
     another.
 
     A network may use one parameter in two places; then its state dict names it twice.

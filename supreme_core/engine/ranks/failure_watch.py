@@ -56,7 +56,7 @@ class Store(Protocol):
     def set(self, key: str, value: str) -> Any: ...
 
     def get(self, key: str) -> bytes:
-        """Wait for the value under the key."""
+        """Return the value under the key, as soon as there is one."""
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ class Link:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> list[dict[str, Any]]:
-        """Return the message that came. Raises EOFError or OSError where nothing will any more."""
+        """Return the messages that have come. Raises EOFError or OSError where no more will."""
         data = self.socket.recv(65536)
         if not data:
             raise EOFError

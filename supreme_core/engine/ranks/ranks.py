@@ -154,8 +154,8 @@ class Ranks:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Errors that torch raises where a rank is gone; unlike one of the work they are nobody's
-    result.
+    """Turn an error of torch where a rank is gone into RankLost; unlike an error of the work it is
+    nobody's result.
 
     A fault of this rank's own device often shows in a collective operation first.
     """

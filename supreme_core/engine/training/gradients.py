@@ -49,7 +49,7 @@ class Gradients(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """Input of gradients.  scale: factor of the loss, 1 where nothing is scaled."""
+    """Job of computing gradients.  scale: factor of the loss, 1 where nothing is scaled."""
 
     model: nn.Module
     samples: Samples

@@ -208,7 +208,7 @@ class Lanes:
         return answer if is_last else torch.ops.aten.alias(answer)
 
     def _all_wait(self) -> bool:
-        """Return whether all lanes have come to a BatchNorm; none is where all have come to the
+        """Return whether all lanes have come to a BatchNorm; none waits where all have come to the
         end."""
         waiting = [lane.call is not None for lane in self._lanes]
         if any(waiting) and not all(waiting):

@@ -37,7 +37,8 @@ def class_lines(classes: PerClass) -> Iterator[str]:
 
 
 def elsewhere(spec: ExperimentSpec, file: Path) -> str:
-    """Folder that a relative path of the data means, where one beside the file has that name too.
+    """Note on the folder that a relative path of the data means, where one beside the file has that
+    name too.
 
     "" where there is nothing to confuse.
     """

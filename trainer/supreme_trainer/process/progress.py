@@ -220,7 +220,8 @@ class Board:
         return {**found, **self._seen}
 
     def _of_running(self, state: SeedProgress, expected: float | None) -> tuple[bool, float]:
-        """Return whether it is known how long the running step takes, and seconds that it does."""
+        """Return whether it is known how long the running step still takes, and seconds, at
+        least."""
         now = self.clock()
         by_pace = None if state.ends is None else max(0.0, state.ends - now)
         assert state.running is not None

@@ -105,7 +105,7 @@ class Faults:
         ) from error
 
     def _record(self, record: FaultRecord) -> bool:
-        """Return whether the attempt's fault.json is in the store."""
+        """Write the attempt's fault.json; return whether it is in the store."""
         try:
             write_fault(self._storage, self._order, record)
         except StorageError as error:

@@ -74,7 +74,8 @@ class Telemetry:
             )
 
     def device(self, kind: str, count: int) -> None:
-        """Tell the device; `supreme run` decides by it how many seeds run side by side."""
+        """Tell the devices of the machine; `supreme run` decides by them how many seeds run side by
+        side."""
         self._say("device", kind=kind, count=count)
 
     def environment(self, facts: Mapping[str, Any]) -> None:
