@@ -73,18 +73,22 @@ class SummaryRow(Document):
     asked: int = Field(0, ge=0, description="Seeds that the experiment asks for.")
     mean: float | None = Field(None, description="Mean over these seeds.")
     low: float | None = Field(None, description="Lower end of the 95 % t interval of the mean.")
-    high: float | None = Field(None, description="Upper end of this 95 % t interval.")
+    high: float | None = Field(None, description="Upper end of the 95 % t interval of the mean.")
     gap: float | None = Field(
         None, description="Mean difference to the model retrained for the same seed."
     )
     gap_low: float | None = Field(
         None, description="Lower end of the unadjusted 95 % t interval of the difference."
     )
-    gap_high: float | None = Field(None, description="Upper end of this 95 % t interval.")
+    gap_high: float | None = Field(
+        None, description="Upper end of the unadjusted 95 % t interval of the difference."
+    )
     verdict: Literal["equivalent", "different", "inconclusive"] | None = Field(
         None, description="Verdict on the difference, after correction over methods."
     )
-    margin: float | None = Field(None, description="Equivalence margin of the difference.")
+    margin: float | None = Field(
+        None, description="Equivalence margin: a mean difference below it is of no account."
+    )
     reason: str | None = Field(None, max_length=256, description="Remarks on the verdict.")
     collapsed: int = Field(0, ge=0, description="Seeds whose model collapsed.")
     failed: int = Field(0, ge=0, description="Seeds in which the method gave no model.")
@@ -94,7 +98,7 @@ class SummaryRow(Document):
     infrastructure: int = Field(
         0, ge=0, description="Seeds lost to a machine, its memory or its device."
     )
-    pending: int = Field(0, ge=0, description="Seeds without a result yet.")
+    pending: int = Field(0, ge=0, description="Seeds without a result of this row yet.")
 
 
 class ResultsReference(Document):
@@ -127,7 +131,10 @@ class ExperimentStatus(Document):
         None, max_length=40, description="Time since which every child waits for its queue."
     )
     held_seconds: int = Field(
-        0, ge=0, description="Seconds waited before; no deadline counts them."
+        0,
+        ge=0,
+        description="Seconds that every child waited for its queue before heldSince; no deadline"
+        " counts them.",
     )
     completion_time: str | None = Field(
         None,

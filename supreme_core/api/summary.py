@@ -62,7 +62,7 @@ class Gap(Document):
         " alone makes them, so read it beside that of other methods and never as a test."
     )
     told_apart: ToldApart | None = Field(
-        description="Power of the number to tell the two apart; null below 5 seeds."
+        description="Power to tell an unlearned model from a Retrained one; null below 5 seeds."
     )
     difference_p: float | None = Field(
         description="p of the paired t test of no gap. Without any spread, 0 where the gap is"
@@ -164,7 +164,9 @@ class SeedCounts(Document):
     repeat."""
 
     asked: int = Field(ge=0, description="Seeds that the experiment asks for.")
-    pending: int = Field(0, ge=0, description="Seeds without a result, and without a failure.")
+    pending: int = Field(
+        0, ge=0, description="Seeds without a result of this row, and without a failure."
+    )
     infrastructure: int = Field(
         0,
         ge=0,
@@ -247,8 +249,8 @@ class Null(Document):
 
     n: int = Field(ge=1, description="Ways in which one half of the seeds met the other.")
     mean: float
-    low: float = Field(description="Smallest value of these ways.")
-    high: float = Field(description="Largest value of these ways.")
+    low: float = Field(description="Smallest value over these ways of halving the seeds.")
+    high: float = Field(description="Largest value over these ways of halving the seeds.")
 
 
 class SeedValue(Document):
@@ -343,7 +345,7 @@ class Failure(Document):
     metrics: list[Title] = Field(
         default_factory=list,
         exclude_if=lambda metrics: not metrics,
-        description="Rows that are undefined; empty where all of them are.",
+        description="Rows that are undefined; empty where the failure is about all rows.",
     )
     reason: ShortText
 
@@ -364,7 +366,7 @@ class CollapseRate(Document):
         " infrastructure lost.",
     )
     rate: float | None = Field(description="(collapsed + failed) / of.")
-    low: float | None = Field(description="Lower end of the 95 % Wilson interval of the share.")
+    low: float | None = Field(description="Lower end of the 95 % Wilson interval of rate.")
     high: float | None
 
 
@@ -388,7 +390,7 @@ class JointVerdict(Document):
     equivalent: int = Field(ge=0, description="Rows that are equivalent.")
     different: int = Field(ge=0, description="Rows that are different by themselves.")
     different_jointly: int = Field(
-        ge=0, description="Rows that are different after correction over rows and methods."
+        ge=0, description="Rows that are different also after correction over rows and methods."
     )
 
 
@@ -436,7 +438,7 @@ class Comparison(Document):
     nearer: float = Field(
         ge=0, le=1, description="Share of seeds in which method is nearer; ties count half."
     )
-    nearer_low: float = Field(description="Lower end of the 95 % Wilson interval of the share.")
+    nearer_low: float = Field(description="Lower end of the 95 % Wilson interval of nearer.")
     nearer_high: float
 
 

@@ -317,8 +317,8 @@ class Training(Document):
     )
     validation: Validation | None = Field(
         None,
-        description="Part of the training set kept for selection, and for methods and wrappers"
-        " that need it; unset: none.",
+        description="Part of the training set that is set aside, for selection and for methods"
+        " and wrappers that need it; unset: none.",
     )
 
     @field_validator("micro_batches")
@@ -610,10 +610,12 @@ class ExperimentSpec(Document):
         " in the metric's unit, such as {forget_accuracy: 0.02}. It replaces the metric's own"
         " margin and the noise between Retrained models.",
     )
-    execution: Execution = Field(default_factory=Execution, description="Pods of each child.")
+    execution: Execution = Field(
+        default_factory=Execution, description="Execution of the children: where and how they run."
+    )
     parallelism: int = Field(10, ge=0, le=MAX_SEEDS, description="Children at one time.")
     failure_policy: FailurePolicy = Field(
-        default_factory=FailurePolicy, description="Failures that are borne."
+        default_factory=FailurePolicy, description="Failures and disruptions that are borne."
     )
     storage: StorageLocation = Field(default_factory=StorageLocation, description="The store.")
     suspend: bool = Field(False, description="True stops the children and starts no new ones.")

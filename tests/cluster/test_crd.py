@@ -784,7 +784,9 @@ class TestKubectl:
         text = " ".join(cluster.kubectl("explain", "uexp.spec.training").split())
         assert "FIELD: training <Object> DESCRIPTION: Training recipe. FIELDS:" in text
         assert "batchSize <integer> Samples of one optimiser step, over all ranks." in text
-        assert "batchNorm <string> enum: micro_batch, batch Samples of BatchNorm's statistics:" in text
+        assert (
+            "batchNorm <string> enum: micro_batch, batch Samples of BatchNorm's statistics:" in text
+        )
         assert "augmentation <[]Object> Augmentations in the order in which" in text
 
     def test_explain_knows_the_status(self, server, cluster):

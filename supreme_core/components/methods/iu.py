@@ -26,8 +26,9 @@ class IuParams(Params):
     )
     order: Literal["random", "dataset"] = Field(
         "random",
-        description="Choice of these retained samples: drawn at random, or the first ones of the"
-        " dataset, as in the authors' code, which passes two more than it counts.",
+        description="Choice of the retained samples for the curvature: drawn at random, or the"
+        " first ones of the dataset, as in the authors' code, which passes two more than it"
+        " counts.",
     )
 
 

@@ -25,7 +25,7 @@ class ScrubParams(Params):
         3,
         ge=0,
         description="Number of first epochs that start with a maximisation pass over the forget"
-        " set, at most `epochs`.",
+        " set; all epochs where there are fewer.",
     )
     lr: float = Field(5e-4, gt=0, description="Learning rate of the optimiser.")
     milestones: list[Annotated[int, Field(ge=1)]] = Field(

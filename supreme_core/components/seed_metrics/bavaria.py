@@ -45,7 +45,7 @@ class BavariaParams(AttackParams):
     source="Brännvall 2026, arXiv:2603.11799 (BaVarIA-t)",
 )
 def bavaria(comparison: Comparison, params: BavariaParams) -> dict[str, float | None]:
-    """Student-t test of which models are unlearned and which are Retrained.
+    """Power of Student-t predictions to tell unlearned models from Retrained ones.
 
     As `ulira`, with a normal-inverse-gamma prior for mean and variance of the margins of a sample,
     the same for all samples of the set. What the other models predict is then a Student t, whose

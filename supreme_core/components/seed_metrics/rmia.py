@@ -34,7 +34,7 @@ class RmiaParams(AttackParams):
     source="Zarifzadeh et al. 2024, arXiv:2312.03262 (offline)",
 )
 def rmia(comparison: Comparison, params: RmiaParams) -> dict[str, float | None]:
-    """Likelihood-ratio test of forgotten against unseen samples, beside models of other seeds.
+    """Power of likelihood ratios to models of other seeds to tell forgotten from unseen samples.
 
     A sample x is worth the share of held-out samples z with (p(x) / q(x)) / (p(z) / q(z)) ≥ γ,
     where p is the probability that the unlearned model gives the label, and q the mean one of the

@@ -28,7 +28,7 @@ class UliraParams(AttackParams):
     source="Hayes et al. 2024, arXiv:2403.01218; Carlini et al. 2022, arXiv:2112.03570",
 )
 def ulira(comparison: Comparison, params: UliraParams) -> dict[str, float | None]:
-    """Gaussian likelihood-ratio test of which models are unlearned and which are Retrained.
+    """Power of a Gaussian likelihood ratio to tell unlearned models from Retrained ones.
 
     For each forgotten sample a Gaussian of its margin over the unlearned models and one over the
     Retrained ones, both without the model that is judged; the ratio of the densities says which
