@@ -437,12 +437,12 @@ def test_a_store_that_is_away_costs_the_progress_only(caplog):
 ORPHANS = """
 import ctypes, os, subprocess, time
 from pathlib import Path
-from supreme_trainer import pod, process
+from supreme_trainer.process import launch, pod
 
 assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
 shell = "sh -c 'sleep 0.2 & echo $!'; read word"
 parent = subprocess.Popen(["sh", "-c", shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-trainer = process.Trainer(process=parent, ranks=1, is_torchrun=False, log=Path(os.devnull))
+trainer = launch.Trainer(process=parent, ranks=1, is_torchrun=False, log=Path(os.devnull))
 pod._take_in_orphans(trainer)
 orphan = Path("/proc", parent.stdout.readline().decode().strip())
 while orphan.exists():  # a zombie does for ever
