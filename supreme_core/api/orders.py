@@ -14,7 +14,6 @@ from supreme_core.api.v1alpha1 import (
     MAX_REPEATS,
     MAX_REPLICAS,
     MAX_SEEDS,
-    SEED_LIMIT,
     Component,
     DataPlacement,
     LabelledComponent,
@@ -119,7 +118,7 @@ class SharedOrder(Keeping):
 class RunOrder(SharedOrder):
     """Order to a trainer: one seed, one attempt."""
 
-    seed: int = Field(ge=0, le=SEED_LIMIT)
+    seed: Seed
     attempt: int = Field(0, ge=0)
 
     @property

@@ -7,15 +7,14 @@ from pydantic import Field, model_validator
 
 from supreme_core.api.model import Document
 from supreme_core.api.orders import ExperimentName
-from supreme_core.api.v1alpha1 import SEED_LIMIT
-from supreme_core.api.vocabulary import JSON_VALUES, SCHEMA_VERSION, Digest, ShortText, Title
+from supreme_core.api.vocabulary import JSON_VALUES, SCHEMA_VERSION, Digest, Seed, ShortText, Title
 
 
 class Progress(Document):
     """progress.json: how far an attempt is. Advisory: nothing is decided by it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    seed: int = Field(ge=0, le=SEED_LIMIT)
+    seed: Seed
     attempt: int = Field(ge=0)
     done: int = Field(ge=0, le=1_000_000, description="Stages that are finished.")
     total: int = Field(ge=0, le=1_000_000, description="Stages of the seed.")
@@ -138,7 +137,7 @@ class RunResult(Document):
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment: ExperimentName
     work_digest: Digest = Field(description="Digest of the Work that the result answers.")
-    seed: int = Field(ge=0, le=SEED_LIMIT)
+    seed: Seed
     attempt: int = Field(ge=0)
     dataset: DatasetRecord
     cells: list[CellRecord] = Field(max_length=64)

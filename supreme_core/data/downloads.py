@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from supreme_core.errors import DownloadFailed, SpecError, one_line
+from supreme_core.store.storage import TEMPORARY
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ PROBE_SECONDS: Final = 5
 
 CHUNK_BYTES: Final = 1024 * 1024
 PROGRESS_SECONDS: Final = 2.0
-TEMPORARY: Final = ".supreme-tmp-"
 
 _allowed = ContextVar("downloads are allowed", default=True)
 

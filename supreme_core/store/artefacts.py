@@ -24,6 +24,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 from supreme_core.api.canonical import canonical_json, digest
 from supreme_core.api.model import Document, parse_json
 from supreme_core.api.names import MANIFEST, artefact_prefix, checkpoint_key
+from supreme_core.api.vocabulary import Digest
 from supreme_core.errors import CorruptArtefact, SpecError, one_line
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 
@@ -37,7 +38,6 @@ CHECKPOINT_DIGEST_BYTES: Final = 32
 """A stored checkpoint is what stands for its origin, the sha256 of the state, and the state."""
 
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._=-]*$", max_length=128)
 ]
@@ -51,7 +51,7 @@ class StoredFile(Document):
     """Size in bytes and digest of one data object."""
 
     size: int = Field(ge=0)
-    sha256: Sha256
+    sha256: Digest
 
 
 class Manifest(Document):
@@ -59,7 +59,7 @@ class Manifest(Document):
 
     schema_version: Literal[1] = 1
     stage: FileName
-    key: Sha256
+    key: Digest
     meaning: dict[str, JsonValue] = Field(description="The document whose sha256 is the key.")
     files: dict[FileName, StoredFile] = Field(
         description="Files by the names that the stage gave them."
@@ -68,13 +68,13 @@ class Manifest(Document):
     environment: dict[str, JsonValue] = Field(
         description="Environment that the stage ran in; not part of the key."
     )
-    inputs: dict[Sha256, dict[FileName, Sha256]] | None = Field(
+    inputs: dict[Digest, dict[FileName, Digest]] | None = Field(
         None,
         description="Digests of the files that the stage was computed from, by the keys of their"
         " stages.",
     )
     created_at: str = Field(max_length=64, description="Time of the commit, ISO 8601 in UTC.")
-    sha256: Sha256 = Field(description="sha256 of the canonical JSON of all other fields.")
+    sha256: Digest = Field(description="sha256 of the canonical JSON of all other fields.")
 
     @model_validator(mode="after")
     def _key_belongs_to_meaning(self) -> "Manifest":

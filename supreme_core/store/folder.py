@@ -19,15 +19,15 @@ from supreme_core.store.storage import (
     FULL,
     GARBLED,
     TEMPORARY,
+    MissingObject,
     ObjectInfo,
     checked_key,
     is_key_part,
     is_temporary,
     no_object,
-    told_as_missing,
     too_large,
 )
-from supreme_core.system.files import open_file
+from supreme_core.system.files import NotAFile, open_file
 
 
 class LocalStorage:
@@ -50,7 +50,7 @@ class LocalStorage:
 
     def read(self, key: str, *, limit: int | None = None) -> bytes:
         path = self._path(key)
-        with self._explained(), told_as_missing(self.uri, key), open_file(path) as file:
+        with self._explained(), _told_as_missing(self.uri, key), open_file(path) as file:
             if limit is None:
                 return file.read()
             data = file.read(limit + 1)
@@ -103,7 +103,7 @@ class LocalStorage:
 
     def chunks(self, key: str) -> Iterator[bytes]:
         path = self._path(key)
-        with self._explained(), told_as_missing(self.uri, key), open_file(path) as file:
+        with self._explained(), _told_as_missing(self.uri, key), open_file(path) as file:
             while data := file.read(CHUNK_BYTES):
                 yield data
 
@@ -261,6 +261,16 @@ def _file_info(path: Path, key: str, *, linked: bool) -> ObjectInfo | None:
         return None
     modified = datetime.fromtimestamp(status.st_mtime, UTC)
     return ObjectInfo(key, status.st_size, modified, linked)
+
+
+@contextmanager
+def _told_as_missing(uri: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise no_object(uri, key) from error
+    except NotAFile as error:
+        raise MissingObject(f"{uri}: there is no object {key}: {error.strerror}") from error
 
 
 DENIED: Final = "permission denied; the store must be readable and writable"

@@ -7,14 +7,12 @@ a `folder` or a bucket on `s3`.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
 from supreme_core.errors import StorageError, StoreUnusable
-from supreme_core.system.files import NotAFile
 
 TEMPORARY: Final = ".supreme-tmp-"
 """Prefix of the names of files that are being written, or were when their writer was killed."""
@@ -147,16 +145,6 @@ def is_key_part(text: str) -> bool:
 
 def is_temporary(name: str) -> bool:
     return name.startswith(TEMPORARY)
-
-
-@contextmanager
-def told_as_missing(uri: str, key: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise no_object(uri, key) from error
-    except NotAFile as error:
-        raise MissingObject(f"{uri}: there is no object {key}: {error.strerror}") from error
 
 
 def no_object(uri: str, key: str) -> MissingObject:

@@ -1,4 +1,4 @@
-"""What docs/ says is so: its experiments can be done on a cluster, its tables leave nothing out.
+"""Hold docs/ to its word: its experiments can be done on a cluster, its tables leave nothing out.
 
 Covered: every YAML block, names of phases, conditions, metrics and the files that links lead to;
 the files of code and the stages that docs/architecture.md names, and the version in CITATION.cff.

@@ -1,4 +1,4 @@
-"""What docs/extending.md says is so: its files are plug-ins, and its experiment uses each of them.
+"""Hold docs/extending.md to its word: its files are plug-ins, and its experiment uses each of them.
 
 The same files as an installed package: trainer/test_plugins.py. What else its method does:
 core/registry/test_plugins.py.

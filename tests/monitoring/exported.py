@@ -26,7 +26,7 @@ def operator_families() -> set[str]:
 
 
 def operator_series() -> set[str]:
-    """As queries name them."""
+    """Metrics of the operator, by the names that queries have for them."""
     return _series(operator_metrics())
 
 
@@ -42,7 +42,7 @@ def _series(families: Iterable[Metric]) -> set[str]:
 
 
 def trainer_series() -> set[str]:
-    """As queries name them."""
+    """Metrics of a trainer, by the names that queries have for them."""
     return _series(trainer_metrics())
 
 

@@ -75,7 +75,7 @@ async def started(one, folder, location=FOREIGN):
 
 
 async def told(parts, asked=b"\n"):
-    """What it says of itself."""
+    """Report of a worker on itself."""
     worker, reader, writer = parts
     writer.write(asked)
     found = json.loads(await reader.readline())

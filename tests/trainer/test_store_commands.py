@@ -441,7 +441,7 @@ class TestUnfinished:
 
 
 class TestDelete:
-    """What goes is a table in tests/core/store/test_housekeeping.py; here it does."""
+    """Delete for real; which objects go is a table in tests/core/store/test_housekeeping.py."""
 
     PREFIX = planned(WHOLE).prefix
 

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from supreme_core.api.model import Document
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.status import ResultsReference, SummaryRow
-from supreme_core.api.v1alpha1 import MAX_SEEDS, MAX_SUMMARY_ROWS, SEED_LIMIT
-from supreme_core.api.vocabulary import Digest, ShortText
+from supreme_core.api.v1alpha1 import MAX_SEEDS, MAX_SUMMARY_ROWS
+from supreme_core.api.vocabulary import Digest, Seed, ShortText
 from supreme_operator.results.location import Location
 
 
@@ -22,7 +22,6 @@ def _printable(text: str) -> str:
 
 
 Line = Annotated[ShortText, AfterValidator(_printable)]
-Seed = Annotated[int, Field(ge=0, le=SEED_LIMIT)]
 Attempt = Annotated[int, Field(ge=0)]
 
 
