@@ -27,16 +27,16 @@ from supreme_core.engine.images.samples import ImageSource, ResidentPixels, Samp
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.fit import Fit, fit
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 
 SIDE = {"resnet18 width 16": 32, "ViT": 96}
 BATCH_SIZE = {"resnet18 width 16": 64, "ViT": 32}
 
 WAYS = {
-    "ddp": lambda ranks: Arithmetic(Reduction(ranks, ranks.size), overlapped=True),
-    "tree, 2 parts": lambda ranks: Arithmetic(Reduction(ranks, 2)),
-    "tree, 4 parts": lambda ranks: Arithmetic(Reduction(ranks, 4)),
-    "tree, 2 parts, BatchNorm over the batch": lambda ranks: Arithmetic(
+    "ddp": lambda ranks: NumericsPolicy(Reduction(ranks, ranks.size), overlapped=True),
+    "tree, 2 parts": lambda ranks: NumericsPolicy(Reduction(ranks, 2)),
+    "tree, 4 parts": lambda ranks: NumericsPolicy(Reduction(ranks, 4)),
+    "tree, 2 parts, BatchNorm over the batch": lambda ranks: NumericsPolicy(
         Reduction(ranks, 2), batch_norm="batch"
     ),
 }
@@ -75,7 +75,7 @@ def cpu_seconds(rank: int, count: int, meeting: str, name: str, way: str, steps:
         samples,
         Fit(epochs=1, batch_size=BATCH_SIZE[name], optimizer=optimizer),
         seed=1,
-        arithmetic=WAYS[way](Ranks(rank, count, torch.device("cpu"))),
+        numerics=WAYS[way](Ranks(rank, count, torch.device("cpu"))),
         report=report,
     )
     dist.destroy_process_group()

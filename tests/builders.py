@@ -13,8 +13,8 @@ from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.checkpoint import Checkpoints
-from supreme_core.engine.training.gradients import Step
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.gradients import OptimizerStep
+from supreme_core.engine.training.numerics import NumericsPolicy
 
 TINY_SHAPE = ImageShape(channels=1, size=8, classes=4)
 
@@ -44,13 +44,13 @@ def alone(micro_batches=2):
 
 
 def plain(micro_batches=2, **changes):
-    """Arithmetic of one rank in fp32."""
-    return Arithmetic(alone(micro_batches), **changes)
+    """Numerics of one rank in fp32."""
+    return NumericsPolicy(alone(micro_batches), **changes)
 
 
 def whole_step(positions):
     """The only step of an epoch, without augmentation."""
-    return Step(positions=positions, following=positions[:0], augment=None, dropout=3)
+    return OptimizerStep(positions=positions, following=positions[:0], augment=None, dropout=3)
 
 
 def digest(model):
@@ -80,7 +80,7 @@ def tiny_task(*, forget_classes=(1,), partly=False, kind=UnlearningTask, **chang
     fields |= {
         "forget_classes": () if partly else forget_classes,
         "shape": TINY_SHAPE,
-        "arithmetic": plain(),
+        "numerics": plain(),
     }
     fields |= {"seed": 7, "report": silent, "new_network": tiny_network}
     fields |= {"random_network": tiny_network}

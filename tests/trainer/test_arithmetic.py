@@ -6,7 +6,7 @@
     reduction   ddp: labelled with its ranks, in the keys and in what the report says
     operations  one that torch cannot repeat is named
 
-What a step computes is covered by tests/core/engine/test_arithmetic.py. Left out: tf32, for want of
+What a step computes is covered by tests/core/engine/test_numerics.py. Left out: tf32, for want of
 a GPU.
 """
 

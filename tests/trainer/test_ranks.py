@@ -9,7 +9,7 @@ ConvNeXt                 | fp32      | streamed | finetune, random_labels | 1, 2
 Compared: sha256 of all weights and predictions, metrics and distances as stored, and the sha256 of
 summary.json without measurements. What starts ranks here is the test; torchrun, with the main six
 on two ranks, is left to test_same_bits.py, steps in more combinations to
-tests/core/engine/test_arithmetic.py.
+tests/core/engine/test_numerics.py.
 """
 
 from functools import cache

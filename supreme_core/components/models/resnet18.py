@@ -47,7 +47,7 @@ class ResNet18(nn.Module):
         return logits
 
 
-class Block(nn.Module):
+class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
 
     def __init__(self, channels_in: int, channels: int, *, stride: int) -> None:
@@ -69,5 +69,5 @@ class Block(nn.Module):
 
 def _stage(channels_in: int, channels: int, *, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        Block(channels_in, channels, stride=stride), Block(channels, channels, stride=1)
+        BasicBlock(channels_in, channels, stride=stride), BasicBlock(channels, channels, stride=1)
     )

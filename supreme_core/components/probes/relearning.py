@@ -46,7 +46,7 @@ def relearning(task: ProbeTask, params: RelearningSettings) -> dict[str, float]:
             forget,
             how,
             seed=streams.derive(task.seed, "relearning"),
-            arithmetic=task.plain_arithmetic,
+            numerics=task.plain_numerics,
             report=task.report,
         )
     except MethodFailed:

@@ -17,7 +17,7 @@ STATUS = Path("/proc/self/status")
 CLEAR_REFERENCES = Path("/proc/self/clear_refs")
 
 
-class Meter:
+class CostMeter:
     """The cost of the block that `measured` wrapped, over all ranks."""
 
     cost: Cost
@@ -33,9 +33,9 @@ class Meter:
 
 
 @contextmanager
-def measured(ranks: Ranks) -> Iterator[Meter]:
+def measured(ranks: Ranks) -> Iterator[CostMeter]:
     """Measure a block that all ranks run; every rank gets the same numbers afterwards."""
-    meter = Meter()
+    meter = CostMeter()
     _start_memory(ranks.device)
     finish_work(ranks.device)
     wall, processor = time.perf_counter(), time.process_time()

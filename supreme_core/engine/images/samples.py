@@ -16,7 +16,7 @@ PART_PIXELS = 2**20
 Augment = Callable[[Tensor, Tensor], Tensor]
 """(images uint8, ids) to images uint8; one epoch's augmentation."""
 
-Fitted = Callable[[Tensor], Tensor]
+ImageTransform = Callable[[Tensor], Tensor]
 """uint8 images to uint8 images of the size and the channels that a model sees."""
 
 
@@ -85,7 +85,7 @@ class ImageSource:
     pixels: Pixels
     mean: Tensor
     std: Tensor
-    fitted: Fitted | None = None
+    fitted: ImageTransform | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)

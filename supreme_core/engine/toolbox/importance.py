@@ -57,7 +57,7 @@ Add = Callable[[nn.Module, Batch, Loss, Power, Sums], Tensor]
 Calls = dict[nn.Module, tuple[Tensor, GradientEdge]]
 """Each layer's input, and the place in autograd's graph of its output."""
 
-Rule = Callable[[Any, Tensor, Tensor, Power], Iterator[tuple[Tensor, Tensor]]]
+LayerRule = Callable[[Any, Tensor, Tensor, Power], Iterator[tuple[Tensor, Tensor]]]
 """(layer, its input, gradient of its output, power) to the sums of its parameters."""
 
 
@@ -413,7 +413,7 @@ def _recorded_calls(layers: Sequence[nn.Module], samples: int) -> Iterator[Calls
             handle.remove()
 
 
-def _rule(module: nn.Module) -> Rule | None:
+def _rule(module: nn.Module) -> LayerRule | None:
     if type(module).forward not in KNOWN:
         return None
     match module:

@@ -18,7 +18,7 @@ from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.toolbox.head import linear_head, watched_head
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Report
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.registry import SetName
 
 Sets = Mapping[SetName, Samples]
@@ -98,20 +98,20 @@ class ProbeTask:
     retrained: Subject
     sets: Sets
     shape: ImageShape
-    arithmetic: Arithmetic
+    numerics: NumericsPolicy
     seed: int
     report: Report
 
     @property
     def ranks(self) -> Ranks:
-        return self.arithmetic.reduction.ranks
+        return self.numerics.reduction.ranks
 
     @property
-    def plain_arithmetic(self) -> Arithmetic:
+    def plain_numerics(self) -> NumericsPolicy:
         """In full precision whatever the model was trained in, as everything is evaluated."""
-        if self.arithmetic.precision == "fp64":
-            return self.arithmetic
-        return replace(self.arithmetic, precision="fp32")
+        if self.numerics.precision == "fp64":
+            return self.numerics
+        return replace(self.numerics, precision="fp32")
 
     def accuracy(self, network: nn.Module, on: SetName) -> float:
         """Share of right answers of a network on a set that is not empty."""

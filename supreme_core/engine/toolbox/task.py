@@ -20,7 +20,7 @@ from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Fit, Report, fit
 from supreme_core.engine.training.loss import Loss, cross_entropy
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.observer import Observer
 from supreme_core.engine.training.sample_order import Order
 from supreme_core.randomness import streams
@@ -49,7 +49,7 @@ class UnlearningTask:
     forgets: Forgets
     forget_classes: tuple[int, ...]
     shape: ImageShape
-    arithmetic: Arithmetic
+    numerics: NumericsPolicy
     seed: int
     report: Report
     checkpoints: Checkpoints
@@ -62,7 +62,7 @@ class UnlearningTask:
 
     @property
     def reduction(self) -> Reduction:
-        return self.arithmetic.reduction
+        return self.numerics.reduction
 
     @property
     def ranks(self) -> Ranks:
@@ -137,7 +137,7 @@ class UnlearningTask:
             samples,
             how,
             seed=seed,
-            arithmetic=self.arithmetic,
+            numerics=self.numerics,
             report=self.report,
             loss=loss,
             checkpoints=self.checkpoints,

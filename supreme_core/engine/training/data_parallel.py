@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from supreme_core.engine.training.batch_norm import single_values
-from supreme_core.engine.training.gradients import Job, Step, copy_all, running_statistics
+from supreme_core.engine.training.gradients import Job, OptimizerStep, copy_all, running_statistics
 from supreme_core.randomness import streams
 
 
@@ -24,7 +24,7 @@ class DataParallelGradients:
         self._job = job
         self._parallel = DistributedDataParallel(job.model)
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, step: OptimizerStep) -> Tensor:
         job, ranks = self._job, self._job.reduction.ranks
         ((number, batch),) = job.parts(step)
         torch.manual_seed(streams.derive(step.dropout, number))

@@ -13,9 +13,9 @@ from supreme_core.engine.images.samples import Augment, Samples
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.training.checkpoint import Checkpoints, State
-from supreme_core.engine.training.gradients import Step
+from supreme_core.engine.training.gradients import OptimizerStep
 from supreme_core.engine.training.loss import Loss, cross_entropy
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.observer import Observer
 from supreme_core.engine.training.precision import computing_in, evaluating, loss_scaler
 from supreme_core.engine.training.sample_order import Order, shuffled
@@ -77,7 +77,7 @@ def fit(
     how: Fit,
     *,
     seed: int,
-    arithmetic: Arithmetic,
+    numerics: NumericsPolicy,
     report: Report,
     loss: Loss = cross_entropy,
     checkpoints: Checkpoints | None = None,
@@ -87,22 +87,22 @@ def fit(
     Raises MethodFailed where the loss stops being finite, and Terminated, with a checkpoint
     written, where the process was told to stop.
     """
-    ranks = arithmetic.reduction.ranks
+    ranks = numerics.reduction.ranks
     checkpoints = checkpoints or Checkpoints.none(ranks)
     parameters = trainable(model)
     optimizer = how.optimizer(parameters)
-    scaler = loss_scaler(arithmetic.precision, ranks.device)
+    scaler = loss_scaler(numerics.precision, ranks.device)
     state = State(model, optimizer, scaler, how.observers)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     order = how.order or shuffled(len(samples), how.batch_size)
     steps = len(order(0, streams.derive(seed, "order", 0)))
     with (
         in_mode(model, training=how.training),
-        computing_in(arithmetic.precision, model, ranks.device),
+        computing_in(numerics.precision, model, ranks.device),
         kept_global_generator(ranks.device),
         checkpoints.interruption.deferred(),  # half a step is no state: see checkpoints.step
     ):
-        gradients = arithmetic.gradients(model, samples, loss, scaler.scale)
+        gradients = numerics.gradients(model, samples, loss, scaler.scale)
         resumed = checkpoints.begin(state)
         for epoch in range(resumed // max(steps, 1), how.epochs):
             augment = how.augment(epoch) if how.augment else None
@@ -117,7 +117,7 @@ def fit(
                     group["lr"] = rate * how.rate(epoch + step / steps)
                 optimizer.zero_grad()
                 mean = gradients(
-                    Step(
+                    OptimizerStep(
                         positions=positions,
                         following=following,
                         augment=augment,
@@ -143,7 +143,7 @@ def fit(
                 )
                 # Before the checkpoint, whose state includes what observers found in the epoch.
                 if step + 1 == steps:
-                    with evaluating(arithmetic.precision, model):
+                    with evaluating(numerics.precision, model):
                         for observer in how.observers:
                             observer.after_epoch()
                 checkpoints.step(state, done)

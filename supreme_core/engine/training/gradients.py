@@ -17,7 +17,7 @@ from supreme_core.randomness import streams
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class OptimizerStep:
     """One batch of a training.
 
     positions, following: of its samples, and of those of the next step, none at the end of an
@@ -42,7 +42,7 @@ class Step:
 class Gradients(Protocol):
     """One way to compute a step's gradients."""
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, step: OptimizerStep) -> Tensor:
         """Set every .grad to the (scaled) gradient of the batch mean; gives the mean loss."""
         ...
 
@@ -62,7 +62,7 @@ class Job:
         for parameter, gradient in zip(trainable(self.model), sums, strict=False):
             parameter.grad = gradient
 
-    def parts(self, step: Step) -> Iterator[tuple[int, Batch | None]]:
+    def parts(self, step: OptimizerStep) -> Iterator[tuple[int, Batch | None]]:
         """This rank's micro-batches, numbered, None for an empty one; the images of the next are on
         their way while one is used."""
         mine = list(self.reduction.parts(step.positions))
@@ -74,7 +74,7 @@ class Job:
                 self.samples.ahead(upcoming)
             yield number, batch
 
-    def stand_in(self, step: Step) -> Batch:
+    def stand_in(self, step: OptimizerStep) -> Batch:
         """A sample that does not count, for a rank without one that has to meet the others."""
         return self.samples.batch(step.positions[:1], step.augment)
 
@@ -90,7 +90,7 @@ class MicroBatchGradients:
 
     job: Job
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, step: OptimizerStep) -> Tensor:
         job, parameters = self.job, trainable(self.job.model)
         statistics, counts = running_statistics(job.model), batch_counts(job.model)
         before = [tensor.clone() for tensor in statistics]

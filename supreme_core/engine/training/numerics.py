@@ -19,7 +19,7 @@ from supreme_core.errors import SpecError
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class NumericsPolicy:
     """reduction: who adds what.  precision: of forward and backward passes in trainings.
 
     batch_norm: what BatchNorm takes its statistics of.  overlapped: gradients are added by torch
@@ -32,7 +32,7 @@ class Arithmetic:
     overlapped: bool = False
 
     @classmethod
-    def of(cls, training: Training, ranks: Ranks) -> "Arithmetic":
+    def of(cls, training: Training, ranks: Ranks) -> "NumericsPolicy":
         """SpecError where the ranks or their device cannot compute so."""
         check_precision(training.precision, ranks.device)
         _check_batch_norm(training, ranks)

@@ -26,7 +26,13 @@ from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.batch_norm import NORMAL, batch_norm_is
-from supreme_core.engine.training.gradients import Job, Step, as_laid_out, batch_counts, copy_all
+from supreme_core.engine.training.gradients import (
+    Job,
+    OptimizerStep,
+    as_laid_out,
+    batch_counts,
+    copy_all,
+)
 from supreme_core.errors import SupremeError
 from supreme_core.randomness import streams
 
@@ -43,7 +49,7 @@ class WholeBatchGradients:
         here = job.reduction.micro_batches // job.reduction.ranks.size
         self._networks = [_same_weights(job.model) for _ in range(here)]
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, step: OptimizerStep) -> Tensor:
         job = self._job
         parts = list(job.parts(step))
         sizes = [len(batch) if batch else 0 for _, batch in parts]

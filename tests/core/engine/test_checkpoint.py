@@ -32,7 +32,7 @@ from supreme_core.engine.training.checkpoint import (
 )
 from supreme_core.engine.training.fit import Fit, fit
 from supreme_core.engine.training.loss import cross_entropy
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.precision import loss_scaler
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
@@ -44,7 +44,7 @@ ALONE = Ranks.alone(torch.device("cpu"))
 EPOCHS, BATCH_SIZE, STEPS = 2, 20, 6
 
 RECIPES = ("sgd", "adamw", "fp16", "batch")
-ARITHMETIC = {"fp16": {"precision": "fp16"}, "batch": {"batch_norm": "batch"}}
+NUMERICS = {"fp16": {"precision": "fp16"}, "batch": {"batch_norm": "batch"}}
 """48 samples: batches of 20, 20 and a ragged one of 8."""
 
 SHAPE = ImageShape(channels=1, size=16, classes=4)
@@ -104,7 +104,7 @@ def trained(ranks, slot, *, recipe="sgd", stop_after=None, every_seconds=1e9, cl
             tiny_samples(48, SHAPE),
             how("adamw" if recipe == "adamw" else "sgd"),
             seed=7,
-            arithmetic=Arithmetic(Reduction(ranks, 2), **ARITHMETIC.get(recipe, {})),
+            numerics=NumericsPolicy(Reduction(ranks, 2), **NUMERICS.get(recipe, {})),
             report=report,
             loss=overflowing if recipe == "fp16" else cross_entropy,
             checkpoints=checkpoints,
@@ -233,7 +233,7 @@ def two_fits(slot, *, stop_in=None, stop_after=None):
                 part,
                 fitting,
                 seed=number,
-                arithmetic=Arithmetic(Reduction(ALONE, 2)),
+                numerics=NumericsPolicy(Reduction(ALONE, 2)),
                 report=report,
                 checkpoints=checkpoints,
             )
@@ -301,7 +301,7 @@ def test_a_report_to_nobody_leaves_the_bits_alone(whole):
         tiny_samples(48, SHAPE),
         how(),
         seed=7,
-        arithmetic=Arithmetic(Reduction(ALONE, 2)),
+        numerics=NumericsPolicy(Reduction(ALONE, 2)),
         report=silent,
     )
     assert digest(model) == whole["sgd"]

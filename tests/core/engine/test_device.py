@@ -18,7 +18,7 @@ from supreme_core.engine.images.randomness import Draw, check_draws, kept_global
 from supreme_core.engine.images.streaming import StreamedPixels, free_memory
 from supreme_core.engine.ranks import device
 from supreme_core.engine.ranks.ranks import Ranks
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.errors import SpecError
 
 CPU, CUDA, MPS = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
@@ -80,17 +80,17 @@ def training(**changes):
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16", "fp64"])
 def test_mps_computes_in_fp32_only(precision):
     with pytest.raises(SpecError, match=f"precision is '{precision}', and Apple's GPUs"):
-        Arithmetic.of(training(precision=precision), Ranks.alone(MPS))
+        NumericsPolicy.of(training(precision=precision), Ranks.alone(MPS))
 
 
 def test_mps_has_no_batchnorm_over_several_micro_batches():
     with pytest.raises(SpecError, match=r"batchNorm is 'batch', whose statistics are float64"):
-        Arithmetic.of(training(batchNorm="batch", microBatches=2), Ranks.alone(MPS))
+        NumericsPolicy.of(training(batchNorm="batch", microBatches=2), Ranks.alone(MPS))
 
 
 @pytest.mark.parametrize("changes", [{}, {"batchNorm": "batch"}, {"microBatches": 4}])
 def test_mps_computes_what_one_process_does_in_fp32(changes):
-    assert Arithmetic.of(training(**changes), Ranks.alone(MPS)).precision == "fp32"
+    assert NumericsPolicy.of(training(**changes), Ranks.alone(MPS)).precision == "fp32"
 
 
 @pytest.mark.parametrize(("kind", "aside"), [(CPU, False), (CUDA, True), (MPS, False)])

@@ -29,7 +29,7 @@ from supreme_core.engine.training.batch_norm import NORMAL
 from supreme_core.engine.training.fit import Fit, fit
 from supreme_core.engine.training.gradients import Job, MicroBatchGradients
 from supreme_core.engine.training.loss import cross_entropy
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.observer import Observer
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import MethodFailed
@@ -80,14 +80,14 @@ def how(**changes):
     return Fit(**({"epochs": 1, "batch_size": 10, "optimizer": sgd} | changes))
 
 
-def fitted(model, samples=None, *, seed=SEED, arithmetic=None, report=silent, loss=None, **changes):
+def fitted(model, samples=None, *, seed=SEED, numerics=None, report=silent, loss=None, **changes):
     """The model after `fit`."""
     fit(
         model,
         samples or tiny_samples(),
         how(**changes),
         seed=seed,
-        arithmetic=arithmetic or plain(1),
+        numerics=numerics or plain(1),
         report=report,
         loss=loss or cross_entropy,
     )
@@ -245,18 +245,18 @@ class TestMicroBatches:
 
     def test_each_sample_is_seen_once_an_epoch_whatever_the_number_of_parts(self):
         recorded = Recorded()
-        fitted(tiny_network(3), arithmetic=plain(8), loss=recorded)
+        fitted(tiny_network(3), numerics=plain(8), loss=recorded)
         assert sorted(recorded.stream) == list(range(48))
 
     def test_parameters_that_are_not_trained_stay_as_they_are(self):
         model = tiny_network(3)
         model[0].requires_grad_(False)
-        fitted(model, arithmetic=plain(4))
+        fitted(model, numerics=plain(4))
         assert torch.equal(model[0].weight, tiny_network(3)[0].weight)
         assert not torch.equal(model[4].weight, tiny_network(3)[4].weight)
 
 
-def trained(case, arithmetic, seed=SEED):
+def trained(case, numerics, seed=SEED):
     network, optimizer, micro_batches = case
     with global_seed(5):
         model = NETWORKS[network]()
@@ -275,14 +275,16 @@ def trained(case, arithmetic, seed=SEED):
         tiny_samples(19, COLOUR),
         Recipe.of(training).fit(seed),
         seed=seed,
-        arithmetic=arithmetic,
+        numerics=numerics,
         report=silent,
     )
     return model
 
 
 def digests(ranks):
-    return {case: digest(trained(case, Arithmetic(Reduction(ranks, case[2])))) for case in CASES}
+    return {
+        case: digest(trained(case, NumericsPolicy(Reduction(ranks, case[2])))) for case in CASES
+    }
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +316,7 @@ class TestRandomness:
     def test_the_order_is_a_function_of_seed_and_epoch_alone(self):
         shorter, longer = Recorded(), Recorded()
         fitted(tiny_network(3), loss=shorter, epochs=2)
-        fitted(tiny_network(4), loss=longer, epochs=3, batch_size=7, arithmetic=plain(4))
+        fitted(tiny_network(4), loss=longer, epochs=3, batch_size=7, numerics=plain(4))
 
         assert longer.stream[: 2 * 48] == shorter.stream
         epochs = [longer.stream[48 * epoch : 48 * (epoch + 1)] for epoch in range(3)]
@@ -341,7 +343,7 @@ class TestRandomness:
             masks.append(tuple(functional.dropout(torch.ones(64), training=True).tolist()))
             return cross_entropy(model, batch)
 
-        fitted(tiny_network(3), epochs=2, arithmetic=plain(2), loss=loss)
+        fitted(tiny_network(3), epochs=2, numerics=plain(2), loss=loss)
         assert len(set(masks)) == len(masks) == 2 * 5 * 2
 
     def test_augmentation_is_made_anew_for_each_epoch_and_keyed_by_sample(self):
@@ -384,7 +386,7 @@ class TestSingleValues:
         network = fitted(
             small_resnet(),
             tiny_samples(samples),
-            arithmetic=plain(micro_batches, batch_norm=batch_norm),
+            numerics=plain(micro_batches, batch_norm=batch_norm),
             epochs=2,
             batch_size=8,
         )
@@ -416,7 +418,7 @@ class TestSingleValues:
             fitted(
                 small_resnet(),
                 tiny_samples(8),
-                arithmetic=plain(micro_batches),
+                numerics=plain(micro_batches),
                 batch_size=batch_size,
             )
         assert "use a larger batchSize, fewer microBatches" in str(e.value)

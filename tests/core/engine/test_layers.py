@@ -180,7 +180,7 @@ class TestTrainedAlone:
                 tiny_samples(20, TINY_SHAPE),
                 how,
                 seed=3,
-                arithmetic=plain(micro_batches),
+                numerics=plain(micro_batches),
                 report=silent,
             )
         moved = [

@@ -15,7 +15,7 @@ from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Fit, fit
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.observer import Frozen, Observer
 from supreme_core.engine.training.selection import BestEpoch
 from tests.builders import Slot, digest, plain, silent, tiny_network, tiny_samples, tiny_validation
@@ -34,11 +34,11 @@ def sgd(parameters, lr=0.1):
     return optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=1e-2)
 
 
-def fitted(model, *observers, epochs=EPOCHS, arithmetic=None, **changes):
+def fitted(model, *observers, epochs=EPOCHS, numerics=None, **changes):
     """The model after epochs of five steps."""
     how = Fit(epochs=epochs, batch_size=10, optimizer=sgd, observers=observers)
     settings = {"report": silent, "seed": 5} | changes
-    fit(model, tiny_samples(), how, arithmetic=arithmetic or plain(1), **settings)
+    fit(model, tiny_samples(), how, numerics=numerics or plain(1), **settings)
     return model
 
 
@@ -102,7 +102,7 @@ def test_after_an_epoch_the_model_computes_as_in_evaluation(precision):
             self.logits = predict(model, tiny_samples(), classes=4, ranks=ALONE)
 
     model, looking = tiny_network(3), Looking()
-    fitted(model, looking, arithmetic=plain(1, precision=precision))
+    fitted(model, looking, numerics=plain(1, precision=precision))
     assert type(model) is torch.nn.Sequential
     after = predict(model, tiny_samples(), classes=4, ranks=ALONE)
     np.testing.assert_array_equal(looking.logits, after)
@@ -181,6 +181,6 @@ class TestBestEpoch:
 def kept(ranks):
     model = tiny_network(3)
     keeper = BestEpoch(model, tiny_validation(), 4, ranks)
-    fitted(model, keeper, arithmetic=Arithmetic(Reduction(ranks, micro_batches=2)))
+    fitted(model, keeper, numerics=NumericsPolicy(Reduction(ranks, micro_batches=2)))
     keeper.restore()
     return digest(model), keeper.epoch, keeper.accuracy

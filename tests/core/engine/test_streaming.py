@@ -37,7 +37,7 @@ from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.importance import importance_sums
 from supreme_core.engine.training.fit import fit
 from supreme_core.engine.training.loss import cross_entropy
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
 from tests.builders import silent, tiny_network
@@ -121,7 +121,7 @@ def everything(ranks, file, kind):
     )
     model = tiny_network(3)
     how = Recipe.of(RECIPE).fit(11)
-    fit(model, samples, how, seed=11, arithmetic=Arithmetic(reduction), report=silent)
+    fit(model, samples, how, seed=11, numerics=NumericsPolicy(reduction), report=silent)
     return {
         "predictions": digest(said),
         "importances": digest(*sums),
@@ -155,9 +155,9 @@ def test_a_training_hints_at_all_batches_but_the_first_of_an_epoch(file, batch_n
         torch.arange(COUNT),
         torch.arange(COUNT) % 4,
     )
-    arithmetic = Arithmetic(Reduction(ALONE, RECIPE.micro_batches), batch_norm=batch_norm)
+    numerics = NumericsPolicy(Reduction(ALONE, RECIPE.micro_batches), batch_norm=batch_norm)
     how = Recipe.of(RECIPE).fit(11)
-    fit(tiny_network(3), samples, how, seed=11, arithmetic=arithmetic, report=silent)
+    fit(tiny_network(3), samples, how, seed=11, numerics=numerics, report=silent)
 
     parts = -(-COUNT // RECIPE.batch_size) * RECIPE.micro_batches
     assert pixels.taken == {True: 2 * (parts - 1), False: 2}

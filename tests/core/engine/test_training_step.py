@@ -12,8 +12,8 @@ from tests.builders import alone, plain, silent, tiny_network, tiny_samples
 
 def train(model, *, micro_batches=2, batch_size=16):
     how = Fit(epochs=1, batch_size=batch_size, optimizer=lambda p: optim.SGD(p, lr=0.1))
-    samples, arithmetic = tiny_samples(), plain(micro_batches)
-    fit(model, samples, how, seed=1, arithmetic=arithmetic, report=silent, loss=cross_entropy)
+    samples, numerics = tiny_samples(), plain(micro_batches)
+    fit(model, samples, how, seed=1, numerics=numerics, report=silent, loss=cross_entropy)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2, 4])

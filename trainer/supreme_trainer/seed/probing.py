@@ -79,7 +79,7 @@ class CellProbes:
                     retrained=models["retrained"].subject,
                     sets=self._sets,
                     shape=self.data.shape,
-                    arithmetic=self.seed.arithmetic,
+                    numerics=self.seed.numerics,
                     seed=streams.derive(self.seed.seed, "probes", chosen.entry.name),
                     report=self.seed.telemetry.progress,
                 )

@@ -51,7 +51,7 @@ from supreme_core.engine.toolbox.requirements import asks_of_network, missing
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import fit
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.recipe import ENGINE_VERSION
 from supreme_core.engine.training.selection import BestEpoch
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
@@ -165,8 +165,8 @@ class SeedStages:
         return Architecture.of(self.components.model)
 
     @cached_property
-    def arithmetic(self) -> Arithmetic:
-        return Arithmetic.of(self.components.recipe.training, self.ranks)
+    def numerics(self) -> NumericsPolicy:
+        return NumericsPolicy.of(self.components.recipe.training, self.ranks)
 
     def dataset(self, source: str = "") -> Stage[Data]:
         """source: a folder to read from instead of the one that the settings name.
@@ -295,7 +295,7 @@ class SeedStages:
     def untrained_predictions(self, data: Data, cell: Cell) -> Stage[Predictions]:
         """Predictions of a network that was never trained, here or elsewhere; some metrics compare
         with it."""
-        precision = self.arithmetic.precision
+        precision = self.numerics.precision
         identity = {
             **({"precision": precision} if precision == "fp64" else {}),  # others evaluate in fp32
             "untrained": self.components.model.identity(),
@@ -550,7 +550,7 @@ class SeedStages:
         return Samples(source, ids, torch.from_numpy(np.array(labels)).to(device))
 
     def _training_meaning(self, data: Data) -> dict[str, Any]:
-        ranks = {"ranks": self.ranks.size} if self.arithmetic.overlapped else {}
+        ranks = {"ranks": self.ranks.size} if self.numerics.overlapped else {}
         return {
             **ranks,
             "recipe": self.components.recipe.identity(),
@@ -582,7 +582,7 @@ class SeedStages:
                     samples,
                     replace(self.components.recipe.fit(stream), observers=[best] if best else []),
                     seed=stream,
-                    arithmetic=self.arithmetic,
+                    numerics=self.numerics,
                     report=self.telemetry.progress,
                     checkpoints=checkpoints,
                 )
@@ -664,7 +664,7 @@ class SeedStages:
             forgets=cell.forgets,
             forget_classes=request.classes,
             shape=data.shape,
-            arithmetic=self.arithmetic,
+            numerics=self.numerics,
             seed=stream,
             report=self.telemetry.progress,
             checkpoints=checkpoints,

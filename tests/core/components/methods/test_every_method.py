@@ -20,7 +20,7 @@ from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.recipe import Recipe
 from tests.builders import Slot, digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
@@ -142,10 +142,10 @@ AUGMENTATION = Recipe.of(
 
 def digests(ranks):
     """Of every method with two micro-batches, which one rank adds up as two do."""
-    arithmetic = Arithmetic(Reduction(ranks, micro_batches=2))
-    found = {case: digest(unlearned(*case, arithmetic=arithmetic)) for case in CASES}
+    numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
+    found = {case: digest(unlearned(*case, numerics=numerics)) for case in CASES}
     for case in AUGMENTED:
-        model = unlearned(*case, arithmetic=arithmetic, augmentation=AUGMENTATION)
+        model = unlearned(*case, numerics=numerics, augmentation=AUGMENTATION)
         found[case, "augmented"] = digest(model)
     return found
 
@@ -168,13 +168,13 @@ def test_another_seed_gives_another_model_where_a_method_draws(name, kind):
 
 @every_case
 def test_a_method_repeats_its_bits_on_one_rank_and_on_each_of_two(name, kind, digests_of_two_ranks):
-    expected = digest(unlearned(name, kind, arithmetic=plain(2)))
+    expected = digest(unlearned(name, kind, numerics=plain(2)))
     assert [rank[name, kind] for rank in digests_of_two_ranks] == [expected, expected]
 
 
 @pytest.mark.parametrize("case", AUGMENTED, ids=map("-".join, AUGMENTED))
 def test_augmentation_repeats_its_bits_on_one_rank_and_on_each_of_two(case, digests_of_two_ranks):
-    expected = digest(unlearned(*case, arithmetic=plain(2), augmentation=AUGMENTATION))
+    expected = digest(unlearned(*case, numerics=plain(2), augmentation=AUGMENTATION))
     assert [rank[case, "augmented"] for rank in digests_of_two_ranks] == [expected, expected]
 
 
@@ -197,9 +197,9 @@ def test_weights_and_buffers_stay_finite(name, kind):
 
 
 @one_of_each
-@pytest.mark.parametrize("arithmetic", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
-def test_a_method_works_in_other_arithmetic_too(name, kind, arithmetic):
-    state = unlearned(name, kind, arithmetic=plain(2, **arithmetic)).state_dict()
+@pytest.mark.parametrize("numerics", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
+def test_a_method_works_in_other_arithmetic_too(name, kind, numerics):
+    state = unlearned(name, kind, numerics=plain(2, **numerics)).state_dict()
     assert all(tensor.isfinite().all() for tensor in state.values())
     assert all(tensor.dtype in {torch.float32, torch.int64} for tensor in state.values())
 

@@ -15,7 +15,7 @@ from tests.builders import RecordingTask, plain, tiny_network, tiny_task
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0, "weightDecay": 0.1, "lr": 0.2}], ids=str)
 def test_it_is_a_plain_loop_over_the_retain_set(settings):
     params = parse(FinetuneParams, {"epochs": 2, "batchSize": 10, **settings})
-    task = tiny_task(kind=RecordingTask, arithmetic=plain(1))
+    task = tiny_task(kind=RecordingTask, numerics=plain(1))
     finetune(task, params)
     model = tiny_network(3).train()
     optimizer = optim.SGD(

@@ -14,13 +14,13 @@ from tests.builders import digest, plain, tiny_network, tiny_task
 
 
 def after(**params):
-    task = tiny_task(arithmetic=plain(1))
+    task = tiny_task(numerics=plain(1))
     l1_sparse(task, parse(L1SparseParams, params))
     return task
 
 
 def test_without_its_weight_it_is_fine_tuning():
-    task = tiny_task(arithmetic=plain(1))
+    task = tiny_task(numerics=plain(1))
     finetune(task, FinetuneParams(epochs=3, lr=0.01, batch_size=256))
     assert digest(after(gamma=0, epochs=3).model) == digest(task.model)
 

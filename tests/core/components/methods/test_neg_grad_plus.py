@@ -14,7 +14,7 @@ from tests.builders import RecordingTask, plain, tiny_network, tiny_task
 
 
 def after(**params):
-    task = tiny_task(kind=RecordingTask, arithmetic=plain(1))
+    task = tiny_task(kind=RecordingTask, numerics=plain(1))
     neg_grad_plus(task, parse(NegGradPlusParams, params))
     return task
 

@@ -25,7 +25,7 @@ LARGE |= {"optimizer": "sgd", "momentum": 0.9, "forgetBatchSize": 5}
 
 
 def scrubbed(**params):
-    task = tiny_task(kind=RecordingTask, arithmetic=plain(1))
+    task = tiny_task(kind=RecordingTask, numerics=plain(1))
     scrub(task, parse(ScrubParams, {"batchSize": BATCH_SIZE, **params}))
     return task
 

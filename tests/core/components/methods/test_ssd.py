@@ -14,7 +14,7 @@ from supreme_core.api.model import parse
 from supreme_core.components.methods.ssd import ssd
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.importance import DampeningParams
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from tests.builders import alone, digest, tiny_network, tiny_task
@@ -157,6 +157,6 @@ class TestVariantBatch:
 
 def batch_variant(ranks):
     """The digest of the model on one of some ranks."""
-    task = tiny_task(arithmetic=Arithmetic(Reduction(ranks, micro_batches=2)))
+    task = tiny_task(numerics=NumericsPolicy(Reduction(ranks, micro_batches=2)))
     dampened(task, alpha=1.5, variant="batch", batchSize=5)
     return digest(task.model)

@@ -118,7 +118,7 @@ def test_a_model_is_built_trained_and_stored(name):
         assert network(images(shape)).shape == (2, CLASSES)
 
     how = Fit(epochs=1, batch_size=8, optimizer=partial(optim.SGD, lr=0.01))
-    fit(network, tiny_samples(8, shape), how, seed=5, arithmetic=plain(), report=silent)
+    fit(network, tiny_samples(8, shape), how, seed=5, numerics=plain(), report=silent)
 
     after = network.state_dict()
     *_, head = layer_groups(network)

@@ -38,15 +38,15 @@ def probe_task(
     *, model=UNLEARNED, retrained=RETRAINED, original=ORIGINAL, forgets="classes", **changes
 ):
     samples = sets(forgets)
-    arithmetic = changes.get("arithmetic", plain())
-    ranks = arithmetic.reduction.ranks
+    numerics = changes.get("numerics", plain())
+    ranks = numerics.reduction.ranks
     fields = {
         "subject": subject(model, samples, ranks),
         "original": subject(original, samples, ranks),
         "retrained": subject(retrained, samples, ranks),
         "sets": samples,
         "shape": TINY_SHAPE,
-        "arithmetic": arithmetic,
+        "numerics": numerics,
         "seed": 11,
         "report": silent,
     }

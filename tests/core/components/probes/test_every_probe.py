@@ -12,7 +12,7 @@ import torch
 from supreme_core import registry
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from tests.builders import digest, plain, tiny_network
 from tests.core.components.probes.probe_tasks import ORIGINAL, RETRAINED, UNLEARNED, probe_task
 from tests.real_ranks import on_two_ranks
@@ -29,8 +29,8 @@ def found(name, forgets="classes", **changes):
 
 def findings(ranks):
     """Of every probe with two micro-batches, which one rank adds up as two do."""
-    arithmetic = Arithmetic(Reduction(ranks, micro_batches=2))
-    return {name: found(name, arithmetic=arithmetic) for name in ENTRIES}
+    numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
+    return {name: found(name, numerics=numerics) for name in ENTRIES}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_probe_repeats_its_bits(name, forgets):
 
 @every_probe
 def test_two_ranks_find_what_one_finds(name, findings_of_two_ranks):
-    expected = found(name, arithmetic=plain(2))
+    expected = found(name, numerics=plain(2))
     assert [rank[name] for rank in findings_of_two_ranks] == [expected, expected]
 
 
@@ -88,9 +88,9 @@ def test_a_probe_leaves_models_images_and_random_numbers_alone(name, forgets):
 
 
 @every_probe
-@pytest.mark.parametrize("arithmetic", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
-def test_a_probe_works_in_other_arithmetic_too(name, arithmetic):
-    numbers = found(name, arithmetic=plain(2, **arithmetic))
+@pytest.mark.parametrize("numerics", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
+def test_a_probe_works_in_other_arithmetic_too(name, numerics):
+    numbers = found(name, numerics=plain(2, **numerics))
     assert torch.tensor(list(numbers.values())).isfinite().all()
 
 

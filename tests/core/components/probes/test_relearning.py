@@ -56,7 +56,7 @@ def steps_by_hand(params, *, wanted, seed=11):
 @pytest.mark.parametrize("batch_size", [4, 5], ids=["even", "ragged"])
 def test_it_counts_the_steps_of_an_ordinary_training(every, batch_size):
     params = FEW.model_copy(update={"every": every, "batch_size": batch_size})
-    task = probe_task(original=knowing(), arithmetic=plain(1))
+    task = probe_task(original=knowing(), numerics=plain(1))
 
     found = relearning(task, params)
 
@@ -73,7 +73,7 @@ def test_original_knows_the_forget_set_without_a_step():
 def test_tolerance_asks_for_less():
     asked = [FEW.model_copy(update={"tolerance": tolerance}) for tolerance in (0.0, 0.5, 0.99)]
     strict, half, lax = (
-        relearning(probe_task(original=knowing(), arithmetic=plain(1)), params)["steps"]
+        relearning(probe_task(original=knowing(), numerics=plain(1)), params)["steps"]
         for params in asked
     )
     assert strict > half >= lax
@@ -103,5 +103,5 @@ def test_the_order_of_batches_is_that_of_the_seed():
 
 
 def test_models_that_were_trained_in_half_precision_are_judged_in_full():
-    half = relearning(probe_task(original=knowing(), arithmetic=plain(1, precision="bf16")), FEW)
-    assert half == relearning(probe_task(original=knowing(), arithmetic=plain(1)), FEW)
+    half = relearning(probe_task(original=knowing(), numerics=plain(1, precision="bf16")), FEW)
+    assert half == relearning(probe_task(original=knowing(), numerics=plain(1)), FEW)

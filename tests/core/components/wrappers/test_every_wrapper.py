@@ -13,7 +13,7 @@ from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from tests.builders import Slot, digest, plain, tiny_task
 from tests.core.components.wrappers.inside import METHODS, chosen, task_of
 from tests.real_ranks import on_two_ranks
@@ -53,8 +53,8 @@ def stopped(slot, *, after=None):
 
 def digests(ranks):
     """Of every case with two micro-batches, which one rank adds up as two do."""
-    arithmetic = Arithmetic(Reduction(ranks, micro_batches=2))
-    return {case: digest(wrapped(*case, arithmetic=arithmetic)) for case in CASES}
+    numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
+    return {case: digest(wrapped(*case, numerics=numerics)) for case in CASES}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_it_repeats_its_bits_and_does_something(wrapper, method):
 
 @every_case
 def test_two_ranks_give_the_bits_of_one(wrapper, method, digests_of_two_ranks):
-    expected = digest(wrapped(wrapper, method, arithmetic=plain(2)))
+    expected = digest(wrapped(wrapper, method, numerics=plain(2)))
     assert [rank[wrapper, method] for rank in digests_of_two_ranks] == [expected, expected]
 
 
@@ -91,9 +91,9 @@ def test_stopped_on_the_way_it_goes_on_to_the_same_bits(wrapper, method, share):
 
 
 @every_case
-@pytest.mark.parametrize("arithmetic", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
-def test_it_works_in_other_arithmetic_too(wrapper, method, arithmetic):
-    state = wrapped(wrapper, method, arithmetic=plain(2, **arithmetic)).state_dict()
+@pytest.mark.parametrize("numerics", [{"batch_norm": "batch"}, {"precision": "bf16"}], ids=str)
+def test_it_works_in_other_arithmetic_too(wrapper, method, numerics):
+    state = wrapped(wrapper, method, numerics=plain(2, **numerics)).state_dict()
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 

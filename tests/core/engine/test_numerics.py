@@ -32,7 +32,7 @@ from supreme_core.engine.training.data_parallel import DataParallelGradients
 from supreme_core.engine.training.fit import Fit, fit
 from supreme_core.engine.training.gradients import Job, MicroBatchGradients
 from supreme_core.engine.training.loss import cross_entropy
-from supreme_core.engine.training.numerics import Arithmetic
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.precision import check_precision, computing_in
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.engine.training.whole_batch import WholeBatchGradients
@@ -140,7 +140,7 @@ def trained(case, ranks):
             samples_of_default_type(),
             Recipe.of(training).fit(7),
             seed=7,
-            arithmetic=Arithmetic.of(training, ranks),
+            numerics=NumericsPolicy.of(training, ranks),
             report=silent,
         )
     finally:
@@ -315,7 +315,7 @@ class TestClipping:
         free = tiny_network(3)
 
         for each, change in ((model, how), (free, replace(how, max_gradient_norm=None))):
-            fit(each, tiny_samples(), change, seed=1, arithmetic=plain(), report=silent)
+            fit(each, tiny_samples(), change, seed=1, numerics=plain(), report=silent)
 
         step, whole = (
             before - nn.utils.parameters_to_vector(each.parameters()) for each in (model, free)
@@ -332,8 +332,8 @@ class TestPrecision:
             with global_seed(5):
                 model = found[each] = NETWORKS["resnet18"]()
             how = sgd(8, 0.01)
-            arithmetic = plain(precision=each)
-            fit(model, tiny_samples(16, COLOUR), how, seed=1, arithmetic=arithmetic, report=silent)
+            numerics = plain(precision=each)
+            fit(model, tiny_samples(16, COLOUR), how, seed=1, numerics=numerics, report=silent)
         whole, half = (nn.utils.parameters_to_vector(m.parameters()) for m in found.values())
         assert 0 < (whole - half).norm() < tolerance * whole.norm()
         assert half.dtype == torch.float32
@@ -373,7 +373,7 @@ class TestPrecision:
             tiny_samples(),
             how,
             seed=1,
-            arithmetic=plain(precision="fp16"),
+            numerics=plain(precision="fp16"),
             report=silent,
             loss=tiny_loss,
         )
@@ -391,10 +391,10 @@ class TestPrecision:
 def data_parallel(ranks):
     """Weights after two fits in a row, of the same model, and its buffers."""
     model = tiny_network(3)
-    arithmetic = Arithmetic.of(Training(reduction="ddp"), ranks)
+    numerics = NumericsPolicy.of(Training(reduction="ddp"), ranks)
     for seed in (1, 2):
         how = sgd(10, 0.05)
-        fit(model, tiny_samples(21), how, seed=seed, arithmetic=arithmetic, report=silent)
+        fit(model, tiny_samples(21), how, seed=seed, numerics=numerics, report=silent)
     return model.state_dict()
 
 
