@@ -502,6 +502,8 @@ class Reconciler:
             return self._trouble(memory, refusal(str(error)) or "ChildRefused", str(error))
         if made:
             self.cache.shelf(backend.resource.plural).put(made.body)
+            # Its event brings no news any more.
+            self.queue.add(Key(experiment.owner.namespace, experiment.owner.name))
         if made and made.is_new:
             self.metrics.created(
                 experiment.owner.namespace,

@@ -101,12 +101,10 @@ class Watches:
             body = event["object"]
             self._told[resource.plural] = self._told.get(resource.plural, 0) + 1
             self.metrics.heard(resource.plural)
-            shelf, key = self.cache.shelf(resource.plural), key_of(body)
-            if event["type"] == "DELETED":
-                shelf.remove(body)
-            else:
-                shelf.put(body)
-            if key:
+            shelf = self.cache.shelf(resource.plural)
+            news = shelf.remove(body) if event["type"] == "DELETED" else shelf.put(body)
+            # Of an experiment its own writer too looks again: what it wrote may call for more.
+            if key := news or (key_of(body) if resource == EXPERIMENTS else None):
                 self.queue.add(key)
 
         return note

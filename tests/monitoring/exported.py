@@ -33,7 +33,7 @@ def operator_series() -> set[str]:
 def operator_metrics() -> list[Metric]:
     """Every family that the operator exports."""
     metrics = Metrics()
-    metrics.observe(WorkQueue(), 8, list, 500)
+    metrics.observe(WorkQueue(metrics), 8, list, 500)
     return list(metrics.registry.collect())
 
 

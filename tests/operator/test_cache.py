@@ -34,6 +34,22 @@ def test_a_newer_version_replaces_an_older_one_and_not_the_other_way(shelf):
     assert list(shelf.of(KEY)) == [6]
 
 
+def test_a_newer_version_that_says_nothing_new_is_no_news():
+    shelf = Shelf(lambda body: body["metadata"]["name"])
+    assert shelf.put(body(version=5)) == KEY
+    assert shelf.put(body(version=8)) is None
+    # It is known all the same that version 8 was seen: a list as of 6 cannot tell that it is gone.
+    assert shelf.keep(set(), version=6) == set()
+    assert shelf.put(body(version=7)) is None
+
+
+@pytest.mark.parametrize("change", [{"uid": "u2"}, {"experiment": "four"}])
+def test_the_same_content_of_another_object_or_owner_is_news(change):
+    shelf = Shelf(lambda body: "content")
+    shelf.put(body(name="one"))
+    assert shelf.put(body(name="one", version=6, **change)) is not None
+
+
 def test_an_object_of_nobody_is_not_kept(shelf):
     assert shelf.put(body(experiment=None)) is None
     assert len(shelf) == 0

@@ -135,7 +135,7 @@ def body(name="three", *, created="2026-03-01T11:00:00Z", **status):
 def shown(*bodies, most=10):
     """Samples of everything, by name and labels."""
     metrics = Metrics()
-    metrics.observe(WorkQueue(), 8, lambda: bodies, most)
+    metrics.observe(WorkQueue(metrics), 8, lambda: bodies, most)
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in metrics.registry.collect()
@@ -203,8 +203,8 @@ class TestGaugesOfExperiments:
 def test_the_queue_tells_for_how_long_keys_have_been_worked_on():
     async def samples():
         clock = Clock()
-        queue = WorkQueue(clock=clock)
         metrics = Metrics()
+        queue = WorkQueue(metrics, clock=clock)
         metrics.observe(queue, 8, list, 10)
         for key in ("a", "b", "c"):
             queue.add(key)

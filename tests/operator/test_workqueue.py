@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.monitoring.counters import Metrics
 
 
 def run(story):
     """Run a coroutine that gets a fresh queue."""
 
     async def told():
-        queue = WorkQueue[str](first_seconds=0.01)
+        queue = WorkQueue[str](Metrics(), first_seconds=0.01)
         try:
             return await asyncio.wait_for(story(queue), 5)
         finally:
@@ -65,7 +66,7 @@ def test_a_failed_key_comes_again_later_each_time_and_at_once_after_a_success():
 
 
 def test_the_pause_of_a_failing_key_has_a_limit():
-    queue = WorkQueue[str](first_seconds=1, most_seconds=60)
+    queue = WorkQueue[str](Metrics(), first_seconds=1, most_seconds=60)
 
     async def story():
         for _ in range(2000):
@@ -115,7 +116,7 @@ def test_many_workers_serve_many_keys_each_serially(workers):
 
 def test_the_age_of_the_oldest_work_is_known():
     times = iter(range(100))
-    queue = WorkQueue[str](clock=lambda: next(times))
+    queue = WorkQueue[str](Metrics(), clock=lambda: next(times))
 
     async def story():
         queue.add("a")
@@ -123,3 +124,47 @@ def test_the_age_of_the_oldest_work_is_known():
         return queue.oldest_work_seconds()
 
     assert asyncio.run(story()) > 0
+
+
+@pytest.mark.parametrize(
+    ("worked", "rest"),
+    [(0.0, 0.0), (0.01, 0.03), (0.05, 0.15), (0.0625, 0.1875), (0.1, 0.15), (0.25, 0.0), (9, 0.0)],
+)
+def test_a_key_rests_in_proportion_to_its_work_and_not_for_long(worked, rest):
+    """Work that took longer than the longest rest has mostly waited: for writes that are limited."""
+    added, begun = 0.0, 10.0
+    times = iter([added, begun, begun + worked])
+
+    async def story():
+        queue = WorkQueue[str](Metrics(), clock=lambda: next(times))
+        queue.add("a")
+        queue.done(await queue.get())
+        now = asyncio.get_running_loop().time()
+        found = [handle.when() - now for handle in queue._resting.values()]
+        queue.close()
+        return found
+
+    assert asyncio.run(story()) == (pytest.approx([rest], abs=1e-3) if rest else [])
+
+
+def test_many_events_of_a_key_that_works_or_rests_cost_one_look():
+    async def story():
+        now = 0.0
+        queue = WorkQueue[str](Metrics(), clock=lambda: now)
+        queue.add("a")
+        await queue.get()
+        now = 0.05
+        queue.add("a")
+        queue.done("a")
+        for _ in range(100):
+            queue.add("a")
+            queue.add("b")
+        assert [await queue.get(), await queue.get()] == ["b", "a"]
+        for key in "ab":
+            queue.done(key)
+        left = queue.depth, set(queue._again)
+        # It did not take any time, so that it need not rest.
+        queue.add("a")
+        return left, queue.depth
+
+    assert asyncio.run(story()) == ((0, set()), 1)

@@ -54,14 +54,22 @@ class Shelf(Generic[T]):
     _by_key: dict[Key, set[Name]] = field(default_factory=lambda: defaultdict(set))
 
     def put(self, body: Body) -> Key | None:
-        """Keep what is newer than what is known; gives whose it is, None where nothing changed."""
+        """Keep what is newer than what is known.
+
+        Return whose it is, or None where nothing that is kept of it changed: a controller writes
+        an object more often than it says something new.
+        """
         version, name, key = int(body["metadata"]["resourceVersion"]), _name_of(body), key_of(body)
         known = self._objects.get(name)
         content = self.read(body)
         if key is None or content is None or (known and known.version >= version):
             return None
+        kept = Kept(version, body["metadata"]["uid"], key, content)
+        if known and kept[1:] == known[1:]:
+            self._objects[name] = known._replace(version=version)
+            return None
         self._drop(name)
-        self._objects[name] = Kept(version, body["metadata"]["uid"], key, content)
+        self._objects[name] = kept
         self._by_key[key].add(name)
         return key
 

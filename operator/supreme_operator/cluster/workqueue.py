@@ -1,6 +1,8 @@
 """Keys that wait to be worked on: each at most once, never two workers on one key.
 
-As client-go's: a key that is added while it is worked on is worked on once more afterwards.
+As client-go's: a key that is added while it is worked on is worked on once more afterwards. Other
+than client-go's, a key rests a little after its work, in proportion to how long that took, so that
+many events of one large experiment cost one look and not one look each.
 """
 
 import asyncio
@@ -26,41 +28,31 @@ class Meter(Protocol):
     def retried(self) -> None: ...
 
 
-class NoMeter:
-    """Measures nothing."""
-
-    def added(self) -> None:
-        pass
-
-    def started(self, waited_seconds: float) -> None:
-        pass
-
-    def finished(self, worked_seconds: float) -> None:
-        pass
-
-    def retried(self) -> None:
-        pass
-
-
 @dataclass
 class WorkQueue(Generic[K]):
-    """first_seconds, most_seconds: pause before a failed key is tried again, doubled each time."""
+    """first_seconds, most_seconds: pause before a failed key is tried again, doubled each time.
+    rest_factor, most_rest_seconds: work on a key begins again at the earliest after this multiple
+    of the time that its last work took, or after the most, both counted from that work's begin.
+    """
 
+    meter: Meter
     first_seconds: float = 0.2
     most_seconds: float = 60.0
-    meter: Meter = field(default_factory=NoMeter)
+    rest_factor: float = 4.0
+    most_rest_seconds: float = 0.25
     clock: Clock = time.monotonic
     _waiting: dict[K, float] = field(default_factory=dict)
     _again: set[K] = field(default_factory=set)
     _working: dict[K, float] = field(default_factory=dict)
+    _resting: dict[K, asyncio.TimerHandle] = field(default_factory=dict)
     _failures: dict[K, int] = field(default_factory=dict)
     _alarms: dict[K, tuple[float, asyncio.TimerHandle]] = field(default_factory=dict)
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, key: K) -> None:
-        """Have the key worked on as soon as a worker is free."""
+        """Have the key worked on as soon as a worker is free and the key has rested."""
         self.meter.added()
-        if key in self._working:
+        if key in self._working or key in self._resting:
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting[key] = self.clock()
@@ -104,15 +96,21 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        self.meter.finished(self.clock() - self._working.pop(key))
-        if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+        worked = self.clock() - self._working.pop(key)
+        self.meter.finished(worked)
+        # Counted from the begin: work that mostly waits, as for writes, has rested meanwhile.
+        rest = min(self.rest_factor * worked, self.most_rest_seconds) - worked
+        if rest > 0:
+            loop = asyncio.get_running_loop()
+            self._resting[key] = loop.call_later(rest, self._rested, key)
+        else:
+            self._rested(key)
 
     def close(self) -> None:
-        for _, handle in self._alarms.values():
+        for handle in (*(handle for _, handle in self._alarms.values()), *self._resting.values()):
             handle.cancel()
         self._alarms.clear()
+        self._resting.clear()
 
     @property
     def depth(self) -> int:
@@ -131,6 +129,12 @@ class WorkQueue(Generic[K]):
     def oldest_work_seconds(self) -> float:
         """For how long the slowest worker has had its key; 0 where none works."""
         return self.clock() - min(self._working.values(), default=self.clock())
+
+    def _rested(self, key: K) -> None:
+        self._resting.pop(key, None)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
 
     def _ring(self, key: K) -> None:
         with suppress(KeyError):
