@@ -131,7 +131,7 @@ def test_the_age_of_the_oldest_work_is_known():
     [(0.0, 0.0), (0.01, 0.03), (0.05, 0.15), (0.0625, 0.1875), (0.1, 0.15), (0.25, 0.0), (9, 0.0)],
 )
 def test_a_key_rests_in_proportion_to_its_work_and_not_for_long(worked, rest):
-    """Work that took longer than the longest rest has mostly waited: for writes that are limited."""
+    """Work that took longer than the longest rest has mostly waited, such as for writes."""
     added, begun = 0.0, 10.0
     times = iter([added, begun, begun + worked])
 
