@@ -12,7 +12,7 @@ from typing import Literal
 
 from supreme_core.analysis import comparison, statistics
 from supreme_core.analysis.files import dump
-from supreme_core.analysis.gaps import Key, gaps_of, joint_verdicts
+from supreme_core.analysis.gaps import MethodRow, gaps_of, joint_verdicts
 from supreme_core.analysis.provenance import RowFacts, provenance_from
 from supreme_core.analysis.spreads import Spreads
 from supreme_core.analysis.survivors import Runs, SeedValues, failure
@@ -32,7 +32,7 @@ from supreme_core.api.summary import (
 from supreme_core.errors import SpecError
 from supreme_core.registry import unknown
 
-Role = Literal["forget", "test", "membership", "cost"]
+AxisRole = Literal["forget", "test", "membership", "cost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def _axes(facts: Mapping[str, RowFacts]) -> list[Axis]:
 
     To forget, to be of use, to hide who was a member, and to be quick.
     """
-    roles: dict[Role, Callable[[RowFacts], bool]] = {
+    roles: dict[AxisRole, Callable[[RowFacts], bool]] = {
         "forget": lambda row: row.on == "forget" and not row.measured,
         "test": lambda row: row.on in ("test", "retain_test") and not row.measured,
         "membership": lambda row: row.group == "membership",
@@ -147,7 +147,7 @@ def _axes(facts: Mapping[str, RowFacts]) -> list[Axis]:
 
 
 def _rows(
-    runs: Runs, scenario: str, gaps: Mapping[str, Mapping[Key, Gap]], question: Question
+    runs: Runs, scenario: str, gaps: Mapping[str, Mapping[MethodRow, Gap]], question: Question
 ) -> Iterator[Row]:
     spreads = Spreads(runs)
     for method in runs.methods(scenario):

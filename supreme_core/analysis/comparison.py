@@ -28,7 +28,7 @@ from supreme_core.api.summary import (
     Point,
     Rank,
     RankedPair,
-    Ranks,
+    Ranking,
     Row,
 )
 
@@ -226,7 +226,7 @@ def _distance_of_original(rows: Rows, scenario: str, metric: str) -> float | Non
     return found if found > noise else None
 
 
-def ranks(found: Sequence[Block], metric: str) -> Ranks | None:
+def ranks(found: Sequence[Block], metric: str) -> Ranking | None:
     """Mean ranks of the methods over the blocks, by their mean distance in each; ties share a rank.
 
     Intervals are those of a bootstrap of training seeds, which are drawn once for all methods and
@@ -252,7 +252,7 @@ def ranks(found: Sequence[Block], metric: str) -> Ranks | None:
             list(_ranked_pairs(methods, means)),
             len(drawn.seeds),
         )
-    return Ranks(
+    return Ranking(
         metric=metric,
         blocks=[block.title for block in found],
         left_out=[LeftOut(method=m, reason=reason[:1024]) for m, reason in left_out.items()],

@@ -21,7 +21,7 @@ RESOLUTION = sqrt(12)
 """A number that is rounded to steps of 1 deviates from itself by 1 / √12."""
 
 FEW_SEEDS = "few seeds"
-Key = tuple[str, str]
+MethodRow = tuple[str, str]
 """(metric, method)."""
 
 
@@ -63,7 +63,7 @@ class Tested:
         )
 
 
-def gaps_of(runs: Runs, scenario: str) -> dict[Key, Gap]:
+def gaps_of(runs: Runs, scenario: str) -> dict[MethodRow, Gap]:
     """Gaps of every method, and of Original, in each row of the scenario that is read by its gap.
 
     The p values of the methods are adjusted together; Original is no method, so it neither pays for
@@ -136,7 +136,7 @@ def gaps_of(runs: Runs, scenario: str) -> dict[Key, Gap]:
     return gaps
 
 
-def joint_verdicts(runs: Runs, scenario: str, gaps: Mapping[Key, Gap]) -> list[JointVerdict]:
+def joint_verdicts(runs: Runs, scenario: str, gaps: Mapping[MethodRow, Gap]) -> list[JointVerdict]:
     """Joint verdicts on every method and on Original, over all rows that are read by their gap.
 
     A row in which the method has no gap counts as one that shows nothing.
@@ -164,7 +164,7 @@ def joint_verdicts(runs: Runs, scenario: str, gaps: Mapping[Key, Gap]) -> list[J
     return found
 
 
-def _tested(runs: Runs, scenario: str) -> dict[Key, Tested]:
+def _tested(runs: Runs, scenario: str) -> dict[MethodRow, Tested]:
     """Tests of the methods that share a seed with Retrained."""
     tested = {}
     for metric in runs.rows(scenario):
@@ -194,9 +194,9 @@ def _lack(runs: Runs, scenario: str, method: str, metric: str) -> str:
     return lack_of(len(statistics.present(values)), counts)
 
 
-def _by_metric(p_values: Mapping[Key, float]) -> dict[Key, float]:
+def _by_metric(p_values: Mapping[MethodRow, float]) -> dict[MethodRow, float]:
     """After Holm over the methods of each metric; Original by itself."""
-    families: dict[tuple[str, bool], dict[Key, float]] = defaultdict(dict)
+    families: dict[tuple[str, bool], dict[MethodRow, float]] = defaultdict(dict)
     for (metric, method), p in p_values.items():
         families[metric, method == names.ORIGINAL][metric, method] = p
     return {key: p for family in families.values() for key, p in hypotheses.holm(family).items()}

@@ -23,7 +23,7 @@ EXACT_SIGN_FLIPS = 30
 RANDOM_SIGN_FLIPS = 100_000
 
 Verdict = Literal["equivalent", "different", "inconclusive"]
-Name = TypeVar("Name", bound=Hashable)
+Hypothesis = TypeVar("Hypothesis", bound=Hashable)
 
 
 def sign_flip_p(differences: Values) -> float | None:
@@ -145,13 +145,13 @@ def noninferiority(
     return OneSided(d.low, float(stdtr(d.n - 1, -(d.mean + margin) / error)))
 
 
-def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
+def holm(p_values: Mapping[Hypothesis, float]) -> dict[Hypothesis, float]:
     """Adjusted p values, by which all rejections at a level hold together with that level.
 
     Holm 1979, Scand. J. Stat. 6, 65-70: the k-th smallest of m times (m - k + 1), made monotone
     and cut at 1.
     """
-    adjusted: dict[Name, float] = {}
+    adjusted: dict[Hypothesis, float] = {}
     largest = 0.0
     for place, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         largest = max(largest, min(1.0, (len(p_values) - place) * p))

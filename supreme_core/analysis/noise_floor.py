@@ -9,7 +9,7 @@ from typing import Literal
 from supreme_core.api.records import CellRecord
 from supreme_core.api.summary import Floor
 from supreme_core.scoring.evaluation import Evaluation, Predictions
-from supreme_core.scoring.rows import ChosenMetric, Metric, measure
+from supreme_core.scoring.rows import ChosenMetric, MetricEntry, measure
 
 
 def noise_floors(
@@ -51,7 +51,7 @@ def noise_floors(
     }
 
 
-def has_floor(entry: Metric) -> bool:
+def has_floor(entry: MetricEntry) -> bool:
     """Return whether a metric compares two models, needs no third and no probe, and draws
     nothing."""
     facts = entry.facts

@@ -42,7 +42,7 @@ from supreme_core.api.summary import Curve, Null, OverSeeds, SeedCounts, SeedRow
 from supreme_core.errors import CorruptArtefact
 from supreme_core.randomness import streams
 from supreme_core.registry import Chosen, Forgets, SeedMetricFacts, SetName
-from supreme_core.scoring.ensemble import Comparison, Ensemble
+from supreme_core.scoring.ensemble import Ensemble, EnsemblePair
 from supreme_core.scoring.evaluation import Floats, Integers, Outputs, Predictions
 from supreme_core.scoring.membership import held_out_set, matched, rate_at
 from supreme_core.scoring.run_scoring import reason
@@ -77,7 +77,7 @@ Content = Callable[[str, str], str]
 """The sha256 of those predictions; CorruptArtefact where they cannot be had."""
 
 SeedMetric = Chosen[Any, SeedMetricFacts]
-Split = tuple[Sequence[int], Sequence[int]]
+Halves = tuple[Sequence[int], Sequence[int]]
 
 Ends = tuple[float | None, float | None]
 """The lower and the upper one, of an interval or of what a number can be."""
@@ -462,12 +462,12 @@ class _Scenario:
         retrained: Ensemble,
     ) -> _Numbers:
         n = len(next(iter(retrained.accuracy.values())))
-        comparison = Comparison(unlearned, retrained, self.labels, self.forgets, on)
+        pair = EnsemblePair(unlearned, retrained, self.labels, self.forgets, on)
         halves = splits(n)
         try:
-            every = [_measure(metric, comparison, a, b) for a, b in halves]
+            every = [_measure(metric, pair, a, b) for a, b in halves]
             without = [
-                _means([_measure(metric, comparison, *_left(split, group)) for split in halves])
+                _means([_measure(metric, pair, *_left(split, group)) for split in halves])
                 for group in groups(n, metric.entry.facts.fewest)
             ]
         except Exception as error:  # a metric may be foreign code
@@ -534,10 +534,10 @@ class _Scenario:
             )
 
 
-def splits(n: int) -> list[Split]:
+def splits(n: int) -> list[Halves]:
     """Halves of n seeds by their places, each both ways round; the same for every n seeds."""
     generator = np.random.default_rng(streams.derive(0, "over_seeds", n))
-    found: list[Split] = []
+    found: list[Halves] = []
     for _ in range(SPLITS):
         order = [int(place) for place in generator.permutation(n)]
         one, other = sorted(order[: n // 2]), sorted(order[n // 2 :])
@@ -584,14 +584,14 @@ def _of_excess(ends: Ends) -> Ends:
 
 
 def _measure(
-    metric: SeedMetric, comparison: Comparison, one: Sequence[int], other: Sequence[int]
+    metric: SeedMetric, pair: EnsemblePair, one: Sequence[int], other: Sequence[int]
 ) -> dict[str, float | None]:
     """The metric of unlearned models of the one half against Retrained models of the other."""
     found = metric(
         replace(
-            comparison,
-            unlearned=comparison.unlearned.take(one),
-            retrained=comparison.retrained.take(other),
+            pair,
+            unlearned=pair.unlearned.take(one),
+            retrained=pair.retrained.take(other),
         )
     )
     return {
@@ -600,7 +600,7 @@ def _measure(
     }
 
 
-def _left(split: Split, without: set[int]) -> Split:
+def _left(split: Halves, without: set[int]) -> Halves:
     one, other = split
     return [i for i in one if i not in without], [i for i in other if i not in without]
 

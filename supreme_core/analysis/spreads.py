@@ -55,7 +55,9 @@ class Spreads:
                 return False
         return True
 
-    def _best_repeats(self, scenario: str, method: str, found: statistics.Components) -> int | None:
+    def _best_repeats(
+        self, scenario: str, method: str, found: statistics.VarianceComponents
+    ) -> int | None:
         """A seed costs Original and Retrained, which take about the same; a repeat costs the method
         itself. Evaluation is not measured, and left out."""
         times = [

@@ -190,7 +190,7 @@ def _bootstrap_interval(x: FloatArray) -> tuple[float | None, float | None]:
 
 
 @dataclass(frozen=True)
-class Components:
+class VarianceComponents:
     """Variances. None is a component that the data cannot tell from the one above it."""
 
     training: float | None
@@ -198,7 +198,7 @@ class Components:
     evaluation: float | None
 
 
-def variance_components(values: Iterable[Iterable[Values]]) -> Components | None:
+def variance_components(values: Iterable[Iterable[Values]]) -> VarianceComponents | None:
     """Components of y_ijk = μ + a_i + b_ij + e_ijk: training seed, unlearning, evaluation.
 
     values: of each training seed, of each of its unlearning repeats, of each evaluation. Estimated
@@ -219,7 +219,7 @@ def variance_components(values: Iterable[Iterable[Values]]) -> Components | None
         between_runs = fsum(map(_squares, seeds, pooled))
         between_evaluations = fsum(_squares([[y] for y in run], run) for run in runs)
     except OverflowError:  # squares of numbers near the largest float
-        return Components(None, None, None)
+        return VarianceComponents(None, None, None)
     n, of_runs, of_seeds = len(everything), len(runs) - len(seeds), len(seeds) - 1
     shared = fsum(
         len(run) ** 2 / len(of_seed)
@@ -236,7 +236,7 @@ def variance_components(values: Iterable[Iterable[Values]]) -> Components | None
         in_seeds = (shared - sum(len(run) ** 2 for run in runs) / n) / of_seeds
         weight = (n - sum(len(seed) ** 2 for seed in pooled) / n) / of_seeds
         training = (between_seeds / of_seeds - noise - in_seeds * (unlearning or 0.0)) / weight
-    return Components(
+    return VarianceComponents(
         *(x if x is None else max(0.0, x) for x in (training, unlearning, evaluation))
     )
 

@@ -27,7 +27,7 @@ TELL_COLLAPSE = (TEST_ACCURACY, names.metric_row("reference_accuracy", "test"))
 """Rows that tell a collapsed run; the second one where results of the reference are imported."""
 
 Word = Literal["ok", "undefined", "infrastructure", "failed", "pending"]
-Kind = Literal["failed", "collapsed", "undefined", "infrastructure", "pending"]
+FailureKind = Literal["failed", "collapsed", "undefined", "infrastructure", "pending"]
 WORST: tuple[Word, ...] = ("failed", "infrastructure", "undefined", "ok")
 """Fates of a seed, worst first: several repeats count by the first word that one of them has."""
 
@@ -261,7 +261,7 @@ def _word(run: RunRecord, metric: str) -> Word:
 
 
 def failure(
-    kind: Kind,
+    kind: FailureKind,
     seed: int,
     reason: str,
     *,

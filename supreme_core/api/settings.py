@@ -19,7 +19,7 @@ from supreme_core.api.model import annotation_at, fields_of, is_list, path_of, s
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError, nearest
 
-Step = str | int
+PathStep = str | int
 OUTERMOST = tuple(fields_of(UnlearningExperiment))
 STEP = re.compile(r"((?:\\.|[^.\\\[\]])+)((?:\[[0-9]{1,9}\])*)(?:\.(?=.)|$)", re.DOTALL)
 """A name, the places in lists that follow it, and the dot before the next name."""
@@ -37,7 +37,7 @@ class Setting:
     """
 
     path: str
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
     value: Any
     written: Written
 
@@ -52,9 +52,9 @@ def split_setting(text: str) -> tuple[str, str]:
     return path.strip(), value
 
 
-def steps_of(path: str) -> tuple[Step, ...]:
+def steps_of(path: str) -> tuple[PathStep, ...]:
     """The parts of a path, with `spec` in front where it names no outermost field."""
-    steps: list[Step] = []
+    steps: list[PathStep] = []
     end = 0
     while end < len(path):
         found = STEP.match(path, end)
@@ -83,9 +83,9 @@ def with_settings(
     return changed, written
 
 
-def _located(document: Any, setting: Setting) -> tuple[Step, ...]:
+def _located(document: Any, setting: Setting) -> tuple[PathStep, ...]:
     """The steps with places for titles."""
-    node, at = document, tuple[Step, ...]()
+    node, at = document, tuple[PathStep, ...]()
     for step in setting.steps:
         if isinstance(node, list):
             place = _place(node, step, setting, at)
@@ -104,7 +104,7 @@ def _located(document: Any, setting: Setting) -> tuple[Step, ...]:
     return at
 
 
-def _replaced(node: Any, steps: Sequence[Step], value: Any) -> Any:
+def _replaced(node: Any, steps: Sequence[PathStep], value: Any) -> Any:
     """A copy with another value at `steps`.
 
     A copy, because one field was named and not all places where a YAML alias repeats it.
@@ -126,7 +126,9 @@ def _joined(at: str, path: str) -> str:
     return f"{at}.{path}" if path and not path.startswith("[") else at + path
 
 
-def _place(entries: Sequence[Any], step: Step, setting: Setting, at: tuple[Step, ...]) -> int:
+def _place(
+    entries: Sequence[Any], step: PathStep, setting: Setting, at: tuple[PathStep, ...]
+) -> int:
     """The place of the entry that a step names, by that or by its title."""
     if isinstance(step, int):
         if step < len(entries):
@@ -149,7 +151,7 @@ def _title(entry: Any) -> str:
     return str(named.get("label") or named.get("name") or "")
 
 
-def _check_name(name: str, setting: Setting, at: tuple[Step, ...]) -> None:
+def _check_name(name: str, setting: Setting, at: tuple[PathStep, ...]) -> None:
     """Refuse a name that the schema does not have there; below free settings any will do."""
     allowed = sorted(fields_of(annotation_at(UnlearningExperiment, at)))
     if allowed and name not in allowed:

@@ -485,7 +485,7 @@ class Friedman(Document):
     )
 
 
-class Ranks(Document):
+class Ranking(Document):
     """Methods over blocks, which are the kinds of scenario of an experiment."""
 
     metric: Title
@@ -555,7 +555,7 @@ class Summary(Document):
     comparisons: list[Comparison] = Field(
         description="Every pair of methods in each scenario, by the primary metric."
     )
-    ranks: Ranks | None = Field(
+    ranks: Ranking | None = Field(
         description="Ranking by the primary metric; null where it is measured on a machine."
     )
     pareto: list[Front] = Field(description="Pareto front of each scenario with two axes or more.")

@@ -152,13 +152,13 @@ class VolumeSource(Choice):
     ephemeral: EphemeralVolume | None = None
 
 
-class Named(Document):
+class NamedObject(Document):
     name: Annotated[
         str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)
     ]
 
 
-class Mount(Named):
+class Mount(NamedObject):
     mount_path: Text
     read_only: bool | None = None
     sub_path: Text | None = None
@@ -381,7 +381,7 @@ def _volumes(spec: ExperimentSpec) -> Iterator[str]:
         at = f"{TEMPLATE}.volumes[{position}]"
         source = {key: value for key, value in volume.items() if key != "name"}
         yield from _mistakes(VolumeSource, source, at)
-        yield from _mistakes(Named, {"name": volume.get("name")}, at)
+        yield from _mistakes(NamedObject, {"name": volume.get("name")}, at)
         name = str(volume.get("name"))
         if name in OUR_MOUNTS or name in known:
             yield f"{at}.name is {name!r}, which is taken; give it another name"

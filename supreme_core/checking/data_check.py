@@ -33,7 +33,7 @@ from supreme_core.store.storage import Storage
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundLabels:
     """The labels of a dataset.  prepared: they are those of a store, not of the source.
     notes: what users should know of its images."""
 
@@ -101,7 +101,7 @@ def check_data(order: ExperimentOrder, storage: Storage, catalog: Catalog) -> Ch
     )
 
 
-def find_labels(work: Work, storage: Storage) -> Found:
+def find_labels(work: Work, storage: Storage) -> FoundLabels:
     """The labels of the prepared dataset in the store; where there is none, of its source."""
     chosen = registry.dataset.resolve(work.dataset, at="spec.dataset")
     params = chosen.params
@@ -112,7 +112,7 @@ def find_labels(work: Work, storage: Storage) -> Found:
         if manifest:
             refuse_changed_source(params, manifest.facts)
             labels = _read(artefacts, manifest)
-            return Found(labels, prepared=True, notes=remarks(labels, manifest.facts))
+            return FoundLabels(labels, prepared=True, notes=remarks(labels, manifest.facts))
     try:
         with downloads.refused():
             images = check(chosen(), chosen.entry.name)
@@ -121,7 +121,7 @@ def find_labels(work: Work, storage: Storage) -> Found:
             f"spec.dataset: {chosen.entry.name} has not been prepared in {storage.uri}, and"
             f" {error}; `supreme prepare FILE` downloads and prepares it, as `supreme run` would"
         ) from None
-    return Found(images.labels, prepared=False, notes=remarks(images.labels, images.facts()))
+    return FoundLabels(images.labels, prepared=False, notes=remarks(images.labels, images.facts()))
 
 
 def _read(artefacts: Artefacts, manifest: Manifest) -> Labels:

@@ -23,7 +23,7 @@ from supreme_core.store.housekeeping import StageId
 from supreme_core.store.inventory import StoredExperiment
 from supreme_core.store.results import is_finished
 
-Entry = TypeVar("Entry", bound=LabelledComponent)
+Labelled = TypeVar("Labelled", bound=LabelledComponent)
 
 STAGE_OF: Final = {"dataset": "datasets", "original": "originals"}
 """The folder of objects/ of those steps that are called otherwise."""
@@ -49,7 +49,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Total:
     """A sum over the steps to be computed.
 
     value: of those whose kind was computed before, None where there is none such.  unknown: how
@@ -71,8 +71,8 @@ class Forecast:
     seeds: int
     finished: int
     counts: Mapping[str, Count]
-    seconds: Estimate
-    bytes: Estimate
+    seconds: Total
+    bytes: Total
     measured: int
     experiments: Sequence[str]
     devices: Sequence[str]
@@ -230,7 +230,7 @@ def _take_costs(
             past.sizes[kind].append(sizes[stage] + more * fmean(weights or [0]))
 
 
-def _estimate(work: Work, missing: Sequence[Step], past: Mapping[str, list[float]]) -> Estimate:
+def _estimate(work: Work, missing: Sequence[Step], past: Mapping[str, list[float]]) -> Total:
     value, unknown, known = 0.0, Counter[str](), not missing
     for step in missing:
         kind = _kind(work, STAGE_OF.get(step.stage, step.stage), step.method)
@@ -238,7 +238,7 @@ def _estimate(work: Work, missing: Sequence[Step], past: Mapping[str, list[float
             value, known = value + fmean(seen), True
         else:
             unknown[step.method if step.stage == "unlearned" else step.stage] += 1
-    return Estimate(value if known else None, dict(unknown))
+    return Total(value if known else None, dict(unknown))
 
 
 def _kind(work: Work, stage: str, method: str) -> str:
@@ -282,5 +282,5 @@ def _component(work: Work, kind: str, component: Component) -> dict[str, Any]:
     return {"name": component.name, "params": component.params, "versions": versions}
 
 
-def _titled(entries: Sequence[Entry], title: str) -> Entry:
+def _titled(entries: Sequence[Labelled], title: str) -> Labelled:
     return next(each for each in entries if each.title == title)

@@ -12,12 +12,12 @@ from pydantic import Field
 from supreme_core.data.downloads import folder_if_there, source_folder
 from supreme_core.data.image_files import decode_all
 from supreme_core.data.image_set import ImageSet, SourceParams
-from supreme_core.data.image_tree import Found, Tree, fingerprint, frames_note, size_of, walk
+from supreme_core.data.image_tree import FoundPath, Tree, fingerprint, frames_note, size_of, walk
 from supreme_core.errors import SpecError
 
 AT: Final = "dataset.params.source"
 
-Files = Mapping[str, Sequence[Found]]
+Files = Mapping[str, Sequence[FoundPath]]
 """The images of each class, sorted by name, by the name of the class's folder, in that order."""
 
 

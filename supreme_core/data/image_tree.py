@@ -1,7 +1,7 @@
 """The images in a folder of class folders: one walk for every data set that is made of such.
 
     tree = walk(Path("/data/photos/train"), at="dataset.params.path")
-    tree.classes()     {"cat": [Found(path, ("cat", "1.jpg")), ...], "dog": [...]}
+    tree.classes()     {"cat": [FoundPath(path, ("cat", "1.jpg")), ...], "dog": [...]}
     tree.passed        the rest, with what it is
 
 Links are followed, to files and to folders; one that leads back to a folder that it lies in ends
@@ -66,7 +66,7 @@ NO_SUFFIX = "without a suffix"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPath:
     """A file or folder.
 
     path: where it can be opened.  parts: the names from below the folder that was walked to it.
@@ -90,13 +90,13 @@ class Tree:
     """
 
     root: Path
-    folders: tuple[Found, ...]
-    images: tuple[Found, ...]
-    passed: tuple[tuple[Found, str], ...]
+    folders: tuple[FoundPath, ...]
+    images: tuple[FoundPath, ...]
+    passed: tuple[tuple[FoundPath, str], ...]
 
-    def classes(self) -> dict[str, list[Found]]:
+    def classes(self) -> dict[str, list[FoundPath]]:
         """The images of each class folder."""
-        found: dict[str, list[Found]] = {folder.name: [] for folder in self.folders}
+        found: dict[str, list[FoundPath]] = {folder.name: [] for folder in self.folders}
         for image in self.images:
             found[image.parts[0]].append(image)
         return found
@@ -132,8 +132,8 @@ def walk(root: Path, *, at: str, depth: int | None = None, ignored: Iterable[str
     Raises SpecError for what cannot be listed, and for names that nobody could write down.
     """
     left_out = set(ignored)
-    folders, images = list[Found](), list[Found]()
-    passed = list[tuple[Found, str]]()
+    folders, images = list[FoundPath](), list[FoundPath]()
+    passed = list[tuple[FoundPath, str]]()
     for found, kind in _entries(root, at, depth):
         if found.parts[0] in left_out:
             continue
@@ -150,7 +150,7 @@ def walk(root: Path, *, at: str, depth: int | None = None, ignored: Iterable[str
     return Tree(root, tuple(folders), tuple(_sorted(images)), tuple(passed))
 
 
-def fingerprint(images: Iterable[Found], describe: Callable[[Path], object], *, at: str) -> str:
+def fingerprint(images: Iterable[FoundPath], describe: Callable[[Path], object], *, at: str) -> str:
     """One value that stands for the names of the images, and for what is said of each."""
     state = sha256()
     for image in images:
@@ -185,9 +185,9 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def _entries(root: Path, at: str, depth: int | None) -> Iterator[tuple[Found, str]]:
+def _entries(root: Path, at: str, depth: int | None) -> Iterator[tuple[FoundPath, str]]:
     """Everything but folders within classes, each with what it is; in no order."""
-    waiting = [(Found(root, ()), frozenset[Identity]())]
+    waiting = [(FoundPath(root, ()), frozenset[Identity]())]
     reached = Counter[Identity]()
     while waiting:
         folder, above = waiting.pop()
@@ -202,7 +202,7 @@ def _entries(root: Path, at: str, depth: int | None) -> Iterator[tuple[Found, st
                 )
             entries = list(os.scandir(folder.path))
         for entry in entries:
-            found = Found(Path(entry.path), (*folder.parts, _name(entry.name)))
+            found = FoundPath(Path(entry.path), (*folder.parts, _name(entry.name)))
             with _explained(found.path, at):
                 kind = _kind(found, entry, inside)
             if kind == FOLDER and depth is not None and len(found.parts) > depth:
@@ -214,7 +214,7 @@ def _entries(root: Path, at: str, depth: int | None) -> Iterator[tuple[Found, st
                 yield found, kind
 
 
-def _kind(found: Found, entry: "os.DirEntry[str]", inside: Collection["Identity"]) -> str:
+def _kind(found: FoundPath, entry: "os.DirEntry[str]", inside: Collection["Identity"]) -> str:
     """inside: the folder that the entry lies in, and those above it."""
     name, is_at_top = found.parts[-1], len(found.parts) == 1
     if is_hidden(name):
@@ -260,7 +260,7 @@ def _name(name: str) -> str:
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "surrogateescape"))
 
 
-def _require_text(folder: Found, at: str) -> None:
+def _require_text(folder: FoundPath, at: str) -> None:
     try:
         folder.parts[-1].encode()
     except UnicodeEncodeError:
@@ -269,7 +269,7 @@ def _require_text(folder: Found, at: str) -> None:
         ) from None
 
 
-def _sorted(found: Iterable[Found]) -> list[Found]:
+def _sorted(found: Iterable[FoundPath]) -> list[FoundPath]:
     return sorted(found, key=lambda each: (each.parts, os.fsencode(each.path)))
 
 

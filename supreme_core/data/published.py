@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from supreme_core.data.downloads import folder_if_there, source_folder
 from supreme_core.data.image_files import decode_all
 from supreme_core.data.image_set import ImageSet, SourceParams
-from supreme_core.data.image_tree import Found, fingerprint, frames_note, size_of
+from supreme_core.data.image_tree import FoundPath, fingerprint, frames_note, size_of
 from supreme_core.errors import SpecError
 from supreme_core.system.files import read_file
 
@@ -43,7 +43,7 @@ class PublishedParams(SourceParams):
         root = self.root(source)
         parts = self.parts(root)
         names = (*self.lists, *(image.name for image in (*parts.train, *parts.test)))
-        return fingerprint((Found(root / name, (name,)) for name in names), size_of, at=AT)
+        return fingerprint((FoundPath(root / name, (name,)) for name in names), size_of, at=AT)
 
     def root(self, source: Path) -> Path:
         """The set's own folder in the source, or the source itself where that is it."""
@@ -56,7 +56,7 @@ class PublishedParams(SourceParams):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedImage:
     """One image.  name: its path in the set's folder.  identity: whom it shows, -1 if unknown."""
 
     name: str
@@ -68,8 +68,8 @@ class Listed:
 class Parts:
     """Training and test images.  notes: what users should know of how they were found."""
 
-    train: Sequence[Listed]
-    test: Sequence[Listed]
+    train: Sequence[ListedImage]
+    test: Sequence[ListedImage]
     notes: tuple[str, ...] = ()
 
 

@@ -23,9 +23,9 @@ Number = TypeVar("Number", bound=np.generic)
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
 
-Kind = Literal["class", "fine class", "identity"]
+GroupKind = Literal["class", "fine class", "identity"]
 
-KINDS: dict[Kind, str] = {
+KINDS: dict[GroupKind, str] = {
     "class": "classes",
     "fine class": "fine classes",
     "identity": "identities",
@@ -271,7 +271,7 @@ def _of_staying_classes(
 
 
 def class_numbers(
-    chosen: Sequence[int | str], names: Sequence[str], *, kind: Kind = "class"
+    chosen: Sequence[int | str], names: Sequence[str], *, kind: GroupKind = "class"
 ) -> tuple[int, ...]:
     """Sorted numbers of classes that are given by number or by name.
 
@@ -286,7 +286,7 @@ def named_as(
     numbers: Iterable[int],
     names: Sequence[str],
     *,
-    kind: Kind = "class",
+    kind: GroupKind = "class",
     role: Literal["forgotten", "confused", "target"] = "forgotten",
 ) -> tuple[Named, ...]:
     """The record of what a scenario names."""
@@ -297,7 +297,7 @@ def named_as(
 
 
 def _number(
-    chosen: int | str, names: Sequence[str], endings: Mapping[int, Sequence[str]], kind: Kind
+    chosen: int | str, names: Sequence[str], endings: Mapping[int, Sequence[str]], kind: GroupKind
 ) -> int:
     if isinstance(chosen, str):
         if chosen in names:
@@ -325,7 +325,7 @@ def _endings(names: Sequence[str]) -> Mapping[int, Sequence[str]]:
 
 
 def _two_readings(
-    chosen: int, there: str | None, called: Sequence[str], names: Sequence[str], kind: Kind
+    chosen: int, there: str | None, called: Sequence[str], names: Sequence[str], kind: GroupKind
 ) -> str:
     """Message on a number that is one class by its place and another one by its name."""
     meant = [*([] if there is None else [there]), *called[:1]]

@@ -20,7 +20,7 @@ NOT_READ: Final = ("core_time_elapsed", "memory_usage", "compute_utilisation", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
+class ImportedMetric:
     """title: ours.  leaves: of a file, with the set that each is of, None for the whole run."""
 
     title: str
@@ -41,8 +41,8 @@ def _of_sets(stem: str) -> dict[str, Literal["whole", "retain", "forget"] | None
     return {f"{stem}_whole": "whole", f"{stem}_retain": "retain", f"{stem}_forget": "forget"}
 
 
-METRICS: Final[Mapping[str, Metric]] = {
-    "accuracy": Metric(
+METRICS: Final[Mapping[str, ImportedMetric]] = {
+    "accuracy": ImportedMetric(
         title=ACCURACY,
         leaves={"whole_acc": "whole", "retain_acc": "retain", "forget_acc": "forget"},
         summary="Mean over batches of the share of right answers.",
@@ -53,7 +53,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         high=1.0,
         margin=0.01,
     ),
-    "loss": Metric(
+    "loss": ImportedMetric(
         title="reference_loss",
         leaves={"whole_loss": "whole", "retain_loss": "retain", "forget_loss": "forget"},
         summary="Mean over batches of the cross-entropy.",
@@ -61,7 +61,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         group="accuracy",
         low=0.0,
     ),
-    "jsdiv": Metric(
+    "jsdiv": ImportedMetric(
         title="reference_js",
         leaves=_of_sets("jsdiv"),
         summary="Not the JS divergence: half of KL(m, p) + KL(m, q), by the number of classes.",
@@ -71,7 +71,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         direction="lower",
         low=0.0,
     ),
-    "activation_distance": Metric(
+    "activation_distance": ImportedMetric(
         title="reference_activation_distance",
         leaves=_of_sets("activation_distance"),
         summary="Root mean square of the distances between softmax outputs.",
@@ -82,7 +82,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         low=0.0,
         high=1.4143,
     ),
-    "completeness": Metric(
+    "completeness": ImportedMetric(
         title="reference_completeness",
         leaves=_of_sets("completeness"),
         summary="Share of samples with Retrained's answer.",
@@ -94,7 +94,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         low=0.0,
         high=1.0,
     ),
-    "layerwise_distance": Metric(
+    "layerwise_distance": ImportedMetric(
         title="reference_layer_distance",
         leaves={"layerwise_distance": None},
         summary="Euclidean distance of all parameters to Retrained's.",
@@ -104,14 +104,14 @@ METRICS: Final[Mapping[str, Metric]] = {
         direction="lower",
         low=0.0,
     ),
-    "zrf": Metric(
+    "zrf": ImportedMetric(
         title="reference_zrf",
         leaves={"final_zrf": "forget"},
         summary="1 minus reference_js to a network that was never trained.",
         unit="fraction",
         group="distance",
     ),
-    "membership_inference_attack": Metric(
+    "membership_inference_attack": ImportedMetric(
         title="reference_mia",
         leaves={"mia": None},
         summary="Share of the forget set that an attack on entropy takes for members.",
@@ -120,7 +120,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         low=0.0,
         high=1.0,
     ),
-    "time": Metric(
+    "time": ImportedMetric(
         title="reference_speed_up",
         leaves={"speedup": None},
         summary="Time of Retrained divided by the method's.",

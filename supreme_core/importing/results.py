@@ -42,8 +42,8 @@ PLACE: Final = re.compile(
 
 
 @dataclass(frozen=True, order=True)
-class Setting:
-    """Setting with a table of its own: nothing is compared across settings."""
+class ImportedSetting:
+    """Experimental setting of imported results; each has a table of its own."""
 
     dataset: str
     model: str
@@ -62,10 +62,10 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ImportedResult:
     """One file.  values: by row, in the unit of ours; None where it holds no number for it."""
 
-    setting: Setting
+    setting: ImportedSetting
     scenario: str
     target: str
     method: str
@@ -75,10 +75,10 @@ class Evaluation:
 
 
 @dataclass
-class Found:
+class FoundResults:
     """skipped: what was not read, and why, with how often."""
 
-    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluations: list[ImportedResult] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
 
     def skip(self, what: str) -> None:
@@ -87,7 +87,7 @@ class Found:
             self.skipped[what] = self.skipped.get(what, 0) + 1
 
 
-def read_folder(folder: Path) -> Found:
+def read_folder(folder: Path) -> FoundResults:
     """Every evaluation below a folder; SpecError where there is none or far too much."""
     try:
         root = folder.resolve(strict=True)
@@ -96,7 +96,7 @@ def read_folder(folder: Path) -> Found:
         raise SpecError(f"cannot read {folder}: {why}") from None
     if not root.is_dir():
         raise SpecError(f"{folder} is no folder")
-    found = Found()
+    found = FoundResults()
     for count, path in enumerate(_files(root, found)):
         if count == MOST_FILES:
             raise SpecError(f"{folder} has more than {MOST_FILES} results; give a folder in it")
@@ -114,7 +114,7 @@ def read_folder(folder: Path) -> Found:
     return found
 
 
-def _files(root: Path, found: Found) -> Iterator[Path]:
+def _files(root: Path, found: FoundResults) -> Iterator[Path]:
     """Regular files whose names fit, by name; entries of all folders count against one limit."""
     entries, waiting = 0, [(root, 0)]
     while waiting:
@@ -157,10 +157,10 @@ def _read(path: Path) -> object:
     return read_json(data, source=path.name)
 
 
-def _evaluation(place: Mapping[str, str], document: object, found: Found) -> Evaluation:
+def _evaluation(place: Mapping[str, str], document: object, found: FoundResults) -> ImportedResult:
     scenario = place["scenario"]
-    return Evaluation(
-        setting=Setting(
+    return ImportedResult(
+        setting=ImportedSetting(
             dataset=place["dataset"],
             model=place["model"],
             forgets="samples" if scenario == "random_" else "classes",
@@ -178,7 +178,7 @@ def _evaluation(place: Mapping[str, str], document: object, found: Found) -> Eva
     )
 
 
-def values_in(document: object, scenario: str, found: Found) -> dict[str, float | None]:
+def values_in(document: object, scenario: str, found: FoundResults) -> dict[str, float | None]:
     """The rows of a file; whatever else stands in it is skipped and said."""
     if not isinstance(document, dict):
         raise SpecError(f"a file holds a {type(document).__name__} and no metrics")
@@ -210,7 +210,7 @@ def _leaves(content: object) -> Mapping[str, object]:
     return content if isinstance(content, dict) else {}
 
 
-def _number(leaf: object, row: RowOf, found: Found) -> float | None:
+def _number(leaf: object, row: RowOf, found: FoundResults) -> float | None:
     """In our unit; None for no number, for infinity, and for what the metric cannot be."""
     value = leaf.get("final_value") if isinstance(leaf, dict) else leaf
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -15,14 +15,14 @@ from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, M
 from supreme_core.errors import SpecError
 from supreme_core.importing.known_errors import KNOWN_ERRORS, KnownError
 from supreme_core.importing.metrics import ACCURACY, METRICS, facts_of
-from supreme_core.importing.results import Evaluation, Found, Setting
+from supreme_core.importing.results import FoundResults, ImportedResult, ImportedSetting
 
 TITLES = {"original": names.ORIGINAL, "retrain": names.RETRAINED}
 MOST_TITLES = 64
 MOST_SKIPPED = 20
 
 
-def summaries(found: Found, name: str) -> Iterator[tuple[str, Setting, Summary]]:
+def summaries(found: FoundResults, name: str) -> Iterator[tuple[str, ImportedSetting, Summary]]:
     """One for each setting, with a name of its own; settings are never mixed."""
     settings = sorted({evaluation.setting for evaluation in found.evaluations})
     for setting in settings:
@@ -36,7 +36,7 @@ def summaries(found: Found, name: str) -> Iterator[tuple[str, Setting, Summary]]
 
 
 def summary_of(
-    evaluations: Sequence[Evaluation], setting: Setting, title: str, also: Sequence[str]
+    evaluations: Sequence[ImportedResult], setting: ImportedSetting, title: str, also: Sequence[str]
 ) -> Summary:
     """also: notes beside those on known errors."""
     question = _question(evaluations, setting, title)
@@ -56,7 +56,7 @@ def summary_of(
     return summary.model_copy(update={"provenance": document})
 
 
-def skipped(found: Found) -> list[str]:
+def skipped(found: FoundResults) -> list[str]:
     """Lines on what was not read, the most frequent first."""
     most = sorted(found.skipped.items(), key=lambda item: (-item[1], item[0]))
     lines = [f"Skipped, {count} times: {what}." for what, count in most[:MOST_SKIPPED]]
@@ -65,7 +65,9 @@ def skipped(found: Found) -> list[str]:
     return lines
 
 
-def _question(evaluations: Sequence[Evaluation], setting: Setting, title: str) -> Question:
+def _question(
+    evaluations: Sequence[ImportedResult], setting: ImportedSetting, title: str
+) -> Question:
     seeds = sorted({each.train_seed for each in evaluations})
     scenarios = sorted({_scenario(each) for each in evaluations})
     methods = sorted({each.method for each in evaluations} - TITLES.keys())
@@ -112,11 +114,11 @@ def _question(evaluations: Sequence[Evaluation], setting: Setting, title: str) -
     )
 
 
-def _repeats(evaluations: Sequence[Evaluation], seed: int) -> int:
+def _repeats(evaluations: Sequence[ImportedResult], seed: int) -> int:
     return len({each.unlearn_seed for each in evaluations if each.train_seed == seed})
 
 
-def _result(evaluations: Sequence[Evaluation], question: Question, seed: int) -> RunResult:
+def _result(evaluations: Sequence[ImportedResult], question: Question, seed: int) -> RunResult:
     """Several seeds of unlearning within a training seed are repeats, which are averaged."""
     of_seed = [each for each in evaluations if each.train_seed == seed]
     repeats = sorted({each.unlearn_seed for each in of_seed})
@@ -170,11 +172,11 @@ def _cell(scenario: str, seed: int, forgets: str) -> CellRecord:
     )
 
 
-def _scenario(evaluation: Evaluation) -> str:
+def _scenario(evaluation: ImportedResult) -> str:
     return f"{evaluation.scenario}-{evaluation.target}"
 
 
-def _touched(evaluations: Sequence[Evaluation], setting: Setting) -> Iterator[str]:
+def _touched(evaluations: Sequence[ImportedResult], setting: ImportedSetting) -> Iterator[str]:
     """The known errors that touch something of the table, and what."""
     methods = {each.method for each in evaluations}
     scenarios = {each.scenario for each in evaluations}

@@ -31,8 +31,8 @@ from supreme_core.registry import Chosen
 from supreme_core.scoring.evaluation import Findings, Model, Predictions
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.scoring.run_scoring import (
-    Arrays,
     Cause,
+    NumpyWeights,
     Scoring,
     Unlearned,
     cause_of,
@@ -54,7 +54,7 @@ from supreme_core.system.faults import fault_of
 
 log = logging.getLogger(__name__)
 
-Metrics = Mapping[str, Chosen[Any, Any]]
+ChosenMetrics = Mapping[str, Chosen[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class SeedScores:
     artefacts: Artefacts
     order: ExperimentOrder
     before: RunResult
-    metrics: Metrics
+    metrics: ChosenMetrics
     runs: list[RunRecord] = field(default_factory=list)
     stages: dict[str, StageRecord] = field(default_factory=dict)
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -356,8 +356,8 @@ class SeedScores:
     def _read_predictions(self, key: str) -> Predictions:
         return load_predictions(self._open(self._manifest("predictions", key), PREDICTIONS))
 
-    def _read_weights(self, stage: str, key: str) -> Arrays:
-        weights: Arrays = load_file(self._open(self._manifest(stage, key), WEIGHTS))
+    def _read_weights(self, stage: str, key: str) -> NumpyWeights:
+        weights: NumpyWeights = load_file(self._open(self._manifest(stage, key), WEIGHTS))
         return weights
 
     def _cell(self, scenario: str) -> CellRecord:
@@ -371,7 +371,7 @@ class SeedScores:
         )
 
 
-def _chosen(order: ExperimentOrder) -> Metrics:
+def _chosen(order: ExperimentOrder) -> ChosenMetrics:
     return {
         metric.title: registry.metric.resolve(metric, at=f"spec.metrics[{position}]")
         for position, metric in enumerate(order.work.metrics)

@@ -50,7 +50,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A number or a word.
 
     ends: of its interval.  note: what else stands under it.  tone: whether it is good news, told by
@@ -70,7 +70,7 @@ class Cell:
         return f"{self.text} {self.interval}".strip()
 
 
-EMPTY = Cell(NONE)
+EMPTY = TableCell(NONE)
 
 
 def scale_of(facts: RowFacts, values: Iterable[float | None]) -> Scale:
@@ -86,12 +86,12 @@ def scale_of(facts: RowFacts, values: Iterable[float | None]) -> Scale:
     return Scale(1.0, unit, unit)
 
 
-def estimate_cell(row: Row, scale: Scale) -> Cell:
+def estimate_cell(row: Row, scale: Scale) -> TableCell:
     """Mean over seeds, with its interval."""
     return interval_cell(row.mean, row.low, row.high, scale)
 
 
-def gap_cell(gap: Gap | None, scale: Scale) -> Cell:
+def gap_cell(gap: Gap | None, scale: Scale) -> TableCell:
     """Mean paired difference to Retrained, signed, with its unadjusted t interval."""
     return interval_cell(gap.mean, gap.low, gap.high, scale, signed=True) if gap else EMPTY
 
@@ -103,53 +103,53 @@ def interval_cell(
     scale: Scale,
     *,
     signed: bool = False,
-) -> Cell:
+) -> TableCell:
     """A mean with the ends of its interval, as many digits as it supports."""
     if mean is None:
         return EMPTY
     mean *= scale.factor
     if low is None or high is None:
         digits = decimals(mean, None, percent=scale.percent)
-        return Cell(number(mean, digits, signed=signed))
+        return TableCell(number(mean, digits, signed=signed))
     low, high = low * scale.factor, high * scale.factor
     digits = decimals(mean, (high - low) / 2, percent=scale.percent)
     ends = number(low, digits, signed=signed), number(high, digits, signed=signed)
-    return Cell(number(mean, digits, signed=signed), ends)
+    return TableCell(number(mean, digits, signed=signed), ends)
 
 
-def count_cell(row: Row | None) -> Cell:
+def count_cell(row: Row | None) -> TableCell:
     """Seeds with a value, of those that were asked for where they are fewer."""
     if row is None:
-        return Cell("0")
-    return Cell(str(row.n) if row.n == row.seeds.asked else f"{row.n} of {row.seeds.asked}")
+        return TableCell("0")
+    return TableCell(str(row.n) if row.n == row.seeds.asked else f"{row.n} of {row.seeds.asked}")
 
 
-def apart_cell(gap: Gap | None) -> Cell:
+def apart_cell(gap: Gap | None) -> TableCell:
     """Power of the number to tell an unlearned model from a Retrained one, with its interval."""
     if gap is None or gap.told_apart is None:
         return EMPTY
     apart = gap.told_apart
     low, high = number(apart.low, 2), number(apart.high, 2)
-    return Cell(number(apart.auc, 2), (low, high))
+    return TableCell(number(apart.auc, 2), (low, high))
 
 
-def verdict_cell(gap: Gap | None, scale: Scale) -> Cell:
+def verdict_cell(gap: Gap | None, scale: Scale) -> TableCell:
     """Verdict of the seeds, the margin that was asked for, and where that is from."""
     if gap is None:
         return EMPTY
     note = ""
     if gap.margin is not None and gap.margin_source is not None:
         note = f"margin {margin_text(gap.margin, scale)}, {SOURCES[gap.margin_source]}"
-    return Cell(gap.verdict, note=note, tone=TONES[gap.verdict])
+    return TableCell(gap.verdict, note=note, tone=TONES[gap.verdict])
 
 
 SOURCES = {"set": "set", "metric": "the metric's own", "noise": "noise"}
 """Where a margin is from, in words."""
 
 
-def symbol_cell(verdict: Verdict) -> Cell:
+def symbol_cell(verdict: Verdict) -> TableCell:
     """A verdict where many stand side by side."""
-    return Cell(SYMBOLS[verdict], tone=TONES[verdict])
+    return TableCell(SYMBOLS[verdict], tone=TONES[verdict])
 
 
 def p_text(p: float | None) -> str:
@@ -166,16 +166,16 @@ def margin_text(margin: float, scale: Scale) -> str:
     return f"±{text} {scale.gap_unit}".rstrip()
 
 
-def floor_cell(noise: Floor | None, scale: Scale) -> Cell:
+def floor_cell(noise: Floor | None, scale: Scale) -> TableCell:
     """Mean distance between two Retrained models, with the smallest and the largest."""
     if noise is None:
-        return Cell("none claimed")
+        return TableCell("none claimed")
     mean, low, high = (x * scale.factor for x in (noise.mean, noise.low, noise.high))
     digits = decimals(mean, (high - low) / 2, percent=scale.percent)
-    return Cell(number(mean, digits), note=f"{number(low, digits)} to {number(high, digits)}")
+    return TableCell(number(mean, digits), note=f"{number(low, digits)} to {number(high, digits)}")
 
 
-def spread_cells(row: Row, scale: Scale) -> tuple[Cell, Cell]:
+def spread_cells(row: Row, scale: Scale) -> tuple[TableCell, TableCell]:
     """Standard deviation over seeds, and the range that they span."""
     values = [value * scale.factor for value in row.values.values() if value is not None]
     if not values:
@@ -183,8 +183,8 @@ def spread_cells(row: Row, scale: Scale) -> tuple[Cell, Cell]:
     low, high = min(values), max(values)
     sd = None if row.sd is None else row.sd * scale.factor
     digits = decimals(high, sd, percent=scale.percent)
-    spread = EMPTY if sd is None else Cell(number(sd, digits))
-    return spread, Cell(f"{number(low, digits)} to {number(high, digits)}")
+    spread = EMPTY if sd is None else TableCell(number(sd, digits))
+    return spread, TableCell(f"{number(low, digits)} to {number(high, digits)}")
 
 
 def value_text(value: float | None, scale: Scale) -> str:

@@ -9,25 +9,25 @@ from math import inf
 from supreme_core.analysis import statistics
 from supreme_core.api.summary import Comparison, Front, LeftOut, Point, Rank, Row
 from supreme_core.report import cells, tables
-from supreme_core.report.cells import Cell, Scale
-from supreme_core.report.tables import Column, Line, Reading, Table
+from supreme_core.report.cells import Scale, TableCell
+from supreme_core.report.tables import Column, IndexedSummary, Table, TableLine
 
 ALPHA = 1 - statistics.LEVEL
 SHARE = Scale(100.0, "%", "points")
 PLAIN = Scale(1.0, "", "")
 
 
-def front(reading: Reading, scenario: str) -> Front | None:
+def front(indexed: IndexedSummary, scenario: str) -> Front | None:
     """The Pareto front of a scenario; None where there is no method on all of its axes."""
-    found = (each for each in reading.summary.pareto if each.scenario == scenario)
+    found = (each for each in indexed.summary.pareto if each.scenario == scenario)
     return next((each for each in found if each.points), None)
 
 
-def front_table(reading: Reading, found: Front) -> Table:
+def front_table(indexed: IndexedSummary, found: Front) -> Table:
     """Methods on the front first, and of each part those that forget like Retrained."""
-    scales = [reading.distance_scale(axis.metric) for axis in found.axes]
+    scales = [indexed.distance_scale(axis.metric) for axis in found.axes]
     columns = [
-        Column(axis_title(reading, axis.metric), scale.unit)
+        Column(axis_title(indexed, axis.metric), scale.unit)
         for axis, scale in zip(found.axes, scales, strict=True)
     ]
     lines = []
@@ -35,7 +35,7 @@ def front_table(reading: Reading, found: Front) -> Table:
         distances = zip(point.distances, scales, strict=True)
         numbers = (cells.interval_cell(d.mean, d.low, d.high, scale) for d, scale in distances)
         title = cells.method_title(point.method)
-        lines.append(Line(title, "method", (_standing(point), *numbers)))
+        lines.append(TableLine(title, "method", (_standing(point), *numbers)))
     return Table("", (Column("Pareto front", kind="words"), *columns), tuple(lines))
 
 
@@ -48,30 +48,30 @@ def left_out(methods: Sequence[LeftOut]) -> Iterator[str]:
         yield f"{', '.join(titles)}: {reason}"
 
 
-def axis_title(reading: Reading, metric: str) -> str:
+def axis_title(indexed: IndexedSummary, metric: str) -> str:
     title = cells.row_title(metric)
-    return f"distance in {title}" if reading.facts[metric].has_gap else title
+    return f"distance in {title}" if indexed.facts[metric].has_gap else title
 
 
-def _standing(point: Point) -> Cell:
+def _standing(point: Point) -> TableCell:
     if not point.dominated_by:
-        return Cell("on it", tone="good")
+        return TableCell("on it", tone="good")
     one, *others = map(cells.method_title, point.dominated_by)
-    return Cell("dominated", note=f"by {one}{f' and {len(others)} more' if others else ''}")
+    return TableCell("dominated", note=f"by {one}{f' and {len(others)} more' if others else ''}")
 
 
-def matrix(reading: Reading, scenario: str) -> Table | None:
+def matrix(indexed: IndexedSummary, scenario: str) -> Table | None:
     """In how many of a hundred seeds the line's method is nearer to Retrained than the column's.
 
     Both are in the order of nearness, and numbered alike. None without two methods.
     """
-    found = {(each.method, each.other): each for each in _comparisons(reading, scenario)}
+    found = {(each.method, each.other): each for each in _comparisons(indexed, scenario)}
     if not found:
         return None
     there = {method for pair in found for method in pair}
-    methods = [method for method in tables.by_nearness(reading, scenario) if method in there]
+    methods = [method for method in tables.by_nearness(indexed, scenario) if method in there]
     lines = [
-        Line(
+        TableLine(
             f"{place}  {cells.method_title(method)}",
             "method",
             tuple(_nearer(found, method, other) for other in methods),
@@ -82,29 +82,29 @@ def matrix(reading: Reading, scenario: str) -> Table | None:
     return Table("", tuple(columns), tuple(lines))
 
 
-def _nearer(found: dict[tuple[str, str], Comparison], method: str, other: str) -> Cell:
+def _nearer(found: dict[tuple[str, str], Comparison], method: str, other: str) -> TableCell:
     if (pair := found.get((method, other))) is not None:
         return _share(pair, pair.nearer, nearer=pair.mean < 0)
     if (pair := found.get((other, method))) is not None:
         return _share(pair, 1 - pair.nearer, nearer=pair.mean > 0)
-    return Cell("")
+    return TableCell("")
 
 
-def _share(pair: Comparison, share: float, *, nearer: bool) -> Cell:
+def _share(pair: Comparison, share: float, *, nearer: bool) -> TableCell:
     """With a star where a difference is found."""
     text = f"{100 * share:.0f}"
     if not _differ(pair):
-        return Cell(text)
-    return Cell(f"{text}*", tone="good" if nearer else "bad")
+        return TableCell(text)
+    return TableCell(f"{text}*", tone="good" if nearer else "bad")
 
 
 def _differ(pair: Comparison) -> bool:
     return pair.adjusted_p is not None and pair.adjusted_p < ALPHA
 
 
-def pairs(reading: Reading, scenario: str) -> Table | None:
+def pairs(indexed: IndexedSummary, scenario: str) -> Table | None:
     """Every pair, the nearer one by its mean first; those that differ lead."""
-    scale = reading.distance_scale(reading.primary)
+    scale = indexed.distance_scale(indexed.primary)
     columns = (
         Column("n", kind="count"),
         Column("difference of distances", scale.unit, kind="gap"),
@@ -113,26 +113,26 @@ def pairs(reading: Reading, scenario: str) -> Table | None:
         Column("p after Holm", kind="count"),
         Column("p of sign flips", kind="count"),
     )
-    found = [each if each.mean <= 0 else _turned(each) for each in _comparisons(reading, scenario)]
+    found = [each if each.mean <= 0 else _turned(each) for each in _comparisons(indexed, scenario)]
     found.sort(key=lambda pair: (inf if pair.adjusted_p is None else pair.adjusted_p, pair.mean))
     lines = []
     for pair in found:
         title = f"{cells.method_title(pair.method)} – {cells.method_title(pair.other)}"
         numbers = (
-            Cell(str(pair.n)),
+            TableCell(str(pair.n)),
             cells.interval_cell(pair.mean, pair.low, pair.high, scale, signed=True),
             cells.interval_cell(pair.nearer, pair.nearer_low, pair.nearer_high, SHARE),
-            Cell(cells.p_text(pair.difference_p)),
-            Cell(cells.p_text(pair.adjusted_p)),
-            Cell(cells.p_text(pair.flip_p)),
+            TableCell(cells.p_text(pair.difference_p)),
+            TableCell(cells.p_text(pair.adjusted_p)),
+            TableCell(cells.p_text(pair.flip_p)),
         )
-        lines.append(Line(title, "method", numbers))
+        lines.append(TableLine(title, "method", numbers))
     return Table("", columns, tuple(lines), head="pair") if lines else None
 
 
-def untested(reading: Reading, scenario: str) -> list[str]:
+def untested(indexed: IndexedSummary, scenario: str) -> list[str]:
     """Reasons why methods are not tested against the others, each once."""
-    lacks = (part for each in _comparisons(reading, scenario) for part in _parts(each.lack))
+    lacks = (part for each in _comparisons(indexed, scenario) for part in _parts(each.lack))
     return list(dict.fromkeys(lacks))
 
 
@@ -155,19 +155,19 @@ def _turned(pair: Comparison) -> Comparison:
     )
 
 
-def _comparisons(reading: Reading, scenario: str) -> list[Comparison]:
-    return [each for each in reading.summary.comparisons if each.scenario == scenario]
+def _comparisons(indexed: IndexedSummary, scenario: str) -> list[Comparison]:
+    return [each for each in indexed.summary.comparisons if each.scenario == scenario]
 
 
-def ranked(reading: Reading) -> list[Rank]:
+def ranked(indexed: IndexedSummary) -> list[Rank]:
     """From the nearest to the furthest over all blocks."""
-    found = reading.summary.ranks
+    found = indexed.summary.ranks
     return sorted(found.ranks, key=lambda rank: rank.mean) if found else []
 
 
-def ranks(reading: Reading) -> Table | None:
+def ranks(indexed: IndexedSummary) -> Table | None:
     lines = [
-        Line(
+        TableLine(
             cells.method_title(rank.method),
             "method",
             (
@@ -175,15 +175,15 @@ def ranks(reading: Reading) -> Table | None:
                 cells.interval_cell(rank.score, rank.score_low, rank.score_high, PLAIN),
             ),
         )
-        for rank in ranked(reading)
+        for rank in ranked(indexed)
     ]
     columns = (Column("mean rank"), Column("score"))
     return Table("", columns, tuple(lines)) if lines else None
 
 
-def robust(reading: Reading, scenario: str) -> Table:
+def robust(indexed: IndexedSummary, scenario: str) -> Table:
     """Robust location of the primary metric, which a single seed far off does not move."""
-    scale = reading.scale(reading.primary)
+    scale = indexed.scale(indexed.primary)
     columns = (
         Column("n", kind="count"),
         Column("median", scale.unit),
@@ -192,28 +192,28 @@ def robust(reading: Reading, scenario: str) -> Table:
         Column("largest", scale.unit, kind="spread"),
     )
     lines = []
-    for method in reading.methods(scenario):
-        row = reading.row(scenario, method, reading.primary)
+    for method in indexed.methods(scenario):
+        row = indexed.row(scenario, method, indexed.primary)
         if row and row.robust:
             found = row.robust
             numbers = (
                 cells.count_cell(row),
-                Cell(cells.value_text(found.median, scale)),
+                TableCell(cells.value_text(found.median, scale)),
                 cells.interval_cell(found.iqm, found.low, found.high, scale),
-                Cell(cells.value_text(found.smallest, scale)),
-                Cell(cells.value_text(found.largest, scale)),
+                TableCell(cells.value_text(found.smallest, scale)),
+                TableCell(cells.value_text(found.largest, scale)),
             )
             role = cells.method_role(method)
-            lines.append(Line(cells.method_title(method), role, numbers))
+            lines.append(TableLine(cells.method_title(method), role, numbers))
     return Table("", columns, tuple(lines))
 
 
-def spreads(reading: Reading, scenario: str) -> Iterator[Table]:
+def spreads(indexed: IndexedSummary, scenario: str) -> Iterator[Table]:
     """Spread of each metric that leads, by where it comes from, for methods with repeats."""
-    for metric in tables.leading(reading, scenario):
-        rows = (reading.row(scenario, method, metric) for method in reading.methods(scenario))
-        lines = [_spread(row, reading.scale(metric)) for row in rows if row and row.variance]
-        unit = reading.scale(metric).gap_unit
+    for metric in tables.leading(indexed, scenario):
+        rows = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
+        lines = [_spread(row, indexed.scale(metric)) for row in rows if row and row.variance]
+        unit = indexed.scale(metric).gap_unit
         columns = (
             Column("between training seeds", unit, kind="spread"),
             Column("between unlearning repeats", unit, kind="spread"),
@@ -224,23 +224,23 @@ def spreads(reading: Reading, scenario: str) -> Iterator[Table]:
             yield Table(cells.row_title(metric), columns, tuple(lines))
 
 
-def _spread(row: Row, scale: Scale) -> Line:
+def _spread(row: Row, scale: Scale) -> TableLine:
     assert row.variance is not None
     found = row.variance
     numbers = (
         _component(found.training, found.training_share, scale),
-        Cell("0", note="same bits")
+        TableCell("0", note="same bits")
         if found.deterministic
         else _component(found.unlearning, found.unlearning_share, scale),
         _component(found.evaluation, found.evaluation_share, scale),
-        Cell(cells.NONE if found.best_repeats is None else str(found.best_repeats)),
+        TableCell(cells.NONE if found.best_repeats is None else str(found.best_repeats)),
     )
-    return Line(cells.method_title(row.method), cells.method_role(row.method), numbers)
+    return TableLine(cells.method_title(row.method), cells.method_role(row.method), numbers)
 
 
-def _component(sd: float | None, share: float | None, scale: Scale) -> Cell:
+def _component(sd: float | None, share: float | None, scale: Scale) -> TableCell:
     """A standard deviation, and its share of the variance."""
     if sd is None:
         return cells.EMPTY
     note = "" if share is None else f"{100 * share:.0f} % of the variance"
-    return Cell(cells.value_text(sd, scale), note=note)
+    return TableCell(cells.value_text(sd, scale), note=note)

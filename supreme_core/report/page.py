@@ -19,7 +19,7 @@ from supreme_core.api.summary import Distance, Failure, Front, Gap, Point, Row, 
 from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS
-from supreme_core.report.tables import Group, Reading, Table
+from supreme_core.report.tables import Group, IndexedSummary, Table
 
 MOST_FAILURES = 500
 """Failures that the page lists one by one; summary.json has all."""
@@ -90,7 +90,7 @@ class Definition:
 
 def render_report(summary: Summary) -> bytes:
     """The page; equal summaries give equal bytes."""
-    reading = Reading(summary)
+    indexed = IndexedSummary(summary)
     environment = Environment(
         autoescape=True,
         finalize=words.readable,
@@ -102,48 +102,48 @@ def render_report(summary: Summary) -> bytes:
     page = environment.from_string(source).render(
         summary=summary,
         primary=words.headline(cells.row_title(summary.primary_metric)),
-        subtitle=_subtitle(reading),
-        notes=list(tables.notes(reading)),
-        scenarios=[_scenario(reading, i, name) for i, name in enumerate(reading.scenarios)],
-        contrasts=[_contrast(reading, i, name) for i, name in enumerate(reading.scenarios)],
-        ranks=contrasts.ranks(reading),
-        ranks_plot=_ranks_plot(reading),
+        subtitle=_subtitle(indexed),
+        notes=list(tables.notes(indexed)),
+        scenarios=[_scenario(indexed, i, name) for i, name in enumerate(indexed.scenarios)],
+        contrasts=[_contrast(indexed, i, name) for i, name in enumerate(indexed.scenarios)],
+        ranks=contrasts.ranks(indexed),
+        ranks_plot=_ranks_plot(indexed),
         ranked=summary.ranks,
         unranked=list(contrasts.left_out(summary.ranks.left_out)) if summary.ranks else [],
         over_seeds=over_seeds.section(summary.over_seeds),
-        collapses=list(tables.collapses(reading)),
+        collapses=list(tables.collapses(indexed)),
         failures=[_failure_line(failure) for failure in summary.failures[:MOST_FAILURES]],
         more_failures=max(len(summary.failures) - MOST_FAILURES, 0),
         excluded=summary.excluded,
-        provenance=list(_provenance(reading)),
+        provenance=list(_provenance(indexed)),
         environments=[
             (
                 e.digest,
                 words.seed_ranges(e.seeds),
                 [(k, words.plain(v)) for k, v in e.values.items() if v not in (None, "")],
             )
-            for e in reading.provenance.environments
+            for e in indexed.provenance.environments
         ],
         work=""
-        if reading.provenance.imported
-        else words.as_yaml(reading.provenance.work.to_document()),
-        paragraph=(paragraph := paper.paragraph(reading)),
+        if indexed.provenance.imported
+        else words.as_yaml(indexed.provenance.work.to_document()),
+        paragraph=(paragraph := paper.paragraph(indexed)),
         paragraph_latex=paste.latex_text(paragraph),
-        pastes=list(_pastes(reading)),
-        definitions=list(_definitions(reading)),
+        pastes=list(_pastes(indexed)),
+        definitions=list(_definitions(indexed)),
         symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,
         fewest=hypotheses.FEWEST_FOR_A_VERDICT,
-        has_gap=reading.facts[reading.primary].has_gap,
+        has_gap=indexed.facts[indexed.primary].has_gap,
     )
     return page.encode()
 
 
-def _subtitle(reading: Reading) -> str:
-    work = reading.provenance.work
+def _subtitle(indexed: IndexedSummary) -> str:
+    work = indexed.provenance.work
     return " · ".join(
         [
-            tables.seeds(reading),
+            tables.seeds(indexed),
             work.dataset.name,
             work.model.name,
             words.count(len(work.scenarios), "scenario"),
@@ -152,36 +152,38 @@ def _subtitle(reading: Reading) -> str:
     )
 
 
-def _scenario(reading: Reading, place: int, name: str) -> ScenarioView:
-    component = next(s for s in reading.provenance.work.scenarios if s.title == name)
-    cell = next((c for c in reading.provenance.cells if c.scenario == name), None)
+def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
+    component = next(s for s in indexed.provenance.work.scenarios if s.title == name)
+    cell = next((c for c in indexed.provenance.cells if c.scenario == name), None)
     params = words.settings(component.params)
-    methods = reading.methods(name)
-    rows = [reading.row(name, method, reading.primary) for method in methods]
+    methods = indexed.methods(name)
+    rows = [indexed.row(name, method, indexed.primary) for method in methods]
     return ScenarioView(
         anchor=f"scenario-{place}",
         name=name,
-        title=reading.title(name),
+        title=indexed.title(name),
         params=f"{component.name}: {params}" if params else component.name,
         forgot=_forgot(cell) if cell else "",
-        remarks=tuple(tables.remarks(reading, name, reading.primary)),
-        verdicts=tables.verdicts(reading, name),
-        verdict_remarks=tuple(_verdict_remarks(reading, name)),
-        table=tables.overview(reading, name),
-        robust=contrasts.robust(reading, name),
-        values_plot=_values_plot(reading, place, [row for row in rows if row]),
-        distance_plots=tuple(_distance_plots(reading, place, name)),
-        groups=tuple(tables.groups(reading, name)),
+        remarks=tuple(tables.remarks(indexed, name, indexed.primary)),
+        verdicts=tables.verdicts(indexed, name),
+        verdict_remarks=tuple(_verdict_remarks(indexed, name)),
+        table=tables.overview(indexed, name),
+        robust=contrasts.robust(indexed, name),
+        values_plot=_values_plot(indexed, place, [row for row in rows if row]),
+        distance_plots=tuple(_distance_plots(indexed, place, name)),
+        groups=tuple(tables.groups(indexed, name)),
         methods=tuple(cells.method_title(method) for method in methods),
-        seeds=tuple(_seed_lines(reading, rows)),
+        seeds=tuple(_seed_lines(indexed, rows)),
     )
 
 
-def _verdict_remarks(reading: Reading, scenario: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _verdict_remarks(
+    indexed: IndexedSummary, scenario: str
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """By metric."""
-    for metric in reading.metrics(scenario):
-        found = tuple(tables.remarks(reading, scenario, metric))
-        if found and reading.facts[metric].has_gap:
+    for metric in indexed.metrics(scenario):
+        found = tuple(tables.remarks(indexed, scenario, metric))
+        if found and indexed.facts[metric].has_gap:
             yield cells.row_title(metric), found
 
 
@@ -205,15 +207,15 @@ def _forgot(cell: CellSummary) -> str:
     return "; ".join(parts) + "."
 
 
-def _values_plot(reading: Reading, place: int, rows: Sequence[Row]) -> Markup | None:
+def _values_plot(indexed: IndexedSummary, place: int, rows: Sequence[Row]) -> Markup | None:
     """The primary metric of every seed; nothing where `_distance_plots` have the same picture."""
-    primary = reading.primary
-    if reading.facts[primary].compares or not any(row.n for row in rows):
+    primary = indexed.primary
+    if indexed.facts[primary].compares or not any(row.n for row in rows):
         return None
-    scale, title = reading.scale(primary), cells.row_title(primary)
+    scale, title = indexed.scale(primary), cells.row_title(primary)
     return Markup(
         plots.strip_plot(
-            [_strip(row, scale, named=_named(reading)) for row in rows],
+            [_strip(row, scale, named=_named(indexed)) for row in rows],
             axis=_points(title, scale.unit),
             described_as=f"{title} of every seed, one line for each method",
             name=f"values{place}",
@@ -222,76 +224,78 @@ def _values_plot(reading: Reading, place: int, rows: Sequence[Row]) -> Markup | 
     )
 
 
-def _distance_plots(reading: Reading, place: int, scenario: str) -> Iterator[Markup]:
+def _distance_plots(indexed: IndexedSummary, place: int, scenario: str) -> Iterator[Markup]:
     """Plot the distance of every method to Retrained, by the metrics that lead; nearest method
     first."""
-    order = tables.by_nearness(reading, scenario)
-    for number, metric in enumerate(tables.leading(reading, scenario)):
-        found = (reading.row(scenario, method, metric) for method in order)
+    order = tables.by_nearness(indexed, scenario)
+    for number, metric in enumerate(tables.leading(indexed, scenario)):
+        found = (indexed.row(scenario, method, metric) for method in order)
         rows = [row for row in found if row and row.n]
-        draw = _noise_plot if reading.facts[metric].compares else _gap_plot
-        if rows and (plot := draw(reading, rows, name=f"distance{place}x{number}")):
+        draw = _noise_plot if indexed.facts[metric].compares else _gap_plot
+        if rows and (plot := draw(indexed, rows, name=f"distance{place}x{number}")):
             yield Markup(plot)
 
 
-def _gap_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | None:
+def _gap_plot(indexed: IndexedSummary, rows: Sequence[Row], *, name: str) -> str | None:
     scenario, metric = rows[0].scenario, rows[0].metric
-    scale, title = reading.scale(metric), cells.row_title(metric)
-    retrained = reading.row(scenario, names.RETRAINED, metric)
+    scale, title = indexed.scale(metric), cells.row_title(metric)
+    retrained = indexed.row(scenario, names.RETRAINED, metric)
     gaps = [(row, row.gap) for row in rows if row.gap is not None]
     if not retrained or not gaps:
         return None
     margins = [gap.margin * scale.factor for _, gap in gaps if gap.margin]
-    named = _named(reading)
+    named = _named(indexed)
     return plots.strip_plot(
         [_gap_strip(row, gap, retrained, scale, named=named) for row, gap in gaps],
         axis=_points(f"{title}: gap to Retrained", scale.gap_unit),
         described_as=f"{title} minus Retrained of the same seed, for every seed, nearest first",
         name=name,
-        reference=plots.Reference(0.0, 0.0, 0.0),
+        reference=plots.ReferenceBand(0.0, 0.0, 0.0),
         margin=max(margins, default=None),
     )
 
 
-def _noise_plot(reading: Reading, rows: Sequence[Row], *, name: str) -> str | None:
+def _noise_plot(indexed: IndexedSummary, rows: Sequence[Row], *, name: str) -> str | None:
     scenario, metric = rows[0].scenario, rows[0].metric
-    scale, title = reading.scale(metric), cells.row_title(metric)
-    noise, f = reading.floors.get((scenario, metric)), scale.factor
+    scale, title = indexed.scale(metric), cells.row_title(metric)
+    noise, f = indexed.floors.get((scenario, metric)), scale.factor
     return plots.strip_plot(
-        [_strip(row, scale, named=_named(reading)) for row in rows],
+        [_strip(row, scale, named=_named(indexed)) for row in rows],
         axis=_points(title, scale.unit),
         described_as=f"{title} to Retrained of the same seed, for every seed, nearest first",
         name=name,
-        reference=plots.Reference(noise.mean * f, noise.low * f, noise.high * f) if noise else None,
+        reference=plots.ReferenceBand(noise.mean * f, noise.low * f, noise.high * f)
+        if noise
+        else None,
         sizes=True,
     )
 
 
-def _contrast(reading: Reading, place: int, scenario: str) -> ContrastView:
-    found = contrasts.front(reading, scenario)
-    few = len(reading.summary.comparisons) <= MOST_PAIRS
-    fronts = [each for each in reading.summary.pareto if each.scenario == scenario]
+def _contrast(indexed: IndexedSummary, place: int, scenario: str) -> ContrastView:
+    found = contrasts.front(indexed, scenario)
+    few = len(indexed.summary.comparisons) <= MOST_PAIRS
+    fronts = [each for each in indexed.summary.pareto if each.scenario == scenario]
     return ContrastView(
         name=scenario,
-        title=reading.title(scenario),
-        front=contrasts.front_table(reading, found) if found else None,
-        front_plots=tuple(_front_plots(reading, place, found)) if found else (),
+        title=indexed.title(scenario),
+        front=contrasts.front_table(indexed, found) if found else None,
+        front_plots=tuple(_front_plots(indexed, place, found)) if found else (),
         left_out=tuple(contrasts.left_out(fronts[0].left_out)) if fronts else (),
-        untested=tuple(contrasts.untested(reading, scenario)),
-        matrix=contrasts.matrix(reading, scenario),
-        pairs=contrasts.pairs(reading, scenario) if few else None,
-        spreads=tuple(contrasts.spreads(reading, scenario)),
+        untested=tuple(contrasts.untested(indexed, scenario)),
+        matrix=contrasts.matrix(indexed, scenario),
+        pairs=contrasts.pairs(indexed, scenario) if few else None,
+        spreads=tuple(contrasts.spreads(indexed, scenario)),
     )
 
 
-def _front_plots(reading: Reading, place: int, found: Front) -> Iterator[Markup]:
+def _front_plots(indexed: IndexedSummary, place: int, found: Front) -> Iterator[Markup]:
     """Each distance to Retrained over the cost, where there is a cost."""
     axes = list(enumerate(found.axes))
     for (cost, x_axis), (number, y_axis) in product(axes, axes):
         if x_axis.role != "cost" or y_axis.role == "cost":
             continue
-        x_title, y_title = (contrasts.axis_title(reading, a.metric) for a in (x_axis, y_axis))
-        scales = [reading.distance_scale(axis.metric) for axis in (x_axis, y_axis)]
+        x_title, y_title = (contrasts.axis_title(indexed, a.metric) for a in (x_axis, y_axis))
+        scales = [indexed.distance_scale(axis.metric) for axis in (x_axis, y_axis)]
         yield Markup(
             plots.dot_plot(
                 [_dot(point, cost, number, scales) for point in found.points],
@@ -325,8 +329,8 @@ def _ends(distance: Distance, scale: Scale) -> tuple[float, float]:
     return low * scale.factor, high * scale.factor
 
 
-def _ranks_plot(reading: Reading) -> Markup | None:
-    found = contrasts.ranked(reading)
+def _ranks_plot(indexed: IndexedSummary) -> Markup | None:
+    found = contrasts.ranked(indexed)
     if not found:
         return None
     strips = [
@@ -343,10 +347,10 @@ def _ranks_plot(reading: Reading) -> Markup | None:
     )
 
 
-def _named(reading: Reading) -> bool:
+def _named(indexed: IndexedSummary) -> bool:
     """Return whether the points of the page say their seed."""
-    plotted = {metric for s in reading.scenarios for metric in tables.leading(reading, s)}
-    points = sum(len(row.values) for row in reading.summary.rows if row.metric in plotted)
+    plotted = {metric for s in indexed.scenarios for metric in tables.leading(indexed, s)}
+    points = sum(len(row.values) for row in indexed.summary.rows if row.metric in plotted)
     return points <= MOST_NAMED_POINTS
 
 
@@ -391,21 +395,21 @@ def _scaled(value: float | None, scale: Scale) -> float | None:
     return None if value is None else value * scale.factor
 
 
-def _of_retrained(rows: Sequence[Row], scale: Scale) -> plots.Reference | None:
+def _of_retrained(rows: Sequence[Row], scale: Scale) -> plots.ReferenceBand | None:
     """Where its seeds lie."""
     f = scale.factor
     retrained = next((row for row in rows if row.method == names.RETRAINED), None)
     if retrained is None or retrained.mean is None:
         return None
     values = [value * f for value in retrained.values.values() if value is not None]
-    return plots.Reference(retrained.mean * f, min(values), max(values))
+    return plots.ReferenceBand(retrained.mean * f, min(values), max(values))
 
 
 def _seed_lines(
-    reading: Reading, rows: Sequence[Row | None]
+    indexed: IndexedSummary, rows: Sequence[Row | None]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    scale = reading.scale(reading.primary)
-    for seed in map(str, reading.summary.seeds):
+    scale = indexed.scale(indexed.primary)
+    for seed in map(str, indexed.summary.seeds):
         values = (row.values.get(seed) if row else None for row in rows)
         yield seed, tuple(cells.value_text(value, scale) for value in values)
 
@@ -415,9 +419,9 @@ def _failure_line(failure: Failure) -> tuple[str, str, int, str, str]:
     return failure.scenario or "all", method, failure.seed, failure.kind, failure.reason
 
 
-def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
+def _provenance(indexed: IndexedSummary) -> Iterator[tuple[str, str]]:
     """Terms and what they are, for a description list."""
-    summary, provenance = reading.summary, reading.provenance
+    summary, provenance = indexed.summary, indexed.provenance
     work = provenance.work
     yield "Experiment", f"{summary.experiment.name}, work {summary.experiment.digest}"
     yield "Training seeds", f"{words.seed_ranges(summary.seeds)} ({len(summary.seeds)})"
@@ -443,22 +447,22 @@ def _provenance(reading: Reading) -> Iterator[tuple[str, str]]:
     yield from provenance.versions.items()
 
 
-def _pastes(reading: Reading) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def _pastes(indexed: IndexedSummary) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Tables whose pairs are too many for the page are left to the command."""
-    for choice in paste.choices(reading):
-        if choice == PAIRS and len(reading.summary.comparisons) > MOST_PASTED_PAIRS:
+    for choice in paste.choices(indexed):
+        if choice == PAIRS and len(indexed.summary.comparisons) > MOST_PASTED_PAIRS:
             continue
-        sheets = paste.sheets(reading, choice)
+        sheets = paste.sheets(indexed, choice)
         yield f"Table {choice}", [(name, form(sheets)) for name, form in paste.WRITERS.items()]
 
 
-def _definitions(reading: Reading) -> Iterator[Definition]:
-    shown = {row.metric for row in reading.summary.rows}
-    used = [row for row in reading.facts if row in shown]
-    for metric, rows in groupby(used, key=lambda row: reading.facts[row].metric):
+def _definitions(indexed: IndexedSummary) -> Iterator[Definition]:
+    shown = {row.metric for row in indexed.summary.rows}
+    used = [row for row in indexed.facts if row in shown]
+    for metric, rows in groupby(used, key=lambda row: indexed.facts[row].metric):
         of_metric = list(rows)
-        facts = reading.facts[of_metric[0]]
-        sets = [cells.row_title(on) for row in of_metric if (on := reading.facts[row].on)]
+        facts = indexed.facts[of_metric[0]]
+        sets = [cells.row_title(on) for row in of_metric if (on := indexed.facts[row].on)]
         yield Definition(
             name=cells.row_title(metric),
             sets=", ".join(sets) or "the whole run",

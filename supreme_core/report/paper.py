@@ -13,33 +13,33 @@ from supreme_core.api.records import DatasetRecord
 from supreme_core.api.summary import Gap
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.report import cells, words
-from supreme_core.report.tables import Reading
+from supreme_core.report.tables import IndexedSummary
 
 LEVEL = f"{statistics.LEVEL * 100:g} %"
 ALPHA = f"{1 - statistics.LEVEL:.2g}"
 
 
-def paragraph(reading: Reading) -> str:
+def paragraph(indexed: IndexedSummary) -> str:
     """Plain text in sentences that stand by themselves, so that any may be left out."""
     return " ".join(
         (
-            *_data(reading),
-            *_models(reading),
-            *_scenarios(reading),
-            *_methods(reading),
-            *_estimates(reading),
-            *_verdicts(reading),
-            *_comparisons(reading),
-            *_losses(reading),
-            *_software(reading),
+            *_data(indexed),
+            *_models(indexed),
+            *_scenarios(indexed),
+            *_methods(indexed),
+            *_estimates(indexed),
+            *_verdicts(indexed),
+            *_comparisons(indexed),
+            *_losses(indexed),
+            *_software(indexed),
         )
     )
 
 
-def _data(reading: Reading) -> Iterator[str]:
-    records = reading.provenance.datasets
+def _data(indexed: IndexedSummary) -> Iterator[str]:
+    records = indexed.provenance.datasets
     known = f", {_dataset(records[0])}" if len(records) == 1 else ""
-    yield f"The data are {words.component(reading.provenance.work.dataset)}{known}."
+    yield f"The data are {words.component(indexed.provenance.work.dataset)}{known}."
 
 
 def _dataset(record: DatasetRecord) -> str:
@@ -49,8 +49,8 @@ def _dataset(record: DatasetRecord) -> str:
     )
 
 
-def _models(reading: Reading) -> Iterator[str]:
-    work, seeds = reading.provenance.work, reading.finished or reading.summary.seeds
+def _models(indexed: IndexedSummary) -> Iterator[str]:
+    work, seeds = indexed.provenance.work, indexed.finished or indexed.summary.seeds
     yield (
         f"For {_each_of(seeds)}, {words.component(work.model)} was trained on all training images"
         " (Original) and, with the same seed and recipe, on those to retain alone (Retrained)."
@@ -91,9 +91,9 @@ def _recipe(training: Training) -> Iterator[str]:
     yield "weights of the best epoch on a validation split" if best else "weights of the last epoch"
 
 
-def _scenarios(reading: Reading) -> Iterator[str]:
-    cells_of = {cell.scenario: cell for cell in reading.provenance.cells}
-    for scenario in reading.provenance.work.scenarios:
+def _scenarios(indexed: IndexedSummary) -> Iterator[str]:
+    cells_of = {cell.scenario: cell for cell in indexed.provenance.cells}
+    for scenario in indexed.provenance.work.scenarios:
         asked = words.component(scenario, scenario.title)
         cell = cells_of.get(scenario.title)
         said = (words.forgotten(cell.named), _forgets(cell)) if cell else ()
@@ -109,24 +109,24 @@ def _forgets(cell: CellSummary) -> str:
     return f"{forgets}, {'the same' if same else 'drawn anew'} for {'all' if same else 'the'} seeds"
 
 
-def _methods(reading: Reading) -> Iterator[str]:
-    methods = reading.provenance.work.methods
+def _methods(indexed: IndexedSummary) -> Iterator[str]:
+    methods = indexed.provenance.work.methods
     yield (
         f"{words.headline(words.count(len(methods), 'method'))} started from Original:"
         f" {words.listed(words.method(method, method.title) for method in methods)};"
         " settings that are not named are the defaults of SUPREME."
     )
-    left_out = [f"{pair.method} in {pair.scenario}" for pair in reading.summary.excluded]
+    left_out = [f"{pair.method} in {pair.scenario}" for pair in indexed.summary.excluded]
     if left_out:
         yield f"Not defined, and left out: {words.listed(left_out)}."
 
 
-def _estimates(reading: Reading) -> Iterator[str]:
-    if max(reading.counts, default=0) > 1:
-        scales = sorted({str(row.interval) for row in reading.summary.rows} & {"log", "logit"})
+def _estimates(indexed: IndexedSummary) -> Iterator[str]:
+    if max(indexed.counts, default=0) > 1:
+        scales = sorted({str(row.interval) for row in indexed.summary.rows} & {"log", "logit"})
         near = f", on a {' or '.join(scales)} scale near the end of a range" if scales else ""
         yield f"Numbers are means over training seeds with {LEVEL} t intervals{near}."
-    for source in sorted({floor.source for floor in reading.floors.values()}):
+    for source in sorted({floor.source for floor in indexed.floors.values()}):
         of = "different seeds" if source == "seeds" else "one seed"
         yield (
             f"The noise floor of a distance is its value between Retrained models of {of} that"
@@ -134,8 +134,8 @@ def _estimates(reading: Reading) -> Iterator[str]:
         )
 
 
-def _verdicts(reading: Reading) -> Iterator[str]:
-    gaps = [row.gap for row in reading.summary.rows if row.gap]
+def _verdicts(indexed: IndexedSummary) -> Iterator[str]:
+    gaps = [row.gap for row in indexed.summary.rows if row.gap]
     if not gaps:
         return
     fewest, least = hypotheses.FEWEST_FOR_A_VERDICT, hypotheses.FEWEST_FOR_A_DIFFERENCE
@@ -154,8 +154,8 @@ def _verdicts(reading: Reading) -> Iterator[str]:
         " after Holm's adjustment over all rows and methods of the scenario."
     )
     yield f"Beside it stands {_sign_flips(gaps)}, from which no verdict is taken."
-    yield from _margins(reading)
-    useful = {row.metric for row in reading.summary.rows if row.gap and row.gap.noninferiority}
+    yield from _margins(indexed)
+    useful = {row.metric for row in indexed.summary.rows if row.gap and row.gap.noninferiority}
     for metric in sorted(useful):
         yield (
             f"Utility is kept where a one-sided t test finds the gap in {cells.row_title(metric)}"
@@ -163,17 +163,17 @@ def _verdicts(reading: Reading) -> Iterator[str]:
         )
 
 
-def _margins(reading: Reading) -> Iterator[str]:
+def _margins(indexed: IndexedSummary) -> Iterator[str]:
     """The rule, then what it came to for the primary metric."""
     noise = "the lower 95 % bound of the sd of a difference between Retrained models"
     own = dict.fromkeys(
         (facts.metric, facts.margin)
-        for facts in reading.facts.values()
+        for facts in indexed.facts.values()
         if facts.margin is not None and facts.has_gap
     )
-    sources = {row.gap.margin_source for row in reading.summary.rows if row.gap}
+    sources = {row.gap.margin_source for row in indexed.summary.rows if row.gap}
     if "set" in sources:
-        rows = {row.metric: row.gap for row in reading.summary.rows if row.gap}
+        rows = {row.metric: row.gap for row in indexed.summary.rows if row.gap}
         each = words.listed(
             f"{gap.margin:g} for {cells.row_title(metric)}"
             for metric, gap in rows.items()
@@ -185,12 +185,12 @@ def _margins(reading: Reading) -> Iterator[str]:
         yield f"Otherwise the margin is {each}, or {noise} where that is larger."
     else:
         yield f"Otherwise the margin is {noise}."
-    primary, scale = reading.primary, reading.scale(reading.primary)
+    primary, scale = indexed.primary, indexed.scale(indexed.primary)
     used = {
         row.scenario: (
             f"{cells.margin_text(row.gap.margin, scale)} ({cells.SOURCES[row.gap.margin_source]})"
         )
-        for row in reading.summary.rows
+        for row in indexed.summary.rows
         if row.metric == primary and row.gap and row.gap.margin and row.gap.margin_source
     }
     if used:
@@ -198,19 +198,19 @@ def _margins(reading: Reading) -> Iterator[str]:
         yield f"For {cells.row_title(primary)} it came to {each}."
 
 
-def _comparisons(reading: Reading) -> Iterator[str]:
-    if reading.summary.comparisons:
+def _comparisons(indexed: IndexedSummary) -> Iterator[str]:
+    if indexed.summary.comparisons:
         yield (
             f"Two methods are compared by their distances to Retrained in"
-            f" {cells.row_title(reading.primary)}, by the paired t test over seeds with Holm's"
+            f" {cells.row_title(indexed.primary)}, by the paired t test over seeds with Holm's"
             " adjustment over all pairs of a scenario."
         )
-    if (found := reading.summary.ranks) and found.ranks:
+    if (found := indexed.summary.ranks) and found.ranks:
         over = words.listed(found.blocks)
         bootstrap = f", with bootstrap intervals over {found.seeds} seeds"
         enough = found.seeds >= statistics.FEWEST_FOR_A_BOOTSTRAP
         yield f"Ranks by mean distance are averaged over {over}{bootstrap * enough}."
-    if reading.summary.pareto:
+    if indexed.summary.pareto:
         yield (
             "A method is on the Pareto front unless another has no worse mean on any axis and a"
             f" better one beyond its paired {LEVEL} t interval."
@@ -225,8 +225,8 @@ def _sign_flips(gaps: Iterable[Gap]) -> str:
     return f"the two-sided sign-flip test ({flips}, exact up to {exact} seeds)"
 
 
-def _losses(reading: Reading) -> Iterator[str]:
-    failures = reading.summary.failures
+def _losses(indexed: IndexedSummary) -> Iterator[str]:
+    failures = indexed.summary.failures
     kinds: Counter[str] = Counter(each.kind for each in failures)
     collapsed = kinds["collapsed"]
     lost = (
@@ -250,8 +250,8 @@ def _losses(reading: Reading) -> Iterator[str]:
         )
 
 
-def _software(reading: Reading) -> Iterator[str]:
-    versions, environments = reading.provenance.versions, reading.provenance.environments
+def _software(indexed: IndexedSummary) -> Iterator[str]:
+    versions, environments = indexed.provenance.versions, indexed.provenance.environments
     used = [f"SUPREME {versions['supreme']}"] if "supreme" in versions else ["SUPREME"]
     for name in ("torch", "cuda"):
         found = dict.fromkeys(words.plain(e.values[name]) for e in environments if name in e.values)
@@ -260,5 +260,5 @@ def _software(reading: Reading) -> Iterator[str]:
         words.plain(e.values["device"]) for e in environments if "device" in e.values
     )
     on = f" on {words.listed(devices)}" if devices else ""
-    digest = reading.summary.experiment.digest
+    digest = indexed.summary.experiment.digest
     yield f"Computed with {words.listed(used)}{on}; digest of the work {digest}."

@@ -16,9 +16,9 @@ from supreme_core.api.summary import LeftOut
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, tables, words
-from supreme_core.report.cells import Cell
+from supreme_core.report.cells import TableCell
 from supreme_core.report.choices import FORMATS, FRONT, PAIRS, PRIMARY, RANKS, VERDICTS
-from supreme_core.report.tables import Column, Line, Reading, Table
+from supreme_core.report.tables import Column, IndexedSummary, Table, TableLine
 
 FEW_COLUMNS = 5
 WITH_INTERVAL = ("estimate", "gap", "apart")
@@ -35,35 +35,35 @@ class Sheet:
     table: Table
 
 
-def choices(reading: Reading) -> list[str]:
+def choices(indexed: IndexedSummary) -> list[str]:
     """The names of the tables that the experiment has; after the first few, its metrics' groups."""
-    scenarios = reading.scenarios
-    groups = [name for each in scenarios for name in tables.group_names(reading, each)]
+    scenarios = indexed.scenarios
+    groups = [name for each in scenarios for name in tables.group_names(indexed, each)]
     there = {
-        VERDICTS: any(tables.verdicts(reading, each) for each in scenarios),
+        VERDICTS: any(tables.verdicts(indexed, each) for each in scenarios),
         PRIMARY: True,
-        PAIRS: bool(reading.summary.comparisons),
-        RANKS: contrasts.ranks(reading) is not None,
-        FRONT: any(contrasts.front(reading, each) for each in scenarios),
+        PAIRS: bool(indexed.summary.comparisons),
+        RANKS: contrasts.ranks(indexed) is not None,
+        FRONT: any(contrasts.front(indexed, each) for each in scenarios),
     }
     return [*(name for name, has in there.items() if has), *dict.fromkeys(groups)]
 
 
-def paste(reading: Reading, choice: str, form: str) -> str:
+def paste(indexed: IndexedSummary, choice: str, form: str) -> str:
     """The table of that name in one of `FORMATS`, for every scenario; SpecError without such one.
 
     It ends in a line break.
     """
-    known = choices(reading)
+    known = choices(indexed)
     if choice not in known:
         raise SpecError(unknown("table", choice, dict.fromkeys(known)))
-    return WRITERS[form](sheets(reading, choice))
+    return WRITERS[form](sheets(indexed, choice))
 
 
-def sheets(reading: Reading, choice: str) -> list[Sheet]:
+def sheets(indexed: IndexedSummary, choice: str) -> list[Sheet]:
     if choice == RANKS:
-        return list(_ranks(reading))
-    return list(_by_scenario(reading, choice))
+        return list(_ranks(indexed))
+    return list(_by_scenario(indexed, choice))
 
 
 def latex_text(text: str) -> str:
@@ -100,9 +100,9 @@ LATEX = str.maketrans(
 )
 
 
-def _ranks(reading: Reading) -> Iterator[Sheet]:
+def _ranks(indexed: IndexedSummary) -> Iterator[Sheet]:
     """Ranks of the whole experiment."""
-    found, table = reading.summary.ranks, contrasts.ranks(reading)
+    found, table = indexed.summary.ranks, contrasts.ranks(indexed)
     if found and table:
         blocks = ", ".join(found.blocks)
         caption = (
@@ -114,27 +114,27 @@ def _ranks(reading: Reading) -> Iterator[Sheet]:
         yield Sheet("ranks", "all", caption, table)
 
 
-def _by_scenario(reading: Reading, choice: str) -> Iterator[Sheet]:
-    for place, scenario in enumerate(reading.scenarios, 1):
-        for number, (caption, table) in enumerate(_tables(reading, scenario, choice), 1):
+def _by_scenario(indexed: IndexedSummary, choice: str) -> Iterator[Sheet]:
+    for place, scenario in enumerate(indexed.scenarios, 1):
+        for number, (caption, table) in enumerate(_tables(indexed, scenario, choice), 1):
             name = "-".join(re.findall("[a-z0-9]+", f"{choice} {place} {number}"))
-            yield Sheet(name, scenario, f"{reading.title(scenario)}. {caption}", table)
+            yield Sheet(name, scenario, f"{indexed.title(scenario)}. {caption}", table)
 
 
-def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str, Table]]:
+def _tables(indexed: IndexedSummary, scenario: str, choice: str) -> Iterator[tuple[str, Table]]:
     """Captions and tables of one scenario."""
-    seeds = tables.seeds(reading)
+    seeds = tables.seeds(indexed)
     if choice == PRIMARY:
-        yield _of_primary(reading, scenario), tables.headline(reading, scenario)
+        yield _of_primary(indexed, scenario), tables.headline(indexed, scenario)
     elif choice == VERDICTS:
         symbols = ", ".join(f"{symbol} {word}" for word, symbol in cells.SYMBOLS.items())
-        if table := tables.verdicts(reading, scenario):
+        if table := tables.verdicts(indexed, scenario):
             caption = f"Verdicts of {seeds} on the gap to the model retrained for the same seed"
             both = "rows different by themselves, and after correction over rows and methods"
             yield f"{caption}: {symbols}; {both}.", table
     elif choice == PAIRS:
-        if table := contrasts.pairs(reading, scenario):
-            primary = cells.row_title(reading.primary)
+        if table := contrasts.pairs(indexed, scenario):
+            primary = cells.row_title(indexed.primary)
             caption = f"Distances to Retrained in {primary}, the nearer method first: mean"
             caption += (
                 f" difference with its {INTERVAL}, share of seeds, p of the paired t test and"
@@ -142,12 +142,12 @@ def _tables(reading: Reading, scenario: str, choice: str) -> Iterator[tuple[str,
             caption += " of sign flips."
             yield caption, table
     elif choice == FRONT:
-        if found := contrasts.front(reading, scenario):
+        if found := contrasts.front(indexed, scenario):
             caption = f"Mean distance to Retrained and cost, with their {INTERVAL} over {seeds}"
             caption += f"{_without(found.left_out)}."
-            yield caption, contrasts.front_table(reading, found)
-    elif choice in tables.group_names(reading, scenario):
-        group = tables.group(reading, scenario, choice)
+            yield caption, contrasts.front_table(indexed, found)
+    elif choice in tables.group_names(indexed, scenario):
+        group = tables.group(indexed, scenario, choice)
         for table in group.tables:
             title = f"{group.title}, {table.title}" if table.title else group.title
             yield f"{title}: mean with its {INTERVAL} over {seeds}.", table
@@ -157,16 +157,16 @@ def _without(methods: Sequence[LeftOut]) -> str:
     return f"; left out: {'; '.join(contrasts.left_out(methods))}" if methods else ""
 
 
-def _of_primary(reading: Reading, scenario: str) -> str:
-    title, scale = cells.row_title(reading.primary), reading.scale(reading.primary)
+def _of_primary(indexed: IndexedSummary, scenario: str) -> str:
+    title, scale = cells.row_title(indexed.primary), indexed.scale(indexed.primary)
     gap = " and its gap to the model retrained for the same seed, each"
-    gap = gap if reading.facts[reading.primary].has_gap else ""
+    gap = gap if indexed.facts[indexed.primary].has_gap else ""
     caption = f"{words.headline(title)}{gap} with its unadjusted {INTERVAL} over n training seeds."
-    rows = [reading.row(scenario, method, reading.primary) for method in reading.methods(scenario)]
+    rows = [indexed.row(scenario, method, indexed.primary) for method in indexed.methods(scenario)]
     margins = {row.gap.margin for row in rows if row and row.gap and row.gap.margin}
     for margin in margins:  # one, which all methods of a scenario share
         caption += f" Equivalent: within {cells.margin_text(margin, scale)}."
-    return " ".join((caption, *tables.remarks(reading, scenario, reading.primary)))
+    return " ".join((caption, *tables.remarks(indexed, scenario, indexed.primary)))
 
 
 def _latex(sheets: Sequence[Sheet]) -> str:
@@ -210,7 +210,7 @@ def _turned(sheet: Sheet) -> bool:
     return len(columns) > FEW_COLUMNS and all(column.kind in short for column in columns)
 
 
-def _latex_cell(cell: Cell, column: Column) -> str:
+def _latex_cell(cell: TableCell, column: Column) -> str:
     below = _below(cell, column, latex_text)
     return rf"{latex_text(cell.text)} {{\scriptsize {below}}}" if below else latex_text(cell.text)
 
@@ -236,7 +236,7 @@ def _markdown_table(sheet: Sheet) -> str:
     return "\n".join([*lines, ""])
 
 
-def _markdown_cell(cell: Cell, column: Column) -> str:
+def _markdown_cell(cell: TableCell, column: Column) -> str:
     return f"{markdown_text(cell.text)} {_below(cell, column, markdown_text)}".rstrip()
 
 
@@ -265,7 +265,7 @@ def _csv(sheets: Sequence[Sheet]) -> str:
     return buffer.getvalue()
 
 
-def _csv_values(cell: Cell, column: Column) -> Iterator[tuple[str, str]]:
+def _csv_values(cell: TableCell, column: Column) -> Iterator[tuple[str, str]]:
     head = _head(column, column.name)
     yield head, _csv_number(cell.text)
     if column.kind in WITH_INTERVAL:
@@ -283,12 +283,12 @@ WRITERS: Mapping[str, Callable[[Sequence[Sheet]], str]] = dict(
 )
 
 
-def _blocks(table: Table) -> Iterator[Sequence[Line]]:
+def _blocks(table: Table) -> Iterator[Sequence[TableLine]]:
     """The references, the methods and the noise floor, as far as the table has them."""
     for _, lines in groupby(table.lines, key=lambda line: line.role == "method"):
         yield list(lines)
     if table.floor:
-        yield [Line(tables.FLOOR_TITLE, "retrained", table.floor)]
+        yield [TableLine(tables.FLOOR_TITLE, "retrained", table.floor)]
 
 
 def _head(column: Column, title: str = "") -> str:
@@ -296,7 +296,7 @@ def _head(column: Column, title: str = "") -> str:
     return f"{title} ({column.unit})" if column.unit else title
 
 
-def _below(cell: Cell, column: Column, escaped: Callable[[str], str]) -> str:
+def _below(cell: TableCell, column: Column, escaped: Callable[[str], str]) -> str:
     """The brackets of an interval are ours and not escaped.
 
     A verdict's margin is left out: it is the same in each line, so that the caption has it.

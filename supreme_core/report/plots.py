@@ -52,7 +52,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceBand:
     """A band across all strips, from low to high, with a line at `at`."""
 
     at: float
@@ -79,7 +79,7 @@ def strip_plot(
     axis: str,
     described_as: str,
     name: str,
-    reference: Reference | None = None,
+    reference: ReferenceBand | None = None,
     margin: float | None = None,
     sizes: bool = False,
 ) -> str:
@@ -163,7 +163,7 @@ def _ground(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _reference(axes: Axes, reference: Reference) -> None:
+def _reference(axes: Axes, reference: ReferenceBand) -> None:
     if reference.low < reference.high:
         axes.axvspan(reference.low, reference.high, color=svg.RETRAINED, alpha=0.13, linewidth=0)
     axes.axvline(reference.at, color=svg.RETRAINED, linewidth=1, dashes=(4, 2))
@@ -202,7 +202,7 @@ def _strip(axes: Axes, strip: Strip, place: int) -> None:
     )
 
 
-def _shown(strips: Sequence[Strip], reference: Reference | None) -> Iterator[float]:
+def _shown(strips: Sequence[Strip], reference: ReferenceBand | None) -> Iterator[float]:
     """Every number that is drawn."""
     for strip in strips:
         ends = (strip.low, strip.mean, strip.high)
@@ -212,7 +212,7 @@ def _shown(strips: Sequence[Strip], reference: Reference | None) -> Iterator[flo
 
 
 def _limits(
-    strips: Sequence[Strip], reference: Reference | None, margin: float | None
+    strips: Sequence[Strip], reference: ReferenceBand | None, margin: float | None
 ) -> tuple[float, float]:
     """Everything that is drawn, with some room; some width also where all values are equal."""
     shown = [*_shown(strips, reference), *((-margin, margin) if margin else ())]

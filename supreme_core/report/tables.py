@@ -19,7 +19,7 @@ from supreme_core.api import names
 from supreme_core.api.records import Named
 from supreme_core.api.summary import Floor, Gap, Row, Summary
 from supreme_core.report import cells, words
-from supreme_core.report.cells import Cell, Scale
+from supreme_core.report.cells import Scale, TableCell
 
 FLOOR_TITLE = "noise floor"
 
@@ -47,12 +47,12 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """One method. cells: as many as the table has columns."""
 
     title: str
     role: Role
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
-    floor: tuple[Cell, ...] | None = None
+    lines: tuple[TableLine, ...]
+    floor: tuple[TableCell, ...] | None = None
     head: str = "method"
 
 
@@ -99,7 +99,7 @@ class Collapse:
     interval: str
 
 
-class Reading:
+class IndexedSummary:
     """A summary with an index: rows by scenario, method and metric, and a scale for each metric."""
 
     def __init__(self, summary: Summary) -> None:
@@ -184,18 +184,18 @@ class Reading:
         return {metric: cells.scale_of(self.facts[metric], means[metric]) for metric in means}
 
 
-def seeds(reading: Reading) -> str:
+def seeds(indexed: IndexedSummary) -> str:
     """10 training seeds, or 4 of 10 training seeds where the others have no result"""
-    asked, finished = len(reading.summary.seeds), len(reading.finished)
+    asked, finished = len(indexed.summary.seeds), len(indexed.finished)
     total = words.count(asked, "training seed")
     return total if finished == asked else f"{finished} of {total}"
 
 
-def overview(reading: Reading, scenario: str) -> Table:
+def overview(indexed: IndexedSummary, scenario: str) -> Table:
     """The table that leads: the primary metric, its gap to Retrained, its spread, companions."""
-    primary, scale = reading.primary, reading.scale(reading.primary)
-    gaps = reading.facts[primary].has_gap
-    companions = list(_companions(reading, scenario))
+    primary, scale = indexed.primary, indexed.scale(indexed.primary)
+    gaps = indexed.facts[primary].has_gap
+    companions = list(_companions(indexed, scenario))
     columns = (
         Column("n", kind="count"),
         Column(cells.row_title(primary), scale.unit),
@@ -205,44 +205,44 @@ def overview(reading: Reading, scenario: str) -> Table:
         Column("sd over seeds", scale.unit, kind="spread"),
         Column("seeds span", scale.unit, kind="spread"),
         *(
-            Column(cells.row_title(metric), reading.scale(metric).unit, kind="companion")
+            Column(cells.row_title(metric), indexed.scale(metric).unit, kind="companion")
             for metric in companions
         ),
     )
     lines = []
-    for method in reading.methods(scenario):
-        row = reading.row(scenario, method, primary)
+    for method in indexed.methods(scenario):
+        row = indexed.row(scenario, method, primary)
         line = (
             cells.count_cell(row),
-            _estimate(reading, scenario, method, primary),
+            _estimate(indexed, scenario, method, primary),
             *([cells.gap_cell(row.gap if row else None, scale)] if gaps else []),
             *([cells.verdict_cell(row.gap if row else None, scale)] if gaps else []),
             *([cells.apart_cell(row.gap if row else None)] if gaps else []),
             *(cells.spread_cells(row, scale) if row else (cells.EMPTY, cells.EMPTY)),
-            *(_estimate(reading, scenario, method, metric) for metric in companions),
+            *(_estimate(indexed, scenario, method, metric) for metric in companions),
         )
-        lines.append(Line(cells.method_title(method), cells.method_role(method), line))
+        lines.append(TableLine(cells.method_title(method), cells.method_role(method), line))
     metric_of_column: list[str | None] = [None] * (len(columns) - len(companions))
     metric_of_column += companions
     metric_of_column[1] = primary
-    floor = _floor(reading, scenario, metric_of_column)
+    floor = _floor(indexed, scenario, metric_of_column)
     return Table(scenario, columns, tuple(lines), floor)
 
 
 TOLD_APART = "told apart, AUC"
 
 
-def remarks(reading: Reading, scenario: str, metric: str) -> Iterator[str]:
+def remarks(indexed: IndexedSummary, scenario: str, metric: str) -> Iterator[str]:
     """Remarks on the metric's verdicts, each with the methods that it is about.
 
     Why Retrained gives no value is said once; that seeds are pending is said of every method.
     """
-    retrained = reading.row(scenario, names.RETRAINED, metric)
+    retrained = indexed.row(scenario, names.RETRAINED, metric)
     if retrained and retrained.seeds.lost > retrained.seeds.pending:
         yield f"Retrained: {retrained.lack}, so no method has a gap there."
     about: dict[str, list[str]] = {}
-    for method in reading.methods(scenario):
-        row = reading.row(scenario, method, metric)
+    for method in indexed.methods(scenario):
+        row = indexed.row(scenario, method, metric)
         if row is None or method == names.RETRAINED:
             continue
         found = row.gap.remarks if row.gap else [row.lack] if row.lack else []
@@ -253,33 +253,33 @@ def remarks(reading: Reading, scenario: str, metric: str) -> Iterator[str]:
         yield f"{words.headline(remark)}: {', '.join(methods)}."
 
 
-def headline(reading: Reading, scenario: str) -> Table:
+def headline(indexed: IndexedSummary, scenario: str) -> Table:
     """Overview reduced to what a paper has room for: the primary metric, its gap and its
     verdict."""
-    table = overview(reading, scenario)
+    table = overview(indexed, scenario)
     keep = [column.kind not in ("spread", "companion") for column in table.columns]
     lines = (replace(line, cells=tuple(compress(line.cells, keep))) for line in table.lines)
     return replace(
         table,
         columns=tuple(compress(table.columns, keep)),
         lines=tuple(lines),
-        floor=_floor(reading, scenario, [None, reading.primary, *[None] * (sum(keep) - 2)]),
+        floor=_floor(indexed, scenario, [None, indexed.primary, *[None] * (sum(keep) - 2)]),
     )
 
 
-def verdicts(reading: Reading, scenario: str) -> Table | None:
+def verdicts(indexed: IndexedSummary, scenario: str) -> Table | None:
     """Verdicts on every metric that is read by its gap, and on all of them together; None without
     any.
 
     A method that has no value because its runs failed says so.
     """
-    metrics = [each for each in reading.metrics(scenario) if reading.facts[each].has_gap]
+    metrics = [each for each in indexed.metrics(scenario) if indexed.facts[each].has_gap]
     if not metrics:
         return None
-    scales = [reading.scale(metric) for metric in metrics]
+    scales = [indexed.scale(metric) for metric in metrics]
     utility = any(
         row.gap and row.gap.noninferiority
-        for row in reading.summary.rows
+        for row in indexed.summary.rows
         if row.scenario == scenario
     )
     columns = [
@@ -289,29 +289,29 @@ def verdicts(reading: Reading, scenario: str) -> Table | None:
     ]
     columns += [Column("utility", kind="verdict")] if utility else []
     columns += [Column(cells.row_title(metric), kind="verdict") for metric in metrics]
-    joint_of = {(each.scenario, each.method): each for each in reading.summary.joint_verdicts}
+    joint_of = {(each.scenario, each.method): each for each in indexed.summary.joint_verdicts}
     lines = []
-    for method in reading.methods(scenario):
-        rows = [reading.row(scenario, method, metric) for metric in metrics]
+    for method in indexed.methods(scenario):
+        rows = [indexed.row(scenario, method, metric) for metric in metrics]
         gaps = [row.gap if row else None for row in rows]
         joint = joint_of.get((scenario, method))
         if joint and any(gaps):
-            line: tuple[Cell, ...] = (
-                Cell(joint.verdict, tone=cells.TONES[joint.verdict]),
-                Cell(f"{joint.different} of {joint.rows}"),
-                Cell(str(joint.different_jointly)),
+            line: tuple[TableCell, ...] = (
+                TableCell(joint.verdict, tone=cells.TONES[joint.verdict]),
+                TableCell(f"{joint.different} of {joint.rows}"),
+                TableCell(str(joint.different_jointly)),
                 *([_utility(gaps, scales)] if utility else []),
                 *(cells.symbol_cell(gap.verdict) if gap else cells.EMPTY for gap in gaps),
             )
         elif joint and any(row and row.seeds.failed for row in rows):
-            line = (Cell("failed", tone="bad"), *[cells.EMPTY] * (len(columns) - 1))
+            line = (TableCell("failed", tone="bad"), *[cells.EMPTY] * (len(columns) - 1))
         else:
             continue
-        lines.append(Line(cells.method_title(method), cells.method_role(method), line))
+        lines.append(TableLine(cells.method_title(method), cells.method_role(method), line))
     return Table("", tuple(columns), tuple(lines))
 
 
-def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> Cell:
+def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> TableCell:
     """Verdict on the accuracy on test samples to be retained, and the bound that says so."""
     for gap, scale in zip(gaps, scales, strict=True):
         if gap and (test := gap.noninferiority):
@@ -319,48 +319,50 @@ def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> Cell:
             text = cells.number(low, 1 if scale.percent else 3, signed=True)
             note = f"from {text} {scale.gap_unit}".rstrip()
             return (
-                Cell("kept", note=note, tone="good") if test.holds else Cell("not shown", note=note)
+                TableCell("kept", note=note, tone="good")
+                if test.holds
+                else TableCell("not shown", note=note)
             )
     return cells.EMPTY
 
 
-def leading(reading: Reading, scenario: str) -> list[str]:
+def leading(indexed: IndexedSummary, scenario: str) -> list[str]:
     """The primary metric and its companions, without measured ones: what nearness is shown by."""
-    metrics = [reading.primary, *_companions(reading, scenario)]
-    return [metric for metric in metrics if not reading.facts[metric].measured]
+    metrics = [indexed.primary, *_companions(indexed, scenario)]
+    return [metric for metric in metrics if not indexed.facts[metric].measured]
 
 
-def by_nearness(reading: Reading, scenario: str) -> list[str]:
+def by_nearness(indexed: IndexedSummary, scenario: str) -> list[str]:
     """The methods from nearest to furthest by the primary metric, then Original."""
-    retrained = reading.row(scenario, names.RETRAINED, reading.primary)
+    retrained = indexed.row(scenario, names.RETRAINED, indexed.primary)
     target = (retrained and retrained.mean) or 0.0
 
     def distance(method: str) -> tuple[bool, float]:
-        row = reading.row(scenario, method, reading.primary)
+        row = indexed.row(scenario, method, indexed.primary)
         if row is None or row.mean is None:
             return method == names.ORIGINAL, inf
         return method == names.ORIGINAL, abs(row.gap.mean if row.gap else row.mean - target)
 
-    return sorted((m for m in reading.methods(scenario) if m != names.RETRAINED), key=distance)
+    return sorted((m for m in indexed.methods(scenario) if m != names.RETRAINED), key=distance)
 
 
-def groups(reading: Reading, scenario: str) -> Iterator[Group]:
+def groups(indexed: IndexedSummary, scenario: str) -> Iterator[Group]:
     """Every metric of the scenario, by what it is about."""
-    for name in group_names(reading, scenario):
-        yield group(reading, scenario, name)
+    for name in group_names(indexed, scenario):
+        yield group(indexed, scenario, name)
 
 
-def group_names(reading: Reading, scenario: str) -> list[str]:
+def group_names(indexed: IndexedSummary, scenario: str) -> list[str]:
     """Names of groups that have a metric in the scenario, in the order of the page."""
-    there = [reading.facts[metric].group for metric in reading.metrics(scenario)]
+    there = [indexed.facts[metric].group for metric in indexed.metrics(scenario)]
     return [name for name in dict.fromkeys([*GROUPS, *there]) if name in there]
 
 
-def group(reading: Reading, scenario: str, name: str) -> Group:
+def group(indexed: IndexedSummary, scenario: str, name: str) -> Group:
     """One table for each metric that has several sets."""
-    members = [m for m in reading.metrics(scenario) if reading.facts[m].group == name]
+    members = [m for m in indexed.metrics(scenario) if indexed.facts[m].group == name]
     title, note = GROUPS.get(name, (name.capitalize(), ""))
-    return Group(name, title, note, tuple(_tables(reading, scenario, members)))
+    return Group(name, title, note, tuple(_tables(indexed, scenario, members)))
 
 
 GROUPS = {
@@ -398,16 +400,16 @@ GROUPS = {
 """Title and note of each group of metrics, in the order of the page; others follow."""
 
 
-def collapses(reading: Reading) -> Iterator[Collapse]:
+def collapses(indexed: IndexedSummary) -> Iterator[Collapse]:
     """A line for each scenario and method in which anything went wrong, in table order."""
     undefined: dict[tuple[str | None, str | None], set[int]] = {}
-    for failure in reading.summary.failures:
+    for failure in indexed.summary.failures:
         if failure.kind == "undefined":
             undefined.setdefault((failure.scenario, failure.method), set()).add(failure.seed)
-    for rate in reading.summary.collapse_rates:
-        row = reading.row(rate.scenario, rate.method, reading.primary)
+    for rate in indexed.summary.collapse_rates:
+        row = indexed.row(rate.scenario, rate.method, indexed.primary)
         without = len(undefined.get((rate.scenario, rate.method), ()))
-        asked = len(reading.summary.seeds)
+        asked = len(indexed.summary.seeds)
         if not (rate.collapsed or rate.failed or without or rate.of < asked):
             continue
         infrastructure = row.seeds.infrastructure if row else 0
@@ -427,12 +429,12 @@ def collapses(reading: Reading) -> Iterator[Collapse]:
         )
 
 
-def notes(reading: Reading) -> Iterator[str]:
+def notes(indexed: IndexedSummary) -> Iterator[str]:
     """Notes that a reader must know before the numbers."""
-    yield from reading.provenance.imported
-    counts, few = reading.counts, hypotheses.FEWEST_FOR_A_VERDICT
+    yield from indexed.provenance.imported
+    counts, few = indexed.counts, hypotheses.FEWEST_FOR_A_VERDICT
     if not counts:
-        yield f"No seed has a value of {cells.row_title(reading.primary)} yet."
+        yield f"No seed has a value of {cells.row_title(indexed.primary)} yet."
     elif max(counts) < few:
         yield (
             f"n = {max(counts)}: intervals from so few seeds are wide, and nothing is called"
@@ -440,30 +442,30 @@ def notes(reading: Reading) -> Iterator[str]:
         )
     elif min(counts) < few:
         yield f"Lines with n below {few} have wide intervals, and none is called equivalent."
-    if _needs_a_margin(reading):
+    if _needs_a_margin(indexed):
         yield (
             "The margin of the primary metric is the noise between Retrained models. With it a"
             " perfect method is called equivalent in about 4 % of experiments of 5 seeds, 36 % of"
             " 10 and 89 % of 20; spec.margins sets, beforehand, what difference is of no account."
         )
-    if reading.summary.partial:
-        yield _what_is_partial(reading)
-    collapsed = sum(failure.kind == "collapsed" for failure in reading.summary.failures)
+    if indexed.summary.partial:
+        yield _what_is_partial(indexed)
+    collapsed = sum(failure.kind == "collapsed" for failure in indexed.summary.failures)
     if collapsed:
         runs = "1 run" if collapsed == 1 else f"{collapsed} runs"
         yield f"{runs} collapsed: test accuracy below half the median of Retrained."
-    if collapse_row(reading.facts) is None:
+    if collapse_row(indexed.facts) is None:
         yield "The metric accuracy was not asked for, so no run is told to have collapsed."
-    if reading.provenance.mixed_environments:
+    if indexed.provenance.mixed_environments:
         yield "The seeds were computed in different environments, which provenance lists."
-    if len(reading.provenance.datasets) > 1:
+    if len(indexed.provenance.datasets) > 1:
         yield "The seeds did not all use the same data, which provenance lists."
 
 
-def _needs_a_margin(reading: Reading) -> bool:
+def _needs_a_margin(indexed: IndexedSummary) -> bool:
     """Return whether seeds are so few that a margin from noise finds hardly any method
     equivalent."""
-    gaps = [row.gap for row in reading.summary.rows if row.metric == reading.primary and row.gap]
+    gaps = [row.gap for row in indexed.summary.rows if row.metric == indexed.primary and row.gap]
     from_noise = any(gap.margin_source == "noise" for gap in gaps)
     return from_noise and max((gap.n for gap in gaps), default=0) < SEEDS_FOR_NOISE
 
@@ -472,12 +474,12 @@ SEEDS_FOR_NOISE = 20
 """From so many seeds on a margin from noise finds most perfect methods equivalent."""
 
 
-def _what_is_partial(reading: Reading) -> str:
-    summary = reading.summary
+def _what_is_partial(indexed: IndexedSummary) -> str:
+    summary = indexed.summary
     kinds: Counter[str] = Counter(
         failure.kind for failure in summary.failures if failure.method is not None
     )
-    finished, asked = len(reading.finished), len(summary.seeds)
+    finished, asked = len(indexed.finished), len(summary.seeds)
     lacks = [f"{finished} of {asked} seeds have a result"] if finished < asked else []
     lost = (("failed", "failed"), ("infrastructure", "lost to a machine"), ("pending", "pending"))
     lacks += [
@@ -486,60 +488,60 @@ def _what_is_partial(reading: Reading) -> str:
     return f"Partial: {words.listed(lacks)}. Each n counts the seeds that have a value."
 
 
-def _companions(reading: Reading, scenario: str) -> Iterator[str]:
-    there = set(reading.metrics(scenario)) - {reading.primary}
+def _companions(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
+    there = set(indexed.metrics(scenario)) - {indexed.primary}
     for wishes in COMPANIONS:
         yield from [metric for metric in wishes if metric in there][:1]
 
 
-def _estimate(reading: Reading, scenario: str, method: str, metric: str) -> Cell:
-    row = reading.row(scenario, method, metric)
-    return cells.estimate_cell(row, reading.scale(metric)) if row else cells.EMPTY
+def _estimate(indexed: IndexedSummary, scenario: str, method: str, metric: str) -> TableCell:
+    row = indexed.row(scenario, method, metric)
+    return cells.estimate_cell(row, indexed.scale(metric)) if row else cells.EMPTY
 
 
 def _floor(
-    reading: Reading, scenario: str, metrics: Sequence[str | None]
-) -> tuple[Cell, ...] | None:
+    indexed: IndexedSummary, scenario: str, metrics: Sequence[str | None]
+) -> tuple[TableCell, ...] | None:
     """The noise floor under each distance; None where no column is a distance."""
-    distances = [metric is not None and reading.facts[metric].compares for metric in metrics]
+    distances = [metric is not None and indexed.facts[metric].compares for metric in metrics]
     if not any(distances):
         return None
     return tuple(
-        cells.floor_cell(reading.floors.get((scenario, metric)), reading.scale(metric))
+        cells.floor_cell(indexed.floors.get((scenario, metric)), indexed.scale(metric))
         if metric is not None and distance
-        else Cell("")
+        else TableCell("")
         for metric, distance in zip(metrics, distances, strict=True)
     )
 
 
-def _tables(reading: Reading, scenario: str, metrics: Sequence[str]) -> Iterator[Table]:
+def _tables(indexed: IndexedSummary, scenario: str, metrics: Sequence[str]) -> Iterator[Table]:
     """A table for each metric with several sets, then one for all that have a single number."""
     alone: list[str] = []
-    for title, rows in groupby(metrics, key=lambda metric: reading.facts[metric].metric):
+    for title, rows in groupby(metrics, key=lambda metric: indexed.facts[metric].metric):
         of_metric = list(rows)
         if len(of_metric) == 1:
             alone += of_metric
         else:
-            heads = [cells.row_title(reading.facts[row].on or row) for row in of_metric]
-            yield _grid(reading, scenario, cells.row_title(title), of_metric, heads)
+            heads = [cells.row_title(indexed.facts[row].on or row) for row in of_metric]
+            yield _grid(indexed, scenario, cells.row_title(title), of_metric, heads)
     if alone:
         title = "others" if len(alone) < len(metrics) else ""
-        yield _grid(reading, scenario, title, alone, [cells.row_title(metric) for metric in alone])
+        yield _grid(indexed, scenario, title, alone, [cells.row_title(metric) for metric in alone])
 
 
 def _grid(
-    reading: Reading, scenario: str, title: str, metrics: Sequence[str], heads: Sequence[str]
+    indexed: IndexedSummary, scenario: str, title: str, metrics: Sequence[str], heads: Sequence[str]
 ) -> Table:
     columns = tuple(
-        Column(head, reading.scale(metric).unit, name=cells.row_title(metric))
+        Column(head, indexed.scale(metric).unit, name=cells.row_title(metric))
         for head, metric in zip(heads, metrics, strict=True)
     )
     lines = tuple(
-        Line(
+        TableLine(
             cells.method_title(method),
             cells.method_role(method),
-            tuple(_estimate(reading, scenario, method, metric) for metric in metrics),
+            tuple(_estimate(indexed, scenario, method, metric) for metric in metrics),
         )
-        for method in reading.methods(scenario)
+        for method in indexed.methods(scenario)
     )
-    return Table(title, columns, lines, _floor(reading, scenario, metrics))
+    return Table(title, columns, lines, _floor(indexed, scenario, metrics))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from supreme_core.api.summary import Summary
 from supreme_core.report import cells, tables
-from supreme_core.report.cells import Cell
+from supreme_core.report.cells import TableCell
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class TextTable:
 
 def terminal_tables(summary: Summary) -> list[TextTable]:
     """One table for each scenario; notes on the whole experiment stand under the last."""
-    reading = tables.Reading(summary)
+    indexed = tables.IndexedSummary(summary)
     drawn = [
         replace(
-            _draw(tables.overview(reading, scenario), reading.title(scenario)),
-            notes=tuple(map(_text, tables.remarks(reading, scenario, reading.primary))),
+            _draw(tables.overview(indexed, scenario), indexed.title(scenario)),
+            notes=tuple(map(_text, tables.remarks(indexed, scenario, indexed.primary))),
         )
-        for scenario in reading.scenarios
+        for scenario in indexed.scenarios
     ]
     if drawn:
         last = drawn[-1]
-        drawn[-1] = replace(last, notes=(*last.notes, READ_AS, *tables.notes(reading)))
+        drawn[-1] = replace(last, notes=(*last.notes, READ_AS, *tables.notes(indexed)))
     return drawn
 
 
@@ -67,7 +67,7 @@ IMPORTANCE = "estimate", "gap", "verdict", "count", "apart", "companion"
 """Kinds of the overview's columns: what is read first, and shown in the narrowest terminal."""
 
 
-def _texts(table: tables.Table, line: Sequence[Cell]) -> list[str]:
+def _texts(table: tables.Table, line: Sequence[TableCell]) -> list[str]:
     return [
         _text(cell.text if column.kind in ("companion", "verdict", "apart") else str(cell))
         for column, cell in zip(table.columns, line, strict=True)

@@ -48,7 +48,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EnsemblePair:
     """Two ensembles that share no seed; all models forgot the same samples.
 
     labels: of the samples of each set.  on: the set that is asked about.
@@ -118,7 +118,7 @@ LogDensity = Callable[[Floats, Moments], Floats]
 
 
 def told_apart(
-    comparison: Comparison, log_density: LogDensity, *, false_positive_rate: float
+    pair: EnsemblePair, log_density: LogDensity, *, false_positive_rate: float
 ) -> dict[str, float | None]:
     """Measure how well a likelihood ratio tells for each model and sample which ensemble it is of.
 
@@ -127,7 +127,7 @@ def told_apart(
     right.  auc, tpr: over all pairs of a model and a sample; tpr is None where so few of Retrained
     cannot show such a false positive rate: below 10 / rate.
     """
-    unlearned, retrained = comparison.margins
+    unlearned, retrained = pair.margins
     of_unlearned = log_density(unlearned, Moments.without_each(unlearned)) - log_density(
         unlearned, Moments.of(retrained)
     )

@@ -10,8 +10,8 @@ from supreme_core.randomness import streams
 from supreme_core.registry import Entry, MetricFacts, Params, SetName
 from supreme_core.scoring.evaluation import Evaluation
 
-Metric = Entry[Any, MetricFacts]
-ChosenMetric = tuple[str, Metric, Params]
+MetricEntry = Entry[Any, MetricFacts]
+ChosenMetric = tuple[str, MetricEntry, Params]
 """Title, which is the label or else the name; the registry's entry; its settings."""
 
 
@@ -44,12 +44,12 @@ def measure(
     }
 
 
-def _sets(entry: Metric) -> tuple[SetName | None, ...]:
+def _sets(entry: MetricEntry) -> tuple[SetName | None, ...]:
     return entry.facts.sets or (None,)
 
 
 def _is_defined(
-    entry: Metric, evaluation: Evaluation, on: SetName | None, reference: str | None
+    entry: MetricEntry, evaluation: Evaluation, on: SetName | None, reference: str | None
 ) -> bool:
     if reference is not None and reference not in entry.facts.references:
         return False
@@ -58,7 +58,9 @@ def _is_defined(
     return on is None or len(evaluation.predictions["unlearned"].get(on, ())) > 0
 
 
-def _value(entry: Metric, params: Params, evaluation: Evaluation, *, repeats: int) -> float | None:
+def _value(
+    entry: MetricEntry, params: Params, evaluation: Evaluation, *, repeats: int
+) -> float | None:
     if not entry.facts.random:
         return _finite(entry.function(evaluation, params))
     draws = [

@@ -32,8 +32,8 @@ from supreme_core.system.faults import fault_of
 BUFFERS = ("running_mean", "running_var")
 
 Cause = Literal["method", "metric", "infrastructure"]
-Facts = Mapping[str, Any]
-Arrays = Mapping[str, NDArray[Any]]
+StageFacts = Mapping[str, Any]
+NumpyWeights = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,12 @@ def needs_untrained(metrics: Mapping[str, Chosen[Any, Any]]) -> bool:
 
 
 def reference_run(
-    name: str, predictions: Predictions, weights: Arrays, cost: Cost, *, retrained: Arrays
+    name: str,
+    predictions: Predictions,
+    weights: NumpyWeights,
+    cost: Cost,
+    *,
+    retrained: NumpyWeights,
 ) -> Unlearned:
     """Original or Retrained as a run beside those of the methods: training it is no unlearning."""
     assert name in (ORIGINAL, RETRAINED)
@@ -149,7 +154,7 @@ def reference_run(
     )
 
 
-def distances(here: Arrays, retrained: Arrays) -> dict[str, ParameterDistance]:
+def distances(here: NumpyWeights, retrained: NumpyWeights) -> dict[str, ParameterDistance]:
     """L2 distance of each tensor to Retrained's, in float64; buffers are no parameters."""
     found = {}
     for name in sorted(here):
@@ -161,7 +166,7 @@ def distances(here: Arrays, retrained: Arrays) -> dict[str, ParameterDistance]:
     return found
 
 
-def read_unlearned(facts: Facts, predictions: Path) -> Unlearned:
+def read_unlearned(facts: StageFacts, predictions: Path) -> Unlearned:
     found = _fact(facts, "distances")
     return Unlearned(
         predictions=load_predictions(predictions),
@@ -170,11 +175,11 @@ def read_unlearned(facts: Facts, predictions: Path) -> Unlearned:
     )
 
 
-def read_cost(facts: Facts) -> Cost:
+def read_cost(facts: StageFacts) -> Cost:
     return _numbers(Cost, _fact(facts, "cost"), "cost")
 
 
-def read_metrics(facts: Facts) -> dict[str, float | None]:
+def read_metrics(facts: StageFacts) -> dict[str, float | None]:
     """The numbers of a stage of metrics, by row."""
     found = _fact(facts, "metrics")
     for row, value in found.items():
@@ -186,7 +191,7 @@ def read_metrics(facts: Facts) -> dict[str, float | None]:
 N = TypeVar("N", Cost, ParameterDistance)
 
 
-def _fact(facts: Facts, name: str) -> Mapping[str, Any]:
+def _fact(facts: StageFacts, name: str) -> Mapping[str, Any]:
     found = facts.get(name)
     if not isinstance(found, Mapping):
         raise _unlike(name)

@@ -198,7 +198,7 @@ def require_space(folder: Path, size: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _PathInStore:
     """A file or folder of a store.  key: from the store's folder on, with a slash after a folder's.
 
     linked: it, or a folder above it in the store, is a symbolic link.
@@ -221,7 +221,7 @@ def _walk(
     Links are followed, and each folder is looked at once: links to links would else have no end.
     """
     seen = set[tuple[int, int]]()
-    below = [_entries(_Entry(folder, prefix, linked), seen)]
+    below = [_entries(_PathInStore(folder, prefix, linked), seen)]
     while below:
         entry = next(below[-1], None)
         if entry is None:
@@ -235,7 +235,7 @@ def _walk(
             yield info
 
 
-def _entries(folder: _Entry, seen: set[tuple[int, int]]) -> Iterator[_Entry]:
+def _entries(folder: _PathInStore, seen: set[tuple[int, int]]) -> Iterator[_PathInStore]:
     """List a folder in the order of the keys; empty where it is one that was seen."""
     try:
         status = os.stat(folder.path)
@@ -249,7 +249,7 @@ def _entries(folder: _Entry, seen: set[tuple[int, int]]) -> Iterator[_Entry]:
         return
     for name, each in sorted(found.items()):
         linked = folder.linked or each.is_symlink()
-        yield _Entry(folder.path / each.name, folder.key + name, linked)
+        yield _PathInStore(folder.path / each.name, folder.key + name, linked)
 
 
 def _file_info(path: Path, key: str, *, linked: bool) -> ObjectInfo | None:

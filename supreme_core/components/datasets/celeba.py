@@ -13,7 +13,7 @@ from pydantic import Field
 from supreme_core.data.image_set import ImageSet
 from supreme_core.data.published import (
     AT,
-    Listed,
+    ListedImage,
     Parts,
     PublishedParams,
     found_root,
@@ -60,7 +60,7 @@ class CelebaParams(PublishedParams):
         numbers = {name: number for number, name in enumerate(self.names(root))}
         people = self.people(root)
         part_of = dict(fields[:2] for fields in table(root / PARTITION, columns=2))
-        parts: dict[str, list[Listed]] = {TRAIN: [], VALIDATION: [], TEST: []}
+        parts: dict[str, list[ListedImage]] = {TRAIN: [], VALIDATION: [], TEST: []}
         for file, *values in table(root / ATTRIBUTES, columns=place + 2, skip=2):
             for listing, known in ((IDENTITIES, people), (PARTITION, part_of)):
                 if file not in known:
@@ -73,7 +73,7 @@ class CelebaParams(PublishedParams):
                     " which is neither 1 nor -1"
                 )
             label = int(values[place] == "1")
-            image = Listed(f"{IMAGES}/{file}", label, numbers[people[file]])
+            image = ListedImage(f"{IMAGES}/{file}", label, numbers[people[file]])
             parts[part_of[file]].append(image)
         return Parts(parts[TRAIN], parts[TEST])
 

@@ -16,7 +16,7 @@ from supreme_core.data.downloads import folder_if_there, given_folder
 from supreme_core.data.image_files import Mode, decode_all
 from supreme_core.data.image_set import DatasetParams, ImageSet
 from supreme_core.data.image_tree import (
-    Found,
+    FoundPath,
     Tree,
     fingerprint,
     frames_note,
@@ -63,7 +63,7 @@ class ImageFolderParams(DatasetParams):
         if root is None:
             return None
         images = (
-            Found(image.path, (part, *image.parts))
+            FoundPath(image.path, (part, *image.parts))
             for part in PARTS
             if os.path.isdir(root / part)
             for image in walk(root / part, at=AT).images
@@ -152,7 +152,7 @@ def _others_note(others: Sequence[str]) -> tuple[str, ...]:
     return (f"not read, beside train/ and test/: {few(others)}",) if others else ()
 
 
-def _identities(train: Sequence[Found], test: Sequence[Found]) -> dict[str, Any]:
+def _identities(train: Sequence[FoundPath], test: Sequence[FoundPath]) -> dict[str, Any]:
     """Whom the images show: their numbers, in the order of the names."""
     names = tuple(sorted({image.parts[1] for image in (*train, *test)}))
     numbers = {name: number for number, name in enumerate(names)}

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from supreme_core.data.image_set import ImageSet
 from supreme_core.data.image_tree import walk
-from supreme_core.data.published import AT, Listed, Parts, PublishedParams, read_set
+from supreme_core.data.published import AT, ListedImage, Parts, PublishedParams, read_set
 from supreme_core.errors import SpecError, nearest
 from supreme_core.registry import dataset
 
@@ -54,7 +54,7 @@ class ImagenetSubsetParams(PublishedParams):
         (train, train_notes), (test, test_notes) = (self._part(root, part) for part in PARTS)
         return Parts(train, test, (*train_notes, *test_notes))
 
-    def _part(self, root: Path, part: str) -> tuple[list[Listed], tuple[str, ...]]:
+    def _part(self, root: Path, part: str) -> tuple[list[ListedImage], tuple[str, ...]]:
         """The images of one part in the order of the classes, and notes on the rest."""
         wnids = self.wnids()
         there = {each.name for each in (root / part).iterdir() if each.is_dir()}
@@ -67,7 +67,9 @@ class ImagenetSubsetParams(PublishedParams):
         if empty := tree.without_images():
             raise SpecError(f"{AT}: {part}/: {empty}")
         numbers = {wnid: number for number, wnid in enumerate(wnids)}
-        images = [Listed(f"{part}/{image.name}", numbers[image.parts[0]]) for image in tree.images]
+        images = [
+            ListedImage(f"{part}/{image.name}", numbers[image.parts[0]]) for image in tree.images
+        ]
         return images, tree.notes(part)
 
 

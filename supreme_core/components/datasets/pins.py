@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from supreme_core.data.class_folders import AT, ClassFoldersParams, Files, image_set, read_tree
 from supreme_core.data.image_files import readable
 from supreme_core.data.image_set import ImageSet
-from supreme_core.data.image_tree import Found, sha256_of
+from supreme_core.data.image_tree import FoundPath, sha256_of
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import dataset
@@ -38,7 +38,7 @@ def pins(params: PinsParams) -> ImageSet:
     return image_set(tree, params, train=train, test=test)
 
 
-def split(files: Files) -> tuple[dict[str, list[Found]], dict[str, list[Found]]]:
+def split(files: Files) -> tuple[dict[str, list[FoundPath]], dict[str, list[FoundPath]]]:
     """Training and test files of each person, in the order they came in.
 
     Files with the same bytes count as one image, which is on one side only; where two people share
@@ -63,6 +63,6 @@ def split(files: Files) -> tuple[dict[str, list[Found]], dict[str, list[Found]]]
     return train, test
 
 
-def _content(image: Found) -> str:
+def _content(image: FoundPath) -> str:
     with readable(image.path, at=AT):
         return sha256_of(image.path)

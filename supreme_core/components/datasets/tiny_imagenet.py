@@ -16,7 +16,7 @@ from supreme_core.data.image_set import ImageSet
 from supreme_core.data.image_tree import walk
 from supreme_core.data.published import (
     AT,
-    Listed,
+    ListedImage,
     Parts,
     PublishedParams,
     found_root,
@@ -49,12 +49,14 @@ class TinyImagenetParams(PublishedParams):
     def parts(self, root: Path) -> Parts:
         tree = walk(root / "train", at=AT, depth=2)
         numbers = {folder.name: number for number, folder in enumerate(tree.folders)}
-        train = [Listed(f"train/{image.name}", numbers[image.parts[0]]) for image in tree.images]
+        train = [
+            ListedImage(f"train/{image.name}", numbers[image.parts[0]]) for image in tree.images
+        ]
         test = []
         for file, wnid, *_ in table(root / ANNOTATIONS, columns=2):
             if wnid not in numbers:
                 raise SpecError(f"{AT}: {ANNOTATIONS} has {wnid!r}, which is no folder of train/")
-            test.append(Listed(f"val/images/{file}", numbers[wnid]))
+            test.append(ListedImage(f"val/images/{file}", numbers[wnid]))
         return Parts(train, sorted(test, key=lambda image: image.name), tree.notes("train"))
 
 

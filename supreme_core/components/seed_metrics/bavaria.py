@@ -12,7 +12,7 @@ from supreme_core.registry import seed_metric
 from supreme_core.scoring.ensemble import (
     SMALLEST_DEVIATION,
     AttackParams,
-    Comparison,
+    EnsemblePair,
     Moments,
     told_apart,
 )
@@ -44,7 +44,7 @@ class BavariaParams(AttackParams):
     high=1.0,
     source="Brännvall 2026, arXiv:2603.11799 (BaVarIA-t)",
 )
-def bavaria(comparison: Comparison, params: BavariaParams) -> dict[str, float | None]:
+def bavaria(pair: EnsemblePair, params: BavariaParams) -> dict[str, float | None]:
     """Power of Student-t predictions to tell unlearned models from Retrained ones.
 
     As `ulira`, with a normal-inverse-gamma prior for mean and variance of the margins of a sample,
@@ -60,7 +60,7 @@ def bavaria(comparison: Comparison, params: BavariaParams) -> dict[str, float | 
     """
     prior = fitted_prior if params.prior == "fitted" else published_prior
     return told_apart(
-        comparison,
+        pair,
         partial(log_density, prior=prior),
         false_positive_rate=params.false_positive_rate,
     )

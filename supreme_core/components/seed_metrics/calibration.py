@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import ndtri, stdtr
 
 from supreme_core.registry import NoParams, seed_metric
-from supreme_core.scoring.ensemble import SMALLEST_DEVIATION, Comparison, Moments
+from supreme_core.scoring.ensemble import SMALLEST_DEVIATION, EnsemblePair, Moments
 from supreme_core.scoring.evaluation import Floats
 
 
@@ -17,7 +17,7 @@ from supreme_core.scoring.evaluation import Floats
     high=1.0,
     source="two-sample t test, Student 1908, Biometrika 6",
 )
-def calibration(comparison: Comparison, params: NoParams) -> dict[str, float | None]:
+def calibration(pair: EnsemblePair, params: NoParams) -> dict[str, float | None]:
     """Share of samples whose mean margin differs from Retrained's by more than 2 standard errors.
 
     z of each sample is the t of its mean margin over the unlearned models against that over the
@@ -28,7 +28,7 @@ def calibration(comparison: Comparison, params: NoParams) -> dict[str, float | N
     of one set move together, so the null spreads about the nominal share far more than independent
     samples would: compare with it and not with 0.0455.
     """
-    return {"": float(np.mean(np.abs(deviates(*comparison.margins)) > 2))}
+    return {"": float(np.mean(np.abs(deviates(*pair.margins)) > 2))}
 
 
 def deviates(unlearned: Floats, retrained: Floats) -> Floats:

@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy.special import betaincinv
 
 from supreme_core.registry import Params, seed_metric
-from supreme_core.scoring.ensemble import Comparison
+from supreme_core.scoring.ensemble import EnsemblePair
 from supreme_core.scoring.evaluation import Floats, Integers
 
 BIN = 0.5
@@ -39,7 +39,7 @@ class ForgettingQualityParams(Params):
     " Biometrika 26",
 )
 def forgetting_quality(
-    comparison: Comparison, params: ForgettingQualityParams
+    pair: EnsemblePair, params: ForgettingQualityParams
 ) -> dict[str, float | None]:
     """Mean over forgotten samples of 2 / 2^k, where k counts halves of the ε that attacks find.
 
@@ -60,16 +60,16 @@ def forgetting_quality(
     hundredth of the other's is ε = 50 there.
     """
     unlearned, retrained = (
-        ensemble.margins["forget"] for ensemble in (comparison.unlearned, comparison.retrained)
+        ensemble.margins["forget"] for ensemble in (pair.unlearned, pair.retrained)
     )
     table = _table(params, len(unlearned), len(retrained))
     quality = float(np.mean(score(largest_epsilon(unlearned, retrained, table))))
     utility = 1.0
     for name in ("retain", "test"):
-        there = float(comparison.retrained.accuracy[name].mean())
+        there = float(pair.retrained.accuracy[name].mean())
         if not there > 0:
             return {"": quality, "with_utility": None}
-        utility *= float(comparison.unlearned.accuracy[name].mean()) / there
+        utility *= float(pair.unlearned.accuracy[name].mean()) / there
     return {"": quality, "with_utility": quality * utility}
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from scipy.special import xlogy
 
 from supreme_core.registry import Params, seed_metric
-from supreme_core.scoring.ensemble import Comparison, Moments
+from supreme_core.scoring.ensemble import EnsemblePair, Moments
 from supreme_core.scoring.evaluation import Floats
 
 LARGEST_MARGIN = 100.0
@@ -39,7 +39,7 @@ class KlomParams(Params):
     low=0.0,
     source="Georgiev et al. 2024, arXiv:2410.23232",
 )
-def klom(comparison: Comparison, params: KlomParams) -> dict[str, float | None]:
+def klom(pair: EnsemblePair, params: KlomParams) -> dict[str, float | None]:
     """KL divergence of each sample's margins over seeds, unlearned from Retrained.
 
     KL(unlearned | Retrained) of margins log(p_y / (1 - p_y)) cut at ±100, for each sample of a set;
@@ -51,7 +51,7 @@ def klom(comparison: Comparison, params: KlomParams) -> dict[str, float | None]:
     smallest and the largest margin of a sample; of few seeds it says little but how few they are.
     """
     unlearned, retrained = (
-        np.clip(margins, -LARGEST_MARGIN, LARGEST_MARGIN) for margins in comparison.margins
+        np.clip(margins, -LARGEST_MARGIN, LARGEST_MARGIN) for margins in pair.margins
     )
     if params.estimate == "gaussian":
         divergence = gaussian_divergence(unlearned, retrained, strength=params.strength)

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from supreme_core.analysis.statistics import average
 from supreme_core.registry import seed_metric
-from supreme_core.scoring.ensemble import AttackParams, Comparison
+from supreme_core.scoring.ensemble import AttackParams, EnsemblePair
 from supreme_core.scoring.evaluation import Floats
 from supreme_core.scoring.membership import Contest, auc, common, rate_at
 
@@ -33,7 +33,7 @@ class RmiaParams(AttackParams):
     high=1.0,
     source="Zarifzadeh et al. 2024, arXiv:2312.03262 (offline)",
 )
-def rmia(comparison: Comparison, params: RmiaParams) -> dict[str, float | None]:
+def rmia(pair: EnsemblePair, params: RmiaParams) -> dict[str, float | None]:
     """Power of likelihood ratios to models of other seeds to tell forgotten from unseen samples.
 
     A sample x is worth the share of held-out samples z with (p(x) / q(x)) / (p(z) / q(z)) ≥ γ,
@@ -50,16 +50,14 @@ def rmia(comparison: Comparison, params: RmiaParams) -> dict[str, float | None]:
     softmax and augmented queries; their later tool has γ = 1 and the softmax, as here, and searches
     a with a model whose training set it knows. Both want a ratio above γ, where ties are nothing.
     """
-    held_out = comparison.held_out
-    if held_out not in comparison.labels:
+    held_out = pair.held_out
+    if held_out not in pair.labels:
         return {"auc": None, "tpr": None}
     ratios, others = (
-        log_ratios(
-            comparison.unlearned.margins[name], comparison.retrained.margins[name], params.scale
-        )
+        log_ratios(pair.unlearned.margins[name], pair.retrained.margins[name], params.scale)
         for name in ("forget", held_out)
     )
-    inside, outside, weights = common(comparison.labels["forget"], comparison.labels[held_out])
+    inside, outside, weights = common(pair.labels["forget"], pair.labels[held_out])
     if not len(weights):
         return {"auc": None, "tpr": None}
     contests = [

@@ -4,7 +4,7 @@ import numpy as np
 from pydantic import Field
 
 from supreme_core.registry import seed_metric
-from supreme_core.scoring.ensemble import AttackParams, Comparison, Moments, told_apart
+from supreme_core.scoring.ensemble import AttackParams, EnsemblePair, Moments, told_apart
 from supreme_core.scoring.evaluation import Floats
 
 
@@ -27,7 +27,7 @@ class UliraParams(AttackParams):
     high=1.0,
     source="Hayes et al. 2024, arXiv:2403.01218; Carlini et al. 2022, arXiv:2112.03570",
 )
-def ulira(comparison: Comparison, params: UliraParams) -> dict[str, float | None]:
+def ulira(pair: EnsemblePair, params: UliraParams) -> dict[str, float | None]:
     """Power of a Gaussian likelihood ratio to tell unlearned models from Retrained ones.
 
     For each forgotten sample a Gaussian of its margin over the unlearned models and one over the
@@ -43,4 +43,4 @@ def ulira(comparison: Comparison, params: UliraParams) -> dict[str, float | None
         variance = of.variance(strength=params.strength)
         return -0.5 * (np.log(variance) + np.square(margins - of.mean) / variance)
 
-    return told_apart(comparison, log_density, false_positive_rate=params.false_positive_rate)
+    return told_apart(pair, log_density, false_positive_rate=params.false_positive_rate)

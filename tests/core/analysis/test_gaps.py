@@ -216,9 +216,9 @@ def test_a_margin_from_noise_sends_the_reader_of_few_seeds_to_the_spec():
     asked = {"methods": ("m0",), "metrics": {"forget_accuracy": FACTS["forget_accuracy"]}}
     noisy = aggregate(found, question(range(1, 7), **asked))
     assert gaps_of(noisy)["m0"].margin_source == "noise"
-    assert any("spec.margins" in note for note in tables.notes(tables.Reading(noisy)))
+    assert any("spec.margins" in note for note in tables.notes(tables.IndexedSummary(noisy)))
     fixed = aggregate(found, question(range(1, 7), margins={"forget_accuracy": 0.1}, **asked))
-    assert not any("spec.margins" in note for note in tables.notes(tables.Reading(fixed)))
+    assert not any("spec.margins" in note for note in tables.notes(tables.IndexedSummary(fixed)))
     assert "margin ±10.0 points, set" in str(
-        tables.overview(tables.Reading(fixed), "full_class").lines[2]
+        tables.overview(tables.IndexedSummary(fixed), "full_class").lines[2]
     )

@@ -41,7 +41,7 @@ from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import write_result
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
-from tests.core.components.seed_metrics.comparisons import of_margins
+from tests.core.components.seed_metrics.ensemble_pairs import of_margins
 
 METHODS = ("original", "retrained", "scrub")
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from supreme_core.analysis.statistics import (
-    Components,
     Estimate,
+    VarianceComponents,
     average,
     best_repeats,
     bootstrap_level,
@@ -308,7 +308,8 @@ def test_variance_components_are_right_on_average_whatever_is_missing():
         y = np.where(holes, np.nan, balanced(25, 4, 3, scale=(3.0, 2.0, 1.0), of=of))
         found.append(variance_components(y.tolist()))
     means = [
-        np.mean([getattr(each, name) for each in found]) for name in Components.__annotations__
+        np.mean([getattr(each, name) for each in found])
+        for name in VarianceComponents.__annotations__
     ]
     assert means == pytest.approx([9.0, 4.0, 1.0], rel=0.12)
 
@@ -317,13 +318,21 @@ def test_variance_components_are_right_on_average_whatever_is_missing():
     ("values", "expected"),
     [
         pytest.param([], None, id="nothing"),
-        pytest.param([[[1.0]]], Components(None, None, None), id="one value"),
-        pytest.param([[[1.0]], [[3.0]]], Components(2.0, None, None), id="seeds without repeats"),
-        pytest.param([[[1.0], [3.0]]], Components(None, 2.0, None), id="repeats of one seed"),
-        pytest.param([[[0.1]] * 3, [[0.1]] * 3], Components(0.0, 0.0, None), id="equal"),
-        pytest.param([[[0.0], [2.0]], [[2.0], [0.0]]], Components(0.0, 2.0, None), id="cut at 0"),
+        pytest.param([[[1.0]]], VarianceComponents(None, None, None), id="one value"),
+        pytest.param(
+            [[[1.0]], [[3.0]]], VarianceComponents(2.0, None, None), id="seeds without repeats"
+        ),
+        pytest.param(
+            [[[1.0], [3.0]]], VarianceComponents(None, 2.0, None), id="repeats of one seed"
+        ),
+        pytest.param([[[0.1]] * 3, [[0.1]] * 3], VarianceComponents(0.0, 0.0, None), id="equal"),
+        pytest.param(
+            [[[0.0], [2.0]], [[2.0], [0.0]]], VarianceComponents(0.0, 2.0, None), id="cut at 0"
+        ),
         pytest.param([[[1e300], [-1e300]]] * 2, None, id="huge"),
-        pytest.param([[[None], [1.0]], [[math.nan]]], Components(None, None, None), id="missing"),
+        pytest.param(
+            [[[None], [1.0]], [[math.nan]]], VarianceComponents(None, None, None), id="missing"
+        ),
     ],
 )
 def test_a_component_that_cannot_be_told_is_none(values, expected):

@@ -178,7 +178,7 @@ def test_a_seed_without_retrained_is_no_ones_and_said_once():
     assert (row.n, row.gap.n, row.gap.verdict) == (12, 11, "inconclusive")
     assert row.gap.remarks == ["Retrained: 1 of 12 seeds gave no value (1 failed)"]
     assert found.ranks.ranks == []
-    (said,) = tables.remarks(tables.Reading(found), "full_class", "forget_accuracy")
+    (said,) = tables.remarks(tables.IndexedSummary(found), "full_class", "forget_accuracy")
     assert said.startswith("Retrained: 1 of 12 seeds gave no value (1 failed), so no method has")
 
 

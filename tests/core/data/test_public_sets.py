@@ -28,7 +28,7 @@ from supreme_core.components.datasets.pins import split
 from supreme_core.data import cifar_files
 from supreme_core.data.cifar_files import CIFAR10, CIFAR100, FINE_CLASSES, SUPERCLASSES
 from supreme_core.data.image_set import ARRAYS, FINE_ARRAYS, LISTING, ImageSet, check
-from supreme_core.data.image_tree import Found
+from supreme_core.data.image_tree import FoundPath
 from supreme_core.errors import SpecError
 from tests.core.data import public_sets
 from tests.core.data.public_sets import files_of
@@ -378,7 +378,7 @@ def people(root, **images):
     for name, contents in images.items():
         (root / name).mkdir()
         names = [f"{place:03}.jpg" for place in range(len(contents))]
-        found[name] = [Found(root / name / file, (name, file)) for file in names]
+        found[name] = [FoundPath(root / name / file, (name, file)) for file in names]
         for file, content in zip(found[name], contents, strict=True):
             file.path.write_bytes(content)
     return found

@@ -20,7 +20,7 @@ from supreme_core.analysis.files import summary_json
 from supreme_core.analysis.provenance import provenance_of
 from supreme_core.errors import SpecError
 from supreme_core.importing.metrics import METRICS
-from supreme_core.importing.results import MOST_BYTES, Found, read_folder, values_in
+from supreme_core.importing.results import MOST_BYTES, FoundResults, read_folder, values_in
 from supreme_core.importing.summary import summaries
 from supreme_core.report.page import render_report
 from supreme_core.report.terminal import terminal_tables
@@ -305,12 +305,12 @@ class TestHostileInput:
     )
     def test_what_the_metric_cannot_be_is_no_value(self, value):
         text = '{"accuracy": {"test": {"unlearning_method": {"forget_acc": {"final_value": %s}}}}}'
-        found = Found()
+        found = FoundResults()
         assert values_in(json.loads(text % value), "fullclass", found) == {PRIMARY: None}
         assert len(found.skipped) == 1
 
     def test_a_metric_that_is_unknown_is_said(self):
-        found = Found()
+        found = FoundResults()
         assert values_in({"magic": {"test": {}}}, "fullclass", found) == {}
         assert list(found.skipped) == ["metric 'magic': the reference has none of that name"]
 

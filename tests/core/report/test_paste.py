@@ -22,7 +22,7 @@ from supreme_core.errors import SpecError
 from supreme_core.report import cells, contrasts, paper, paste, tables
 from supreme_core.report.choices import FORMATS, FRONT, VERDICTS
 from supreme_core.report.page import render_report
-from supreme_core.report.tables import Reading
+from supreme_core.report.tables import IndexedSummary
 from tests.core.analysis.summaries import (
     FACTS,
     failed,
@@ -126,12 +126,12 @@ def renamed(found, title):
 
 @pytest.mark.parametrize("title", EVIL)
 def test_a_title_is_printed_as_it_was_in_every_format(title):
-    reading = Reading(renamed(summary(), title))
+    indexed = IndexedSummary(renamed(summary(), title))
     shown = " ".join(title.split())
 
-    latex = latex_rows(paste.paste(reading, "primary", "latex"))[0]
-    markdown = markdown_rows(paste.paste(reading, "primary", "markdown"))[0]
-    table = csv_rows(paste.paste(reading, "primary", "csv"))
+    latex = latex_rows(paste.paste(indexed, "primary", "latex"))[0]
+    markdown = markdown_rows(paste.paste(indexed, "primary", "markdown"))[0]
+    table = csv_rows(paste.paste(indexed, "primary", "csv"))
 
     for rows in (latex, markdown):
         assert rows[3][0] == shown
@@ -152,7 +152,7 @@ def test_no_two_characters_become_one_in_latex():
 @pytest.fixture(scope="module")
 def reading_of_pairs():
     """Of two methods in two scenarios, with all tables that there are."""
-    return Reading(summary(range(12), scenarios=("a", "b"), methods=("scrub", "ssd")))
+    return IndexedSummary(summary(range(12), scenarios=("a", "b"), methods=("scrub", "ssd")))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -165,17 +165,17 @@ def test_every_table_has_every_method_of_the_page(reading_of_pairs, form):
 
 
 def test_the_tables_of_an_experiment_are_told_apart_by_their_labels():
-    reading = Reading(summary(scenarios=("a", "b"), methods=("scrub", "ssd")))
-    documents = [paste.paste(reading, choice, "latex") for choice in paste.choices(reading)]
+    indexed = IndexedSummary(summary(scenarios=("a", "b"), methods=("scrub", "ssd")))
+    documents = [paste.paste(indexed, choice, "latex") for choice in paste.choices(indexed)]
     labels = re.findall(r"\\label\{tab:([a-z0-9-]+)\}", "".join(documents))
     assert len(labels) == len(set(labels)) == "".join(documents).count(r"\begin{table}")
 
 
 def test_the_numbers_are_those_of_the_page():
-    reading = Reading(summary())
-    (table,) = latex_rows(paste.paste(reading, "primary", "latex"))
-    (same,) = markdown_rows(paste.paste(reading, "primary", "markdown"))
-    shown = tables.headline(reading, "full_class")
+    indexed = IndexedSummary(summary())
+    (table,) = latex_rows(paste.paste(indexed, "primary", "latex"))
+    (same,) = markdown_rows(paste.paste(indexed, "primary", "markdown"))
+    shown = tables.headline(indexed, "full_class")
     expected = [
         [
             line.title,
@@ -190,8 +190,8 @@ def test_the_numbers_are_those_of_the_page():
 
 
 def test_csv_has_numbers_that_a_program_reads_and_the_ends_of_intervals_apart():
-    reading = Reading(summary(range(6)))
-    head, *rows = csv_rows(paste.paste(reading, "primary", "csv"))
+    indexed = IndexedSummary(summary(range(6)))
+    head, *rows = csv_rows(paste.paste(indexed, "primary", "csv"))
     assert head[:6] == [
         "scenario",
         "method",
@@ -203,7 +203,7 @@ def test_csv_has_numbers_that_a_program_reads_and_the_ends_of_intervals_apart():
     for found in rows:
         row = next(
             r
-            for r in reading.summary.rows
+            for r in indexed.summary.rows
             if r.metric == "forget_accuracy" and cells.method_title(r.method) == found[1]
         )
         shown = [float(text) for text in found[3:6]]
@@ -214,8 +214,8 @@ def test_csv_has_numbers_that_a_program_reads_and_the_ends_of_intervals_apart():
 
 def test_csv_has_one_line_for_each_method_where_the_page_has_several_tables():
     facts = {**FACTS, "forget_loss": row_fact("loss", "forget", unit="nats")}
-    reading = Reading(summary(scenarios=("a", "b"), metrics=facts))
-    _, *rows = csv_rows(paste.paste(reading, "accuracy", "csv"))
+    indexed = IndexedSummary(summary(scenarios=("a", "b"), metrics=facts))
+    _, *rows = csv_rows(paste.paste(indexed, "accuracy", "csv"))
     assert [found[:2] for found in rows] == [
         [scenario, method]
         for scenario in ("a", "b")
@@ -225,58 +225,58 @@ def test_csv_has_one_line_for_each_method_where_the_page_has_several_tables():
 
 def test_a_noise_floor_is_pasted_below_the_distances():
     floor = Floor(n=4, mean=0.02, low=0.01, high=0.03, source="seeds")
-    reading = Reading(summary(floors={("full_class", "forget_js_divergence"): floor}))
-    (table,) = markdown_rows(paste.paste(reading, "distance", "markdown"))
+    indexed = IndexedSummary(summary(floors={("full_class", "forget_js_divergence"): floor}))
+    (table,) = markdown_rows(paste.paste(indexed, "distance", "markdown"))
     assert table[-1] == ["noise floor", "0.020 (0.010 to 0.030)"]
 
 
 @pytest.mark.parametrize("choice", ["verdict", "costs"])
 def test_a_table_that_is_not_there_is_named_with_the_nearest_one(choice):
     with pytest.raises(SpecError, match=f"unknown table '{choice}'; did you mean '{choice[:4]}"):
-        paste.paste(Reading(summary()), choice, "csv")
+        paste.paste(IndexedSummary(summary()), choice, "csv")
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_one_method_and_few_seeds_are_pasted_too(seeds):
-    reading = Reading(summary(range(seeds)))
-    assert "pairs" not in paste.choices(reading)
-    for choice in paste.choices(reading):
+    indexed = IndexedSummary(summary(range(seeds)))
+    assert "pairs" not in paste.choices(indexed)
+    for choice in paste.choices(indexed):
         for form in FORMATS:
-            assert "scrub" in paste.paste(reading, choice, form)
+            assert "scrub" in paste.paste(indexed, choice, form)
 
 
 def test_where_every_run_failed_the_tables_are_empty_and_valid():
     names = ("original", "retrained", "scrub")
     found = aggregate([result(1, [failed(name, "lost") for name in names])], question([1]))
-    reading = Reading(found)
-    (table,) = latex_rows(paste.paste(reading, "primary", "latex"))
+    indexed = IndexedSummary(found)
+    (table,) = latex_rows(paste.paste(indexed, "primary", "latex"))
     assert [each[0] for each in table[1:]] == ["Original", "Retrained", "scrub"]
-    assert "Without a value: 3 runs failed; a method that lacks a seed" in paper.paragraph(reading)
+    assert "Without a value: 3 runs failed; a method that lacks a seed" in paper.paragraph(indexed)
     assert b"For a paper" in render_report(found)
 
 
 def test_the_page_has_each_table_in_each_format():
     found = summary(methods=("scrub", "ssd"))
     page = render_report(found).decode()
-    reading = Reading(found)
-    for choice in paste.choices(reading):
+    indexed = IndexedSummary(found)
+    for choice in paste.choices(indexed):
         assert f"Table {choice}: latex, markdown, csv" in page
-    assert page.count(r"\begin{tabular}") >= len(paste.choices(reading))
+    assert page.count(r"\begin{tabular}") >= len(paste.choices(indexed))
 
 
 def test_a_pair_is_told_with_the_nearer_method_first():
     """Against the distances, computed here seed by seed."""
     found = summary(range(8), methods=("scrub", "ssd"))
-    reading = Reading(found)
+    indexed = IndexedSummary(found)
     far = {}
     for method in ("scrub", "ssd"):
-        row = reading.row("full_class", method, "forget_accuracy")
-        retrained = reading.row("full_class", "retrained", "forget_accuracy")
+        row = indexed.row("full_class", method, "forget_accuracy")
+        retrained = indexed.row("full_class", "retrained", "forget_accuracy")
         far[method] = [abs(row.values[s] - retrained.values[s]) for s in row.values]
     near, other = sorted(far, key=lambda method: sum(far[method]))
     wins = [(a < b) + 0.5 * (a == b) for a, b in zip(far[near], far[other], strict=True)]
 
-    (line,) = contrasts.pairs(reading, "full_class").lines
+    (line,) = contrasts.pairs(indexed, "full_class").lines
 
     assert line.title == f"{near} – {other}"
     difference = 100 * (sum(far[near]) - sum(far[other])) / 8
@@ -285,8 +285,8 @@ def test_a_pair_is_told_with_the_nearer_method_first():
 
 
 def test_the_matrix_of_methods_adds_up_to_a_hundred_and_has_an_empty_diagonal():
-    reading = Reading(summary(range(9), methods=("x", "y", "z")))
-    table = contrasts.matrix(reading, "full_class")
+    indexed = IndexedSummary(summary(range(9), methods=("x", "y", "z")))
+    table = contrasts.matrix(indexed, "full_class")
     assert [line.title[0] for line in table.lines] == ["1", "2", "3"]
     for i, line in enumerate(table.lines):
         assert line.cells[i].text == ""
@@ -299,7 +299,7 @@ def test_the_matrix_of_methods_adds_up_to_a_hundred_and_has_an_empty_diagonal():
 
 def test_the_paragraph_names_what_was_done():
     found = summary(range(260, 270), methods=("scrub", "ssd"))
-    text = paper.paragraph(Reading(found))
+    text = paper.paragraph(IndexedSummary(found))
     for words in (
         "digits, 1,437 training and 360 test images of 10 classes",
         "each of 10 training seeds (260 to 269)",
@@ -331,16 +331,16 @@ def test_the_paragraph_names_what_was_done():
 )
 def test_the_paragraph_says_what_is_special(changes, words):
     seeds = changes.pop("seeds", range(5))
-    assert words in paper.paragraph(Reading(summary(seeds, **changes)))
-    assert words not in paper.paragraph(Reading(summary(range(8))))
+    assert words in paper.paragraph(IndexedSummary(summary(seeds, **changes)))
+    assert words not in paper.paragraph(IndexedSummary(summary(range(8))))
 
 
 def test_captions_and_the_paragraph_count_the_seeds_that_have_a_result():
-    reading = Reading(aggregate(results(range(4)), question(range(10))))
-    assert FRONT not in paste.choices(reading)  # of seeds that are not all there
+    indexed = IndexedSummary(aggregate(results(range(4)), question(range(10))))
+    assert FRONT not in paste.choices(indexed)  # of seeds that are not all there
     for choice in (VERDICTS, "accuracy"):
-        assert "4 of 10 training seeds" in paste.paste(reading, choice, "markdown")
-    assert "each of 4 training seeds (0 to 3)" in paper.paragraph(reading)
+        assert "4 of 10 training seeds" in paste.paste(indexed, choice, "markdown")
+    assert "each of 4 training seeds (0 to 3)" in paper.paragraph(indexed)
 
 
 def test_collapses_are_part_of_the_paragraph():
@@ -352,5 +352,5 @@ def test_collapses_are_part_of_the_paragraph():
         question([0, 1], primary="test_accuracy"),
     )
     assert "1 run collapsed (test accuracy below half the median of Retrained)" in paper.paragraph(
-        Reading(found)
+        IndexedSummary(found)
     )

@@ -22,9 +22,9 @@ from supreme_core.api.records import Named
 from supreme_core.api.summary import Failure, Floor
 from supreme_core.api.v1alpha1 import Component, MethodEntry
 from supreme_core.report import cells, tables, words
-from supreme_core.report.cells import Cell, Scale
+from supreme_core.report.cells import Scale, TableCell
 from supreme_core.report.page import render_report
-from supreme_core.report.plots import Dot, Reference, Strip, dot_plot, strip_plot
+from supreme_core.report.plots import Dot, ReferenceBand, Strip, dot_plot, strip_plot
 from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import terminal_tables
 from tests.core.analysis.summaries import (
@@ -201,8 +201,8 @@ def test_a_failure_stands_on_the_page_with_its_reason():
     ],
 )
 def test_a_distance_has_its_noise_floor_beside_it_or_none_is_claimed(floors, expected):
-    reading = tables.Reading(summary(floors=floors))
-    distances = next(g for g in tables.groups(reading, "full_class") if "Distance" in g.title)
+    indexed = tables.IndexedSummary(summary(floors=floors))
+    distances = next(g for g in tables.groups(indexed, "full_class") if "Distance" in g.title)
     (table,) = distances.tables
     assert table.floor[0].text == expected
     assert expected in Page(render_report(summary(floors=floors))).text
@@ -210,7 +210,7 @@ def test_a_distance_has_its_noise_floor_beside_it_or_none_is_claimed(floors, exp
 
 def test_a_primary_metric_that_is_a_distance_has_no_gap_column_and_is_drawn_once():
     found = summary(primary="forget_js_divergence")
-    table = tables.overview(tables.Reading(found), "full_class")
+    table = tables.overview(tables.IndexedSummary(found), "full_class")
     assert "gap" not in {column.kind for column in table.columns}
     page = Page(render_report(found))
     drawn = [v for k, v in page.attributes if k == "aria-label" and v.endswith("nearest first")]
@@ -219,7 +219,7 @@ def test_a_primary_metric_that_is_a_distance_has_no_gap_column_and_is_drawn_once
 
 
 def test_metrics_are_grouped_by_what_they_are_about():
-    groups = tables.groups(tables.Reading(summary()), "full_class")
+    groups = tables.groups(tables.IndexedSummary(summary()), "full_class")
     assert [group.title for group in groups] == [
         "Accuracy and loss by set",
         "Distance and likeness to Retrained",
@@ -236,7 +236,7 @@ def test_a_collapse_rate_counts_seeds_and_has_wilsons_interval():
         [result(seed, each) for seed, each in enumerate(runs)],
         question([0, 1], primary="test_accuracy"),
     )
-    line = next(c for c in tables.collapses(tables.Reading(found)) if c.collapsed)
+    line = next(c for c in tables.collapses(tables.IndexedSummary(found)) if c.collapsed)
     assert (line.method, line.collapsed, line.failed, line.of) == ("scrub", 1, 0, 2)
     assert line.interval == "9 to 91 %"
 
@@ -244,17 +244,19 @@ def test_a_collapse_rate_counts_seeds_and_has_wilsons_interval():
 @pytest.mark.parametrize(
     ("mean", "low", "high", "percent", "expected"),
     [
-        pytest.param(0.123, 0.1, 0.146, False, Cell("0.123", ("0.100", "0.146")), id="two digits"),
-        pytest.param(0.12, 0.04, 0.2, False, Cell("0.12", ("0.04", "0.20")), id="one digit"),
-        pytest.param(412.3, 400.0, 424.6, False, Cell("412", ("400", "425")), id="large"),
-        pytest.param(0.0, 0.0, 0.0, False, Cell("0", ("0", "0")), id="zero"),
         pytest.param(
-            3e-9, 2e-9, 4e-9, False, Cell("3.00e-09", ("2.00e-09", "4.00e-09")), id="tiny"
+            0.123, 0.1, 0.146, False, TableCell("0.123", ("0.100", "0.146")), id="two digits"
         ),
-        pytest.param(0.5, None, None, False, Cell("0.500"), id="one seed"),
-        pytest.param(0.5, 0.45, 0.55, True, Cell("50.0", ("45.0", "55.0")), id="percent"),
-        pytest.param(-1.5, -2.0, -1.0, False, Cell("−1.5", ("−2.0", "−1.0")), id="negative"),
-        pytest.param(None, None, None, False, Cell("–"), id="no value"),
+        pytest.param(0.12, 0.04, 0.2, False, TableCell("0.12", ("0.04", "0.20")), id="one digit"),
+        pytest.param(412.3, 400.0, 424.6, False, TableCell("412", ("400", "425")), id="large"),
+        pytest.param(0.0, 0.0, 0.0, False, TableCell("0", ("0", "0")), id="zero"),
+        pytest.param(
+            3e-9, 2e-9, 4e-9, False, TableCell("3.00e-09", ("2.00e-09", "4.00e-09")), id="tiny"
+        ),
+        pytest.param(0.5, None, None, False, TableCell("0.500"), id="one seed"),
+        pytest.param(0.5, 0.45, 0.55, True, TableCell("50.0", ("45.0", "55.0")), id="percent"),
+        pytest.param(-1.5, -2.0, -1.0, False, TableCell("−1.5", ("−2.0", "−1.0")), id="negative"),
+        pytest.param(None, None, None, False, TableCell("–"), id="no value"),
     ],
 )
 def test_a_number_has_as_many_digits_as_its_interval_supports(mean, low, high, percent, expected):
@@ -288,7 +290,7 @@ def test_the_unit_follows_from_the_facts(facts, largest, unit):
 def test_a_plot_takes_its_colours_from_the_page():
     strip = Strip("scrub", "method", (1.0, None, 2.0), ("a", "b", "c"), 1.5, 1.0, 2.0)
     svg = strip_plot(
-        [strip], axis="x", described_as="d", name="p", reference=Reference(1.0, 0.5, 1.5)
+        [strip], axis="x", described_as="d", name="p", reference=ReferenceBand(1.0, 0.5, 1.5)
     )
     assert "var(--method)" in svg
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
@@ -366,7 +368,7 @@ def test_a_method_of_which_every_run_failed_stays_among_the_verdicts():
         [result(seed, each) for seed, each in enumerate(runs)],
         question(range(5), methods=("scrub", "ssd")),
     )
-    table = tables.verdicts(tables.Reading(found), "full_class")
+    table = tables.verdicts(tables.IndexedSummary(found), "full_class")
     assert [line.title for line in table.lines] == ["Original", "scrub", "ssd"]
     first, *others = table.lines[-1].cells
     assert first.text == "failed"
@@ -529,15 +531,15 @@ def test_the_terminal_has_the_leading_columns_of_the_report():
 
 def test_verdicts_of_every_metric_and_of_all_together_lead_the_page():
     found = summary(seeds=range(8), methods=("scrub", "ssd"))
-    reading = tables.Reading(found)
-    table = tables.verdicts(reading, "full_class")
+    indexed = tables.IndexedSummary(found)
+    table = tables.verdicts(indexed, "full_class")
     heads = [column.title for column in table.columns]
     assert heads[:4] == ["all metrics", "rows different", "after correction", "utility"]
     assert heads[4:] == ["forget accuracy", "test accuracy", "MIA loss AUC"]
     assert [line.title for line in table.lines] == ["Original", "scrub", "ssd"]
     for method, line in zip(("original", "scrub", "ssd"), table.lines, strict=True):
         metrics = ("forget_accuracy", "test_accuracy", "mia_loss_auc")
-        gaps = [reading.row("full_class", method, each).gap for each in metrics]
+        gaps = [indexed.row("full_class", method, each).gap for each in metrics]
         assert [cell.text for cell in line.cells[4:]] == [cells.SYMBOLS[g.verdict] for g in gaps]
         joint = joint_verdict((gap.verdict, gap.joint_p) for gap in gaps)
         told = (joint.verdict, f"{joint.different} of 3", str(joint.different_jointly))
@@ -549,7 +551,7 @@ def test_verdicts_of_every_metric_and_of_all_together_lead_the_page():
 def test_a_page_of_distances_alone_has_no_verdicts():
     facts = {name: fact for name, fact in FACTS.items() if fact.compares or fact.measured}
     found = summary(primary="forget_js_divergence", metrics=facts)
-    assert tables.verdicts(tables.Reading(found), "full_class") is None
+    assert tables.verdicts(tables.IndexedSummary(found), "full_class") is None
     assert "Verdicts" not in render_report(found).decode()
 
 

@@ -14,7 +14,7 @@ from supreme_core.errors import SpecError
 from supreme_core.publishing.publish import publish, summarise, tell_edits
 from supreme_core.report.choices import FORMATS, PRIMARY
 from supreme_core.report.paste import paste
-from supreme_core.report.tables import Reading
+from supreme_core.report.tables import IndexedSummary
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_storage
 from supreme_core.store.results import read_order, read_results
@@ -39,7 +39,7 @@ def report_experiment(
         if form:
             tell_edits(storage, prefix)
             summary = summarise(storage, artefacts, order)
-            click.echo(paste(Reading(summary), choice or PRIMARY, form), nl=False)
+            click.echo(paste(IndexedSummary(summary), choice or PRIMARY, form), nl=False)
             return
         summary = publish(storage, artefacts, order)
     show(summary, console)

@@ -18,7 +18,7 @@ from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.checking.data_check import CheckedData, Sizes, check_data
-from supreme_core.checking.forecast import Estimate, Forecast, forecast
+from supreme_core.checking.forecast import Forecast, Total, forecast
 from supreme_core.checking.pod_policy import PodPolicy
 from supreme_core.errors import SupremeError
 from supreme_core.plan import plan, steps
@@ -190,7 +190,7 @@ def _missing(plan: Forecast, stage: str) -> int:
     return plan.counts[stage].missing if stage in plan.counts else 0
 
 
-def _estimated(estimate: Estimate, value: str, storage: Storage) -> str:
+def _estimated(estimate: Total, value: str, storage: Storage) -> str:
     if estimate.value is None:
         return f"unknown: no seed of this recipe has been finished in {storage.uri} yet"
     if not estimate.unknown:
@@ -299,5 +299,5 @@ def _plan_document(plan: Forecast) -> dict[str, Any]:
     }
 
 
-def _estimate_document(estimate: Estimate) -> dict[str, Any]:
+def _estimate_document(estimate: Total) -> dict[str, Any]:
     return {"value": estimate.value, "unknownStages": dict(estimate.unknown)}

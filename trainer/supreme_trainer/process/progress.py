@@ -20,7 +20,7 @@ from supreme_trainer.process.spelling import spelt
 from supreme_core.plan import Step, step_of
 
 Clock = Callable[[], float]
-Kind = tuple[str, ...]
+StepKind = tuple[str, ...]
 """(stage, metric, method, scenario), or shorter: steps of one kind take about the same time."""
 
 FEW_SECONDS = 5.0
@@ -115,7 +115,7 @@ class Board:
     parallel: int
     clock: Clock = time.monotonic
     _seeds: dict[int, SeedProgress] = field(init=False)
-    _seen: dict[Kind, Mean] = field(init=False)
+    _seen: dict[StepKind, Mean] = field(init=False)
     _start_ups: Mean = field(init=False, default_factory=Mean)
     """From the start of a trainer to its first words; most of that is loading torch."""
 
@@ -209,10 +209,10 @@ class Board:
         behind = 0.0 if state.begun is None else self.clock() - state.begun
         return max(0.0, self._start_ups.value - behind)
 
-    def _with_running(self, states: Iterable[SeedProgress]) -> Mapping[Kind, Mean]:
+    def _with_running(self, states: Iterable[SeedProgress]) -> Mapping[StepKind, Mean]:
         """Times that were seen, and of kinds that run for the first time how long they will have
         taken."""
-        found = defaultdict[Kind, Mean](Mean)
+        found = defaultdict[StepKind, Mean](Mean)
         for state in states:
             if state.running and state.running.stage in TRAININGS and state.ends is not None:
                 for kind in _kinds(state.running):
@@ -233,12 +233,12 @@ class Board:
         return is_known, max(0.0, by_kind or 0.0, by_pace or 0.0)
 
 
-def _expected(step: Step, seen: Mapping[Kind, Mean]) -> float | None:
+def _expected(step: Step, seen: Mapping[StepKind, Mean]) -> float | None:
     """Mean of the steps like this one; of other scenarios where its own has none yet."""
     return next((seen[kind].value for kind in _kinds(step) if kind in seen), None)
 
 
-def _kinds(step: Step) -> tuple[Kind, Kind]:
+def _kinds(step: Step) -> tuple[StepKind, StepKind]:
     """From the step itself to all that do the same elsewhere."""
     kind = step.stage, step.metric, step.method
     return (*kind, step.scenario), kind
@@ -292,7 +292,7 @@ def in_words(left: TimeLeft | None) -> str:
 
 
 @dataclass
-class Line:
+class DisplayLine:
     """One line of the live display.  parts: the first are the last to go where room is short."""
 
     name: str
@@ -310,14 +310,14 @@ class LiveDisplay:
 
     def __init__(self, console: Console, board: Board) -> None:
         self._console, self._board = console, board
-        self._all = Line("all stages", board.clock(), ())
-        self._seeds: dict[int, Line] = {}
+        self._all = DisplayLine("all stages", board.clock(), ())
+        self._seeds: dict[int, DisplayLine] = {}
         self._spinner = Spinner("line" if console.options.ascii_only else "dots")
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=8)
         self._live.start()
 
     def begin(self, seed: int) -> None:
-        self._seeds[seed] = Line(f"seed {seed}", self._board.clock(), [STARTING])
+        self._seeds[seed] = DisplayLine(f"seed {seed}", self._board.clock(), [STARTING])
 
     def update(self, seed: int, event: Mapping[str, Any], finished: Step | None) -> None:
         state, line = self._board.seed(seed), self._seeds[seed]

@@ -6,11 +6,11 @@ from scipy import stats
 
 from supreme_core.components.seed_metrics.calibration import calibration, deviates
 from supreme_core.registry import NoParams
-from tests.core.components.seed_metrics.comparisons import comparison
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair
 
 
 def test_z_has_the_p_of_the_t_test_with_a_common_variance():
-    unlearned, retrained = comparison(4, 6, shift=1.0).margins
+    unlearned, retrained = ensemble_pair(4, 6, shift=1.0).margins
     p = stats.ttest_ind(unlearned, retrained).pvalue
     z = deviates(unlearned, retrained)
     assert 2 * stats.norm.sf(np.abs(z)) == pytest.approx(p, rel=1e-9)
@@ -19,7 +19,7 @@ def test_z_has_the_p_of_the_t_test_with_a_common_variance():
 
 @pytest.mark.parametrize("models", [2, 5, 20])
 def test_by_chance_as_many_samples_as_it_says_however_few_the_models(models):
-    same = comparison(models, models, samples=20_000)
+    same = ensemble_pair(models, models, samples=20_000)
     assert calibration(same, NoParams())[""] == pytest.approx(0.0455, abs=0.006)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from supreme_core import registry
 from supreme_core.scoring.ensemble import Ensemble
-from tests.core.components.seed_metrics.comparisons import comparison
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair
 
 ENTRIES = registry.seed_metric.entries()
 every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -25,7 +25,7 @@ def values(entry, found):
 
 def first(entry, **changes):
     """Its first number, on its first set."""
-    found = values(entry, comparison(16, 16, samples=200, **changes))[0]
+    found = values(entry, ensemble_pair(16, 16, samples=200, **changes))[0]
     return found[entry.facts.numbers[0]]
 
 
@@ -42,8 +42,8 @@ def test_it_is_documented_and_named_like_its_file(entry):
 @every_entry
 @pytest.mark.parametrize("models", [(8, 8), (9, 8)], ids=["even", "odd"])
 def test_it_gives_its_numbers_in_their_range_and_the_same_again(entry, models):
-    found = values(entry, comparison(*models))
-    assert found == values(entry, comparison(*models))
+    found = values(entry, ensemble_pair(*models))
+    assert found == values(entry, ensemble_pair(*models))
     for numbers in found:
         assert tuple(numbers) == entry.facts.numbers
         for value in numbers.values():
@@ -54,13 +54,13 @@ def test_it_gives_its_numbers_in_their_range_and_the_same_again(entry, models):
 @every_entry
 def test_it_needs_no_more_models_than_it_says(entry):
     fewest = entry.facts.fewest
-    for numbers in values(entry, comparison(fewest, fewest)):
+    for numbers in values(entry, ensemble_pair(fewest, fewest)):
         assert numbers[entry.facts.numbers[0]] is not None
 
 
 @every_entry
 def test_order_of_models_and_samples_does_not_matter(entry):
-    found = comparison()
+    found = ensemble_pair()
     random = np.random.default_rng(5)
     samples = {name: random.permutation(len(labels)) for name, labels in found.labels.items()}
 

@@ -16,7 +16,7 @@ from supreme_core.components.seed_metrics.forgetting_quality import (
     largest_epsilon,
     score,
 )
-from tests.core.components.seed_metrics.comparisons import comparison
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair
 
 PLUG_IN = ForgettingQualityParams(epsilon="plug_in")
 BOUND = ForgettingQualityParams()
@@ -95,13 +95,13 @@ def test_a_bound_claims_no_more_than_so_many_models_can_show():
 
 
 def test_plugged_in_shares_of_few_models_condemn_models_of_the_same_distribution():
-    same = comparison(8, 8, samples=300)
+    same = ensemble_pair(8, 8, samples=300)
     assert forgetting_quality(same, BOUND)[""] > 0.95
     assert forgetting_quality(same, PLUG_IN)[""] < 0.5
 
 
 def test_utility_is_the_accuracy_on_retain_and_test_over_that_of_retrained():
-    found = comparison()
+    found = ensemble_pair()
     names = ("retain", "test")
     numbers = forgetting_quality(found, BOUND)
     ratio = [

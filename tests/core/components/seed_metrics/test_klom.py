@@ -10,7 +10,7 @@ from supreme_core.components.seed_metrics.klom import (
     histogram_divergence,
     klom,
 )
-from tests.core.components.seed_metrics.comparisons import comparison, of_margins
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair, of_margins
 
 RANDOM = np.random.default_rng(1)
 P, Q = RANDOM.normal(0, 1, (7, 5)), RANDOM.normal(0.5, 2, (9, 5))
@@ -66,7 +66,7 @@ def test_mean_and_95th_percentile_are_those_of_the_samples(estimate):
 
 
 def test_margins_are_cut_at_a_hundred():
-    far = comparison(shift=1e6)
+    far = ensemble_pair(shift=1e6)
     same = klom(of_margins(np.full((3, 2), 1e6), np.full((3, 2), 200.0)), KlomParams())
     assert same == {"mean": 0.0, "p95": 0.0}
     assert np.isfinite(klom(far, KlomParams())["mean"])

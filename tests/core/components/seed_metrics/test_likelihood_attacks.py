@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from supreme_core.components.seed_metrics.bavaria import BavariaParams, bavaria, fitted_prior
 from supreme_core.components.seed_metrics.ulira import UliraParams, ulira
 from supreme_core.scoring.ensemble import Moments
-from tests.core.components.seed_metrics.comparisons import comparison, of_margins
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair, of_margins
 
 
 def variances(margins, strength):
@@ -66,7 +66,7 @@ def slow(unlearned, retrained, log_density):
     ids=["ulira", "bavaria", "bavaria with a fitted prior"],
 )
 def test_it_is_the_slow_loop(metric, params, log_density):
-    found = comparison(5, 6, shift=0.7)
+    found = ensemble_pair(5, 6, shift=0.7)
     positive, negative = slow(*found.margins, log_density)
     numbers = metric(found, params)
     assert numbers["accuracy"] == pytest.approx((np.mean(positive > 0) + np.mean(negative < 0)) / 2)
@@ -78,8 +78,8 @@ def test_it_is_the_slow_loop(metric, params, log_density):
 
 
 def test_a_low_rate_of_false_alarms_needs_enough_of_retrained():
-    assert ulira(comparison(5, 5), UliraParams())["tpr"] is None
-    assert ulira(comparison(5, 5, samples=200), UliraParams())["tpr"] is not None
+    assert ulira(ensemble_pair(5, 5), UliraParams())["tpr"] is None
+    assert ulira(ensemble_pair(5, 5, samples=200), UliraParams())["tpr"] is not None
 
 
 def test_models_that_never_differ_are_a_toss_up():

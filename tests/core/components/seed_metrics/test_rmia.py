@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from supreme_core.components.seed_metrics.rmia import RmiaParams, rmia
 from supreme_core.scoring.membership import held_out_set
-from tests.core.components.seed_metrics.comparisons import comparison
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair
 
 
 def slow(found, params):
@@ -40,13 +40,13 @@ def slow(found, params):
 @pytest.mark.parametrize("gamma", [0.9, 1.0, 1.1])
 @pytest.mark.parametrize("forgets", ["classes", "samples"])
 def test_it_is_the_loop_over_all_pairs(gamma, forgets):
-    found = replace(comparison(3, 2, samples=30, shift=0.5), forgets=forgets)
+    found = replace(ensemble_pair(3, 2, samples=30, shift=0.5), forgets=forgets)
     params = RmiaParams(gamma=gamma)
     assert rmia(found, params)["auc"] == pytest.approx(slow(found, params), abs=1e-9)
 
 
 def test_without_held_out_samples_of_the_classes_there_is_no_value():
-    found = comparison()
+    found = ensemble_pair()
     elsewhere = {**found.labels, "forget_test": np.full(40, 7)}
     assert rmia(replace(found, labels=elsewhere), RmiaParams()) == {"auc": None, "tpr": None}
     without = {name: labels for name, labels in found.labels.items() if name != "forget_test"}
@@ -55,7 +55,7 @@ def test_without_held_out_samples_of_the_classes_there_is_no_value():
 
 def test_what_every_model_finds_hard_is_no_sign_of_memory():
     """An attack on the loss alone is fooled where forgotten samples are easier for everyone."""
-    found = comparison(4, 4, samples=400)
+    found = ensemble_pair(4, 4, samples=400)
     easier = [
         replace(each, margins={**each.margins, "forget": each.margins["forget"] + 3})
         for each in (found.unlearned, found.retrained)
@@ -74,5 +74,5 @@ def test_what_every_model_finds_hard_is_no_sign_of_memory():
 )
 def test_unseen_samples_are_those_that_attacks_on_single_runs_take(forgets, there, expected):
     labels = {name: np.zeros(3, dtype=int) for name in there}
-    found = replace(comparison(), forgets=forgets, labels=labels)
+    found = replace(ensemble_pair(), forgets=forgets, labels=labels)
     assert found.held_out == expected == held_out_set(forgets, there)

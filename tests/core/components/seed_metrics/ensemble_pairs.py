@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from supreme_core.scoring.ensemble import Comparison, Ensemble
+from supreme_core.scoring.ensemble import Ensemble, EnsemblePair
 
 SETS = ("forget", "retain", "test", "forget_test")
 
@@ -19,9 +19,11 @@ def ensemble(models, *, samples=40, seed=0, shift=0.0, spread=1.0):
     return Ensemble(margins, {name: random.uniform(0.7, 0.9, models) for name in SETS})
 
 
-def comparison(unlearned=8, retrained=8, *, on="forget", samples=40, shift=0.0, spread=1.0, seed=0):
+def ensemble_pair(
+    unlearned=8, retrained=8, *, on="forget", samples=40, shift=0.0, spread=1.0, seed=0
+):
     labels = np.arange(samples) % 3
-    return Comparison(
+    return EnsemblePair(
         ensemble(unlearned, samples=samples, seed=[seed, 1], shift=shift, spread=spread),
         ensemble(retrained, samples=samples, seed=[seed, 2]),
         dict.fromkeys(SETS, labels),
@@ -33,4 +35,4 @@ def comparison(unlearned=8, retrained=8, *, on="forget", samples=40, shift=0.0, 
 def of_margins(unlearned, retrained, *, on="forget"):
     """From margins of one set, (models, samples)."""
     found = [Ensemble({on: np.asarray(m, float)}, {}) for m in (unlearned, retrained)]
-    return Comparison(*found, {}, "classes", on)
+    return EnsemblePair(*found, {}, "classes", on)
