@@ -52,3 +52,17 @@ def test_a_query_uses_variables_that_there_are(dashboard):
         for query in panel.get("targets", ()):
             assert set(re.findall(r"\$(\w*[a-z]\w*)", query["expr"])) <= known, panel["title"]
             assert query["datasource"]["uid"] == "${datasource}"
+
+
+@every_dashboard
+def test_lines_and_bars_have_a_legend_that_is_shown(dashboard):
+    """The library's builders hide it where they write any option of a panel."""
+    drawn = [p for p in dashboard["panels"] if p["type"] in ("timeseries", "state-timeline")]
+    assert drawn
+    for panel in drawn:
+        assert panel["options"]["legend"]["showLegend"] is True, panel["title"]
+
+
+@every_dashboard
+def test_times_are_shown_in_the_zone_that_a_reader_prefers(dashboard):
+    assert dashboard["timezone"] == ""

@@ -2,8 +2,9 @@
 
 from tools.generate.dashboards.grafana import (
     Json,
-    Query,
+    Panel,
     label_variable,
+    query,
     table,
     timeline,
     timeseries,
@@ -34,22 +35,22 @@ def dashboard() -> Json:
     return grafana_dashboard("experiment", "SUPREME / Experiment", variables, rows)
 
 
-def _experiment() -> list[Json]:
+def _experiment() -> list[Panel]:
     seeds = f"max by (phase) (supreme_experiment_seeds{{{OURS}}})"
     started = f"max(supreme_experiment_start_timestamp_seconds{{{OURS}}})"
     completed = f"max(supreme_experiment_completion_timestamp_seconds{{{OURS}}})"
     objective = 'max by (scenario, method, metric) (supreme_experiment_objective{%s,stat="%s"})'
     return [
-        values("Phase", Query(f"supreme_experiment_info{{{OURS}}} == 1", "{{phase}}"), unit=""),
+        values("Phase", query(f"supreme_experiment_info{{{OURS}}} == 1", "{{phase}}"), unit=""),
         values(
             "Seeds done",
-            Query(f'max(supreme_experiment_seeds{{{OURS},phase="Succeeded"}}) / sum({seeds})'),
+            query(f'max(supreme_experiment_seeds{{{OURS},phase="Succeeded"}}) / sum({seeds})'),
             unit="percentunit",
         ),
-        values("Time", Query(f"{completed} - {started} or time() - {started}"), unit="s"),
-        values("Retries", Query(f"max(supreme_experiment_retries{{{OURS}}})")),
-        values("Disruptions", Query(f"max(supreme_experiment_disruptions{{{OURS}}})")),
-        values("Seeds that run", Query(f'max(supreme_experiment_seeds{{{OURS},phase="Running"}})')),
+        values("Time", query(f"{completed} - {started} or time() - {started}"), unit="s"),
+        values("Retries", query(f"max(supreme_experiment_retries{{{OURS}}})")),
+        values("Disruptions", query(f"max(supreme_experiment_disruptions{{{OURS}}})")),
+        values("Seeds that run", query(f'max(supreme_experiment_seeds{{{OURS},phase="Running"}})')),
         table(
             "Primary metric",
             {
@@ -60,16 +61,16 @@ def _experiment() -> list[Json]:
             about="Mean over the seeds with its 95 % interval, which takes two seeds.",
             width=12,
         ),
-        timeseries("Seeds by phase", Query(seeds, "{{phase}}"), stacked=True, width=12),
+        timeseries("Seeds by phase", query(seeds, "{{phase}}"), stacked=True, width=12),
         timeseries(
             "Retries and disruptions",
-            Query(f"max(supreme_experiment_retries{{{OURS}}})", "retries"),
-            Query(f"max(supreme_experiment_disruptions{{{OURS}}})", "disruptions"),
+            query(f"max(supreme_experiment_retries{{{OURS}}})", "retries"),
+            query(f"max(supreme_experiment_disruptions{{{OURS}}})", "disruptions"),
             width=12,
         ),
         timeseries(
             "Primary metric over time",
-            Query(
+            query(
                 f'max by (scenario, method) (supreme_experiment_objective{{{OURS},stat="mean"}})',
                 "{{method}} · {{scenario}}",
             ),
@@ -79,13 +80,13 @@ def _experiment() -> list[Json]:
     ]
 
 
-def _trainers() -> list[Json]:
+def _trainers() -> list[Panel]:
     pod = "namespace, pod, seed"
     done = f"supreme_trainer_stages_done{{{OURS}}} / supreme_trainer_stages{{{OURS}}}"
     return [
         timeline(
             "Seeds",
-            Query(
+            query(
                 f"max by (seed) ({done})",
                 "seed {{seed}}",
             ),
@@ -104,16 +105,16 @@ def _trainers() -> list[Json]:
         ),
         timeseries(
             "Epoch",
-            Query(f"max by ({pod}) (supreme_trainer_epoch{{{OURS}}})", "seed {{seed}}"),
+            query(f"max by ({pod}) (supreme_trainer_epoch{{{OURS}}})", "seed {{seed}}"),
             about="Of the stage that is being computed.",
             width=12,
         ),
         timeseries(
-            "Loss", Query(f"max by ({pod}) (supreme_trainer_loss{{{OURS}}})", "seed {{seed}}")
+            "Loss", query(f"max by ({pod}) (supreme_trainer_loss{{{OURS}}})", "seed {{seed}}")
         ),
         timeseries(
             "Images per second",
-            Query(
+            query(
                 f"sum by ({pod}) (rate(supreme_trainer_images_total{{{OURS}}}[$__rate_interval]))",
                 "seed {{seed}}",
             ),
@@ -121,33 +122,33 @@ def _trainers() -> list[Json]:
         ),
         timeseries(
             "Memory of rank 0",
-            Query(f"max by ({pod}) (supreme_trainer_peak_memory_bytes{{{OURS}}})", "seed {{seed}}"),
+            query(f"max by ({pod}) (supreme_trainer_peak_memory_bytes{{{OURS}}})", "seed {{seed}}"),
             unit="bytes",
             about="The peak of a stage: allocated on a GPU, or resident on a CPU.",
         ),
     ]
 
 
-def _gpus() -> list[Json]:
+def _gpus() -> list[Panel]:
     """By DCGM's exporter. What a profiler tells is not there on every card, nor with MIG."""
     name = "seed {{seed}} GPU {{gpu}}"
     return [
-        timeseries("GPU used", Query(gpus("DCGM_FI_DEV_GPU_UTIL", OURS), name), unit="percent"),
-        timeseries("GPU memory", Query(gpus("DCGM_FI_DEV_FB_USED", OURS), name), unit="mbytes"),
-        timeseries("Power", Query(gpus("DCGM_FI_DEV_POWER_USAGE", OURS), name), unit="watt"),
+        timeseries("GPU used", query(gpus("DCGM_FI_DEV_GPU_UTIL", OURS), name), unit="percent"),
+        timeseries("GPU memory", query(gpus("DCGM_FI_DEV_FB_USED", OURS), name), unit="mbytes"),
+        timeseries("Power", query(gpus("DCGM_FI_DEV_POWER_USAGE", OURS), name), unit="watt"),
         timeseries(
             "Tensor cores",
-            Query(gpus("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", OURS), name),
+            query(gpus("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", OURS), name),
             unit="percentunit",
         ),
         timeseries(
             "GPU memory interface",
-            Query(gpus("DCGM_FI_PROF_DRAM_ACTIVE", OURS), name),
+            query(gpus("DCGM_FI_PROF_DRAM_ACTIVE", OURS), name),
             unit="percentunit",
         ),
         timeseries(
             "Errors of the driver",
-            Query(gpus("DCGM_FI_DEV_XID_ERRORS", OURS), name),
+            query(gpus("DCGM_FI_DEV_XID_ERRORS", OURS), name),
             about="The number of the last Xid; 0 is none.",
         ),
     ]

@@ -1,6 +1,14 @@
 """All experiments: where they stand, how long seeds wait and take, what is lost."""
 
-from tools.generate.dashboards.grafana import Json, Query, label_variable, table, timeseries, values
+from tools.generate.dashboards.grafana import (
+    Json,
+    Panel,
+    label_variable,
+    query,
+    table,
+    timeseries,
+    values,
+)
 from tools.generate.dashboards.grafana import dashboard as grafana_dashboard
 from tools.generate.dashboards.queries import CLUSTER, gpus, quantiles
 
@@ -16,7 +24,7 @@ def dashboard() -> Json:
     return grafana_dashboard("experiments", "SUPREME / Experiments", variables, rows)
 
 
-def _now() -> list[Json]:
+def _now() -> list[Panel]:
     of = "namespace, experiment"
     seeds = f"supreme_experiment_seeds{{{OURS}}}"
     started = f"supreme_experiment_start_timestamp_seconds{{{OURS}}}"
@@ -33,25 +41,25 @@ def _now() -> list[Json]:
     }
     return [
         *(
-            values(phase, Query(f'sum(supreme_experiments{{{OURS},phase="{phase}"}})'))
+            values(phase, query(f'sum(supreme_experiments{{{OURS},phase="{phase}"}})'))
             for phase in ("Pending", "Queued", "Running", "Succeeded", "Failed")
         ),
         values(
             "Seeds that succeeded",
-            Query(f"{succeeded} / {finished % ''}"),
+            query(f"{succeeded} / {finished % ''}"),
             unit="percentunit",
             about="Of those that ended in the time that is shown.",
         ),
         table("Experiments", columns, hidden=["Experiment"], units={"Time": "s"}),
         timeseries(
             "Experiments by phase",
-            Query(f"sum by (phase) (supreme_experiments{{{OURS}}})", "{{phase}}"),
+            query(f"sum by (phase) (supreme_experiments{{{OURS}}})", "{{phase}}"),
             stacked=True,
             width=12,
         ),
         timeseries(
             "Experiments that ended",
-            Query(
+            query(
                 f"sum by (result, reason) ({ended})",
                 "{{result}} {{reason}}",
             ),
@@ -61,11 +69,11 @@ def _now() -> list[Json]:
     ]
 
 
-def _seeds() -> list[Json]:
+def _seeds() -> list[Panel]:
     return [
         timeseries(
             "Seeds that ended",
-            Query(
+            query(
                 f"sum by (result, reason) (increase(supreme_seeds_finished_total{{{OURS}}}[1h]))",
                 "{{result}} {{reason}}",
             ),
@@ -91,7 +99,7 @@ def _seeds() -> list[Json]:
         ),
         timeseries(
             "Attempts after a failure",
-            Query(
+            query(
                 f"sum by (reason) (increase(supreme_seed_retries_total{{{CLUSTER}}}[1h]))",
                 "{{reason}}",
             ),
@@ -99,7 +107,7 @@ def _seeds() -> list[Json]:
         ),
         timeseries(
             "Attempts after a disruption",
-            Query(
+            query(
                 f"sum by (reason) (increase(supreme_seed_disruptions_total{{{CLUSTER}}}[1h]))",
                 "{{reason}}",
             ),
@@ -108,19 +116,19 @@ def _seeds() -> list[Json]:
     ]
 
 
-def _gpus() -> list[Json]:
+def _gpus() -> list[Panel]:
     used = gpus("DCGM_FI_DEV_GPU_UTIL", OURS)
     minutes = f"sum_over_time((({used}) >= bool 0)[$__range:1m])"
     return [
         timeseries(
             "GPUs that experiments have",
-            Query(f"count by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
+            query(f"count by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
             width=12,
             stacked=True,
         ),
         timeseries(
             "How much of them is used",
-            Query(f"avg by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
+            query(f"avg by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
             unit="percent",
             width=12,
         ),

@@ -1,27 +1,35 @@
-"""The JSON of Grafana's dashboards, as far as ours need it.
+"""Panels, variables and dashboards in the look that ours share, made by Grafana's own builders.
 
-A panel is its JSON without a place; `dashboard` puts the panels of each row side by side.
+constraints.txt pins grafana-foundation-sdk to one release of Grafana, named behind the `!` of its
+version. That release and later ones read the dashboards.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from itertools import count
+from typing import Any, Final, TypeVar
+
+from grafana_foundation_sdk.builders import common, prometheus, stat, statetimeline
+from grafana_foundation_sdk.builders import dashboard as dashboards
+from grafana_foundation_sdk.builders import table as tables
+from grafana_foundation_sdk.builders import timeseries as series
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common as looks
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 Json = dict[str, Any]
-
-SCHEMA_VERSION: Final = 39
-"""Schema version of Grafana 11; later ones read it too."""
+Query = prometheus.Dataquery
+Panel = series.Panel | stat.Panel | tables.Panel | statetimeline.Panel
+AnyPanel = TypeVar("AnyPanel", series.Panel, stat.Panel, tables.Panel, statetimeline.Panel)
 
 COLUMNS: Final = 24
-DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+DATASOURCE: Final = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
-@dataclass(frozen=True)
-class Query:
-    """An expression and what its series are called in the legend, such as `{{method}}`."""
-
-    expression: str
-    legend: str = ""
+def query(expression: str, legend: str = "") -> Query:
+    """An expression and the name of its series in the legend, such as `{{method}}`."""
+    return Query().expr(expression).legend_format(legend or "__auto").datasource(DATASOURCE)
 
 
 def timeseries(
@@ -31,28 +39,34 @@ def timeseries(
     about: str = "",
     width: int = 8,
     stacked: bool = False,
-) -> Json:
-    """about: what it shows beyond its title; "" where the title says all."""
-    custom: Json = {"lineWidth": 1, "fillOpacity": 60 if stacked else 0, "showPoints": "auto"}
+) -> series.Panel:
+    """Lines over time.  about: what the title does not say; empty where it says everything."""
+    tooltip = common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI)
+    panel = (
+        _filled(series.Panel(), title, queries, unit=unit, about=about, width=width)
+        .min(0)
+        .line_width(1)
+        .fill_opacity(60 if stacked else 0)
+        .show_points(looks.VisibilityMode.AUTO)
+        .tooltip(tooltip.sort(looks.SortOrder.DESCENDING))
+        .legend(_legend())
+    )
     if stacked:
-        custom["stacking"] = {"mode": "normal", "group": "A"}
-    panel = _panel("timeseries", title, about, queries, unit, width)
-    panel["fieldConfig"]["defaults"] |= {"min": 0, "custom": custom}
-    panel["options"] = {"tooltip": {"mode": "multi", "sort": "desc"}}
+        panel.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL).group("A"))
     return panel
 
 
 def values(
-    title: str, query: Query, *, unit: str = "short", about: str = "", width: int = 4
-) -> Json:
-    """The latest value of each series, large; without a unit that of their names."""
-    panel = _panel("stat", title, about, [query], unit, width, height=4)
-    panel["options"] = {
-        "textMode": "value" if unit else "name",
-        "colorMode": "none",
-        "reduceOptions": {"calcs": ["lastNotNull"]},
-    }
-    return panel
+    title: str, of: Query, *, unit: str = "short", about: str = "", width: int = 4
+) -> stat.Panel:
+    """The latest value of each series in large print; the series' name where there is no unit."""
+    text = looks.BigValueTextMode.VALUE if unit else looks.BigValueTextMode.NAME
+    return (
+        _filled(stat.Panel(), title, [of], unit=unit, about=about, width=width, height=4)
+        .text_mode(text)
+        .color_mode(looks.BigValueColorMode.NONE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    )
 
 
 def table(
@@ -63,132 +77,116 @@ def table(
     about: str = "",
     units: Mapping[str, str] | None = None,
     width: int = COLUMNS,
-) -> Json:
+) -> tables.Panel:
     """A row for each set of labels, and a column for each expression, by its title.
 
     hidden: labels and columns that are not shown.  units: of columns.
     """
-    queries = [Query(expression) for expression in columns.values()]
-    panel = _panel("table", title, about, queries, "short", width)
-    for target in panel["targets"]:
-        target |= {"instant": True, "range": False, "format": "table"}
+    queries = [query(each).instant().format(PromQueryFormat.TABLE) for each in columns.values()]
+    panel = _filled(tables.Panel(), title, queries, unit="short", about=about, width=width)
     # Grafana calls the only value `Value`, and several by their queries.
-    places = [f"Value #{target['refId']}" for target in panel["targets"]]
+    places = [f"Value #{_letter(place)}" for place in range(len(queries))]
     named = dict(zip(places if len(places) > 1 else ["Value"], columns, strict=True))
     unseen = [place for place, name in named.items() if name in hidden]
     exclude = {name: True for name in ("Time", *hidden, *unseen)}
-    panel["transformations"] = [
-        {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": exclude, "renameByName": named}},
-    ]
-    panel["fieldConfig"]["overrides"] = [
-        {
-            "matcher": {"id": "byName", "options": column},
-            "properties": [{"id": "unit", "value": unit}],
-        }
-        for column, unit in (units or {}).items()
-    ]
+    organized = {"excludeByName": exclude, "renameByName": named}
+    panel.with_transformation(models.DataTransformerConfig("merge", options={}))
+    panel.with_transformation(models.DataTransformerConfig("organize", options=organized))
+    for column, unit in (units or {}).items():
+        panel.override_by_name(column, [models.DynamicConfigValue("unit", unit)])
     return panel
 
 
-def timeline(title: str, query: Query, *, about: str = "", width: int = COLUMNS) -> Json:
+def timeline(
+    title: str, of: Query, *, about: str = "", width: int = COLUMNS
+) -> statetimeline.Panel:
     """A bar for each series whose colour is its value, from 0 to 1."""
-    panel = _panel("state-timeline", title, about, [query], "percentunit", width)
-    panel["fieldConfig"]["defaults"] |= {
-        "min": 0,
-        "max": 1,
-        "color": {"mode": "continuous-BlYlRd"},
-    }
-    panel["options"] = {"mergeValues": True, "showValue": "never"}
-    return panel
+    return (
+        _filled(statetimeline.Panel(), title, [of], unit="percentunit", about=about, width=width)
+        .min(0)
+        .max(1)
+        .color_scheme(dashboards.FieldColor().mode(models.FieldColorModeId.CONTINUOUS_BL_YL_RD))
+        .merge_values(True)
+        .show_value(looks.VisibilityMode.NEVER)
+        .legend(_legend())
+    )
 
 
-def _panel(
-    kind: str,
+def _legend() -> common.VizLegendOptions:
+    """A shown legend: the builders hide it by default, Grafana itself shows it."""
+    place = common.VizLegendOptions().placement(looks.LegendPlacement.BOTTOM)
+    return place.display_mode(looks.LegendDisplayMode.LIST).show_legend(True)
+
+
+def _filled(
+    panel: AnyPanel,
     title: str,
-    about: str,
     queries: Iterable[Query],
+    *,
     unit: str,
+    about: str,
     width: int,
     height: int = 8,
-) -> Json:
-    targets = [
-        {
-            "refId": chr(ord("A") + place),
-            "datasource": DATASOURCE,
-            "expr": query.expression,
-            "legendFormat": query.legend or "__auto",
-        }
-        for place, query in enumerate(queries)
-    ]
-    return {
-        "type": kind,
-        "title": title,
-        "description": about,
-        "datasource": DATASOURCE,
-        "gridPos": {"w": width, "h": height},
-        "targets": targets,
-        "fieldConfig": {"defaults": {"unit": unit} if unit else {}, "overrides": []},
-    }
+) -> AnyPanel:
+    panel.title(title).datasource(DATASOURCE).span(width).height(height)
+    if about:
+        panel.description(about)
+    if unit:
+        panel.unit(unit)
+    for place, each in enumerate(queries):
+        panel.with_target(each.ref_id(_letter(place)))
+    return panel
 
 
-def label_variable(name: str, label: str, of: str, *, all_of_them: bool = True) -> Json:
+def _letter(place: int) -> str:
+    return chr(ord("A") + place)
+
+
+def label_variable(
+    name: str, label: str, of: str, *, all_of_them: bool = True
+) -> dashboards.QueryVariable:
     """A choice among the values that a label has in the series of an expression.
 
-    all_of_them: they can be chosen together, by `.*`, which is so at first; a label that no series
-    has does not matter then.
+    all_of_them: several can be chosen at once, and all are chosen at first, by `.*`, which series
+    without the label match too.
     """
-    choice = {"includeAll": True, "multi": True, "allValue": ".*"} if all_of_them else {}
-    current = {"current": {"text": ["All"], "value": ["$__all"]}} if all_of_them else {}
-    return {
-        "name": name,
-        "type": "query",
-        "datasource": DATASOURCE,
-        "query": {"query": f"label_values({of}, {label})", "refId": name},
-        "refresh": 2,
-        "sort": 1,
-        **choice,
-        **current,
-    }
+    variable = (
+        dashboards.QueryVariable(name)
+        .datasource(DATASOURCE)
+        .query({"query": f"label_values({of}, {label})", "refId": name})
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+    )
+    if all_of_them:
+        everything = models.VariableOption(text=["All"], value=["$__all"])
+        variable.include_all(True).multi(True).all_value(".*").current(everything)
+    return variable
 
 
 def dashboard(
-    name: str, title: str, variables: Sequence[Json], rows: Mapping[str, Sequence[Json]]
+    name: str,
+    title: str,
+    variables: Sequence[dashboards.QueryVariable],
+    rows: Mapping[str, Sequence[Panel]],
 ) -> Json:
-    """name: of its address.  rows: panels by the heading over them."""
-    return {
-        "uid": f"supreme-{name}",
-        "title": title,
-        "tags": ["supreme"],
-        "schemaVersion": SCHEMA_VERSION,
-        "editable": True,
-        "refresh": "30s",
-        "time": {"from": "now-6h", "to": "now"},
-        "links": [
-            {"type": "dashboards", "tags": ["supreme"], "title": "SUPREME", "asDropdown": True}
-        ],
-        "templating": {
-            "list": [
-                {"name": "datasource", "type": "datasource", "query": "prometheus"},
-                *variables,
-            ]
-        },
-        "panels": _placed(rows),
-    }
-
-
-def _placed(rows: Mapping[str, Sequence[Json]]) -> list[Json]:
-    placed: list[Json] = []
-    y = 0
+    """The JSON of a dashboard.  name: of its address.  rows: panels by the heading over them."""
+    link = dashboards.DashboardLink("SUPREME").type(models.DashboardLinkType.DASHBOARDS)
+    built = (
+        dashboards.Dashboard(title)
+        .uid(f"supreme-{name}")
+        .tags(["supreme"])
+        .refresh("30s")
+        .time("now-6h", "now")
+        .timezone("")  # the reader's preference; the builder's default overrides it
+        .link(link.tags(["supreme"]).as_dropdown(True))
+        .with_variable(dashboards.DatasourceVariable("datasource").type("prometheus"))
+    )
+    for variable in variables:
+        built.with_variable(variable)
+    numbers = count(1)
     for heading, panels in rows.items():
-        place = {"x": 0, "y": y, "w": COLUMNS, "h": 1}
-        placed.append({"type": "row", "title": heading, "collapsed": False, "gridPos": place})
-        x, y, height = 0, y + 1, 0
+        built.with_row(dashboards.Row(heading).id(next(numbers)))
         for panel in panels:
-            size = panel["gridPos"]
-            if x + size["w"] > COLUMNS:
-                x, y, height = 0, y + height, 0
-            placed.append({**panel, "gridPos": {"x": x, "y": y, **size}})
-            x, height = x + size["w"], max(height, size["h"])
-        y += height
-    return [{"id": number, **panel} for number, panel in enumerate(placed, start=1)]
+            built.with_panel(panel.id(next(numbers)))
+    document: Json = json.loads(JSONEncoder().encode(built.build()))
+    return document

@@ -1,6 +1,6 @@
 """Is the operator well? Its process, queue, requests, watches, and its reading of results."""
 
-from tools.generate.dashboards.grafana import Json, Query, label_variable, timeseries, values
+from tools.generate.dashboards.grafana import Json, Panel, label_variable, query, timeseries, values
 from tools.generate.dashboards.grafana import dashboard as grafana_dashboard
 from tools.generate.dashboards.queries import CLUSTER, quantiles, rate
 
@@ -24,57 +24,57 @@ def dashboard() -> Json:
     return grafana_dashboard("operator", "SUPREME / Operator", variables, rows)
 
 
-def _process() -> list[Json]:
+def _process() -> list[Panel]:
     started = f"min(process_start_time_seconds{{{OURS}}})"
     return [
-        values("Operators that act", Query(f"sum(supreme_leader{{{OURS}}})")),
+        values("Operators that act", query(f"sum(supreme_leader{{{OURS}}})")),
         values(
-            "Version", Query(f"supreme_build_info{{{OURS}}}", "{{version}} {{revision}}"), unit=""
+            "Version", query(f"supreme_build_info{{{OURS}}}", "{{version}} {{revision}}"), unit=""
         ),
-        values("Runs for", Query(f"time() - {started}"), unit="s"),
-        values("Experiments", Query(f"sum(supreme_experiments{{{CLUSTER}}})")),
+        values("Runs for", query(f"time() - {started}"), unit="s"),
+        values("Experiments", query(f"sum(supreme_experiments{{{CLUSTER}}})")),
         values(
             "Experiments not shown",
-            Query(f"max(supreme_experiments_not_shown{{{OURS}}})"),
+            query(f"max(supreme_experiments_not_shown{{{OURS}}})"),
             about="Those without metrics of their own; see --metrics-experiments.",
         ),
         values(
-            "Experiments that run", Query(f'sum(supreme_experiments{{{CLUSTER},phase="Running"}})')
+            "Experiments that run", query(f'sum(supreme_experiments{{{CLUSTER},phase="Running"}})')
         ),
         timeseries(
             "Processor",
-            Query(rate("process_cpu_seconds_total", by="instance", where=OURS), "{{instance}}"),
+            query(rate("process_cpu_seconds_total", by="instance", where=OURS), "{{instance}}"),
             about="Cores that are used.",
         ),
         timeseries(
             "Memory",
-            Query(f"process_resident_memory_bytes{{{OURS}}}", "{{instance}}"),
+            query(f"process_resident_memory_bytes{{{OURS}}}", "{{instance}}"),
             unit="bytes",
             about="Without the workers that read results.",
         ),
         timeseries(
             "Open files",
-            Query(f"process_open_fds{{{OURS}}}", "{{instance}}"),
-            Query(f"process_max_fds{{{OURS}}}", "most of {{instance}}"),
+            query(f"process_open_fds{{{OURS}}}", "{{instance}}"),
+            query(f"process_max_fds{{{OURS}}}", "most of {{instance}}"),
         ),
     ]
 
 
-def _queue() -> list[Json]:
+def _queue() -> list[Panel]:
     return [
-        timeseries("Keys that wait", Query(f"workqueue_depth{{{QUEUE}}}", "{{instance}}")),
+        timeseries("Keys that wait", query(f"workqueue_depth{{{QUEUE}}}", "{{instance}}")),
         timeseries(
             "Keys added and tried again",
-            Query(rate("workqueue_adds_total", by="job", where=QUEUE), "added"),
-            Query(rate("workqueue_retries_total", by="job", where=QUEUE), "tried again"),
+            query(rate("workqueue_adds_total", by="job", where=QUEUE), "added"),
+            query(rate("workqueue_retries_total", by="job", where=QUEUE), "tried again"),
             unit="ops",
         ),
         timeseries(
             "Slowest worker",
-            Query(
+            query(
                 f"workqueue_longest_running_processor_seconds{{{QUEUE}}}", "slowest of {{instance}}"
             ),
-            Query(f"workqueue_unfinished_work_seconds{{{QUEUE}}}", "all of {{instance}}"),
+            query(f"workqueue_unfinished_work_seconds{{{QUEUE}}}", "all of {{instance}}"),
             unit="s",
         ),
         timeseries(
@@ -89,17 +89,17 @@ def _queue() -> list[Json]:
         ),
         timeseries(
             "Workers",
-            Query(f"controller_runtime_active_workers{{{CONTROLLER}}}", "that work"),
-            Query(f"controller_runtime_max_concurrent_reconciles{{{CONTROLLER}}}", "all"),
+            query(f"controller_runtime_active_workers{{{CONTROLLER}}}", "that work"),
+            query(f"controller_runtime_max_concurrent_reconciles{{{CONTROLLER}}}", "all"),
         ),
     ]
 
 
-def _reconciliation() -> list[Json]:
+def _reconciliation() -> list[Panel]:
     return [
         timeseries(
             "Reconciliations",
-            Query(
+            query(
                 rate("controller_runtime_reconcile_total", by="result", where=CONTROLLER),
                 "{{result}}",
             ),
@@ -108,7 +108,7 @@ def _reconciliation() -> list[Json]:
         ),
         timeseries(
             "Errors",
-            Query(
+            query(
                 rate("controller_runtime_reconcile_errors_total", by="instance", where=CONTROLLER),
                 "{{instance}}",
             ),
@@ -122,19 +122,19 @@ def _reconciliation() -> list[Json]:
     ]
 
 
-def _api_server() -> list[Json]:
+def _api_server() -> list[Panel]:
     told = f"max by (resource) (supreme_watch_last_event_timestamp_seconds{{{OURS}}})"
     return [
         timeseries(
             "Requests by answer",
-            Query(rate("supreme_kube_requests_total", by="code", where=OURS), "{{code}}"),
+            query(rate("supreme_kube_requests_total", by="code", where=OURS), "{{code}}"),
             unit="reqps",
             about="0 is no answer.",
             stacked=True,
         ),
         timeseries(
             "Requests by resource",
-            Query(
+            query(
                 rate("supreme_kube_requests_total", by="verb, resource", where=OURS),
                 "{{verb}} {{resource}}",
             ),
@@ -153,7 +153,7 @@ def _api_server() -> list[Json]:
         ),
         timeseries(
             "Since a watch told anything",
-            Query(
+            query(
                 f"time() - {told}",
                 "{{resource}}",
             ),
@@ -161,7 +161,7 @@ def _api_server() -> list[Json]:
         ),
         timeseries(
             "Changes that only a list brought",
-            Query(
+            query(
                 f"sum by (resource) (increase(supreme_watch_lost_changes_total{{{OURS}}}[10m]))",
                 "{{resource}}",
             ),
@@ -170,7 +170,7 @@ def _api_server() -> list[Json]:
     ]
 
 
-def _results() -> list[Json]:
+def _results() -> list[Panel]:
     return [
         timeseries(
             "Time of checking results and of publishing",
@@ -179,7 +179,7 @@ def _results() -> list[Json]:
         ),
         timeseries(
             "Tries that failed",
-            Query(
+            query(
                 f"sum by (reason) (increase(supreme_aggregation_errors_total{{{OURS}}}[10m]))",
                 "{{reason}}",
             ),
@@ -187,13 +187,13 @@ def _results() -> list[Json]:
         ),
         timeseries(
             "Requests for progress",
-            Query(rate("supreme_s3_requests_total", by="code", where=OURS), "{{code}}"),
+            query(rate("supreme_s3_requests_total", by="code", where=OURS), "{{code}}"),
             unit="reqps",
             about="To stores. 404 is a seed without progress yet, 0 is no answer.",
         ),
         timeseries(
             "Children created",
-            Query(
+            query(
                 f"sum by (backend) (increase(supreme_children_created_total{{{OURS}}}[10m]))",
                 "{{backend}}",
             ),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tools.generate.dashboards.grafana import Query
+from tools.generate.dashboards.grafana import Query, query
 
 CLUSTER: Final = 'cluster=~"$cluster"'
 """A label that Prometheus gives to what leaves it, so one alone may have no such."""
@@ -21,7 +21,7 @@ def quantiles(
     name = f" {{{{{by}}}}}" if by else ""
     rates = f"sum by ({groups}) (rate({histogram}_bucket{{{where}}}[{over}]))"
     return [
-        Query(f"histogram_quantile({q}, {rates})", f"{title}{name}")
+        query(f"histogram_quantile({q}, {rates})", f"{title}{name}")
         for q, title in ((0.5, "median"), (0.95, "95 %"))
     ]
 
