@@ -28,7 +28,7 @@ from supreme_operator.cluster.client import Cluster, ClusterError, TokenBucket, 
 from supreme_operator.cluster.credentials import Credentials
 from supreme_operator.cluster.leadership import LeadershipLost, Lease, lead
 from supreme_operator.cluster.workqueue import WorkQueue
-from supreme_operator.deciding.decide import Patience
+from supreme_operator.deciding.backoff import BackoffPolicy
 from supreme_operator.deciding.policy import Policy
 from supreme_operator.monitoring.counters import Metrics
 from supreme_operator.monitoring.health import Health, serving
@@ -115,10 +115,10 @@ class Operator:
             catalog=catalog.bundled(),
             metrics=metrics,
             queue=self.queue,
-            patience=Patience(
+            backoff=BackoffPolicy(
                 retry_seconds=settings.retry_wait,
                 disruption_seconds=settings.disruption_wait,
-                most_seconds=settings.longest_wait,
+                longest_seconds=settings.longest_wait,
                 silence_seconds=settings.inquiry_wait,
             ),
             status_interval=settings.status_interval,

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from supreme_core.api.orders import ExperimentOrder, SharedOrder, work_digest
 from supreme_core.api.status import ExperimentStatus
-from supreme_core.errors import SpecError, StorageError
+from supreme_core.errors import SpecError, StorageError, one_line
 from supreme_core.registry.catalog import Catalog
 from supreme_operator.children import BACKENDS, choose
 from supreme_operator.children.backend import ChildOrder
@@ -43,18 +43,12 @@ from supreme_operator.deciding.admission import (
     shared_order,
     status_in,
 )
-from supreme_operator.deciding.decide import (
-    CREATED_AT_ONCE,
-    Decision,
-    Knowledge,
-    Patience,
-    Seen,
-    Standing,
-    decide,
-)
+from supreme_operator.deciding.backoff import BackoffPolicy, backoff_seconds
+from supreme_operator.deciding.decide import CREATED_AT_ONCE, Decision, decide
 from supreme_operator.deciding.endings import claimed_digest
 from supreme_operator.deciding.facts import Answer, Attempt, Child, Experiment, Published, Trouble
 from supreme_operator.deciding.policy import Policy
+from supreme_operator.deciding.standing import Observations, Seen, Standing
 from supreme_operator.deciding.tally import Tally, tally
 from supreme_operator.deciding.waiting import answered, asked, is_webhooks, refusal
 from supreme_operator.monitoring.counters import Metrics
@@ -87,10 +81,10 @@ class Queue(Protocol):
 
 @dataclass
 class Memory:
-    """Knowledge of this process on an experiment beyond the cluster; lost without harm."""
+    """State of this process on one experiment, beside the cluster's; lost without harm."""
 
     uid: str
-    knowledge: Knowledge = field(default_factory=Knowledge)
+    observations: Observations = field(default_factory=Observations)
     admitted: tuple[int, Admitted | NotAccepted] | None = None
     ensured: set[str] = field(default_factory=set)
     written_at: datetime | None = None
@@ -102,7 +96,7 @@ class Memory:
     def pause(self, about: str) -> float:
         """Seconds until the next try, longer each time."""
         times = self.pauses[about] = self.pauses.get(about, 0) + 1
-        return float(min(LONGEST_PAUSES[about], FIRST_PAUSE * 2 ** min(times - 1, 10)))
+        return backoff_seconds(FIRST_PAUSE, times - 1, longest=LONGEST_PAUSES[about])
 
 
 @dataclass(kw_only=True)
@@ -117,7 +111,7 @@ class Reconciler:
     catalog: Catalog
     metrics: Metrics
     queue: Queue
-    patience: Patience
+    backoff: BackoffPolicy
     status_interval: float
     has_user: bool = True
     defaults: Mapping[str, Mapping[str, Any]]
@@ -142,7 +136,7 @@ class Reconciler:
             await self._write(body, before, refused, Tally())
             return None  # only a change of the resource can help, and that comes as an event
         seen = self._look(key, admitted, memory, body)
-        decision = decide(seen, now=now, patience=self.patience)
+        decision = decide(seen, now=now, backoff=self.backoff)
         self._collect(key, memory, seen, decision)
         wait = await self._act(memory, seen, decision, body, now)
         alarm = (decision.wake_at - now).total_seconds() if decision.wake_at else None
@@ -170,8 +164,8 @@ class Reconciler:
 
     def told_progress(self, key: Key, progress: Mapping[int, str]) -> None:
         memory = self._memories.get(key)
-        if memory and dict(memory.knowledge.progress) != dict(progress):
-            memory.knowledge = replace(memory.knowledge, progress=dict(progress))
+        if memory and dict(memory.observations.progress) != dict(progress):
+            memory.observations = replace(memory.observations, progress=dict(progress))
             self.queue.add(key)
 
     async def close(self) -> None:
@@ -265,7 +259,7 @@ class Reconciler:
             refusal=admitted.refusal,
             stray=stray,
             template=self._template(memory, admitted) if children else "",
-            knowledge=memory.knowledge,
+            observations=memory.observations,
         )
 
     def _template(self, memory: Memory, admitted: Admitted) -> str:
@@ -308,7 +302,7 @@ class Reconciler:
         elif acts and not await self._is_current(body):
             return 0.0
         met = {child.uid for child in seen.children if child.waits_since}
-        memory.knowledge = replace(memory.knowledge, met=met)
+        memory.observations = replace(memory.observations, met=met)
         await self._inquire(memory, seen, decision.inquire)
         undeleted = await self._delete_all(memory, seen, decision)
         await self._create_all(memory, seen, decision)
@@ -393,11 +387,11 @@ class Reconciler:
         if not children:
             return
         there = {child.uid for child in seen.children if not child.state.is_finished}
-        known = {uid: each for uid, each in memory.knowledge.answers.items() if uid in there}
+        known = {uid: each for uid, each in memory.observations.answers.items() if uid in there}
         owner = seen.experiment.owner
         for child in children:
             known[child.uid] = await self._ask(child, owner.namespace)
-        memory.knowledge = replace(memory.knowledge, answers=known)
+        memory.observations = replace(memory.observations, answers=known)
         self.queue.add(Key(owner.namespace, owner.name))
 
     async def _ask(self, child: Child, namespace: str) -> Answer:
@@ -426,7 +420,7 @@ class Reconciler:
         if lasting:
             told = str(lasting)
             trouble = Trouble(reason="ChildNotDeleted", message=told, retry_at=self.clock())
-        memory.knowledge = replace(memory.knowledge, deletion=trouble)
+        memory.observations = replace(memory.observations, deletion=trouble)
         return failed[0] if failed else None
 
     async def _delete(self, child: Child, experiment: Experiment) -> None:
@@ -451,8 +445,8 @@ class Reconciler:
                 self._unanswered(memory, error)
                 raise
             memory.unanswered_since = None
-            if trouble or memory.knowledge.creation:
-                memory.knowledge = replace(memory.knowledge, creation=trouble)
+            if trouble or memory.observations.creation:
+                memory.observations = replace(memory.observations, creation=trouble)
                 owner = seen.experiment.owner
                 self.queue.add(Key(owner.namespace, owner.name))
             if trouble:
@@ -473,7 +467,7 @@ class Reconciler:
         if now >= memory.unanswered_since + UNANSWERED:
             reason = "WebhookUnavailable" if is_webhooks(str(error)) else "CreationUnanswered"
             trouble = Trouble(reason=reason, message=str(error), retry_at=now)
-            memory.knowledge = replace(memory.knowledge, creation=trouble)
+            memory.observations = replace(memory.observations, creation=trouble)
 
     async def _create(
         self, memory: Memory, seen: Seen, attempt: Attempt, before: Standing
@@ -570,7 +564,7 @@ class Reconciler:
             with self.metrics.aggregating(task):
                 await work
             memory.pauses.pop("store", None)
-            memory.knowledge = replace(memory.knowledge, store=None)
+            memory.observations = replace(memory.observations, store=None)
         except Exception as error:
             if not isinstance(error, (StorageError, WorkerFailed, ClusterError)):
                 # Of our own making; nobody else would hear of it, nor look at the key again.
@@ -582,9 +576,9 @@ class Reconciler:
             reasons = {Forbidden: "RBACDenied", StoreNotAllowed: "StoreNotAllowed"}
             reason = reasons.get(type(error), "ResultsUnavailable")
             retry_at = self.clock() + timedelta(seconds=memory.pause("store"))
-            line = " ".join(str(error).split())
+            line = one_line(error)
             trouble = Trouble(reason=reason, message=line, retry_at=retry_at)
-            memory.knowledge = replace(memory.knowledge, store=trouble)
+            memory.observations = replace(memory.observations, store=trouble)
             log.warning(
                 "results cannot be read: %s",
                 line,
@@ -604,9 +598,9 @@ class Reconciler:
         ]
         location = await self.credentials.location(seen.experiment)
         verdicts = await self.collector.verify(seen.order, location, claims)
-        known: dict[tuple[int, int], Verdict] = dict(memory.knowledge.verdicts)
+        known: dict[tuple[int, int], Verdict] = dict(memory.observations.verdicts)
         known.update({(each.seed, each.attempt): each for each in verdicts})
-        memory.knowledge = replace(memory.knowledge, verdicts=known)
+        memory.observations = replace(memory.observations, verdicts=known)
 
     async def _publish(self, memory: Memory, seen: Seen, done: frozenset[int]) -> None:
         location = await self.credentials.location(seen.experiment)
@@ -620,7 +614,7 @@ class Reconciler:
             rows=publication.rows,
             results=publication.results,
         )
-        memory.knowledge = replace(memory.knowledge, publication=published)
+        memory.observations = replace(memory.observations, publication=published)
 
 
 def _lasts(error: ClusterError) -> bool:

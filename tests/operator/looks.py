@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from supreme_operator.deciding.admission import admit
-from supreme_operator.deciding.decide import Knowledge, Patience, Seen, decide
+from supreme_operator.deciding.backoff import BackoffPolicy
+from supreme_operator.deciding.decide import decide
 from supreme_operator.deciding.facts import Attempt, Child, ChildState, Pod, Published
+from supreme_operator.deciding.standing import Observations, Seen
 from supreme_operator.deciding.status import status_of
 from supreme_operator.results.protocol import Verdict
 
@@ -15,7 +17,7 @@ from supreme_core.registry import catalog
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UID = "0b7a3c9e-58a1-4d53-9d0a-5f3f6f6f2a11"
-PATIENCE = Patience(retry_seconds=10, disruption_seconds=5, most_seconds=600)
+BACKOFF = BackoffPolicy(retry_seconds=10, disruption_seconds=5, longest_seconds=600)
 CATALOG = catalog.bundled()
 
 SPEC = {
@@ -51,7 +53,14 @@ def resource(generation=1, **spec):
 
 
 def look(
-    *children, status=None, stray=(), template="", knowledge=None, generation=1, refusal="", **spec
+    *children,
+    status=None,
+    stray=(),
+    template="",
+    observations=None,
+    generation=1,
+    refusal="",
+    **spec,
 ):
     admitted = admit(resource(generation, **spec), CATALOG, defaults={})
     work = work_digest(admitted.order.work)
@@ -63,18 +72,18 @@ def look(
         refusal=refusal,
         stray=stray,
         template=template,
-        knowledge=knowledge or Knowledge(),
+        observations=observations or Observations(),
     )
 
 
 def decided(*children, now=NOW, **given):
-    return decide(look(*children, **given), now=now, patience=PATIENCE)
+    return decide(look(*children, **given), now=now, backoff=BACKOFF)
 
 
 def told(*children, now=NOW, **given):
     """The status that follows."""
     seen = look(*children, **given)
-    return status_of(seen, decide(seen, now=now, patience=PATIENCE), now=now)
+    return status_of(seen, decide(seen, now=now, backoff=BACKOFF), now=now)
 
 
 def told_of(admitted, status=None):
@@ -85,7 +94,7 @@ def told_of(admitted, status=None):
         status=status or ExperimentStatus(),
         children=[],
     )
-    return status_of(seen, decide(seen, now=NOW, patience=PATIENCE), now=NOW)
+    return status_of(seen, decide(seen, now=NOW, backoff=BACKOFF), now=NOW)
 
 
 def child(seed, state="Running", *, attempt=0, retries=0, disruptions=0, index=None, **facts):
@@ -133,8 +142,8 @@ def pod(seed=0, **facts):
 
 
 def valid(*seeds, attempt=0):
-    """Knowledge of results that were read and are well."""
-    return Knowledge(verdicts=verdicts(*seeds, attempt=attempt))
+    """Observations of results that were read and are well."""
+    return Observations(verdicts=verdicts(*seeds, attempt=attempt))
 
 
 def verdicts(*seeds, attempt=0, state="valid"):

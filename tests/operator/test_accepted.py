@@ -214,9 +214,9 @@ class TestTheAcceptedRest:
 
     def test_done_it_is_published_but_not_complete(self):
         done = [child(seed, "Succeeded") for seed in (7, 8, 9)]
-        assert decided(*done, knowledge=valid(7, 8, 9), refusal="a typo").publish == {7, 8, 9}
-        knowledge = replace(valid(7, 8, 9), publication=publication(7, 8, 9))
-        status = told(*done, knowledge=knowledge, refusal="a typo")
+        assert decided(*done, observations=valid(7, 8, 9), refusal="a typo").publish == {7, 8, 9}
+        observations = replace(valid(7, 8, 9), publication=publication(7, 8, 9))
+        status = told(*done, observations=observations, refusal="a typo")
         assert (status.phase, status.reason) == ("Failed", "InvalidSpec")
         assert condition(status, "Complete") is None
         assert condition(status, "Progressing") == ("False", "InvalidSpec")
@@ -230,7 +230,7 @@ class TestTheAcceptedRest:
         given = {"ttlSecondsAfterFinished": 60}
         complete = told(
             *[child(seed, "Succeeded") for seed in (7, 8, 9)],
-            knowledge=replace(valid(7, 8, 9), publication=publication(7, 8, 9)),
+            observations=replace(valid(7, 8, 9), publication=publication(7, 8, 9)),
             **given,
         )
         later = NOW + timedelta(hours=1)

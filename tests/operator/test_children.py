@@ -900,6 +900,10 @@ PODS = {
         waiting(reason="ErrImagePull", message="not found"),
         {"waiting": "ErrImagePull", "waiting_message": "not found"},
     ),
+    "a message that would change the terminal of who reads it": (
+        waiting(reason="ErrImagePull", message="no \x1b[31m\n  such" + "h" * 2000),
+        {"waiting_message": "no ?[31m such" + "h" * 1008 + "..."},
+    ),
     "it runs": (
         running(startedAt="2026-03-01T11:00:20Z"),
         {

@@ -10,15 +10,16 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from supreme_operator.deciding.decide import Knowledge, decide
+from supreme_operator.deciding.decide import decide
 from supreme_operator.deciding.facts import Attempt, Child, ChildState
 from supreme_operator.deciding.indexes import expanded
+from supreme_operator.deciding.standing import Observations
 from supreme_operator.deciding.status import status_of
 from supreme_operator.results.protocol import Verdict
 
 from supreme_core.api.orders import work_digest
 from supreme_core.api.status import ExperimentStatus
-from tests.operator.looks import NOW, PATIENCE, UID, look, pod, publication
+from tests.operator.looks import BACKOFF, NOW, UID, look, pod, publication
 
 SEEDS = [7, 8, 9]
 POLICY = {"maxRetriesPerSeed": 2, "maxDisruptionsPerSeed": 3, "maxFailedSeeds": 3}
@@ -31,13 +32,15 @@ WORK = work_digest(look(**SPEC).order.work)
 class World:
     def __init__(self):
         self.now, self.status, self.children = NOW, ExperimentStatus(), {}
-        self.results, self.knowledge, self.most = set(), Knowledge(), 0
+        self.results, self.observations, self.most = set(), Observations(), 0
         self.counted = []
 
     def reconcile(self, budget=1000, *, dies=False):
         """At most `budget` actions, then perhaps the end of the process."""
-        seen = look(*self.children.values(), status=self.status, knowledge=self.knowledge, **SPEC)
-        decision = decide(seen, now=self.now, patience=PATIENCE)
+        seen = look(
+            *self.children.values(), status=self.status, observations=self.observations, **SPEC
+        )
+        decision = decide(seen, now=self.now, backoff=BACKOFF)
         after = status_of(seen, decision, now=self.now)
         actions = [lambda: self.write(after)]
         actions += [lambda child=child: self.children.pop(child.name) for child in decision.delete]
@@ -47,7 +50,7 @@ class World:
         for action in actions[:budget]:
             action()
         if dies:
-            self.knowledge = Knowledge()
+            self.observations = Observations()
         return decision
 
     def write(self, after):
@@ -73,15 +76,15 @@ class World:
         self.most = max(self.most, len(running))
 
     def verify(self, children):
-        known = dict(self.knowledge.verdicts)
+        known = dict(self.observations.verdicts)
         for child in children:
             place = child.attempt.seed, child.attempt.number
             state = "valid" if place in self.results else "missing"
             known[place] = Verdict(seed=place[0], attempt=place[1], state=state, message="")
-        self.knowledge = replace(self.knowledge, verdicts=known)
+        self.observations = replace(self.observations, verdicts=known)
 
     def publish(self, seeds):
-        self.knowledge = replace(self.knowledge, publication=publication(*seeds, **SPEC))
+        self.observations = replace(self.observations, publication=publication(*seeds, **SPEC))
 
     def happens(self, what, which):
         running = [c for c in self.children.values() if not c.state.is_finished]

@@ -24,8 +24,8 @@ from supreme_operator.monitoring.gauges import chosen
 from supreme_core.api.status import ExperimentStatus
 from supreme_core.errors import StoreUnavailable
 from tests.operator.looks import (
+    BACKOFF,
     NOW,
-    PATIENCE,
     child,
     failed,
     look,
@@ -44,7 +44,7 @@ STARTED = pod(phase="Running", started_at=CREATED + timedelta(seconds=20))
 def counted(*children, before, now=NOW, **given):
     """What the status counts for that follows from these children."""
     seen = look(*children, status=before, **given)
-    decision = decide(seen, now=now, patience=PATIENCE)
+    decision = decide(seen, now=now, backoff=BACKOFF)
     after = told(*children, status=before, now=now, **given)
     return tally(before, after, decision.standings)
 
@@ -65,7 +65,7 @@ class TestWhatAStatusCountsFor:
     def test_a_seed_that_succeeds_counts_with_the_time_of_its_attempt(self):
         done = child(7, "Succeeded", pods=[replace(STARTED, phase="Succeeded")])
         before = told(child(7))
-        [end] = counted(done, before=before, knowledge=valid(7)).seeds
+        [end] = counted(done, before=before, observations=valid(7)).seeds
         assert end == SeedEnd(backend="Job", result="succeeded", reason="", seconds=40.0)
 
     def test_a_seed_that_fails_counts_with_its_reason(self):
@@ -77,15 +77,15 @@ class TestWhatAStatusCountsFor:
 
     def test_seeds_that_are_done_count_once(self):
         done = child(7, "Succeeded")
-        before = told(done, knowledge=valid(7))
-        assert counted(done, before=before, knowledge=valid(7)).seeds == ()
+        before = told(done, observations=valid(7))
+        assert counted(done, before=before, observations=valid(7)).seeds == ()
 
     def test_other_work_counts_anew(self):
-        before = told(child(7, "Succeeded"), knowledge=valid(7))
+        before = told(child(7, "Succeeded"), observations=valid(7))
         again = child(7, "Succeeded", attempt=1)
         methods = [{"name": "finetune"}, {"name": "ssd"}]
-        knowledge = valid(7, attempt=1)
-        found = counted(again, before=before, knowledge=knowledge, methods=methods)
+        observations = valid(7, attempt=1)
+        found = counted(again, before=before, observations=observations, methods=methods)
         assert [end.result for end in found.seeds] == ["succeeded"]
 
     def test_a_child_that_its_queue_suspends_is_a_preemption_once(self):
@@ -97,21 +97,21 @@ class TestWhatAStatusCountsFor:
     def test_an_experiment_that_ends_counts_with_its_reason_and_time(self):
         seeds = {"list": [7]}
         before = told(child(7), seeds=seeds, now=NOW - timedelta(minutes=5))
-        knowledge = replace(valid(7), publication=publication(7, seeds=seeds))
+        observations = replace(valid(7), publication=publication(7, seeds=seeds))
         done = child(7, "Succeeded")
-        found = counted(done, before=before, knowledge=knowledge, seeds=seeds)
+        found = counted(done, before=before, observations=observations, seeds=seeds)
         assert found.end == ExperimentEnd("succeeded", "SeedsSucceeded", 300.0)
-        after = told(done, status=before, knowledge=knowledge, seeds=seeds)
-        assert counted(done, before=after, knowledge=knowledge, seeds=seeds) == Tally()
+        after = told(done, status=before, observations=observations, seeds=seeds)
+        assert counted(done, before=after, observations=observations, seeds=seeds) == Tally()
 
     def test_one_of_which_some_seeds_failed_succeeds_partially(self):
         policy = {"maxFailedSeeds": 1}
         spec = {"seeds": {"list": [7, 8]}, "failurePolicy": policy}
         children = child(7, "Succeeded"), failed(8, code=2)
-        knowledge = replace(
+        observations = replace(
             valid(7), verdicts=verdicts(7), publication=publication(7, seeds=spec["seeds"])
         )
-        end = counted(*children, before=ExperimentStatus(), knowledge=knowledge, **spec).end
+        end = counted(*children, before=ExperimentStatus(), observations=observations, **spec).end
         assert end == ExperimentEnd("partially_succeeded", "PartiallySucceeded", None)
 
     def test_one_that_fails_counts_as_failed(self):

@@ -12,8 +12,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.deciding.decide import Knowledge
 from supreme_operator.deciding.facts import Answer, Trouble
+from supreme_operator.deciding.standing import Observations
 
 from supreme_core.api.status import ExperimentStatus, ResultsReference
 from tests.operator.looks import (
@@ -32,7 +32,7 @@ from tests.operator.looks import (
 )
 
 LATER = NOW + timedelta(hours=1)
-MET = Knowledge(met={"uid-s7-a0"})
+MET = Observations(met={"uid-s7-a0"})
 TOO_LONG = pod(phase="Failed", reason="DeadlineExceeded", exit_code=137, started_at=NOW)
 OUT_OF_MEMORY = pod(phase="Failed", exit_code=137, exit_reason="OOMKilled")
 DISRUPTED = pod(phase="Failed", exit_code=143, disrupted="EvictionByEvictionAPI")
@@ -62,7 +62,7 @@ class TestSeeds:
 
     def test_a_free_place_is_taken_by_the_next_seed(self):
         assert starts(decided(child(7), child(8))) == []
-        assert starts(decided(child(7), child(8, "Succeeded"), knowledge=valid(8))) == [(9, 0)]
+        assert starts(decided(child(7), child(8, "Succeeded"), observations=valid(8))) == [(9, 0)]
 
     def test_a_result_that_is_not_read_yet_occupies_no_place(self):
         assert starts(decided(child(7), child(8, "Succeeded"))) == [(9, 0)]
@@ -81,7 +81,7 @@ class TestSeeds:
     def test_more_seeds_are_computed_after_the_others(self):
         children = [child(seed, "Succeeded") for seed in (7, 8, 9)]
         decision = decided(
-            *children, knowledge=valid(7, 8, 9), seeds={"list": [7, 8, 9, 4]}, parallelism=4
+            *children, observations=valid(7, 8, 9), seeds={"list": [7, 8, 9, 4]}, parallelism=4
         )
         assert starts(decision) == [(4, 0)]
 
@@ -99,12 +99,12 @@ class TestSeeds:
         assert starts(decision) == [(8, 0)]
 
     def test_a_number_is_not_used_again_after_its_child_was_removed(self):
-        status = told(child(7, "Succeeded", attempt=2), knowledge=valid(7, attempt=2))
+        status = told(child(7, "Succeeded", attempt=2), observations=valid(7, attempt=2))
         more = [{"name": "finetune"}, {"name": "ssd"}]
         assert (7, 3) in starts(decided(status=status, methods=more))
 
     def test_done_seeds_are_known_from_the_status_alone(self):
-        status = told(child(7, "Succeeded"), knowledge=valid(7))
+        status = told(child(7, "Succeeded"), observations=valid(7))
         assert status.completed_indexes == "0"
         assert starts(decided(status=status)) == [(8, 0), (9, 0)]
 
@@ -257,19 +257,19 @@ class TestAttempts:
         [("missing", "Pending", "ResultMissing"), ("invalid", "Failed", "ResultInvalid")],
     )
     def test_a_result_that_cannot_be_had(self, state, phase, reason):
-        knowledge = Knowledge(verdicts=verdicts(7, state=state))
-        seed = told(child(7, "Succeeded"), knowledge=knowledge).seed_statuses[0]
+        observations = Observations(verdicts=verdicts(7, state=state))
+        seed = told(child(7, "Succeeded"), observations=observations).seed_statuses[0]
         assert (seed.phase, seed.reason) == (phase, reason)
 
     def test_a_verdict_on_an_earlier_attempt_says_nothing(self):
         end = child(7, "Succeeded", attempt=1)
-        assert decided(end, knowledge=valid(7, attempt=0)).verify == [
+        assert decided(end, observations=valid(7, attempt=0)).verify == [
             each for each in look(end).children
         ]
 
     def test_results_are_not_asked_for_again_before_their_time(self):
         away = Trouble(reason="ResultsUnavailable", message="away", retry_at=LATER)
-        decision = decided(child(7, "Succeeded"), knowledge=Knowledge(store=away))
+        decision = decided(child(7, "Succeeded"), observations=Observations(store=away))
         assert decision.verify == ()
         assert decision.standings[0].phase == "Running"
         assert decision.wake_at == LATER
@@ -322,12 +322,12 @@ class TestAttempts:
         for minutes, state in ((10, "Waiting"), (20, "Suspended"), (30, "Waiting")):
             at = old + timedelta(minutes=minutes)
             turned = child(7, state, created_at=old, waits_since=None)
-            status = told(turned, status=status, now=at, knowledge=MET, **given)
+            status = told(turned, status=status, now=at, observations=MET, **given)
             settled = child(7, state, created_at=old, waits_since=at)
-            status = told(settled, status=status, now=at, knowledge=MET, **given)
+            status = told(settled, status=status, now=at, observations=MET, **given)
         assert status.seed_statuses[0].waiting_since == "2026-03-01T10:00:00Z"
         at = old + timedelta(hours=1)
-        late = told(settled, status=status, now=at, knowledge=MET, **given)
+        late = told(settled, status=status, now=at, observations=MET, **given)
         assert late.seed_statuses[0].phase == "Failed"
 
     def test_a_preemption_of_which_its_controller_says_nothing_yet_begins_now(self):
@@ -442,42 +442,45 @@ class TestObstacles:
 
     def test_a_quota_on_pods_is_said(self):
         answer = Answer(asked_at=NOW, reason="QuotaExceeded", message="exceeded quota: gpus")
-        knowledge = Knowledge(answers={"uid-s7-a0": answer})
-        status = told(child(7, "Waiting"), knowledge=knowledge)
+        observations = Observations(answers={"uid-s7-a0": answer})
+        status = told(child(7, "Waiting"), observations=observations)
         assert condition(status, "ChildrenScheduled") == ("False", "QuotaExceeded")
 
     def test_a_child_that_cannot_be_created_is_tried_again_later(self):
         trouble = Trouble(reason="RBACDenied", message="no", retry_at=LATER)
-        knowledge = Knowledge(creation=trouble)
-        assert starts(decided(knowledge=knowledge)) == []
-        assert decided(knowledge=knowledge).wake_at == LATER
-        assert starts(decided(knowledge=knowledge, now=LATER)) == [(7, 0), (8, 0)]
-        assert condition(told(knowledge=knowledge), "ChildrenScheduled") == ("False", "RBACDenied")
+        observations = Observations(creation=trouble)
+        assert starts(decided(observations=observations)) == []
+        assert decided(observations=observations).wake_at == LATER
+        assert starts(decided(observations=observations, now=LATER)) == [(7, 0), (8, 0)]
+        assert condition(told(observations=observations), "ChildrenScheduled") == (
+            "False",
+            "RBACDenied",
+        )
 
     def test_a_child_that_cannot_be_deleted_is_said_while_it_should_be(self):
         trouble = Trouble(reason="ChildNotDeleted", message="no", retry_at=NOW)
-        status = told(child(7), knowledge=Knowledge(deletion=trouble), suspend=True)
+        status = told(child(7), observations=Observations(deletion=trouble), suspend=True)
         assert condition(status, "ChildrenScheduled") == ("False", "ChildNotDeleted")
-        gone = told(knowledge=Knowledge(deletion=trouble), suspend=True)
+        gone = told(observations=Observations(deletion=trouble), suspend=True)
         assert condition(gone, "ChildrenScheduled") is None
 
 
 class TestShare:
     def seeing(self, progress, *children, **given):
-        return told(*children, knowledge=Knowledge(progress=progress), **given)
+        return told(*children, observations=Observations(progress=progress), **given)
 
     def test_it_counts_the_stages_of_seeds_that_are_not_done(self):
         assert self.seeing({}, child(7)).done == "0%"
         assert self.seeing({7: "5/9"}, child(7)).done == "18%"
         assert self.seeing({7: "5/9", 8: "8/9"}, child(7), child(8)).done == "48%"
-        assert told(child(7, "Succeeded"), knowledge=valid(7)).done == "33%"
+        assert told(child(7, "Succeeded"), observations=valid(7)).done == "33%"
 
     def test_it_is_whole_only_when_every_seed_is(self):
         seen = {"verdicts": verdicts(7, 8), "progress": {9: "999/1000"}}
         most = [child(7, "Succeeded"), child(8, "Succeeded"), child(9)]
-        assert told(*most, knowledge=Knowledge(**seen)).done == "99%"
+        assert told(*most, observations=Observations(**seen)).done == "99%"
         done = [child(seed, "Succeeded") for seed in (7, 8, 9)]
-        assert told(*done, knowledge=valid(7, 8, 9)).done == "100%"
+        assert told(*done, observations=valid(7, 8, 9)).done == "100%"
 
     def test_it_outlives_a_restart_and_an_attempt(self):
         before = self.seeing({7: "5/9"}, child(7))
@@ -526,10 +529,10 @@ class TestSuspension:
 
     def test_a_finished_experiment_stays_finished(self):
         done = [child(seed, "Succeeded") for seed in (7, 8, 9)]
-        knowledge = Knowledge(
+        observations = Observations(
             verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9, suspend=True)
         )
-        assert told(*done, knowledge=knowledge, suspend=True).phase == "Succeeded"
+        assert told(*done, observations=observations, suspend=True).phase == "Succeeded"
 
     def test_an_experiment_without_children_says_that_it_is_suspended(self):
         assert told(suspend=True).phase == "Suspended"
@@ -539,29 +542,29 @@ class TestTheEnd:
     DONE = tuple(child(seed, "Succeeded") for seed in (7, 8, 9))
 
     def test_all_results_are_published_before_it_is_complete(self):
-        decision = decided(*self.DONE, knowledge=valid(7, 8, 9))
+        decision = decided(*self.DONE, observations=valid(7, 8, 9))
         assert decision.publish == {7, 8, 9}
-        status = told(*self.DONE, knowledge=valid(7, 8, 9))
+        status = told(*self.DONE, observations=valid(7, 8, 9))
         assert (status.phase, condition(status, "Complete")) == ("Aggregating", None)
 
     def test_published_it_is_complete(self):
-        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
-        status = told(*self.DONE, knowledge=knowledge)
+        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        status = told(*self.DONE, observations=observations)
         assert condition(status, "Complete") == ("True", "SeedsSucceeded")
         assert condition(status, "ResultsAggregated") == ("True", "AggregationSucceeded")
         assert (status.phase, status.progress) == ("Succeeded", "3/3")
         assert status.completion_time == "2026-03-01T12:00:00Z"
 
     def test_it_is_complete_for_the_next_process_too(self):
-        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
-        status = told(*self.DONE, knowledge=knowledge)
+        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        status = told(*self.DONE, observations=observations)
         assert told(*self.DONE, status=status, now=LATER) == status
         decision = decided(status=status, now=LATER)
         assert (starts(decision), decision.publish, decision.verify) == ([], None, [])
 
     def test_more_seeds_open_it_again(self):
-        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
-        done = told(*self.DONE, knowledge=knowledge)
+        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        done = told(*self.DONE, observations=observations)
         more = told(status=done, seeds={"list": [7, 8, 9, 10]}, generation=2, now=LATER)
         assert condition(more, "Complete") == ("False", "Reopened")
         assert (more.phase, more.progress, more.completion_time) == ("Queued", "3/4", None)
@@ -569,8 +572,8 @@ class TestTheEnd:
         assert more.results is not None
 
     def test_more_methods_open_it_again(self):
-        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
-        done = told(*self.DONE, knowledge=knowledge)
+        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        done = told(*self.DONE, observations=observations)
         both = [{"name": "finetune"}, {"name": "ssd"}]
         more = told(status=done, methods=both, generation=2)
         assert (more.progress, more.completed_indexes) == ("0/3", "")
@@ -578,20 +581,20 @@ class TestTheEnd:
 
     def test_a_store_that_is_away_fails_no_seed(self):
         away = Trouble(reason="ResultsUnavailable", message="no answer", retry_at=LATER)
-        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), store=away)
-        status = told(*self.DONE, knowledge=knowledge)
+        observations = Observations(verdicts=verdicts(7, 8, 9), store=away)
+        status = told(*self.DONE, observations=observations)
         assert condition(status, "ResultsAggregated") == ("False", "ResultsUnavailable")
         assert (status.phase, status.failed, status.succeeded) == ("Aggregating", 0, 3)
-        assert decided(*self.DONE, knowledge=knowledge).publish is None
-        assert decided(*self.DONE, knowledge=knowledge, now=LATER).publish == {7, 8, 9}
+        assert decided(*self.DONE, observations=observations).publish is None
+        assert decided(*self.DONE, observations=observations, now=LATER).publish == {7, 8, 9}
 
     def test_failed_seeds_within_the_budget_leave_a_partial_success(self):
         children = [child(7, "Succeeded"), failed(8, code=2), child(9, "Succeeded")]
         policy = {"maxFailedSeeds": 1}
-        knowledge = Knowledge(
+        observations = Observations(
             verdicts=verdicts(7, 9), publication=publication(7, 9, failurePolicy=policy)
         )
-        status = told(*children, knowledge=knowledge, failurePolicy=policy)
+        status = told(*children, observations=observations, failurePolicy=policy)
         assert condition(status, "Complete") == ("True", "PartiallySucceeded")
         assert (status.phase, status.progress, status.failed) == ("PartiallySucceeded", "2/3", 1)
 
@@ -605,8 +608,8 @@ class TestTheEnd:
 
     def test_what_there_is_of_a_failed_experiment_is_published(self):
         children = [child(7, "Succeeded"), failed(8, code=2)]
-        assert decided(*children, child(9), knowledge=valid(7)).publish is None
-        assert decided(*children, knowledge=valid(7)).publish == {7}
+        assert decided(*children, child(9), observations=valid(7)).publish is None
+        assert decided(*children, observations=valid(7)).publish == {7}
 
     def test_a_greater_budget_lets_it_go_on(self):
         status = told(failed(7, code=2))
@@ -676,8 +679,8 @@ class TestTime:
 
     def test_a_finished_experiment_is_deleted_after_its_time_to_live(self):
         done = TestTheEnd.DONE
-        knowledge = Knowledge(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
-        status = told(*done, knowledge=knowledge)
+        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        status = told(*done, observations=observations)
         given = {"status": status, "ttlSecondsAfterFinished": 60}
         assert not decided(**given).delete_experiment
         assert decided(**given).wake_at == NOW + timedelta(seconds=60)
@@ -696,12 +699,12 @@ class TestTime:
             failed(9, code=2, finished_at=old),
         ]
         given = {"childTtlSecondsAfterFinished": 60, "failurePolicy": {"maxFailedSeeds": 1}}
-        decision = decided(*children, knowledge=valid(7), **given)
+        decision = decided(*children, observations=valid(7), **given)
         assert sorted(stops(decision)) == ["s7-a0", "s8-a0", "s9-a0"]
 
     def test_finished_children_stay_where_no_time_is_given(self):
         old = NOW - timedelta(days=100)
-        assert stops(decided(child(7, "Succeeded", finished_at=old), knowledge=valid(7))) == []
+        assert stops(decided(child(7, "Succeeded", finished_at=old), observations=valid(7))) == []
 
 
 class TestDeletion:
@@ -718,7 +721,7 @@ class TestDeletion:
         assert stops(decision) == ["s7-a0"]
 
     def test_a_child_of_a_seed_that_is_done_is_stopped(self):
-        status = told(child(7, "Succeeded"), knowledge=valid(7))
+        status = told(child(7, "Succeeded"), observations=valid(7))
         assert stops(decided(child(7, attempt=1), status=status)) == ["s7-a1"]
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.deciding.decide import Knowledge
 from supreme_operator.deciding.facts import Answer
+from supreme_operator.deciding.standing import Observations
 from supreme_operator.deciding.waiting import (
     RARELY,
     answered,
@@ -22,9 +22,9 @@ from supreme_operator.deciding.waiting import (
     refusal,
 )
 
-from tests.operator.looks import NOW, PATIENCE, child, condition, decided, pod, told
+from tests.operator.looks import BACKOFF, NOW, child, condition, decided, pod, told
 
-SILENCE = PATIENCE.silence
+SILENCE = BACKOFF.silence
 LONG_AGO = NOW - SILENCE
 JUST_NOW = NOW - timedelta(seconds=1)
 BEGAN = "is forbidden: unable to create new content in namespace x because it is being terminated"
@@ -72,7 +72,7 @@ def waits(*pods, state="Waiting", since=LONG_AGO, **facts):
 
 
 def said(waiting, answer=None):
-    return obstacle(waiting, answer, now=NOW, patience=SILENCE)
+    return obstacle(waiting, answer, now=NOW, silence=SILENCE)
 
 
 GONE = {"is_scheduled": True, "node": "n1"}
@@ -228,7 +228,7 @@ class TestAsking:
     def test_after_a_restart_the_reason_stays_until_it_is_asked_again(self):
         waiting = waits(pod(waiting="ContainerCreating", is_scheduled=True))
         answer = Answer(asked_at=NOW, reason="VolumeNotMounted", message="no claim")
-        before = told(waiting, knowledge=Knowledge(answers={waiting.uid: answer}))
+        before = told(waiting, observations=Observations(answers={waiting.uid: answer}))
         after = told(waiting, status=before)
         assert condition(after, "ChildrenScheduled") == ("False", "VolumeNotMounted")
         assert decided(waiting, status=before).inquire == [

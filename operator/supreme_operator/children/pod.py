@@ -10,6 +10,7 @@ from typing import Any, Final
 from supreme_core.api import names
 from supreme_core.api.v1alpha1 import ExperimentSpec, Resources
 from supreme_core.checking.cluster_spec import CREDENTIALS, OUR_MOUNTS, SESSION_TOKEN
+from supreme_core.errors import one_line
 from supreme_operator.children.backend import (
     Body,
     ChildOrder,
@@ -112,12 +113,12 @@ def observe_pod(body: Body) -> Pod | None:
         seed=seed,
         phase=status.get("phase") or "Pending",
         reason=status.get("reason") or "",
-        message=_short(status.get("message")),
+        message=one_line(status.get("message") or ""),
         is_scheduled=scheduled.get("status") == "True",
-        unschedulable=_short(scheduled.get("message")) if is_unschedulable else "",
+        unschedulable=one_line(scheduled.get("message") or "") if is_unschedulable else "",
         disrupted=disruption.get("reason") or "" if disruption.get("status") == "True" else "",
         waiting=waiting.get("reason") or "",
-        waiting_message=_short(waiting.get("message")),
+        waiting_message=one_line(waiting.get("message") or ""),
         started_at=time_of(begun.get("startedAt")),
         exit_code=ended.get("exitCode"),
         exit_reason=ended.get("reason") or "",
@@ -165,7 +166,7 @@ def _unmet(condition: Body | None) -> str:
     if condition is None or condition.get("status") == "True":
         return ""
     said = (f"{condition.get('type')} is {condition.get('status')}", condition.get("reason"))
-    return _short(": ".join(filter(None, (*said, condition.get("message")))))
+    return one_line(": ".join(filter(None, (*said, condition.get("message")))))
 
 
 def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str, str]) -> Manifest:
@@ -235,7 +236,3 @@ def _credentials(spec: ExperimentSpec) -> Iterator[Manifest]:
 def _given(**fields: Any) -> Manifest:
     """The fields that have something in them."""
     return {name: value for name, value in fields.items() if value not in (None, [], {}, "")}
-
-
-def _short(text: object) -> str:
-    return " ".join(str(text or "").split())[:1024]

@@ -18,6 +18,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
+from supreme_core.errors import one_line
 from supreme_operator.cluster.resources import Resource
 
 Body = dict[str, Any]
@@ -192,9 +193,11 @@ class Cluster:
             code = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             self.failures_in_a_row += 1
-            raise Unavailable(f"no answer from the API server: {_line(error)}") from error
+            raise Unavailable(
+                f"no answer from the API server: {one_line(error) or type(error).__name__}"
+            ) from error
         except ApiException as error:  # the client's own, before anything was sent
-            raise ClusterError(_line(error.reason)) from error
+            raise ClusterError(one_line(error.reason)) from error
         finally:
             self._meter.requested(method, resource.title, code, time.monotonic() - begun)
         if code >= 500 or code == 429:
@@ -217,10 +220,10 @@ def _object(data: bytes) -> Body:
 def _error(code: int, data: bytes, headers: Mapping[str, str], resource: Resource) -> ClusterError:
     try:
         told = json.loads(data)
-        message, reason = _line(told.get("message", "")), told.get("reason", "")
+        message, reason = one_line(told.get("message", "")), told.get("reason", "")
     except (ValueError, AttributeError):
         # Such as of a kind of objects that the server does not know.
-        said = _line(data[:200].decode(errors="replace"))
+        said = one_line(data[:200].decode(errors="replace"))
         message, reason = f"{resource.title}: {said}", ""
     message = message or f"HTTP status {code}"
     if DENIED.search(message):  # with whatever code its author chose
@@ -244,10 +247,6 @@ def _error(code: int, data: bytes, headers: Mapping[str, str], resource: Resourc
 
 def _seconds(text: str) -> float:
     return float(text) if text.isdecimal() else 0.0
-
-
-def _line(text: object) -> str:
-    return " ".join(str(text).split()) or type(text).__name__
 
 
 @asynccontextmanager

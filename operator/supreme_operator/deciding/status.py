@@ -19,21 +19,20 @@ from supreme_core.api.status import (
     SeedStatus,
     SummaryRow,
 )
+from supreme_core.errors import one_line
 from supreme_operator.deciding.admission import NotAccepted
 from supreme_operator.deciding.decide import (
     INVALID_SPEC,
     Decision,
     Outcome,
-    Seen,
-    Standing,
     held_seconds,
     held_since,
 )
 from supreme_operator.deciding.indexes import compressed
+from supreme_operator.deciding.standing import Seen, Standing
 from supreme_operator.deciding.times import written
 
 MAX_SEED_STATUSES: Final = 200
-MESSAGE: Final = 1024
 SEED_MESSAGE: Final = 128
 REASON: Final = 63
 """A pod's may be longer: OutOf and the name of a resource."""
@@ -66,7 +65,7 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         observed_generation=seen.experiment.generation,
         phase=phase,
         reason=reason,
-        message=_cut(message, MESSAGE) or None,
+        message=one_line(message) or None,
         start_time=start_time,
         held_since=held,
         held_seconds=_held_seconds(before, start_time, held, now),
@@ -102,7 +101,7 @@ def invalid(
             "observed_generation": generation,
             "phase": "Failed",
             "reason": INVALID_SPEC,
-            "message": _cut(refused.reason, MESSAGE),
+            "message": one_line(refused.reason),
             "accepted_methods": refused.methods and list(refused.methods),
             "conditions": _conditions(before, said, generation, now, others=True),
         }
@@ -169,11 +168,11 @@ def _progressing(outcome: Outcome, done: str, count: _Counts, parallelism: int) 
 
 def _obstacle(seen: Seen, decision: Decision) -> tuple[str, str] | None:
     """Obstacle that keeps a seed from being computed: of several, that of the first seed."""
-    if seen.knowledge.deletion and decision.delete:
-        return seen.knowledge.deletion.reason, seen.knowledge.deletion.message
+    if seen.observations.deletion and decision.delete:
+        return seen.observations.deletion.reason, seen.observations.deletion.message
     is_held = any(each.following for each in decision.standings)
-    if seen.knowledge.creation and decision.outcome.kind == "going" and is_held:
-        return seen.knowledge.creation.reason, seen.knowledge.creation.message
+    if seen.observations.creation and decision.outcome.kind == "going" and is_held:
+        return seen.observations.creation.reason, seen.observations.creation.message
     found = [each for each in decision.standings if each.obstacle]
     if not found:
         return None
@@ -183,7 +182,7 @@ def _obstacle(seen: Seen, decision: Decision) -> tuple[str, str] | None:
 
 
 def _aggregated(seen: Seen, outcome: Outcome) -> Said:
-    trouble, fresh = seen.knowledge.store, seen.knowledge.publication
+    trouble, fresh = seen.observations.store, seen.observations.publication
     if trouble and outcome.kind != "complete":
         return Said("False", trouble.reason, trouble.message)
     if fresh and fresh.work_digest == seen.work:
@@ -230,7 +229,7 @@ def _conditions(
                 type=type_,
                 status=status,
                 reason=reason,
-                message=_cut(message, MESSAGE),
+                message=one_line(message),
                 observed_generation=generation,
                 last_transition_time=previous.last_transition_time
                 if previous and unchanged
@@ -305,7 +304,7 @@ def _completion_time(before: ExperimentStatus, outcome: Outcome, now: datetime) 
 
 def _summary(seen: Seen) -> tuple[Sequence[SummaryRow], ResultsReference | None]:
     """The newest summary; one of less work than is asked for now stays until the next."""
-    fresh = seen.knowledge.publication
+    fresh = seen.observations.publication
     if fresh:
         return fresh.rows, fresh.results
     return seen.status.summary, seen.status.results
@@ -323,7 +322,7 @@ def _progress(seen: Seen, standings: Sequence[Standing]) -> dict[int, str]:
     found = {}
     for each in standings:
         seed = each.cost.seed
-        fresh = seen.knowledge.progress.get(seed) if each.phase == "Running" else None
+        fresh = seen.observations.progress.get(seed) if each.phase == "Running" else None
         if not each.is_done and (told := fresh or before.get(seed)):
             found[seed] = told
     return found
@@ -360,8 +359,8 @@ def _seed_statuses(
                 disruptions=attempt.disruptions,
                 child=None if begins or each.child is None else each.child.name,
                 waiting_since=written(each.waiting_since) if each.waiting_since else None,
-                reason=_cut(each.reason, REASON) or None,
-                message=_cut(each.message, SEED_MESSAGE) or None,
+                reason=one_line(each.reason, REASON) or None,
+                message=one_line(each.message, SEED_MESSAGE) or None,
                 progress=progress.get(each.cost.seed),
             )
         )
@@ -378,8 +377,3 @@ def _interest(standing: Standing) -> tuple[int, int]:
         cost > 0,
     )
     return next((rank for rank, it_is in enumerate(ranks) if it_is), 9), standing.cost.index
-
-
-def _cut(text: str, length: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 from supreme_core.api.status import ExperimentStatus, SeedStatus
-from supreme_operator.deciding.decide import Standing
 from supreme_operator.deciding.facts import Child, ChildState
 from supreme_operator.deciding.indexes import expanded
+from supreme_operator.deciding.standing import Standing
 
 PREEMPTED: Final = "Preempted"
 """The disruption of a child that its queue suspended, which goes on later as the same object."""

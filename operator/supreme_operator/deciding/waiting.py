@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
+from supreme_core.errors import one_line
 from supreme_operator.deciding.facts import Answer, Child, ChildState, Pod
 from supreme_operator.deciding.times import time_of, written
 
@@ -84,15 +85,15 @@ def is_webhooks(message: str) -> bool:
 
 
 def obstacle(
-    child: Child, answer: Answer | None, *, now: datetime, patience: timedelta
+    child: Child, answer: Answer | None, *, now: datetime, silence: timedelta
 ) -> Reason | None:
     """Obstacle of an unfinished child; None where nothing holds it up, or not yet for long.
 
-    patience: how long nothing may change before that is worth a word.
+    silence: how long nothing may change before that is worth a word.
     """
     if child.state == ChildState.SUSPENDED:
         return "WaitingForQuota", "its queue has not admitted it yet"
-    held = stuck(child, now, patience)
+    held = stuck(child, now, silence)
     if held or child.state == ChildState.RUNNING:
         return held
     if said := next(filter(None, map(_said, child.pods)), None):
@@ -101,34 +102,34 @@ def obstacle(
         return None
     if answer.reason:
         return answer.reason, answer.message
-    return _unexplained(child) if now >= _quiet_since(child) + patience else None
+    return _unexplained(child) if now >= _quiet_since(child) + silence else None
 
 
-def stuck(child: Child, now: datetime, patience: timedelta) -> Reason | None:
+def stuck(child: Child, now: datetime, silence: timedelta) -> Reason | None:
     """Reason why a child does not end that should have."""
     are_gone = all(pod.is_finished for pod in child.pods)
-    if child.gone_by and now >= child.gone_by + patience and are_gone:
+    if child.gone_by and now >= child.gone_by + silence and are_gone:
         names = ", ".join(child.finalizers) or "its controller"
         return "ChildStuckTerminating", (
             f"{child.name} was to be gone at {written(child.gone_by)}, and {names} has not let it"
             " go"
         )
-    found = (stuck_pod(pod, now, patience) for pod in child.pods)
+    found = (stuck_pod(pod, now, silence) for pod in child.pods)
     return next(filter(None, found), None)
 
 
-def stuck_pod(pod: Pod, now: datetime, patience: timedelta) -> Reason | None:
+def stuck_pod(pod: Pod, now: datetime, silence: timedelta) -> Reason | None:
     """Reason why a pod does not end that should have."""
     if pod.is_finished:
         return None
-    if pod.gone_by and now >= pod.gone_by + patience:
+    if pod.gone_by and now >= pod.gone_by + silence:
         return "PodStuckTerminating", (
             f"pod {pod.name} was to be gone at {written(pod.gone_by)}, and its node"
             f" {pod.node or '(none)'} does not say that it is; where the node is lost, delete the"
             f" Node, or the pod by `kubectl delete pod {pod.name} --force`"
         )
     has_ended = pod.exit_code is not None and pod.running_beside and not pod.gone_by
-    if has_ended and pod.changed_at and now >= pod.changed_at + patience:
+    if has_ended and pod.changed_at and now >= pod.changed_at + silence:
         names = ", ".join(pod.running_beside)
         return "SidecarRunsOn", (
             f"the trainer of pod {pod.name} has ended with exit code {pod.exit_code}, but {names}"
@@ -138,31 +139,31 @@ def stuck_pod(pod: Pod, now: datetime, patience: timedelta) -> Reason | None:
     return None
 
 
-def alarms(child: Child, answer: Answer | None, patience: timedelta) -> Iterator[datetime]:
+def alarms(child: Child, answer: Answer | None, silence: timedelta) -> Iterator[datetime]:
     """When time alone may change what is said of an unfinished child."""
     if child.gone_by:
-        yield child.gone_by + patience
+        yield child.gone_by + silence
     for pod in child.pods:
-        yield from pod_alarms(pod, patience)
-    if due := inquiry_due(child, answer, patience):
+        yield from pod_alarms(pod, silence)
+    if due := inquiry_due(child, answer, silence):
         yield due
-        yield _quiet_since(child) + patience
+        yield _quiet_since(child) + silence
 
 
-def pod_alarms(pod: Pod, patience: timedelta) -> Iterator[datetime]:
+def pod_alarms(pod: Pod, silence: timedelta) -> Iterator[datetime]:
     if pod.gone_by:
-        yield pod.gone_by + patience
+        yield pod.gone_by + silence
     if pod.exit_code is not None and pod.changed_at:
-        yield pod.changed_at + patience
+        yield pod.changed_at + silence
 
 
-def inquiry_due(child: Child, answer: Answer | None, patience: timedelta) -> datetime | None:
+def inquiry_due(child: Child, answer: Answer | None, silence: timedelta) -> datetime | None:
     """When events are to be asked of the child; None while it needs no asking."""
     if child.state != ChildState.WAITING or child.is_deleted or any(map(_said, child.pods)):
         return None
     since = _quiet_since(child)
     if answer is None or answer.asked_at < since:
-        return since + (patience if child.pods else PODLESS)
+        return since + (silence if child.pods else PODLESS)
     pause = max(PODLESS, min(RARELY, (answer.asked_at - since) / 2))
     return answer.asked_at + pause
 
@@ -185,7 +186,7 @@ def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -
     if not (warnings or news):
         return Answer(asked_at=now)
     newest = max(warnings or news, key=lambda pair: pair[0])[1]
-    reason, message = str(newest.get("reason")), " ".join(str(newest.get("message")).split())
+    reason, message = str(newest.get("reason")), one_line(newest.get("message"))
     if child.pods:
         return Answer(
             asked_at=now,

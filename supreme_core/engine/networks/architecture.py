@@ -250,7 +250,7 @@ def _mismatch(message: str) -> str:
     sizes = re.findall(r"size mismatch for ([^:]+): .*?shape torch.Size\(\[([\d, ]*)\]\)", message)
     if sizes:
         told.append(f"of another shape {some([f'{name} ({shape})' for name, shape in sizes])}")
-    return "; ".join(told) or " ".join(message.split())[:300]
+    return "; ".join(told) or one_line(message, 300)
 
 
 def some(names: list[str]) -> str:

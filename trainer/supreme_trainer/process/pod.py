@@ -42,7 +42,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse_json
 from supreme_core.api.orders import RunOrder, SharedOrder
 from supreme_core.api.records import Progress, Termination
-from supreme_core.errors import EXIT_ERROR, SpecError, SupremeError
+from supreme_core.errors import EXIT_ERROR, SpecError, SupremeError, one_line
 from supreme_core.plan import exclusions, steps
 from supreme_core.registry import catalog, plugins
 from supreme_core.store.opening import open_storage
@@ -291,9 +291,8 @@ def _termination(trainer: Trainer) -> Termination:
 
 
 def _short(text: str) -> str:
-    """One printable line."""
-    line = "".join(filter(str.isprintable, " ".join(text.split())))
-    return line.encode()[:MESSAGE_BYTES].decode(errors="ignore")[:1024]
+    """One line, which is short in bytes too."""
+    return one_line(text).encode()[:MESSAGE_BYTES].decode(errors="ignore")
 
 
 def _leave(path: Path, termination: Termination) -> None:

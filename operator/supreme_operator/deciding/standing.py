@@ -1,0 +1,389 @@
+"""Decide where each seed of an experiment stands. Pure: no clock, no network."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Final, Literal
+
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.status import ExperimentStatus, SeedStatus
+from supreme_core.api.v1alpha1 import FailurePolicy
+from supreme_operator.deciding.backoff import BackoffPolicy
+from supreme_operator.deciding.endings import Ending, ending, never_starts
+from supreme_operator.deciding.facts import (
+    Answer,
+    Attempt,
+    Child,
+    ChildState,
+    Experiment,
+    Pod,
+    Published,
+    Trouble,
+)
+from supreme_operator.deciding.indexes import expanded
+from supreme_operator.deciding.times import time_of
+from supreme_operator.deciding.waiting import Reason, inquiry_due, obstacle, stuck, stuck_pod
+from supreme_operator.results.protocol import Verdict
+
+PREEMPTED: Final = "Preempted"
+PREEMPTED_MESSAGE: Final = "its queue took its place from it, and its controller gave it up"
+
+SeedPhase = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Observations from earlier actions of this process; a restart makes them again by acting.
+
+    verdicts: by seed and attempt.  creation: why the last child could not be created.  deletion:
+    why a child could not be deleted.
+    store: why the store could not be used.  answers: what events said of a child, by its uid.
+    met: uids of children of which the status tells what this process has seen of them.
+    """
+
+    verdicts: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
+    publication: Published | None = None
+    creation: Trouble | None = None
+    deletion: Trouble | None = None
+    store: Trouble | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    progress: Mapping[int, str] = field(default_factory=dict)
+    met: Collection[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One look at an experiment.
+
+    refusal: why the rest of what is asked for cannot be done, where the order is only a part of it.
+    stray: pods that run although their child is gone.  template: of the child that would be made
+    now, see `Child.template`.
+    """
+
+    experiment: Experiment
+    order: ExperimentOrder
+    status: ExperimentStatus
+    children: Sequence[Child]
+    refusal: str = ""
+    stray: Sequence[Pod] = ()
+    template: str = ""
+    observations: Observations = Observations()
+
+    @cached_property
+    def work(self) -> str:
+        """The digest of what each seed is to compute."""
+        return work_digest(self.order.work)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where one seed stands.
+
+    cost: what its attempts cost so far, by the latest of them.  child: the latest, if it is there.
+    occupies: it takes one of `parallelism` places.  following: the attempt that may be made, from
+    `ready_at` on.  obstacle: what keeps its pods from starting or ending.  is_outdated: its child
+    has not started, and would be made otherwise now.
+    """
+
+    phase: SeedPhase
+    cost: Attempt
+    child: Child | None = None
+    reason: str = ""
+    message: str = ""
+    occupies: bool = False
+    is_unread: bool = False
+    following: Attempt | None = None
+    ready_at: datetime | None = None
+    obstacle: Reason | None = None
+    waiting_since: datetime | None = None
+    is_outdated: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def wants_child(self) -> bool:
+        """True if the seed's child, which has not finished, is to go on."""
+        return not self.is_done and not self.is_outdated
+
+
+def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[Standing]:
+    seeds, digest = seen.order.seeds, seen.work
+    known = seen.status.work_digest == digest  # else the status counts seeds of other work
+    completed = expanded(seen.status.completed_indexes if known else "", below=len(seeds))
+    failed = expanded(seen.status.failed_indexes if known else "", below=len(seeds))
+    # In the order of attempts, so that the last one of a seed stays.
+    latest: dict[int, Child] = {}
+    for each in sorted(seen.children, key=lambda child: child.attempt.number):
+        latest[each.attempt.seed] = each
+    # A pod that outlives its child may still write into the store: the next attempt waits for it.
+    stopping: dict[int, list[Pod]] = {}
+    for pod in seen.stray:
+        if not pod.is_finished:
+            stopping.setdefault(pod.seed, []).append(pod)
+    before = {each.seed: each for each in seen.status.seed_statuses}
+    evaluator = _Evaluator(seen, now, backoff)
+    found = []
+    for index, seed in enumerate(seeds):
+        told, child = before.get(seed), latest.get(seed)
+        cost = _cost(seed, index, told if known else None, child)
+        # Before the child, which says nothing any more: it may fail late, or be gone.
+        if index in completed:
+            found.append(Standing(phase="Succeeded", cost=cost, child=child))
+        elif index in failed:
+            reason, message = (told.reason, told.message) if told else (None, None)
+            found.append(
+                Standing(
+                    phase="Failed",
+                    cost=cost,
+                    child=child,
+                    reason=reason or "Failed",
+                    message=message or "",
+                )
+            )
+        elif child:
+            found.append(evaluator.child(cost, child, told))
+        elif seed in stopping:
+            held = (stuck_pod(pod, now, backoff.silence) for pod in stopping[seed])
+            found.append(_stopping(cost, None, next(filter(None, held), None)))
+        else:
+            # A number is not used again for other work, whose log lies under it.
+            number = told.attempt + 1 if told and not known else cost.number
+            found.append(
+                Standing(phase="Pending", cost=cost, following=replace(cost, number=number))
+            )
+    return found
+
+
+def _cost(seed: int, index: int, told: SeedStatus | None, child: Child | None) -> Attempt:
+    """Cost of the latest attempt. Without a child the status knows of it; of an attempt after
+    the child's it knows only that it was meant to be made."""
+    cost = replace(child.attempt, index=index) if child else Attempt(seed=seed, index=index)
+    if told and (child is None or told.attempt == cost.number):
+        return replace(
+            cost,
+            number=told.attempt,
+            retries=max(cost.retries, told.retries),
+            disruptions=max(cost.disruptions, told.disruptions),
+        )
+    return cost
+
+
+@dataclass(frozen=True)
+class _Evaluator:
+    """Evaluates where a seed stands whose latest child is there."""
+
+    seen: Seen
+    now: datetime
+    backoff: BackoffPolicy
+
+    @property
+    def policy(self) -> FailurePolicy:
+        return self.seen.experiment.spec.failure_policy
+
+    def child(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+        if child.state.is_finished and child.work != self.seen.work:
+            return Standing(phase="Pending", cost=cost, child=child, following=_anew(cost))
+        if child.state == ChildState.SUCCEEDED:
+            return self._succeeded(cost, child)
+        if child.state == ChildState.FAILED and not _failed_by_deletion(child):
+            return self._failed(cost, child, told)
+        if child.is_deleted:
+            return _stopping(cost, child, stuck(child, self.now, self.backoff.silence))
+        return self._unfinished(cost, child, told)
+
+    def _succeeded(self, cost: Attempt, child: Child) -> Standing:
+        verdict = self.seen.observations.verdicts.get((cost.seed, child.attempt.number))
+        match verdict.state if verdict else None:
+            case None:
+                return Standing(
+                    phase="Running", cost=cost, child=child, reason="ResultPending", is_unread=True
+                )
+            case "valid":
+                return Standing(phase="Succeeded", cost=cost, child=child)
+            case "missing":
+                message = "its pods succeeded, but it left no result.json"
+                return self._retried(cost, child, "ResultMissing", message)
+        return _permanently_failed(cost, child, "ResultInvalid", verdict.message if verdict else "")
+
+    def _failed(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+        end = ending(child)
+        if end.kind == "permanent":
+            return _permanently_failed(cost, child, end.reason, end.message)
+        if told and _has_paid_for_preemption(child, told):
+            following = replace(cost, number=cost.number + 1, disruptions=told.disruptions)
+            return self._waiting(cost, child, following, 0.0, PREEMPTED, PREEMPTED_MESSAGE)
+        # Where it is suspended, its queue took its place while nobody looked.
+        if child.is_suspended or end.kind == "disrupted":
+            return self._disrupted(cost, child, end)
+        return self._retried(cost, child, end.reason, end.message)
+
+    def _retried(self, cost: Attempt, child: Child, reason: str, message: str) -> Standing:
+        if cost.retries >= self.policy.max_retries_per_seed:
+            return _permanently_failed(cost, child, reason, message)
+        wait = self.backoff.after_failures(cost.retries)
+        following = replace(cost, number=cost.number + 1, retries=cost.retries + 1)
+        return self._waiting(cost, child, following, wait, reason, message)
+
+    def _disrupted(self, cost: Attempt, child: Child, end: Ending) -> Standing:
+        if cost.disruptions >= self.policy.max_disruptions_per_seed:
+            message = f"the last: {end.reason}: {end.message}"
+            return _permanently_failed(cost, child, "TooManyDisruptions", message)
+        # Of an end that nothing tells, its pods may still tell something.
+        before = cost.disruptions if end.is_told else cost.disruptions + 1
+        wait = self.backoff.after_disruptions(before)
+        following = replace(cost, number=cost.number + 1, disruptions=cost.disruptions + 1)
+        return self._waiting(cost, child, following, wait, end.reason, end.message)
+
+    def _waiting(
+        self,
+        cost: Attempt,
+        child: Child,
+        following: Attempt,
+        seconds: float,
+        reason: str,
+        message: str,
+    ) -> Standing:
+        return Standing(
+            phase="Pending",
+            cost=cost,
+            child=child,
+            reason=reason,
+            message=message,
+            following=following,
+            ready_at=(child.finished_at or child.created_at) + timedelta(seconds=seconds),
+        )
+
+    def _unfinished(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+        spec = self.seen.experiment.spec
+        block = self._obstacle(child, told)
+        if self._is_outdated(child, told, block):
+            return Standing(
+                phase="Queued",
+                cost=cost,
+                child=child,
+                reason="TemplateChanged",
+                message="it has not started, and is made anew as the experiment says now",
+                occupies=True,
+                obstacle=block,
+                is_outdated=True,
+            )
+        if never_starts(child):
+            reason, message = block or ("ImagePullFailed", "")
+            return _permanently_failed(cost, child, reason, message, occupies=True)
+        is_running = child.state == ChildState.RUNNING
+        since, deadline = self._waiting_since(child, told), spec.scheduling_deadline_seconds
+        is_late = deadline and self.now >= since + timedelta(seconds=deadline)
+        # Where its queue has just stopped it, it may have run until then.
+        may_be_late = child.waits_since is not None and not is_running
+        if is_late and may_be_late and not _is_scheduled(child, spec.execution.nodes):
+            message = f"its pods were not scheduled within {deadline} s"
+            return _permanently_failed(
+                cost, child, "SchedulingDeadlineExceeded", message, occupies=True
+            )
+        if child.state == ChildState.SUSPENDED:
+            # A queue has taken its place from it; it goes on as the same object later.
+            if told and told.phase == "Running" and told.attempt == child.attempt.number:
+                cost = replace(cost, disruptions=cost.disruptions + 1)
+            if cost.disruptions > self.policy.max_disruptions_per_seed:
+                message = "its queue preempted it too often"
+                return _permanently_failed(
+                    cost, child, "TooManyDisruptions", message, occupies=True
+                )
+        return Standing(
+            phase="Running" if is_running else "Queued",
+            cost=cost,
+            child=child,
+            reason=block[0] if block else "",
+            message=block[1] if block else "",
+            occupies=True,
+            obstacle=block,
+            waiting_since=None if is_running else since,
+        )
+
+    def _waiting_since(self, child: Child, told: SeedStatus | None) -> datetime:
+        """When it last began to wait for its pods: when it was made, or did not run any more. A
+        queue that lets it go and holds it back again before it has run changes nothing."""
+        since = child.waits_since or self.now
+        if told is None or told.attempt != child.attempt.number:
+            return since
+        if told.phase == "Running":
+            return self.now
+        known = time_of(told.waiting_since or None)
+        if known is None or (child.uid not in self.seen.observations.met and since > known):
+            # It may have run while no operator looked.
+            return since
+        return known
+
+    def _obstacle(self, child: Child, told: SeedStatus | None) -> Reason | None:
+        answer, silence = self.seen.observations.answers.get(child.uid), self.backoff.silence
+        due = inquiry_due(child, answer, silence)
+        is_unasked = due is not None and due <= self.now and answer is None
+        was_queued = told and told.phase == "Queued" and told.attempt == child.attempt.number
+        if is_unasked and told and was_queued and told.reason:
+            # The process before this one had asked; the answer to this one is still to come.
+            return told.reason, told.message or ""
+        return obstacle(child, answer, now=self.now, silence=silence)
+
+    def _is_outdated(self, child: Child, told: SeedStatus | None, block: Reason | None) -> bool:
+        """An older operator's child does not say what it is made of; it is made anew where its
+        image cannot be pulled."""
+        if any(pod.started_at for pod in child.pods) or self._has_run(child, told):
+            return False
+        if child.state == ChildState.RUNNING or not self.seen.template:
+            return False
+        if child.template:
+            return child.template != self.seen.template
+        return block is not None and block[0] == "ImagePullFailed"
+
+    def _has_run(self, child: Child, told: SeedStatus | None) -> bool:
+        """Return whether a queue has suspended a child after it had begun."""
+        if told is None or told.attempt != child.attempt.number:
+            return False
+        return told.phase == "Running" or told.disruptions > child.attempt.disruptions
+
+
+def _has_paid_for_preemption(child: Child, told: SeedStatus) -> bool:
+    """Return whether a failed child is one whose preemption the status has counted, and that did
+    not run since: its controller takes the end of its pods for a failure."""
+    is_waiting = told.phase == "Queued" and told.attempt == child.attempt.number
+    is_known = told.reason == PREEMPTED  # also where the next attempt is only meant to be made
+    return (is_waiting or is_known) and told.disruptions > child.attempt.disruptions
+
+
+def _failed_by_deletion(child: Child) -> bool:
+    """Return whether the controller takes for a failure that its pods were told to go with it."""
+    if not child.gone_by:
+        return False
+    return child.finished_at is None or child.finished_at >= child.gone_by
+
+
+def _anew(cost: Attempt) -> Attempt:
+    """The attempt after one that answered other work, which costs nothing."""
+    return Attempt(seed=cost.seed, index=cost.index, number=cost.number + 1)
+
+
+def _stopping(cost: Attempt, child: Child | None, held: Reason | None) -> Standing:
+    return Standing(
+        phase="Pending",
+        cost=cost,
+        child=child,
+        reason=held[0] if held else "Stopping",
+        message=held[1] if held else "",
+        occupies=True,
+        obstacle=held,
+    )
+
+
+def _permanently_failed(
+    cost: Attempt, child: Child, reason: str, message: str, *, occupies: bool = False
+) -> Standing:
+    return Standing(
+        phase="Failed", cost=cost, child=child, reason=reason, message=message, occupies=occupies
+    )
+
+
+def _is_scheduled(child: Child, nodes: int) -> bool:
+    return sum(pod.is_scheduled for pod in child.pods) >= nodes
