@@ -7,6 +7,7 @@ fields     descriptions of every model in the code, also where no CRD and no cat
            and help of every option of a command
 schemas    the CRD and the catalogue, where a description may also be put together
 metrics    help of what the operator and the trainer export
+values     comments of the Helm chart's values, which its README shows as a table
 docstrings of modules, classes, functions and constants
 
 Left out: that a text is true, and that it is clear beyond its first word.
@@ -22,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.monitoring.exported import operator_metrics, trainer_metrics
+from tools.generate.chart import values_table
 from tools.generate.crd import custom_resource_definition
 
 ROOT = Path(__file__).parents[2]
@@ -122,3 +124,9 @@ def test_the_help_of_a_metric_is_understood_alone():
     helps = {each.name: each.documentation for each in (*operator_metrics(), *trainer_metrics())}
     assert len(helps) > 40
     assert {name: text for name, text in helps.items() if LEANING.match(text)} == {}
+
+
+def test_a_value_of_the_chart_is_understood_alone():
+    rows = [row.split(" | ") for row in values_table().splitlines()[2:]]
+    assert len(rows) > 60
+    assert [(path, about) for path, about, *_ in rows if LEANING.match(about)] == []

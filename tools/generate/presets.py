@@ -105,10 +105,11 @@ LATER_METHODS = ("finetune", "neg_grad", "random_labels", "salun", "scrub", "ssd
 LATER = (
     LaterPreset(
         "tiny-imagenet-resnet18",
-        "Tiny ImageNet with resnet18: a class, and a tenth of the images, as in SalUn (Fan et al."
-        " 2024, arXiv:2310.12508), with the recipe of its code: batches of 256, 182 epochs, the"
-        " rate divided by 10 after 91 and 136. BatchNorm sees micro-batches of 64 here.\n"
-        "ImageNet's terms allow research and teaching that earn nothing.",
+        "Tiny ImageNet with resnet18: two scenarios forget a class and a tenth of the images, as in"
+        " SalUn (Fan et al. 2024, arXiv:2310.12508). The recipe is that of its code: batches of 256,"
+        " 182 epochs, the rate divided by 10 after 91 and 136. Here BatchNorm uses micro-batches of"
+        " 64.\n"
+        "ImageNet's terms allow non-commercial research and teaching.",
         {"name": "tiny_imagenet"},
         epochs=182,
         batch=256,
@@ -121,11 +122,11 @@ LATER = (
     ),
     LaterPreset(
         "imagenette-resnet18",
-        "Ten classes of ImageNet, those of Imagenette, with torchvision's resnet18 on 224 pixels:"
-        " two scenarios forget a class each. SalUn (Fan et al. 2024, arXiv:2310.12508) takes these"
-        " ten, for models that generate images. The recipe is ours: torchvision's for ImageNet,"
-        " with half its batch and rate.\n"
-        "ImageNet's terms allow research and teaching that earn nothing.",
+        "The ten classes of ImageNet that Imagenette has, with torchvision's resnet18 on 224 pixels:"
+        " two scenarios forget a class each. SalUn (Fan et al. 2024, arXiv:2310.12508) uses these"
+        " ten classes for models that generate images. The recipe is ours: torchvision's for"
+        " ImageNet, with half its batch size and rate.\n"
+        "ImageNet's terms allow non-commercial research and teaching.",
         {"name": "imagenet_subset", "params": {"classes": list(IMAGENETTE), "size": 256}},
         epochs=90,
         batch=128,
@@ -141,11 +142,12 @@ LATER = (
     ),
     LaterPreset(
         "celeba-resnet18",
-        "CelebA with resnet18: whether a face smiles, and some of the people are forgotten. That is"
-        " the task of Choi and Na 2023, arXiv:2311.02240, which the Deep Unlearn benchmark took up"
-        " (Cadet et al. 2024, arXiv:2410.01276); the recipe is ours. The people are those of the"
-        " first three images. Test images show other people, so none is held out.\n"
-        "CelebA's agreement allows research that earns nothing.",
+        "CelebA with resnet18: the model says whether a face smiles, and some of the people are"
+        " forgotten. That is the task of Choi and Na 2023, arXiv:2311.02240, which the Deep Unlearn"
+        " benchmark uses too (Cadet et al. 2024, arXiv:2410.01276); the recipe is ours. The people"
+        " are those of the first three images. Test images show other people, so no test image is"
+        " held out.\n"
+        "CelebA's agreement allows non-commercial research.",
         {"name": "celeba", "params": {"attribute": "Smiling"}},
         epochs=20,
         batch=256,
@@ -179,7 +181,7 @@ def presets() -> dict[Path, str]:
 def _later(preset: LaterPreset) -> str:
     name = f"examples/presets/{preset.name}.yaml"
     told = [wrap(paragraph, 97) for paragraph in preset.head.splitlines()]
-    told.append([f"    supreme run {name}", "", "after `supreme prepare` with --from DIR."])
+    told.append([f"    supreme run {name}", "", "Run `supreme prepare` with --from DIR first."])
     head = "".join(f"# {line}\n" for part in told for line in [*part, ""]).replace("# \n", "#\n")
     document: dict[str, object] = {
         "apiVersion": "supreme.dev/v1alpha1",
@@ -211,13 +213,13 @@ def _later(preset: LaterPreset) -> str:
 def _head(data: DataPreset, name: str, models: Sequence[str]) -> str:
     demonstration = "# This is the grid of the paper's demonstration.\n#\n" if data.together else ""
     fine = (
-        "# finetune has our rate for transformers: 0.02 was found for ResNets and ruins one.\n"
+        "# finetune has SUPREME's rate for transformers: 0.02 was found for ResNets and ruins them.\n"
         if "vit" in models
         else ""
     )
     several = (
-        "# Each document is an experiment, for what is forgotten asks for settings of its own.\n"
-        "# Those of one network share its Original.\n#\n"
+        "# Each document is an experiment, because each scenario needs settings of its own. Those of\n"
+        "# one network share Original.\n#\n"
         if len(_documents(data, models[0])) > 1
         else ""
     )
@@ -225,10 +227,10 @@ def _head(data: DataPreset, name: str, models: Sequence[str]) -> str:
     return (
         f"# {data.title} with {networks} by the recipe of the SUPREME paper's package.\n#\n"
         f"#     supreme run examples/presets/{name}.yaml\n#\n{demonstration}{several}"
-        "# What differs on purpose: Retrained has the recipe of Original, the same decay and\n"
-        "# batch; no epoch runs at a rate of 0; weights are those of the last epoch and never\n"
-        "# chosen on the test set; no test image is a training image; batches of methods do not\n"
-        f"# depend on the scenario.\n{fine}#\n"
+        "# Differences from the package, all deliberate: Retrained has the recipe of Original, with\n"
+        "# the same decay and batch size; no epoch has a learning rate of 0; the weights are those\n"
+        "# of the last epoch and never chosen on the test set; no test image is a training image;\n"
+        f"# batch sizes of methods do not depend on the scenario.\n{fine}#\n"
     )
 
 
