@@ -106,8 +106,8 @@ LATER = (
     LaterPreset(
         "tiny-imagenet-resnet18",
         "Tiny ImageNet with resnet18: two scenarios forget a class and a tenth of the images, as in"
-        " SalUn (Fan et al. 2024, arXiv:2310.12508). The recipe is that of its code: batches of 256,"
-        " 182 epochs, the rate divided by 10 after 91 and 136. Here BatchNorm uses micro-batches of"
+        " SalUn (Fan et al. 2024, arXiv:2310.12508). The recipe is that of its code: batches of"
+        " 256, 182 epochs, the rate divided by 10 after 91 and 136. Here BatchNorm uses micro-batches of"
         " 64.\n"
         "ImageNet's terms allow non-commercial research and teaching.",
         {"name": "tiny_imagenet"},
@@ -122,8 +122,8 @@ LATER = (
     ),
     LaterPreset(
         "imagenette-resnet18",
-        "The ten classes of ImageNet that Imagenette has, with torchvision's resnet18 on 224 pixels:"
-        " two scenarios forget a class each. SalUn (Fan et al. 2024, arXiv:2310.12508) uses these"
+        "The ten classes of ImageNet that Imagenette has, with torchvision's resnet18 on 224"
+        " pixels: two scenarios forget a class each. SalUn (Fan et al. 2024, arXiv:2310.12508) uses these"
         " ten classes for models that generate images. The recipe is ours: torchvision's for"
         " ImageNet, with half its batch size and rate.\n"
         "ImageNet's terms allow non-commercial research and teaching.",
@@ -213,13 +213,13 @@ def _later(preset: LaterPreset) -> str:
 def _head(data: DataPreset, name: str, models: Sequence[str]) -> str:
     demonstration = "# This is the grid of the paper's demonstration.\n#\n" if data.together else ""
     fine = (
-        "# finetune has SUPREME's rate for transformers: 0.02 was found for ResNets and ruins them.\n"
+        "# finetune has SUPREME's rate for transformers: 0.02, found for ResNets, ruins them.\n"
         if "vit" in models
         else ""
     )
     several = (
-        "# Each document is an experiment, because each scenario needs settings of its own. Those of\n"
-        "# one network share Original.\n#\n"
+        "# Each document is an experiment, because each scenario needs settings of its own.\n"
+        "# Those of one network share Original.\n#\n"
         if len(_documents(data, models[0])) > 1
         else ""
     )
@@ -227,10 +227,11 @@ def _head(data: DataPreset, name: str, models: Sequence[str]) -> str:
     return (
         f"# {data.title} with {networks} by the recipe of the SUPREME paper's package.\n#\n"
         f"#     supreme run examples/presets/{name}.yaml\n#\n{demonstration}{several}"
-        "# Differences from the package, all deliberate: Retrained has the recipe of Original, with\n"
-        "# the same decay and batch size; no epoch has a learning rate of 0; the weights are those\n"
-        "# of the last epoch and never chosen on the test set; no test image is a training image;\n"
-        f"# batch sizes of methods do not depend on the scenario.\n{fine}#\n"
+        "# Differences from the package, all deliberate: Retrained has the recipe of Original,\n"
+        "# with the same decay and batch size; no epoch has a learning rate of 0; weights are\n"
+        "# those of the last epoch and never chosen on the test set; no test image is a\n"
+        "# training image; batch sizes of methods do not depend on the scenario.\n"
+        f"{fine}#\n"
     )
 
 
