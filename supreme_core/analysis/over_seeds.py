@@ -14,9 +14,9 @@ Whether anybody could tell unlearned from retrained models is a question of two 
   has a copy of the model that it judges knows the answer.
 
 It costs one read of the predictions of each run, of at most `MOST_SEEDS` seeds, and what is kept in
-memory is a margin for each of at most `MOST_SAMPLES` samples of a set. Of many seeds it takes
-seconds for each method, so what is said carries the digest of all that it follows from (`inputs`):
-where that is the same, nothing is computed again.
+memory is a logit confidence for each of at most `MOST_SAMPLES` samples of a set. Of many seeds it
+takes seconds for each method, so what is said carries the digest of all that it follows from
+(`inputs`): where that is the same, nothing is computed again.
 """
 
 import csv
@@ -216,14 +216,14 @@ class _Lot:
     """
 
     seeds: list[int] = field(default_factory=list)
-    margins: dict[SetName, list[Floats]] = field(default_factory=lambda: defaultdict(list))
+    logit_confidence: dict[SetName, list[Floats]] = field(default_factory=lambda: defaultdict(list))
     accuracy: dict[SetName, list[float]] = field(default_factory=lambda: defaultdict(list))
     rates: list[Floats] = field(default_factory=list)
     problem: str = ""
 
     def ensemble(self, of: Sequence[int]) -> Ensemble:
         found = Ensemble(
-            margins={name: np.stack(margins) for name, margins in self.margins.items()},
+            logit_confidence={name: np.stack(phi) for name, phi in self.logit_confidence.items()},
             accuracy={name: np.array(shares) for name, shares in self.accuracy.items()},
         )
         return found.take([self.seeds.index(seed) for seed in of])
@@ -417,20 +417,22 @@ class _Scenario:
         if held_out is None:
             return None
         forget = predictions["forget"]
-        found = matched(forget.margin, forget.labels, held_out.margin, held_out.labels)
+        found = matched(
+            forget.logit_confidence, forget.labels, held_out.logit_confidence, held_out.labels
+        )
         return None if found is None else rate_at(found, np.array(GRID))
 
     def _add(self, lot: _Lot, seed: int, predictions: Predictions) -> bool:
         """Keep what metrics need of one model; False where it is not finite."""
         outputs = {name: predictions[name] for name in SETS if name in predictions}
         self._check_samples(seed, outputs)
-        kept = {name: each.margin[_kept(len(each))] for name, each in outputs.items()}
+        kept = {name: each.logit_confidence[_kept(len(each))] for name, each in outputs.items()}
         lot.seeds.append(seed)
-        for name, margins in kept.items():
-            lot.margins[name].append(margins)
+        for name, phi in kept.items():
+            lot.logit_confidence[name].append(phi)
             right = outputs[name].predicted == outputs[name].labels
             lot.accuracy[name].append(float(right.mean()) if len(right) else 0.0)
-        return all(bool(np.isfinite(margins).all()) for margins in kept.values())
+        return all(bool(np.isfinite(phi).all()) for phi in kept.values())
 
     def _check_samples(self, seed: int, outputs: Mapping[SetName, Outputs]) -> None:
         if not self.whole:

@@ -78,7 +78,7 @@ MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
 PREDICTIONS: Final = "predictions.safetensors"
 PROBE: Final = "probe.safetensors"
-MARGINS: Final = "margins.safetensors"
+LOGIT_CONFIDENCE: Final = "margins.safetensors"  # as the stage `margins`: stored names stay
 
 
 def family_name(experiment: str, uid: str) -> str:

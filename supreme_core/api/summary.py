@@ -285,7 +285,7 @@ class SeedValue(Document):
 
 
 class Curve(Document):
-    """ROC curve of an attack that calls forgotten samples of large margin members.
+    """ROC curve of an attack that calls forgotten samples of large logit confidence members.
 
     Against held-out samples of the same classes; averaged vertically over seeds.
     """

@@ -152,7 +152,7 @@ def _needing_validation(work: Work, catalog: Catalog) -> Iterator[str]:
 
 
 def _sizes(splits: Splits, title: str, labels: Labels, seeds: Sequence[int]) -> Sizes | None:
-    if splits.needs_margins(title):
+    if splits.needs_logit_confidence(title):
         return None
     counts, named = [], tuple[Named, ...]()
     for seed in seeds:

@@ -34,8 +34,8 @@ class Splits:
         forgets: Forgets = self.scenarios[title].entry.facts.forgets
         return forgets
 
-    def needs_margins(self, title: str) -> bool:
-        """Return whether a scenario's split is made from margins of the original."""
+    def needs_logit_confidence(self, title: str) -> bool:
+        """Return whether a scenario's split is made from logit confidences of the original."""
         return "margins" in self.scenarios[title].entry.facts.needs
 
     def of(self, title: str, labels: Labels, seed: int) -> Split:

@@ -46,8 +46,8 @@ class Labels:
     train_fine, test_fine: numbers of finer classes, None where the dataset has none.
     train_identities, test_identities: numbers of the people (or other identities) that the samples
     are of, None where the dataset does not know them.
-    margins: (N,) log(p / (1 - p)) of each training sample's label by the seed's original; None
-    except for a scenario that needs them.
+    logit_confidence: (N,) log(p / (1 - p)) of each training sample's label by the seed's original;
+    None except for a scenario that needs it.
     """
 
     train: NDArray[np.int64]
@@ -59,7 +59,7 @@ class Labels:
     train_identities: NDArray[np.int64] | None = None
     test_identities: NDArray[np.int64] | None = None
     identity_names: tuple[str, ...] = ()
-    margins: NDArray[np.float64] | None = None
+    logit_confidence: NDArray[np.float64] | None = None
 
     def trained_on(self, part: Indices) -> Self:
         """Labels with a part of the training set for all of it."""
@@ -68,7 +68,7 @@ class Labels:
             train=self.train[part],
             train_fine=_taken(self.train_fine, part),
             train_identities=_taken(self.train_identities, part),
-            margins=_taken(self.margins, part),
+            logit_confidence=_taken(self.logit_confidence, part),
         )
 
     def tested_on(self, part: Indices) -> Self:

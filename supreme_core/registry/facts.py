@@ -74,7 +74,8 @@ class DatasetFacts:
 class ScenarioFacts:
     """poisons: the forget set is spoilt data that are nowhere else, so the cell has an original of
     its own, which is trained on them.  needs: what the split is made from beside the labels:
-    margins of the training samples by the seed's original, which is then trained first."""
+    `margins` are logit confidences of the training samples by the seed's original, which is then
+    trained first."""
 
     forgets: Forgets
     poisons: bool = False

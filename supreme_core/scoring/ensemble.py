@@ -2,6 +2,7 @@
 
 A metric of one run compares two models. These compare two distributions of models, so each sample
 has as many numbers as there are models, and the question is whether the two lots of them differ.
+A number is the logit confidence of the label, φ = log(p_y / (1 - p_y)), `phi` in formulas.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,8 @@ from supreme_core.scoring.evaluation import Floats, Integers
 from supreme_core.scoring.membership import Contest, auc, held_out_set, rate_at
 
 SMALLEST_DEVIATION = 1e-6
-"""Smallest deviation of margins over seeds that is used: logits, of float32, tell no two models
-apart by less."""
+"""Smallest deviation of φ over seeds that is used: logits, of float32, tell no two models apart by
+less."""
 
 
 class AttackParams(Params):
@@ -32,17 +33,17 @@ class AttackParams(Params):
 class Ensemble:
     """Models that differ in their seed and are alike in all else; a line each.
 
-    margins: by set, (models, samples), log(p_y / (1 - p_y)).  accuracy: by set, (models,).
+    logit_confidence: by set, (models, samples).  accuracy: by set, (models,).
     """
 
-    margins: Mapping[SetName, Floats]
+    logit_confidence: Mapping[SetName, Floats]
     accuracy: Mapping[SetName, Floats]
 
     def take(self, models: Sequence[int]) -> Self:
         """The models at these places."""
         where = list(models)
         return type(self)(
-            margins={name: margins[where] for name, margins in self.margins.items()},
+            logit_confidence={name: phi[where] for name, phi in self.logit_confidence.items()},
             accuracy={name: accuracy[where] for name, accuracy in self.accuracy.items()},
         )
 
@@ -61,10 +62,10 @@ class EnsemblePair:
     on: SetName | None = None
 
     @property
-    def margins(self) -> tuple[Floats, Floats]:
-        """Margins of both ensembles, (models, samples), on the set that is asked about."""
+    def logit_confidence(self) -> tuple[Floats, Floats]:
+        """Logit confidence in both ensembles, (models, samples), on the set that is asked about."""
         assert self.on is not None, "a metric without sets must name the set it reads"
-        return self.unlearned.margins[self.on], self.retrained.margins[self.on]
+        return self.unlearned.logit_confidence[self.on], self.retrained.logit_confidence[self.on]
 
     @property
     def held_out(self) -> SetName:
@@ -74,8 +75,7 @@ class EnsemblePair:
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of one margin per model: how many models, their mean, and their squared deviations
-    summed.
+    """Moments of φ over models: how many models, their mean, and their squared deviations summed.
 
     mean, squares: (1, samples), or (models, samples) where each model in turn is left out.
     """
@@ -85,15 +85,15 @@ class Moments:
     squares: Floats
 
     @classmethod
-    def of(cls, margins: Floats) -> Self:
-        mean = margins.mean(axis=0, keepdims=True)
-        return cls(len(margins), mean, np.square(margins - mean).sum(axis=0, keepdims=True))
+    def of(cls, phi: Floats) -> Self:
+        mean = phi.mean(axis=0, keepdims=True)
+        return cls(len(phi), mean, np.square(phi - mean).sum(axis=0, keepdims=True))
 
     @classmethod
-    def without_each(cls, margins: Floats) -> Self:
+    def without_each(cls, phi: Floats) -> Self:
         """Line i: of all models but the i-th."""
-        every = cls.of(margins)
-        n, away = every.models, margins - every.mean
+        every = cls.of(phi)
+        n, away = every.models, phi - every.mean
         return cls(
             models=n - 1,
             mean=every.mean - away / (n - 1),
@@ -114,7 +114,7 @@ class Moments:
 
 
 LogDensity = Callable[[Floats, Moments], Floats]
-"""Log density of margins under the moments of other models."""
+"""Log density of φ under the moments of other models."""
 
 
 def told_apart(
@@ -127,7 +127,7 @@ def told_apart(
     right.  auc, tpr: over all pairs of a model and a sample; tpr is None where so few of Retrained
     cannot show such a false positive rate: below 10 / rate.
     """
-    unlearned, retrained = pair.margins
+    unlearned, retrained = pair.logit_confidence
     of_unlearned = log_density(unlearned, Moments.without_each(unlearned)) - log_density(
         unlearned, Moments.of(retrained)
     )

@@ -30,7 +30,8 @@ class Outputs:
     """Outputs of one model for the n samples of one set, in dataset order.
 
     labels, predicted: (n,) class numbers.  loss: (n,) cross-entropy in nats.
-    margin: (n,) logit of the label minus logsumexp of the other logits, i.e. log(p_y / (1 - p_y)).
+    logit_confidence: (n,) logit of the label minus logsumexp of the other logits, which is
+    φ = log(p_y / (1 - p_y)) of Carlini et al. 2022 (LiRA), arXiv:2112.03570.
     entropy: (n,) of the softmax, in nats.  logits: (n, C), or None where they are not kept.
     positions: (n,) where these samples stand in the set they were taken from; None for a whole set.
 
@@ -41,7 +42,7 @@ class Outputs:
     labels: Integers
     predicted: Integers
     loss: Floats
-    margin: Floats
+    logit_confidence: Floats
     entropy: Floats
     logits: Floats | None = None
     positions: Integers | None = None
@@ -58,7 +59,7 @@ class Outputs:
             labels=labels,
             predicted=predicted_classes(logits),
             loss=-log_probabilities[rows, labels],
-            margin=logits[rows, labels] - np.asarray(logsumexp(others, axis=1)),
+            logit_confidence=logits[rows, labels] - np.asarray(logsumexp(others, axis=1)),
             entropy=-np.sum(np.exp(log_probabilities) * log_probabilities, axis=1),
             logits=logits,
         )
@@ -80,7 +81,7 @@ class Outputs:
             labels=self.labels[where],
             predicted=self.predicted[where],
             loss=self.loss[where],
-            margin=self.margin[where],
+            logit_confidence=self.logit_confidence[where],
             entropy=self.entropy[where],
             logits=None if self.logits is None else self.logits[where],
             positions=where if self.positions is None else self.positions[where],

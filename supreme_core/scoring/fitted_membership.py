@@ -102,7 +102,7 @@ def svc_efficacy(evaluation: Evaluation, model: Model, params: SvcParams) -> flo
 
     sets = evaluation.predictions[model]
     forget, retain, test = (
-        np.sort(expit(sets[on].margin)) for on in ("forget", "retain", "retain_test")
+        np.sort(expit(sets[on].logit_confidence)) for on in ("forget", "retain", "retain_test")
     )
     size = min(params.samples, len(retain), len(test))
     if not size or not np.isfinite(np.concatenate([forget, retain, test])).all():

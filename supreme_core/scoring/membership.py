@@ -141,7 +141,7 @@ def modified_entropy(outputs: Outputs) -> Floats:
 
     Small for certainty in the label only, where the entropy is small for certainty in any class
     (Song and Mittal 2021). log(1 - p) of the likeliest class would be lost in rounding; with its
-    margin m, the log-odds of p, it is -log(1 + exp(m)). All other classes have p <= 1/2.
+    log-odds m it is -log(1 + exp(m)). All other classes have p <= 1/2.
     """
     assert outputs.logits is not None, "the modified entropy needs logits"
     rows, top = np.arange(len(outputs)), outputs.logits.argmax(axis=1)
@@ -151,21 +151,23 @@ def modified_entropy(outputs: Outputs) -> Floats:
     log_complement = np.log1p(-unlikely)
     log_complement[rows, top] = log_expit(-_log_odds(outputs.logits, top))
     terms = -p * log_complement
-    terms[rows, outputs.labels] = -expit(-outputs.margin) * log_expit(outputs.margin)
+    terms[rows, outputs.labels] = -expit(-outputs.logit_confidence) * log_expit(
+        outputs.logit_confidence
+    )
     return np.asarray(np.sum(terms, axis=1))
 
 
 def max_margin(outputs: Outputs) -> Floats:
     """(n,) logit of the label less the largest other logit."""
-    assert outputs.logits is not None, "the margin to the next class needs logits"
+    assert outputs.logits is not None, "the lead over the next class needs logits"
     others = without_class(outputs.logits, outputs.labels)
     own = outputs.logits[np.arange(len(outputs)), outputs.labels]
     return np.asarray(own - others.max(axis=1))
 
 
 SIGNALS: Final[Mapping[Signal, Callable[[Outputs], Floats]]] = {
-    # The confidence rounds to 1 and the loss to 0 for all sure samples; the margin ranks them.
-    "confidence": lambda outputs: outputs.margin,
+    # The confidence rounds to 1 and the loss to 0 for all sure samples; its logit ranks them.
+    "confidence": lambda outputs: outputs.logit_confidence,
     "entropy": lambda outputs: -outputs.entropy,
     "modified_entropy": lambda outputs: -modified_entropy(outputs),
     "max_margin": max_margin,

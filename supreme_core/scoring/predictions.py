@@ -28,8 +28,15 @@ from supreme_core.scoring.evaluation import Integers, Outputs, Predictions
 Logits = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
 
-SUMMARIES: Final = ("predicted", "loss", "margin", "entropy")
-"""Values that are kept of each retain sample beside its label."""
+SUMMARIES: Final = {
+    "predicted": "retain/predicted",
+    "loss": "retain/loss",
+    # Stored names stay what they were: logit confidences are `margin` here, and the stage and the
+    # file of those of training samples are `margins`, also in `needs` of a scenario.
+    "logit_confidence": "retain/margin",
+    "entropy": "retain/entropy",
+}
+"""Values that are kept of each retain sample beside its label, and the tensor of each."""
 
 TENSORS: Final = {
     "forget/logits": ("F32", 2),
@@ -90,7 +97,7 @@ def save_predictions(predictions: Predictions) -> bytes:
         "forget/logits": _float32(forget),
         "forget/labels": forget.labels,
         "retain/labels": retain.labels,
-        **{f"retain/{name}": getattr(retain, name) for name in SUMMARIES},
+        **{tensor: getattr(retain, name) for name, tensor in SUMMARIES.items()},
         "test/logits": _float32(test),
         "test/labels": test.labels,
         **_forgotten(predictions),
@@ -113,7 +120,8 @@ def load_predictions(path: Path) -> Predictions:
     return {
         "forget": Outputs.of(arrays["forget/logits"], arrays["forget/labels"]),
         "retain": Outputs(
-            labels=arrays["retain/labels"], **{name: arrays[f"retain/{name}"] for name in SUMMARIES}
+            labels=arrays["retain/labels"],
+            **{name: arrays[tensor] for name, tensor in SUMMARIES.items()},
         ),
         "test": test,
         **_split_test(test, arrays["forget_test/positions"], own),

@@ -1,10 +1,10 @@
-"""Scenarios that change data, sequences and splits by margins, against the same done by hand.
+"""Scenarios that change data, sequences and splits by logit confidence, done by hand.
 
                     | independent of the trainer's own way         | keys | 1 and 2 ranks, streamed
 confusion           | original of arrays that were spoilt before   |  x   |
 backdoor            | the same                                     |  x   |    x
 sequential          | what a method is given, one call after another|  x   |    x, and stopped
-memorised_samples   | margins from the stored original, in float64 |  x   |
+memorised_samples   | logits of the stored original, in float64    |  x   |
 
 Left out: GPUs, and retraining, which never sees what differs.
 """
@@ -205,7 +205,7 @@ def test_progress_tells_of_every_step_of_the_plan(finished):
     assert board.done == board.total
 
 
-def test_margins_are_those_of_the_original_and_the_split_is_made_from_them(finished):
+def test_logit_confidences_are_those_of_the_original_and_the_split_is_made_from_them(finished):
     folder, _, _ = finished
     images = dataset_of(folder)
     with as_configured(), torch.no_grad():
@@ -217,10 +217,12 @@ def test_margins_are_those_of_the_original_and_the_split_is_made_from_them(finis
         load_weights(network, load_file(file_of(folder, "originals", key, "weights")))
         batch = data.train.batch(torch.arange(len(data.train)))
         p = network(batch.images).double().softmax(1)[torch.arange(len(batch)), batch.labels]
-        margins = (p / (1 - p)).log()
-    hardest = margins.argsort()[:144]
+        phi = (p / (1 - p)).log()
+    hardest = phi.argsort()[:144]
     forgotten = sets_of(finished, "memorised_samples")["forget"]
-    np.testing.assert_allclose(np.sort(forgotten.margin), margins[hardest].sort().values, rtol=1e-3)
+    np.testing.assert_allclose(
+        np.sort(forgotten.logit_confidence), phi[hardest].sort().values, rtol=1e-3
+    )
 
 
 def test_a_sequence_shares_retrained_with_whoever_forgets_the_same(finished, tmp_path):

@@ -22,8 +22,8 @@ from supreme_core.scoring.membership import SIGNALS, Contest, auc
 def mia_logistic(evaluation: Evaluation, params: HoldOutParams) -> float | None:
     """Area under the ROC curve of a logistic regression on five signals, on samples held out.
 
-    The signals are confidence (as log-odds), entropy, modified entropy, margin to the next class
-    and correctness, standardised. Members are the forget set; non-members are test samples of the
+    The signals are logit confidence, entropy, modified entropy, lead over the next class and
+    correctness, standardised. Members are the forget set; non-members are test samples of the
     same classes, weighted to the class shares of the forget set. The area is that of each fold of a
     repeated stratified k-fold, for the attack fitted on the other folds, averaged over all folds.
     Where a side has fewer samples than folds there are as many folds as samples.

@@ -25,8 +25,8 @@ def mia_loss_auc(evaluation: Evaluation, params: NoParams) -> float | None:
     Nothing is fitted, so nothing can be fitted too well: the score is fixed beforehand and the area
     over all pairs is its exact and unbiased value. Cross-validation would only take pairs away. A
     monotone fitted attack on the loss has the same ROC curve or its mirror image. Ranks are taken
-    from the margin, of which the loss log(1 + exp(-margin)) is a decreasing function that rounds to
-    0 for all confident samples alike.
+    from the logit confidence φ, of which the loss log(1 + exp(-φ)) is a decreasing function that
+    rounds to 0 for all confident samples alike.
     """
-    scores = contest(evaluation, lambda outputs: outputs.margin)
+    scores = contest(evaluation, lambda outputs: outputs.logit_confidence)
     return None if scores is None else auc(scores)

@@ -23,12 +23,12 @@ def memorised_samples(labels: Labels, seed: int, params: MemorisedSamplesParams)
     """Forget the share of the training set that is memorised least, most, or in between.
 
     Zhao et al. 2024, arXiv:2406.01257, order samples by how much a model's answer depends on having
-    seen them, which takes many trainings. The proxy here is the margin log(p / (1 - p)) of the
-    sample's own label by the seed's original, small where a sample is an exception that had to be
-    memorised. So each seed, and each recipe, forgets other samples.
+    seen them, which takes many trainings. The proxy here is the logit confidence log(p / (1 - p))
+    of the sample's own label by the seed's original, small where a sample is an exception that had
+    to be memorised. So each seed, and each recipe, forgets other samples.
     """
-    assert labels.margins is not None
-    hardest_first = np.argsort(labels.margins, kind="stable")
+    assert labels.logit_confidence is not None
+    hardest_first = np.argsort(labels.logit_confidence, kind="stable")
     count = len(first(hardest_first, params.fraction, len(labels.train)))
     return by_sample(labels, _part(hardest_first, count, params.memorisation))
 

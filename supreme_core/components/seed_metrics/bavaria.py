@@ -29,7 +29,7 @@ class BavariaParams(AttackParams):
     prior: Literal["published", "fitted"] = Field(
         "published",
         description="published: the weight of one model, κ_0 = 1 and α_0 = 2, with the mean and the"
-        " variance of all margins; fitted: all four by the moments over the samples.",
+        " variance of all logit confidences; fitted: all four by the moments over the samples.",
     )
 
 
@@ -47,12 +47,12 @@ class BavariaParams(AttackParams):
 def bavaria(pair: EnsemblePair, params: BavariaParams) -> dict[str, float | None]:
     """Power of Student-t predictions to tell unlearned models from Retrained ones.
 
-    As `ulira`, with a normal-inverse-gamma prior for mean and variance of the margins of a sample,
-    the same for all samples of the set. What the other models predict is then a Student t, whose
+    As `ulira`, with a normal-inverse-gamma prior for mean and variance of φ of a sample, the same
+    for all samples of the set. What the other models predict is then a Student t, whose
     tails are as heavy as they are few. accuracy, auc and tpr are fractions in [0, 1], and 1/2 of
     the first two is guessing.
 
-    The prior is the one of the author's code: κ_0 = 1, α_0 = 2, the mean of all margins, and their
+    The prior is the one of the author's code: κ_0 = 1, α_0 = 2, the mean of all φ, and their
     variance for E σ² = β_0 / (α_0 - 1). That variance is also the one between samples, so a sample
     seems less certain than it is; `fitted` takes the two apart, which the paper does not. It is
     taken once for each model that is left out, so that it never knows the model that is judged
@@ -66,7 +66,7 @@ def bavaria(pair: EnsemblePair, params: BavariaParams) -> dict[str, float | None
     )
 
 
-def log_density(margins: Floats, of: Moments, *, prior: Callable[[Moments], Prior]) -> Floats:
+def log_density(phi: Floats, of: Moments, *, prior: Callable[[Moments], Prior]) -> Floats:
     """Log density of the t with 2 α_n degrees, centre μ_n and scale² β_n (κ_n + 1) / (α_n κ_n)."""
     centre, weight, shape, scale = prior(of)
     n = of.models
@@ -76,7 +76,7 @@ def log_density(margins: Floats, of: Moments, *, prior: Callable[[Moments], Prio
     scale_n = scale + (of.squares + pulled) / 2
     degrees = 2 * shape_n
     variance = scale_n * (weight_n + 1) / (shape_n * weight_n)
-    away = np.square(margins - centre_n) / (degrees * variance)
+    away = np.square(phi - centre_n) / (degrees * variance)
     return np.asarray(
         gammaln((degrees + 1) / 2)
         - gammaln(degrees / 2)
@@ -86,7 +86,7 @@ def log_density(margins: Floats, of: Moments, *, prior: Callable[[Moments], Prio
 
 
 def published_prior(of: Moments) -> Prior:
-    """The mean and the variance of all margins of a line, whatever their sample."""
+    """The mean and the variance of all φ of a line, whatever their sample."""
     one = np.ones((len(of.mean), 1))
     within = of.squares.mean(axis=1, keepdims=True) / of.models
     variance = within + of.mean.var(axis=1, keepdims=True)
@@ -102,7 +102,7 @@ def published_prior(of: Moments) -> Prior:
 def fitted_prior(of: Moments) -> Prior:
     """The parameters that have the moments over the samples.
 
-    With σ² inverse-gamma and Gaussian margins, sample variances have E s² = β_0 / (α_0 - 1) and
+    With σ² inverse-gamma and Gaussian φ, sample variances have E s² = β_0 / (α_0 - 1) and
     E s⁴ = (1 + 2 / (n - 1)) (α_0 - 1) / (α_0 - 2) (E s²)², and sample means have the variance
     E σ² (1 / κ_0 + 1 / n).
     """

@@ -1,4 +1,4 @@
-"""Count of samples that give themselves away by a mean margin that chance does not explain."""
+"""Count of samples whose mean logit confidence differs by more than chance explains."""
 
 import numpy as np
 from scipy.special import ndtri, stdtr
@@ -18,9 +18,9 @@ from supreme_core.scoring.evaluation import Floats
     source="two-sample t test, Student 1908, Biometrika 6",
 )
 def calibration(pair: EnsemblePair, params: NoParams) -> dict[str, float | None]:
-    """Share of samples whose mean margin differs from Retrained's by more than 2 standard errors.
+    """Share of samples whose mean logit confidence is over 2 standard errors from Retrained's.
 
-    z of each sample is the t of its mean margin over the unlearned models against that over the
+    z of each sample is the t of its mean φ over the unlearned models against that over the
     Retrained ones, with a common variance, as the normal deviate of the same probability; so that
     0.0455 of the samples have |z| > 2 by chance, however few models there are. Fraction in [0, 1].
 
@@ -28,7 +28,7 @@ def calibration(pair: EnsemblePair, params: NoParams) -> dict[str, float | None]
     of one set move together, so the null spreads about the nominal share far more than independent
     samples would: compare with it and not with 0.0455.
     """
-    return {"": float(np.mean(np.abs(deviates(*pair.margins)) > 2))}
+    return {"": float(np.mean(np.abs(deviates(*pair.logit_confidence)) > 2))}
 
 
 def deviates(unlearned: Floats, retrained: Floats) -> Floats:

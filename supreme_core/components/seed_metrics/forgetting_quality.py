@@ -44,9 +44,9 @@ def forgetting_quality(
     """Mean over forgotten samples of 2 / 2^k, where k counts halves of the ε that attacks find.
 
     Of each sample the largest ε = log((1 - δ - FPR) / FNR), or with both rates exchanged, over all
-    attacks that call a model unlearned where its margin lies in an interval, or outside of it:
-    one or two thresholds between margins that occurred. k is 1 for ε below 0.5, and at most 13,
-    also where a sample tells all models; so 1 is perfect and 0.0002 the least.
+    attacks that call a model unlearned where its logit confidence lies in an interval, or outside
+    of it: one or two thresholds between values that occurred. k is 1 for ε below 0.5, and at most
+    13, also where a sample tells all models; so 1 is perfect and 0.0002 the least.
     with_utility: times the accuracy on retain and on test, each over that of Retrained.
 
     Shares of few models find large ε in pure chance, so both rates stand at their upper limits.
@@ -60,7 +60,7 @@ def forgetting_quality(
     hundredth of the other's is ε = 50 there.
     """
     unlearned, retrained = (
-        ensemble.margins["forget"] for ensemble in (pair.unlearned, pair.retrained)
+        ensemble.logit_confidence["forget"] for ensemble in (pair.unlearned, pair.retrained)
     )
     table = _table(params, len(unlearned), len(retrained))
     quality = float(np.mean(score(largest_epsilon(unlearned, retrained, table))))
@@ -80,10 +80,10 @@ def score(epsilon: Floats) -> Floats:
 
 
 def largest_epsilon(unlearned: Floats, retrained: Floats, table: Floats) -> Floats:
-    """(samples,) from margins of (models, samples).
+    """(samples,) from φ of (models, samples).
 
     table: the larger ε of an interval and its complement, by the unlearned and the Retrained models
-    that lie in it. Equal margins lie on the same side of every threshold.
+    that lie in it. Equal φ lie on the same side of every threshold.
     """
     both = np.concatenate([unlearned, retrained]).T
     order = np.argsort(both, axis=1, kind="stable")

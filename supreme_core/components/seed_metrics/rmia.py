@@ -54,7 +54,11 @@ def rmia(pair: EnsemblePair, params: RmiaParams) -> dict[str, float | None]:
     if held_out not in pair.labels:
         return {"auc": None, "tpr": None}
     ratios, others = (
-        log_ratios(pair.unlearned.margins[name], pair.retrained.margins[name], params.scale)
+        log_ratios(
+            pair.unlearned.logit_confidence[name],
+            pair.retrained.logit_confidence[name],
+            params.scale,
+        )
         for name in ("forget", held_out)
     )
     inside, outside, weights = common(pair.labels["forget"], pair.labels[held_out])
@@ -76,11 +80,11 @@ def rmia(pair: EnsemblePair, params: RmiaParams) -> dict[str, float | None]:
     }
 
 
-def log_ratios(margins: Floats, references: Floats, scale: float) -> Floats:
+def log_ratios(phi: Floats, references: Floats, scale: float) -> Floats:
     """log p(x) / q(x), (models, samples): of each model to all references together."""
     mean = np.exp(_log_probability(references)).mean(axis=0)
     reference = np.log(((1 + scale) * mean + (1 - scale)) / 2)
-    return np.asarray(_log_probability(margins) - reference)
+    return np.asarray(_log_probability(phi) - reference)
 
 
 def in_population(ratios: Contest, gamma: float) -> Contest:
@@ -111,6 +115,6 @@ def in_population(ratios: Contest, gamma: float) -> Contest:
     )
 
 
-def _log_probability(margins: Floats) -> Floats:
+def _log_probability(phi: Floats) -> Floats:
     """log p_y from log(p_y / (1 - p_y))."""
-    return np.asarray(-np.logaddexp(0.0, -margins))
+    return np.asarray(-np.logaddexp(0.0, -phi))

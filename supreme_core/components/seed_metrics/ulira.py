@@ -30,17 +30,17 @@ class UliraParams(AttackParams):
 def ulira(pair: EnsemblePair, params: UliraParams) -> dict[str, float | None]:
     """Power of a Gaussian likelihood ratio to tell unlearned models from Retrained ones.
 
-    For each forgotten sample a Gaussian of its margin over the unlearned models and one over the
-    Retrained ones, both without the model that is judged; the ratio of the densities says which
-    sort it is of. accuracy: with the threshold 1.  auc: over all thresholds.  tpr: unlearned models
-    that are found where one in a hundred of Retrained is taken for one. Fractions in [0, 1]; 1/2
-    of accuracy and auc is guessing, and tells that nothing of the sample can be told.
+    For each forgotten sample a Gaussian of its logit confidence φ over the unlearned models and one
+    over the Retrained ones, both without the model that is judged; the ratio of the densities says
+    which sort it is of. accuracy: with the threshold 1.  auc: over all thresholds.  tpr: unlearned
+    models that are found where one in a hundred of Retrained is taken for one. Fractions in [0, 1];
+    1/2 of accuracy and auc is guessing, and tells that nothing of the sample can be told.
 
     Each variance is drawn towards that of the other samples, because few models give a poor one.
     """
 
-    def log_density(margins: Floats, of: Moments) -> Floats:
+    def log_density(phi: Floats, of: Moments) -> Floats:
         variance = of.variance(strength=params.strength)
-        return -0.5 * (np.log(variance) + np.square(margins - of.mean) / variance)
+        return -0.5 * (np.log(variance) + np.square(phi - of.mean) / variance)
 
     return told_apart(pair, log_density, false_positive_rate=params.false_positive_rate)

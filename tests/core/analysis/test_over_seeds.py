@@ -41,7 +41,7 @@ from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import write_result
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
-from tests.core.components.seed_metrics.ensemble_pairs import of_margins
+from tests.core.components.seed_metrics.ensemble_pairs import of_logit_confidence
 
 METHODS = ("original", "retrained", "scrub")
 
@@ -98,15 +98,17 @@ def found(count, *names, store=None, **changes):
 
 def test_value_and_null_are_means_over_meetings_of_halves():
     (value,) = (v for v in found(6).values if (v.method, v.metric) == ("scrub", "forget_klom_mean"))
-    margins = {
-        method: np.stack([Store()(stage, key(method, s))["forget"].margin for s in range(6)])
+    phi = {
+        method: np.stack(
+            [Store()(stage, key(method, s))["forget"].logit_confidence for s in range(6)]
+        )
         for method, stage in (("scrub", "unlearned"), ("retrained", "predictions"))
     }
 
     def of(method):
         klom = metrics("klom")["klom"]
         return [
-            klom(of_margins(margins[method][one], margins["retrained"][other]))["mean"]
+            klom(of_logit_confidence(phi[method][one], phi["retrained"][other]))["mean"]
             for one, other in splits(6)
         ]
 

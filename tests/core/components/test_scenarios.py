@@ -372,8 +372,8 @@ class TestRandomSamples:
         )
 
 
-MARGINS = np.random.default_rng(3).permutation(1000) / 10 - 20
-KNOWN = replace(EVEN, margins=MARGINS)
+LOGIT_CONFIDENCE = np.random.default_rng(3).permutation(1000) / 10 - 20
+KNOWN = replace(EVEN, logit_confidence=LOGIT_CONFIDENCE)
 
 
 class TestMemorisedSamples:
@@ -385,20 +385,20 @@ class TestMemorisedSamples:
 
     def test_high_memorisation_is_what_the_original_finds_hardest(self):
         forgotten = self.forgotten("high")
-        assert sorted(MARGINS[forgotten]) == sorted(MARGINS)[:200]
+        assert sorted(LOGIT_CONFIDENCE[forgotten]) == sorted(LOGIT_CONFIDENCE)[:200]
 
     def test_low_memorisation_is_what_it_finds_easiest(self):
-        assert sorted(MARGINS[self.forgotten("low")]) == sorted(MARGINS)[800:]
+        assert sorted(LOGIT_CONFIDENCE[self.forgotten("low")]) == sorted(LOGIT_CONFIDENCE)[800:]
 
     def test_mid_is_the_middle_of_the_order(self):
-        assert sorted(MARGINS[self.forgotten("mid")]) == sorted(MARGINS)[400:600]
+        assert sorted(LOGIT_CONFIDENCE[self.forgotten("mid")]) == sorted(LOGIT_CONFIDENCE)[400:600]
 
     def test_three_thirds_are_the_training_set(self):
         parts = [self.forgotten(which, fraction=0.3333) for which in ("low", "mid", "high")]
         assert len(set(np.concatenate(parts))) == 999
 
-    def test_equal_margins_are_taken_by_number(self):
-        alike = replace(EVEN, margins=np.zeros(1000))
+    def test_equal_confidences_are_taken_by_number(self):
+        alike = replace(EVEN, logit_confidence=np.zeros(1000))
         assert self.forgotten("high", labels=alike).tolist() == list(range(200))
 
     def test_it_is_declared_to_need_the_original(self):

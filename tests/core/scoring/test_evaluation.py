@@ -26,13 +26,19 @@ def test_outputs_are_those_of_scipy(logits, labels):
     assert found.predicted.tolist() == logits.argmax(axis=1).tolist()
     assert found.loss == pytest.approx(-np.log(of_label), rel=1e-12)
     assert found.entropy == pytest.approx(entropy(probabilities, axis=1), rel=1e-12)
-    assert expit(found.margin) == pytest.approx(of_label, rel=1e-12)
+    assert expit(found.logit_confidence) == pytest.approx(of_label, rel=1e-12)
     assert found.log_probabilities == pytest.approx(log_softmax(logits.astype(float), axis=1))
 
 
 def test_everything_is_float64_whatever_came(logits, labels):
     found = Outputs.of(logits, labels)
-    numbers = (found.loss, found.margin, found.entropy, found.logits, found.log_probabilities)
+    numbers = (
+        found.loss,
+        found.logit_confidence,
+        found.entropy,
+        found.logits,
+        found.log_probabilities,
+    )
     assert {each.dtype for each in numbers} == {np.dtype(np.float64)}
     assert found.predicted.dtype == np.int64
 
@@ -46,7 +52,7 @@ def test_layout_in_memory_does_not_change_a_bit(logits, labels):
 def test_a_sample_of_extreme_logits_has_finite_outputs():
     found = Outputs.of(np.array([[1e4, -1e4, 0]] * 3, dtype=np.float32), np.arange(3))
     assert found.loss.tolist() == [0.0, 2e4, 1e4]
-    assert found.margin.tolist() == [1e4, -2e4, -1e4]
+    assert found.logit_confidence.tolist() == [1e4, -2e4, -1e4]
     assert found.entropy.tolist() == [0.0] * 3
 
 
@@ -54,7 +60,12 @@ def test_a_sample_of_extreme_logits_has_finite_outputs():
 def test_a_sample_of_logits_that_are_not_finite_has_no_prediction(bad):
     found = Outputs.of(np.array([[bad, 1.0], [3.0, 1.0]]), np.array([0, 0]))
     assert found.predicted.tolist() == [-1, 0]
-    for numbers in (found.loss, found.margin, found.entropy, found.log_probabilities[:, 0]):
+    for numbers in (
+        found.loss,
+        found.logit_confidence,
+        found.entropy,
+        found.log_probabilities[:, 0],
+    ):
         assert np.isnan(numbers).tolist() == [True, False]
 
 

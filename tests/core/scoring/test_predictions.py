@@ -28,7 +28,7 @@ from tests.core.components.metrics.evaluations import (
     predictions,
 )
 
-ARRAYS = ("labels", "predicted", "loss", "margin", "entropy", "logits")
+ARRAYS = ("labels", "predicted", "loss", "logit_confidence", "entropy", "logits")
 both_cells = pytest.mark.parametrize("forgets", ["classes", "samples"])
 
 

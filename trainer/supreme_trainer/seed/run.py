@@ -155,7 +155,7 @@ def _prepare_dataset(order: RunOrder, seed: SeedStages, stages: Stages, source: 
         status=_status(stages, dataset),
     )
     for scenario in order.work.scenarios:
-        if not seed.splits.needs_margins(scenario.title):
+        if not seed.splits.needs_logit_confidence(scenario.title):
             seed.cell(data.labels, scenario.title)
     if seed.components.model.variant:
         seed.architecture.try_out(data.shape)
@@ -253,10 +253,12 @@ def _cells(order: RunOrder, seed: SeedStages, data: Data, originals: Originals) 
     titles = [scenario.title for scenario in order.work.scenarios]
     labels = data.labels
     cells = {
-        title: seed.cell(labels, title) for title in titles if not seed.splits.needs_margins(title)
+        title: seed.cell(labels, title)
+        for title in titles
+        if not seed.splits.needs_logit_confidence(title)
     }
     if len(cells) < len(titles):
-        labels = replace(labels, margins=originals.margins())
+        labels = replace(labels, logit_confidence=originals.margins())
     return [cells.get(title) or seed.cell(labels, title) for title in titles]
 
 

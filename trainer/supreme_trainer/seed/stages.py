@@ -23,7 +23,7 @@ from supreme_trainer.seed.stage import Made, Stage, Stored
 from supreme_trainer.seed.telemetry import Telemetry
 from torch import nn
 
-from supreme_core.api.names import MARGINS, PREDICTIONS, RETRAINED, WEIGHTS
+from supreme_core.api.names import LOGIT_CONFIDENCE, PREDICTIONS, RETRAINED, WEIGHTS
 from supreme_core.api.v1alpha1 import DataPlacement
 from supreme_core.data.cells import Splits
 from supreme_core.data.image_set import (
@@ -234,21 +234,21 @@ class SeedStages:
     def margins(
         self, data: Data, *, original: Stage[Trained], trained: Callable[[], Trained]
     ) -> Stage[NDArray[np.float64]]:
-        """Margins of the label of each training sample, by the original; some splits are made from
+        """Logit confidence of each training sample, by the original; some splits are made from
         them."""
 
         def make(checkpoints: Checkpoints) -> Made:
             network = self.network(data, trained().weights)
             logits = predict(network, data.train, classes=data.shape.classes, ranks=self.ranks)
             found = summarised(logits, _labels(data.train), np.arange(len(logits)))
-            return Made({MARGINS: save_arrays({"margins": found.margin})}, {})
+            return Made({LOGIT_CONFIDENCE: save_arrays({"margins": found.logit_confidence})}, {})
 
         return Stage(
             name="margins",
             step=Step("margins"),
             meaning={"engine": ENGINE_VERSION, "margins": original.key},
             make=make,
-            read=lambda stored: load_arrays(stored.files[MARGINS])["margins"],
+            read=lambda stored: load_arrays(stored.files[LOGIT_CONFIDENCE])["margins"],
         )
 
     def retrained(self, data: Data, cell: Cell, replica: int) -> Stage[Trained]:

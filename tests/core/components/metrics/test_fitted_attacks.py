@@ -38,10 +38,10 @@ both_published = pytest.mark.parametrize(
 
 
 def sets(forget, retain, test, *, forgets="samples"):
-    """A cell of one class; each side is its margins, the logits of class 0 with 0 for class 1."""
+    """A cell of one class; each side is its log-odds, the logits of class 0 with 0 for class 1."""
     found = {
-        name: outputs(np.reshape([[value, 0.0] for value in margins], (-1, 2)))
-        for name, margins in [("forget", forget), ("retain", retain), ("test", test)]
+        name: outputs(np.reshape([[value, 0.0] for value in phi], (-1, 2)))
+        for name, phi in [("forget", forget), ("retain", retain), ("test", test)]
     }
     found["retain_test"] = found["test"]
     return replace(evaluation(forgets), forgets=forgets, predictions={"unlearned": found})
@@ -61,7 +61,7 @@ def some_cell():
 def test_efficacy_is_that_of_scikit_learns_machine_on_confidences():
     cell = some_cell()
     forget, retain, test = (
-        expit(cell.predictions["unlearned"][name].margin)[:, None]
+        expit(cell.predictions["unlearned"][name].logit_confidence)[:, None]
         for name in ("forget", "retain", "test")
     )
     machine = SVC(C=3, gamma="auto", kernel="rbf")
@@ -170,9 +170,9 @@ def test_forget_set_that_looks_like_one_side_is_called_that(attack, params):
 @both_published
 @pytest.mark.parametrize("where", ["forget", "retain", "test"])
 def test_attack_says_nothing_of_a_model_without_finite_outputs(attack, params, where):
-    margins = {name: spread(9, around=1, seed=1) for name in ("forget", "retain", "test")}
-    margins[where][3] = np.nan
-    assert attack(sets(**margins), params) is None
+    phi = {name: spread(9, around=1, seed=1) for name in ("forget", "retain", "test")}
+    phi[where][3] = np.nan
+    assert attack(sets(**phi), params) is None
 
 
 @both_published

@@ -73,7 +73,7 @@ def test_auc_counts_pairs_and_half_the_ties(members, non_members, data):
 
 
 def test_auc_still_ranks_samples_whose_loss_rounds_to_zero():
-    """Margins of 40 and 50 have losses of 1e-18 and 1e-22, which are 0 from log-softmax."""
+    """Logits of 40 and 50 have losses of 1e-18 and 1e-22, which are 0 from log-softmax."""
     cell = forget_and_held_out(([[50.0, 0]] * 3, [0] * 3), ([[40.0, 0]] * 3, [0] * 3))
     assert np.ptp(cell.predictions["unlearned"]["forget"].loss) == 0.0
     assert mia_loss_auc(cell, NoParams()) == 1.0
@@ -119,15 +119,15 @@ def test_a_poisoned_forget_set_is_compared_with_samples_that_are_poisoned_alike(
     sets = {**cell.predictions["unlearned"], "forget_test": outputs(*alike)}
     sets["test"] = outputs(*confident(50, sharpness=-9))
     cell = replace(cell, predictions={"unlearned": sets})
-    found = contest(cell, lambda each: each.margin)
-    assert found.non_members.tolist() == sets["forget_test"].margin.tolist()
+    found = contest(cell, lambda each: each.logit_confidence)
+    assert found.non_members.tolist() == sets["forget_test"].logit_confidence.tolist()
 
 
 def test_members_of_a_class_without_held_out_samples_are_left_out():
     forget = np.array([[9.0, 0], [8, 0], [0, 1]]), np.array([0, 0, 1])
     held_out = np.array([[7.0, 0]]), np.array([0])
     cell = forget_and_held_out(forget, held_out, forgets="samples")
-    assert contest(cell, lambda outputs: outputs.margin).members.tolist() == [9.0, 8.0]
+    assert contest(cell, lambda outputs: outputs.logit_confidence).members.tolist() == [9.0, 8.0]
 
 
 @pytest.mark.parametrize("forgets", ["classes", "samples"])
@@ -214,7 +214,7 @@ def test_defect_17_no_leak_is_reported_for_a_hard_class_that_was_never_seen():
     fair = mia_loss_auc(forget_and_held_out(forget, unseen), NoParams())
     test = tuple(np.concatenate(pair) for pair in zip(unseen, easy, strict=True))
     against_all_of_test = np.mean(
-        [forget[0][:, 0, None] > test[0].max(axis=1)[None, :]]  # the margin of each sample
+        [forget[0][:, 0, None] > test[0].max(axis=1)[None, :]]  # the lead of each sample
     )
     assert fair == pytest.approx(0.5, abs=0.06)
     assert against_all_of_test < 0.3
@@ -227,7 +227,7 @@ def test_defect_17_single_samples_of_hard_classes_are_compared_with_their_own_cl
     hard, easy = confident(300, sharpness=0, seed=3), confident(300, sharpness=6, label=1, seed=4)
     test = tuple(np.concatenate(pair) for pair in zip(hard, easy, strict=True))
     cell = forget_and_held_out(forget, test, forgets="samples")
-    unmatched = contest(cell, lambda outputs: outputs.margin)
+    unmatched = contest(cell, lambda outputs: outputs.logit_confidence)
     unmatched = replace(unmatched, weights=np.ones_like(unmatched.weights))
     assert mia_loss_auc(cell, NoParams()) == pytest.approx(0.5, abs=0.05)
     assert auc(unmatched) < 0.4

@@ -54,7 +54,7 @@ def run(attack, cell, **params):
 
 
 def one_class(members, non_members, **how):
-    """A contest between two-class logits [value, 0], all of class 0: the value is the margin."""
+    """A contest between two-class logits [value, 0], all of class 0: each value is φ."""
     forget, held_out = (
         ([[value, 0.0] for value in side], [0] * len(side)) for side in (members, non_members)
     )
@@ -248,7 +248,7 @@ def test_modified_entropy_tells_sure_of_the_label_from_sure_of_another_class():
     assert SIGNALS["modified_entropy"](right) > SIGNALS["modified_entropy"](wrong) + 10
 
 
-def test_margin_to_the_next_class_is_that_of_a_loop():
+def test_the_lead_over_the_next_class_is_that_of_a_loop():
     logits, labels = made_up_logits(30, classes=5), np.arange(30) % 5
     found = SIGNALS["max_margin"](outputs(logits, labels))
     for row, label, value in zip(logits.tolist(), labels, found, strict=True):

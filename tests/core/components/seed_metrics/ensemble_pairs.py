@@ -1,4 +1,4 @@
-"""Builders: models of many seeds with made-up margins."""
+"""Builders: models of many seeds with made-up logit confidences."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ def ensemble(models, *, samples=40, seed=0, shift=0.0, spread=1.0):
     """Each sample has a level and a width of its own, the same for every seed of the builder."""
     levels = np.random.default_rng(99)
     random = np.random.default_rng(seed)
-    margins = {}
+    phi = {}
     for name in SETS:
         level, width = levels.normal(1, 2, samples), levels.gamma(4, 0.25, samples)
-        margins[name] = level + spread * width * random.normal(0, 1, (models, samples))
-    margins["forget"] = margins["forget"] + shift
-    return Ensemble(margins, {name: random.uniform(0.7, 0.9, models) for name in SETS})
+        phi[name] = level + spread * width * random.normal(0, 1, (models, samples))
+    phi["forget"] = phi["forget"] + shift
+    return Ensemble(phi, {name: random.uniform(0.7, 0.9, models) for name in SETS})
 
 
 def ensemble_pair(
@@ -32,7 +32,7 @@ def ensemble_pair(
     )
 
 
-def of_margins(unlearned, retrained, *, on="forget"):
-    """From margins of one set, (models, samples)."""
+def of_logit_confidence(unlearned, retrained, *, on="forget"):
+    """From logit confidences of one set, (models, samples)."""
     found = [Ensemble({on: np.asarray(m, float)}, {}) for m in (unlearned, retrained)]
     return EnsemblePair(*found, {}, "classes", on)

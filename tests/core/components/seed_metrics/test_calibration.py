@@ -10,7 +10,7 @@ from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair
 
 
 def test_z_has_the_p_of_the_t_test_with_a_common_variance():
-    unlearned, retrained = ensemble_pair(4, 6, shift=1.0).margins
+    unlearned, retrained = ensemble_pair(4, 6, shift=1.0).logit_confidence
     p = stats.ttest_ind(unlearned, retrained).pvalue
     z = deviates(unlearned, retrained)
     assert 2 * stats.norm.sf(np.abs(z)) == pytest.approx(p, rel=1e-9)

@@ -67,7 +67,7 @@ def test_order_of_models_and_samples_does_not_matter(entry):
     def shuffled(models):
         order = random.permutation(8)
         return Ensemble(
-            {name: m[order][:, samples[name]] for name, m in models.margins.items()},
+            {name: m[order][:, samples[name]] for name, m in models.logit_confidence.items()},
             {name: a[order] for name, a in models.accuracy.items()},
         )
 

@@ -41,7 +41,7 @@ def epsilon(false_positives, false_negatives, n, m, params):
 
 
 def brute_force(unlearned, retrained, params):
-    """Every interval between observed margins, and its complement."""
+    """Every interval between observed values, and its complement."""
     cuts = [-inf, *sorted({*unlearned, *retrained}), inf]
     found = []
     for low, high in product(cuts, cuts):

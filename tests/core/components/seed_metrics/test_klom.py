@@ -10,7 +10,7 @@ from supreme_core.components.seed_metrics.klom import (
     histogram_divergence,
     klom,
 )
-from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair, of_margins
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair, of_logit_confidence
 
 RANDOM = np.random.default_rng(1)
 P, Q = RANDOM.normal(0, 1, (7, 5)), RANDOM.normal(0.5, 2, (9, 5))
@@ -40,7 +40,7 @@ def test_histogram_divergence_is_that_of_numpys_histograms_with_a_floor():
         assert found[sample] == pytest.approx(slow, rel=1e-9)
 
 
-def test_equal_margins_of_all_models_have_no_divergence():
+def test_equal_confidences_of_all_models_have_no_divergence():
     same = np.full((4, 3), 2.5)
     assert histogram_divergence(same, same, bins=20).tolist() == [0, 0, 0]
     assert gaussian_divergence(same, same, strength=4.0).tolist() == [0, 0, 0]
@@ -56,7 +56,7 @@ def test_variance_leans_on_that_of_other_samples_the_more_the_stronger():
 
 @pytest.mark.parametrize("estimate", ["gaussian", "histogram"])
 def test_mean_and_95th_percentile_are_those_of_the_samples(estimate):
-    found = klom(of_margins(P, Q), KlomParams(estimate=estimate))
+    found = klom(of_logit_confidence(P, Q), KlomParams(estimate=estimate))
     each = (
         gaussian_divergence(P, Q, strength=4.0)
         if estimate == "gaussian"
@@ -65,8 +65,8 @@ def test_mean_and_95th_percentile_are_those_of_the_samples(estimate):
     assert found == {"mean": each.mean(), "p95": np.quantile(each, 0.95)}
 
 
-def test_margins_are_cut_at_a_hundred():
+def test_logit_confidences_are_cut_at_a_hundred():
     far = ensemble_pair(shift=1e6)
-    same = klom(of_margins(np.full((3, 2), 1e6), np.full((3, 2), 200.0)), KlomParams())
+    same = klom(of_logit_confidence(np.full((3, 2), 1e6), np.full((3, 2), 200.0)), KlomParams())
     assert same == {"mean": 0.0, "p95": 0.0}
     assert np.isfinite(klom(far, KlomParams())["mean"])

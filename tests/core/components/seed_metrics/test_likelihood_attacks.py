@@ -8,12 +8,12 @@ from sklearn.metrics import roc_auc_score
 from supreme_core.components.seed_metrics.bavaria import BavariaParams, bavaria, fitted_prior
 from supreme_core.components.seed_metrics.ulira import UliraParams, ulira
 from supreme_core.scoring.ensemble import Moments
-from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair, of_margins
+from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair, of_logit_confidence
 
 
-def variances(margins, strength):
-    each = margins.var(axis=0, ddof=1)
-    return (strength * each.mean() + (len(margins) - 1) * each) / (strength + len(margins) - 1)
+def variances(phi, strength):
+    each = phi.var(axis=0, ddof=1)
+    return (strength * each.mean() + (len(phi) - 1) * each) / (strength + len(phi) - 1)
 
 
 def gaussian(x, others):
@@ -21,7 +21,7 @@ def gaussian(x, others):
 
 
 def published(x, others):
-    """The prior of the author's code: all margins are one heap."""
+    """The prior of the author's code: all values are one heap."""
     return student(x, others, (others.mean(), 1.0, 2.0, others.var()))
 
 
@@ -67,7 +67,7 @@ def slow(unlearned, retrained, log_density):
 )
 def test_it_is_the_slow_loop(metric, params, log_density):
     found = ensemble_pair(5, 6, shift=0.7)
-    positive, negative = slow(*found.margins, log_density)
+    positive, negative = slow(*found.logit_confidence, log_density)
     numbers = metric(found, params)
     assert numbers["accuracy"] == pytest.approx((np.mean(positive > 0) + np.mean(negative < 0)) / 2)
     labels = np.repeat([1, 0], [len(positive), len(negative)])
@@ -83,17 +83,17 @@ def test_a_low_rate_of_false_alarms_needs_enough_of_retrained():
 
 
 def test_models_that_never_differ_are_a_toss_up():
-    same = of_margins(np.ones((4, 6)), np.ones((4, 6)))
+    same = of_logit_confidence(np.ones((4, 6)), np.ones((4, 6)))
     numbers = ulira(same, UliraParams())
     assert (numbers["accuracy"], numbers["auc"]) == (0.5, 0.5)
 
 
 def test_moments_without_each_are_those_of_the_others():
-    margins = np.random.default_rng(2).normal(100, 1, (5, 7))
-    found = Moments.without_each(margins)
+    phi = np.random.default_rng(2).normal(100, 1, (5, 7))
+    found = Moments.without_each(phi)
     assert found.models == 4
     for i in range(5):
-        others = np.delete(margins, i, axis=0)
+        others = np.delete(phi, i, axis=0)
         assert found.mean[i] == pytest.approx(others.mean(axis=0))
         assert found.squares[i] == pytest.approx(3 * others.var(axis=0, ddof=1))
 
@@ -103,6 +103,6 @@ def test_the_fitted_prior_finds_the_parameters_that_samples_were_drawn_with():
     samples, shape, scale, weight = 200_000, 6.0, 10.0, 0.5
     variance = stats.invgamma.rvs(shape, scale=scale, size=samples, random_state=random)
     level = random.normal(3.0, np.sqrt(variance / weight))
-    margins = random.normal(level, np.sqrt(variance), (8, samples))
-    found = [float(each[0, 0]) for each in fitted_prior(Moments.of(margins))]
+    phi = random.normal(level, np.sqrt(variance), (8, samples))
+    found = [float(each[0, 0]) for each in fitted_prior(Moments.of(phi))]
     assert found == pytest.approx([3.0, weight, shape, scale], rel=0.1)

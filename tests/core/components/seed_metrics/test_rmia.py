@@ -17,12 +17,12 @@ def slow(found, params):
     held_out = found.held_out
 
     def ratio(model, name, sample):
-        mean = np.mean([expit(m[sample]) for m in found.retrained.margins[name]])
+        mean = np.mean([expit(m[sample]) for m in found.retrained.logit_confidence[name]])
         reference = ((1 + params.scale) * mean + 1 - params.scale) / 2
-        return expit(found.unlearned.margins[name][model, sample]) / reference
+        return expit(found.unlearned.logit_confidence[name][model, sample]) / reference
 
     areas = []
-    for model in range(len(found.unlearned.margins["forget"])):
+    for model in range(len(found.unlearned.logit_confidence["forget"])):
         population = [ratio(model, held_out, z) for z in range(len(found.labels[held_out]))]
         scores, members = [], []
         for x in range(len(found.labels["forget"])):
@@ -57,7 +57,13 @@ def test_what_every_model_finds_hard_is_no_sign_of_memory():
     """An attack on the loss alone is fooled where forgotten samples are easier for everyone."""
     found = ensemble_pair(4, 4, samples=400)
     easier = [
-        replace(each, margins={**each.margins, "forget": each.margins["forget"] + 3})
+        replace(
+            each,
+            logit_confidence={
+                **each.logit_confidence,
+                "forget": each.logit_confidence["forget"] + 3,
+            },
+        )
         for each in (found.unlearned, found.retrained)
     ]
     value = rmia(replace(found, unlearned=easier[0], retrained=easier[1]), RmiaParams(scale=1.0))
