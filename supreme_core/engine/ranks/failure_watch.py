@@ -13,6 +13,33 @@ out between them: no clocks are compared, and no busy process is taken for a dea
 others then says so in one line, has GRACE_SECONDS to end by itself, and is ended.
 
 Left to torch's own time limit: a rank that never arrives, and one that is alive but stuck.
+
+What the two threads of one rank do, from top to bottom. The main thread hands work to the other one
+by `_do` alone, and only that one uses connections that stand; {...} is a message to other ranks,
+which rank 0 passes on.
+
+    phase     main thread                              thread `watch`
+    start     Watch.start: starts the thread           _run: asleep until a socket or the bell
+    connect   rank 0: _listen leaves port and token    rank 0: _accept, _know each {hello};
+              in the store; others: _call, {hello}     after the last: {allAreHere}
+              all: wait for _all_are_here  <---------  on {allAreHere}
+    work      computes, is stuck in collectives        asleep
+      a piece of it fails, perhaps everywhere:
+              all_failed --_do-> _count_failure        {failed} to rank 0, which counts; if all
+              waits for its event  <-----------------  ranks did: {allFailed}
+    end       where it begins: the work raised
+              end --_do-> _learn                       {end} to the others, a timer, `say`
+              os._exit  <----------------------------  _end_is_known
+              where the news come                      {end}, or a connection closes: _learn
+              SIGTERM  <-----------------------------  pthread_kill, unless it is ending already
+              its handler raises Terminated: end,
+              os._exit
+              stuck in C++                             the timer, GRACE_SECONDS later: os._exit
+      SIGTERM from outside, which the system tells to both:
+              its handler: Terminated, in a training   the bell; SETTLE_SECONDS later, and not in a
+              after the step; then end                 training: _learn, since main may be stuck
+    leave     leave --_do-> _say_goodbye               {goodbye}: a connection that closes from now
+              joins the thread                         on means nothing; the thread ends
 """
 
 import json

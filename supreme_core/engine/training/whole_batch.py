@@ -6,6 +6,36 @@ up to its next BatchNorm layer. When all have come there, the statistics of the 
 in the reduction's tree, first here, then over ranks, and every lane goes on. A single backward pass
 then goes through the graph of all lanes, which meet again at each BatchNorm.
 
+One step of one rank that has two lanes. Only one of the three threads runs at any time; the others
+wait for a semaphore: the main thread for `_handed_back`, a lane for its `turn`. === is a place
+where all ranks meet.
+
+    main thread, in fit()                    lane 0                   lane 1, the last one
+    WholeBatchGradients(step)
+      Lanes.run
+        _give_turn(lane 0)  ----start--->    forward pass up to
+                            <-----------     a BatchNorm: _meet
+        _give_turn(lane 1)  ---------------------------start--->      forward pass up to
+                                                                      the same one: _meet
+                                                                      _Normalise.forward
+                                                                      === statistics ===
+                            <-----------------------------------      answers for all lanes
+        _give_turn(lane 0)  ----turn---->    _meet returns; on to
+                            <-----------     the next one
+        _give_turn(lane 1)  ----------------------------turn--->      and so on
+        ...                                  loss, end                loss, end
+      _leaves: one backward pass
+        at each BatchNorm, from the last to the first: _Normalise.backward
+        === sums of gradients, by channel ===
+      Reduction.sum of the lanes' gradients and losses
+      === gradients ===
+      sets .grad of all parameters
+
+On a GPU autograd calls _Normalise.backward in a thread of its own, and the main thread waits for
+it. Every rank meets the others as often and in the same order, also one whose samples are none: its
+lanes go through the network with a stand-in that counts nowhere. A lane that fails hands back its
+error, which `_give_turn` raises in the main thread, and the other lanes end as abandoned.
+
 Why not a larger batch: the last bits of a convolution can depend on the number of samples that it
 is given, and how many micro-batches a rank has is not to be seen in the result. Why threads: where
 a network stands, whether it is under autocast, and whether it records gradients belong to a thread.
