@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from supreme_core.engine.toolbox.importance import dampen, importances_of_parts, mean_importances
+from supreme_core.engine.toolbox.dampening import dampen
+from supreme_core.engine.toolbox.importance import importances_of_parts, mean_importances
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.registry import Params, method

@@ -5,8 +5,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from supreme_core.engine.images.samples import FIXED_BATCH_SIZE
 from supreme_core.engine.toolbox.forget_training import ForgetParams, train_on_forget
-from supreme_core.engine.toolbox.importance import BATCH_SIZE
 from supreme_core.engine.toolbox.relabelling import without_forgotten
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.loss import cross_entropy
@@ -39,7 +39,7 @@ def nearest_wrong_labels(task: UnlearningTask, epsilon: float) -> Tensor:
     black, white = task.pixel_range
     found = []
     task.model.eval()
-    for batch in task.forget.batches(torch.split(torch.arange(len(task.forget)), BATCH_SIZE)):
+    for batch in task.forget.batches(torch.split(torch.arange(len(task.forget)), FIXED_BATCH_SIZE)):
         images = batch.images.requires_grad_()
         loss = functional.cross_entropy(task.model(images), batch.labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, [images])

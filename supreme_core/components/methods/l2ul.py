@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from supreme_core.engine.images.samples import Batch, Samples, TensorSource
+from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Batch, Samples, TensorSource
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.toolbox.continued_optimizer import continued
-from supreme_core.engine.toolbox.importance import BATCH_SIZE, importance_sums
+from supreme_core.engine.toolbox.importance import importance_sums
 from supreme_core.engine.toolbox.relabelling import wrong_labels
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
@@ -144,7 +144,7 @@ def adversarial(task: UnlearningTask, params: L2ulParams) -> Samples:
     targets = [wrong_labels(task, "targets", number) for number in range(params.examples)]
     forget = task.forget.take(again).with_labels(torch.cat(targets))
     generator = task.generator("adversarial")
-    parts = torch.split(torch.arange(len(again)), BATCH_SIZE)
+    parts = torch.split(torch.arange(len(again)), FIXED_BATCH_SIZE)
     task.model.eval()
     found = []
     for done, batch in enumerate(forget.batches(parts), start=1):

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from supreme_core.engine.images.samples import Batch
-from supreme_core.engine.toolbox.importance import DampeningParams, dampen
+from supreme_core.engine.toolbox.dampening import DampeningParams, dampen
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 

@@ -1,6 +1,6 @@
 """Selective synaptic dampening: shrink the weights that matter to the forget set above all."""
 
-from supreme_core.engine.toolbox.importance import DampeningParams, dampen
+from supreme_core.engine.toolbox.dampening import DampeningParams, dampen
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.registry import method

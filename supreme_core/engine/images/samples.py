@@ -13,6 +13,10 @@ from supreme_core.errors import MethodFailed
 PART_PIXELS = 2**20
 """Values that are normalised at one time; a batch of small images is one part."""
 
+FIXED_BATCH_SIZE = 64
+"""Samples of a batch in passes that add something up: fixed, so that the grid of batches and with
+it every bit is the same on any number of ranks."""
+
 Augment = Callable[[Tensor, Tensor], Tensor]
 """(images uint8, ids) to images uint8; one epoch's augmentation."""
 

@@ -6,12 +6,11 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Samples
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.ranks.device import for_float64
 from supreme_core.engine.ranks.reduction import Leaf
-from supreme_core.engine.toolbox.importance import BATCH_SIZE
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.loss import Loss
 from supreme_core.errors import MethodFailed
@@ -24,7 +23,7 @@ def gradient_sums(task: UnlearningTask, samples: Samples, loss: Loss) -> list[Te
     Raises MethodFailed where one is not finite.
     """
     parameters = trainable(task.model)
-    grid = torch.split(torch.arange(len(samples)), BATCH_SIZE)
+    grid = torch.split(torch.arange(len(samples)), FIXED_BATCH_SIZE)
     lanes = [lane.tolist() for _, lane in task.reduction.parts(torch.arange(len(grid)))]
     mine = [grid[number] for lane in lanes for number in lane]
 

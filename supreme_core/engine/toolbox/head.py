@@ -6,10 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Samples
 from supreme_core.engine.networks.layers import layer_groups
 from supreme_core.engine.networks.modes import in_mode
-from supreme_core.engine.toolbox.importance import BATCH_SIZE
 from supreme_core.engine.toolbox.task import UnlearningTask
 
 Features = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
@@ -65,7 +64,7 @@ def watched_head(network: nn.Module) -> Iterator[Features]:
 @torch.no_grad()
 def head_inputs(task: UnlearningTask, samples: Samples) -> Tensor:
     """(n, features) float64 on the CPU, in eval mode; every rank computes all of them."""
-    parts = torch.split(torch.arange(len(samples)), BATCH_SIZE)
+    parts = torch.split(torch.arange(len(samples)), FIXED_BATCH_SIZE)
     found = []
     with in_mode(task.model, training=False), watched_head(task.model) as features:
         for done, batch in enumerate(samples.batches(parts), start=1):

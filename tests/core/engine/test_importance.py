@@ -30,8 +30,9 @@ from supreme_core.engine.images.randomness import global_seed
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.architecture import Architecture
 from supreme_core.engine.ranks.reduction import Reduction
-from supreme_core.engine.toolbox import importance
-from supreme_core.engine.toolbox.importance import dampen, importance_sums, mean_importances
+from supreme_core.engine.toolbox import importance, importance_by_layer
+from supreme_core.engine.toolbox.dampening import dampen
+from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.errors import MethodFailed
 from tests.builders import alone, silent, tiny_network, tiny_samples, tiny_task
@@ -277,7 +278,7 @@ def test_a_network_that_neither_way_covers_is_looped_over_instead(build, loss_an
     ],
     ids=str,
 )
-@pytest.mark.parametrize("way", ["_add_by_hooks", "_add_by_vmap"])
+@pytest.mark.parametrize("way", ["add_by_layer", "add_by_vmap"])
 def test_a_lack_of_memory_never_chooses_the_way_in_which_numbers_are_added(monkeypatch, error, way):
     def fails(*_):
         raise error
@@ -324,7 +325,7 @@ def test_the_loop_equals_the_fast_way(network_and_samples, loss_and_power, monke
 def test_small_chunks_give_the_same_sums(network_and_samples, monkeypatch):
     model, samples = network_and_samples
     expected = sums(model, samples)
-    monkeypatch.setattr(importance, "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(importance_by_layer, "CHUNK_ELEMENTS", 1)
     assert_close(sums(model, samples), expected)
 
 

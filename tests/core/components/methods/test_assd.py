@@ -7,11 +7,8 @@ import torch
 from supreme_core.api.model import parse
 from supreme_core.components.methods.assd import AssdParams, assd, percentile
 from supreme_core.components.methods.ssd import ssd
-from supreme_core.engine.toolbox.importance import (
-    DampeningParams,
-    importance_sums,
-    mean_importances,
-)
+from supreme_core.engine.toolbox.dampening import DampeningParams
+from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
 from supreme_core.engine.training.loss import cross_entropy
 from tests.builders import digest, tiny_network, tiny_task
 

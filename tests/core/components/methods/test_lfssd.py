@@ -6,7 +6,7 @@ import torch
 
 from supreme_core.api.model import parse
 from supreme_core.components.methods.lfssd import lfssd
-from supreme_core.engine.toolbox.importance import DampeningParams
+from supreme_core.engine.toolbox.dampening import DampeningParams
 from tests.builders import tiny_network, tiny_task
 
 

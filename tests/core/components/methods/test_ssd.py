@@ -13,7 +13,7 @@ from torch.nn import functional
 from supreme_core.api.model import parse
 from supreme_core.components.methods.ssd import ssd
 from supreme_core.engine.ranks.reduction import Reduction
-from supreme_core.engine.toolbox.importance import DampeningParams
+from supreme_core.engine.toolbox.dampening import DampeningParams
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
