@@ -107,8 +107,8 @@ LATER = (
         "tiny-imagenet-resnet18",
         "Tiny ImageNet with resnet18: two scenarios forget a class and a tenth of the images, as in"
         " SalUn (Fan et al. 2024, arXiv:2310.12508). The recipe is that of its code: batches of"
-        " 256, 182 epochs, the rate divided by 10 after 91 and 136. Here BatchNorm uses micro-batches of"
-        " 64.\n"
+        " 256, 182 epochs, the rate divided by 10 after 91 and 136. Here BatchNorm uses"
+        " micro-batches of 64.\n"
         "ImageNet's terms allow non-commercial research and teaching.",
         {"name": "tiny_imagenet"},
         epochs=182,
@@ -123,9 +123,9 @@ LATER = (
     LaterPreset(
         "imagenette-resnet18",
         "The ten classes of ImageNet that Imagenette has, with torchvision's resnet18 on 224"
-        " pixels: two scenarios forget a class each. SalUn (Fan et al. 2024, arXiv:2310.12508) uses these"
-        " ten classes for models that generate images. The recipe is ours: torchvision's for"
-        " ImageNet, with half its batch size and rate.\n"
+        " pixels: two scenarios forget a class each. SalUn (Fan et al. 2024, arXiv:2310.12508)"
+        " uses these ten classes for models that generate images. The recipe is ours:"
+        " torchvision's for ImageNet, with half its batch size and rate.\n"
         "ImageNet's terms allow non-commercial research and teaching.",
         {"name": "imagenet_subset", "params": {"classes": list(IMAGENETTE), "size": 256}},
         epochs=90,
