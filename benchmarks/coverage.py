@@ -1,4 +1,4 @@
-"""How often the intervals and verdicts of a report are right, on seeds whose truth is known.
+"""Coverage of a report's intervals and error rates of its verdicts, on seeds whose truth is known.
 
     python -m benchmarks.coverage                    # many minutes of one core
     python -m benchmarks.coverage verdicts margins   # these tables
@@ -141,7 +141,7 @@ KINDS = {
     "accuracies near 1": (_accuracies, 0.0, 1.0),
     "skewed costs": (_costs, 0.0, None),
 }
-"""How they are drawn, and their range."""
+"""Kinds of values: how they are drawn, and their range."""
 
 
 def _of_intervals(kind: str, n: int) -> list[str]:
@@ -279,7 +279,7 @@ GAPS: dict[str, tuple[Draw, Draw]] = {
     "skewed": (_skewed, _skewed),
     "method collapses": (_losing, _gauss),
 }
-"""How values of a method and of Retrained are drawn: mean 0, and of Retrained a deviation of 1."""
+"""Draws of a method and of Retrained: both have mean 0, and Retrained has a deviation of 1."""
 
 
 def _of_verdicts(kind: str, n: int) -> list[str]:
@@ -311,7 +311,7 @@ def _p(differences: FloatArray) -> float:
 
 
 def _is_different(n: int, p_values: Sequence[float], method: int | None = None) -> bool:
-    """Whether any method is called different, or that one."""
+    """Return whether any method, or the given one, is called different."""
     adjusted = hypotheses.holm(dict(enumerate(p_values)))
     asked = adjusted.values() if method is None else [adjusted[method]]
     verdicts = (hypotheses.verdict(n, difference_p=p, equivalence_p=None) for p in asked)
@@ -319,7 +319,7 @@ def _is_different(n: int, p_values: Sequence[float], method: int | None = None) 
 
 
 def _power(gaps: FloatArray, p_values: list[list[float]], shift: float) -> str:
-    """Of the first of six methods; the others have no gap."""
+    """Return the power for the first of six methods; the others have no gap."""
     n = gaps.shape[2]
     return _share(
         [
@@ -330,7 +330,8 @@ def _power(gaps: FloatArray, p_values: list[list[float]], shift: float) -> str:
 
 
 def _is_jointly_different(kind: str, n: int, repetition: int) -> bool:
-    """Of six perfect methods and eleven rows that are independent of each other."""
+    """Return the error rate for six perfect methods and eleven rows that are independent of each
+    other."""
     of_method, of_retrained = GAPS[kind]
     generator = np.random.default_rng([n, 31, list(GAPS).index(kind), repetition])
     gaps = of_method(generator, (ROWS, OTHERS, n)) - of_retrained(generator, (ROWS, 1, n))
@@ -365,7 +366,7 @@ def _equivalent_by_noise(methods: FloatArray, retrained: FloatArray) -> list[boo
 
 
 def _of_margins(n: int, ratio: float) -> list[str]:
-    """How often a method at the margin of the population is called equivalent."""
+    """Return how often a method at the margin of the population is called equivalent."""
     shares = []
     for correlation in CORRELATIONS:
         generator = np.random.default_rng([n, 40, round(100 * correlation), round(10 * ratio)])

@@ -142,7 +142,8 @@ def _parts(case: Case) -> Sequence[torch.Tensor]:
 
 
 def _cpu_seconds() -> float:
-    """Of this process with all its threads, and of its children that have ended."""
+    """Return the CPU time of this process with all its threads, and of its children that have
+    ended."""
     used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_utime + each.ru_stime for each in used)
 

@@ -120,7 +120,7 @@ class Case:
 
 @dataclass
 class Found:
-    """What became of the cases of one kind.
+    """Outcomes of the cases of one kind.
 
     accepted, examples: changes that passed, how often, and a case of each.  slowest: seconds, case.
     """
@@ -387,11 +387,11 @@ READERS: dict[str, Callable[[Files, Case], object]] = {
 
 
 class Nonsense(Exception):
-    """What no reader should have accepted."""
+    """A document that no reader should have accepted."""
 
 
 def require_sense(order: ExperimentOrder) -> None:
-    """Of whatever was planned, or is read as a plan."""
+    """Require finite numbers, seeds and methods of an order that was planned or read."""
     require_finite(order.to_document())
     if len(set(order.seeds)) < len(order.seeds) or min(order.seeds) < 0:
         raise Nonsense(f"seeds are {order.seeds[:5]}")

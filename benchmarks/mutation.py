@@ -1,4 +1,4 @@
-"""Which changes of the published numbers' code no test notices.
+"""Changes of the published numbers' code that no test notices.
 
     uv pip install --python .venv/bin/python cosmic-ray coverage
     python -m benchmarks.mutation RESULTS [--sample 2000] [--only FILE ...]

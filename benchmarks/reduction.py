@@ -1,4 +1,4 @@
-"""What the fixed tree costs beside DistributedDataParallel: CPU seconds of all ranks, by step.
+"""Cost of the fixed tree beside DistributedDataParallel: CPU seconds of all ranks, by step.
 
     python benchmarks/reduction.py [--ranks 2] [--rounds 3] [--steps 12]
 
@@ -52,7 +52,7 @@ def network(name: str) -> nn.Module:
 
 
 def cpu_seconds(rank: int, count: int, meeting: str, name: str, way: str, steps: int) -> float:
-    """Of one rank, for each step after the first two."""
+    """Return the CPU seconds of one rank, for each step after the first two."""
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)

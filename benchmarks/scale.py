@@ -1,4 +1,4 @@
-"""How the operator does with many children, on a real API server with pods that are played.
+"""Load of the operator with many children, on a real API server with pods that are played.
 
     python -m benchmarks.scale [single] [hundred] [thousand] [many]
 
@@ -72,7 +72,7 @@ def row(measurement: str, value: str, target: str = "") -> None:
 
 
 class History:
-    """What watches of a namespace have told, with the times at which they did."""
+    """Events that watches of a namespace have told, with their times."""
 
     def __init__(self, admin: Access, namespace: str) -> None:
         self.created: dict[tuple[str, int], float] = {}
@@ -88,7 +88,7 @@ class History:
             threading.Thread(target=_watch, args=(admin, path, note), daemon=True).start()
 
     def is_told(self, experiment: str) -> bool:
-        """Whether a status counts all seeds."""
+        """Return whether a status counts all seeds."""
         found = (told for _, name, told in reversed(self.statuses) if name == experiment)
         newest = next(found, {})
         return newest.get("succeeded") == newest.get("seeds", 0) != 0
@@ -160,7 +160,7 @@ class Site:
         self.experiments.apply(name, seeds={"start": 0, "count": seeds}, parallelism=parallelism)
 
     def jobs(self) -> dict[str, str]:
-        """Their uids by their names."""
+        """Return the uids of the Jobs by their names."""
         found = client.BatchV1Api(self.api).list_namespaced_job(self.namespace).items
         return {job.metadata.name: job.metadata.uid for job in found}
 
@@ -224,7 +224,7 @@ def hundred(site: Site, most: int) -> None:
 
 
 def thousand(site: Site, count: int) -> None:
-    """As many children at one time; a restart while all run; then all end."""
+    """Run as many children at one time; restart while all run; then end all."""
     name, begun = "thousand", time.monotonic()
     title = f"{count} seeds, parallelism {count}"
     with site.operator() as running:
@@ -370,7 +370,7 @@ def _tell_writes(running: Operator, title: str, children: int) -> None:
 
 
 def _phases(site: Site, name: str) -> Counter[str]:
-    """Of the seeds, by the counts of the last status."""
+    """Return the phases of the seeds, by the counts of the last status."""
     status = next((told for _, each, told in reversed(site.history.statuses) if each == name), {})
     active, queued = status.get("active", 0), status.get("queued", 0)
     return Counter(Running=active - queued, Queued=queued)
@@ -396,7 +396,7 @@ def _until_quiet(running: Operator, seconds: float = 3) -> float:
 
 
 def _megabytes(running: Operator) -> str:
-    """Of the operator's process, as it is."""
+    """Return the memory of the operator's process, now and at most."""
     text = Path(f"/proc/{running.process.pid}/status").read_text()
     now, most = (
         int(re.search(rf"{each}:\s+(\d+) kB", text)[1]) * 1024 for each in ("VmRSS", "VmHWM")

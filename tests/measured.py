@@ -1,4 +1,4 @@
-"""What each file of tests costs, recorded by every run, and its budget.
+"""Cost of each file of tests, recorded by every run, and its budget.
 
 A run leaves .test-times.json: for each file the seconds by the clock, the seconds of processors
 that this process and all that it started used meanwhile, and its budget. `--budgets check`, as in

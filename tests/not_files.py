@@ -1,4 +1,5 @@
-"""What may lie under the name of a file and is none; each function makes one at a path."""
+"""Entries of a folder that have the name of a file and are none; each function makes one at a
+path."""
 
 import os
 import socket

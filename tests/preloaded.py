@@ -31,7 +31,8 @@ MODULES = {
         "tests.warm",
     ),
 }
-"""What takes a process seconds; one that is not there costs them again, and nothing else."""
+"""Modules whose import takes a process seconds; one that is missing costs them again, nothing
+else."""
 
 
 def context(of="trainer"):

@@ -33,7 +33,8 @@ WITH_S3 = {"store", "s3_server"}
 
 
 def unit(nodeid):
-    """What one process gets at a time: a file, or all that shares a node or a cluster."""
+    """Return what one process gets at a time: a file, or all tests that share a node or a
+    cluster."""
     file = file_of(nodeid)
     return next((unit for start, unit in TOGETHER.items() if file.startswith(start)), file)
 

@@ -24,7 +24,7 @@ FROM_THE_SERVER = {
 VALUES = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").iterdir())}
 """The files of ci/ by their names."""
 LEAST = ("--values", VALUES["default"])
-"""What has to be said: an image of the operator."""
+"""The only value that must be given: an image of the operator."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Helm:
     options: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str | Path) -> str:
-        """What it prints; RuntimeError has its output where it fails."""
+        """Return what Helm prints; raise RuntimeError with its output where it fails."""
         done = subprocess.run(
             [self.program, *arguments, *self.options],
             env={"HOME": str(self.folder)},
@@ -52,11 +52,11 @@ class Helm:
         return self("template", "supreme", CHART, "--namespace", NAMESPACE, *arguments)
 
     def manifests(self, *arguments: str | Path) -> list[dict[str, Any]]:
-        """Those of the least values and of these."""
+        """Return the manifests of the least values and of these arguments."""
         return list(yaml.safe_load_all(self.template(*LEAST, *arguments)))
 
     def at(self, cluster: ControlPlane) -> "Helm":
-        """The same, of a user who may do everything in this cluster."""
+        """Return a Helm of a user who may do everything in this cluster."""
         kubeconfig = cluster.admin.write_kubeconfig(self.folder / "kubeconfig")
         return Helm(self.program, self.folder, ("--kubeconfig", str(kubeconfig)))
 

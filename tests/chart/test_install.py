@@ -1,4 +1,4 @@
-"""What a real API server makes of the chart, and what the operator may do and does with it.
+"""The chart on a real API server: what it installs, and what the operator may do and does with it.
 
 Covered: strict validation of every file of ci/, pods under the restricted Pod Security standard,
 the exact list of rights, an operator with the rights and settings that the chart gives it, the
@@ -252,7 +252,7 @@ def policy(helm_there, api):
 class TestTheTrainerPolicy:
     @pytest.fixture
     def tried(self, experiments):
-        """What the server says of an experiment with this image; "" where it takes it."""
+        """Return the server's answer to an experiment with this image; "" where it accepts it."""
 
         def answer(image):
             try:
@@ -357,7 +357,7 @@ class TestUsers:
 
 
 def is_defined(api):
-    """Whether the server knows experiments, even if it is about to forget them."""
+    """Return whether the server knows experiments, even if it is about to forget them."""
     try:
         client.ApiextensionsV1Api(api).read_custom_resource_definition(CRD)
     except ApiException as error:
@@ -384,7 +384,7 @@ def is_served(api):
 
 
 def there(cluster, manifests):
-    """Those of a release's objects that are still there."""
+    """Return the objects of a release that are still there."""
     found = []
     for each in manifests:
         kind = f"{each['kind']}.{each['apiVersion'].rpartition('/')[0]}".rstrip(".")

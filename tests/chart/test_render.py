@@ -1,4 +1,4 @@
-"""What the chart makes of values, without a cluster.
+"""Manifests that the chart makes of values, without a cluster.
 
 Covered: Helm's own lint and kube-score for every file of ci/, values that are refused, and that
 settings, rights, images and the chart's facts agree with the rest of the repository.
@@ -241,7 +241,7 @@ class TestFacts:
 
 
 def images(manifests: list[dict[str, Any]]) -> set[str]:
-    """Those of the operator's pod and of the pod of `helm test`."""
+    """Return the images of the operator's pod and of the pod of `helm test`."""
     pods = (only(manifests, "Deployment")["spec"]["template"], only(manifests, "Pod"))
     return {each["image"] for pod in pods for each in pod["spec"]["containers"]}
 

@@ -17,7 +17,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster_with_controllers(tmp_path_factory):
-    """The same with controllers: Jobs make pods, and what is owned goes with its owner."""
+    """A control plane with controllers: Jobs make pods, and owned objects go with their owner."""
     folder = tmp_path_factory.mktemp("cluster-with-controllers")
     with control_plane(folder, definitions=[CRD], controllers=True) as found:
         yield found
@@ -45,7 +45,7 @@ def namespace(cluster_with_controllers):
 
 @pytest.fixture
 def restricted(cluster_with_controllers):
-    """The same of a namespace whose pods have to keep to the restricted security standard."""
+    """A namespace whose pods must keep to the restricted security standard."""
     with cluster_with_controllers.namespace(restricted=True) as name:
         yield name
 

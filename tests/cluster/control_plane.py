@@ -30,7 +30,7 @@ from tests.cluster.programs import KUBERNETES
 
 TOKEN = "supreme-tests"
 FOR_READERS = "resourceVersion"
-"""What the API server adds when an object is read."""
+"""Fields that the API server adds when an object is read."""
 CONTROLLERS_TOKEN = "supreme-tests-controllers"
 CONTROLLERS = (
     "clusterrole-aggregation-controller",
@@ -41,8 +41,8 @@ CONTROLLERS = (
     "serviceaccount-controller",
     "ttl-after-finished-controller",
 )
-"""What experiments, their children and rights to them meet; the others would cost time of the
-processor."""
+"""Controllers that experiments, their children and rights to them meet; the others would cost CPU
+time."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ControlPlane:
         return self.admin.client()
 
     def kubectl(self, *arguments: str, access: Access | None = None) -> str:
-        """What kubectl prints; RuntimeError has its output where it fails."""
+        """Return what kubectl prints; raise RuntimeError with its output where it fails."""
         access = access or self.admin
         options = ["--server", access.endpoint, "--token", access.token]
         options += ["--certificate-authority", str(access.certificate)]
@@ -234,7 +234,7 @@ def _controllers(found: ControlPlane, folder: Path) -> Iterator[None]:
 
 
 def _has_default_account(core: client.CoreV1Api, namespace: str) -> bool:
-    """Whether the namespace can have pods, and so whether the controllers are at work."""
+    """Return whether the namespace can have pods, which shows that the controllers work."""
     accounts = core.list_namespaced_service_account(namespace).items
     return any(account.metadata.name == "default" for account in accounts)
 

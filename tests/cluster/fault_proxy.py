@@ -165,7 +165,7 @@ def share(part: float, *, seed: int) -> Callable[[int], bool]:
 
 
 class FaultProxy:
-    """As `fault_proxy` starts it."""
+    """A running proxy, as `fault_proxy` starts it."""
 
     endpoint: str
 
@@ -312,7 +312,7 @@ class FaultProxy:
             await asyncio.Event().wait()  # until the proxy ends
 
     def _effect_on(self, request: Request, *kinds: type[Effect]) -> Effect | None:
-        """Of the oldest fault that strikes now."""
+        """Return the effect of the oldest fault that strikes now."""
         effect = None
         for fault in self._faults:
             if isinstance(fault.effect, kinds) and request.fits(fault.method, fault.path):
@@ -365,7 +365,7 @@ def _passed_on(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
 
 
 async def _lines(found: ClientResponse) -> AsyncIterator[bytes]:
-    """Of any length, which readline of aiohttp does not bear."""
+    """Yield lines of any length; readline of aiohttp bounds them."""
     rest = b""
     async for chunk in found.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")

@@ -38,7 +38,8 @@ class GoTools:
     files: tuple[tuple[str, str], ...] = ()
 
     def can_be_had(self) -> bool:
-        """Whether the programs are built or Go is there to do it; a build may still fail."""
+        """Return whether the programs are built, or Go is there to build them; a build may still
+        fail."""
         return self._needed or self.folder.exists() or go() is not None
 
     def built(self) -> Path:

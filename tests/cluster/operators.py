@@ -24,7 +24,7 @@ from tests.cluster.processes import SECONDS, answers, does_not_start, eventually
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "operator" / "rbac.yaml").read_text())["rules"]
-"""What the operator may do, as users are told to grant it."""
+"""Rules of the role that users are told to grant the operator."""
 
 QUICK = {
     "retry-wait": "0.2",
@@ -145,7 +145,7 @@ class Experiments:
         self._objects("patch_namespaced_custom_object", name=name, body=body)
 
     def write_status(self, status: Mapping[str, Any], name: str = "three") -> None:
-        """As nobody but the operator should; {} loses all that it has written."""
+        """Write a status as only the operator should; {} removes everything that it has written."""
         body = {**self.read(name), "status": status}
         self._objects("replace_namespaced_custom_object_status", name=name, body=body)
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 import pytest
 
 SECONDS = 180
-"""What comes at all comes within so many. It may take long where a server was away: clients of
-Kubernetes wait for up to a minute between two tries then."""
+"""Limit of every wait. Waits may be long where a server was away: clients of Kubernetes wait for up
+to a minute between two tries then."""
 
 Answer = TypeVar("Answer")
 
@@ -47,7 +47,8 @@ class Server:
         self._stack = contextlib.ExitStack()
 
     def start(self) -> bool:
-        """Whether it answers; False where it ended instead or takes too long."""
+        """Start the operator and return whether it answers; False where it ended or takes too
+        long."""
         process = self._stack.enter_context(running(self._command, log=self.log))
         return answers(process, self._ready)
 

@@ -52,11 +52,11 @@ WITHOUT = {
     KUBE_SCORE: "what kube-score says of the chart is skipped",
     ACTIONLINT: "what actionlint says of GitHub's workflows is skipped",
 }
-"""What happens to tests without a program; in the order in which they are built."""
+"""Consequence for tests without a program; in the order in which the programs are built."""
 
 
 def missing() -> list[GoTools]:
-    """Those that are not in the cache."""
+    """Return the programs that are not in the cache."""
     return [tools for tools in WITHOUT if not tools.folder.exists()]
 
 

@@ -51,7 +51,7 @@ class S3Server:
 
 
 def kind() -> str:
-    """Which server `serve` starts here; known without building anything, for the ids of tests."""
+    """Return which server `serve` starts here; builds nothing, since ids of tests use it."""
     return "versitygw" if VERSITYGW.can_be_had() else "moto"
 
 

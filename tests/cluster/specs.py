@@ -22,7 +22,7 @@ BESIDE = {
     "seeds.start": {"seeds": {"count": 1}},
     "training.selection": {"training": {"validation": {"fraction": 0.1}}},
 }
-"""What a value needs beside it to be a good one at its limit."""
+"""Fields that make a value at its limit valid."""
 
 
 class Case(NamedTuple):

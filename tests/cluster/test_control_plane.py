@@ -1,4 +1,4 @@
-"""What tests of an operator rely on: the real controllers react to a kubelet that is played.
+"""Foundations of the operator's tests: the real controllers react to a kubelet that is played.
 
 Covered: the Job controller, garbage collection, namespaces and their security standard, the rights
 of service accounts, an API server that is away. Left out: a node; nothing runs in the pods.

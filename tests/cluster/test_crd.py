@@ -46,7 +46,8 @@ NAMESPACE = "default"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a spec is refused, by the field that is to blame; empty where it is not."""
+    """The reasons why a spec is refused, by the field that is to blame; empty where it is
+    accepted."""
 
     reasons: dict[str, str]
 
@@ -55,7 +56,7 @@ class Verdict:
         return not self.reasons
 
     def names(self, field):
-        """Whether the field, something in it, or what it stands in is to blame."""
+        """Return whether the field, a part of it, or its parent is to blame."""
         return any(_within(one, field) or _within(field, one) for one in self.reasons)
 
 
@@ -80,7 +81,7 @@ class Server:
         return self.objects.get_namespaced_custom_object(**self.kind, name=name)
 
     def replace(self, there, spec):
-        """What is there with another spec, as if it were written."""
+        """Replace the spec of an object in a dry run, and return what the server would store."""
         return self.objects.replace_namespaced_custom_object(
             **self.kind,
             name=there["metadata"]["name"],
@@ -397,7 +398,8 @@ SPECS = {"whole": WHOLE, "listed": LISTED, "with-ddp": WITH_DDP}
 
 
 def accepted(spec, *, methods=None):
-    """What the operator says of a spec that can be done.  methods: titles; by default all."""
+    """Return the operator's status of a spec that can be computed.  methods: titles; by default
+    all."""
     read = parse(ExperimentSpec, spec)
     status = ExperimentStatus(
         work_digest="0" * 64,
@@ -408,14 +410,14 @@ def accepted(spec, *, methods=None):
 
 
 def accepted_before(spec):
-    """The same, of an operator that did not tell methods yet."""
+    """Return the status by an operator that did not record methods yet."""
     status = accepted(spec)
     del status["acceptedMethods"]
     return status
 
 
 def refused(spec):
-    """What the operator says of an experiment that it never accepted."""
+    """Return the operator's status of an experiment that it never accepted."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
     status = invalid(ExperimentStatus(), NotAccepted("no", None), generation=1, now=now)
     return status.to_document()
@@ -429,7 +431,8 @@ def there(server, request):
 
 @pytest.fixture(scope="module", params=[None, refused])
 def never_accepted(server, request):
-    """The same, before an operator has looked at them, and when it has refused them."""
+    """The experiments that change, before an operator has seen them, and after it has refused
+    them."""
     return _made(server, request.param)
 
 
@@ -537,7 +540,7 @@ class TestMending:
             assert server.judge(server.replace, there, fewer).good is good
 
     def test_a_status_that_comes_with_a_spec_counts_for_nothing(self, server, there):
-        """Who may write specs need not be allowed to write statuses."""
+        """A user who may write specs need not be allowed to write statuses."""
         claimed = there[id(WHOLE)] | {"status": {}}
         spec = edited(WHOLE, "model", {"name": "resnet34"})
         assert not server.judge(server.replace, claimed, spec).good
@@ -653,7 +656,8 @@ def _define(definitions, definition):
 
 
 def operator(spec):
-    """What the operator says of a spec, where the cluster has an image and a store for it."""
+    """Return the operator's verdict on a spec, where the cluster has an image and a store for
+    it."""
     defaults = {"execution": {"image": "trainer:1"}, "storage": {"uri": "s3://bucket/prefix"}}
     body = document(spec) | {"metadata": METADATA}
     try:

@@ -75,7 +75,7 @@ def succeeded(experiments):
 
 
 def numbers(status):
-    """What the summary says, which follows from seeds, scenarios and methods alone."""
+    """Return the summary's numbers, which follow from seeds, scenarios and methods alone."""
     return [(row["method"], row["n"], row["mean"], row["low"]) for row in status["summary"]]
 
 
@@ -154,7 +154,7 @@ class TestTheOperator:
     def test_is_killed_at_each_request_to_the_store(
         self, controlled, restricted, s3_server, account, tmp_path, same
     ):
-        """Which its workers make."""
+        """The operator's workers make these requests."""
         with (
             fault_proxy(s3_server.endpoint) as proxy,
             Trainers(controlled, restricted, s3_server.credentials, endpoint=s3_server.endpoint),
@@ -213,7 +213,7 @@ def operator_without_readiness(account, folder, **settings):
 
 
 def meaning(path, body):
-    """What a write says apart from times and names of no meaning."""
+    """Return a write's content without times and meaningless names."""
     if path.endswith("/events"):
         return json.loads(body)["reason"]
     if not path.endswith("/status"):
@@ -266,7 +266,7 @@ class TestTheApiServer:
     def test_loses_the_end_of_an_experiment_that_is_made_again(
         self, experiments, trainers, proxy, struck, same
     ):
-        """Which uid comes first in order is chance, so it is made again a few times."""
+        """Chance decides which uid comes first in order, so it is made again a few times."""
         trainers.script = lambda seed, attempt: "run"
         struck(resync_interval="3600")
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""What happens where a program of another project cannot be had: a reason, as a skip or a failure.
+"""Programs of other projects that cannot be had: the reason is given, as a skip or a failure.
 
 That the programs are built and work is what the tests show that use them.
 """

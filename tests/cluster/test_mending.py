@@ -1,4 +1,4 @@
-"""What an operator refuses can be mended, and what it has accepted stays: on a real API server.
+"""Refused specs can be corrected, and accepted parts stay: on a real API server.
 
 Which edits the server itself lets through, as a table, is test_crd.py's; what an order says of an
 experiment that has lost its status, tests/operator/test_accepted.py's.
@@ -81,7 +81,7 @@ def test_the_next_operator_goes_on_with_what_was_accepted(start, experiments, tr
 
 
 def test_a_typo_under_an_operator_that_told_no_methods_can_be_mended(start, experiments, busy):
-    """Its status, and its children, are those of an older version."""
+    """The experiment's status and children are those of an older version."""
     with start():
         busy()
     status = experiments.status()

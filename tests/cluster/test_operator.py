@@ -191,7 +191,7 @@ class TestFailures:
     def test_a_seed_that_ran_is_not_given_up_when_its_queue_stops_it(
         self, experiments, trainers, api
     ):
-        """As Kueue does, after the deadline that was for its start."""
+        """Kueue stops it after the deadline for its start has passed."""
         trainers.script = lambda seed, attempt: "run"
         experiments.apply(seeds={"list": [7]}, schedulingDeadlineSeconds=10)
         experiments.until(phase="Running")
@@ -346,7 +346,7 @@ COUNTED = {
     "supreme_seed_disruptions_total": 0,
     "supreme_children_created_total": 2,
 }
-"""What an experiment of one seed counts for that fails once."""
+"""Counters of an experiment of one seed that fails once."""
 
 
 def quota_is_known(core, namespace):

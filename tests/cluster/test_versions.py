@@ -1,4 +1,4 @@
-"""What an older version left in a cluster and in its store is taken up, and given back.
+"""State that an older version left in a cluster and in its store is adopted, and given back.
 
 older/ has the definition of experiments, the objects and the store of the project at commit
 70bdfe2: its operator had one experiment done, and of another one seed done, one running at its
@@ -35,7 +35,7 @@ def bucket(s3_server):
 
 @pytest.fixture(scope="module")
 def objects(s3_server, bucket):
-    """What stood in the older version's cluster."""
+    """Return the objects of the older version's cluster."""
     text = (OLDER / "objects.json").read_text()
     text = text.replace("http://endpoint.test", s3_server.endpoint)
     return json.loads(text.replace("bucket-of-test", bucket))
@@ -73,7 +73,7 @@ def upgraded(cluster, s3_server, bucket, tmp_path_factory):
 
 
 def define(cluster, definition):
-    """As `kubectl apply` or an upgrade of the chart does."""
+    """Apply a definition as `kubectl apply` or an upgrade of the chart does."""
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(definition))
 
 

@@ -78,7 +78,8 @@ POD = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
 
 
 def said_to(api, namespace, group="batch"):
-    """What the API server says to a Job, or a pod, that nobody means; "" where it takes it."""
+    """Return the API server's answer to a Job or a pod without a purpose; "" where it accepts
+    it."""
     try:
         if group:
             body = {"metadata": {"name": "nobody"}, "spec": {"template": {"spec": POD}}}

@@ -27,7 +27,8 @@ from supreme_core.store.s3 import S3Credentials
 from tests.cluster.kubelet import Kubelet
 
 Script = Callable[[int, int], str]
-"""What the pod of (seed, attempt) does: succeed, run, wait, or fail with a code as in `fail 1`."""
+"""Behaviour of the pod of (seed, attempt): succeed, run, wait, or fail with a code as in
+`fail 1`."""
 
 CATALOG = bundled()
 

@@ -310,7 +310,7 @@ class Multiple(Document):
 
 
 class Inside(Document):
-    """The same, further in."""
+    """A document that has the field inside a list."""
 
     values: list[Multiple] | None = None
 

@@ -112,7 +112,7 @@ def test_the_citation_is_of_this_version():
 
 
 def _first_cells(heading: str) -> list[str]:
-    """What stands first, as code, in the rows of the table below a heading of the cluster page."""
+    """Return the code in the first cells of the table below a heading of the cluster page."""
     section = CLUSTER.read_text().split(f"### {heading}\n")[1].split("\n#")[0]
     return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 

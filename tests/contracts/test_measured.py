@@ -18,7 +18,7 @@ while time.process_time() < 0.3:
 
 @pytest.fixture
 def budgets():
-    """Of a machine that is twice as slow as that of the budgets."""
+    """Budgets on a machine that is twice as slow as the one that they were measured on."""
     return Budgets({"large.py": 100.0}, scale=2.0)
 
 

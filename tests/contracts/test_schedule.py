@@ -1,4 +1,4 @@
-"""Who runs which tests, what runs before what, and what the first lines of a run say."""
+"""Distribution of tests over processes, their order, and the first lines of a run."""
 
 from types import SimpleNamespace
 

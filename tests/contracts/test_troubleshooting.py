@@ -32,7 +32,7 @@ OF_KUBERNETES = {
     *("FailedAttachVolume", "FailedMapVolume", "FailedMount", "VolumeResizeFailed"),
     *("FailedScheduling", "NodeNotReady", "GetObject", "ContainerStatusUnknown"),
 }
-"""What it reads there; a user meets a reason of the page in its place."""
+"""Words of Kubernetes that the operator reads; a user meets a reason of the page instead."""
 
 OF_METRICS = {"SecretUnreadable", "StoreUnavailable", "StoreUnusable", "WorkerFailed"}
 """Labels of metrics; the condition says ResultsUnavailable."""

@@ -56,7 +56,7 @@ OTHER_CHANGES = {
 }
 
 NOT_WORK = {"seeds", "parallelism", "storage", "placement"}
-"""Which of these changes leave alone what a seed computes."""
+"""Changes that leave alone what a seed computes."""
 
 UID = "91e25882"
 WORK_DIGEST = "80e46fe56f57830cb8d1206e38e5e29e9c2d0629bdbc924a7fadae7eedecb7b8"
@@ -334,7 +334,7 @@ def revisions_of(listed, **changes):
 
 
 class TestRevisions:
-    """What is finished does not count for other code, and nothing of what is finished is lost."""
+    """Finished work does not count for other code, and no finished work is lost."""
 
     def test_of_components_of_version_1_nothing_is_said(self):
         assert planned().work.revisions == []
@@ -412,7 +412,7 @@ ALLOWED = {"execution": {"allowUnlistedComponents": True}}
 
 
 class TestUnlistedComponents:
-    """Those of an image that the operator has not seen."""
+    """Components of an image that the operator has not seen."""
 
     @pytest.mark.parametrize("change", UNLISTED.values(), ids=UNLISTED)
     def test_they_are_planned_where_the_experiment_allows_it(self, change):

@@ -1,4 +1,4 @@
-"""What nobody writes in earnest ends in an error of the project's own, in lines that can be read.
+"""Absurd input ends in an error of the project's own, in lines that can be read.
 
 | what                                                | YAML | JSON | message | page | table |
 | --------------------------------------------------- | ---- | ---- | ------- | ---- | ----- |

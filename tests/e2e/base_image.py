@@ -30,7 +30,8 @@ LEFT_OUT = (
 
 
 def base_image() -> str:
-    """Its name for a builder, `oci-archive:FILE`; made once on a machine, in a minute or two."""
+    """Return the image's name for a builder, `oci-archive:FILE`; made once on a machine, in a
+    minute or two."""
     FOR_IMAGES.install()
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     archive = cache_folder() / "images" / f"python-{version}.tar"

@@ -1,4 +1,4 @@
-"""Who is who in a cluster: an authority, and certificates and kubeconfigs that it gives out."""
+"""Identities of a cluster: an authority, and certificates and kubeconfigs that it issues."""
 
 import json
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Authority:
         return self._written(name, key.public_key().public_bytes(Encoding.PEM, form), key)
 
     def kubeconfig(self, server: str, name: str, *, group: str | None = None) -> Path:
-        """How the user `name` gets at the API server of that URL."""
+        """Write the kubeconfig of the user `name` for the API server at that URL."""
         pair = self.issue(name, group=group)
         user = {"client-certificate": str(pair.public), "client-key": str(pair.key)}
         cluster = {"server": server, "certificate-authority": str(self.certificate)}

@@ -47,7 +47,8 @@ def namespace(cluster):
 
 @pytest.fixture
 def template(cluster, namespace):
-    """What pods of the namespace need of spec.execution.template to run the trainer."""
+    """Return the part of spec.execution.template that the trainer needs in pods of the
+    namespace."""
     return cluster.template(namespace)
 
 
@@ -117,8 +118,8 @@ ORDER = (
     *("test_node", "test_operator", "test_kueue", OTHERS),
     *("test_chart", "test_images", "test_node_ends"),
 )
-"""Of files: images are built beside those that need none, and nothing beside the last, which looks
-at what is on this machine. Those that are not named come first."""
+"""Order of files: images are built beside files that need none, and nothing beside the last one,
+which looks at what is on this machine. Files that are not named come first."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -155,5 +156,5 @@ def built_image(images):
 
 @pytest.fixture(scope="session")
 def second_image(images):
-    """The same, built anew without what the first build left."""
+    """The same image, built again without what the first build left."""
     return images["second_image"].result()

@@ -78,7 +78,7 @@ def _volume(namespace: str) -> str:
 
 
 def _folders() -> list[Path]:
-    """What has to be visible, without what lies in another."""
+    """Return the folders that must be visible, without those that lie in another."""
     found = {Path("/usr"), Path(sys.base_prefix), *(Path(entry).absolute() for entry in sys.path)}
     python = Path(sys.prefix, "bin", "python")
     found.add(python.parents[1])

@@ -43,7 +43,8 @@ VALUES = {
     },
     "managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(SETTINGS)},
 }
-"""Of its chart: without the server that shows what waits, which needs an aggregated API."""
+"""Values of Kueue's chart: without the server that shows what waits, which needs an
+aggregated API."""
 
 QUEUES = ROOT / "docs" / "kueue" / "queues.yaml"
 QUEUE, URGENT = "gpus", "urgent"
@@ -58,7 +59,7 @@ class Kueue:
     cluster: Cluster
 
     def make_queues(self) -> None:
-        """Those of the whole cluster."""
+        """Create the queues of the whole cluster."""
         for body in _queues():
             if body["kind"] != "LocalQueue":
                 self._apply(body)
@@ -92,7 +93,7 @@ class Kueue:
         eventually(lambda: self._answering() == replicas)
 
     def _answering(self) -> int:
-        """How many pods answer for it."""
+        """Return how many pods answer for the Service."""
         with self.cluster.client() as api:
             found = client.DiscoveryV1Api(api).list_namespaced_endpoint_slice(
                 NAMESPACE, label_selector="kubernetes.io/service-name=kueue-webhook-service"

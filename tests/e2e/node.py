@@ -66,7 +66,7 @@ class Cluster:
 
     @property
     def ours(self) -> bool:
-        """Whether the cluster is one of tests."""
+        """Return whether the cluster is one of tests."""
         return self.machine is not None
 
     @contextlib.contextmanager
@@ -76,7 +76,8 @@ class Cluster:
             yield api
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        """What kubectl prints; RuntimeError has its output where it fails.  text: what it reads."""
+        """Return what kubectl prints; raise RuntimeError with its output where it fails.  text: its
+        input."""
         done = subprocess.run(
             [self.kubectl_binary, "--kubeconfig", self.kubeconfig, *arguments],
             input=text,
@@ -125,7 +126,8 @@ class Cluster:
                 environment.forget(api, name)
 
     def template(self, namespace: str) -> dict[str, Any]:
-        """What pods of the namespace need of spec.execution.template to run the trainer."""
+        """Return the part of spec.execution.template that the trainer needs in pods of the
+        namespace."""
         if not self.ours:
             return {}
         with self.client() as api:
@@ -209,7 +211,7 @@ class _Start(contextlib.ExitStack):
         return process
 
     def _api_server(self) -> str:
-        """Its URL, once it answers."""
+        """Start the API server and return its URL, once it answers."""
         etcd = self.enter_context(_etcd(self._programs, self._logs))
         host, port = self._there.host, free_port(self._there.host)
         first_service = f"{self._there.network}.1.1"
@@ -239,7 +241,8 @@ class _Start(contextlib.ExitStack):
         return endpoint
 
     def _controllers(self, account: Callable[[str], Path]) -> None:
-        """What looks after objects and places pods. No port: others may have theirs here."""
+        """Start the controllers and the scheduler. They have no port: others may have theirs
+        here."""
         common = ["--leader-elect=false", "--secure-port", "0", "--kubeconfig"]
         manager = account("system:kube-controller-manager")
         command = [self._programs / "kube-controller-manager", *common, manager]

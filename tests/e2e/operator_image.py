@@ -33,17 +33,18 @@ class Image:
 
     @property
     def digest(self) -> str:
-        """Of all that is in it and that is said of it."""
+        """Return the digest of everything that is in the image and that is said of it."""
         return self._manifest["config"]["digest"]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Of its containers, such as User, and Labels."""
+        """Return the settings of the image's containers, such as User, and Labels."""
         return self._json(self._manifest["config"])["config"]
 
     @property
     def unpacked_bytes(self) -> int:
-        """Of the files of all layers; one that a later layer replaces counts too."""
+        """Return the size of the files of all layers; a file that a later layer replaces counts
+        too."""
         return sum(map(self._bytes_of_layer, self._manifest["layers"]))
 
     @property
@@ -89,13 +90,14 @@ class Builder:
 
 @contextmanager
 def builder() -> Iterator[Builder]:
-    """What it has built is gone in the end."""
+    """Yield a builder; everything that it has built is removed in the end."""
     with tempfile.TemporaryDirectory(prefix="supreme-images-", dir=DISK) as folder:
         yield Builder(Path(folder))
 
 
 def _run(*command: str) -> str:
-    """What a command prints. Containers of a build need nothing that another runtime would add."""
+    """Return what a command prints. Containers of a build need nothing that another runtime would
+    add."""
     settings = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(cache_folder() / "images")}
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True

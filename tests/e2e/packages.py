@@ -18,7 +18,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CNI_PLUGINS = Path("/usr/lib/cni")
 
 INSTALLING = threading.Lock()
-"""Of apt-get only one runs at a time."""
+"""Lock of apt-get, of which only one process may run at a time."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def restricted(cluster, template, *command, **container):
 
 
 class Pods:
-    """Of one namespace."""
+    """Pods of one namespace."""
 
     def __init__(self, api, namespace):
         self._core = client.CoreV1Api(api)
@@ -53,7 +53,7 @@ class Pods:
         self._core.create_namespaced_pod(self._namespace, body)
 
     def ended(self, name):
-        """What the pod wrote, once it has ended well."""
+        """Return the log of the pod, once it has ended well."""
         phase = eventually(lambda: self._end(name))
         log = self._core.read_namespaced_pod_log(name, self._namespace)
         assert phase == "Succeeded", log

@@ -115,6 +115,6 @@ def test_what_an_uninstallation_leaves_is_computed_and_taken_up_by_the_next(
 
 
 def ours(cluster):
-    """What is left of the release in its namespace."""
+    """Return the objects of the release that are left in its namespace."""
     place = ("-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={RELEASE}")
     return cluster.kubectl("get", KINDS, *place, "-o", "name").split()

@@ -1,4 +1,4 @@
-"""What `make cluster-demo` asks and shows. The demo itself takes minutes and is run by hand."""
+"""Questions and output of `make cluster-demo`. The demo itself takes minutes and is run by hand."""
 
 from io import StringIO
 

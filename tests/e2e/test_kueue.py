@@ -36,7 +36,7 @@ def asking(experiments, gpus, **scheduling):
 
 
 def is_trained(s3, experiments):
-    """Whether something has been computed."""
+    """Return whether something has been computed."""
     store = experiments.all.read()["spec"]["storage"]["uri"]
     bucket, _, place = store.removeprefix("s3://").partition("/")
     found = s3.client().list_objects_v2(Bucket=bucket, Prefix=f"{place}/objects/originals/")

@@ -36,10 +36,10 @@ with (
 """
 
 OWN = ("processes", "process namespaces", "interfaces", "routes", "control groups", "folders")
-"""What a node adds to this machine while it runs."""
+"""Things that a node adds to this machine while it runs."""
 
 COMMON = ("mounts", "packet filters", "forwarding")
-"""What it leaves alone even then."""
+"""Things of this machine that a node leaves alone even while it runs."""
 
 
 def there_is(folder):

@@ -20,7 +20,8 @@ SUFFIXES = {
 
 
 def operator_families() -> set[str]:
-    """As docs/operator.md names them: a counter with its ending, a histogram without."""
+    """Return the names as docs/operator.md has them: a counter with its ending, a histogram
+    without."""
     ending = {"counter": "_total"}
     return {f"{each.name}{ending.get(each.type, '')}" for each in operator_metrics()}
 

@@ -35,7 +35,7 @@ PROGRAMS = ("prometheus", "promtool")
 
 @dataclass(frozen=True)
 class Target:
-    """What is scraped: a port of this machine.  labels: of all its series."""
+    """Port of this machine that is scraped.  labels: of all its series."""
 
     job: str
     port: int

@@ -1,4 +1,4 @@
-"""What queries of dashboards and rules are made of, read off their text."""
+"""Parts of the queries of dashboards and rules, read off their text."""
 
 import re
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ FOREIGN = {
     "DCGM_FI_PROF_DRAM_ACTIVE",
     "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
 }
-"""Of DCGM's exporter, as its default counters have them."""
+"""Metrics of DCGM's exporter, as its default counters have them."""
 
 MONITORING, OPERATOR = ROOT / "docs" / "monitoring.md", ROOT / "docs" / "operator.md"
 PAGES = [MONITORING, OPERATOR, *sorted(RUNBOOKS.glob("*.md"))]

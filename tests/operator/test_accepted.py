@@ -1,4 +1,4 @@
-"""What children were told against what is asked for now, where a status says nothing of it.
+"""Orders of children against the present spec, where a status does not say what was accepted.
 
 That the API server guards the same by the status is tests/cluster/test_crd.py's, and that the
 operator reads the orders, test_mending.py's there.

@@ -1,4 +1,4 @@
-"""Which experiments are taken on: components that only an image knows, where that is allowed.
+"""Admission of experiments: components that only an image knows, where that is allowed.
 
 Components, settings and combinations are core/test_plan.py's; fields of a cluster, test_children's.
 """

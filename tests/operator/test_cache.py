@@ -1,4 +1,4 @@
-"""What is remembered of the cluster: the newest version of each object, whoever tells of it."""
+"""Memory of the cluster: the newest version of each object, whoever tells of it."""
 
 import pytest
 from supreme_operator.cluster.cache import Cache, Key, Shelf

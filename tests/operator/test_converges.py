@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, an experiment ends, and every seed counts once.
+"""Any events in any order end an experiment, and every seed counts once.
 
 A small world of children that start, fail, are disrupted or vanish, and an operator that may die
 between any two of its actions, which loses what it knew. Of several operators' views only the one

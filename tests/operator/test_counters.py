@@ -42,7 +42,7 @@ STARTED = pod(phase="Running", started_at=CREATED + timedelta(seconds=20))
 
 
 def counted(*children, before, now=NOW, **given):
-    """What the status counts for that follows from these children."""
+    """Return the counts of the status that follows from these children."""
     seen = look(*children, status=before, **given)
     decision = decide(seen, now=now, backoff=BACKOFF)
     after = told(*children, status=before, now=now, **given)

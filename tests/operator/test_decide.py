@@ -1,4 +1,4 @@
-"""What is to be done next, as tables: what runs, what a failure costs, when an experiment ends.
+"""Decisions as tables: what runs, what a failure costs, when an experiment ends.
 
     seeds       parallelism, order, append-only growth, other work
     attempts    exit codes, disruptions, budgets, waits, deadlines, results
@@ -291,7 +291,7 @@ class TestAttempts:
 
     @pytest.mark.parametrize("state", ["Suspended", "Waiting"])
     def test_the_scheduling_deadline_counts_anew_when_one_that_ran_waits_again(self, state):
-        """It was made two hours ago, and is now preempted, or has lost its pods."""
+        """The child was made two hours ago, and is now preempted, or has lost its pods."""
         old = NOW - timedelta(hours=2)
         given = {"schedulingDeadlineSeconds": 60}
         running = told(child(7, created_at=old), now=NOW - timedelta(seconds=1), **given)
@@ -315,7 +315,7 @@ class TestAttempts:
         assert decided(waits, status=queued, **given).standings[0].phase == "Queued"
 
     def test_a_queue_that_lets_it_go_and_holds_it_back_again_stops_no_clock(self):
-        """As Kueue does with pods that are not ready in time."""
+        """Kueue does so with pods that are not ready in time."""
         old = NOW - timedelta(hours=2)
         given = {"schedulingDeadlineSeconds": 3600, "failurePolicy": {"maxFailedSeeds": 1}}
         status = told(child(7, "Suspended", created_at=old), now=old, **given)
@@ -348,7 +348,7 @@ class TestAttempts:
         assert wake is None or wake > NOW
 
     def test_a_child_that_fails_for_its_deletion_costs_nothing(self):
-        """As where a suspension deletes it and its controller counts the pods that stop."""
+        """A suspension deletes the child, and its controller counts the pods that stop."""
         end = failed(7, code=143, gone_by=NOW - timedelta(seconds=1), finished_at=NOW)
         standing = decided(end, suspend=True).standings[0]
         assert (standing.reason, standing.following) == ("Stopping", None)

@@ -1,4 +1,4 @@
-"""What an installation allows: which stores, namespaces and parts of pods, and for whom.
+"""Permissions of an installation: which stores, namespaces and parts of pods, and for whom.
 
 | part                           | how                                                            |
 | ------------------------------ | -------------------------------------------------------------- |

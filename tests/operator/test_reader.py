@@ -71,7 +71,7 @@ from tests.operator import servers
 NAME = ExperimentName(namespace="research", name="tiny", uid="0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
 PAGE = b"""<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>
 <NextContinuationToken>%d</NextContinuationToken></ListBucketResult>"""
-"""Of a list that never ends."""
+"""Answer of a server whose list never ends."""
 
 LARGE = b"[" + b"[]," * 2_000_000 + b"[]]"
 """6 MB that take more than 100 of memory."""
@@ -118,7 +118,7 @@ def claims(*seeds):
 
 
 def ask(method, *arguments, **settings):
-    """What a new collector says."""
+    """Return the answer of a new collector."""
 
     async def asked():
         async with collecting(**settings) as one:
@@ -184,12 +184,13 @@ SPOILT = {
         "result.json: \\x1b[2J: unknown field",
     ),
 }
-"""Of seed 0, 1, 2, ...: its result.json, and a part of what is said of it."""
+"""Documents of seed 0, 1, 2, ...: its result.json, and a part of the verdict on it."""
 
 
 @pytest.fixture(scope="module")
 def verdicts(s3_server):
-    """Of all spoilt ones, of two that lie about their digest or not, and of one that is not."""
+    """Return the verdicts on all spoilt results, on two with a false or no digest, and on a good
+    one."""
     place = located(s3_server)
     store = place.open()
     for seed, (data, _) in enumerate(SPOILT.values()):
@@ -293,7 +294,8 @@ class TestVerify:
 
 
 class TestPublish:
-    """Of two seeds whose Retrained forgot the same samples, so that there is a noise floor."""
+    """Publishing of two seeds whose Retrained forgot the same samples, so that there is a noise
+    floor."""
 
     ORDER = order_of([7, 8])
 
@@ -355,7 +357,7 @@ class TestPublish:
         assert scrub.reason.startswith("1 of 2 seeds gave no value (1 pending)")
 
     def test_predictions_that_are_too_large_give_no_floor(self, filled):
-        """They may have a 32nd of the memory, and of what is larger nothing comes here."""
+        """Predictions may take a 32nd of the memory, and larger ones are not read."""
         store = filled.open()
         (first, _) = (each for each in store.list("objects") if each.key.endswith(".safetensors"))
         store.write(first.key, bytes(17 * 1024 * 1024))
@@ -443,7 +445,7 @@ class TestStores:
 
 
 class TestSlowStores:
-    """They hold up nobody but those who name them. The S3 server is behind a slow proxy."""
+    """Slow stores hold up only those who name them. The S3 server is behind a slow proxy."""
 
     @pytest.mark.parametrize("task", ["verify", "publish"])
     def test_one_honest_experiment_does_not_wait_for_those_of_others(
@@ -662,7 +664,7 @@ FAILING = {
     "an exception": ("echo Traceback >&2; echo KeyError: 1 >&2; exit 1", "failed: KeyError: 1"),
     "a refusal": ("""echo '{"kind": "WorkerFailed", "message": "why"}'""", "^why$"),
 }
-"""What a shell does in place of a worker, and what is said of it."""
+"""Shell commands in place of a worker, and the verdict on each."""
 
 
 class TestWorkers:

@@ -1,4 +1,5 @@
-"""Why a child waits: words of the API server, facts of pods, events, and what is said without any.
+"""Reasons for which a child waits: words of the API server, facts of pods, events, or none of
+these.
 
 refused      who forbids an object, by messages as API servers and controllers write them
 waiting      what is said of a child, at once and after a while; by a table of pods

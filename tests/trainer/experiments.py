@@ -99,7 +99,7 @@ def written(path, document):
 
 @dataclass(frozen=True)
 class Finished:
-    """What a process left: exit code, standard output, standard error."""
+    """Exit code, standard output and standard error of a process."""
 
     code: int
     out: str
@@ -221,7 +221,7 @@ def ranks_of(launcher):
 
 
 def group_is_alive(pid):
-    """Whether any process is left in the group that `pid` led."""
+    """Return whether any process is left in the group that `pid` led."""
     try:
         os.killpg(pid, 0)
     except ProcessLookupError:
@@ -340,7 +340,7 @@ def as_configured(precision="fp32"):
 
 
 def computed(result):
-    """How many stages of each name a seed computed; those that it found are not counted."""
+    """Return how many stages of each name a seed computed, without those that it found."""
     return Counter(record.stage for record in result.stages if record.status == "computed")
 
 
@@ -363,7 +363,7 @@ def statuses(result):
 
 
 def manifests(folder, stage):
-    """Those of a stage's finished pieces of work, as plain JSON."""
+    """Return the manifests of a stage's finished artefacts, as plain JSON."""
     return [json.loads(path.read_text()) for path in folder.glob(f"objects/{stage}/*/*/*.json")]
 
 

@@ -51,7 +51,7 @@ def computed_of(result):
 
 
 def keys_of(result):
-    """Of what training went into."""
+    """Return the keys of everything that depends on training."""
     trained = ("originals", "retrained", "unlearned", "metrics")
     return {record.key for record in result.stages if record.stage in trained}
 

@@ -1,4 +1,4 @@
-"""What a user can do wrong: one clear line for each mistake that names the field, and exit code 2.
+"""Mistakes of users: each gives one clear line that names the field, and exit code 2.
 
 Each case also shows: no traceback, and nothing half-written. Most are found before anything is
 started and leave no file at all. What depends on the data is found by the process that prepares

@@ -66,7 +66,7 @@ def programs(tmp_path, monkeypatch):
 
 
 def has_ended(pid):
-    """Whether the process is gone, or ends before long."""
+    """Return whether the process is gone, or ends before long."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         try:

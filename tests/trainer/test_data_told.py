@@ -1,4 +1,4 @@
-"""What users are told of their images, and when images count as others than the prepared ones."""
+"""Messages to users about their images, and when images count as others than the prepared ones."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def document(photos, **params):
 
 
 def prepared(document, storage):
-    """What stage zero tells, in this process: its events."""
+    """Return the events of stage zero, in this process."""
     whole, stream = planned(document), StringIO()
     order = RunOrder(
         experiment=whole.experiment, work=whole.work, seed=260, attempt=0, store=storage.uri

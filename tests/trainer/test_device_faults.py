@@ -141,7 +141,7 @@ class Seed:
         return json.loads(self.file(number, "fault.json").read_text())
 
     def runs(self, number):
-        """What became of each method: status, cause and reason."""
+        """Return status, cause and reason of each method."""
         runs = json.loads(self.file(number, "result.json").read_text())["runs"]
         keys = ("status", "cause", "reason")
         return {run["method"]: tuple(run.get(key) for key in keys) for run in runs}

@@ -1,4 +1,4 @@
-"""What goes wrong while an experiment runs costs as little as it must, and is said.
+"""Failures while an experiment runs cost as little as they must, and are reported.
 
 Covered: methods that raise, write NaN or diverge (real ones, of a plug-in that is installed beside
 the product), damaged objects of each stage, a run that is killed at once, a full disk. Left out: a
@@ -402,7 +402,8 @@ def test_a_disk_that_is_full_from_the_start_is_refused_before_anything_runs(disk
 
 
 def test_a_full_disk_ends_a_seed_rather_than_counting_against_a_method(disk):
-    """It is the store's failure; recorded as the method's it would be in the results for good."""
+    """The failure is the store's; recorded as the method's it would stay in the results for
+    good."""
     storage = folder_store(disk / "store")
     finish(WHOLE, storage)
     fill(disk, leave=0)

@@ -1,4 +1,4 @@
-"""What a run takes of a machine: its cores, the GPUs of the user's list, its system.
+"""Resources that a run takes of a machine: its cores, the GPUs of the user's list, its system.
 
 The table of lists is compared with torch's own reading of CUDA_VISIBLE_DEVICES, which needs no GPU.
 Which list each trainer gets is shown with programs in the trainers' place that write it down. Left
@@ -186,7 +186,7 @@ def test_a_limit_above_what_the_process_is_bound_to_changes_nothing(tmp_path, ma
 
 
 def test_without_linux_all_cores_count(tmp_path, monkeypatch):
-    """As on macOS, where a process cannot be bound to cores."""
+    """On macOS a process cannot be bound to cores."""
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 10)
     assert machine.cores(tmp_path) == 10

@@ -1,4 +1,4 @@
-"""What is in the store is never computed again, and what is missing is computed exactly.
+"""Stages in the store are never computed again, and missing ones are computed exactly.
 
 Covered: the same run again (in this process and as a command), a method, a seed, a metric, a label
 and a whole experiment added, two scenarios with one forget set, and a component of each kind whose
@@ -172,7 +172,7 @@ def test_a_new_label_of_a_method_or_a_scenario_recomputes_nothing(storage, chang
 
 
 def test_a_new_label_of_a_metric_recomputes_numbers_only(storage):
-    """Its rows are called otherwise, and the rows are what is stored."""
+    """The rows have other names, and the rows are what is stored."""
     relabelled = [{"name": "accuracy", "label": "hits"}, METRICS[1]]
 
     result = compute(base(metrics=relabelled, primaryMetric="forget_loss"), storage)

@@ -1,4 +1,4 @@
-"""Whatever ends one of several ranks ends them all, soon, with one line that says what it was.
+"""The end of any one of several ranks ends them all, soon, with one line that says what it was.
 
 Real trainers, started as on several machines, where nobody ends the ranks of another one; and in
 the end under torchrun, through the real command. Watches alone, of ranks that are stuck or lose
@@ -87,7 +87,7 @@ def order(tmp_path):
 
 
 def failures(seed):
-    """What whoever waits is told of it, by rank; a rank may be missing."""
+    """Return the failures that are reported to whoever waits, by rank; a rank may be missing."""
     events = [event for event in seed.events() if event["event"] == "failed"]
     events.sort(key=lambda event: event["rank"])
     return [(event["message"], event["exitCode"]) for event in events]

@@ -41,7 +41,7 @@ from tests.trainer.experiments import (
 
 @dataclass
 class Evaluations:
-    """What happened while models were evaluated."""
+    """Events during the evaluation of models."""
 
     passes: int = 0
     samples: int = 0
@@ -172,7 +172,7 @@ def test_defect_02_stored_predictions_are_those_of_the_stored_weights_in_eval_mo
 
 
 def predictions_of(folder, weights):
-    """What is stored of the model whose weights these are."""
+    """Return the stored predictions of the model with these weights."""
     for manifest in manifests(folder, "predictions"):
         if manifest["meaning"]["model"] == weights.parent.name:
             (file,) = (folder / names.artefact_prefix("predictions", manifest["key"])).glob("*.s*")

@@ -113,7 +113,7 @@ def test_a_trainer_accepts_the_code_that_was_planned():
 
 
 def test_scoring_again_is_by_the_metrics_that_are_there_now():
-    """Those of a version 2 are gone, and what else was of another revision stays so."""
+    """The rows of version 2 are gone, and everything else of another revision stays so."""
     kept = Revision(kind="method", name="finetune", version=3)
     old = Revision(kind="metric", name="accuracy", version=2)
     order = planned(experiment(metrics=[{"name": "accuracy"}]))

@@ -102,7 +102,7 @@ def ended(process, order, *, name="pod"):
 
 
 def checkpoints(order):
-    """Those of the first training, in the store beside the order."""
+    """Return the checkpoints of the first training, in the store beside the order."""
     return list(order.parent.glob("store/objects/originals/*/*/checkpoint"))
 
 
@@ -262,7 +262,7 @@ def unlisted(tmp_path):
 
 
 def test_a_method_of_a_file_that_its_variable_names_is_computed(unlisted):
-    """As execution.template mounts one: operator/test_children.py."""
+    """execution.template mounts such a file: operator/test_children.py."""
     order, file = unlisted
     with pod(order, SUPREME_PLUGINS=str(file)) as process:
         code, termination, errors = ended(process, order)

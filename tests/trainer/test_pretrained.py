@@ -216,7 +216,7 @@ class TestRun:
         assert retrained.read_bytes() == original.read_bytes()
 
     def test_an_untrained_model_does_not_know_them(self, ran, tmp_path):
-        """Its predictions are those of the same network where nothing is pretrained."""
+        """The predictions are those of the same network where nothing is pretrained."""
         afresh = document(pretrained=False, training={"epochs": 0})
         afresh["spec"]["methods"] = [FINETUNE]
         compute(afresh, folder_store(tmp_path))
@@ -227,7 +227,7 @@ class TestRun:
 
 
 def untrained(store):
-    """What the predictions of an untrained model mean, and the digests of their files."""
+    """Return the meaning of an untrained model's predictions, and the digests of their files."""
     (found,) = (
         each
         for each in manifests(store, "predictions")

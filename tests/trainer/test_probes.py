@@ -120,7 +120,7 @@ def replaced(kind, name, function):
 
 @contextmanager
 def counted(kind, name):
-    """How often a component is called."""
+    """Count the calls of a component."""
     calls = []
 
     def count(function, *given):

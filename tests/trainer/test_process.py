@@ -1,4 +1,4 @@
-"""How it is judged that a trainer has ended: by the last words of its ranks, else by what is left.
+"""Judgement on the end of a trainer: by the last words of its ranks, else by what is left.
 
 The processes here are shells that say and do what trainers or torchrun would, because each way to
 end would take seconds of real ones. Real trainers: test_pod.py, test_one_ends_all.py.

@@ -1,4 +1,4 @@
-"""How far a run is: the board of all seeds under a clock of our own, and its two displays."""
+"""Progress of a run: the board of all seeds under a clock of our own, and its two displays."""
 
 from dataclasses import asdict
 from io import BytesIO, StringIO, TextIOWrapper

@@ -330,7 +330,7 @@ class TestRecords:
 
 class TestDifference:
     def test_a_number_that_is_another_now_is_told_and_takes_its_place(self, folder, command):
-        """As if it had been computed with an error that is mended since."""
+        """The old number is one that an error computed which is corrected since."""
         before = results_of(folder, small())[260]
         runs = [
             run.model_copy(update={"metrics": run.metrics | {"forget_accuracy": 0.123}})

@@ -72,7 +72,7 @@ def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
 
 
 def test_sigterm_to_torchrun_leaves_a_checkpoint_of_its_ranks(tmp_path, order):
-    """As a pod gets it, whose first process torchrun is."""
+    """A pod, whose first process is torchrun, gets the signal like this."""
     process = subprocess.Popen(
         [
             warm.python(),

@@ -1,4 +1,4 @@
-"""Which stages of a store a seed uses again, and what it keeps beside its results.
+"""Stages of a store that a seed uses again, and what it keeps beside its results.
 
 what is in the store was computed ...  | Any    | SameEnvironment | None
 in the same environment                | reused | reused          | computed
@@ -107,7 +107,7 @@ def file_of(folder, stage, pattern):
 
 
 def commit_other_bits(folder, stage, name):
-    """As a process of another environment would: a stage again, with one number changed."""
+    """Commit a stage again with one number changed, as a process of another environment would."""
     manifest = stored(folder, stage)
     data = bytearray(file_of(folder, stage, f"{Path(name).stem}-*").read_bytes())
     data[-1] ^= 1
@@ -229,7 +229,7 @@ class TestCheckpoints:
         assert self.slot(slots, tmp_path, "one", reuse="None") is None
 
     def test_of_a_stage_that_is_done_is_removed_by_whoever_finds_the_stage(self, folder):
-        """Who finished the stage was killed before it could."""
+        """The process that finished the stage was killed before it could remove the checkpoint."""
         store = folder_store(folder)
         checkpoint = names.checkpoint_key("originals", stored(folder, "originals")["key"])
         store.write(checkpoint, b"state")
@@ -281,7 +281,7 @@ class TestKeptModels:
         assert names.WEIGHTS in stored(folder, "unlearned")["files"]
 
     def test_no_metric_reads_them(self, folder):
-        """They may be large and far away."""
+        """Unlearned models may be large and far away."""
         compute(folder_store(folder), keep_unlearned_models=True)
         file_of(folder, "unlearned", "weights-*").unlink()
         with_loss = document(metrics=[{"name": "accuracy"}, {"name": "loss"}])
@@ -298,7 +298,7 @@ class TestKeptModels:
 
 
 def last_words(folder, tmp_path, **changes):
-    """What `supreme run` says in the end."""
+    """Return the last line of `supreme run`."""
     done = supreme("run", written(tmp_path / "tiny.yaml", document(**changes)), "--store", folder)
     assert done.code == 0, done.err
     assert "only a cluster uses" not in done.out

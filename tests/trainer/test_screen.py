@@ -59,7 +59,7 @@ NUMBER = re.compile(r"[-+]?\d[\d.e+]*")
 
 
 def check(each, width, encoding="utf-8"):
-    """What is true of every table in every terminal."""
+    """Check what is true of every table in every terminal."""
     fitted = fit(each, width, encoding=encoding)
     text = "\n".join(fitted.lines)
     text.encode(encoding)

@@ -138,7 +138,8 @@ def kill_after_news(news, seconds, place, ranks):
 
 
 def die_before(change, place, ranks):
-    """The same for a seed whose rank 0 is killed before a change of the store."""
+    """Kill rank 0 of a seed before a change of the store, and return whether it died, and its
+    log."""
     with place.trainers(ranks, change=change) as seed:
         return seed.ended()[0] == -signal.SIGKILL, seed.log(0)
 
@@ -180,7 +181,7 @@ def survive(new_place, uninterrupted, moments, ranks):
 
 
 def check(place, uninterrupted, ranks):
-    """What the uninterrupted run left is what this one leaves, and nothing else."""
+    """Check that this run leaves what the uninterrupted run left, and nothing else."""
     finished(place, ranks)
     assert artefacts_of(place.storage) == artefacts_of(uninterrupted)
     assert summary_digest(place.storage, WORK) == summary_digest(uninterrupted, WORK)

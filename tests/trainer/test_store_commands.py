@@ -94,7 +94,7 @@ def check(command):
 
 @pytest.fixture
 def prune(command):
-    """What pruning says, whatever the age."""
+    """Return what pruning prints, whatever the age."""
 
     def run(storage, *options):
         code, out, err = command("prune", storage, "--json", "--older-than", "0", *options)
@@ -256,7 +256,7 @@ class TestPrune:
         assert keys(filled) == []
 
     def test_prepared_data_stay_for_an_experiment_to_come(self, filled, prune, command):
-        """Their source may need a licence, or hours."""
+        """The source of prepared data may need a licence, or hours."""
         give_up(filled, WHOLE)
 
         prune(filled, "--delete")
@@ -423,7 +423,8 @@ class TestUnfinished:
         assert keys(killed) == before
 
     def test_they_go_once_it_is_finished_without_them(self, killed, prune):
-        """Its seeds may not shrink; here its order is written with one seed only."""
+        """The seeds of an experiment may not shrink; here its order is written with one seed
+        only."""
         one = planned(self.TWO).model_copy(update={"seeds": [260]})
         write_order(killed, one)
 

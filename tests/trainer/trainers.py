@@ -24,7 +24,7 @@ from tests import preloaded
 from tests.trainer.experiments import planned
 
 SECONDS = 90
-"""So long after one rank has ended, or was told to, none is left."""
+"""Time after which no rank is left, once one has ended or was told to."""
 
 TOO_LONG = 600
 """Nothing here takes so long; ends a test that would wait for ever."""
@@ -103,7 +103,7 @@ class Trainers:
                 process.kill()
 
     def ended(self):
-        """Their exit codes, by rank."""
+        """Return the exit codes of the processes, by rank."""
         deadline = time.monotonic() + SECONDS
         for process in self.processes:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -125,7 +125,7 @@ def _meeting(ranks):
 
 
 def _trainer(order, site, change, variables, events, log):
-    """What runs in the process."""
+    """Run the trainer in this process."""
     if site:
         sys.path.insert(0, str(site))
     if change:

@@ -103,7 +103,7 @@ def test_the_gap_is_taken_to_the_mean_of_retraineds_replicas():
 
 
 EIGHT = [0.10, 0.12, 0.11, 0.09, 0.10, 0.11, 0.12, 0.10]
-"""Of Retrained; neighbours differ by 0.02, 0.01, 0.02, 0.01, 0.01, 0.01 and 0.02."""
+"""Values of Retrained; neighbours differ by 0.02, 0.01, 0.02, 0.01, 0.01, 0.01 and 0.02."""
 
 
 def judged(by_method, *, metrics=FACTS, forget=lambda seed: "three", margins=None):
@@ -548,7 +548,7 @@ def test_the_catalogue_gives_the_same_facts_as_the_registry():
     ],
 )
 def test_a_number_that_its_metric_cannot_have_is_none_and_told(row, value):
-    """Whoever may write a result may write any."""
+    """A user who may write a result may write any number."""
     found = [
         result(
             seed,

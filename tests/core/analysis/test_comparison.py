@@ -102,7 +102,7 @@ def blocks_of(tables):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 8), st.integers(2, 9), st.integers(0, 10_000))
 def test_mean_ranks_are_scipys_in_each_block(blocks, n, seed):
-    """Of coarse distances, which tie."""
+    """Distances are coarse, so they tie."""
     tables = np.random.default_rng(seed).integers(0, 4, (blocks, n, 3)) / 4
     found = ranks(blocks_of(tables), "forget_accuracy")
     wanted = np.mean([stats.rankdata(table.mean(axis=0)) for table in tables], axis=0)

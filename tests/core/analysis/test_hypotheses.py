@@ -44,7 +44,7 @@ def test_sign_flips_are_counted_as_scipy_makes_them(d):
 
 @given(st.lists(st.integers(-20, 20), min_size=1, max_size=9))
 def test_sign_flips_are_counted_as_a_loop_makes_them(d):
-    """Of small whole numbers, whose sums are exact and often equal."""
+    """Differences are small whole numbers, whose sums are exact and often equal."""
     flips = product((-1, 1), repeat=len(d))
     sums = [abs(sum(s * x for s, x in zip(signs, d, strict=True))) for signs in flips]
     assert sign_flip_p(d) == pytest.approx(np.mean([each >= abs(sum(d)) for each in sums]))
@@ -211,7 +211,7 @@ def test_a_gap_without_spread_is_judged_by_its_margin(d, margin, expected):
 
 
 def test_the_deviation_is_never_below_what_a_share_resolves():
-    """Of equal gaps of 0.02 in shares of 100 samples, worked out by hand."""
+    """Equal gaps of 0.02 in shares of 100 samples, worked out by hand."""
     resolution = 1 / (100 * math.sqrt(12))
     error = resolution / math.sqrt(5)
     t = 0.02 / error

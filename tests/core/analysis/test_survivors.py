@@ -1,4 +1,4 @@
-"""What lost seeds do to a table: they are counted, named, and never make a method look better.
+"""Lost seeds in a table: they are counted, named, and never make a method look better.
 
 Covered: every word for a seed (ok, undefined, failed, infrastructure, pending), in whole seeds and
 in single repeats; what it does to verdicts, ranks, fronts, pairs and collapse rates; that one

@@ -231,7 +231,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
 )
-"""Whatever the safe loader can build."""
+"""Every document that the safe loader can build."""
 
 
 def experiment(text):
@@ -414,7 +414,7 @@ TAGS += ["pairs", "merge", "value"]
 
 
 def complaint(text):
-    """What is wrong with a text, or nothing."""
+    """Return the error of a text, or nothing."""
     try:
         load_yaml(text, source="x.yaml")
     except SpecError as error:

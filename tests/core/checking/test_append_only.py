@@ -1,4 +1,4 @@
-"""Which changes of an experiment lose results, in the words of the rules of the API server."""
+"""Changes of an experiment that lose results, in the words of the rules of the API server."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What an experiment is said to cost, by what results of the same recipe tell.
+"""Forecast of an experiment's cost from results of the same recipe.
 
 recipe | seed | scenario and settings | method and settings |  step   | its kind's seconds
 same   | same |         same          |        same         |  found  |        known
@@ -70,7 +70,8 @@ def stored(made, *, seeds=(7,), status="ok", **changes):
 
 
 def sizes(*seeds):
-    """Of the stages of these seeds: a thousand bytes of weights, a hundred of anything else."""
+    """Return the sizes of the stages of these seeds: 1,000 bytes of weights, 100 of anything
+    else."""
     found = {("unlearned", digest(f"scrub {seed}")): 100 for seed in seeds}
     for seed in seeds:
         for stage in STAGES:

@@ -1,4 +1,4 @@
-"""What is forgotten: partitions of training and test set, and draws that depend on the seed alone.
+"""Scenarios: partitions of training and test set, and draws that depend on the seed alone.
 
                   | partition | names, ranges | draws | defects of the reference
 full_class        |     x     |       x       |       |
@@ -144,7 +144,7 @@ class TestFullClass:
 
 
 AS_TEXT = sorted(map(str, range(1, 12)))
-"""As folders are sorted: 1, 10, 11, 2, ..."""
+"""Names sorted as folders are: 1, 10, 11, 2, ..."""
 
 TWO_READINGS = {
     "both": (
@@ -222,7 +222,7 @@ class TestNumbersAndNames:
 
 
 class TestNamed:
-    """What a scenario names is recorded, and is no part of what its split means."""
+    """A name in a scenario is recorded, and is no part of what its split means."""
 
     @pytest.mark.parametrize(
         ("name", "params", "expected"),
@@ -637,7 +637,7 @@ class TestDigests:
         assert len({each.digest for each in found}) == len(found)
 
     def test_a_digest_is_the_same_in_every_version(self):
-        """It is part of the keys of models that are in stores already."""
+        """The digest is part of the keys of models that are in stores already."""
         found = by_class(labels_of([0, 1, 2, 1]), (1,))
         assert found.forget.tolist() == [1, 3]
         assert found.forget_digest == sha256(b'{"forget":[1,3]}').hexdigest()
@@ -653,12 +653,12 @@ def forgotten_on(ranks):
 
 class TestDefectsOfTheReference:
     def test_defect_06_every_rank_forgets_the_same_samples(self):
-        """Its ranks draw from generators that only rank 0 has used before."""
+        """The package's ranks draw from generators that only rank 0 has used before."""
         assert on_two_ranks(forgotten_on) == [drawn(), drawn()]
 
     @pytest.mark.parametrize("width", [1, 4])
     def test_defect_18_the_forget_set_does_not_depend_on_the_model(self, width):
-        """Its draw comes after that of the weights, from the same generator."""
+        """The package draws after the weights, from the same generator."""
         expected = drawn()
         with global_seed(width):
             registry.model.resolve(
@@ -684,12 +684,13 @@ class TestDefectsOfTheReference:
             np.random.set_state(before[1])
 
     def test_defect_19_repeats_of_unlearning_forget_the_same_samples(self):
-        """Its J-th repeat draws on where the last one stopped; ours has nothing to go on from."""
+        """The package's J-th repeat continues the draws of the last one; ours has no state to
+        continue."""
         assert drawn() == drawn() == drawn()
 
     @pytest.mark.parametrize("fraction", [0.05, 0.1])
     def test_defect_22_held_out_samples_of_a_random_draw_are_those_of_the_test_set(self, fraction):
-        """Its held-out set is the forget set itself, so it measures memory by memory."""
+        """The package holds the forget set itself out, so it measures memory by memory."""
         found = split("random_samples", fraction=fraction, seed=1)
         assert len(found.forget_test) == 0  # nothing of the training set stands in for test samples
         assert not set(found.forget.tolist()) & set(found.retain.tolist())

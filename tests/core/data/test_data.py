@@ -334,7 +334,7 @@ def test_a_large_image_is_in_memory_twice_at_most(folder):
 
 
 def test_nothing_opens_an_image_without_naming_the_formats():
-    """Of any format would be PostScript too, for which Pillow starts Ghostscript."""
+    """Any format would include PostScript, for which Pillow starts Ghostscript."""
     root = Path(__file__).parents[3]
     sources = [path for part in PACKAGES for path in (root / part).rglob("*.py")]
     opened = [line for path in sources for line in path.read_text().splitlines() if OPEN in line]
@@ -391,11 +391,11 @@ ROW_AND_COLUMN = {
     7: "right bottom",
     8: "left bottom",
 }
-"""Of each EXIF orientation, the side of the scene that the first row and column show."""
+"""The side of the scene that the first row and the first column show, by EXIF orientation."""
 
 
 class TestPixels:
-    """What becomes of files of every sort; the colours are those of PNG, TIFF and lossless WebP."""
+    """Files of every sort become pixels; the colours are those of PNG, TIFF and lossless WebP."""
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize("form", ["jpeg", "png", "webp", "tiff"])
@@ -478,7 +478,7 @@ class TestPixels:
 
 
 def as_stored(upright, orientation):
-    """What a camera stores of a scene, by the words of the EXIF standard."""
+    """Return the pixels that a camera stores of a scene, by the words of the EXIF standard."""
     first_row, first_column = ROW_AND_COLUMN[orientation].split()
     pixels = upright.swapaxes(0, 1) if first_row in ("left", "right") else upright
     pixels = pixels[::-1] if first_row in ("right", "bottom") else pixels

@@ -103,7 +103,7 @@ def nobody():
 
 
 def failure(file, folder):
-    """What is said of a failed download, which leaves nothing behind."""
+    """Return the error of a failed download, which leaves nothing behind."""
     with pytest.raises(DownloadFailed) as error:
         fetch(file, folder)
     assert not folder.is_dir() or not list(folder.iterdir())

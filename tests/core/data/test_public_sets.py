@@ -50,7 +50,7 @@ MAKERS = {
     "caltech101": lambda monkeypatch, folder: public_sets.caltech_folder(folder),
     "pins": lambda monkeypatch, folder: public_sets.pins_folder(folder),
 }
-"""How to make the files of each set in a folder."""
+"""Functions that make the files of each set in a folder."""
 
 
 def chosen(name, **params):

@@ -1,4 +1,4 @@
-"""What a model of a family sees, and files of weights that are none.
+"""Input of a model of a family, and files of weights that are none.
 
 fitted      an image of the size, of another one, grey ones; against Pillow step by step
 input       whose normalisation, which part of the image
@@ -123,7 +123,7 @@ class TestInput:
 
 
 class Opens:
-    """What a hostile file would do."""
+    """An object whose unpickling would run code, as a hostile file does."""
 
     def __reduce__(self):
         return (open, ("/dev/null",))

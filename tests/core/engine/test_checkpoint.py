@@ -82,7 +82,7 @@ def how(optimizer="sgd", epochs=EPOCHS):
 
 
 def overflowing(model, batch):
-    """So large that gradients in half precision overflow until the scale has come down."""
+    """A loss so large that gradients in half precision overflow until the scale has come down."""
     return 1e3 * cross_entropy(model, batch)
 
 
@@ -163,7 +163,7 @@ def only_rank_one_is_told(ranks):
 
 
 def scale_after(slot):
-    """Of the loss, in a fresh state that a checkpoint was read into."""
+    """Return the scale of the loss, in a fresh state that a checkpoint was read into."""
     model = network()
     state = State(model, optim.SGD(model.parameters(), 0.01), loss_scaler("fp16", ALONE.device))
     Checkpoints(ALONE, Interruption(exit_code=143), slot).begin(state)

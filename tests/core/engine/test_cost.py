@@ -1,4 +1,4 @@
-"""What a piece of work takes. Times are only compared with what must be true on any machine.
+"""Cost of a piece of work. Times are only compared with what must be true on any machine.
 
 Evaluation is outside by construction: a cost is that of the block, and no block here or in the
 trainer holds a call of `predict`. Memory is that of a process of its own: in one that holds much,

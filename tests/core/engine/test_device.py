@@ -1,4 +1,4 @@
-"""What is different on Apple's GPUs (mps), of which there is none here.
+"""Differences of Apple's GPUs (mps), of which there is none here.
 
 Shown: which device is chosen, what is refused by name, and what torch is asked for: no copy that
 runs aside, no channels last, sums in float64 on the CPU, memory from Metal. Left out: whatever only

@@ -364,7 +364,7 @@ class TestRandomness:
 
 
 def small_resnet():
-    """Its last map is 1x1 for the tiny samples, of 8 pixels."""
+    """A ResNet whose last map is 1x1 for the tiny samples, of 8 pixels."""
     with global_seed(3):
         return ResNet18(TINY_SHAPE, width=4)
 
@@ -566,7 +566,7 @@ class TestWhatAMethodMayAsk:
         assert not any(module.training for module in model.modules())
 
     def test_an_optimiser_goes_on_with_its_momentum_and_its_first_rate_in_a_second_training(self):
-        """As one training of two epochs does, whose order is that of the two."""
+        """One training of two epochs does the same, with the order of both."""
 
         def order(first):
             return lambda epoch, seed: torch.arange(48).roll(17 * (first + epoch)).split(10)

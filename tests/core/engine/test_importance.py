@@ -216,7 +216,8 @@ class TokensFirst(nn.Module):
 
 
 class Branches(nn.Module):
-    """What it does depends on what it sees, so no two samples can be computed together."""
+    """A network whose computation depends on its input, so no two samples can be computed
+    together."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which parameters are one layer, on networks small enough to say it by hand.
+"""Parameters that make up one layer, on networks small enough to say it by hand.
 
 ours           ResNet-18: stem, eight blocks, head
 sequences      nested, of single layers, with norms of their own

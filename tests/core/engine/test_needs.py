@@ -1,4 +1,4 @@
-"""What methods need of a network: which networks have it. Names of layers, and features."""
+"""Requirements of methods, and which networks meet them. Names of layers, and features."""
 
 import copy
 

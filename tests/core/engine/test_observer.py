@@ -1,5 +1,5 @@
-"""Who goes along with trainings: when it is told, what it remembers after an interruption, that it
-sees the model in the arithmetic of evaluation, and the best epoch against one training for each."""
+"""Observers of trainings: when they are told, what they remember after an interruption, that they
+see the model in the arithmetic of evaluation, and the best epoch against one training for each."""
 
 from dataclasses import dataclass
 

@@ -125,7 +125,7 @@ def test_a_frozen_layer_of_a_training_model_stays_frozen():
 
 
 def test_logits_that_are_not_finite_come_back_as_they_are():
-    """Who diverged is for the metrics to say."""
+    """Metrics decide what a diverged model is worth."""
     model = tiny_network(3)
     nn.init.constant_(model[4].bias, float("nan"))
     assert np.isnan(predict(model, tiny_samples(3), classes=4, ranks=ALONE)).all()

@@ -180,7 +180,7 @@ def everything(ranks):
 
 @pytest.fixture(scope="module")
 def two():
-    """What `everything` gave on rank 0 and on rank 1."""
+    """Return the results of `everything` on rank 0 and on rank 1."""
     return on_two_ranks(everything)
 
 

@@ -1,4 +1,4 @@
-"""Which pixels a batch holds, and random numbers that belong to samples.
+"""Pixels that a batch holds, and random numbers that belong to samples.
 
 source, samples   closed forms: normalisation, routing of joined sources
 Draw, splitmix64  the generator's published numbers, and the same formula in numpy

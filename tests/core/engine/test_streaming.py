@@ -90,7 +90,7 @@ def file(tmp_path_factory):
 
 
 def mapped(file):
-    """As a dataset's arrays are read from a store."""
+    """Return an array that is mapped into memory, as a dataset's arrays of a store are."""
     return np.load(file, mmap_mode="r")
 
 
@@ -176,7 +176,8 @@ class TestSameBits:
     def test_a_loop_that_tells_of_its_next_part_gets_the_batches_of_one_that_does_not(
         self, file, kind
     ):
-        """As a step of training does: the parts of a step, then the first one of the next."""
+        """A step of training does the same: the parts of a step, then the first part of the
+        next."""
         samples, augment = samples_of(file, kind), Recipe.of(RECIPE).fit(11).augment(0)
         plain = samples_of(file, "resident")
         parts = torch.split(torch.randperm(COUNT, generator=torch.Generator().manual_seed(2)), 25)

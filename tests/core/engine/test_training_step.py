@@ -1,4 +1,4 @@
-"""What one step leaves in a model, whatever the number of micro-batches and ranks."""
+"""One step of training leaves the same model, whatever the number of micro-batches and ranks."""
 
 import pytest
 import torch

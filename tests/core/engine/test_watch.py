@@ -62,7 +62,7 @@ def ended(processes):
 
 
 def give_the_word(processes):
-    """That for which `wait` and `fail` wait."""
+    """Send the word for which `wait` and `fail` wait."""
     for process in processes:
         process.stdin.close()
 

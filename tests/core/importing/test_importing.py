@@ -133,7 +133,7 @@ def row(summary, method, metric=PRIMARY):
 
 
 class TestFormat:
-    """What the package writes, from its source: its files need a GPU and days."""
+    """Files of the package, by its source: making real ones needs a GPU and days."""
 
     def written(self, folder, *strategies, batches=""):
         for strategy in strategies:

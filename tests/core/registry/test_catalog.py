@@ -1,4 +1,4 @@
-"""What the catalogue says of names and settings, without importing a component.
+"""Names and settings in the catalogue, without importing a component.
 
 Each row of VERDICTS is judged twice: by the catalogue's JSON schemas and by the components' own
 pydantic models. They must agree, or `supreme validate` promises what a trainer then refuses.
@@ -156,7 +156,7 @@ def problems(params, *, name="thing"):
 
 
 def own_verdict(kind, name, params):
-    """Whether the component's own model takes the settings."""
+    """Return whether the component's own model accepts the settings."""
     registries = {each.kind: each for each in (*registry.REGISTRIES, things)}
     try:
         registries[kind].resolve(Component(name=name, params=params), at="x")

@@ -76,7 +76,7 @@ MISTAKES = {
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
-    """What a test registers is gone after it."""
+    """Remove every component that a test registers after the test."""
     for each in registry.REGISTRIES:
         each.discover()  # once and for all: modules are not imported a second time
         monkeypatch.setattr(each, "_entries", dict(each._entries))

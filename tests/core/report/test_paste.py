@@ -70,7 +70,8 @@ READ = re.compile(
 
 
 def printed(latex):
-    """What LaTeX prints; an error where a character is left that does something else."""
+    """Return the text that LaTeX prints; fail where a character is left that does something
+    else."""
     text, at = "", 0
     while at < len(latex):
         found = READ.match(latex, at)
@@ -151,7 +152,7 @@ def test_no_two_characters_become_one_in_latex():
 
 @pytest.fixture(scope="module")
 def reading_of_pairs():
-    """Of two methods in two scenarios, with all tables that there are."""
+    """Return a summary of two methods in two scenarios, with every kind of table."""
     return IndexedSummary(summary(range(12), scenarios=("a", "b"), methods=("scrub", "ssd")))
 
 

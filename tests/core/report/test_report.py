@@ -298,7 +298,7 @@ def test_a_plot_takes_its_colours_from_the_page():
 
 
 def texts(plot):
-    """What stands in a plot, in its order."""
+    """Return the texts in a plot, in its order."""
     return [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", plot)]
 
 

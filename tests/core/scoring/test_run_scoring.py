@@ -1,4 +1,4 @@
-"""Whose fault a failed run is: that of the method, of a metric, or of the machine."""
+"""Cause of a failed run: the method, a metric, or the machine."""
 
 import errno
 from dataclasses import asdict

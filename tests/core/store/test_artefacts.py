@@ -272,7 +272,7 @@ class TestDistrust:
         assert artefacts.open(manifest, "a").read_bytes() == b"12345"
 
     def test_an_object_that_is_too_large_is_not_even_copied(self, store, tmp_path):
-        """Its manifest, which the same hands have written, may say that it is small."""
+        """The manifest, which the same hands have written, may say that the object is small."""
         artefacts = Artefacts(store, tmp_path / "cache", largest=10)
         manifest = commit(artefacts, files={"a": b"1" * 10, "b": b"2" * 10})
         store.write(object_key(manifest, "b"), b"2" * 11)

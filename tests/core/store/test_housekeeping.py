@@ -1,4 +1,4 @@
-"""What of a store may be removed: a table of who needs what, and of what is left behind.
+"""Objects of a store that may be removed: a table of who needs what, and of what is left behind.
 
 stage                                       | named by a result | experiment unfinished | neither
 its meaning has the seed                    |       stays       |   stays for its seed  |  goes
@@ -249,7 +249,7 @@ DOCUMENTS = [
 
 
 class TestRemoval:
-    """What goes with the experiment GONE, by who else needs it.
+    """Removal of objects with the experiment GONE, by who else needs them.
 
     also named by another result      stays, with what it was computed from
     another unfinished experiment     stays where it could be of one of its seeds
@@ -303,7 +303,7 @@ class TestRemoval:
         assert [len(each.leftovers) for each in (alone, beside)] == [1, 0]
 
     def test_its_own_documents_need_not_be_readable(self):
-        """What an unreadable result named, nobody knows; so it stays for pruning."""
+        """Nobody knows what an unreadable result named, so it stays for pruning."""
         broken = {f"{GONE}/seed=7/attempt=0/result.json": "is not JSON"}
         assert stages_of(self.removal(named=[ORIGINAL], unreadable=broken).stages) == ["originals"]
 

@@ -106,7 +106,7 @@ def test_what_is_written_after_the_listing_stays(tmp_path):
 
 
 def test_a_manifest_goes_before_the_data_that_it_names(tmp_path, monkeypatch):
-    """Whoever looks in the meantime finds nothing, or everything."""
+    """A reader in the meantime finds nothing, or everything."""
     storage, gone = LocalStorage(tmp_path), []
     commit(storage, 1)
     monkeypatch.setattr(storage, "delete", gone.append)

@@ -51,7 +51,8 @@ BAD_KEYS += ["\ud800", "x" * 256, f"a/{TEMPORARY}1"]
 
 @pytest.fixture(autouse=True)
 def no_identity(monkeypatch, tmp_path):
-    """Whoever runs the tests has no AWS identity, and the cloud's metadata service is not asked."""
+    """Remove the AWS identity of whoever runs the tests, and ask no metadata service of the
+    cloud."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -600,7 +601,7 @@ class TestS3:
 
     @pytest.mark.parametrize("status", [301, 302, 307, 308], ids=str)
     def test_a_redirect_to_another_server_is_not_followed(self, one_attempt, status):
-        """Whoever allows an endpoint allows no address that this endpoint names."""
+        """An endpoint that is allowed does not allow the addresses that it names."""
         asked = []
 
         def elsewhere(request):

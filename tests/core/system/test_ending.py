@@ -1,4 +1,4 @@
-"""How a command ends: what its user can mend is a line and a status, a fault of ours a traceback.
+"""End of a command: a line and a status for what its user can correct, a traceback for our faults.
 
 Errors are made by the system where it can make them. `supreme` as a whole is in
 trainer/test_light_command.py.

@@ -1,4 +1,4 @@
-"""Which errors come from a fault of a device, of memory, of a group of ranks or of a machine.
+"""Errors that come from a fault of a device, of memory, of a group of ranks or of a machine.
 
 The classes are those of torch; the words are what torch, CUDA and its libraries were seen to say.
 """
@@ -84,7 +84,7 @@ def test_an_error_is_told_by_its_class_or_its_words(error, fault):
 
 
 def caught_and_raised(cause, *, quiet):
-    """What is raised in place of an error, as a method does that has a message of its own."""
+    """Return the error that replaces another, as a method with a message of its own raises it."""
     try:
         try:
             raise cause

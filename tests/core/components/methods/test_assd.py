@@ -43,7 +43,7 @@ def test_assd_is_ssd_at_the_percentile_of_the_ratios():
 
 
 def test_what_it_compares_with_may_be_the_retain_set_alone():
-    """As the authors' loop over tensors has it: ratios that are numbers, and a product."""
+    """Ratios that are numbers are compared and multiplied, as in the authors' loop over tensors."""
     task, expected = tiny_task(), tiny_network(3)
     of_forget, of_retain = (
         [

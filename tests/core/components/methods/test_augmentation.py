@@ -92,7 +92,7 @@ def test_images_that_a_method_made_stay_as_they_are():
 
 
 def test_images_that_a_method_looks_at_without_training_stay_as_they_are():
-    """Those from which L2UL makes adversarial ones."""
+    """L2UL makes adversarial images from these."""
     made = []
     for augmentation in (None, RECIPE.augmentation):
         task = tiny_task(kind=RecordingTask, augmentation=augmentation)

@@ -29,7 +29,7 @@ def test_labels_are_what_the_original_likes_best_on_the_adversarial_images(class
 
 
 def test_a_class_that_a_move_leads_to_wins_over_one_that_is_a_little_better_without_it():
-    """Of a linear network: brighter pixels cost class 1 something and help class 2."""
+    """In a linear network, brighter pixels cost class 1 something and help class 2."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     with torch.no_grad():
         model[1].weight.copy_(torch.tensor([0, -0.001, 0.01, 0])[:, None].expand(4, 64))

@@ -1,4 +1,4 @@
-"""What holds for each registered method, on a task that takes a fraction of a second.
+"""Promises of each registered method, on a task that takes a fraction of a second.
 
 A new method is covered as soon as its file stands in supreme_core/components/methods. Its own test
 file adds only what is special: closed forms, limits, the paper's semantics.
@@ -30,7 +30,7 @@ FORGETS = {
     "samples": {"forget_classes": ()},
     "subclass": {"forget_classes": (1,), "partly": True},
 }
-"""What a tiny task of each kind forgets."""
+"""Classes or samples that a tiny task of each kind forgets."""
 
 ENTRIES = {entry.name: entry for entry in registry.method.entries()}
 CASES = [(name, kind) for name, entry in ENTRIES.items() for kind in entry.facts.forgets]
@@ -141,7 +141,7 @@ AUGMENTATION = Recipe.of(
 
 
 def digests(ranks):
-    """Of every method with two micro-batches, which one rank adds up as two do."""
+    """Return a digest of every method with two micro-batches, which one rank adds up as two do."""
     numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
     found = {case: digest(unlearned(*case, numerics=numerics)) for case in CASES}
     for case in AUGMENTED:
@@ -287,7 +287,8 @@ def test_a_setting_that_came_later_is_part_of_a_key_only_where_it_says_something
 
 @every_entry
 def test_settings_are_read_by_their_outer_names(entry):
-    """What `describe` shows can be written back, also where Python's name is another (lambda)."""
+    """A document that `describe` shows can be read, also where Python's name is another
+    (lambda)."""
     document = entry.params().to_document()
     assert parse(entry.params, document) == entry.params()
     unset = {each.alias for each in entry.params.model_fields.values() if each.default is None}

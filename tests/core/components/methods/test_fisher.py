@@ -38,7 +38,8 @@ def test_a_part_of_the_retain_set_is_drawn_at_random():
 
 
 def variances(task):
-    """Those of the authors' code, tensor by tensor, for a head that is named by hand."""
+    """Return the variances of the authors' code, tensor by tensor, for a head that is named by
+    hand."""
     found = []
     for values in information(tiny_network(3), task.retain):
         in_head = len(found) >= 4
@@ -50,7 +51,7 @@ def variances(task):
 
 
 def test_noise_has_the_variance_of_the_paper_over_many_seeds():
-    """Of 400 draws each, the standard deviation of every weight, within five standard errors."""
+    """The standard deviation of every weight over 400 draws is within five standard errors."""
     task = tiny_task(forget_classes=())
     expected = variances(task)
     draws = []

@@ -1,4 +1,4 @@
-"""Which labels the forget set gets, and that the rest of the data stays as it is."""
+"""Labels that the forget set gets; the rest of the data stays as it is."""
 
 from dataclasses import replace
 

@@ -23,7 +23,7 @@ from tests.builders import RecordingTask, digest, tiny_network, tiny_task
 
 
 def others_are_unchanged(model, but):
-    """Whether all tensors are those of the tiny network, but for one."""
+    """Return whether all tensors but one are those of the tiny network."""
     before = tiny_network(3).state_dict()
     return all(
         torch.equal(t, before[name]) for name, t in model.state_dict().items() if name != but
@@ -44,7 +44,7 @@ class TestCt:
         assert digest(task.model) == digest(tiny_network(3))
 
     def test_the_network_sees_images_as_if_they_were_transposed(self):
-        """Of a network of convolutions whose head adds up what they see."""
+        """A network of convolutions whose head adds up what they see."""
         model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, (3, 3)), nn.AdaptiveAvgPool2d(1))
         model = nn.Sequential(model, nn.Flatten(), nn.Linear(4, 4)).eval()
         images = torch.rand(5, 1, 8, 8)
@@ -90,7 +90,7 @@ class TestMsg:
         assert others_are_unchanged(task.model, but="0.weight")
 
     def test_new_weights_are_those_of_he_by_the_fan_out(self):
-        """Of a layer of 128 channels out and 3 x 3 kernels: variance 2 / (128 · 9)."""
+        """A layer with 128 output channels and 3 x 3 kernels has the variance 2 / (128 · 9)."""
         model = nn.Sequential(nn.Conv2d(1, 64, 1), nn.Conv2d(64, 128, 3), nn.Flatten())
         model = nn.Sequential(model, nn.Linear(128 * 36, 4)).eval()
         msg(tiny_task(model=model), MsgParams(epochs=0, fraction=1))

@@ -31,7 +31,7 @@ def scrubbed(**params):
 
 
 def objective(student, teacher, batch, settings, *, forgotten):
-    """Of a batch."""
+    """Return the objective of a batch."""
     heat = settings["temperature"]
     logits = student(batch.images)
     target = functional.softmax(teacher(batch.images).detach() / heat, dim=1)

@@ -1,4 +1,4 @@
-"""Which labels the forget set has in which epoch; that they are wrong, test_random_labels.py."""
+"""Labels of the forget set by epoch; test_random_labels.py shows that they are wrong."""
 
 import torch
 

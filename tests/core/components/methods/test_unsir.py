@@ -14,7 +14,7 @@ STATISTICS = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
 
 
 def phases(*, forget_classes=(1,), partly=False, **params):
-    """What was trained on in impair and in repair."""
+    """Return the samples that were trained on in impair and in repair."""
     task = tiny_task(kind=RecordingTask, forget_classes=forget_classes, partly=partly)
     unsir(task, parse(UnsirParams, params))
     return task.phases["impair"][0], task.phases["repair"][0]

@@ -75,7 +75,8 @@ def predictions(forgets="classes", *, seed=0, model=0):
 
 
 def findings(probe, *, seed=0):
-    """What a probe could have found of each model: steps, or a number in 0..1 of each set."""
+    """Return possible findings of a probe for each model: steps, or a number in 0..1 of each
+    set."""
     random = np.random.default_rng([seed, 4])
     names = {
         "": (),

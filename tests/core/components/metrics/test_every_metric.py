@@ -1,4 +1,4 @@
-"""What every registered metric must fulfil, whoever wrote it.
+"""Promises of every registered metric, whoever wrote it.
 
     documented | finite facts, with a direction that fits | value in its range | deterministic |
     inputs unchanged | order of samples irrelevant | best value for Retrained itself where it
@@ -82,7 +82,8 @@ def test_facts_are_finite_and_fit_together(entry):
 
 @every_metric
 def test_direction_fits_what_the_metric_is(entry):
-    """What is near to Retrained or cheap has a best end, and that end is where Retrained lies."""
+    """A metric that is a distance to Retrained or a cost has a best end, and Retrained lies
+    there."""
     facts = entry.facts
     assert facts.direction in get_args(Direction)
     if facts.compares or facts.measured:

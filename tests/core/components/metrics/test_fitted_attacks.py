@@ -82,7 +82,7 @@ def test_efficacy_reads_the_test_samples_of_classes_that_are_kept():
 
 
 def test_efficacy_fits_as_many_members_as_non_members():
-    """Of 600 retained samples as many as there are test samples: nobody outnumbers the others."""
+    """600 retained samples are cut to the number of test samples: no side outnumbers the other."""
     cell = sets([0.5] * 9, [3.0] * 600, [-3.0] * 6)
     assert mia_svc_efficacy(cell, SvcParams()) in (0.0, 1.0)
     assert mia_svc_efficacy(sets([-3.0] * 9, [3.0] * 600, [-3.0] * 6), SvcParams()) == 1.0
@@ -90,7 +90,7 @@ def test_efficacy_fits_as_many_members_as_non_members():
 
 
 def test_efficacy_draws_only_where_there_are_more_samples_than_it_may_fit():
-    """Of 1,000 retained samples 60 are drawn, by the seed; of 60 all are taken."""
+    """60 of 1,000 retained samples are drawn, by the seed; of 60 all are taken."""
     cell = sets(
         spread(300, around=2, seed=1), spread(1000, around=4, seed=2), spread(60, around=1, seed=3)
     )
@@ -144,8 +144,8 @@ def published_fit(x, y):
 
 
 def test_published_attack_is_fitted_as_long_as_the_published_one():
-    """Of samples on both sides of the exact border one side is called members. Where the tolerance
-    is that of the mean of the losses and not of their sum, the border is elsewhere."""
+    """Samples lie on both sides of the exact border, and one side is called members. A tolerance on
+    the mean of the losses instead of their sum would move the border."""
     cell = sets(
         [1.0, 1.0], spread(400, around=4, seed=2), spread(300, around=1, seed=3), forgets="samples"
     )

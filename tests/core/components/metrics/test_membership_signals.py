@@ -152,7 +152,8 @@ def test_attack_wins_where_forgotten_samples_stand_out(attack, signal):
 )
 @every_signal
 def test_attack_learns_nothing_where_all_samples_are_alike(attack, expected, signal):
-    """Whoever calls one of them a member calls all of them members, with every false alarm."""
+    """A threshold that calls one sample a member calls all of them members, with every false
+    alarm."""
     assert run(attack, one_class([2] * 9, [2] * 20), signal=signal) == expected
 
 
@@ -168,7 +169,7 @@ def test_low_false_positive_rate_needs_ten_false_alarms_to_be_expected(samples, 
 
 
 def test_true_positive_rate_at_a_rate_that_is_met_exactly():
-    """Of 100 held-out samples the ten above 89 are allowed; members lie at 90 and 89."""
+    """Ten of 100 held-out samples, those above 89, are allowed; members lie at 90 and 89."""
     cell = one_class([90, 90, 90, 89], range(100))
     assert run(mia_tpr_at_fpr, cell, fpr=0.1) == 3 / 4
 

@@ -70,7 +70,7 @@ TRANSFORMERS = {
     "torchvision/vit_b_32",
     "torchvision/swin_t",
 }
-"""Those among these and the above that one calls vision transformers; no hybrids, no mixers."""
+"""Names in both lists that one calls vision transformers; no hybrids, no mixers."""
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
@@ -106,7 +106,7 @@ def same(left, right):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As a rank has them; more are slower with so few pixels."""
+    """Use one thread, as ranks do; more are slower with so few pixels."""
     torch.set_num_threads(THREADS)
 
 

@@ -10,7 +10,8 @@ ORIGINAL, RETRAINED, UNLEARNED = 3, 4, 5
 
 
 def sets(forgets="classes"):
-    """Of 48 training and 32 test images; classes: all of class 1, else ten training images."""
+    """Return sets of 48 training and 32 test images; classes: all of class 1, else ten training
+    images."""
     train, test = tiny_samples(), tiny_samples(32)
     chosen = train.labels == 1 if forgets == "classes" else train.ids < 10
     held_out = (test.labels == 1) & (forgets == "classes")

@@ -1,4 +1,4 @@
-"""What holds for each registered probe, on tiny networks.
+"""Promises of each registered probe, on tiny networks.
 
 documented | named like its file | repeats its bits | two ranks give those of one | leaves the
 model, the images and torch's random numbers alone | a number for each set that there is
@@ -28,7 +28,8 @@ def found(name, forgets="classes", **changes):
 
 
 def findings(ranks):
-    """Of every probe with two micro-batches, which one rank adds up as two do."""
+    """Return the findings of every probe with two micro-batches, which one rank adds up as
+    two do."""
     numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
     return {name: found(name, numerics=numerics) for name in ENTRIES}
 

@@ -35,7 +35,7 @@ def test_votes_are_those_of_scikit_learn(neighbours):
 
 @pytest.mark.parametrize("neighbours", [1, 5])
 def test_a_training_sample_has_no_vote_on_itself(neighbours):
-    """As if a classifier were fitted without it, for each of them."""
+    """The result is that of a classifier that is fitted without the sample, for each of them."""
     features, labels = made_up(30, 3)
     expected = []
     for left_out in range(10):

@@ -1,4 +1,4 @@
-"""What every registered metric over seeds must fulfil, whoever wrote it.
+"""Promises of every registered metric over seeds, whoever wrote it.
 
 documented | its numbers and no others, in their range | deterministic | order of models and samples
 irrelevant | same distributions near the null | far ones away from it
@@ -24,7 +24,7 @@ def values(entry, found):
 
 
 def first(entry, **changes):
-    """Its first number, on its first set."""
+    """Return the metric's first number, on its first set."""
     found = values(entry, ensemble_pair(16, 16, samples=200, **changes))[0]
     return found[entry.facts.numbers[0]]
 

@@ -1,4 +1,4 @@
-"""What tests of wrappers share."""
+"""Fixtures that tests of wrappers share."""
 
 import pytest
 import torch
@@ -8,5 +8,5 @@ from supreme_core.engine.evaluation.reproducibility import THREADS
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As a rank has them: the number is part of the numerics."""
+    """Use one thread, as ranks do: the number is part of the numerics."""
     torch.set_num_threads(THREADS)

@@ -1,4 +1,4 @@
-"""What tests of wrappers put inside: methods of every kind, and a task with validation samples."""
+"""Methods of every kind to wrap, and a task with validation samples."""
 
 from supreme_core import registry
 from supreme_core.api.model import parse

@@ -1,5 +1,5 @@
-"""What holds for each registered wrapper around methods of every kind, on a task that takes a
-fraction of a second: the same bits again, on two ranks, and after an interruption anywhere."""
+"""Promises of each registered wrapper around methods of every kind, on a task that takes a fraction
+of a second: the same bits again, on two ranks, and after an interruption anywhere."""
 
 import re
 from itertools import count
@@ -52,7 +52,7 @@ def stopped(slot, *, after=None):
 
 
 def digests(ranks):
-    """Of every case with two micro-batches, which one rank adds up as two do."""
+    """Return a digest of every case with two micro-batches, which one rank adds up as two do."""
     numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
     return {case: digest(wrapped(*case, numerics=numerics)) for case in CASES}
 
