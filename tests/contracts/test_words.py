@@ -7,6 +7,7 @@ fields     descriptions of every model in the code, also where no CRD and no cat
            and help of every option of a command
 schemas    the CRD and the catalogue, where a description may also be put together
 metrics    help of what the operator and the trainer export
+panels     titles and descriptions of Grafana's dashboards
 values     comments of the Helm chart's values, which its README shows as a table
 docstrings of modules, classes, functions and constants, those of tests and benchmarks too
 
@@ -24,6 +25,7 @@ import pytest
 from tests.monitoring.exported import operator_metrics, trainer_metrics
 from tools.generate.chart import values_table
 from tools.generate.crd import custom_resource_definition
+from tools.generate.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
@@ -129,3 +131,14 @@ def test_a_value_of_the_chart_is_understood_alone():
     rows = [row.split(" | ") for row in values_table().splitlines()[2:]]
     assert len(rows) > 60
     assert [(path, about) for path, about, *_ in rows if LEANING.match(about)] == []
+
+
+def test_a_panel_is_understood_alone():
+    texts = [
+        text
+        for dashboard in DASHBOARDS.values()
+        for panel in dashboard["panels"]
+        for text in (panel["title"], panel.get("description", ""))
+    ]
+    assert len(texts) > 100
+    assert [text for text in texts if LEANING.match(text)] == []

@@ -50,7 +50,7 @@ def _experiment() -> list[Panel]:
         values("Time", query(f"{completed} - {started} or time() - {started}"), unit="s"),
         values("Retries", query(f"max(supreme_experiment_retries{{{OURS}}})")),
         values("Disruptions", query(f"max(supreme_experiment_disruptions{{{OURS}}})")),
-        values("Seeds that run", query(f'max(supreme_experiment_seeds{{{OURS},phase="Running"}})')),
+        values("Running seeds", query(f'max(supreme_experiment_seeds{{{OURS},phase="Running"}})')),
         table(
             "Primary metric",
             {
@@ -74,7 +74,7 @@ def _experiment() -> list[Panel]:
                 f'max by (scenario, method) (supreme_experiment_objective{{{OURS},stat="mean"}})',
                 "{{method}} · {{scenario}}",
             ),
-            about="The mean, anew with each summary.",
+            about="Mean over the seeds, updated with each summary.",
             width=12,
         ),
     ]
@@ -90,10 +90,10 @@ def _trainers() -> list[Panel]:
                 f"max by (seed) ({done})",
                 "seed {{seed}}",
             ),
-            about="When a seed was computed, and the share of its stages that were done.",
+            about="Times at which a seed was computed, and the share of its stages that were done.",
         ),
         table(
-            "What is being computed",
+            "Stages in progress",
             {
                 "Done": f"max by ({pod}, stage, scenario, method)"
                 f" (supreme_trainer_stage_progress_ratio{{{OURS}}} * on ({pod})"
@@ -106,7 +106,7 @@ def _trainers() -> list[Panel]:
         timeseries(
             "Epoch",
             query(f"max by ({pod}) (supreme_trainer_epoch{{{OURS}}})", "seed {{seed}}"),
-            about="Of the stage that is being computed.",
+            about="Epoch of the stage in progress.",
             width=12,
         ),
         timeseries(
@@ -118,13 +118,13 @@ def _trainers() -> list[Panel]:
                 f"sum by ({pod}) (rate(supreme_trainer_images_total{{{OURS}}}[$__rate_interval]))",
                 "seed {{seed}}",
             ),
-            about="In training steps; 0 while a model is evaluated.",
+            about="Images of training steps; 0 while a model is evaluated.",
         ),
         timeseries(
             "Memory of rank 0",
             query(f"max by ({pod}) (supreme_trainer_peak_memory_bytes{{{OURS}}})", "seed {{seed}}"),
             unit="bytes",
-            about="The peak of a stage: allocated on a GPU, or resident on a CPU.",
+            about="Peak of a stage: allocated on a GPU, or resident on a CPU.",
         ),
     ]
 
@@ -133,7 +133,9 @@ def _gpus() -> list[Panel]:
     """By DCGM's exporter. What a profiler tells is not there on every card, nor with MIG."""
     name = "seed {{seed}} GPU {{gpu}}"
     return [
-        timeseries("GPU used", query(gpus("DCGM_FI_DEV_GPU_UTIL", OURS), name), unit="percent"),
+        timeseries(
+            "GPU utilisation", query(gpus("DCGM_FI_DEV_GPU_UTIL", OURS), name), unit="percent"
+        ),
         timeseries("GPU memory", query(gpus("DCGM_FI_DEV_FB_USED", OURS), name), unit="mbytes"),
         timeseries("Power", query(gpus("DCGM_FI_DEV_POWER_USAGE", OURS), name), unit="watt"),
         timeseries(
@@ -147,8 +149,8 @@ def _gpus() -> list[Panel]:
             unit="percentunit",
         ),
         timeseries(
-            "Errors of the driver",
+            "Driver errors",
             query(gpus("DCGM_FI_DEV_XID_ERRORS", OURS), name),
-            about="The number of the last Xid; 0 is none.",
+            about="Number of the last Xid error; 0 is none.",
         ),
     ]

@@ -45,10 +45,10 @@ def _now() -> list[Panel]:
             for phase in ("Pending", "Queued", "Running", "Succeeded", "Failed")
         ),
         values(
-            "Seeds that succeeded",
+            "Success rate of seeds",
             query(f"{succeeded} / {finished % ''}"),
             unit="percentunit",
-            about="Of those that ended in the time that is shown.",
+            about="Share of the seeds that ended in the selected time.",
         ),
         table("Experiments", columns, hidden=["Experiment"], units={"Time": "s"}),
         timeseries(
@@ -58,12 +58,12 @@ def _now() -> list[Panel]:
             width=12,
         ),
         timeseries(
-            "Experiments that ended",
+            "Finished experiments",
             query(
                 f"sum by (result, reason) ({ended})",
                 "{{result}} {{reason}}",
             ),
-            about="In an hour.",
+            about="Experiments that ended in an hour.",
             width=12,
         ),
     ]
@@ -72,46 +72,46 @@ def _now() -> list[Panel]:
 def _seeds() -> list[Panel]:
     return [
         timeseries(
-            "Seeds that ended",
+            "Finished seeds",
             query(
                 f"sum by (result, reason) (increase(supreme_seeds_finished_total{{{OURS}}}[1h]))",
                 "{{result}} {{reason}}",
             ),
-            about="In an hour.",
+            about="Seeds that ended in an hour.",
         ),
         timeseries(
-            "Time that an attempt waits",
+            "Waiting time of attempts",
             *quantiles("supreme_seed_queue_seconds", where=OURS, over="1h"),
             unit="s",
-            about="From its creation to its start, over an hour.",
+            about="Time from creation to start, over an hour.",
         ),
         timeseries(
-            "Time that a seed takes",
+            "Duration of seeds",
             *quantiles("supreme_seed_duration_seconds", by="backend", where=OURS, over="1h"),
             unit="s",
-            about="Its last attempt, over an hour.",
+            about="Duration of the last attempt, over an hour.",
         ),
         timeseries(
-            "Time that an experiment takes",
+            "Duration of experiments",
             *quantiles("supreme_experiment_duration_seconds", where=OURS, over="1d"),
             unit="s",
-            about="From its first child to its end, over a day.",
+            about="Time from the first child to the end, over a day.",
         ),
         timeseries(
-            "Attempts after a failure",
+            "Retries",
             query(
                 f"sum by (reason) (increase(supreme_seed_retries_total{{{CLUSTER}}}[1h]))",
                 "{{reason}}",
             ),
-            about="In an hour, in all namespaces.",
+            about="Attempts in an hour, in all namespaces.",
         ),
         timeseries(
-            "Attempts after a disruption",
+            "Disruptions",
             query(
                 f"sum by (reason) (increase(supreme_seed_disruptions_total{{{CLUSTER}}}[1h]))",
                 "{{reason}}",
             ),
-            about="In an hour, in all namespaces.",
+            about="Attempts in an hour, in all namespaces.",
         ),
     ]
 
@@ -121,13 +121,13 @@ def _gpus() -> list[Panel]:
     minutes = f"sum_over_time((({used}) >= bool 0)[$__range:1m])"
     return [
         timeseries(
-            "GPUs that experiments have",
+            "GPUs of experiments",
             query(f"count by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
             width=12,
             stacked=True,
         ),
         timeseries(
-            "How much of them is used",
+            "GPU utilisation",
             query(f"avg by (namespace, experiment) ({used})", "{{namespace}}/{{experiment}}"),
             unit="percent",
             width=12,
@@ -135,6 +135,6 @@ def _gpus() -> list[Panel]:
         table(
             "GPU hours",
             {"GPU hours": f"sum by (namespace, experiment) ({minutes}) / 60"},
-            about="In the time that is shown.",
+            about="GPU hours in the selected time.",
         ),
     ]

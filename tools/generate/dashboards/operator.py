@@ -27,30 +27,30 @@ def dashboard() -> Json:
 def _process() -> list[Panel]:
     started = f"min(process_start_time_seconds{{{OURS}}})"
     return [
-        values("Operators that act", query(f"sum(supreme_leader{{{OURS}}})")),
+        values("Active operators", query(f"sum(supreme_leader{{{OURS}}})")),
         values(
             "Version", query(f"supreme_build_info{{{OURS}}}", "{{version}} {{revision}}"), unit=""
         ),
-        values("Runs for", query(f"time() - {started}"), unit="s"),
+        values("Uptime", query(f"time() - {started}"), unit="s"),
         values("Experiments", query(f"sum(supreme_experiments{{{CLUSTER}}})")),
         values(
             "Experiments not shown",
             query(f"max(supreme_experiments_not_shown{{{OURS}}})"),
-            about="Those without metrics of their own; see --metrics-experiments.",
+            about="Experiments without metrics of their own; see --metrics-experiments.",
         ),
         values(
-            "Experiments that run", query(f'sum(supreme_experiments{{{CLUSTER},phase="Running"}})')
+            "Running experiments", query(f'sum(supreme_experiments{{{CLUSTER},phase="Running"}})')
         ),
         timeseries(
-            "Processor",
+            "CPU",
             query(rate("process_cpu_seconds_total", by="instance", where=OURS), "{{instance}}"),
-            about="Cores that are used.",
+            about="CPU cores in use.",
         ),
         timeseries(
             "Memory",
             query(f"process_resident_memory_bytes{{{OURS}}}", "{{instance}}"),
             unit="bytes",
-            about="Without the workers that read results.",
+            about="Resident memory without the workers that read results.",
         ),
         timeseries(
             "Open files",
@@ -62,9 +62,9 @@ def _process() -> list[Panel]:
 
 def _queue() -> list[Panel]:
     return [
-        timeseries("Keys that wait", query(f"workqueue_depth{{{QUEUE}}}", "{{instance}}")),
+        timeseries("Waiting keys", query(f"workqueue_depth{{{QUEUE}}}", "{{instance}}")),
         timeseries(
-            "Keys added and tried again",
+            "Added and repeated keys",
             query(rate("workqueue_adds_total", by="job", where=QUEUE), "added"),
             query(rate("workqueue_retries_total", by="job", where=QUEUE), "tried again"),
             unit="ops",
@@ -78,12 +78,12 @@ def _queue() -> list[Panel]:
             unit="s",
         ),
         timeseries(
-            "Time that a key waits",
+            "Waiting time of keys",
             *quantiles("workqueue_queue_duration_seconds", where=QUEUE),
             unit="s",
         ),
         timeseries(
-            "Time that a key takes",
+            "Processing time of keys",
             *quantiles("workqueue_work_duration_seconds", where=QUEUE),
             unit="s",
         ),
@@ -115,7 +115,7 @@ def _reconciliation() -> list[Panel]:
             unit="ops",
         ),
         timeseries(
-            "Their time",
+            "Duration of reconciliations",
             *quantiles("controller_runtime_reconcile_time_seconds", where=CONTROLLER),
             unit="s",
         ),
@@ -126,10 +126,10 @@ def _api_server() -> list[Panel]:
     told = f"max by (resource) (supreme_watch_last_event_timestamp_seconds{{{OURS}}})"
     return [
         timeseries(
-            "Requests by answer",
+            "Requests by status code",
             query(rate("supreme_kube_requests_total", by="code", where=OURS), "{{code}}"),
             unit="reqps",
-            about="0 is no answer.",
+            about="Code 0 is no answer.",
             stacked=True,
         ),
         timeseries(
@@ -141,18 +141,18 @@ def _api_server() -> list[Panel]:
             unit="reqps",
         ),
         timeseries(
-            "Time of requests",
+            "Duration of requests",
             *quantiles("supreme_kube_request_duration_seconds", by="verb", where=OURS),
             unit="s",
         ),
         timeseries(
-            "Time that writes wait for their turn",
+            "Delay of writes",
             *quantiles("rest_client_rate_limiter_duration_seconds", by="verb", where=OURS),
             unit="s",
-            about="Because of --writes-per-second.",
+            about="Delay by the limit --writes-per-second.",
         ),
         timeseries(
-            "Since a watch told anything",
+            "Time since the last event of a watch",
             query(
                 f"time() - {told}",
                 "{{resource}}",
@@ -160,12 +160,12 @@ def _api_server() -> list[Panel]:
             unit="s",
         ),
         timeseries(
-            "Changes that only a list brought",
+            "Changes that the watches missed",
             query(
                 f"sum by (resource) (increase(supreme_watch_lost_changes_total{{{OURS}}}[10m]))",
                 "{{resource}}",
             ),
-            about="In ten minutes. It should stay at 0.",
+            about="Changes in ten minutes that only a list delivered. Should stay at 0.",
         ),
     ]
 
@@ -173,30 +173,30 @@ def _api_server() -> list[Panel]:
 def _results() -> list[Panel]:
     return [
         timeseries(
-            "Time of checking results and of publishing",
+            "Duration of checks and of publishing",
             *quantiles("supreme_aggregation_duration_seconds", by="task", where=OURS, over="10m"),
             unit="s",
         ),
         timeseries(
-            "Tries that failed",
+            "Failed checks and publishing",
             query(
                 f"sum by (reason) (increase(supreme_aggregation_errors_total{{{OURS}}}[10m]))",
                 "{{reason}}",
             ),
-            about="In ten minutes.",
+            about="Failed tries in ten minutes.",
         ),
         timeseries(
             "Requests for progress",
             query(rate("supreme_s3_requests_total", by="code", where=OURS), "{{code}}"),
             unit="reqps",
-            about="To stores. 404 is a seed without progress yet, 0 is no answer.",
+            about="Requests to stores. Code 404 is a seed without progress yet, 0 is no answer.",
         ),
         timeseries(
-            "Children created",
+            "Created children",
             query(
                 f"sum by (backend) (increase(supreme_children_created_total{{{OURS}}}[10m]))",
                 "{{backend}}",
             ),
-            about="In ten minutes.",
+            about="Children created in ten minutes.",
         ),
     ]
