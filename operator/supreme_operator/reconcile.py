@@ -182,6 +182,7 @@ class Reconciler:
         return known
 
     def _forget(self, key: Key) -> None:
+        self.cache.forget(key)
         memory = self._memories.pop(key, None)
         if memory and memory.task:
             memory.task.cancel()

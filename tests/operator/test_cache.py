@@ -1,7 +1,11 @@
 """Memory of the cluster: the newest version of each object, whoever tells of it."""
 
+from dataclasses import replace
+
 import pytest
 from supreme_operator.cluster.cache import Cache, Key, Shelf
+
+from tests.operator.looks import UID, child, pod
 
 KEY = Key("research", "three")
 
@@ -149,3 +153,72 @@ def test_an_experiment_that_is_made_again_is_the_one_that_is_worked_on(uids):
     cache.experiments.put(experiment(uids[0], 5))
     cache.experiments.put(experiment(uids[1], 6))
     assert cache.experiment(KEY)["metadata"]["uid"] == uids[1]
+
+
+class TestChildrenWithTheirPods:
+    """Joined only where one of them has changed, and always as a fresh cache joins them."""
+
+    @pytest.fixture
+    def caches(self):
+        """The one that is asked after each change, and one that was never asked before."""
+
+        def cache():
+            return Cache(
+                {"jobs": lambda body: child(int(body["metadata"]["name"]), **body["facts"])},
+                lambda body: replace(pod(), uid=body["metadata"]["uid"], **body["facts"]),
+            )
+
+        return cache(), cache
+
+    @staticmethod
+    def job(seed, version=5, **facts):
+        return {**body(f"uid-s{seed}-a0", version, name=str(seed)), "facts": facts}
+
+    @staticmethod
+    def pod(name, seed, version=5, **facts):
+        of_child = {"child": f"uid-s{seed}-a0", "seed": seed}
+        return {**body(name, version), "facts": of_child | facts}
+
+    def test_every_story_ends_as_in_a_cache_that_was_asked_once(self, caches):
+        asked, fresh = caches
+        told = [
+            ("jobs", self.job(7)),
+            ("jobs", self.job(8)),
+            ("pods", self.pod("a", 7)),
+            ("pods", self.pod("b", 7)),
+            ("pods", self.pod("c", 9)),
+            ("pods", self.pod("a", 7, 6, phase="Running")),
+            ("jobs", self.job(8, 6, message="changed")),
+            ("pods", self.pod("a", 8, 7, phase="Running")),
+            ("jobs", self.job(9, 8)),
+        ]
+        for number in range(1, len(told) + 1):
+            plural, event = told[number - 1]
+            asked.shelf(plural).put(event)
+            other = fresh()
+            for plural, event in told[:number]:
+                other.shelf(plural).put(event)
+            assert asked.children_of(KEY, UID) == other.children_of(KEY, UID)
+        asked.pods.remove(self.pod("a", 8))
+        asked.children["jobs"].remove(self.job(7))
+        left, stray = asked.children_of(KEY, UID)
+        assert [(each.attempt.seed, len(each.pods)) for each in left] == [(8, 0), (9, 1)]
+        assert [each.uid for each in stray] == ["b"]
+
+    def test_what_has_not_changed_is_not_joined_again(self, caches):
+        cache, _ = caches
+        for seed in (7, 8):
+            cache.children["jobs"].put(self.job(seed))
+            cache.pods.put(self.pod(f"of {seed}", seed))
+        before, _ = cache.children_of(KEY, UID)
+        cache.pods.put(self.pod("of 8", 8, 6, phase="Running"))
+        after, _ = cache.children_of(KEY, UID)
+        assert [one is other for one, other in zip(before, after, strict=True)] == [True, False]
+
+    def test_nothing_is_kept_of_an_experiment_that_is_gone(self, caches):
+        cache, _ = caches
+        cache.children["jobs"].put(self.job(7))
+        cache.children_of(KEY, UID)
+        cache.forget(KEY)
+        cache.forget(KEY)
+        assert not cache._joined

@@ -160,7 +160,9 @@ def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[S
 def _cost(seed: int, index: int, told: SeedStatus | None, child: Child | None) -> Attempt:
     """Cost of the latest attempt. Without a child the status knows of it; of an attempt after
     the child's it knows only that it was meant to be made."""
-    cost = replace(child.attempt, index=index) if child else Attempt(seed=seed, index=index)
+    cost = child.attempt if child else Attempt(seed=seed, index=index)
+    if cost.index != index:
+        cost = replace(cost, index=index)
     if told and (child is None or told.attempt == cost.number):
         return replace(
             cost,
