@@ -354,7 +354,7 @@ def _is_jointly_different(kind: str, n: int, repetition: int) -> bool:
 
 
 def _equivalent_by_noise(methods: FloatArray, retrained: FloatArray) -> list[bool]:
-    """By the margin that Retrained's own values give."""
+    """Return which methods are equivalent by the margin that Retrained's own values give."""
     found = []
     for x, r in zip(methods, retrained, strict=True):
         margin = hypotheses.noise_margin([r])
@@ -399,7 +399,7 @@ def _of_separation(n: int, correlation: float) -> list[str]:
 
 
 def _area(shift: float) -> float:
-    """Under the curve of two normal distributions of deviation 1."""
+    """Return the area under the curve of two normal distributions of deviation 1."""
     return float(ndtr(shift / 2**0.5))
 
 

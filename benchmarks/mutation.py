@@ -160,7 +160,7 @@ def mutants_of(file: str) -> list[Mutant]:
 
 
 def _nodes(node: Any) -> Iterator[Any]:
-    """In the order in which cosmic-ray walks."""
+    """Yield the nodes in the order in which cosmic-ray walks."""
     yield node
     for child in getattr(node, "children", ()):
         yield from _nodes(child)
@@ -229,7 +229,7 @@ def forked(does: Callable[[], int]) -> int:
 
 
 class Reached:
-    """By file and line, the tests that reach it and the seconds that each took."""
+    """Tests that reach a line and the seconds that each took, by file and line."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -312,7 +312,7 @@ class _Watcher:
 
 
 OUTCOMES = {0: "survived", 5: "ran no test", 70: "could not be tried", -14: "killed by time"}
-"""By exit code; with any other the tests have failed."""
+"""Outcome by exit code; with any other code the tests have failed."""
 
 
 def tried(mutant: Mutant, parts: Sequence[Sequence[str]], seconds: float) -> int:

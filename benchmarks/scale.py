@@ -121,7 +121,7 @@ class History:
 
 
 def _watch(admin: Access, path: str, note: Callable[[float, dict[str, Any]], None]) -> None:
-    """Until the API server ends."""
+    """Watch until the API server ends."""
     request = urllib.request.Request(
         f"{admin.endpoint}/{path}?watch=true",
         headers={"Authorization": f"Bearer {admin.token}"},
@@ -306,7 +306,7 @@ class Jobs:
         self._storage = cache(open_storage)
 
     def all(self) -> list[Any]:
-        """In an order in which experiments take turns."""
+        """Return the Jobs in an order in which experiments take turns."""
         found = self._batch.list_namespaced_job(self._site.namespace).items
         return sorted(found, key=lambda job: int(job.metadata.labels[names.SEED_LABEL]))
 

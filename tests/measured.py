@@ -105,7 +105,7 @@ def small_loop():
 
 
 class Stopwatch:
-    """In each process that runs tests: notes what a file took when the next one begins."""
+    """Clock in each process that runs tests: it notes what a file took when the next one begins."""
 
     def __init__(self):
         self.measured = Measured()
@@ -135,7 +135,7 @@ class Stopwatch:
 
 
 class Judge:
-    """In the process that a user sees: adds up, writes, and compares with budgets."""
+    """Judge in the process that a user sees: it adds up, writes, and compares with budgets."""
 
     def __init__(self, config, own):
         self.wanted = config.getoption("budgets")

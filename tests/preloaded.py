@@ -36,7 +36,8 @@ else."""
 
 
 def context(of="trainer"):
-    """For multiprocessing. All of a test process fork from one of each kind, made when needed."""
+    """Return a context of multiprocessing. All processes of a test process fork from one of each
+    kind, made when needed."""
     found = ForkServerContext()
     found.Process = partial(Process, of)
     return found

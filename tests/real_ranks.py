@@ -15,7 +15,8 @@ from supreme_core.engine.ranks.ranks import Ranks
 from tests import preloaded
 
 LONGEST_WAIT = timedelta(minutes=5)
-"""For the other rank, which may have to import torch on a busy machine: no test comes near it."""
+"""Limit of the wait for the other rank, which may import torch on a busy machine: no test comes
+near it."""
 
 
 def on_two_ranks(function, *arguments):

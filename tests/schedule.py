@@ -1,4 +1,4 @@
-"""In which order the processes of `pytest -n` run tests, and what is built beside them.
+"""Order in which the processes of `pytest -n` run tests, and what is built beside them.
 
     first    tests/e2e, all by one process, as there is one node
              tests/cluster, tests/chart and tests/monitoring, all by another one: they mostly wait,

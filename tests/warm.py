@@ -119,7 +119,7 @@ def _attend(link, program, of):
 
 
 def _become(program, arguments, folder, variables, *streams):
-    """In the fork: what `PROGRAM -m MODULE ARGUMENTS` would be."""
+    """Become, in the fork, what `PROGRAM -m MODULE ARGUMENTS` would be."""
     if arguments[0] == "-u":  # torchrun asks for it; what matters here is flushed anyway
         del arguments[0]
     if is_safe := arguments[0] == "-P":  # nothing of the current folder is imported

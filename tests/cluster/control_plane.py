@@ -137,7 +137,7 @@ class ControlPlane:
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:
-        """Without the API server; at the end it is back at its address with what it knew."""
+        """Stop the API server; at the end it is back at its address with its data."""
         self.api_server.kill()
         try:
             yield

@@ -117,7 +117,7 @@ class Expire:
 
 @dataclass(frozen=True)
 class Silence:
-    """From its next event or bookmark on, a watch says nothing and does not end either."""
+    """A watch that delivers nothing from its next event or bookmark on, and does not end either."""
 
 
 Effect = Refuse | Answer | Without | Hang | Reset | Kill | Lose | Repeat | Expire | Silence
@@ -155,7 +155,7 @@ def first(count: int) -> Callable[[int], bool]:
 
 
 def nth(*numbers: int) -> Callable[[int], bool]:
-    """From 0."""
+    """Strike at these numbers, counted from 0."""
     return lambda number: number in numbers
 
 

@@ -103,7 +103,7 @@ class GoTools:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Without its mode: what Go keeps may not be written to, nor removed."""
+    """Copy a folder without its mode: files that Go keeps may not be written to, nor removed."""
     if not source.is_dir():
         shutil.copyfile(source, target)
         return
@@ -115,7 +115,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where tests of all checkouts keep what takes long to make."""
+    """Return the folder where tests of all checkouts keep what takes long to make."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supreme"
 
 

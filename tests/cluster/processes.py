@@ -53,7 +53,7 @@ class Server:
         return answers(process, self._ready)
 
     def kill(self) -> None:
-        """At once: a server that may end in its own time answers on for tens of seconds."""
+        """Kill at once: a server that may end in its own time answers on for tens of seconds."""
         self._stack.close()
 
 

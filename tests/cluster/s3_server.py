@@ -92,7 +92,7 @@ def _serve_moto(host: str) -> Iterator[S3Server]:
 
 
 def _metadata(folder: Path) -> list[str | Path]:
-    """Where the server keeps an object's headers: in extended attributes if the folder has them."""
+    """Return the place of an object's headers: extended attributes if the folder has them."""
     try:
         os.setxattr(folder, "user.supreme", b"")
     except OSError:

@@ -99,7 +99,7 @@ class Server:
         return Verdict(dict(self._reasons(ask, *arguments, **keywords)))
 
     def judge_as_models(self, *arguments, **keywords):
-        """Without what only a cluster refuses, which is TestCluster's."""
+        """Return the verdict of the models, without what only a cluster refuses (TestCluster)."""
         found = self._reasons(*arguments, **keywords)
         return Verdict(dict(each for each in found if not _is_of_the_cluster(*each)))
 
@@ -621,7 +621,7 @@ class TestCluster:
         assert "execution.allowUnlistedComponents" in told
 
     def test_a_status_is_written_where_a_name_is_not_known_any_more(self, server, cluster):
-        """Such as of an experiment that is older than the definition."""
+        """The experiment may be older than the definition."""
         spec = changed(methods=entries("ssdd"))
         with definition_without_names(cluster):
             eventually(lambda: server.judge(server.create, spec).good)

@@ -85,7 +85,7 @@ class Client:
 
 @pytest.fixture
 def direct(cluster):
-    """Around the proxy."""
+    """A client that goes around the proxy."""
     return Client(cluster.admin)
 
 

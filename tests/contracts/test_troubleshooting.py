@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()
 OPERATOR = ROOT / "operator/supreme_operator"
 SOURCES = sorted({*OPERATOR.rglob("*.py")} - {*OPERATOR.glob("children/*.py")})
-"""Without children, which has Kubernetes' words for pods and says no reason."""
+"""Sources without children, which has Kubernetes' words for pods and says no reason."""
 WORD = re.compile(r"(?:[A-Z]+[a-z]+){2,}|OOMKilled|RBACDenied|Error|Evicted|Preempted|Terminated")
 TABLE = re.compile(r"^\| `?([^|`]+)`? \|", re.M)
 

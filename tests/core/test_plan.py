@@ -1,4 +1,4 @@
-"""From an experiment to what is to be computed: pure, so every test is a call.
+"""An experiment becomes a plan: pure, so every test is a call.
 
                                      | tested here
 steps: order, repeats, exclusions    |      x

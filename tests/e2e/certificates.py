@@ -41,7 +41,8 @@ class Authority:
         self.certificate = self._written("authority", signed, self._key).public
 
     def issue(self, name: str, *, group: str | None = None, hosts: Sequence[str] = ()) -> Pair:
-        """For the user `name` of `group`, who is also a server where others call it by `hosts`."""
+        """Issue a certificate to the user `name` of `group`, who is also a server where others call
+        it by `hosts`."""
         key = _new_key()
         uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         extensions: list[x509.ExtensionType] = [

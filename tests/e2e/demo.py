@@ -176,7 +176,7 @@ def progress(seed: dict[str, Any]) -> float:
 
 
 def words(seed: dict[str, Any]) -> str:
-    """Where a seed stands: `Running, 12/35 stages`."""
+    """Return the state of a seed in words: `Running, 12/35 stages`."""
     stages = f"{seed['progress']} stages" if "progress" in seed else ""
     return ", ".join(filter(None, (seed["phase"], stages, seed.get("message", ""))))
 

@@ -57,8 +57,8 @@ def digest_of_run(folder):
 
 
 def digest_of_summary(summary):
-    """Without measurements, and without what only a machine that computes by itself knows when it
-    plans: the versions of its components, which are a part of the work there."""
+    """Return a digest without measurements, and without what only a machine that computes by itself
+    knows when it plans: the versions of its components, which are a part of the work there."""
     plain = without_measurements(summary).to_document()
     del plain["experiment"]["digest"]
     plain["provenance"]["work"].pop("revisions", None)

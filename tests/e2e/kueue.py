@@ -78,7 +78,7 @@ class Kueue:
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
-        """Without its webhooks, which nothing passes then; at the end they are back."""
+        """Stop Kueue's webhooks, without which nothing is admitted; at the end they are back."""
         self._scale(0)
         try:
             yield

@@ -102,7 +102,7 @@ def cgroups(name: str) -> list[Path]:
 
 
 def folder_of(name: str) -> Path:
-    """Where the machine of that name keeps its files."""
+    """Return the folder where the machine of that name keeps its files."""
     return Path("/var/lib") / name
 
 

@@ -21,7 +21,7 @@ from tests.e2e.base_image import base_image
 ROOT = Path(__file__).parents[2]
 LABELS = "org.opencontainers.image"
 DISK = Path("/var/tmp")
-"""For what is too large for a /tmp that may be in memory."""
+"""A folder for what is too large for a /tmp that may be in memory."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, 
 def test_a_store_that_is_away_when_a_training_ends_changes_no_number(
     experiments, cluster, s3, expected
 ):
-    """From the moment that the first seed's result is to be written, for that attempt."""
+    """The store is away from the moment that the first seed's result is to be written, for that
+    attempt."""
     with fault_proxy(s3.endpoint, cluster.host) as proxy:
         is_away = lambda _: proxy.requests(method="PUT", path="/result.json$") != []  # noqa: E731
         with proxy.fault(Reset(carried_out=False), which=is_away):

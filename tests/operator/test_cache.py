@@ -98,7 +98,7 @@ def test_a_list_of_one_namespace_says_nothing_of_another(shelf):
 
 
 class TestMadeAgainUnderItsName:
-    """While no watch tells of the end of the one before, whichever uid comes first in order."""
+    """No watch tells of the end of the experiment before, whichever uid comes first in order."""
 
     @pytest.fixture(params=[("a", "b"), ("b", "a")], ids=["greater uid", "smaller uid"])
     def uids(self, request):

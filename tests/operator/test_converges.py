@@ -36,7 +36,7 @@ class World:
         self.counted = []
 
     def reconcile(self, budget=1000, *, dies=False):
-        """At most `budget` actions, then perhaps the end of the process."""
+        """Do at most `budget` actions, then perhaps end the process."""
         seen = look(
             *self.children.values(), status=self.status, observations=self.observations, **SPEC
         )

@@ -37,7 +37,7 @@ class World:
         await self.settle()
 
     async def passes(self, seconds):
-        """For who waits, too: whether it is late is asked anew at once."""
+        """Let time pass for waiting turns too, which are asked at once whether they are late."""
         self.now += seconds
         for waiting in list(self.turns._waiting):
             self.turns._end_one_for(waiting)

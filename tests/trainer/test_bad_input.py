@@ -349,7 +349,7 @@ def test_what_does_not_fit_the_data_is_found_before_anything_is_trained(
 def test_an_arithmetic_that_the_device_does_not_have_is_found_before_anything_is_trained(
     command, tmp_path
 ):
-    """By the trainer of the seed, which knows its device; data may be prepared on any."""
+    """The trainer of the seed finds it, since it knows its device; data may be prepared on any."""
     file = written(tmp_path / "wrong.yaml", changed("training.precision", "tf32"))
 
     code, out, err = command("run", file, "--store", tmp_path / "store", "--device", "cpu")

@@ -26,7 +26,7 @@ def paths(group, above=()):
 
 
 def test_version_and_every_help_load_click_and_nothing_else():
-    """In a process of its own, which has imported nothing before."""
+    """A process of its own has imported nothing before."""
     calls = [[*words, "--help"] for words in paths(cli)] + [["--version"]]
     code = (
         "import sys; before = {*sys.modules}; from supreme_trainer.command.cli import cli\n"

@@ -133,7 +133,7 @@ def stored_bytes(folder, stage):
 
 @knows_peaks
 def test_a_set_of_the_size_of_cifar100_adds_less_than_twice_its_bytes(place):
-    """And three times the model, and Adam's two moments of it."""
+    """The bound also has three copies of the model, and Adam's two moments of it."""
     small, large = place / "small", place / "large"
     processes = [started(small, images=600), started(large, images=60_000)]
 

@@ -367,7 +367,7 @@ class TestRecompute:
             scored(found, probed())
 
     def test_needs_no_torch(self, found):
-        """In a process of its own, to the end."""
+        """A process of its own runs it to the end."""
         code = (
             "import sys; from supreme_trainer.command import cli; cli.main();"
             "sys.exit('torch' in sys.modules)"

@@ -255,7 +255,7 @@ class TestCommand:
         assert not summary.partial
 
     def test_needs_no_torch(self, folder):
-        """In a process of its own, to the end."""
+        """A process of its own runs it to the end."""
         code = (
             "import sys; from supreme_trainer.command import cli; cli.main();"
             "sys.exit('torch' in sys.modules)"

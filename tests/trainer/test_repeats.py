@@ -62,7 +62,7 @@ def test_evaluation_repeats_change_only_metrics_that_draw(storage):
 
 
 def test_every_unlearning_repeat_is_evaluated_with_random_numbers_of_its_own(storage):
-    """Also where the models are the same bits, as those of a method without random numbers."""
+    """The models may have the same bits, as those of a method without random numbers."""
     document = repeated(unlearningRepeats=2)
     document["spec"]["methods"] = [SSD]
     first, second = (run for run in compute(document, storage).runs if run.method == "ssd")

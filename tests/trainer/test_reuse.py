@@ -306,7 +306,7 @@ def last_words(folder, tmp_path, **changes):
 
 
 class TestCommand:
-    """On real processes, to show that the fields of the file reach the trainers."""
+    """Real processes show that the fields of the file reach the trainers."""
 
     def test_a_finished_experiment_is_finished_whatever_may_be_reused(self, folder, tmp_path):
         said = last_words(folder, tmp_path, execution={"reuse": "None"})

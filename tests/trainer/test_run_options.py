@@ -268,7 +268,7 @@ def test_quiet_tells_errors_all_the_same(command, tmp_path):
 
 
 class TestTheOrder:
-    """In the store, of which several processes write the same one."""
+    """Several processes write the same order in the store."""
 
     def settle(self, store, document, *, replace=False):
         return [*replacing.settle_order(store, planned(document), replace=replace)]

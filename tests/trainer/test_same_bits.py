@@ -137,7 +137,7 @@ def test_streamed_images_give_the_bits_of_resident_ones_under_the_same_keys(on_o
 
 @pytest.mark.parametrize("method", SIX_METHODS, ids=lambda method: method["name"])
 def test_a_method_alone_gives_the_same_bits_as_among_all_others(on_one_rank, tmp_path, method):
-    """In a store that has what all methods start from, and nothing of any of them."""
+    """The store has what all methods start from, and nothing of any of them."""
     store = shutil.copytree(on_one_rank, tmp_path / "store")
     for stage in (store / "objects").iterdir():
         if stage.name not in ("datasets", "originals", "retrained"):
@@ -160,7 +160,7 @@ def test_methods_and_scenarios_in_another_order_give_the_same_bits(on_one_rank, 
 
 
 def test_a_folder_and_an_s3_server_get_the_same_bits(tmp_path, store):
-    """On the folder: a second time from nothing gives the same bits again."""
+    """The folder is computed a second time from nothing, which gives the same bits again."""
     document = work(scenarios=[FULL_CLASS], methods=[FINETUNE])
     folder = folder_store(tmp_path / "folder")
     finish(document, folder)
@@ -206,7 +206,7 @@ def test_defect_13_importances_do_not_depend_on_the_number_of_ranks(
 
 
 def test_defect_18_what_is_forgotten_depends_on_the_seed_alone(on_one_rank, tmp_path):
-    """Not on the model, on the methods before it or on what else was drawn."""
+    """Neither the model nor the methods before it nor other draws change it."""
     other = experiment(width=4, methods=[SSD], scenarios=[RANDOM_SAMPLES])
 
     result = compute(other, folder_store(tmp_path)).to_document()

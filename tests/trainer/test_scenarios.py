@@ -126,7 +126,7 @@ def split_of(images, title):
 
 @pytest.mark.parametrize("title", ["confusion", "backdoor"])
 def test_the_original_is_that_of_a_dataset_that_was_spoilt_beforehand(finished, tmp_path, title):
-    """To the bit, although the trainer draws and relabels while it trains."""
+    """The bits are equal, although the trainer draws and relabels while it trains."""
     folder = finished[0]
     images = dataset_of(folder)
     split = split_of(images, title)

@@ -174,7 +174,7 @@ def finished(tmp_path_factory):
 
 
 def test_no_torch_is_needed(tmp_path):
-    """In a process of its own, which has imported nothing before."""
+    """A process of its own has imported nothing before."""
     file = written(tmp_path / "tiny.yaml", TINY)
     code = (
         "import sys; from supreme_trainer.command.cli import cli\n"
@@ -331,7 +331,7 @@ class TestCluster:
         assert message in err
 
     def test_a_component_that_only_this_machine_knows_is_refused(self, tmp_path):
-        """In a process of its own, whose registry keeps the plug-in."""
+        """A process of its own keeps the plug-in in its registry."""
         plugin = written(tmp_path / "mine.py", MINE)
         document = for_cluster(training={"schedule": {"name": "only_here"}})
         file = written(tmp_path / "experiment.yaml", document)

@@ -97,7 +97,7 @@ class Trainers:
         os.kill(self.processes[rank].pid, number)
 
     def kill(self):
-        """All of them at once, as when a machine goes down."""
+        """Kill all ranks at once, as when a machine goes down."""
         for process in self.processes:
             if process.is_alive():  # its id may be another's by now
                 process.kill()
@@ -116,7 +116,8 @@ class Trainers:
 
 
 def _meeting(ranks):
-    """Where ranks meet, as torchrun would say; a process alone needs no such thing."""
+    """Return the meeting place of the ranks, as torchrun would say it; a process alone needs
+    none."""
     if ranks == 1:
         return {}
     with socket.socket() as free:

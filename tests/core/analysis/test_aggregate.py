@@ -1,4 +1,4 @@
-"""From results to a summary, against numbers worked out by hand.
+"""Results become a summary, against numbers worked out by hand.
 
 Covered: means and gaps over seeds, repeats inside a seed, failed, collapsed and missing runs, other
 work, order of rows and of results, references, exclusions, floors, provenance, what is left out for

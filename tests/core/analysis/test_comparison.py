@@ -119,7 +119,7 @@ def test_mean_ranks_are_scipys_in_each_block(blocks, n, seed):
 
 
 def test_intervals_of_ranks_and_scores_are_quantiles_over_drawn_seeds():
-    """By one loop over the same draws, of two blocks that share them."""
+    """One loop over the same draws computes them, of two blocks that share the draws."""
     n = 10
     tables = np.random.default_rng(3).normal([0.3, 0.33, 0.5], 0.1, (2, n, 3)).clip(0.01, 0.99)
     found = ranks(blocks_of(tables), "forget_accuracy")

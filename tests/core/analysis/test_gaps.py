@@ -20,7 +20,8 @@ SHARE = FACTS["forget_accuracy"].model_copy(update={"share": True})
 
 
 def experiment(by_method, *, metric="forget_accuracy", facts=None, **asked):
-    """By method the values of seeds 1, 2, ..., of the one metric; None leaves a value out."""
+    """Return a summary of one metric.  by_method: values of seeds 1, 2, ...; None leaves one
+    out."""
     per_seed = zip(*by_method.values(), strict=True)
     found = [
         result(
@@ -166,7 +167,7 @@ def test_a_gap_without_spread_is_judged_by_its_margin(gap, margin, expected):
 
 
 def test_joint_verdicts_are_corrected_over_rows_and_methods():
-    """By hand: the p of every row and method in one family, Original's rows in one of their own."""
+    """By hand, the p values of every row and method are one family, and Original's rows another."""
     rows = [f"row_{i}" for i in range(5)]
     facts = {row: LOSS for row in rows}
     generator = np.random.default_rng(4)

@@ -37,7 +37,7 @@ differences = st.lists(ordinary, min_size=1, max_size=9)
 
 @given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=9).filter(sum))
 def test_sign_flips_are_counted_as_scipy_makes_them(d):
-    """But for a sum of 0, where scipy takes twice the smaller side, which is not all of them."""
+    """A sum of 0 is left out: scipy takes twice the smaller side there, which is not all flips."""
     theirs = stats.permutation_test((d,), np.sum, permutation_type="samples", n_resamples=np.inf)
     assert sign_flip_p([x / 7 for x in d]) == pytest.approx(min(1.0, theirs.pvalue), abs=1e-12)
 
@@ -133,7 +133,7 @@ def test_signed_ranks_are_scipys(d):
 
 @pytest.mark.parametrize("n", [14, 20, 30])
 def test_signed_ranks_of_many_ties_are_counted_exactly(n):
-    """Where scipy takes a normal distribution: the ways to reach each sum, by adding up."""
+    """The ways to reach each sum are added up; scipy uses a normal distribution there."""
     d = np.random.default_rng(n).integers(-3, 6, n)
     d[d == 0] = 6
     ranks = (2 * stats.rankdata(abs(d))).astype(int)
@@ -296,7 +296,7 @@ def test_rows_are_equivalent_together_where_each_is_and_different_where_one_is_a
     )
 )
 def test_the_margin_from_noise_is_the_lower_bound_of_a_deviation(groups):
-    """By the pooled variance and the quantile of χ², group by group and value by value."""
+    """The pooled variance and the quantile of χ² give it, group by group and value by value."""
     given_groups = [[x for x in group if x is not None] for group in groups]
     squares = sum(sum((x - np.mean(g)) ** 2 for x in g) for g in given_groups if g)
     degrees = sum(len(g) - 1 for g in given_groups if g)

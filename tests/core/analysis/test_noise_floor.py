@@ -97,7 +97,7 @@ def test_scenarios_have_floors_of_their_own():
 
 
 def test_only_comparisons_of_predictions_have_a_floor():
-    """Not layer_distance, whose floor between seeds would be that of unrelated starting points."""
+    """layer_distance has none: between seeds it would be that of unrelated starting points."""
     every = [(entry.name, entry, entry.params()) for entry in registry.metric.entries()]
     found = {row for _, row in floors([cell(1)], [cell(2)], metrics=every)}
     without_a_set = {name for name, entry, _ in every if has_floor(entry) and not entry.facts.sets}

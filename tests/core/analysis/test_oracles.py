@@ -115,7 +115,7 @@ def test_noninferiority_is_the_one_sided_t_test_with_its_bound(oracle, of, margi
     ],
 )
 def test_holm_is_statsmodels(oracle, p):
-    """By a table: statsmodels collects garbage in each call, which costs 50 ms."""
+    """The cases are a table, since statsmodels collects garbage in each call, which costs 50 ms."""
     assert list(holm(dict(enumerate(p))).values()) == pytest.approx(oracle.holm(p))
 
 

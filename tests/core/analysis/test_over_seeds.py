@@ -1,4 +1,5 @@
-"""Over seeds: which models meet which, what has no value and why, the interval, curves, CSV.
+"""Metrics over seeds: which models meet which, what has no value and why, the interval, curves,
+CSV.
 
 Curves are compared with scikit-learn's, the jackknife with the interval of a mean. Left out: the
 metrics themselves (seed_metrics/).

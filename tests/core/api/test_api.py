@@ -1,4 +1,4 @@
-"""From a file to an experiment: what is accepted, and the one line for each mistake.
+"""Files become experiments: what is accepted, and the one line for each mistake.
 
 files    size, encoding, missing, not YAML
 YAML     bombs, cycles, duplicate keys, tags, arbitrary text (hypothesis)

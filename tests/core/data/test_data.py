@@ -375,7 +375,7 @@ def test_what_is_no_file_is_not_waited_for(folder, make, monkeypatch):
 
 
 def palette_image():
-    """All of the fourth colour of a palette."""
+    """Return an image in which every pixel has the fourth colour of a palette."""
     image = Image.new("P", (8, 8), 3)
     image.putpalette(range(48))
     return image

@@ -170,7 +170,8 @@ class TestTrainedAlone:
 
     @pytest.mark.parametrize("micro_batches", [1, 4])
     def test_weights_and_statistics_of_frozen_layers_keep_their_bits(self, micro_batches):
-        """Also where a step adds up micro-batches: a weighted mean of equal numbers may differ."""
+        """A step may add up micro-batches: a weighted mean of equal numbers may differ from
+        them."""
         network = tiny_network(1)
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         how = Fit(epochs=2, batch_size=7, optimizer=partial(optim.SGD, lr=0.1))

@@ -1,4 +1,4 @@
-"""From the training section of a spec to rates, augmentations and an identity.
+"""The training section of a spec becomes rates, augmentations and an identity.
 
 Schedules are compared with torch's own at the start of each epoch, where both are defined.
 """

@@ -51,7 +51,8 @@ def same_bits(left, right):
 
 
 def reduction_on(rank, ranks, micro_batches):
-    """One of several ranks; nothing is sent, so no process group is needed."""
+    """Return the reduction of one of several ranks; nothing is sent, so it needs no process
+    group."""
     return Reduction(Ranks(rank, ranks, CPU), micro_batches)
 
 

@@ -50,7 +50,7 @@ def drawn_angles(ids, degrees):
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("degrees", [15, 180])
 def test_nearest_is_what_pillow_does(size, degrees):
-    """But for pixels that lie in the middle between two, where rounding decides."""
+    """Pixels in the middle between two are left out, since rounding decides there."""
     images = pictures(20, *size)
     found = turned(images, degrees=degrees).numpy()
     different = 0

@@ -324,7 +324,7 @@ class TestAugmentations:
 
     @pytest.mark.parametrize("name", ["random_crop", "horizontal_flip", "resize"])
     def test_what_happens_to_an_image_depends_on_its_id_only(self, name):
-        """Not on its place in the batch, nor on who else is in it."""
+        """Neither its place in the batch nor the other images matter."""
         settings = {"size": 11} if name == "resize" else {}
         images, ids, chosen = (
             random_images(30),

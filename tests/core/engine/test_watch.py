@@ -178,7 +178,7 @@ def test_whoever_is_no_rank_may_connect_and_say_what_he_likes(tmp_path, words):
 
 
 def test_on_macos_a_machine_that_is_gone_is_looked_for_as_often(monkeypatch):
-    """With the names of macOS for the options that Linux has under others."""
+    """macOS has other names for the options that Linux has."""
     idle = socket.TCP_KEEPIDLE
     monkeypatch.setattr(socket, "TCP_KEEPALIVE", idle, raising=False)
     monkeypatch.delattr(socket, "TCP_KEEPIDLE")

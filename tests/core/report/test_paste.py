@@ -118,7 +118,7 @@ def csv_rows(document):
 
 
 def renamed(found, title):
-    """With another title for the method scrub, wherever the summary has it."""
+    """Return the summary with another title for the method scrub, wherever it has one."""
     rows = [
         r.model_copy(update={"method": title}) if r.method == "scrub" else r for r in found.rows
     ]
@@ -266,7 +266,7 @@ def test_the_page_has_each_table_in_each_format():
 
 
 def test_a_pair_is_told_with_the_nearer_method_first():
-    """Against the distances, computed here seed by seed."""
+    """The distances are computed here, seed by seed."""
     found = summary(range(8), methods=("scrub", "ssd"))
     indexed = IndexedSummary(found)
     far = {}

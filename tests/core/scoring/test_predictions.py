@@ -1,4 +1,4 @@
-"""From logits to the sets of a cell, to a file and back to the same bits."""
+"""Logits become the sets of a cell, then a file, and are read back to the same bits."""
 
 from dataclasses import replace
 

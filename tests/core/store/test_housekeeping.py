@@ -93,7 +93,7 @@ class TestOrphans:
         assert orphans(inventory(unfinished=[7])) == []
 
     def test_what_belongs_to_another_seed_is_not(self):
-        """But prepared data, which have no seed, may be what the unfinished one needs."""
+        """Prepared data, which have no seed, may still be what the unfinished one needs."""
         assert orphans(inventory(unfinished=[8])) == [ORIGINAL, PREDICTIONS, UNTRAINED, METRICS]
 
     def test_a_seed_that_cannot_be_found_may_be_any(self):

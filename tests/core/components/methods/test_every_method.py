@@ -105,7 +105,8 @@ class Known:
 
 @cache
 def known(name, kind):
-    """For tests that judge it or compare with it, and change nothing of it."""
+    """Return the result of a method for tests that judge it or compare with it, and do not change
+    it."""
     told = []
     task = tiny_task(**FORGETS[kind], report=lambda **step: told.append(step))
     before = inputs_of(task)

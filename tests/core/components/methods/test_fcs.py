@@ -35,7 +35,7 @@ def test_flattening_makes_answers_uniform():
 
 
 def test_the_contrastive_loss_is_that_of_products_with_retained_logits():
-    """Before anything is trained, in the first round."""
+    """The first round is compared, before anything is trained."""
     task = done(flatEpochs=0, epochs=1, contrasts=5)
     loss = task.phases["repel 0"][1]["loss"]
     batch = task.forget.batch(torch.arange(3))

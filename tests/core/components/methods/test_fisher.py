@@ -69,7 +69,7 @@ def test_noise_has_the_variance_of_the_paper_over_many_seeds():
 
 
 def test_the_noise_is_by_default_that_of_the_authors_notebook():
-    """Not that of the function there, 3e-6, which no caller leaves as it is."""
+    """The default of the function there, 3e-6, is another, and every caller sets it."""
     by_default, given, other = tiny_task(), tiny_task(), tiny_task()
     fisher(by_default, FisherParams())
     fisher(given, FisherParams(alpha=1e-6))

@@ -32,7 +32,7 @@ def flat(model):
 @pytest.mark.parametrize("samples", [2, 20, 1000])
 @pytest.mark.parametrize("classes", [(), (1,)], ids=str)
 def test_the_step_is_that_of_the_recursion(samples, classes, in_order):
-    """In the order of the dataset as the authors' loop has it, where N stays what it is."""
+    """Samples are in the order of the dataset as in the authors' loop, where N does not change."""
     task = tiny_task(forget_classes=classes)
     of_forget, of_retain = gradients(task.forget), gradients(task.retain)
     share = len(of_forget) / len(of_retain)

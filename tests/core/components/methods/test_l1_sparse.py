@@ -45,7 +45,7 @@ def test_the_loss_is_that_of_the_paper_with_a_falling_weight(plain_epochs, facto
 
 
 def test_epochs_that_are_all_plain_are_fine_tuning():
-    """Where the authors' code has all of γ in each of them."""
+    """The authors' code has all of γ in each of these epochs."""
     assert digest(after(epochs=2, plainEpochs=2).model) == digest(after(epochs=2, gamma=0).model)
 
 

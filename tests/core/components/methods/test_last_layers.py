@@ -90,7 +90,7 @@ def test_cf_k_of_all_layers_is_fine_tuning():
 
 
 def test_cf_k_trains_the_head_as_if_it_stood_alone():
-    """Against a loop over the frozen features, written out."""
+    """A loop over the frozen features, written out, gives the same."""
     task = tiny_task()
     entry = registry.method.get("cf_k")
     entry.function(task, parse(entry.params, {"epochs": 1, "batchSize": 1000}))

@@ -158,7 +158,7 @@ class TestCfw:
             assert noise.std().item() == pytest.approx(0.5, rel=0.05)  # of two independent ones
 
     def test_without_noise_it_is_fine_tuning_at_a_falling_rate(self):
-        """With one optimiser, whose momentum is kept over the pause."""
+        """One optimiser does it, whose momentum is kept over the pause."""
         task = tiny_task(kind=RecordingTask)
         cfw(task, CfwParams(epochs=3, noise=0, late_noise=0, lr=0.02))
         alone = tiny_task()
@@ -179,7 +179,8 @@ class TestCfw:
         assert digest(alone.model) == digest(task.model)
 
     def test_the_second_noise_comes_before_the_last_epoch(self):
-        """Without any rate to speak of: after the first epochs only the first noise is there."""
+        """The rate is close to 0, so after the first epochs only the first noise has changed the
+        weights."""
         seen = {}
 
         def report(*, epoch, **more):

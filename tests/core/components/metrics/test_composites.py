@@ -96,7 +96,7 @@ def test_retention_deviation_is_a_sum_of_three_exact_fractions(unlearned, retrai
 
 
 def test_retention_deviation_is_undefined_where_retrained_knows_nothing_of_the_class():
-    """Also where the unlearned model knows as little: 0 / 0 is no ratio."""
+    """The unlearned model may know as little: 0 / 0 is no ratio either."""
     found = cell(unlearned=counts(0, 20, 8), retrained=counts(0, 20, 8))
     assert retention_deviation(found, NoParams()) is None
 

@@ -110,7 +110,7 @@ def test_efficacy_of_fewer_samples_is_near_that_of_all():
 
 
 def test_published_entropy_attack_is_scikit_learns_regression_on_all_samples():
-    """With the doubled C that makes a binary regression of the published multinomial one."""
+    """A doubled C makes a binary regression of the published multinomial one."""
     cell = evaluation("classes")
     own = cell.predictions["unlearned"]
     known = np.concatenate([own["retain"].entropy, own["test"].entropy])[:, None]

@@ -113,7 +113,7 @@ def test_attack_says_nothing_of_a_model_without_finite_outputs(attack, params):
 
 
 def test_a_poisoned_forget_set_is_compared_with_samples_that_are_poisoned_alike():
-    """Not with the test set, whose samples have neither the trigger nor the wrong labels."""
+    """The samples of the test set have neither the trigger nor the wrong labels."""
     poisoned, alike = confident(40, sharpness=3), confident(30, sharpness=3, seed=1)
     cell = forget_and_held_out(poisoned, alike, forgets="samples")
     sets = {**cell.predictions["unlearned"], "forget_test": outputs(*alike)}

@@ -188,7 +188,7 @@ def test_a_model_says_what_it_sees(name):
 
 
 def test_torchvisions_and_timms_own_recipes_are_kept():
-    """From the tables of both projects: side of the image, side of the middle, normalisation."""
+    """The tables of both projects have side of the image, side of the middle and normalisation."""
     rows = {
         "timm/vit_base_patch16_224": (224, 248, "bicubic", 0.5),
         "timm/vit_base_patch16_224.mae": (224, 248, "bicubic", 0.485),
@@ -501,7 +501,7 @@ class TestDownloads:
         )
 
     def test_what_the_hubs_cache_holds_needs_no_network(self, no_network, tmp_path):
-        """In the layout in which the hub's own client leaves a download."""
+        """The files have the layout in which the hub's own client leaves a download."""
         commit = "0" * 40
         folder = tmp_path / "models--timm--test_vit.r160_in1k"
         (folder / "snapshots" / commit).mkdir(parents=True)

@@ -97,7 +97,7 @@ def test_a_probe_works_in_other_arithmetic_too(name, numerics):
 
 @every_probe
 def test_every_number_that_a_metric_reads_is_found(name):
-    """On a cell that has all sets."""
+    """The cell has all sets."""
     asked = {
         on
         for metric in registry.metric.entries()

@@ -87,7 +87,7 @@ def test_it_is_fitted_on_all_training_samples_and_judged_on_the_held_out_ones():
 
 
 def test_features_that_tell_classes_apart_are_read_out():
-    """Where a feature is the label, all is recovered."""
+    """A feature that is the label recovers everything."""
     labels = torch.arange(24) % CLASSES
     rows = torch.eye(CLASSES)[labels] * 5
     readout = Readout(rows, labels, classes=CLASSES, ridge=1e-3)

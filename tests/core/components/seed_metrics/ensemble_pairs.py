@@ -33,6 +33,6 @@ def ensemble_pair(
 
 
 def of_logit_confidence(unlearned, retrained, *, on="forget"):
-    """From logit confidences of one set, (models, samples)."""
+    """Make predictions from logit confidences of one set, (models, samples)."""
     found = [Ensemble({on: np.asarray(m, float)}, {}) for m in (unlearned, retrained)]
     return EnsemblePair(*found, {}, "classes", on)

@@ -21,7 +21,7 @@ from tests.real_ranks import on_two_ranks
 WRAPPERS = {entry.name: entry for entry in registry.wrapper.entries()}
 
 SETTINGS = {"early_stop": {"accuracy": 0.3}}
-"""With which it does something here."""
+"""Settings with which a wrapper does something here."""
 
 CASES = [
     (wrapper, method)
