@@ -231,7 +231,7 @@ class Files:
         self.question = Question(
             order=self.order,
             work_digest=work_digest(self.order.work),
-            metrics=row_facts((title, chosen.entry) for title, chosen in metrics),
+            metrics=row_facts((title, chosen.entry.listed) for title, chosen in metrics),
             floors={},
             versions={},
         )

@@ -17,8 +17,8 @@ from supreme_core.api.v1alpha1 import (
     UnlearningExperiment,
 )
 from supreme_core.errors import SpecError, nearest, nearest_or_all
-from supreme_core.registry import Entry, MetricGroup
-from supreme_core.registry.catalog import Catalog, Listed, check_components
+from supreme_core.registry import Listed, MetricGroup
+from supreme_core.registry.catalog import Catalog, check_components
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def recipe_digest(work: Work) -> str:
 
 def revisions(
     components: Iterable[tuple[str, Component]],
-    find: Callable[[str, str], Listed | Entry[Any, Any] | None],
+    find: Callable[[str, str], Listed | None],
 ) -> list[Revision]:
     """Revisions of those components, given with their kinds, whose names do not say all that they
     mean."""

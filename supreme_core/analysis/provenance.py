@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -15,8 +15,7 @@ from supreme_core.api.records import DatasetRecord, Named, RunResult
 from supreme_core.api.summary import Summary
 from supreme_core.api.vocabulary import Digest
 from supreme_core.errors import SpecError
-from supreme_core.registry import Direction, Entry, MetricFacts, SetName
-from supreme_core.registry.catalog import Listed
+from supreme_core.registry import Direction, Listed, SetName
 
 
 class RowFacts(Document):
@@ -108,45 +107,22 @@ class Provenance(Document):
     )
 
 
-def row_facts(
-    metrics: Iterable[tuple[str, Entry[Any, MetricFacts] | Listed]],
-) -> dict[str, RowFacts]:
-    """The rows of (title, metric) pairs, in their order; sets in the metric's own order.
-
-    A metric comes from the registry or, where plug-ins cannot be imported, from the catalogue.
-    """
-    rows: dict[str, RowFacts] = {}
-    for title, entry in metrics:
-        facts = entry.facts if isinstance(entry, Entry) else _facts_of(entry)
-        sets: tuple[SetName | None, ...] = facts.sets or (None,)
-        for on in sets:
-            rows[names.metric_row(title, on)] = RowFacts(
-                metric=title,
-                on=on,
-                group=facts.group,
-                unit=facts.unit,
-                compares=facts.compares,
-                measured=facts.measured,
-                random=facts.random,
-                low=facts.low,
-                high=facts.high,
-                share=facts.share,
-                direction=facts.direction,
-                margin=facts.margin,
-                references=list(facts.references),
-                summary=entry.summary,
-                source=facts.source,
-            )
-    return rows
-
-
-def _facts_of(listed: Listed) -> MetricFacts:
-    """The catalogue is JSON, which has lists for tuples."""
-    facts: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in listed.facts.items()
+def row_facts(metrics: Iterable[tuple[str, Listed]]) -> dict[str, RowFacts]:
+    """The rows of (title, metric) pairs, in their order; sets in the metric's own order."""
+    return {
+        names.metric_row(title, on): RowFacts(
+            metric=title,
+            on=on,
+            summary=metric.summary,
+            **{name: metric.facts[name] for name in OF_A_METRIC},
+        )
+        for title, metric in metrics
+        for on in metric.facts["sets"] or (None,)
     }
-    return MetricFacts(**facts)
+
+
+OF_A_METRIC: Final = tuple(RowFacts.model_fields.keys() - {"metric", "on", "summary"})
+"""Facts of a row that are those of its metric."""
 
 
 def provenance_of(summary: Summary) -> Provenance:

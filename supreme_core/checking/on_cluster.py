@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from supreme_core.api.rules import Rule
-from supreme_core.registry.catalog import Catalog, Listed
+from supreme_core.registry import Listed
+from supreme_core.registry.catalog import Catalog
 
 BUCKET_URI: Final = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/]+)*/?$"
 STORE_IS_A_BUCKET: Final = Rule(

@@ -109,7 +109,7 @@ def summarise(
     question = Question(
         order=order,
         work_digest=work_digest(order.work),
-        metrics=row_facts((title, chosen.entry) for title, chosen in metrics),
+        metrics=row_facts((title, chosen.entry.listed) for title, chosen in metrics),
         floors=_floors(results, artefacts, metrics),
         versions={"supreme": metadata.version(DISTRIBUTION)},
     )

@@ -126,7 +126,7 @@ def with_metrics(order: ExperimentOrder, more: Iterable[str]) -> ExperimentOrder
     work = order.work.model_copy(update={"metrics": listed})
     older = [each for each in work.revisions if each.kind != "metric"]
     scored = [(kind, each) for kind, each in work.components() if kind == "metric"]
-    newer = revisions(scored, lambda kind, name: registry.metric.get(name))
+    newer = revisions(scored, lambda kind, name: registry.metric.get(name).listed)
     return order.model_copy(update={"work": work.model_copy(update={"revisions": older + newer})})
 
 

@@ -5,8 +5,8 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import chain
@@ -29,31 +29,6 @@ FILE = "catalog.json"
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One component as the catalogue knows it; `params` is a JSON schema, `plugin` as in Entry."""
-
-    name: str
-    version: int
-    summary: str
-    facts: Mapping[str, Any]
-    params: Mapping[str, Any]
-    plugin: str = ""
-
-    @property
-    def variants(self) -> registry.Variants | None:
-        """Variants of a family, None for anything else."""
-        return self.facts.get("variants")
-
-    def is_transformer(self, name: str) -> bool:
-        """Return whether the model of that name, this one or a variant of it, is a vision
-        transformer."""
-        found: bool | Sequence[str] = self.facts["transformers"]
-        if isinstance(found, bool):
-            return found
-        return name.partition("/")[2].partition(".")[0] in found
-
-
-@dataclass(frozen=True)
 class Inner:
     """A component at a position of the list that a setting of another component is."""
 
@@ -67,26 +42,26 @@ class Inner:
 class Catalog:
     """kind -> name -> component."""
 
-    components: Mapping[str, Mapping[str, Listed]]
+    components: Mapping[str, Mapping[str, registry.Listed]]
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
         assert document["schemaVersion"] == SCHEMA_VERSION, "catalog.json of another version"
         return cls(
             {
-                kind: {name: Listed(name=name, **facts) for name, facts in entries.items()}
+                kind: {name: registry.Listed(name=name, **facts) for name, facts in entries.items()}
                 for kind, entries in document["components"].items()
             }
         )
 
-    def get(self, kind: str, name: str) -> Listed:
+    def get(self, kind: str, name: str) -> registry.Listed:
         listed = self.find(kind, name)
         if listed is None:
             known = {each.name: each.variants for each in self.components[kind].values()}
             raise SpecError(registry.unknown_component(kind, name, known))
         return listed
 
-    def find(self, kind: str, name: str) -> Listed | None:
+    def find(self, kind: str, name: str) -> registry.Listed | None:
         listed = self.components[kind].get(name.partition("/")[0])
         return listed if listed and registry.is_one_of(name, listed.variants) else None
 
@@ -144,18 +119,17 @@ def bundled() -> Catalog:
 
 def installed() -> Catalog:
     """The bundled one, which is fast; that of the registries where plug-ins add to it."""
-    return Catalog.read(live()) if registry.plugins_are_there() else bundled()
+    return live() if registry.plugins_are_there() else bundled()
 
 
-def live() -> dict[str, Any]:
-    """The catalogue's document from the registries, plug-ins included; imports every component."""
-    return {
-        "schemaVersion": SCHEMA_VERSION,
-        "components": {
-            each.kind: {entry.name: entry.describe() for entry in each.entries()}
+def live() -> Catalog:
+    """The catalogue of the registries, plug-ins included; imports every component."""
+    return Catalog(
+        {
+            each.kind: {entry.name: entry.listed for entry in each.entries()}
             for each in registry.REGISTRIES
-        },
-    }
+        }
+    )
 
 
 def document(catalog: Catalog) -> dict[str, Any]:
@@ -163,14 +137,7 @@ def document(catalog: Catalog) -> dict[str, Any]:
     return {
         "schemaVersion": SCHEMA_VERSION,
         "components": {
-            kind: {
-                name: {
-                    key: value
-                    for key, value in asdict(listed).items()
-                    if key != "name" and (key, value) != ("plugin", "")
-                }
-                for name, listed in components.items()
-            }
+            kind: {name: listed.describe() for name, listed in components.items()}
             for kind, components in catalog.components.items()
         },
     }
@@ -328,4 +295,4 @@ _RULES: Mapping[Any, Any] = {
 
 
 if __name__ == "__main__":
-    print(json.dumps(live(), indent=1, sort_keys=True))
+    print(json.dumps(document(live()), indent=1, sort_keys=True))

@@ -15,9 +15,9 @@ import importlib
 import inspect
 import logging
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any, Final, Generic, TypeVar, get_type_hints
 
@@ -40,6 +40,44 @@ Facts = TypeVar("Facts")
 
 
 @dataclass(frozen=True)
+class Listed:
+    """One component without its code, as the catalogue has it; `plugin` as in Entry.
+
+    facts: plain JSON values.  params: a JSON schema of the settings.
+    """
+
+    name: str
+    version: int
+    summary: str
+    facts: Mapping[str, Any]
+    params: Mapping[str, Any]
+    plugin: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """The component as the catalogue's file has it under its name."""
+        return {
+            "version": self.version,
+            "summary": self.summary,
+            "facts": self.facts,
+            "params": self.params,
+            **({"plugin": self.plugin} if self.plugin else {}),
+        }
+
+    @property
+    def variants(self) -> Variants | None:
+        """Variants of a family, None for anything else."""
+        return self.facts.get("variants")
+
+    def is_transformer(self, name: str) -> bool:
+        """Return whether the model of that name, this one or a variant of it, is a vision
+        transformer."""
+        found: bool | Sequence[str] = self.facts["transformers"]
+        if isinstance(found, bool):
+            return found
+        return name.partition("/")[2].partition(".")[0] in found
+
+
+@dataclass(frozen=True)
 class Entry(Generic[Function, Facts]):
     """One registered component.
 
@@ -57,18 +95,20 @@ class Entry(Generic[Function, Facts]):
     module: str = field(compare=False)
     plugin: str = ""
 
-    def describe(self) -> dict[str, Any]:
-        """The entry as the catalogue lists it, in plain JSON values."""
-        return {
-            "version": self.version,
-            "summary": self.summary,
-            "facts": {
+    @cached_property
+    def listed(self) -> Listed:
+        """The entry as the catalogue lists it."""
+        return Listed(
+            name=self.name,
+            version=self.version,
+            summary=self.summary,
+            facts={
                 name: _plain(value)
                 for name, value in asdict(self.facts).items()  # type: ignore[call-overload]
             },
-            "params": self.params.model_json_schema(by_alias=True),
-            **({"plugin": self.plugin} if self.plugin else {}),
-        }
+            params=self.params.model_json_schema(by_alias=True),
+            plugin=self.plugin,
+        )
 
     @property
     def variants(self) -> Variants | None:

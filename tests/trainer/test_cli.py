@@ -140,7 +140,7 @@ def test_list_as_json_is_the_catalogue(command, kind):
     code, out, _ = command("list", kind, "--json")
 
     assert code == 0
-    assert json.loads(out) == catalog.live()["components"][kind]
+    assert json.loads(out) == catalog.document(catalog.live())["components"][kind]
 
 
 @every_kind

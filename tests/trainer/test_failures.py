@@ -24,7 +24,6 @@ from supreme_core import registry
 from supreme_core.errors import StoreUnavailable, StoreUnusable
 from supreme_core.plan import steps
 from supreme_core.registry import catalog
-from supreme_core.registry.catalog import Catalog
 from tests.small_disk import mounted
 from tests.trainer.experiments import (
     FINETUNE,
@@ -94,7 +93,7 @@ def plugin():
         registry.method.discover()
         patched.setattr(registry.method, "_entries", dict(registry.method._entries))
         exec(compile(BROKEN, "broken_methods.py", "exec"), {"__name__": "broken_methods"})
-        patched.setattr(catalog, "bundled", lambda: Catalog.read(catalog.live()))
+        patched.setattr(catalog, "bundled", catalog.live)
         yield
 
 

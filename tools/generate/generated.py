@@ -27,6 +27,7 @@ API = ROOT / "docs" / "api.md"
 EVIDENCE = ROOT / "docs" / "evidence.md"
 STATISTICS = ROOT / "docs" / "statistics.md"
 CRD = ROOT / "crds" / "supreme.dev_unlearningexperiments.yaml"
+CATALOG = ROOT / "supreme_core" / "registry" / catalog.FILE
 CHARTS_README = chart.CHART / "README.md"
 CHARTS_SCHEMA = chart.CHART / "values.schema.json"
 
@@ -34,9 +35,9 @@ CHARTS_SCHEMA = chart.CHART / "values.schema.json"
 def generated() -> dict[Path, str]:
     """Each generated file and what it should hold."""
     live = catalog.live()
-    definition = crd.custom_resource_definition(catalog.Catalog.read(live))
+    definition = crd.custom_resource_definition(live)
     return {
-        ROOT / "supreme_core" / "registry" / catalog.FILE: _json(live, sort_keys=True),
+        CATALOG: _json(catalog.document(live), sort_keys=True),
         METHODS: _with_methods(METHODS.read_text(encoding="utf-8")),
         METRICS: _with_metrics(METRICS.read_text(encoding="utf-8")),
         DATASETS: _with_datasets(DATASETS.read_text(encoding="utf-8")),

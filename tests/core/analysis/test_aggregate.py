@@ -520,7 +520,7 @@ def test_negative_numbers_stay_numbers_in_csv():
 def test_row_facts_has_a_row_for_each_set_and_one_for_a_metric_without_sets():
     def entry(name, **facts):
         facts = MetricFacts(unit="fraction", group="accuracy", **facts)
-        return Entry("metric", name, lambda e, p: 0.0, NoParams, facts, 1, "Words.", "here")
+        return Entry("metric", name, lambda e, p: 0.0, NoParams, facts, 1, "Words.", "here").listed
 
     rows = row_facts(
         [("top", entry("accuracy", sets=("forget", "test"))), ("speed_up", entry("speed_up"))]
@@ -531,9 +531,9 @@ def test_row_facts_has_a_row_for_each_set_and_one_for_a_metric_without_sets():
 
 def test_the_catalogue_gives_the_same_facts_as_the_registry():
     entries = registry.metric.entries()
-    listed = json.loads(json.dumps({entry.name: entry.describe() for entry in entries}))
+    listed = json.loads(json.dumps({entry.name: entry.listed.describe() for entry in entries}))
     catalog = Catalog.read({"schemaVersion": SCHEMA_VERSION, "components": {"metric": listed}})
-    assert row_facts((e.name, e) for e in entries) == row_facts(
+    assert row_facts((e.name, e.listed) for e in entries) == row_facts(
         (e.name, catalog.get("metric", e.name)) for e in entries
     )
 

@@ -57,7 +57,9 @@ def made(**params):
 THINGS = Catalog.read(
     {
         "schemaVersion": 1,
-        "components": {"thing": {entry.name: entry.describe() for entry in things.entries()}},
+        "components": {
+            "thing": {entry.name: entry.listed.describe() for entry in things.entries()}
+        },
     }
 )
 
@@ -221,7 +223,7 @@ class TestNames:
         for each in registry.REGISTRIES:
             for entry in each.entries():
                 listed = BUNDLED.components[each.kind][entry.name]
-                assert json.loads(json.dumps(entry.describe())) == {
+                assert json.loads(json.dumps(entry.listed.describe())) == {
                     "version": listed.version,
                     "summary": listed.summary,
                     "facts": listed.facts,

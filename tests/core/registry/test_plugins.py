@@ -181,13 +181,13 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path):
 
 def test_the_catalogue_lists_it_with_its_digest(tmp_path):
     plugins.load([file(tmp_path, METRIC)])
-    described = {"metric": {"mine": registry.metric.get("mine").describe()}}
+    described = {"metric": {"mine": registry.metric.get("mine").listed.describe()}}
 
     read = Catalog.read({"schemaVersion": catalog.SCHEMA_VERSION, "components": described})
 
     assert read.get("metric", "mine").plugin == hashlib.sha256(METRIC.encode()).hexdigest()
     assert catalog.document(read)["components"] == described
-    assert "plugin" not in registry.metric.get("accuracy").describe()
+    assert "plugin" not in registry.metric.get("accuracy").listed.describe()
 
 
 def test_the_variable_names_files_for_processes_in_other_folders(tmp_path, monkeypatch):

@@ -180,7 +180,7 @@ class TestEveryComponent:
 
     @every_entry
     def test_it_needs_no_settings_but_those_that_its_schema_lists_as_required(self, entry):
-        needed = entry.describe()["params"].get("required", [])
+        needed = entry.listed.describe()["params"].get("required", [])
         try:
             made = entry.params()
         except ValidationError as error:
@@ -197,7 +197,7 @@ class TestEveryComponent:
 
     @every_entry
     def test_its_description_is_plain_json(self, entry):
-        described = entry.describe()
+        described = entry.listed.describe()
         assert described.keys() == {"version", "summary", "facts", "params"}
         assert described["params"]["additionalProperties"] is False
 

@@ -9,8 +9,7 @@ from rich.console import Console
 from supreme_trainer.command.screen import describe
 
 from supreme_core.errors import SpecError
-from supreme_core.registry import catalog
-from supreme_core.registry.catalog import Listed
+from supreme_core.registry import Listed, catalog
 
 
 def list_components(kind: str, *, text: str | None, as_json: bool) -> None:

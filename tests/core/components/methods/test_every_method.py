@@ -293,5 +293,5 @@ def test_settings_are_read_by_their_outer_names(entry):
     document = entry.params().to_document()
     assert parse(entry.params, document) == entry.params()
     unset = {each.alias for each in entry.params.model_fields.values() if each.default is None}
-    assert set(document) | unset == set(entry.describe()["params"]["properties"])
+    assert set(document) | unset == set(entry.listed.describe()["params"]["properties"])
     assert not any("_" in name for name in document)
