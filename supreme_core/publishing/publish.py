@@ -25,7 +25,7 @@ from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.checksums import edited, read_checksums, write_files
-from supreme_core.store.results import read_order, read_results, result_objects
+from supreme_core.store.results import Results, read_order, result_objects
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,13 @@ def publish(
     artefacts: Artefacts,
     order: ExperimentOrder,
     *,
+    results: Results | None = None,
     believed: bool = True,
     rounds: int | None = None,
 ) -> Summary:
     """Aggregate what is there and write the files; the summary is also what is returned.
 
+    results: those that were read already.
     believed: numbers over seeds that were published from the same inputs are used again, where
     their digest fits. Whoever answers for them to others, who may write the store, believes none.
     rounds: after so many StoreUnavailable says that what is there does not come to rest.
@@ -51,11 +53,12 @@ def publish(
     sees that results came while it read or wrote does it again, so whatever is written last has
     all of them: no lock is needed, which a process that is killed would leave behind.
     """
+    results = results or Results(storage)
     if believed:
         tell_edits(storage, order.prefix)
     for _ in count() if rounds is None else range(rounds):
         there = [*result_objects(storage, order)]
-        summary = summarise(storage, artefacts, order, believed=believed)
+        summary = summarise(storage, artefacts, order, results, believed=believed)
         if [*result_objects(storage, order)] != there:
             continue
         write_summary(storage, order.prefix, summary)
@@ -65,13 +68,13 @@ def publish(
 
 
 def publish_newest(
-    storage: Storage, artefacts: Artefacts, experiment: str
+    storage: Storage, artefacts: Artefacts, experiment: str, results: Results
 ) -> tuple[ExperimentOrder, Summary]:
     """Publish as `publish` does, by the order in the store, to which another process may add
     meanwhile."""
     order = read_order(storage, experiment)
     while True:
-        summary = publish(storage, artefacts, order)
+        summary = publish(storage, artefacts, order, results=results)
         newest = read_order(storage, experiment)
         if newest == order:
             return order, summary
@@ -97,25 +100,29 @@ def write_summary(storage: Storage, prefix: str, summary: Summary) -> None:
 
 
 def summarise(
-    storage: Storage, artefacts: Artefacts, order: ExperimentOrder, *, believed: bool = True
+    storage: Storage,
+    artefacts: Artefacts,
+    order: ExperimentOrder,
+    results: Results,
+    *,
+    believed: bool = True,
 ) -> Summary:
     """The summary of what is there.  believed: as in `publish`."""
     metrics: list[tuple[str, Chosen[Any, Any]]] = [
         (metric.title, registry.metric.resolve(metric, at=f"spec.metrics[{position}]"))
         for position, metric in enumerate(order.work.metrics)
     ]
-    found = read_results(storage, order)
-    results = [found[seed] for seed in order.seeds if seed in found]
+    found = [*results.of(order).values()]
     question = Question(
         order=order,
         work_digest=work_digest(order.work),
         metrics=row_facts((title, chosen.entry.listed) for title, chosen in metrics),
-        floors=_floors(results, artefacts, metrics),
+        floors=_floors(found, artefacts, metrics),
         versions={"supreme": metadata.version(DISTRIBUTION)},
     )
     published = _published(storage, order.prefix) if believed else OverSeeds()
-    over = _over_seeds(results, artefacts, order, published)
-    return aggregate(results, question).model_copy(update={"over_seeds": over})
+    over = _over_seeds(found, artefacts, order, published)
+    return aggregate(found, question).model_copy(update={"over_seeds": over})
 
 
 def _over_seeds(

@@ -47,7 +47,7 @@ from supreme_core.scoring.run_scoring import (
 from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.environment import environment
 from supreme_core.store.inventory import Track
-from supreme_core.store.results import attempts_by_seed, read_results, write_order, write_result
+from supreme_core.store.results import Results, attempts_by_seed, write_order, write_result
 from supreme_core.store.storage import Storage
 from supreme_core.system.ending import of_missing_module
 from supreme_core.system.faults import fault_of
@@ -91,7 +91,8 @@ def recompute(
     more: names of metrics that the experiment gets in addition. Nothing is written before every
     seed is done.
     """
-    found = read_results(storage, order)
+    results = Results(storage)
+    found = results.of(order)
     if not found:
         raise SpecError(f"{order.prefix} has no finished seed yet, so there is nothing to score")
     order = with_metrics(order, more)
@@ -101,15 +102,15 @@ def recompute(
     seeds = {seed: SeedScores(artefacts, order, found[seed], metrics) for seed in found}
     for seed, run in track(runs, total=len(runs), what="scoring runs"):
         seeds[seed].add(run)
-    results = [scores.result(attempt=newest[seed] + 1) for seed, scores in seeds.items()]
-    for result in results:
+    scored = [scores.result(attempt=newest[seed] + 1) for seed, scores in seeds.items()]
+    for result in scored:
         write_result(storage, result)
     write_order(storage, order)
     return Recomputed(
-        publish(storage, artefacts, order),
+        publish(storage, artefacts, order, results=results),
         runs=sum(bool(run.predictions) for _, run in runs),
         numbers=sum(len(run.metrics) for _, run in runs),
-        changes=[change for result in results for change in _changes(found[result.seed], result)],
+        changes=[change for result in scored for change in _changes(found[result.seed], result)],
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from supreme_core.api import names
-from supreme_core.api.orders import ExperimentOrder, RunOrder, work_digest
+from supreme_core.api.orders import ExperimentName, ExperimentOrder, RunOrder, work_digest
 from supreme_core.api.records import FaultRecord, RunResult
 from supreme_core.errors import SpecError, nearest_or_all, one_line
 from supreme_core.store.sealed import parse_sealed, sealed_json
@@ -130,17 +130,37 @@ def drop_results(
     return dropped
 
 
+class Results:
+    """Results in a store, each of which is read once for as long as listings show it unchanged.
+
+    One may have 64 MiB, and whoever computes, publishes and reports looks at all of them each time.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._known: dict[tuple[ExperimentName, ObjectInfo], RunResult] = {}
+
+    def of(self, order: ExperimentOrder) -> dict[int, RunResult]:
+        """For each seed that has one, the newest result that answers the order's work."""
+        wanted = work_digest(order.work)
+        known, self._known = self._known, {}
+        found: dict[int, RunResult] = {}
+        listed = sorted(result_objects(self._storage, order), key=lambda each: each[:2])
+        for seed, attempt, item in reversed(listed):
+            if seed in found:
+                continue
+            object_ = order.experiment, item
+            result = known.get(object_) or _read(self._storage, order, seed, attempt)
+            if result:
+                self._known[object_] = result
+                if result.work_digest == wanted:
+                    found[seed] = result
+        return {seed: found[seed] for seed in order.seeds if seed in found}
+
+
 def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResult]:
-    """For each seed that has one, the newest result that answers the order's work."""
-    wanted = work_digest(order.work)
-    found: dict[int, RunResult] = {}
-    for seed, attempts in attempts_by_seed(storage, order).items():
-        for attempt in sorted(attempts, reverse=True):
-            result = _read(storage, order, seed, attempt)
-            if result and result.work_digest == wanted:
-                found[seed] = result
-                break
-    return found
+    """The same of one look at a store."""
+    return Results(storage).of(order)
 
 
 def is_finished(result: RunResult, order: ExperimentOrder) -> bool:

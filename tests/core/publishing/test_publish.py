@@ -5,9 +5,12 @@ Each process is a thread here whose calls of the store are granted one at a time
 
 import random
 import threading
+from collections import Counter
 from queue import Queue
 
 import pytest
+from rich.console import Console
+from supreme_trainer.command import local
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
@@ -18,7 +21,7 @@ from supreme_core.publishing.publish import publish, publish_newest
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.checksums import edited
 from supreme_core.store.inventory import read_inventory, without_digest
-from supreme_core.store.results import read_order, write_order, write_result
+from supreme_core.store.results import Results, read_order, write_order, write_result
 from tests.core.analysis import summaries
 
 SEEDS = (1, 2, 3)
@@ -111,7 +114,9 @@ def test_the_last_summary_has_every_result_whatever_the_turns(store, tmp_path, d
     def process(seed):
         def run():
             write_result(shared, RESULTS[seed])
-            publish_newest(shared, Artefacts(shared, tmp_path / "cache"), ORDER.prefix)
+            publish_newest(
+                shared, Artefacts(shared, tmp_path / "cache"), ORDER.prefix, Results(shared)
+            )
 
         return run
 
@@ -162,10 +167,56 @@ def test_seeds_that_another_process_adds_meanwhile_are_asked_for_in_the_end(stor
     grown = ORDER.model_copy(update={"seeds": [*SEEDS, 4]})
     slow = Between(store, names.summary_key(ORDER.prefix), lambda: write_order(store, grown))
 
-    order, summary = publish_newest(slow, Artefacts(store, tmp_path / "cache"), ORDER.prefix)
+    order, summary = publish_newest(
+        slow, Artefacts(store, tmp_path / "cache"), ORDER.prefix, Results(slow)
+    )
 
     assert order == grown == read_order(store, ORDER.prefix)
     assert summary.seeds == published(store).seeds == [*SEEDS, 4]
+
+
+class Counting:
+    """A store that counts how often each result is read."""
+
+    def __init__(self, store):
+        self._store, self.reads = store, Counter()
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def read(self, key, **how):
+        if key.endswith("/result.json"):
+            self.reads[key] += 1
+        return self._store.read(key, **how)
+
+
+def test_each_result_is_read_once_whoever_looks_at_it_and_again_when_it_changes(store, tmp_path):
+    write_result(store, RESULTS[1])
+    counting = Counting(store)
+    results = Results(counting)
+    artefacts = Artefacts(counting, tmp_path / "cache")
+    added = Between(
+        counting, names.summary_key(ORDER.prefix), lambda: write_result(store, RESULTS[2])
+    )
+    assert [*results.of(ORDER)] == [1]
+    publish(added, artefacts, ORDER, results=results)
+    assert [*counting.reads.values()] == [1, 1]
+
+    longer = RESULTS[1].model_copy(update={"runs": RESULTS[1].runs[:0]})
+    write_result(store, longer)
+    assert results.of(ORDER)[1] == longer
+    assert sorted(counting.reads.values()) == [1, 2]
+
+
+def test_a_run_of_which_all_is_done_reads_each_result_once(store, tmp_path):
+    write_order(store, ORDER)
+    for seed in SEEDS:
+        write_result(store, RESULTS[seed])
+    counting = Counting(store)
+    options = local.Options(device="cpu", ranks=1, parallel=1, endpoint=None, region=None)
+    outcome = local.run(ORDER, counting, options, Console(quiet=True))
+    assert (outcome.exit_code, outcome.seeds) == (0, 0)
+    assert [*counting.reads.values()] == [1] * len(SEEDS)
 
 
 def test_who_is_killed_while_publishing_leaves_files_without_digests_and_none_that_seem_edited(

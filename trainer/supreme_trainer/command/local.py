@@ -42,7 +42,7 @@ from supreme_core.plan import Step, step_of, steps
 from supreme_core.publishing.publish import publish_newest
 from supreme_core.registry import catalog
 from supreme_core.store.artefacts import Artefacts
-from supreme_core.store.results import is_finished, last_attempts, read_results
+from supreme_core.store.results import Results, is_finished, last_attempts
 from supreme_core.store.storage import MissingObject, Storage
 
 PREPARING = "preparing the dataset (loading torch)"
@@ -97,9 +97,9 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
         runner = Runner(order, storage, options, console, Path(folder))
         seeds = runner.compute()
         summary = None
-        if computed := [*read_results(storage, order)]:
+        if computed := [*runner.results.of(order)]:
             artefacts = Artefacts(storage, Path(folder) / "cache")
-            newest, summary = publish_newest(storage, artefacts, order.prefix)
+            newest, summary = publish_newest(storage, artefacts, order.prefix, runner.results)
             if change := changed_meanwhile(order, newest, computed):
                 runner.failures.append(change)
                 runner.exit_code = runner.exit_code or EXIT_ERROR
@@ -176,6 +176,7 @@ class Runner:
     ) -> None:
         self.order, self.storage, self.options = order, storage, options
         self.console, self.folder = console, folder
+        self.results = Results(storage)
         self.exit_code = EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
@@ -202,7 +203,7 @@ class Runner:
 
     def _unfinished(self) -> list[int]:
         """Seeds without a result for this work, or whose result leaves something to do."""
-        results = read_results(self.storage, self.order)
+        results = self.results.of(self.order)
         return [
             seed
             for seed in self.options.seeds or self.order.seeds

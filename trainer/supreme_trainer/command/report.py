@@ -17,7 +17,7 @@ from supreme_core.report.paste import paste
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_storage
-from supreme_core.store.results import read_order, read_results
+from supreme_core.store.results import Results, read_order
 
 
 def report_experiment(
@@ -32,15 +32,16 @@ def report_experiment(
     order = read_order(storage, prefix)  # before the check, which would make a mistyped folder
     if not form:
         local.check_store(storage)
-    if not read_results(storage, order):
+    results = Results(storage)
+    if not results.of(order):
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to report")
     with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
         artefacts = Artefacts(storage, Path(cache))
         if form:
             tell_edits(storage, prefix)
-            summary = summarise(storage, artefacts, order)
+            summary = summarise(storage, artefacts, order, results)
             click.echo(paste(IndexedSummary(summary), choice or PRIMARY, form), nl=False)
             return
-        summary = publish(storage, artefacts, order)
+        summary = publish(storage, artefacts, order, results=results)
     show(summary, console)
     tell_where(storage.uri, order, console)
