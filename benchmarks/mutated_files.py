@@ -220,7 +220,7 @@ class Files:
         self.folder = folder
         self.known = catalog.installed()
         texts = [text for path in EXAMPLES for text in path.read_text().split("\n---\n")]
-        self.examples = [(text, load_yaml(text, source="")[0]) for text in texts]
+        self.examples = [(text, load_yaml(text, source="")[0][0]) for text in texts]
         (folder / "small.yaml").write_text(SMALL)
         (loaded,) = load_experiments(folder / "small.yaml")
         self.order = plan(loaded.experiment, self.known, namespace="local", written=loaded.written)

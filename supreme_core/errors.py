@@ -33,6 +33,9 @@ EXIT_TERMINATED: Final = 143
 NAMES_SHOWN: Final = 12
 """Names in one message, where there may be thousands."""
 
+FEW_NAMES: Final = 5
+"""Names in a part of a message that has to stay one line."""
+
 MISTAKES_SHOWN: Final = 50
 """Mistakes in one message. To explain each of thousands takes seconds, and nobody reads them."""
 
@@ -150,10 +153,11 @@ def mistakes(lines: Iterable[str]) -> SpecError:
     return SpecError("\n".join(found))
 
 
-def few(names: Sequence[str], shown: int = 5) -> str:
+def few(names: Sequence[str]) -> str:
     """`'a', 'b' and 998 more`: names in a message that stays one line, however many there are."""
-    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return f"{', '.join(map(repr, names[:shown]))}{more}"
+    left = len(names) - FEW_NAMES
+    more = f" and {left:,} more" if left > 0 else ""
+    return f"{', '.join(map(repr, names[:FEW_NAMES]))}{more}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

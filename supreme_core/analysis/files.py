@@ -6,31 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from supreme_core.analysis.provenance import provenance_of
 from supreme_core.api.model import Document, parse_document, read_json
 from supreme_core.api.summary import SUMMARY_VERSION, Gap, Summary
 from supreme_core.errors import SpecError
-
-
-def without_measurements(summary: Summary) -> Summary:
-    """The part that must be the same bits whenever the same work is computed again.
-
-    Left out: rows that are times or sizes of a machine, what is computed from them, and the
-    machines.
-    """
-    provenance = provenance_of(summary)
-    kept = provenance.model_copy(update={"environments": [], "mixed_environments": False})
-    rows = [
-        row.model_copy(
-            update={
-                "variance": row.variance and row.variance.model_copy(update={"best_repeats": None})
-            }
-        )
-        for row in summary.rows
-        if not provenance.metrics[row.metric].measured
-    ]
-    pareto = [front for front in summary.pareto if all(axis.role != "cost" for axis in front.axes)]
-    return summary.model_copy(update={"rows": rows, "pareto": pareto, "provenance": dump(kept)})
 
 
 def summary_json(summary: Summary) -> bytes:

@@ -81,9 +81,9 @@ def signed_rank_p(differences: Values) -> float | None:
     return sign_flip_p(np.sign(d) * stats.rankdata(np.abs(d)))
 
 
-def flips_can_reject(n: int, methods: int, *, level: float = LEVEL) -> bool:
+def flips_can_reject(n: int, methods: int) -> bool:
     """Return whether sign flips of n seeds could find a gap after Holm over so many methods."""
-    return methods * 2.0 ** (1 - n) < 1 - level
+    return methods * 2.0 ** (1 - n) < 1 - LEVEL
 
 
 def difference_p(
@@ -129,14 +129,14 @@ class OneSided:
 
 
 def noninferiority(
-    differences: Values, margin: float, *, resolution: float = 0.0, level: float = LEVEL
+    differences: Values, margin: float, *, resolution: float = 0.0
 ) -> OneSided | None:
     """Lower bound of the mean difference, and p of the one-sided t test that it is above -margin.
 
     p is below 0.05 where the bound is above -margin (Wellek 2010, Testing Statistical Hypotheses of
     Equivalence and Noninferiority, §2.3). None below two differences.
     """
-    d = estimate(differences, level=2 * level - 1, resolution=resolution)
+    d = estimate(differences, level=2 * LEVEL - 1, resolution=resolution)
     if d.mean is None or d.sd is None or d.low is None:
         return None
     error = d.sd / sqrt(d.n)
@@ -165,7 +165,6 @@ def verdict(
     difference_p: float | None,
     equivalence_p: float | None,
     is_complete: bool = True,
-    level: float = LEVEL,
 ) -> Verdict:
     """Verdict of n seeds, from the adjusted p of a difference and the p of equivalence.
 
@@ -175,9 +174,9 @@ def verdict(
     those that are left may be the ones in which the method did well.
     """
     can_be_equivalent = is_complete and n >= FEWEST_FOR_A_VERDICT
-    if can_be_equivalent and equivalence_p is not None and equivalence_p < 1 - level:
+    if can_be_equivalent and equivalence_p is not None and equivalence_p < 1 - LEVEL:
         return "equivalent"
-    if n >= FEWEST_FOR_A_DIFFERENCE and difference_p is not None and difference_p < 1 - level:
+    if n >= FEWEST_FOR_A_DIFFERENCE and difference_p is not None and difference_p < 1 - LEVEL:
         return "different"
     return "inconclusive"
 
@@ -199,12 +198,12 @@ class Joint:
         return "equivalent" if 0 < self.rows == self.equivalent else "inconclusive"
 
 
-def joint_verdict(rows: Iterable[tuple[Verdict, float | None]], *, level: float = LEVEL) -> Joint:
+def joint_verdict(rows: Iterable[tuple[Verdict, float | None]]) -> Joint:
     """Over several rows of one method, each with its verdict and its joint p.
 
     Equivalent only where all are, which is an intersection-union test and needs no correction
     (Berger 1982, Technometrics 24, 295-300). Different where one is whose p, after Holm over all
-    rows and methods that are judged together, is below 1 - level.
+    rows and methods that are judged together, is below 1 - LEVEL.
     """
     found = list(rows)
     different = [p for verdict, p in found if verdict == "different"]
@@ -212,14 +211,14 @@ def joint_verdict(rows: Iterable[tuple[Verdict, float | None]], *, level: float 
         rows=len(found),
         equivalent=sum(verdict == "equivalent" for verdict, _ in found),
         different=len(different),
-        different_jointly=sum(p is not None and p < 1 - level for p in different),
+        different_jointly=sum(p is not None and p < 1 - LEVEL for p in different),
     )
 
 
-def noise_margin(groups: Iterable[Values], *, level: float = LEVEL) -> float | None:
+def noise_margin(groups: Iterable[Values]) -> float | None:
     """Lower bound of the standard deviation of a difference of two values of one group.
 
-    √2 s √(df / χ²_{level, df}) with s the standard deviation pooled over the groups and df its
+    √2 s √(df / χ²_{LEVEL, df}) with s the standard deviation pooled over the groups and df its
     degrees of freedom: the one-sided limit of a normal sample's deviation (Hald 1952, Statistical
     Theory with Engineering Applications, §11.3). The deviation itself would be too large in half of
     all experiments, and whatever is compared with it would too often be called equivalent. None
@@ -233,7 +232,7 @@ def noise_margin(groups: Iterable[Values], *, level: float = LEVEL) -> float | N
         degrees += max(len(values) - 1, 0)
     if not degrees or squares == 0:
         return None
-    return sqrt(2 * squares / float(chdtri(degrees, 1 - level)))
+    return sqrt(2 * squares / float(chdtri(degrees, 1 - LEVEL)))
 
 
 @dataclass(frozen=True)

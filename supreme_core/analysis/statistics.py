@@ -157,13 +157,13 @@ def iqm(x: FloatArray, axis: int = -1) -> FloatArray:
     return np.asarray(stats.trim_mean(x, 0.25, axis=axis))
 
 
-def bootstrap_level(n: int, level: float = LEVEL) -> float:
-    """The level at which a bootstrap interval of n values holds about `level`.
+def bootstrap_level(n: int) -> float:
+    """The level at which a bootstrap interval of n values holds about LEVEL.
 
-    Tails of Φ(-√(n / (n - 1)) · t_{(1+level)/2, n-1}): what a percentile interval of the mean needs
+    Tails of Φ(-√(n / (n - 1)) · t_{(1+LEVEL)/2, n-1}): what a percentile interval of the mean needs
     to be as wide as the t interval (Hesterberg 2015, Am. Stat. 69, 371-386, §5.3.3).
     """
-    return float(1 - 2 * ndtr(-sqrt(n / (n - 1)) * t_quantile(n - 1, level)))
+    return float(1 - 2 * ndtr(-sqrt(n / (n - 1)) * t_quantile(n - 1, LEVEL)))
 
 
 def _bootstrap_interval(x: FloatArray) -> tuple[float | None, float | None]:
@@ -274,7 +274,7 @@ def paired_differences(
     return present(None if x is None or r is None else x - r for x, r in both)
 
 
-def wilson(successes: float, n: int, *, level: float = LEVEL) -> tuple[float, float] | None:
+def wilson(successes: float, n: int) -> tuple[float, float] | None:
     """Score interval of a proportion; None where n is 0. Wilson 1927, JASA 22, 209-212.
 
     successes: not whole where a tie counts half.
@@ -284,7 +284,7 @@ def wilson(successes: float, n: int, *, level: float = LEVEL) -> tuple[float, fl
     if n == 0:
         return None
     assert 0 <= successes <= n
-    z = float(ndtri((1 + level) / 2))
+    z = float(ndtri((1 + LEVEL) / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))

@@ -49,7 +49,7 @@ def load_experiments(path: Path, settings: Sequence[Setting] = ()) -> list[Loade
         raise SpecError(too_large if error.errno == errno.EFBIG else unreadable) from None
     except UnicodeDecodeError:
         raise SpecError(f"{path} is not a UTF-8 text file") from None
-    documents = _documents(text, source=str(path)) or [(None, {})]
+    documents = load_yaml(text, source=str(path)) or [(None, {})]
     found: list[Loaded] = []
     for number, (document, written) in enumerate(documents, 1):
         source = str(path) if len(documents) == 1 else f"{path}, document {number}"
@@ -67,7 +67,7 @@ def load_experiments(path: Path, settings: Sequence[Setting] = ()) -> list[Loade
 def load_setting(text: str) -> Setting:
     """`PATH=VALUE` of a command line, whose value is YAML as in a file; SpecError if it is none."""
     path, value = split_setting(text)
-    documents = _documents(value, source=f"--set {path}") or [(None, {})]
+    documents = load_yaml(value, source=f"--set {path}") or [(None, {})]
     if len(documents) > 1:
         raise SpecError(f"--set {path} has {len(documents)} YAML documents for a value; give one")
     return Setting(path, steps_of(path), *documents[0])
@@ -121,15 +121,11 @@ def _by_name(found: list[Loaded]) -> dict[str, list[str]]:
     return sources
 
 
-def load_yaml(text: str, *, source: str) -> list[Any]:
-    """The YAML documents of a text, of plain values; those that hold nothing are left out.
+def load_yaml(text: str, *, source: str) -> list[tuple[Any, Written]]:
+    """The YAML documents of a text, of plain values, each with its values as they are written.
 
-    Aliases are allowed as long as they stay small.
+    Those that hold nothing are left out. Aliases are allowed as long as they stay small.
     """
-    return [document for document, _ in _documents(text, source=source)]
-
-
-def _documents(text: str, *, source: str) -> list[tuple[Any, Written]]:
     try:
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
             _measure(node, {}, source)

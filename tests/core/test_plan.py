@@ -12,7 +12,6 @@ defaults of transformers             |      x        which are: core/models/test
 
 import pytest
 
-from supreme_core.api.load import load_yaml
 from supreme_core.api.model import parse
 from supreme_core.api.orders import ExperimentName, Revision, work_digest
 from supreme_core.api.v1alpha1 import UnlearningExperiment
@@ -20,6 +19,7 @@ from supreme_core.errors import SpecError
 from supreme_core.plan import Step, default_metrics, metric_rows, plan, steps
 from supreme_core.registry import catalog
 from supreme_core.registry.catalog import Catalog
+from tests.documents import documents_of
 
 CATALOG = catalog.bundled()
 
@@ -573,4 +573,4 @@ def test_the_same_experiment_gives_the_same_plan_whatever_the_order_of_its_setti
      model: {params: {width: 4}, name: resnet18}, dataset: {name: digits},
      seeds: {count: 2, start: 5}}
     """
-    assert planned(**load_yaml(text, source="text")[0]) == planned()
+    assert planned(**documents_of(text, source="text")[0]) == planned()

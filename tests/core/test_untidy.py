@@ -21,7 +21,7 @@ from supreme_trainer.command.screen import say
 
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.files import summary_json
-from supreme_core.api.load import load_setting, load_yaml
+from supreme_core.api.load import load_setting
 from supreme_core.api.model import parse, parse_json, shown
 from supreme_core.api.records import Progress
 from supreme_core.api.v1alpha1 import UnlearningExperiment
@@ -32,6 +32,7 @@ from supreme_core.report.page import render_report
 from supreme_core.scoring.run_scoring import reason
 from supreme_core.system.ending import tell_plainly
 from tests.core.analysis.summaries import FACTS, failed, question, result, row_fact, run
+from tests.documents import documents_of
 from tests.trainer.experiments import experiment
 
 ESCAPE, RIGHT_TO_LEFT, CONTROL = "\x1b[31m", "\u202e", "\x9b"
@@ -68,14 +69,14 @@ YAML = {
 
 @pytest.mark.parametrize(("text", "start"), YAML.values(), ids=YAML)
 def test_yaml_holds_only_what_can_be_written_again(text, start):
-    (line,) = refusal(load_yaml, text, source="x.yaml")
+    (line,) = refusal(documents_of, text, source="x.yaml")
     assert line.startswith(start)
     refusal(load_setting, f"training.epochs={text}")
 
 
 @pytest.mark.parametrize("text", ["0xff", str(2**64), "1e300", f"0x{'f' * 250}", "😀"])
 def test_ordinary_numbers_and_texts_are_no_concern(text):
-    assert load_yaml(f"a: {text}", source="x.yaml")
+    assert documents_of(f"a: {text}", source="x.yaml")
 
 
 def progress(**changes):

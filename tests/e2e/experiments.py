@@ -2,12 +2,12 @@
 
 from hashlib import sha256
 
-from supreme_core.analysis.files import without_measurements
 from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse_json
 from supreme_core.api.summary import Summary
 from tests.cluster.processes import eventually
 from tests.trainer import experiments as local
+from tests.unmeasured import without_measurements
 
 SPEC = local.experiment(
     seeds=(260, 261, 262),

@@ -27,7 +27,7 @@ from supreme_trainer.seed.stage import Stages
 from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core import registry
-from supreme_core.analysis.files import summary_json, without_measurements
+from supreme_core.analysis.files import summary_json
 from supreme_core.api import names
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.orders import RunOrder
@@ -45,6 +45,7 @@ from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_order, write_result
 from supreme_core.store.storage import TEMPORARY
 from tests import warm
+from tests.unmeasured import without_measurements
 
 TRAIN, TEST = 1442, 355
 """Samples of the digits dataset."""

@@ -16,7 +16,7 @@ from scipy import stats
 
 from supreme_core import registry
 from supreme_core.analysis.aggregate import aggregate
-from supreme_core.analysis.files import summary_csv, summary_json, without_measurements
+from supreme_core.analysis.files import summary_csv, summary_json
 from supreme_core.analysis.provenance import provenance_of, row_facts
 from supreme_core.api.model import parse_json
 from supreme_core.api.orders import Exclusion
@@ -36,6 +36,7 @@ from tests.core.analysis.summaries import (
     run,
     summary,
 )
+from tests.unmeasured import without_measurements
 
 
 def row_of(found, method, metric="forget_accuracy", scenario="full_class"):

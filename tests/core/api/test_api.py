@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from supreme_core.api.load import MAX_BYTES, load_experiments, load_yaml
+from supreme_core.api.load import MAX_BYTES, load_experiments
 from supreme_core.api.model import parse, parse_json
 from supreme_core.api.v1alpha1 import (
     SEED_LIMIT,
@@ -21,6 +21,7 @@ from supreme_core.api.v1alpha1 import (
     UnlearningExperiment,
 )
 from supreme_core.errors import SpecError
+from tests.documents import documents_of
 
 MINIMAL = """\
 apiVersion: supreme.dev/v1alpha1
@@ -235,7 +236,7 @@ ANYTHING = st.recursive(
 
 
 def experiment(text):
-    return parse(UnlearningExperiment, *load_yaml(text, source="small.yaml"))
+    return parse(UnlearningExperiment, *documents_of(text, source="small.yaml"))
 
 
 def refused(text):
@@ -288,7 +289,7 @@ class TestMessages:
     @settings(deadline=None)
     @given(st.sampled_from(SECTIONS), ANYTHING)
     def test_whatever_yaml_can_hold_only_a_spec_error_comes_out(self, field, value):
-        (document,) = load_yaml(MINIMAL, source="small.yaml")
+        (document,) = documents_of(MINIMAL, source="small.yaml")
         document["spec"][field] = value
         try:
             parse(UnlearningExperiment, document)
@@ -320,7 +321,7 @@ class TestDefaults:
 
     def test_only_what_was_given_can_be_written_out(self):
         document = experiment(MINIMAL).to_document(exclude_unset=True)
-        assert [document] == load_yaml(MINIMAL, source="small.yaml")
+        assert [document] == documents_of(MINIMAL, source="small.yaml")
 
     def test_an_experiment_cannot_be_changed(self):
         with pytest.raises(ValueError, match="frozen"):
@@ -416,7 +417,7 @@ TAGS += ["pairs", "merge", "value"]
 def complaint(text):
     """Return the error of a text, or nothing."""
     try:
-        load_yaml(text, source="x.yaml")
+        documents_of(text, source="x.yaml")
     except SpecError as error:
         return str(error)
     return ""
@@ -441,7 +442,7 @@ class TestYaml:
     @pytest.mark.parametrize(("text", "message"), REFUSED_YAML.values(), ids=REFUSED_YAML)
     def test_what_is_no_plain_yaml_is_refused_in_one_line(self, text, message):
         with pytest.raises(SpecError) as error:
-            load_yaml(text, source="x.yaml")
+            documents_of(text, source="x.yaml")
         assert str(error.value).startswith(message)
         assert "\n" not in str(error.value)
 
@@ -476,7 +477,7 @@ class TestYaml:
         ],
     )
     def test_plain_yaml_is_read(self, text, value):
-        assert load_yaml(text, source="x.yaml") == [value]
+        assert documents_of(text, source="x.yaml") == [value]
 
     @pytest.mark.parametrize(
         ("text", "values"),
@@ -490,10 +491,10 @@ class TestYaml:
         ids=["empty", "comment", "marks", "two documents", "aliases of their own"],
     )
     def test_documents_that_hold_nothing_are_left_out(self, text, values):
-        assert load_yaml(text, source="x.yaml") == values
+        assert documents_of(text, source="x.yaml") == values
 
     def test_64_levels_are_allowed(self):
-        (found,) = load_yaml("[" * 64 + "]" * 64, source="x.yaml")
+        (found,) = documents_of("[" * 64 + "]" * 64, source="x.yaml")
         for _ in range(63):
             (found,) = found
         assert found == []

@@ -10,9 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supreme_core.api.load import load_experiments, load_setting, load_yaml
+from supreme_core.api.load import load_experiments, load_setting
 from supreme_core.api.settings import with_settings
 from supreme_core.errors import SpecError
+from tests.documents import documents_of
 
 TEXT = """\
 apiVersion: supreme.dev/v1alpha1
@@ -34,7 +35,7 @@ DOCUMENT = yaml.safe_load(TEXT)
 
 def changed(*texts):
     """The spec with these settings."""
-    return with_settings(load_yaml(TEXT, source="text")[0], {}, [*map(load_setting, texts)])[0][
+    return with_settings(documents_of(TEXT, source="text")[0], {}, [*map(load_setting, texts)])[0][
         "spec"
     ]
 

@@ -226,17 +226,17 @@ def scale_weights(task, params: ScaleParams) -> None:
 USE = """
 from supreme_core import registry
 from supreme_core.registry import catalog
-from supreme_core.api.load import load_yaml
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component, UnlearningExperiment
 from supreme_core.plan import exclusions, plan
 from tests.builders import tiny_network, tiny_task
+from tests.documents import documents_of
 
 assert registry.plugins_are_there()
 assert "scale_weights" in [entry.name for entry in registry.method.entries()]
 assert "scale_weights" not in catalog.bundled().components["method"]
 
-live = catalog.Catalog.read(catalog.live())
+live = catalog.live()
 text = '''
 apiVersion: supreme.dev/v1alpha1
 kind: UnlearningExperiment
@@ -249,7 +249,7 @@ spec:
   - {name: full_class, params: {classes: [3]}}
   methods: [{name: scale_weights, params: {factor: 0.25}}]
 '''
-experiment = parse(UnlearningExperiment, *load_yaml(text, source="plug-in"))
+experiment = parse(UnlearningExperiment, *documents_of(text, source="plug-in"))
 order = plan(experiment, live, namespace="local")
 assert [pair.scenario for pair in order.excluded] == ["full_class"]
 

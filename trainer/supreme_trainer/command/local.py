@@ -73,7 +73,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """summary: None where no seed has a result.  exit_code: 0 only where every seed that was asked
     for has one.
 
@@ -88,7 +88,7 @@ class Outcome:
     stages: Counter[str]
 
 
-def run(order: ExperimentOrder, storage: Storage, options: Options, console: Console) -> Outcome:
+def run(order: ExperimentOrder, storage: Storage, options: Options, console: Console) -> RunOutcome:
     """Compute what is missing of an experiment and publish its summary."""
     check_ranks(order, options)
     check_store(storage)
@@ -103,10 +103,10 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
             if change := changed_meanwhile(order, newest, computed):
                 runner.failures.append(change)
                 runner.exit_code = runner.exit_code or EXIT_ERROR
-    return Outcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
+    return RunOutcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
 
 
-def counted(outcome: Outcome, options: Options) -> str:
+def counted(outcome: RunOutcome, options: Options) -> str:
     """Ends of the stages that `supreme validate` counts; those of finished seeds aside."""
     stages = outcome.stages
     if not outcome.seeds:
