@@ -18,7 +18,7 @@ from supreme_core.randomness import streams
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerStep:
-    """One batch of a training.
+    """Batch of one step of the optimiser.
 
     positions, following: of its samples, and of those of the next step, none at the end of an
     epoch.  dropout: seed of its random numbers.

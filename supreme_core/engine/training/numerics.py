@@ -20,10 +20,11 @@ from supreme_core.errors import SpecError
 
 @dataclass(frozen=True)
 class NumericsPolicy:
-    """reduction: who adds what.  precision: of forward and backward passes in trainings.
+    """Precision, order of additions and BatchNorm of one training.
 
-    batch_norm: what BatchNorm takes its statistics of.  overlapped: gradients are added by torch
-    while the backward pass runs, in an order that depends on the ranks.
+    reduction: who adds what.  precision: of forward and backward passes in trainings.  batch_norm:
+    what BatchNorm takes its statistics of.  overlapped: gradients are added by torch while the
+    backward pass runs, in an order that depends on the ranks.
     """
 
     reduction: Reduction
