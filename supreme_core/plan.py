@@ -73,7 +73,7 @@ def plan(
     _check_methods(spec, catalog)
     work = _work(spec, catalog)
     if uid is None:
-        named = _with_inner(work.components(), catalog)
+        named = _with_those_they_name(work.components(), catalog)
         work = work.model_copy(update={"revisions": revisions(named, catalog.find)})
     excluded = exclusions(work, catalog)
     if len(excluded) == len(work.scenarios) * len(work.methods):
@@ -285,12 +285,16 @@ def _methods(method: MethodEntry, catalog: Catalog) -> Iterator[tuple[str, Liste
         yield name, catalog.find("method", name)
 
 
-def _with_inner(
+def _with_those_they_name(
     components: Iterable[tuple[str, Component]], catalog: Catalog
 ) -> Iterator[tuple[str, Component]]:
+    """The components, the methods that wrappers hold, and the probes whose findings metrics
+    read."""
     for kind, component in components:
         yield kind, component
         yield from ((each.kind, each.component) for each in catalog.inner(kind, component))
+        if kind == "metric" and (probe := catalog.get(kind, component.name).facts["probe"]):
+            yield "probe", Component(name=probe)
 
 
 def _with_defaults(method: MethodEntry, model: Component, catalog: Catalog) -> MethodEntry:

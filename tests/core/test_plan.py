@@ -370,6 +370,13 @@ class TestRevisions:
         found = [Revision(kind="method", name="ssd", version=2)]
         assert revisions_of(listed, methods=methods) == found
 
+    def test_a_probe_is_used_by_the_metric_that_reads_its_findings(self):
+        listed = listed_with("probe", "linear_readout", version=3)
+        assert revisions_of(listed) == []
+        metrics = [{"name": "accuracy"}, {"name": "linear_recovery"}]
+        found = [Revision(kind="probe", name="linear_readout", version=3)]
+        assert revisions_of(listed, metrics=metrics) == found
+
     def test_one_that_is_used_twice_is_there_once(self):
         twice = [{"name": "finetune"}, {"name": "finetune", "label": "again"}, {"name": "ssd"}]
         listed = listed_with("method", "finetune", version=2)
