@@ -1,4 +1,4 @@
-"""From an experiment to what is to be computed. Pure: no clock, no store, no torch."""
+"""Plan of an experiment: what is to be computed. Pure: no clock, no store, no torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -253,7 +253,7 @@ def _problems(
 def _augmentation_problems(
     parts: Sequence[tuple[str, Listed | None]], at: str, spec: ExperimentSpec
 ) -> Iterator[str]:
-    """Where there would be none, so that the wish would do nothing."""
+    """Yield problems where there would be no augmentation, so that the wish would do nothing."""
     if not spec.training.augmentation:
         yield (
             f"{at} is Training, but spec.training.augmentation is empty; give some there, or use"

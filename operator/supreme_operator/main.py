@@ -46,7 +46,7 @@ LOOKS_AT_ONCE: Final = 16
 """Experiments whose progress is read at one time, of as many namespaces."""
 
 RETRY_SECONDS: Final = 2.0
-"""Between two tries at what a server that is away does not answer."""
+"""Time between two tries at what a server that is away does not answer."""
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Run the operator until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -74,7 +74,7 @@ Running = tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]
 
 
 class Queue(Protocol):
-    """Where a finished background task asks for another look."""
+    """Queue in which a finished background task asks for another look."""
 
     def add(self, key: Key) -> None: ...
 

@@ -1,1 +1,1 @@
-"""From the results of all seeds to a summary: intervals, tests, verdicts, ranks. Pure."""
+"""Analysis of the results of all seeds: intervals, tests, verdicts, ranks, summary. Pure."""

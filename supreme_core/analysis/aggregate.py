@@ -106,7 +106,7 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
 
 
 ROUNDING = 1e-6
-"""By so much the end of a range may be missed, as where a sum of shares is 1.0000001."""
+"""Amount by which the end of a range may be missed, as where a sum of shares is 1.0000001."""
 
 WITHOUT_A_MODEL = ("pending", "infrastructure", "failed")
 """Kinds of failures that leave less than was asked for."""

@@ -35,7 +35,7 @@ from supreme_core.api.summary import (
 NOT_THERE = "not computed in this scenario"
 FEWEST = hypotheses.FEWEST_FOR_A_DIFFERENCE
 Distances = Mapping[str, float]
-"""By training seed."""
+"""Distances by training seed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Rows:
         return list(dict.fromkeys(scenario for scenario, _, _ in self._rows))
 
     def methods(self, scenario: str) -> list[str]:
-        """Without the references."""
+        """Methods without the references."""
         there = dict.fromkeys(method for of, method, _ in self._rows if of == scenario)
         return [method for method in there if method not in names.REFERENCES]
 
@@ -418,7 +418,8 @@ def _distance(distances: Distances, widest: float | None) -> Distance:
 
 
 def dominates(one: Sequence[Distances], other: Sequence[Distances]) -> bool:
-    """By the seeds that both have: no mean is worse, and one is better beyond its interval."""
+    """Return whether one is better by the seeds that both have: no mean is worse, and one is better
+    beyond its interval."""
     gaps = [statistics.estimate(_differences(*pair)) for pair in zip(one, other, strict=True)]
     if any(gap.mean is None or gap.mean > 0 for gap in gaps):
         return False

@@ -15,7 +15,8 @@ from supreme_core.api.summary import Gap, JointVerdict, NonInferiority, ToldApar
 from supreme_core.registry import SetName
 
 TELL_UTILITY = (names.metric_row("accuracy", "retain_test"), TEST_ACCURACY)
-"""Where a class is forgotten, who forgets nothing has more of the second than Retrained."""
+"""Rows that tell utility: where a class is forgotten, who forgets nothing has more of the second
+than Retrained."""
 
 RESOLUTION = sqrt(12)
 """A number that is rounded to steps of 1 deviates from itself by 1 / √12."""
@@ -195,7 +196,7 @@ def _lack(runs: Runs, scenario: str, method: str, metric: str) -> str:
 
 
 def _by_metric(p_values: Mapping[MethodRow, float]) -> dict[MethodRow, float]:
-    """After Holm over the methods of each metric; Original by itself."""
+    """Adjust p values by Holm over the methods of each metric; Original by itself."""
     families: dict[tuple[str, bool], dict[MethodRow, float]] = defaultdict(dict)
     for (metric, method), p in p_values.items():
         families[metric, method == names.ORIGINAL][metric, method] = p

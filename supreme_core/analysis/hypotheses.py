@@ -199,7 +199,7 @@ class Joint:
 
 
 def joint_verdict(rows: Iterable[tuple[Verdict, float | None]]) -> Joint:
-    """Over several rows of one method, each with its verdict and its joint p.
+    """Judge several rows of one method, each with its verdict and its joint p.
 
     Equivalent only where all are, which is an intersection-union test and needs no correction
     (Berger 1982, Technometrics 24, 295-300). Different where one is whose p, after Holm over all

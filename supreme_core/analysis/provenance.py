@@ -1,4 +1,4 @@
-"""Where the numbers of a summary come from, and what its rows are: RowFacts and Provenance."""
+"""Sources of the numbers of a summary, and facts of its rows: RowFacts and Provenance."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ class EnvironmentSummary(Document):
 
 
 class Provenance(Document):
-    """Where the numbers come from; stands in summary.json as `provenance`.
+    """Sources of the numbers; `provenance` in summary.json.
 
     Times of day, attempts and whether a stage was reused are left out on purpose: the same work
     gives the same bytes again, except for environments and the values of measured rows.

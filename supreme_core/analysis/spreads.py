@@ -1,4 +1,4 @@
-"""Where the spread of a method's values comes from: seeds, unlearning repeats, evaluation. Pure."""
+"""Sources of the spread of a method's values: seeds, unlearning repeats, evaluation. Pure."""
 
 from collections.abc import Mapping
 from math import sqrt

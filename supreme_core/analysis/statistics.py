@@ -1,4 +1,4 @@
-"""From one number for each training seed to honest intervals. Pure functions.
+"""Statistics of one number for each training seed, with honest intervals. Pure functions.
 
 A value of None, NaN, infinity or beyond LARGEST counts as no value. Nothing here returns NaN: what
 is not defined for so few values is None. Means and deviations are exact rational sums rounded once,

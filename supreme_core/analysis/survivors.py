@@ -97,7 +97,7 @@ class Runs:
         return method not in names.REFERENCES or method in self.metrics[metric].references
 
     def cells(self, scenario: str) -> dict[int, CellRecord]:
-        """By seed."""
+        """Cells by seed."""
         return {seed: cell for (of, seed), cell in self._cells.items() if of == scenario}
 
     def values(self, scenario: str, method: str, metric: str) -> SeedValues:
@@ -178,7 +178,7 @@ class Runs:
         return run.metrics.get(row) if row and run.status == "ok" else None
 
     def failures(self) -> Iterator[Failure]:
-        """In the order of the table: runs that are lost, collapsed, or without some value."""
+        """Runs that are lost, collapsed, or without some value, in the order of the table."""
         for scenario in self.order.work.scenarios:
             threshold = self.collapse_threshold(scenario.title)
             for method in self.methods(scenario.title):

@@ -92,4 +92,4 @@ GUARDS: Final = (
     SEEDS_ARE_APPENDED,
     METHODS_ARE_APPENDED,
 )
-"""All of them; they compare the resource with what it was."""
+"""All guards; they compare the resource with what it was."""

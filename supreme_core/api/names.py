@@ -58,13 +58,13 @@ CONTAINER: Final = "pytorch"
 
 METRICS_PORT: Final = 9400
 METRICS_PORT_VARIABLE: Final = "SUPREME_METRICS_PORT"
-"""Where a pod serves the metrics of its trainer, and the variable that tells it to."""
+"""Port at which a pod serves the metrics of its trainer, and the variable that tells it to."""
 
 PLUGINS_VARIABLE: Final = "SUPREME_PLUGINS"
 """The files of components that a trainer is given, separated as in PATH."""
 
 TERMINATION_LOG: Final = "/dev/termination-log"
-"""Where a container leaves its last words, which Kubernetes keeps in the pod's status."""
+"""File for a container's last words, which Kubernetes keeps in the pod's status."""
 
 ORDER_VOLUME: Final = "order"
 ORDER_FOLDER: Final = "/etc/supreme"
@@ -72,7 +72,7 @@ ORDER_FILE: Final = "order.json"
 """The volume and the folder in which a pod finds its shared order, and its key there."""
 
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
-"""Where `supreme run` can compute; pods have no mps, which is Apple's."""
+"""Devices on which `supreme run` can compute; pods have no mps, which is Apple's."""
 
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -100,7 +100,7 @@ def order_name(experiment: str, uid: str, digest: str) -> str:
 
 
 def artefact_prefix(stage: str, key: str) -> str:
-    """Where one content-addressed piece of work lies; shared by all experiments of a store."""
+    """Folder of one content-addressed piece of work; shared by all experiments of a store."""
     return f"objects/{stage}/{key[:2]}/{key}"
 
 
@@ -114,7 +114,7 @@ def experiment_prefix(namespace: str, name: str, uid: str) -> str:
 
 
 def import_prefix(name: str) -> str:
-    """Where a summary of numbers that were computed elsewhere lies."""
+    """Folder of a summary of numbers that were computed elsewhere."""
     return f"imports/{name}"
 
 

@@ -161,7 +161,7 @@ class ExperimentOrder(Keeping):
         return _prefix(self.experiment)
 
     def result_key(self, seed: int, attempt: int) -> str:
-        """Where the result of an attempt lies."""
+        """Key of the result of an attempt."""
         return names.result_key(names.attempt_prefix(self.prefix, seed, attempt))
 
     def shared(self, *, store: str, endpoint: str | None, region: str | None) -> SharedOrder:

@@ -38,7 +38,7 @@ class Condition(Document):
 
 
 class SeedStatus(Document):
-    """Where one seed stands."""
+    """State of one seed."""
 
     seed: int = Field(ge=0, le=SEED_LIMIT, description="The training seed.")
     phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"] = Field(
@@ -102,7 +102,7 @@ class SummaryRow(Document):
 
 
 class ResultsReference(Document):
-    """Where summary.json lies, and the digest of its bytes."""
+    """Address of summary.json, and the digest of its bytes."""
 
     uri: str = Field(max_length=2048, description="URI of summary.json.")
     sha256: str = Field(

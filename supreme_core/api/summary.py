@@ -133,8 +133,8 @@ class Robust(Document):
 
 
 class Variance(Document):
-    """Where the spread of a method's values comes from: standard deviations, by analysis of
-    variance. A component that cannot be told from the one above it is null, and is part of it."""
+    """Sources of the spread of a method's values: standard deviations, by analysis of variance. A
+    component that cannot be told from the one above it is null, and is part of it."""
 
     training: float | None = Field(description="Standard deviation between training seeds.")
     unlearning: float | None = Field(

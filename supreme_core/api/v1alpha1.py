@@ -440,7 +440,7 @@ JOB_HAS_ONE_NODE = Rule(
 
 
 class Execution(Document):
-    """Where and how the children run."""
+    """Place and manner in which the children run."""
 
     model_config = ConfigDict(json_schema_extra=validations(JOB_HAS_ONE_NODE))
 
@@ -521,7 +521,7 @@ class SecretReference(Document):
 
 
 class StorageLocation(Document):
-    """Where artefacts and results lie."""
+    """Place of artefacts and results."""
 
     uri: str | None = Field(
         None, max_length=1024, description="s3://bucket/prefix, or a folder for `supreme run`."

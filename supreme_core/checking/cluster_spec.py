@@ -407,7 +407,7 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def _places(spec: ExperimentSpec) -> Iterator[str]:
-    """Where pods may run."""
+    """Yield the settings that decide where pods may run."""
     template = spec.execution.template
     for key in template.node_selector:
         if not LABEL_KEY.fullmatch(key):

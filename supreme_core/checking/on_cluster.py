@@ -62,7 +62,7 @@ def rules(catalog: Catalog) -> list[Rule]:
 
 
 def names(catalog: Catalog) -> dict[str, list[str]]:
-    """By field of the spec, a list of components, the only names that these may have."""
+    """Only names that a list of components may have, by field of the spec."""
     return {field: sorted(catalog.components[kind]) for kind, field in NEVER_UNLISTED_AT.items()}
 
 

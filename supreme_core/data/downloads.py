@@ -132,7 +132,7 @@ def folder_if_there(given: str) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `supreme` in $XDG_CACHE_HOME, which is ~/.cache by default."""
+    """Folder for downloads: `supreme` in $XDG_CACHE_HOME, which is ~/.cache by default."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "supreme"
 
 
@@ -206,7 +206,8 @@ def _verify_digest(found: str, file: RemoteFile) -> None:
 
 
 def _hasher(file: RemoteFile) -> Any:
-    """Against damage, not against forgers, so md5 will do where an author gives no other."""
+    """Return a hash that finds damage, not forgery, so md5 will do where an author gives no
+    other."""
     return hashlib.new(file.checksum.partition(":")[0], usedforsecurity=False)
 
 

@@ -111,7 +111,7 @@ class Poison:
 
 @dataclass(frozen=True)
 class Request:
-    """One of several requests to forget, which come one after another.
+    """A request to forget, one of several that come one after another.
 
     forget: the samples of this one.  retain: what is retained after it.  classes: the classes of
     which nothing is retained after it.

@@ -11,7 +11,7 @@ from supreme_core.registry import Direction, SetName
 
 SOURCE: Final = "supreme-unlearning, arXiv:2606.00380"
 LARGEST: Final = 1e12
-"""Where a metric has no bound of its own; a larger number comes from no such file."""
+"""Largest number of a metric without a bound of its own; a larger one comes from no such file."""
 
 ACCURACY: Final = "reference_accuracy"
 
@@ -131,12 +131,12 @@ METRICS: Final[Mapping[str, ImportedMetric]] = {
         low=0.0,
     ),
 }
-"""By the name in a file, in the order of the table."""
+"""Imported metrics by the name in a file, in the order of the table."""
 
 
 @dataclass(frozen=True)
 class RowOf:
-    """Where a number of a file belongs.  low, high: no number beyond them is one."""
+    """Row to which a number of a file belongs.  low, high: no number beyond them is one."""
 
     name: str
     factor: float

@@ -201,7 +201,7 @@ def values_in(document: object, scenario: str, found: FoundResults) -> dict[str,
 
 
 def _leaves(content: object) -> Mapping[str, object]:
-    """By name, wherever the metric has them; none where it has no such thing."""
+    """Values by name, wherever the metric has them; none where it has no such thing."""
     for step in ("test", "unlearning_method"):
         if isinstance(content, dict) and step in content:
             content = content[step]
@@ -211,7 +211,8 @@ def _leaves(content: object) -> Mapping[str, object]:
 
 
 def _number(leaf: object, row: RowOf, found: FoundResults) -> float | None:
-    """In our unit; None for no number, for infinity, and for what the metric cannot be."""
+    """Return the number in our unit; None for no number, for infinity, and for what the metric
+    cannot be."""
     value = leaf.get("final_value") if isinstance(leaf, dict) else leaf
     if isinstance(value, bool) or not isinstance(value, int | float):
         found.skip(f"{row.name}: it is no number")

@@ -1,4 +1,4 @@
-"""From the results in a store to the summary and the report, which are written beside them."""
+"""Publish the summary and the report of the results in a store, which are written beside them."""
 
 import hashlib
 import logging
@@ -149,7 +149,7 @@ def _published(storage: Storage, prefix: str) -> OverSeeds:
 
 
 def _seed_metrics(order: ExperimentOrder) -> dict[str, Chosen[Any, SeedMetricFacts]]:
-    """By title; the default set where the order names none."""
+    """Metrics over seeds by title; the default set where the order names none."""
     default = [
         LabelledComponent(name=entry.name)
         for entry in registry.seed_metric.entries()
@@ -164,7 +164,8 @@ def _seed_metrics(order: ExperimentOrder) -> dict[str, Chosen[Any, SeedMetricFac
 def _floors(
     results: list[RunResult], artefacts: Artefacts, metrics: list[tuple[str, Chosen[Any, Any]]]
 ) -> dict[tuple[str, str], Floor]:
-    """Where predictions of Retrained are damaged no floor is claimed; a warning says so."""
+    """Compute noise floors; where predictions of Retrained are damaged none is claimed, and a
+    warning says so."""
     try:
         return noise_floors(
             [result.cells for result in results],

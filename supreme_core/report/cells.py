@@ -144,7 +144,7 @@ def verdict_cell(gap: Gap | None, scale: Scale) -> TableCell:
 
 
 SOURCES = {"set": "set", "metric": "the metric's own", "noise": "noise"}
-"""Where a margin is from, in words."""
+"""Words for the source of a margin."""
 
 
 def symbol_cell(verdict: Verdict) -> TableCell:

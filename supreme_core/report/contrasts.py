@@ -61,7 +61,8 @@ def _standing(point: Point) -> TableCell:
 
 
 def matrix(indexed: IndexedSummary, scenario: str) -> Table | None:
-    """In how many of a hundred seeds the line's method is nearer to Retrained than the column's.
+    """Share of seeds, in hundred, in which the line's method is nearer to Retrained than the
+    column's.
 
     Both are in the order of nearness, and numbered alike. None without two methods.
     """
@@ -91,7 +92,7 @@ def _nearer(found: dict[tuple[str, str], Comparison], method: str, other: str) -
 
 
 def _share(pair: Comparison, share: float, *, nearer: bool) -> TableCell:
-    """With a star where a difference is found."""
+    """Share with a star where a difference is found."""
     text = f"{100 * share:.0f}"
     if not _differ(pair):
         return TableCell(text)
@@ -160,7 +161,7 @@ def _comparisons(indexed: IndexedSummary, scenario: str) -> list[Comparison]:
 
 
 def ranked(indexed: IndexedSummary) -> list[Rank]:
-    """From the nearest to the furthest over all blocks."""
+    """Methods from the nearest to the furthest over all blocks."""
     found = indexed.summary.ranks
     return sorted(found.ranks, key=lambda rank: rank.mean) if found else []
 

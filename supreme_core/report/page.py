@@ -180,7 +180,7 @@ def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
 def _verdict_remarks(
     indexed: IndexedSummary, scenario: str
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """By metric."""
+    """Remarks by metric."""
     for metric in indexed.metrics(scenario):
         found = tuple(tables.remarks(indexed, scenario, metric))
         if found and indexed.facts[metric].has_gap:
@@ -396,7 +396,7 @@ def _scaled(value: float | None, scale: Scale) -> float | None:
 
 
 def _of_retrained(rows: Sequence[Row], scale: Scale) -> plots.ReferenceBand | None:
-    """Where its seeds lie."""
+    """Places of Retrained's seeds."""
     f = scale.factor
     retrained = next((row for row in rows if row.method == names.RETRAINED), None)
     if retrained is None or retrained.mean is None:

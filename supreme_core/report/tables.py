@@ -124,7 +124,7 @@ class IndexedSummary:
 
     @cached_property
     def floors(self) -> dict[tuple[str, str], Floor]:
-        """By scenario and metric."""
+        """Noise floors by scenario and metric."""
         rows = self.summary.rows
         return {(row.scenario, row.metric): row.floor for row in rows if row.floor is not None}
 
@@ -471,7 +471,7 @@ def _needs_a_margin(indexed: IndexedSummary) -> bool:
 
 
 SEEDS_FOR_NOISE = 20
-"""From so many seeds on a margin from noise finds most perfect methods equivalent."""
+"""Number of seeds from which on a margin from noise finds most perfect methods equivalent."""
 
 
 def _what_is_partial(indexed: IndexedSummary) -> str:

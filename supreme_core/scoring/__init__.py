@@ -1,1 +1,1 @@
-"""From stored predictions to the metrics of one run. numpy, never torch."""
+"""Scoring of stored predictions: the metrics of one run. numpy, never torch."""

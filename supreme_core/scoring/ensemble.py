@@ -149,5 +149,5 @@ def told_apart(
 
 
 def _sorted(scores: Floats) -> Floats:
-    """All of them; millions are found faster in order."""
+    """Sort all of them; millions are found faster in order."""
     return np.asarray(np.sort(scores, axis=None))

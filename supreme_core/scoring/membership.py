@@ -59,8 +59,8 @@ def contest(evaluation: Evaluation, signal: Callable[[Outputs], Floats]) -> Cont
 
 
 def held_out_set(forgets: Forgets, there: Container[SetName]) -> SetName:
-    """Where unseen samples like the forgotten ones are: forget_test if the cell has one (poisoned
-    alike, where the forget set is), else test where single samples are forgotten.
+    """Name the set of unseen samples like the forgotten ones: forget_test if the cell has one
+    (poisoned alike, where the forget set is), else test where single samples are forgotten.
 
     Where classes are forgotten it is forget_test even if the cell has none: then nothing is like
     them.

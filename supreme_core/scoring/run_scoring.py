@@ -93,7 +93,8 @@ class Scoring:
         return 0 if self.reference else self.repeat
 
     def _stream_meaning(self) -> dict[str, Any]:
-        """Where random numbers are not those of the first repeat of an independent seed."""
+        """Meaning of random numbers that are not those of the first repeat of an independent
+        seed."""
         if self.streams.protocol == "matched":
             return {"protocol": "matched"}
         return {"unlearningRepeat": self._unlearning_repeat} if self._unlearning_repeat else {}

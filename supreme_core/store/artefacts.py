@@ -290,7 +290,7 @@ def manifest_key(stage: str, key: str) -> str:
 
 
 def object_key(manifest: Manifest, name: str) -> str:
-    """Where the data of a file lie."""
+    """Key of the data of a file."""
     path = PurePosixPath(name)
     sha256 = manifest.files[name].sha256
     folder = artefact_prefix(manifest.stage, manifest.key)
@@ -298,7 +298,7 @@ def object_key(manifest: Manifest, name: str) -> str:
 
 
 def _readable_json(document: Mapping[str, object]) -> bytes:
-    """For people who look into the store: indented, and with canonical numbers."""
+    """JSON for people who look into the store: indented, and with canonical numbers."""
     data = json.dumps(json.loads(canonical_json(document)), indent=2, ensure_ascii=False).encode()
     if len(data) > MANIFEST_BYTES:
         raise ValueError(

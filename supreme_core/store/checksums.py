@@ -19,7 +19,7 @@ from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 
 MOST_BYTES: Final = 16 * 1024
 ATTEMPTS: Final = 3
-"""For one object, because hours of reading must not end with the first lost connection."""
+"""Tries for one object, because hours of reading must not end with the first lost connection."""
 
 LINE: Final = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<name>[A-Za-z0-9_.]{1,64})")
 EDITED: Final = "it has been changed since it was published, or its digest in SHA256SUMS was"

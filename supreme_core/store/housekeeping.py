@@ -58,7 +58,7 @@ class Piece:
 
     @property
     def modified(self) -> datetime:
-        """When anything of it was written last."""
+        """Time at which anything of it was written last."""
         return max(info.modified for info in self.objects)
 
     @property
@@ -84,7 +84,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All of a store.
+    """Inventory of a whole store.
 
     unreadable: why a document of an experiment cannot be read, by its key in the store.
     unsealed: keys of orders that carry no digest, as older versions wrote them.
@@ -379,7 +379,8 @@ class Graph:
         return bool(self._unfinished) and self._is_of_unfinished(manifest.key) is not False
 
     def _is_of_unfinished(self, key: str) -> bool | None:
-        """By the seeds in its meaning, else by those of its inputs; None where there are none."""
+        """Decide by the seeds in its meaning, else by those of its inputs; None where there are
+        none."""
         waiting = [(key, False)]
         while waiting:
             here, inputs_are_known = waiting.pop()

@@ -1,4 +1,4 @@
-"""From the address of a store to the store."""
+"""Open the store at an address."""
 
 import re
 from pathlib import Path

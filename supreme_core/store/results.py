@@ -141,7 +141,7 @@ class Results:
         self._known: dict[tuple[ExperimentName, ObjectInfo], RunResult] = {}
 
     def of(self, order: ExperimentOrder) -> dict[int, RunResult]:
-        """For each seed that has one, the newest result that answers the order's work."""
+        """Return the newest result that answers the order's work, for each seed that has one."""
         wanted = work_digest(order.work)
         known, self._known = self._known, {}
         found: dict[int, RunResult] = {}
@@ -159,7 +159,7 @@ class Results:
 
 
 def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResult]:
-    """The same of one look at a store."""
+    """Read the newest result of each seed once; see `Results.of`."""
     return Results(storage).of(order)
 
 

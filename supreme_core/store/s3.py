@@ -66,7 +66,8 @@ PART_BYTES: Final = 32 * 1024 * 1024
 CONNECT_SECONDS: Final = 3
 READ_SECONDS: Final = 30
 ATTEMPTS: Final = 3
-"""With CONNECT_SECONDS: an endpoint that swallows packets is given up after about ten seconds."""
+"""Tries with CONNECT_SECONDS: an endpoint that swallows packets is given up after about ten
+seconds."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ class S3Storage:
         raise too_large(self.uri, key, limit)
 
     def signed_url(self, key: str, *, seconds: int) -> str:
-        """Where anyone can GET the object for so long; nothing is asked of the server for it."""
+        """Sign a URL where anyone can GET the object for so long; nothing is asked of the server
+        for it."""
         name = self._name(key)
         with self._explained():
             return self._client.generate_presigned_url(
@@ -274,7 +276,8 @@ class S3Storage:
         return self._prefix + checked_key(key)
 
     def _write_after_looking(self, key: str, data: bytes) -> bool:
-        """For a server without conditional writes: of two at the same moment the last one wins."""
+        """Write to a server without conditional writes: of two at the same moment the last one
+        wins."""
         if self.stat(key) is not None:
             return False
         self.write(key, data)
@@ -332,7 +335,8 @@ class S3Storage:
 
 
 def _read_at_most(body: StreamingBody, limit: int) -> bytes | None:
-    """All of an answer, or None as soon as it is longer: a server may well announce no length."""
+    """Read all of an answer, or None as soon as it is longer: a server may well announce no
+    length."""
     chunks, size = [], 0
     for chunk in body.iter_chunks(CHUNK_BYTES):
         chunks.append(chunk)
@@ -368,7 +372,7 @@ def _data_files() -> Loader:
 
 
 def _session() -> Session:
-    """One of our own, since boto3's default session is not thread-safe."""
+    """Make a session of our own, since boto3's default session is not thread-safe."""
     own = BotocoreSession()
     own.register_component("data_loader", _data_files())
     return Session(botocore_session=own)

@@ -27,7 +27,7 @@ GARBLED: Final = (
 
 
 class MissingObject(StorageError):
-    """There is no object under this key."""
+    """The store has no object under this key."""
 
 
 class ObjectTooLarge(StorageError):

@@ -12,7 +12,8 @@ from typing import BinaryIO, Final
 OTHERS: Final = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 STREAMS: Final = ("/proc/", "/dev/fd/")
-"""Where pipes lie that a shell hands over, as in `supreme run <(envsubst < experiment.yaml)`."""
+"""Folders of the pipes that a shell hands over, as in `supreme run <(envsubst <
+experiment.yaml)`."""
 
 
 class NotAFile(OSError):

@@ -40,7 +40,7 @@ NAMED = {
 
 
 def path_of(setting: str) -> str:
-    """Where a setting of the operator is in the values."""
+    """Path of a setting of the operator in the values."""
     return NAMED.get(setting, f"settings.{_camel(setting)}")
 
 

@@ -126,7 +126,7 @@ def _resource(catalog: Catalog) -> dict[str, Any]:
 
 
 def _spec(catalog: Catalog) -> dict[str, Any]:
-    """With what a cluster needs beyond the models."""
+    """Spec with what a cluster needs beyond the models."""
     made = structural(ExperimentSpec) | validations(*on_cluster.rules(catalog))
     for field, known in on_cluster.names(catalog).items():
         made["properties"][field]["items"]["properties"]["name"]["enum"] = known

@@ -38,7 +38,7 @@ class ClusterError(Exception):
 
 
 class NotFound(ClusterError):
-    """There is no such object, or no such kind of objects."""
+    """The API server has no such object, or no such kind of objects."""
 
 
 class AlreadyExists(ClusterError):
@@ -50,7 +50,8 @@ class Conflict(ClusterError):
 
 
 class Forbidden(ClusterError):
-    """Not allowed: by a role, a quota, an admission policy, or in a namespace that is going."""
+    """The API server forbids a request: by a role, a quota, an admission policy, or because the
+    namespace is being deleted."""
 
 
 class Refused(ClusterError):
@@ -85,7 +86,7 @@ class Meter(Protocol):
 
 
 class TokenBucket:
-    """At most `per_second` writes in the long run, `burst` of them at once."""
+    """Limit of `per_second` writes in the long run, and `burst` of them at once."""
 
     def __init__(
         self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""With which identity the operator uses the store of an experiment."""
+"""Identity with which the operator uses the store of an experiment."""
 
 import base64
 import binascii

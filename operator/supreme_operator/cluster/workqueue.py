@@ -121,13 +121,13 @@ class WorkQueue(Generic[K]):
         return len(self._working)
 
     def work_seconds(self) -> float:
-        """For how long workers have had their keys, all of them together."""
+        """Time for which workers have had their keys, all of them together."""
         now = self.clock()
         # A copy, because metrics ask from another thread.
         return sum(now - since for since in list(self._working.values()))
 
     def oldest_work_seconds(self) -> float:
-        """For how long the slowest worker has had its key; 0 where none works."""
+        """Time for which the slowest worker has had its key; 0 where none works."""
         return self.clock() - min(self._working.values(), default=self.clock())
 
     def _rested(self, key: K) -> None:

@@ -29,7 +29,7 @@ INQUIRED_AT_ONCE: Final = 10
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the whole experiment stands."""
+    """State of the whole experiment."""
 
     kind: Literal["going", "suspended", "aggregating", "complete", "refused", "failed"]
     reason: str = ""
@@ -132,8 +132,8 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Outcom
 
 
 def held_since(standings: Sequence[Standing], now: datetime) -> datetime | None:
-    """Since when every child waits for its queue, so that no deadline of the experiment counts;
-    None where one does not, or there is none."""
+    """Time since which every child waits for its queue, so that no deadline of the experiment
+    counts; None where one does not, or there is none."""
     children = [each.child for each in standings if each.occupies]
     since = [
         child.waits_since or now
@@ -144,13 +144,14 @@ def held_since(standings: Sequence[Standing], now: datetime) -> datetime | None:
 
 
 def held_seconds(status: ExperimentStatus, now: datetime) -> float:
-    """For how long every child has waited for its queue, up to now."""
+    """Time for which every child has waited for its queue, up to now."""
     since = time_of(status.held_since or None)
     return status.held_seconds + (max(0.0, (now - since).total_seconds()) if since else 0.0)
 
 
 def _deadline(seen: Seen, now: datetime) -> datetime | None:
-    """When the whole experiment has to be done; counted anew when it goes on after a rest."""
+    """Time at which the whole experiment must be done; counted anew when it goes on after a
+    rest."""
     seconds = seen.experiment.spec.active_deadline_seconds
     started = time_of(seen.status.start_time or None)
     if not seconds or not started:
@@ -219,7 +220,7 @@ def _end_of_life(seen: Seen, outcome: Outcome) -> datetime | None:
 def _alarms(
     seen: Seen, standings: Sequence[Standing], outcome: Outcome, now: datetime
 ) -> Iterable[datetime]:
-    """When time alone will change the decision."""
+    """Yield the times at which the decision changes without an event."""
     spec, observations = seen.experiment.spec, seen.observations
     if outcome.kind == "going":
         yield from (each.ready_at for each in standings if each.ready_at and each.ready_at > now)
@@ -264,7 +265,7 @@ def _inquiries(
 def _alarms_of_waiting(
     seen: Seen, standings: Sequence[Standing], now: datetime, backoff: BackoffPolicy
 ) -> Iterator[datetime]:
-    """When there may be more to say of what waits, or does not end."""
+    """Yield the times at which there may be more to say of what waits, or does not end."""
     for child, answer in _waiting(seen, standings):
         yield from (time for time in alarms(child, answer, backoff.silence) if time > now)
     for pod in seen.stray:

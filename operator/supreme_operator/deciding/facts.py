@@ -46,7 +46,7 @@ class ChildState(StrEnum):
     SUSPENDED = "Suspended"
     """State of a child that a queue (Kueue) holds back and that has no pods."""
     WAITING = "Waiting"
-    """Not all of its pods run yet."""
+    """State of a child whose pods do not all run yet."""
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"

@@ -78,7 +78,7 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where one seed stands.
+    """State of one seed.
 
     cost: what its attempts cost so far, by the latest of them.  child: the latest, if it is there.
     occupies: it takes one of `parallelism` places.  following: the attempt that may be made, from
@@ -306,8 +306,8 @@ class _Evaluator:
         )
 
     def _waiting_since(self, child: Child, told: SeedStatus | None) -> datetime:
-        """When it last began to wait for its pods: when it was made, or did not run any more. A
-        queue that lets it go and holds it back again before it has run changes nothing."""
+        """Time at which it last began to wait for its pods: when it was made, or did not run any
+        more. A queue that lets it go and holds it back again before it has run changes nothing."""
         since = child.waits_since or self.now
         if told is None or told.attempt != child.attempt.number:
             return since

@@ -270,7 +270,8 @@ def _headline(seen: Seen, decision: Decision, count: _Counts) -> tuple[str | Non
 def _start_time(
     before: ExperimentStatus, outcome: Outcome, count: _Counts, now: datetime
 ) -> str | None:
-    """When it began to compute; anew after a suspension, and when a finished one goes on."""
+    """Time at which it began to compute; anew after a suspension, and when a finished one
+    goes on."""
     if outcome.kind == "suspended":
         return None
     went_on = outcome.kind == "going" and before.completion_time is not None
@@ -340,7 +341,7 @@ def _share(standings: Sequence[Standing], progress: Mapping[int, str]) -> str:
 def _seed_statuses(
     standings: Sequence[Standing], decision: Decision, progress: Mapping[int, str]
 ) -> list[SeedStatus]:
-    """In the order of the seeds. Of too many, those that say the most."""
+    """Return statuses in the order of the seeds. Of too many, those that say the most."""
     shown = standings
     if len(standings) > MAX_SEED_STATUSES:
         ranked = sorted(standings, key=_interest)

@@ -122,7 +122,7 @@ def _run_seconds(child: Child) -> float | None:
 
 
 def _started_at(child: Child) -> datetime | None:
-    """When the last of its pods started; None where one has not, or they are gone."""
+    """Time at which the last of its pods started; None where one has not, or they are gone."""
     times = [pod.started_at for pod in child.pods]
     known = [time for time in times if time]
     return max(known) if known and len(known) == len(times) else None

@@ -15,13 +15,13 @@ from supreme_operator.deciding.facts import Answer, Child, ChildState, Pod
 from supreme_operator.deciding.times import time_of, written
 
 PODLESS: Final = timedelta(seconds=5)
-"""After which a child without pods is inquired; its controller makes them within one."""
+"""Time after which a child without pods is inquired; its controller makes them within one."""
 
 RARELY: Final = timedelta(minutes=1)
 """The longest time between two inquiries of one child."""
 
 SAME_TIME: Final = timedelta(seconds=5)
-"""By which an event may be dated before the change that it is about."""
+"""Time by which an event may be dated before the change that it is about."""
 
 Reason = tuple[str, str]
 """The reason of a condition and its message."""
@@ -140,7 +140,7 @@ def stuck_pod(pod: Pod, now: datetime, silence: timedelta) -> Reason | None:
 
 
 def alarms(child: Child, answer: Answer | None, silence: timedelta) -> Iterator[datetime]:
-    """When time alone may change what is said of an unfinished child."""
+    """Yield the times at which time alone may change what is said of an unfinished child."""
     if child.gone_by:
         yield child.gone_by + silence
     for pod in child.pods:
@@ -158,7 +158,7 @@ def pod_alarms(pod: Pod, silence: timedelta) -> Iterator[datetime]:
 
 
 def inquiry_due(child: Child, answer: Answer | None, silence: timedelta) -> datetime | None:
-    """When events are to be asked of the child; None while it needs no asking."""
+    """Time at which events are to be asked of the child; None while it needs no asking."""
     if child.state != ChildState.WAITING or child.is_deleted or any(map(_said, child.pods)):
         return None
     since = _quiet_since(child)
@@ -231,7 +231,7 @@ def _unexplained(child: Child) -> Reason:
 
 
 def _quiet_since(child: Child) -> datetime:
-    """When something of the child last changed."""
+    """Time at which something of the child last changed."""
     pods = (pod.changed_at for pod in child.pods if pod.changed_at)
     return max(child.changed_at or child.created_at, *pods, child.created_at)
 

@@ -51,7 +51,7 @@ BUG: Final = "Bug"
 
 
 class Metrics:
-    """All of them, in a registry of their own."""
+    """All metrics of the operator, in a registry of their own."""
 
     def __init__(self, revision: str = "") -> None:
         """revision: of the source that the operator was built from."""
@@ -237,7 +237,7 @@ class Metrics:
 
     @contextmanager
     def aggregating(self, task: str) -> Iterator[None]:
-        """Around reading results, whatever comes of it.  task: verify or publish."""
+        """Measure the reading of results, whatever comes of it.  task: verify or publish."""
         with self._aggregated.labels(task).time():
             yield
 

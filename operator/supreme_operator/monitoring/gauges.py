@@ -161,7 +161,8 @@ def _of_each(bodies: Iterable[Body]) -> Iterator[Metric]:
 
 
 def _seeds(status: Body) -> tuple[int, ...]:
-    """In the order of SEED_PHASES; the status counts queued ones as active too."""
+    """Return the numbers of seeds in the order of SEED_PHASES; the status counts queued ones as
+    active too."""
     queued = status.get("queued", 0)
     return (
         status.get("pending", 0),

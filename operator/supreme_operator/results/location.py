@@ -1,4 +1,4 @@
-"""Where the results of an experiment lie, and which stores the operator lets itself be sent to."""
+"""Location of an experiment's results, and the stores that the operator lets itself be sent to."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ LISTED_PAGES: Final = 500
 """Most pages of the folder of an experiment, where 1,000 seeds that are tried thrice leave 15."""
 
 NAMESPACE: Final = "{namespace}"
-"""In a pattern: the namespace of the experiment."""
+"""Word for the namespace of the experiment in a pattern."""
 
 
 class StoreNotAllowed(StoreUnusable):

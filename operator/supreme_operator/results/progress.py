@@ -74,7 +74,8 @@ class ProgressReader:
     def _urls(
         self, experiment: str, location: Location, attempts: Sequence[Attempt]
     ) -> dict[Attempt, str]:
-        """In a thread, because an identity of the operator's own may have to be fetched first."""
+        """Sign the URLs in a thread, because an identity of the operator's own may have to be
+        fetched."""
         storage = location.open(self._session)
         return {
             attempt: storage.signed_url(

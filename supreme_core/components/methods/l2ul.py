@@ -111,7 +111,7 @@ def signed_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def mixed(positions: Tensor, seed: int) -> Tensor:
-    """In another order, so that every micro-batch has some of both kinds."""
+    """Put positions into another order, so that every micro-batch has some of both kinds."""
     return positions[shuffled(len(positions), len(positions))(0, seed)[0]]
 
 

@@ -130,7 +130,7 @@ def _learn_noise(
 
 
 def _retained(task: UnlearningTask, per_class: int) -> Samples:
-    """At most `per_class` retained samples of each class that is not forgotten."""
+    """Take at most `per_class` retained samples of each class that is not forgotten."""
     labels = task.retain.labels.cpu()
     chosen = []
     for label in range(task.shape.classes):

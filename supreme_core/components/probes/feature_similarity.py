@@ -27,7 +27,7 @@ def feature_similarity(task: ProbeTask, params: NoParams) -> dict[str, float]:
 
 
 def linear_cka(here: Tensor, there: Tensor) -> float:
-    """In [0, 1]; of features (n, d) and (n, d') of the same samples."""
+    """Similarity in [0, 1] of features (n, d) and (n, d') of the same samples."""
     here_mean, there_mean = (each.double().mean(dim=0) for each in (here, there))
     cross = here.new_zeros(here.shape[1], there.shape[1], dtype=torch.float64)
     own = here.new_zeros(here.shape[1], here.shape[1], dtype=torch.float64)

@@ -110,7 +110,8 @@ class ImageSource:
         return ((value / 255 - self.mean) / self.std)[:, None, None]
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """On a CPU in parts, so that what is between bytes and numbers stays in the cache."""
+        """Normalise on a CPU in parts, so that what is between bytes and numbers stays in the
+        cache."""
         mean, std = self.mean[:, None, None], self.std[:, None, None]
         normal = torch.empty(
             images.shape,

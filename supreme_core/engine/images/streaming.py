@@ -88,7 +88,7 @@ def tensor_of(values: NDArray[np.uint8]) -> Tensor:
 
 
 def placement(asked: DataPlacement, *, image_bytes: int, free_bytes: int | None) -> Placement:
-    """Where a dataset's images are to lie.
+    """Decide where a dataset's images are to lie.
 
     free_bytes: of the device's own memory; None where it has none apart from the
     host's, as a CPU and a GPU of Apple.

@@ -43,7 +43,7 @@ def stamped(samples: Samples, ids: Tensor, trigger: Trigger) -> Samples:
 
 
 def window(height: int, width: int, trigger: Trigger) -> tuple[slice, slice]:
-    """Where the trigger is in an image of that size: rows and columns."""
+    """Rows and columns that the trigger has in an image of that size."""
     side = max(1, round(trigger.size * min(height, width)))
     rows = slice(0, side) if trigger.corner.startswith("top") else slice(height - side, height)
     columns = slice(0, side) if trigger.corner.endswith("left") else slice(width - side, width)

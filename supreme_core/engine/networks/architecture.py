@@ -1,4 +1,4 @@
-"""One of a family of models before it is built: what it sees, and what it starts from."""
+"""A model of a family before it is built: what it sees, and what it starts from."""
 
 import re
 from collections.abc import Callable, Iterable

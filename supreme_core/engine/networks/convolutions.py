@@ -4,7 +4,7 @@ from torch import nn
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
-    """All of them with trainable weights, by name, in the network's order."""
+    """All convolutions with trainable weights, by name, in the network's order."""
     return {
         name: module
         for name, module in network.named_modules()

@@ -11,7 +11,8 @@ INSTRUCTIONS: Final = "ONEDNN_MAX_CPU_ISA"
 once, before the first kernel."""
 
 FEWEST_CHANNELS: Final = 8
-"""In torch 2.15 the heap was damaged with 1 to 6 channels, and not with 7 to 16."""
+"""Bound on channels: in torch 2.15 the heap was damaged with 1 to 6 of them, and not with 7
+to 16."""
 
 
 def keep_from_damage(network: nn.Module) -> None:

@@ -110,7 +110,7 @@ def release_memory(device: torch.device) -> None:
 
 
 def _chip() -> str:
-    """Such as `Apple M2 Pro`."""
+    """Name of the chip, such as `Apple M2 Pro`."""
     ask = ["sysctl", "-n", "machdep.cpu.brand_string"]
     with suppress(OSError):
         told = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()

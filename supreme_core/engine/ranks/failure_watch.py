@@ -71,14 +71,16 @@ SETTLE_SECONDS = 2.0
 rank that dies breaks the collectives of the others, and torchrun sends them SIGTERM."""
 
 GRACE_SECONDS = 5.0
-"""Between the news that the ranks end and the end of a process that has not ended by itself."""
+"""Time between the news that the ranks end and the end of a process that has not ended by
+itself."""
 
 PLACE = "supreme/watch"
 """The key under which rank 0 leaves where it listens."""
 
 
 class Store(Protocol):
-    """Where ranks leave words for one another before they are connected, such as a TCPStore."""
+    """Store in which ranks leave words for one another before they are connected, such as a
+    TCPStore."""
 
     def set(self, key: str, value: str) -> Any: ...
 
@@ -141,7 +143,7 @@ class Watch:
         return True
 
     def leave(self) -> None:
-        """From now on this process may end without being missed."""
+        """Let this process end from now on without being missed."""
 
 
 class RankWatch(Watch):
@@ -294,7 +296,7 @@ class RankWatch(Watch):
                 link.said_goodbye = True
 
     def _know(self, link: "Link", rank: int) -> None:
-        """From now on it is known whose connection this is; one that comes late gets the news."""
+        """Remember whose connection this is; one that comes late gets the news."""
         link.rank = rank
         self._links[rank] = link
         if self._end:

@@ -29,7 +29,7 @@ class Interruption:
             raise Terminated(self.exit_code)
 
     def ignore(self) -> None:
-        """From now on a request changes nothing, because this process ends anyway."""
+        """Ignore a request from now on, because this process ends anyway."""
         self.requested = True
 
     @contextmanager

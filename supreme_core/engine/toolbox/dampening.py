@@ -64,7 +64,8 @@ def dampen(
     alpha: float,
     lambda_: float,
 ) -> None:
-    """Where I_F > α I_D: θ ← min(1, λ I_D / I_F) θ. Other weights and all buffers keep their bits.
+    """Set θ ← min(1, λ I_D / I_F) θ where I_F > α I_D. Other weights and all buffers keep their
+    bits.
 
     forget, everything: I_F and I_D of each trainable parameter. A selected weight has I_F > 0, so
     no 0 / 0 is ever taken.

@@ -184,7 +184,7 @@ def _sum(per_sample: Tensor, power: Power) -> Tensor:
 def _chunks(
     features: Tensor, gradient: Tensor, elements_per_sample: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both cut alike along the samples, so that few enough per-sample gradients are alive."""
+    """Cut both alike along the samples, so that few enough per-sample gradients are alive."""
     size = max(1, CHUNK_ELEMENTS // elements_per_sample)
     return zip(torch.split(features, size), torch.split(gradient, size), strict=True)
 

@@ -108,7 +108,8 @@ class ProbeTask:
 
     @property
     def plain_numerics(self) -> NumericsPolicy:
-        """In full precision whatever the model was trained in, as everything is evaluated."""
+        """Numerics of full precision whatever the model was trained in, as everything is
+        evaluated."""
         if self.numerics.precision == "fp64":
             return self.numerics
         return replace(self.numerics, precision="fp32")

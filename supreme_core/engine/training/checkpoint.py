@@ -33,7 +33,7 @@ from supreme_core.store.artefacts import CHECKPOINT_DIGEST_BYTES, is_sound_check
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 300.0
-"""Between two checkpoints of one training, so that at most this much work is lost to a SIGKILL."""
+"""Time between two checkpoints of one training, the most work that is lost to a SIGKILL."""
 
 VARIABLE = "SUPREME_CHECKPOINT_SECONDS"
 """Says otherwise, where machines are taken away often or a checkpoint is slow to write."""
@@ -99,7 +99,8 @@ class Checkpoints:
 
     @classmethod
     def none(cls, ranks: Ranks) -> "Checkpoints":
-        """For a training that is not worth one and that any signal may end at once."""
+        """Return no checkpoint, for a training that is not worth one and that any signal may end at
+        once."""
         return cls(ranks, Interruption(exit_code=1))
 
     def begin(self, state: State) -> int:

@@ -1,4 +1,4 @@
-"""In which arithmetic a training computes. What is kept, compared and evaluated is fp32 or better.
+"""Arithmetic of a training. What is kept, compared and evaluated is fp32 or better.
 
 fp32, fp64   everything; the process's default type, set once by `reproducibility.configure`
 tf32         matrix products of a GPU on 19 bits; numbers are stored as fp32

@@ -1,4 +1,4 @@
-"""From the training section of a spec to the loop's terms."""
+"""Recipe of a training: the training section of a spec in the terms of the loop."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

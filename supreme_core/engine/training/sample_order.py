@@ -41,7 +41,7 @@ def one_after_other(
 
 
 def paired(first: int, second: int, *, batch_size: int) -> Order:
-    """Each of the second samples once, and beside each, in turn, one of the first ones.
+    """Pair each of the second samples, once, with one of the first ones in turn.
 
     A step has `batch_size` of both kinds, the last one of an epoch maybe fewer, but as many of one
     as of the other. Where the first ones are used up they begin again in another order.

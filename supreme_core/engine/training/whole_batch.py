@@ -224,7 +224,7 @@ class Lanes:
         self._handed_back.release()
 
     def _meet(self, call: _Call) -> Tensor:
-        """In a lane: wait for the others, then go on with the answer."""
+        """Wait in a lane for the others, then go on with the answer."""
         lane: _Lane = self._here.lane
         lane.call = call
         is_last = lane is self._lanes[-1]

@@ -9,4 +9,4 @@ DASHBOARDS: Final[dict[str, dict[str, Any]]] = {
     "experiments": experiments.dashboard(),
     "experiment": experiment.dashboard(),
 }
-"""By the name of the file."""
+"""Dashboards by the name of the file."""

@@ -130,7 +130,7 @@ def _trainers() -> list[Panel]:
 
 
 def _gpus() -> list[Panel]:
-    """By DCGM's exporter. What a profiler tells is not there on every card, nor with MIG."""
+    """Panels of DCGM's exporter. What a profiler tells is not there on every card, nor with MIG."""
     name = "seed {{seed}} GPU {{gpu}}"
     return [
         timeseries(

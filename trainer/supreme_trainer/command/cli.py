@@ -43,7 +43,7 @@ def main() -> None:
 def _load_plugins(
     context: click.Context, option: click.Parameter, files: tuple[Path, ...]
 ) -> tuple[Path, ...]:
-    """Here, and by a variable in every process that this one starts."""
+    """Load plug-ins here, and by a variable in every process that this one starts."""
     if files:
         from supreme_core.registry import plugins
 

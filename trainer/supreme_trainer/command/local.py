@@ -51,7 +51,7 @@ NOT_REACHED = "not reached"
 """A stage that was not begun because its seed has failed or was given up."""
 
 GRACE_SECONDS = 20.0
-"""Between SIGTERM and SIGKILL for a trainer that is asked to stop."""
+"""Time between SIGTERM and SIGKILL for a trainer that is asked to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def check_ranks(order: ExperimentOrder, options: Options) -> None:
 
 
 def check_store(storage: Storage) -> None:
-    """Before anything is started, a store that cannot be used is the user's to mend."""
+    """Refuse a store that cannot be used before anything is started; the user can mend that."""
     try:
         storage.check()
     except StoreUnavailable as error:
@@ -376,7 +376,8 @@ class Runner:
 
 
 class Places:
-    """Where seeds are computed side by side: on a GPU, or as many as there are ranks, each."""
+    """Places where seeds are computed side by side: on a GPU, or as many as there are ranks,
+    each."""
 
     def __init__(self, count: int) -> None:
         self._count, self._free = count, list(range(count))
@@ -403,7 +404,7 @@ class Places:
 
 @dataclass(kw_only=True)
 class SeedTrainer(launch.Trainer):
-    """One of those that run side by side."""
+    """A trainer of one seed, which runs beside others."""
 
     order: RunOrder
     slot: int

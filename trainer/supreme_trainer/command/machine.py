@@ -15,7 +15,7 @@ RANKS_MEET_AT = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "l
 which on a laptop or in a container often leads nowhere."""
 
 LIMITS = Path("/sys/fs/cgroup")
-"""Where a container sees what Linux allows it."""
+"""Folder in which a container sees what Linux allows it."""
 
 
 def check_system(platform: str) -> None:

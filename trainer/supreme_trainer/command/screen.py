@@ -24,7 +24,8 @@ GAP = 2
 
 ELSEWHERE = "the report"
 WITH_TABLES = f"{ELSEWHERE} and the tables of `supreme report EXPERIMENT-URI --format csv`"
-"""Where every column is to be found; the latter where the results of seeds are in the store."""
+"""Places where every column is to be found; the latter where the results of seeds are in the
+store."""
 
 INDENT = "    "
 
@@ -61,7 +62,7 @@ def width_of(console: Console) -> int | None:
 
 
 def wrapped(text: str, width: int, *, indent: str = "") -> list[str]:
-    """By words; one that is longer than a line, such as a path, stays whole."""
+    """Wrap by words; one that is longer than a line, such as a path, stays whole."""
     first, *words = re.findall(r" *[^ ]+", text) or [""]
     lines = [first]
     for word in words:
@@ -145,7 +146,7 @@ class _Grid:
         return cls(heads, rows, table.by_importance, range(len(heads)), names)
 
     def stacked(self) -> "_Grid":
-        """With each interval on a line of its own."""
+        """Stack each interval on a line of its own."""
         rows = [[row[0], *(text.replace(" [", "\n[") for text in row[1:])] for row in self.rows]
         return replace(self, rows=rows)
 
@@ -169,7 +170,7 @@ class _Grid:
         return self.names + sum(GAP + self._column(place) for place in self.places[1:])
 
     def _column(self, place: int) -> int:
-        """Neither a number nor a word of the head is ever broken."""
+        """Width of a column, in which neither a number nor a word of the head is ever broken."""
         texts = [*self.heads[place].split(), *(row[place] for row in self.rows)]
         return max(cell_len(line) for text in texts for line in text.split("\n"))
 
@@ -197,12 +198,12 @@ def _aligned(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[
 
 
 def _pieces(name: str) -> list[str]:
-    """Where a name may be broken: behind hyphens, underscores and the like."""
+    """Pieces of a name, which may be broken behind hyphens, underscores and the like."""
     return re.findall(r"[^-_/. ]+[-_/. ]*|[-_/. ]+", name)
 
 
 def _broken(name: str, width: int) -> list[str]:
-    """All of the name, on lines of this width."""
+    """Break all of the name into lines of this width."""
     lines = [""]
     for piece in _pieces(name):
         for part in chop_cells(piece, width):

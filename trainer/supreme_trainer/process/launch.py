@@ -34,8 +34,8 @@ EXIT_OF_RANK = re.compile(r"\bexitcode *: (-?\d+)")
 """Words of torchrun, which itself always ends with 1, in the log of each rank that ended badly."""
 
 LINGER_SECONDS = 10.0
-"""Between the last words of all ranks of a machine and the end of a process that is still there.
-torchrun waits for five minutes for machines that may be gone."""
+"""Time between the last words of all ranks of a machine and the end of a process that is still
+there. torchrun waits for five minutes for machines that may be gone."""
 
 Event = dict[str, Any]
 

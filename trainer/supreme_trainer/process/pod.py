@@ -54,11 +54,11 @@ from supreme_core.system.files import read_file
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10.0
-"""Between two writes of progress.json."""
+"""Time between two writes of progress.json."""
 
 LAST_SECONDS = 20.0
-"""For the last progress and the log, after the work; a store that is away costs no more. Together
-with the end of the trainer it has to fit into the pod's grace period."""
+"""Time for the last progress and the log, after the work; a store that is away costs no more.
+Together with the end of the trainer it has to fit into the pod's grace period."""
 
 MEETING_SECONDS = 1800
 """Machines wait for one another so long: one of them may have to pull the image first."""
@@ -194,7 +194,7 @@ def _start(order: RunOrder, launch: Launch, device: str, folder: Path) -> Traine
 
 
 def _copy(reader: int, path: Path) -> None:
-    """To a file and to standard error, until nobody can write any more."""
+    """Copy to a file and to standard error, until nobody can write any more."""
     with open(reader, "rb", buffering=0) as source, path.open("ab", buffering=0) as file:
         while data := source.read(65536):
             for target in (file, sys.stderr.buffer):
@@ -234,7 +234,7 @@ class Courier:
         self._thread.start()
 
     def tell(self) -> None:
-        """There may be progress."""
+        """Say that there may be progress."""
         self._news.set()
 
     def close(self, text: Path, *, machine: str) -> None:

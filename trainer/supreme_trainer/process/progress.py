@@ -32,7 +32,7 @@ TRAININGS = ("original", "retrained")
 
 @dataclass
 class SeedProgress:
-    """Where one seed is.
+    """Progress of one seed.
 
     ended: how each step that is done has ended: computed, reused or failed.  epoch: of the running
     step, from 1; 0 where it has none.  images: what its steps have used, of all stages together.
@@ -53,7 +53,8 @@ class SeedProgress:
     is_heard: bool = False
     begun: float | None = None
     ends: float | None = None
-    """When the running loop ends at the pace that it has had so far, on the board's clock."""
+    """Time at which the running loop ends at the pace that it has had so far, on the board's
+    clock."""
     _loop: tuple[float, float] | None = None
     """Time and fraction of the first that was heard of the running loop."""
 
@@ -95,7 +96,7 @@ class TimeLeft:
     is_all: bool
 
     def __str__(self) -> str:
-        """In words that do not promise more than is known."""
+        """Words that do not promise more than is known."""
         if self.seconds == 0:
             return "done"
         words = "about" if self.is_all else "at least"
@@ -117,7 +118,7 @@ class Board:
     _seeds: dict[int, SeedProgress] = field(init=False)
     _seen: dict[StepKind, Mean] = field(init=False)
     _start_ups: Mean = field(init=False, default_factory=Mean)
-    """From the start of a trainer to its first words; most of that is loading torch."""
+    """Time from the start of a trainer to its first words; most of that is loading torch."""
 
     def __post_init__(self) -> None:
         self._seeds = {seed: SeedProgress(list(self.steps)) for seed in self.seeds}
@@ -175,9 +176,9 @@ class Board:
         return step if is_new else None
 
     def time_left(self) -> TimeLeft | None:
-        """From steps of the same kind, and from the pace of what is running; None where neither
-        says anything, or no more than that what is known takes a few seconds. What was found in the
-        store says nothing."""
+        """Time left by steps of the same kind, and by the pace of what is running; None where
+        neither says anything, or no more than that what is known takes a few seconds. What was
+        found in the store says nothing."""
         unfinished = [state for state in self._seeds.values() if state.waiting]
         if not unfinished:
             return TimeLeft(0.0, is_all=True)
@@ -239,7 +240,7 @@ def _expected(step: Step, seen: Mapping[StepKind, Mean]) -> float | None:
 
 
 def _kinds(step: Step) -> tuple[StepKind, StepKind]:
-    """From the step itself to all that do the same elsewhere."""
+    """Return the kind of the step itself, and the kind of all that do the same elsewhere."""
     kind = step.stage, step.metric, step.method
     return (*kind, step.scenario), kind
 
@@ -364,7 +365,7 @@ class LiveDisplay:
 
 STARTING = "starting (loading torch)"
 BARS = (100, 24), (80, 10)
-"""From so many columns on, a bar is so wide."""
+"""Width of a bar from so many columns on."""
 WITH_CLOCK = 60
 CLOCK_WIDTH = len("0:00:00")
 ECHO = "^C"

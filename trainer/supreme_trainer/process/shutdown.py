@@ -12,7 +12,7 @@ from supreme_core.errors import EXIT_TERMINATED
 
 
 def stop_on_sigterm() -> Interruption:
-    """From now on SIGTERM asks for an interruption, after which the process exits with 143."""
+    """Make SIGTERM ask for an interruption from now on, after which the process exits with 143."""
     interruption = Interruption(EXIT_TERMINATED)
     signal.signal(signal.SIGTERM, lambda number, frame: interruption.request())
     return interruption

@@ -84,7 +84,7 @@ class Stage(Generic[T]):
 
 @dataclass(frozen=True)
 class CheckpointSlot:
-    """Where the checkpoint of one stage lies.
+    """Place of the checkpoint of one stage.
 
     origin: 32 bytes that stand for what the stage is computed from (and, where only the same
     environment is to be reused, in). A checkpoint of another origin counts as absent.

@@ -21,7 +21,7 @@ from supreme_core.errors import EXIT_ERROR
 from supreme_core.plan import Step
 
 INTERVAL_SECONDS = 0.5
-"""Between two progress lines; a line needs the loss, for which the device is waited for."""
+"""Time between two progress lines; a line needs the loss, for which the device is waited for."""
 
 
 class Unheard(SystemExit):
@@ -130,7 +130,7 @@ class Notes(logging.Handler):
 
 @contextmanager
 def noted(log: logging.Logger, telemetry: Telemetry) -> Iterator[None]:
-    """While the block runs, what this logger says becomes notes too."""
+    """Turn what this logger says while the block runs into notes too."""
     notes = Notes(telemetry)
     log.addHandler(notes)
     try:
