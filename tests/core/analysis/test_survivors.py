@@ -101,7 +101,7 @@ def test_a_method_that_lost_half_of_its_seeds_claims_nothing(word):
 
 @pytest.mark.parametrize("word", ["failed", "infrastructure", "undefined"])
 def test_lost_seeds_of_one_method_take_nothing_from_another(word):
-    """Its seeds, verdict, joint verdict and place on the front stay the same."""
+    """Seeds, verdict, joint verdict and place on the front of the other method stay the same."""
     lost, whole = experiment(half(word)), experiment()
     for metric in ROWS:
         a, b = row_of(lost, "other", metric), row_of(whole, "other", metric)

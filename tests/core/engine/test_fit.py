@@ -145,7 +145,7 @@ class TestOneMicroBatch:
         assert digest(fitted(tiny_network(3))) == digest(expected)
 
     def test_two_epochs_with_a_schedule_equal_torchs_usual_idiom(self):
-        """They agree to 1e-6, because torch's mean divides each sample's loss and fit divides the
+        """Both agree to 1e-6, because torch's mean divides each sample's loss and fit divides the
         sum."""
         expected, samples = tiny_network(3), tiny_samples()
         optimizer = optim.AdamW(expected.parameters(), lr=0.01)
@@ -517,7 +517,7 @@ class TestWhatAMethodMayAsk:
 
     @pytest.mark.parametrize("last", [1, 3, 7])
     def test_a_training_ends_after_the_step_that_is_enough(self, last):
-        """It does not go on to the end of the epoch, and its weights are those of a training cut
+        """The epoch is not finished, and the weights are those of a training that is cut
         off there."""
         told, seen, at_the_end = [], [], {}
         model = tiny_network(3)

@@ -300,8 +300,8 @@ def test_a_lack_of_memory_never_chooses_the_way_in_which_numbers_are_added(monke
     ],
 )
 def test_transformers_and_their_kin_are_computed_in_batches(name):
-    """They have position embeddings, class tokens, layer scales, tables of relative positions, and
-    layers that compute more than those from which they are derived."""
+    """Such networks have position embeddings, class tokens, layer scales, tables of relative
+    positions, and layers that compute more than those from which they are derived."""
     chosen = registry.model.resolve(Component(name=name, params={"inputSize": 32}), at="model")
     found = Architecture.of(chosen)
     shape = found.shape(ImageShape(3, 32, 4))
