@@ -79,7 +79,7 @@ def experiment(
         "seeds": {"list": list(seeds)},
         "dataset": {"name": "digits", "params": {"size": 8}},
         "model": {"name": "resnet18", "params": {"width": width}},
-        "training": {"epochs": 1, "batchSize": 64, **dict(training)},
+        "training": {"epochs": 1, "batchSize": 256, **dict(training)},
         "scenarios": [FULL_CLASS, RANDOM_SAMPLES],
         "methods": list(methods),
     }
