@@ -54,7 +54,7 @@ LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Value = Annotated[str, StringConstraints(max_length=65_536)]
-Texts = Annotated[list[Text], Field(max_length=128)]
+TextList = Annotated[list[Text], Field(max_length=128)]
 
 
 class Choice(Document):
@@ -175,13 +175,13 @@ class Toleration(Document):
 class Requirement(Document):
     key: Text
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: Texts | None = None
+    values: TextList | None = None
 
 
 class NodeRequirement(Document):
     key: Text
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-    values: Texts | None = None
+    values: TextList | None = None
 
 
 class NodeTerm(Document):
@@ -211,10 +211,10 @@ class Selector(Document):
 class PodTerm(Document):
     topology_key: Text
     label_selector: Selector | None = None
-    namespaces: Texts | None = None
+    namespaces: TextList | None = None
     namespace_selector: Selector | None = None
-    match_label_keys: Texts | None = None
-    mismatch_label_keys: Texts | None = None
+    match_label_keys: TextList | None = None
+    mismatch_label_keys: TextList | None = None
 
 
 class PodPreference(Document):
@@ -241,7 +241,7 @@ class Spread(Document):
     min_domains: int | None = Field(None, ge=1)
     node_affinity_policy: Literal["Honor", "Ignore"] | None = None
     node_taints_policy: Literal["Honor", "Ignore"] | None = None
-    match_label_keys: Texts | None = None
+    match_label_keys: TextList | None = None
 
 
 def check_cluster_spec(spec: ExperimentSpec) -> None:

@@ -37,7 +37,7 @@ SHARED: Final = ("dataset", "pretrained")
 
 
 @dataclass(frozen=True)
-class Count:
+class StepCount:
     """Steps of one kind over all seeds, and how many of them a result has already."""
 
     total: int
@@ -70,7 +70,7 @@ class Forecast:
 
     seeds: int
     finished: int
-    counts: Mapping[str, Count]
+    counts: Mapping[str, StepCount]
     seconds: Total
     bytes: Total
     measured: int
@@ -78,10 +78,10 @@ class Forecast:
     devices: Sequence[str]
 
     @property
-    def stages(self) -> Count:
+    def stages(self) -> StepCount:
         """All steps, as the progress of a run counts them."""
         each = self.counts.values()
-        return Count(sum(count.total for count in each), sum(count.found for count in each))
+        return StepCount(sum(count.total for count in each), sum(count.found for count in each))
 
     @property
     def passes(self) -> int:
@@ -130,7 +130,7 @@ def forecast(
     return Forecast(
         seeds=len(order.seeds),
         finished=len(finished),
-        counts={stage: Count(total[stage], found[stage]) for stage in total},
+        counts={stage: StepCount(total[stage], found[stage]) for stage in total},
         seconds=_estimate(order.work, missing, past.seconds),
         bytes=_estimate(order.work, missing, past.sizes),
         measured=sum(map(len, past.seconds.values())),

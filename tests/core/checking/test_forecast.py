@@ -17,7 +17,7 @@ import pytest
 
 from supreme_core.api.orders import work_digest
 from supreme_core.api.records import StageRecord
-from supreme_core.checking.forecast import Count, forecast
+from supreme_core.checking.forecast import StepCount, forecast
 from supreme_core.registry import catalog
 from supreme_core.store.inventory import StoredExperiment
 from tests.core.analysis import summaries
@@ -88,34 +88,34 @@ class TestFound:
     def test_an_empty_store_has_nothing(self):
         found = seen(order())
         assert found.counts == {
-            "dataset": Count(2, 1),  # the second seed finds what the first one prepared
-            "original": Count(2, 0),
-            "predictions": Count(4, 0),
-            "retrained": Count(2, 0),
-            "unlearned": Count(2, 0),
-            "metrics": Count(6, 0),
+            "dataset": StepCount(2, 1),  # the second seed finds what the first one prepared
+            "original": StepCount(2, 0),
+            "predictions": StepCount(4, 0),
+            "retrained": StepCount(2, 0),
+            "unlearned": StepCount(2, 0),
+            "metrics": StepCount(6, 0),
         }
-        assert (found.finished, found.stages, found.passes) == (0, Count(18, 1), 6)
+        assert (found.finished, found.stages, found.passes) == (0, StepCount(18, 1), 6)
 
     def test_a_finished_seed_leaves_nothing(self):
         found = seen(order(), stored(order()))
-        assert (found.finished, found.stages) == (1, Count(18, 10))
+        assert (found.finished, found.stages) == (1, StepCount(18, 10))
 
     def test_of_a_seed_whose_method_failed_the_method_is_missing(self):
         found = seen(order([7]), stored(order([7]), status="failed"))
         assert (found.finished, found.stages.missing) == (0, 2)  # and its metrics
-        assert found.counts["unlearned"] == Count(1, 0)
+        assert found.counts["unlearned"] == StepCount(1, 0)
 
     def test_models_of_another_experiment_with_the_same_recipe_are_found(self):
         found = seen(order([7], methods=["scrub", "finetune"]), stored(order([7], name="other")))
         assert found.finished == 0
-        assert found.counts["unlearned"] == Count(2, 1)
+        assert found.counts["unlearned"] == StepCount(2, 1)
         assert found.stages.missing == 2
 
     def test_what_is_not_to_be_reused_is_missing(self):
         anew = order([7], name="anew").model_copy(update={"reuse": "None"})
         found = seen(anew, stored(order([7])))
-        assert (found.stages, found.counts["dataset"]) == (Count(9, 1), Count(1, 1))
+        assert (found.stages, found.counts["dataset"]) == (StepCount(9, 1), StepCount(1, 1))
 
     @pytest.mark.parametrize(
         ("made", "missing"),
