@@ -51,7 +51,7 @@ RETRY_SECONDS: Final = 2.0
 
 def main() -> None:
     with ending():
-        settings = Settings.read(sys.argv[1:], os.environ)
+        settings = Settings.read(sys.argv[1:])
         _log(settings)
         try:
             asyncio.run(run(settings))

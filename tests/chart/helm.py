@@ -1,15 +1,17 @@
 """Helm as a program of this machine, and what it makes of the chart."""
 
+import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from supreme_operator.deciding.admission import admit
 from supreme_operator.deciding.facts import Experiment
-from supreme_operator.settings import PREFIX
+from supreme_operator.settings import PREFIX, Settings
 
 from supreme_core.registry import catalog
 from tests.cluster.control_plane import ControlPlane
@@ -72,6 +74,12 @@ def environment(deployment: Mapping[str, Any]) -> dict[str, str]:
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     given = {each["name"]: each.get("value", "") for each in container["env"]}
     return {name: value for name, value in given.items() if name.startswith(PREFIX)}
+
+
+def settings_of(deployment: Mapping[str, Any]) -> Settings:
+    """The settings as the operator of a Deployment reads them."""
+    with patch.dict(os.environ, environment(deployment)):
+        return Settings.read([])
 
 
 def settings(deployment: Mapping[str, Any]) -> dict[str, str]:

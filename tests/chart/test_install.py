@@ -19,16 +19,15 @@ import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from supreme_operator.main import _defaults
-from supreme_operator.settings import Settings
 
 from tests.chart.helm import (
     LEAST,
     NAMESPACE,
     VALUES,
     admitted,
-    environment,
     only,
     settings,
+    settings_of,
     triples,
 )
 from tests.cluster.operators import RULES, operator
@@ -113,7 +112,7 @@ class TestEveryFileOfValues:
         name = deployment["metadata"]["name"]
         assert f"kubectl rollout status deployment/{name} -n {NAMESPACE}" in told
         [text] = re.findall(r"<<EOF\n(.*?)\nEOF\n", told, re.DOTALL)
-        given = Settings.read([], environment(deployment))
+        given = settings_of(deployment)
         experiment = admitted(yaml.safe_load(text), _defaults(given))
         assert experiment.spec.storage.uri
         assert experiment.spec.execution.image

@@ -10,14 +10,13 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 import pytest
 import yaml
 from supreme_operator.settings import Settings
 
-from tests.chart.helm import NAMESPACE, VALUES, admitted, environment, only, triples
+from tests.chart.helm import NAMESPACE, VALUES, admitted, only, settings_of, triples
 from tests.cluster.operators import ROOT, RULES
 from tests.cluster.programs import KUBE_SCORE
 from tools.generate import crd
@@ -57,7 +56,7 @@ class TestEveryFileOfValues:
     @every_file
     def test_the_operator_can_read_its_settings(self, helm, values):
         deployment = only(helm.manifests("--values", values), "Deployment")
-        assert Settings.read([], environment(deployment)).port == 8080
+        assert settings_of(deployment).port == 8080
 
 
 class TestValues:
@@ -114,7 +113,7 @@ class TestValues:
         assert set(closed(schema)) - of_helm <= set(paths(values))
 
     def test_every_setting_of_the_operator_can_be_given(self, helm, tmp_path):
-        wanted = {each.name: another(each.default) for each in fields(Settings)}
+        wanted = {name: another(each.default) for name, each in Settings.model_fields.items()}
         wanted |= {"image": "registry.example/mine:1", "storage_uri": "s3://mine", "port": 8081}
         wanted |= {"storage_endpoint": "http://mine", "allowed_endpoints": ("http://a", "http://b")}
         wanted["allowed_mount_paths"] = ("/a", "!/a/b*")
@@ -128,17 +127,15 @@ class TestValues:
 
         manifests = helm.manifests("--values", tmp_path / "values.json")
 
-        given = environment(only(manifests, "Deployment"))
-        assert Settings.read([], given) == Settings(**wanted)
+        assert settings_of(only(manifests, "Deployment")) == Settings(**wanted)
 
     def test_defaults_are_the_operators_own(self, helm):
-        given = environment(only(helm.manifests(), "Deployment"))
-        assert Settings.read([], given) == Settings()
+        assert settings_of(only(helm.manifests(), "Deployment")) == Settings()
 
     def test_nothing_allowed_is_not_the_default(self, helm):
         values = "trainer.allowedEnv=[],trainer.allowedLabels=[],trainer.allowedMountPaths=[]"
         manifests = helm.manifests("--set-json", values)
-        given = Settings.read([], environment(only(manifests, "Deployment")))
+        given = settings_of(only(manifests, "Deployment"))
         assert (given.allowed_env, given.allowed_labels, given.allowed_mount_paths) == ((), (), ())
 
     @pytest.mark.parametrize(
@@ -154,13 +151,13 @@ class TestValues:
         for pod in pods:
             assert pod["securityContext"]["runAsNonRoot"] is True
             assert bool(ids & pod["securityContext"].keys()) is are_fixed
-        assert Settings.read([], environment(deployment)).fixed_user is are_fixed
+        assert settings_of(deployment).fixed_user is are_fixed
 
     def test_images_without_a_tag_have_the_version(self, helm):
         trainer = "trainer.image.registry=registry.example:5000,trainer.image.repository=trainer"
         manifests = helm.manifests("--set", f"{trainer},image.registry=,image.repository=operator")
         assert images(manifests) == {f"operator:{version()}"}
-        given = Settings.read([], environment(only(manifests, "Deployment")))
+        given = settings_of(only(manifests, "Deployment"))
         assert given.image == f"registry.example:5000/trainer:{version()}"
 
     def test_a_digest_wins_over_a_tag(self, helm):

@@ -1,5 +1,8 @@
 """Settings from flags and environment, and what is said of a wrong one."""
 
+import os
+from unittest.mock import patch
+
 import pytest
 import yaml
 from supreme_operator.settings import Settings
@@ -9,7 +12,8 @@ from tests.measured import ROOT
 
 
 def read(*arguments, **environment):
-    return Settings.read(arguments, environment)
+    with patch.dict(os.environ, environment):
+        return Settings.read(arguments)
 
 
 def test_flags_win_over_the_environment_and_that_over_defaults():
@@ -37,9 +41,9 @@ def test_lists_and_switches():
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
-        (["--port", "x"], {}, "--port is 'x', which is no number"),
-        (["--workers=-1"], {}, "--workers is -1; it may not be negative or infinite"),
-        (["--retry-wait", "nan"], {}, "--retry-wait is nan; it may not be negative or infinite"),
+        (["--port", "x"], {}, "--port is 'x'; use a whole number"),
+        (["--workers=-1"], {}, "--workers is '-1'; use at least 0"),
+        (["--retry-wait", "nan"], {}, "--retry-wait is 'nan'; use a finite number"),
         (["--log-format", "xml"], {}, "--log-format is 'xml'; use json or text"),
         ([], {"SUPREME_OPERATOR_LEADER_ELECTION": "yes"}, "is 'yes'; use true or false"),
         ([], {"SUPREME_OPERATOR_PROT": "1"}, "did you mean 'SUPREME_OPERATOR_PORT'"),
@@ -48,3 +52,38 @@ def test_lists_and_switches():
 def test_a_wrong_setting_is_named(arguments, environment, message):
     with pytest.raises(SpecError, match=message.replace(".", r"\.")):
         read(*arguments, **environment)
+
+
+def test_each_mistake_has_its_line():
+    with pytest.raises(SpecError) as caught:
+        read("--port", "x", SUPREME_OPERATOR_LEASE_TIME="2", SUPREME_OPERATOR_LOG_LEVEL="inf")
+    assert str(caught.value).splitlines() == [
+        "--port is 'x'; use a whole number",
+        "SUPREME_OPERATOR_LEASE_TIME is '2'; use at least 3",
+        "SUPREME_OPERATOR_LOG_LEVEL is 'inf'; use debug, info, warning or error; did you mean"
+        " 'info'?",
+    ]
+
+
+@pytest.mark.parametrize("name", ["SUPREME_OPERATOR_Port", "supreme_operator_port"])
+def test_a_variable_in_other_letters_is_not_read_in_silence(name):
+    with pytest.raises(SpecError, match=f"^{name} is no setting; did you mean 'SUPREME_OPERATOR_"):
+        read(**{name: "1"})
+
+
+@pytest.mark.parametrize("text", ["", " , "])
+def test_an_empty_list_is_not_the_default(text):
+    assert read(SUPREME_OPERATOR_ALLOWED_ENV=text).allowed_env == ()
+
+
+def test_texts_are_taken_as_they_are():
+    """No JSON, no numbers, no paths: a store may have braces in its name, and so may a label."""
+    stores = "s3://b-*/{namespace}@http://b,[1]"
+    settings = read("--allowed-stores", stores, SUPREME_OPERATOR_IMAGE="7")
+    assert (settings.allowed_stores, settings.image) == (tuple(stores.split(",")), "7")
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "-0.5", "", "1s"])
+def test_a_time_is_a_number_that_can_be_waited(text):
+    with pytest.raises(SpecError, match=f"^--retry-wait is '{text}'; use "):
+        read(f"--retry-wait={text}")

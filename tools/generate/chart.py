@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 from supreme_operator.settings import Settings
 
 CHART = Path(__file__).parents[2] / "charts" / "supreme"
@@ -38,6 +38,9 @@ NAMED = {
 """Settings of the operator that have a value of their own, by its path; the others are fields of
 `settings`, in camelCase."""
 
+TOLD = ("description", "type", "enum", "minimum")
+"""Keywords of the values' schema for a field of `settings`."""
+
 
 def path_of(setting: str) -> str:
     """Path of a setting of the operator in the values."""
@@ -55,22 +58,22 @@ def values_table() -> str:
 
 def settings_table() -> str:
     rows = ["| value | what it is | default |", "| --- | --- | --- |"]
-    for each in _others():
+    for name, each in _others().items():
         default = json.dumps(each.default)
-        rows.append(f"| `{path_of(each.name)}` | {each.metadata['about']} | `{default}` |")
+        rows.append(f"| `{path_of(name)}` | {each.description} | `{default}` |")
     return "\n".join(rows)
 
 
 def schema_with_settings(text: str) -> str:
     """values.schema.json with what Settings says of the fields of `settings`."""
     schema = json.loads(text)
-    kinds = get_type_hints(Settings)
+    known = Settings.model_json_schema()["properties"]
     schema["properties"]["settings"] = {
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            _camel(each.name): {"description": each.metadata["about"], **_typed(kinds[each.name])}
-            for each in _others()
+            _camel(name): {key: known[name][key] for key in TOLD if key in known[name]}
+            for name in _others()
         },
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
@@ -99,17 +102,9 @@ def _comment_above(line: int, lines: list[str]) -> str:
     return " ".join(each.lstrip(" #") for each in lines[first:line])
 
 
-def _others() -> "list[Field[Any]]":
-    return [each for each in fields(Settings) if each.name not in NAMED]
+def _others() -> dict[str, FieldInfo]:
+    return {name: each for name, each in Settings.model_fields.items() if name not in NAMED}
 
 
 def _camel(name: str) -> str:
     return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
-
-
-def _typed(kind: Any) -> dict[str, Any]:
-    """Settings refuses what is negative."""
-    names = {bool: "boolean", str: "string"}
-    if kind in names:
-        return {"type": names[kind]}
-    return {"type": {int: "integer", float: "number"}[kind], "minimum": 0}

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +115,9 @@ def _with_datasets(page: str) -> str:
 
 def _with_settings(page: str) -> str:
     settings = ["| flag | what it is | default |", "| --- | --- | --- |"]
-    for each in fields(Settings):
-        flag = each.name.replace("_", "-")
-        settings.append(f"| `--{flag}` | {each.metadata['about']} | {_default(each.default)} |")
+    for name, each in Settings.model_fields.items():
+        flag = name.replace("_", "-")
+        settings.append(f"| `--{flag}` | {each.description} | {_default(each.default)} |")
     return _between(page, "settings", "\n".join(settings))
 
 
