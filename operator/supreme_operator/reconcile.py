@@ -7,11 +7,12 @@ is done after it is idempotent, because names of children follow from the seed a
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final
 
 from supreme_core.api.orders import ExperimentOrder, SharedOrder, work_digest
 from supreme_core.api.status import ExperimentStatus
@@ -32,7 +33,9 @@ from supreme_operator.cluster.client import (
     Unavailable,
 )
 from supreme_operator.cluster.credentials import Credentials
+from supreme_operator.cluster.inquiries import inquire
 from supreme_operator.cluster.resources import CONFIG_MAPS, EVENTS, EXPERIMENTS, SERVICES, Resource
+from supreme_operator.cluster.workqueue import WorkQueue
 from supreme_operator.deciding import accepted, events, status
 from supreme_operator.deciding.admission import (
     Admitted,
@@ -45,15 +48,15 @@ from supreme_operator.deciding.admission import (
 )
 from supreme_operator.deciding.backoff import BackoffPolicy, backoff_seconds
 from supreme_operator.deciding.decide import CREATED_AT_ONCE, Decision, decide
-from supreme_operator.deciding.endings import claimed_digest
-from supreme_operator.deciding.facts import Answer, Attempt, Child, Experiment, Published, Trouble
+from supreme_operator.deciding.endings import claim
+from supreme_operator.deciding.facts import Attempt, Child, Experiment, Trouble
 from supreme_operator.deciding.policy import Policy
 from supreme_operator.deciding.standing import Observations, Seen, Standing
 from supreme_operator.deciding.tally import Tally, tally
-from supreme_operator.deciding.waiting import answered, asked, is_webhooks, refusal
+from supreme_operator.deciding.waiting import is_webhooks, refusal
 from supreme_operator.monitoring.counters import Metrics
+from supreme_operator.results.background import ReadResults
 from supreme_operator.results.location import StoreNotAllowed
-from supreme_operator.results.protocol import Claim, Verdict
 from supreme_operator.results.reader import Collector, WorkerFailed
 
 log = logging.getLogger(__name__)
@@ -68,15 +71,12 @@ UNANSWERED: Final = timedelta(seconds=5)
 """Time for which nothing can be created, because the server or a webhook of it is away, before
 the status says so; the queue tries again by itself."""
 
+STORE_TROUBLES: Final = {Forbidden: "RBACDenied", StoreNotAllowed: "StoreNotAllowed"}
+"""Reasons of conditions where results cannot be read; of all other errors ResultsUnavailable."""
+
 Clock = Callable[[], datetime]
 Running = tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]
 """An experiment with the (seed, attempt) of its running children."""
-
-
-class Queue(Protocol):
-    """Queue in which a finished background task asks for another look."""
-
-    def add(self, key: Key) -> None: ...
 
 
 @dataclass
@@ -84,11 +84,11 @@ class Memory:
     """State of this process on one experiment, beside the cluster's; lost without harm."""
 
     uid: str
+    results: ReadResults
     observations: Observations = field(default_factory=Observations)
     admitted: tuple[int, Admitted | NotAccepted] | None = None
     ensured: set[str] = field(default_factory=set)
     written_at: datetime | None = None
-    task: "asyncio.Task[None] | None" = None
     pauses: dict[str, int] = field(default_factory=dict)
     unanswered_since: datetime | None = None
     template: tuple[tuple[int, str], str] | None = None
@@ -110,7 +110,7 @@ class Reconciler:
     credentials: Credentials
     catalog: Catalog
     metrics: Metrics
-    queue: Queue
+    queue: WorkQueue[Key]
     backoff: BackoffPolicy
     status_interval: float
     has_user: bool = True
@@ -137,7 +137,7 @@ class Reconciler:
             return None  # only a change of the resource can help, and that comes as an event
         seen = self._look(key, admitted, memory, body)
         decision = decide(seen, now=now, backoff=self.backoff)
-        self._collect(key, memory, seen, decision)
+        self._read_results(memory, seen, decision)
         wait = await self._act(memory, seen, decision, body, now)
         alarm = (decision.wake_at - now).total_seconds() if decision.wake_at else None
         return min((each for each in (wait, alarm) if each is not None), default=None)
@@ -169,23 +169,27 @@ class Reconciler:
             self.queue.add(key)
 
     async def close(self) -> None:
-        tasks = [memory.task for memory in self._memories.values() if memory.task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(memory.results.close() for memory in self._memories.values()))
 
     def _memory(self, key: Key, uid: str) -> Memory:
         known = self._memories.get(key)
         if known is None or known.uid != uid:
             self._forget(key)
-            known = self._memories[key] = Memory(uid)
+            known = self._memories[key] = Memory(uid, self._results_of(key))
         return known
 
     def _forget(self, key: Key) -> None:
         self.cache.forget(key)
         memory = self._memories.pop(key, None)
-        if memory and memory.task:
-            memory.task.cancel()
+        if memory:
+            memory.results.cancel()
+
+    def _results_of(self, key: Key) -> ReadResults:
+        return ReadResults(
+            collector=self.collector,
+            measured=self.metrics.aggregating,
+            ended=partial(self._results_read, key),
+        )
 
     async def _admit(
         self, key: Key, memory: Memory, body: Mapping[str, Any]
@@ -260,7 +264,11 @@ class Reconciler:
             refusal=admitted.refusal,
             stray=stray,
             template=self._template(memory, admitted) if children else "",
-            observations=memory.observations,
+            observations=replace(
+                memory.observations,
+                verdicts=memory.results.verdicts,
+                publication=memory.results.published,
+            ),
         )
 
     def _template(self, memory: Memory, admitted: Admitted) -> str:
@@ -391,20 +399,9 @@ class Reconciler:
         known = {uid: each for uid, each in memory.observations.answers.items() if uid in there}
         owner = seen.experiment.owner
         for child in children:
-            known[child.uid] = await self._ask(child, owner.namespace)
+            known[child.uid] = await inquire(self.cluster, child, owner.namespace, self.clock())
         memory.observations = replace(memory.observations, answers=known)
         self.queue.add(Key(owner.namespace, owner.name))
-
-    async def _ask(self, child: Child, namespace: str) -> Answer:
-        fields = f"involvedObject.uid={asked(child)}"
-        try:
-            pages = self.cluster.list(EVENTS, namespace=namespace, fields=fields)
-            found = [each async for page in pages for each in page.bodies]
-        except ClusterError as error:
-            reason = "ContainerNotCreated" if child.pods else "PodsNotCreated"
-            message = f"it does not go on, and why cannot be read: {error}"
-            return Answer(asked_at=self.clock(), reason=reason, message=message)
-        return answered(child, found, self.clock())
 
     async def _delete_all(
         self, memory: Memory, seen: Seen, decision: Decision
@@ -487,14 +484,15 @@ class Reconciler:
             manifest = backend.render(experiment.owner, experiment.spec, attempt, told)
             made = await self._ensure(memory, backend.resource, manifest)
         except ChildConflict as error:
-            return self._trouble(memory, "ChildConflict", str(error))
+            return self._trouble(memory, "creation", "ChildConflict", error)
         except NotFound as error:
             if known := refusal(str(error)):
-                return self._trouble(memory, known, str(error))
+                return self._trouble(memory, "creation", known, error)
             message = f"the API server knows no {backend.resource.title}"
-            return self._trouble(memory, "BackendUnavailable", message)
+            return self._trouble(memory, "creation", "BackendUnavailable", message)
         except (Forbidden, Refused, SpecError) as error:
-            return self._trouble(memory, refusal(str(error)) or "ChildRefused", str(error))
+            reason = refusal(str(error)) or "ChildRefused"
+            return self._trouble(memory, "creation", reason, error)
         if made:
             self.cache.shelf(backend.resource.plural).put(made.body)
             # Its event brings no news any more.
@@ -518,11 +516,9 @@ class Reconciler:
             )
         return None
 
-    def _trouble(self, memory: Memory, reason: str, message: str) -> Trouble:
-        pause = memory.pause("creation")
-        return Trouble(
-            reason=reason, message=message, retry_at=self.clock() + timedelta(seconds=pause)
-        )
+    def _trouble(self, memory: Memory, about: str, reason: str, why: object) -> Trouble:
+        retry_at = self.clock() + timedelta(seconds=memory.pause(about))
+        return Trouble(reason=reason, message=one_line(why), retry_at=retry_at)
 
     async def _ensure(
         self, memory: Memory, resource: Resource, manifest: dict[str, Any]
@@ -546,76 +542,30 @@ class Reconciler:
             memory.ensured.add(title)
         return made
 
-    def _collect(self, key: Key, memory: Memory, seen: Seen, decision: Decision) -> None:
-        """Start reading results in the background, one task for each experiment at a time."""
-        if memory.task and not memory.task.done():
-            return
+    def _read_results(self, memory: Memory, seen: Seen, decision: Decision) -> None:
+        locate = partial(self.credentials.location, seen.experiment)
         if decision.verify:
-            task, work = "verify", self._verify(memory, seen, decision.verify)
+            memory.results.verify(seen.order, locate, list(map(claim, decision.verify)))
         elif decision.publish is not None:
-            task, work = "publish", self._publish(memory, seen, decision.publish)
-        else:
-            return
-        memory.task = asyncio.create_task(self._in_background(key, memory, task, work))
+            memory.results.publish(seen.order, locate, decision.publish)
 
-    async def _in_background(
-        self, key: Key, memory: Memory, task: str, work: Awaitable[None]
-    ) -> None:
-        try:
-            with self.metrics.aggregating(task):
-                await work
+    def _results_read(self, key: Key, error: Exception | None) -> None:
+        """Note how a task of reading results has ended, and have the experiment looked at."""
+        memory = self._memories[key]
+        trouble = None
+        if error is None:
             memory.pauses.pop("store", None)
-            memory.observations = replace(memory.observations, store=None)
-        except Exception as error:
+        else:
+            named = {"namespace": key.namespace, "experiment": key.name}
             if not isinstance(error, (StorageError, WorkerFailed, ClusterError)):
                 # Of our own making; nobody else would hear of it, nor look at the key again.
-                log.exception(
-                    "reading results failed",
-                    extra={"namespace": key.namespace, "experiment": key.name},
-                )
+                log.error("reading results failed", exc_info=error, extra=named)
             self.metrics.not_aggregated(error)
-            reasons = {Forbidden: "RBACDenied", StoreNotAllowed: "StoreNotAllowed"}
-            reason = reasons.get(type(error), "ResultsUnavailable")
-            retry_at = self.clock() + timedelta(seconds=memory.pause("store"))
-            line = one_line(error)
-            trouble = Trouble(reason=reason, message=line, retry_at=retry_at)
-            memory.observations = replace(memory.observations, store=trouble)
-            log.warning(
-                "results cannot be read: %s",
-                line,
-                extra={"namespace": key.namespace, "experiment": key.name},
-            )
-        memory.task = None
+            reason = STORE_TROUBLES.get(type(error), "ResultsUnavailable")
+            trouble = self._trouble(memory, "store", reason, error)
+            log.warning("results cannot be read: %s", trouble.message, extra=named)
+        memory.observations = replace(memory.observations, store=trouble)
         self.queue.add(key)
-
-    async def _verify(self, memory: Memory, seen: Seen, children: Sequence[Child]) -> None:
-        claims = [
-            Claim(
-                seed=child.attempt.seed,
-                attempt=child.attempt.number,
-                sha256=claimed_digest(child),
-            )
-            for child in children
-        ]
-        location = await self.credentials.location(seen.experiment)
-        verdicts = await self.collector.verify(seen.order, location, claims)
-        known: dict[tuple[int, int], Verdict] = dict(memory.observations.verdicts)
-        known.update({(each.seed, each.attempt): each for each in verdicts})
-        memory.observations = replace(memory.observations, verdicts=known)
-
-    async def _publish(self, memory: Memory, seen: Seen, done: frozenset[int]) -> None:
-        location = await self.credentials.location(seen.experiment)
-        publication = await self.collector.publish(seen.order, location)
-        lost = sorted(done - set(publication.seeds))
-        if lost:
-            raise WorkerFailed(f"the results of {len(lost)} seeds are gone, first of {lost[0]}")
-        published = Published(
-            work_digest=seen.work,
-            seeds=frozenset(publication.seeds),
-            rows=publication.rows,
-            results=publication.results,
-        )
-        memory.observations = replace(memory.observations, publication=published)
 
 
 def _lasts(error: ClusterError) -> bool:

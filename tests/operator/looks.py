@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from supreme_operator.deciding.admission import admit
 from supreme_operator.deciding.backoff import BackoffPolicy
 from supreme_operator.deciding.decide import decide
-from supreme_operator.deciding.facts import Attempt, Child, ChildState, Pod, Published
+from supreme_operator.deciding.facts import Attempt, Child, ChildState, Pod
 from supreme_operator.deciding.standing import Observations, Seen
 from supreme_operator.deciding.status import status_of
-from supreme_operator.results.protocol import Verdict
+from supreme_operator.results.protocol import Published, Verdict
 
 from supreme_core.api.orders import work_digest
 from supreme_core.api.status import ExperimentStatus, ResultsReference

@@ -21,6 +21,7 @@ from supreme_core.errors import (
     SpecError,
 )
 from supreme_operator.deciding.facts import Child, Pod
+from supreme_operator.results.protocol import Claim
 
 LOST_WITH_ITS_NODE: Final = (
     "Evicted",
@@ -105,9 +106,13 @@ def never_starts(child: Child) -> bool:
     return any(pod.waiting in NEVER_STARTS for pod in child.pods)
 
 
-def claimed_digest(child: Child) -> str | None:
-    """The sha256 that a pod claims result.json to have."""
-    return next((left.result for left in _left(child) if left.result), None)
+def claim(child: Child) -> Claim:
+    """Claim of a child that it left a result, with the sha256 that a pod of it says."""
+    return Claim(
+        seed=child.attempt.seed,
+        attempt=child.attempt.number,
+        sha256=next((left.result for left in _left(child) if left.result), None),
+    )
 
 
 def _disruptions(child: Child) -> Iterator[Ending]:

@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from supreme_core.api.status import ResultsReference, SummaryRow
 from supreme_core.api.v1alpha1 import ExperimentSpec
 
 BackendName = Literal["Job", "IndexedJob", "PyTorchJob"]
@@ -162,16 +161,6 @@ class Experiment:
     created_at: datetime
     pod_digest: str | None = None
     violations: Sequence[str] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A summary that was written, over all seeds that had a valid result of that work."""
-
-    work_digest: str
-    seeds: frozenset[int]
-    rows: Sequence[SummaryRow]
-    results: ResultsReference
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,12 @@ from supreme_operator.deciding.facts import (
     ChildState,
     Experiment,
     Pod,
-    Published,
     Trouble,
 )
 from supreme_operator.deciding.indexes import expanded
 from supreme_operator.deciding.times import time_of
 from supreme_operator.deciding.waiting import Reason, inquiry_due, obstacle, stuck, stuck_pod
-from supreme_operator.results.protocol import Verdict
+from supreme_operator.results.protocol import Published, Verdict
 
 PREEMPTED: Final = "Preempted"
 PREEMPTED_MESSAGE: Final = "its queue took its place from it, and its controller gave it up"

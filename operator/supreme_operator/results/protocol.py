@@ -3,6 +3,8 @@
 A task goes to a process that reads what users' pods wrote, so the models of its answers are strict.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
@@ -55,6 +57,16 @@ class Publication(Document):
     results: ResultsReference
     seeds: list[Seed] = Field(max_length=MAX_SEEDS, description="Seeds that have a result.")
     partial: bool = Field(description="True where some seed has no result, or some run failed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A summary that was written, over all seeds that had a valid result of that work."""
+
+    work_digest: str
+    seeds: frozenset[int]
+    rows: Sequence[SummaryRow]
+    results: ResultsReference
 
 
 class Task(Document):

@@ -1,0 +1,85 @@
+"""Results of one experiment, which are read in the background while it is looked at again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_operator.results.location import Location
+from supreme_operator.results.protocol import Claim, Published, Verdict
+from supreme_operator.results.reader import Collector, WorkerFailed
+
+Locate = Callable[[], Awaitable[Location]]
+"""Finds the store of an experiment, for which a Secret may have to be read."""
+
+
+@dataclass(kw_only=True)
+class ReadResults:
+    """Results that have been read, and the one task that reads more.
+
+    measured: surrounds each task, whatever comes of it.  ended: is told how each task ended, by an
+    error or by None.  verdicts: by seed and attempt.
+    """
+
+    collector: Collector
+    measured: Callable[[Literal["verify", "publish"]], AbstractContextManager[None]]
+    ended: Callable[[Exception | None], None]
+    verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
+    published: Published | None = None
+    _task: "asyncio.Task[None] | None" = None
+
+    @property
+    def is_reading(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def verify(self, order: ExperimentOrder, locate: Locate, claims: Sequence[Claim]) -> None:
+        """Have the claims judged, unless a task is at work."""
+        if not self.is_reading:
+            self._start("verify", self._verify(order, locate, claims))
+
+    def publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
+        """Have a summary written that has at least these seeds, unless a task is at work."""
+        if not self.is_reading:
+            self._start("publish", self._publish(order, locate, seeds))
+
+    async def close(self) -> None:
+        """End the task; nobody is told of that."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def cancel(self) -> None:
+        if self._task:
+            self._task.cancel()
+
+    def _start(self, name: Literal["verify", "publish"], work: Awaitable[None]) -> None:
+        self._task = asyncio.create_task(self._read(name, work))
+
+    async def _read(self, name: Literal["verify", "publish"], work: Awaitable[None]) -> None:
+        failure = None
+        try:
+            with self.measured(name):
+                await work
+        except Exception as error:  # whoever asked for it says what kinds of errors there are
+            failure = error
+        self._task = None  # so that who is told may ask for the next
+        self.ended(failure)
+
+    async def _verify(
+        self, order: ExperimentOrder, locate: Locate, claims: Sequence[Claim]
+    ) -> None:
+        verdicts = await self.collector.verify(order, await locate(), claims)
+        self.verdicts |= {(each.seed, each.attempt): each for each in verdicts}
+
+    async def _publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
+        publication = await self.collector.publish(order, await locate())
+        if lost := sorted(seeds - set(publication.seeds)):
+            raise WorkerFailed(f"the results of {len(lost)} seeds are gone, first of {lost[0]}")
+        self.published = Published(
+            work_digest=work_digest(order.work),
+            seeds=frozenset(publication.seeds),
+            rows=publication.rows,
+            results=publication.results,
+        )
