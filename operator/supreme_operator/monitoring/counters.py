@@ -7,10 +7,10 @@ is for single experiments, and a limit for it.
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -49,142 +49,127 @@ AGGREGATION_ERRORS: Final = {
 }
 BUG: Final = "Bug"
 
+QUEUE: Final = ("name", "controller")
+RECONCILER: Final = ("controller",)
+
+COUNTERS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
+    "workqueue_adds_total": ("Keys added to the queue.", QUEUE),
+    "workqueue_retries_total": ("Keys tried again.", QUEUE),
+    "controller_runtime_reconcile_total": ("Reconciliations.", (*RECONCILER, "result")),
+    "controller_runtime_reconcile_errors_total": ("Reconciliations that failed.", RECONCILER),
+    "supreme_kube_requests_total": ("Requests to the API server.", ("verb", "resource", "code")),
+    "rest_client_requests_total": ("Requests to the API server.", ("method", "code")),
+    "supreme_children_created_total": ("Children created.", ("backend",)),
+    "supreme_seeds_finished_total": (
+        "Seeds that ended.",
+        ("namespace", "backend", "result", "reason"),
+    ),
+    "supreme_seed_retries_total": ("Attempts created after a failure.", ("reason",)),
+    "supreme_seed_disruptions_total": (
+        "Attempts created after a disruption, and preemptions.",
+        ("reason",),
+    ),
+    "supreme_experiments_finished_total": (
+        "Experiments that ended.",
+        ("namespace", "result", "reason"),
+    ),
+    "supreme_aggregation_errors_total": (
+        "Failed checks of results and failed publications.",
+        ("reason",),
+    ),
+    "supreme_s3_requests_total": ("Requests to stores.", ("operation", "code")),
+    "supreme_watch_lost_changes_total": (
+        "Changes that no watch told and only a list brought.",
+        ("resource",),
+    ),
+}
+"""Help and labels by name."""
+
+HISTOGRAMS: Final[Mapping[str, tuple[str, Sequence[str], Sequence[float]]]] = {
+    "workqueue_queue_duration_seconds": ("Seconds that a key waited in the queue.", QUEUE, QUICK),
+    "workqueue_work_duration_seconds": ("Seconds that work on a key took.", QUEUE, QUICK),
+    "controller_runtime_reconcile_time_seconds": (
+        "Seconds that a reconciliation took.",
+        RECONCILER,
+        QUICK,
+    ),
+    "supreme_kube_request_duration_seconds": (
+        "Seconds that a request to the API server took.",
+        ("verb", "resource"),
+        Histogram.DEFAULT_BUCKETS,
+    ),
+    "rest_client_request_duration_seconds": (
+        "Seconds that a request to the API server took.",
+        ("verb",),
+        QUICK,
+    ),
+    "rest_client_rate_limiter_duration_seconds": (
+        "Seconds that writes waited for their turn.",
+        ("verb",),
+        QUICK,
+    ),
+    "supreme_seed_duration_seconds": (
+        "Seconds from the start to the end of a seed's last attempt.",
+        ("namespace", "backend", "result"),
+        LONG,
+    ),
+    "supreme_seed_queue_seconds": (
+        "Seconds from the creation of an attempt to its start.",
+        ("namespace",),
+        LONG,
+    ),
+    "supreme_experiment_duration_seconds": (
+        "Seconds from an experiment's first child to its end.",
+        ("namespace", "result"),
+        LONG,
+    ),
+    "supreme_aggregation_duration_seconds": (
+        "Seconds of checking results and of publishing summaries.",
+        ("task",),
+        Histogram.DEFAULT_BUCKETS,
+    ),
+}
+"""Help, labels and buckets by name."""
+
+GAUGES: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
+    "supreme_watch_last_event_timestamp_seconds": (
+        "Time of the last event of a watch, in Unix seconds.",
+        ("resource",),
+    ),
+    "supreme_leader": ("Leadership: 1 where this process acts, else 0.", ()),
+    "leader_election_master_status": (
+        "Leadership under client-go's name: 1 where this process acts, else 0.",
+        ("name",),
+    ),
+    "supreme_build_info": (
+        "Version, revision and Python of the operator; always 1.",
+        ("version", "revision", "python"),
+    ),
+}
+"""Help and labels by name."""
+
 
 class Metrics:
     """All metrics of the operator, in a registry of their own."""
 
     def __init__(self, revision: str = "") -> None:
         """revision: of the source that the operator was built from."""
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        counter = self._maker(Counter)
-        histogram = self._maker(Histogram)
-        gauge = self._maker(Gauge)
-        queue, controller = ["name", "controller"], ["controller"]
-        self._adds = counter("workqueue_adds_total", "Keys added to the queue.", queue)
-        self._retries = counter("workqueue_retries_total", "Keys tried again.", queue)
-        self._queued = histogram(
-            "workqueue_queue_duration_seconds",
-            "Seconds that a key waited in the queue.",
-            queue,
-            buckets=QUICK,
-        )
-        self._worked = histogram(
-            "workqueue_work_duration_seconds",
-            "Seconds that work on a key took.",
-            queue,
-            buckets=QUICK,
-        )
-        self._reconciled = counter(
-            "controller_runtime_reconcile_total", "Reconciliations.", [*controller, "result"]
-        )
-        self._errors = counter(
-            "controller_runtime_reconcile_errors_total", "Reconciliations that failed.", controller
-        )
-        self._reconcile_seconds = histogram(
-            "controller_runtime_reconcile_time_seconds",
-            "Seconds that a reconciliation took.",
-            controller,
-            buckets=QUICK,
-        )
-        self._requests = counter(
-            "supreme_kube_requests_total",
-            "Requests to the API server.",
-            ["verb", "resource", "code"],
-        )
-        self._request_seconds = histogram(
-            "supreme_kube_request_duration_seconds",
-            "Seconds that a request to the API server took.",
-            ["verb", "resource"],
-        )
-        self._rest_requests = counter(
-            "rest_client_requests_total", "Requests to the API server.", ["method", "code"]
-        )
-        self._rest_seconds = histogram(
-            "rest_client_request_duration_seconds",
-            "Seconds that a request to the API server took.",
-            ["verb"],
-            buckets=QUICK,
-        )
-        self._throttled = histogram(
-            "rest_client_rate_limiter_duration_seconds",
-            "Seconds that writes waited for their turn.",
-            ["verb"],
-            buckets=QUICK,
-        )
-        self._created = counter("supreme_children_created_total", "Children created.", ["backend"])
-        self._seeds = counter(
-            "supreme_seeds_finished_total",
-            "Seeds that ended.",
-            ["namespace", "backend", "result", "reason"],
-        )
-        self._seed_seconds = histogram(
-            "supreme_seed_duration_seconds",
-            "Seconds from the start to the end of a seed's last attempt.",
-            ["namespace", "backend", "result"],
-            buckets=LONG,
-        )
-        self._seed_waits = histogram(
-            "supreme_seed_queue_seconds",
-            "Seconds from the creation of an attempt to its start.",
-            ["namespace"],
-            buckets=LONG,
-        )
-        self._retried = counter(
-            "supreme_seed_retries_total", "Attempts created after a failure.", ["reason"]
-        )
-        self._disrupted = counter(
-            "supreme_seed_disruptions_total",
-            "Attempts created after a disruption, and preemptions.",
-            ["reason"],
-        )
-        self._experiments = counter(
-            "supreme_experiments_finished_total",
-            "Experiments that ended.",
-            ["namespace", "result", "reason"],
-        )
-        self._experiment_seconds = histogram(
-            "supreme_experiment_duration_seconds",
-            "Seconds from an experiment's first child to its end.",
-            ["namespace", "result"],
-            buckets=LONG,
-        )
-        self._aggregated = histogram(
-            "supreme_aggregation_duration_seconds",
-            "Seconds of checking results and of publishing summaries.",
-            ["task"],
-        )
-        self._not_aggregated = counter(
-            "supreme_aggregation_errors_total",
-            "Failed checks of results and failed publications.",
-            ["reason"],
-        )
-        self._store_requests = counter(
-            "supreme_s3_requests_total", "Requests to stores.", ["operation", "code"]
-        )
-        self._watch = gauge(
-            "supreme_watch_last_event_timestamp_seconds",
-            "Time of the last event of a watch, in Unix seconds.",
-            ["resource"],
-        )
-        self._lost = counter(
-            "supreme_watch_lost_changes_total",
-            "Changes that no watch told and only a list brought.",
-            ["resource"],
-        )
-        self._is_leader = gauge("supreme_leader", "Leadership: 1 where this process acts, else 0.")
-        self._is_master = gauge(
-            "leader_election_master_status",
-            "Leadership under client-go's name: 1 where this process acts, else 0.",
-            ["name"],
-        )
-        info = gauge(
-            "supreme_build_info",
-            "Version, revision and Python of the operator; always 1.",
-            ["version", "revision", "python"],
-        )
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._counters = {
+            name: Counter(name, about, labels, registry=registry)
+            for name, (about, labels) in COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(name, about, labels, registry=registry, buckets=buckets)
+            for name, (about, labels, buckets) in HISTOGRAMS.items()
+        }
+        self._gauges = {
+            name: Gauge(name, about, labels, registry=registry)
+            for name, (about, labels) in GAUGES.items()
+        }
         version, python = metadata.version(DISTRIBUTION), platform.python_version()
-        info.labels(version, revision, python).set(1)
+        self._gauges["supreme_build_info"].labels(version, revision, python).set(1)
         self._begin_at_zero()
 
     def observe(
@@ -196,114 +181,120 @@ class Metrics:
 
     # What the queue tells.
     def added(self) -> None:
-        self._adds.labels(CONTROLLER, CONTROLLER).inc()
+        self._count("workqueue_adds_total", CONTROLLER, CONTROLLER)
 
     def started(self, waited_seconds: float) -> None:
-        self._queued.labels(CONTROLLER, CONTROLLER).observe(waited_seconds)
+        self._observe(waited_seconds, "workqueue_queue_duration_seconds", CONTROLLER, CONTROLLER)
 
     def finished(self, worked_seconds: float) -> None:
-        self._worked.labels(CONTROLLER, CONTROLLER).observe(worked_seconds)
+        self._observe(worked_seconds, "workqueue_work_duration_seconds", CONTROLLER, CONTROLLER)
 
     def retried(self) -> None:
-        self._retries.labels(CONTROLLER, CONTROLLER).inc()
+        self._count("workqueue_retries_total", CONTROLLER, CONTROLLER)
 
     # What the client tells.
     def requested(self, verb: str, resource: str, code: int, seconds: float) -> None:
-        self._requests.labels(verb, resource, str(code)).inc()
-        self._request_seconds.labels(verb, resource).observe(seconds)
-        self._rest_requests.labels(verb, str(code or "<error>")).inc()
-        self._rest_seconds.labels(verb).observe(seconds)
+        self._count("supreme_kube_requests_total", verb, resource, str(code))
+        self._observe(seconds, "supreme_kube_request_duration_seconds", verb, resource)
+        self._count("rest_client_requests_total", verb, str(code or "<error>"))
+        self._observe(seconds, "rest_client_request_duration_seconds", verb)
 
     def throttled(self, verb: str, seconds: float) -> None:
-        self._throttled.labels(verb).observe(seconds)
+        self._observe(seconds, "rest_client_rate_limiter_duration_seconds", verb)
 
     # What reconciliation tells.
     def reconciled(self, result: str, seconds: float) -> None:
-        self._reconciled.labels(CONTROLLER, result).inc()
-        self._reconcile_seconds.labels(CONTROLLER).observe(seconds)
+        self._count("controller_runtime_reconcile_total", CONTROLLER, result)
+        self._observe(seconds, "controller_runtime_reconcile_time_seconds", CONTROLLER)
         if result == "error":
-            self._errors.labels(CONTROLLER).inc()
+            self._count("controller_runtime_reconcile_errors_total", CONTROLLER)
 
     def created(
         self, namespace: str, backend: str, *, retried: str | None, disrupted: str | None
     ) -> None:
         """retried, disrupted: why the attempt before ended, where it did so in this way."""
         self._begin_at_zero_in(namespace, backend)
-        self._created.labels(backend).inc()
+        self._count("supreme_children_created_total", backend)
         if retried is not None:
-            self._retried.labels(retried).inc()
+            self._count("supreme_seed_retries_total", retried)
         if disrupted is not None:
-            self._disrupted.labels(disrupted).inc()
+            self._count("supreme_seed_disruptions_total", disrupted)
 
     @contextmanager
     def aggregating(self, task: str) -> Iterator[None]:
         """Measure the reading of results, whatever comes of it.  task: verify or publish."""
-        with self._aggregated.labels(task).time():
+        with self._histograms["supreme_aggregation_duration_seconds"].labels(task).time():
             yield
 
     def not_aggregated(self, error: Exception) -> None:
         kinds = AGGREGATION_ERRORS.items()
         reason = next((reason for kind, reason in kinds if isinstance(error, kind)), BUG)
-        self._not_aggregated.labels(reason).inc()
+        self._count("supreme_aggregation_errors_total", reason)
 
     def asked_store(self, operation: str, code: int) -> None:
-        self._store_requests.labels(operation, str(code)).inc()
+        self._count("supreme_s3_requests_total", operation, str(code))
 
     def heard(self, resource: str) -> None:
-        self._watch.labels(resource).set(time.time())
+        self._gauges["supreme_watch_last_event_timestamp_seconds"].labels(resource).set(time.time())
 
     def lost(self, resource: str, changes: int) -> None:
-        self._lost.labels(resource).inc(changes)
+        self._counters["supreme_watch_lost_changes_total"].labels(resource).inc(changes)
 
     def wrote(self, namespace: str, counted: Tally) -> None:
         """Count a status that was written just now."""
         for seed in counted.seeds:
             labels = namespace, seed.backend, seed.result
-            self._seeds.labels(*labels, seed.reason).inc()
+            self._count("supreme_seeds_finished_total", *labels, seed.reason)
             if seed.seconds is not None:
-                self._seed_seconds.labels(*labels).observe(seed.seconds)
+                self._observe(seed.seconds, "supreme_seed_duration_seconds", *labels)
         for seconds in counted.waits:
-            self._seed_waits.labels(namespace).observe(seconds)
-        self._disrupted.labels(PREEMPTED).inc(counted.preemptions)
+            self._observe(seconds, "supreme_seed_queue_seconds", namespace)
+        self._counters["supreme_seed_disruptions_total"].labels(PREEMPTED).inc(counted.preemptions)
         if end := counted.end:
-            self._experiments.labels(namespace, end.result, end.reason).inc()
+            self._count("supreme_experiments_finished_total", namespace, end.result, end.reason)
             if end.seconds is not None:
-                self._experiment_seconds.labels(namespace, end.result).observe(end.seconds)
+                self._observe(
+                    end.seconds, "supreme_experiment_duration_seconds", namespace, end.result
+                )
 
     def leads(self) -> None:
         """This process acts from now on."""
-        self._is_leader.set(1)
-        self._is_master.labels(CONTROLLER).set(1)
+        self._gauges["supreme_leader"].set(1)
+        self._gauges["leader_election_master_status"].labels(CONTROLLER).set(1)
 
     def _begin_at_zero(self) -> None:
         """Let every series that is known from the start rise from 0, so that Prometheus sees the
         first time too."""
-        self._adds.labels(CONTROLLER, CONTROLLER)
-        self._retries.labels(CONTROLLER, CONTROLLER)
-        self._errors.labels(CONTROLLER)
-        self._is_master.labels(CONTROLLER)
+        self._counters["workqueue_adds_total"].labels(CONTROLLER, CONTROLLER)
+        self._counters["workqueue_retries_total"].labels(CONTROLLER, CONTROLLER)
+        self._counters["controller_runtime_reconcile_errors_total"].labels(CONTROLLER)
+        self._gauges["leader_election_master_status"].labels(CONTROLLER)
         for result in ("success", "requeue_after", "error"):
-            self._reconciled.labels(CONTROLLER, result)
+            self._counters["controller_runtime_reconcile_total"].labels(CONTROLLER, result)
         for reason in RETRIES:
-            self._retried.labels(reason)
+            self._counters["supreme_seed_retries_total"].labels(reason)
         for reason in DISRUPTIONS:
-            self._disrupted.labels(reason)
+            self._counters["supreme_seed_disruptions_total"].labels(reason)
         for reason in (*AGGREGATION_ERRORS.values(), BUG):
-            self._not_aggregated.labels(reason)
+            self._counters["supreme_aggregation_errors_total"].labels(reason)
         for resource in (EXPERIMENTS, JOBS, PODS):
-            self._lost.labels(resource.plural)
+            self._counters["supreme_watch_lost_changes_total"].labels(resource.plural)
 
     def _begin_at_zero_in(self, namespace: str, backend: str) -> None:
         """Let the series that a namespace will most likely have rise from 0, too."""
-        self._seed_waits.labels(namespace)
-        self._seeds.labels(namespace, backend, "succeeded", "")
-        self._seed_seconds.labels(namespace, backend, "succeeded")
-        self._experiments.labels(namespace, "succeeded", "SeedsSucceeded")
-        self._experiments.labels(namespace, "failed", "FailureBudgetExceeded")
-        self._experiment_seconds.labels(namespace, "succeeded")
+        self._histograms["supreme_seed_queue_seconds"].labels(namespace)
+        self._counters["supreme_seeds_finished_total"].labels(namespace, backend, "succeeded", "")
+        self._histograms["supreme_seed_duration_seconds"].labels(namespace, backend, "succeeded")
+        self._counters["supreme_experiments_finished_total"].labels(
+            namespace, "succeeded", "SeedsSucceeded"
+        )
+        self._counters["supreme_experiments_finished_total"].labels(
+            namespace, "failed", "FailureBudgetExceeded"
+        )
+        self._histograms["supreme_experiment_duration_seconds"].labels(namespace, "succeeded")
 
-    def _maker(self, kind: Callable[..., Any]) -> Callable[..., Any]:
-        def make(name: str, about: str, labels: Iterable[str] = (), **more: Any) -> Any:
-            return kind(name, about, labels, registry=self.registry, **more)
+    def _count(self, name: str, *labels: str) -> None:
+        self._counters[name].labels(*labels).inc()
 
-        return make
+    def _observe(self, seconds: float, name: str, *labels: str) -> None:
+        self._histograms[name].labels(*labels).observe(seconds)
