@@ -629,7 +629,7 @@ class TestProgress:
 
         with serving(progress(), before=wait) as endpoint:
             try:
-                found = self.look(canned(endpoint), (1, 0), (2, 0), progress_seconds=2)
+                found = self.look(canned(endpoint), (1, 0), (2, 0))
             finally:
                 ends.set()
         assert found == {1: "12/34"}

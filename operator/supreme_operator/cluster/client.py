@@ -76,7 +76,7 @@ class Page(NamedTuple):
     version: int
 
 
-class Meter(Protocol):
+class RequestMeter(Protocol):
     """Is told of each request; code: the HTTP status, 0 where there was no answer."""
 
     def requested(self, verb: str, resource: str, code: int, seconds: float) -> None: ...
@@ -109,7 +109,7 @@ class TokenBucket:
 class Cluster:
     """The API server, as far as the operator needs it."""
 
-    def __init__(self, api: ApiClient, bucket: TokenBucket, meter: Meter) -> None:
+    def __init__(self, api: ApiClient, bucket: TokenBucket, meter: RequestMeter) -> None:
         self._api, self._bucket, self._meter = api, bucket, meter
         self.failures_in_a_row = 0
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -18,15 +18,10 @@ from supreme_core import DISTRIBUTION
 from supreme_core.errors import StoreUnavailable, StoreUnusable
 from supreme_operator.cluster.client import ClusterError
 from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS
+from supreme_operator.cluster.workqueue import WorkQueue
 from supreme_operator.deciding.endings import LOST_WITH_ITS_NODE
 from supreme_operator.deciding.tally import PREEMPTED, Tally
-from supreme_operator.monitoring.gauges import (
-    CONTROLLER,
-    Body,
-    ExperimentGauges,
-    Queue,
-    QueueGauges,
-)
+from supreme_operator.monitoring.gauges import CONTROLLER, Body, ExperimentGauges, QueueGauges
 from supreme_operator.results.reader import WorkerFailed
 
 QUICK: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -173,7 +168,11 @@ class Metrics:
         self._begin_at_zero()
 
     def observe(
-        self, queue: Queue, workers: int, experiments: Callable[[], Iterable[Body]], shown: int
+        self,
+        queue: WorkQueue[Any],
+        workers: int,
+        experiments: Callable[[], Iterable[Body]],
+        shown: int,
     ) -> None:
         """Show what is computed when it is asked for: `gauges`."""
         self.registry.register(QueueGauges(queue, workers))

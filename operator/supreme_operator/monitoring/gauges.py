@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol, get_args
+from typing import Any, Final, get_args
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from supreme_core.api.status import Phase
+from supreme_operator.cluster.workqueue import WorkQueue
 
 Body = Mapping[str, Any]
 
@@ -23,25 +24,11 @@ CONTROLLER: Final = "unlearningexperiment"
 SEED_PHASES: Final = ("Pending", "Queued", "Running", "Succeeded", "Failed")
 
 
-class Queue(Protocol):
-    """Work queue, as far as its metrics show it."""
-
-    @property
-    def depth(self) -> int: ...
-
-    @property
-    def working(self) -> int: ...
-
-    def work_seconds(self) -> float: ...
-
-    def oldest_work_seconds(self) -> float: ...
-
-
 @dataclass(frozen=True, eq=False)
 class QueueGauges(Collector):
     """workers: how many keys are worked on at most."""
 
-    queue: Queue
+    queue: WorkQueue[Any]
     workers: int
 
     def collect(self) -> Iterable[Metric]:

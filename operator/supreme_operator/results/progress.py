@@ -30,6 +30,12 @@ log = logging.getLogger(__name__)
 BYTES: Final = 4096
 """Some 1,400 at most, of which `now` can be 1,024."""
 
+SECONDS: Final = 5.0
+"""Time for all attempts of one experiment together."""
+
+AT_ONCE: Final = 8
+"""Requests at one time for one experiment."""
+
 SIGNED_SECONDS: Final = 60
 
 Attempt = tuple[int, int]
@@ -41,16 +47,11 @@ Requested = Callable[[str, int], None]
 class ProgressReader:
     """Reads progress.json of many attempts.
 
-    seconds: for all attempts of one experiment together.  at_once: requests at one time for them.
     requested: is told the operation and the HTTP status of each request, 0 where none came.
     """
 
-    def __init__(
-        self, allowed: AllowedEndpoints, *, seconds: float, at_once: int, requested: Requested
-    ) -> None:
+    def __init__(self, allowed: AllowedEndpoints, requested: Requested) -> None:
         self._allowed, self._requested = allowed, requested
-        self._seconds = seconds
-        self._at_once = at_once
         self._session = Session()
         self._signer = ThreadPoolExecutor(1)  # the only thread that uses the session
 
@@ -61,7 +62,7 @@ class ProgressReader:
         found: dict[int, str] = {}
         try:
             self._allowed.check(location)
-            async with asyncio.timeout(self._seconds), self._http() as http:
+            async with asyncio.timeout(SECONDS), self._http() as http:
                 urls = await asyncio.get_running_loop().run_in_executor(
                     self._signer, self._urls, experiment, location, attempts
                 )
@@ -115,7 +116,7 @@ class ProgressReader:
 
     def _http(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._at_once, ssl=self._tls),
+            connector=aiohttp.TCPConnector(limit=AT_ONCE, ssl=self._tls),
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),

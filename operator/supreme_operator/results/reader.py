@@ -104,8 +104,8 @@ class Collector:
 
     allowed_endpoints: see `AllowedEndpoints`.  workers: processes at one time that verify, and as
     many that publish.  verifying: limits of a worker for `verify`, which has an answer for each
-    result.  publishing: those of one for `publish`, which has a single answer.  progress_seconds,
-    progress_requests, requested: `ProgressReader`'s.
+    result.  publishing: those of one for `publish`, which has a single answer.  requested:
+    see `ProgressReader`.
     """
 
     def __init__(
@@ -115,8 +115,6 @@ class Collector:
         workers: int = 2,
         verifying: Limits = VERIFYING,
         publishing: Limits = PUBLISHING,
-        progress_seconds: float = 5,
-        progress_requests: int = 8,
         requested: Requested = lambda operation, code: None,
     ) -> None:
         self._allowed = AllowedEndpoints(allowed_endpoints)
@@ -126,12 +124,7 @@ class Collector:
         )
         self._verifying, self._publishing = verifying, publishing
         self._workers = Workers()
-        self._progress = ProgressReader(
-            self._allowed,
-            seconds=progress_seconds,
-            at_once=progress_requests,
-            requested=requested,
-        )
+        self._progress = ProgressReader(self._allowed, requested)
 
     async def verify(
         self, order: ExperimentOrder, location: Location, claims: Sequence[Claim]
