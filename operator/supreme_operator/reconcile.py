@@ -47,12 +47,12 @@ from supreme_operator.deciding.admission import (
     status_in,
 )
 from supreme_operator.deciding.backoff import BackoffPolicy, backoff_seconds
+from supreme_operator.deciding.counter_deltas import CounterDeltas, counter_deltas
 from supreme_operator.deciding.decide import CREATED_AT_ONCE, Decision, decide
 from supreme_operator.deciding.endings import claim
 from supreme_operator.deciding.facts import Attempt, Child, Experiment, Trouble
 from supreme_operator.deciding.policy import Policy
 from supreme_operator.deciding.standing import Observations, Seen, Standing
-from supreme_operator.deciding.tally import Tally, tally
 from supreme_operator.deciding.waiting import is_webhooks, refusal
 from supreme_operator.monitoring.counters import Metrics
 from supreme_operator.results.background import ReadResults
@@ -74,7 +74,6 @@ the status says so; the queue tries again by itself."""
 STORE_TROUBLES: Final = {Forbidden: "RBACDenied", StoreNotAllowed: "StoreNotAllowed"}
 """Reasons of conditions where results cannot be read; of all other errors ResultsUnavailable."""
 
-Clock = Callable[[], datetime]
 Running = tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]
 """An experiment with the (seed, attempt) of its running children."""
 
@@ -117,11 +116,11 @@ class Reconciler:
     defaults: Mapping[str, Mapping[str, Any]]
     policy: Policy
     served: set[str] = field(default_factory=lambda: {"Job", "IndexedJob"})
-    clock: Clock = lambda: datetime.now(UTC)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _memories: dict[Key, Memory] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> float | None:
-        """Bring an experiment one step on; gives the seconds after which to look again."""
+        """Bring an experiment one step on; returns the seconds after which to look again."""
         body = self.cache.experiment(key)
         if body is None or not is_ours(body, MANAGER):
             self._forget(key)
@@ -133,13 +132,13 @@ class Reconciler:
             generation = body["metadata"].get("generation", 0)
             before = status_in(body)
             refused = status.invalid(before, admitted, generation=generation, now=now)
-            await self._write(body, before, refused, Tally())
+            await self._write(body, before, refused, CounterDeltas())
             return None  # only a change of the resource can help, and that comes as an event
         seen = self._look(key, admitted, memory, body)
         decision = decide(seen, now=now, backoff=self.backoff)
         self._read_results(memory, seen, decision)
         wait = await self._act(memory, seen, decision, body, now)
-        alarm = (decision.wake_at - now).total_seconds() if decision.wake_at else None
+        alarm = (decision.requeue_at - now).total_seconds() if decision.requeue_at else None
         return min((each for each in (wait, alarm) if each is not None), default=None)
 
     def refresh(self) -> None:
@@ -255,18 +254,18 @@ class Reconciler:
         return found
 
     def _look(self, key: Key, admitted: Admitted, memory: Memory, body: Mapping[str, Any]) -> Seen:
-        children, stray = self.cache.children_of(key, memory.uid)
+        children, orphaned = self.cache.children_of(key, memory.uid)
         return Seen(
             experiment=admitted.experiment,
             order=admitted.order,
             status=status_in(body),
             children=children,
             refusal=admitted.refusal,
-            stray=stray,
+            orphaned=orphaned,
             template=self._template(memory, admitted) if children else "",
             observations=replace(
                 memory.observations,
-                verdicts=memory.results.verdicts,
+                result_checks=memory.results.checks,
                 publication=memory.results.published,
             ),
         )
@@ -294,7 +293,7 @@ class Reconciler:
         body: Mapping[str, Any],
         now: datetime,
     ) -> float | None:
-        """Write and do what was decided; gives the seconds after which to go on, if not all was."""
+        """Write and do what was decided; returns the seconds until the rest, if not all was."""
         after = status.status_of(seen, decision, now=now)
         acts = bool(decision.create or decision.delete or decision.delete_experiment)
         # The status goes first: where this process ends in between, the next one knows which
@@ -303,7 +302,7 @@ class Reconciler:
             wait = self._wait_to_write(memory, seen.status, after, now)
             if wait and not acts:
                 return wait
-            counted = tally(seen.status, after, decision.standings)
+            counted = counter_deltas(seen.status, after, decision.standings)
             if not await self._write(body, seen.status, after, counted):
                 return 0.0  # somebody changed the resource: decide anew before anything is done
             memory.written_at = now
@@ -342,7 +341,7 @@ class Reconciler:
         body: Mapping[str, Any],
         before: ExperimentStatus,
         after: ExperimentStatus,
-        counted: Tally,
+        counted: CounterDeltas,
     ) -> bool:
         """Write a status and tell of it; False where the resource has changed meanwhile."""
         if before == after:
@@ -358,15 +357,15 @@ class Reconciler:
             return False
         self.cache.experiments.put(written)
         self.metrics.wrote(namespace, counted)
-        for note in events.transitions(before, after):
+        for each in events.transitions(before, after):
             log.info(
                 "%s: %s",
-                note.reason,
-                note.message,
+                each.reason,
+                each.message,
                 extra={"namespace": namespace, "experiment": name},
             )
             with suppress(ClusterError):  # a courtesy
-                event = events.event(note, body, self.clock())
+                event = events.event(each, body, self.clock())
                 await self.cluster.create(EVENTS, namespace, event)
         return True
 
@@ -406,7 +405,7 @@ class Reconciler:
     async def _delete_all(
         self, memory: Memory, seen: Seen, decision: Decision
     ) -> ClusterError | None:
-        """Gives the first error: a child that cannot be deleted holds up no other."""
+        """Return the first error: a child that cannot be deleted holds up no other."""
         failed: list[ClusterError] = []
         for child in decision.delete:
             try:
@@ -494,7 +493,7 @@ class Reconciler:
             reason = refusal(str(error)) or "ChildRefused"
             return self._trouble(memory, "creation", reason, error)
         if made:
-            self.cache.shelf(backend.resource.plural).put(made.body)
+            self.cache.of_kind(backend.resource.plural).put(made.body)
             # Its event brings no news any more.
             self.queue.add(Key(experiment.owner.namespace, experiment.owner.name))
         if made and made.is_new:
@@ -522,7 +521,7 @@ class Reconciler:
 
     async def _ensure(
         self, memory: Memory, resource: Resource, manifest: dict[str, Any]
-    ) -> "Made | None":
+    ) -> "EnsuredObject | None":
         """Have an object there; one of its name must be ours. None where it was made before."""
         metadata = manifest["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
@@ -530,14 +529,16 @@ class Reconciler:
         if title in memory.ensured:
             return None
         try:
-            made = Made(await self.cluster.create(resource, namespace, manifest), is_new=True)
+            made = EnsuredObject(
+                await self.cluster.create(resource, namespace, manifest), is_new=True
+            )
         except AlreadyExists:
             found = await self.cluster.get(resource, namespace, name)
             owners = found["metadata"].get("ownerReferences") or ()
             if not any(each.get("controller") and each["uid"] == memory.uid for each in owners):
                 message = f"{resource.title} {name} is there and belongs to something else"
                 raise ChildConflict(message) from None
-            made = Made(found, is_new=False)
+            made = EnsuredObject(found, is_new=False)
         if resource in (CONFIG_MAPS, SERVICES):
             memory.ensured.add(title)
         return made
@@ -574,7 +575,7 @@ def _lasts(error: ClusterError) -> bool:
 
 
 @dataclass(frozen=True)
-class Made:
+class EnsuredObject:
     """An object that is there as it should be.  is_new: this process has made it just now."""
 
     body: Mapping[str, Any]

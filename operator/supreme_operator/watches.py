@@ -57,7 +57,7 @@ class Watches:
         return registry
 
     async def resync(self) -> bool:
-        """List everything; gives whether PyTorchJobs are served. Errors of the cluster pass."""
+        """List everything; returns whether PyTorchJobs are served. Errors of the cluster pass."""
         resources = [EXPERIMENTS, JOBS, PODS]
         has_pytorchjobs = await self.cluster.serves(PYTORCHJOBS)
         if has_pytorchjobs:
@@ -77,8 +77,8 @@ class Watches:
         return has_pytorchjobs
 
     async def _list(self, resource: Resource, namespace: str | None) -> set[Key]:
-        """Gives the experiments for which the list brought news."""
-        shelf, labels = self.cache.shelf(resource.plural), names.UID_LABEL
+        """Return the experiments for which the list brought news."""
+        objects, labels = self.cache.of_kind(resource.plural), names.UID_LABEL
         listed, changed, version = set[str](), set[Key](), 0
         pages = self.cluster.list(
             resource, namespace=namespace, labels="" if resource == EXPERIMENTS else labels
@@ -87,10 +87,10 @@ class Watches:
             version = page.version
             for body in page.bodies:
                 listed.add(body["metadata"]["uid"])
-                key = shelf.put(_with_kind(body, resource))
+                key = objects.put(_with_kind(body, resource))
                 if key:
                     changed.add(key)
-        return changed | shelf.keep(listed, version, namespace)
+        return changed | objects.keep(listed, version, namespace)
 
     def silent(self) -> list[str]:
         """Kinds whose watch tells nothing although there is news."""
@@ -101,8 +101,8 @@ class Watches:
             body = event["object"]
             self._told[resource.plural] = self._told.get(resource.plural, 0) + 1
             self.metrics.heard(resource.plural)
-            shelf = self.cache.shelf(resource.plural)
-            news = shelf.remove(body) if event["type"] == "DELETED" else shelf.put(body)
+            objects = self.cache.of_kind(resource.plural)
+            news = objects.remove(body) if event["type"] == "DELETED" else objects.put(body)
             # Of an experiment its own writer too looks again: what it wrote may call for more.
             if key := news or (key_of(body) if resource == EXPERIMENTS else None):
                 self.queue.add(key)

@@ -9,7 +9,7 @@ from supreme_operator.deciding.decide import decide
 from supreme_operator.deciding.facts import Attempt, Child, ChildState, Pod
 from supreme_operator.deciding.standing import Observations, Seen
 from supreme_operator.deciding.status import status_of
-from supreme_operator.results.protocol import Published, Verdict
+from supreme_operator.results.protocol import Published, ResultCheck
 
 from supreme_core.api.orders import work_digest
 from supreme_core.api.status import ExperimentStatus, ResultsReference
@@ -55,7 +55,7 @@ def resource(generation=1, **spec):
 def look(
     *children,
     status=None,
-    stray=(),
+    orphaned=(),
     template="",
     observations=None,
     generation=1,
@@ -70,7 +70,7 @@ def look(
         status=status or ExperimentStatus(),
         children=[replace(each, work=work) if each.work == "" else each for each in children],
         refusal=refusal,
-        stray=stray,
+        orphaned=orphaned,
         template=template,
         observations=observations or Observations(),
     )
@@ -143,11 +143,13 @@ def pod(seed=0, **facts):
 
 def valid(*seeds, attempt=0):
     """Observations of results that were read and are well."""
-    return Observations(verdicts=verdicts(*seeds, attempt=attempt))
+    return Observations(result_checks=checks(*seeds, attempt=attempt))
 
 
-def verdicts(*seeds, attempt=0, state="valid"):
-    return {(s, attempt): Verdict(seed=s, attempt=attempt, state=state, message="") for s in seeds}
+def checks(*seeds, attempt=0, state="valid"):
+    return {
+        (s, attempt): ResultCheck(seed=s, attempt=attempt, state=state, message="") for s in seeds
+    }
 
 
 def publication(*seeds, **spec):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from supreme_operator.cluster.cache import Cache, Key, Shelf
+from supreme_operator.cluster.cache import Cache, Key, ObjectCache
 
 from tests.operator.looks import UID, child, pod
 
@@ -26,75 +26,75 @@ def body(uid="u1", version=5, namespace="research", experiment="three", name=Non
 
 
 @pytest.fixture
-def shelf():
-    return Shelf(lambda body: int(body["metadata"]["resourceVersion"]))
+def objects():
+    return ObjectCache(lambda body: int(body["metadata"]["resourceVersion"]))
 
 
-def test_a_newer_version_replaces_an_older_one_and_not_the_other_way(shelf):
-    assert shelf.put(body(version=5)) == KEY
-    assert shelf.put(body(version=4)) is None
-    assert shelf.put(body(version=5)) is None
-    assert shelf.put(body(version=6)) == KEY
-    assert list(shelf.of(KEY)) == [6]
+def test_a_newer_version_replaces_an_older_one_and_not_the_other_way(objects):
+    assert objects.put(body(version=5)) == KEY
+    assert objects.put(body(version=4)) is None
+    assert objects.put(body(version=5)) is None
+    assert objects.put(body(version=6)) == KEY
+    assert list(objects.of(KEY)) == [6]
 
 
 def test_a_newer_version_that_says_nothing_new_is_no_news():
-    shelf = Shelf(lambda body: body["metadata"]["name"])
-    assert shelf.put(body(version=5)) == KEY
-    assert shelf.put(body(version=8)) is None
+    objects = ObjectCache(lambda body: body["metadata"]["name"])
+    assert objects.put(body(version=5)) == KEY
+    assert objects.put(body(version=8)) is None
     # It is known all the same that version 8 was seen: a list as of 6 cannot tell that it is gone.
-    assert shelf.keep(set(), version=6) == set()
-    assert shelf.put(body(version=7)) is None
+    assert objects.keep(set(), version=6) == set()
+    assert objects.put(body(version=7)) is None
 
 
 @pytest.mark.parametrize("change", [{"uid": "u2"}, {"experiment": "four"}])
 def test_the_same_content_of_another_object_or_owner_is_news(change):
-    shelf = Shelf(lambda body: "content")
-    shelf.put(body(name="one"))
-    assert shelf.put(body(name="one", version=6, **change)) is not None
+    objects = ObjectCache(lambda body: "content")
+    objects.put(body(name="one"))
+    assert objects.put(body(name="one", version=6, **change)) is not None
 
 
-def test_an_object_of_nobody_is_not_kept(shelf):
-    assert shelf.put(body(experiment=None)) is None
-    assert len(shelf) == 0
+def test_an_object_of_nobody_is_not_kept(objects):
+    assert objects.put(body(experiment=None)) is None
+    assert len(objects) == 0
 
 
 def test_what_the_reader_does_not_want_is_not_kept():
-    shelf = Shelf(lambda body: None)
-    assert shelf.put(body()) is None
-    assert len(shelf) == 0
+    objects = ObjectCache(lambda body: None)
+    assert objects.put(body()) is None
+    assert len(objects) == 0
 
 
-def test_what_is_removed_is_gone_from_its_experiment(shelf):
-    shelf.put(body())
-    assert shelf.remove(body()) == KEY
-    assert list(shelf.of(KEY)) == []
-    assert shelf.known() == set()
-    assert shelf.remove(body()) is None
+def test_what_is_removed_is_gone_from_its_experiment(objects):
+    objects.put(body())
+    assert objects.remove(body()) == KEY
+    assert list(objects.of(KEY)) == []
+    assert objects.known() == set()
+    assert objects.remove(body()) is None
 
 
-def test_what_a_list_does_not_name_is_gone(shelf):
+def test_what_a_list_does_not_name_is_gone(objects):
     for uid, version in (("same", 5), ("gone", 6), ("changed", 7)):
-        shelf.put(body(uid, version))
-    assert shelf.keep({"same", "changed", "of nobody"}, version=9) == {KEY}
-    assert sorted(shelf.of(KEY)) == [5, 7]
+        objects.put(body(uid, version))
+    assert objects.keep({"same", "changed", "of nobody"}, version=9) == {KEY}
+    assert sorted(objects.of(KEY)) == [5, 7]
 
 
-def test_a_list_without_news_changes_nothing(shelf):
-    shelf.put(body("same"))
-    assert shelf.keep({"same"}, version=9) == set()
+def test_a_list_without_news_changes_nothing(objects):
+    objects.put(body("same"))
+    assert objects.keep({"same"}, version=9) == set()
 
 
-def test_what_is_newer_than_the_list_stays(shelf):
-    shelf.put(body("made after the list", version=20))
-    assert shelf.keep(set(), version=9) == set()
-    assert list(shelf.of(KEY)) == [20]
+def test_what_is_newer_than_the_list_stays(objects):
+    objects.put(body("made after the list", version=20))
+    assert objects.keep(set(), version=9) == set()
+    assert list(objects.of(KEY)) == [20]
 
 
-def test_a_list_of_one_namespace_says_nothing_of_another(shelf):
-    shelf.put(body(namespace="other"))
-    assert shelf.keep(set(), version=9, namespace="research") == set()
-    assert len(shelf) == 1
+def test_a_list_of_one_namespace_says_nothing_of_another(objects):
+    objects.put(body(namespace="other"))
+    assert objects.keep(set(), version=9, namespace="research") == set()
+    assert len(objects) == 1
 
 
 class TestMadeAgainUnderItsName:
@@ -105,41 +105,41 @@ class TestMadeAgainUnderItsName:
         return request.param
 
     @pytest.fixture
-    def shelf(self):
-        return Shelf(lambda body: body["metadata"]["uid"])
+    def objects(self):
+        return ObjectCache(lambda body: body["metadata"]["uid"])
 
-    def test_the_newest_is_the_one(self, shelf, uids):
+    def test_the_newest_is_the_one(self, objects, uids):
         first, second = uids
-        shelf.put(body(first, 5, name="same"))
-        assert shelf.put(body(second, 7, name="same")) == KEY
-        assert list(shelf.of(KEY)) == [second]
-        assert len(shelf) == 1
+        objects.put(body(first, 5, name="same"))
+        assert objects.put(body(second, 7, name="same")) == KEY
+        assert list(objects.of(KEY)) == [second]
+        assert len(objects) == 1
 
-    def test_late_news_of_the_one_before_are_none(self, shelf, uids):
+    def test_late_news_of_the_one_before_are_none(self, objects, uids):
         first, second = uids
-        shelf.put(body(second, 7, name="same"))
-        assert shelf.put(body(first, 6, name="same")) is None
-        assert shelf.remove(body(first, 6, name="same")) is None
-        assert list(shelf.of(KEY)) == [second]
+        objects.put(body(second, 7, name="same"))
+        assert objects.put(body(first, 6, name="same")) is None
+        assert objects.remove(body(first, 6, name="same")) is None
+        assert list(objects.of(KEY)) == [second]
 
-    def test_a_list_that_has_it_leaves_it_alone(self, shelf, uids):
+    def test_a_list_that_has_it_leaves_it_alone(self, objects, uids):
         first, second = uids
-        shelf.put(body(first, 5, name="same"))
-        shelf.put(body(second, 7, name="same"))
-        assert shelf.keep({second}, version=9) == set()
-        assert list(shelf.of(KEY)) == [second]
+        objects.put(body(first, 5, name="same"))
+        objects.put(body(second, 7, name="same"))
+        assert objects.keep({second}, version=9) == set()
+        assert list(objects.of(KEY)) == [second]
 
-    def test_in_another_namespace_it_is_another(self, shelf, uids):
+    def test_in_another_namespace_it_is_another(self, objects, uids):
         first, second = uids
-        shelf.put(body(first, 5, name="same"))
-        shelf.put(body(second, 7, name="same", namespace="other"))
-        assert len(shelf) == 2
+        objects.put(body(first, 5, name="same"))
+        objects.put(body(second, 7, name="same", namespace="other"))
+        assert len(objects) == 2
 
-    def test_it_may_belong_to_another_experiment(self, shelf, uids):
+    def test_it_may_belong_to_another_experiment(self, objects, uids):
         first, second = uids
-        shelf.put(body(first, 5, name="same"))
-        shelf.put(body(second, 7, name="same", experiment="other"))
-        assert shelf.known() == {Key("research", "other")}
+        objects.put(body(first, 5, name="same"))
+        objects.put(body(second, 7, name="same", experiment="other"))
+        assert objects.known() == {Key("research", "other")}
 
 
 def experiment(uid, version):
@@ -194,16 +194,16 @@ class TestChildrenWithTheirPods:
         ]
         for number in range(1, len(told) + 1):
             plural, event = told[number - 1]
-            asked.shelf(plural).put(event)
+            asked.of_kind(plural).put(event)
             other = fresh()
             for plural, event in told[:number]:
-                other.shelf(plural).put(event)
+                other.of_kind(plural).put(event)
             assert asked.children_of(KEY, UID) == other.children_of(KEY, UID)
         asked.pods.remove(self.pod("a", 8))
         asked.children["jobs"].remove(self.job(7))
-        left, stray = asked.children_of(KEY, UID)
+        left, orphaned = asked.children_of(KEY, UID)
         assert [(each.attempt.seed, len(each.pods)) for each in left] == [(8, 0), (9, 1)]
-        assert [each.uid for each in stray] == ["b"]
+        assert [each.uid for each in orphaned] == ["b"]
 
     def test_what_has_not_changed_is_not_joined_again(self, caches):
         cache, _ = caches

@@ -15,7 +15,7 @@ from supreme_operator.deciding.facts import Attempt, Child, ChildState
 from supreme_operator.deciding.indexes import expanded
 from supreme_operator.deciding.standing import Observations
 from supreme_operator.deciding.status import status_of
-from supreme_operator.results.protocol import Verdict
+from supreme_operator.results.protocol import ResultCheck
 
 from supreme_core.api.orders import work_digest
 from supreme_core.api.status import ExperimentStatus
@@ -76,12 +76,12 @@ class World:
         self.most = max(self.most, len(running))
 
     def verify(self, children):
-        known = dict(self.observations.verdicts)
+        known = dict(self.observations.result_checks)
         for child in children:
             place = child.attempt.seed, child.attempt.number
             state = "valid" if place in self.results else "missing"
-            known[place] = Verdict(seed=place[0], attempt=place[1], state=state, message="")
-        self.observations = replace(self.observations, verdicts=known)
+            known[place] = ResultCheck(seed=place[0], attempt=place[1], state=state, message="")
+        self.observations = replace(self.observations, result_checks=known)
 
     def publish(self, seeds):
         self.observations = replace(self.observations, publication=publication(*seeds, **SPEC))

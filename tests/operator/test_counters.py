@@ -16,8 +16,13 @@ from datetime import timedelta
 
 import pytest
 from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.deciding.counter_deltas import (
+    CounterDeltas,
+    ExperimentEnd,
+    SeedEnd,
+    counter_deltas,
+)
 from supreme_operator.deciding.decide import decide
-from supreme_operator.deciding.tally import ExperimentEnd, SeedEnd, Tally, tally
 from supreme_operator.monitoring.counters import Metrics
 from supreme_operator.monitoring.gauges import chosen
 
@@ -26,6 +31,7 @@ from supreme_core.errors import StoreUnavailable
 from tests.operator.looks import (
     BACKOFF,
     NOW,
+    checks,
     child,
     failed,
     look,
@@ -34,7 +40,6 @@ from tests.operator.looks import (
     resource,
     told,
     valid,
-    verdicts,
 )
 
 CREATED = NOW - timedelta(minutes=1)
@@ -46,7 +51,7 @@ def counted(*children, before, now=NOW, **given):
     seen = look(*children, status=before, **given)
     decision = decide(seen, now=now, backoff=BACKOFF)
     after = told(*children, status=before, now=now, **given)
-    return tally(before, after, decision.standings)
+    return counter_deltas(before, after, decision.standings)
 
 
 class TestWhatAStatusCountsFor:
@@ -73,7 +78,7 @@ class TestWhatAStatusCountsFor:
         assert (end.result, end.reason, end.seconds) == ("failed", "InvalidOrder", None)
 
     def test_an_attempt_that_is_followed_by_another_ends_no_seed(self):
-        assert counted(failed(7, code=1), before=told(child(7))) == Tally()
+        assert counted(failed(7, code=1), before=told(child(7))) == CounterDeltas()
 
     def test_seeds_that_are_done_count_once(self):
         done = child(7, "Succeeded")
@@ -102,14 +107,16 @@ class TestWhatAStatusCountsFor:
         found = counted(done, before=before, observations=observations, seeds=seeds)
         assert found.end == ExperimentEnd("succeeded", "SeedsSucceeded", 300.0)
         after = told(done, status=before, observations=observations, seeds=seeds)
-        assert counted(done, before=after, observations=observations, seeds=seeds) == Tally()
+        assert (
+            counted(done, before=after, observations=observations, seeds=seeds) == CounterDeltas()
+        )
 
     def test_one_of_which_some_seeds_failed_succeeds_partially(self):
         policy = {"maxFailedSeeds": 1}
         spec = {"seeds": {"list": [7, 8]}, "failurePolicy": policy}
         children = child(7, "Succeeded"), failed(8, code=2)
         observations = replace(
-            valid(7), verdicts=verdicts(7), publication=publication(7, seeds=spec["seeds"])
+            valid(7), result_checks=checks(7), publication=publication(7, seeds=spec["seeds"])
         )
         end = counted(*children, before=ExperimentStatus(), observations=observations, **spec).end
         assert end == ExperimentEnd("partially_succeeded", "PartiallySucceeded", None)

@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.deciding.facts import Answer, Trouble
+from supreme_operator.deciding.facts import EventAnswer, Trouble
 from supreme_operator.deciding.standing import Observations
 
 from supreme_core.api.status import ExperimentStatus, ResultsReference
 from tests.operator.looks import (
     NOW,
+    checks,
     child,
     condition,
     decided,
@@ -28,7 +29,6 @@ from tests.operator.looks import (
     resource,
     told,
     valid,
-    verdicts,
 )
 
 LATER = NOW + timedelta(hours=1)
@@ -240,7 +240,7 @@ class TestAttempts:
     def test_the_wait_is_over_at_its_time_and_wakes_the_operator(self):
         end = failed(7)
         assert starts(decided(end)) == [(8, 0), (9, 0)]
-        assert decided(end).wake_at == NOW + timedelta(seconds=10)
+        assert decided(end).requeue_at == NOW + timedelta(seconds=10)
         assert (7, 1) in starts(decided(end, now=NOW + timedelta(seconds=10)))
 
     def test_a_trainers_own_words_are_in_the_status(self):
@@ -257,7 +257,7 @@ class TestAttempts:
         [("missing", "Pending", "ResultMissing"), ("invalid", "Failed", "ResultInvalid")],
     )
     def test_a_result_that_cannot_be_had(self, state, phase, reason):
-        observations = Observations(verdicts=verdicts(7, state=state))
+        observations = Observations(result_checks=checks(7, state=state))
         seed = told(child(7, "Succeeded"), observations=observations).seed_statuses[0]
         assert (seed.phase, seed.reason) == (phase, reason)
 
@@ -272,7 +272,7 @@ class TestAttempts:
         decision = decided(child(7, "Succeeded"), observations=Observations(store=away))
         assert decision.verify == ()
         assert decision.standings[0].phase == "Running"
-        assert decision.wake_at == LATER
+        assert decision.requeue_at == LATER
 
     def test_an_attempt_that_is_not_scheduled_in_time_is_given_up_and_stopped(self):
         late = child(7, "Waiting", pods=[pod(unschedulable="0/3 nodes")])
@@ -287,7 +287,7 @@ class TestAttempts:
 
     def test_the_scheduling_deadline_wakes_the_operator(self):
         late = child(7, "Waiting", pods=[pod()])
-        assert decided(late, schedulingDeadlineSeconds=90).wake_at == NOW + timedelta(seconds=30)
+        assert decided(late, schedulingDeadlineSeconds=90).requeue_at == NOW + timedelta(seconds=30)
 
     @pytest.mark.parametrize("state", ["Suspended", "Waiting"])
     def test_the_scheduling_deadline_counts_anew_when_one_that_ran_waits_again(self, state):
@@ -300,7 +300,7 @@ class TestAttempts:
         queued = told(waits, status=running, **given)
         assert queued.seed_statuses[0].phase == "Queued"
         assert queued.seed_statuses[0].waiting_since == "2026-03-01T12:00:00Z"
-        assert decided(waits, status=queued, **given).wake_at == NOW + timedelta(seconds=60)
+        assert decided(waits, status=queued, **given).requeue_at == NOW + timedelta(seconds=60)
         for seconds, reason in ((59, None), (60, "SchedulingDeadlineExceeded")):
             later = told(waits, status=queued, now=NOW + timedelta(seconds=seconds), **given)
             assert (later.seed_statuses[0].phase == "Failed") == bool(reason)
@@ -344,7 +344,7 @@ class TestAttempts:
 
     def test_a_deadline_that_has_passed_wakes_nobody(self):
         pulls = child(7, "Waiting", pods=[pod(is_scheduled=True)])
-        wake = decided(pulls, schedulingDeadlineSeconds=30).wake_at
+        wake = decided(pulls, schedulingDeadlineSeconds=30).requeue_at
         assert wake is None or wake > NOW
 
     def test_a_child_that_fails_for_its_deletion_costs_nothing(self):
@@ -429,7 +429,7 @@ class TestObstacles:
         assert [each.name for each in decided(child(7, "Waiting")).inquire] == ["s7-a0"]
         young = child(7, "Waiting", created_at=NOW)
         assert decided(young).inquire == []
-        assert decided(young).wake_at == NOW + timedelta(seconds=5)
+        assert decided(young).requeue_at == NOW + timedelta(seconds=5)
 
     def test_of_many_that_wait_a_few_are_asked_at_one_time_each_in_its_turn(self):
         ages = timedelta(minutes=1), timedelta(minutes=2)
@@ -441,7 +441,7 @@ class TestObstacles:
         assert all(seed % 2 for seed in asked)
 
     def test_a_quota_on_pods_is_said(self):
-        answer = Answer(asked_at=NOW, reason="QuotaExceeded", message="exceeded quota: gpus")
+        answer = EventAnswer(asked_at=NOW, reason="QuotaExceeded", message="exceeded quota: gpus")
         observations = Observations(answers={"uid-s7-a0": answer})
         status = told(child(7, "Waiting"), observations=observations)
         assert condition(status, "ChildrenScheduled") == ("False", "QuotaExceeded")
@@ -450,7 +450,7 @@ class TestObstacles:
         trouble = Trouble(reason="RBACDenied", message="no", retry_at=LATER)
         observations = Observations(creation=trouble)
         assert starts(decided(observations=observations)) == []
-        assert decided(observations=observations).wake_at == LATER
+        assert decided(observations=observations).requeue_at == LATER
         assert starts(decided(observations=observations, now=LATER)) == [(7, 0), (8, 0)]
         assert condition(told(observations=observations), "ChildrenScheduled") == (
             "False",
@@ -476,7 +476,7 @@ class TestShare:
         assert told(child(7, "Succeeded"), observations=valid(7)).done == "33%"
 
     def test_it_is_whole_only_when_every_seed_is(self):
-        seen = {"verdicts": verdicts(7, 8), "progress": {9: "999/1000"}}
+        seen = {"result_checks": checks(7, 8), "progress": {9: "999/1000"}}
         most = [child(7, "Succeeded"), child(8, "Succeeded"), child(9)]
         assert told(*most, observations=Observations(**seen)).done == "99%"
         done = [child(seed, "Succeeded") for seed in (7, 8, 9)]
@@ -520,7 +520,7 @@ class TestSuspension:
 
     def test_a_seed_whose_pods_still_stop_waits_for_them(self):
         suspended = told(child(7), suspend=True)
-        decision = decided(status=suspended, stray=[pod(seed=7, phase="Running")])
+        decision = decided(status=suspended, orphaned=[pod(seed=7, phase="Running")])
         assert starts(decision) == [(8, 0)]
 
     def test_resuming_is_a_condition(self):
@@ -530,7 +530,7 @@ class TestSuspension:
     def test_a_finished_experiment_stays_finished(self):
         done = [child(seed, "Succeeded") for seed in (7, 8, 9)]
         observations = Observations(
-            verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9, suspend=True)
+            result_checks=checks(7, 8, 9), publication=publication(7, 8, 9, suspend=True)
         )
         assert told(*done, observations=observations, suspend=True).phase == "Succeeded"
 
@@ -548,7 +548,7 @@ class TestTheEnd:
         assert (status.phase, condition(status, "Complete")) == ("Aggregating", None)
 
     def test_published_it_is_complete(self):
-        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        observations = Observations(result_checks=checks(7, 8, 9), publication=publication(7, 8, 9))
         status = told(*self.DONE, observations=observations)
         assert condition(status, "Complete") == ("True", "SeedsSucceeded")
         assert condition(status, "ResultsAggregated") == ("True", "AggregationSucceeded")
@@ -556,14 +556,14 @@ class TestTheEnd:
         assert status.completion_time == "2026-03-01T12:00:00Z"
 
     def test_it_is_complete_for_the_next_process_too(self):
-        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        observations = Observations(result_checks=checks(7, 8, 9), publication=publication(7, 8, 9))
         status = told(*self.DONE, observations=observations)
         assert told(*self.DONE, status=status, now=LATER) == status
         decision = decided(status=status, now=LATER)
         assert (starts(decision), decision.publish, decision.verify) == ([], None, [])
 
     def test_more_seeds_open_it_again(self):
-        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        observations = Observations(result_checks=checks(7, 8, 9), publication=publication(7, 8, 9))
         done = told(*self.DONE, observations=observations)
         more = told(status=done, seeds={"list": [7, 8, 9, 10]}, generation=2, now=LATER)
         assert condition(more, "Complete") == ("False", "Reopened")
@@ -572,7 +572,7 @@ class TestTheEnd:
         assert more.results is not None
 
     def test_more_methods_open_it_again(self):
-        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        observations = Observations(result_checks=checks(7, 8, 9), publication=publication(7, 8, 9))
         done = told(*self.DONE, observations=observations)
         both = [{"name": "finetune"}, {"name": "ssd"}]
         more = told(status=done, methods=both, generation=2)
@@ -581,7 +581,7 @@ class TestTheEnd:
 
     def test_a_store_that_is_away_fails_no_seed(self):
         away = Trouble(reason="ResultsUnavailable", message="no answer", retry_at=LATER)
-        observations = Observations(verdicts=verdicts(7, 8, 9), store=away)
+        observations = Observations(result_checks=checks(7, 8, 9), store=away)
         status = told(*self.DONE, observations=observations)
         assert condition(status, "ResultsAggregated") == ("False", "ResultsUnavailable")
         assert (status.phase, status.failed, status.succeeded) == ("Aggregating", 0, 3)
@@ -592,7 +592,7 @@ class TestTheEnd:
         children = [child(7, "Succeeded"), failed(8, code=2), child(9, "Succeeded")]
         policy = {"maxFailedSeeds": 1}
         observations = Observations(
-            verdicts=verdicts(7, 9), publication=publication(7, 9, failurePolicy=policy)
+            result_checks=checks(7, 9), publication=publication(7, 9, failurePolicy=policy)
         )
         status = told(*children, observations=observations, failurePolicy=policy)
         assert condition(status, "Complete") == ("True", "PartiallySucceeded")
@@ -634,7 +634,7 @@ class TestTime:
     def test_past_the_deadline_it_fails_and_stops_what_runs(self):
         status = told(activeDeadlineSeconds=60)
         given = {"status": status, "activeDeadlineSeconds": 60}
-        assert decided(child(7), **given).wake_at == NOW + timedelta(seconds=60)
+        assert decided(child(7), **given).requeue_at == NOW + timedelta(seconds=60)
         late = decided(child(7), now=NOW + timedelta(seconds=60), **given)
         assert (stops(late), starts(late)) == (["s7-a0"], [])
         after = told(child(7), now=NOW + timedelta(seconds=60), **given)
@@ -679,11 +679,11 @@ class TestTime:
 
     def test_a_finished_experiment_is_deleted_after_its_time_to_live(self):
         done = TestTheEnd.DONE
-        observations = Observations(verdicts=verdicts(7, 8, 9), publication=publication(7, 8, 9))
+        observations = Observations(result_checks=checks(7, 8, 9), publication=publication(7, 8, 9))
         status = told(*done, observations=observations)
         given = {"status": status, "ttlSecondsAfterFinished": 60}
         assert not decided(**given).delete_experiment
-        assert decided(**given).wake_at == NOW + timedelta(seconds=60)
+        assert decided(**given).requeue_at == NOW + timedelta(seconds=60)
         assert decided(now=NOW + timedelta(seconds=60), **given).delete_experiment
 
     def test_without_a_time_to_live_it_stays(self):

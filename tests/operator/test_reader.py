@@ -44,7 +44,7 @@ from supreme_operator.results import forkserver, processes
 from supreme_operator.results import location as stores
 from supreme_operator.results.location import AllowedEndpoints, Location
 from supreme_operator.results.progress import parse_progress
-from supreme_operator.results.protocol import Claim, Task, Verdict
+from supreme_operator.results.protocol import Claim, ResultCheck, Task
 from supreme_operator.results.reader import PUBLISHING, VERIFYING, Collector, WorkerFailed
 from supreme_operator.results.turns import WaitLimits
 from supreme_operator.results.worker import rows_of
@@ -184,12 +184,12 @@ SPOILT = {
         "result.json: \\x1b[2J: unknown field",
     ),
 }
-"""Documents of seed 0, 1, 2, ...: its result.json, and a part of the verdict on it."""
+"""Documents of seed 0, 1, 2, ...: its result.json, and a part of the check on it."""
 
 
 @pytest.fixture(scope="module")
-def verdicts(s3_server):
-    """Return the verdicts on all spoilt results, on two with a false or no digest, and on a good
+def checks(s3_server):
+    """Return the checks of all spoilt results, on two with a false or no digest, and on a good
     one."""
     place = located(s3_server)
     store = place.open()
@@ -206,36 +206,36 @@ def verdicts(s3_server):
 
 class TestVerify:
     @pytest.mark.parametrize("kind", SPOILT)
-    def test_a_spoilt_result_is_invalid_and_why_is_one_short_line(self, verdicts, kind):
+    def test_a_spoilt_result_is_invalid_and_why_is_one_short_line(self, checks, kind):
         seed = list(SPOILT).index(kind)
-        verdict = verdicts[seed]
-        assert (verdict.seed, verdict.attempt, verdict.state) == (seed, 0, "invalid")
-        assert SPOILT[kind][1] in verdict.message
-        assert f"seed={seed}/attempt=0/result.json" in verdict.message
-        assert verdict.message.isprintable()
-        assert len(verdict.message) <= 1024
+        check = checks[seed]
+        assert (check.seed, check.attempt, check.state) == (seed, 0, "invalid")
+        assert SPOILT[kind][1] in check.message
+        assert f"seed={seed}/attempt=0/result.json" in check.message
+        assert check.message.isprintable()
+        assert len(check.message) <= 1024
 
-    def test_a_sound_result_is_valid(self, verdicts):
-        assert verdicts[16] == Verdict(seed=16, attempt=0, state="valid", message="")
-        assert verdicts[17] == Verdict(seed=17, attempt=0, state="valid", message="")
+    def test_a_sound_result_is_valid(self, checks):
+        assert checks[16] == ResultCheck(seed=16, attempt=0, state="valid", message="")
+        assert checks[17] == ResultCheck(seed=17, attempt=0, state="valid", message="")
 
-    def test_a_result_with_another_digest_than_its_pod_claimed_is_invalid(self, verdicts):
-        assert verdicts[18].state == "invalid"
-        assert f"{key(18)} is not what its pod wrote" in verdicts[18].message
+    def test_a_result_with_another_digest_than_its_pod_claimed_is_invalid(self, checks):
+        assert checks[18].state == "invalid"
+        assert f"{key(18)} is not what its pod wrote" in checks[18].message
 
-    def test_a_result_that_is_not_there_is_missing(self, verdicts):
-        assert (verdicts[19].seed, verdicts[19].attempt) == (19, 3)
-        assert verdicts[19].state == "missing"
-        assert f"there is no object {key(19, 3)}" in verdicts[19].message
+    def test_a_result_that_is_not_there_is_missing(self, checks):
+        assert (checks[19].seed, checks[19].attempt) == (19, 3)
+        assert checks[19].state == "missing"
+        assert f"there is no object {key(19, 3)}" in checks[19].message
 
     def test_without_claims_there_is_nothing_to_do(self):
         assert ask("verify", ORDER, canned("http://127.0.0.1:1"), []) == []
 
     def test_a_result_of_a_gigabyte_is_not_read(self):
         with serving(headers={"Content-Length": str(2**30)}) as endpoint:
-            (verdict,) = ask("verify", ORDER, canned(endpoint), claims(1))
-        assert verdict.state == "invalid"
-        assert "more than the 67108864 bytes that are read" in verdict.message
+            (check,) = ask("verify", ORDER, canned(endpoint), claims(1))
+        assert check.state == "invalid"
+        assert "more than the 67108864 bytes that are read" in check.message
 
     def test_no_verdict_waits_for_a_summary_that_is_written(self, location):
         write_result(location.open(), result(2))
@@ -247,12 +247,12 @@ class TestVerify:
                     place = canned(f"http://127.0.0.1:{silent.getsockname()[1]}")
                     writing = asyncio.create_task(one.publish(ORDER, place))
                     await asyncio.sleep(0)
-                    (verdict,) = await one.verify(ORDER, location, claims(2))
+                    (check,) = await one.verify(ORDER, location, claims(2))
                     assert not writing.done()
                     writing.cancel()
                     with suppress(asyncio.CancelledError):
                         await writing
-            return verdict.state
+            return check.state
 
         assert asyncio.run(both()) == "valid"
 
@@ -267,7 +267,7 @@ class TestVerify:
 
         found = ask("verify", ORDER, location, claims(1, 2))
 
-        assert [verdict.state for verdict in found] == ["invalid", "valid"]
+        assert [check.state for check in found] == ["invalid", "valid"]
         assert "more than the 67108864 bytes that are read" in found[0].message
 
     @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ class TestVerify:
         bounds = replace(VERIFYING, **limits)
         found = ask("verify", ORDER, location, claims(0, 1, 2), verifying=bounds)
 
-        assert [verdict.state for verdict in found] == ["missing", "invalid", "valid"]
+        assert [check.state for check in found] == ["missing", "invalid", "valid"]
         assert key(1) in found[1].message
         assert reason in found[1].message
 
@@ -664,7 +664,7 @@ FAILING = {
     "an exception": ("echo Traceback >&2; echo KeyError: 1 >&2; exit 1", "failed: KeyError: 1"),
     "a refusal": ("""echo '{"kind": "WorkerFailed", "message": "why"}'""", "^why$"),
 }
-"""Shell commands in place of a worker, and the verdict on each."""
+"""Shell commands in place of a worker, and the check on each."""
 
 
 class TestWorkers:
@@ -710,15 +710,15 @@ class TestWorkers:
     @pytest.mark.parametrize("name", ["SEGV", "ABRT", "XCPU", "RTMIN+3"])
     def test_one_that_what_it_reads_ends_blames_it(self, instead, name):
         instead(f"echo '{READING}'; ulimit -c 0; kill -{name} $$")
-        (verdict,) = self.judge()
-        assert verdict.state == "invalid"
-        assert f"{key(1)} cannot be read: the worker " in verdict.message
+        (check,) = self.judge()
+        assert check.state == "invalid"
+        assert f"{key(1)} cannot be read: the worker " in check.message
 
     def test_one_that_hangs_over_what_it_reads_is_killed_and_blames_it(self, instead):
         instead(f"echo '{READING}'; exec sleep 60")
-        (verdict,) = self.judge(verifying=replace(VERIFYING, wall_seconds=2))
-        assert verdict.state == "invalid"
-        assert "the worker took more than 2 seconds" in verdict.message
+        (check,) = self.judge(verifying=replace(VERIFYING, wall_seconds=2))
+        assert check.state == "invalid"
+        assert "the worker took more than 2 seconds" in check.message
 
     def test_one_gets_the_task_and_little_else_of_what_the_operator_has(
         self, instead, tmp_path, monkeypatch

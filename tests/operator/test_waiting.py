@@ -12,14 +12,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from supreme_operator.deciding.facts import Answer
+from supreme_operator.deciding.facts import EventAnswer
 from supreme_operator.deciding.standing import Observations
 from supreme_operator.deciding.waiting import (
     RARELY,
     answered,
     asked,
+    blocking_reason,
     inquiry_due,
-    obstacle,
     refusal,
 )
 
@@ -73,7 +73,7 @@ def waits(*pods, state="Waiting", since=LONG_AGO, **facts):
 
 
 def said(waiting, answer=None):
-    return obstacle(waiting, answer, now=NOW, silence=SILENCE)
+    return blocking_reason(waiting, answer, now=NOW, silence=SILENCE)
 
 
 GONE = {"is_scheduled": True, "node": "n1"}
@@ -138,19 +138,19 @@ class TestWaiting:
 
     @pytest.mark.parametrize(("facts", "reason", "message"), LATER.values(), ids=LATER)
     def test_what_takes_too_long_is_said_after_a_while(self, facts, reason, message):
-        found = said(waits(facts), Answer(asked_at=NOW))
+        found = said(waits(facts), EventAnswer(asked_at=NOW))
         assert found[0] == reason
         assert message in found[1]
         young = replace(facts, changed_at=JUST_NOW, gone_by=facts.gone_by and JUST_NOW)
-        assert said(waits(young, since=JUST_NOW), Answer(asked_at=NOW)) is None
+        assert said(waits(young, since=JUST_NOW), EventAnswer(asked_at=NOW)) is None
 
     @pytest.mark.parametrize("facts", [each[0] for each in LATER.values()], ids=LATER)
     def test_time_alone_brings_it_up(self, facts):
         young = replace(facts, changed_at=NOW, gone_by=facts.gone_by and NOW)
-        assert decided(waits(young, since=NOW)).wake_at == NOW + SILENCE
+        assert decided(waits(young, since=NOW)).requeue_at == NOW + SILENCE
 
     def test_no_pods_and_no_word(self):
-        reason, message = said(waits(), Answer(asked_at=NOW))
+        reason, message = said(waits(), EventAnswer(asked_at=NOW))
         assert (reason, "see whether the controller of Jobs runs" in message) == (
             "PodsNotCreated",
             True,
@@ -173,7 +173,7 @@ class TestWaiting:
 
     def test_pods_that_outlive_their_child_are_named(self):
         lost = LATER["a lost node"][0]
-        status = told(stray=[replace(lost, seed=7)])
+        status = told(orphaned=[replace(lost, seed=7)])
         assert condition(status, "ChildrenScheduled") == ("False", "PodStuckTerminating")
         assert status.seed_statuses[0].reason == "PodStuckTerminating"
 
@@ -197,13 +197,13 @@ class TestAsking:
         for _ in range(9):
             due = inquiry_due(waiting, answer, SILENCE)
             gaps.append((due - (answer.asked_at if answer else NOW)).total_seconds())
-            answer = Answer(asked_at=due)
+            answer = EventAnswer(asked_at=due)
         assert gaps == [120, 60, *[60] * 7]
         podless, answer, gaps = waits(since=NOW), None, []
         for _ in range(7):
             due = inquiry_due(podless, answer, SILENCE)
             gaps.append((due - (answer.asked_at if answer else NOW)).total_seconds())
-            answer = Answer(asked_at=due)
+            answer = EventAnswer(asked_at=due)
         assert gaps == [5, 5, 5, 7.5, 11.25, 16.875, 25.3125]
         assert max(gaps) < RARELY.total_seconds()
 
@@ -221,14 +221,14 @@ class TestAsking:
         assert decided(waiting).inquire == []
 
     def test_what_changes_makes_an_answer_old(self):
-        answer = Answer(asked_at=LONG_AGO, reason="VolumeNotMounted", message="no claim")
+        answer = EventAnswer(asked_at=LONG_AGO, reason="VolumeNotMounted", message="no claim")
         mounted = waits(pod(is_scheduled=True, changed_at=JUST_NOW))
         assert said(mounted, answer) is None
         assert inquiry_due(mounted, answer, SILENCE) == JUST_NOW + SILENCE
 
     def test_after_a_restart_the_reason_stays_until_it_is_asked_again(self):
         waiting = waits(pod(waiting="ContainerCreating", is_scheduled=True))
-        answer = Answer(asked_at=NOW, reason="VolumeNotMounted", message="no claim")
+        answer = EventAnswer(asked_at=NOW, reason="VolumeNotMounted", message="no claim")
         before = told(waiting, observations=Observations(answers={waiting.uid: answer}))
         after = told(waiting, status=before)
         assert condition(after, "ChildrenScheduled") == ("False", "VolumeNotMounted")

@@ -5,10 +5,11 @@ from functools import partial
 from typing import Final
 
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_operator.children.backend import Backend, Body
+from supreme_operator.children.backend import Backend
 from supreme_operator.children.indexed_job import INDEXED_JOB
 from supreme_operator.children.job import JOB
 from supreme_operator.children.pytorchjob import PYTORCHJOB
+from supreme_operator.cluster.resources import Body
 from supreme_operator.deciding.facts import BackendName, Child
 
 BACKENDS: Final[Mapping[BackendName, Backend]] = {

@@ -10,12 +10,9 @@ from typing import Any
 from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_operator.cluster.resources import Resource
+from supreme_operator.cluster.resources import Body, KubeObject, Resource
 from supreme_operator.deciding.facts import Attempt, BackendName, Child, Owner
 from supreme_operator.deciding.times import newest, time_of
-
-Body = Mapping[str, Any]
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,13 +39,13 @@ class Backend:
     resource: Resource
     api_version: str
     kind: str
-    spec: Callable[[Owner, ExperimentSpec, Attempt, ChildOrder], Manifest]
+    spec: Callable[[Owner, ExperimentSpec, Attempt, ChildOrder], KubeObject]
     observe: Callable[[Body], Child | None]
-    service: Callable[[Owner], Manifest | None] = lambda owner: None
+    service: Callable[[Owner], KubeObject | None] = lambda owner: None
 
     def render(
         self, owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder
-    ) -> Manifest:
+    ) -> KubeObject:
         """The object to create."""
         made = self._made(owner, spec, attempt, order)
         made["metadata"]["annotations"][names.TEMPLATE_ANNOTATION] = self.template(
@@ -63,7 +60,7 @@ class Backend:
 
     def _made(
         self, owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder
-    ) -> Manifest:
+    ) -> KubeObject:
         """Kueue is told on the child alone, and spec.suspend is its own."""
         queue = spec.execution.scheduling
         wanted = {
@@ -98,7 +95,7 @@ def name_of(owner: Owner, attempt: Attempt) -> str:
     return names.child_name(owner.name, owner.uid, index=attempt.index, attempt=attempt.number)
 
 
-def shared_metadata(owner: Owner, name: str) -> Manifest:
+def shared_metadata(owner: Owner, name: str) -> KubeObject:
     """Metadata of objects that all children of an experiment share (ConfigMap, Service)."""
     return {
         "name": name,
@@ -124,7 +121,7 @@ def labels_of(owner: Owner, attempt: Attempt) -> dict[str, str]:
     }
 
 
-def owner_references(owner: Owner) -> list[Manifest]:
+def owner_references(owner: Owner) -> list[KubeObject]:
     """Owner references, with which everything of an experiment goes when it does."""
     return [
         {

@@ -5,22 +5,16 @@ from typing import Final
 
 from supreme_core.api import names
 from supreme_core.api.v1alpha1 import ExperimentSpec
-from supreme_operator.children.backend import (
-    Backend,
-    ChildOrder,
-    Manifest,
-    name_of,
-    shared_metadata,
-)
+from supreme_operator.children.backend import Backend, ChildOrder, name_of, shared_metadata
 from supreme_operator.children.job import job_spec, observe_job
 from supreme_operator.children.pod import pod_template
-from supreme_operator.cluster.resources import JOBS
+from supreme_operator.cluster.resources import JOBS, KubeObject
 from supreme_operator.deciding.facts import Attempt, Owner
 
 PORT: Final = 29400
 
 
-def service(owner: Owner) -> Manifest:
+def service(owner: Owner) -> KubeObject:
     """One for all children of an experiment: it gives each pod its name."""
     return {
         "apiVersion": "v1",
@@ -36,7 +30,7 @@ def service(owner: Owner) -> Manifest:
     }
 
 
-def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> Manifest:
+def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> KubeObject:
     nodes, name = spec.execution.nodes, name_of(owner, attempt)
     meeting = {
         "PET_NNODES": str(nodes),

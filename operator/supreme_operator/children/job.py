@@ -8,15 +8,13 @@ from supreme_core.api import names
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_operator.children.backend import (
     Backend,
-    Body,
     ChildOrder,
-    Manifest,
     identity,
     true_condition,
     waits_since,
 )
 from supreme_operator.children.pod import pod_template
-from supreme_operator.cluster.resources import JOBS
+from supreme_operator.cluster.resources import JOBS, Body, KubeObject
 from supreme_operator.deciding.facts import Attempt, BackendName, Child, ChildState, Owner
 from supreme_operator.deciding.times import time_of
 
@@ -24,7 +22,7 @@ EXIT_CODE: Final = re.compile(r"failed with exit code (\d{1,3})\b")
 DISRUPTED: Final = re.compile(r"has condition DisruptionTarget")
 
 
-def job_spec(template: Manifest, *, pods: int) -> Manifest:
+def job_spec(template: KubeObject, *, pods: int) -> KubeObject:
     """A Job whose Failed condition tells by itself why it failed, even when its pods are gone."""
     badly = {"containerName": names.CONTAINER, "operator": "NotIn", "values": [0]}
     return {
@@ -75,7 +73,7 @@ def observe_job(body: Body, name: BackendName) -> Child | None:
     return Child(**known, state=state, waits_since=since)
 
 
-def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> Manifest:
+def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> KubeObject:
     processes = spec.execution.processes
     alone = {"PET_NPROC_PER_NODE": str(processes), "PET_STANDALONE": "1"}
     environment = alone if processes > 1 else {}

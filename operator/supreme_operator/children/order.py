@@ -9,7 +9,8 @@ from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse_json
 from supreme_core.api.orders import SharedOrder
 from supreme_core.errors import SpecError
-from supreme_operator.children.backend import Manifest, shared_metadata
+from supreme_operator.children.backend import shared_metadata
+from supreme_operator.cluster.resources import KubeObject
 from supreme_operator.deciding.facts import Owner
 
 MAX_BYTES: Final = 1_000_000
@@ -25,7 +26,7 @@ def read_order(config_map: Mapping[str, Any]) -> SharedOrder | None:
         return None
 
 
-def order_config_map(owner: Owner, order: SharedOrder) -> Manifest:
+def order_config_map(owner: Owner, order: SharedOrder) -> KubeObject:
     """Immutable, and named by what it holds: a changed experiment has another one."""
     document = order.to_document()
     text = json.dumps(document, sort_keys=True, indent=1, allow_nan=False)

@@ -11,14 +11,8 @@ from supreme_core.api import names
 from supreme_core.api.v1alpha1 import ExperimentSpec, Resources
 from supreme_core.checking.cluster_spec import CREDENTIALS, OUR_MOUNTS, SESSION_TOKEN
 from supreme_core.errors import one_line
-from supreme_operator.children.backend import (
-    Body,
-    ChildOrder,
-    Manifest,
-    controller_of,
-    labels_of,
-    number_in,
-)
+from supreme_operator.children.backend import ChildOrder, controller_of, labels_of, number_in
+from supreme_operator.cluster.resources import Body, KubeObject
 from supreme_operator.deciding.facts import Attempt, Owner, Pod
 from supreme_operator.deciding.times import newest, time_of
 from supreme_operator.deciding.waiting import ORDINARY
@@ -43,11 +37,11 @@ def pod_template(
     order: ChildOrder,
     *,
     environment: Mapping[str, str],
-) -> Manifest:
+) -> KubeObject:
     """environment: what torchrun is told, where the child's controller does not tell it."""
     execution = spec.execution
     template, scheduling = execution.template, execution.scheduling
-    pod: Manifest = {
+    pod: KubeObject = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -169,7 +163,9 @@ def _unmet(condition: Body | None) -> str:
     return one_line(": ".join(filter(None, (*said, condition.get("message")))))
 
 
-def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str, str]) -> Manifest:
+def _container(
+    spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str, str]
+) -> KubeObject:
     execution, template = spec.execution, spec.execution.template
     arguments = ["--seed", str(attempt.seed), "--attempt", str(attempt.number)]
     device = "cuda" if execution.gpus_per_node else "cpu"
@@ -183,7 +179,7 @@ def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str,
         **environment,
     }
     given = {each["name"] for each in template.env}
-    container: Manifest = {
+    container: KubeObject = {
         "name": names.CONTAINER,
         "image": execution.image,
         "imagePullPolicy": execution.image_pull_policy,
@@ -211,7 +207,7 @@ def _container(spec: ExperimentSpec, attempt: Attempt, environment: Mapping[str,
     return container | _given(resources=resources)
 
 
-def _resources(asked: Resources, gpu_name: str, gpus: int) -> Manifest:
+def _resources(asked: Resources, gpu_name: str, gpus: int) -> KubeObject:
     """Requests are the limits, unless both are given. GPUs are never shared or overcommitted."""
     named = _given(
         cpu=asked.cpu, memory=asked.memory, **{"ephemeral-storage": asked.ephemeral_storage}
@@ -222,17 +218,17 @@ def _resources(asked: Resources, gpu_name: str, gpus: int) -> Manifest:
     )
 
 
-def _credentials(spec: ExperimentSpec) -> Iterator[Manifest]:
+def _credentials(spec: ExperimentSpec) -> Iterator[KubeObject]:
     reference = spec.storage.credentials_secret_ref
     if reference is None:
         return
     for key in (*CREDENTIALS, SESSION_TOKEN):
-        source: Manifest = {"name": reference.name, "key": key}
+        source: KubeObject = {"name": reference.name, "key": key}
         if key == SESSION_TOKEN:
             source["optional"] = True
         yield {"name": key, "valueFrom": {"secretKeyRef": source}}
 
 
-def _given(**fields: Any) -> Manifest:
+def _given(**fields: Any) -> KubeObject:
     """The fields that have something in them."""
     return {name: value for name, value in fields.items() if value not in (None, [], {}, "")}

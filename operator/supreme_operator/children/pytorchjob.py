@@ -10,15 +10,13 @@ from typing import Any, Final
 from supreme_core.api.v1alpha1 import ExperimentSpec
 from supreme_operator.children.backend import (
     Backend,
-    Body,
     ChildOrder,
-    Manifest,
     identity,
     true_condition,
     waits_since,
 )
 from supreme_operator.children.pod import pod_template
-from supreme_operator.cluster.resources import PYTORCHJOBS
+from supreme_operator.cluster.resources import PYTORCHJOBS, Body, KubeObject
 from supreme_operator.deciding.facts import Attempt, Child, ChildState, Owner
 from supreme_operator.deciding.times import time_of
 
@@ -54,7 +52,7 @@ def observe(body: Body) -> Child | None:
     return Child(**known, state=state, waits_since=since)
 
 
-def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> Manifest:
+def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrder) -> KubeObject:
     nodes = spec.execution.nodes
     return {
         "nprocPerNode": str(spec.execution.processes),

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from supreme_core.api import names
+from supreme_operator.cluster.resources import Body
 from supreme_operator.deciding.facts import Child, Pod
-
-Body = Mapping[str, Any]
 
 
 class Key(NamedTuple):
@@ -32,7 +31,7 @@ class Name(NamedTuple):
     name: str
 
 
-class Kept(NamedTuple, Generic[T]):
+class CachedObject(NamedTuple, Generic[T]):
     """Part of an object that is kept, and whose it is."""
 
     version: int
@@ -49,7 +48,7 @@ class Joined(NamedTuple):
 
 
 @dataclass
-class Shelf(Generic[T]):
+class ObjectCache(Generic[T]):
     """Objects of one kind by name, each in its newest version, which may be that of another object:
     one that was made again while no watch told that its predecessor was gone.
 
@@ -57,7 +56,7 @@ class Shelf(Generic[T]):
     """
 
     read: Callable[[Body], T | None]
-    _objects: dict[Name, Kept[T]] = field(default_factory=dict)
+    _objects: dict[Name, CachedObject[T]] = field(default_factory=dict)
     _by_key: dict[Key, set[Name]] = field(default_factory=lambda: defaultdict(set))
 
     def put(self, body: Body) -> Key | None:
@@ -71,7 +70,7 @@ class Shelf(Generic[T]):
         content = self.read(body)
         if key is None or content is None or (known and known.version >= version):
             return None
-        kept = Kept(version, body["metadata"]["uid"], key, content)
+        kept = CachedObject(version, body["metadata"]["uid"], key, content)
         if known and kept[1:] == known[1:]:
             self._objects[name] = known._replace(version=version)
             return None
@@ -89,7 +88,7 @@ class Shelf(Generic[T]):
         return self._drop(name)
 
     def keep(self, listed: Container[str], version: int, namespace: str | None = None) -> set[Key]:
-        """Remove what is not in a list, of uids, as of `version`; gives whose it was."""
+        """Remove what is not in a list, of uids, as of `version`; returns whose it was."""
         gone = [
             name
             for name, known in self._objects.items()
@@ -131,12 +130,12 @@ class Cache:
         read_pod: Callable[[Body], Pod | None],
     ) -> None:
         """read_child: by the plural of the kind, such as jobs."""
-        self.experiments = Shelf[Body](_without_managed_fields)
-        self.children = {plural: Shelf[Child](read) for plural, read in read_child.items()}
-        self.pods = Shelf[Pod](read_pod)
+        self.experiments = ObjectCache[Body](_without_managed_fields)
+        self.children = {plural: ObjectCache[Child](read) for plural, read in read_child.items()}
+        self.pods = ObjectCache[Pod](read_pod)
         self._joined: dict[Key, dict[str, Joined]] = {}
 
-    def shelf(self, plural: str) -> "Shelf[Any]":
+    def of_kind(self, plural: str) -> "ObjectCache[Any]":
         if plural == names.PLURAL:
             return self.experiments
         return self.pods if plural == "pods" else self.children[plural]
@@ -159,15 +158,15 @@ class Cache:
         for pod in self.pods.of(key):
             pods[pod.child].append(pod)
         known, joined = self._joined.get(key, {}), dict[str, Joined]()
-        for shelf in self.children.values():
-            for child in shelf.of(key):
+        for objects in self.children.values():
+            for child in objects.of(key):
                 if child.owner == uid:
                     joined[child.uid] = _join(
                         known.get(child.uid), child, tuple(pods.pop(child.uid, ()))
                     )
         self._joined[key] = joined
-        stray = [pod for each in pods.values() for pod in each if pod.experiment == uid]
-        return [each.whole for each in joined.values()], stray
+        orphaned = [pod for each in pods.values() for pod in each if pod.experiment == uid]
+        return [each.whole for each in joined.values()], orphaned
 
     def forget(self, key: Key) -> None:
         """Drop what was kept to answer sooner for an experiment that is gone."""

@@ -19,9 +19,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
 from supreme_core.errors import one_line
-from supreme_operator.cluster.resources import Resource
-
-Body = dict[str, Any]
+from supreme_operator.cluster.resources import KubeObject, Resource
 
 REQUEST_SECONDS: Final = 30.0
 OBJECTS_OF_PAGE: Final = 100
@@ -72,7 +70,7 @@ class Unavailable(ClusterError):
 class Page(NamedTuple):
     """A part of a list; version: the resourceVersion of the whole of it."""
 
-    bodies: list[Body]
+    bodies: list[KubeObject]
     version: int
 
 
@@ -95,7 +93,7 @@ class TokenBucket:
         self._tokens, self._at = float(burst), clock()
 
     async def take(self) -> float:
-        """Wait for one's turn; gives the seconds that it took."""
+        """Wait for one's turn; returns the seconds that it took."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
         self._at = now
@@ -113,7 +111,7 @@ class Cluster:
         self._api, self._bucket, self._meter = api, bucket, meter
         self.failures_in_a_row = 0
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Body:
+    async def get(self, resource: Resource, namespace: str, name: str) -> KubeObject:
         return await self._request("GET", resource, resource.path(namespace, name))
 
     async def list(
@@ -146,10 +144,12 @@ class Cluster:
             return False
         return any(each["name"] == resource.plural for each in answer.get("resources") or ())
 
-    async def create(self, resource: Resource, namespace: str, body: Body) -> Body:
+    async def create(self, resource: Resource, namespace: str, body: KubeObject) -> KubeObject:
         return await self._write("POST", resource, resource.path(namespace), body)
 
-    async def write_status(self, resource: Resource, body: Body, status: Body) -> Body:
+    async def write_status(
+        self, resource: Resource, body: KubeObject, status: KubeObject
+    ) -> KubeObject:
         """Replace the status of an object; Conflict where it is not what it was in `body`."""
         metadata = body["metadata"]
         path = f"{resource.path(metadata['namespace'], metadata['name'])}/status"
@@ -165,7 +165,7 @@ class Cluster:
 
     async def _write(
         self, method: str, resource: Resource, path: str, body: Any, content_type: str = JSON
-    ) -> Body:
+    ) -> KubeObject:
         self._meter.throttled(method, await self._bucket.take())
         return await self._request(method, resource, path, body=body, content_type=content_type)
 
@@ -178,7 +178,7 @@ class Cluster:
         query: Any = (),
         body: Any = None,
         content_type: str = JSON,
-    ) -> Body:
+    ) -> KubeObject:
         begun, code = time.monotonic(), 0
         try:
             request = await self._api.param_serialize(
@@ -210,7 +210,7 @@ class Cluster:
         raise _error(code, data, response.headers, resource)
 
 
-def _object(data: bytes) -> Body:
+def _object(data: bytes) -> KubeObject:
     try:
         found = json.loads(data)
     except ValueError:

@@ -1,8 +1,15 @@
 """Kinds of objects that the operator deals with, as paths of the API name them."""
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from supreme_core.api import names
+
+Body = Mapping[str, Any]
+"""An object as the API server has it."""
+
+KubeObject = dict[str, Any]
+"""An object, or a part of one, that is made here, or that has just been read."""
 
 
 class Resource(NamedTuple):

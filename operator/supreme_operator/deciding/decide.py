@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from supreme_core.api.status import ExperimentStatus
 from supreme_operator.deciding.backoff import BackoffPolicy
-from supreme_operator.deciding.facts import Answer, Attempt, Child, ChildState
+from supreme_operator.deciding.facts import Attempt, Child, ChildState, EventAnswer
 from supreme_operator.deciding.standing import Seen, Standing, standings_of
 from supreme_operator.deciding.times import time_of
 from supreme_operator.deciding.waiting import alarms, inquiry_due, pod_alarms
@@ -28,7 +28,7 @@ INQUIRED_AT_ONCE: Final = 10
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """State of the whole experiment."""
 
     kind: Literal["going", "suspended", "aggregating", "complete", "refused", "failed"]
@@ -41,14 +41,14 @@ class Decision:
     """Actions to take, in this order, after the status that follows from them is written."""
 
     standings: Sequence[Standing]
-    outcome: Outcome
+    outcome: ExperimentOutcome
     delete: Sequence[Child] = ()
     create: Sequence[Attempt] = ()
     verify: Sequence[Child] = ()
     inquire: Sequence[Child] = ()
     publish: frozenset[int] | None = None
     delete_experiment: bool = False
-    wake_at: datetime | None = None
+    requeue_at: datetime | None = None
 
 
 def decide(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> Decision:
@@ -72,7 +72,7 @@ def decide(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> Decision:
         inquire=list(_inquiries(seen, standings, now, backoff)),
         publish=publish,
         delete_experiment=_has_outlived(seen, outcome, now),
-        wake_at=min(
+        requeue_at=min(
             (
                 *_alarms(seen, standings, outcome, now),
                 *_alarms_of_waiting(seen, standings, now, backoff),
@@ -85,7 +85,7 @@ def decide(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> Decision:
 def is_published(seen: Seen, done: frozenset[int]) -> bool:
     """Return whether a summary of all these seeds is written, by this process or by one before it.
 
-    It may have others too: a seed can be given up although an attempt of it left a result.
+    It may have others too: a seed can have failed for good although an attempt of it left a result.
     """
     digest = seen.work
     fresh = seen.observations.publication
@@ -99,7 +99,7 @@ def is_published(seen: Seen, done: frozenset[int]) -> bool:
     )
 
 
-def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Outcome:
+def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> ExperimentOutcome:
     spec = seen.experiment.spec
     failed = [each for each in standings if each.phase == "Failed"]
     done = frozenset(each.cost.seed for each in standings if each.phase == "Succeeded")
@@ -108,27 +108,29 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Outcom
         last = failed[-1]
         why = f"seed {last.cost.seed}: {last.reason}: {last.message}"
         message = f"{len(failed)} seeds failed, {most} may; {why}"
-        return Outcome("failed", "FailureBudgetExceeded", message)
+        return ExperimentOutcome("failed", "FailureBudgetExceeded", message)
     if all(each.is_done for each in standings):
         if not done:
-            return Outcome("failed", "AllSeedsFailed", "no seed has a result")
+            return ExperimentOutcome("failed", "AllSeedsFailed", "no seed has a result")
         if not is_published(seen, done):
-            return Outcome("aggregating")
+            return ExperimentOutcome("aggregating")
         if seen.refusal:
-            return Outcome("refused", INVALID_SPEC, seen.refusal)
+            return ExperimentOutcome("refused", INVALID_SPEC, seen.refusal)
         if failed:
             message = f"{len(done)} of {len(standings)} seeds have a result"
-            return Outcome("complete", "PartiallySucceeded", message)
-        return Outcome("complete", "SeedsSucceeded", f"all {len(done)} seeds have a result")
+            return ExperimentOutcome("complete", "PartiallySucceeded", message)
+        return ExperimentOutcome(
+            "complete", "SeedsSucceeded", f"all {len(done)} seeds have a result"
+        )
     deadline = _deadline(seen, now)
     if deadline and (held_since(standings, now) or now) >= deadline:
         message = f"it took longer than {spec.active_deadline_seconds} s"
-        return Outcome("failed", "DeadlineExceeded", message)
+        return ExperimentOutcome("failed", "DeadlineExceeded", message)
     if spec.suspend:
-        return Outcome("suspended")
+        return ExperimentOutcome("suspended")
     if all(each.is_done or each.is_unread for each in standings):
-        return Outcome("aggregating")
-    return Outcome("going")
+        return ExperimentOutcome("aggregating")
+    return ExperimentOutcome("going")
 
 
 def held_since(standings: Sequence[Standing], now: datetime) -> datetime | None:
@@ -160,7 +162,7 @@ def _deadline(seen: Seen, now: datetime) -> datetime | None:
 
 
 def _deletions(
-    seen: Seen, standings: Sequence[Standing], outcome: Outcome, now: datetime
+    seen: Seen, standings: Sequence[Standing], outcome: ExperimentOutcome, now: datetime
 ) -> Iterator[Child]:
     """Children that must not run on, and finished ones that were kept for long enough."""
     by_seed = {each.cost.seed: each for each in standings}
@@ -187,7 +189,7 @@ def _kept_until(seen: Seen, child: Child) -> datetime | None:
 
 
 def _creations(
-    seen: Seen, standings: Sequence[Standing], outcome: Outcome, now: datetime
+    seen: Seen, standings: Sequence[Standing], outcome: ExperimentOutcome, now: datetime
 ) -> Iterator[Attempt]:
     trouble = seen.observations.creation
     if outcome.kind != "going" or (trouble and trouble.retry_at > now):
@@ -202,12 +204,12 @@ def _creations(
             yield each.following
 
 
-def _has_outlived(seen: Seen, outcome: Outcome, now: datetime) -> bool:
+def _has_outlived(seen: Seen, outcome: ExperimentOutcome, now: datetime) -> bool:
     end = _end_of_life(seen, outcome)
     return end is not None and now >= end
 
 
-def _end_of_life(seen: Seen, outcome: Outcome) -> datetime | None:
+def _end_of_life(seen: Seen, outcome: ExperimentOutcome) -> datetime | None:
     seconds, completed = (
         seen.experiment.spec.ttl_seconds_after_finished,
         seen.status.completion_time,
@@ -218,7 +220,7 @@ def _end_of_life(seen: Seen, outcome: Outcome) -> datetime | None:
 
 
 def _alarms(
-    seen: Seen, standings: Sequence[Standing], outcome: Outcome, now: datetime
+    seen: Seen, standings: Sequence[Standing], outcome: ExperimentOutcome, now: datetime
 ) -> Iterable[datetime]:
     """Yield the times at which the decision changes without an event."""
     spec, observations = seen.experiment.spec, seen.observations
@@ -268,12 +270,14 @@ def _alarms_of_waiting(
     """Yield the times at which there may be more to say of what waits, or does not end."""
     for child, answer in _waiting(seen, standings):
         yield from (time for time in alarms(child, answer, backoff.silence) if time > now)
-    for pod in seen.stray:
+    for pod in seen.orphaned:
         if not pod.is_finished:
             yield from (time for time in pod_alarms(pod, backoff.silence) if time > now)
 
 
-def _waiting(seen: Seen, standings: Sequence[Standing]) -> Iterator[tuple[Child, Answer | None]]:
+def _waiting(
+    seen: Seen, standings: Sequence[Standing]
+) -> Iterator[tuple[Child, EventAnswer | None]]:
     """The unfinished children of seeds that are not done, with what events said of them."""
     for each in standings:
         if each.child and not each.is_done and not each.child.state.is_finished:

@@ -132,7 +132,7 @@ def _disruptions(child: Child) -> Iterator[Ending]:
 
 def _has_ended(pod: Pod) -> bool:
     """Return whether its trainer has ended, so that the failure may be its own. Without it a
-    kubelet refuses pods (OutOfcpu, NodeAffinity), and gives up those that are deleted."""
+    kubelet refuses pods (OutOfcpu, NodeAffinity), and fails those that are deleted."""
     if pod.reason == TOO_LONG and pod.started_at:
         return True
     return pod.exit_code is not None and pod.exit_reason != NO_EXIT

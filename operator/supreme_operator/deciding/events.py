@@ -12,7 +12,7 @@ from supreme_operator.deciding.times import written
 WARNINGS: Final = {"Accepted": "False", "ChildrenScheduled": "False", "Failed": "True"}
 """Conditions whose status is a trouble."""
 
-TELLING: Final = (
+REPORTED: Final = (
     "Accepted",
     "Suspended",
     "ChildrenScheduled",
@@ -23,7 +23,7 @@ TELLING: Final = (
 """Progressing changes with every seed; what it says stands in the status."""
 
 
-class Note(NamedTuple):
+class Transition(NamedTuple):
     """An event before it has an object and a time."""
 
     type: str
@@ -31,24 +31,24 @@ class Note(NamedTuple):
     message: str
 
 
-def transitions(before: ExperimentStatus, after: ExperimentStatus) -> Iterator[Note]:
+def transitions(before: ExperimentStatus, after: ExperimentStatus) -> Iterator[Transition]:
     """Changes that a person wants to know."""
     known = {each.type: each for each in before.conditions}
     for condition in after.conditions:
         previous = known.get(condition.type)
         is_news = previous is None or _fact(previous) != _fact(condition)
-        if condition.type in TELLING and is_news and not _is_dull(previous, condition):
+        if condition.type in REPORTED and is_news and not _is_dull(previous, condition):
             warns = WARNINGS.get(condition.type) == condition.status or _is_trouble(condition)
-            yield Note("Warning" if warns else "Normal", condition.reason, condition.message)
+            yield Transition("Warning" if warns else "Normal", condition.reason, condition.message)
     were_failed = {each.seed for each in before.seed_statuses if each.phase == "Failed"}
     for seed in after.seed_statuses:
         if seed.phase == "Failed" and seed.seed not in were_failed:
             message = f"seed {seed.seed}: {seed.reason}: {seed.message or ''}"
-            yield Note("Warning", "SeedFailed", message)
+            yield Transition("Warning", "SeedFailed", message)
 
 
-def event(note: Note, body: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """The Event object of a note about a resource."""
+def event(transition: Transition, body: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The Event object of a transition of a resource."""
     metadata, time = body["metadata"], written(now)
     return {
         "apiVersion": "v1",
@@ -64,9 +64,9 @@ def event(note: Note, body: Mapping[str, Any], now: datetime) -> dict[str, Any]:
             "namespace": metadata["namespace"],
             "uid": metadata["uid"],
         },
-        "type": note.type,
-        "reason": note.reason,
-        "message": note.message,
+        "type": transition.type,
+        "reason": transition.reason,
+        "message": transition.message,
         "source": {"component": names.OPERATOR},
         "reportingComponent": names.OPERATOR,
         "firstTimestamp": time,

@@ -112,7 +112,7 @@ class Child:
     exit_code: where that condition tells the exit code of a pod, which may be gone by now.
     disrupted: where that condition tells of a disruption, its text, else "".
     is_suspended: a queue holds it back; where it has ended, it did so then.
-    waits_since: when it was made, or its queue last held it back or let it go; None where the queue
+    waits_since: when it was made, or its queue last suspended or admitted it; None where the queue
     has just done so and the child's controller has not said when.
     template: digest of what its pods are made of; "" where an older operator has made it.
     changed_at: when it was made, or began, or the newest change of a condition of it.
@@ -164,7 +164,7 @@ class Experiment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class EventAnswer:
     """Answer of events to the question why a child waits; reason "" where they say nothing."""
 
     asked_at: datetime

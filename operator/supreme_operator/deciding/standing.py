@@ -12,18 +12,18 @@ from supreme_core.api.v1alpha1 import FailurePolicy
 from supreme_operator.deciding.backoff import BackoffPolicy
 from supreme_operator.deciding.endings import Ending, ending, never_starts
 from supreme_operator.deciding.facts import (
-    Answer,
     Attempt,
     Child,
     ChildState,
+    EventAnswer,
     Experiment,
     Pod,
     Trouble,
 )
 from supreme_operator.deciding.indexes import expanded
 from supreme_operator.deciding.times import time_of
-from supreme_operator.deciding.waiting import Reason, inquiry_due, obstacle, stuck, stuck_pod
-from supreme_operator.results.protocol import Published, Verdict
+from supreme_operator.deciding.waiting import Reason, blocking_reason, inquiry_due, stuck, stuck_pod
+from supreme_operator.results.protocol import Published, ResultCheck
 
 PREEMPTED: Final = "Preempted"
 PREEMPTED_MESSAGE: Final = "its queue took its place from it, and its controller gave it up"
@@ -35,18 +35,18 @@ SeedPhase = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
 class Observations:
     """Observations from earlier actions of this process; a restart makes them again by acting.
 
-    verdicts: by seed and attempt.  creation: why the last child could not be created.  deletion:
-    why a child could not be deleted.
-    store: why the store could not be used.  answers: what events said of a child, by its uid.
+    result_checks: by seed and attempt.  creation: why the last child could not be created.
+    deletion: why a child could not be deleted.  store: why the store could not be used.
+    answers: what events said of a child, by its uid.
     met: uids of children of which the status tells what this process has seen of them.
     """
 
-    verdicts: Mapping[tuple[int, int], Verdict] = field(default_factory=dict)
+    result_checks: Mapping[tuple[int, int], ResultCheck] = field(default_factory=dict)
     publication: Published | None = None
     creation: Trouble | None = None
     deletion: Trouble | None = None
     store: Trouble | None = None
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, EventAnswer] = field(default_factory=dict)
     progress: Mapping[int, str] = field(default_factory=dict)
     met: Collection[str] = ()
 
@@ -56,7 +56,7 @@ class Seen:
     """One look at an experiment.
 
     refusal: why the rest of what is asked for cannot be done, where the order is only a part of it.
-    stray: pods that run although their child is gone.  template: of the child that would be made
+    orphaned: pods that run although their child is gone.  template: of the child that would be made
     now, see `Child.template`.
     """
 
@@ -65,7 +65,7 @@ class Seen:
     status: ExperimentStatus
     children: Sequence[Child]
     refusal: str = ""
-    stray: Sequence[Pod] = ()
+    orphaned: Sequence[Pod] = ()
     template: str = ""
     observations: Observations = Observations()
 
@@ -81,8 +81,8 @@ class Standing:
 
     cost: what its attempts cost so far, by the latest of them.  child: the latest, if it is there.
     occupies: it takes one of `parallelism` places.  following: the attempt that may be made, from
-    `ready_at` on.  obstacle: what keeps its pods from starting or ending.  is_outdated: its child
-    has not started, and would be made otherwise now.
+    `ready_at` on.  blocking_reason: what keeps its pods from starting or ending.  is_outdated: its
+    child has not started, and would be made otherwise now.
     """
 
     phase: SeedPhase
@@ -94,7 +94,7 @@ class Standing:
     is_unread: bool = False
     following: Attempt | None = None
     ready_at: datetime | None = None
-    obstacle: Reason | None = None
+    blocking_reason: Reason | None = None
     waiting_since: datetime | None = None
     is_outdated: bool = False
 
@@ -119,7 +119,7 @@ def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[S
         latest[each.attempt.seed] = each
     # A pod that outlives its child may still write into the store: the next attempt waits for it.
     stopping: dict[int, list[Pod]] = {}
-    for pod in seen.stray:
+    for pod in seen.orphaned:
         if not pod.is_finished:
             stopping.setdefault(pod.seed, []).append(pod)
     before = {each.seed: each for each in seen.status.seed_statuses}
@@ -196,8 +196,8 @@ class _Evaluator:
         return self._unfinished(cost, child, told)
 
     def _succeeded(self, cost: Attempt, child: Child) -> Standing:
-        verdict = self.seen.observations.verdicts.get((cost.seed, child.attempt.number))
-        match verdict.state if verdict else None:
+        check = self.seen.observations.result_checks.get((cost.seed, child.attempt.number))
+        match check.state if check else None:
             case None:
                 return Standing(
                     phase="Running", cost=cost, child=child, reason="ResultPending", is_unread=True
@@ -207,7 +207,7 @@ class _Evaluator:
             case "missing":
                 message = "its pods succeeded, but it left no result.json"
                 return self._retried(cost, child, "ResultMissing", message)
-        return _permanently_failed(cost, child, "ResultInvalid", verdict.message if verdict else "")
+        return _permanently_failed(cost, child, "ResultInvalid", check.message if check else "")
 
     def _failed(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
         end = ending(child)
@@ -259,7 +259,7 @@ class _Evaluator:
 
     def _unfinished(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
         spec = self.seen.experiment.spec
-        block = self._obstacle(child, told)
+        block = self._blocking_reason(child, told)
         if self._is_outdated(child, told, block):
             return Standing(
                 phase="Queued",
@@ -268,7 +268,7 @@ class _Evaluator:
                 reason="TemplateChanged",
                 message="it has not started, and is made anew as the experiment says now",
                 occupies=True,
-                obstacle=block,
+                blocking_reason=block,
                 is_outdated=True,
             )
         if never_starts(child):
@@ -300,13 +300,13 @@ class _Evaluator:
             reason=block[0] if block else "",
             message=block[1] if block else "",
             occupies=True,
-            obstacle=block,
+            blocking_reason=block,
             waiting_since=None if is_running else since,
         )
 
     def _waiting_since(self, child: Child, told: SeedStatus | None) -> datetime:
         """Time at which it last began to wait for its pods: when it was made, or did not run any
-        more. A queue that lets it go and holds it back again before it has run changes nothing."""
+        more. A queue that admits it and suspends it again before it has run changes nothing."""
         since = child.waits_since or self.now
         if told is None or told.attempt != child.attempt.number:
             return since
@@ -318,7 +318,7 @@ class _Evaluator:
             return since
         return known
 
-    def _obstacle(self, child: Child, told: SeedStatus | None) -> Reason | None:
+    def _blocking_reason(self, child: Child, told: SeedStatus | None) -> Reason | None:
         answer, silence = self.seen.observations.answers.get(child.uid), self.backoff.silence
         due = inquiry_due(child, answer, silence)
         is_unasked = due is not None and due <= self.now and answer is None
@@ -326,7 +326,7 @@ class _Evaluator:
         if is_unasked and told and was_queued and told.reason:
             # The process before this one had asked; the answer to this one is still to come.
             return told.reason, told.message or ""
-        return obstacle(child, answer, now=self.now, silence=silence)
+        return blocking_reason(child, answer, now=self.now, silence=silence)
 
     def _is_outdated(self, child: Child, told: SeedStatus | None, block: Reason | None) -> bool:
         """An older operator's child does not say what it is made of; it is made anew where its
@@ -374,7 +374,7 @@ def _stopping(cost: Attempt, child: Child | None, held: Reason | None) -> Standi
         reason=held[0] if held else "Stopping",
         message=held[1] if held else "",
         occupies=True,
-        obstacle=held,
+        blocking_reason=held,
     )
 
 

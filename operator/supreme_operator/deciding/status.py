@@ -24,7 +24,7 @@ from supreme_operator.deciding.admission import NotAccepted
 from supreme_operator.deciding.decide import (
     INVALID_SPEC,
     Decision,
-    Outcome,
+    ExperimentOutcome,
     held_seconds,
     held_since,
 )
@@ -132,7 +132,7 @@ def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str,
     elif _was(seen.status, "Suspended"):
         yield "Suspended", Said("False", "Resumed")
     yield "Progressing", _progressing(outcome, done, count, seen.experiment.spec.parallelism)
-    if block := _obstacle(seen, decision):
+    if block := _blocking_reason(seen, decision):
         yield "ChildrenScheduled", Said("False", *block)
     elif count.active:
         yield "ChildrenScheduled", Said("True", "SeedsScheduled")
@@ -150,7 +150,7 @@ def _accepted(seen: Seen) -> Said:
     return Said("True", "AcceptedBefore", message)
 
 
-def _progressing(outcome: Outcome, done: str, count: _Counts, parallelism: int) -> Said:
+def _progressing(outcome: ExperimentOutcome, done: str, count: _Counts, parallelism: int) -> Said:
     match outcome.kind:
         case "suspended":
             return Said("False", "Suspended", done)
@@ -166,22 +166,22 @@ def _progressing(outcome: Outcome, done: str, count: _Counts, parallelism: int) 
     return Said("True", "SeedsWaiting", f"{done}, {count.pending} waiting{held}")
 
 
-def _obstacle(seen: Seen, decision: Decision) -> tuple[str, str] | None:
-    """Obstacle that keeps a seed from being computed: of several, that of the first seed."""
+def _blocking_reason(seen: Seen, decision: Decision) -> tuple[str, str] | None:
+    """Reason that keeps a seed from being computed: of several, that of the first seed."""
     if seen.observations.deletion and decision.delete:
         return seen.observations.deletion.reason, seen.observations.deletion.message
     is_held = any(each.following for each in decision.standings)
     if seen.observations.creation and decision.outcome.kind == "going" and is_held:
         return seen.observations.creation.reason, seen.observations.creation.message
-    found = [each for each in decision.standings if each.obstacle]
+    found = [each for each in decision.standings if each.blocking_reason]
     if not found:
         return None
-    reason, message = found[0].obstacle or ("", "")
+    reason, message = found[0].blocking_reason or ("", "")
     more = f" (and {len(found) - 1} more seeds wait)" if len(found) > 1 else ""
     return reason, f"seed {found[0].cost.seed}: {message}{more}"
 
 
-def _aggregated(seen: Seen, outcome: Outcome) -> Said:
+def _aggregated(seen: Seen, outcome: ExperimentOutcome) -> Said:
     trouble, fresh = seen.observations.store, seen.observations.publication
     if trouble and outcome.kind != "complete":
         return Said("False", trouble.reason, trouble.message)
@@ -195,7 +195,7 @@ def _aggregated(seen: Seen, outcome: Outcome) -> Said:
     return Said("False", "ResultsPending", "the summary is written when all seeds are done")
 
 
-def _ended(before: ExperimentStatus, outcome: Outcome) -> Iterator[tuple[str, Said]]:
+def _ended(before: ExperimentStatus, outcome: ExperimentOutcome) -> Iterator[tuple[str, Said]]:
     for kind, type_ in (("complete", "Complete"), ("failed", "Failed")):
         if outcome.kind == kind:
             yield type_, Said("True", outcome.reason, outcome.message)
@@ -240,7 +240,7 @@ def _conditions(
     return [*made, *kept]
 
 
-def _phase(outcome: Outcome, count: _Counts) -> Phase:
+def _phase(outcome: ExperimentOutcome, count: _Counts) -> Phase:
     match outcome.kind:
         case "complete":
             return "PartiallySucceeded" if count.failed else "Succeeded"
@@ -261,14 +261,14 @@ def _headline(seen: Seen, decision: Decision, count: _Counts) -> tuple[str | Non
         return outcome.reason, outcome.message
     if seen.refusal:
         return INVALID_SPEC, seen.refusal
-    found = next((each for each in decision.standings if each.obstacle), None)
-    if found and found.obstacle and not count.running:
-        return found.obstacle[0], found.obstacle[1]
+    found = next((each for each in decision.standings if each.blocking_reason), None)
+    if found and found.blocking_reason and not count.running:
+        return found.blocking_reason[0], found.blocking_reason[1]
     return None, ""
 
 
 def _start_time(
-    before: ExperimentStatus, outcome: Outcome, count: _Counts, now: datetime
+    before: ExperimentStatus, outcome: ExperimentOutcome, count: _Counts, now: datetime
 ) -> str | None:
     """Time at which it began to compute; anew after a suspension, and when a finished one
     goes on."""
@@ -296,7 +296,9 @@ def _held_seconds(
     return before.held_seconds if held else int(held_seconds(before, now))
 
 
-def _completion_time(before: ExperimentStatus, outcome: Outcome, now: datetime) -> str | None:
+def _completion_time(
+    before: ExperimentStatus, outcome: ExperimentOutcome, now: datetime
+) -> str | None:
     if outcome.kind in ("complete", "failed"):
         return before.completion_time or written(now)
     # It was over before more was asked for, and nothing has gone on since.

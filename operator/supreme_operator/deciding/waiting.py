@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from supreme_core.errors import one_line
-from supreme_operator.deciding.facts import Answer, Child, ChildState, Pod
+from supreme_operator.deciding.facts import Child, ChildState, EventAnswer, Pod
 from supreme_operator.deciding.times import time_of, written
 
 PODLESS: Final = timedelta(seconds=5)
@@ -84,10 +84,10 @@ def is_webhooks(message: str) -> bool:
     return "failed calling webhook" in message
 
 
-def obstacle(
-    child: Child, answer: Answer | None, *, now: datetime, silence: timedelta
+def blocking_reason(
+    child: Child, answer: EventAnswer | None, *, now: datetime, silence: timedelta
 ) -> Reason | None:
-    """Obstacle of an unfinished child; None where nothing holds it up, or not yet for long.
+    """Reason why an unfinished child does not go on; None where nothing stops it, or not for long.
 
     silence: how long nothing may change before that is worth a word.
     """
@@ -139,7 +139,7 @@ def stuck_pod(pod: Pod, now: datetime, silence: timedelta) -> Reason | None:
     return None
 
 
-def alarms(child: Child, answer: Answer | None, silence: timedelta) -> Iterator[datetime]:
+def alarms(child: Child, answer: EventAnswer | None, silence: timedelta) -> Iterator[datetime]:
     """Yield the times at which time alone may change what is said of an unfinished child."""
     if child.gone_by:
         yield child.gone_by + silence
@@ -157,7 +157,7 @@ def pod_alarms(pod: Pod, silence: timedelta) -> Iterator[datetime]:
         yield pod.changed_at + silence
 
 
-def inquiry_due(child: Child, answer: Answer | None, silence: timedelta) -> datetime | None:
+def inquiry_due(child: Child, answer: EventAnswer | None, silence: timedelta) -> datetime | None:
     """Time at which events are to be asked of the child; None while it needs no asking."""
     if child.state != ChildState.WAITING or child.is_deleted or any(map(_said, child.pods)):
         return None
@@ -175,7 +175,7 @@ def asked(child: Child) -> str:
     return next(waiting, None) or next(others, child.uid)
 
 
-def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -> Answer:
+def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -> EventAnswer:
     """Newest event since anything changed, of Warnings if there are any."""
     since = _quiet_since(child) - SAME_TIME
     dated = [(_time_of(each), each) for each in events]
@@ -184,11 +184,11 @@ def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -
         news = [pair for pair in news if str(pair[1].get("reason")).startswith("Failed")]
     warnings = [pair for pair in news if pair[1].get("type") == "Warning"]
     if not (warnings or news):
-        return Answer(asked_at=now)
+        return EventAnswer(asked_at=now)
     newest = max(warnings or news, key=lambda pair: pair[0])[1]
     reason, message = str(newest.get("reason")), one_line(newest.get("message"))
     if child.pods:
-        return Answer(
+        return EventAnswer(
             asked_at=now,
             reason=REASONS.get(reason, "ContainerNotCreated"),
             message=f"{reason}: {message}",
@@ -196,7 +196,7 @@ def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -
     known = refusal(message)
     # A right that its controller lacks is none of the operator's.
     reason = known if known in ("QuotaExceeded", "NamespaceTerminating") else "PodsNotCreated"
-    return Answer(asked_at=now, reason=reason, message=message)
+    return EventAnswer(asked_at=now, reason=reason, message=message)
 
 
 def _said(pod: Pod) -> Reason | None:

@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from supreme_core import DISTRIBUTION
 from supreme_core.errors import StoreUnavailable, StoreUnusable
 from supreme_operator.cluster.client import ClusterError
-from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS
+from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Body
 from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.deciding.counter_deltas import PREEMPTED, CounterDeltas
 from supreme_operator.deciding.endings import LOST_WITH_ITS_NODE
-from supreme_operator.deciding.tally import PREEMPTED, Tally
-from supreme_operator.monitoring.gauges import CONTROLLER, Body, ExperimentGauges, QueueGauges
+from supreme_operator.monitoring.gauges import CONTROLLER, ExperimentGauges, QueueGauges
 from supreme_operator.results.reader import WorkerFailed
 
 QUICK: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -239,7 +239,7 @@ class Metrics:
     def lost(self, resource: str, changes: int) -> None:
         self._counters["supreme_watch_lost_changes_total"].labels(resource).inc(changes)
 
-    def wrote(self, namespace: str, counted: Tally) -> None:
+    def wrote(self, namespace: str, counted: CounterDeltas) -> None:
         """Count a status that was written just now."""
         for seed in counted.seeds:
             labels = namespace, seed.backend, seed.result

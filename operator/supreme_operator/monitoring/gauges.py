@@ -15,9 +15,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from supreme_core.api.status import Phase
+from supreme_operator.cluster.resources import Body
 from supreme_operator.cluster.workqueue import WorkQueue
-
-Body = Mapping[str, Any]
 
 CONTROLLER: Final = "unlearningexperiment"
 

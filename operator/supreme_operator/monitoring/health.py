@@ -50,7 +50,7 @@ class Health:
 async def serving(
     health: Health, registry: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the port.  host, port: as `bound` takes them."""
+    """Serve while the block runs; returns the port.  host, port: as `bound` takes them."""
 
     async def livez(request: web.Request) -> web.Response:
         return _answer(health.not_live())

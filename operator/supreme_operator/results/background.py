@@ -1,14 +1,14 @@
 """Results of one experiment, which are read in the background while it is looked at again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_operator.results.location import Location
-from supreme_operator.results.protocol import Claim, Published, Verdict
+from supreme_operator.results.protocol import Claim, Published, ResultCheck
 from supreme_operator.results.reader import Collector, WorkerFailed
 
 Locate = Callable[[], Awaitable[Location]]
@@ -20,13 +20,13 @@ class ReadResults:
     """Results that have been read, and the one task that reads more.
 
     measured: surrounds each task, whatever comes of it.  ended: is told how each task ended, by an
-    error or by None.  verdicts: by seed and attempt.
+    error or by None.  checks: by seed and attempt.
     """
 
     collector: Collector
     measured: Callable[[Literal["verify", "publish"]], AbstractContextManager[None]]
     ended: Callable[[Exception | None], None]
-    verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
+    checks: Mapping[tuple[int, int], ResultCheck] = field(default_factory=dict)
     published: Published | None = None
     _task: "asyncio.Task[None] | None" = None
 
@@ -70,8 +70,8 @@ class ReadResults:
     async def _verify(
         self, order: ExperimentOrder, locate: Locate, claims: Sequence[Claim]
     ) -> None:
-        verdicts = await self.collector.verify(order, await locate(), claims)
-        self.verdicts |= {(each.seed, each.attempt): each for each in verdicts}
+        checks = await self.collector.verify(order, await locate(), claims)
+        self.checks = {**self.checks, **{(each.seed, each.attempt): each for each in checks}}
 
     async def _publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         publication = await self.collector.publish(order, await locate())

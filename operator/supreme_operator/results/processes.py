@@ -28,7 +28,7 @@ LINE_BYTES: Final = 1024 * 1024
 LOG_BYTES: Final = 4096
 
 STARTING_SECONDS: Final = 120.0
-"""Time after which a server is given up, which takes a second of a core to start."""
+"""Time after which a server that does not start is ended; it takes a second of a core."""
 
 PASSED_ON: Final = (
     *("PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),

@@ -38,7 +38,7 @@ AT_ONCE: Final = 8
 
 SIGNED_SECONDS: Final = 60
 
-Attempt = tuple[int, int]
+SeedAttempt = tuple[int, int]
 """Seed and number."""
 
 Requested = Callable[[str, int], None]
@@ -56,7 +56,7 @@ class ProgressReader:
         self._signer = ThreadPoolExecutor(1)  # the only thread that uses the session
 
     async def read(
-        self, experiment: str, location: Location, attempts: Sequence[Attempt]
+        self, experiment: str, location: Location, attempts: Sequence[SeedAttempt]
     ) -> dict[int, str]:
         """`done/total` of the seeds of which it is known; whatever goes wrong, some are missing."""
         found: dict[int, str] = {}
@@ -73,8 +73,8 @@ class ProgressReader:
         return found
 
     def _urls(
-        self, experiment: str, location: Location, attempts: Sequence[Attempt]
-    ) -> dict[Attempt, str]:
+        self, experiment: str, location: Location, attempts: Sequence[SeedAttempt]
+    ) -> dict[SeedAttempt, str]:
         """Sign the URLs in a thread, because an identity of the operator's own may have to be
         fetched."""
         storage = location.open(self._session)
@@ -87,7 +87,7 @@ class ProgressReader:
         }
 
     async def _look(
-        self, http: aiohttp.ClientSession, attempt: Attempt, url: str, found: dict[int, str]
+        self, http: aiohttp.ClientSession, attempt: SeedAttempt, url: str, found: dict[int, str]
     ) -> None:
         try:
             data = await self._get(http, url)
@@ -131,7 +131,7 @@ class ProgressReader:
         return ssl.create_default_context(cafile=own or get_cert_path(True))
 
 
-def parse_progress(data: bytes, attempt: Attempt) -> str:
+def parse_progress(data: bytes, attempt: SeedAttempt) -> str:
     """`done/total`; SpecError where it is not the progress of this attempt."""
     progress = parse_json(Progress, data, source="progress.json")
     if (progress.seed, progress.attempt) != attempt or progress.done > progress.total:

@@ -24,25 +24,25 @@ def _printable(text: str) -> str:
 
 
 Line = Annotated[ShortText, AfterValidator(_printable)]
-Attempt = Annotated[int, Field(ge=0)]
+AttemptNumber = Annotated[int, Field(ge=0)]
 
 
 class Claim(Document):
     """An attempt that should have left a result."""
 
     seed: Seed
-    attempt: Attempt
+    attempt: AttemptNumber
     sha256: Digest | None = Field(
         None,
         description="sha256 of result.json, as its pod said in the end; None where unknown.",
     )
 
 
-class Verdict(Document):
-    """Verdict on the result of one attempt: valid, missing or invalid."""
+class ResultCheck(Document):
+    """Check of the result of one attempt: valid, missing or invalid."""
 
     seed: Seed
-    attempt: Attempt
+    attempt: AttemptNumber
     state: Literal["valid", "missing", "invalid"]
     message: Line = Field(description="Reason why the result does not count; empty where it does.")
 
@@ -85,7 +85,7 @@ class Reading(Document):
     """The result of this claim has come, so what happens to the worker now is its doing."""
 
     seed: Seed
-    attempt: Attempt
+    attempt: AttemptNumber
 
 
 class Refusal(Document):
@@ -95,5 +95,5 @@ class Refusal(Document):
     message: Line
 
 
-Answer = Reading | Verdict | Publication | Refusal
+Answer = Reading | ResultCheck | Publication | Refusal
 ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)

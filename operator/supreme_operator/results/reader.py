@@ -33,8 +33,8 @@ from supreme_operator.results.protocol import (
     Publication,
     Reading,
     Refusal,
+    ResultCheck,
     Task,
-    Verdict,
 )
 from supreme_operator.results.turns import Turn, Turns, WaitLimits
 
@@ -118,7 +118,7 @@ class Collector:
         requested: Requested = lambda operation, code: None,
     ) -> None:
         self._allowed = AllowedEndpoints(allowed_endpoints)
-        # A summary takes seconds to be written, and no seed's verdict is to wait for that.
+        # A summary takes seconds to be written, and no check of a result is to wait for that.
         self._verifiers, self._publishers = (
             Turns(workers, limits.waits) for limits in (verifying, publishing)
         )
@@ -128,27 +128,27 @@ class Collector:
 
     async def verify(
         self, order: ExperimentOrder, location: Location, claims: Sequence[Claim]
-    ) -> list[Verdict]:
-        """A verdict for each claim, in their order.
+    ) -> list[ResultCheck]:
+        """A check of the result of each claim, in their order.
 
         A result that its reader does not survive is invalid, and another worker reads those behind
         it, as where a turn is over. Raises StoreUnavailable, StoreUnusable and WorkerFailed.
         """
-        verdicts: list[Verdict] = []
-        while rest := list(claims[len(verdicts) :]):
+        checks: list[ResultCheck] = []
+        while rest := list(claims[len(checks) :]):
             run = await self._run(order, location, self._verifying, rest)
-            verdicts += _verdicts(run, rest)
-            if not run.ending or len(verdicts) == len(claims):
+            checks += _checks(run, rest)
+            if not run.ending or len(checks) == len(claims):
                 continue
-            if run.blame == "turn" and len(rest) > len(claims) - len(verdicts):
+            if run.blame == "turn" and len(rest) > len(claims) - len(checks):
                 continue
             if run.was_reading and run.blame in ("content", "time"):
-                verdicts.append(_blamed(order, claims[len(verdicts)], run))
+                checks.append(_blamed(order, claims[len(checks)], run))
             elif run.blame in ("time", "turn"):
                 raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
             else:
                 raise WorkerFailed(run.ending)
-        return verdicts
+        return checks
 
     async def publish(self, order: ExperimentOrder, location: Location) -> Publication:
         """Write order.json, report.html, summary.csv and, last, summary.json beside the results.
@@ -197,19 +197,19 @@ class Collector:
                 raise WorkerFailed(f"no worker can be started: {one_line(error)}") from error
 
 
-def _verdicts(run: Run, claims: Sequence[Claim]) -> list[Verdict]:
+def _checks(run: Run, claims: Sequence[Claim]) -> list[ResultCheck]:
     """Verdicts of a run, which has to begin with the first claim and to leave none out."""
-    found = [answer for answer in run.answers if isinstance(answer, Verdict)]
+    found = [answer for answer in run.answers if isinstance(answer, ResultCheck)]
     asked = [(claim.seed, claim.attempt) for claim in claims[: len(found)]]
     if (not found and not run.ending) or [(each.seed, each.attempt) for each in found] != asked:
         raise WorkerFailed("the worker judged other results than it was asked to")
     return found
 
 
-def _blamed(order: ExperimentOrder, claim: Claim, run: Run) -> Verdict:
+def _blamed(order: ExperimentOrder, claim: Claim, run: Run) -> ResultCheck:
     key = order.result_key(claim.seed, claim.attempt)
     message = one_line(f"{key} cannot be read: {run.ending}")
-    return Verdict(seed=claim.seed, attempt=claim.attempt, state="invalid", message=message)
+    return ResultCheck(seed=claim.seed, attempt=claim.attempt, state="invalid", message=message)
 
 
 async def _work(task: Task, limits: Limits, folder: Path, turn: Turn, workers: Workers) -> Run:

@@ -33,8 +33,8 @@ from supreme_operator.results.protocol import (
     Publication,
     Reading,
     Refusal,
+    ResultCheck,
     Task,
-    Verdict,
 )
 
 MEBIBYTE: Final = 1024 * 1024
@@ -70,7 +70,7 @@ def confine(task: Task) -> None:
     file = largest_file(task)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file, file))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core has the credentials in it
-    # The operator itself comes first. Seeds wait for verdicts, each of which takes milliseconds.
+    # The operator itself comes first. Seeds wait for their results to be checked, in milliseconds.
     os.nice(5 if task.claims is None else 1)
 
 
@@ -111,20 +111,22 @@ def allow_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, most))
 
 
-def judged(claim: Claim, order: ExperimentOrder, storage: S3Storage) -> Iterator[Reading | Verdict]:
+def judged(
+    claim: Claim, order: ExperimentOrder, storage: S3Storage
+) -> Iterator[Reading | ResultCheck]:
     seed, attempt = claim.seed, claim.attempt
     try:
         data = storage.read(order.result_key(seed, attempt), limit=RESULT_BYTES)
     except MissingObject as error:
-        yield Verdict(seed=seed, attempt=attempt, state="missing", message=one_line(error))
+        yield ResultCheck(seed=seed, attempt=attempt, state="missing", message=one_line(error))
         return
     except ObjectTooLarge as error:
-        yield Verdict(seed=seed, attempt=attempt, state="invalid", message=one_line(error))
+        yield ResultCheck(seed=seed, attempt=attempt, state="invalid", message=one_line(error))
         return
     yield Reading(seed=seed, attempt=attempt)
     problem = what_is_wrong(data, claim, order)
     state: Literal["valid", "invalid"] = "invalid" if problem else "valid"
-    yield Verdict(seed=seed, attempt=attempt, state=state, message=one_line(problem))
+    yield ResultCheck(seed=seed, attempt=attempt, state=state, message=one_line(problem))
 
 
 def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:

@@ -42,7 +42,7 @@ class ExperimentEnd:
 
 
 @dataclass(frozen=True)
-class Tally:
+class CounterDeltas:
     """seeds: those that are done with now.  waits: seconds for which attempts that now run waited,
     since they were made or preempted.  preemptions: seeds that a queue has stopped.  end: of the
     experiment, where this is it."""
@@ -53,11 +53,11 @@ class Tally:
     end: ExperimentEnd | None = None
 
 
-def tally(
+def counter_deltas(
     before: ExperimentStatus, after: ExperimentStatus, standings: Sequence[Standing]
-) -> Tally:
+) -> CounterDeltas:
     told = {each.seed: each for each in before.seed_statuses}
-    return Tally(
+    return CounterDeltas(
         seeds=tuple(_seeds(before, after, standings)),
         waits=tuple(_waits(told, standings)),
         preemptions=sum(_is_preempted(told.get(each.cost.seed), each) for each in standings),
