@@ -1,20 +1,23 @@
 """The same experiment gives the same bits, however it is computed.
 
-    ranks       1 in this process | 2 (gloo) under torchrun, through the real command
+    ranks       1 in this process, images on the device | 2 (gloo) under torchrun, images streamed,
+                through the real command
     seeds       one after the other | two at a time, through the real command
     methods     alone | with all others | in another order
-    images      on the device | streamed to it, through the real command
     store       a folder | an S3 server
 
 Compared: sha256 of all weights and predictions, every metric and distance as stored, and the
 sha256 of summary.json without what is measured with a clock. All six methods take part in the
-first. Left out: GPUs, and numbers of ranks above two.
+first. Left out: GPUs, numbers of ranks above two (test_ranks.py), and which of ranks and streaming
+is to blame (tests/core/engine/test_numerics.py, test_streaming.py).
 """
 
 import shutil
 
 import pytest
 
+from supreme_core.plan import default_metrics
+from supreme_core.registry import catalog
 from supreme_core.scoring.predictions import load_predictions
 from tests.trainer.experiments import (
     FINETUNE,
@@ -39,16 +42,23 @@ from tests.trainer.experiments import (
 )
 
 SEEDS = (260, 261)
-TRAINING = {"microBatches": 2, "batchSize": 160}
+TRAINING = {"microBatches": 2, "batchSize": 320}
+SLOW = "mia_entropy"
+METRICS = [
+    {"name": metric.name} for metric in default_metrics(catalog.bundled()) if metric.name != SLOW
+]
+"""All by default but one that takes as long as a training, and is a function of predictions."""
 
 
 def work(**changes):
-    return experiment(**{"methods": SIX_METHODS, "training": TRAINING, **changes})
+    fields = {"methods": SIX_METHODS, "training": TRAINING, "metrics": METRICS}
+    return experiment(**{**fields, **changes})
 
 
 ONE_SEED = work()
+STREAMED = work(execution={"dataPlacement": "Streamed"})
 LOG = "seed=260/attempt=0/run.log"
-TWO_SEEDS = work(seeds=SEEDS, methods=[FINETUNE, RANDOM_LABELS])
+TWO_SEEDS = work(seeds=SEEDS, methods=[RANDOM_LABELS], metrics=[{"name": "accuracy"}])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +79,8 @@ def on_one_rank(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def on_two_ranks(tmp_path_factory):
-    return run_well(ONE_SEED, tmp_path_factory.mktemp("ranks"), "--ranks", 2)
+    """ONE_SEED with streamed images, through the real command."""
+    return run_well(STREAMED, tmp_path_factory.mktemp("ranks"), "--ranks", 2)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +122,7 @@ def test_every_method_unlearns_to_the_same_bits_on_two_ranks(on_one_rank, on_two
 
 def test_two_ranks_measure_the_same_numbers_as_one(on_one_rank, on_two_ranks):
     assert all_of(on_two_ranks) == all_of(on_one_rank)
-    assert summary_digest(folder_store(on_two_ranks), ONE_SEED) == (
+    assert summary_digest(folder_store(on_two_ranks), STREAMED) == (
         summary_digest(folder_store(on_one_rank), ONE_SEED)
     )
 
@@ -125,14 +136,12 @@ def test_two_seeds_at_a_time_give_the_same_bits_as_one_after_the_other(
     )
 
 
-def test_streamed_images_give_the_bits_of_resident_ones_under_the_same_keys(on_one_rank, tmp_path):
-    """All stages anew, in another store; the seed's log says that its images were streamed."""
-    streamed = work(execution={"dataPlacement": "Streamed"})
-
-    store = run_well(streamed, tmp_path)
-
-    assert all_of(store) == all_of(on_one_rank)
-    assert "images are streamed\n" in (folder_of(store, streamed) / LOG).read_text()
+def test_streamed_images_give_the_bits_of_resident_ones_under_the_same_keys(
+    on_one_rank, on_two_ranks
+):
+    """The seed's log says that its images are streamed."""
+    assert all_of(on_two_ranks) == all_of(on_one_rank)
+    assert "images are streamed\n" in (folder_of(on_two_ranks, STREAMED) / LOG).read_text()
 
 
 @pytest.mark.parametrize("method", SIX_METHODS, ids=lambda method: method["name"])
@@ -159,15 +168,22 @@ def test_methods_and_scenarios_in_another_order_give_the_same_bits(on_one_rank, 
     assert single == {key: everything[key] for key in single}
 
 
-def test_a_folder_and_an_s3_server_get_the_same_bits(tmp_path, store):
-    """The folder is computed a second time from nothing, which gives the same bits again."""
-    document = work(scenarios=[FULL_CLASS], methods=[FINETUNE])
-    folder = folder_store(tmp_path / "folder")
-    finish(document, folder)
-    finish(document, store)
+SHORT = work(scenarios=[FULL_CLASS], methods=[FINETUNE])
 
-    assert artefacts_of(store) == artefacts_of(folder)
-    assert summary_digest(store, document) == summary_digest(folder, document)
+
+@pytest.fixture(scope="module")
+def in_a_folder(tmp_path_factory):
+    storage = folder_store(tmp_path_factory.mktemp("folder"))
+    finish(SHORT, storage)
+    return storage
+
+
+def test_a_folder_and_an_s3_server_get_the_same_bits(in_a_folder, store):
+    """The folder is computed a second time from nothing, which gives the same bits again."""
+    finish(SHORT, store)
+
+    assert artefacts_of(store) == artefacts_of(in_a_folder)
+    assert summary_digest(store, SHORT) == summary_digest(in_a_folder, SHORT)
 
 
 def test_another_seed_gives_other_weights_and_other_forgotten_samples(one_at_a_time):
@@ -207,7 +223,13 @@ def test_defect_13_importances_do_not_depend_on_the_number_of_ranks(
 
 def test_defect_18_what_is_forgotten_depends_on_the_seed_alone(on_one_rank, tmp_path):
     """Neither the model nor the methods before it nor other draws change it."""
-    other = experiment(width=4, methods=[SSD], scenarios=[RANDOM_SAMPLES])
+    other = work(
+        model={"name": "resnet18", "params": {"width": 4}},
+        methods=[SSD],
+        scenarios=[RANDOM_SAMPLES],
+        metrics=[{"name": "accuracy"}],
+        training={"epochs": 0},
+    )
 
     result = compute(other, folder_store(tmp_path)).to_document()
 
