@@ -141,8 +141,10 @@ class TestFailures:
         status = experiments.until(phase="Succeeded")
         assert (seed(status, 7)["retries"], seed(status, 7)["disruptions"]) == (0, 1)
 
-    @pytest.mark.parametrize("nodes", [1, 2])
-    @pytest.mark.parametrize("act", ["refuse OutOfcpu", "refuse NodeAffinity", "give up"])
+    @pytest.mark.parametrize(
+        ("act", "nodes"),
+        [("refuse OutOfcpu", 1), ("refuse NodeAffinity", 2), ("give up", 1), ("give up", 2)],
+    )
     def test_what_never_started_costs_no_retry(self, experiments, trainers, act, nodes):
         trainers.script = lambda seed, attempt: act if attempt < 2 else "succeed"
         experiments.apply(
@@ -280,37 +282,34 @@ class TestObstacles:
 WITH_A_TYPO = {"name": "finetune", "params": {"epoch": 3}}
 
 
-class TestInvalidSpecs:
-    @pytest.mark.parametrize(
-        ("spec", "message"),
-        [
-            ({"methods": [WITH_A_TYPO]}, "did you mean 'epochs'?"),
-            ({"execution": {"image": ""}}, "spec.execution.image is missing"),
-            (
-                {"execution": {"template": {"volumes": [{"name": "a", "hostPath": {}}]}}},
-                "spec.execution.template.volumes[0].hostPath: unknown field 'hostPath'",
-            ),
-            (
-                {"execution": {"template": {"labels": {"supreme.dev/seed": "1"}}}},
-                "is reserved for controllers",
-            ),
-            (
-                {"execution": {"template": {"env": [{"name": "RANK", "value": "0"}]}}},
-                "spec.execution.template.env[0].name is RANK",
-            ),
-        ],
-        ids=["setting", "image", "hostPath", "label", "environment"],
-    )
-    def test_what_is_wrong_is_said_and_nothing_is_started(self, experiments, spec, message):
-        experiments.apply(**spec)
-        told = experiments.condition("Accepted", status="False", reason="InvalidSpec")
-        assert message in told["message"]
-        assert experiments.jobs() == {}
+INVALID = {
+    "setting": ({"methods": [WITH_A_TYPO]}, "did you mean 'epochs'?"),
+    "image": ({"execution": {"image": ""}}, "spec.execution.image is missing"),
+    "path": (
+        {"execution": {"template": {"volumes": [{"name": "a", "hostPath": {}}]}}},
+        "spec.execution.template.volumes[0].hostPath: unknown field 'hostPath'",
+    ),
+    "label": (
+        {"execution": {"template": {"labels": {"supreme.dev/seed": "1"}}}},
+        "is reserved for controllers",
+    ),
+    "environment": (
+        {"execution": {"template": {"env": [{"name": "RANK", "value": "0"}]}}},
+        "spec.execution.template.env[0].name is RANK",
+    ),
+}
 
-    def test_others_go_on(self, experiments, trainers):
-        experiments.apply("wrong", methods=[WITH_A_TYPO])
-        experiments.apply("right", seeds={"list": [7]})
-        experiments.until("right", phase="Succeeded")
+
+def test_what_is_wrong_is_said_nothing_of_it_is_started_and_others_go_on(experiments, trainers):
+    for name, (spec, _) in INVALID.items():
+        experiments.apply(name, **spec)
+    for name, (_, message) in INVALID.items():
+        told = experiments.condition("Accepted", name, status="False", reason="InvalidSpec")
+        assert message in told["message"]
+    assert experiments.jobs() == {}
+    experiments.apply("right", seeds={"list": [7]})
+    experiments.until("right", phase="Succeeded")
+    assert set(experiments.jobs()) == {"s0-a0"}
 
 
 def test_several_nodes_become_an_indexed_job_with_names(experiments, trainers, api):
