@@ -40,7 +40,11 @@ NOTICEABLE = {"ssd": {"alpha": 1.5}, "lfssd": {"alpha": 1.1}, "assd": {}}
 """Settings with which a method acts on the tiny task, where the defaults would do nothing: a forget
 set that is a quarter of the data has at most four times the importance of all."""
 
-NOTICEABLE |= {"scar": {"epochs": 2, "surrogates": 40}}
+NOTICEABLE |= {
+    "l2ul": {"epochs": 5, "examples": 5, "steps": 3},
+    "scar": {"epochs": 2, "surrogates": 40},
+    "unsir": {"noiseSteps": 4, "copies": 8},
+}
 """The defaults would take seconds here."""
 
 DRAWS_NOTHING = {"assd", "esc", "lfssd", "ssd"}
