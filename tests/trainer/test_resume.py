@@ -12,16 +12,18 @@ import pytest
 
 from supreme_core.errors import EXIT_TERMINATED
 from tests import warm
-from tests.trainer.experiments import FINETUNE, FULL_CLASS, artefacts_of, experiment, folder_store
+from tests.trainer.experiments import FINETUNE, artefacts_of, experiment, folder_store
 from tests.trainer.trainers import ordered, trainers
 
 WORK = experiment(
-    dataset={"name": "digits", "params": {"size": 16}},
-    model={"name": "resnet18", "params": {"width": 8}},
-    scenarios=[FULL_CLASS],
+    scenarios=[{"name": "full_class", "params": {"classes": [0, 1, 2, 3, 4, 5, 6, 7]}}],
     methods=[FINETUNE],
-    training={"epochs": 3, "microBatches": 2},
+    metrics=[{"name": "accuracy"}],
+    training={"epochs": 3, "microBatches": 2, "batchSize": 32},
 )
+"""A hundred and more steps of a first training, which is stopped as soon as it tells of one, and
+little to do after it."""
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
