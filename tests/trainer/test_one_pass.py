@@ -8,6 +8,7 @@ Counted by hooks on every network, so that nobody's own count is trusted. Each n
 sees a batch once for each forward pass.
 """
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ from tests.trainer.experiments import (
     TRAIN,
     as_configured,
     compute,
+    computed,
     experiment,
     folder_store,
     manifests,
@@ -100,43 +102,54 @@ def test_one_method_with_all_default_metrics_takes_one_pass_over_all_samples(tmp
     assert seen.samples == recorded(tmp_path, "unlearned", "finetune")
 
 
-def test_references_are_evaluated_once_for_each_cell_however_many_methods(tmp_path, monkeypatch):
-    with counted(monkeypatch) as one:
-        compute(experiment(methods=[FINETUNE]), folder_store(tmp_path / "one"))
-    with counted(monkeypatch) as three:
-        compute(experiment(methods=[FINETUNE, RANDOM_LABELS, SSD]), folder_store(tmp_path / "3"))
-
-    cells, sets = 2, 2
-    assert three.passes - one.passes == cells * sets * (3 - 1)
-    assert three.samples - one.samples == cells * (TRAIN + TEST) * (3 - 1)
+def work(*methods, metrics=("accuracy",)):
+    return experiment(methods=methods, metrics=[{"name": name} for name in metrics])
 
 
-def test_adding_methods_evaluates_no_reference_again(tmp_path, monkeypatch):
-    storage = folder_store(tmp_path)
-    compute(experiment(methods=[FINETUNE]), storage)
-
-    with counted(monkeypatch) as seen:
-        compute(experiment(methods=[FINETUNE, SSD]), storage)
-
-    assert seen.samples == 2 * (TRAIN + TEST)
+def evaluated(document, folder):
+    with pytest.MonkeyPatch.context() as patched, counted(patched) as seen:
+        compute(document, folder_store(folder))
+    return seen
 
 
-def test_metrics_are_computed_again_without_any_forward_pass(tmp_path, monkeypatch):
-    storage = folder_store(tmp_path)
-    compute(experiment(methods=[FINETUNE], metrics=[{"name": "accuracy"}]), storage)
+@pytest.fixture(scope="module")
+def one_method(tmp_path_factory):
+    """(folder, Evaluations) of a seed with one method."""
+    folder = tmp_path_factory.mktemp("one")
+    return folder, evaluated(work(FINETUNE), folder)
+
+
+@pytest.fixture(scope="module")
+def six_methods(tmp_path_factory):
+    """Evaluations of a seed with six methods, of which one cannot forget random samples."""
+    return evaluated(work(*SIX_METHODS), tmp_path_factory.mktemp("six"))
+
+
+def test_references_are_evaluated_once_for_each_cell_however_many_methods(one_method, six_methods):
+    _, one = one_method
+    sets, more = 2, (6 - 1) + (5 - 1)
+    assert six_methods.passes - one.passes == sets * more
+    assert six_methods.samples - one.samples == (TRAIN + TEST) * more
+
+
+def test_adding_methods_evaluates_no_reference_again(one_method, tmp_path):
+    store = shutil.copytree(one_method[0], tmp_path / "store")
+    assert evaluated(work(FINETUNE, SSD), store).samples == 2 * (TRAIN + TEST)
+
+
+def test_metrics_are_computed_again_without_any_forward_pass(one_method, tmp_path):
+    store = shutil.copytree(one_method[0], tmp_path / "store")
 
     with all_forwards_in_eval_mode() as seen:
-        more = [{"name": name} for name in ("accuracy", "js_divergence", "mia_loss_auc")]
-        compute(experiment(methods=[FINETUNE], metrics=more), storage)
+        more = work(FINETUNE, metrics=("accuracy", "js_divergence", "mia_loss_auc"))
+        result = compute(more, folder_store(store))
 
+    assert computed(result) == {"metrics": 3 * 2}
     assert seen.samples == 0
 
 
-def test_defect_02_every_model_is_in_eval_mode_while_it_is_evaluated(tmp_path, monkeypatch):
-    with counted(monkeypatch) as seen:
-        compute(experiment(methods=SIX_METHODS), folder_store(tmp_path))
-
-    assert seen.modes == {False}
+def test_defect_02_every_model_is_in_eval_mode_while_it_is_evaluated(six_methods):
+    assert six_methods.modes == {False}
 
 
 def test_defect_02_a_method_that_leaves_train_mode_on_is_evaluated_in_eval_mode(
@@ -149,14 +162,15 @@ def test_defect_02_a_method_that_leaves_train_mode_on_is_evaluated_in_eval_mode(
     careless = type(entry)(**{**vars(entry), "function": finetune_and_stay_in_train_mode})
     monkeypatch.setitem(registry.method._entries, "finetune", careless)
     with counted(monkeypatch) as seen:
-        compute(experiment(methods=[FINETUNE]), folder_store(tmp_path))
+        compute(work(FINETUNE), folder_store(tmp_path))
 
     assert seen.modes == {False}
 
 
 def test_defect_02_stored_predictions_are_those_of_the_stored_weights_in_eval_mode(tmp_path):
     """The same network in train mode answers otherwise, and in batches of one yet otherwise."""
-    compute(experiment(scenarios=[FULL_CLASS]), folder_store(tmp_path))
+    document = experiment(scenarios=[FULL_CLASS], methods=[SSD], metrics=[{"name": "accuracy"}])
+    compute(document, folder_store(tmp_path))
     (original,) = tmp_path.glob("objects/originals/*/*/weights-*.safetensors")
     stored = predictions_of(tmp_path, original)
     images = images_of_test_set(tmp_path)
