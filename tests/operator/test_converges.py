@@ -8,6 +8,7 @@ that has seen the newest status may write it. Drawn by hypothesis.
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from supreme_operator.deciding.decide import decide
@@ -115,9 +116,20 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(STEPS, max_size=40))
 def test_every_history_ends_with_each_seed_counted_once(steps):
+    ends_well(steps)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_each_of_many_histories_ends_with_each_seed_counted_once(steps):
+    ends_well(steps)
+
+
+def ends_well(steps):
     world = World()
     for what, number, dies in steps:
         world.now += A_WHILE
