@@ -32,16 +32,19 @@ from tests.trainer.experiments import (
     summary_of,
 )
 
-METHODS = 6
 METRICS = [{"name": "accuracy"}, {"name": "loss"}]
 """Others read the same predictions, and know nothing of how they came about."""
 
 
+TWO = (FINETUNE, SSD)
+"""One that trains, and one that computes with gradients itself."""
+
+
 def work(*methods, **training):
-    """Two micro-batches, all methods unless some are named, one scenario."""
+    """Two micro-batches, two methods unless some are named, one scenario."""
     recipe = {"microBatches": 2, "augmentation": [{"name": "rotation"}], **training}
     return experiment(
-        methods=methods or SIX_METHODS, scenarios=[FULL_CLASS], training=recipe, metrics=METRICS
+        methods=methods or TWO, scenarios=[FULL_CLASS], training=recipe, metrics=METRICS
     )
 
 
@@ -63,34 +66,53 @@ def in_fp32(tmp_path_factory):
     return storage, compute(work(), storage)
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        {"precision": "bf16"},
-        {"precision": "fp16"},
-        {"precision": "fp64"},
-        {"batchNorm": "batch"},
-        {"maxGradientNorm": 1.0},
-        {"reduction": "ddp", "microBatches": 1},
-    ],
-    ids=lambda recipe: "-".join(map(str, recipe.values())),
-)
-def test_each_arithmetic_computes_every_stage_anew_and_ends_well(in_fp32, tmp_path, recipe):
-    storage = folder_store(tmp_path)
-    result = compute(work(**recipe), storage)
+DDP = {"reduction": "ddp", "microBatches": 1}
 
-    assert [run.status for run in result.runs] == ["ok"] * (2 + METHODS)
+
+@pytest.fixture(scope="module")
+def in_ddp_alone(tmp_path_factory):
+    """(folder, result) of a seed on one rank with the reduction ddp."""
+    folder = tmp_path_factory.mktemp("ddp")
+    return folder, compute(work(**DDP), folder_store(folder))
+
+
+def ends_well(folder, result, in_fp32, *, dtype=torch.float32):
+    """All methods have finite numbers and weights of a type; no stage is that of fp32."""
+    assert {run.status for run in result.runs} == {"ok"}
     assert all(isfinite(run.metrics["test_loss"]) for run in result.runs)
     assert not keys_of(result) & keys_of(in_fp32[1])
-    expected = torch.float64 if recipe.get("precision") == "fp64" else torch.float32
-    assert {tensor.dtype for tensor in weights_of(tmp_path) if tensor.is_floating_point()} == {
-        expected
-    }
+    assert {tensor.dtype for tensor in weights_of(folder) if tensor.is_floating_point()} == {dtype}
 
 
-def test_data_parallel_results_say_on_how_many_ranks_they_are(tmp_path):
-    document = work(FINETUNE, SSD, reduction="ddp", microBatches=1)
-    alone = compute(document, folder_store(tmp_path / "alone"))
+@pytest.mark.parametrize(
+    ("methods", "recipe"),
+    [
+        (TWO, {"precision": "bf16"}),
+        (SIX_METHODS, {"precision": "fp16"}),
+        (SIX_METHODS, {"precision": "fp64"}),
+        (TWO, {"batchNorm": "batch"}),
+        (TWO, {"maxGradientNorm": 1.0}),
+    ],
+    ids=["bf16", "fp16", "fp64", "batch", "1.0"],
+)
+def test_each_arithmetic_computes_every_stage_anew_and_ends_well(
+    in_fp32, tmp_path, methods, recipe
+):
+    """All methods in bf16 and with BatchNorm over the batch: test_every_method.py."""
+    result = compute(work(*methods, **recipe), folder_store(tmp_path))
+
+    assert len(result.runs) == 2 + len(methods)
+    is_double = recipe.get("precision") == "fp64"
+    ends_well(tmp_path, result, in_fp32, dtype=torch.float64 if is_double else torch.float32)
+
+
+def test_the_reduction_ddp_computes_every_stage_anew_and_ends_well(in_fp32, in_ddp_alone):
+    ends_well(*in_ddp_alone, in_fp32)
+
+
+def test_data_parallel_results_say_on_how_many_ranks_they_are(in_ddp_alone, tmp_path):
+    document = work(**DDP)
+    _, alone = in_ddp_alone
 
     store = run(document, tmp_path, "--ranks", 2)
 
