@@ -82,7 +82,9 @@ MENDED = BROKEN.replace('raise KeyError("no such layer")', "pass")
 
 FAILING = ("raises", "writes_nan", "diverges")
 WITH_FAILURES = experiment(
-    scenarios=[FULL_CLASS], methods=[*({"name": name} for name in FAILING), FINETUNE]
+    scenarios=[FULL_CLASS],
+    methods=[*({"name": name} for name in FAILING), FINETUNE],
+    metrics=[{"name": "accuracy"}],
 )
 
 
@@ -192,7 +194,9 @@ def test_the_traceback_of_a_method_is_in_the_log_of_the_seed_only(again):
     assert "Traceback" not in done.out + done.err
 
 
-WHOLE = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE])
+WHOLE = experiment(
+    scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}, {"name": "zrf"}]
+)
 MORE = experiment(
     scenarios=[FULL_CLASS], methods=[FINETUNE, RANDOM_LABELS], metrics=[{"name": "accuracy"}]
 )
@@ -310,7 +314,12 @@ def harm(file, damage):
         file.write_bytes(data)
 
 
-SLOW = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE], training={"epochs": 8})
+SLOW = experiment(
+    scenarios=[FULL_CLASS],
+    methods=[FINETUNE],
+    metrics=[{"name": "accuracy"}],
+    training={"epochs": 4},
+)
 
 
 def test_a_killed_run_ends_with_the_same_summary_after_the_same_command(tmp_path):
