@@ -36,6 +36,7 @@ from tests.trainer.experiments import (
 WHOLE = experiment(
     scenarios=[FULL_CLASS],
     methods=[FINETUNE],
+    metrics=[{"name": name} for name in ("accuracy", "loss", "zrf", "wall_seconds")],
     parallelism=2,
     execution={"gpusPerNode": 0},
     failurePolicy={"maxFailedSeeds": 1},
@@ -344,12 +345,12 @@ def test_report_explains_a_wrong_table_in_one_line(command, finished, arguments,
 
 
 def test_report_takes_the_address_that_a_run_prints_on_s3_too(
-    command, tmp_path, s3_server, monkeypatch
+    command, finished, tmp_path, s3_server, monkeypatch
 ):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     store = f"s3://{s3_server.make_bucket()}/some/prefix"
-    finish(WHOLE, open_storage(store, endpoint=s3_server.endpoint))
+    copied(finished, open_storage(store, endpoint=s3_server.endpoint))
 
     code, out, err = command(
         "report", f"{store}/{planned(WHOLE).prefix}", "--endpoint", s3_server.endpoint
