@@ -44,6 +44,9 @@ from tests.trainer.experiments import (
 NAME = "timm/test_vit.r160_in1k"
 EU_K = {"name": "eu_k", "params": {"layers": 2, "epochs": 1}}
 UNSIR = {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2, "retainPerClass": 8}}
+METRICS = [{"name": "accuracy"}, {"name": "zrf"}]
+"""The second is of an untrained model."""
+
 CROPPED = [
     {"name": "resize", "params": {"size": 40}},
     {"name": "random_crop", "params": {"size": 32, "padding": 0}},
@@ -57,6 +60,7 @@ def document(*, pretrained=True, training=(), **params):
         model=model,
         scenarios=[FULL_CLASS],
         methods=[FINETUNE, EU_K, {"name": "bad_teacher"}, UNSIR],
+        metrics=METRICS,
         training={"microBatches": 2, "augmentation": CROPPED, **dict(training)},
     )
 
@@ -260,7 +264,7 @@ class TestMeaning:
         small = {"name": "timm/vit_tiny_patch16_224", "params": params}
         methods = [FINETUNE, {"name": "ssd"}, {"name": "cf_k", "params": {"layers": 1}}]
         result = compute(
-            experiment(model=small, scenarios=[FULL_CLASS], methods=methods),
+            experiment(model=small, scenarios=[FULL_CLASS], methods=methods, metrics=METRICS),
             folder_store(tmp_path),
         )
         assert {run.status for run in result.runs} == {"ok"}
@@ -270,7 +274,8 @@ class TestMeaning:
 
     def test_a_model_without_them_means_what_it_always_did(self, tmp_path):
         store = folder_store(tmp_path)
-        compute(experiment(scenarios=[FULL_CLASS], methods=[FINETUNE]), store)
+        untrained = {"training": {"epochs": 0}, "metrics": METRICS}
+        compute(experiment(scenarios=[FULL_CLASS], methods=[FINETUNE], **untrained), store)
         (manifest,) = manifests(tmp_path, "originals")
         assert manifest["meaning"].keys() == {"recipe", "model", "dataset", "seed"}
         assert manifests(tmp_path, "pretrained") == []
