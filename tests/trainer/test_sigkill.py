@@ -48,6 +48,7 @@ from tests.trainer.trainers import ordered, trainers
 WORK = experiment(
     scenarios=[FULL_CLASS],
     methods=[FINETUNE, SSD],
+    metrics=[{"name": "accuracy"}, {"name": "mia_loss_auc"}],
     training={"epochs": 2, "microBatches": 4},
 )
 MOST_NEWS, MOST_SECONDS, MOST_CHANGES = 8, 0.2, 12
