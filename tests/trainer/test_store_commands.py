@@ -11,6 +11,9 @@ real experiment.
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 from io import StringIO
 
@@ -25,6 +28,7 @@ from supreme_core.store.inventory import read_inventory
 from supreme_core.store.results import write_order, write_result
 from supreme_core.store.storage import TEMPORARY
 from tests.trainer.experiments import (
+    COMMAND,
     FINETUNE,
     FULL_CLASS,
     compute,
@@ -33,7 +37,6 @@ from tests.trainer.experiments import (
     finish,
     folder_store,
     planned,
-    supreme,
 )
 
 WHOLE = experiment(
@@ -382,25 +385,41 @@ class TestPrune:
         assert keys(store) == ["objects/a/b"]
 
 
+TWO = experiment(
+    name="two",
+    seeds=(260, 261),
+    scenarios=[FULL_CLASS],
+    methods=[FINETUNE],
+    metrics=[{"name": "zrf"}, {"name": "accuracy"}],
+)
+
+
+@pytest.fixture(scope="module")
+def unfinished(finished, tmp_path_factory):
+    """A folder where seed 260 of TWO is finished, and seed 261 is killed before it has a result."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("unfinished") / "store")
+    storage = folder_store(folder)
+    give_up(storage, WHOLE)
+    write_order(storage, planned(TWO))
+    write_result(storage, compute(TWO, storage, seed=260))
+    compute(TWO, storage, seed=261)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_a_third(unfinished, tmp_path_factory):
+    """The same folder with the stages of a seed that no experiment has."""
+    folder = shutil.copytree(unfinished, tmp_path_factory.mktemp("third") / "store")
+    compute({**TWO, "metadata": {"name": "third"}}, folder_store(folder), seed=262)
+    return folder
+
+
 class TestUnfinished:
     """Stages of a run that was killed are named by nobody, and are worth hours."""
 
-    TWO = experiment(
-        name="two",
-        seeds=(260, 261),
-        scenarios=[FULL_CLASS],
-        methods=[FINETUNE],
-        metrics=[{"name": "zrf"}, {"name": "accuracy"}],
-    )
-
     @pytest.fixture
-    def killed(self, filled):
-        """Seed 260 is finished; seed 261 was killed before it had a result."""
-        give_up(filled, WHOLE)
-        write_order(filled, planned(self.TWO))
-        write_result(filled, compute(self.TWO, filled, seed=260))
-        compute(self.TWO, filled, seed=261)
-        return filled
+    def killed(self, unfinished, store):
+        return copied(unfinished, store)
 
     def test_its_stages_stay(self, killed, prune):
         checkpoint = names.checkpoint_key("originals", "f" * 64)
@@ -410,22 +429,22 @@ class TestUnfinished:
         prune(killed, "--delete")
 
         assert keys(killed) == before
-        assert all(
-            record.status == "reused" for record in compute(self.TWO, killed, seed=261).stages
-        )
+        assert all(record.status == "reused" for record in compute(TWO, killed, seed=261).stages)
 
-    def test_stages_of_a_seed_that_it_does_not_have_go(self, killed, prune):
-        before = keys(killed)
-        compute({**self.TWO, "metadata": {"name": "third"}}, killed, seed=262)
+    def test_stages_of_a_seed_that_it_does_not_have_go(
+        self, unfinished, with_a_third, store, prune
+    ):
+        before = keys(folder_store(unfinished))
+        assert len(keys(copied(with_a_third, store))) > len(before)
 
-        prune(killed, "--delete")
+        prune(store, "--delete")
 
-        assert keys(killed) == before
+        assert keys(store) == before
 
     def test_they_go_once_it_is_finished_without_them(self, killed, prune):
         """The seeds of an experiment may not shrink; here its order is written with one seed
         only."""
-        one = planned(self.TWO).model_copy(update={"seeds": [260]})
+        one = planned(TWO).model_copy(update={"seeds": [260]})
         write_order(killed, one)
 
         gone = prune(killed, "--delete", "--data")["orphans"]
@@ -563,6 +582,8 @@ def test_every_stage_of_the_trainer_has_its_seed(finished):
 
 
 def test_commands_in_a_process_of_their_own(finished):
-    done = supreme("store", "check", finished)
-    assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[-1] == "nothing is damaged"
+    """A real one, as no torch has to be imported."""
+    arguments = [sys.executable, *COMMAND, "store", "check", str(finished)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "nothing is damaged"
