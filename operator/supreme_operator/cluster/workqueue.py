@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from supreme_operator.deciding.backoff import backoff_seconds
+
 K = TypeVar("K", bound=Hashable)
 Clock = Callable[[], float]
 
@@ -75,7 +77,7 @@ class WorkQueue(Generic[K]):
     def retry(self, key: K) -> float:
         """Have a key that failed tried again, later each time; gives the seconds until then."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        seconds = min(self.most_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
+        seconds = backoff_seconds(self.first_seconds, failures - 1, longest=self.most_seconds)
         self.meter.retried()
         self.add_after(key, seconds)
         return seconds
