@@ -27,9 +27,15 @@ from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core import registry
 from supreme_core.data.image_set import ImageSet
+from supreme_core.engine.evaluation.prediction import predict
+from supreme_core.engine.networks.architecture import Architecture
+from supreme_core.engine.networks.factory import NetworkFactory
+from supreme_core.engine.networks.model_samples import model_samples, model_shape
 from supreme_core.engine.networks.weights import load_weights
 from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.toolbox.unlearning import UnlearningProblem
 from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.plan import steps
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry.catalog import bundled
@@ -237,6 +243,34 @@ def test_a_sequence_shares_retrained_with_whoever_forgets_the_same(finished, tmp
     at_once = {"name": "full_class", "params": {"classes": [3, 7]}}
     found = computed(compute(work(one_way, other_way, at_once), folder_store(store)))
     assert (found["retrained"], found["unlearned"]) == (1, 3)
+
+
+def test_a_program_without_the_trainer_gets_the_numbers_that_the_trainer_stored(finished):
+    """Of a method that is asked twice, to the bit."""
+    images = dataset_of(finished[0])
+    split, spec = split_of(images, "sequential"), planned(work(*SCENARIOS)).work
+    (key,) = {
+        manifest["meaning"]["original"]
+        for manifest in manifests(finished[0], "unlearned")
+        if manifest["meaning"]["split"] == split.digest
+    }
+    with as_configured() as device:
+        architecture = Architecture.of(registry.model.resolve(spec.model, at="model"))
+        shape = model_shape(images, architecture)
+        networks = NetworkFactory(architecture=architecture, shape=shape, device=device)
+        train, test = model_samples(images, architecture, device, "Resident")
+        numerics = NumericsPolicy.of(spec.training, Ranks.alone(device))
+        problem = UnlearningProblem(
+            networks=networks, train=train, split=split, forgets="samples", numerics=numerics
+        )
+        unlearned = problem.unlearn(
+            registry.method.resolve(spec.methods[0], at="method"),
+            networks.with_weights(load_file(file_of(finished[0], "originals", key, "weights"))),
+            seed=Streams(260).unlearning(0, "finetune"),
+        )
+        logits = predict(unlearned, test, classes=shape.classes, ranks=Ranks.alone(device))
+    stored = sets_of(finished, "sequential", "finetune")["test"].logits
+    assert np.array_equal(logits, stored)
 
 
 class TestRequests:

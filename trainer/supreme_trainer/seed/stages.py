@@ -34,21 +34,20 @@ from supreme_core.data.image_set import (
     dataset_meaning,
     refuse_changed_source,
 )
-from supreme_core.data.split import Indices, Labels, Request, Split
+from supreme_core.data.split import Labels, Split
 from supreme_core.engine.evaluation.cost import measured
 from supreme_core.engine.evaluation.prediction import predict
-from supreme_core.engine.images import randomness
 from supreme_core.engine.images.image_shape import ImageShape
-from supreme_core.engine.images.samples import ImageSource, Samples
-from supreme_core.engine.images.streaming import Placement, free_memory, placed, placement
+from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.images.streaming import Placement, free_memory, placement
 from supreme_core.engine.images.trigger import stamped
 from supreme_core.engine.networks.architecture import Architecture, Pretrained
-from supreme_core.engine.networks.onednn import keep_from_damage
-from supreme_core.engine.networks.weights import Weights, load_weights, on_cpu
-from supreme_core.engine.ranks.device import layout
+from supreme_core.engine.networks.factory import NetworkFactory
+from supreme_core.engine.networks.model_samples import model_samples, model_shape
+from supreme_core.engine.networks.weights import Weights, on_cpu
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.toolbox.requirements import asks_of_network, missing
-from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.toolbox.unlearning import UnlearningProblem
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import fit
 from supreme_core.engine.training.numerics import NumericsPolicy
@@ -305,7 +304,7 @@ class SeedStages:
         }
 
         def make(checkpoints: Checkpoints) -> Made:
-            network = self._random_network(data.shape, streams.derive(self.seed, "untrained"))
+            network = self.networks(data.shape).random(streams.derive(self.seed, "untrained"))
             return self._predict(network, data, cell)
 
         return Stage(
@@ -409,17 +408,20 @@ class SeedStages:
     ) -> tuple[nn.Module, Cost]:
         """Run a method on a copy of the original, request after request."""
         chosen = self.components.methods[method]
+        augmented = chosen.augmentation == "Training"
+        problem = UnlearningProblem(
+            networks=self.networks(data.shape),
+            train=data.train,
+            split=cell.split,
+            forgets=cell.forgets,
+            numerics=self.numerics,
+            report=self.telemetry.progress,
+            augmentation=self.components.recipe.augmentation if augmented else None,
+        )
         network = self.network(data, original_weights)
         stream = self.streams.unlearning(repeat, chosen.method.entry.name)
         with measured(self.ranks) as meter:
-            for number, request in enumerate(cell.split.requests):
-                if number:  # a fresh network, whatever the method did to the modules
-                    network = self.network(data, on_cpu(network.state_dict()))
-                    stream = streams.derive(stream, "next request")
-                task = self._task(network, data, cell, request, checkpoints, stream)
-                if chosen.augmentation == "Training":
-                    task = replace(task, augmentation=self.components.recipe.augmentation)
-                chosen(task)
+            network = problem.unlearn(chosen, network, seed=stream, checkpoints=checkpoints)
         meter.add(checkpoints.spent)
         _refuse_nonfinite(network)
         return network, meter.cost
@@ -483,7 +485,9 @@ class SeedStages:
         """SpecError where a method needs what the model or the data do not have."""
         unlearners = list(self.components.methods.values())
         needs = [unlearner.method.entry.facts.needs for unlearner in unlearners]
-        network = self._built(data.shape, 0) if any(map(asks_of_network, needs)) else nn.Module()
+        network = (
+            self.networks(data.shape).built(0) if any(map(asks_of_network, needs)) else nn.Module()
+        )
         for position, unlearner in enumerate(unlearners):
             if lacking := missing(network, needs[position]):
                 raise SpecError(
@@ -499,7 +503,7 @@ class SeedStages:
 
     def refuse_unfit_metrics(self, data: Data) -> None:
         """SpecError where the probe of a metric needs what the model does not have."""
-        network = self._built(data.shape, 0) if self.components.probes else None
+        network = self.networks(data.shape).built(0) if self.components.probes else None
         for position, (title, metric) in enumerate(self.components.metrics.items()):
             if network and title in self.components.probes:
                 needs = self.components.probes[title].entry.facts.needs
@@ -516,38 +520,21 @@ class SeedStages:
             image_bytes=images.train_images.nbytes + images.test_images.nbytes,
             free_bytes=free_memory(self.ranks.device),
         )
-        shape = ImageShape(images.channels, images.size, images.classes)
+        shape = model_shape(images, self.architecture)
+        train, test = model_samples(images, self.architecture, self.ranks.device, where)
         return Data(
             images=images,
             digest=digest,
             placement=where,
-            shape=self.architecture.shape(shape),
-            train=self._samples(images, images.train_images, images.train_labels, where),
-            test=self._samples(images, images.test_images, images.test_labels, where),
+            shape=shape,
+            train=train,
+            test=test,
         )
 
     def _read_dataset(self, stored: Stored, params: DatasetParams) -> Data:
         facts = stored.manifest.facts
         refuse_changed_source(params, facts)
         return self.data(ImageSet.read(stored.files, facts), dataset_digest(stored.manifest))
-
-    def _samples(
-        self,
-        images: ImageSet,
-        pixels: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        where: Placement,
-    ) -> Samples:
-        device = self.ranks.device
-        seen = self.architecture.input
-        source = ImageSource(
-            placed(pixels, where, device),
-            torch.tensor((seen and seen.mean) or images.mean, device=device),
-            torch.tensor((seen and seen.std) or images.std, device=device),
-            fitted=seen.fitted if seen else None,
-        )
-        ids = torch.arange(len(labels))
-        return Samples(source, ids, torch.from_numpy(np.array(labels)).to(device))
 
     def _training_meaning(self, data: Data) -> dict[str, Any]:
         ranks = {"ranks": self.ranks.size} if self.numerics.overlapped else {}
@@ -573,7 +560,7 @@ class SeedStages:
         self, data: Data, samples: Samples, checkpoints: Checkpoints, *, replica: int, name: str
     ) -> Made:
         stream = self.streams.training(replica)
-        network = self._new_network(data.shape, stream)
+        network = self.networks(data.shape).new(stream)
         best = self._selection(network, data)
         with measured(self.ranks) as meter:
             try:
@@ -613,66 +600,19 @@ class SeedStages:
 
     def try_start(self, shape: ImageShape) -> None:
         """SpecError where the pretrained weights are not for the network."""
-        self._started(shape, 0)
+        self.networks(shape).started(0)
 
-    def _new_network(self, shape: ImageShape, seed: int) -> nn.Module:
-        """Network at the start of training."""
-        return self._placed(self._started(shape, seed))
-
-    def _random_network(self, shape: ImageShape, seed: int) -> nn.Module:
-        """Fresh random weights, whatever training starts from."""
-        return self._placed(self._built(shape, seed))
-
-    def _started(self, shape: ImageShape, seed: int) -> nn.Module:
-        """Fresh weights, and the pretrained ones in their place where it starts from such."""
-        network = self._built(shape, seed)
-        if self.start:
-            assert self.architecture.pretrained is not None
-            self.architecture.pretrained.start(network, self.start.weights())
-        return network
+    def networks(self, shape: ImageShape) -> NetworkFactory:
+        return NetworkFactory(
+            architecture=self.architecture,
+            shape=shape,
+            device=self.ranks.device,
+            pretrained=self.start.weights if self.start else None,
+        )
 
     def network(self, data: Data, weights: Weights) -> nn.Module:
         """The network with these weights, on the device in eval mode."""
-        network = self._built(data.shape, 0)
-        load_weights(network, weights)
-        return self._placed(network)
-
-    def _built(self, shape: ImageShape, seed: int) -> nn.Module:
-        """Fresh weights, drawn on the CPU so that they do not depend on the device."""
-        with randomness.global_seed(seed, "weights"):
-            return self.architecture.build(shape)
-
-    def _placed(self, network: nn.Module) -> nn.Module:
-        device = self.ranks.device
-        if device.type == "cpu":
-            keep_from_damage(network)
-        return network.to(device).to(memory_format=layout(device)).eval()
-
-    def _task(
-        self,
-        network: nn.Module,
-        data: Data,
-        cell: Cell,
-        request: Request,
-        checkpoints: Checkpoints,
-        stream: int,
-    ) -> UnlearningTask:
-        return UnlearningTask(
-            model=network,
-            forget=data.train.take(torch.from_numpy(request.forget)),
-            retain=data.train.take(torch.from_numpy(request.retain)),
-            forgets=cell.forgets,
-            forget_classes=request.classes,
-            shape=data.shape,
-            numerics=self.numerics,
-            seed=stream,
-            report=self.telemetry.progress,
-            checkpoints=checkpoints,
-            new_network=lambda seed: self._new_network(data.shape, seed),
-            random_network=lambda seed: self._random_network(data.shape, seed),
-            validation=_part(data.train, cell.split.validation),
-            forget_validation=_part(data.train, cell.split.forget_validation),
-        )
+        return self.networks(data.shape).with_weights(weights)
 
     def _predict(self, network: nn.Module, data: Data, cell: Cell) -> Made:
         """One pass over the training and the test set, from which every metric is computed."""
@@ -706,10 +646,6 @@ def _reading_from(source: str, chosen: AnyChosen) -> DatasetParams:
 
 def _labels(samples: Samples) -> NDArray[np.int64]:
     return samples.labels.cpu().numpy()
-
-
-def _part(samples: Samples, positions: Indices) -> Samples | None:
-    return samples.take(torch.from_numpy(positions)) if len(positions) else None
 
 
 def _predictions_meaning(cell: Cell, *, model: object) -> dict[str, Any]:
