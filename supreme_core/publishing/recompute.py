@@ -10,15 +10,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
-
-from safetensors.numpy import load_file
 
 from supreme_core import registry
 from supreme_core.api.canonical import digest
-from supreme_core.api.names import ORIGINAL, PREDICTIONS, PROBE, REFERENCES, WEIGHTS
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.records import CellRecord, RunRecord, RunResult, StageRecord
 from supreme_core.api.summary import Summary
@@ -26,25 +21,19 @@ from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, SupremeError
 from supreme_core.plan import revisions
 from supreme_core.publishing.publish import publish
+from supreme_core.publishing.stored_run import SeedStore, StoredRun
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Chosen
-from supreme_core.scoring.evaluation import Findings, Model, Predictions
-from supreme_core.scoring.predictions import load_predictions
 from supreme_core.scoring.run_scoring import (
     Cause,
-    NumpyWeights,
     Scoring,
-    Unlearned,
     cause_of,
     needs_untrained,
     probe_title,
-    read_cost,
     read_metrics,
-    read_unlearned,
     reason,
-    reference_run,
 )
-from supreme_core.store.artefacts import Artefacts, Manifest
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.environment import environment
 from supreme_core.store.inventory import Track
 from supreme_core.store.results import Results, attempts_by_seed, write_order, write_result
@@ -151,11 +140,10 @@ class SeedScores:
     stages: dict[str, StageRecord] = field(default_factory=dict)
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     started_at: str = field(default_factory=lambda: _now())
+    store: SeedStore = field(init=False)
 
     def __post_init__(self) -> None:
-        # One of each at a time: Original, Retrained and an untrained model are those of many runs.
-        self._predictions = lru_cache(maxsize=4)(self._read_predictions)
-        self._weights = lru_cache(maxsize=2)(self._read_weights)
+        self.store = SeedStore(self.artefacts)
 
     def add(self, run: RunRecord) -> None:
         """Score one run; a metric that fails is a result."""
@@ -219,37 +207,22 @@ class SeedScores:
         )
 
     def _score(self, run: RunRecord) -> dict[str, float | None]:
+        started = time.monotonic()
+        titles = sorted(
+            probe_title(each) for each in self.metrics.values() if each.entry.facts.probe
+        )
+        stored = StoredRun(self.store, run, titles)
         scoring = Scoring(
             metrics=self.metrics,
-            keys=run.predictions,
-            method=run.method,
-            repeat=run.repeat,
+            inputs=stored.inputs,
             forgets=self._cell(run.scenario).forgets,
             streams=Streams(self.before.seed, self.order.work.protocol),
             repeats=self.order.work.evaluation_repeats,
-            probes=self._probe_keys(run),
         )
-        started = time.monotonic()
-        compared = self._compared(run)
-        retrained = self._manifest("retrained", _model_of(compared["retrained"]))
-        probes = {
-            model: {title: self._manifest("probes", key) for title, key in keys.items()}
-            for model, keys in scoring.probes.items()
-        }
-        sources = [*compared.values(), *(each for of in probes.values() for each in of.values())]
-        _check_fit([*sources, retrained])
-        models: dict[Model, Predictions] = {
-            model: self._predictions(manifest.key)
-            for model, manifest in compared.items()
-            if model != "unlearned"
-        }
-        own = self._run(run, compared["unlearned"], retrained)
-        found: dict[Model, dict[str, Findings]] = {
-            model: {title: load_file(self._open(each, PROBE)) for title, each in of.items()}
-            for model, of in probes.items()
-        }
+        stored.check_fit()
+        read = scoring.inputs.read()
         try:
-            values = scoring.values(own, models, read_cost(retrained.facts), found)
+            values = scoring.values(read)
         except SupremeError:
             raise
         except Exception as error:
@@ -261,43 +234,7 @@ class SeedScores:
             raise MetricFailed(
                 reason(error, during="metrics"), cause_of(error, during="metrics")
             ) from error
-        inputs = {manifest.key: manifest.digests() for manifest in sources}
-        return self._commit(scoring, values, inputs, started)
-
-    def _probe_keys(self, run: RunRecord) -> dict[Model, dict[str, str]]:
-        """Keys of the probes that the metrics read, as the run's record has them."""
-        metrics = [metric for metric in self.metrics.values() if metric.entry.facts.probe]
-        models: tuple[Model, ...] = ("unlearned", "retrained") if metrics else ()
-        return {
-            model: {title: run.probes[model][title] for title in sorted(map(probe_title, metrics))}
-            for model in models
-        }
-
-    def _compared(self, run: RunRecord) -> dict[Model, Manifest]:
-        """The stages whose predictions go in, by model."""
-        own = "predictions" if run.method in REFERENCES else "unlearned"
-        found: dict[Model, Manifest] = {
-            "unlearned": self._manifest(own, run.predictions["unlearned"])
-        }
-        for model in ("original", "retrained", "untrained"):
-            if model in run.predictions:
-                found[model] = self._manifest("predictions", run.predictions[model])
-        return found
-
-    def _run(self, run: RunRecord, own: Manifest, retrained: Manifest) -> Unlearned:
-        """Restore what a trainer had in memory of the model that is scored."""
-        if run.method not in REFERENCES:
-            return read_unlearned(own.facts, self._open(own, PREDICTIONS))
-        stage = "originals" if run.method == ORIGINAL else "retrained"
-        model = self._manifest(stage, _model_of(own))
-        _check_fit([own, model])
-        return reference_run(
-            run.method,
-            self._predictions(own.key),
-            self._weights(stage, model.key),
-            read_cost(model.facts),
-            retrained=self._weights("retrained", retrained.key),
-        )
+        return self._commit(scoring, values, stored.digests(), started)
 
     def _commit(
         self,
@@ -340,27 +277,6 @@ class SeedScores:
         stored = read_metrics(manifest.facts)
         return {row: _as_float(stored[row]) for row in values}
 
-    def _open(self, manifest: Manifest, name: str) -> Path:
-        """A verified file; a stage that has none is made to be computed again by the next run."""
-        try:
-            return self.artefacts.open(manifest, name)
-        except CorruptArtefact:
-            self.artefacts.discard(manifest)
-            raise
-
-    def _manifest(self, stage: str, key: str) -> Manifest:
-        manifest = self.artefacts.find(stage, key)
-        if manifest is None:
-            raise CorruptArtefact(f"{stage} {key} is not in the store")
-        return manifest
-
-    def _read_predictions(self, key: str) -> Predictions:
-        return load_predictions(self._open(self._manifest("predictions", key), PREDICTIONS))
-
-    def _read_weights(self, stage: str, key: str) -> NumpyWeights:
-        weights: NumpyWeights = load_file(self._open(self._manifest(stage, key), WEIGHTS))
-        return weights
-
     def _cell(self, scenario: str) -> CellRecord:
         return next(cell for cell in self.before.cells if cell.scenario == scenario)
 
@@ -377,23 +293,6 @@ def _chosen(order: ExperimentOrder) -> ChosenMetrics:
         metric.title: registry.metric.resolve(metric, at=f"spec.metrics[{position}]")
         for position, metric in enumerate(order.work.metrics)
     }
-
-
-def _model_of(predictions: Manifest) -> str:
-    model = predictions.meaning["model"]
-    assert isinstance(model, str), "only an untrained model has no stage of its own"
-    return model
-
-
-def _check_fit(manifests: Sequence[Manifest]) -> None:
-    """Refuse to compare predictions of models that were replaced since."""
-    bits = {manifest.key: manifest.digests() for manifest in manifests}
-    for manifest in manifests:
-        if not manifest.is_computed_from(bits):
-            raise CorruptArtefact(
-                f"{manifest.stage} {manifest.key} was computed from other bits than lie in the"
-                " store now"
-            )
 
 
 def _changes(before: RunResult, after: RunResult) -> Iterable[Change]:

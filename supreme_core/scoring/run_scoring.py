@@ -7,13 +7,13 @@ numpy only.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supreme_core.api.canonical import digest
-from supreme_core.api.names import ORIGINAL, REFERENCES, RETRAINED
+from supreme_core.api.names import ORIGINAL, REFERENCES
 from supreme_core.errors import CorruptArtefact, GivenUp, escaped, one_line
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Chosen, Forgets
@@ -35,6 +35,8 @@ Cause = Literal["method", "metric", "infrastructure"]
 StageFacts = Mapping[str, Any]
 NumpyWeights = Mapping[str, NDArray[Any]]
 
+T_co = TypeVar("T_co", covariant=True)
+
 
 @dataclass(frozen=True)
 class Unlearned:
@@ -46,36 +48,143 @@ class Unlearned:
     cost: Cost | None
 
 
+class Input(Protocol[T_co]):
+    """A stage's result for whoever asks: its key at once, its value when it is needed."""
+
+    @property
+    def key(self) -> str: ...
+
+    def value(self) -> T_co: ...
+
+
+class TrainedModel(Protocol):
+    """A trained reference: its weights, and what training it took."""
+
+    @property
+    def arrays(self) -> NumpyWeights: ...
+
+    @property
+    def cost(self) -> Cost: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Original or a replica of Retrained, which runs are compared with."""
+
+    name: str
+    training: Input[TrainedModel]
+    predictions: Input[Predictions]
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """A reference as a run beside those of the methods: training it is no unlearning."""
+
+    reference: Reference
+    retrained: Reference
+
+    @property
+    def key(self) -> str:
+        return self.reference.predictions.key
+
+    def value(self) -> Unlearned:
+        training, retrained = self.reference.training.value(), self.retrained.training.value()
+        return Unlearned(
+            self.reference.predictions.value(),
+            distances(training.arrays, retrained.arrays),
+            cost=None if self.reference.name == ORIGINAL else training.cost,
+        )
+
+
+@dataclass(frozen=True)
+class ReadInputs:
+    """Inputs of one run as they were read.  probes: by the model and by `probe_title`."""
+
+    own: Unlearned
+    predictions: Mapping[Model, Predictions]
+    retrained_cost: Cost
+    probes: Mapping[Model, Mapping[str, Findings]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInputs:
+    """Everything that the numbers of one run are made from. The trainer gives what it computes, and
+    `supreme recompute` what a trainer stored.
+
+    method: whose numbers they are.  repeat: of unlearning, or which replica.
+    own: of the run's own model, also where that is a reference.
+    untrained: None where no metric compares with it.
+    probes: what probes found, by the model and by `probe_title`.
+    """
+
+    method: str
+    repeat: int
+    own: Input[Unlearned]
+    original: Reference
+    retrained: Reference
+    untrained: Input[Predictions] | None = None
+    probes: Mapping[Model, Mapping[str, Input[Findings]]] = field(default_factory=dict)
+
+    @property
+    def models(self) -> dict[Model, Input[Predictions]]:
+        """Predictions of the models beside the run's own."""
+        untrained: dict[Model, Input[Predictions]] = {}
+        if self.untrained:
+            untrained["untrained"] = self.untrained
+        return {
+            "original": self.original.predictions,
+            "retrained": self.retrained.predictions,
+            **untrained,
+        }
+
+    def compared(self) -> dict[str, Any]:
+        """Keys of all predictions and probes, as the record of the run has them."""
+        others = {model: predictions.key for model, predictions in self.models.items()}
+        return {
+            "predictions": {"unlearned": self.own.key, **others},
+            "probes": {
+                model: {title: found.key for title, found in probes.items()}
+                for model, probes in self.probes.items()
+            },
+        }
+
+    def read(self) -> ReadInputs:
+        return ReadInputs(
+            predictions={model: each.value() for model, each in self.models.items()},
+            own=self.own.value(),
+            retrained_cost=self.retrained.training.value().cost,
+            probes={
+                model: {title: found.value() for title, found in probes.items()}
+                for model, probes in self.probes.items()
+            },
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """Choice of numbers: the metrics, and the keys of the predictions that they are made from.
+    """Choice of numbers: the metrics, and what they are made from.
 
-    keys: by the model whose predictions they are; that of the run itself is `unlearned`, also where
-    the run is a reference.  method: whose numbers they are.  repeat: of unlearning, or which
-    replica.  repeats: of metrics that draw.  probes: keys of what was found by probes, by the model
-    and by `probe_title`.
+    repeats: of metrics that draw.
     """
 
     metrics: Mapping[str, Chosen[Any, Any]]
-    keys: Mapping[str, str]
-    method: str
-    repeat: int
+    inputs: RunInputs
     forgets: Forgets
     streams: Streams
     repeats: int
-    probes: Mapping[Model, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def reference(self) -> Literal["original", "retrained"] | None:
         """Reference that the run is, if it is one; some metrics have no value for a reference."""
-        return self.method if self.method in REFERENCES else None  # type: ignore[return-value]
+        method = self.inputs.method
+        return method if method in REFERENCES else None  # type: ignore[return-value]
 
     def meaning(self) -> dict[str, Any]:
         """Everything that the numbers depend on."""
-        probes = {model: dict(keys) for model, keys in self.probes.items()}
+        compared = self.inputs.compared()
         return {
-            **({"probes": probes} if probes else {}),
-            "predictions": dict(self.keys),
+            **({"probes": compared["probes"]} if compared["probes"] else {}),
+            "predictions": compared["predictions"],
             "reference": self.reference,
             "metrics": {title: metric.identity() for title, metric in self.metrics.items()},
             "seed": self.streams.seed,
@@ -90,7 +199,7 @@ class Scoring:
     @property
     def _unlearning_repeat(self) -> int:
         """Replicas of Retrained are compared, so they are scored with the same random numbers."""
-        return 0 if self.reference else self.repeat
+        return 0 if self.reference else self.inputs.repeat
 
     def _stream_meaning(self) -> dict[str, Any]:
         """Meaning of random numbers that are not those of the first repeat of an independent
@@ -99,27 +208,22 @@ class Scoring:
             return {"protocol": "matched"}
         return {"unlearningRepeat": self._unlearning_repeat} if self._unlearning_repeat else {}
 
-    def values(
-        self,
-        run: Unlearned,
-        models: Mapping[Model, Predictions],
-        retrained_cost: Cost,
-        probes: Mapping[Model, Mapping[str, Findings]],
-    ) -> dict[str, float | None]:
-        """models: predictions of the models beside the run itself.  probes: by `probe_title`."""
+    def values(self, read: ReadInputs) -> dict[str, float | None]:
+        """The numbers by row, from what `inputs` read."""
         evaluation = Evaluation(
             forgets=self.forgets,
-            predictions={"unlearned": run.predictions, **models},
-            distances=run.distances,
-            cost=run.cost,
-            retrained_cost=retrained_cost,
+            predictions={"unlearned": read.own.predictions, **read.predictions},
+            distances=read.own.distances,
+            cost=read.own.cost,
+            retrained_cost=read.retrained_cost,
             seed=self.streams.evaluation(self._unlearning_repeat),
         )
         values: dict[str, float | None] = {}
         for title, metric in self.metrics.items():
             found = {}
             if metric.entry.facts.probe:
-                found = {model: probes[model][probe_title(metric)] for model in probes}
+                title_of_probe = probe_title(metric)
+                found = {model: each[title_of_probe] for model, each in read.probes.items()}
             values |= measure(
                 [(title, metric.entry, metric.params)],
                 replace(evaluation, probes=found),
@@ -138,21 +242,6 @@ def probe_title(metric: Chosen[Any, Any]) -> str:
 def needs_untrained(metrics: Mapping[str, Chosen[Any, Any]]) -> bool:
     """Return whether a metric compares with the predictions of a network that was never trained."""
     return any("untrained" in metric.entry.facts.needs for metric in metrics.values())
-
-
-def reference_run(
-    name: str,
-    predictions: Predictions,
-    weights: NumpyWeights,
-    cost: Cost,
-    *,
-    retrained: NumpyWeights,
-) -> Unlearned:
-    """Original or Retrained as a run beside those of the methods: training it is no unlearning."""
-    assert name in (ORIGINAL, RETRAINED)
-    return Unlearned(
-        predictions, distances(weights, retrained), cost=None if name == ORIGINAL else cost
-    )
 
 
 def distances(here: NumpyWeights, retrained: NumpyWeights) -> dict[str, ParameterDistance]:

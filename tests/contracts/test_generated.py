@@ -47,7 +47,7 @@ def test_reading_predictions_and_computing_metrics_does_not_load_torch():
 def test_a_model_of_ours_is_built_without_loading_a_library_of_models():
     code = (
         "import sys; from supreme_trainer.process import trainer;"
-        "from supreme_trainer.seed import stages;"
+        "from supreme_trainer.seed import run;"
         "from supreme_core import registry; from supreme_core.api.v1alpha1 import Component;"
         "from supreme_core.engine.networks.architecture import Architecture;"
         "from supreme_core.engine.images.image_shape import ImageShape;"

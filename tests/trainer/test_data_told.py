@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from supreme_trainer.command.data import class_lines, elsewhere
-from supreme_trainer.seed.run import prepare_seed
+from supreme_trainer.seed.prepare import prepare_seed
 from supreme_trainer.seed.stage import Stages
 from supreme_trainer.seed.telemetry import Telemetry
 

@@ -9,10 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from supreme_trainer.seed import stages
+from supreme_trainer.seed import predicting, training, unlearning
+from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.components import Components
-from supreme_trainer.seed.stages import Cell, SeedStages
+from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.dataset import Data
 from supreme_trainer.seed.telemetry import Telemetry
+from supreme_trainer.seed.training import OriginalStage, RetrainedStage
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
@@ -37,7 +40,7 @@ DIGEST = "0" * 64
 def seed(tmp_path):
     with as_configured() as device:
         work = planned(experiment(training={"augmentation": [{"name": "random_crop"}]})).work
-        yield SeedStages(
+        yield SeedContext(
             Streams(260),
             Components.of(work),
             Ranks.alone(device),
@@ -69,39 +72,38 @@ def test_defect_07_the_test_set_has_no_say_in_the_original_model(seed):
         images, test_images=255 - images.test_images, test_labels=images.test_labels[::-1].copy()
     )
 
-    weights = seed.original(seed.data(images, DIGEST)).make(Checkpoints.none(seed.ranks)).files
-    assert (
-        seed.original(seed.data(spoilt, DIGEST)).make(Checkpoints.none(seed.ranks)).files == weights
-    )
+    weights = made(seed, OriginalStage(seed, Data.of(seed, images, DIGEST)))
+    assert made(seed, OriginalStage(seed, Data.of(seed, spoilt, DIGEST))) == weights
 
 
 def test_defect_08_retraining_on_everything_is_training_the_original_again(seed):
-    data = seed.data(digits(), DIGEST)
+    data = Data.of(seed, digits(), DIGEST)
     train, test = np.arange(len(data.train)), np.arange(len(data.test))
     nothing = Split(train[:0], train, test[:0], test, ())
-    cell = Cell("nothing", "samples", nothing)
+    cell = Cell("nothing", "samples", nothing, data)
 
-    retrained = made(seed, seed.retrained(data, cell, replica=0))
-    assert retrained == made(seed, seed.original(data))
-    assert retrained != made(seed, seed.retrained(data, cell, replica=1))
+    retrained = made(seed, RetrainedStage(seed, cell, replica=0))
+    assert retrained == made(seed, OriginalStage(seed, data))
+    assert retrained != made(seed, RetrainedStage(seed, cell, replica=1))
 
 
 def test_defect_14_no_evaluation_lies_inside_a_measured_time(seed, monkeypatch, tmp_path):
     inside, predicted = [], []
 
     @contextmanager
-    def measured(ranks, original=stages.measured):
+    def measured(ranks, original=training.measured):
         with original(ranks) as meter:
             inside.append(True)
             yield meter
             inside.pop()
 
-    def predict(*arguments, original=stages.predict, **options):
+    def predict(*arguments, original=predicting.predict, **options):
         predicted.append(bool(inside))
         return original(*arguments, **options)
 
-    monkeypatch.setattr(stages, "measured", measured)
-    monkeypatch.setattr(stages, "predict", predict)
+    for module in (training, unlearning):
+        monkeypatch.setattr(module, "measured", measured)
+    monkeypatch.setattr(predicting, "predict", predict)
     result = compute(experiment(scenarios=[FULL_CLASS]), folder_store(tmp_path))
 
     assert predicted

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from supreme_trainer.seed.run import prepare_seed
+from supreme_trainer.seed.prepare import prepare_seed
 from supreme_trainer.seed.stage import Stages
 from supreme_trainer.seed.telemetry import Telemetry
 

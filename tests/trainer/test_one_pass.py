@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from supreme_trainer.seed import stages
+from supreme_trainer.seed import predicting
 
 from supreme_core import registry
 from supreme_core.api import names
@@ -53,7 +53,7 @@ class Evaluations:
 @contextmanager
 def counted(monkeypatch):
     """Count what goes through networks inside `predict`, which is what evaluates."""
-    seen, predict = Evaluations(), stages.predict
+    seen, predict = Evaluations(), predicting.predict
 
     def watched(model, samples, **how):
         def hook(module, arguments, output):
@@ -69,7 +69,7 @@ def counted(monkeypatch):
             handle.remove()
 
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "predict", watched)
+        patched.setattr(predicting, "predict", watched)
         yield seen
 
 

@@ -21,9 +21,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from supreme_trainer.process.progress import Board
+from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.components import Components
-from supreme_trainer.seed.stages import SeedStages
+from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.dataset import Data
 from supreme_trainer.seed.telemetry import Telemetry
+from supreme_trainer.seed.training import OriginalStage
 
 from supreme_core import registry
 from supreme_core.data.image_set import ImageSet
@@ -115,8 +118,8 @@ def dataset_of(folder):
     return ImageSet.read(paths, manifest["facts"])
 
 
-def stages_of(document, scratch):
-    return SeedStages(
+def context_of(document, scratch):
+    return SeedContext(
         Streams(260),
         Components.of(planned(document).work),
         Ranks.alone(torch.device("cpu")),
@@ -126,8 +129,8 @@ def stages_of(document, scratch):
 
 
 def split_of(images, title):
-    seed = stages_of(work(*SCENARIOS), "/nowhere")
-    return seed.cell(seed.data(images, "").labels, title).split
+    seed = context_of(work(*SCENARIOS), "/nowhere")
+    return Cell.of(seed, Data.of(seed, images, ""), title).split
 
 
 @pytest.mark.parametrize("title", ["confusion", "backdoor"])
@@ -146,8 +149,8 @@ def test_the_original_is_that_of_a_dataset_that_was_spoilt_beforehand(finished, 
     spoilt = replace(images, train_images=pixels, train_labels=labels)
 
     with as_configured():
-        seed = stages_of(work(*SCENARIOS), tmp_path)
-        original = seed.original(seed.data(spoilt, "spoilt"))
+        seed = context_of(work(*SCENARIOS), tmp_path)
+        original = OriginalStage(seed, Data.of(seed, spoilt, "spoilt"))
         made = original.make(Checkpoints.none(seed.ranks))
 
     stored = manifests(folder, "originals")
@@ -215,8 +218,8 @@ def test_logit_confidences_are_those_of_the_original_and_the_split_is_made_from_
     folder, _, _ = finished
     images = dataset_of(folder)
     with as_configured(), torch.no_grad():
-        seed = stages_of(work(*SCENARIOS), "/nowhere")
-        data = seed.data(images, "")
+        seed = context_of(work(*SCENARIOS), "/nowhere")
+        data = Data.of(seed, images, "")
         stored = manifests(folder, "originals")
         key = next(each["key"] for each in stored if "poison" not in each["meaning"])
         network = seed.architecture.build(data.shape).eval()
@@ -246,7 +249,7 @@ def test_a_sequence_shares_retrained_with_whoever_forgets_the_same(finished, tmp
 
 
 def test_a_program_without_the_trainer_gets_the_numbers_that_the_trainer_stored(finished):
-    """Of a method that is asked twice, to the bit."""
+    """The bits are the same, of a method that is asked twice."""
     images = dataset_of(finished[0])
     split, spec = split_of(images, "sequential"), planned(work(*SCENARIOS)).work
     (key,) = {

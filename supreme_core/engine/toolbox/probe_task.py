@@ -46,28 +46,28 @@ class Subject:
         self._features: dict[SetName, Tensor] = {}
         self._accuracies: dict[SetName, float] = {}
 
-    def take(self, network: nn.Module) -> None:
+    def use(self, network: nn.Module) -> None:
         """Use this network, which is in memory anyway, in the place of one that would be made."""
         self._network = network
 
-    def wake(self, checkpoints: Checkpoints) -> None:
+    def load(self, checkpoints: Checkpoints) -> None:
         """Have the network in memory from here on."""
         if self._network is None:
             self._network = self._make(checkpoints)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Free what the network and its features take; who looks again has it made again."""
         self._network = None
         self._features, self._accuracies = {}, {}
 
     def copy(self) -> nn.Module:
         """A network of its own for whoever changes it."""
-        return copy.deepcopy(self._awake())
+        return copy.deepcopy(self._loaded())
 
     def features(self, on: SetName) -> Tensor:
         """(n, features) float32, see for_float64: what goes into the head; computed once."""
         if on not in self._features:
-            found = features(self._awake(), self._sets()[on], self._ranks)
+            found = features(self._loaded(), self._sets()[on], self._ranks)
             self._features[on] = for_float64(found)
         return self._features[on]
 
@@ -75,12 +75,12 @@ class Subject:
         """Share of right answers on a set that is not empty; computed once."""
         if on not in self._accuracies:
             self._accuracies[on] = accuracy(
-                self._awake(), self._sets()[on], classes=self._classes, ranks=self._ranks
+                self._loaded(), self._sets()[on], classes=self._classes, ranks=self._ranks
             )
         return self._accuracies[on]
 
-    def _awake(self) -> nn.Module:
-        self.wake(Checkpoints.none(self._ranks))
+    def _loaded(self) -> nn.Module:
+        self.load(Checkpoints.none(self._ranks))
         assert self._network is not None
         return self._network
 

@@ -18,7 +18,8 @@ import torch
 from supreme_trainer.process import journal
 from supreme_trainer.process.shutdown import stop_on_sigterm
 from supreme_trainer.seed.faults import Faults
-from supreme_trainer.seed.run import prepare_seed, run_seed
+from supreme_trainer.seed.prepare import prepare_seed
+from supreme_trainer.seed.run import run_seed
 from supreme_trainer.seed.stage import Stages
 from supreme_trainer.seed.telemetry import Telemetry, Unheard, noted
 

@@ -1,25 +1,23 @@
-"""The probes of one cell: stages that look at a model itself, for metrics that need more than
-predictions."""
+"""Probes: stages that look at a model itself, for metrics that need more than predictions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save
-from supreme_trainer.seed.stage import Made, Stage
-from supreme_trainer.seed.stages import Cell, Data, SeedStages
-from torch import nn
+from supreme_trainer.seed.cells import Cell
+from supreme_trainer.seed.components import AnyChosen
+from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.stage import Made, Stage, Stored
 
 from supreme_core.api.names import PROBE, RETRAINED
-from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.toolbox.probe_task import ProbeTask, Subject
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.recipe import ENGINE_VERSION
-from supreme_core.plan import Step, probe_steps
+from supreme_core.plan import Step
 from supreme_core.randomness import streams
-from supreme_core.registry import SetName
 from supreme_core.scoring.evaluation import Findings, Model
 from supreme_core.scoring.run_scoring import probe_title
 
@@ -38,107 +36,79 @@ compared with."""
 
 
 @dataclass(frozen=True)
-class CellProbes:
-    """Makes the stages. Where no metric has a probe there are none, and nothing is prepared."""
+class ProbeStage(Stage[Findings]):
+    """metric: the title of the one that the probe is for.  method, repeat: whose model it is."""
 
-    seed: SeedStages
-    data: Data
+    context: SeedContext
     cell: Cell
+    metric: str
+    method: str
+    repeat: int
+    models: Models
 
-    def subject(self, make: Callable[[Checkpoints], nn.Module]) -> Subject:
-        """A model of the cell; it is made when the first probe looks at it."""
-        classes, ranks = self.data.shape.classes, self.seed.ranks
-        return Subject(make, lambda: self._sets, classes=classes, ranks=ranks)
+    name = "probes"
+    trains = True  # where the model has to be unlearned again
+    of_run = True
 
-    def steps(self, method: str, repeat: int) -> list[Step]:
-        """Steps of one run, one for each metric that has a probe."""
-        return probe_steps(self.cell.title, method, repeat, self.seed.components.probes)
-
-    def of_run(self, method: str, repeat: int, models: Models) -> "RunProbes":
-        """Probes that the metrics of one run read."""
-        own = [self._stage(step, models) for step in self.steps(method, repeat)]
-        retrained = {**models, "unlearned": models["retrained"]}
-        others = [self._stage(step, retrained) for step in self.steps(RETRAINED, 0)]
-        return RunProbes(
-            {probe.step.metric: self._title(probe) for probe in own},
-            {"unlearned": own, "retrained": others} if own else {},
-        )
-
-    def _title(self, probe: Stage[Findings]) -> str:
-        return probe_title(self.seed.components.metrics[probe.step.metric])
-
-    def _stage(self, step: Step, models: Models) -> Stage[Findings]:
-        chosen = self.seed.components.probes[step.metric]
-
-        def make(checkpoints: Checkpoints) -> Made:
-            models["unlearned"].subject.wake(checkpoints)
-            found = chosen(
-                ProbeTask(
-                    subject=models["unlearned"].subject,
-                    original=models["original"].subject,
-                    retrained=models["retrained"].subject,
-                    sets=self._sets,
-                    shape=self.data.shape,
-                    numerics=self.seed.numerics,
-                    seed=streams.derive(self.seed.seed, "probes", chosen.entry.name),
-                    report=self.seed.telemetry.progress,
-                )
-            )
-            numbers = {name: np.asarray(value, np.float64) for name, value in found.items()}
-            return Made({PROBE: save(numbers)}, {})
-
-        return Stage(
-            name="probes",
-            step=step,
-            meaning={
-                "engine": ENGINE_VERSION,
-                "models": {model: probed.key for model, probed in models.items()},
-                "split": self.cell.split.digest,
-                "probe": chosen.identity(),
-                "seed": self.seed.seed,
-            },
-            make=make,
-            read=lambda stored: load_file(stored.files[PROBE]),
-            trains=True,  # where the model has to be unlearned again
-            of_run=True,
-        )
+    @property
+    def step(self) -> Step:
+        return Step("probes", self.cell.title, self.method, self.repeat, self.metric)
 
     @cached_property
-    def _sets(self) -> dict[SetName, Samples]:
-        data, split = self.data, self.cell.split
-        held_out = data.test.take(torch.from_numpy(split.forget_test))
+    def meaning(self) -> Mapping[str, Any]:
         return {
-            "forget": data.train.take(torch.from_numpy(split.forget)),
-            "retain": data.train.take(torch.from_numpy(split.retain)),
-            "test": data.test,
-            "forget_test": held_out if data.held_out is None else data.held_out,
-            "retain_test": data.test.take(torch.from_numpy(split.retain_test)),
+            "engine": ENGINE_VERSION,
+            "models": {model: probed.key for model, probed in self.models.items()},
+            "split": self.cell.split.digest,
+            "probe": self._chosen.identity(),
+            "seed": self.context.seed,
         }
 
+    def make(self, checkpoints: Checkpoints) -> Made:
+        context, name = self.context, self._chosen.entry.name
+        self.models["unlearned"].subject.load(checkpoints)
+        found = self._chosen(
+            ProbeTask(
+                subject=self.models["unlearned"].subject,
+                original=self.models["original"].subject,
+                retrained=self.models["retrained"].subject,
+                sets=self.cell.sets,
+                shape=self.cell.data.shape,
+                numerics=context.numerics,
+                seed=streams.derive(context.seed, "probes", name),
+                report=context.telemetry.progress,
+            )
+        )
+        numbers = {name: np.asarray(value, np.float64) for name, value in found.items()}
+        return Made({PROBE: save(numbers)}, {})
 
-@dataclass(frozen=True)
-class RunProbes:
-    """The probes of one run's own model and of Retrained, a stage for each metric.
+    def read(self, stored: Stored) -> Findings:
+        return load_file(stored.files[PROBE])
 
-    titles: `probe_title` by metric; two metrics may have the same one.
-    """
+    @property
+    def title(self) -> str:
+        """Name and settings of the probe; two metrics may read the same one."""
+        return probe_title(self.context.components.metrics[self.metric])
 
-    titles: Mapping[str, str]
-    stages: Mapping[Model, Sequence[Stage[Findings]]]
+    @property
+    def _chosen(self) -> AnyChosen:
+        return self.context.components.probes[self.metric]
 
-    def all(self) -> list[Stage[Findings]]:
-        return [probe for stages in self.stages.values() for probe in stages]
 
-    def keys(self) -> dict[Model, dict[str, str]]:
-        return {
-            model: {self.titles[probe.step.metric]: probe.key for probe in stages}
-            for model, stages in self.stages.items()
-        }
-
-    def findings(
-        self, read: Callable[[Stage[Findings]], Findings]
-    ) -> dict[Model, dict[str, Findings]]:
-        return {
-            model: {self.titles[probe.step.metric]: read(probe) for probe in stages}
-            for model, stages in self.stages.items()
-        }
+def probes_of_run(
+    context: SeedContext, cell: Cell, method: str, repeat: int, models: Models
+) -> dict[Model, list[ProbeStage]]:
+    """Probes that the metrics of one run read, a stage for each metric: of its own model and of
+    Retrained. Where no metric has a probe there are none."""
+    metrics = context.components.probes
+    if not metrics:
+        return {}
+    retrained = {**models, "unlearned": models["retrained"]}
+    return {
+        "unlearned": [
+            ProbeStage(context, cell, metric, method, repeat, models) for metric in metrics
+        ],
+        "retrained": [
+            ProbeStage(context, cell, metric, RETRAINED, 0, retrained) for metric in metrics
+        ],
+    }

@@ -6,11 +6,12 @@ object is reported, thrown away and computed again.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from supreme_trainer.seed.faults import Faults
 from supreme_trainer.seed.telemetry import Telemetry
@@ -51,35 +52,74 @@ class Stored:
     files: Mapping[str, Path]
 
 
-@dataclass(frozen=True)
-class Stage(Generic[T]):
-    """One piece of work.
+class Stage(ABC, Generic[T]):
+    """One piece of work; each kind is a class, with what it depends on, how it is made and how it
+    is read side by side.
 
-    meaning: everything that the result depends on; its sha256 is the key.  make: compute it, on all
-    ranks, from the last checkpoint if there is one.  read: turn what is stored into a value; also
-    of a stage that was just computed, so a reused result and a fresh one are the same object to
-    whoever goes on with it.
+    A meaning names everything that the result depends on and nothing else; in particular not the
+    scenario's or the method's label, nor what else the experiment asks for. Its sha256 is the key.
 
+    name: of the kind, in the store.  step: what progress calls it.
     reads: the files that `read` opens, None for all of them.  wanted: files without which a stage
     that is found counts as absent.  is_data: everybody reads it whatever the policy of reuse,
     because it was not computed but prepared.  trains: may leave checkpoints on its way.
     of_run: belongs to one run, which is recorded as failed where it cannot be computed.
     """
 
-    name: str
-    step: Step
-    meaning: Mapping[str, Any]
-    make: Callable[[Checkpoints], Made]
-    read: Callable[[Stored], T]
-    reads: tuple[str, ...] | None = None
-    wanted: tuple[str, ...] = ()
-    is_data: bool = False
-    trains: bool = False
-    of_run: bool = False
+    name: ClassVar[str]
+    reads: ClassVar[tuple[str, ...] | None] = None
+    is_data: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+    of_run: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def step(self) -> Step: ...
+
+    @property
+    @abstractmethod
+    def meaning(self) -> Mapping[str, Any]: ...
+
+    @abstractmethod
+    def make(self, checkpoints: Checkpoints) -> Made:
+        """Compute it, on all ranks, from the last checkpoint if there is one."""
+
+    @abstractmethod
+    def read(self, stored: Stored) -> T:
+        """Turn what is stored into a value; also of a stage that was just computed, so a reused
+        result and a fresh one are the same object to whoever goes on with it."""
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        return ()
 
     @cached_property
     def key(self) -> str:
         return digest(self.meaning)
+
+
+@dataclass(frozen=True)
+class Later(Generic[T]):
+    """A stage's result for whoever asks: its key at once, its value read once, and not at all where
+    nobody asks."""
+
+    stage: Stage[T]
+    stages: "Stages"
+
+    @property
+    def key(self) -> str:
+        return self.stage.key
+
+    def ensure(self) -> Manifest:
+        """Have the stage in the store; nothing is read but its manifest."""
+        return self.stages.ensure(self.stage)
+
+    def value(self) -> T:
+        return self._value
+
+    @cached_property
+    def _value(self) -> T:
+        return self.stages.value(self.stage)
 
 
 @dataclass(frozen=True)
@@ -148,11 +188,11 @@ class Stages:
     def value(self, stage: Stage[T]) -> T:
         """The stage's result, verified against the digests of its manifest."""
         manifest = self.ensure(stage)
-        stored = self._open(stage, manifest)
+        stored = self._open(stage.reads, manifest)
         if stored is None:
             if self._ranks.is_main:
                 self._artefacts.discard(manifest)
-            stored = self._open(stage, self._compute(stage))
+            stored = self._open(stage.reads, self._compute(stage))
             if stored is None:
                 raise CorruptArtefact(
                     f"{stage.name} {stage.key} is damaged right after it was made"
@@ -163,9 +203,12 @@ class Stages:
         """Find in the store a stage that this seed does not use; only rank 0 looks."""
         return self._artefacts.find(name, digest(meaning)) if self._ranks.is_main else None
 
-    def later(self, stage: Stage[T]) -> Callable[[], T]:
-        """The stage's result for whoever asks; read once, and not at all where nobody does."""
-        return cache(lambda: self.value(stage))
+    def later(self, stage: Stage[T]) -> Later[T]:
+        return Later(stage, self)
+
+    def status(self, key: str) -> str:
+        """Status of a stage of this seed: computed or reused."""
+        return self._records[key].status
 
     def beside(self, stage: Stage[T], name: str) -> Path | None:
         """A file of a finished stage beside those that it is read from; None where it has no such
@@ -173,7 +216,7 @@ class Stages:
         manifest = self.ensure(stage)
         if name not in manifest.files:
             return None
-        stored = self._open(replace(stage, reads=(name,)), manifest)
+        stored = self._open((name,), manifest)
         return stored.files[name] if stored else None
 
     def give_up(self, steps: Iterable[Step]) -> None:
@@ -285,12 +328,12 @@ class Stages:
         there = self._artefacts.find(stage.name, stage.key)
         return there is not None and not self._may_use(stage, there)
 
-    def _open(self, stage: Stage[T], manifest: Manifest) -> Stored | None:
+    def _open(self, reads: Sequence[str] | None, manifest: Manifest) -> Stored | None:
         """The verified files, or None on all ranks where one of them met a damaged one."""
         files: dict[str, Path] = {}
         damaged = False
         try:
-            for name in manifest.files if stage.reads is None else stage.reads:
+            for name in manifest.files if reads is None else reads:
                 files[name] = self._artefacts.open(manifest, name)
         except CorruptArtefact as error:
             log.warning("%s", error)

@@ -116,7 +116,7 @@ def test_the_network_of_a_subject_is_made_once_and_only_when_somebody_looks():
     assert not made
 
     checkpoints = Checkpoints.none(task.ranks)
-    task.subject.wake(checkpoints)
+    task.subject.load(checkpoints)
     task.subject.features("forget")
     task.subject.accuracy("test")
     task.subject.copy()

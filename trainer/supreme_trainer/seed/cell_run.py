@@ -1,0 +1,234 @@
+"""One scenario of a seed: its references, its methods, and the record of each run."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+from supreme_trainer.seed.cells import Cell
+from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.predicting import PredictionsStage, UntrainedPredictionsStage
+from supreme_trainer.seed.probing import Probed, ProbeStage, probes_of_run
+from supreme_trainer.seed.scoring import MetricsStage
+from supreme_trainer.seed.stage import Later, Stages
+from supreme_trainer.seed.training import RetrainedStage, Trained
+from supreme_trainer.seed.unlearning import UnlearnedStage
+
+from supreme_core.api.names import ORIGINAL, RETRAINED
+from supreme_core.api.orders import RunOrder
+from supreme_core.api.records import CellRecord, RunRecord
+from supreme_core.errors import DeviceFault, RankLost, StorageError, SupremeError
+from supreme_core.plan import Step, scoring_steps
+from supreme_core.scoring.evaluation import Model, Predictions
+from supreme_core.scoring.run_scoring import (
+    Input,
+    Reference,
+    ReferenceRun,
+    RunInputs,
+    Scoring,
+    Unlearned,
+    cause_of,
+    needs_untrained,
+    reason,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceModel(Reference):
+    """Original or one replica of Retrained, as the runs of a cell refer to it."""
+
+    training: Later[Trained]
+    predictions: Later[Predictions]
+    replica: int
+    probed: Probed
+
+
+@dataclass(frozen=True)
+class ModelOfRun:
+    """A model that a run is about: Original, a replica of Retrained, or one that was unlearned.
+
+    own: what is stored of it, which its metrics compare.
+    stage: where it is to come from; None for a reference, which is there before any run.
+    """
+
+    method: str
+    repeat: int
+    own: Input[Unlearned]
+    probed: Probed
+    stage: UnlearnedStage | None = None
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """trained: the original of the cell."""
+
+    order: RunOrder
+    stages: Stages
+    context: SeedContext
+    cell: Cell
+    trained: Later[Trained]
+
+    def compute(self) -> tuple[CellRecord, list[RunRecord]]:
+        self.trained.ensure()
+        original = self._reference(ORIGINAL, 0, self.trained)
+        if self.untrained:
+            self.untrained.ensure()
+        replicas = [self._retrained(r) for r in range(self.order.work.retrained_replicas)]
+        models = self._models(original, replicas)
+        runs = [self._run(model, original, replicas[0]) for model in models]
+        return self._record(replicas), runs
+
+    def _retrained(self, replica: int) -> ReferenceModel:
+        trained = self.stages.later(RetrainedStage(self.context, self.cell, replica))
+        trained.ensure()
+        return self._reference(RETRAINED, replica, trained)
+
+    def _reference(self, name: str, replica: int, trained: Later[Trained]) -> ReferenceModel:
+        predictions = self.stages.later(
+            PredictionsStage(self.context, self.cell, trained, name, replica)
+        )
+        predictions.ensure()
+        networks = self.context.networks(self.cell.data.shape)
+        subject = self.cell.subject(
+            self.context, lambda checkpoints: networks.with_weights(trained.value().weights)
+        )
+        return ReferenceModel(
+            name=name,
+            training=trained,
+            predictions=predictions,
+            replica=replica,
+            probed=Probed(trained.key, subject),
+        )
+
+    def _models(
+        self, original: ReferenceModel, replicas: list[ReferenceModel]
+    ) -> Iterator[ModelOfRun]:
+        for each in (original, *replicas):
+            own = ReferenceRun(each, retrained=replicas[0])
+            yield ModelOfRun(each.name, each.replica, own, each.probed)
+        for title, chosen in self.context.components.methods.items():
+            if self.cell.forgets in chosen.method.entry.facts.forgets:
+                for repeat in range(self.order.work.unlearning_repeats):
+                    yield self._unlearned(title, repeat, original, replicas[0])
+
+    def _unlearned(
+        self, title: str, repeat: int, original: ReferenceModel, retrained: ReferenceModel
+    ) -> ModelOfRun:
+        subject = self.cell.subject(
+            self.context, lambda checkpoints: stage.network_again(self.stages, checkpoints)
+        )
+        stage = UnlearnedStage(
+            self.context,
+            self.cell,
+            title,
+            repeat,
+            original=original.training,
+            retrained=retrained.training,
+            keep=subject.use,
+        )
+        own = self.stages.later(stage)
+        return ModelOfRun(title, repeat, own, Probed(own.key, subject), stage)
+
+    def _run(
+        self, model: ModelOfRun, original: ReferenceModel, retrained: ReferenceModel
+    ) -> RunRecord:
+        """A model's numbers; whatever goes wrong inside a method, a probe or a metric stays inside
+        the record.
+
+        Unless it goes wrong on some ranks only, which then wait for different things, or this
+        process cannot go on because its device has given out.
+        """
+        probes = self._probes(model, original, retrained)
+        inputs = RunInputs(
+            method=model.method,
+            repeat=model.repeat,
+            own=model.own,
+            original=original,
+            retrained=retrained,
+            untrained=self.untrained,
+            probes={
+                which: {probe.title: self.stages.later(probe) for probe in found}
+                for which, found in probes.items()
+            },
+        )
+        metrics = MetricsStage(self.cell, self._scoring(inputs))
+        compared: dict[str, Any] = {}  # told of a failed run too, where all of it is there
+        step = model.stage.step if model.stage else metrics.step
+        try:
+            if model.stage:
+                self.stages.ensure(model.stage)
+            step = metrics.step
+            for probe in chain(*probes.values()):
+                self.stages.ensure(probe)
+            compared = inputs.compared()
+            values = self.stages.value(metrics)
+        except (StorageError, RankLost, DeviceFault):
+            raise
+        except Exception as error:  # all of it is foreign code, whose failure is a result
+            return self._failed(step, error, compared)
+        finally:
+            model.probed.subject.release()
+        return self._run_record(step, compared, status="ok", metrics=values)
+
+    def _failed(self, step: Step, error: Exception, compared: dict[str, Any]) -> RunRecord:
+        log.error("%s failed: %s", step.title, error, exc_info=error)
+        during = "metrics" if step.stage == "metrics" else ""
+        why = reason(error, during=during)
+        probing = self.context.components.probes
+        self.stages.give_up(scoring_steps(self.cell.title, step.method, step.repeat, probing))
+        if not self.context.ranks.all_failed(repr(step)):
+            raise SupremeError(f"{step.title} failed on this rank only: {why}")
+        cause = cause_of(error, during=during)
+        return self._run_record(step, compared, status="failed", cause=cause, reason=why)
+
+    def _run_record(self, step: Step, compared: dict[str, Any], **outcome: Any) -> RunRecord:
+        return RunRecord(
+            scenario=self.cell.title,
+            method=step.method,
+            repeat=step.repeat,
+            **outcome,
+            **compared,
+        )
+
+    def _probes(
+        self, model: ModelOfRun, original: ReferenceModel, retrained: ReferenceModel
+    ) -> dict[Model, list[ProbeStage]]:
+        models: dict[Model, Probed] = {
+            "unlearned": model.probed,
+            "original": original.probed,
+            "retrained": retrained.probed,
+        }
+        return probes_of_run(self.context, self.cell, model.method, model.repeat, models)
+
+    def _scoring(self, inputs: RunInputs) -> Scoring:
+        return Scoring(
+            metrics=self.context.components.metrics,
+            inputs=inputs,
+            forgets=self.cell.forgets,
+            streams=self.context.streams,
+            repeats=self.order.work.evaluation_repeats,
+        )
+
+    @cached_property
+    def untrained(self) -> Later[Predictions] | None:
+        """Predictions of a random network, where a metric compares with them."""
+        if not needs_untrained(self.context.components.metrics):
+            return None
+        return self.stages.later(UntrainedPredictionsStage(self.context, self.cell))
+
+    def _record(self, replicas: list[ReferenceModel]) -> CellRecord:
+        split = self.cell.split
+        return CellRecord(
+            scenario=self.cell.title,
+            forgets=self.cell.forgets,
+            forget_digest=split.forget_digest,
+            forget_samples=len(split.forget),
+            retain_samples=len(split.retain),
+            forget_test_samples=len(split.poison.held_out if split.poison else split.forget_test),
+            named=list(split.named),
+            retrained_predictions=[replica.predictions.key for replica in replicas],
+        )

@@ -1,0 +1,167 @@
+"""Predictions: one pass of a model over the training and the test set, from which every metric is
+computed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
+from supreme_trainer.seed.cells import Cell
+from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.dataset import Data
+from supreme_trainer.seed.stage import Later, Made, Stage, Stored
+from supreme_trainer.seed.training import Trained
+from torch import nn
+
+from supreme_core.api.names import LOGIT_CONFIDENCE, PREDICTIONS, UNTRAINED
+from supreme_core.engine.evaluation.prediction import predict
+from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.recipe import ENGINE_VERSION
+from supreme_core.plan import Step
+from supreme_core.randomness import streams
+from supreme_core.scoring.evaluation import Predictions
+from supreme_core.scoring.predictions import (
+    load_predictions,
+    save_predictions,
+    split_predictions,
+    summarised,
+)
+
+
+@dataclass(frozen=True)
+class PredictionsStage(Stage[Predictions]):
+    """Predictions of Original or of a replica of Retrained in a cell.
+
+    method, replica: which of them it is, for progress.
+    """
+
+    context: SeedContext
+    cell: Cell
+    model: Later[Trained]
+    method: str
+    replica: int = 0
+
+    name = "predictions"
+
+    @property
+    def step(self) -> Step:
+        return Step("predictions", self.cell.title, self.method, self.replica)
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        return _meaning(self.cell, model=self.model.key)
+
+    def make(self, checkpoints: Checkpoints) -> Made:
+        networks = self.context.networks(self.cell.data.shape)
+        network = networks.with_weights(self.model.value().weights)
+        return made_predictions(self.context, self.cell, network)
+
+    def read(self, stored: Stored) -> Predictions:
+        return load_predictions(stored.files[PREDICTIONS])
+
+
+@dataclass(frozen=True)
+class UntrainedPredictionsStage(Stage[Predictions]):
+    """Predictions of a network that was never trained, here or elsewhere; some metrics compare
+    with it."""
+
+    context: SeedContext
+    cell: Cell
+
+    name = "predictions"
+
+    @property
+    def step(self) -> Step:
+        return Step("predictions", self.cell.title, UNTRAINED)
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        precision = self.context.numerics.precision
+        identity = {
+            **({"precision": precision} if precision == "fp64" else {}),  # others evaluate in fp32
+            "untrained": self.context.components.model.identity(),
+            "dataset": self.cell.data.digest,
+            "seed": self.context.seed,
+            **self.context.input_meaning(),
+        }
+        return _meaning(self.cell, model=identity)
+
+    def make(self, checkpoints: Checkpoints) -> Made:
+        networks = self.context.networks(self.cell.data.shape)
+        network = networks.random(streams.derive(self.context.seed, "untrained"))
+        return made_predictions(self.context, self.cell, network)
+
+    def read(self, stored: Stored) -> Predictions:
+        return load_predictions(stored.files[PREDICTIONS])
+
+
+@dataclass(frozen=True)
+class LogitConfidenceStage(Stage[NDArray[np.float64]]):
+    """Logit confidence of each training sample, by the original; some splits are made from
+    them."""
+
+    context: SeedContext
+    data: Data
+    original: Later[Trained]
+
+    name = "margins"
+
+    @property
+    def step(self) -> Step:
+        return Step("margins")
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        return {"engine": ENGINE_VERSION, "margins": self.original.key}
+
+    def make(self, checkpoints: Checkpoints) -> Made:
+        networks = self.context.networks(self.data.shape)
+        network = networks.with_weights(self.original.value().weights)
+        logits = _logits(self.context, self.data, network, self.data.train)
+        found = summarised(logits, _labels(self.data.train), np.arange(len(logits)))
+        return Made({LOGIT_CONFIDENCE: save({"margins": found.logit_confidence})}, {})
+
+    def read(self, stored: Stored) -> NDArray[np.float64]:
+        return load_file(stored.files[LOGIT_CONFIDENCE])["margins"]
+
+
+def made_predictions(context: SeedContext, cell: Cell, network: nn.Module) -> Made:
+    """Predict every sample of a cell, for the stage that leaves the predictions."""
+    data, split = cell.data, cell.split
+    train = _logits(context, data, network, data.train)
+    test = _logits(context, data, network, data.test)
+    forwarded, held_out = len(train) + len(test), None
+    if data.held_out:
+        logits = _logits(context, data, network, data.held_out)
+        held_out = logits, _labels(data.held_out)
+        forwarded += len(logits)
+    predictions = split_predictions(
+        train,
+        _labels(data.train),
+        test,
+        _labels(data.test),
+        forget=split.forget,
+        retain=split.retain,
+        forget_test=split.forget_test,
+        retain_test=split.retain_test,
+        held_out=held_out,
+    )
+    return Made({PREDICTIONS: save_predictions(predictions)}, {"forwardedSamples": forwarded})
+
+
+def _logits(
+    context: SeedContext, data: Data, network: nn.Module, samples: Samples
+) -> NDArray[np.float32]:
+    return predict(network, samples, classes=data.shape.classes, ranks=context.ranks)
+
+
+def _meaning(cell: Cell, *, model: object) -> dict[str, Any]:
+    return {"engine": ENGINE_VERSION, "model": model, "split": cell.split.digest}
+
+
+def _labels(samples: Samples) -> NDArray[np.int64]:
+    return samples.labels.cpu().numpy()

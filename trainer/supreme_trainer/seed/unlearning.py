@@ -1,0 +1,137 @@
+"""Unlearning: a method on a copy of Original, and what is kept of the model that it makes."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from safetensors.torch import load_file
+from supreme_trainer.seed.cells import Cell
+from supreme_trainer.seed.components import Unlearner
+from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.predicting import made_predictions
+from supreme_trainer.seed.stage import Later, Made, Stage, Stages, Stored
+from supreme_trainer.seed.training import Trained, arrays, packed
+from torch import nn
+
+from supreme_core.api.names import PREDICTIONS, WEIGHTS
+from supreme_core.engine.evaluation.cost import measured
+from supreme_core.engine.networks.weights import on_cpu
+from supreme_core.engine.toolbox.unlearning import UnlearningProblem
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.recipe import ENGINE_VERSION
+from supreme_core.errors import MethodFailed
+from supreme_core.plan import Step
+from supreme_core.scoring.evaluation import Cost
+from supreme_core.scoring.run_scoring import Unlearned, distances, read_unlearned
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UnlearnedStage(Stage[Unlearned]):
+    """keep: told the network where it is computed now, once everything is known of it."""
+
+    context: SeedContext
+    cell: Cell
+    method: str
+    repeat: int
+    original: Later[Trained]
+    retrained: Later[Trained]
+    keep: Callable[[nn.Module], None]
+
+    name = "unlearned"
+    reads = (PREDICTIONS,)
+    trains = True
+    of_run = True
+
+    @property
+    def step(self) -> Step:
+        return Step("unlearned", self.cell.title, self.method, self.repeat)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        return (WEIGHTS,) if self.context.keep_unlearned_models else ()
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        is_matched = self.context.streams.protocol == "matched"
+        return {
+            "engine": ENGINE_VERSION,
+            "original": self.original.key,
+            "retrained": self.retrained.key,
+            **self._unlearner.meaning(),
+            "forgets": self.cell.forgets,
+            "split": self.cell.split.digest,
+            "seed": self.context.seed,
+            "repeat": self.repeat,
+            **({"protocol": "matched"} if is_matched else {}),
+        }
+
+    def make(self, checkpoints: Checkpoints) -> Made:
+        network, cost = self._unlearn(checkpoints)
+        made = made_predictions(self.context, self.cell, network)
+        distant = distances(arrays(on_cpu(network.state_dict())), self.retrained.value().arrays)
+        facts = {
+            "cost": asdict(cost),
+            "distances": {name: asdict(distance) for name, distance in distant.items()},
+        }
+        kept = {WEIGHTS: packed(network.state_dict())} if self.wanted else {}
+        self.keep(network)
+        return Made({**made.files, **kept}, {**made.facts, **facts})
+
+    def read(self, stored: Stored) -> Unlearned:
+        return read_unlearned(stored.manifest.facts, stored.files[PREDICTIONS])
+
+    def network_again(self, stages: Stages, checkpoints: Checkpoints) -> nn.Module:
+        """The network of a stage that is done: from its weights where they were kept, and otherwise
+        unlearned again.
+
+        A method is a function of its task, so other bits mean another machine, which a warning
+        says.
+        """
+        if kept := stages.beside(self, WEIGHTS):
+            networks = self.context.networks(self.cell.data.shape)
+            return networks.with_weights(load_file(kept))
+        network, _ = self._unlearn(checkpoints)
+        made = made_predictions(self.context, self.cell, network).files[PREDICTIONS]
+        stored = stages.ensure(self).files[PREDICTIONS]
+        if hashlib.sha256(made).hexdigest() != stored.sha256:  # type: ignore[arg-type]
+            log.warning(
+                "%s in %s was run again for a probe and predicts other bits than it did when its"
+                " predictions were stored",
+                *(self.method, self.cell.title),
+            )
+        return network
+
+    @property
+    def _unlearner(self) -> Unlearner:
+        return self.context.components.methods[self.method]
+
+    def _unlearn(self, checkpoints: Checkpoints) -> tuple[nn.Module, Cost]:
+        context, cell, unlearner = self.context, self.cell, self._unlearner
+        augmented = unlearner.augmentation == "Training"
+        problem = UnlearningProblem(
+            networks=context.networks(cell.data.shape),
+            train=cell.data.train,
+            split=cell.split,
+            forgets=cell.forgets,
+            numerics=context.numerics,
+            report=context.telemetry.progress,
+            augmentation=context.components.recipe.augmentation if augmented else None,
+        )
+        network = problem.networks.with_weights(self.original.value().weights)
+        stream = context.streams.unlearning(self.repeat, unlearner.method.entry.name)
+        with measured(context.ranks) as meter:
+            network = problem.unlearn(unlearner, network, seed=stream, checkpoints=checkpoints)
+        meter.add(checkpoints.spent)
+        _refuse_nonfinite(network)
+        return network, meter.cost
+
+
+def _refuse_nonfinite(network: nn.Module) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")
