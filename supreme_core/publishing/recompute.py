@@ -117,7 +117,9 @@ def with_metrics(order: ExperimentOrder, more: Iterable[str]) -> ExperimentOrder
     older = [each for each in work.revisions if each.kind != "metric"]
     scored = [(kind, each) for kind, each in work.components() if kind == "metric"]
     newer = revisions(scored, lambda kind, name: registry.metric.get(name).listed)
-    return order.model_copy(update={"work": work.model_copy(update={"revisions": older + newer})})
+    # In the order of a plan, so that a run asks for this very work afterwards.
+    found = sorted([*older, *newer], key=lambda each: (each.kind, each.name))
+    return order.model_copy(update={"work": work.model_copy(update={"revisions": found})})
 
 
 class MetricFailed(Exception):

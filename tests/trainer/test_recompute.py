@@ -323,6 +323,12 @@ class TestRecords:
         assert len(provenance.environments) == 2
         assert not provenance.mixed_environments
 
+    def test_metrics_scored_anew_leave_the_work_what_a_plan_says(self):
+        """Some metrics and some probes have revisions, whose order is part of the digest."""
+        order = planned(wide())
+        assert {each.kind for each in order.work.revisions} == {"metric", "probe"}
+        assert with_metrics(order, []) == order
+
     def test_a_metric_that_is_there_already_is_no_further_one(self):
         order = planned(small())
         assert with_metrics(order, ["accuracy", "loss", "loss"]) == with_metrics(order, ["loss"])
