@@ -34,7 +34,7 @@ def named(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def is_of_a_type(name: str) -> bool:
-    """Whether a name is written as types are, in CapWords; one letter is a variable of any type."""
+    """Return whether a name is written as types are; one letter is a variable of any type."""
     bare = name.lstrip("_")
     return len(bare) > 1 and bare[0].isupper() and not bare.isupper()
 

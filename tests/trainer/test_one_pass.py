@@ -10,7 +10,7 @@ sees a batch once for each forward pass.
 
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -159,7 +159,7 @@ def test_defect_02_a_method_that_leaves_train_mode_on_is_evaluated_in_eval_mode(
         task.model.train()
 
     entry = registry.method.get("finetune")
-    careless = type(entry)(**{**vars(entry), "function": finetune_and_stay_in_train_mode})
+    careless = replace(entry, function=finetune_and_stay_in_train_mode)
     monkeypatch.setitem(registry.method._entries, "finetune", careless)
     with counted(monkeypatch) as seen:
         compute(work(FINETUNE), folder_store(tmp_path))

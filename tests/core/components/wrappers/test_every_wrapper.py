@@ -100,7 +100,7 @@ def test_two_ranks_give_the_bits_of_one(wrapper, method, digests_of_two_ranks):
 
 
 SHARES = (0.3, 0.6, 0.9)
-"""Of its reports, after which a method is stopped."""
+"""Shares of its reports after which a method is stopped."""
 
 
 def stops():
