@@ -3,6 +3,7 @@
 A plug-in is a package of its own here, installed for one fresh process by a folder on its path.
 """
 
+import inspect
 import os
 import subprocess
 import sys
@@ -167,6 +168,15 @@ class TestEveryComponent:
     def test_it_has_a_summary_of_one_sentence(self, entry):
         assert entry.summary.endswith(".")
         assert len(entry.summary) <= 120
+        assert "|" not in entry.summary  # tables of Markdown show it
+
+    @every_entry
+    def test_where_it_has_a_source_it_is_given_and_its_docstring_tells_more(self, entry):
+        if hasattr(entry.facts, "source"):
+            _, blank, *story = inspect.getdoc(entry.function).splitlines()
+            assert blank == ""
+            assert story
+            assert entry.facts.source
 
     @every_entry
     def test_each_setting_has_a_description(self, entry):

@@ -1,13 +1,12 @@
 """Promises of every registered metric, whoever wrote it.
 
-    documented | finite facts, with a direction that fits | value in its range | deterministic |
+    finite facts, with a direction that fits | value in its range | deterministic |
     inputs unchanged | order of samples irrelevant | best value for Retrained itself where it
     compares
 
 On a cell that forgets classes and on one that forgets single samples, on each set that is there.
 """
 
-import inspect
 import math
 import subprocess
 import sys
@@ -43,22 +42,6 @@ def values(entry, evaluation):
     sets = [on for on in entry.facts.sets or (None,) if on is None or on in cell]
     params = entry.params(**SETTINGS.get(entry.name, {}))
     return [entry.function(replace(evaluation, on=on), params) for on in sets]
-
-
-@every_metric
-def test_metric_is_documented(entry):
-    summary, blank, *story = inspect.getdoc(entry.function).splitlines()
-    assert summary.endswith(".")
-    assert "|" not in summary  # tables of Markdown show it
-    assert blank == ""
-    assert story
-    assert entry.facts.source
-    assert all(field.description for field in entry.params.model_fields.values())
-
-
-@every_metric
-def test_metric_is_named_like_its_file(entry):
-    assert entry.module == f"supreme_core.components.metrics.{entry.name}"
 
 
 @every_metric

@@ -1,10 +1,9 @@
 """Promises of every registered metric over seeds, whoever wrote it.
 
-documented | its numbers and no others, in their range | deterministic | order of models and samples
+its numbers and no others, in their range | deterministic | order of models and samples
 irrelevant | same distributions near the null | far ones away from it
 """
 
-import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -27,16 +26,6 @@ def first(entry, **changes):
     """Return the metric's first number, on its first set."""
     found = values(entry, ensemble_pair(16, 16, samples=200, **changes))[0]
     return found[entry.facts.numbers[0]]
-
-
-@every_entry
-def test_it_is_documented_and_named_like_its_file(entry):
-    summary, blank, *story = inspect.getdoc(entry.function).splitlines()
-    assert summary.endswith(".")
-    assert blank == ""
-    assert story
-    assert entry.facts.source
-    assert entry.module == f"supreme_core.components.seed_metrics.{entry.name}"
 
 
 @every_entry
