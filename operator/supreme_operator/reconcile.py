@@ -544,6 +544,8 @@ class Reconciler:
         return made
 
     def _read_results(self, memory: Memory, seen: Seen, decision: Decision) -> None:
+        if memory.results.is_reading:  # before claims are parsed, of which there may be a thousand
+            return
         locate = partial(self.credentials.location, seen.experiment)
         if decision.verify:
             memory.results.verify(seen.order, locate, list(map(claim, decision.verify)))
@@ -552,7 +554,9 @@ class Reconciler:
 
     def _results_read(self, key: Key, error: Exception | None) -> None:
         """Note how a task of reading results has ended, and have the experiment looked at."""
-        memory = self._memories[key]
+        memory = self._memories.get(key)
+        if memory is None:  # the experiment is gone
+            return
         trouble = None
         if error is None:
             memory.pauses.pop("store", None)

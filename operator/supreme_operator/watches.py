@@ -87,10 +87,14 @@ class Watches:
             version = page.version
             for body in page.bodies:
                 listed.add(body["metadata"]["uid"])
-                key = objects.put(_with_kind(body, resource))
-                if key:
+                if key := objects.put(_with_kind(body, resource)):
                     changed.add(key)
-        return changed | objects.keep(listed, version, namespace)
+                    # At once: its event brings no news any more, and the next list may fail.
+                    self.queue.add(key)
+        gone = objects.keep(listed, version, namespace)
+        for key in gone:
+            self.queue.add(key)
+        return changed | gone
 
     def silent(self) -> list[str]:
         """Kinds whose watch tells nothing although there is news."""

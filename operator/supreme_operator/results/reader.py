@@ -198,7 +198,7 @@ class Collector:
 
 
 def _checks(run: Run, claims: Sequence[Claim]) -> list[ResultCheck]:
-    """Verdicts of a run, which has to begin with the first claim and to leave none out."""
+    """Checks of a run, which has to begin with the first claim and to leave none out."""
     found = [answer for answer in run.answers if isinstance(answer, ResultCheck)]
     asked = [(claim.seed, claim.attempt) for claim in claims[: len(found)]]
     if (not found and not run.ending) or [(each.seed, each.attempt) for each in found] != asked:

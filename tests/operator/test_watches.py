@@ -1,0 +1,137 @@
+"""Which news make an experiment be looked at: those of watches, and those of lists.
+
+The cluster is a stand-in that gives pages or fails, as no real one does at the moment that a test
+wants; tests/cluster has the real watches.
+"""
+
+import asyncio
+
+import pytest
+from supreme_operator.cluster.cache import Cache, Key
+from supreme_operator.cluster.client import Page, Unavailable
+from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS
+from supreme_operator.cluster.workqueue import WorkQueue
+from supreme_operator.monitoring.counters import Metrics
+from supreme_operator.watches import Watches
+
+KEY = Key("research", "three")
+OTHER = Key("research", "other")
+
+
+def body(kind="Job", version=5, *, name="job", of="three", state="Running"):
+    return {
+        "kind": kind,
+        "metadata": {
+            "uid": f"uid-{name}",
+            "name": name,
+            "resourceVersion": str(version),
+            "namespace": "research",
+            "labels": {"supreme.dev/experiment": of},
+        },
+        "state": state,
+    }
+
+
+def experiment(version=5, name="three"):
+    return body("UnlearningExperiment", version, name=name)
+
+
+class Lists:
+    """A cluster of which only lists are asked.  objects: by kind; None where its list fails."""
+
+    def __init__(self, **objects):
+        self.objects = {"unlearningexperiments": [], "jobs": [], "pods": []} | objects
+
+    async def serves(self, resource):
+        return False
+
+    async def list(self, resource, **_):
+        found = self.objects[resource.plural]
+        if found is None:
+            raise Unavailable("away")
+        yield Page(found, version=99)
+
+
+def queued(story, **objects):
+    """Keys that wait once a story is told of watches over a cluster with these objects."""
+
+    async def tell():
+        cache = Cache({"jobs": lambda body: body["state"]}, lambda body: body["state"])
+        metrics = Metrics()
+        queue = WorkQueue(metrics)
+        watches = Watches(Lists(**objects), cache, queue, metrics, ())
+        await story(watches)
+        return set(queue._waiting)
+
+    return asyncio.run(tell())
+
+
+def heard(watches, resource, body, kind="MODIFIED"):
+    return watches._handler(resource)(event={"type": kind, "object": body})
+
+
+@pytest.mark.parametrize(
+    ("change", "looks"),
+    [
+        ({"version": 6, "state": "Complete"}, {KEY}),
+        ({"version": 6}, set()),  # a controller wrote what nobody here reads
+        ({"version": 5}, set()),
+        ({"version": 4, "state": "Complete"}, set()),
+    ],
+    ids=["news", "nothing new", "an echo", "late"],
+)
+@pytest.mark.parametrize("resource", [JOBS, PODS], ids=["job", "pod"])
+def test_an_event_calls_for_a_look_where_it_brings_news(resource, change, looks):
+    async def story(watches):
+        watches.cache.of_kind(resource.plural).put(body())
+        await heard(watches, resource, body(**change))
+
+    assert queued(story) == looks
+
+
+@pytest.mark.parametrize("resource", [JOBS, PODS], ids=["job", "pod"])
+def test_the_end_of_an_object_calls_for_a_look_unless_it_was_made_again(resource):
+    async def story(watches):
+        watches.cache.of_kind(resource.plural).put(body())
+        await heard(watches, resource, body(name="job"), "DELETED")
+        again = body(name="again", of="other")
+        watches.cache.of_kind(resource.plural).put(again)
+        before = again | {"metadata": again["metadata"] | {"uid": "before"}}
+        await heard(watches, resource, before, "DELETED")
+
+    assert queued(story) == {KEY}
+
+
+def test_every_event_of_an_experiment_calls_for_a_look():
+    """Also the echo of what this process wrote, which may call for more."""
+
+    async def story(watches):
+        watches.cache.experiments.put(experiment())
+        await heard(watches, EXPERIMENTS, experiment())
+
+    assert queued(story) == {KEY}
+
+
+def test_news_of_a_list_call_for_a_look_although_the_next_list_fails():
+    """The watch's event of the same version comes after, and brings no news any more."""
+    done = body(version=6, state="Complete")
+
+    async def story(watches):
+        watches.cache.children["jobs"].put(body())
+        with pytest.raises(Unavailable):
+            await watches.resync()
+        await heard(watches, JOBS, done)
+
+    assert queued(story, jobs=[done], pods=None) == {KEY}
+
+
+def test_an_experiment_whose_end_only_a_list_tells_is_looked_at():
+    """So that nothing is kept of it; a list of all that is known does not name it."""
+
+    async def story(watches):
+        watches.cache.experiments.put(experiment())
+        watches.cache.experiments.put(experiment(name="other"))
+        await watches.resync()
+
+    there = [experiment(name="other")]
+    assert queued(story, unlearningexperiments=there) == {KEY, OTHER}
