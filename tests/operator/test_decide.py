@@ -32,6 +32,8 @@ from tests.operator.looks import (
 )
 
 LATER = NOW + timedelta(hours=1)
+AWAY = Trouble(reason="ResultsUnavailable", message="away", retry_at=LATER)
+PAST = Trouble(reason="QuotaExceeded", message="no", retry_at=NOW - timedelta(hours=1))
 MET = Observations(met={"uid-s7-a0"})
 TOO_LONG = pod(phase="Failed", reason="DeadlineExceeded", exit_code=137, started_at=NOW)
 OUT_OF_MEMORY = pod(phase="Failed", exit_code=137, exit_reason="OOMKilled")
@@ -268,8 +270,7 @@ class TestAttempts:
         ]
 
     def test_results_are_not_asked_for_again_before_their_time(self):
-        away = Trouble(reason="ResultsUnavailable", message="away", retry_at=LATER)
-        decision = decided(child(7, "Succeeded"), observations=Observations(store=away))
+        decision = decided(child(7, "Succeeded"), observations=Observations(store=AWAY))
         assert decision.verify == ()
         assert decision.standings[0].phase == "Running"
         assert decision.requeue_at == LATER
@@ -457,6 +458,32 @@ class TestObstacles:
             "RBACDenied",
         )
 
+    @pytest.mark.parametrize(
+        ("children", "given"),
+        [
+            # A quota refused a child, and since then no further one is wanted.
+            ([child(7)], {"observations": Observations(creation=PAST), "parallelism": 1}),
+            ([], {"observations": Observations(creation=PAST), "parallelism": 0}),
+            # The deadline of an experiment that only waits for its store has passed.
+            (
+                [child(seed, "Succeeded") for seed in (7, 8, 9)],
+                {
+                    "observations": Observations(store=AWAY, result_checks=checks(7, 8, 9)),
+                    "status": ExperimentStatus(start_time="2026-03-01T11:00:00Z"),
+                    "activeDeadlineSeconds": 60,
+                },
+            ),
+            # A store was away, and there is nothing to read in it any more.
+            ([child(7)], {"observations": Observations(store=PAST)}),
+            # A store is read right now after it was away.
+            ([child(7, "Succeeded")], {"observations": Observations(store=PAST)}),
+        ],
+        ids=["scaled down", "scaled to nothing", "deadline", "nothing to read", "read now"],
+    )
+    def test_what_is_past_calls_for_no_further_look(self, children, given):
+        due = decided(*children, **given).requeue_at
+        assert due is None or due > NOW
+
     def test_a_child_that_cannot_be_deleted_is_said_while_it_should_be(self):
         trouble = Trouble(reason="ChildNotDeleted", message="no", retry_at=NOW)
         status = told(child(7), observations=Observations(deletion=trouble), suspend=True)
@@ -580,8 +607,7 @@ class TestTheEnd:
         assert starts(decided(status=done, methods=both)) == [(7, 1), (8, 1)]
 
     def test_a_store_that_is_away_fails_no_seed(self):
-        away = Trouble(reason="ResultsUnavailable", message="no answer", retry_at=LATER)
-        observations = Observations(result_checks=checks(7, 8, 9), store=away)
+        observations = Observations(result_checks=checks(7, 8, 9), store=AWAY)
         status = told(*self.DONE, observations=observations)
         assert condition(status, "ResultsAggregated") == ("False", "ResultsUnavailable")
         assert (status.phase, status.failed, status.succeeded) == ("Aggregating", 0, 3)

@@ -74,8 +74,12 @@ def decide(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> Decision:
         delete_experiment=_has_outlived(seen, outcome, now),
         requeue_at=min(
             (
-                *_alarms(seen, standings, outcome, now),
-                *_alarms_of_waiting(seen, standings, now, backoff),
+                time
+                for time in (
+                    *_alarms(seen, standings, outcome, now),
+                    *_alarms_of_waiting(seen, standings, backoff),
+                )
+                if time > now  # what was due before is part of this decision
             ),
             default=None,
         ),
@@ -222,14 +226,13 @@ def _end_of_life(seen: Seen, outcome: ExperimentOutcome) -> datetime | None:
 def _alarms(
     seen: Seen, standings: Sequence[Standing], outcome: ExperimentOutcome, now: datetime
 ) -> Iterable[datetime]:
-    """Yield the times at which the decision changes without an event."""
+    """Yield the times at which the decision changes without an event, also those that are past."""
     spec, observations = seen.experiment.spec, seen.observations
     if outcome.kind == "going":
-        yield from (each.ready_at for each in standings if each.ready_at and each.ready_at > now)
+        yield from (each.ready_at for each in standings if each.ready_at)
         if spec.scheduling_deadline_seconds:
             wait = timedelta(seconds=spec.scheduling_deadline_seconds)
-            due = (each.waiting_since + wait for each in standings if each.waiting_since)
-            yield from (time for time in due if time > now)
+            yield from (each.waiting_since + wait for each in standings if each.waiting_since)
         if observations.creation and any(each.following for each in standings):
             yield observations.creation.retry_at
     is_held = held_since(standings, now) is not None
@@ -240,12 +243,9 @@ def _alarms(
         yield observations.store.retry_at
     if end := _end_of_life(seen, outcome):
         yield end
-    kept = [
-        until
-        for child in seen.children
-        if child.state.is_finished and not child.is_deleted and (until := _kept_until(seen, child))
-    ]
-    yield from (until for until in kept if until > now)
+    for child in seen.children:
+        if child.state.is_finished and not child.is_deleted and (until := _kept_until(seen, child)):
+            yield until
 
 
 def _inquiries(
@@ -265,14 +265,15 @@ def _inquiries(
 
 
 def _alarms_of_waiting(
-    seen: Seen, standings: Sequence[Standing], now: datetime, backoff: BackoffPolicy
+    seen: Seen, standings: Sequence[Standing], backoff: BackoffPolicy
 ) -> Iterator[datetime]:
-    """Yield the times at which there may be more to say of what waits, or does not end."""
+    """Yield the times at which there may be more to say of what waits, or does not end; also those
+    that are past."""
     for child, answer in _waiting(seen, standings):
-        yield from (time for time in alarms(child, answer, backoff.silence) if time > now)
+        yield from alarms(child, answer, backoff.silence)
     for pod in seen.orphaned:
         if not pod.is_finished:
-            yield from (time for time in pod_alarms(pod, backoff.silence) if time > now)
+            yield from pod_alarms(pod, backoff.silence)
 
 
 def _waiting(
