@@ -146,13 +146,14 @@ class Settings(BaseSettings):
         """Flags over the environment over defaults; SpecError has a line for each mistake."""
         parsed = vars(_parser(cls).parse_args(arguments))
         flags = {name: text for name, text in parsed.items() if text is not None}
-        if unknown := list(_unknown(cls)):
-            raise mistakes(unknown)
+        lines = list(_unknown(cls))
         try:
-            return cls(**flags)
+            made = cls(**flags)
         except ValidationError as error:
-            details = error.errors(include_url=False)
-            raise mistakes(_explain(each, flags) for each in details) from None
+            lines += [_explain(each, flags) for each in error.errors(include_url=False)]
+        if lines:
+            raise mistakes(lines)
+        return made
 
 
 def _unknown(cls: type[Settings]) -> Iterator[str]:

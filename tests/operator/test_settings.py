@@ -12,7 +12,8 @@ from tests.measured import ROOT
 
 
 def read(*arguments, **environment):
-    with patch.dict(os.environ, environment):
+    others = {name: value for name, value in os.environ.items() if "SUPREME" not in name.upper()}
+    with patch.dict(os.environ, others | environment, clear=True):
         return Settings.read(arguments)
 
 
@@ -62,6 +63,15 @@ def test_each_mistake_has_its_line():
         "SUPREME_OPERATOR_LEASE_TIME is '2'; use at least 3",
         "SUPREME_OPERATOR_LOG_LEVEL is 'inf'; use debug, info, warning or error; did you mean"
         " 'info'?",
+    ]
+
+
+def test_a_variable_that_is_no_setting_hides_no_other_mistake():
+    with pytest.raises(SpecError) as caught:
+        read("--workers", "x", SUPREME_OPERATOR_PROT="1")
+    assert str(caught.value).splitlines() == [
+        "SUPREME_OPERATOR_PROT is no setting; did you mean 'SUPREME_OPERATOR_PORT'?",
+        "--workers is 'x'; use a whole number",
     ]
 
 

@@ -224,7 +224,7 @@ def _error(code: int, data: bytes, headers: Mapping[str, str], resource: Resourc
         message, reason = one_line(told.get("message", "")), told.get("reason", "")
     except (ValueError, AttributeError):
         # Such as of a kind of objects that the server does not know.
-        said = one_line(data[:200].decode(errors="replace"))
+        said = one_line(data[:200].decode(errors="replace")) or f"HTTP status {code}"
         message, reason = f"{resource.title}: {said}", ""
     message = message or f"HTTP status {code}"
     if DENIED.search(message):  # with whatever code its author chose
