@@ -73,7 +73,7 @@ def plan(
     _check_methods(spec, catalog)
     work = _work(spec, catalog)
     if uid is None:
-        named = _with_those_they_name(work.components(), catalog)
+        named = with_those_they_name(work.components(), catalog)
         work = work.model_copy(update={"revisions": revisions(named, catalog.find)})
     excluded = exclusions(work, catalog)
     if len(excluded) == len(work.scenarios) * len(work.methods):
@@ -285,7 +285,7 @@ def _methods(method: MethodEntry, catalog: Catalog) -> Iterator[tuple[str, Liste
         yield name, catalog.find("method", name)
 
 
-def _with_those_they_name(
+def with_those_they_name(
     components: Iterable[tuple[str, Component]], catalog: Catalog
 ) -> Iterator[tuple[str, Component]]:
     """The components, the methods that wrappers hold, and the probes whose findings metrics

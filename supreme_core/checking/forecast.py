@@ -17,7 +17,7 @@ from supreme_core.api.orders import ExperimentOrder, Work, work_digest
 from supreme_core.api.records import RunResult
 from supreme_core.api.v1alpha1 import Component, LabelledComponent
 from supreme_core.errors import SpecError
-from supreme_core.plan import Step, recipe_digest, steps
+from supreme_core.plan import Step, recipe_digest, steps, with_those_they_name
 from supreme_core.registry.catalog import Catalog
 from supreme_core.store.housekeeping import StageId
 from supreme_core.store.inventory import StoredExperiment
@@ -113,7 +113,7 @@ def forecast(
     past = _past(order, stored, sizes, catalog)
     finished = _finished_seeds(order, stored)
     each = steps(order.work, order.excluded, catalog)
-    meanings = {step: _meaning(order.work, step) for step in each}
+    meanings = {step: _meaning(order.work, step, catalog) for step in each}
     total, found = Counter[str](), Counter[str]()
     missing: list[Step] = []
     shared = {meaning for done in past.done.values() for meaning in done}
@@ -131,8 +131,8 @@ def forecast(
         seeds=len(order.seeds),
         finished=len(finished),
         counts={stage: StepCount(total[stage], found[stage]) for stage in total},
-        seconds=_estimate(order.work, missing, past.seconds),
-        bytes=_estimate(order.work, missing, past.sizes),
+        seconds=_estimate(order.work, missing, past.seconds, catalog),
+        bytes=_estimate(order.work, missing, past.sizes, catalog),
         measured=sum(map(len, past.seconds.values())),
         experiments=past.experiments,
         devices=sorted(past.devices),
@@ -172,10 +172,11 @@ def _past(
             continue
         answering = _answering(each.results, each.order)
         for result in answering:
-            _take_done(past, each.order.work, result, planned)
+            _take_done(past, each.order.work, result, planned, catalog)
         if answering:
             past.experiments.append(each.prefix)
-            _take_costs(past, each, answering, sizes, keeps=order.keep_unlearned_models)
+            keeps = order.keep_unlearned_models
+            _take_costs(past, each, answering, sizes, catalog, keeps=keeps)
     return past
 
 
@@ -187,11 +188,13 @@ def _recipe(work: Work) -> str:
     return digest({"recipe": recipe_digest(work), "versions": versions})
 
 
-def _take_done(past: Past, work: Work, result: RunResult, planned: Sequence[Step]) -> None:
+def _take_done(
+    past: Past, work: Work, result: RunResult, planned: Sequence[Step], catalog: Catalog
+) -> None:
     ran = {(run.scenario, run.method, run.repeat) for run in result.runs if run.status == "ok"}
     for step in planned:
         if step.method in ("", names.UNTRAINED) or (step.scenario, step.method, step.repeat) in ran:
-            past.done[result.seed].add(_meaning(work, step))
+            past.done[result.seed].add(_meaning(work, step, catalog))
 
 
 def _take_costs(
@@ -199,6 +202,7 @@ def _take_costs(
     stored: StoredExperiment,
     answering: Sequence[RunResult],
     sizes: Mapping[StageId, int],
+    catalog: Catalog,
     *,
     keeps: bool,
 ) -> None:
@@ -216,7 +220,8 @@ def _take_costs(
         methods = {run.predictions.get("unlearned"): run.method for run in result.runs}
         for record in result.stages:
             stage = record.stage, record.key
-            kinds[stage] = _kind(stored.order.work, record.stage, methods.get(record.key, ""))
+            method = methods.get(record.key, "")
+            kinds[stage] = _kind(stored.order.work, record.stage, method, catalog)
             kept[stage] = result.kept_unlearned_models
     for stage, kind in kinds.items():
         if stage in computed:
@@ -230,10 +235,12 @@ def _take_costs(
             past.sizes[kind].append(sizes[stage] + more * fmean(weights or [0]))
 
 
-def _estimate(work: Work, missing: Sequence[Step], past: Mapping[str, list[float]]) -> Total:
+def _estimate(
+    work: Work, missing: Sequence[Step], past: Mapping[str, list[float]], catalog: Catalog
+) -> Total:
     value, unknown, known = 0.0, Counter[str](), not missing
     for step in missing:
-        kind = _kind(work, STAGE_OF.get(step.stage, step.stage), step.method)
+        kind = _kind(work, STAGE_OF.get(step.stage, step.stage), step.method, catalog)
         if seen := past.get(kind):
             value, known = value + fmean(seen), True
         else:
@@ -241,44 +248,47 @@ def _estimate(work: Work, missing: Sequence[Step], past: Mapping[str, list[float
     return Total(value if known else None, dict(unknown))
 
 
-def _kind(work: Work, stage: str, method: str) -> str:
+def _kind(work: Work, stage: str, method: str, catalog: Catalog) -> str:
     """Steps of one kind cost about the same; of unlearning, those by one method and settings."""
     if stage == "unlearned" and method:
-        return f"{stage} {digest(_method(work, method))}"
+        return f"{stage} {digest(_method(work, method, catalog))}"
     return stage
 
 
-def _meaning(work: Work, step: Step) -> str:
+def _meaning(work: Work, step: Step, catalog: Catalog) -> str:
     """Digest of what a step computes, whatever its scenario, method and metric are called."""
     meaning: dict[str, Any] = {"stage": step.stage, "repeat": step.repeat}
     meaning["protocol"] = work.protocol
     if step.scenario:
-        meaning["scenario"] = _component(work, "scenario", _titled(work.scenarios, step.scenario))
+        scenario = _titled(work.scenarios, step.scenario)
+        meaning["scenario"] = _component(work, "scenario", scenario, catalog)
     if step.method:
-        meaning["method"] = _method(work, step.method)
+        meaning["method"] = _method(work, step.method, catalog)
     if step.metric:
-        meaning["metric"] = _component(work, "metric", _titled(work.metrics, step.metric))
+        metric = _titled(work.metrics, step.metric)
+        meaning["metric"] = _component(work, "metric", metric, catalog)
     if step.stage == "metrics":  # one stage for all of them
-        meaning["metrics"] = [_component(work, "metric", metric) for metric in work.metrics]
+        meaning["metrics"] = [_component(work, "metric", each, catalog) for each in work.metrics]
     return digest(meaning)
 
 
-def _method(work: Work, title: str) -> dict[str, Any]:
+def _method(work: Work, title: str, catalog: Catalog) -> dict[str, Any]:
     if title in (*names.REFERENCES, names.UNTRAINED):
         return {"reference": title}
     method = _titled(work.methods, title)
-    wrappers = [_component(work, "wrapper", each) for each in method.wrappers]
-    found = {**_component(work, "method", method), "wrappers": wrappers}
+    wrappers = [_component(work, "wrapper", each, catalog) for each in method.wrappers]
+    found = {**_component(work, "method", method, catalog), "wrappers": wrappers}
     return found if method.augmentation == "None" else {**found, "augmented": True}
 
 
-def _component(work: Work, kind: str, component: Component) -> dict[str, Any]:
-    """Name and settings of a component, and its version where that is not the first."""
-    versions = [
-        each.to_document()
-        for each in work.revisions
-        if (each.kind, each.name) == (kind, component.name.partition("/")[0])
-    ]
+def _component(work: Work, kind: str, component: Component, catalog: Catalog) -> dict[str, Any]:
+    """Name and settings of a component, and the versions of it and of those that it names where
+    they are not the first."""
+    named = {
+        (each_kind, each.name.partition("/")[0])
+        for each_kind, each in with_those_they_name([(kind, component)], catalog)
+    }
+    versions = [each.to_document() for each in work.revisions if (each.kind, each.name) in named]
     return {"name": component.name, "params": component.params, "versions": versions}
 
 

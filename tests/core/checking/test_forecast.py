@@ -15,8 +15,9 @@ from dataclasses import replace
 
 import pytest
 
-from supreme_core.api.orders import work_digest
+from supreme_core.api.orders import Revision, work_digest
 from supreme_core.api.records import StageRecord
+from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry
 from supreme_core.checking.forecast import StepCount, forecast
 from supreme_core.registry import catalog
 from supreme_core.store.inventory import StoredExperiment
@@ -34,10 +35,14 @@ def order(seeds=(7, 8), *, methods=("scrub",), name="tiny", **changes):
     return made.model_copy(update={"experiment": experiment})
 
 
+def with_work(made, **changes):
+    return made.model_copy(update={"work": made.work.model_copy(update=changes)})
+
+
 def with_params(made, params):
     """The order with other settings of its first method."""
     method = made.work.methods[0].model_copy(update={"params": params})
-    return made.model_copy(update={"work": made.work.model_copy(update={"methods": [method]})})
+    return with_work(made, methods=[method])
 
 
 def record(stage, key, seconds, status="computed"):
@@ -129,6 +134,38 @@ class TestFound:
     )
     def test_what_means_something_else_is_missing(self, made, missing):
         assert seen(made, stored(order([7]))).stages.missing == missing
+
+    @pytest.mark.parametrize(
+        ("named", "revision", "missing"),
+        [
+            (
+                {"metrics": [LabelledComponent(name="quantised_accuracy")]},
+                Revision(kind="probe", name="quantisation", version=2),
+                {"probes", "metrics"},
+            ),
+            (
+                {
+                    "methods": [
+                        MethodEntry(
+                            name="scrub",
+                            wrappers=[
+                                Component(name="partition", params={"methods": [{"name": "ssd"}]})
+                            ],
+                        )
+                    ]
+                },
+                Revision(kind="method", name="ssd", version=2),
+                {"unlearned", "metrics"},
+            ),
+        ],
+        ids=["probe of a metric", "method in a wrapper"],
+    )
+    def test_another_version_of_what_a_component_names_is_missing(self, named, revision, missing):
+        before = with_work(order([7]), **named)
+        now = with_work(before, revisions=[revision])
+        assert seen(before, stored(before)).stages.missing == 0
+        found = seen(now, stored(before)).counts
+        assert {stage for stage, each in found.items() if each.missing} == missing
 
     def test_another_recipe_tells_nothing(self):
         training = order().work.training.model_copy(update={"epochs": 99})
