@@ -48,7 +48,9 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     refuse_unfit(context, data)
     original = stages.later(OriginalStage(context, data))
     results = []
-    for cell in _cells(order, context, stages, data, original):
+    cells = _cells(order, context, stages, data, original)
+    while cells:
+        cell = cells.pop(0)  # which goes with all that its probes have looked at
         own = original
         if cell.split.poison:
             own = stages.later(OriginalStage(context, cell.data, cell))

@@ -122,10 +122,11 @@ class UnlearnedStage(Stage[Unlearned]):
             report=context.telemetry.progress,
             augmentation=context.components.recipe.augmentation if augmented else None,
         )
-        network = problem.networks.with_weights(self.original.value().weights)
+        first = [problem.networks.with_weights(self.original.value().weights)]
         stream = context.streams.unlearning(self.repeat, unlearner.method.entry.name)
         with measured(context.ranks) as meter:
-            network = problem.unlearn(unlearner, network, seed=stream, checkpoints=checkpoints)
+            # Popped, so that nothing here holds it once a later request has a network of its own.
+            network = problem.unlearn(unlearner, first.pop(), seed=stream, checkpoints=checkpoints)
         meter.add(checkpoints.spent)
         _refuse_nonfinite(network)
         return network, meter.cost
