@@ -198,7 +198,8 @@ def test_a_group_that_fails_on_all_ranks_is_no_rank_that_was_lost(seed_of):
     seed = seed_of("no_group", ranks=2)
     codes, words = seed.attempt(0)
     assert codes == [EXIT_TEMPORARY] * 2
-    assert all(each["fault"] for each in words)
+    # A rank that hears of the other's end before it has told its own says that instead.
+    assert any(each.get("fault") for each in words)
     assert seed.fault(0)["fault"].startswith("device fault: DistBackendError: NCCL error in")
 
 

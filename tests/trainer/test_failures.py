@@ -318,7 +318,7 @@ SLOW = experiment(
     scenarios=[FULL_CLASS],
     methods=[FINETUNE],
     metrics=[{"name": "accuracy"}],
-    training={"epochs": 4},
+    training={"epochs": 8, "batchSize": 32},  # Retrained goes on long after it is killed
 )
 
 
