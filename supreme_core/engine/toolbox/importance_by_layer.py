@@ -177,8 +177,8 @@ def _of_layer_norm(
 
 def _sum(per_sample: Tensor, power: Power) -> Tensor:
     """The sum over samples of a tensor that nobody needs afterwards."""
-    powered = per_sample.square_() if power == "squared" else per_sample.abs_()
-    return for_float64(powered).sum(dim=0, dtype=torch.float64)
+    powers = per_sample.square_() if power == "squared" else per_sample.abs_()
+    return for_float64(powers).sum(dim=0, dtype=torch.float64)
 
 
 def _chunks(

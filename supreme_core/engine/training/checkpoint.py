@@ -99,8 +99,8 @@ class Checkpoints:
 
     @classmethod
     def none(cls, ranks: Ranks) -> "Checkpoints":
-        """Return no checkpoint, for a training that is not worth one and that any signal may end at
-        once."""
+        """Checkpoints that are kept nowhere, for a training that is not worth one and that any
+        signal may end at once."""
         return cls(ranks, Interruption(exit_code=1))
 
     def begin(self, state: State) -> int:
