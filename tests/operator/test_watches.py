@@ -1,4 +1,4 @@
-"""Which news make an experiment be looked at: those of watches, and those of lists.
+"""Looks that news of an experiment call for: news of watches, and of lists.
 
 The cluster is a stand-in that gives pages or fails, as no real one does at the moment that a test
 wants; tests/cluster has the real watches.
@@ -126,7 +126,7 @@ def test_news_of_a_list_call_for_a_look_although_the_next_list_fails():
 
 
 def test_an_experiment_whose_end_only_a_list_tells_is_looked_at():
-    """So that nothing is kept of it; a list of all that is known does not name it."""
+    """Nothing is kept of it then; a list of all that is known would not name it."""
 
     async def story(watches):
         watches.cache.experiments.put(experiment())
