@@ -22,7 +22,7 @@ from supreme_operator.monitoring.counters import Metrics
 log = logging.getLogger(__name__)
 
 SILENT_AFTER: Final = 2
-"""Lists in a row that bring news while the watch tells nothing."""
+"""Lists that bring news since the watch has told anything."""
 
 
 @dataclass
@@ -68,9 +68,9 @@ class Watches:
                 changed |= await self._list(resource, namespace)
             if self.is_synced and changed:
                 self.metrics.lost(resource.plural, len(changed))
-            is_silent = self.is_synced and changed and not told
-            count = self._silences.get(resource.plural, 0) + 1 if is_silent else 0
-            self._silences[resource.plural] = count
+            # A list without news says nothing of the watch: there may have been none.
+            missed = self._silences.get(resource.plural, 0) + bool(self.is_synced and changed)
+            self._silences[resource.plural] = 0 if told else missed
         self.is_synced = True
         for key in self.cache.known():
             self.queue.add(key)

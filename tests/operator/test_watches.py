@@ -135,3 +135,47 @@ def test_an_experiment_whose_end_only_a_list_tells_is_looked_at():
 
     there = [experiment(name="other")]
     assert queued(story, unlearningexperiments=there) == {KEY, OTHER}
+
+
+def silences(*steps):
+    """Kinds whose watches count as silent after each step: a list of jobs, or an event of one."""
+
+    async def tell():
+        cache = Cache({"jobs": lambda body: body["state"]}, lambda body: body["state"])
+        metrics, cluster, found = Metrics(), Lists(), []
+        watches = Watches(cluster, cache, WorkQueue(metrics), metrics, ())
+        await watches.resync()
+        for step in steps:
+            if isinstance(step, list):
+                cluster.objects["jobs"] = step
+                await watches.resync()
+            else:
+                await heard(watches, JOBS, step)
+            found.append(watches.silent())
+        return found
+
+    return asyncio.run(tell())
+
+
+NEWS = [[body(version=version, state=f"{version}")] for version in range(5, 9)]
+
+
+def test_a_watch_is_silent_when_only_lists_bring_news():
+    first, second = NEWS[:2]
+    assert silences(first, second) == [[], ["jobs"]]
+
+
+def test_a_list_without_news_between_those_changes_nothing():
+    first, second = NEWS[:2]
+    assert silences(first, first, first, second) == [[], [], [], ["jobs"]]
+
+
+def test_a_watch_that_tells_something_is_not_silent_any_more():
+    first, second, third, fourth = NEWS
+    late = first[0]
+    assert silences(first, late, second, third) == [[], [], [], []]
+    assert silences(first, second, late, third, fourth)[1:] == [["jobs"], ["jobs"], [], []]
+
+
+def test_a_cluster_in_which_nothing_happens_has_no_silent_watch():
+    assert silences(*[NEWS[0]] * 5) == [[]] * 5
