@@ -9,9 +9,11 @@ memorised_samples   | logits of the stored original, in float64    |  x   |
 Left out: GPUs, and retraining, which never sees what differs.
 """
 
+import gc
 import json
 import logging
 import shutil
+import weakref
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -280,7 +282,19 @@ class TestRequests:
     """A method that notes what it is given, and leaves a trace in the model."""
 
     @pytest.fixture
-    def given(self, monkeypatch, finished, tmp_path):
+    def computed_by(self, monkeypatch, finished, tmp_path):
+        """Compute the scenario with a function in place of the method."""
+
+        def compute_by(function):
+            entry = replace(registry.method.get("finetune"), function=function, version=99)
+            monkeypatch.setitem(registry.method._entries, "finetune", entry)
+            store = shutil.copytree(finished[0], tmp_path / "store")
+            compute(work(SEQUENTIAL), folder_store(store))
+
+        return compute_by
+
+    @pytest.fixture
+    def given(self, computed_by):
         seen = []
 
         def noting(task, params):
@@ -289,10 +303,7 @@ class TestRequests:
             with torch.no_grad():
                 head.add_(1.0)
 
-        entry = replace(registry.method.get("finetune"), function=noting, version=99)
-        monkeypatch.setitem(registry.method._entries, "finetune", entry)
-        store = shutil.copytree(finished[0], tmp_path / "store")
-        compute(work(SEQUENTIAL), folder_store(store))
+        computed_by(noting)
         return seen
 
     def test_each_is_asked_for_on_the_model_that_the_one_before_left(self, given):
@@ -314,6 +325,18 @@ class TestRequests:
         assert first.seed != second.seed
         assert first.model is not second.model
         assert not any(module.training for module in second.model.modules())
+
+    def test_the_network_of_one_request_is_gone_at_the_next(self, computed_by):
+        """Its weights and gradients would take memory of the device from all later ones."""
+        networks, left = [], []
+
+        def noting(task, params):
+            gc.collect()
+            left.append([network for network in networks if network() is not None])
+            networks.append(weakref.ref(task.model))
+
+        computed_by(noting)
+        assert left == [[], []]
 
 
 def test_stopped_inside_its_second_request_a_method_goes_on_to_the_same_bits(
