@@ -327,7 +327,7 @@ class TestRequests:
         assert not any(module.training for module in second.model.modules())
 
     def test_the_network_of_one_request_is_gone_at_the_next(self, computed_by):
-        """Weights and gradients of that network would take memory of the device from all later ones."""
+        """Weights and gradients of the first would take memory of the device from all others."""
         networks, left = [], []
 
         def noting(task, params):
