@@ -544,11 +544,9 @@ class Reconciler:
         return made
 
     def _read_results(self, memory: Memory, seen: Seen, decision: Decision) -> None:
-        if memory.results.is_reading:  # before claims are parsed, of which there may be a thousand
-            return
         locate = partial(self.credentials.location, seen.experiment)
         if decision.verify:
-            memory.results.verify(seen.order, locate, list(map(claim, decision.verify)))
+            memory.results.verify(seen.order, locate, map(claim, decision.verify))
         elif decision.publish is not None:
             memory.results.publish(seen.order, locate, decision.publish)
 

@@ -1,7 +1,7 @@
 """Results of one experiment, which are read in the background while it is looked at again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -34,10 +34,10 @@ class ReadResults:
     def is_reading(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def verify(self, order: ExperimentOrder, locate: Locate, claims: Sequence[Claim]) -> None:
-        """Have the claims judged, unless a task is at work."""
+    def verify(self, order: ExperimentOrder, locate: Locate, claims: Iterable[Claim]) -> None:
+        """Have the claims judged, unless a task is at work; then they are not even looked at."""
         if not self.is_reading:
-            self._start("verify", self._verify(order, locate, claims))
+            self._start("verify", self._verify(order, locate, list(claims)))
 
     def publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         """Have a summary written that has at least these seeds, unless a task is at work."""
