@@ -158,11 +158,6 @@ class Results:
         return {seed: found[seed] for seed in order.seeds if seed in found}
 
 
-def read_results(storage: Storage, order: ExperimentOrder) -> dict[int, RunResult]:
-    """Read the newest result of each seed once; see `Results.of`."""
-    return Results(storage).of(order)
-
-
 def is_finished(result: RunResult, order: ExperimentOrder) -> bool:
     """Return whether a result that answers the order's work leaves nothing to do for its seed.
 
