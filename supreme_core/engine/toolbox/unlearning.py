@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supreme_core.data.split import Indices, Request, Split
 from supreme_core.engine.images.samples import Augment, Samples
@@ -18,16 +18,10 @@ from supreme_core.engine.networks.factory import NetworkFactory
 from supreme_core.engine.networks.weights import on_cpu
 from supreme_core.engine.toolbox.task import Method, UnlearningTask
 from supreme_core.engine.training.checkpoint import Checkpoints
-from supreme_core.engine.training.fit import Report
+from supreme_core.engine.training.fit import Report, unreported
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.randomness import streams
 from supreme_core.registry import Forgets
-
-
-def unreported(
-    *, done: int, total: int, loss: Tensor, images: int, epoch: tuple[int, int] | None = None
-) -> None:
-    """A report that nobody reads."""
 
 
 @dataclass(frozen=True, kw_only=True)

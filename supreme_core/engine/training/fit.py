@@ -41,6 +41,12 @@ class Report(Protocol):
     ) -> None: ...
 
 
+def unreported(
+    *, done: int, total: int, loss: Tensor, images: int, epoch: tuple[int, int] | None = None
+) -> None:
+    """A report that nobody reads."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """Settings of a training.

@@ -30,14 +30,14 @@ from supreme_core.engine.training.checkpoint import (
     State,
     seconds_between,
 )
-from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.precision import loss_scaler
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
 from supreme_core.scoring.evaluation import Cost
-from tests.builders import digest, silent, tiny_network, tiny_samples
+from tests.builders import digest, tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
@@ -302,7 +302,7 @@ def test_a_report_to_nobody_leaves_the_bits_alone(whole):
         how(),
         seed=7,
         numerics=NumericsPolicy(Reduction(ALONE, 2)),
-        report=silent,
+        report=unreported,
     )
     assert digest(model) == whole["sgd"]
 

@@ -26,7 +26,7 @@ from supreme_core.engine.images.randomness import global_seed
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.training.batch_norm import NORMAL
-from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.gradients import Job, MicroBatchGradients
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
@@ -40,7 +40,6 @@ from tests.builders import (
     alone,
     digest,
     plain,
-    silent,
     tiny_network,
     tiny_samples,
     whole_step,
@@ -80,7 +79,9 @@ def how(**changes):
     return Fit(**({"epochs": 1, "batch_size": 10, "optimizer": sgd} | changes))
 
 
-def fitted(model, samples=None, *, seed=SEED, numerics=None, report=silent, loss=None, **changes):
+def fitted(
+    model, samples=None, *, seed=SEED, numerics=None, report=unreported, loss=None, **changes
+):
     """The model after `fit`."""
     fit(
         model,
@@ -277,7 +278,7 @@ def trained(case, numerics, seed=SEED):
         Recipe.of(training).fit(seed),
         seed=seed,
         numerics=numerics,
-        report=silent,
+        report=unreported,
     )
     return model
 

@@ -33,9 +33,10 @@ from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox import importance, importance_by_layer
 from supreme_core.engine.toolbox.dampening import dampen
 from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
+from supreme_core.engine.training.fit import unreported
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.errors import MethodFailed
-from tests.builders import alone, silent, tiny_network, tiny_samples, tiny_task
+from tests.builders import alone, tiny_network, tiny_samples, tiny_task
 from tests.real_ranks import on_two_ranks
 
 COLOUR = ImageShape(channels=4, size=12, classes=4)
@@ -97,7 +98,7 @@ def loss_and_power(request):
     return request.param
 
 
-def sums(model, samples, loss=cross_entropy, power="squared", *, reduction=None, report=silent):
+def sums(model, samples, loss=cross_entropy, power="squared", *, reduction=None, report=unreported):
     return importance_sums(
         model, samples, loss=loss, power=power, reduction=reduction or alone(), report=report
     )

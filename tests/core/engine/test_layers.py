@@ -18,8 +18,8 @@ from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.networks.layers import LayerGroup, layer_groups, trained_alone
 from supreme_core.engine.networks.modes import in_mode
-from supreme_core.engine.training.fit import Fit, fit
-from tests.builders import TINY_SHAPE, plain, silent, tiny_network, tiny_samples
+from supreme_core.engine.training.fit import Fit, fit, unreported
+from tests.builders import TINY_SHAPE, plain, tiny_network, tiny_samples
 
 
 class Transformer(nn.Module):
@@ -182,7 +182,7 @@ class TestTrainedAlone:
                 how,
                 seed=3,
                 numerics=plain(micro_batches),
-                report=silent,
+                report=unreported,
             )
         moved = [
             name for name, each in network.state_dict().items() if not each.equal(before[name])

@@ -29,7 +29,7 @@ from supreme_core.engine.images.randomness import global_seed
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.data_parallel import DataParallelGradients
-from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.gradients import Job, MicroBatchGradients
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
@@ -37,7 +37,7 @@ from supreme_core.engine.training.precision import check_precision, computing_in
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.engine.training.whole_batch import WholeBatchGradients
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
-from tests.builders import alone, digest, plain, silent, tiny_network, tiny_samples, whole_step
+from tests.builders import alone, digest, plain, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_ranks
 
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def trained(case, ranks):
             Recipe.of(training).fit(7),
             seed=7,
             numerics=NumericsPolicy.of(training, ranks),
-            report=silent,
+            report=unreported,
         )
     finally:
         torch.set_default_dtype(torch.float32)
@@ -315,7 +315,7 @@ class TestClipping:
         free = tiny_network(3)
 
         for each, change in ((model, how), (free, replace(how, max_gradient_norm=None))):
-            fit(each, tiny_samples(), change, seed=1, numerics=plain(), report=silent)
+            fit(each, tiny_samples(), change, seed=1, numerics=plain(), report=unreported)
 
         step, whole = (
             before - nn.utils.parameters_to_vector(each.parameters()) for each in (model, free)
@@ -333,7 +333,7 @@ class TestPrecision:
                 model = found[each] = NETWORKS["resnet18"]()
             how = sgd(8, 0.01)
             numerics = plain(precision=each)
-            fit(model, tiny_samples(16, COLOUR), how, seed=1, numerics=numerics, report=silent)
+            fit(model, tiny_samples(16, COLOUR), how, seed=1, numerics=numerics, report=unreported)
         whole, half = (nn.utils.parameters_to_vector(m.parameters()) for m in found.values())
         assert 0 < (whole - half).norm() < tolerance * whole.norm()
         assert half.dtype == torch.float32
@@ -374,7 +374,7 @@ class TestPrecision:
             how,
             seed=1,
             numerics=plain(precision="fp16"),
-            report=silent,
+            report=unreported,
             loss=tiny_loss,
         )
         assert (model[1].weight - before).abs().max() > 1e-4
@@ -394,7 +394,7 @@ def data_parallel(ranks):
     numerics = NumericsPolicy.of(Training(reduction="ddp"), ranks)
     for seed in (1, 2):
         how = sgd(10, 0.05)
-        fit(model, tiny_samples(21), how, seed=seed, numerics=numerics, report=silent)
+        fit(model, tiny_samples(21), how, seed=seed, numerics=numerics, report=unreported)
     return model.state_dict()
 
 

@@ -14,11 +14,11 @@ from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
-from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.observer import Frozen, Observer
 from supreme_core.engine.training.selection import BestEpoch
-from tests.builders import Slot, digest, plain, silent, tiny_network, tiny_samples, tiny_validation
+from tests.builders import Slot, digest, plain, tiny_network, tiny_samples, tiny_validation
 from tests.real_ranks import on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
@@ -37,7 +37,7 @@ def sgd(parameters, lr=0.1):
 def fitted(model, *observers, epochs=EPOCHS, numerics=None, **changes):
     """The model after epochs of five steps."""
     how = Fit(epochs=epochs, batch_size=10, optimizer=sgd, observers=observers)
-    settings = {"report": silent, "seed": 5} | changes
+    settings = {"report": unreported, "seed": 5} | changes
     fit(model, tiny_samples(), how, numerics=numerics or plain(1), **settings)
     return model
 

@@ -35,12 +35,12 @@ from supreme_core.engine.images.streaming import (
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.importance import importance_sums
-from supreme_core.engine.training.fit import fit
+from supreme_core.engine.training.fit import fit, unreported
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
-from tests.builders import silent, tiny_network
+from tests.builders import tiny_network
 from tests.real_ranks import on_two_ranks
 
 CPU = torch.device("cpu")
@@ -117,11 +117,11 @@ def everything(ranks, file, kind):
         loss=cross_entropy,
         power="squared",
         reduction=reduction,
-        report=silent,
+        report=unreported,
     )
     model = tiny_network(3)
     how = Recipe.of(RECIPE).fit(11)
-    fit(model, samples, how, seed=11, numerics=NumericsPolicy(reduction), report=silent)
+    fit(model, samples, how, seed=11, numerics=NumericsPolicy(reduction), report=unreported)
     return {
         "predictions": digest(said),
         "importances": digest(*sums),
@@ -157,7 +157,7 @@ def test_a_training_hints_at_all_batches_but_the_first_of_an_epoch(file, batch_n
     )
     numerics = NumericsPolicy(Reduction(ALONE, RECIPE.micro_batches), batch_norm=batch_norm)
     how = Recipe.of(RECIPE).fit(11)
-    fit(tiny_network(3), samples, how, seed=11, numerics=numerics, report=silent)
+    fit(tiny_network(3), samples, how, seed=11, numerics=numerics, report=unreported)
 
     parts = -(-COUNT // RECIPE.batch_size) * RECIPE.micro_batches
     assert pixels.taken == {True: 2 * (parts - 1), False: 2}
@@ -336,7 +336,7 @@ class TestHints:
             loss=cross_entropy,
             power="squared",
             reduction=Reduction(ALONE, 4),
-            report=silent,
+            report=unreported,
         )
 
 

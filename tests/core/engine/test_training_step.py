@@ -5,15 +5,15 @@ import torch
 from torch import nn, optim
 
 from supreme_core.engine.ranks.reduction import Reduction
-from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.loss import cross_entropy
-from tests.builders import alone, plain, silent, tiny_network, tiny_samples
+from tests.builders import alone, plain, tiny_network, tiny_samples
 
 
 def train(model, *, micro_batches=2, batch_size=16):
     how = Fit(epochs=1, batch_size=batch_size, optimizer=lambda p: optim.SGD(p, lr=0.1))
     samples, numerics = tiny_samples(), plain(micro_batches)
-    fit(model, samples, how, seed=1, numerics=numerics, report=silent, loss=cross_entropy)
+    fit(model, samples, how, seed=1, numerics=numerics, report=unreported, loss=cross_entropy)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2, 4])

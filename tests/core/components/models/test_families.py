@@ -27,10 +27,10 @@ from supreme_core.engine.images.randomness import global_seed
 from supreme_core.engine.networks.architecture import Architecture
 from supreme_core.engine.networks.layers import layer_groups
 from supreme_core.engine.networks.weights import load_weights, on_cpu
-from supreme_core.engine.training.fit import Fit, fit
+from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.errors import SpecError
 from supreme_core.registry.catalog import bundled
-from tests.builders import plain, silent, tiny_samples
+from tests.builders import plain, tiny_samples
 
 CLASSES = 7
 
@@ -118,7 +118,7 @@ def test_a_model_is_built_trained_and_stored(name):
         assert network(images(shape)).shape == (2, CLASSES)
 
     how = Fit(epochs=1, batch_size=8, optimizer=partial(optim.SGD, lr=0.01))
-    fit(network, tiny_samples(8, shape), how, seed=5, numerics=plain(), report=silent)
+    fit(network, tiny_samples(8, shape), how, seed=5, numerics=plain(), report=unreported)
 
     after = network.state_dict()
     *_, head = layer_groups(network)

@@ -3,7 +3,8 @@
 import torch
 
 from supreme_core.engine.toolbox.probe_task import ProbeTask, Subject
-from tests.builders import TINY_SHAPE, plain, silent, tiny_network, tiny_samples
+from supreme_core.engine.training.fit import unreported
+from tests.builders import TINY_SHAPE, plain, tiny_network, tiny_samples
 
 ORIGINAL, RETRAINED, UNLEARNED = 3, 4, 5
 """Seeds of the three networks."""
@@ -49,7 +50,7 @@ def probe_task(
         "shape": TINY_SHAPE,
         "numerics": numerics,
         "seed": 11,
-        "report": silent,
+        "report": unreported,
     }
     return ProbeTask(**(fields | changes))
 
