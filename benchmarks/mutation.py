@@ -41,7 +41,7 @@ from coverage import Coverage
 
 ROOT = Path(__file__).parents[1]
 WHOLE = tuple(
-    f"supreme_core/{name}.py"
+    f"supreme_core/analysis/{name}.py"
     for name in ("statistics", "comparison", "hypotheses", "gaps", "survivors", "spreads")
 )
 """All changes of these are tried, and a sample of the others'."""
@@ -49,20 +49,26 @@ WHOLE = tuple(
 SAMPLED = tuple(
     f"supreme_core/{name}.py"
     for name in (
-        *("aggregate", "over_seeds", "noise_floor", "ensemble", "attack", "fitted_attack"),
-        *("divergence", "seed_metrics/*", "metrics/*"),
+        *("analysis/aggregate", "analysis/over_seeds", "analysis/noise_floor"),
+        *("scoring/ensemble", "scoring/membership", "scoring/fitted_membership"),
+        *("scoring/divergence", "components/seed_metrics/*", "components/metrics/*"),
     )
 )
 TESTS = (
-    "tests/core/test_*.py",
+    "tests/core/analysis/test_*.py",
+    "tests/core/scoring/test_*.py",
+    "tests/core/report/test_*.py",
     "tests/core/components/metrics/test_*.py",
     "tests/core/components/seed_metrics/test_*.py",
 )
 LONGEST = 300.0
-"""Seconds after which a change is taken for one that never ends, which is as good as noticed."""
+"""CPU seconds after which a change is taken for one that never ends, which is as good as noticed."""
+
+ASLEEP = 3600
+"""Seconds by the clock after which a change is taken for one that waits for ever."""
 
 ENOUGH = 40.0
-"""Seconds of tests, the quickest first, after which a change is taken for one that none notices."""
+"""CPU seconds of tests, the quickest first, after which a change is taken for one that none notices."""
 
 HEAVY = (
     *("numpy", "scipy", "torch", "torchvision", "timm", "sklearn", "pandas", "matplotlib"),
@@ -229,7 +235,7 @@ def forked(does: Callable[[], int]) -> int:
 
 
 class Reached:
-    """Tests that reach a line and the seconds that each took, by file and line."""
+    """Tests that reach a line and the CPU seconds that each took, by file and line."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -291,9 +297,9 @@ class _Watcher:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self.coverage.switch_context(item.nodeid)
-        start = time.perf_counter()
+        start = time.process_time()  # of the clock's seconds, others would take some
         yield
-        self.seconds[item.nodeid] = round(time.perf_counter() - start, 3)
+        self.seconds[item.nodeid] = round(time.process_time() - start, 3)
         self.coverage.switch_context("")
 
     def write(self, path: Path) -> None:
@@ -311,12 +317,14 @@ class _Watcher:
         path.write_text(json.dumps(facts))
 
 
-OUTCOMES = {0: "survived", 5: "ran no test", 70: "could not be tried", -14: "killed by time"}
+OUTCOMES = {0: "survived", 5: "ran no test", 70: "could not be tried"}
+OUTCOMES |= {-signal.SIGPROF: "killed by time", -signal.SIGALRM: "killed by time"}
 """Outcome by exit code; with any other code the tests have failed."""
 
 
 def tried(mutant: Mutant, parts: Sequence[Sequence[str]], seconds: float) -> int:
-    signal.alarm(int(min(LONGEST, 30 + 10 * seconds)))
+    signal.setitimer(signal.ITIMER_PROF, min(LONGEST, 30 + 10 * seconds))
+    signal.alarm(ASLEEP)
     sys.meta_path.insert(0, _Finder(mutant.file, mutant.changed))  # type: ignore[arg-type]
     return next(filter(None, (run(*part) for part in parts)), 0)
 
