@@ -112,7 +112,7 @@ def _is_near_an_end(
 ) -> bool:
     """Return whether the range ends within reach of the mean, and no value lies outside of it."""
     top = float("inf") if highest is None else highest
-    if reach == 0 or min(x) < lowest or max(x) > top:
+    if min(x) < lowest or max(x) > top:
         return False
     return lowest < centre < top and (centre - reach < lowest or centre + reach > top)
 

@@ -21,6 +21,7 @@ from supreme_core.analysis.statistics import (
     average,
     best_repeats,
     bootstrap_level,
+    clipped,
     collapse_threshold,
     estimate,
     friedman,
@@ -176,6 +177,25 @@ def test_above_a_lower_end_alone_the_interval_is_the_closed_form_on_the_log_scal
     assert (ours.low, ours.high) == pytest.approx((2.0 / factor, 2.0 * factor))
     moved = estimate([value - 3 for value in x], lowest=-3.0)
     assert (moved.low, moved.high) == pytest.approx((2.0 / factor - 3, 2.0 * factor - 3))
+
+
+def test_an_end_that_all_values_lie_on_has_no_scale_of_its_own():
+    """A logit scale has no 0 and no 1, though the coarseness of a share gives these a spread."""
+    for end in (0.0, 1.0):
+        found = estimate([end] * 4, lowest=0.0, highest=1.0, resolution=0.1)
+        assert (found.kind, found.sd) == ("t", 0.1)
+
+
+@pytest.mark.parametrize("ends", [(0.0, None), (0.0, 100.0), (-100.0, 6.0)])
+def test_an_end_three_standard_deviations_away_is_not_near(ends):
+    """Three values 1 apart have a standard deviation of 1, and a half width of 2.5."""
+    assert estimate([2.0, 3.0, 4.0], lowest=ends[0], highest=ends[1]).kind == "t"
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, 2.0), (0.5, None)])
+def test_an_interval_of_which_an_end_is_not_known_is_not_cut(low, high):
+    found = Estimate(2, 1.0, 1.0, low, high)
+    assert clipped(found, 0.75, 1.25) == found
 
 
 @pytest.mark.parametrize(("distance", "kind"), [(2.5, "log"), (2.99, "log"), (3.01, "t")])
@@ -358,8 +378,10 @@ def test_the_best_number_of_repeats_has_the_least_variance_for_its_cost():
     )
     assert found == least == 6
     assert best_repeats(within=0.0, between=1.0, seed_cost=9.0, repeat_cost=1.0) == 1
-    assert best_repeats(within=1.0, between=0.0, seed_cost=9.0, repeat_cost=1.0) is None
-    assert best_repeats(within=1.0, between=1.0, seed_cost=0.0, repeat_cost=1.0) is None
+    less = {"within": 4.0, "between": 0.25, "seed_cost": 0.9, "repeat_cost": 0.1}
+    assert best_repeats(**less) == 12
+    for unknown in ("between", "seed_cost", "repeat_cost"):
+        assert best_repeats(**{**less, unknown: 0.0}) is None
 
 
 def test_a_tie_counts_half():
