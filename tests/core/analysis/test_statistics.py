@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from supreme_core.analysis.statistics import (
+    LARGEST,
     Estimate,
     VarianceComponents,
     average,
@@ -123,7 +124,8 @@ def test_wilson_is_scipys(n, share):
 def test_wilson_of_no_success_is_the_closed_form_and_starts_at_0():
     z = stats.norm.ppf(0.975)
     assert wilson(0, 10) == (0.0, pytest.approx(z**2 / (10 + z**2)))
-    assert wilson(10, 10)[1] == 1.0
+    for n in range(1, 40):
+        assert (wilson(0, n)[0], wilson(n, n)[1]) == (0.0, 1.0)  # to the last bit
 
 
 def test_no_trial_has_no_proportion():
@@ -149,6 +151,11 @@ def test_a_run_collapsed_below_half_the_median_of_retrained(accuracy, collapsed)
 def test_without_retrained_nothing_is_called_collapsed():
     assert collapse_threshold([None]) is None
     assert not is_collapsed(0.0, None)
+
+
+def test_a_number_counts_up_to_the_largest():
+    assert average([LARGEST]) == LARGEST
+    assert average([math.nextafter(LARGEST, math.inf)]) is None
 
 
 def test_the_average_of_repeats_leaves_out_those_without_a_value():
@@ -408,8 +415,13 @@ def test_the_quantiles_of_nemenyi_are_those_of_demsars_table(k, q):
 
 
 def test_friedman_bears_ties_and_full_agreement_and_refuses_too_few():
-    assert friedman(np.ones((6, 3))).p == 1.0
+    same = friedman(np.ones((6, 3)))
+    assert (same.chi_square, same.p) == (0.0, 1.0)
     agreed = friedman(np.tile([1.0, 2.0, 3.0], (6, 1)))
     assert (agreed.chi_square, agreed.p) == (pytest.approx(12.0), pytest.approx(0.0, abs=1e-12))
+    ranks = np.array([[1.0, 2.0, 3.0]] * 5 + [[1.5, 1.5, 3.0]])  # all but for one tie
+    nearly = stats.friedmanchisquare(*ranks.T).statistic
+    assert 12 - nearly < 1
+    assert friedman(ranks).p == pytest.approx(stats.f.sf(5 * nearly / (12 - nearly), 2, 10))
     assert friedman(np.zeros((5, 3))) is None
     assert friedman(np.zeros((9, 2))) is None
