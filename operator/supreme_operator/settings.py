@@ -41,13 +41,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     namespaces: Texts = Field((), description="Namespaces that are watched; none means all.")
-    image: str = Field("", description="Trainer image where an experiment names none.")
-    storage_uri: str = Field("", description="Store where an experiment names none.")
-    storage_endpoint: str = Field("", description="Endpoint of that store.")
-    storage_region: str = Field("", description="Region of that store.")
+    image: str = Field("", description="Trainer image of experiments that name none.")
+    storage_uri: str = Field("", description="Store of experiments that name none.")
+    storage_endpoint: str = Field(
+        "", description="Endpoint of the store of experiments that name none."
+    )
+    storage_region: str = Field(
+        "", description="Region of the store of experiments that name none."
+    )
     storage_secret: str = Field(
         "",
-        description="Secret, in each experiment's namespace, with the credentials of that store.",
+        description="Secret, in each experiment's namespace, with the credentials of the store of"
+        " experiments that name none.",
     )
     allowed_endpoints: Texts = Field(
         (),
@@ -67,21 +72,23 @@ class Settings(BaseSettings):
     )
     allowed_labels: Texts = Field(
         pod_policy.LABELS,
-        description="Keys of labels that experiments may set on pods; in this and the next lists *"
-        " is any characters but a slash, and an entry with ! before it takes back what others"
-        " allow.",
+        description="Keys of labels that experiments may set on pods. In this list, and in those of"
+        " annotations, variables, folders and priority classes, * is any characters but a slash,"
+        " and an entry with ! before it takes back what others allow.",
     )
     allowed_annotations: Texts = Field(
-        pod_policy.ANNOTATIONS, description="Keys of annotations that they may set on pods."
+        pod_policy.ANNOTATIONS, description="Keys of annotations that experiments may set on pods."
     )
     allowed_env: Texts = Field(
-        pod_policy.VARIABLES, description="Variables of the environment that they may set."
+        pod_policy.VARIABLES, description="Variables of the environment that experiments may set."
     )
     allowed_mount_paths: Texts = Field(
         pod_policy.MOUNT_PATHS,
-        description="Folders in which, and below which, they may mount volumes.",
+        description="Folders in which, and below which, experiments may mount volumes.",
     )
-    allowed_priority_classes: Texts = Field((), description="Priority classes that they may name.")
+    allowed_priority_classes: Texts = Field(
+        (), description="Priority classes that experiments may name."
+    )
     own_namespace: str = Field(
         "", description="Namespace of the operator; none means that of its pod."
     )
@@ -113,9 +120,9 @@ class Settings(BaseSettings):
         10.0, description="Wait after a seed's first failure; doubled each time."
     )
     disruption_wait: Amount = Field(
-        5.0, description="Wait after its second disruption; doubled each time."
+        5.0, description="Wait after a seed's second disruption; doubled each time."
     )
-    longest_wait: Amount = Field(600.0, description="Longest of these waits.")
+    longest_wait: Amount = Field(600.0, description="Longest wait after a failure or a disruption.")
     inquiry_wait: Amount = Field(
         120.0, description="Wait after which a seed that neither starts nor ends is asked why."
     )
@@ -126,7 +133,7 @@ class Settings(BaseSettings):
         2, description="Processes that read results at one time, and as many that write summaries."
     )
     publishing_memory: Count = Field(
-        2048, description="Memory, in MiB, of one that writes a summary."
+        2048, description="Memory, in MiB, of a process that writes a summary."
     )
     leader_election: Switch = Field(
         False, description="Let only the holder of a Lease act, where several operators run."
@@ -137,9 +144,11 @@ class Settings(BaseSettings):
         15, description="Time, at least 3, after which a silent leader is replaced."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug, info, warning or error."
+        "info", description="Least level that is logged: debug, info, warning or error."
     )
-    log_format: Literal["json", "text"] = Field("json", description="json or text.")
+    log_format: Literal["json", "text"] = Field(
+        "json", description="Format of the log: json or text."
+    )
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> "Settings":

@@ -71,7 +71,7 @@ class SummaryRow(Document):
     method: str = Field(max_length=128, description="Name or label of the method.")
     n: int = Field(ge=0, description="Seeds with a value.")
     asked: int = Field(0, ge=0, description="Seeds that the experiment asks for.")
-    mean: float | None = Field(None, description="Mean over these seeds.")
+    mean: float | None = Field(None, description="Mean over the seeds with a value.")
     low: float | None = Field(None, description="Lower end of the 95 % t interval of the mean.")
     high: float | None = Field(None, description="Upper end of the 95 % t interval of the mean.")
     gap: float | None = Field(
@@ -125,7 +125,9 @@ class ExperimentStatus(Document):
     )
     message: str | None = Field(None, max_length=1024, description="Reason in words, for people.")
     start_time: str | None = Field(
-        None, max_length=40, description="When the first child started, ISO 8601 in UTC."
+        None,
+        max_length=40,
+        description="When the first child was made, ISO 8601 in UTC; anew after a suspension.",
     )
     held_since: str | None = Field(
         None, max_length=40, description="Time since which every child waits for its queue."
@@ -174,7 +176,7 @@ class ExperimentStatus(Document):
     failed_indexes: Indexes = Field("", description="Places of the seeds that were given up.")
     pending: int = Field(0, ge=0, description="Seeds that wait for their turn.")
     queued: int = Field(0, ge=0, description="Seeds that wait for a queue or for a node.")
-    active: int = Field(0, ge=0, description="Seeds that are being computed.")
+    active: int = Field(0, ge=0, description="Seeds that are queued or running.")
     succeeded: int = Field(0, ge=0, description="Seeds with a result.")
     failed: int = Field(0, ge=0, description="Seeds that were given up.")
     progress: str = Field("0/0", max_length=16, description="Finished seeds of all seeds.")

@@ -249,8 +249,8 @@ class Null(Document):
 
     n: int = Field(ge=1, description="Ways in which one half of the seeds met the other.")
     mean: float
-    low: float = Field(description="Smallest value over these ways of halving the seeds.")
-    high: float = Field(description="Largest value over these ways of halving the seeds.")
+    low: float = Field(description="Smallest value over the ways of halving the seeds.")
+    high: float = Field(description="Largest value over the ways of halving the seeds.")
 
 
 class SeedValue(Document):

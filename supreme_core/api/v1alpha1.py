@@ -60,9 +60,10 @@ DataPlacement = Literal["Auto", "Resident", "Streamed"]
 class Component(Document):
     """A component of a registry, by name, with the parameters that it declares."""
 
-    name: ComponentName = Field(description="Name in the registry; `supreme list` shows them.")
+    name: ComponentName = Field(description="Name of a component; `supreme list` shows all names.")
     params: dict[str, Any] = Field(
-        default_factory=dict, description="The component's own parameters."
+        default_factory=dict,
+        description="Settings of the component; `supreme list` shows each with its default.",
     )
 
 
@@ -169,9 +170,9 @@ class Seeds(Document):
     protocol: SeedProtocol = Field(
         "independent",
         exclude_if=lambda value: value == "independent",  # so that older digests stay as they are
-        description="Random streams of training, unlearning repeats and evaluation repeats: each"
-        " its own, or all that of the training seed (matched), which confounds what they add to"
-        " the spread; for comparison with studies that did.",
+        description="Random streams. independent: training, each unlearning repeat and each"
+        " evaluation repeat have one of their own. matched: all have that of the training seed, as"
+        " in some studies, which confounds what each adds to the spread.",
     )
 
     @model_validator(mode="after")
@@ -504,10 +505,13 @@ class FailurePolicy(Document):
     """Number of failures and disruptions that an experiment bears."""
 
     max_retries_per_seed: int = Field(
-        2, ge=0, le=20, description="New attempts after a failure of the program."
+        2, ge=0, le=20, description="Most new attempts of a seed after failures of the program."
     )
     max_disruptions_per_seed: int = Field(
-        20, ge=0, le=1000, description="New attempts after an eviction or the loss of a node."
+        20,
+        ge=0,
+        le=1000,
+        description="Most new attempts of a seed after evictions and losses of its node.",
     )
     max_failed_seeds: int = Field(
         0, ge=0, le=MAX_SEEDS, description="Seeds that may fail before the experiment does."
@@ -611,13 +615,21 @@ class ExperimentSpec(Document):
         " margin and the noise between Retrained models.",
     )
     execution: Execution = Field(
-        default_factory=Execution, description="Execution of the children: where and how they run."
+        default_factory=Execution, description="Image, resources, nodes and queue of the pods."
     )
-    parallelism: int = Field(10, ge=0, le=MAX_SEEDS, description="Children at one time.")
+    parallelism: int = Field(
+        10,
+        ge=0,
+        le=MAX_SEEDS,
+        description="Most seeds that have a child, such as a Job, at one time.",
+    )
     failure_policy: FailurePolicy = Field(
-        default_factory=FailurePolicy, description="Failures and disruptions that are borne."
+        default_factory=FailurePolicy,
+        description="Failures and disruptions after which the experiment continues.",
     )
-    storage: StorageLocation = Field(default_factory=StorageLocation, description="The store.")
+    storage: StorageLocation = Field(
+        default_factory=StorageLocation, description="Store of stages and results."
+    )
     suspend: bool = Field(False, description="True stops the children and starts no new ones.")
     active_deadline_seconds: int | None = Field(
         None, ge=1, le=MAX_SECONDS, description="Seconds that the whole experiment may take."
@@ -645,7 +657,9 @@ class ExperimentSpec(Document):
         " unset: with the experiment.",
     )
     managed_by: str | None = Field(
-        None, max_length=63, description="Another controller that handles this resource."
+        None,
+        max_length=63,
+        description="Controller that handles this resource; unset: the operator of SUPREME.",
     )
 
     @field_validator("scenarios", "methods", "metrics", "seed_metrics")

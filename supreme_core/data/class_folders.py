@@ -35,7 +35,10 @@ class ClassFoldersParams(SourceParams):
     example: ClassVar[str]
 
     size: int = Field(
-        32, ge=8, le=1024, description="Side in pixels after resize and centre crop; 224 for ViT."
+        32,
+        ge=8,
+        le=1024,
+        description="Side in pixels after resize and centre crop; 224 for a ViT.",
     )
 
     def source_state(self) -> str | None:

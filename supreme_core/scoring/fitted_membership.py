@@ -24,9 +24,12 @@ PENALTY = 3.0
 
 class HoldOutParams(Params):
     folds: int = Field(
-        5, ge=2, le=100, description="Parts; each is judged by an attack fitted on the others."
+        5,
+        ge=2,
+        le=100,
+        description="Parts of the samples; each is judged by an attack fitted on the others.",
     )
-    repeats: int = Field(5, ge=1, le=100, description="Times that the parts are drawn anew.")
+    repeats: int = Field(5, ge=1, le=100, description="Times that the samples are parted anew.")
 
 
 class SvcParams(Params):

@@ -41,7 +41,10 @@ class ImagenetSubsetParams(PublishedParams):
         " means nothing.",
     )
     size: int = Field(
-        64, ge=8, le=1024, description="Side in pixels after resize and centre crop; 256 for 224."
+        64,
+        ge=8,
+        le=1024,
+        description="Side in pixels after resize and centre crop; 256 for a model that sees 224.",
     )
 
     def identity(self) -> dict[str, Any]:

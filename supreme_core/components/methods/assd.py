@@ -19,8 +19,8 @@ class AssdParams(Params):
 
     compared_with: Literal["all", "retain"] = Field(
         "all",
-        description="Divisor of the importance for the forget set: that for the whole training"
-        " set, or for the retain set alone, as the authors' code has it.",
+        description="Set whose importances divide those of the forget set: all training samples,"
+        " or the retain set, as in the authors' code.",
     )
 
 

@@ -36,8 +36,8 @@ class DuckParams(Params):
         0.01,
         ge=0,
         le=1,
-        description="Training ends after a pass that brings the accuracy on the"
-        " forget set below it.",
+        description="Accuracy on the forget set; training ends after a pass that brings it below"
+        " this.",
     )
 
 

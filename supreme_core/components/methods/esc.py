@@ -32,7 +32,10 @@ class EscParams(Params):
     lr: float = Field(1e-3, gt=0, description="Learning rate of the mask.")
     batch_size: int = Field(64, ge=1, description="Forgotten samples of one step of the mask.")
     threshold: float = Field(
-        0.7, ge=0, le=1, description="Entries of the mask above it become 1 in the end, others 0."
+        0.7,
+        ge=0,
+        le=1,
+        description="Value above which an entry of the mask becomes 1 in the end; others become 0.",
     )
 
 

@@ -20,7 +20,9 @@ class FcsParams(Params):
     flat_epochs: int = Field(
         1, ge=0, description="Passes over the forget set towards equal probabilities."
     )
-    flat_lr: float = Field(5e-3, gt=0, description="Learning rate of SGD in these passes.")
+    flat_lr: float = Field(
+        5e-3, gt=0, description="Learning rate of SGD towards equal probabilities."
+    )
     epochs: int = Field(
         8, ge=0, description="Rounds, each a pass over the forget set and one over the retain set."
     )

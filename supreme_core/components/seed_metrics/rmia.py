@@ -12,7 +12,11 @@ from supreme_core.scoring.membership import Contest, auc, common, rate_at
 
 class RmiaParams(AttackParams):
     gamma: float = Field(
-        1.0, gt=0, le=100, description="A sample beats another where its ratio is so many times."
+        1.0,
+        gt=0,
+        le=100,
+        description="γ: a sample beats another if its likelihood ratio is at least γ times the"
+        " other's.",
     )
     scale: float = Field(
         0.3,

@@ -14,8 +14,8 @@ class EarlyStopParams(Params):
         None,
         ge=0,
         le=1,
-        description="Accuracy on the forget set at which the method ends; unset: the one that the"
-        " model has at that moment on validation samples like the forgotten ones.",
+        description="Accuracy on the forget set at which the method ends; unset: the"
+        " accuracy of the same model on validation samples like the forgotten ones.",
     )
 
     def needs(self) -> tuple[Need, ...]:
