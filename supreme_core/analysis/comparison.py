@@ -42,9 +42,9 @@ Distances = Mapping[str, float]
 class Block:
     """Unit that methods are ranked in: one kind of forgetting.
 
-    distances, scores: by method, of those that
-    have every seed; a score is 1 - min(1, distance / mean distance of Original), and there is none
-    where Original is not told from Retrained.  lacks: of the other methods, why they do not.
+    distances, scores: by method, of those that have every seed; a score is 1 - min(1, distance /
+    mean distance of Original), and there is none where Original is not told from Retrained.
+    lacks: of the other methods, why they do not.
     """
 
     title: str
@@ -230,8 +230,8 @@ def ranks(found: Sequence[Block], metric: str) -> Ranking | None:
     """Mean ranks of the methods over the blocks, by their mean distance in each; ties share a rank.
 
     Intervals are those of a bootstrap of training seeds, which are drawn once for all methods and
-    all blocks. Over methods that have every seed in every block: the others are
-    left out, by name and with the reason. None where fewer than two methods were asked for.
+    all blocks. Over methods that have every seed in every block: the others are left out, by name
+    and with the reason. None where fewer than two methods were asked for.
     """
     everyone = list(
         dict.fromkeys(method for block in found for method in (*block.distances, *block.lacks))

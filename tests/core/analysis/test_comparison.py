@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from supreme_core.analysis.aggregate import aggregate
-from supreme_core.analysis.comparison import Block, dominates, ranks
+from supreme_core.analysis.comparison import NOT_THERE, Block, Rows, blocks, dominates, ranks
 from supreme_core.analysis.hypotheses import sign_flip_p
 from supreme_core.analysis.statistics import bootstrap_level
 from tests.core.analysis.summaries import FACTS, question, result, run
@@ -31,13 +31,17 @@ def values_of(n, shifts=(0.02, 0.1, 0.3), *, sd=0.05, seed=0):
     }
 
 
+def _accuracy(value):
+    return None if np.isnan(value) else float(np.clip(value, 0, 1))
+
+
 def summed(values, *, scenarios=("full_class",), metrics=FACTS):
     n = len(values["retrained"])
     found = [
         result(
             seed + 1,
             [
-                run(m, scenario=scenario, forget_accuracy=float(np.clip(x[seed], 0, 1)))
+                run(m, scenario=scenario, forget_accuracy=_accuracy(x[seed]))
                 for scenario in scenarios
                 for m, x in values.items()
             ],
@@ -75,6 +79,62 @@ def test_pairs_are_compared_by_the_paired_t_test_of_their_distances(n):
         assert each.nearer == pytest.approx(nearer / n)
         wilson = stats.binomtest(nearer, n).proportion_ci(method="wilson")
         assert (each.nearer_low, each.nearer_high) == pytest.approx((wilson.low, wilson.high))
+
+
+def test_a_method_without_a_value_has_no_pair_and_takes_none_from_the_others():
+    found = summed(values_of(4) | {"a": np.full(4, np.nan)}).comparisons
+    assert [(each.method, each.other) for each in found] == [("b", "c")]
+
+
+def test_a_metric_that_nobody_computed_there_is_lacked_for_that_reason():
+    summary = summed(values_of(3))
+    of_methods = Rows(row for row in summary.rows if row.method != "retrained")
+    for rows, method in ((Rows(summary.rows), "nobody"), (of_methods, "a")):
+        assert rows.lack("full_class", method, "forget_accuracy") == NOT_THERE
+    assert Rows(summary.rows).lack("full_class", "a", "forget_accuracy") == ""
+
+
+def test_scenarios_of_one_kind_are_one_block_with_the_mean_of_their_distances():
+    scenarios = ("small", "large", "other")
+    values = {title: values_of(4, seed=place) for place, title in enumerate(scenarios)}
+    found = [
+        result(
+            seed + 1,
+            [
+                run(m, scenario=title, forget_accuracy=float(np.clip(x[seed], 0, 1)))
+                for title, of_scenario in values.items()
+                for m, x in of_scenario.items()
+            ],
+        )
+        for seed in range(4)
+    ]
+    rows = Rows(
+        aggregate(
+            found, question(range(1, 5), methods=METHODS, scenarios=scenarios, metrics=FACTS)
+        ).rows
+    )
+    kinds = {"small": "full_class", "large": "full_class", "other": "random_samples"}
+    alike, alone = blocks(rows, "forget_accuracy", kinds=kinds)
+    assert (alike.title, alone.title) == ("full_class", "other")
+
+    def distances(title, method):
+        one, reference = (np.clip(values[title][m], 0, 1) for m in (method, "retrained"))
+        return np.abs(one - reference)
+
+    for method in METHODS:
+        of_alike = [distances(title, method) for title in ("small", "large")]
+        scores = [
+            1 - np.minimum(1, d / distances(title, "original").mean())
+            for title, d in zip(("small", "large"), of_alike, strict=True)
+        ]
+        own = distances("other", method)
+        for block, d, score in (
+            (alike, np.mean(of_alike, axis=0), np.mean(scores, axis=0)),
+            (alone, own, 1 - np.minimum(1, own / distances("other", "original").mean())),
+        ):
+            assert list(block.distances[method]) == ["1", "2", "3", "4"]
+            assert list(block.distances[method].values()) == pytest.approx(d.tolist())
+            assert list(block.scores[method].values()) == pytest.approx(score.tolist())
 
 
 def test_two_seeds_are_compared_and_not_tested():
