@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from click import Group
+from click import Context, Group, Option
 from click.shell_completion import ShellComplete
 from supreme_trainer.command.cli import cli, main
 
@@ -47,6 +47,21 @@ def test_every_command_says_what_it_does(words):
     for word in words:
         command = command.commands[word]
     assert command.help
+    assert [
+        each.name for each in command.params if isinstance(each, Option) and not each.help
+    ] == []
+
+
+@pytest.mark.parametrize("group", [cli, cli.commands["store"]], ids=["supreme", "supreme store"])
+def test_a_list_of_commands_has_whole_sentences_on_a_terminal_of_80_columns(group):
+    listed = group.get_help(Context(group, terminal_width=80)).partition("Commands:\n")[2]
+    assert len(listed.splitlines()) == len(group.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines())
+
+
+def test_the_help_of_list_names_every_kind_whole():
+    shown = cli.commands["list"].get_help(Context(cli.commands["list"], terminal_width=80))
+    assert set(names.KINDS) <= set(re.findall(r"\w+", shown))
 
 
 def test_the_kinds_of_the_command_are_those_of_the_registries():

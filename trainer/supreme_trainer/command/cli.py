@@ -116,7 +116,13 @@ def cli() -> None:
 )
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes for each seed.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Seeds at a time; default: all cores.")
-@click.option("--device", type=click.Choice(names.DEVICES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(names.DEVICES),
+    default="auto",
+    show_default=True,
+    help="Kind of device; auto: a GPU of NVIDIA where there is one, else the CPU.",
+)
 @click.option(
     "--quiet", is_flag=True, help="Say only what is wrong, what is dropped and where the report is."
 )
@@ -131,10 +137,10 @@ def run(
     device: str,
     quiet: bool,
 ) -> None:
-    """Compute the experiment of FILE on this machine; what is done already is not done again.
+    """Compute the experiment of FILE on this machine.
 
-    A file of several YAML documents has as many experiments. They are computed one after the other,
-    and one that fails does not stop the next.
+    What is done already is not done again. A file of several YAML documents has as many
+    experiments. They are computed one after the other, and one that fails does not stop the next.
     """
     need_trainer()
     from supreme_trainer.command.run import compute_experiments
@@ -177,10 +183,11 @@ def prepare(
     store: str | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Put data and pretrained weights of FILE into the store; later runs need no files, no network.
+    """Put data and pretrained weights of FILE into the store.
 
-    The weights are a .safetensors or .pth file, as the error of a failed download names it. Of a
-    file of several experiments those get them that start from such.
+    Later runs need no files and no network. The weights are a .safetensors or .pth file, as the
+    error of a failed download names it. Of a file of several experiments those get them that start
+    from such.
     """
     need_trainer()
     from supreme_trainer.command.prepare import prepare_experiments
@@ -208,14 +215,14 @@ def validate(
     as_json: bool,
     store: str | None,
 ) -> None:
-    """Check FILE and say what it would compute; nothing is computed, downloaded or written.
+    """Check FILE and say what it would compute.
 
-    --data makes the split of every scenario for every seed, from what the store has prepared or
-    else from the dataset's own files. --plan counts what is to be trained and predicted, and what
-    the store has of it; it takes time and space from seeds of the same recipe that are finished
-    there. --cluster is implied where the experiment names an image, and checks what the operator
-    does; --store stands for the store of its settings. With --json errors are on standard output
-    too; the exit code is the same.
+    Nothing is computed, downloaded or written. --data makes the split of every scenario for
+    every seed, from what the store has prepared or else from the dataset's own files. --plan counts
+    what is to be trained and predicted, and what the store has of it; it takes time and space from
+    seeds of the same recipe that are finished there. --cluster is implied where the experiment
+    names an image, and checks what the operator does; --store stands for the store of its settings.
+    With --json errors are on standard output too; the exit code is the same.
     """
     from supreme_trainer.command.validate import validate_experiments
 
@@ -230,13 +237,16 @@ def validate(
     )
 
 
-@cli.command("list")
-@click.argument("kind", type=click.Choice(names.KINDS))
+@cli.command(
+    "list",
+    help="List the components of a kind, with their settings.\n\n"
+    f"KIND is {', '.join(names.KINDS[:-1])} or {names.KINDS[-1]}.",
+)
+@click.argument("kind", metavar="KIND", type=click.Choice(names.KINDS))
 @click.option("--find", "text", metavar="TEXT", help="List only names that contain TEXT, in full.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known, as JSON.")
 @with_plugins
 def list_(kind: str, text: str | None, as_json: bool) -> None:
-    """List the components of a KIND: methods, metrics, datasets and so on."""
     from supreme_trainer.command.listing import list_components
 
     list_components(kind, text=text, as_json=as_json)
@@ -258,10 +268,11 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
 def report(
     uri: str, form: str | None, choice: str | None, endpoint: str | None, region: str | None
 ) -> None:
-    """Aggregate the results of an experiment again and write its report.
+    """Write summary and report of an experiment again.
 
-    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. With
-    --format nothing is written, and standard output is the table alone, for a file or a pipe.
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. The results
+    that it has there are aggregated. With --format nothing is written, and standard output is the
+    table alone, for a file or a pipe.
     """
     from supreme_trainer.command.report import report_experiment
 
@@ -276,11 +287,12 @@ def report(
 @with_server
 @with_plugins
 def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str | None) -> None:
-    """Compute the metrics of an experiment again, from stored predictions.
+    """Compute metrics again, from stored predictions.
 
-    Needs no GPU and no torch. The numbers become a new attempt of each seed, then the table and the
-    report are written. A further metric stays with the experiment in the store; add it to its file
-    too, or the next run is refused because it would lose it.
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. No GPU and
+    no torch is needed. The numbers become a new attempt of each seed, then the table and the report
+    are written. A further metric stays with the experiment in the store; add it to its file too, or
+    the next run is refused because it would lose it.
     """
     from supreme_trainer.command.recompute import recompute_experiment
 
@@ -297,10 +309,11 @@ def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str
 def import_reference(
     folder: Path, store: str, name: str, endpoint: str | None, region: str | None
 ) -> None:
-    """Make tables and reports of the results of supreme-unlearning that lie below DIR.
+    """Report the results of supreme-unlearning below DIR.
 
-    One for each dataset, model and kind of scenario, with the statistics of SUPREME over training
-    seeds. The report says which known errors of that package touch which rows.
+    There are a table and a report for each dataset, model and kind of scenario, with the statistics
+    of SUPREME over training seeds. The report says which known errors of that package touch which
+    rows.
     """
     from supreme_trainer.command.import_reference import import_results
 
@@ -322,10 +335,10 @@ with_json = click.option(
 @with_server
 @with_json
 def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> None:
-    """Read everything in the store at URI and compare it with what its manifests say.
+    """Read the store at URI and compare it with its manifests.
 
-    Exit code 1 where something is damaged. What is left behind or orphaned does no harm but takes
-    space; `supreme store prune` removes it.
+    The exit code is 1 where something is damaged. What is left behind or orphaned does no harm
+    but takes space; `supreme store prune` removes it.
     """
     from supreme_trainer.command.store import check_store
 
@@ -363,11 +376,11 @@ def prune(
     region: str | None,
     as_json: bool,
 ) -> None:
-    """Find what no experiment needs in the store at URI, and with --delete remove it.
+    """Find what no experiment needs, and remove it with --delete.
 
-    Needed is what the result of an experiment names, and while an experiment is unfinished all that
-    its unfinished seeds could use. Damaged stages stay, and prepared data without --data.
-    `supreme store delete` gives an experiment up.
+    Needed in the store at URI is what the result of an experiment names, and while an experiment is
+    unfinished all that its unfinished seeds could use. Damaged stages stay, and prepared data
+    without --data. `supreme store delete` gives an experiment up.
     """
     from supreme_trainer.command.store import prune_store
 
@@ -398,11 +411,12 @@ def delete_(
     region: str | None,
     as_json: bool,
 ) -> None:
-    """Remove an experiment and what only it needs; what another experiment needs stays.
+    """Remove an experiment and what only it needs.
 
-    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. Says what
-    goes, and asks on a terminal; elsewhere it removes nothing without --yes. Stop the experiment's
-    run before. Who stops this command half-way gives it again.
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. What another
+    experiment needs stays. The command says what goes, and asks on a terminal; elsewhere it removes
+    nothing without --yes. Stop the experiment's run before. Who stops this command half-way gives
+    it again.
     """
     from supreme_trainer.command.delete import delete_experiment
 
