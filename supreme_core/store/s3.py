@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    HTTPClientError,
     InvalidRegionError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -329,9 +330,16 @@ class S3Storage:
                 f" ({one_line(f'{type(error).__name__}: {error}', 200)})"
             ) from error
         except (BotoCoreError, *OF_TRANSFERS) as error:
+            if _is_of_a_header(error):
+                raise StoreUnusable(f"{self._place}: {NO_HEADER}") from None  # it quotes the header
             raise StoreUnavailable(
                 f"{self._place}: {one_line(error)}; check the address and that the server runs"
             ) from error
+
+
+def _is_of_a_header(error: Exception) -> bool:
+    """Return whether a request was never sent because a header cannot be as it is."""
+    return isinstance(error, HTTPClientError) and isinstance(error.kwargs.get("error"), ValueError)
 
 
 def _read_at_most(body: StreamingBody, limit: int) -> bytes | None:
@@ -441,6 +449,10 @@ def _tls_words(error: SSLError) -> str:
     return f"{said}; check the address, and that the server speaks TLS"
 
 
+NO_HEADER: Final = (
+    "the credentials cannot be sent, since AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN has a line break"
+    " or another character that no header can have; write them anew, as by `printf` and not `echo`"
+)
 CREDENTIALS: Final = "the credentials are refused; check the access key, secret key and token"
 REGION: Final = "the bucket lies in another region; set storage.region"
 

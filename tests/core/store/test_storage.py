@@ -534,6 +534,22 @@ class TestS3:
             store.check()
         assert_one_line_naming(e, "s3://bucket")
 
+    @pytest.mark.parametrize(
+        "credentials",
+        [S3Credentials("anyone\n", "x"), S3Credentials("anyone", "x", "a-token\n")],
+        ids=["access key", "token"],
+    )
+    def test_credentials_that_no_header_can_have_are_not_shown(self, one_attempt, credentials):
+        """`echo KEY | base64` is how many Secrets are made."""
+        with canned_server(lambda _: (200, "")) as endpoint:
+            store = S3Storage("bucket", endpoint=endpoint, credentials=credentials)
+            for use in (store.check, lambda: store.read("a"), lambda: store.write("a", b"1")):
+                with pytest.raises(StoreUnusable, match="has a line break") as e:
+                    use()
+                assert_one_line_naming(e, f"s3://bucket at {endpoint}")
+                assert "anyone" not in str(e.value)
+                assert "a-token" not in str(e.value)
+
     def test_profile_that_is_not_there(self, monkeypatch):
         monkeypatch.setenv("AWS_PROFILE", "nobody")
 
