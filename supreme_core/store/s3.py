@@ -7,13 +7,13 @@ rule of the bucket (AbortIncompleteMultipartUpload) removes them.
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -130,6 +130,7 @@ class S3Storage:
         name = self._name(key)
         with self._explained(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            _require_a_store(answer)
             with closing(answer["Body"]) as body:  # as itself it gives urllib3's answer and errors
                 if limit is None:
                     return body.read()
@@ -151,7 +152,7 @@ class S3Storage:
     def write(self, key: str, data: bytes) -> None:
         name = self._name(key)
         with self._explained(key):
-            self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
+            _require_a_store(self._client.put_object(Bucket=self._bucket, Key=name, Body=data))
         self._has_written = True
 
     def write_if_absent(self, key: str, data: bytes) -> bool:
@@ -159,9 +160,10 @@ class S3Storage:
         for _ in range(ATTEMPTS):
             try:
                 with self._explained(key):
-                    self._client.put_object(
+                    answer = self._client.put_object(
                         Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*"
                     )
+                    _require_a_store(answer)
                 self._has_written = True
                 return True
             except StorageError as error:
@@ -254,13 +256,15 @@ class S3Storage:
 
     def delete(self, key: str) -> None:
         name = self._name(key)
-        with self._explained(key):
+        # Some servers, such as Google's, say that what is not there cannot be deleted.
+        with suppress(MissingObject), self._explained(key):
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def chunks(self, key: str) -> Iterator[bytes]:
         name = self._name(key)
         with self._explained(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            _require_a_store(answer)
             with closing(answer["Body"]) as body:
                 yield from body.iter_chunks(CHUNK_BYTES)
 
@@ -305,8 +309,10 @@ class S3Storage:
         try:
             yield
         except ClientError as error:
-            if key and _code(error) in ("NoSuchKey", "404"):
+            if key and _says_missing(error):
                 raise no_object(self.uri, key) from error
+            if key and _is_wordless(error, 404):
+                raise self._unfit("it knows nothing of this address") from error
             raise _answer_error(error, self._place, self._has_written) from error
         except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
             raise StoreUnusable(
@@ -325,16 +331,40 @@ class S3Storage:
             raise StoreUnavailable(f"{self._place}: {_tls_words(error)}") from error
         except (ResponseParserError, KeyError, ValueError) as error:
             # botocore's own, of headers and XML that are not there or are something else.
-            raise StoreUnavailable(
-                f"{self._place}: its answer is not that of an S3 server, or a proxy has changed it"
-                f" ({one_line(f'{type(error).__name__}: {error}', 200)})"
-            ) from error
+            said = one_line(f"{type(error).__name__}: {error}", 200)
+            raise self._unfit(said) from error
         except (BotoCoreError, *OF_TRANSFERS) as error:
             if _is_of_a_header(error):
                 raise StoreUnusable(f"{self._place}: {NO_HEADER}") from None  # it quotes the header
             raise StoreUnavailable(
                 f"{self._place}: {one_line(error)}; check the address and that the server runs"
             ) from error
+
+    def _unfit(self, why: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self._place}: its answer is not that of an S3 server, or a proxy has changed it"
+            f" ({why})"
+        )
+
+
+def _require_a_store(answer: Mapping[str, Any]) -> None:
+    """Raise KeyError for an answer about an object that has no tag, as every S3 server gives one:
+    the login page of a network takes and gives whatever is asked."""
+    if not answer.get("ETag"):
+        raise KeyError("ETag")
+
+
+def _says_missing(error: ClientError) -> bool:
+    """Return whether an S3 server says that there is no such object. An answer to HEAD has no words
+    for it; to anything else a status alone is that of a proxy that has lost the server."""
+    is_head = error.operation_name == "HeadObject"
+    return _code(error) == "NoSuchKey" or (is_head and _is_wordless(error, 404))
+
+
+def _is_wordless(error: ClientError, status: int) -> bool:
+    """Return whether an answer has this status and no word of S3's; a page may have words of its
+    own."""
+    return _status(error) == status and _code(error) in ("", str(status))
 
 
 def _is_of_a_header(error: Exception) -> bool:
@@ -508,7 +538,7 @@ def _answer_error(error: ClientError, place: str, has_written: bool) -> StorageE
 
 
 def _meaning(error: ClientError) -> tuple[type[StorageError], str]:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    status = _status(error)
     if known := ANSWERS.get(_code(error)):
         return known
     word = _code(error).lower()
@@ -520,6 +550,10 @@ def _meaning(error: ClientError) -> tuple[type[StorageError], str]:
     if status >= 500 or status in TRY_AGAIN:
         return StoreUnavailable, NOT_NOW
     return StoreUnusable, "the server refuses; check the URI, the endpoint and the region"
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def _code(error: BaseException | None) -> str:

@@ -822,6 +822,28 @@ class TestARealServerOnABadDay:
         ):
             list(store.list())
 
+    @pytest.mark.parametrize(
+        "answer", [Answer(200, HTML), Answer(404, HTML), Answer(404, "")], ids=str
+    )
+    def test_a_page_is_no_object_and_takes_none(self, bad_day, first, later, tmp_path, answer):
+        """Gateways that have lost the server, and login pages, say 404 or 200 to everything."""
+        for store in (first, later):
+            uses = [
+                lambda store=store: store.read("a"),
+                lambda store=store: list(store.chunks("a")),
+                lambda store=store: store.write("b", b"1"),
+                lambda store=store: store.write_if_absent("c", b"1"),
+            ]
+            with bad_day[0].fault(answer):
+                for use in uses:
+                    with pytest.raises(StoreUnavailable) as e:
+                        use()
+                    assert_one_line_naming(e, store.uri)
+
+    def test_what_is_not_there_may_be_refused_to_be_deleted(self, bad_day, first):
+        with bad_day[0].fault(Answer.of_s3(404, "NoSuchKey"), method="DELETE"):
+            first.delete("a")
+
     def test_a_store_that_gives_back_something_else_cannot_be_used(self, bad_day, first):
         with (
             bad_day[0].fault(Answer(200, "supreme"), method="GET", path="supreme-tmp"),
@@ -1012,6 +1034,7 @@ def cutting_server():
         def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Length", "100")
+            self.send_header("ETag", '"1"')
             self.end_headers()
             self.wfile.write(b"12345")
 
@@ -1032,6 +1055,7 @@ def unmeasured_server(body):
         def do_GET(self):
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("ETag", '"1"')
             self.end_headers()
             with suppress(ConnectionError):  # of a reader that has had enough
                 self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
@@ -1057,6 +1081,7 @@ def canned_server(answer, headers=MappingProxyType({})):
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            self.send_header("ETag", '"1"')
             self.send_header("Connection", "close")
             for name, value in headers.items():
                 self.send_header(name, value)
