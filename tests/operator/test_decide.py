@@ -138,7 +138,6 @@ class TestAttempts:
             (failed(7, pods=[pod(phase="Failed", exit_code=1, gone_by=NOW)]), (1, 1, 0, 10)),
             (failed(7, pods=[OUT_OF_MEMORY]), (1, 1, 0, 10)),
             (failed(7, pods=[replace(OUT_OF_MEMORY, gone_by=NOW)]), (1, 1, 0, 10)),
-            (failed(7, pods=[pod(phase="Failed", exit_code=0)]), (1, 1, 0, 10)),
         ],
         ids=[
             "an error",
@@ -164,7 +163,6 @@ class TestAttempts:
             "an error in a pod that is deleted",
             "out of memory",
             "out of memory in a pod that is deleted",
-            "something beside it",
         ],
     )
     def test_what_the_end_of_an_attempt_costs(self, end, wanted):
@@ -202,6 +200,29 @@ class TestAttempts:
         assert told(end).seed_statuses[0].reason == "PodFailed"
         beside = failed(7, pods=[ended, pod(phase="Failed", exit_code=1)])
         assert following(decided(beside)) == (1, 0, 1, 0)
+
+    @pytest.mark.parametrize("reason", ["StartError", "ContainerCannotRun"])
+    def test_a_container_that_its_runtime_cannot_start_costs_no_retry_and_says_why(self, reason):
+        """Such as on a node whose GPU driver is broken, where all attempts of a minute fail."""
+        words = "runc create failed: nvidia-container-cli: initialization error"
+        refused = pod(phase="Failed", exit_code=128, exit_reason=reason, termination=words)
+        end = failed(7, pods=[refused], attempt=2, retries=2)
+        assert following(decided(end)) == (3, 2, 1, 0)
+        assert told(end).seed_statuses[0].message == words
+        assert told(end).seed_statuses[0].reason == reason
+
+    def test_what_fails_beside_trainers_that_were_done_costs_nothing(self):
+        """An injected container that ends with an error fails the pod, but not what is stored."""
+        end = failed(7, pods=[pod(phase="Failed", exit_code=0)], attempt=2, retries=2)
+        assert [each.name for each in decided(end).verify] == [end.name]
+        found = decided(end, observations=valid(7, attempt=2))
+        assert found.standings[0].phase == "Succeeded"
+        missing = Observations(result_checks=checks(7, state="missing"))
+        early = failed(7, pods=[pod(phase="Failed", exit_code=0)])
+        assert following(decided(early, observations=missing)) == (1, 1, 0, 10)
+        two_nodes = {"backend": "IndexedJob", "nodes": 2}
+        one_of_two = decided(early, execution=two_nodes, training={"microBatches": 2})
+        assert following(one_of_two) == (1, 1, 0, 10)
 
     def test_a_reason_may_be_longer_than_a_status_has_room_for(self):
         refused = pod(phase="Failed", reason=f"OutOf{'x' * 300}")

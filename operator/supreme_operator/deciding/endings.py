@@ -19,6 +19,7 @@ from supreme_core.errors import (
     EXIT_TEMPORARY,
     EXIT_TERMINATED,
     SpecError,
+    one_line,
 )
 from supreme_operator.deciding.facts import Child, Pod
 from supreme_operator.results.protocol import Claim
@@ -40,9 +41,13 @@ POD_DELETED: Final = "PodDeleted"
 KILLED: Final = EXIT_SIGNAL + signal.SIGKILL
 STOPPED: Final = (EXIT_INTERRUPTED, EXIT_TERMINATED)
 
-NO_EXIT: Final = "ContainerStatusUnknown"
-"""Reason of a container that never started, or of whose end the kubelet does not know; it makes up
-an exit code for it."""
+NOT_STARTED: Final = ("ContainerCannotRun", "StartError")
+"""Reasons of a container that its runtime could not start, as where the driver of a node's GPUs is
+broken; where the trainer's last words would stand, the runtime says why."""
+
+NO_EXIT: Final = ("ContainerStatusUnknown", *NOT_STARTED)
+"""Reasons of a container that never started, or of whose end the kubelet does not know; the exit
+code is made up."""
 
 PERMANENT: Final = (EXIT_INVALID, *range(64, 75), *range(76, 79))
 """sysexits but for 75, which asks for another try."""
@@ -102,6 +107,12 @@ def ending(child: Child) -> Ending:
     return Ending("disrupted", child.reason or "Unknown", message, is_told=False)
 
 
+def is_computed(child: Child, nodes: int) -> bool:
+    """Return whether all its trainers were done, whatever failed beside them."""
+    done = [pod for pod in child.pods if pod.exit_code == EXIT_OK]
+    return len(child.pods) == len(done) >= nodes
+
+
 def never_starts(child: Child) -> bool:
     return any(pod.waiting in NEVER_STARTS for pod in child.pods)
 
@@ -124,8 +135,10 @@ def _disruptions(child: Child) -> Iterator[Ending]:
         elif pod.phase == "Failed" and pod.gone_by and _was_killed(pod):
             yield Ending("disrupted", POD_DELETED, f"pod {pod.name} was deleted")
         elif pod.phase == "Failed" and not _has_ended(pod):
-            message = pod.message or f"pod {pod.name} failed before its trainer started"
-            yield Ending("disrupted", pod.reason or "PodFailed", message)
+            reason, said = "PodFailed", f"pod {pod.name} failed before its trainer started"
+            if pod.exit_reason in NOT_STARTED:
+                reason, said = pod.exit_reason, one_line(pod.termination) or said
+            yield Ending("disrupted", pod.reason or reason, pod.message or said)
     if child.disrupted:
         yield Ending("disrupted", "DisruptionTarget", child.disrupted)
 
@@ -135,7 +148,7 @@ def _has_ended(pod: Pod) -> bool:
     kubelet refuses pods (OutOfcpu, NodeAffinity), and fails those that are deleted."""
     if pod.reason == TOO_LONG and pod.started_at:
         return True
-    return pod.exit_code is not None and pod.exit_reason != NO_EXIT
+    return pod.exit_code is not None and pod.exit_reason not in NO_EXIT
 
 
 def _was_killed(pod: Pod) -> bool:

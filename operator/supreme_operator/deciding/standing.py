@@ -10,7 +10,7 @@ from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.status import ExperimentStatus, SeedStatus
 from supreme_core.api.v1alpha1 import FailurePolicy
 from supreme_operator.deciding.backoff import BackoffPolicy
-from supreme_operator.deciding.endings import Ending, ending, never_starts
+from supreme_operator.deciding.endings import Ending, ending, is_computed, never_starts
 from supreme_operator.deciding.facts import (
     Attempt,
     Child,
@@ -187,9 +187,11 @@ class _Evaluator:
     def child(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
         if child.state.is_finished and child.work != self.seen.work:
             return Standing(phase="Pending", cost=cost, child=child, following=_anew(cost))
-        if child.state == ChildState.SUCCEEDED:
+        is_failed = child.state == ChildState.FAILED
+        nodes = self.seen.experiment.spec.execution.nodes
+        if child.state == ChildState.SUCCEEDED or (is_failed and is_computed(child, nodes)):
             return self._succeeded(cost, child)
-        if child.state == ChildState.FAILED and not _failed_by_deletion(child):
+        if is_failed and not _failed_by_deletion(child):
             return self._failed(cost, child, told)
         if child.is_deleted:
             return _stopping(cost, child, stuck(child, self.now, self.backoff.silence))
