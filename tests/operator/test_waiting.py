@@ -166,6 +166,29 @@ class TestWaiting:
         ended = LATER["a container that runs on"][0]
         assert said(waits(ended, state="Running"))[0] == "SidecarRunsOn"
 
+    @pytest.mark.parametrize("state", ["Waiting", "Running"])
+    @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+    def test_one_whose_controller_does_not_notice_the_end_of_its_pods(self, state, phase):
+        ended = waits(pod(phase=phase), state=state)
+        reason, message = said(ended)
+        assert reason == "EndNotNoticed"
+        assert "see whether the controller of Jobs runs" in message
+        young = waits(pod(phase=phase, changed_at=JUST_NOW), state=state, since=JUST_NOW)
+        assert said(young) is None
+        assert decided(young).requeue_at == JUST_NOW + SILENCE
+
+    def test_a_pytorchjob_calls_itself_running_on_a_node_that_does_not_answer(self):
+        """Which a pod that tolerates all taints does for ever."""
+        lost = LATER["a node that does not answer"][0]
+        found = said(waits(lost, state="Running"))
+        assert found == (
+            "PodNotReady",
+            "pod pod on node n1: Ready is False: NodeNotReady, since 2026-03-01T11:58:00Z",
+        )
+        young = waits(replace(lost, changed_at=JUST_NOW), state="Running", since=JUST_NOW)
+        assert said(young) is None
+        assert decided(young).requeue_at == JUST_NOW + SILENCE
+
     def test_one_that_a_finalizer_keeps_is_named_with_it(self):
         status = told(waits(gone_by=LONG_AGO, finalizers=["example.org/keep"]))
         assert condition(status, "ChildrenScheduled") == ("False", "ChildStuckTerminating")

@@ -95,7 +95,7 @@ def blocking_reason(
         return "WaitingForQuota", "its queue has not admitted it yet"
     held = stuck(child, now, silence)
     if held or child.state == ChildState.RUNNING:
-        return held
+        return held or unready(child, now, silence)
     if said := next(filter(None, map(_said, child.pods)), None):
         return said
     if answer is None or answer.asked_at < _quiet_since(child):
@@ -114,8 +114,27 @@ def stuck(child: Child, now: datetime, silence: timedelta) -> Reason | None:
             f"{child.name} was to be gone at {written(child.gone_by)}, and {names} has not let it"
             " go"
         )
-    found = (stuck_pod(pod, now, silence) for pod in child.pods)
-    return next(filter(None, found), None)
+    found = next(filter(None, (stuck_pod(pod, now, silence) for pod in child.pods)), None)
+    if found or child.is_deleted or not child.pods or not are_gone:
+        return found
+    since = _quiet_since(child)
+    if now < since + silence:
+        return None
+    return "EndNotNoticed", (
+        f"the pods of {child.name} have ended, and it has not since {written(since)}; see whether"
+        f" the controller of {child.kind}s runs"
+    )
+
+
+def unready(child: Child, now: datetime, silence: timedelta) -> Reason | None:
+    """Reason why a child whose controller calls it running may not be: a pod on a node that does
+    not answer stays Running."""
+    for pod in child.pods:
+        is_unmet = pod.unmet and not pod.is_finished
+        if is_unmet and pod.changed_at and now >= pod.changed_at + silence:
+            at = f"pod {pod.name} on node {pod.node or '(none)'}"
+            return "PodNotReady", f"{at}: {pod.unmet}, since {written(pod.changed_at)}"
+    return None
 
 
 def stuck_pod(pod: Pod, now: datetime, silence: timedelta) -> Reason | None:
@@ -145,6 +164,8 @@ def alarms(child: Child, answer: EventAnswer | None, silence: timedelta) -> Iter
         yield child.gone_by + silence
     for pod in child.pods:
         yield from pod_alarms(pod, silence)
+    if child.pods and all(pod.is_finished for pod in child.pods):
+        yield _quiet_since(child) + silence
     if due := inquiry_due(child, answer, silence):
         yield due
         yield _quiet_since(child) + silence
@@ -153,7 +174,7 @@ def alarms(child: Child, answer: EventAnswer | None, silence: timedelta) -> Iter
 def pod_alarms(pod: Pod, silence: timedelta) -> Iterator[datetime]:
     if pod.gone_by:
         yield pod.gone_by + silence
-    if pod.exit_code is not None and pod.changed_at:
+    if (pod.exit_code is not None or pod.unmet) and pod.changed_at:
         yield pod.changed_at + silence
 
 
