@@ -17,6 +17,8 @@ from supreme_operator.deciding.admission import admit
 from supreme_trainer.command.cli import cli
 
 from supreme_core.api.status import Phase
+from supreme_core.checking import pod_policy
+from supreme_core.checking.patterns import holds_it, names_it
 from supreme_core.registry import catalog
 from tests import extending
 from tests.monitoring.exported import operator_families
@@ -100,6 +102,22 @@ def test_every_kind_of_stage_is_explained():
     section = ARCHITECTURE.read_text().split("## How a stage is keyed\n")[1].split("\n## ")[0]
 
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == made
+
+
+def test_what_pages_set_on_pods_is_allowed_by_default():
+    blocks = [
+        yaml.safe_load(text)
+        for page in PAGES
+        for text in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.M)
+        if re.search(r"^ +template:", text, re.M)
+    ]
+    templates = [block["execution"]["template"] for block in blocks if "execution" in block]
+    assert len(templates) >= 2
+    for template in templates:
+        paths = [each["mountPath"] for each in template.get("volumeMounts", [])]
+        assert [path for path in paths if not holds_it(pod_policy.MOUNT_PATHS, path)] == []
+        variables = [each["name"] for each in template.get("env", [])]
+        assert [name for name in variables if not names_it(pod_policy.VARIABLES, name)] == []
 
 
 def test_the_citation_is_of_this_version():
