@@ -49,9 +49,10 @@ def digest_of(status, s3):
     return digest_of_summary(parse_json(Summary, data, source=key))
 
 
-def digest_of_run(folder):
-    """The digest of the summary that `supreme run` writes, without measurements."""
-    document = {**local.experiment(name="three"), "spec": SPEC}
+def digest_of_run(folder, **changes):
+    """The digest of the summary that `supreme run` writes of SPEC but for what is changed, without
+    measurements."""
+    document = {**local.experiment(name="three"), "spec": {**SPEC, **changes}}
     store = local.folder_store(local.run(document, folder))
     return digest_of_summary(local.summary_of(store, document))
 

@@ -6,7 +6,7 @@ The node says that it has GPUs, and has none: children ask for them and compute 
 import pytest
 
 from tests.cluster.processes import eventually
-from tests.e2e.experiments import SECONDS, digest_of
+from tests.e2e.experiments import SECONDS, digest_of, digest_of_run
 from tests.e2e.kueue import GPUS, QUEUE, URGENT, kueue
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("running")]
@@ -64,15 +64,17 @@ def test_children_are_admitted_in_turn_and_preempted_in_the_middle(experiments, 
     assert digest_of(status, s3) == expected
 
 
-def test_quota_that_is_taken_away_and_given_back_is_waited_for(experiments, queues):
+def test_quota_that_is_taken_away_and_given_back_is_waited_for(experiments, queues, s3, tmp_path):
     execution = {"nodes": 2, "backend": "PyTorchJob", **asking(experiments, 1)}
-    experiments.apply(seeds={"list": [260]}, execution=execution)
+    seeds = {"list": [260]}
+    experiments.apply(seeds=seeds, execution=execution)
     experiments.until_seed(260, phase="Running")
     queues.stop("HoldAndDrain")
     experiments.until_seed(260, phase="Queued", reason="WaitingForQuota", disruptions=1)
     queues.stop("None")
     status = experiments.succeeded()
     assert costs(status) == [(0, 1)]
+    assert digest_of(status, s3) == digest_of_run(tmp_path, seeds=seeds)
 
 
 def test_without_its_webhook_the_status_says_so_and_nothing_is_lost(experiments, queues):
