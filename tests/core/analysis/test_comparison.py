@@ -18,6 +18,7 @@ from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.comparison import NOT_THERE, Block, Rows, blocks, dominates, ranks
 from supreme_core.analysis.hypotheses import sign_flip_p
 from supreme_core.analysis.statistics import bootstrap_level
+from supreme_core.api.summary import Floor
 from tests.core.analysis.summaries import FACTS, question, result, run
 
 METHODS = ("a", "b", "c")
@@ -135,6 +136,40 @@ def test_scenarios_of_one_kind_are_one_block_with_the_mean_of_their_distances():
             assert list(block.distances[method]) == ["1", "2", "3", "4"]
             assert list(block.distances[method].values()) == pytest.approx(d.tolist())
             assert list(block.scores[method].values()) == pytest.approx(score.tolist())
+
+
+def rows_with_original(at, *, margin=None, floor=None):
+    """Rows in which Retrained is at 0.25 in each of four seeds, and Original somewhere else."""
+    same = {"retrained": np.full(4, 0.25), "original": np.array(at)}
+    same |= {method: np.full(4, 0.5) for method in METHODS}
+    for row in summed(same).rows:
+        if (row.method, row.metric) == ("original", "forget_accuracy"):
+            noise = Floor(n=3, mean=floor, low=0.0, high=1.0, source="seeds") if floor else None
+            gap = row.gap.model_copy(update={"margin": margin})
+            yield row.model_copy(update={"gap": gap, "floor": noise})
+        else:
+            yield row
+
+
+@pytest.mark.parametrize(
+    ("margin", "floor", "is_told"),
+    [
+        *((None, None, True), (0.0625, None, True), (None, 0.0625, True), (0.0625, 0.0625, True)),
+        *((0.125, None, False), (None, 0.125, False)),  # its distance itself
+        *((0.25, 0.0625, False), (0.0625, 0.25, False)),
+    ],
+)
+def test_scores_are_there_where_original_is_told_from_retrained(margin, floor, is_told):
+    rows = Rows(rows_with_original([0.375] * 4, margin=margin, floor=floor))
+    (block,) = blocks(rows, "forget_accuracy", kinds={"full_class": "full_class"})
+    assert list(block.distances) == list(METHODS)
+    assert block.scores == ({m: dict.fromkeys("1234", 0.0) for m in METHODS} if is_told else {})
+
+
+def test_no_score_is_in_units_of_an_original_that_lost_a_seed():
+    rows = Rows(rows_with_original([0.375, 0.375, np.nan, 0.375]))
+    (block,) = blocks(rows, "forget_accuracy", kinds={"full_class": "full_class"})
+    assert (list(block.distances), block.scores) == (list(METHODS), {})
 
 
 def test_two_seeds_are_compared_and_not_tested():
