@@ -232,7 +232,8 @@ class TestVerify:
         assert ask("verify", ORDER, canned("http://127.0.0.1:1"), []) == []
 
     def test_a_result_of_a_gigabyte_is_not_read(self):
-        with serving(headers={"Content-Length": str(2**30)}) as endpoint:
+        headers = {"Content-Length": str(2**30), "ETag": '"1"'}
+        with serving(headers=headers) as endpoint:
             (check,) = ask("verify", ORDER, canned(endpoint), claims(1))
         assert check.state == "invalid"
         assert "more than the 67108864 bytes that are read" in check.message
