@@ -426,10 +426,10 @@ def test_a_store_that_is_away_costs_the_progress_only(caplog):
     work = planned(SHORT)
     order = work.shared(store=storage.uri, endpoint=None, region=None).of_seed(260, attempt=0)
     board = Board([260], steps(work.work, [], bundled()), parallel=1)
-    courier = pods.Courier(storage, order, board, seconds=0.0)
+    uploader = pods.Uploader(storage, order, board, seconds=0.0)
     board.apply(260, {"event": "stage-started", **asdict(Step("dataset"))})
-    courier.tell()
-    courier.close(Path(__file__), machine="")
+    uploader.tell()
+    uploader.close(Path(__file__), machine="")
 
     assert "the store does not get the progress or the log: s3://bucket at " in caplog.text
 

@@ -174,10 +174,10 @@ def identity(body: Body, name: BackendName, template: Body) -> dict[str, Any] | 
 def waits_since(body: Body, *, is_suspended: bool) -> datetime | None:
     """See `Child.waits_since`."""
     conditions = (body.get("status") or {}).get("conditions") or ()
-    told = next((each for each in conditions if each.get("type") == "Suspended"), None)
-    if (told is not None and told.get("status") == "True") != is_suspended:
+    suspended = next((each for each in conditions if each.get("type") == "Suspended"), None)
+    if (suspended is not None and suspended.get("status") == "True") != is_suspended:
         return None
-    held = told.get("lastTransitionTime") if told else None
+    held = suspended.get("lastTransitionTime") if suspended else None
     return newest(body["metadata"].get("creationTimestamp"), held)
 
 

@@ -45,7 +45,7 @@ def other_seeds(order: ExperimentOrder, children: Iterable[Child]) -> Iterator[s
 
 
 def changes(
-    told: SharedOrder, order: ExperimentOrder, spec: ExperimentSpec, given: Mapping[str, Any]
+    accepted: SharedOrder, order: ExperimentOrder, spec: ExperimentSpec, given: Mapping[str, Any]
 ) -> Iterator[str]:
     """A line for each thing that is not what the children were told.
 
@@ -53,17 +53,21 @@ def changes(
     of a method is its default, which another version of the operator may have filled in otherwise;
     so are metrics where none are named.
     """
-    before, now = told.work.to_document(), order.work.to_document()
+    before, now = accepted.work.to_document(), order.work.to_document()
     whole = [*WHOLE, *(["metrics"] if spec.metrics else [])]
     lines = differences(_only(before, whole), _only(now, whole), "spec")
     lines += differences(_only(before, REPEATS), _only(now, REPEATS), "spec.seeds")
     there = {method.title: method.to_document() for method in spec.methods}
-    for method in told.work.methods:
+    for method in accepted.work.methods:
         was, at = method.to_document(), f"spec.methods: {method.title!r}"
         if method.title not in there:
             lines.append(f"{at} was there and is left out")
         lines += differences(was, _filled(there.get(method.title, was), was), at)
-    for name, place in (("uri", told.store), ("endpoint", told.endpoint), ("region", told.region)):
+    for name, place in (
+        ("uri", accepted.store),
+        ("endpoint", accepted.endpoint),
+        ("region", accepted.region),
+    ):
         if given.get(name) not in (None, place):
             lines += differences(place, given[name], f"spec.storage.{name}")
     return (f"{line}; {ADVICE}" for line in lines)

@@ -7,15 +7,12 @@ whichever operator, and what is counted with the write is counted once.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 from supreme_core.api.status import ExperimentStatus, SeedStatus
 from supreme_operator.deciding.facts import Child, ChildState
 from supreme_operator.deciding.indexes import expanded
 from supreme_operator.deciding.standing import Standing
-
-PREEMPTED: Final = "Preempted"
-"""The disruption of a child that its queue suspended, which goes on later as the same object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +53,11 @@ class CounterDeltas:
 def counter_deltas(
     before: ExperimentStatus, after: ExperimentStatus, standings: Sequence[Standing]
 ) -> CounterDeltas:
-    told = {each.seed: each for each in before.seed_statuses}
+    recorded = {each.seed: each for each in before.seed_statuses}
     return CounterDeltas(
         seeds=tuple(_seeds(before, after, standings)),
-        waits=tuple(_waits(told, standings)),
-        preemptions=sum(_is_preempted(told.get(each.cost.seed), each) for each in standings),
+        waits=tuple(_waits(recorded, standings)),
+        preemptions=sum(_is_preempted(recorded.get(each.cost.seed), each) for each in standings),
         end=_end(before, after),
     )
 
@@ -81,9 +78,9 @@ def _seeds(
             )
 
 
-def _waits(told: Mapping[int, SeedStatus], standings: Sequence[Standing]) -> Iterator[float]:
+def _waits(recorded: Mapping[int, SeedStatus], standings: Sequence[Standing]) -> Iterator[float]:
     for each in standings:
-        was = told.get(each.cost.seed)
+        was = recorded.get(each.cost.seed)
         # Of many seeds the status leaves some out; one that it does not tell of is not counted.
         if not was or was.phase != "Queued" or each.phase != "Running" or each.child is None:
             continue

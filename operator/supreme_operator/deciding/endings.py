@@ -83,20 +83,20 @@ def ending(child: Child) -> Ending:
         if not child.pods and codes == {KILLED}:
             message = "its pod was deleted, and its container killed or never started"
             return Ending("disrupted", POD_DELETED, message)
-    told = _told(child)
+    line = _line_of_trainer(child)
     if codes & set(PERMANENT):
         code = min(codes & set(PERMANENT))
         return Ending(
-            "permanent", "InvalidOrder", told or f"the trainer ended with exit code {code}"
+            "permanent", "InvalidOrder", line or f"the trainer ended with exit code {code}"
         )
     if any(pod.exit_reason == "OOMKilled" for pod in child.pods):
         return Ending("failed", "OOMKilled", "it used more memory than execution.resources.memory")
     real = codes - {*STOPPED, EXIT_TEMPORARY, EXIT_OK}
     if real:
         code = min(real)
-        return Ending("failed", "Error", told or f"the trainer ended with exit code {code}")
+        return Ending("failed", "Error", line or f"the trainer ended with exit code {code}")
     if EXIT_TEMPORARY in codes:
-        return Ending("disrupted", "TemporaryFailure", told or "something outside was away")
+        return Ending("disrupted", "TemporaryFailure", line or "something outside was away")
     if codes & set(STOPPED):
         return Ending("disrupted", "Terminated", "its pod was told to stop")
     if codes:  # the trainer was done, and something beside it failed
@@ -155,7 +155,7 @@ def _was_killed(pod: Pod) -> bool:
     return pod.exit_code == KILLED and pod.exit_reason != "OOMKilled"
 
 
-def _told(child: Child) -> str:
+def _line_of_trainer(child: Child) -> str:
     """The trainer's own line. One that was only told to stop has less to say than another."""
     pods = sorted(child.pods, key=lambda pod: pod.exit_code in STOPPED)
     said = (_termination(pod) for pod in pods if pod.exit_code)

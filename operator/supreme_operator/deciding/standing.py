@@ -26,6 +26,8 @@ from supreme_operator.deciding.waiting import Reason, blocking_reason, inquiry_d
 from supreme_operator.results.protocol import Published, ResultCheck
 
 PREEMPTED: Final = "Preempted"
+"""The disruption of a child that its queue suspended, which goes on later as the same object."""
+
 PREEMPTED_MESSAGE: Final = "its queue took its place from it, and its controller gave it up"
 
 SeedPhase = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
@@ -126,13 +128,13 @@ def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[S
     evaluator = _Evaluator(seen, now, backoff)
     found = []
     for index, seed in enumerate(seeds):
-        told, child = before.get(seed), latest.get(seed)
-        cost = _cost(seed, index, told if known else None, child)
+        recorded, child = before.get(seed), latest.get(seed)
+        cost = _cost(seed, index, recorded if known else None, child)
         # Before the child, which says nothing any more: it may fail late, or be gone.
         if index in completed:
             found.append(Standing(phase="Succeeded", cost=cost, child=child))
         elif index in failed:
-            reason, message = (told.reason, told.message) if told else (None, None)
+            reason, message = (recorded.reason, recorded.message) if recorded else (None, None)
             found.append(
                 Standing(
                     phase="Failed",
@@ -143,31 +145,31 @@ def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[S
                 )
             )
         elif child:
-            found.append(evaluator.child(cost, child, told))
+            found.append(evaluator.child(cost, child, recorded))
         elif seed in stopping:
             held = (stuck_pod(pod, now, backoff.silence) for pod in stopping[seed])
             found.append(_stopping(cost, None, next(filter(None, held), None)))
         else:
             # A number is not used again for other work, whose log lies under it.
-            number = told.attempt + 1 if told and not known else cost.number
+            number = recorded.attempt + 1 if recorded and not known else cost.number
             found.append(
                 Standing(phase="Pending", cost=cost, following=replace(cost, number=number))
             )
     return found
 
 
-def _cost(seed: int, index: int, told: SeedStatus | None, child: Child | None) -> Attempt:
+def _cost(seed: int, index: int, recorded: SeedStatus | None, child: Child | None) -> Attempt:
     """Cost of the latest attempt. Without a child the status knows of it; of an attempt after
     the child's it knows only that it was meant to be made."""
     cost = child.attempt if child else Attempt(seed=seed, index=index)
     if cost.index != index:
         cost = replace(cost, index=index)
-    if told and (child is None or told.attempt == cost.number):
+    if recorded and (child is None or recorded.attempt == cost.number):
         return replace(
             cost,
-            number=told.attempt,
-            retries=max(cost.retries, told.retries),
-            disruptions=max(cost.disruptions, told.disruptions),
+            number=recorded.attempt,
+            retries=max(cost.retries, recorded.retries),
+            disruptions=max(cost.disruptions, recorded.disruptions),
         )
     return cost
 
@@ -184,7 +186,7 @@ class _Evaluator:
     def policy(self) -> FailurePolicy:
         return self.seen.experiment.spec.failure_policy
 
-    def child(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+    def child(self, cost: Attempt, child: Child, recorded: SeedStatus | None) -> Standing:
         if child.state.is_finished and child.work != self.seen.work:
             return Standing(phase="Pending", cost=cost, child=child, following=_anew(cost))
         is_failed = child.state == ChildState.FAILED
@@ -192,10 +194,10 @@ class _Evaluator:
         if child.state == ChildState.SUCCEEDED or (is_failed and is_computed(child, nodes)):
             return self._succeeded(cost, child)
         if is_failed and not _failed_by_deletion(child):
-            return self._failed(cost, child, told)
+            return self._failed(cost, child, recorded)
         if child.is_deleted:
             return _stopping(cost, child, stuck(child, self.now, self.backoff.silence))
-        return self._unfinished(cost, child, told)
+        return self._unfinished(cost, child, recorded)
 
     def _succeeded(self, cost: Attempt, child: Child) -> Standing:
         check = self.seen.observations.result_checks.get((cost.seed, child.attempt.number))
@@ -211,12 +213,12 @@ class _Evaluator:
                 return self._retried(cost, child, "ResultMissing", message)
         return _permanently_failed(cost, child, "ResultInvalid", check.message if check else "")
 
-    def _failed(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+    def _failed(self, cost: Attempt, child: Child, recorded: SeedStatus | None) -> Standing:
         end = ending(child)
         if end.kind == "permanent":
             return _permanently_failed(cost, child, end.reason, end.message)
-        if told and _has_paid_for_preemption(child, told):
-            following = replace(cost, number=cost.number + 1, disruptions=told.disruptions)
+        if recorded and _has_paid_for_preemption(child, recorded):
+            following = replace(cost, number=cost.number + 1, disruptions=recorded.disruptions)
             return self._waiting(cost, child, following, 0.0, PREEMPTED, PREEMPTED_MESSAGE)
         # Where it is suspended, its queue took its place while nobody looked.
         if child.is_suspended or end.kind == "disrupted":
@@ -259,10 +261,10 @@ class _Evaluator:
             ready_at=(child.finished_at or child.created_at) + timedelta(seconds=seconds),
         )
 
-    def _unfinished(self, cost: Attempt, child: Child, told: SeedStatus | None) -> Standing:
+    def _unfinished(self, cost: Attempt, child: Child, recorded: SeedStatus | None) -> Standing:
         spec = self.seen.experiment.spec
-        block = self._blocking_reason(child, told)
-        if self._is_outdated(child, told, block):
+        block = self._blocking_reason(child, recorded)
+        if self._is_outdated(child, recorded, block):
             return Standing(
                 phase="Queued",
                 cost=cost,
@@ -277,7 +279,7 @@ class _Evaluator:
             reason, message = block or ("ImagePullFailed", "")
             return _permanently_failed(cost, child, reason, message, occupies=True)
         is_running = child.state == ChildState.RUNNING
-        since, deadline = self._waiting_since(child, told), spec.scheduling_deadline_seconds
+        since, deadline = self._waiting_since(child, recorded), spec.scheduling_deadline_seconds
         is_late = deadline and self.now >= since + timedelta(seconds=deadline)
         # Where its queue has just stopped it, it may have run until then.
         may_be_late = child.waits_since is not None and not is_running
@@ -288,7 +290,11 @@ class _Evaluator:
             )
         if child.state == ChildState.SUSPENDED:
             # A queue has taken its place from it; it goes on as the same object later.
-            if told and told.phase == "Running" and told.attempt == child.attempt.number:
+            if (
+                recorded
+                and recorded.phase == "Running"
+                and recorded.attempt == child.attempt.number
+            ):
                 cost = replace(cost, disruptions=cost.disruptions + 1)
             if cost.disruptions > self.policy.max_disruptions_per_seed:
                 message = "its queue preempted it too often"
@@ -306,34 +312,36 @@ class _Evaluator:
             waiting_since=None if is_running else since,
         )
 
-    def _waiting_since(self, child: Child, told: SeedStatus | None) -> datetime:
+    def _waiting_since(self, child: Child, recorded: SeedStatus | None) -> datetime:
         """Time at which it last began to wait for its pods: when it was made, or did not run any
         more. A queue that admits it and suspends it again before it has run changes nothing."""
         since = child.waits_since or self.now
-        if told is None or told.attempt != child.attempt.number:
+        if recorded is None or recorded.attempt != child.attempt.number:
             return since
-        if told.phase == "Running":
+        if recorded.phase == "Running":
             return self.now
-        known = time_of(told.waiting_since or None)
+        known = time_of(recorded.waiting_since or None)
         if known is None or (child.uid not in self.seen.observations.met and since > known):
             # It may have run while no operator looked.
             return since
         return known
 
-    def _blocking_reason(self, child: Child, told: SeedStatus | None) -> Reason | None:
+    def _blocking_reason(self, child: Child, recorded: SeedStatus | None) -> Reason | None:
         answer, silence = self.seen.observations.answers.get(child.uid), self.backoff.silence
         due = inquiry_due(child, answer, silence)
         is_unasked = due is not None and due <= self.now and answer is None
-        was_queued = told and told.phase == "Queued" and told.attempt == child.attempt.number
-        if is_unasked and told and was_queued and told.reason:
+        was_queued = (
+            recorded and recorded.phase == "Queued" and recorded.attempt == child.attempt.number
+        )
+        if is_unasked and recorded and was_queued and recorded.reason:
             # The process before this one had asked; the answer to this one is still to come.
-            return told.reason, told.message or ""
+            return recorded.reason, recorded.message or ""
         return blocking_reason(child, answer, now=self.now, silence=silence)
 
-    def _is_outdated(self, child: Child, told: SeedStatus | None, block: Reason | None) -> bool:
+    def _is_outdated(self, child: Child, recorded: SeedStatus | None, block: Reason | None) -> bool:
         """An older operator's child does not say what it is made of; it is made anew where its
         image cannot be pulled."""
-        if any(pod.started_at for pod in child.pods) or self._has_run(child, told):
+        if any(pod.started_at for pod in child.pods) or self._has_run(child, recorded):
             return False
         if child.state == ChildState.RUNNING or not self.seen.template:
             return False
@@ -341,19 +349,19 @@ class _Evaluator:
             return child.template != self.seen.template
         return block is not None and block[0] == "ImagePullFailed"
 
-    def _has_run(self, child: Child, told: SeedStatus | None) -> bool:
+    def _has_run(self, child: Child, recorded: SeedStatus | None) -> bool:
         """Return whether a queue has suspended a child after it had begun."""
-        if told is None or told.attempt != child.attempt.number:
+        if recorded is None or recorded.attempt != child.attempt.number:
             return False
-        return told.phase == "Running" or told.disruptions > child.attempt.disruptions
+        return recorded.phase == "Running" or recorded.disruptions > child.attempt.disruptions
 
 
-def _has_paid_for_preemption(child: Child, told: SeedStatus) -> bool:
+def _has_paid_for_preemption(child: Child, recorded: SeedStatus) -> bool:
     """Return whether a failed child is one whose preemption the status has counted, and that did
     not run since: its controller takes the end of its pods for a failure."""
-    is_waiting = told.phase == "Queued" and told.attempt == child.attempt.number
-    is_known = told.reason == PREEMPTED  # also where the next attempt is only meant to be made
-    return (is_waiting or is_known) and told.disruptions > child.attempt.disruptions
+    is_waiting = recorded.phase == "Queued" and recorded.attempt == child.attempt.number
+    is_known = recorded.reason == PREEMPTED  # also where the next attempt is only meant to be made
+    return (is_waiting or is_known) and recorded.disruptions > child.attempt.disruptions
 
 
 def _failed_by_deletion(child: Child) -> bool:

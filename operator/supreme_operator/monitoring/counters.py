@@ -19,8 +19,9 @@ from supreme_core.errors import StoreUnavailable, StoreUnusable
 from supreme_operator.cluster.client import ClusterError
 from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Body
 from supreme_operator.cluster.workqueue import WorkQueue
-from supreme_operator.deciding.counter_deltas import PREEMPTED, CounterDeltas
+from supreme_operator.deciding.counter_deltas import CounterDeltas
 from supreme_operator.deciding.endings import LOST_WITH_ITS_NODE
+from supreme_operator.deciding.standing import PREEMPTED
 from supreme_operator.monitoring.gauges import CONTROLLER, ExperimentGauges, QueueGauges
 from supreme_operator.results.reader import WorkerFailed
 

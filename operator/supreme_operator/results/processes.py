@@ -162,7 +162,7 @@ def server_command() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerProcess:
     """control: brings leases."""
 
     process: Process
@@ -183,8 +183,8 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._starting = asyncio.Lock()
-        self._newest: Server | None = None
-        self._all: list[Server] = []
+        self._newest: ServerProcess | None = None
+        self._all: list[ServerProcess] = []
 
     async def fork(
         self, folder: Path, environment: Mapping[str, str], stream: socket.socket, errors: BinaryIO
@@ -204,7 +204,7 @@ class ForkServer:
             lease.close()
             raise
 
-    def retire(self, server: Server) -> None:
+    def retire(self, server: ServerProcess) -> None:
         """Have the next worker forked by another; this one ends with the last of its own."""
         server.control.close()
         if self._newest is server:
@@ -217,14 +217,14 @@ class ForkServer:
                 server.process.kill()
             await server.process.wait()
 
-    async def _running(self) -> Server:
+    async def _running(self) -> ServerProcess:
         async with self._starting:
             if self._newest and self._newest.has_ended:
                 self.retire(self._newest)
             self._newest = self._newest or await self._start()
             return self._newest
 
-    async def _start(self) -> Server:
+    async def _start(self) -> ServerProcess:
         """Start one without credentials of the operator: its workers can see what it was given."""
         control, theirs = socket.socketpair()
         control.setblocking(False)
@@ -241,11 +241,11 @@ class ForkServer:
         except BaseException:
             control.close()
             raise
-        server = Server(process, control)
+        server = ServerProcess(process, control)
         self._all = [each for each in self._all if each.process.returncode is None] + [server]
         return server
 
-    async def _number(self, server: Server, lease: socket.socket) -> int:
+    async def _number(self, server: ServerProcess, lease: socket.socket) -> int:
         """The number of the worker that is forked for a lease; OSError says why there is none."""
         try:
             async with asyncio.timeout(STARTING_SECONDS):

@@ -155,7 +155,7 @@ def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: P
     board = Board([order.seed], plan, parallel=1)
     screen = LineDisplay(Console(), board)
     export(order, board, os.environ)
-    courier = Courier(storage, order, board)
+    uploader = Uploader(storage, order, board)
     trainer = _start(order, launch, options.device, folder)
     try:
         stop.pass_on_to(trainer)
@@ -163,14 +163,14 @@ def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: P
         screen.begin(order.seed)
         for event in trainer.events():
             screen.update(order.seed, event, board.apply(order.seed, event))
-            courier.tell()
+            uploader.tell()
     finally:
         trainer.kill()  # nothing is left of it unless this process has a bug
     screen.end(order.seed, "failed" if trainer.failure else "done")
     if trainer.failure:
         log.error("%s; the exit code is %d", trainer.failure, trainer.exit_code)
     _leave(options.termination, _termination(trainer))
-    courier.close(trainer.log, machine="" if trainer.has_main else socket.gethostname())
+    uploader.close(trainer.log, machine="" if trainer.has_main else socket.gethostname())
     return trainer.exit_code
 
 
@@ -216,8 +216,8 @@ def _take_in_orphans(trainer: Trainer) -> None:
     signal.signal(signal.SIGCHLD, reap)
 
 
-class Courier:
-    """Brings progress.json, and in the end the log, to the store.
+class Uploader:
+    """Uploads progress.json, and in the end the log, to the store.
 
     In a thread of its own, the newest progress only, and never more than a warning: a store that is
     away must not disturb the training.
@@ -249,14 +249,14 @@ class Courier:
 
     def _run(self) -> None:
         while not self._is_closing.is_set():
-            self._bring(self._progress)
+            self._upload(self._progress)
             self._news.wait()
             self._news.clear()
             self._is_closing.wait(self._seconds)
-        self._bring(self._progress)
-        self._bring(self._log)
+        self._upload(self._progress)
+        self._upload(self._log)
 
-    def _bring(self, what: Callable[[], None]) -> None:
+    def _upload(self, what: Callable[[], None]) -> None:
         try:
             what()
         except (SupremeError, OSError) as error:
