@@ -95,7 +95,7 @@ class Operator:
         self.is_acting = not settings.leader_election
         bucket = TokenBucket(settings.writes_per_second, settings.writes_at_once)
         self.cluster = Cluster(api, bucket, metrics)
-        self.queue = WorkQueue[Key](meter=metrics)
+        self.queue = WorkQueue[Key](meter=metrics, group=lambda key: key.namespace)
         cache = Cache(readers(), observe_pod)
         self._other_backends = asyncio.Event()
         self.watches = Watches(self.cluster, cache, self.queue, metrics, settings.namespaces)

@@ -61,7 +61,7 @@ def queued(story, **objects):
         queue = WorkQueue(metrics)
         watches = Watches(Lists(**objects), cache, queue, metrics, ())
         await story(watches)
-        return set(queue._waiting)
+        return {key for keys in queue._waiting.values() for key in keys}
 
     return asyncio.run(tell())
 

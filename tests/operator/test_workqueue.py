@@ -32,6 +32,21 @@ def test_a_key_waits_once_however_often_it_is_added():
     run(story)
 
 
+def test_groups_have_turns_however_many_keys_one_of_them_has():
+    async def story(queue):
+        queue.group = lambda key: key[0]
+        for key in ("a1", "a2", "a3", "a4", "b1", "c1", "b2"):
+            queue.add(key)
+        assert queue.depth == 7
+        found = [await queue.get() for _ in range(4)]
+        queue.add("d1")  # behind those that have their turn, and before their next one
+        found += [await queue.get() for _ in range(4)]
+        assert found == ["a1", "b1", "c1", "a2", "b2", "a3", "d1", "a4"]
+        assert queue.depth == 0
+
+    run(story)
+
+
 def test_a_key_that_is_worked_on_is_not_given_to_a_second_worker():
     async def story(queue):
         queue.add("a")

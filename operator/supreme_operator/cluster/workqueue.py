@@ -1,5 +1,7 @@
 """Keys that wait to be worked on: each at most once, never two workers on one key.
 
+Groups of keys have turns: whoever has a thousand experiments does not hold up those with one.
+
 As client-go's: a key that is added while it is worked on is worked on once more afterwards. Other
 than client-go's, a key rests a little after its work, in proportion to how long that took, so that
 many events of one large experiment cost one look and not one look each.
@@ -35,6 +37,7 @@ class WorkQueue(Generic[K]):
     """first_seconds, most_seconds: pause before a failed key is tried again, doubled each time.
     rest_factor, most_rest_seconds: work on a key begins again at the earliest after this multiple
     of the time that its last work took, or after the most, both counted from that work's begin.
+    group: whose turn a key is.
     """
 
     meter: Meter
@@ -42,8 +45,9 @@ class WorkQueue(Generic[K]):
     most_seconds: float = 60.0
     rest_factor: float = 4.0
     most_rest_seconds: float = 0.25
+    group: Callable[[K], Hashable] = lambda key: None
     clock: Clock = time.monotonic
-    _waiting: dict[K, float] = field(default_factory=dict)
+    _waiting: dict[Hashable, dict[K, float]] = field(default_factory=dict)
     _again: set[K] = field(default_factory=set)
     _working: dict[K, float] = field(default_factory=dict)
     _resting: dict[K, asyncio.TimerHandle] = field(default_factory=dict)
@@ -56,8 +60,9 @@ class WorkQueue(Generic[K]):
         self.meter.added()
         if key in self._working or key in self._resting:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting[key] = self.clock()
+        else:
+            # A group whose turn it was stands at the end until its last key is taken.
+            self._waiting.setdefault(self.group(key), {}).setdefault(key, self.clock())
             self._filled.set()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -87,12 +92,16 @@ class WorkQueue(Generic[K]):
         self._failures.pop(key, None)
 
     async def get(self) -> K:
-        """The key that has waited the longest; `done` must be called with it."""
+        """The key of the next group that has waited the longest; `done` must be called with it."""
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()
-        key, since = next(iter(self._waiting.items()))
-        del self._waiting[key]
+        group = next(iter(self._waiting))
+        keys = self._waiting.pop(group)
+        key = next(iter(keys))
+        since = keys.pop(key)
+        if keys:
+            self._waiting[group] = keys
         self._working[key] = now = self.clock()
         self.meter.started(now - since)
         return key
@@ -116,7 +125,8 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        return len(self._waiting)
+        # A copy, because metrics ask from another thread.
+        return sum(map(len, list(self._waiting.values())))
 
     @property
     def working(self) -> int:
