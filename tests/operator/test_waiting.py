@@ -8,10 +8,13 @@ events       which of them tells, and what of it becomes the reason
 made anew    a child that has not started, when the experiment says something else
 """
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from supreme_operator.cluster.client import Page
+from supreme_operator.cluster.inquiries import MOST_PAGES, inquire
 from supreme_operator.deciding.facts import EventAnswer
 from supreme_operator.deciding.standing import Observations
 from supreme_operator.deciding.waiting import (
@@ -307,6 +310,23 @@ class TestEvents:
     def test_the_newest_warning_since_anything_changed_tells(self, events, reason, message):
         found = answered(self.POD, events, NOW)
         assert (found.reason, found.message) == (reason, message)
+
+    def test_of_many_events_one_is_kept_and_not_all_are_read(self):
+        """Whoever may write events could fill the operator's memory otherwise."""
+        read = []
+
+        class Endless:
+            async def list(self, *_, **__):
+                while True:
+                    read.append(len(read))
+                    yield Page([event("FailedMount", f"page {len(read)}", seconds=len(read))], 1)
+
+        found = asyncio.run(inquire(Endless(), self.POD, "research", NOW))
+        assert (found.reason, found.message) == (
+            "VolumeNotMounted",
+            f"FailedMount: page {MOST_PAGES}",
+        )
+        assert len(read) == MOST_PAGES
 
     @pytest.mark.parametrize(
         ("events", "reason"),

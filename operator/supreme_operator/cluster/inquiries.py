@@ -1,11 +1,15 @@
 """Ask events why a child waits."""
 
 from datetime import datetime
+from typing import Final
 
 from supreme_operator.cluster.client import Cluster, ClusterError
 from supreme_operator.cluster.resources import EVENTS
 from supreme_operator.deciding.facts import Child, EventAnswer
-from supreme_operator.deciding.waiting import answered, asked
+from supreme_operator.deciding.waiting import Event, answered, asked, telling
+
+MOST_PAGES: Final = 10
+"""Most pages of the events of one object. Users may write events, and nobody else makes as many."""
 
 
 async def inquire(cluster: Cluster, child: Child, namespace: str, now: datetime) -> EventAnswer:
@@ -14,7 +18,11 @@ async def inquire(cluster: Cluster, child: Child, namespace: str, now: datetime)
         pages = cluster.list(
             EVENTS, namespace=namespace, fields=f"involvedObject.uid={asked(child)}"
         )
-        found = [each async for page in pages for each in page.bodies]
+        found, read = list[Event](), 0
+        async for page in pages:
+            found, read = telling(child, [*found, *page.bodies]), read + 1
+            if read == MOST_PAGES:
+                break
     except ClusterError as error:
         reason = "ContainerNotCreated" if child.pods else "PodsNotCreated"
         message = f"it does not go on, and why cannot be read: {error}"

@@ -26,6 +26,9 @@ SAME_TIME: Final = timedelta(seconds=5)
 Reason = tuple[str, str]
 """The reason of a condition and its message."""
 
+Event = Mapping[str, Any]
+"""An event as the API server has it."""
+
 FORBIDDEN: Final = re.compile(
     r'(?:Error creating: )?[^\s"]+(?: "[^"]*")? is forbidden: (?P<why>.*)'
 )
@@ -196,17 +199,24 @@ def asked(child: Child) -> str:
     return next(waiting, None) or next(others, child.uid)
 
 
-def answered(child: Child, events: Sequence[Mapping[str, Any]], now: datetime) -> EventAnswer:
-    """Newest event since anything changed, of Warnings if there are any."""
+def telling(child: Child, events: Sequence[Event]) -> list[Event]:
+    """The one of many events that tells why a child waits, if any does: the newest since anything
+    changed, of Warnings if there are any."""
     since = _quiet_since(child) - SAME_TIME
     dated = [(_time_of(each), each) for each in events]
     news = [(time, each) for time, each in dated if time >= since]
     if not child.pods:
         news = [pair for pair in news if str(pair[1].get("reason")).startswith("Failed")]
     warnings = [pair for pair in news if pair[1].get("type") == "Warning"]
-    if not (warnings or news):
+    newest = max(warnings or news, key=lambda pair: pair[0], default=None)
+    return [newest[1]] if newest else []
+
+
+def answered(child: Child, events: Sequence[Event], now: datetime) -> EventAnswer:
+    """Answer of the event that tells."""
+    newest = next(iter(telling(child, events)), None)
+    if newest is None:
         return EventAnswer(asked_at=now)
-    newest = max(warnings or news, key=lambda pair: pair[0])[1]
     reason, message = str(newest.get("reason")), one_line(newest.get("message"))
     if child.pods:
         return EventAnswer(
