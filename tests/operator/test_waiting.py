@@ -163,7 +163,16 @@ class TestWaiting:
         assert said(waits(pod(phase="Running", started_at=LONG_AGO), state="Running")) is None
 
     def test_one_that_its_queue_holds_says_so_at_once(self):
-        assert said(waits(state="Suspended", since=NOW))[0] == "WaitingForQuota"
+        held = waits(state="Suspended", since=NOW)
+        status = told(held, execution={"scheduling": {"queueName": "gpus"}})
+        assert condition(status, "ChildrenScheduled") == ("False", "WaitingForQuota")
+        assert "its queue gpus has not admitted it yet" in status.message
+
+    def test_one_that_is_held_without_a_queue_says_so(self):
+        """`kubectl patch job` suspends too, and then no queue will ever admit it."""
+        status = told(waits(state="Suspended", since=NOW))
+        assert status.reason == "WaitingForQuota"
+        assert "the experiment names no queue" in status.message
 
     def test_a_pytorchjob_calls_itself_running_while_a_container_runs_on(self):
         ended = LATER["a container that runs on"][0]

@@ -336,7 +336,8 @@ class _Evaluator:
         if is_unasked and recorded and was_queued and recorded.reason:
             # The process before this one had asked; the answer to this one is still to come.
             return recorded.reason, recorded.message or ""
-        return blocking_reason(child, answer, now=self.now, silence=silence)
+        queue = self.seen.experiment.spec.execution.scheduling.queue_name
+        return blocking_reason(child, answer, now=self.now, silence=silence, queue=queue)
 
     def _is_outdated(self, child: Child, recorded: SeedStatus | None, block: Reason | None) -> bool:
         """An older operator's child does not say what it is made of; it is made anew where its

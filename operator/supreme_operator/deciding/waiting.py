@@ -88,14 +88,20 @@ def is_webhooks(message: str) -> bool:
 
 
 def blocking_reason(
-    child: Child, answer: EventAnswer | None, *, now: datetime, silence: timedelta
+    child: Child,
+    answer: EventAnswer | None,
+    *,
+    now: datetime,
+    silence: timedelta,
+    queue: str | None = None,
 ) -> Reason | None:
     """Reason why an unfinished child does not go on; None where nothing stops it, or not for long.
 
-    silence: how long nothing may change before that is worth a word.
+    silence: how long nothing may change before that is worth a word.  queue: the one that the
+    experiment names.
     """
     if child.state == ChildState.SUSPENDED:
-        return "WaitingForQuota", "its queue has not admitted it yet"
+        return "WaitingForQuota", _held(queue)
     held = stuck(child, now, silence)
     if held or child.state == ChildState.RUNNING:
         return held or unready(child, now, silence)
@@ -106,6 +112,18 @@ def blocking_reason(
     if answer.reason:
         return answer.reason, answer.message
     return _unexplained(child) if now >= _quiet_since(child) + silence else None
+
+
+def _held(queue: str | None) -> str:
+    if queue is None:
+        return (
+            "it is suspended, and the experiment names no queue: one that Kueue gives to all holds"
+            " it, or somebody has suspended it by hand"
+        )
+    return (
+        f"its queue {queue} has not admitted it yet; `kubectl describe workloads` says why, or has"
+        " none of it where Kueue does not run"
+    )
 
 
 def stuck(child: Child, now: datetime, silence: timedelta) -> Reason | None:
