@@ -6,6 +6,7 @@ intervals. What lost seeds do: test_survivors.py.
 """
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -15,10 +16,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from supreme_core.analysis.aggregate import aggregate
-from supreme_core.analysis.comparison import NOT_THERE, Block, Rows, blocks, dominates, ranks
+from supreme_core.analysis.comparison import (
+    NOT_THERE,
+    Block,
+    Rows,
+    blocks,
+    dominates,
+    front,
+    ranks,
+)
 from supreme_core.analysis.hypotheses import sign_flip_p
 from supreme_core.analysis.statistics import bootstrap_level
-from supreme_core.api.summary import Floor
+from supreme_core.api.summary import Axis, Floor
 from tests.core.analysis.summaries import FACTS, question, result, run
 
 METHODS = ("a", "b", "c")
@@ -214,9 +223,9 @@ def test_mean_ranks_are_scipys_in_each_block(blocks, n, seed):
 
 
 def test_intervals_of_ranks_and_scores_are_quantiles_over_drawn_seeds():
-    """One loop over the same draws computes them, of two blocks that share the draws."""
+    """One loop over the same draws computes them, of three blocks that share the draws."""
     n = 10
-    tables = np.random.default_rng(3).normal([0.3, 0.33, 0.5], 0.1, (2, n, 3)).clip(0.01, 0.99)
+    tables = np.random.default_rng(3).normal([0.3, 0.33, 0.5], 0.1, (3, n, 3)).clip(0.01, 0.99)
     found = ranks(blocks_of(tables), "forget_accuracy")
     drawn = np.random.default_rng(0).integers(n, size=(2000, n))
     level = bootstrap_level(n)
@@ -225,7 +234,7 @@ def test_intervals_of_ranks_and_scores_are_quantiles_over_drawn_seeds():
         means = [table[seeds].mean(axis=0) for table in tables]
         rank_samples.append(np.mean([stats.rankdata(each) for each in means], axis=0))
         scores = np.sort(np.concatenate([1 - table[seeds] for table in tables]), axis=0)
-        score_samples.append(scores[5:15].mean(axis=0))
+        score_samples.append(scores[7:23].mean(axis=0))
     tail = (1 - level) / 2
     for samples, ends in (
         (rank_samples, [(rank.low, rank.high) for rank in found.ranks]),
@@ -265,6 +274,34 @@ def test_a_method_that_one_block_lacks_is_left_out_and_takes_no_seed():
     (left,) = found.left_out
     assert (left.method, left.reason) == ("b", "2 of 5 seeds gave no value (2 failed)")
     assert found.seeds == 5
+
+
+def test_one_method_has_no_rank_and_two_of_which_one_is_left_out_have_none_either():
+    (block,) = blocks_of(np.random.default_rng(1).random((1, 5, 3)))
+    alone = replace(block, distances={"a": block.distances["a"]}, scores={})
+    assert ranks([alone], "forget_accuracy") is None
+    found = ranks([replace(alone, lacks={"b": "long" * 1000})], "forget_accuracy")
+    assert (found.ranks, found.pairs, found.friedman, found.seeds) == ([], [], None, 0)
+    (left,) = found.left_out
+    assert left.reason == "long" * 256
+
+
+def test_a_long_reason_to_be_left_out_of_a_front_is_cut():
+    rows = [
+        row.model_copy(update={"lack": "long" * 250}) if row.method == "a" else row
+        for row in summed(values_of(5)).rows
+    ]
+    axes = [Axis(role=role, metric=f"{role}_accuracy") for role in ("forget", "test")]
+    reason = front(Rows(rows), "full_class", axes, {}).left_out[0].reason
+    assert len(reason) == 1024
+    assert reason.startswith("forget_accuracy: long")
+
+
+@pytest.mark.parametrize(("n", "is_enough"), [(4, False), (5, True)])
+def test_fewer_than_five_seeds_dominate_nothing(n, is_enough):
+    near, far = ({str(seed): at + seed / 1e3 for seed in range(n)} for at in (0.1, 0.5))
+    far["0"] += 0.001  # else the difference has no spread
+    assert dominates([near], [far]) == is_enough
 
 
 @given(st.data(), st.integers(5, 7))
