@@ -287,14 +287,11 @@ def test_one_method_has_no_rank_and_two_of_which_one_is_left_out_have_none_eithe
 
 
 def test_a_long_reason_to_be_left_out_of_a_front_is_cut():
-    rows = [
-        row.model_copy(update={"lack": "long" * 250}) if row.method == "a" else row
-        for row in summed(values_of(5)).rows
-    ]
-    axes = [Axis(role=role, metric=f"{role}_accuracy") for role in ("forget", "test")]
-    reason = front(Rows(rows), "full_class", axes, {}).left_out[0].reason
-    assert len(reason) == 1024
-    assert reason.startswith("forget_accuracy: long")
+    axes = [Axis(role="test", metric=f"metric {number}") for number in range(40)]
+    left = front(Rows(summed(values_of(3)).rows), "full_class", axes, {}).left_out
+    assert [each.method for each in left] == list(METHODS)
+    assert [len(each.reason) for each in left] == [1024] * 3
+    assert left[0].reason.startswith(f"metric 0: {NOT_THERE}; metric 1: ")
 
 
 @pytest.mark.parametrize(("n", "is_enough"), [(4, False), (5, True)])
