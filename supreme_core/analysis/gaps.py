@@ -64,6 +64,20 @@ class Tested:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PValues:
+    """p values of one method in one metric, and after Holm's correction; None where there is none.
+
+    adjusted, flip_adjusted: over the methods of the metric.  joint: over all rows of the scenario.
+    """
+
+    difference: float | None
+    adjusted: float | None
+    joint: float | None
+    flip: float | None
+    flip_adjusted: float | None
+
+
 def gaps_of(runs: Runs, scenario: str) -> dict[MethodRow, Gap]:
     """Gaps of every method, and of Original, in each row of the scenario that is read by its gap.
 
@@ -71,67 +85,17 @@ def gaps_of(runs: Runs, scenario: str) -> dict[MethodRow, Gap]:
     the others nor makes them pay.
     """
     tested = _tested(runs, scenario)
-    p_values = {key: p for key, each in tested.items() if (p := each.difference_p) is not None}
-    flips = {
-        key: p
-        for key, each in tested.items()
-        if (p := hypotheses.sign_flip_p(each.differences)) is not None
-    }
-    adjusted, flips_adjusted = _by_metric(p_values), _by_metric(flips)
-    jointly = {
-        **hypotheses.holm({key: p for key, p in p_values.items() if key[1] != names.ORIGINAL}),
-        **hypotheses.holm({key: p for key, p in p_values.items() if key[1] == names.ORIGINAL}),
-    }
+    p_values = _p_values(tested)
     methods = len(runs.methods(scenario)) - len(names.REFERENCES)
     utility = first(TELL_UTILITY, runs.metrics)
     gaps = {}
-    for key, each in tested.items():
-        metric, method = key
+    for (metric, method), each in tested.items():
         facts = runs.metrics[metric]
-        found = statistics.clipped(
-            statistics.estimate(each.differences, resolution=each.resolution or 0.0),
-            None if facts.widest is None else -facts.widest,
-            facts.widest,
-        )
-        mean_absolute = statistics.average(map(abs, each.differences))
-        assert found.mean is not None
-        assert mean_absolute is not None
-        verdict = hypotheses.verdict(
-            found.n,
-            difference_p=adjusted.get(key),
-            equivalence_p=each.equivalence_p,
-            is_complete=not each.lack,
-        )
-        apart = hypotheses.separation(each.values, each.reference)
-        gaps[key] = Gap(
-            n=found.n,
-            mean=found.mean,
-            low=found.low,
-            high=found.high,
-            sd=found.sd,
-            resolution=each.resolution,
-            standardised=found.mean / found.sd if found.sd else None,
-            mean_absolute=mean_absolute,
-            told_apart=ToldApart(auc=apart.auc, low=apart.low, high=apart.high) if apart else None,
-            difference_p=p_values.get(key),
-            adjusted_p=adjusted.get(key),
-            joint_p=jointly.get(key),
-            flip_p=flips.get(key),
-            flip_adjusted_p=flips_adjusted.get(key),
-            signed_rank_p=hypotheses.signed_rank_p(each.differences),
-            margin=each.margin.value if each.margin else None,
-            margin_source=each.margin.source if each.margin else None,
-            equivalence_p=each.equivalence_p,
-            verdict=verdict,
-            remarks=list(
-                _remarks(
-                    each,
-                    verdict,
-                    p=p_values.get(key),
-                    flips_adjusted=flips_adjusted.get(key),
-                    methods=1 if method == names.ORIGINAL else methods,
-                )
-            ),
+        gaps[metric, method] = _gap(
+            each,
+            p_values[metric, method],
+            facts,
+            methods=1 if method == names.ORIGINAL else methods,
             noninferiority=_noninferiority(each, facts) if metric == utility else None,
         )
     return gaps
@@ -187,6 +151,82 @@ def _tested(runs: Runs, scenario: str) -> dict[MethodRow, Tested]:
                     values, reference, differences, resolution, margin, own or of_reference
                 )
     return tested
+
+
+def _p_values(tested: Mapping[MethodRow, Tested]) -> dict[MethodRow, PValues]:
+    differences = {key: p for key, each in tested.items() if (p := each.difference_p) is not None}
+    flips = {
+        key: p
+        for key, each in tested.items()
+        if (p := hypotheses.sign_flip_p(each.differences)) is not None
+    }
+    adjusted, flips_adjusted = _by_metric(differences), _by_metric(flips)
+    jointly = {
+        **hypotheses.holm({key: p for key, p in differences.items() if key[1] != names.ORIGINAL}),
+        **hypotheses.holm({key: p for key, p in differences.items() if key[1] == names.ORIGINAL}),
+    }
+    return {
+        key: PValues(
+            difference=differences.get(key),
+            adjusted=adjusted.get(key),
+            joint=jointly.get(key),
+            flip=flips.get(key),
+            flip_adjusted=flips_adjusted.get(key),
+        )
+        for key in tested
+    }
+
+
+def _gap(
+    tested: Tested,
+    p: PValues,
+    facts: RowFacts,
+    *,
+    methods: int,
+    noninferiority: NonInferiority | None,
+) -> Gap:
+    """The gap of one method in one metric.  methods: those that p was adjusted over."""
+    found = statistics.clipped(
+        statistics.estimate(tested.differences, resolution=tested.resolution or 0.0),
+        None if facts.widest is None else -facts.widest,
+        facts.widest,
+    )
+    mean_absolute = statistics.average(map(abs, tested.differences))
+    assert found.mean is not None
+    assert mean_absolute is not None
+    verdict = hypotheses.verdict(
+        found.n,
+        difference_p=p.adjusted,
+        equivalence_p=tested.equivalence_p,
+        is_complete=not tested.lack,
+    )
+    remarks = _remarks(
+        tested, verdict, p=p.difference, flips_adjusted=p.flip_adjusted, methods=methods
+    )
+    apart = hypotheses.separation(tested.values, tested.reference)
+    return Gap(
+        n=found.n,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        sd=found.sd,
+        resolution=tested.resolution,
+        standardised=found.mean / found.sd if found.sd else None,
+        mean_absolute=mean_absolute,
+        told_apart=ToldApart(auc=apart.auc, low=apart.low, high=apart.high) if apart else None,
+        difference_p=p.difference,
+        adjusted_p=p.adjusted,
+        joint_p=p.joint,
+        flip_p=p.flip,
+        flip_adjusted_p=p.flip_adjusted,
+        signed_rank_p=hypotheses.signed_rank_p(tested.differences),
+        margin=tested.margin.value if tested.margin else None,
+        margin_source=tested.margin.source if tested.margin else None,
+        equivalence_p=tested.equivalence_p,
+        verdict=verdict,
+        remarks=list(remarks),
+        noninferiority=noninferiority,
+    )
 
 
 def _lack(runs: Runs, scenario: str, method: str, metric: str) -> str:
