@@ -32,7 +32,9 @@ from supreme_operator.deciding.backoff import BackoffPolicy
 from supreme_operator.deciding.policy import Policy
 from supreme_operator.monitoring.counters import Metrics
 from supreme_operator.monitoring.health import Health, serving
-from supreme_operator.reconcile import Reconciler, Running
+from supreme_operator.reconcile.admissions import Admissions
+from supreme_operator.reconcile.child_writer import ChildWriter
+from supreme_operator.reconcile.reconciler import Reconciler, Running
 from supreme_operator.results.location import AllowedEndpoints, Location, OwnStores
 from supreme_operator.results.reader import PUBLISHING, Collector
 from supreme_operator.settings import Settings
@@ -107,12 +109,25 @@ class Operator:
         )
         policy = policy_of(settings)
         self._credentials = Credentials(self.cluster, policy)
+        self._child_writer = ChildWriter(
+            cluster=self.cluster,
+            cache=cache,
+            metrics=metrics,
+            queue=self.queue,
+            has_user=settings.fixed_user,
+        )
         self._reconciler = Reconciler(
             cluster=self.cluster,
             cache=cache,
             collector=self._collector,
             credentials=self._credentials,
-            catalog=catalog.bundled(),
+            admissions=Admissions(
+                cluster=self.cluster,
+                catalog=catalog.bundled(),
+                defaults=_defaults(settings),
+                policy=policy,
+            ),
+            child_writer=self._child_writer,
             metrics=metrics,
             queue=self.queue,
             backoff=BackoffPolicy(
@@ -122,9 +137,6 @@ class Operator:
                 silence_seconds=settings.inquiry_wait,
             ),
             status_interval=settings.status_interval,
-            has_user=settings.fixed_user,
-            defaults=_defaults(settings),
-            policy=policy,
         )
         metrics.observe(
             self.queue, settings.workers, cache.all_experiments, settings.metrics_experiments
@@ -169,7 +181,7 @@ class Operator:
         while True:
             self._other_backends.clear()
             await kopf.operator(
-                registry=self.watches.registry(self._reconciler.served),
+                registry=self.watches.registry(self._child_writer.served),
                 settings=kopf.OperatorSettings(),
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
@@ -243,8 +255,8 @@ class Operator:
 
     def _note_backends(self, has_pytorchjobs: bool) -> None:
         served = {"Job", "IndexedJob", *(["PyTorchJob"] if has_pytorchjobs else [])}
-        if served != self._reconciler.served:
-            self._reconciler.served = served
+        if served != self._child_writer.served:
+            self._child_writer.served = served
             self._other_backends.set()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from supreme_core.checking.cluster_spec import CREDENTIALS, SESSION_TOKEN
 from supreme_core.errors import StoreUnusable
 from supreme_core.store.s3 import S3Credentials
 from supreme_operator.cluster.client import Cluster, NotFound
@@ -13,9 +14,6 @@ from supreme_operator.cluster.resources import SECRETS
 from supreme_operator.deciding.facts import Experiment
 from supreme_operator.deciding.policy import Policy, location_of
 from supreme_operator.results.location import Location
-
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-TOKEN = "AWS_SESSION_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class Credentials:
                 f" not in namespace {namespace}"
             ) from None
         data = secret.get("data") or {}
-        access_key, secret_key = (_value(data, key, reference.name) for key in KEYS)
-        token = _value(data, TOKEN, reference.name) if TOKEN in data else None
+        access_key, secret_key = (_value(data, key, reference.name) for key in CREDENTIALS)
+        token = _value(data, SESSION_TOKEN, reference.name) if SESSION_TOKEN in data else None
         return S3Credentials(access_key, secret_key, token)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @dataclass
 class Observer:
-    """Does nothing; one that does something says after what.
+    """Callback of a training, which does nothing; a subclass acts after a step or an epoch.
 
     It acts alike on every rank. After an epoch the model computes as it does in evaluation.
 
@@ -19,7 +19,7 @@ class Observer:
     memory: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def after_step(self) -> None:
-        """The optimiser has moved the weights."""
+        """Called after the optimiser has moved the weights."""
 
     def after_epoch(self) -> None:
         """Called after the last step of each epoch."""

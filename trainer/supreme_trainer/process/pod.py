@@ -119,7 +119,8 @@ class Launch:
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
-    """1 where it is not given. An elastic PyTorchJob writes `2:2`, of which this is the lower."""
+    """Number of a variable, 1 where it is not given. An elastic PyTorchJob writes `2:2`, of which
+    this is the lower."""
     text = environment.get(name, "1").partition(":")[0]
     if not text.isdecimal() or int(text) == 0:
         raise SpecError(f"{name} is {environment[name]!r}; it should be a number above 0")

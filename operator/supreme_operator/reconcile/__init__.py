@@ -1,0 +1,1 @@
+"""Steps of one experiment: look, decide, write the status, act on children."""
