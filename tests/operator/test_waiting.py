@@ -190,7 +190,7 @@ class TestWaiting:
         assert decided(young).requeue_at == JUST_NOW + SILENCE
 
     def test_a_pytorchjob_calls_itself_running_on_a_node_that_does_not_answer(self):
-        """Which a pod that tolerates all taints does for ever."""
+        """A pod that tolerates all taints stays there for ever."""
         lost = LATER["a node that does not answer"][0]
         found = said(waits(lost, state="Running"))
         assert found == (
