@@ -161,6 +161,12 @@ def test_list_names_both_defaults_where_transformers_have_another(command):
     assert "lr: Learning rate of SGD. (default 0.02; 0.001 for a vision transformer)\n" in out
 
 
+def test_list_says_what_a_scenario_needs_in_the_words_of_the_glossary(command):
+    _, out, _ = command("list", "scenario")
+    assert "needs logit confidence of the training samples\n" in out
+    assert "margins" not in out
+
+
 def test_list_counts_the_models_of_a_family_instead_of_naming_them(command):
     _, out, _ = command("list", "model")
     count = len(registry.model.get("timm/resnet18").variants)

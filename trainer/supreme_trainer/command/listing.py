@@ -50,9 +50,13 @@ def _names(listed: Mapping[str, Listed]) -> Iterator[str]:
 
 
 def _in_words(need: str) -> str:
-    return {"retain": "retain samples", "validation": "validation samples"}.get(
-        need, need.replace("_", " ")
-    )
+    words = {
+        "retain": "retain samples",
+        "validation": "validation samples",
+        # Named like the stage; the margins of an experiment are something else.
+        "margins": "logit confidence of the training samples",
+    }
+    return words.get(need, need.replace("_", " "))
 
 
 def _setting(name: str, schema: Mapping[str, Any], of_transformers: object) -> str:
