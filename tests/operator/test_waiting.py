@@ -321,7 +321,7 @@ class TestEvents:
         assert (found.reason, found.message) == (reason, message)
 
     def test_of_many_events_one_is_kept_and_not_all_are_read(self):
-        """Whoever may write events could fill the operator's memory otherwise."""
+        """Anybody who may write events could fill the operator's memory otherwise."""
         read = []
 
         class Endless:
