@@ -19,6 +19,9 @@ LOSS = row_fact("loss", "forget", unit="nats", margin=None, high=None)
 SHARE = FACTS["forget_accuracy"].model_copy(update={"share": True})
 
 
+METHODS = ("original", "retrained", "scrub")
+
+
 def experiment(by_method, *, metric="forget_accuracy", facts=None, **asked):
     """Return a summary of one metric.  by_method: values of seeds 1, 2, ...; None leaves one
     out."""
@@ -124,6 +127,44 @@ def test_no_interval_of_a_gap_leaves_what_a_gap_can_be():
     assert below["m0"].low == -1.0
     unbounded = gaps_of(experiment(values, facts={"forget_accuracy": LOSS}))
     assert unbounded["m0"].high == pytest.approx(raw.high)
+
+
+def test_a_row_without_a_gap_leaves_the_rows_after_it_theirs():
+    found = [
+        result(seed, [run(m, forget_js_divergence=0.1, forget_accuracy=0.5) for m in METHODS])
+        for seed in (1, 2, 3)
+    ]
+    metrics = {name: FACTS[name] for name in ("forget_js_divergence", "forget_accuracy")}
+    rows = aggregate(found, question((1, 2, 3), metrics=metrics)).rows
+    with_gap = [(row.metric, row.method) for row in rows if row.gap]
+    assert with_gap == [("forget_accuracy", "original"), ("forget_accuracy", "scrub")]
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_three_seeds_that_would_be_different_alone_say_so(n):
+    values = {"original": [0.9] * n, "retrained": [0.3] * n}
+    values |= {f"m{i}": [0.3 + 0.1 * (-1) ** seed for seed in range(n)] for i in range(40)}
+    values["m0"] = [0.4 + 0.02 * seed for seed in range(n)]
+    gap = gaps_of(experiment(values))["m0"]
+    assert gap.difference_p < 0.05 <= gap.adjusted_p
+    assert gap.remarks[-1] == "not after correction for 40 methods"
+
+
+@pytest.mark.parametrize(("n", "holds"), [(4, False), (5, True)])
+def test_fewer_than_five_seeds_never_hold_the_utility(n, holds):
+    kept = {"original": [0.9] * n, "retrained": [0.9] * n, "m0": [0.9] * n}
+    assert gaps_of(experiment(kept, metric="test_accuracy"))["m0"].noninferiority.holds == holds
+
+
+def test_no_bound_of_a_loss_leaves_what_a_gap_can_be():
+    values = {"original": [1.0] * 3, "retrained": [1.0] * 3, "m0": [0.0, 0.9, 0.0]}
+    bound = gaps_of(experiment(values, metric="test_accuracy"))["m0"].noninferiority
+    raw = stats.ttest_1samp([-1.0, -0.1, -1.0], 0.0).confidence_interval(0.9).low
+    assert raw < -1 == bound.low
+    less = values | {"m0": [0.5, 0.6, 0.7]}
+    bound = gaps_of(experiment(less, metric="test_accuracy"))["m0"].noninferiority
+    raw = stats.ttest_1samp([-0.5, -0.4, -0.3], 0.0).confidence_interval(0.9).low
+    assert bound.low == pytest.approx(raw)
 
 
 @pytest.mark.parametrize(
