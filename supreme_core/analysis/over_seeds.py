@@ -104,9 +104,9 @@ def over_seeds(
         curves += found.curves(names.RETRAINED, retrained)
         nulls: dict[Any, _Numbers] = {}
         for method in asked:
-            lot = found.read(method, load)
-            curves += found.curves(method, lot)
-            values += found.values(method, lot, retrained, metrics, nulls)
+            of_method = found.read(method, load)
+            curves += found.curves(method, of_method)
+            values += found.values(method, of_method, retrained, metrics, nulls)
         is_sound &= found.is_sound
     return OverSeeds(
         inputs=inputs if is_sound else None,
@@ -209,7 +209,7 @@ CSV_COLUMNS = (
 
 
 @dataclass
-class _Lot:
+class _MethodModels:
     """Models of one method: those of `seeds`, which forgot the same, and every seed's curve.
 
     problem: why nothing can be said of them; empty where there is none.
@@ -319,9 +319,9 @@ class _Scenario:
         stage = "predictions" if method in names.REFERENCES else "unlearned"
         return stage, run.predictions["unlearned"]
 
-    def read(self, method: str, load: Load) -> _Lot:
+    def read(self, method: str, load: Load) -> _MethodModels:
         """All models of a method, one after the other."""
-        lot = _Lot()
+        of_method = _MethodModels()
         broken = []
         for seed in self.cells:
             model = self.model(method, seed)
@@ -330,31 +330,33 @@ class _Scenario:
             try:
                 predictions = load(*model)
                 curve = self._rates(predictions)
-                finite = seed not in self.alike or self._add(lot, seed, predictions)
+                finite = seed not in self.alike or self._add(of_method, seed, predictions)
             except CorruptArtefact as error:
                 log.warning("nothing is said over seeds of %s: %s", method, error)
                 self.is_sound = False
-                return _Lot(problem=str(error))
+                return _MethodModels(problem=str(error))
             if curve is not None:
-                lot.rates.append(curve)
+                of_method.rates.append(curve)
             if not finite:
                 broken.append(str(seed))
         if broken:
-            lot.problem = f"the model of seed {', '.join(broken)} gives numbers that are not finite"
-        return lot
+            of_method.problem = (
+                f"the model of seed {', '.join(broken)} gives numbers that are not finite"
+            )
+        return of_method
 
-    def curves(self, method: str, lot: _Lot) -> Iterator[Curve]:
+    def curves(self, method: str, of_method: _MethodModels) -> Iterator[Curve]:
         """The mean curve over seeds, if there is any."""
-        if not lot.rates:
+        if not of_method.rates:
             return
         points = [
             statistics.clipped(statistics.estimate(map(float, column)), 0.0, 1.0)
-            for column in np.stack(lot.rates).T
+            for column in np.stack(of_method.rates).T
         ]
         yield Curve(
             scenario=self.title,
             method=method,
-            n=len(lot.rates),
+            n=len(of_method.rates),
             fpr=list(GRID),
             tpr=[point.mean for point in points if point.mean is not None],
             low=[point.low for point in points],
@@ -364,8 +366,8 @@ class _Scenario:
     def values(
         self,
         method: str,
-        lot: _Lot,
-        retrained: _Lot,
+        of_method: _MethodModels,
+        retrained: _MethodModels,
         metrics: Mapping[str, SeedMetric],
         nulls: dict[Any, _Numbers],
     ) -> Iterator[SeedValue]:
@@ -373,22 +375,22 @@ class _Scenario:
         lack = self.lack(method)
         if not lack and (of_reference := self.lack(names.RETRAINED)):
             lack = f"Retrained: {of_reference}"
-        for value in self._values(method, lot, retrained, metrics, nulls):
+        for value in self._values(method, of_method, retrained, metrics, nulls):
             yield value.model_copy(update={"lack": lack or None})
 
     def _values(
         self,
         method: str,
-        lot: _Lot,
-        retrained: _Lot,
+        of_method: _MethodModels,
+        retrained: _MethodModels,
         metrics: Mapping[str, SeedMetric],
         nulls: dict[Any, _Numbers],
     ) -> Iterator[SeedValue]:
-        both = [seed for seed in lot.seeds if seed in retrained.seeds]
-        problem = lot.problem or retrained.problem
+        both = [seed for seed in of_method.seeds if seed in retrained.seeds]
+        problem = of_method.problem or retrained.problem
         models = None
         if both and not problem:
-            models = lot.ensemble(both), retrained.ensemble(both)
+            models = of_method.ensemble(both), retrained.ensemble(both)
         for title, metric in metrics.items():
             facts = metric.entry.facts
             few = problem or self._too_few(len(both), 2 * facts.fewest)
@@ -422,16 +424,16 @@ class _Scenario:
         )
         return None if found is None else rate_at(found, np.array(GRID))
 
-    def _add(self, lot: _Lot, seed: int, predictions: Predictions) -> bool:
+    def _add(self, of_method: _MethodModels, seed: int, predictions: Predictions) -> bool:
         """Keep what metrics need of one model; False where it is not finite."""
         outputs = {name: predictions[name] for name in SETS if name in predictions}
         self._check_samples(seed, outputs)
         kept = {name: each.logit_confidence[_kept(len(each))] for name, each in outputs.items()}
-        lot.seeds.append(seed)
+        of_method.seeds.append(seed)
         for name, phi in kept.items():
-            lot.logit_confidence[name].append(phi)
+            of_method.logit_confidence[name].append(phi)
             right = outputs[name].predicted == outputs[name].labels
-            lot.accuracy[name].append(float(right.mean()) if len(right) else 0.0)
+            of_method.accuracy[name].append(float(right.mean()) if len(right) else 0.0)
         return all(bool(np.isfinite(phi).all()) for phi in kept.values())
 
     def _check_samples(self, seed: int, outputs: Mapping[SetName, Outputs]) -> None:

@@ -1,7 +1,7 @@
 """Input of metrics over seeds: unlearned and Retrained models of many seeds, side by side. numpy.
 
 A metric of one run compares two models. These compare two distributions of models, so each sample
-has as many numbers as there are models, and the question is whether the two lots of them differ.
+has as many numbers as there are models, and the question is whether the two groups of them differ.
 A number is the logit confidence of the label, φ = log(p_y / (1 - p_y)), `phi` in formulas.
 """
 
