@@ -462,7 +462,9 @@ class Execution(Document):
     processes_per_node: int | None = Field(
         None, ge=1, le=16, description="Ranks of each pod; unset: one for each GPU, at least 1."
     )
-    resources: Resources = Field(default_factory=Resources, description="Requests of each pod.")
+    resources: Resources = Field(
+        default_factory=Resources, description="CPU, memory and scratch space of each pod."
+    )
     template: PodTemplate = Field(default_factory=PodTemplate, description="Pod settings.")
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
     reuse: Reuse = Field(
