@@ -1,6 +1,5 @@
 """The registry of each kind of component, whose call is the decorator of that kind."""
 
-from importlib.metadata import entry_points
 from typing import Any
 
 from supreme_core.registry.facts import (
@@ -14,7 +13,7 @@ from supreme_core.registry.facts import (
     SeedMetricFacts,
     WrapperFacts,
 )
-from supreme_core.registry.registry import PLUGIN_FILES, Registry, tell_unread_plugins
+from supreme_core.registry.registry import PLUGIN_FILES, Registry, plugins, tell_unread_plugins
 
 dataset: Registry[Any, DatasetFacts] = Registry(
     "dataset", DatasetFacts, package="supreme_core.components.datasets"
@@ -69,4 +68,4 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
 def plugins_are_there() -> bool:
     """Return whether there is more than what the bundled catalogue knows."""
     tell_unread_plugins()
-    return bool(PLUGIN_FILES) or any(entry_points(group=each.group) for each in REGISTRIES)
+    return bool(PLUGIN_FILES) or any(plugins(each.group) for each in REGISTRIES)

@@ -15,10 +15,11 @@ import importlib
 import inspect
 import logging
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
 from typing import Any, Final, Generic, TypeVar, get_type_hints
 
 from supreme_core.api.model import parse
@@ -192,7 +193,7 @@ class Registry(Generic[Function, Facts]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
         tell_unread_plugins()
-        for plugin in entry_points(group=self.group):
+        for plugin in plugins(self.group):
             _load(plugin)
 
     def _add(self, function: Function, *, version: int, facts: Facts) -> None:
@@ -227,6 +228,19 @@ class Registry(Generic[Function, Facts]):
 
 PLUGIN_FILES: dict[str, str] = {}
 """The sha256 of each single file that was given, by the name of the module that it has become."""
+
+
+def plugins(group: str) -> EntryPoints:
+    """The entry points of a group, of all distributions that are installed."""
+    found: EntryPoints = _entry_points(tuple(sys.path)).select(group=group)
+    return found
+
+
+@cache
+def _entry_points(path: tuple[str, ...]) -> Any:
+    """All entry points, which have another type before Python 3.12; to find them reads files of
+    every distribution on Python's path."""
+    return entry_points()
 
 
 @cache
