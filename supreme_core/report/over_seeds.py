@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from supreme_core.api import names
 from supreme_core.api.summary import Curve, OverSeeds, SeedRow, SeedValue
 from supreme_core.report import cells, roc, words
 from supreme_core.report.cells import NONE
+from supreme_core.report.templates import template
 
 MOST_DECIMALS = 3
 """Most decimals of numbers with two ends, such as an AUC: at an end an interval can be as narrow as
@@ -59,15 +58,7 @@ def section(found: OverSeeds) -> Markup:
     scenarios |= dict.fromkeys(each.scenario for each in found.values)
     if not scenarios:
         return Markup()
-    environment = Environment(
-        autoescape=True,
-        finalize=words.readable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    source = files("supreme_core.report").joinpath("over_seeds.html.j2").read_text("utf-8")
-    page = environment.from_string(source).render(
+    page = template("over_seeds").render(
         scenarios=[_scenario(found, place, name) for place, name in enumerate(scenarios)],
         definitions=[
             (cells.row_title(metric), row.summary, row.unit, _best(row.best), row.source)

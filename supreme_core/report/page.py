@@ -6,10 +6,8 @@ that is passed through are the plots of `plots`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby, product
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from supreme_core.analysis import hypotheses
@@ -20,6 +18,7 @@ from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plot
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS
 from supreme_core.report.tables import Group, IndexedSummary, Table
+from supreme_core.report.templates import template
 
 MOST_FAILURES = 500
 """Failures that the page lists one by one; summary.json has all."""
@@ -91,15 +90,7 @@ class Definition:
 def render_report(summary: Summary) -> bytes:
     """The page; equal summaries give equal bytes."""
     indexed = IndexedSummary(summary)
-    environment = Environment(
-        autoescape=True,
-        finalize=words.readable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    source = files("supreme_core.report").joinpath("template.html.j2").read_text("utf-8")
-    page = environment.from_string(source).render(
+    page = template("page").render(
         summary=summary,
         primary=words.headline(cells.row_title(summary.primary_metric)),
         subtitle=_subtitle(indexed),
