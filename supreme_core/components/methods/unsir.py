@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, optim
 from torch.nn import functional
 
-from supreme_core.engine.images.randomness import kept_global_generator
+from supreme_core.engine.images.randomness import kept_global_generator, seed_generators
 from supreme_core.engine.images.samples import Samples, TensorSource
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.toolbox.task import UnlearningTask
@@ -113,7 +113,8 @@ def _learn_noise(
     ):
         for step in range(params.noise_steps):
             # Dropout takes no generator.
-            torch.manual_seed(streams.derive(task.seed, "noise", target, "dropout", step))
+            dropout = streams.derive(task.seed, "noise", target, "dropout", step)
+            seed_generators(dropout, task.device)
             length = noise.square().sum(dim=(1, 2, 3)).mean()
             loss = params.penalty * length - functional.cross_entropy(task.model(noise), labels)
             (noise.grad,) = torch.autograd.grad(loss, [noise])

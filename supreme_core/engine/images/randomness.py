@@ -24,8 +24,18 @@ def global_seed(seed: int, *address: str | int) -> Iterator[None]:
     Only for code of torch that takes no generator: the initialisation of layers.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.derive(seed, *address))
+        seed_generators(streams.derive(seed, *address), torch.device("cpu"))
         yield
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Put torch's global generators of the CPU and of `device` at the start of the same stream."""
+    if device.type == "cpu":
+        # torch.manual_seed would note, for each kind of device that has not started yet, from where
+        # it was called: half a millisecond each time, on which a small network trains on a batch.
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 @contextmanager

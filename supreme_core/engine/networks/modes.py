@@ -14,10 +14,11 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
-    for module, _ in before:
-        weights = list(module.parameters())
-        if weights and not any(weight.requires_grad for weight in weights):
-            module.eval()
+    if training and not all(weight.requires_grad for weight in model.parameters()):
+        for module, _ in before:
+            weights = list(module.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from supreme_core.engine.images.randomness import seed_generators
 from supreme_core.engine.training.batch_norm import single_values
 from supreme_core.engine.training.gradients import Job, OptimizerStep, copy_all, running_statistics
 from supreme_core.randomness import streams
@@ -27,7 +28,7 @@ class DataParallelGradients:
     def __call__(self, step: OptimizerStep) -> Tensor:
         job, ranks = self._job, self._job.reduction.ranks
         ((number, batch),) = job.parts(step)
-        torch.manual_seed(streams.derive(step.dropout, number))
+        seed_generators(streams.derive(step.dropout, number), ranks.device)
         with single_values(allowed=step.is_last):
             losses = job.loss(self._parallel, batch or job.stand_in(step))
         share = losses.sum() * (float(batch is not None) / step.size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from supreme_core.engine.images.randomness import seed_generators
 from supreme_core.engine.images.samples import Augment, Batch, Samples
 from supreme_core.engine.networks.weights import laid_out_like, trainable
 from supreme_core.engine.ranks.reduction import Leaf, Reduction
@@ -100,9 +101,8 @@ class MicroBatchGradients:
             for number, batch in job.parts(step):
                 copy_all(statistics, before)
                 copy_all(counts, counts_before)
-                torch.manual_seed(
-                    streams.derive(step.dropout, number)
-                )  # dropout takes no generator
+                # Dropout takes no generator.
+                seed_generators(streams.derive(step.dropout, number), job.reduction.ranks.device)
                 if batch:
                     mean = job.loss(job.model, batch).sum() / step.size
                     found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)

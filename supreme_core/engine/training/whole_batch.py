@@ -52,6 +52,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from supreme_core.engine.images.randomness import seed_generators
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.ranks.reduction import Reduction
@@ -407,7 +408,7 @@ def _values_per_sample(images: Tensor) -> int:
 
 
 def _generators_at(seed: int, device: torch.device) -> Sequence[Tensor]:
-    torch.manual_seed(seed)
+    seed_generators(seed, device)
     return _get_generators(device)
 
 

@@ -14,7 +14,13 @@ import torch
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.engine.evaluation.cost import measured
 from supreme_core.engine.evaluation.reproducibility import environment, naming_operations
-from supreme_core.engine.images.randomness import Draw, check_draws, kept_global_generator
+from supreme_core.engine.images.randomness import (
+    Draw,
+    check_draws,
+    global_seed,
+    kept_global_generator,
+    seed_generators,
+)
 from supreme_core.engine.images.streaming import StreamedPixels, free_memory
 from supreme_core.engine.ranks import device
 from supreme_core.engine.ranks.ranks import Ranks
@@ -151,6 +157,16 @@ def test_the_generator_of_mps_is_afterwards_as_before(metal):
     with kept_global_generator(MPS):
         pass
     assert metal == ["get_rng_state", "set_rng_state"]
+
+
+def test_generators_begin_as_torch_would_have_them_begin_and_no_device_is_told():
+    """On a CPU, where to tell those that have not started takes longer than the draws."""
+    with global_seed(0), pytest.MonkeyPatch.context() as patched:
+        torch.manual_seed(7)
+        expected = torch.rand(3)
+        patched.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("it was told"))
+        seed_generators(7, CPU)
+        assert torch.equal(torch.rand(3), expected)
 
 
 def test_an_environment_names_the_chip_and_the_version_of_macos(monkeypatch, tmp_path):
