@@ -13,7 +13,12 @@ from supreme_core.registry.facts import (
     SeedMetricFacts,
     WrapperFacts,
 )
-from supreme_core.registry.registry import PLUGIN_FILES, Registry, plugins, tell_unread_plugins
+from supreme_core.registry.registry import (
+    PLUGIN_FILES,
+    Registry,
+    installed_plugins,
+    tell_unread_plugins,
+)
 
 dataset: Registry[Any, DatasetFacts] = Registry(
     "dataset", DatasetFacts, package="supreme_core.components.datasets"
@@ -68,4 +73,4 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
 def plugins_are_there() -> bool:
     """Return whether there is more than what the bundled catalogue knows."""
     tell_unread_plugins()
-    return bool(PLUGIN_FILES) or any(plugins(each.group) for each in REGISTRIES)
+    return bool(PLUGIN_FILES) or any(installed_plugins(each.group) for each in REGISTRIES)

@@ -193,7 +193,7 @@ class Registry(Generic[Function, Facts]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
         tell_unread_plugins()
-        for plugin in plugins(self.group):
+        for plugin in installed_plugins(self.group):
             _load(plugin)
 
     def _add(self, function: Function, *, version: int, facts: Facts) -> None:
@@ -230,7 +230,7 @@ PLUGIN_FILES: dict[str, str] = {}
 """The sha256 of each single file that was given, by the name of the module that it has become."""
 
 
-def plugins(group: str) -> EntryPoints:
+def installed_plugins(group: str) -> EntryPoints:
     """The entry points of a group, of all distributions that are installed."""
     found: EntryPoints = _entry_points(tuple(sys.path)).select(group=group)
     return found

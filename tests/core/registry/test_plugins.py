@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,20 @@ def test_a_plug_in_in_a_group_of_old_is_named_once_and_never_imported(
         for name, kind in (("first", "methods"), ("second", "trainers"))
     ]
     assert "foreign_module" not in sys.modules
+
+
+def test_what_is_installed_is_searched_once(tmp_path, monkeypatch):
+    searches = []
+    monkeypatch.setattr(
+        "supreme_core.registry.registry.entry_points",
+        lambda: EntryPoints(searches.append("one") or ()),
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    for _ in range(2):
+        catalog.installed()
+
+    assert searches == ["one"]
 
 
 def test_a_package_that_cannot_be_imported_is_one_line(tmp_path):
