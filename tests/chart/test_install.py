@@ -25,6 +25,7 @@ from tests.chart.helm import (
     NAMESPACE,
     VALUES,
     admitted,
+    documents,
     only,
     settings,
     settings_of,
@@ -56,7 +57,7 @@ def releases(helm, api):
         chosen = [word for value in values for word in ("--set", value)]
         helm("upgrade", "--install", "supreme", chart, "--namespace", NAMESPACE, *LEAST, *chosen)
         eventually(lambda: is_served(api))
-        return list(yaml.safe_load_all(helm("get", "manifest", "supreme", "-n", NAMESPACE)))
+        return documents(helm("get", "manifest", "supreme", "-n", NAMESPACE))
 
     try:
         yield upgrade
@@ -108,7 +109,7 @@ class TestEveryFileOfValues:
         place = ["--namespace", NAMESPACE, "--dry-run=client"]
         printed = helm_there("install", "supreme", CHART, "--values", values, *place)
         manifests, told = printed.split("MANIFEST:\n")[1].split("NOTES:\n")
-        deployment = only(list(yaml.safe_load_all(manifests)), "Deployment")
+        deployment = only(documents(manifests), "Deployment")
         name = deployment["metadata"]["name"]
         assert f"kubectl rollout status deployment/{name} -n {NAMESPACE}" in told
         [text] = re.findall(r"<<EOF\n(.*?)\nEOF\n", told, re.DOTALL)

@@ -87,7 +87,7 @@ class ControlPlane:
 
     def serve(self, definition: Path) -> None:
         """Creates a CustomResourceDefinition and waits until all know it that need to."""
-        manifest = yaml.safe_load(definition.read_text())
+        manifest = yaml.load(definition.read_text(), yaml.CSafeLoader)
         spec = manifest["spec"]
         version = f"{spec['group']}/{spec['versions'][0]['name']}"
         with self.client() as api:

@@ -4,6 +4,7 @@ The real controllers react to it. A pod that was not scheduled is gone at once w
 one that was scheduled stays until `remove`, as on a node that waits for its containers to end.
 """
 
+import json
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -88,12 +89,11 @@ class Kubelet:
         self._core.delete_namespaced_pod(pod, self._namespace, grace_period_seconds=0)
 
     def _unfinished(self, selector: str, count: int) -> list[str]:
-        pods = self._core.list_namespaced_pod(self._namespace, label_selector=selector).items
         ended = ("Succeeded", "Failed")
         names = [
-            pod.metadata.name
-            for pod in pods
-            if pod.status.phase not in ended and pod.metadata.deletion_timestamp is None
+            pod["metadata"]["name"]
+            for pod in pods_of(self._core, self._namespace, selector)
+            if pod["status"]["phase"] not in ended and "deletionTimestamp" not in pod["metadata"]
         ]
         return sorted(names) if len(names) == count else []
 
@@ -133,6 +133,14 @@ class Kubelet:
             {"status": status},
             _content_type="application/strategic-merge-patch+json",
         )
+
+
+def pods_of(core: client.CoreV1Api, namespace: str, selector: str) -> list[dict[str, Any]]:
+    """Pods as JSON, for who looks twenty times a second: the client takes ten milliseconds to make
+    objects of two pods."""
+    answer = core.list_namespaced_pod(namespace, label_selector=selector, _preload_content=False)
+    found: list[dict[str, Any]] = json.loads(answer.data)["items"]
+    return found
 
 
 def _container(name: str, state: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from supreme_core.registry.catalog import bundled
 from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result
 from supreme_core.store.s3 import S3Credentials
-from tests.cluster.kubelet import Kubelet
+from tests.cluster.kubelet import Kubelet, pods_of
 
 Script = Callable[[int, int], str]
 """Behaviour of the pod of (seed, attempt): succeed, run, wait, or fail with a code as in
@@ -79,21 +79,19 @@ class Trainers(threading.Thread):
         try:
             while not self._stopped.wait(0.05):
                 with self._idle:
-                    listed = self._core.list_namespaced_pod(
-                        self._namespace, label_selector=names.UID_LABEL
-                    )
-                    for pod in listed.items:
+                    for pod in pods_of(self._core, self._namespace, names.UID_LABEL):
                         self._play(pod)
         except BaseException as error:
             self.trouble = error
 
-    def _play(self, pod: Any) -> None:
-        labels, name = pod.metadata.labels, pod.metadata.name
-        if pod.metadata.deletion_timestamp or pod.status.phase in ("Succeeded", "Failed"):
+    def _play(self, pod: Mapping[str, Any]) -> None:
+        metadata = pod["metadata"]
+        labels, name = metadata["labels"], metadata["name"]
+        if "deletionTimestamp" in metadata or pod["status"]["phase"] in ("Succeeded", "Failed"):
             return
         seed, attempt = int(labels[names.SEED_LABEL]), int(labels[names.ATTEMPT_LABEL])
         act = self.script(seed, attempt)
-        if self._played.get(pod.metadata.uid) == act:
+        if self._played.get(metadata["uid"]) == act:
             return
         with _gone_is_fine():
             match act.split():
@@ -121,11 +119,11 @@ class Trainers(threading.Thread):
                     self._kubelet.succeed(name)
                 case other:
                     raise ValueError(f"no such act: {other}")
-        self._played[pod.metadata.uid] = act
+        self._played[metadata["uid"]] = act
 
-    def _write_result(self, pod: Any, seed: int, attempt: int) -> str:
-        volumes = pod.spec.volumes
-        name = next(volume.config_map.name for volume in volumes if volume.name == "order")
+    def _write_result(self, pod: Mapping[str, Any], seed: int, attempt: int) -> str:
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        name = volumes["order"]["configMap"]["name"]
         data = self._core.read_namespaced_config_map(name, self._namespace).data
         order = parse_json(SharedOrder, data[names.ORDER_FILE].encode(), source=name)
         endpoint = self._endpoint or order.endpoint
