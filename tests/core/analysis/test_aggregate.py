@@ -8,6 +8,7 @@ comparison, JSON and CSV. Left out: the statistics themselves (test_statistics.p
 import csv
 import io
 import json
+import math
 import random
 
 import numpy as np
@@ -232,6 +233,52 @@ def test_replicas_give_the_margin_where_seeds_forgot_other_samples():
     noise = (2 * squares / stats.chi2.ppf(0.95, 2)) ** 0.5
     gap = row_of(summed, "scrub").gap
     assert (gap.margin, gap.margin_source) == (pytest.approx(noise), "noise")
+
+
+def test_two_seeds_that_forgot_the_same_give_the_margin_by_their_first_replicas():
+    """The other seeds forgot other samples, and other replicas say nothing where seeds do."""
+    first = {1: 0.125, 2: 0.375, 3: 0.5, 4: 0.75}
+    found = [
+        result(
+            seed,
+            [
+                run("original", forget_accuracy=1.0),
+                run("retrained", repeat=0, forget_accuracy=value),
+                run("retrained", repeat=1, forget_accuracy=0.9),
+                run("scrub", forget_accuracy=0.5),
+            ],
+            cells=[cell("full_class", forget="three" if seed < 3 else str(seed))],
+        )
+        for seed, value in first.items()
+    ]
+    gap = row_of(aggregate(found, question(first, retrained_replicas=2)), "scrub").gap
+    noise = (2 * 0.125**2 * 2 / stats.chi2.ppf(0.95, 1)) ** 0.5
+    assert (gap.margin, gap.margin_source) == (pytest.approx(noise), "noise")
+
+
+def test_a_metric_without_a_margin_has_that_of_the_noise_however_small():
+    bare = FACTS["forget_accuracy"].model_copy(update={"margin": None})
+    found = judged(
+        {"original": [1.0] * 8, "retrained": EIGHT, "scrub": [0.1] * 8},
+        metrics=FACTS | {"forget_accuracy": bare},
+    )
+    gap = row_of(found, "scrub").gap
+    noise = (2 * 7 * np.var(EIGHT, ddof=1) / stats.chi2.ppf(0.95, 7)) ** 0.5
+    assert (gap.margin, gap.margin_source) == (pytest.approx(noise), "noise")
+
+
+def test_a_share_resolves_what_the_seed_with_the_fewest_samples_does():
+    share = FACTS["forget_accuracy"].model_copy(update={"share": True})
+    found = [
+        answer.model_copy(
+            update={"cells": [cell("full_class").model_copy(update={"forget_samples": 10 * seed})]}
+        )
+        for seed, answer in enumerate(
+            answers({"original": [1.0] * 8, "retrained": EIGHT, "scrub": [0.1] * 8}), start=1
+        )
+    ]
+    summed = aggregate(found, question(range(1, 9), metrics=FACTS | {"forget_accuracy": share}))
+    assert row_of(summed, "scrub").gap.resolution == pytest.approx(1 / (10 * math.sqrt(12)))
 
 
 def test_a_failed_repeat_leaves_the_mean_of_the_others_and_is_listed():

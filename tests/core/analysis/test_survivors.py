@@ -248,6 +248,45 @@ def test_the_collapse_rate_counts_failed_and_collapsed_seeds_among_those_that_co
     assert (rate.low, rate.high) == pytest.approx((wilson.low, wilson.high))
 
 
+def test_one_collapsed_repeat_of_two_is_a_collapse_and_names_the_repeat():
+    runs = [
+        run("original", **numbers("original", 1)),
+        run("retrained", **numbers("retrained", 1)),
+        run("near", repeat=0, **numbers("near", 1)),
+        run("near", repeat=1, **numbers("near", 1, test_accuracy=0.1)),
+        failed("other", "w" * 1024, repeat=0),
+        run("other", repeat=1, **numbers("other", 1)),
+    ]
+    asked = question([1], methods=("near", "other"), unlearning_repeats=2)
+    found = aggregate([result(1, runs)], asked)
+    (rate,) = [each for each in found.collapse_rates if each.method == "near"]
+    assert (rate.collapsed, rate.failed, rate.of) == (1, 0, 1)
+    reasons = {failure.method: failure.reason for failure in found.failures}
+    assert reasons["near"].startswith("repeat 1: test_accuracy 0.1 is below 0.25, half")
+    assert reasons["other"] == "repeat 0: " + "w" * 1014  # cut to what a text may have
+
+
+def test_a_failure_of_the_only_repeat_names_no_repeat():
+    runs = [run(m, **numbers(m, 1)) for m in ("original", "retrained")]
+    found = aggregate([result(1, [*runs, failed("near", "no")])], question([1], methods=("near",)))
+    assert [(each.method, each.reason) for each in found.failures] == [("near", "no")]
+
+
+def test_a_distance_of_retrained_is_of_its_first_replica_and_of_a_method_the_mean():
+    runs = [
+        run("original", forget_js_divergence=0.9),
+        *(
+            run(m, repeat=repeat, forget_js_divergence=value)
+            for m, values in {"retrained": (0.0, 0.4), "near": (0.1, 0.3)}.items()
+            for repeat, value in enumerate(values)
+        ),
+    ]
+    asked = question([1], methods=("near",), unlearning_repeats=2, retrained_replicas=2)
+    found = aggregate([result(1, runs)], asked)
+    means = {m: row_of(found, m, "forget_js_divergence").mean for m in ("retrained", "near")}
+    assert means == {"retrained": 0.0, "near": pytest.approx(0.2)}
+
+
 def test_a_seed_that_failed_and_collapsed_counts_once():
     runs = [
         run("original", **numbers("original", 1)),
