@@ -35,6 +35,7 @@ from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact
 from supreme_core.publishing import publish as publishing
 from supreme_core.report.over_seeds import section
+from supreme_core.scoring.evaluation import Outputs
 from supreme_core.scoring.membership import Contest, auc, rate_at
 from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store.artefacts import Artefacts
@@ -82,6 +83,18 @@ class Store:
         if name in self.broken:
             raise CorruptArtefact(f"{name} is damaged")
         return predictions(model=int(name, 16) % 10**9)
+
+
+class Changed(Store):
+    """A store in which one set of one model is another."""
+
+    def __init__(self, of_model, name, outputs):
+        super().__init__()
+        self.of_model, self.name, self.outputs = of_model, name, outputs
+
+    def __call__(self, stage, name):
+        given = super().__call__(stage, name)
+        return {**given, self.name: self.outputs} if name == self.of_model else given
 
 
 def metrics(*names):
@@ -183,6 +196,24 @@ def test_damaged_predictions_take_the_values_of_their_method_only():
     assert all(v.value is not None for v in damaged.values if v.method == "original")
 
 
+def test_a_model_with_a_number_that_is_not_finite_in_one_set_has_no_value():
+    sound = Store()("unlearned", key("scrub", 2))["forget"]
+    logits = np.array(sound.logits)
+    logits[3] = np.nan
+    store = Changed(key("scrub", 2), "forget", Outputs.of(logits, sound.labels))
+    reasons = {v.reason for v in found(5, store=store).values if v.method == "scrub"}
+    assert reasons == {"the model of seed 2 gives numbers that are not finite"}
+
+
+def test_predictions_of_other_samples_in_one_set_are_damaged():
+    sound = Store()("unlearned", key("scrub", 2))["test"]
+    other = Outputs.of(np.array(sound.logits), np.roll(sound.labels, 1))
+    store = Changed(key("scrub", 2), "test", other)
+    reasons = {v.reason for v in found(5, store=store).values if v.method == "scrub"}
+    assert len(reasons) == 1
+    assert reasons.pop().startswith("predictions of seed 2 are of other samples than those of")
+
+
 def test_each_model_is_read_once():
     store = Store()
     found(4, "klom", "calibration", "rmia", store=store)
@@ -242,6 +273,8 @@ def test_curves_rise_from_the_grids_begin_to_its_end():
         assert curve.fpr == list(GRID)
         assert curve.tpr == sorted(curve.tpr)
         assert curve.tpr[-1] == 1.0
+        for low, tpr, high in zip(curve.low, curve.tpr, curve.high, strict=True):
+            assert 0 <= low <= tpr <= high <= 1
 
 
 def test_csv_has_a_line_for_each_value():
