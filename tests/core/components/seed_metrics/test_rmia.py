@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import expit
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from supreme_core.components.seed_metrics.rmia import RmiaParams, rmia
 from supreme_core.scoring.membership import held_out_set
@@ -13,7 +13,8 @@ from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair
 
 
 def slow(found, params):
-    """Mean area over the unlearned models, all samples being of classes that both sides have."""
+    """Mean area and mean share at the rate of false alarms over the unlearned models, all samples
+    being of classes that both sides have."""
     held_out = found.held_out
 
     def ratio(model, name, sample):
@@ -21,7 +22,7 @@ def slow(found, params):
         reference = ((1 + params.scale) * mean + 1 - params.scale) / 2
         return expit(found.unlearned.logit_confidence[name][model, sample]) / reference
 
-    areas = []
+    areas, shares = [], []
     for model in range(len(found.unlearned.logit_confidence["forget"])):
         population = [ratio(model, held_out, z) for z in range(len(found.labels[held_out]))]
         scores, members = [], []
@@ -34,7 +35,9 @@ def slow(found, params):
             scores.append(np.mean([own / z >= params.gamma for z in others]))
             members.append(0)
         areas.append(roc_auc_score(members, scores))
-    return np.mean(areas)
+        false, true, _ = roc_curve(members, scores, drop_intermediate=False)
+        shares.append(np.interp(params.false_positive_rate + 1e-12, false, true))
+    return np.mean(areas), np.mean(shares)
 
 
 @pytest.mark.parametrize("gamma", [0.9, 1.0, 1.1])
@@ -42,7 +45,16 @@ def slow(found, params):
 def test_it_is_the_loop_over_all_pairs(gamma, forgets):
     found = replace(ensemble_pair(3, 2, samples=30, shift=0.5), forgets=forgets)
     params = RmiaParams(gamma=gamma)
-    assert rmia(found, params)["auc"] == pytest.approx(slow(found, params), abs=1e-9)
+    assert rmia(found, params)["auc"] == pytest.approx(slow(found, params)[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("samples", [99, 100, 101])
+def test_a_share_at_a_rate_needs_ten_false_alarms(samples):
+    found = replace(ensemble_pair(2, 2, samples=samples, shift=0.5), forgets="samples")
+    params = RmiaParams(false_positive_rate=0.1)
+    value, (area, share) = rmia(found, params), slow(found, params)
+    assert value["auc"] == pytest.approx(area, abs=1e-9)
+    assert value["tpr"] == (None if samples < 100 else pytest.approx(share, abs=1e-6))
 
 
 def test_without_held_out_samples_of_the_classes_there_is_no_value():
