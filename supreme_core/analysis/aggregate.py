@@ -64,7 +64,7 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
         raise SpecError(f"primaryMetric: {message}")
     latest = _latest(results, order.seeds)
     answers = {
-        seed: _without_impossible(result, question.metrics)
+        seed: _within_ranges(result, question.metrics)
         for seed, result in latest.items()
         if result.work_digest == question.work_digest
     }
@@ -188,32 +188,37 @@ def _latest(results: Iterable[RunResult], seeds: Sequence[int]) -> dict[int, Run
     return {result.seed: result for result in by_age if result.seed in asked}
 
 
-def _without_impossible(result: RunResult, facts: Mapping[str, RowFacts]) -> RunResult:
-    """The result, in which a number that its metric cannot have is none: a pod may write any."""
-    if not any(_impossible(run, facts) for run in result.runs):
+def _within_ranges(result: RunResult, facts: Mapping[str, RowFacts]) -> RunResult:
+    """The result, in which a number that its metric cannot have is none: a pod may write any.
+
+    One that rounding has put beyond an end of the range is that end, as intervals are made for
+    numbers within the range.
+    """
+    if not any(_changed(run, facts) for run in result.runs):
         return result
     runs = [
-        run.model_copy(
-            update={"metrics": {**run.metrics, **dict.fromkeys(_impossible(run, facts))}}
-        )
+        run.model_copy(update={"metrics": {**run.metrics, **_changed(run, facts)}})
         for run in result.runs
     ]
     return result.model_copy(update={"runs": runs})
 
 
-def _impossible(run: RunRecord, facts: Mapping[str, RowFacts]) -> list[str]:
-    return [
-        row
+def _changed(run: RunRecord, facts: Mapping[str, RowFacts]) -> dict[str, float | None]:
+    """Rows with a number beyond the range of their metric, each with what stands in its place."""
+    found = {
+        row: (value, _possible(value, facts[row]))
         for row, value in run.metrics.items()
-        if value is not None and row in facts and not _can_be(value, facts[row])
-    ]
+        if value is not None and row in facts
+    }
+    return {row: possible for row, (value, possible) in found.items() if possible != value}
 
 
-def _can_be(value: float, facts: RowFacts) -> bool:
-    """Return whether a metric can have this value, or one that rounding makes of it."""
-    low = -inf if facts.low is None else facts.low - ROUNDING
-    high = inf if facts.high is None else facts.high + ROUNDING
-    return low <= value <= high
+def _possible(value: float, facts: RowFacts) -> float | None:
+    """The value that a metric can have, up to rounding; None where it is none."""
+    low = -inf if facts.low is None else facts.low
+    high = inf if facts.high is None else facts.high
+    possible = min(max(value, low), high)
+    return possible if abs(possible - value) <= ROUNDING else None
 
 
 def _pending_seeds(latest: Mapping[int, RunResult], question: Question) -> Iterator[Failure]:

@@ -617,6 +617,13 @@ def test_a_number_that_its_metric_cannot_have_is_none_and_told(row, value):
     summary_json(told)
 
 
-def test_a_value_that_rounding_has_put_beyond_the_range_counts():
-    found = [result(seed, [run("original", forget_accuracy=1.0 + 1e-9)]) for seed in (1, 2)]
-    assert aggregate(found, question([1, 2])).rows[0].n == 2
+@pytest.mark.parametrize(("value", "end"), [(1.0 + 1e-9, 1.0), (-1e-9, 0.0)])
+def test_a_value_that_rounding_has_put_beyond_the_range_is_its_end(value, end):
+    """Else no interval would be kept within the range, which ends before a value."""
+    values = [value, abs(end - 0.2), abs(end - 0.02)]
+    found = [
+        result(seed, [run("original", forget_accuracy=each)]) for seed, each in enumerate(values)
+    ]
+    row = aggregate(found, question(range(3))).rows[0]
+    assert (row.n, row.values["0"]) == (3, end)
+    assert 0 <= row.low < row.mean < row.high <= 1
