@@ -1,6 +1,6 @@
 """Every method's gap to Retrained in a scenario: margins, tests, corrections, verdicts. Pure."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -69,6 +69,8 @@ class PValues:
     """p values of one method in one metric, and after Holm's correction; None where there is none.
 
     adjusted, flip_adjusted: over the methods of the metric.  joint: over all rows of the scenario.
+    methods, flip_methods: number of methods that adjusted and flip_adjusted are over; one without
+    any value has no p and makes nobody pay.
     """
 
     difference: float | None
@@ -76,6 +78,8 @@ class PValues:
     joint: float | None
     flip: float | None
     flip_adjusted: float | None
+    methods: int
+    flip_methods: int
 
 
 def gaps_of(runs: Runs, scenario: str) -> dict[MethodRow, Gap]:
@@ -86,7 +90,6 @@ def gaps_of(runs: Runs, scenario: str) -> dict[MethodRow, Gap]:
     """
     tested = _tested(runs, scenario)
     p_values = _p_values(tested)
-    methods = len(runs.methods(scenario)) - len(names.REFERENCES)
     utility = first(TELL_UTILITY, runs.metrics)
     gaps = {}
     for (metric, method), each in tested.items():
@@ -95,7 +98,6 @@ def gaps_of(runs: Runs, scenario: str) -> dict[MethodRow, Gap]:
             each,
             p_values[metric, method],
             facts,
-            methods=1 if method == names.ORIGINAL else methods,
             noninferiority=_noninferiority(each, facts) if metric == utility else None,
         )
     return gaps
@@ -138,7 +140,10 @@ def _tested(runs: Runs, scenario: str) -> dict[MethodRow, Tested]:
             continue
         reference = runs.values(scenario, names.RETRAINED, metric)
         lack = _lack(runs, scenario, names.RETRAINED, metric)
-        margin, resolution = margin_of(runs, scenario, metric), _resolution(runs, scenario, facts)
+        margin, resolution = (
+            margin_of(runs, scenario, metric),
+            resolution_of(runs, scenario, metric),
+        )
         for method in runs.methods(scenario):
             if method == names.RETRAINED or not runs.has(method, metric):
                 continue
@@ -161,6 +166,7 @@ def _p_values(tested: Mapping[MethodRow, Tested]) -> dict[MethodRow, PValues]:
         if (p := hypotheses.sign_flip_p(each.differences)) is not None
     }
     adjusted, flips_adjusted = _by_metric(differences), _by_metric(flips)
+    families, flip_families = (Counter(map(_family, p)) for p in (differences, flips))
     jointly = {
         **hypotheses.holm({key: p for key, p in differences.items() if key[1] != names.ORIGINAL}),
         **hypotheses.holm({key: p for key, p in differences.items() if key[1] == names.ORIGINAL}),
@@ -172,6 +178,8 @@ def _p_values(tested: Mapping[MethodRow, Tested]) -> dict[MethodRow, PValues]:
             joint=jointly.get(key),
             flip=flips.get(key),
             flip_adjusted=flips_adjusted.get(key),
+            methods=families[_family(key)],
+            flip_methods=flip_families[_family(key)],
         )
         for key in tested
     }
@@ -182,10 +190,9 @@ def _gap(
     p: PValues,
     facts: RowFacts,
     *,
-    methods: int,
     noninferiority: NonInferiority | None,
 ) -> Gap:
-    """The gap of one method in one metric.  methods: those that p was adjusted over."""
+    """The gap of one method in one metric."""
     found = statistics.clipped(
         statistics.estimate(tested.differences, resolution=tested.resolution or 0.0),
         None if facts.widest is None else -facts.widest,
@@ -200,9 +207,7 @@ def _gap(
         equivalence_p=tested.equivalence_p,
         is_complete=not tested.lack,
     )
-    remarks = _remarks(
-        tested, verdict, p=p.difference, flips_adjusted=p.flip_adjusted, methods=methods
-    )
+    remarks = _remarks(tested, verdict, p)
     apart = hypotheses.separation(tested.values, tested.reference)
     return Gap(
         n=found.n,
@@ -238,30 +243,29 @@ def _lack(runs: Runs, scenario: str, method: str, metric: str) -> str:
 def _by_metric(p_values: Mapping[MethodRow, float]) -> dict[MethodRow, float]:
     """Adjust p values by Holm over the methods of each metric; Original by itself."""
     families: dict[tuple[str, bool], dict[MethodRow, float]] = defaultdict(dict)
-    for (metric, method), p in p_values.items():
-        families[metric, method == names.ORIGINAL][metric, method] = p
+    for key, p in p_values.items():
+        families[_family(key)][key] = p
     return {key: p for family in families.values() for key, p in hypotheses.holm(family).items()}
 
 
-def _remarks(
-    tested: Tested,
-    verdict: hypotheses.Verdict,
-    *,
-    p: float | None,
-    flips_adjusted: float | None,
-    methods: int,
-) -> Sequence[str]:
-    """methods: that the p values were adjusted over."""
+def _family(key: MethodRow) -> tuple[str, bool]:
+    """Family of tests that p values are adjusted in."""
+    metric, method = key
+    return metric, method == names.ORIGINAL
+
+
+def _remarks(tested: Tested, verdict: hypotheses.Verdict, p: PValues) -> Sequence[str]:
     n, alpha = len(tested.differences), 1 - statistics.LEVEL
     found = [tested.lack] if tested.lack else []
     if n < hypotheses.FEWEST_FOR_A_VERDICT:
         found.append(FEW_SEEDS)
-    tells = verdict == "inconclusive" and p is not None and p < alpha
+    tells = verdict == "inconclusive" and p.difference is not None and p.difference < alpha
     if tells and n >= hypotheses.FEWEST_FOR_A_DIFFERENCE:
-        found.append(f"not after correction for {methods} methods")
-    disagrees = flips_adjusted is not None and flips_adjusted >= alpha
-    if verdict == "different" and disagrees and hypotheses.flips_can_reject(n, methods):
-        found.append(f"the exact test does not find it (p = {flips_adjusted:.2g} after correction)")
+        found.append(f"not after correction for {p.methods} methods")
+    disagrees = p.flip_adjusted is not None and p.flip_adjusted >= alpha
+    if verdict == "different" and disagrees and hypotheses.flips_can_reject(n, p.flip_methods):
+        told = f"p = {p.flip_adjusted:.2g} after correction"
+        found.append(f"the exact test does not find it ({told})")
     return found
 
 
@@ -310,8 +314,9 @@ def _noise(runs: Runs, scenario: str, metric: str) -> float | None:
     return hypotheses.noise_margin(alike.values() if shared else replicas)
 
 
-def _resolution(runs: Runs, scenario: str, facts: RowFacts) -> float | None:
+def resolution_of(runs: Runs, scenario: str, metric: str) -> float | None:
     """1 / (N √12) of a share of N samples, of the seed with the fewest; None of other metrics."""
+    facts = runs.metrics[metric]
     if not facts.share:
         return None
     counts = [
@@ -323,11 +328,16 @@ def _resolution(runs: Runs, scenario: str, facts: RowFacts) -> float | None:
 
 
 def _samples(cell: CellRecord, test_samples: int, on: SetName) -> int:
-    """Number of samples of a set."""
+    """Number of samples of a set.
+
+    Where the forget set is poisoned, forget_test is made of spoilt copies, and retain_test is all
+    of the test set.
+    """
+    spoilt = any(named.role != "forgotten" for named in cell.named)
     return {
         "forget": cell.forget_samples,
         "retain": cell.retain_samples,
         "test": test_samples,
         "forget_test": cell.forget_test_samples,
-        "retain_test": test_samples - cell.forget_test_samples,
+        "retain_test": test_samples - (0 if spoilt else cell.forget_test_samples),
     }[on]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 from math import exp, fsum, isfinite, sqrt
 from statistics import mean, median, stdev
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ LEVEL = 0.95
 
 LARGEST = 1e75
 """No metric comes near to it; sums of fourth powers of larger values would be infinite."""
+
+ROUNDING = 2.0**-48
+"""Share of the largest of some numbers that rounding can make of their sums and differences."""
 
 FEWEST_FOR_A_BOOTSTRAP = 10
 """Fewer seeds are too few for their own distribution to stand for that of all seeds."""
@@ -38,6 +41,7 @@ IntervalKind = Literal["t", "log", "logit"]
 FloatArray = NDArray[np.float64]
 
 Values = Iterable[float | None]
+Seed = TypeVar("Seed", int, str)
 
 
 @dataclass(frozen=True)
@@ -262,16 +266,28 @@ def best_repeats(
 
 
 def paired_differences(
-    values: Mapping[int, float | None], reference: Mapping[int, float | None]
+    values: Mapping[Seed, float | None], reference: Mapping[Seed, float | None]
 ) -> list[float]:
     """d_i = x_i - r_i over the seeds i that have both.
 
     Pairing removes what method and reference share: the seed's data order, initial weights and
     forget set. Their `estimate` is the interval of the paired t test (Fisher 1925, Statistical
     Methods, §24.1).
+
+    Differences that vary by rounding alone are all their mean, and 0 where that is no more than
+    rounding: a t test of rounding errors would find the smallest of them beyond doubt.
     """
-    both = ((value, reference.get(seed)) for seed, value in values.items())
-    return present(None if x is None or r is None else x - r for x, r in both)
+    both = [
+        (x, r)
+        for seed, x in values.items()
+        if x is not None and (r := reference.get(seed)) is not None and is_number(x - r)
+    ]
+    d = [x - r for x, r in both]
+    rounding = ROUNDING * max((abs(each) for pair in both for each in pair), default=0.0)
+    if d and max(d) - min(d) <= rounding:
+        centre = mean(d)
+        return [centre if abs(centre) > rounding else 0.0] * len(d)
+    return d
 
 
 def wilson(successes: float, n: int) -> tuple[float, float] | None:

@@ -11,9 +11,10 @@ import pytest
 from scipy import stats
 
 from supreme_core.analysis.aggregate import aggregate
+from supreme_core.api.records import Named
 from supreme_core.report import tables
 from supreme_core.report.terminal import terminal_tables
-from tests.core.analysis.summaries import FACTS, cell, question, result, row_fact, run
+from tests.core.analysis.summaries import FACTS, cell, failed, question, result, row_fact, run
 
 LOSS = row_fact("loss", "forget", unit="nats", margin=None, high=None)
 SHARE = FACTS["forget_accuracy"].model_copy(update={"share": True})
@@ -205,6 +206,67 @@ def test_a_gap_without_spread_is_judged_by_its_margin(gap, margin, expected):
     facts = {"forget_loss": LOSS.model_copy(update={"margin": margin})}
     values = {"original": [2.0] * 6, "retrained": [0.5] * 6, "m0": [0.5 + gap] * 6}
     assert gaps_of(experiment(values, metric="forget_loss", facts=facts))["m0"].verdict == expected
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_a_gap_of_rounding_is_no_gap_and_one_that_rounding_alone_varies_has_no_spread(n):
+    """0.1 + 0.2 is not 0.3 in floating point, nor is 0.9 - 0.8 what 0.7 - 0.6 is."""
+    facts = {"forget_loss": LOSS}
+    values = {
+        "original": [2.0] * n,
+        "retrained": [0.3, 0.8, 0.6] * (n // 3),
+        "m0": [0.1 + 0.2, 0.8, 0.6] * (n // 3),
+        "m1": [0.4, 0.9, 0.7] * (n // 3),
+    }
+    gaps = gaps_of(experiment(values, metric="forget_loss", facts=facts))
+    assert (gaps["m0"].mean, gaps["m0"].sd, gaps["m0"].verdict) == (0.0, 0.0, "inconclusive")
+    assert (gaps["m1"].mean, gaps["m1"].sd, gaps["m1"].verdict) == (
+        pytest.approx(0.1),
+        0.0,
+        "different",
+    )
+
+
+def test_test_samples_to_retain_are_all_where_copies_of_others_are_spoilt():
+    """A backdoor's forget_test is made of copies, so nothing is taken from the test set."""
+    spoilt = cell("full_class").model_copy(
+        update={"named": [Named(kind="class", number=3, name="3", role="target")]}
+    )
+    values = {"original": 0.9, "retrained": 0.3, "m0": 0.304}
+    found = [
+        result(seed, [run(m, retain_test_accuracy=x) for m, x in values.items()], cells=[spoilt])
+        for seed in range(3)
+    ]
+    facts = {"retain_test_accuracy": SHARE.model_copy(update={"on": "retain_test"})}
+    asked = question(range(3), primary="retain_test_accuracy", metrics=facts, methods=("m0",))
+    gap = gaps_of(aggregate(found, asked))["m0"]
+    assert gap.resolution == pytest.approx(1 / (360 * math.sqrt(12)))
+
+
+def test_the_correction_counts_the_methods_that_have_a_p_value():
+    """A method without any value is in no family, so it makes nobody pay."""
+    differences = [0.05, 0.06, 0.012, 0.03]  # p = 0.038, and 0.076 over two methods
+    values = {"original": [0.9] * 4, "retrained": [0.3] * 4, "m0": [0.3 + d for d in differences]}
+    values["m1"] = [0.301, 0.298, 0.302, 0.3]
+    found = [
+        result(
+            seed,
+            [
+                *(run(m, forget_accuracy=x[seed]) for m, x in values.items()),
+                failed("m2", "no model"),
+            ],
+            cells=[cell("full_class", forget=str(seed))],
+        )
+        for seed in range(4)
+    ]
+    asked = question(
+        range(4),
+        methods=("m0", "m1", "m2"),
+        metrics={"forget_accuracy": FACTS["forget_accuracy"]},
+    )
+    gap = gaps_of(aggregate(found, asked))["m0"]
+    assert gap.difference_p < 0.05 < gap.adjusted_p == pytest.approx(2 * gap.difference_p)
+    assert "not after correction for 2 methods" in gap.remarks
 
 
 def test_joint_verdicts_are_corrected_over_rows_and_methods():
