@@ -12,7 +12,7 @@ from typing import Literal
 
 from supreme_core.analysis import comparison, statistics
 from supreme_core.analysis.files import dump
-from supreme_core.analysis.gaps import MethodRow, gaps_of, joint_verdicts
+from supreme_core.analysis.gaps import MethodRow, gaps_of, joint_verdicts, resolution_of
 from supreme_core.analysis.provenance import RowFacts, provenance_from
 from supreme_core.analysis.spreads import Spreads
 from supreme_core.analysis.survivors import Runs, SeedValues, failure
@@ -92,13 +92,20 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
             for verdict in joint_verdicts(runs, scenario, gaps[scenario])
         ],
         collapse_rates=list(runs.collapse_rates()),
-        comparisons=list(comparison.comparisons(between, primary, question.metrics[primary].widest))
+        comparisons=list(
+            comparison.comparisons(
+                between,
+                primary,
+                question.metrics[primary].widest,
+                resolutions={each: resolution_of(runs, each, primary) for each in scenarios},
+            )
+        )
         if is_compared
         else [],
         ranks=comparison.ranks(list(comparison.blocks(between, primary, kinds=kinds)), primary)
         if is_compared
         else None,
-        pareto=list(_fronts(between, question)),
+        pareto=list(_fronts(between, runs, question)),
         failures=failures,
         excluded=list(order.excluded),
         provenance=dump(provenance),
@@ -112,7 +119,7 @@ WITHOUT_A_MODEL = ("pending", "infrastructure", "failed")
 """Kinds of failures that leave less than was asked for."""
 
 
-def _fronts(rows: comparison.Rows, question: Question) -> Iterator[Front]:
+def _fronts(rows: comparison.Rows, runs: Runs, question: Question) -> Iterator[Front]:
     """Pareto fronts of scenarios with two or more axes; one axis alone needs no front."""
     widest = {
         metric: facts.widest
@@ -125,7 +132,8 @@ def _fronts(rows: comparison.Rows, question: Question) -> Iterator[Front]:
         ordered = sorted(metrics, key=lambda metric: metric != primary)
         axes = _axes({metric: question.metrics[metric] for metric in ordered})
         if len(axes) > 1:
-            yield comparison.front(rows, scenario, axes, widest)
+            resolutions = {axis.metric: resolution_of(runs, scenario, axis.metric) for axis in axes}
+            yield comparison.front(rows, scenario, axes, widest, resolutions=resolutions)
 
 
 def _axes(facts: Mapping[str, RowFacts]) -> list[Axis]:

@@ -108,21 +108,36 @@ class Rows:
         return {seed: value for seed, value in values.items() if value is not None}
 
 
-def comparisons(rows: Rows, metric: str, widest: float | None = None) -> Iterator[Comparison]:
+def comparisons(
+    rows: Rows,
+    metric: str,
+    widest: float | None = None,
+    *,
+    resolutions: Mapping[str, float | None] = {},
+) -> Iterator[Comparison]:
     """Every pair of methods in each scenario, where a seed has both.
 
-    widest: the largest distance that there can be, None where there is none.
+    widest: the largest distance that there can be, None where there is none.  resolutions: by
+    scenario, what the standard deviation of a difference is at least, as of a gap.
     """
     for scenario in rows.scenarios():
+        resolution = resolutions.get(scenario) or 0.0
         found = {m: rows.distances(scenario, m, metric) for m in rows.methods(scenario)}
         lacks = {m: rows.lack(scenario, m, metric) for m in found}
-        pairs = {pair: _differences(*(found[m] for m in pair)) for pair in combinations(found, 2)}
+        pairs = {
+            (one, other): statistics.paired_differences(found[one], found[other])
+            for one, other in combinations(found, 2)
+        }
         complete = {pair: d for pair, d in pairs.items() if not any(lacks[m] for m in pair)}
-        p_values = {pair: hypotheses.difference_p(d) for pair, d in complete.items()}
+        p_values = {
+            pair: hypotheses.difference_p(d, resolution=resolution) for pair, d in complete.items()
+        }
         adjusted = hypotheses.holm({pair: p for pair, p in p_values.items() if p is not None})
         for pair, differences in pairs.items():
             over_seeds = statistics.clipped(
-                statistics.estimate(differences), None if widest is None else -widest, widest
+                statistics.estimate(differences, resolution=resolution),
+                None if widest is None else -widest,
+                widest,
             )
             nearer = statistics.share_below(differences)
             if over_seeds.mean is None or nearer is None:
@@ -147,10 +162,6 @@ def comparisons(rows: Rows, metric: str, widest: float | None = None) -> Iterato
                 nearer_low=interval[0],
                 nearer_high=interval[1],
             )
-
-
-def _differences(one: Distances, other: Distances) -> list[float]:
-    return [one[seed] - other[seed] for seed in one if seed in other]
 
 
 def blocks(rows: Rows, metric: str, *, kinds: Mapping[str, str]) -> Iterator[Block]:
@@ -222,8 +233,18 @@ def _distance_of_original(rows: Rows, scenario: str, metric: str) -> float | Non
     if row is None or found is None:
         return None
     margin = row.gap.margin if row.gap else None
-    noise = max(margin or 0.0, row.floor.mean if row.floor else 0.0)
+    noise = max(margin or 0.0, _distance_of_floor(rows, row))
     return found if found > noise else None
+
+
+def _distance_of_floor(rows: Rows, row: Row) -> float:
+    """Distance that the noise floor is: of a likeness what it lacks to Retrained's own, which is 1;
+    a row with a gap is neither."""
+    if row.floor is None:
+        return 0.0
+    retrained = rows.of(row.scenario, names.RETRAINED, row.metric)
+    own = retrained.mean if retrained and row.gap is None else None
+    return abs(row.floor.mean - (own or 0.0))
 
 
 def ranks(found: Sequence[Block], metric: str) -> Ranking | None:
@@ -373,11 +394,20 @@ def _ranked_pairs(methods: Sequence[str], means: FloatArray) -> Iterator[RankedP
         )
 
 
-def front(rows: Rows, scenario: str, axes: Sequence[Axis], widest: Mapping[str, float]) -> Front:
+def front(
+    rows: Rows,
+    scenario: str,
+    axes: Sequence[Axis],
+    widest: Mapping[str, float],
+    *,
+    resolutions: Mapping[str, float | None] = {},
+) -> Front:
     """Pareto front of a scenario: methods that no other is better than, of those with every seed.
 
-    widest: the largest distance that there can be, by metric, where there is one.
+    widest: the largest distance that there can be, by metric, where there is one.  resolutions: by
+    metric, what the standard deviation of a difference is at least.
     """
+    at_least = [resolutions.get(axis.metric) or 0.0 for axis in axes]
     lacks = {method: _lack_on(rows, scenario, method, axes) for method in rows.methods(scenario)}
     found = {
         method: [rows.on_axis(scenario, method, axis) for axis in axes]
@@ -395,7 +425,7 @@ def front(rows: Rows, scenario: str, axes: Sequence[Axis], widest: Mapping[str, 
                 dominated_by=[
                     other
                     for other, distances_of_other in found.items()
-                    if other != method and dominates(distances_of_other, distances)
+                    if other != method and dominates(distances_of_other, distances, at_least)
                 ],
             )
             for method, distances in found.items()
@@ -417,10 +447,19 @@ def _distance(distances: Distances, widest: float | None) -> Distance:
     return Distance(n=over_seeds.n, mean=over_seeds.mean, low=over_seeds.low, high=over_seeds.high)
 
 
-def dominates(one: Sequence[Distances], other: Sequence[Distances]) -> bool:
+def dominates(
+    one: Sequence[Distances], other: Sequence[Distances], resolutions: Sequence[float] = ()
+) -> bool:
     """Return whether one is better by the seeds that both have: no mean is worse, and one is better
-    beyond its interval."""
-    gaps = [statistics.estimate(_differences(*pair)) for pair in zip(one, other, strict=True)]
+    beyond its interval.
+
+    resolutions: of each axis, what the standard deviation of a difference is at least; none where
+    nothing is said.
+    """
+    gaps = [
+        statistics.estimate(statistics.paired_differences(a, b), resolution=resolution)
+        for a, b, resolution in zip(one, other, resolutions or [0.0] * len(one), strict=True)
+    ]
     if any(gap.mean is None or gap.mean > 0 for gap in gaps):
         return False
     return any(

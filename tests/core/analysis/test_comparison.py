@@ -28,7 +28,7 @@ from supreme_core.analysis.comparison import (
 from supreme_core.analysis.hypotheses import sign_flip_p
 from supreme_core.analysis.statistics import bootstrap_level
 from supreme_core.api.summary import Axis, Floor
-from tests.core.analysis.summaries import FACTS, question, result, run
+from tests.core.analysis.summaries import FACTS, question, result, row_fact, run
 
 METHODS = ("a", "b", "c")
 
@@ -337,6 +337,46 @@ def test_the_front_is_whoever_nobody_dominates():
     facts = {name: FACTS[name] for name in ("forget_accuracy", "wall_seconds")}
     (front,) = aggregate(found, question(range(1, 9), methods=METHODS, metrics=facts)).pareto
     assert {p.method: p.dominated_by for p in front.points} == {"a": [], "b": [], "c": ["a", "b"]}
+
+
+@pytest.mark.parametrize(("likeness", "told"), [(0.5, True), (0.96, False)])
+def test_scores_of_a_likeness_are_told_from_what_the_floor_lacks_to_1(likeness, told):
+    """Two Retrained models agree in 95 %; Original is nearer than that, or further away."""
+    facts = {
+        "completeness": row_fact("completeness", compares=True, direction="higher", margin=None)
+    }
+    values = {"original": likeness, "retrained": 1.0, "a": 0.8, "b": 0.6}
+    found = [
+        result(seed, [run(m, completeness=value) for m, value in values.items()])
+        for seed in range(3)
+    ]
+    floor = Floor(n=2, mean=0.95, low=0.94, high=0.96, source="seeds")
+    asked = question(
+        range(3),
+        methods=("a", "b"),
+        metrics=facts,
+        primary="completeness",
+        floors={("full_class", "completeness"): floor},
+    )
+    scores = [rank.score for rank in aggregate(found, asked).ranks.ranks]
+    assert scores == ([pytest.approx(0.6), pytest.approx(0.2)] if told else [None, None])
+
+
+def test_equal_differences_of_shares_of_few_samples_are_no_proof():
+    """A standard deviation is at least the resolution of a share of 146 samples, as of a gap."""
+    share = {name: fact.model_copy(update={"share": True}) for name, fact in FACTS.items()}
+    values = {"original": [0.9] * 3, "retrained": [0.0] * 3}
+    values |= {m: [k / 146] * 3 for k, m in enumerate(METHODS)}
+    pairs = summed(values, metrics=share).comparisons
+    expected = 2 * stats.t.sf(math.sqrt(12) * math.sqrt(3), 2)  # 1 / 146 over 1 / (146 sqrt(12))
+    assert [pairs[0].difference_p, pairs[2].difference_p] == [pytest.approx(expected)] * 2
+    assert [each.difference_p for each in summed(values).comparisons] == [0.0] * 3
+
+
+def test_nobody_is_dominated_by_less_than_a_share_resolves():
+    one, other = ({str(seed): x for seed in range(5)} for x in (0.0, 0.001))
+    assert dominates([one], [other])
+    assert not dominates([one], [other], [0.01])
 
 
 def test_no_interval_of_a_distance_leaves_what_a_distance_can_be():
