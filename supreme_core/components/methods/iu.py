@@ -41,7 +41,8 @@ def iu(task: UnlearningTask, params: IuParams) -> None:
     each and N their number, k ← k - (k·g) / (N + o·g) o and o ← o - (o·g) / (N + o·g) o, from k = v
     and o = the first g. That code goes through the retain set in the order of the dataset, where
     one class may come before the next, has N = 1000 however many samples there are, and stops
-    after 1002 of them: `order: dataset`. The authors take every α from a search.
+    after 1002 of them: `order: dataset`; for ImageNet it has N = 300,000. The authors take every α
+    from a search.
     """
     of_forget = _flat(gradient_sums(task, task.forget, cross_entropy))
     of_retain = _flat(gradient_sums(task, task.retain, cross_entropy))
