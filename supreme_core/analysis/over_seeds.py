@@ -372,9 +372,10 @@ class _Scenario:
         nulls: dict[Any, _Numbers],
     ) -> Iterator[SeedValue]:
         """Every row of one method.  nulls: those that are known, as many methods share them."""
-        lack = self.lack(method)
-        if not lack and (of_reference := self.lack(names.RETRAINED)):
-            lack = f"Retrained: {of_reference}"
+        lacks = [self.lack(method)]
+        if any(self._word(names.RETRAINED, seed) != "ok" for seed in self.alike):
+            lacks.append(f"Retrained: {self.lack(names.RETRAINED)}")
+        lack = "; ".join(filter(None, lacks))
         for value in self._values(method, of_method, retrained, metrics, nulls):
             yield value.model_copy(update={"lack": lack or None})
 

@@ -176,6 +176,14 @@ def test_a_seed_that_retrained_lacks_is_lacked_by_every_value():
     assert {(v.n, v.lack) for v in lost.values} == {(5, said)}
 
 
+def test_a_value_says_what_its_method_lacks_and_what_retrained_does():
+    lost = found(6, failed={("retrained", 0), ("scrub", 1)})
+    said = "Retrained: 1 of 6 seeds gave no value (1 failed)"
+    assert {(v.n, v.lack) for v in lost.values if v.method == "scrub"} == {
+        (4, f"1 of 6 seeds gave no value (1 failed); {said}")
+    }
+
+
 def test_seeds_without_a_result_are_asked_for_too():
     order = summaries.question(range(8)).order
     values = over_seeds(results(range(6)), order, metrics("klom"), Store()).values
