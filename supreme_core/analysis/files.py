@@ -58,18 +58,21 @@ CSV_COLUMNS = (
     *("mean", "sd", "low", "high"),
     *("gap_mean", "gap_low", "gap_high", "gap_auc", "gap_auc_low", "gap_auc_high"),
     *("margin", "margin_source", "verdict", "remarks"),
+    *("difference_p", "adjusted_p", "joint_p", "flip_p", "flip_adjusted_p", "equivalence_p"),
     "floor_mean",
 )
 
 
 def _of_gap(gap: Gap | None) -> Sequence[float | str | None]:
     if gap is None:
-        return (None,) * 10
+        return (None,) * 16
     apart = gap.told_apart
     return (
         *(gap.mean, gap.low, gap.high),
         *((apart.auc, apart.low, apart.high) if apart else (None, None, None)),
         *(gap.margin, gap.margin_source, gap.verdict, "; ".join(gap.remarks)),
+        *(gap.difference_p, gap.adjusted_p, gap.joint_p),
+        *(gap.flip_p, gap.flip_adjusted_p, gap.equivalence_p),
     )
 
 

@@ -50,6 +50,12 @@ def test_csv_has_every_number_of_a_gap():
         "gap_auc_low": gap.told_apart.low,
         "gap_auc_high": gap.told_apart.high,
         "margin": gap.margin,
+        "difference_p": gap.difference_p,
+        "adjusted_p": gap.adjusted_p,
+        "joint_p": gap.joint_p,
+        "flip_p": gap.flip_p,
+        "flip_adjusted_p": gap.flip_adjusted_p,
+        "equivalence_p": gap.equivalence_p,
     }
     assert {name: float(told[name]) for name in numbers} == numbers
     assert (told["verdict"], told["margin_source"]) == (gap.verdict, gap.margin_source)
