@@ -89,6 +89,11 @@ class SummaryRow(Document):
     margin: float | None = Field(
         None, description="Equivalence margin: a mean difference below it is of no account."
     )
+    margin_source: Literal["set", "metric", "noise"] | None = Field(
+        None,
+        description="Source of the margin: spec.margins; else the metric's own, or the noise"
+        " between Retrained models where that is larger.",
+    )
     reason: str | None = Field(None, max_length=256, description="Remarks on the verdict.")
     collapsed: int = Field(0, ge=0, description="Seeds whose model collapsed.")
     failed: int = Field(0, ge=0, description="Seeds in which the method gave no model.")

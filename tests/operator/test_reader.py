@@ -342,6 +342,7 @@ class TestPublish:
         assert {row.asked for row in published.rows} == {2}
         assert published.rows[2].verdict == scrub["gap"]["verdict"]
         assert published.rows[2].margin == scrub["gap"]["margin"]
+        assert published.rows[2].margin_source == scrub["gap"]["marginSource"]
         assert published.rows[2].reason == "; ".join(scrub["gap"]["remarks"])
         assert published.rows[2].gap_high == scrub["gap"]["high"]
 

@@ -189,6 +189,7 @@ def rows_of(summary: Summary) -> list[SummaryRow]:
             gap_high=row.gap.high if row.gap else None,
             verdict=row.gap.verdict if row.gap else None,
             margin=row.gap.margin if row.gap else None,
+            margin_source=row.gap.margin_source if row.gap else None,
             reason=one_line("; ".join(row.gap.remarks) if row.gap else row.lack, limit=256) or None,
             collapsed=collapsed[row.scenario, row.method],
             failed=row.seeds.failed,
