@@ -137,10 +137,15 @@ def verdict_cell(gap: Gap | None, scale: Scale) -> TableCell:
     """Verdict of the seeds, the margin that was asked for, and where that is from."""
     if gap is None:
         return EMPTY
-    note = ""
-    if gap.margin is not None and gap.margin_source is not None:
-        note = f"margin {margin_text(gap.margin, scale)}, {SOURCES[gap.margin_source]}"
-    return TableCell(gap.verdict, note=note, tone=TONES[gap.verdict])
+    note = margin_note(gap, scale)
+    return TableCell(gap.verdict, note=f"margin {note}" if note else "", tone=TONES[gap.verdict])
+
+
+def margin_note(gap: Gap, scale: Scale) -> str:
+    """±1.0 points, the metric's own; empty where there is no margin"""
+    if gap.margin is None or gap.margin_source is None:
+        return ""
+    return f"{margin_text(gap.margin, scale)}, {SOURCES[gap.margin_source]}"
 
 
 SOURCES = {"set": "set", "metric": "the metric's own", "noise": "noise"}

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from supreme_core.analysis import hypotheses
 from supreme_core.analysis.provenance import CellSummary, RowFacts
+from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
 from supreme_core.api.summary import Distance, Failure, Front, Gap, Point, Row, Summary
 from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
@@ -35,7 +36,10 @@ MOST_NAMED_POINTS = 20_000
 
 @dataclass(frozen=True)
 class ScenarioView:
-    """One scenario as the template shows it. seeds: every seed's value of the primary metric."""
+    """One scenario as the template shows it. seeds: every seed's value of the primary metric.
+
+    without: metrics that have no value for any run.
+    """
 
     anchor: str
     name: str
@@ -46,10 +50,12 @@ class ScenarioView:
     verdicts: Table | None
     verdict_remarks: tuple[tuple[str, tuple[str, ...]], ...]
     table: Table
+    tests: Table | None
     robust: Table
     values_plot: Markup | None
     distance_plots: tuple[Markup, ...]
     groups: tuple[Group, ...]
+    without: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -125,6 +131,7 @@ def render_report(summary: Summary) -> bytes:
         symbols=cells.SYMBOLS,
         floor_title=tables.FLOOR_TITLE,
         fewest=hypotheses.FEWEST_FOR_A_VERDICT,
+        tells_collapse=collapse_row(indexed.facts) is not None,
         has_gap=indexed.facts[indexed.primary].has_gap,
     )
     return page.encode()
@@ -155,26 +162,37 @@ def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
         title=indexed.title(name),
         params=f"{component.name}: {params}" if params else component.name,
         forgot=_forgot(cell) if cell else "",
-        remarks=tuple(tables.remarks(indexed, name, indexed.primary)),
+        remarks=tuple(tables.overview_remarks(indexed, name)),
         verdicts=tables.verdicts(indexed, name),
         verdict_remarks=tuple(_verdict_remarks(indexed, name)),
         table=tables.overview(indexed, name),
+        tests=tables.tests(indexed, name),
         robust=contrasts.robust(indexed, name),
         values_plot=_values_plot(indexed, place, [row for row in rows if row]),
         distance_plots=tuple(_distance_plots(indexed, place, name)),
         groups=tuple(tables.groups(indexed, name)),
+        without=tuple(map(cells.row_title, _without_values(indexed, name))),
         methods=tuple(cells.method_title(method) for method in methods),
         seeds=tuple(_seed_lines(indexed, rows)),
     )
 
 
+def _without_values(indexed: IndexedSummary, scenario: str) -> list[str]:
+    """Metrics that were asked for and have no value here, while there are results."""
+    if not indexed.finished:
+        return []
+    there = {row.metric for row in indexed.summary.rows if row.scenario == scenario and row.n}
+    return [metric for metric in indexed.facts if metric not in there]
+
+
 def _verdict_remarks(
     indexed: IndexedSummary, scenario: str
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Remarks by metric."""
+    """The margin and the remarks, by metric."""
     for metric in indexed.metrics(scenario):
-        found = tuple(tables.remarks(indexed, scenario, metric))
-        if found and indexed.facts[metric].has_gap:
+        if indexed.facts[metric].has_gap:
+            margin = f"Margin of equivalence: {tables.margin(indexed, scenario, metric)}."
+            found = (margin, *tables.remarks(indexed, scenario, metric))
             yield cells.row_title(metric), found
 
 

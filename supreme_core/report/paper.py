@@ -153,7 +153,7 @@ def _verdicts(indexed: IndexedSummary) -> Iterator[str]:
         "Over all metrics a method is equivalent where each row is, and different where one is"
         " after Holm's adjustment over all rows and methods of the scenario."
     )
-    yield f"Beside it stands {_sign_flips(gaps)}, from which no verdict is taken."
+    yield f"{words.headline(_sign_flips(gaps))} was made too; no verdict is taken from it."
     yield from _margins(indexed)
     useful = {row.metric for row in indexed.summary.rows if row.gap and row.gap.noninferiority}
     for metric in sorted(useful):
@@ -180,11 +180,10 @@ def _margins(indexed: IndexedSummary) -> Iterator[str]:
             if gap.margin_source == "set"
         )
         yield f"Margins that were set before the experiment: {each}."
-    if own:
+    if sources != {"set"}:
+        which = "Margins that were not set are" if "set" in sources else "Margins are"
         each = words.listed(f"{margin:g} for {cells.row_title(metric)}" for metric, margin in own)
-        yield f"Otherwise the margin is {each}, or {noise} where that is larger."
-    else:
-        yield f"Otherwise the margin is {noise}."
+        yield f"{which} {f'{each}, or {noise} where that is larger' if own else noise}."
     primary, scale = indexed.primary, indexed.scale(indexed.primary)
     used = {
         row.scenario: (

@@ -131,7 +131,12 @@ def _tables(indexed: IndexedSummary, scenario: str, choice: str) -> Iterator[tup
         if table := tables.verdicts(indexed, scenario):
             caption = f"Verdicts of {seeds} on the gap to the model retrained for the same seed"
             both = "rows different by themselves, and after correction over rows and methods"
-            yield f"{caption}: {symbols}; {both}.", table
+            margins = "; ".join(
+                f"{cells.row_title(metric)} {tables.margin(indexed, scenario, metric)}"
+                for metric in indexed.metrics(scenario)
+                if indexed.facts[metric].has_gap
+            )
+            yield f"{caption}: {symbols}; {both}. Margins: {margins}.", table
     elif choice == PAIRS:
         if table := contrasts.pairs(indexed, scenario):
             primary = cells.row_title(indexed.primary)
@@ -140,7 +145,8 @@ def _tables(indexed: IndexedSummary, scenario: str, choice: str) -> Iterator[tup
                 f" difference with its {INTERVAL}, share of seeds, p of the paired t test and"
             )
             caption += " of sign flips."
-            yield caption, table
+            lines = contrasts.untested(indexed, scenario)
+            yield " ".join((caption, *(f"Not tested: {line}." for line in lines))), table
     elif choice == FRONT:
         if found := contrasts.front(indexed, scenario):
             caption = f"Mean distance to Retrained and cost, with their {INTERVAL} over {seeds}"
@@ -150,7 +156,8 @@ def _tables(indexed: IndexedSummary, scenario: str, choice: str) -> Iterator[tup
         group = tables.group(indexed, scenario, choice)
         for table in group.tables:
             title = f"{group.title}, {table.title}" if table.title else group.title
-            yield f"{title}: mean with its {INTERVAL} over {seeds}.", table
+            caption = f"{title}: mean with its {INTERVAL} over {seeds}."
+            yield " ".join((caption, *table.remarks)), table
 
 
 def _without(methods: Sequence[LeftOut]) -> str:
@@ -158,14 +165,12 @@ def _without(methods: Sequence[LeftOut]) -> str:
 
 
 def _of_primary(indexed: IndexedSummary, scenario: str) -> str:
-    title, scale = cells.row_title(indexed.primary), indexed.scale(indexed.primary)
+    title = cells.row_title(indexed.primary)
     gap = " and its gap to the model retrained for the same seed, each"
     gap = gap if indexed.facts[indexed.primary].has_gap else ""
     caption = f"{words.headline(title)}{gap} with its unadjusted {INTERVAL} over n training seeds."
-    rows = [indexed.row(scenario, method, indexed.primary) for method in indexed.methods(scenario)]
-    margins = {row.gap.margin for row in rows if row and row.gap and row.gap.margin}
-    for margin in margins:  # one, which all methods of a scenario share
-        caption += f" Equivalent: within {cells.margin_text(margin, scale)}."
+    if gap:
+        caption += f" Margin of equivalence: {tables.margin(indexed, scenario, indexed.primary)}."
     return " ".join((caption, *tables.remarks(indexed, scenario, indexed.primary)))
 
 

@@ -4,8 +4,8 @@ What a table shows follows from the facts of its metrics. The few names spelled 
 an order, and nothing is lost where a row of that name does not exist.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress, groupby
@@ -59,7 +59,7 @@ class TableLine:
 class Table:
     """floor: a last line, `FLOOR_TITLE`, with the noise floor of each column that is a distance.
 
-    head: what the lines are.
+    head: what the lines are.  remarks: sentences that belong below it.
     """
 
     title: str
@@ -67,6 +67,7 @@ class Table:
     lines: tuple[TableLine, ...]
     floor: tuple[TableCell, ...] | None = None
     head: str = "method"
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,6 @@ def remarks(indexed: IndexedSummary, scenario: str, metric: str) -> Iterator[str
     Why Retrained gives no value is said once; that seeds are pending is said of every method.
     """
     retrained = indexed.row(scenario, names.RETRAINED, metric)
-    if retrained and retrained.seeds.lost > retrained.seeds.pending:
-        yield f"Retrained: {retrained.lack}, so no method has a gap there."
     about: dict[str, list[str]] = {}
     for method in indexed.methods(scenario):
         row = indexed.row(scenario, method, metric)
@@ -247,10 +246,65 @@ def remarks(indexed: IndexedSummary, scenario: str, metric: str) -> Iterator[str
             continue
         found = row.gap.remarks if row.gap else [row.lack] if row.lack else []
         for remark in found:
-            if not remark.startswith("Retrained: "):
-                about.setdefault(remark, []).append(cells.method_title(method))
+            about.setdefault(remark, []).append(cells.method_title(method))
+    of_retrained = [remark for remark in about if remark.startswith(OF_RETRAINED)]
+    if retrained and (of_retrained or retrained.seeds.lost > retrained.seeds.pending):
+        follows = _follows(retrained) if indexed.facts[metric].has_gap else ""
+        yield f"{OF_RETRAINED}{retrained.lack}{follows}."
     for remark, methods in about.items():
-        yield f"{words.headline(remark)}: {', '.join(methods)}."
+        if remark not in of_retrained:
+            yield f"{words.headline(remark)}: {', '.join(methods)}."
+
+
+OF_RETRAINED = "Retrained: "
+
+
+def _follows(retrained: Row) -> str:
+    """Consequence of what Retrained lacks: whole seeds, or repeats of them."""
+    if retrained.n + retrained.seeds.lost == retrained.seeds.asked:
+        return ", so no method has a gap there"
+    return ", so no method is called equivalent"
+
+
+def overview_remarks(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
+    """Remarks on the table that leads: on the primary metric, and on what its companions lack."""
+    yield from remarks(indexed, scenario, indexed.primary)
+    yield from lacks(indexed, scenario, _companions(indexed, scenario), beside=indexed.primary)
+
+
+def lacks(
+    indexed: IndexedSummary, scenario: str, metrics: Iterable[str], *, beside: str | None = None
+) -> Iterator[str]:
+    """Reasons why values of these metrics are of fewer seeds than were asked for, each once.
+
+    Each with the methods that it is about, and the metrics unless all of a method's values are.
+    beside: a metric whose own lack has been told, and is not told again.
+    """
+    shown = list(metrics)
+    methods = indexed.methods(scenario)
+    about: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for method in methods:
+        told = indexed.row(scenario, method, beside) if beside else None
+        reasons: dict[str, list[str]] = {}
+        for metric in shown:
+            if row := indexed.row(scenario, method, metric):
+                reasons.setdefault(row.lack, []).append(cells.row_title(metric))
+        whole = len(reasons) == 1 and beside is None
+        for reason, titles in reasons.items():
+            if reason and not (told and reason == told.lack):
+                key = reason, () if whole else tuple(titles)
+                about.setdefault(key, []).append(cells.method_title(method))
+    for (reason, in_titles), of in about.items():
+        who = "every line" if len(of) == len(methods) else words.listed(of)
+        where = f", in {words.listed(in_titles)}" if in_titles else ""
+        yield f"{words.headline(reason)}: {who}{where}."
+
+
+def margin(indexed: IndexedSummary, scenario: str, metric: str) -> str:
+    """±1.0 points, the metric's own; none, where nothing can be called equivalent"""
+    rows = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
+    found = (cells.margin_note(row.gap, indexed.scale(metric)) for row in rows if row and row.gap)
+    return next(filter(None, found), "none")
 
 
 def headline(indexed: IndexedSummary, scenario: str) -> Table:
@@ -332,16 +386,40 @@ def leading(indexed: IndexedSummary, scenario: str) -> list[str]:
     return [metric for metric in metrics if not indexed.facts[metric].measured]
 
 
+def tests(indexed: IndexedSummary, scenario: str) -> Table | None:
+    """p values of the gaps in the primary metric; None where it has no gap."""
+    columns = (
+        Column("n", kind="count"),
+        Column("p", kind="count"),
+        Column("p after Holm", kind="count"),
+        Column("p of sign flips", kind="count"),
+        Column("p of sign flips after Holm", kind="count"),
+        Column("p of equivalence", kind="count"),
+    )
+    lines = []
+    for method in indexed.methods(scenario):
+        row = indexed.row(scenario, method, indexed.primary)
+        if row and (gap := row.gap):
+            tested = (gap.difference_p, gap.adjusted_p, gap.flip_p, gap.flip_adjusted_p)
+            p_values = (TableCell(cells.p_text(p)) for p in (*tested, gap.equivalence_p))
+            role = cells.method_role(method)
+            line = (TableCell(str(gap.n)), *p_values)
+            lines.append(TableLine(cells.method_title(method), role, line))
+    return Table("", columns, tuple(lines)) if lines else None
+
+
 def by_nearness(indexed: IndexedSummary, scenario: str) -> list[str]:
-    """The methods from nearest to furthest by the primary metric, then Original."""
+    """The methods from nearest to furthest by the primary metric, then those that lost seeds, whose
+    survivors say nothing of their place, then Original."""
     retrained = indexed.row(scenario, names.RETRAINED, indexed.primary)
     target = (retrained and retrained.mean) or 0.0
 
-    def distance(method: str) -> tuple[bool, float]:
+    def distance(method: str) -> tuple[bool, bool, float]:
         row = indexed.row(scenario, method, indexed.primary)
+        is_original = method == names.ORIGINAL
         if row is None or row.mean is None:
-            return method == names.ORIGINAL, inf
-        return method == names.ORIGINAL, abs(row.gap.mean if row.gap else row.mean - target)
+            return is_original, True, inf
+        return is_original, bool(row.lack), abs(row.gap.mean if row.gap else row.mean - target)
 
     return sorted((m for m in indexed.methods(scenario) if m != names.RETRAINED), key=distance)
 
@@ -402,24 +480,25 @@ GROUPS = {
 
 def collapses(indexed: IndexedSummary) -> Iterator[Collapse]:
     """A line for each scenario and method in which anything went wrong, in table order."""
-    undefined: dict[tuple[str | None, str | None], set[int]] = {}
+    seeds: dict[tuple[str | None, str | None, str], set[int]] = defaultdict(set)
     for failure in indexed.summary.failures:
-        if failure.kind == "undefined":
-            undefined.setdefault((failure.scenario, failure.method), set()).add(failure.seed)
+        seeds[failure.scenario, failure.method, failure.kind].add(failure.seed)
     for rate in indexed.summary.collapse_rates:
-        row = indexed.row(rate.scenario, rate.method, indexed.primary)
-        without = len(undefined.get((rate.scenario, rate.method), ()))
+        failed, undefined, lost = (
+            seeds[rate.scenario, rate.method, kind]
+            for kind in ("failed", "undefined", "infrastructure")
+        )
         asked = len(indexed.summary.seeds)
-        if not (rate.collapsed or rate.failed or without or rate.of < asked):
+        if not (rate.collapsed or rate.failed or undefined or rate.of < asked):
             continue
-        infrastructure = row.seeds.infrastructure if row else 0
+        infrastructure = len(lost - failed)
         yield Collapse(
             scenario=rate.scenario,
             method=cells.method_title(rate.method),
             asked=asked,
             failed=rate.failed,
             collapsed=rate.collapsed,
-            undefined=without,
+            undefined=len(undefined),
             infrastructure=infrastructure,
             pending=asked - rate.of - infrastructure,
             of=rate.of,
@@ -450,9 +529,11 @@ def notes(indexed: IndexedSummary) -> Iterator[str]:
         )
     if indexed.summary.partial:
         yield _what_is_partial(indexed)
-    collapsed = sum(failure.kind == "collapsed" for failure in indexed.summary.failures)
-    if collapsed:
-        runs = "1 run" if collapsed == 1 else f"{collapsed} runs"
+    kinds = Counter(failure.kind for failure in indexed.summary.failures)
+    if undefined := kinds["undefined"]:
+        yield f"{words.count(undefined, 'run')} gave a model for which some metric has no value."
+    if collapsed := kinds["collapsed"]:
+        runs = words.count(collapsed, "run")
         yield f"{runs} collapsed: test accuracy below half the median of Retrained."
     if collapse_row(indexed.facts) is None:
         yield "The metric accuracy was not asked for, so no run is told to have collapsed."
@@ -544,4 +625,10 @@ def _grid(
         )
         for method in indexed.methods(scenario)
     )
-    return Table(title, columns, lines, _floor(indexed, scenario, metrics))
+    return Table(
+        title,
+        columns,
+        lines,
+        _floor(indexed, scenario, metrics),
+        remarks=tuple(lacks(indexed, scenario, metrics)),
+    )

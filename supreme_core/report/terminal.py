@@ -1,6 +1,6 @@
 """The top of the report as tables of plain text: for the command, which fits them to a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from supreme_core.api.summary import Summary
@@ -29,7 +29,7 @@ def terminal_tables(summary: Summary) -> list[TextTable]:
     drawn = [
         replace(
             _draw(tables.overview(indexed, scenario), indexed.title(scenario)),
-            notes=tuple(map(_text, tables.remarks(indexed, scenario, indexed.primary))),
+            notes=tuple(map(_text, _notes(indexed, scenario))),
         )
         for scenario in indexed.scenarios
     ]
@@ -37,6 +37,12 @@ def terminal_tables(summary: Summary) -> list[TextTable]:
         last = drawn[-1]
         drawn[-1] = replace(last, notes=(*last.notes, READ_AS, *tables.notes(indexed)))
     return drawn
+
+
+def _notes(indexed: tables.IndexedSummary, scenario: str) -> Iterator[str]:
+    if indexed.facts[indexed.primary].has_gap:
+        yield f"Margin of equivalence: {tables.margin(indexed, scenario, indexed.primary)}."
+    yield from tables.overview_remarks(indexed, scenario)
 
 
 READ_AS = (

@@ -12,8 +12,9 @@ from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.files import summary_csv
 from supreme_core.api.orders import Exclusion
 from supreme_core.api.summary import SeedCounts, lack_of
-from supreme_core.report import tables
+from supreme_core.report import contrasts, tables
 from supreme_core.report.page import render_report
+from supreme_core.report.paste import paste
 from supreme_core.report.terminal import terminal_tables
 from tests.core.analysis.summaries import FACTS, failed, question, result, row_fact, run
 
@@ -322,6 +323,114 @@ def test_page_terminal_and_csv_show_how_many_seeds_gave_a_value_and_why_not_all(
     told = dict(zip(head, row.split(","), strict=False))
     assert (told["n"], told["asked"], told[word]) == ("6", "12", "6")
     assert reason.split(",")[0] in row
+
+
+def test_every_table_says_which_of_its_values_are_of_fewer_seeds():
+    """Not only the primary metric's: of the companions beside it, and of all metrics below."""
+
+    def lost(method, seed):
+        undefined = seed % 2 and method == "near"
+        return run(method, **numbers(method, seed, mia_loss_auc=None)) if undefined else None
+
+    found = experiment(lost)
+    reason = "6 of 12 seeds gave no value (6 undefined): near"
+    (table,) = terminal_tables(found)
+    assert f"{reason}, in MIA loss AUC." in table.notes
+    indexed = tables.IndexedSummary(found)
+    membership = tables.group(indexed, "full_class", "membership").tables[0]
+    assert membership.remarks == (f"{reason}.",)
+    assert f"12 training seeds. {reason}." in paste(indexed, "membership", "markdown")
+    assert paste(indexed, "accuracy", "markdown").count(reason) == 0
+    page = _text(render_report(found))
+    assert f"{reason}." in page[page.index("<h2>All metrics") : page.index("<h2>Failures")]
+    assert "6 runs gave a model for which some metric has no value" in page
+
+
+def test_what_all_lines_lack_alike_is_said_without_their_names():
+    found = experiment(there=range(1, 9))
+    (of_accuracy,) = tables.group(tables.IndexedSummary(found), "full_class", "accuracy").tables
+    assert of_accuracy.remarks == ("4 of 12 seeds gave no value (4 pending): every line.",)
+
+
+def test_methods_that_lost_seeds_stand_behind_those_that_have_all():
+    def lost(method, seed):
+        if method == "other":
+            return run(method, **numbers(method, seed, forget_accuracy=0.6))
+        return half("failed")(method, seed)
+
+    indexed = tables.IndexedSummary(experiment(lost))
+    assert tables.by_nearness(indexed, "full_class") == ["other", "near", "original"]
+    (said,) = contrasts.untested(indexed, "full_class")
+    assert said == "near: 6 of 12 seeds gave no value (6 failed)"
+    assert f"Not tested: {said}." in paste(indexed, "pairs", "markdown")
+
+
+@pytest.mark.parametrize(
+    ("replica", "follows"),
+    [
+        (failed("retrained", "no", repeat=1), "no method is called equivalent"),
+        (None, None),
+    ],
+)
+def test_a_lost_replica_of_retrained_leaves_gaps_and_claims_no_more(replica, follows):
+    """The seed still has a Retrained, so every method has a gap there."""
+    found = []
+    for seed in SEEDS:
+        good = run("retrained", repeat=1, **numbers("retrained", seed))
+        second = replica if replica and seed == 3 else good
+        runs = [run(m, **numbers(m, seed)) for m in ("original", "retrained", "near")]
+        found.append(result(seed, [*runs, second]))
+    told = aggregate(found, question(SEEDS, methods=("near",), retrained_replicas=2))
+    assert row_of(told, "near").gap.n == 12
+    said = list(tables.remarks(tables.IndexedSummary(told), "full_class", "forget_accuracy"))
+    reason = "Retrained: 1 of 12 seeds gave no value in every repeat (1 failed)"
+    assert said == ([f"{reason}, so {follows}."] if follows else [])
+
+
+def test_a_result_without_a_run_of_retrained_is_a_reason_that_is_told():
+    found = [
+        result(
+            seed,
+            [
+                run(m, **numbers(m, seed))
+                for m in ("original", "retrained", "near")
+                if (m, seed) != ("retrained", 3)
+            ],
+        )
+        for seed in SEEDS
+    ]
+    told = aggregate(found, question(SEEDS, methods=("near",)))
+    assert row_of(told, "near").gap.verdict == "inconclusive"
+    said = "Retrained: 1 of 12 seeds gave no value (1 pending), so no method has a gap there."
+    assert said in terminal_tables(told)[0].notes
+
+
+def test_a_distance_has_no_gap_that_retrained_could_take():
+    facts = FACTS | {"mia_loss_auc": row_fact("mia_loss_auc", compares=True)}
+
+    def lost(method, seed):
+        return failed(method, "no") if (method, seed) == ("retrained", 3) else None
+
+    indexed = tables.IndexedSummary(experiment(lost, metrics=facts))
+    said = list(tables.remarks(indexed, "full_class", "mia_loss_auc"))
+    assert said == ["Retrained: 1 of 12 seeds gave no value (1 failed)."]
+
+
+def test_the_fate_of_seeds_does_not_depend_on_where_the_primary_metric_is_defined():
+    """Original has no cost, and yet was lost to a machine and is not pending."""
+    facts = FACTS | {
+        "wall_seconds": row_fact(
+            "wall_seconds", unit="seconds", measured=True, high=None, references=["retrained"]
+        )
+    }
+
+    def lost(method, seed):
+        gone = failed(method, "no", cause="infrastructure")
+        return gone if (method, seed) == ("original", 3) else None
+
+    found = experiment(lost, metrics=facts, primary="wall_seconds")
+    (line,) = tables.collapses(tables.IndexedSummary(found))
+    assert (line.method, line.infrastructure, line.pending, line.of) == ("Original", 1, 0, 11)
 
 
 def test_a_cost_that_retrained_lacks_keeps_nobody_from_the_front():

@@ -336,6 +336,20 @@ def test_the_paragraph_says_what_is_special(changes, words):
     assert words not in paper.paragraph(IndexedSummary(summary(range(8))))
 
 
+@pytest.mark.parametrize(
+    ("margins", "words"),
+    [
+        ({}, "Margins are 0.01 for accuracy and 0.01 for MIA loss AUC, or the lower"),
+        ({"forget_accuracy": 0.02}, "Margins that were not set are 0.01 for accuracy"),
+        (dict.fromkeys(("forget_accuracy", "test_accuracy", "mia_loss_auc"), 0.02), None),
+    ],
+)
+def test_the_paragraph_says_where_each_margin_is_from(margins, words):
+    text = paper.paragraph(IndexedSummary(summary(margins=margins)))
+    assert (words in text) if words else ("Margins are" not in text and "not set" not in text)
+    assert ("Margins that were set before the experiment: 0.02 for" in text) == bool(margins)
+
+
 def test_captions_and_the_paragraph_count_the_seeds_that_have_a_result():
     indexed = IndexedSummary(aggregate(results(range(4)), question(range(10))))
     assert FRONT not in paste.choices(indexed)  # of seeds that are not all there

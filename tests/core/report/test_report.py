@@ -24,6 +24,7 @@ from supreme_core.api.v1alpha1 import Component, MethodEntry
 from supreme_core.report import cells, tables, words
 from supreme_core.report.cells import Scale, TableCell
 from supreme_core.report.page import render_report
+from supreme_core.report.paste import paste
 from supreme_core.report.plots import Dot, ReferenceBand, Strip, dot_plot, strip_plot
 from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import terminal_tables
@@ -548,6 +549,36 @@ def test_verdicts_of_every_metric_and_of_all_together_lead_the_page():
     assert page.index("<h2>Verdicts<") < page.index("<h2>Forget accuracy<")
 
 
+def test_each_verdict_names_its_margin_and_where_that_is_from():
+    found = summary(margins={"test_accuracy": 0.05})
+    (table,) = terminal_tables(found)
+    assert "Margin of equivalence: ±2.9 points, noise." in table.notes
+    text = " ".join(Page(render_report(found)).text.split())
+    assert "test accuracy : Margin of equivalence: ±5.0 points, set." in text
+    assert "forget accuracy : Margin of equivalence: ±2.9 points, noise." in text
+    pasted = paste(tables.IndexedSummary(found), "verdicts", "markdown")
+    assert "Margins: forget accuracy ±2.9 points, noise; test accuracy ±5.0 points, set;" in pasted
+
+
+def test_the_tests_of_a_gap_stand_on_the_page():
+    found = summary(range(6))
+    gap = tables.IndexedSummary(found).row("full_class", "scrub", "forget_accuracy").gap
+    line = tables.tests(tables.IndexedSummary(found), "full_class").lines[1]
+    expected = (gap.difference_p, gap.adjusted_p, gap.flip_p, gap.flip_adjusted_p)
+    p_values = [*expected, gap.equivalence_p]
+    assert [cell.text for cell in line.cells] == ["6", *map(cells.p_text, p_values)]
+    assert "Tests of the gaps" in render_report(found).decode()
+    of_distances = summary(primary="forget_js_divergence")
+    assert tables.tests(tables.IndexedSummary(of_distances), "full_class") is None
+
+
+def test_a_metric_without_a_value_for_any_model_is_named():
+    facts = FACTS | {"mia_tpr_at_fpr": row_fact("mia_tpr_at_fpr", group="membership")}
+    text = " ".join(Page(render_report(summary(metrics=facts))).text.split())
+    assert "for none of these models: MIA TPR at FPR." in text
+    assert "Without a value for any model" not in Page(render_report(summary())).text
+
+
 def test_a_page_of_distances_alone_has_no_verdicts():
     facts = {name: fact for name, fact in FACTS.items() if fact.compares or fact.measured}
     found = summary(primary="forget_js_divergence", metrics=facts)
@@ -559,7 +590,10 @@ def test_without_test_accuracy_the_page_says_that_no_collapse_is_told():
     facts = {name: fact for name, fact in FACTS.items() if name != "test_accuracy"}
     found = summary(metrics=facts)
     assert found.failures == []
-    assert "no run is told to have collapsed" in render_report(found).decode()
+    page = render_report(found).decode()
+    assert "no run is told to have collapsed" in page
+    assert "none collapsed" not in page
+    assert "none collapsed" in render_report(summary()).decode()
 
 
 def test_a_terminal_gets_no_control_characters_from_a_label():
