@@ -220,8 +220,9 @@ def decimals(value: float, half_width: float | None, *, percent: bool) -> int:
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """Fixed point with a real minus; powers of ten where fixed point would show zeros only."""
-    tiny = value != 0 and abs(value) < 0.5 * 10**-MOST_DECIMALS
+    """Fixed point with a real minus; powers of ten where even the most decimals show zeros only."""
+    # With fewer digits a tiny number is 0, as a larger one that rounds to 0 is.
+    tiny = digits >= MOST_DECIMALS and 0 < abs(value) < 0.5 * 10**-MOST_DECIMALS
     text = f"{value:.2e}" if tiny or abs(value) >= 1e6 else f"{value:.{digits}f}"
     if text.startswith("-"):
         text = text[1:] if not text.strip("-0.") else MINUS + text[1:]

@@ -254,6 +254,7 @@ def test_a_collapse_rate_counts_seeds_and_has_wilsons_interval():
         pytest.param(
             3e-9, 2e-9, 4e-9, False, TableCell("3.00e-09", ("2.00e-09", "4.00e-09")), id="tiny"
         ),
+        pytest.param(0.5, 9e-12, 1.0, True, TableCell("50.0", ("0.0", "100.0")), id="a tiny end"),
         pytest.param(0.5, None, None, False, TableCell("0.500"), id="one seed"),
         pytest.param(0.5, 0.45, 0.55, True, TableCell("50.0", ("45.0", "55.0")), id="percent"),
         pytest.param(-1.5, -2.0, -1.0, False, TableCell("−1.5", ("−2.0", "−1.0")), id="negative"),
@@ -267,7 +268,8 @@ def test_a_number_has_as_many_digits_as_its_interval_supports(mean, low, high, p
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(0.5, "+0.5"), (-0.5, "−0.5"), (0.0, "0.0"), (-0.01, "0.0")]
+    ("number", "expected"),
+    [(0.5, "+0.5"), (-0.5, "−0.5"), (0.0, "0.0"), (-0.01, "0.0"), (1e-9, "0.0"), (-1e-9, "0.0")],
 )
 def test_a_gap_has_its_sign_and_zero_has_none(number, expected):
     assert cells.number(number, 1, signed=True) == expected
