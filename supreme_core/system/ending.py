@@ -16,7 +16,8 @@ from supreme_core.system.faults import fault_of
 TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
 """Packages that the extra `trainer` installs; everything else works without these."""
 
-INSTALL: Final = f"pip install '{DISTRIBUTION}[trainer]'"
+OPERATOR_MODULES: Final = ("kopf", "kubernetes", "aiohttp", "pydantic_settings")
+"""Packages that the extra `operator` installs."""
 
 REPORT: Final = (
     "This is a fault in SUPREME, not in what you wrote. Please report it with these lines."
@@ -87,23 +88,28 @@ def as_told(error: Exception) -> SupremeError | None:
 
 
 def of_missing_module(error: BaseException) -> SpecError | None:
-    """Error that names what to install where an import failed for want of the extra `trainer`."""
-    missing = (getattr(error, "name", "") or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and missing in TRAINER_MODULES:
-        return _to_install([missing])
-    return None
+    """Error that names what to install where an import failed for want of an extra."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    missing = (error.name or "").partition(".")[0]
+    extras = {"trainer": TRAINER_MODULES, "operator": OPERATOR_MODULES}
+    return next(
+        (_to_install([missing], extra) for extra, modules in extras.items() if missing in modules),
+        None,
+    )
 
 
 def need_trainer() -> None:
     """SpecError where what computes experiments is not installed."""
     missing = [module for module in TRAINER_MODULES if find_spec(module) is None]
     if missing:
-        raise _to_install(missing)
+        raise _to_install(missing, "trainer")
 
 
-def _to_install(missing: Sequence[str]) -> SpecError:
+def _to_install(missing: Sequence[str], extra: str) -> SpecError:
     are = "is" if len(missing) == 1 else "are"
-    return SpecError(f"this needs {', '.join(missing)}, which {are} not installed: {INSTALL}")
+    install = f"pip install '{DISTRIBUTION}[{extra}]'"
+    return SpecError(f"this needs {', '.join(missing)}, which {are} not installed: {install}")
 
 
 def _of_the_system(error: OSError) -> SupremeError:

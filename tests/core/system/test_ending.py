@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import supreme_operator
+from supreme_operator import command
 
 from supreme_core.errors import EXIT_ERROR, SpecError, StoreUnavailable
 from supreme_core.system.ending import REPORT, as_told, ending
@@ -37,8 +39,11 @@ def full_device(folder):
         device.flush()
 
 
-def missing_module(folder):
-    raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+def missing(module):
+    def imported(folder):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    return imported
 
 
 KINDS = {
@@ -52,7 +57,8 @@ KINDS = {
     "no current folder": (gone_folder, 2, "folder in which this was started is gone"),
     "full device": (full_device, 1, "No space left on device"),
     "wrong bytes": (lambda folder: b"\xff".decode(), 2, "can't decode byte 0xff"),
-    "no torch": (missing_module, 2, "pip install 'supreme-bench[trainer]'"),
+    "no torch": (missing("torch.nn"), 2, "pip install 'supreme-bench[trainer]'"),
+    "no kopf": (missing("kopf"), 2, "pip install 'supreme-bench[operator]'"),
 }
 
 
@@ -66,6 +72,20 @@ def test_what_a_user_can_mend_is_one_line_without_a_traceback(cause, code, words
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert words in said
+
+
+def test_the_operator_without_its_extra_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "supreme_operator.main", raising=False)
+    monkeypatch.delattr(supreme_operator, "main", raising=False)
+    monkeypatch.setitem(sys.modules, "kopf", None)
+
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: this needs kopf, which is not installed: pip install 'supreme-bench[operator]'\n"
+    )
 
 
 @pytest.mark.parametrize("error", [SpecError("a\nb"), StoreUnavailable("a\nb")], ids=repr)
