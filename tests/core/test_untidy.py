@@ -17,7 +17,7 @@ from contextlib import redirect_stderr
 
 import pytest
 from rich.console import Console
-from supreme_trainer.command.screen import say
+from supreme_trainer.command.sentences import say
 
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.files import summary_json

@@ -41,6 +41,36 @@ def test_version_and_every_help_load_click_and_nothing_else():
     assert sum(line.startswith("Usage: supreme") for line in helps) == len(calls) - 1
 
 
+def test_a_wrong_command_line_is_told_without_loading_what_commands_need():
+    code = (
+        "import sys; before = {*sys.modules}; from supreme_trainer.command.cli import main\n"
+        "sys.argv = ['supreme', 'list', 'methods']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "loaded = {name.partition('.')[0] for name in {*sys.modules} - before}\n"
+        "print(*sorted(loaded - sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "did you mean 'method'?" in done.stderr
+    assert done.stdout.split() == ["click", "rich", "supreme_core", "supreme_trainer"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("words", [["list", "methods"], ["list"], ["run", "x", "--device", "gpu"]])
+def test_a_wrong_command_line_is_told_in_lines_of_the_terminal(words, width, monkeypatch, capsys):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}.items():
+        monkeypatch.setenv(name, value)  # rich takes the stream for a terminal
+    monkeypatch.setattr("sys.argv", ["supreme", *words])
+    with pytest.raises(SystemExit):
+        main()
+
+    usage, *_, error = capsys.readouterr().err.split("\n\n")
+    assert usage.startswith("Usage: supreme ")
+    assert error.startswith("Error: ")
+    assert max(map(len, [*usage.splitlines(), *error.splitlines()])) <= width
+
+
 @pytest.mark.parametrize("words", [words for words in paths(cli) if words], ids=" ".join)
 def test_every_command_says_what_it_does(words):
     command = cli

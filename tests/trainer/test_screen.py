@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
-from supreme_trainer.command.screen import described, fit, say, show, wrapped
+from supreme_trainer.command.screen import fit, show
+from supreme_trainer.command.sentences import described, say, wrapped
 from supreme_trainer.process.spelling import spelt
 
 from supreme_core.report.terminal import TextTable, terminal_tables

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from supreme_trainer.command.errors import tell
+from supreme_trainer.command.errors import tell, tell_usage
 from supreme_trainer.command.machine import check_system
 from supreme_trainer.process.spelling import spell_output
 
 from supreme_core import DISTRIBUTION
 from supreme_core.api import names
-from supreme_core.errors import EXIT_INTERRUPTED
+from supreme_core.errors import EXIT_INTERRUPTED, nearest_or_all
 from supreme_core.report.choices import FORMATS, OTHERS, PRIMARY
 from supreme_core.system.ending import ending, need_trainer
 
@@ -34,7 +34,7 @@ def main() -> None:
         try:
             cli.main(standalone_mode=False)
         except click.ClickException as error:
-            error.show()
+            tell_usage(error)
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(EXIT_INTERRUPTED)
@@ -91,6 +91,13 @@ class Hours(click.FloatRange):
         if isnan(hours):
             self.fail(f"{value!r} is not a number of hours", param, ctx)
         return abs(hours)  # of -0 too
+
+
+class Kind(click.Choice[str]):
+    """A kind of component; the error names the nearest one."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        return f"there is no kind {value!r}{nearest_or_all(value, self.choices, what='kinds')}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -242,7 +249,7 @@ def validate(
     help="List the components of a kind, with their settings.\n\n"
     f"KIND is {', '.join(names.KINDS[:-1])} or {names.KINDS[-1]}.",
 )
-@click.argument("kind", metavar="KIND", type=click.Choice(names.KINDS))
+@click.argument("kind", metavar="KIND", type=Kind(names.KINDS))
 @click.option("--find", "text", metavar="TEXT", help="List only names that contain TEXT, in full.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known, as JSON.")
 @with_plugins

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from supreme_trainer.command.screen import say
+from supreme_trainer.command.sentences import say
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import ExperimentSpec

@@ -1,5 +1,9 @@
 """Errors as a person meets them."""
 
+from io import StringIO
+
+import click
+
 from supreme_core.errors import SupremeError
 
 
@@ -12,6 +16,17 @@ def tell(error: SupremeError) -> int:
 
 def tell_line(line: str) -> None:
     from rich.console import Console  # which --help does without
-    from supreme_trainer.command.screen import say
+    from supreme_trainer.command.sentences import say
 
     say(Console(stderr=True), f"error: {line}", indent="  ")
+
+
+def tell_usage(error: click.ClickException) -> None:
+    """Print how a command is called and what is wrong with how it was, as wide as the terminal."""
+    from rich.console import Console
+    from supreme_trainer.command.sentences import INDENT, say
+
+    text = StringIO()
+    error.show(text)
+    lines = text.getvalue().rstrip().expandtabs(len(INDENT))
+    say(Console(stderr=True), lines, indent="  ")

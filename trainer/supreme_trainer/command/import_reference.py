@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 from supreme_trainer.command import local
-from supreme_trainer.command.screen import ELSEWHERE, say, show
+from supreme_trainer.command.screen import ELSEWHERE, show
+from supreme_trainer.command.sentences import say
 
 from supreme_core.api import names
 from supreme_core.errors import SpecError

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from supreme_trainer.command.screen import describe
+from supreme_trainer.command.sentences import describe
 
 from supreme_core.errors import SpecError
 from supreme_core.registry import Listed, catalog

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from supreme_trainer.command import machine
 from supreme_trainer.command.replacing import changed_meanwhile, check_order, settle_order
-from supreme_trainer.command.screen import say
+from supreme_trainer.command.sentences import say
 from supreme_trainer.process import launch
 from supreme_trainer.process.progress import Board, Display, display
 

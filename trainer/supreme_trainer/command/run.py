@@ -11,8 +11,9 @@ from supreme_trainer.command import local
 from supreme_trainer.command.data import tell_elsewhere
 from supreme_trainer.command.errors import tell, tell_line
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
-from supreme_trainer.command.screen import say, show
+from supreme_trainer.command.screen import show
 from supreme_trainer.command.seed_choice import chosen_seeds
+from supreme_trainer.command.sentences import say
 from supreme_trainer.command.terminal import report_of, tell_where
 
 from supreme_core.api.load import Loaded, errors_of

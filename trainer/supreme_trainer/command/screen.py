@@ -1,4 +1,4 @@
-"""Tables and sentences on a terminal of any width, and in full into a pipe.
+"""Tables on a terminal of any width, and in full into a pipe.
 
 A number is never cut: where a table is too wide, intervals go onto lines of their own, names of
 methods are wrapped, then whole columns are left out, and a line says which. A pipe, a file or a
@@ -12,22 +12,16 @@ from itertools import zip_longest
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
-from rich.text import Text
+from supreme_trainer.command.sentences import GAP, print_line, say, width_of, wrapped
 from supreme_trainer.process.spelling import spelt
 
 from supreme_core.api.summary import Summary
-from supreme_core.errors import escaped
 from supreme_core.report.terminal import TextTable, terminal_tables
-
-GAP = 2
-"""Blank cells between two columns."""
 
 ELSEWHERE = "the report"
 WITH_TABLES = f"{ELSEWHERE} and the tables of `supreme report EXPERIMENT-URI --format csv`"
 """Places where every column is to be found; the latter where the results of seeds are in the
 store."""
-
-INDENT = "    "
 
 
 def show(summary: Summary, console: Console, *, elsewhere: str = WITH_TABLES) -> None:
@@ -37,60 +31,10 @@ def show(summary: Summary, console: Console, *, elsewhere: str = WITH_TABLES) ->
         console.print()
         say(console, table.title, style="bold")
         for line in fitted.lines:
-            _print(console, line)
+            print_line(console, line)
         for note in [*_on_left_out(fitted, elsewhere), *table.notes]:
             say(console, note, style="dim")
     console.print()
-
-
-def say(console: Console, text: str, *, indent: str = "", style: str = "") -> None:
-    """Lines of words, wrapped where a terminal would cut one.
-
-    indent: what continued lines begin with, after the blanks that the line itself begins with.
-    """
-    width = width_of(console)
-    for line in text.splitlines() or [""]:
-        line = spelt(escaped(line), console.encoding)
-        below = " " * (len(line) - len(line.lstrip())) + indent
-        for part in [line] if width is None else wrapped(line, width, indent=below):
-            _print(console, part, style=style)
-
-
-def width_of(console: Console) -> int | None:
-    """Cells in a line of the terminal; None where lines may have any length."""
-    return console.width if console.is_terminal and not console.is_dumb_terminal else None
-
-
-def wrapped(text: str, width: int, *, indent: str = "") -> list[str]:
-    """Wrap by words; one that is longer than a line, such as a path, stays whole."""
-    first, *words = re.findall(r" *[^ ]+", text) or [""]
-    lines = [first]
-    for word in words:
-        if cell_len(lines[-1] + word) <= width:
-            lines[-1] += word
-        else:
-            lines.append(indent + word.lstrip())
-    return lines
-
-
-def describe(console: Console, name: str, text: str, *, column: int) -> None:
-    """A name, or none, and what is said about it."""
-    width = width_of(console)
-    name, text = (spelt(part, console.encoding) for part in (name, text))
-    for line in described(name, text, column=column, width=width):
-        _print(console, line)
-
-
-def described(name: str, text: str, *, column: int, width: int | None) -> list[str]:
-    """A name and what is said about it, in a second column where that leaves room for words."""
-    if width is None:
-        return [f"{name:{column}}  {text}"]
-    deeper = " " * (len(text) - len(text.lstrip()))
-    if column + GAP > width / 2:
-        lines = wrapped(f"{INDENT}{text}", width, indent=f"{INDENT}{deeper}")
-        return [name, *lines] if name else lines
-    indent = " " * (column + GAP) + deeper
-    return wrapped(f"{name:{column}}  {text}", width, indent=indent)
 
 
 @dataclass(frozen=True)
@@ -212,9 +156,3 @@ def _broken(name: str, width: int) -> list[str]:
             else:
                 lines.append(part)
     return lines
-
-
-def _print(console: Console, text: str, *, style: str = "") -> None:
-    """Print text unchanged: no markup, no emoji, nothing wrapped; NO_COLOR leaves no control
-    characters."""
-    console.print(Text(text, style="" if console.no_color else style), soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
-from supreme_trainer.command.screen import say
+from supreme_trainer.command.sentences import say
 
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder
