@@ -11,7 +11,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supreme_trainer.command import cli, replacing
+from supreme_trainer.command import cli, replacing, run
 from supreme_trainer.command.seed_choice import chosen_seeds
 
 from supreme_core.api import names
@@ -301,3 +301,18 @@ class TestTheOrder:
             " changed: params.epochs was 1 and is 2"
         )
         assert replacing.changed_meanwhile(planned(WHOLE), planned(WHOLE), [260]) is None
+
+
+@pytest.mark.parametrize(
+    ("called", "told"),
+    [
+        ("{bin}/supreme", "supreme run 'my file.yaml'"),  # as a shell calls what it finds on PATH
+        (".venv/bin/supreme", ".venv/bin/supreme run 'my file.yaml'"),
+        ("/here/cli.py", "supreme run 'my file.yaml'"),  # python -m
+    ],
+)
+def test_the_command_to_go_on_with_is_one_that_the_shell_finds(called, told, tmp_path, monkeypatch):
+    installed = tmp_path / "supreme"
+    installed.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run._again(called.format(bin=tmp_path), "run", "my file.yaml") == told

@@ -1,6 +1,7 @@
 """`supreme run`."""
 
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def _compute(
     except local.Stopped as stopped:
         say(console, f"\nstopped; every finished stage is in {storage.uri}")
         # Never wrapped, because it is there to be pasted.
-        go_on = f"to go on: {_command(sys.argv[1:])}"
+        go_on = f"to go on: {_again(*sys.argv)}"
         console.print(go_on, markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(stopped.code) from None
     if outcome.summary:
@@ -125,5 +126,7 @@ def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
         say(console, f"only a cluster uses {fields}; not used here")
 
 
-def _command(arguments: list[str]) -> str:
-    return shlex.join(["supreme", *arguments])
+def _again(called: str, *arguments: str) -> str:
+    """The command to give again, by its path where the shell would not find it."""
+    is_found = Path(called).name != "supreme" or shutil.which("supreme") == called
+    return shlex.join(["supreme" if is_found else called, *arguments])
