@@ -65,6 +65,18 @@ def test_what_the_reader_does_not_want_is_not_kept():
     assert len(objects) == 0
 
 
+def test_what_somebody_has_made_unreadable_is_gone():
+    """Else it would be what it was for ever, whatever becomes of it."""
+    objects = ObjectCache(lambda body: body.get("content"))
+    objects.put({**body(version=5), "content": "running"})
+    assert objects.put(body(version=4)) is None
+    assert objects.put(body(version=6)) == KEY
+    assert list(objects.of(KEY)) == []
+    objects.put({**body(version=7), "content": "running"})
+    assert objects.put({**body(version=8, experiment=None), "content": "running"}) == KEY
+    assert len(objects) == 0
+
+
 def test_what_is_removed_is_gone_from_its_experiment(objects):
     objects.put(body())
     assert objects.remove(body()) == KEY

@@ -53,6 +53,12 @@ class Backend:
         )
         return made
 
+    def is_attempt(self, body: Body, owner: Owner, attempt: Attempt) -> bool:
+        """Return whether an object is the child of that attempt, as far as nobody has changed what
+        the operator had written on it."""
+        labels = body["metadata"].get("labels") or {}
+        return labels_of(owner, attempt).items() <= labels.items() and bool(self.observe(body))
+
     def template(self, owner: Owner, spec: ExperimentSpec, order: ChildOrder) -> str:
         """Names what children are made of, whatever their seed and attempt."""
         made = self._made(owner, spec, Attempt(seed=0, index=0), order)

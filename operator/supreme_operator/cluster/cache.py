@@ -60,16 +60,18 @@ class ObjectCache(Generic[T]):
     _by_key: dict[Key, set[Name]] = field(default_factory=lambda: defaultdict(set))
 
     def put(self, body: Body) -> Key | None:
-        """Keep what is newer than what is known.
+        """Keep what is newer than what is known; forget what is none of ours any more.
 
-        Return whose it is, or None where nothing that is kept of it changed: a controller writes
-        an object more often than it says something new.
+        Return whose it is or was, or None where nothing that is kept of it changed: a controller
+        writes an object more often than it says something new.
         """
         version, name, key = int(body["metadata"]["resourceVersion"]), _name_of(body), key_of(body)
         known = self._objects.get(name)
         content = self.read(body)
-        if key is None or content is None or (known and known.version >= version):
+        if known and known.version >= version:
             return None
+        if key is None or content is None:
+            return self._drop(name)
         kept = CachedObject(version, body["metadata"]["uid"], key, content)
         if known and kept[1:] == known[1:]:
             self._objects[name] = known._replace(version=version)

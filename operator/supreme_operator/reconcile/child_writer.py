@@ -151,6 +151,12 @@ class ChildWriter:
                 await self._ensure(memory, SERVICES, service)
             manifest = backend.render(experiment.owner, experiment.spec, attempt, order)
             made = await self._ensure(memory, backend.resource, manifest)
+            if made and not backend.is_attempt(made.body, experiment.owner, attempt):
+                # Else it would be made again at once, and again, at the rate of all writes.
+                raise ChildConflict(
+                    f"{backend.resource.title} {manifest['metadata']['name']} is there, and its"
+                    " labels or annotations are not what the operator wrote; delete it"
+                )
         except ChildConflict as error:
             return memory.trouble("creation", "ChildConflict", error)
         except NotFound as error:
