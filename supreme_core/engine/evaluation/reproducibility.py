@@ -34,6 +34,8 @@ def configure(device: torch.device, precision: Precision) -> None:
     torch.set_default_dtype(torch.float64 if precision == "fp64" else torch.float32)
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True)
+    # Else torch fills each new tensor before its first use: a launch for each, and no other bit.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
