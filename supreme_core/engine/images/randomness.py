@@ -30,12 +30,13 @@ def global_seed(seed: int, *address: str | int) -> Iterator[None]:
 
 def seed_generators(seed: int, device: torch.device) -> None:
     """Put torch's global generators of the CPU and of `device` at the start of the same stream."""
-    if device.type == "cpu":
-        # torch.manual_seed would note, for each kind of device that has not started yet, from where
-        # it was called: half a millisecond each time, on which a small network trains on a batch.
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
+    # torch.manual_seed would note, for each kind of device that has not started yet, from where it
+    # was called: half a millisecond each time, on which a small network trains on a batch.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 @contextmanager

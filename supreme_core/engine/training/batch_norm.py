@@ -44,7 +44,7 @@ def single_values(*, allowed: bool) -> Iterator[None]:
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        if training and input.numel() == input.shape[1]:
+        if training and len(input) == 1 and input.numel() == input.shape[1]:
             if not allowed or running_mean is None:
                 raise MethodFailed(
                     "BatchNorm is given one value per channel (one sample of a 1x1 map), which has"

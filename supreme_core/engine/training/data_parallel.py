@@ -24,6 +24,7 @@ class DataParallelGradients:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._parallel = DistributedDataParallel(job.model)
+        self._statistics = running_statistics(job.model)
 
     def __call__(self, step: OptimizerStep) -> Tensor:
         job, ranks = self._job, self._job.reduction.ranks
@@ -38,7 +39,7 @@ class DataParallelGradients:
         return mean
 
     def _spread_statistics(self) -> None:
-        statistics = running_statistics(self._job.model)
+        statistics = self._statistics
         if statistics:
             flat = torch.cat([statistic.flatten() for statistic in statistics])
             flat = self._job.reduction.ranks.of_main(flat)

@@ -58,11 +58,6 @@ class Job:
     reduction: Reduction
     scale: Callable[[Tensor], Tensor]
 
-    def set_gradients(self, sums: Sequence[Tensor]) -> None:
-        """Set gradients of the trainable parameters, which stand first among what was added up."""
-        for parameter, gradient in zip(trainable(self.model), sums, strict=False):
-            parameter.grad = gradient
-
     def parts(self, step: OptimizerStep) -> Iterator[tuple[int, Batch | None]]:
         """This rank's micro-batches, numbered, None for an empty one; the images of the next are on
         their way while one is used."""
@@ -80,7 +75,6 @@ class Job:
         return self.samples.batch(step.positions[:1], step.augment)
 
 
-@dataclass(frozen=True)
 class MicroBatchGradients:
     """BatchNorm sees one micro-batch at a time.
 
@@ -89,37 +83,51 @@ class MicroBatchGradients:
     statistics. They travel through the same tree. The count of batches goes up by one.
     """
 
-    job: Job
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._parameters = trainable(job.model)
+        self._statistics, self._counts = running_statistics(job.model), batch_counts(job.model)
 
     def __call__(self, step: OptimizerStep) -> Tensor:
-        job, parameters = self.job, trainable(self.job.model)
-        statistics, counts = running_statistics(job.model), batch_counts(job.model)
-        before = [tensor.clone() for tensor in statistics]
-        counts_before = [count.clone() for count in counts]
+        counts_after = added(self._counts, 1)
+        with single_values(allowed=step.is_last):
+            if self._job.reduction.micro_batches == 1:
+                *gradients, mean = self._leaf(step, *next(self._job.parts(step)))
+            else:
+                *gradients, mean = self._summed(step)
+        set_gradients(self._parameters, gradients)
+        copy_all(self._counts, counts_after)
+        return mean
+
+    def _summed(self, step: OptimizerStep) -> Leaf:
+        """Add the micro-batches of all ranks up, and move the running statistics."""
+        before = [statistic.clone() for statistic in self._statistics]
+        counts_before = [count.clone() for count in self._counts]
 
         def leaves() -> Iterator[Leaf]:
-            for number, batch in job.parts(step):
-                copy_all(statistics, before)
-                copy_all(counts, counts_before)
-                # Dropout takes no generator.
-                seed_generators(streams.derive(step.dropout, number), job.reduction.ranks.device)
-                if batch:
-                    mean = job.loss(job.model, batch).sum() / step.size
-                    found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)
-                    gradients = as_laid_out(parameters, found)
-                else:
-                    mean = torch.zeros((), device=job.reduction.ranks.device)
-                    gradients = [torch.zeros_like(parameter) for parameter in parameters]
+            for number, batch in self._job.parts(step):
+                copy_all(self._statistics, before)
+                copy_all(self._counts, counts_before)
+                *gradients, mean = self._leaf(step, number, batch)
                 share = (len(batch) if batch else 0) / step.size
-                shares = [statistic * share for statistic in statistics]
-                yield [*gradients, *shares, mean.detach()]
+                yield [*gradients, *multiplied(self._statistics, share), mean]
 
-        with single_values(allowed=step.is_last):
-            sums = job.reduction.sum(leaves())
-        job.set_gradients(sums)
-        copy_all(statistics, sums[len(parameters) : -1])
-        copy_all(counts, [count + 1 for count in counts_before])
-        return sums[-1]
+        sums = self._job.reduction.sum(leaves())
+        count = len(self._parameters)
+        copy_all(self._statistics, sums[count:-1])
+        return [*sums[:count], sums[-1]]
+
+    def _leaf(self, step: OptimizerStep, number: int, batch: Batch | None) -> Leaf:
+        """Gradients of a micro-batch's share of the mean loss, and that share."""
+        job, parameters = self._job, self._parameters
+        device = job.reduction.ranks.device
+        seed_generators(streams.derive(step.dropout, number), device)
+        if batch is None:
+            zeros = [torch.zeros_like(parameter) for parameter in parameters]
+            return [*zeros, torch.zeros((), device=device)]
+        mean = job.loss(job.model, batch).sum() / step.size
+        found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)
+        return [*as_laid_out(parameters, found), mean.detach()]
 
 
 def as_laid_out(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
@@ -127,9 +135,25 @@ def as_laid_out(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> li
     return [laid_out_like(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)]
 
 
+def set_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+
+
+# torch's _foreach functions refuse empty lists, and a network may have no BatchNorm.
+
+
 def copy_all(targets: list[Tensor], values: list[Tensor]) -> None:
-    if targets:  # torch's _foreach functions refuse empty lists
+    if targets:
         torch._foreach_copy_(targets, values)
+
+
+def added(tensors: list[Tensor], number: int) -> list[Tensor]:
+    return list(torch._foreach_add(tensors, number)) if tensors else []
+
+
+def multiplied(tensors: list[Tensor], factor: float) -> list[Tensor]:
+    return list(torch._foreach_mul(tensors, factor)) if tensors else []
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -60,9 +60,11 @@ from supreme_core.engine.training.batch_norm import NORMAL, batch_norm_is
 from supreme_core.engine.training.gradients import (
     Job,
     OptimizerStep,
+    added,
     as_laid_out,
     batch_counts,
     copy_all,
+    set_gradients,
 )
 from supreme_core.errors import SupremeError
 from supreme_core.randomness import streams
@@ -79,13 +81,14 @@ class WholeBatchGradients:
         self._job = job
         here = job.reduction.micro_batches // job.reduction.ranks.size
         self._networks = [_same_weights(job.model) for _ in range(here)]
+        self._own = [trainable(network) for network in self._networks]
+        self._parameters, self._counts = trainable(job.model), batch_counts(job.model)
 
     def __call__(self, step: OptimizerStep) -> Tensor:
         job = self._job
         parts = list(job.parts(step))
         sizes = [len(batch) if batch else 0 for _, batch in parts]
-        counts = batch_counts(job.model)
-        counts_before = [count.clone() for count in counts]
+        counts_after = added(self._counts, 1)
 
         def lane(network: nn.Module, batch: Batch) -> Callable[[], Tensor]:
             return lambda: job.loss(network, batch).sum() / step.size
@@ -100,20 +103,20 @@ class WholeBatchGradients:
             device=job.reduction.ranks.device,
         )
         means = lanes.run()
-        copy_all(counts, [count + 1 for count in counts_before])
+        copy_all(self._counts, counts_after)
         sums = job.reduction.sum(self._leaves(means, sizes))
-        job.set_gradients(sums)
-        return sums[-1]
+        *gradients, mean = sums
+        set_gradients(self._parameters, gradients)
+        return mean
 
     def _leaves(self, means: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[list[Tensor]]:
         """Gradients of each lane's own view of the weights, and its mean."""
-        own = [trainable(network) for network in self._networks]
         counted = [mean for mean, size in zip(means, sizes, strict=True) if size]
-        everything = [parameter for parameters in own for parameter in parameters]
+        everything = [parameter for parameters in self._own for parameter in parameters]
         # A rank without samples goes through the backward pass all the same, to meet the others.
         total = torch.stack(counted).sum() if counted else means[0] * 0
         gradients = torch.autograd.grad(self._job.scale(total), everything, materialize_grads=True)
-        for place, (parameters, mean, size) in enumerate(zip(own, means, sizes, strict=True)):
+        for place, (parameters, mean, size) in enumerate(zip(self._own, means, sizes, strict=True)):
             first = place * len(parameters)
             share = mean.detach() if size else torch.zeros_like(mean)
             found = gradients[first : first + len(parameters)]
