@@ -36,7 +36,7 @@ class RotationParams(Params):
 @augmentation()
 def rotation(images: Tensor, draw: Draw, params: RotationParams) -> Tensor:
     """Each image turned about its centre by an angle within the given one, on black."""
-    turns = _turns(params.degrees).to(images.device)[draw.integers(0, ANGLES)]
+    turns = _turns(params.degrees, images.device)[draw.integers(0, ANGLES)]
     rows, columns = _origins(turns, *images.shape[2:])
     bordered = functional.pad(images, (1, 1, 1, 1))
     if params.interpolation == "nearest":
@@ -53,11 +53,12 @@ def angles(degrees: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 @cache
-def _turns(degrees: float) -> Tensor:
-    """(ANGLES, 2) cosine and sine of each angle, times 2**BITS."""
+def _turns(degrees: float, device: torch.device) -> Tensor:
+    """(ANGLES, 2) cosine and sine of each angle, times 2**BITS, sent to a device once."""
     radians = np.deg2rad(angles(degrees))
     scaled = np.stack([np.cos(radians), np.sin(radians)], axis=1) * 2**BITS
-    return torch.from_numpy(np.rint(scaled).astype(np.int32))  # enough for sides up to 13,000
+    table = torch.from_numpy(np.rint(scaled).astype(np.int32))  # enough for sides up to 13,000
+    return table.to(device)
 
 
 def _origins(turns: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -91,7 +91,7 @@ def scar(task: UnlearningTask, params: ScarParams) -> None:
             original=original,
             means=means.to(weight),
             precisions=precisions.to(weight),
-            hidden=list(task.forget_classes),
+            hidden=task.is_forgotten_class,
             params=params,
         )
         for epoch in range(params.epochs):
@@ -168,7 +168,7 @@ def _loss(
     original: nn.Module,
     means: Tensor,
     precisions: Tensor,
-    hidden: list[int],
+    hidden: Tensor,
     params: ScarParams,
 ) -> Tensor:
     """Twice that of each part: half of a step's samples are of either."""
@@ -176,7 +176,7 @@ def _loss(
     inputs, logits = features(model, batch.images)
     with torch.no_grad():
         target = original(batch.images)
-        target[:, hidden] = target.min(dim=1, keepdim=True).values
+        target = torch.where(hidden, target.min(dim=1, keepdim=True).values, target)
     to_all = distances(inputs.to(means.dtype), means, precisions, params.delta)
     away = to_all.gather(0, batch.labels[None])[0]
     apart = divergence(target, logits, temperature=params.temperature)

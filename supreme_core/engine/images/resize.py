@@ -38,16 +38,23 @@ def central(images: Tensor, size: int) -> Tensor:
 def _along(images: Tensor, dimension: int, size: int, interpolation: Interpolation) -> Tensor:
     if images.shape[dimension] == size:
         return images
-    places, weights = (
-        torch.from_numpy(table).to(images.device)
-        for table in _filter(images.shape[dimension], size, interpolation)
-    )
+    places, weights = _tables(images.shape[dimension], size, interpolation, images.device)
     shape = [1, 1, 1, 1]
     shape[dimension] = size
     total = torch.full((), 1 << (BITS - 1), dtype=torch.int32, device=images.device)
     for place, weight in zip(places, weights, strict=True):
         total = total + images.index_select(dimension, place) * weight.view(shape)
     return (total >> BITS).clamp_(0, 255).to(torch.uint8)
+
+
+@cache
+def _tables(
+    before: int, after: int, interpolation: Interpolation, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Places and weights of a filter, sent to a device once."""
+    with torch.inference_mode(False):  # else a training could not use what a prediction has made
+        places, weights = map(torch.from_numpy, _filter(before, after, interpolation))
+        return places.to(device), weights.to(device)
 
 
 @cache

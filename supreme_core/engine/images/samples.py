@@ -164,11 +164,10 @@ class JoinedSource:
                 " pixels come together: training.augmentation cuts those of the dataset to another"
                 " size than those that the method makes; use augmentation None for it"
             )
-        joined = torch.empty(
-            (len(ids), *left.shape[1:]), dtype=left.dtype, device=left.device
-        ).contiguous(memory_format=layout(left.device))
-        joined[early], joined[~early] = left, right
-        return joined
+        # Where each image stands is found on the CPU: a mask would have the device wait for it.
+        places = torch.cat([early.nonzero(), (~early).nonzero()]).flatten().argsort()
+        joined = torch.cat([left, right]).index_select(0, sent(places, left.device))
+        return joined.contiguous(memory_format=layout(left.device))
 
     def ahead(self, ids: Tensor) -> None:
         _, of_first, of_second = self._parts(ids)

@@ -24,7 +24,6 @@ def wrong_labels(task: UnlearningTask, *address: str | int) -> Tensor:
 
 def without_forgotten(task: UnlearningTask, logits: Tensor, labels: Tensor) -> Tensor:
     """Logits (n, classes) with -inf for each sample's label and for the forgotten classes."""
-    hidden = torch.zeros_like(logits, dtype=torch.bool)
-    hidden[:, list(task.forget_classes)] = True
+    hidden = task.is_forgotten_class.expand(logits.shape).clone()
     hidden.scatter_(1, labels[:, None], True)
     return logits.masked_fill(hidden, float("-inf"))

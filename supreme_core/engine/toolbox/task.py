@@ -5,6 +5,7 @@ There is no path and no test data here, so a method cannot leak either.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -71,6 +72,13 @@ class UnlearningTask:
     @property
     def device(self) -> torch.device:
         return self.ranks.device
+
+    @cached_property
+    def is_forgotten_class(self) -> Tensor:
+        """(classes,) bool on the device, where it lies from the first step that asks on."""
+        forgotten = torch.zeros(self.shape.classes, dtype=torch.bool)
+        forgotten[list(self.forget_classes)] = True
+        return forgotten.to(self.device)
 
     def accuracy(self, samples: Samples) -> float:
         """Accuracy of the model as it is now, in eval mode; the same number on every rank."""

@@ -79,7 +79,7 @@ def test_a_steps_loss_is_the_distance_and_the_divergence_from_the_original():
             original=tiny_network(3),
             means=means.float(),
             precisions=precisions.float(),
-            hidden=[1],
+            hidden=torch.arange(4) == 1,
             params=PARAMS,
         )
     statistics, points = by_hand(task), powers(tiny_network(11), task.forget)
