@@ -1,7 +1,7 @@
 """The tensors of a network on their way into a file and back."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,15 @@ Weights = Mapping[str, Tensor]
 def trainable(module: nn.Module, *, recurse: bool = True) -> list[nn.Parameter]:
     """The parameters that are trained, in the module's order; those of its own without recurse."""
     return [parameter for parameter in module.parameters(recurse) if parameter.requires_grad]
+
+
+def are_finite(tensors: Sequence[Tensor]) -> list[bool]:
+    """For each tensor of one device, if all its numbers are finite; the device is waited for
+    once."""
+    if not tensors:
+        return []
+    found: list[bool] = torch.stack([tensor.isfinite().all() for tensor in tensors]).tolist()
+    return found
 
 
 def laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Samples
 from supreme_core.engine.networks.modes import in_mode
-from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.networks.weights import are_finite, trainable
 from supreme_core.engine.ranks.device import for_float64
 from supreme_core.engine.ranks.reduction import Leaf
 from supreme_core.engine.toolbox.task import UnlearningTask
@@ -46,6 +46,6 @@ def gradient_sums(task: UnlearningTask, samples: Samples, loss: Loss) -> list[Te
 
     with in_mode(task.model, training=False):
         totals = task.reduction.sum(leaves())
-    if not all(bool(total.isfinite().all()) for total in totals):
+    if not all(are_finite(totals)):
         raise MethodFailed("the gradients of the weights are not finite")
     return totals

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Batch, Samples
 from supreme_core.engine.networks.modes import in_mode
-from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.networks.weights import are_finite, trainable
 from supreme_core.engine.ranks.device import for_float64
 from supreme_core.engine.ranks.reduction import Leaf, Reduction
 from supreme_core.engine.toolbox.importance_by_layer import add_by_layer, regular_layers
@@ -174,7 +174,7 @@ def _sums_over(
 
     with in_mode(model, training=False):
         totals = reduction.sum(leaves())
-    if not all(bool(total.isfinite().all()) for total in totals):
+    if not all(are_finite(totals)):
         raise MethodFailed("the importances of the weights are not finite")
     return totals
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from supreme_core.api.names import PREDICTIONS, WEIGHTS
 from supreme_core.engine.evaluation.cost import measured
-from supreme_core.engine.networks.weights import on_cpu
+from supreme_core.engine.networks.weights import are_finite, on_cpu
 from supreme_core.engine.toolbox.unlearning import UnlearningProblem
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.recipe import ENGINE_VERSION
@@ -133,6 +133,8 @@ class UnlearnedStage(Stage[Unlearned]):
 
 
 def _refuse_nonfinite(network: nn.Module) -> None:
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+    state = network.state_dict()
+    floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    for name, is_finite in zip(floating, are_finite(list(floating.values())), strict=True):
+        if not is_finite:
             raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")
