@@ -3,7 +3,7 @@
 import torch
 from pydantic import Field
 
-from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.networks.weights import gradients, trainable
 from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
@@ -29,13 +29,14 @@ def l1_sparse(task: UnlearningTask, params: L1SparseParams) -> None:
     every epoch, and here no epoch has any.
     """
     penalised = params.epochs - params.plain_epochs
+    weights = trainable(task.model)
 
     @torch.no_grad()
     def add_penalty(epoch: float) -> None:
         if epoch < penalised:
             gamma = params.gamma * (1 - int(epoch) / penalised)
-            for parameter in trainable(task.model):
-                assert parameter.grad is not None
-                parameter.grad += gamma * parameter.sign()
+            signs = torch._foreach_sign(tuple(weights))
+            torch._foreach_mul_(signs, gamma)
+            torch._foreach_add_(gradients(weights), signs)
 
-    train_on_retain(task, params, before_step=add_penalty)
+    train_on_retain(task, params, before_step=add_penalty if params.gamma else None)

@@ -1,6 +1,6 @@
 """L2UL: climb on the forget set while adversarial images of it hold the decision boundary."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, islice
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Batch, Samples, TensorSource
-from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.networks.weights import gradients, trainable
 from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.importance import importance_sums
 from supreme_core.engine.toolbox.relabelling import wrong_labels
@@ -57,25 +57,17 @@ def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
     ε and steps here are the paper's. The defaults of their script, a rate of 0.01 and λ = 10, are
     not what they ran.
     """
+    weights = trainable(task.model)
     optimizer = continued(
         optim.SGD(
-            trainable(task.model),
+            weights,
             lr=params.lr,
             momentum=params.momentum,
             weight_decay=params.weight_decay,
         )
     )
-    originals = [parameter.detach().clone() for parameter in trainable(task.model)]
-    freedoms = unimportances(task)
+    before_step = _towards_original(task, weights, params.penalty) if params.penalty else None
     samples = marked(task.forget, adversarial(task, params))
-
-    @torch.no_grad()
-    def add_penalty(epoch: float) -> None:
-        for weight, original, freedom in zip(
-            trainable(task.model), originals, freedoms, strict=True
-        ):
-            assert weight.grad is not None
-            weight.grad += params.penalty * freedom * (weight - original)
 
     def order(epoch: int, seed: int) -> Sequence[Tensor]:
         """Each adversarial image once, and beside each batch the next batch of forgotten ones."""
@@ -99,10 +91,26 @@ def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
             optimizer=optimizer,
             loss=signed_cross_entropy,
             order=order,
-            before_step=add_penalty,
+            before_step=before_step,
         )
         if task.accuracy(task.forget) == 0:
             return
+
+
+def _towards_original(
+    task: UnlearningTask, weights: list[nn.Parameter], penalty: float
+) -> Callable[[float], None]:
+    """Add the gradient of λ/2 Σ (1 - Ω) (θ - θ_o)² in each step, θ_o the weights as they are."""
+    originals = [weight.detach().clone() for weight in weights]
+    pulls = [penalty * freedom for freedom in unimportances(task)]
+
+    @torch.no_grad()
+    def add(epoch: float) -> None:
+        away = torch._foreach_sub(tuple(weights), originals)
+        torch._foreach_mul_(away, pulls)
+        torch._foreach_add_(gradients(weights), away)
+
+    return add
 
 
 def signed_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:

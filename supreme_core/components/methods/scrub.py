@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 
 from supreme_core.engine.images.samples import Batch
-from supreme_core.engine.networks.weights import trainable
+from supreme_core.engine.networks.weights import gradients, trainable
 from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
@@ -70,8 +70,9 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
     batches of 256 and 512.
     """
     teacher = copy.deepcopy(task.model).eval().requires_grad_(False)
-    originals = [parameter.detach().clone() for parameter in trainable(task.model)]
-    optimizer = continued(_optimizer(trainable(task.model), params))
+    weights = trainable(task.model)
+    originals = [weight.detach().clone() for weight in weights] if params.distance else []
+    optimizer = continued(_optimizer(weights, params))
 
     def loss(student: nn.Module, batch: Batch) -> Tensor:
         forgotten, batch = is_forgotten(batch), unmarked(batch)
@@ -84,11 +85,15 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
 
     @torch.no_grad()
     def add_distance(epoch: float) -> None:
-        for parameter, original in zip(trainable(task.model), originals, strict=True):
-            away = parameter - original
-            length = torch.linalg.vector_norm(away)
-            assert parameter.grad is not None
-            parameter.grad += params.distance * away / torch.where(length > 0, length, 1)
+        away = torch._foreach_sub(tuple(weights), originals)
+        # Of each by itself: torch's _foreach_norm adds in another order on a GPU.
+        lengths = torch.stack([torch.linalg.vector_norm(each) for each in away])
+        lengths = torch.where(lengths > 0, lengths, 1)
+        torch._foreach_mul_(away, params.distance)
+        torch._foreach_div_(away, list(lengths.unbind()))
+        torch._foreach_add_(gradients(weights), away)
+
+    before_step = add_distance if params.distance else None
 
     def rate(epoch: float) -> float:
         return params.decay ** sum(milestone <= epoch for milestone in params.milestones)
@@ -108,7 +113,7 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
             batch_size=params.batch_size,
             first_batch_size=params.forget_batch_size,
         ),
-        before_step=add_distance,
+        before_step=before_step,
     )
     task.fit(
         task.retain,
@@ -118,7 +123,7 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
         optimizer=optimizer,
         loss=loss,
         rate=lambda epoch: rate(ascents + epoch),
-        before_step=add_distance,
+        before_step=before_step,
     )
 
 

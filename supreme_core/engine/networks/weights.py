@@ -15,6 +15,13 @@ def trainable(module: nn.Module, *, recurse: bool = True) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters(recurse) if parameter.requires_grad]
 
 
+def gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradients that a step has set, which whoever adds a term to a loss may change."""
+    found = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    assert len(found) == len(parameters)
+    return found
+
+
 def are_finite(tensors: Sequence[Tensor]) -> list[bool]:
     """For each tensor of one device, if all its numbers are finite; the device is waited for
     once."""

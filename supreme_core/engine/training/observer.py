@@ -40,4 +40,4 @@ class Frozen(Observer):
     @torch.no_grad()
     def after_step(self) -> None:
         for parameter, value, mask in zip(self.parameters, self.values, self.masks, strict=True):
-            parameter.copy_(torch.where(mask, value, parameter))
+            torch.where(mask, value, parameter, out=parameter)
