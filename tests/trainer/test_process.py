@@ -190,3 +190,17 @@ def test_the_log_says_which_stage_was_when_and_that_is_nobody_s_last_word(tmp_pa
 
     assert one.failure == "the trainer ended with signal SIGKILL; it said nothing"
     assert one.log.read_text().endswith(" INFO original started\n")
+
+
+def test_a_trainer_starts_with_the_variables_on_which_its_bits_depend(tmp_path, monkeypatch):
+    """A program that prints its environment stands for Python."""
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nenv\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(launch.sys, "executable", str(program))
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    with (tmp_path / "log").open("wb") as log:
+        started = launch.start(tmp_path / "order.json", log=log, environment={"MORE": "1"})
+    lines = started.communicate()[0].decode().splitlines()
+    expected = {"OMP_NUM_THREADS=1", "CUBLAS_WORKSPACE_CONFIG=:4096:8", "MORE=1"}
+    assert expected <= set(lines)

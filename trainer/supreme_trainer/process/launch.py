@@ -22,6 +22,7 @@ from supreme_trainer.process.bound import PARENT
 from supreme_trainer.process.journal import Journal
 
 from supreme_core.errors import EXIT_ERROR, EXIT_OK, EXIT_SIGNAL, EXIT_TEMPORARY, EXIT_TERMINATED
+from supreme_core.system.variables import of_trainer
 
 BOUND = ("-m", "supreme_trainer.process.bound")
 
@@ -56,14 +57,14 @@ def start(
     """
     order_of_rank = ["-m", "supreme_trainer.process.trainer", str(order), *options]
     launched = [*torchrun, *BOUND, *order_of_rank] if torchrun else order_of_rank
-    variables = {"OMP_NUM_THREADS": "1", "TMPDIR": str(order.parent), PARENT: str(os.getpid())}
+    variables = {"TMPDIR": str(order.parent), PARENT: str(os.getpid())}
     return subprocess.Popen(
         [sys.executable, *BOUND, *launched],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
         # What a killed process leaves in its folder of temporary files goes with that of the order.
-        env={**os.environ, **variables, **environment},
+        env={**of_trainer(os.environ), **variables, **environment},
         start_new_session=True,  # Ctrl-C reaches this process only, which then stops them
     )
 
