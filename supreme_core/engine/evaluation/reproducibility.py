@@ -2,37 +2,37 @@
 
 import os
 import platform
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from supreme_core.api.v1alpha1 import Precision
 from supreme_core.engine.images.randomness import check_draws
-from supreme_core.engine.ranks.device import name
+from supreme_core.engine.ranks.device import cuda_facts, name
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import SpecError
 from supreme_core.store.environment import environment as numpy_environment
 from supreme_core.store.environment import version
+from supreme_core.system.variables import FIXED
 
 THREADS = 1
 """Threads of one rank on a CPU. Their number is part of the numerics (partial sums differ), so it
 is fixed, and cores are used by ranks and by seeds side by side."""
 
-WITHOUT_A_WAY = (
-    r"(?P<repeated>\S+) does not have a deterministic implementation"
-    r"|The operator '(?P<missing>[^']+)' is not currently implemented"
-)
-"""Beginnings of torch's errors where a device has no way to do something, or none that gives the
-same bits again."""
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+"""Variable that some images set for NVIDIA's libraries, over torch's switches."""
 
 
 def configure(device: torch.device, precision: Precision) -> None:
-    """Make every later operation deterministic, or an error; call it before CUDA starts."""
+    """Make every later operation deterministic, or an error; call it before CUDA multiplies.
+
+    SpecError where a variable has a GPU compute otherwise than asked for.
+    """
+    _refuse_override(device, precision)
     torch.set_default_dtype(torch.float64 if precision == "fp64" else torch.float32)
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    os.environ[WORKSPACE] = FIXED[WORKSPACE]
     torch.use_deterministic_algorithms(True)
     # Else torch fills each new tensor before its first use: a launch for each, and no other bit.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -45,24 +45,15 @@ def configure(device: torch.device, precision: Precision) -> None:
         check_draws(device)
 
 
-@contextmanager
-def naming_operations(device: torch.device) -> Iterator[None]:
-    """SpecError names the operation where torch has no deterministic way to do it."""
-    try:
-        yield
-    except RuntimeError as error:
-        words = re.match(WITHOUT_A_WAY, str(error))
-        if not words:
-            raise
-        instead = "use a model, a method or a device that does without"
-        if words["missing"]:
-            what = f"torch has no {words['missing']} for {device.type}"
-        else:
-            what = (
-                f"{words['repeated']} has no deterministic implementation on {device.type}, so no"
-                " seed could be repeated"
-            )
-        raise SpecError(f"{what}; {instead}") from error
+def _refuse_override(device: torch.device, precision: Precision) -> None:
+    """SpecError where NVIDIA's libraries take TF32, or do without, whatever torch asks them for."""
+    value = os.environ.get(OVERRIDE, "")
+    harmless = ("", "0") if precision != "tf32" else ("",)
+    if device.type == "cuda" and value not in harmless:
+        raise SpecError(
+            f"{OVERRIDE} is {value!r}, which goes before spec.training.precision {precision!r}, so"
+            " results would not be what they say; unset it"
+        )
 
 
 def environment(ranks: Ranks, *, reduction: str, library: str = "") -> dict[str, Any]:
@@ -87,6 +78,7 @@ def environment(ranks: Ranks, *, reduction: str, library: str = "") -> dict[str,
         facts |= {
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            **cuda_facts(device),
         }
     if device.type == "mps":
         facts["macos"] = platform.mac_ver()[0]  # its kernels are part of the system

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.randomness import kept_global_generator
 from supreme_core.engine.images.resize import Interpolation, central, resized
 from supreme_core.engine.networks.weights import Weights, load_weights
+from supreme_core.engine.ranks.device import naming_operations
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import Chosen, Params
 from supreme_core.system.faults import raise_fault
@@ -201,17 +203,27 @@ class Architecture:
             )
         return ImageShape(self.input.channels, self.input.size, images.classes)
 
-    def try_out(self, shape: ImageShape) -> None:
-        """Build it and look at one black image; SpecError where it gives no logits."""
+    def try_out(self, shape: ImageShape, device: torch.device) -> None:
+        """Build it and look at one black image, then learn from two on the device.
+
+        SpecError where it gives no logits, or has an operation that cannot be repeated there.
+        """
         network = self.build(shape).eval()
-        image = torch.zeros(1, shape.channels, shape.size, shape.size)
+        images = torch.zeros(2, shape.channels, shape.size, shape.size)
         try:
             with torch.inference_mode():
-                logits = network(image)
+                logits = network(images[:1])
         except Exception as error:  # of code that knows nothing of these images
             raise unbuildable(error, f"images of {shape.size} pixels") from None
         if not isinstance(logits, Tensor) or logits.shape != (1, shape.classes):
             raise SpecError("spec.model: it does not give one logit for each class")
+        try:
+            with kept_global_generator(device), naming_operations(device):
+                network.to(device).train()(images.to(device)).sum().backward()
+        except SpecError:
+            raise
+        except Exception as error:
+            raise unbuildable(error, f"training with images of {shape.size} pixels") from None
 
 
 def unbuildable(error: Exception, what: str) -> SpecError:

@@ -15,13 +15,27 @@ source has become meanwhile (pytorch issue 139550).
 import gc
 import os
 import platform
+import re
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from supreme_core.errors import SpecError
+
+WITHOUT_A_WAY = (
+    r"(?P<repeated>\S+) does not have a deterministic implementation"
+    r"|The operator '(?P<missing>[^']+)' is not currently implemented"
+)
+"""Beginnings of torch's errors where a device has no way to do something, or none that gives the
+same bits again."""
+
+DRIVER = Path("/proc/driver/nvidia/version")
 
 MPS_SINCE = (2, 15)
 """The first torch that refuses the operations of mps whose results are others from call to call."""
@@ -98,6 +112,59 @@ def which(device: torch.device) -> str:
     if device.type != "cuda":
         return name(device)
     return f"{name(device)}, GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
+def cuda_facts(device: torch.device) -> dict[str, Any]:
+    """Facts of a GPU of NVIDIA and of its libraries by which kernels are chosen, and with them
+    bits.
+
+    The name of a slice by MIG has its profile; memory and multiprocessors are those of the slice.
+    """
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory": properties.total_memory,
+        "multiprocessors": properties.multi_processor_count,
+        "driver": _driver(),
+        "cublas": _version_of("nvidia-cublas"),
+        "nccl": _version_of("nvidia-nccl"),
+    }
+
+
+def _driver() -> str:
+    """Version of NVIDIA's kernel module, such as `550.54.15`."""
+    with suppress(OSError):
+        words = DRIVER.read_text().split()
+        found = (word for word in words if re.fullmatch(r"\d+(\.\d+)+", word))
+        return next(found, "unknown")
+    return "unknown"
+
+
+def _version_of(prefix: str) -> str:
+    """Version of the package whose name is the prefix, or that and CUDA's number, as `-cu12`."""
+    named = re.compile(rf"{prefix}(-cu\d+)?")
+    found = (each.version for each in metadata.distributions() if named.fullmatch(each.name or ""))
+    return next(found, "unknown")
+
+
+@contextmanager
+def naming_operations(device: torch.device) -> Iterator[None]:
+    """SpecError names the operation where torch has no deterministic way to do it."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = re.match(WITHOUT_A_WAY, str(error))
+        if not words:
+            raise
+        instead = "use a model, a method or a device that does without"
+        if words["missing"]:
+            what = f"torch has no {words['missing']} for {device.type}"
+        else:
+            what = (
+                f"{words['repeated']} has no deterministic implementation on {device.type}, so no"
+                " seed could be repeated"
+            )
+        raise SpecError(f"{what}; {instead}") from error
 
 
 def release_memory(device: torch.device) -> None:

@@ -119,7 +119,35 @@ class TestInput:
     def test_a_network_without_one_logit_for_each_class_is_refused(self):
         found = Architecture(build=lambda shape: nn.Flatten())
         with pytest.raises(SpecError, match="does not give one logit for each class"):
-            found.try_out(ImageShape(1, 2, 5))
+            found.try_out(ImageShape(1, 2, 5), torch.device("cpu"))
+
+
+class PutsInTraining(nn.Module):
+    """A network whose training has an operation that cannot be repeated."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        logits = self.head(images.flatten(1))
+        if self.training:
+            logits = logits.clone().put_(torch.tensor([0]), torch.ones(1))
+        return logits
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_an_operation_of_training_that_cannot_be_repeated_is_named_before_anything_trains():
+    found = Architecture(build=lambda shape: PutsInTraining())
+    with pytest.raises(SpecError, match="put_ has no deterministic implementation on cpu"):
+        found.try_out(ImageShape(1, 2, 5), torch.device("cpu"))
 
 
 class Opens:

@@ -13,7 +13,7 @@ import torch
 
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.engine.evaluation.cost import measured
-from supreme_core.engine.evaluation.reproducibility import environment, naming_operations
+from supreme_core.engine.evaluation.reproducibility import environment
 from supreme_core.engine.images.randomness import (
     Draw,
     check_draws,
@@ -204,5 +204,5 @@ UNSTEADY = "embedding_dense_backward_mps does not have a deterministic implement
     ],
 )
 def test_what_mps_cannot_compute_or_repeat_is_named(said, words):
-    with pytest.raises(SpecError, match=words), naming_operations(MPS):
+    with pytest.raises(SpecError, match=words), device.naming_operations(MPS):
         raise NotImplementedError(said)

@@ -12,7 +12,7 @@ from supreme_core.errors import SpecError
 def refuse_unfit(context: SeedContext, data: Data) -> None:
     """SpecError names what does not fit, and what lacks."""
     if context.components.model.variant:
-        context.architecture.try_out(data.shape)
+        context.architecture.try_out(data.shape, context.ranks.device)
     _refuse_unfit_methods(context, data)
     _refuse_unfit_metrics(context, data)
 

@@ -20,7 +20,7 @@ from supreme_core.api.canonical import digest, keys_in
 from supreme_core.api.model import parse
 from supreme_core.api.records import StageRecord
 from supreme_core.api.v1alpha1 import Reuse
-from supreme_core.engine.evaluation.reproducibility import naming_operations
+from supreme_core.engine.ranks.device import naming_operations
 from supreme_core.engine.ranks.interruption import Interruption
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.training.checkpoint import EVERY_SECONDS, Checkpoints

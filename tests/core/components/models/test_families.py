@@ -90,7 +90,7 @@ def built(name, *, seed=0, **params):
 
 def try_out(name, **params):
     found = architecture(name, **params)
-    found.try_out(found.shape(ImageShape(3, 32, CLASSES)))
+    found.try_out(found.shape(ImageShape(3, 32, CLASSES)), torch.device("cpu"))
 
 
 def images(shape, count=2):
