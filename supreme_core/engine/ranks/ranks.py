@@ -16,7 +16,7 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from supreme_core.engine.ranks.failure_watch import Watch
-from supreme_core.errors import RankLost
+from supreme_core.errors import RankLost, SpecError
 from supreme_core.system.faults import fault_of
 
 TIMEOUT = timedelta(minutes=30)
@@ -58,18 +58,24 @@ class Ranks:
         """The ranks that met at the store, or this process alone. Raises RankLost.
 
         device: cpu, cuda, or mps for a process alone. On CUDA each rank takes the GPU of its local
-        rank.
+        rank; SpecError where there is none.
         """
         chosen = torch.device(device)
         if device == "cuda":
-            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.set_device(chosen)
+            chosen = _own_gpu(int(os.environ.get("LOCAL_RANK", "0")))
         if store is None:
             return cls.alone(chosen)
-        backend = "nccl" if device == "cuda" else "gloo"
+        # Numbers of the work travel by NCCL; words travel by gloo, so that a rank that waits while
+        # rank 0 prepares keeps no GPU busy, and none is aborted by NCCL when that takes long.
+        backend, bound = ("cpu:gloo,cuda:nccl", chosen) if device == "cuda" else ("gloo", None)
         with _together():
             dist.init_process_group(
-                backend, store=store, rank=watch.rank, world_size=watch.size, timeout=TIMEOUT
+                backend,
+                store=store,
+                rank=watch.rank,
+                world_size=watch.size,
+                timeout=TIMEOUT,
+                device_id=bound,
             )
         return cls(watch.rank, watch.size, chosen, watch.all_failed)
 
@@ -129,7 +135,7 @@ class Ranks:
         """A number of each rank, by rank."""
         if self.size == 1:
             return [value]
-        mine = torch.tensor([value], dtype=torch.float64, device=self.device)
+        mine = torch.tensor([value], dtype=torch.float64)
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
         with _together():
             dist.all_gather(everyone, mine)
@@ -140,16 +146,29 @@ class Ranks:
         if self.size == 1:
             return document
         data = json.dumps(document).encode() if self.is_main else b""
-        length = torch.tensor([len(data)], device=self.device)
+        length = torch.tensor([len(data)])
         with _together():
             dist.broadcast(length, src=0)
         size = int(length)
-        bytes_ = torch.zeros(size, dtype=torch.uint8, device=self.device)
+        bytes_ = torch.zeros(size, dtype=torch.uint8)
         if self.is_main:
-            bytes_ = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(self.device)
+            bytes_ = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         with _together():
             dist.broadcast(bytes_, src=0)
-        return json.loads(bytes(bytes_.cpu().tolist()))
+        return json.loads(bytes(bytes_.tolist()))
+
+
+def _own_gpu(local_rank: int) -> torch.device:
+    """Make the GPU of a local rank that of this process."""
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise SpecError(
+            f"LOCAL_RANK is {local_rank}, and torch sees {count} CUDA devices, of which each rank"
+            " takes one; use no more ranks on a machine (processesPerNode, --ranks) than it has"
+        )
+    chosen = torch.device("cuda", local_rank)
+    torch.cuda.set_device(chosen)
+    return chosen
 
 
 @contextmanager

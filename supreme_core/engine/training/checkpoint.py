@@ -39,8 +39,8 @@ VARIABLE = "SUPREME_CHECKPOINT_SECONDS"
 """Says otherwise, where machines are taken away often or a checkpoint is slow to write."""
 
 STEPS_BETWEEN_AGREEMENTS = {"cpu": 1, "cuda": 10}
-"""Steps between two questions of several ranks to each other whether one was told to stop. The
-question waits for the device, which costs nothing on a CPU."""
+"""Steps between two questions of several ranks to each other whether one was told to stop. An
+answer takes a fraction of a millisecond, which a step on a GPU would notice."""
 
 
 def seconds_between(environment: Mapping[str, str]) -> float:
