@@ -124,7 +124,9 @@ class MicroBatchGradients:
         seed_generators(streams.derive(step.dropout, number), device)
         if batch is None:
             zeros = [torch.zeros_like(parameter) for parameter in parameters]
-            return [*zeros, torch.zeros((), device=device)]
+            mean = torch.zeros((), device=device)
+            job.scale(mean)  # a scaler begins with what it scales, and each rank unscales later
+            return [*zeros, mean]
         mean = job.loss(job.model, batch).sum() / step.size
         found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)
         return [*as_laid_out(parameters, found), mean.detach()]

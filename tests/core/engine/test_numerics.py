@@ -190,6 +190,19 @@ class TestRanks:
         assert len(set(of_one.values())) == len(CASES)
 
 
+def trained_on_one_sample(ranks):
+    """The digest after a first step in which all micro-batches but one are empty."""
+    numerics = NumericsPolicy(Reduction(ranks, 2), "fp16")
+    model, how = tiny_network(3), sgd(2, lr=0.1)
+    fit(model, tiny_samples(1), how, seed=1, numerics=numerics, report=unreported)
+    return digest(model)
+
+
+def test_a_rank_whose_first_step_has_no_samples_unscales_gradients_of_fp16():
+    expected = trained_on_one_sample(Ranks.alone(CPU))
+    assert on_ranks(2, trained_on_one_sample) == [expected] * 2
+
+
 def sgd(batch_size, lr, **more):
     """One epoch of it."""
 
