@@ -1,8 +1,11 @@
 """One step of training leaves the same model, whatever the number of micro-batches and ranks."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn, optim
+from torch.profiler import ProfilerActivity, profile
 
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.fit import Fit, fit, unreported
@@ -46,3 +49,47 @@ def test_parameters_that_share_their_gradient_are_summed_up_once():
     ]
     sums = Reduction(alone().ranks, 2).sum(leaves)
     assert [total.tolist() for total in sums] == [[2, 2, 2], [2, 2, 2]]
+
+
+class Twice(nn.Module):
+    """A network that normalises twice by one layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm2d(1, momentum=None), nn.Linear(64, 4)
+
+    def forward(self, images):
+        return self.head(self.norm(self.norm(images) + 1).flatten(1))
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_a_norm_that_a_network_uses_twice_counts_a_step_once(micro_batches):
+    model = Twice()
+    train(model, micro_batches=micro_batches)
+    assert int(model.norm.num_batches_tracked) == 3
+
+
+def launched(run):
+    """Calls of each operator."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        run()
+    return Counter(event.name for event in profiled.events())
+
+
+def test_one_micro_batch_launches_little_that_a_plain_loop_does_not():
+    """BatchNorm's statistics are not copied there and back."""
+    samples, model = tiny_samples(), tiny_network(3).train()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def plain_loop():
+        for part in torch.arange(48).split(16):
+            batch = samples.batch(part)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(batch.images), batch.labels).backward()
+            optimizer.step()
+
+    ours = launched(lambda: train(model, micro_batches=1))
+    theirs = launched(plain_loop)
+    steps = 3
+    assert ours["aten::clone"] - theirs["aten::clone"] < steps
+    assert ours["aten::copy_"] - theirs["aten::copy_"] <= 6 * steps  # counts and gradients

@@ -22,7 +22,7 @@ from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.recipe import Recipe
-from tests.builders import Slot, digest, plain, tiny_task
+from tests.builders import RecordingTask, Slot, digest, plain, tiny_task
 from tests.real_ranks import on_two_ranks
 
 FORGETS = {
@@ -260,6 +260,15 @@ def test_a_method_that_was_stopped_half_way_goes_on_to_the_same_bits(name, kind)
 def test_without_epochs_or_with_a_huge_threshold_a_method_is_the_identity(name, kind):
     model = unlearned(name, kind, params=IDENTITIES[name])
     assert digest(model) == digest(tiny_task().model)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"), [("scrub", "distance"), ("l1_sparse", "gamma"), ("l2ul", "penalty")]
+)
+def test_a_term_on_the_weights_whose_factor_is_0_is_not_computed(name, factor):
+    task = tiny_task(kind=RecordingTask)
+    unlearn(task, name, params={**NOTICEABLE.get(name, {}), factor: 0})
+    assert [how.get("before_step") for _, how in task.phases.values()] == [None] * len(task.phases)
 
 
 @every_entry
