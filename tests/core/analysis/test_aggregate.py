@@ -281,6 +281,37 @@ def test_a_share_resolves_what_the_seed_with_the_fewest_samples_does():
     assert row_of(summed, "scrub").gap.resolution == pytest.approx(1 / (10 * math.sqrt(12)))
 
 
+def test_the_first_row_of_each_role_is_its_axis():
+    more = {"mia_auc": FACTS["mia_loss_auc"].model_copy(update={"metric": "mia_auc"})}
+    more |= {
+        "retain_test_accuracy": FACTS["test_accuracy"].model_copy(update={"on": "retain_test"})
+    }
+    same = dict.fromkeys((*FACTS, *more), 0.5)
+    found = [
+        result(seed, [run(m, **same) for m in ("original", "retrained", "scrub")])
+        for seed in (1, 2, 3)
+    ]
+    (front,) = aggregate(found, question((1, 2, 3), metrics=FACTS | more)).pareto
+    assert [(axis.role, axis.metric) for axis in front.axes] == [
+        ("forget", "forget_accuracy"),
+        ("test", "test_accuracy"),
+        ("membership", "mia_loss_auc"),
+        ("cost", "wall_seconds"),
+    ]
+
+
+def test_a_row_names_the_kind_of_its_interval_where_it_has_one():
+    values = {"original": [1.0] * 3, "retrained": [0.05, 0.1, 0.02], "scrub": [0.5, 0.52, 0.49]}
+    rows = {row.method: row for row in judged(values).rows if row.metric == "forget_accuracy"}
+    assert {m: row.interval for m, row in rows.items()} == {
+        "original": "t",
+        "retrained": "logit",
+        "scrub": "t",
+    }
+    alone = judged({method: of_seeds[:1] for method, of_seeds in values.items()}).rows
+    assert {row.interval for row in alone if row.metric == "forget_accuracy"} == {None}
+
+
 def test_a_failed_repeat_leaves_the_mean_of_the_others_and_is_listed():
     runs = [
         run("retrained", forget_accuracy=0.0),

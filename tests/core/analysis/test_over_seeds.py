@@ -138,6 +138,7 @@ def test_halves_share_no_seed_and_are_all_seeds(n):
     for one, other in splits(n):
         assert sorted([*one, *other]) == list(range(n))
         assert abs(len(one) - len(other)) == n % 2
+    assert len(splits(n)) == 8  # four ways to halve them, each both ways round
 
 
 def test_seeds_that_forgot_other_samples_have_no_value_and_yet_a_curve():
@@ -189,6 +190,16 @@ def test_seeds_without_a_result_are_asked_for_too():
     values = over_seeds(results(range(6)), order, metrics("klom"), Store()).values
     assert {(v.n, v.asked) for v in values} == {(6, 8)}
     assert {v.lack for v in values} == {"2 of 8 seeds gave no value (2 pending)"}
+
+
+def test_a_result_without_the_run_is_pending_as_a_seed_without_a_result_is():
+    order = summaries.question(range(8)).order
+    there = results(range(6))
+    there[0] = there[0].model_copy(update={"runs": there[0].runs[:2]})
+    values = over_seeds(there, order, metrics("klom"), Store()).values
+    lacks = {v.method: v.lack for v in values}
+    assert lacks["scrub"] == "3 of 8 seeds gave no value (3 pending)"
+    assert lacks["original"] == "2 of 8 seeds gave no value (2 pending)"
 
 
 def test_no_interval_of_an_excess_leaves_what_a_difference_can_be():
@@ -280,6 +291,8 @@ def test_curves_rise_from_the_grids_begin_to_its_end():
     for curve in found(5).curves:
         assert curve.fpr == list(GRID)
         assert curve.tpr == sorted(curve.tpr)
+        assert list(GRID) == sorted(set(GRID))
+        assert {step / 40 for step in range(4, 41)} <= set(GRID)
         assert curve.tpr[-1] == 1.0
         for low, tpr, high in zip(curve.low, curve.tpr, curve.high, strict=True):
             assert 0 <= low <= tpr <= high <= 1

@@ -100,6 +100,14 @@ def test_plugged_in_shares_of_few_models_condemn_models_of_the_same_distribution
     assert forgetting_quality(same, PLUG_IN)[""] < 0.5
 
 
+def test_the_quality_is_the_mean_of_the_scores_of_the_samples():
+    found = ensemble_pair(8, 8, samples=60, shift=2.0)
+    epsilons = largest_epsilon(*found.logit_confidence, _table(PLUG_IN, 8, 8))
+    scores = score(epsilons)
+    assert np.mean(scores) != pytest.approx(np.median(scores))
+    assert forgetting_quality(found, PLUG_IN)[""] == pytest.approx(np.mean(scores))
+
+
 def test_utility_is_the_accuracy_on_retain_and_test_over_that_of_retrained():
     found = ensemble_pair()
     names = ("retain", "test")

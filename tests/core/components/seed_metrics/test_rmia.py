@@ -7,8 +7,8 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from supreme_core.components.seed_metrics.rmia import RmiaParams, rmia
-from supreme_core.scoring.membership import held_out_set
+from supreme_core.components.seed_metrics.rmia import RmiaParams, in_population, rmia
+from supreme_core.scoring.membership import Contest, held_out_set
 from tests.core.components.seed_metrics.ensemble_pairs import ensemble_pair
 
 
@@ -55,6 +55,13 @@ def test_a_share_at_a_rate_needs_ten_false_alarms(samples):
     value, (area, share) = rmia(found, params), slow(found, params)
     assert value["auc"] == pytest.approx(area, abs=1e-9)
     assert value["tpr"] == (None if samples < 100 else pytest.approx(share, abs=1e-6))
+
+
+def test_the_only_held_out_sample_has_nobody_to_beat():
+    ratios = Contest(np.array([0.3, -0.2]), np.array([0.1]), np.ones(1))
+    found = in_population(ratios, gamma=1.0)
+    assert found.members.tolist() == [0.0, 1.0]  # in the order of the ratios
+    assert found.non_members.tolist() == [0.5]
 
 
 def test_without_held_out_samples_of_the_classes_there_is_no_value():
