@@ -272,9 +272,10 @@ class TestJson:
                 "spec.dataset.params.path",
             ),
             (experiment(name="Tiny"), (), "metadata.name"),
+            (TINY, ("--set", "training.epochs=two"), "spec.training.epochs"),
             ("{", (), None),
         ],
-        ids=["unknown field", "method", "setting", "class", "folder", "name", "no YAML"],
+        ids=["unknown field", "method", "setting", "class", "folder", "name", "--set", "no YAML"],
     )
     def test_an_error_names_its_field_and_the_exit_code_is_2(
         self, validate, document, options, field

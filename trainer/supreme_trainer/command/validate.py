@@ -217,7 +217,7 @@ def _document(file: Path, checked: list[Checked], errors: list[SupremeError]) ->
 
 def _errors(file: Path, error: SupremeError) -> list[dict[str, Any]]:
     """A line of the error each, with the field that it begins with, None where it names none."""
-    source = re.compile(rf"({re.escape(str(file))}(?:, document \d+)?): ")
+    source = re.compile(rf"({re.escape(str(file))}(?:, document \d+)?(?: with --set)?): ")
     found = []
     for line in str(error).splitlines():
         about = source.match(line)
