@@ -9,9 +9,15 @@ import threading
 from functools import cache, partial
 from multiprocessing import forkserver, popen_forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
+COMPONENTS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "supreme_core" / "components").glob("*/[!_]*.py")
+)
 MODULES = {
     "trainer": (
         "supreme_trainer.command.run",
@@ -22,6 +28,7 @@ MODULES = {
         "timm",
         "tests.trainer.trainers",
         "tests.real_ranks",
+        *COMPONENTS,
     ),
     "operator": (
         "supreme_operator.main",
