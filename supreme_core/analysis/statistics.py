@@ -41,7 +41,7 @@ IntervalKind = Literal["t", "log", "logit"]
 FloatArray = NDArray[np.float64]
 
 Values = Iterable[float | None]
-Seed = TypeVar("Seed", int, str)
+SeedKey = TypeVar("SeedKey", int, str)
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def best_repeats(
 
 
 def paired_differences(
-    values: Mapping[Seed, float | None], reference: Mapping[Seed, float | None]
+    values: Mapping[SeedKey, float | None], reference: Mapping[SeedKey, float | None]
 ) -> list[float]:
     """d_i = x_i - r_i over the seeds i that have both.
 

@@ -2,8 +2,7 @@
 
 Two meanings of one are met side by side in a search, a traceback and a review.
 
-Aliases of one meaning, spelt alike, may stand in several files. `LEFT` has the names that mean two
-things and stay, each with the reason.
+Aliases of one meaning, spelt alike, may stand in several files.
 """
 
 import ast
@@ -15,10 +14,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("supreme_core", "trainer/supreme_trainer", "operator/supreme_operator")
-
-LEFT: dict[str, str] = {
-    "Server": "the forked server in its own process, and the operator's end of it in `processes`",
-}
 
 
 def named(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -59,13 +54,8 @@ def product() -> dict[str, list[str]]:
     return clashes({str(file.relative_to(ROOT)): file.read_text() for file in files})
 
 
-def test_a_new_name_has_one_meaning(product):
-    new = {name: places for name, places in product.items() if name not in LEFT}
-    assert new == {}, "give the second the field's term, or the name of what it belongs to"
-
-
-def test_what_is_left_has_two_meanings_still(product):
-    assert LEFT.keys() - product.keys() == set(), "take it from the list"
+def test_each_name_has_one_meaning(product):
+    assert product == {}, "give the second the field's term, or the name of what it belongs to"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Final
 from supreme_operator.cluster.client import Cluster, ClusterError
 from supreme_operator.cluster.resources import EVENTS
 from supreme_operator.deciding.facts import Child, EventAnswer
-from supreme_operator.deciding.waiting import Event, answered, asked, telling
+from supreme_operator.deciding.waiting import KubernetesEvent, answered, asked, telling
 
 MOST_PAGES: Final = 10
 """Most pages of the events of one object. Users may write events, and nobody else makes as many."""
@@ -18,7 +18,7 @@ async def inquire(cluster: Cluster, child: Child, namespace: str, now: datetime)
         pages = cluster.list(
             EVENTS, namespace=namespace, fields=f"involvedObject.uid={asked(child)}"
         )
-        found, read = list[Event](), 0
+        found, read = list[KubernetesEvent](), 0
         async for page in pages:
             found, read = telling(child, [*found, *page.bodies]), read + 1
             if read == MOST_PAGES:

@@ -26,7 +26,7 @@ SAME_TIME: Final = timedelta(seconds=5)
 Reason = tuple[str, str]
 """The reason of a condition and its message."""
 
-Event = Mapping[str, Any]
+KubernetesEvent = Mapping[str, Any]
 """An event as the API server has it."""
 
 FORBIDDEN: Final = re.compile(
@@ -217,7 +217,7 @@ def asked(child: Child) -> str:
     return next(waiting, None) or next(others, child.uid)
 
 
-def telling(child: Child, events: Sequence[Event]) -> list[Event]:
+def telling(child: Child, events: Sequence[KubernetesEvent]) -> list[KubernetesEvent]:
     """The one of many events that tells why a child waits, if any does: the newest since anything
     changed, of Warnings if there are any."""
     since = _quiet_since(child) - SAME_TIME
@@ -230,7 +230,7 @@ def telling(child: Child, events: Sequence[Event]) -> list[Event]:
     return [newest[1]] if newest else []
 
 
-def answered(child: Child, events: Sequence[Event], now: datetime) -> EventAnswer:
+def answered(child: Child, events: Sequence[KubernetesEvent], now: datetime) -> EventAnswer:
     """Answer of the event that tells."""
     newest = next(iter(telling(child, events)), None)
     if newest is None:
