@@ -296,6 +296,7 @@ def test_curves_rise_from_the_grids_begin_to_its_end():
         assert curve.tpr[-1] == 1.0
         for low, tpr, high in zip(curve.low, curve.tpr, curve.high, strict=True):
             assert 0 <= low <= tpr <= high <= 1
+        assert any(high > tpr for tpr, high in zip(curve.tpr, curve.high, strict=True))
 
 
 def test_csv_has_a_line_for_each_value():
