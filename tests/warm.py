@@ -94,8 +94,13 @@ def _attend(link, program, of):
     """Fork what the other end asks for, pass signals on to it, and say how it ended."""
     with link:
         head, files, _, _ = socket.recv_fds(link, 8, 3)
-        words = link.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+        size = int.from_bytes(head, "big")
+        words = link.recv(size, socket.MSG_WAITALL) if size else b""
         streams = [Connection(file) for file in files]
+        if not words or len(words) < size:  # the other end was killed before it had asked
+            for stream in streams:
+                stream.close()
+            return
         pid, *words = eval(words)
         process = preloaded.context(of).Process(target=_become, args=(program, *words, *streams))
         process.start()
