@@ -15,6 +15,7 @@ from supreme_operator.children.pod import observe_pod
 from supreme_operator.cluster.cache import Cache, Key
 from supreme_operator.cluster.client import AlreadyExists, Forbidden, NotFound, Unavailable
 from supreme_operator.cluster.credentials import Credentials
+from supreme_operator.cluster.resources import JOBS
 from supreme_operator.cluster.workqueue import WorkQueue
 from supreme_operator.deciding.policy import Policy
 from supreme_operator.monitoring.counters import Metrics
@@ -69,6 +70,9 @@ class Server:
     async def delete(self, resource, namespace, name, *, uid):
         self.objects.pop(self._note("delete", resource, name), None)
 
+    def jobs(self):
+        return [body for (plural, _), body in self.objects.items() if plural == JOBS.plural]
+
     async def write_status(self, resource, body, status):
         self._note("write_status", resource, body["metadata"]["name"])
         version = str(int(body["metadata"]["resourceVersion"]) + 1)
@@ -82,11 +86,16 @@ class Server:
         ]
 
 
-def world(server, **spec):
-    """A reconciler that has seen an experiment."""
+def world(server, body=None, **spec):
+    """A reconciler of a new process that has seen an experiment, and the jobs that are there.
+
+    body: the experiment; None for a new one with this spec.
+    """
     cache, metrics = Cache(readers(), observe_pod), Metrics()
     queue = WorkQueue[Key](meter=metrics)
-    cache.experiments.put(resource(**spec))
+    cache.experiments.put(body or resource(**spec))
+    for job in server.jobs():
+        cache.of_kind(JOBS.plural).put(job)
     policy = Policy(own_stores=OwnStores(("s3://bucket/prefix",), None))
     return Reconciler(
         cluster=server,
@@ -203,6 +212,35 @@ def test_an_object_of_somebody_else_is_left_alone():
 
     assert condition(second, "ChildrenScheduled") == ("False", "ChildConflict")
     assert server.made("delete") == []
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [
+        ("annotations", "supreme.dev/retries", "none"),
+        ("annotations", "supreme.dev/backend", "Deployment"),
+        ("labels", "supreme.dev/attempt", "first"),
+        ("labels", "supreme.dev/experiment", "other"),
+    ],
+)
+def test_a_child_on_which_somebody_has_written_is_not_made_again_and_again(field, name, value):
+    """Writes are limited for all experiments together."""
+    server = Server()
+    first = world(server, seeds={"list": [7]})
+    steps(first, 2)
+    (job,) = server.jobs()
+    job["metadata"][field][name] = value
+    server.requests.clear()
+    second = world(server, first.cache.experiment(KEY))
+
+    steps(second, 20)
+
+    made = server.made("create jobs")
+    assert 0 < len(made) < 5  # on a slow machine the pause between two tries may pass
+    assert server.jobs() == [job]
+    assert condition(second, "ChildrenScheduled") == ("False", "ChildConflict")
+    (told,) = [e for e in status(second)["conditions"] if e["type"] == "ChildrenScheduled"]
+    assert "not what the operator wrote; delete it" in told["message"]
 
 
 def test_a_suspended_experiment_has_its_children_deleted():
