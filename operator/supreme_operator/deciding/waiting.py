@@ -102,9 +102,10 @@ def blocking_reason(
     """
     if child.state == ChildState.SUSPENDED:
         return "WaitingForQuota", _held(queue)
-    held = stuck(child, now, silence)
-    if held or child.state == ChildState.RUNNING:
-        return held or unready(child, now, silence)
+    if held := stuck(child, now, silence):
+        return held
+    if child.state == ChildState.RUNNING:
+        return unready(child, now, silence)
     if said := next(filter(None, map(_said, child.pods)), None):
         return said
     if answer is None or answer.asked_at < _quiet_since(child):
