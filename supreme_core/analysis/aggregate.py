@@ -202,11 +202,12 @@ def _within_ranges(result: RunResult, facts: Mapping[str, RowFacts]) -> RunResul
     One that rounding has put beyond an end of the range is that end, as intervals are made for
     numbers within the range.
     """
-    if not any(_changed(run, facts) for run in result.runs):
+    changed = [_changed(run, facts) for run in result.runs]
+    if not any(changed):
         return result
     runs = [
-        run.model_copy(update={"metrics": {**run.metrics, **_changed(run, facts)}})
-        for run in result.runs
+        run.model_copy(update={"metrics": {**run.metrics, **others}})
+        for run, others in zip(result.runs, changed, strict=True)
     ]
     return result.model_copy(update={"runs": runs})
 
