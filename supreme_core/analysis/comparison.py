@@ -19,6 +19,7 @@ from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.statistics import FloatArray
 from supreme_core.api import names
 from supreme_core.api.summary import (
+    OF_RETRAINED,
     Axis,
     Comparison,
     Distance,
@@ -88,7 +89,7 @@ class Rows:
         retrained = self.of(scenario, names.RETRAINED, metric)
         if row is None or retrained is None:
             return NOT_THERE
-        return row.lack or (f"Retrained: {retrained.lack}" if retrained.lack else "")
+        return row.lack or (f"{OF_RETRAINED}{retrained.lack}" if retrained.lack else "")
 
     def lack_on_axis(self, scenario: str, method: str, axis: Axis) -> str:
         if axis.role != "cost":

@@ -1,7 +1,7 @@
 """Every method's gap to Retrained in a scenario: margins, tests, corrections, verdicts. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -11,7 +11,14 @@ from supreme_core.analysis.provenance import RowFacts
 from supreme_core.analysis.survivors import TEST_ACCURACY, Runs, SeedValues, first
 from supreme_core.api import names
 from supreme_core.api.records import CellRecord
-from supreme_core.api.summary import Gap, JointVerdict, NonInferiority, ToldApart, lack_of
+from supreme_core.api.summary import (
+    OF_RETRAINED,
+    Gap,
+    JointVerdict,
+    NonInferiority,
+    ToldApart,
+    lack_of,
+)
 from supreme_core.registry import SetName
 
 TELL_UTILITY = (names.metric_row("accuracy", "retain_test"), TEST_ACCURACY)
@@ -140,10 +147,8 @@ def _tested(runs: Runs, scenario: str) -> dict[MethodRow, Tested]:
             continue
         reference = runs.values(scenario, names.RETRAINED, metric)
         lack = _lack(runs, scenario, names.RETRAINED, metric)
-        margin, resolution = (
-            margin_of(runs, scenario, metric),
-            resolution_of(runs, scenario, metric),
-        )
+        margin = margin_of(runs, scenario, metric)
+        resolution = resolution_of(runs, scenario, metric)
         for method in runs.methods(scenario):
             if method == names.RETRAINED or not runs.has(method, metric):
                 continue
@@ -151,7 +156,7 @@ def _tested(runs: Runs, scenario: str) -> dict[MethodRow, Tested]:
             differences = statistics.paired_differences(values, reference)
             if differences:
                 own = _lack(runs, scenario, method, metric)
-                of_reference = f"Retrained: {lack}" if lack else ""
+                of_reference = f"{OF_RETRAINED}{lack}" if lack else ""
                 tested[metric, method] = Tested(
                     values, reference, differences, resolution, margin, own or of_reference
                 )
@@ -165,12 +170,9 @@ def _p_values(tested: Mapping[MethodRow, Tested]) -> dict[MethodRow, PValues]:
         for key, each in tested.items()
         if (p := hypotheses.sign_flip_p(each.differences)) is not None
     }
-    adjusted, flips_adjusted = _by_metric(differences), _by_metric(flips)
+    adjusted, flips_adjusted = _adjusted(differences, _family), _adjusted(flips, _family)
     families, flip_families = (Counter(map(_family, p)) for p in (differences, flips))
-    jointly = {
-        **hypotheses.holm({key: p for key, p in differences.items() if key[1] != names.ORIGINAL}),
-        **hypotheses.holm({key: p for key, p in differences.items() if key[1] == names.ORIGINAL}),
-    }
+    jointly = _adjusted(differences, _is_original)
     return {
         key: PValues(
             difference=differences.get(key),
@@ -240,18 +242,23 @@ def _lack(runs: Runs, scenario: str, method: str, metric: str) -> str:
     return lack_of(len(statistics.present(values)), counts)
 
 
-def _by_metric(p_values: Mapping[MethodRow, float]) -> dict[MethodRow, float]:
-    """Adjust p values by Holm over the methods of each metric; Original by itself."""
-    families: dict[tuple[str, bool], dict[MethodRow, float]] = defaultdict(dict)
+def _adjusted(
+    p_values: Mapping[MethodRow, float], family: Callable[[MethodRow], Hashable]
+) -> dict[MethodRow, float]:
+    """Adjust p values by Holm within each family."""
+    families: dict[Hashable, dict[MethodRow, float]] = defaultdict(dict)
     for key, p in p_values.items():
-        families[_family(key)][key] = p
+        families[family(key)][key] = p
     return {key: p for family in families.values() for key, p in hypotheses.holm(family).items()}
 
 
 def _family(key: MethodRow) -> tuple[str, bool]:
-    """Family of tests that p values are adjusted in."""
-    metric, method = key
-    return metric, method == names.ORIGINAL
+    """Family of tests: the methods of a metric, and Original by itself."""
+    return key[0], _is_original(key)
+
+
+def _is_original(key: MethodRow) -> bool:
+    return key[1] == names.ORIGINAL
 
 
 def _remarks(tested: Tested, verdict: hypotheses.Verdict, p: PValues) -> Sequence[str]:

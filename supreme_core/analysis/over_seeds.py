@@ -38,7 +38,16 @@ from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import CellRecord, RunRecord, RunResult
-from supreme_core.api.summary import Curve, Null, OverSeeds, SeedCounts, SeedRow, SeedValue, lack_of
+from supreme_core.api.summary import (
+    OF_RETRAINED,
+    Curve,
+    Null,
+    OverSeeds,
+    SeedCounts,
+    SeedRow,
+    SeedValue,
+    lack_of,
+)
 from supreme_core.errors import CorruptArtefact
 from supreme_core.randomness import streams
 from supreme_core.registry import Chosen, Forgets, SeedMetricFacts, SetName
@@ -374,7 +383,7 @@ class _Scenario:
         """Every row of one method.  nulls: those that are known, as many methods share them."""
         lacks = [self.lack(method)]
         if any(self._word(names.RETRAINED, seed) != "ok" for seed in self.alike):
-            lacks.append(f"Retrained: {self.lack(names.RETRAINED)}")
+            lacks.append(f"{OF_RETRAINED}{self.lack(names.RETRAINED)}")
         lack = "; ".join(filter(None, lacks))
         for value in self._values(method, of_method, retrained, metrics, nulls):
             yield value.model_copy(update={"lack": lack or None})

@@ -219,6 +219,10 @@ class Row(Document):
         return lack_of(self.n, self.seeds)
 
 
+OF_RETRAINED = "Retrained: "
+"""Beginning of what a method lacks because Retrained lacks it."""
+
+
 def lack_of(n: int, seeds: SeedCounts) -> str:
     """2 of 12 seeds gave no value (1 failed, 1 undefined), where n of them gave one."""
     if not seeds.lost:

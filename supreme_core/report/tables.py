@@ -17,7 +17,7 @@ from supreme_core.analysis.provenance import Provenance, RowFacts, provenance_of
 from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
 from supreme_core.api.records import Named
-from supreme_core.api.summary import Floor, Gap, Row, Summary
+from supreme_core.api.summary import OF_RETRAINED, Floor, Gap, Row, Summary
 from supreme_core.report import cells, words
 from supreme_core.report.cells import Scale, TableCell
 
@@ -254,9 +254,6 @@ def remarks(indexed: IndexedSummary, scenario: str, metric: str) -> Iterator[str
     for remark, methods in about.items():
         if remark not in of_retrained:
             yield f"{words.headline(remark)}: {', '.join(methods)}."
-
-
-OF_RETRAINED = "Retrained: "
 
 
 def _follows(retrained: Row) -> str:
