@@ -48,7 +48,12 @@ from supreme_core.store.artefacts import Artefacts, manifest_key, read_manifest
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import Inventory as Store
 from supreme_core.store.housekeeping import Piece, orphans
-from supreme_core.store.results import check_origin, parse_order, parse_result
+from supreme_core.store.results import (
+    check_origin,
+    parse_order,
+    parse_result,
+    read_sealed_order,
+)
 from supreme_core.store.sealed import SEAL, sealed_json
 
 ROOT = Path(__file__).parents[1]
@@ -335,7 +340,9 @@ def experiment(files: Files, case: Case) -> object:
 
 
 def order(files: Files, case: Case) -> object:
-    found, _ = parse_order(case.data, "order.json")
+    folder = files.order.prefix
+    files.storage.write(names.order_key(folder), case.data)
+    found, _ = read_sealed_order(files.storage, folder)
     require_sense(found)
     steps(found.work, found.excluded, files.known)
     return found.to_document()
@@ -395,6 +402,8 @@ def require_sense(order: ExperimentOrder) -> None:
     require_finite(order.to_document())
     if len(set(order.seeds)) < len(order.seeds) or min(order.seeds) < 0:
         raise Nonsense(f"seeds are {order.seeds[:5]}")
+    if any(margin <= 0 for margin in order.margins.values()):
+        raise Nonsense(f"margins are {order.margins}")
     titles = [each.title for each in order.work.methods]
     if len(set(titles)) < len(titles):
         raise Nonsense(f"methods are {titles}")

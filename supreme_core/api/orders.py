@@ -17,6 +17,7 @@ from supreme_core.api.v1alpha1 import (
     Component,
     DataPlacement,
     LabelledComponent,
+    Margin,
     MethodEntry,
     Reuse,
     SeedProtocol,
@@ -142,7 +143,7 @@ class ExperimentOrder(Keeping):
         description="Metrics over seeds, computed when results are published; empty means the"
         " default set.",
     )
-    margins: dict[Title, float] = Field(
+    margins: dict[Title, Margin] = Field(
         default_factory=dict,
         max_length=MAX_MARGINS,
         exclude_if=lambda margins: not margins,  # so that older orders stay what they are

@@ -50,6 +50,7 @@ Indexes = Annotated[
 LabelValue = Annotated[str, StringConstraints(max_length=63)]
 AnnotationText = Annotated[str, StringConstraints(max_length=65_536)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
+Margin = Annotated[float, Field(gt=0)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Reuse = Literal["Any", "SameEnvironment", "None"]
 SeedProtocol = Literal["independent", "matched"]
@@ -608,7 +609,7 @@ class ExperimentSpec(Document):
         max_length=128,
         description="Row shown first in the report and by `kubectl get`.",
     )
-    margins: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    margins: dict[str, Margin] = Field(
         default_factory=dict,
         max_length=MAX_MARGINS,
         exclude_if=lambda value: not value,  # so that older documents stay what they are

@@ -61,7 +61,11 @@ def read_order(storage: Storage, experiment: str) -> ExperimentOrder:
 
 
 def read_sealed_order(storage: Storage, experiment: str) -> tuple[ExperimentOrder, bool]:
-    """Read the order of an experiment, and whether it carries its digest."""
+    """Read the order of an experiment, and whether it carries its digest.
+
+    One that was put there from another experiment is refused: by it the files of that one would be
+    written, and with `--replace` its results deleted.
+    """
     key = names.order_key(experiment)
     try:
         data = storage.read(key, limit=RESULT_BYTES)
@@ -69,7 +73,10 @@ def read_sealed_order(storage: Storage, experiment: str) -> tuple[ExperimentOrde
         raise no_experiment(storage, experiment) from None
     except ObjectTooLarge as error:
         raise SpecError(str(error)) from None
-    return parse_order(data, key)
+    order, has_digest = parse_order(data, key)
+    if order.prefix != experiment:
+        raise SpecError(f"{key} is that of another experiment, {order.prefix}")
+    return order, has_digest
 
 
 def parse_order(data: bytes, key: str) -> tuple[ExperimentOrder, bool]:

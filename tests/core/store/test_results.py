@@ -17,6 +17,7 @@ from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
     Results,
     attempts_by_seed,
+    find_order,
     parse_result,
     read_order,
     write_order,
@@ -267,6 +268,22 @@ class TestOrder:
         storage.write(f"{ORDER.prefix}/order.json", sealed_json(document))
         with pytest.raises(SpecError, match=r"order\.json: seeds"):
             read_order(storage, ORDER.prefix)
+
+    @pytest.mark.parametrize("margin", [0, -0.02])
+    def test_an_order_with_a_margin_that_no_experiment_has_is_refused(self, storage, margin):
+        document = ORDER.to_document() | {"margins": {"forget_accuracy": margin}}
+        storage.write(f"{ORDER.prefix}/order.json", sealed_json(document))
+        with pytest.raises(SpecError, match=r"order\.json: margins.*greater than 0"):
+            read_order(storage, ORDER.prefix)
+
+    def test_an_order_of_another_experiment_is_refused_and_counts_as_absent(self, storage):
+        """A report on the place where it was put would write the files of the other one."""
+        write_order(storage, ORDER)
+        place = f"{ORDER.prefix}-copy"
+        storage.write(f"{place}/order.json", storage.read(f"{ORDER.prefix}/order.json"))
+        with pytest.raises(SpecError, match=f"is that of another experiment, {ORDER.prefix}$"):
+            read_order(storage, place)
+        assert find_order(storage, place) is None
 
     @pytest.mark.parametrize(
         ("field", "value", "said"),
