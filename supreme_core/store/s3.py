@@ -58,6 +58,7 @@ from supreme_core.store.storage import (
 )
 
 if TYPE_CHECKING:
+    from botocore.model import OperationModel
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
@@ -322,11 +323,6 @@ class S3Storage:
             ) from error
         except InvalidRegionError as error:
             raise StoreUnusable(f"{self._place}: {one_line(error)}; check the region") from error
-        except RecursionError as error:
-            # botocore asks for the bucket's region by a request that is redirected as well.
-            raise StoreUnusable(
-                f"{self._place}: its redirect goes round in circles; check the endpoint and region"
-            ) from error
         except SSLError as error:
             raise StoreUnavailable(f"{self._place}: {_tls_words(error)}") from error
         except (ResponseParserError, KeyError, ValueError) as error:
@@ -440,7 +436,7 @@ def _client(
                 response_checksum_validation="when_required",
             )
         )
-    return session.client(
+    client = session.client(
         "s3",
         endpoint_url=endpoint,
         region_name=region or session.region_name or "us-east-1",
@@ -449,6 +445,15 @@ def _client(
         aws_session_token=credentials.session_token if credentials else None,
         config=config,
     )
+    client.meta.events.register_last("before-parameter-build.s3", _ask_once)
+    return client
+
+
+def _ask_once(model: "OperationModel", context: dict[str, Any], **_: object) -> None:
+    """Have botocore end after one redirect. It asks then for the bucket's region, by a HEAD that
+    this module never makes itself; where that was redirected too it would ask again, 80 times."""
+    if model.name == "HeadBucket":
+        context["s3_redirect"]["redirected"] = True
 
 
 def _is_web_address(endpoint: str) -> bool:

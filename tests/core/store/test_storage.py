@@ -607,13 +607,25 @@ class TestS3:
 
     @pytest.mark.parametrize("code", ["", "PermanentRedirect"], ids=["web site", "S3"])
     def test_server_that_redirects_every_request(self, one_attempt, code):
-        """botocore recurses here until the stack ends, and what it raises then differs."""
-        with canned_server(lambda _: (301, code)) as endpoint:
+        """To each request botocore adds one for the bucket's region, and to that no other."""
+        asked = []
+
+        def elsewhere(request):
+            asked.append(f"{request.command} {request.path}")
+            return 301, code
+
+        with canned_server(elsewhere) as endpoint:
             store = S3Storage("bucket", endpoint=endpoint, credentials=ANYONE)
-            for use in (store.check, lambda: store.read("a"), lambda: store.stat("a")):
-                with pytest.raises(StorageError) as e:
+            for use in (store.check, lambda: store.read("a"), lambda: store.write("a", b"1")):
+                asked.clear()
+                with pytest.raises(StoreUnusable, match="region") as e:
                     use()
                 assert_one_line_naming(e, f"s3://bucket at {endpoint}")
+                assert asked[1:] == ["HEAD /bucket"]
+            asked.clear()
+            with pytest.raises(StoreUnusable, match="region"):  # which asks a listing for words
+                store.stat("a")
+            assert len(asked) == 4
 
     @pytest.mark.parametrize("status", [301, 302, 307, 308], ids=str)
     def test_a_redirect_to_another_server_is_not_followed(self, one_attempt, status):
