@@ -200,6 +200,13 @@ def test_an_unanswered_request_is_the_queues_to_try_again():
         steps(world(server), 1)
 
 
+def test_a_child_that_is_gone_before_it_is_looked_at_is_the_queues_to_try_again():
+    """Not a kind that the API server does not know."""
+    server = Server(refuses="create jobs", error=AlreadyExists('jobs.batch "x" already exists'))
+    with pytest.raises(Unavailable, match="although it was there just now"):
+        steps(world(server), 1)
+
+
 def test_an_object_of_somebody_else_is_left_alone():
     server = Server()
     first = world(server)

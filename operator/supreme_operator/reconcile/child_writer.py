@@ -204,7 +204,10 @@ class ChildWriter:
                 await self.cluster.create(resource, namespace, manifest), is_new=True
             )
         except AlreadyExists:
-            found = await self.cluster.get(resource, namespace, name)
+            try:
+                found = await self.cluster.get(resource, namespace, name)
+            except NotFound as error:  # it has gone in between: its name is free
+                raise Unavailable(f"{error}, although it was there just now") from None
             owners = found["metadata"].get("ownerReferences") or ()
             if not any(each.get("controller") and each["uid"] == memory.uid for each in owners):
                 message = f"{resource.title} {name} is there and belongs to something else"
