@@ -4,8 +4,9 @@ Components, settings and combinations are core/test_plan.py's; fields of a clust
 """
 
 import pytest
-from supreme_operator.deciding.admission import admit
+from supreme_operator.deciding.admission import admit, status_in
 
+from supreme_core.api.status import ExperimentStatus
 from supreme_core.errors import SpecError
 from tests.operator.looks import CATALOG, decided, resource
 
@@ -40,3 +41,26 @@ def test_seeds_of_such_an_experiment_are_started():
 def test_a_metric_that_is_not_listed_is_refused_all_the_same():
     with pytest.raises(SpecError, match="does not go for a metric, without which nobody here"):
         order(**WITH_THEIRS, metrics=[{"name": "theirs"}])
+
+
+WRITTEN = {
+    "phase": "Running",
+    "completedIndexes": "0",
+    "seedStatuses": [{"seed": 7, "phase": "Running"}],
+}
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [{"waits": 3}, {"seedStatuses": [{**WRITTEN["seedStatuses"][0], "device": "cuda:1"}]}],
+    ids=["field", "field within"],
+)
+def test_of_a_newer_versions_status_is_read_what_this_one_knows(newer):
+    """A rollback must not begin anew what is done, where the definition is not rolled back too."""
+    body = {**resource(), "status": {**WRITTEN, **newer}}
+    assert status_in(body) == status_in({**resource(), "status": WRITTEN})
+    assert status_in(body).completed_indexes == "0"
+
+
+def test_a_status_that_nobody_wrote_so_counts_as_none():
+    assert status_in({**resource(), "status": {"phase": "Sleeping"}}) == ExperimentStatus()

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
 from supreme_core.api.orders import ExperimentOrder, SharedOrder
@@ -147,10 +149,12 @@ def admit_accepted(
 
 
 def status_in(body: Mapping[str, Any]) -> ExperimentStatus:
-    """The status that stands in the resource; an empty one where another version wrote it."""
+    """The status that stands in the resource, without what only a newer version knows; an empty one
+    where what this version knows is not as it writes it."""
+    status = body.get("status") or {}
     try:
-        return parse(ExperimentStatus, body.get("status") or {})
-    except SpecError:
+        return ExperimentStatus.model_validate(status, extra="ignore", by_alias=True, by_name=False)
+    except ValidationError:
         return ExperimentStatus()
 
 
