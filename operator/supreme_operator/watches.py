@@ -14,7 +14,13 @@ import kopf
 
 from supreme_core.api import names
 from supreme_operator.cluster.cache import Cache, Key, key_of
-from supreme_operator.cluster.client import OBJECTS_OF_PAGE, Cluster
+from supreme_operator.cluster.client import (
+    OBJECTS_OF_PAGE,
+    Cluster,
+    ClusterError,
+    Forbidden,
+    NotFound,
+)
 from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, PYTORCHJOBS, Resource
 from supreme_operator.cluster.workqueue import WorkQueue
 from supreme_operator.monitoring.counters import Metrics
@@ -36,6 +42,7 @@ class Watches:
     namespaces: Sequence[str]
     _told: dict[str, int] = field(default_factory=dict)
     _silences: dict[str, int] = field(default_factory=dict)
+    _closed: set[str] = field(default_factory=set)
     is_synced: bool = False
 
     def registry(self, backends: Container[str]) -> kopf.OperatorRegistry:
@@ -57,7 +64,12 @@ class Watches:
         return registry
 
     async def resync(self) -> bool:
-        """List everything; returns whether PyTorchJobs are served. Errors of the cluster pass."""
+        """List everything; returns whether PyTorchJobs are served. Errors of the cluster pass.
+
+        Of several namespaces one may be closed, as where it was deleted with the rights in it: the
+        others are none the worse for it.
+        """
+        closed = dict[str, ClusterError]()
         resources = [EXPERIMENTS, JOBS, PODS]
         has_pytorchjobs = await self.cluster.serves(PYTORCHJOBS)
         if has_pytorchjobs:
@@ -65,25 +77,53 @@ class Watches:
         for resource in resources:
             told, changed = self._told.pop(resource.plural, 0), set[Key]()
             for namespace in self.namespaces or (None,):
-                changed |= await self._list(resource, namespace)
+                if namespace in closed:
+                    continue
+                try:
+                    changed |= await self._list(resource, namespace)
+                except (Forbidden, NotFound) as error:
+                    if namespace is None or len(closed) + 1 == len(self.namespaces):
+                        raise
+                    closed[namespace] = error
             if self.is_synced and changed:
                 self.metrics.lost(resource.plural, len(changed))
             # A list without news says nothing of the watch: there may have been none.
             missed = self._silences.get(resource.plural, 0) + bool(self.is_synced and changed)
             self._silences[resource.plural] = 0 if told else missed
+        self._note_closed(closed)
         self.is_synced = True
         for key in self.cache.known():
             self.queue.add(key)
         return has_pytorchjobs
 
+    def _note_closed(self, closed: Mapping[str, ClusterError]) -> None:
+        for namespace in closed.keys() - self._closed:
+            log.warning(
+                "namespace %s cannot be listed and is left out: %s", namespace, closed[namespace]
+            )
+        for namespace in self._closed - closed.keys():
+            log.info("namespace %s can be listed again", namespace)
+        self._closed = set(closed)
+
     async def _list(self, resource: Resource, namespace: str | None) -> set[Key]:
         """Return the experiments for which the list brought news."""
         objects, labels = self.cache.of_kind(resource.plural), names.UID_LABEL
         listed, changed, version = set[str](), set[Key](), 0
+        newest = objects.newest()
         pages = self.cluster.list(
             resource, namespace=namespace, labels="" if resource == EXPERIMENTS else labels
         )
         async for page in pages:
+            if page.version < newest:
+                log.warning(
+                    "%s are as of version %d although %d was seen: what is stored was set back, as"
+                    " by a restored backup, and is looked at anew",
+                    resource.plural,
+                    page.version,
+                    newest,
+                )
+                objects.distrust()
+                newest = 0
             version = page.version
             for body in page.bodies:
                 listed.add(body["metadata"]["uid"])

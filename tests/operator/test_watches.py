@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 from supreme_operator.cluster.cache import Cache, Key
-from supreme_operator.cluster.client import Page, Unavailable
+from supreme_operator.cluster.client import Forbidden, Page, Unavailable
 from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS
 from supreme_operator.cluster.workqueue import WorkQueue
 from supreme_operator.monitoring.counters import Metrics
@@ -37,19 +37,27 @@ def experiment(version=5, name="three"):
 
 
 class Lists:
-    """A cluster of which only lists are asked.  objects: by kind; None where its list fails."""
+    """A cluster of which only lists are asked.
+
+    objects: by kind; None where its list fails.  version: of all lists.  closed: namespaces in
+    which nothing may be listed.
+    """
 
     def __init__(self, **objects):
         self.objects = {"unlearningexperiments": [], "jobs": [], "pods": []} | objects
+        self.version, self.closed = 99, set()
 
     async def serves(self, resource):
         return False
 
-    async def list(self, resource, **_):
+    async def list(self, resource, namespace, **_):
         found = self.objects[resource.plural]
         if found is None:
             raise Unavailable("away")
-        yield Page(found, version=99)
+        if namespace in self.closed:
+            raise Forbidden(f"{resource.plural} is forbidden")
+        there = [each for each in found if namespace in (None, each["metadata"]["namespace"])]
+        yield Page(there, version=self.version)
 
 
 def queued(story, **objects):
@@ -135,6 +143,50 @@ def test_an_experiment_whose_end_only_a_list_tells_is_looked_at():
 
     there = [experiment(name="other")]
     assert queued(story, unlearningexperiments=there) == {KEY, OTHER}
+
+
+def closed_in_turn(*namespaces, closed):
+    """Experiments that are known after one list of these namespaces for each set of closed ones."""
+
+    async def tell():
+        cache = Cache({"jobs": lambda body: body["state"]}, lambda body: body["state"])
+        metrics, cluster, found = Metrics(), Lists(), []
+        cluster.objects["unlearningexperiments"] = [experiment()]
+        watches = Watches(cluster, cache, WorkQueue(metrics), metrics, namespaces)
+        for cluster.closed in closed:
+            await watches.resync()
+            found.append(cache.known())
+        return found
+
+    return asyncio.run(tell())
+
+
+def test_a_namespace_that_is_closed_holds_up_no_other_and_counts_once_it_is_open():
+    """A tenant who may delete a namespace, and so the Role in it, stops no other team."""
+    assert closed_in_turn("gone", "research", closed=[{"gone"}]) == [{KEY}]
+    assert closed_in_turn("research", "other", closed=[{"research"}, set()]) == [set(), {KEY}]
+
+
+@pytest.mark.parametrize("namespaces", [("research", "gone"), ("research",), ()])
+def test_where_all_is_closed_nothing_counts_as_seen(namespaces):
+    with pytest.raises(Forbidden):
+        closed_in_turn(*namespaces, closed=[{*namespaces} or {None}])
+
+
+def test_after_a_backup_was_restored_lists_count_although_their_versions_are_older():
+    """etcd counts on from the backup, so what comes is older than what is known, for hours."""
+    known = body(version=500, state="Complete"), body(version=501, name="made-since")
+
+    async def story(watches):
+        jobs = watches.cache.children["jobs"]
+        for each in known:
+            jobs.put(each)
+        await watches.resync()
+        assert list(jobs.of(KEY)) == ["Running"]
+        await heard(watches, JOBS, body(version=101, state="Failed"))
+        assert list(jobs.of(KEY)) == ["Failed"]
+
+    assert queued(story, jobs=[body(version=90)]) == {KEY}
 
 
 def silences(*steps):

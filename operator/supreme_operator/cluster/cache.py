@@ -100,6 +100,14 @@ class ObjectCache(Generic[T]):
         ]
         return {key for name in gone if (key := self._drop(name))}
 
+    def newest(self) -> int:
+        """The newest version of all that is kept."""
+        return max((known.version for known in self._objects.values()), default=0)
+
+    def distrust(self) -> None:
+        """Take whatever comes next for newer than what is known."""
+        self._objects = {name: known._replace(version=0) for name, known in self._objects.items()}
+
     def of(self, key: Key) -> Iterator[T]:
         return (self._objects[name].content for name in sorted(self._by_key.get(key, ())))
 
