@@ -15,6 +15,9 @@ from tests.small_disk import mounted
 # the weights' gradient of a 1x1 convolution with stride 2 and fewer than 8 channels, as networks
 # of width 2 have them.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
+# As in trainers. Threads of several test processes would wait for one another, and burn the time of
+# the processors meanwhile: a step of a small network takes 50 ms of them instead of 2.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["tests.measured", "tests.schedule"]
 
