@@ -7,13 +7,15 @@ the end, is tested in tests/cluster; what is decided, in test_decide.
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from supreme_operator.children import readers
 from supreme_operator.children.pod import observe_pod
 from supreme_operator.cluster.cache import Cache, Key
 from supreme_operator.cluster.client import AlreadyExists, Forbidden, NotFound, Unavailable
+from supreme_operator.cluster.clock import ServerClock
 from supreme_operator.cluster.credentials import Credentials
 from supreme_operator.cluster.resources import JOBS
 from supreme_operator.cluster.workqueue import WorkQueue
@@ -36,6 +38,7 @@ class Server:
 
     refuses: str = ""
     error: Exception | None = None
+    clock: ServerClock = field(default_factory=ServerClock)
     requests: list = field(default_factory=list)
     objects: dict = field(default_factory=dict)
 
@@ -205,6 +208,19 @@ def test_a_child_that_is_gone_before_it_is_looked_at_is_the_queues_to_try_again(
     server = Server(refuses="create jobs", error=AlreadyExists('jobs.batch "x" already exists'))
     with pytest.raises(Unavailable, match="although it was there just now"):
         steps(world(server), 1)
+
+
+def test_a_deadline_passes_by_the_clock_that_dated_the_child_and_not_by_this_machines():
+    server = Server()
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    server.clock = ServerClock(lambda: ahead)
+    server.clock.told(format_datetime(datetime.now(UTC), usegmt=True), asked_at=ahead)
+    reconciler = world(server, schedulingDeadlineSeconds=600)
+
+    steps(reconciler, 3)
+
+    assert status(reconciler)["failed"] == 0
+    assert {each["phase"] for each in status(reconciler)["seedStatuses"]} == {"Queued", "Pending"}
 
 
 def test_an_object_of_somebody_else_is_left_alone():

@@ -19,6 +19,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
 from supreme_core.errors import one_line
+from supreme_operator.cluster.clock import ServerClock
 from supreme_operator.cluster.resources import KubeObject, Resource
 
 REQUEST_SECONDS: Final = 30.0
@@ -109,6 +110,7 @@ class Cluster:
 
     def __init__(self, api: ApiClient, bucket: TokenBucket, meter: RequestMeter) -> None:
         self._api, self._bucket, self._meter = api, bucket, meter
+        self.clock = ServerClock()
         self.failures_in_a_row = 0
 
     async def get(self, resource: Resource, namespace: str, name: str) -> KubeObject:
@@ -179,7 +181,7 @@ class Cluster:
         body: Any = None,
         content_type: str = JSON,
     ) -> KubeObject:
-        begun, code = time.monotonic(), 0
+        begun, asked_at, code = time.monotonic(), self.clock.now(), 0
         try:
             request = await self._api.param_serialize(
                 method,
@@ -201,6 +203,7 @@ class Cluster:
             raise ClusterError(one_line(error.reason)) from error
         finally:
             self._meter.requested(method, resource.title, code, time.monotonic() - begun)
+        self.clock.told(response.headers.get("Date", ""), asked_at)
         if code >= 500 or code == 429:
             self.failures_in_a_row += 1
         else:

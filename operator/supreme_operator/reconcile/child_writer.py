@@ -6,7 +6,7 @@ Idempotent, because names of children follow from the seed and the attempt.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from supreme_core.api.orders import ExperimentOrder, work_digest
@@ -84,7 +84,9 @@ class ChildWriter:
         trouble = None
         if lasting:
             trouble = Trouble(
-                reason="ChildNotDeleted", message=str(lasting), retry_at=datetime.now(UTC)
+                reason="ChildNotDeleted",
+                message=str(lasting),
+                retry_at=self.cluster.clock.now(),
             )
         memory.observations = replace(memory.observations, deletion=trouble)
         return failed[0] if failed else None
@@ -128,7 +130,7 @@ class ChildWriter:
 
     def _unanswered(self, memory: Memory, error: Unavailable) -> None:
         """Have it said once it has lasted."""
-        now = datetime.now(UTC)
+        now = self.cluster.clock.now()
         memory.unanswered_since = memory.unanswered_since or now
         if now >= memory.unanswered_since + UNANSWERED:
             reason = "WebhookUnavailable" if is_webhooks(str(error)) else "CreationUnanswered"
@@ -158,15 +160,15 @@ class ChildWriter:
                     " labels or annotations are not what the operator wrote; delete it"
                 )
         except ChildConflict as error:
-            return memory.trouble("creation", "ChildConflict", error)
+            return self._trouble(memory, "ChildConflict", error)
         except NotFound as error:
             if known := refusal(str(error)):
-                return memory.trouble("creation", known, error)
+                return self._trouble(memory, known, error)
             message = f"the API server knows no {backend.resource.title}"
-            return memory.trouble("creation", "BackendUnavailable", message)
+            return self._trouble(memory, "BackendUnavailable", message)
         except (Forbidden, Refused, SpecError) as error:
             reason = refusal(str(error)) or "ChildRefused"
-            return memory.trouble("creation", reason, error)
+            return self._trouble(memory, reason, error)
         if made:
             self.cache.of_kind(backend.resource.plural).put(made.body)
             # Its event brings no news any more.
@@ -189,6 +191,9 @@ class ChildWriter:
                 },
             )
         return None
+
+    def _trouble(self, memory: Memory, reason: str, why: object) -> Trouble:
+        return memory.trouble("creation", reason, why, self.cluster.clock.now())
 
     async def _ensure(
         self, memory: Memory, resource: Resource, manifest: dict[str, Any]

@@ -1,7 +1,7 @@
 """Memory of this process on one experiment."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from supreme_core.errors import one_line
@@ -31,9 +31,9 @@ class Memory:
     unanswered_since: datetime | None = None
     template: tuple[tuple[int, str], str] | None = None
 
-    def trouble(self, about: str, reason: str, why: object) -> Trouble:
+    def trouble(self, about: str, reason: str, why: object, now: datetime) -> Trouble:
         """Trouble that is tried again after a pause, which is longer each time."""
         times = self.pauses[about] = self.pauses.get(about, 0) + 1
         pause = backoff_seconds(FIRST_PAUSE, times - 1, longest=LONGEST_PAUSES[about])
-        retry_at = datetime.now(UTC) + timedelta(seconds=pause)
+        retry_at = now + timedelta(seconds=pause)
         return Trouble(reason=reason, message=one_line(why), retry_at=retry_at)

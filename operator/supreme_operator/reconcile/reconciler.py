@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -84,7 +84,7 @@ class Reconciler:
             return None
         memory = self._memory(key, body["metadata"]["uid"])
         admitted = await self._admit(key, memory, body)
-        now = datetime.now(UTC)
+        now = self.cluster.clock.now()
         if isinstance(admitted, NotAccepted):
             generation = body["metadata"].get("generation", 0)
             before = status_in(body)
@@ -254,7 +254,7 @@ class Reconciler:
                 extra={"namespace": namespace, "experiment": name},
             )
             with suppress(ClusterError):  # a courtesy
-                event = events.event(each, body, datetime.now(UTC))
+                event = events.event(each, body, self.cluster.clock.now())
                 await self.cluster.create(EVENTS, namespace, event)
         return True
 
@@ -288,7 +288,7 @@ class Reconciler:
         owner = seen.experiment.owner
         for child in children:
             known[child.uid] = await inquire(
-                self.cluster, child, owner.namespace, datetime.now(UTC)
+                self.cluster, child, owner.namespace, self.cluster.clock.now()
             )
         memory.observations = replace(memory.observations, answers=known)
         self.queue.add(Key(owner.namespace, owner.name))
@@ -315,7 +315,7 @@ class Reconciler:
                 log.error("reading results failed", exc_info=error, extra=named)
             self.metrics.not_aggregated(error)
             reason = STORE_TROUBLES.get(type(error), "ResultsUnavailable")
-            trouble = memory.trouble("store", reason, error)
+            trouble = memory.trouble("store", reason, error, self.cluster.clock.now())
             log.warning("results cannot be read: %s", trouble.message, extra=named)
         memory.observations = replace(memory.observations, store=trouble)
         self.queue.add(key)
