@@ -442,8 +442,7 @@ class _Scenario:
         of_method.seeds.append(seed)
         for name, phi in kept.items():
             of_method.logit_confidence[name].append(phi)
-            right = outputs[name].predicted == outputs[name].labels
-            of_method.accuracy[name].append(float(right.mean()) if len(right) else 0.0)
+            of_method.accuracy[name].append(outputs[name].accuracy)
         return all(bool(np.isfinite(phi).all()) for phi in kept.values())
 
     def _check_samples(self, seed: int, outputs: Mapping[SetName, Outputs]) -> None:

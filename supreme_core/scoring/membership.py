@@ -183,7 +183,9 @@ def _log_odds(logits: Floats, classes: Integers) -> Floats:
 
 
 def _matching(labels: Integers, wanted: Integers) -> Floats:
-    """A weight for each of `labels` that gives them the class shares of `wanted`; mean 1."""
-    size = max(labels.max(initial=-1), wanted.max(initial=-1)) + 1
-    have, want = np.bincount(labels, minlength=size), np.bincount(wanted, minlength=size)
+    """A weight for each of `labels` that gives them the class shares of `wanted`; mean 1.
+
+    Both have the same classes.
+    """
+    have, want = np.bincount(labels), np.bincount(wanted)
     return (want[labels] / have[labels]) * (len(labels) / max(len(wanted), 1))

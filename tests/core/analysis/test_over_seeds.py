@@ -9,6 +9,7 @@ Publishing again computes nothing: counted, and the bytes are those of a store w
 import csv
 import io
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from statistics import mean
@@ -95,6 +96,27 @@ class Changed(Store):
     def __call__(self, stage, name):
         given = super().__call__(stage, name)
         return {**given, self.name: self.outputs} if name == self.of_model else given
+
+
+class SureButOnce(Store):
+    """A store in which scrub's models, except that of seed 0, are sure of all labels."""
+
+    def __call__(self, stage, name):
+        given = super().__call__(stage, name)
+        if stage != "unlearned" or name == key("scrub", 0):
+            return given
+        return {
+            on: replace(each, logit_confidence=each.logit_confidence + 40)
+            for on, each in given.items()
+        }
+
+
+class WithoutRetain(Store):
+    """A store of models whose retain set has no sample."""
+
+    def __call__(self, stage, name):
+        given = super().__call__(stage, name)
+        return {**given, "retain": given["retain"].take(np.arange(0))}
 
 
 def metrics(*names):
@@ -202,9 +224,24 @@ def test_a_result_without_the_run_is_pending_as_a_seed_without_a_result_is():
     assert lacks["original"] == "2 of 8 seeds gave no value (2 pending)"
 
 
-def test_no_interval_of_an_excess_leaves_what_a_difference_can_be():
-    for value in found(8, "calibration").values:
-        assert -1 <= value.excess_low <= value.excess <= value.excess_high <= 1
+def test_the_interval_of_an_excess_ends_where_a_difference_of_two_shares_does():
+    values = found(8, "calibration", store=SureButOnce()).values
+    scrub = [value for value in values if value.method == "scrub"]
+    for value in scrub:
+        assert 0.9 < value.excess < value.excess_high == 1  # ± 0.8 without an end
+    assert all(-1 <= value.excess_low <= value.excess <= value.excess_high for value in values)
+
+
+def test_a_set_without_samples_has_no_row_and_takes_none_from_others():
+    values = found(4, "klom", "forgetting_quality", store=WithoutRetain()).values
+    of_scrub = {value.metric: value for value in values if value.method == "scrub"}
+    assert [row for row, value in of_scrub.items() if value.value is not None] == [
+        f"{on}_klom_{number}" for on in ("forget", "test") for number in ("mean", "p95")
+    ]
+    assert {row: value.reason for row, value in of_scrub.items() if value.value is None} == {
+        row: "needs 16 seeds; there are 4"
+        for row in ("forgetting_quality", "forgetting_quality_with_utility")
+    }
 
 
 def test_damaged_predictions_take_the_values_of_their_method_only():

@@ -107,6 +107,12 @@ def test_a_gap_is_taken_over_the_seeds_that_have_both():
     assert paired_differences(values, reference) == [0.5 - 0.4, 0.7 - 0.5]
 
 
+def test_rounding_is_measured_by_the_size_of_values_of_either_sign():
+    for sign in (1, -1):
+        values = {1: sign * (0.1 + 0.2), 2: sign * 0.8}
+        assert paired_differences(values, {1: sign * 0.3, 2: sign * 0.8}) == [0.0, 0.0]
+
+
 def test_pairing_removes_what_the_seeds_share():
     seeds = {seed: float(100 * seed) for seed in range(6)}
     gap = estimate(paired_differences({s: value + 1.0 for s, value in seeds.items()}, seeds))
