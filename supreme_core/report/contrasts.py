@@ -3,7 +3,7 @@
 All numbers are those of the summary. What is done here is to order them and to write them down.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
 from supreme_core.analysis import statistics
@@ -41,9 +41,14 @@ def front_table(indexed: IndexedSummary, found: Front) -> Table:
 
 def left_out(methods: Sequence[LeftOut]) -> Iterator[str]:
     """Each reason once, with the methods that it is about."""
-    about: dict[str, list[str]] = {}
-    for each in methods:
-        about.setdefault(each.reason, []).append(cells.method_title(each.method))
+    return _by_reason((each.reason, cells.method_title(each.method)) for each in methods)
+
+
+def _by_reason(found: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Each reason once, with what it is about.  found: reasons, each with one title."""
+    about: dict[str, dict[str, None]] = {}
+    for reason, title in found:
+        about.setdefault(reason, {})[title] = None
     for reason, titles in about.items():
         yield f"{', '.join(titles)}: {reason}"
 
@@ -61,7 +66,7 @@ def _standing(point: Point) -> TableCell:
 
 
 def matrix(indexed: IndexedSummary, scenario: str) -> Table | None:
-    """Share of seeds, in hundred, in which the line's method is nearer to Retrained than the
+    """Share of seeds, in percent, in which the line's method is nearer to Retrained than the
     column's.
 
     Both are in the order of nearness, and numbered alike. None without two methods.
@@ -134,11 +139,12 @@ def pairs(indexed: IndexedSummary, scenario: str) -> Table | None:
 def untested(indexed: IndexedSummary, scenario: str) -> list[str]:
     """Reasons why methods are not tested against the others, each once."""
     lacks = (part for each in _comparisons(indexed, scenario) for part in _parts(each.lack))
-    return list(dict.fromkeys(lacks))
+    return list(_by_reason((reason, title) for title, _, reason in lacks))
 
 
-def _parts(lack: str | None) -> list[str]:
-    return lack.split("; ") if lack else []
+def _parts(lack: str | None) -> list[tuple[str, str, str]]:
+    """Methods of a pair and what each lacks, between them what parts the two."""
+    return [part.partition(": ") for part in lack.split("; ")] if lack else []
 
 
 def _turned(pair: Comparison) -> Comparison:

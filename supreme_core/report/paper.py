@@ -180,7 +180,7 @@ def _margins(indexed: IndexedSummary) -> Iterator[str]:
             if gap.margin_source == "set"
         )
         yield f"Margins that were set before the experiment: {each}."
-    if sources != {"set"}:
+    if sources & {"metric", "noise"}:
         which = "Margins that were not set are" if "set" in sources else "Margins are"
         each = words.listed(f"{margin:g} for {cells.row_title(metric)}" for metric, margin in own)
         yield f"{which} {f'{each}, or {noise} where that is larger' if own else noise}."

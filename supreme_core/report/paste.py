@@ -136,7 +136,8 @@ def _tables(indexed: IndexedSummary, scenario: str, choice: str) -> Iterator[tup
                 for metric in indexed.metrics(scenario)
                 if indexed.facts[metric].has_gap
             )
-            yield f"{caption}: {symbols}; {both}. Margins: {margins}.", table
+            caption += f": {symbols}; {both}. Margins: {margins}."
+            yield " ".join((caption, *table.remarks)), table
     elif choice == PAIRS:
         if table := contrasts.pairs(indexed, scenario):
             primary = cells.row_title(indexed.primary)
@@ -171,7 +172,8 @@ def _of_primary(indexed: IndexedSummary, scenario: str) -> str:
     caption = f"{words.headline(title)}{gap} with its unadjusted {INTERVAL} over n training seeds."
     if gap:
         caption += f" Margin of equivalence: {tables.margin(indexed, scenario, indexed.primary)}."
-    return " ".join((caption, *tables.remarks(indexed, scenario, indexed.primary)))
+    remarks = tables.remarks(indexed, scenario, indexed.primary)
+    return " ".join((caption, *remarks, *tables.collapsed(indexed, scenario)))
 
 
 def _latex(sheets: Sequence[Sheet]) -> str:

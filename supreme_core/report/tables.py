@@ -264,9 +264,23 @@ def _follows(retrained: Row) -> str:
 
 
 def overview_remarks(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
-    """Remarks on the table that leads: on the primary metric, and on what its companions lack."""
+    """Remarks on the table that leads: on the primary metric, on what its companions lack, and on
+    models that lost the task."""
     yield from remarks(indexed, scenario, indexed.primary)
     yield from lacks(indexed, scenario, _companions(indexed, scenario), beside=indexed.primary)
+    yield from collapsed(indexed, scenario)
+
+
+def collapsed(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
+    """Methods with models that lost the task, which no mean of one metric shows, by their number
+    of seeds."""
+    about: dict[tuple[int, int], list[str]] = {}
+    for rate in indexed.summary.collapse_rates:
+        if rate.scenario == scenario and rate.collapsed:
+            title = cells.method_title(rate.method)
+            about.setdefault((rate.collapsed, rate.of), []).append(title)
+    for (seeds, of), methods in sorted(about.items(), reverse=True):
+        yield f"Collapsed in {seeds} of {of} seeds, which count here too: {', '.join(methods)}."
 
 
 def lacks(
@@ -359,7 +373,27 @@ def verdicts(indexed: IndexedSummary, scenario: str) -> Table | None:
         else:
             continue
         lines.append(TableLine(cells.method_title(method), cells.method_role(method), line))
-    return Table("", tuple(columns), tuple(lines))
+    remarks = tuple(_without_margin(indexed, scenario, metrics))
+    return Table("", tuple(columns), tuple(lines), remarks=remarks)
+
+
+def _without_margin(
+    indexed: IndexedSummary, scenario: str, metrics: Iterable[str]
+) -> Iterator[str]:
+    """Metrics in which nothing can be called equivalent, and what follows from that for all."""
+    titles = [cells.row_title(each) for each in metrics if _has_no_margin(indexed, scenario, each)]
+    if titles:
+        yield (
+            f"Without a margin, so never equivalent: {words.listed(titles)}; nor is any method"
+            " equivalent in all metrics. spec.margins sets margins."
+        )
+
+
+def _has_no_margin(indexed: IndexedSummary, scenario: str, metric: str) -> bool:
+    """Return whether there are gaps, and none of them has a margin."""
+    rows = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
+    gaps = [row.gap for row in rows if row and row.gap]
+    return bool(gaps) and all(gap.margin is None for gap in gaps)
 
 
 def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> TableCell:

@@ -84,8 +84,8 @@ ROLES = {
 
 
 def listed(texts: Iterable[str]) -> str:
-    """a, b and c"""
-    *most, last = texts
+    """a, b and c; empty for nothing"""
+    *most, last = [*texts] or [""]
     return f"{', '.join(most)} and {last}" if most else last
 
 

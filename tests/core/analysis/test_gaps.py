@@ -13,6 +13,8 @@ from scipy import stats
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.api.records import Named
 from supreme_core.report import tables
+from supreme_core.report.page import render_report
+from supreme_core.report.paste import paste
 from supreme_core.report.terminal import terminal_tables
 from tests.core.analysis.summaries import FACTS, cell, failed, question, result, row_fact, run
 
@@ -309,6 +311,19 @@ def test_joint_verdicts_are_corrected_over_rows_and_methods():
     assert [each.method for each in found.joint_verdicts] == ["original", "a", "b"]
     by_method = {each.method: each for each in found.joint_verdicts}
     assert by_method["a"].different > by_method["a"].different_jointly  # the correction bites
+
+
+def test_rows_without_a_margin_are_named_below_the_verdicts():
+    values = drawn(6, [0.0])
+    indexed = tables.IndexedSummary(experiment(values, metric="forget_loss"))
+    (remark,) = tables.verdicts(indexed, "full_class").remarks
+    assert remark.startswith("Without a margin, so never equivalent: forget loss; nor is any")
+    page = render_report(indexed.summary).decode()
+    assert remark in page
+    assert "Margins are" not in page  # in the paragraph for a paper
+    assert remark in paste(indexed, "verdicts", "latex")
+    of_shares = tables.IndexedSummary(experiment(values))
+    assert tables.verdicts(of_shares, "full_class").remarks == ()
 
 
 def test_a_margin_from_noise_sends_the_reader_of_few_seeds_to_the_spec():

@@ -249,6 +249,28 @@ def test_the_collapse_rate_counts_failed_and_collapsed_seeds_among_those_that_co
     assert (rate.low, rate.high) == pytest.approx((wilson.low, wilson.high))
 
 
+def test_methods_with_collapsed_models_are_named_below_every_table_of_the_primary_metric():
+    """A method that has lost the task can be equivalent in forget accuracy, and first by it."""
+
+    def lost(method, seed):
+        broken = method == "other" or (method == "near" and seed % 2)
+        return run(method, **numbers(method, seed, test_accuracy=0.1)) if broken else None
+
+    found = experiment(lost)
+    assert row_of(found, "other").gap.verdict == "equivalent"
+    said = [
+        "Collapsed in 12 of 12 seeds, which count here too: other.",
+        "Collapsed in 6 of 12 seeds, which count here too: near.",
+    ]
+    indexed = tables.IndexedSummary(found)
+    assert list(tables.overview_remarks(indexed, "full_class")) == said
+    assert " ".join(said) in paste(indexed, "primary", "markdown")
+    (table,) = terminal_tables(found)
+    assert set(said) < set(table.notes)
+    whole = tables.IndexedSummary(experiment())
+    assert list(tables.overview_remarks(whole, "full_class")) == []
+
+
 def test_one_collapsed_repeat_of_two_is_a_collapse_and_names_the_repeat():
     runs = [
         run("original", **numbers("original", 1)),
@@ -363,6 +385,9 @@ def test_methods_that_lost_seeds_stand_behind_those_that_have_all():
     (said,) = contrasts.untested(indexed, "full_class")
     assert said == "near: 6 of 12 seeds gave no value (6 failed)"
     assert f"Not tested: {said}." in paste(indexed, "pairs", "markdown")
+    pending = tables.IndexedSummary(experiment(there=range(1, 9)))
+    (of_both,) = contrasts.untested(pending, "full_class")
+    assert of_both == "near, other: 4 of 12 seeds gave no value (4 pending)"
 
 
 @pytest.mark.parametrize(
