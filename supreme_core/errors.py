@@ -10,6 +10,7 @@
     ├── RankLost               another process of this seed is gone or does not answer
     ├── DeviceFault            a device failed under a stage: a fresh process goes on
     ├── GivenUp                a stage that no further process tries: devices fail under it
+    ├── HeldElsewhere          another process computes this stage: go on with something else
     └── MethodFailed           an unlearning method diverged or cannot run on this cell
 
 `permanent` tells the operator whether a retry can help; `exit_code` follows sysexits where one
@@ -110,6 +111,10 @@ class DeviceFault(SupremeError):
 
 class GivenUp(SupremeError):
     """A stage was left undone after faults of devices; the machine's fault, and no method's."""
+
+
+class HeldElsewhere(SupremeError):
+    """Another process computes a stage, or has taken it over from this one."""
 
 
 class MethodFailed(SupremeError):

@@ -75,6 +75,8 @@ DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 """Devices on which `supreme run` can compute; pods have no mps, which is Apple's."""
 
 MANIFEST: Final = "manifest.json"
+LEASE: Final = "lease-"
+"""Prefix of the names of leases, which end with a number of four digits or more."""
 WEIGHTS: Final = "weights.safetensors"
 PREDICTIONS: Final = "predictions.safetensors"
 PROBE: Final = "probe.safetensors"
@@ -109,6 +111,11 @@ def checkpoint_key(stage: str, key: str) -> str:
     return f"{artefact_prefix(stage, key)}/checkpoint"
 
 
+def lease_key(stage: str, key: str, epoch: int) -> str:
+    """Who computes a stage at the moment; epoch: 1, and one more each time it is taken over."""
+    return f"{artefact_prefix(stage, key)}/{LEASE}{epoch:04d}"
+
+
 def experiment_prefix(namespace: str, name: str, uid: str) -> str:
     return f"experiments/{namespace}/{name}-{uid[:8]}"
 
@@ -136,6 +143,14 @@ def result_key(attempt: str) -> str:
 
 def progress_key(attempt: str) -> str:
     return f"{attempt}/progress.json"
+
+
+def failed_run_key(attempt: str, crew: str, metrics: str) -> str:
+    """A run that failed in one of several processes of an attempt.
+
+    crew: name of these processes.  metrics: the key of the run's metrics.
+    """
+    return f"{attempt}/failed-{crew}-{metrics[:32]}.json"
 
 
 def fault_key(attempt: str) -> str:

@@ -339,6 +339,8 @@ def _leftovers_of(piece: Piece, *, may_go_on: bool) -> Iterator[Leftover]:
                 yield Leftover(info, "the checkpoint of a stage that is done")
             elif not may_go_on:
                 yield Leftover(info, "the checkpoint of a stage that no experiment goes on with")
+        elif name.startswith(names.LEASE):
+            yield Leftover(info, "the lease of a process that was killed")
         else:
             yield Leftover(info, "data that no manifest names")
 

@@ -1,0 +1,297 @@
+"""Leases: which process computes a stage at the moment, so that no other one does.
+
+    objects/<stage>/<key[:2]>/<key>/lease-0001    put if absent; its holder rewrites it all the time
+    objects/<stage>/<key[:2]>/<key>/lease-0002    put if absent by whoever takes the stage over
+
+The highest number counts. A lease whose content has not changed for `stale_seconds`, on the clock
+of whoever looks, has lost its holder, and so has one whose process is known to have ended; no two
+clocks are compared. The holder looks again before it writes a checkpoint or commits, and drops its
+work where it was taken for dead. So a lease saves work and decides no bit: what two processes
+compute is the same, and the first manifest counts.
+
+In a store without conditional writes two processes may both get a lease, which its log says. Then a
+stage is computed twice and nothing is lost.
+"""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from supreme_core.api.names import lease_key
+from supreme_core.errors import StorageError, one_line
+from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
+
+log = logging.getLogger(__name__)
+
+STALE_SECONDS: Final = 30.0
+STALE_SECONDS_IN_FOLDERS: Final = 90.0
+"""A folder may lie on a network mount whose clients see new content up to a minute late."""
+
+BEATS: Final = 4
+"""Times that a holder writes while its lease could become stale."""
+
+LEASE_BYTES: Final = 4096
+
+ENDED: Final = ("Z", "X")
+"""States of a process that has ended and that its parent has not asked about yet."""
+
+Clock = Callable[[], float]
+
+
+def stale_seconds_of(storage: Storage) -> float:
+    """Seconds without a change after which a lease of this store has lost its holder."""
+    return STALE_SECONDS_IN_FOLDERS if storage.uri.startswith("file:") else STALE_SECONDS
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease, as the lease says.
+
+    token: of the process, made anew at each start.  attempt: folder of the attempt that it works
+    for.  process: names the process on its machine, "" where nobody else can look it up.
+    """
+
+    token: str
+    attempt: str
+    process: str
+
+    @classmethod
+    def this(cls, attempt: str) -> "Holder":
+        return cls(uuid4().hex, attempt, _process(os.getpid()))
+
+    @property
+    def has_ended(self) -> bool:
+        """True where the process ran on this machine and is gone."""
+        place, _, mine = self.process.rpartition(" ")
+        if not place or place != _place():
+            return False
+        return _process(int(mine.partition(":")[0])) != self.process
+
+    @property
+    def title(self) -> str:
+        """Words for a log."""
+        return one_line(self.attempt or "an unknown process", 200)
+
+
+@dataclass
+class Lease:
+    """A lease that this process holds until `release`, or until another has taken it over."""
+
+    stage: str
+    key: str
+    epoch: int
+    _leases: "Leases"
+    _renewed: float
+    _beats: int = 0
+    _is_over: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_held(self) -> bool:
+        """False where another may compute the stage by now; StorageError where nobody can say.
+
+        Nobody takes over what was renewed less than half of the time ago that makes a lease stale,
+        so the store is asked only after that.
+        """
+        if not self._is_over and self._age < self._leases.stale_seconds / 2:
+            return True
+        return self.renew()
+
+    def release(self) -> None:
+        """Let others have the stage. What cannot be removed becomes stale.
+
+        The highest number goes first: whoever is stopped in between leaves a lease that is stale.
+        """
+        with self._lock:
+            was_over, self._is_over = self._is_over, True
+        self._leases.forget(self)
+        if was_over:
+            return
+        try:
+            for epoch in range(self.epoch, 0, -1):
+                self._leases.storage.delete(lease_key(self.stage, self.key, epoch))
+        except StorageError as error:
+            log.warning("a lease is left until it is stale: %s", error)
+
+    def renew(self) -> bool:
+        """Show that the holder is there; gives False where the lease is another's by now."""
+        with self._lock:
+            if self._is_over:
+                return False
+            seen, self._beats = self._leases.clock(), self._beats + 1
+            if self._is_taken() or not self._write() or self._is_taken():
+                log.warning("%s %s was taken over by another process", self.stage, self.key[:16])
+                self._is_over = True
+                return False
+            self._renewed = seen
+            return True
+
+    @property
+    def _age(self) -> float:
+        return self._leases.clock() - self._renewed
+
+    def _is_taken(self) -> bool:
+        return self._leases.read(self.stage, self.key, self.epoch + 1) is not None
+
+    def _write(self) -> bool:
+        """Write it again, unless it is gone because whoever took it over has ended."""
+        mine = self._leases.read(self.stage, self.key, self.epoch)
+        if mine is None or not self._leases.is_mine(mine):
+            return False
+        self._leases.write(self.stage, self.key, self.epoch, self._beats)
+        return True
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lease that another process holds, since when this process has seen it unchanged."""
+
+    holder: Holder
+    epoch: int
+    content: bytes
+    since: float
+
+
+class Leases:
+    """The leases of one process: those that it holds, and those that it waits for."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        attempt: str,
+        *,
+        stale_seconds: float | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """attempt: folder of the attempt that this process works for."""
+        self.storage, self.clock = storage, clock
+        self.stale_seconds = stale_seconds or stale_seconds_of(storage)
+        self._holder = Holder.this(attempt)
+        self._seen: dict[tuple[str, str], Held] = {}
+        self._mine: list[Lease] = []
+        self._thread: threading.Thread | None = None
+
+    def take(self, stage: str, key: str) -> Lease | Held:
+        """The lease, or who holds it."""
+        known = self._seen.get((stage, key))
+        if known is None and (lease := self._put(stage, key, 1)):
+            return lease
+        found = self._newest(stage, key, known.epoch if known else 1)
+        if found is None:  # it was released meanwhile
+            self._seen.pop((stage, key), None)
+            return self._put(stage, key, 1) or self._held(stage, key, 1, b"")
+        epoch, content = found
+        if self.is_mine(content):  # the answer to our own write was lost
+            return self._lease(stage, key, epoch)
+        held = self._held(stage, key, epoch, content)
+        if held.holder.has_ended or self.clock() - held.since >= self.stale_seconds:
+            log.warning("%s %s is taken over from %s", stage, key[:16], held.holder.title)
+            if lease := self._put(stage, key, epoch + 1):
+                return lease
+        return held
+
+    def forget(self, lease: Lease) -> None:
+        with suppress(ValueError):
+            self._mine.remove(lease)
+
+    def read(self, stage: str, key: str, epoch: int) -> bytes | None:
+        try:
+            return self.storage.read(lease_key(stage, key, epoch), limit=LEASE_BYTES)
+        except MissingObject:
+            return None
+        except ObjectTooLarge:
+            return b""  # nobody's, until it is stale
+
+    def write(self, stage: str, key: str, epoch: int, beats: int) -> None:
+        self.storage.write(lease_key(stage, key, epoch), self._content(beats))
+
+    def is_mine(self, content: bytes) -> bool:
+        return _parsed(content).token == self._holder.token
+
+    def _content(self, beats: int) -> bytes:
+        """JSON of the holder, other at each beat."""
+        return json.dumps({**vars(self._holder), "beats": beats}).encode()
+
+    def _put(self, stage: str, key: str, epoch: int) -> Lease | None:
+        name = lease_key(stage, key, epoch)
+        if not self.storage.write_if_absent(name, self._content(0)):
+            return None
+        self._seen.pop((stage, key), None)
+        return self._lease(stage, key, epoch)
+
+    def _lease(self, stage: str, key: str, epoch: int) -> Lease:
+        lease = Lease(stage, key, epoch, self, self.clock())
+        self._mine.append(lease)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
+            self._thread.start()
+        return lease
+
+    def _newest(self, stage: str, key: str, first: int) -> tuple[int, bytes] | None:
+        """The lease with the highest number, from `first` on or, where that is gone, of all."""
+        found = None
+        for epoch in count(first):
+            content = self.read(stage, key, epoch)
+            if content is None:
+                break
+            found = epoch, content
+        return self._newest(stage, key, 1) if found is None and first > 1 else found
+
+    def _held(self, stage: str, key: str, epoch: int, content: bytes) -> Held:
+        """What is known of another's lease; its time begins anew where it has changed."""
+        known = self._seen.get((stage, key))
+        if known is None or (known.epoch, known.content) != (epoch, content):
+            known = Held(_parsed(content), epoch, content, self.clock())
+            self._seen[stage, key] = known
+        return known
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(self.stale_seconds / BEATS)
+            for lease in list(self._mine):
+                try:
+                    lease.renew()
+                except StorageError as error:  # it may be back before the lease is stale
+                    log.warning("a lease cannot be renewed: %s", error)
+
+
+def _parsed(content: bytes) -> Holder:
+    """The holder that a lease names; nobody where it cannot be read."""
+    try:
+        found = json.loads(content)
+        return Holder(str(found["token"]), str(found["attempt"]), str(found["process"]))
+    except (ValueError, KeyError, TypeError):
+        return Holder("", "", "")
+
+
+def _process(pid: int) -> str:
+    """Name of a process that is never given to another one, "" where the system does not tell."""
+    try:
+        # The command's name, in parentheses, may hold spaces; the start is the 20th field after it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    if fields[0] in ENDED:
+        return ""
+    return f"{_place()} {pid}:{fields[19]}"
+
+
+@cache
+def _place() -> str:
+    """Where ids of processes mean the same as here: this start of the machine, and the namespace
+    of ids in it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""

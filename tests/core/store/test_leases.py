@@ -1,0 +1,277 @@
+"""Leases: one holder at a time, takeover of what is stale, and holders that come back.
+
+Covered, in a folder and in a bucket of a real S3 server: take, refuse, release, renewal, takeover
+by time and by a process that has ended, a holder that was stopped and comes back, content that
+nobody wrote, and any order of all of it (a state machine against a plain model).
+
+Left out: two writers in one bucket without conditional writes, which both may get a lease.
+"""
+
+import json
+import multiprocessing
+import os
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from supreme_core.api.names import lease_key
+from supreme_core.store.leases import STALE_SECONDS_IN_FOLDERS, Holder, Lease, Leases
+from supreme_core.store.opening import open_storage
+
+STAGE, KEY = "originals", "ab" * 32
+STALE = 30.0
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+    def later(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def workers(store, clock):
+    """Two processes, as the store sees them; neither can look the other one up."""
+    return [worker(store, clock, name) for name in ("a", "b")]
+
+
+def worker(store, clock, name):
+    found = Leases(store, f"experiments/{name}", stale_seconds=STALE, clock=clock)
+    found._holder = Holder(name, f"experiments/{name}", "")
+    found._thread = object()  # tests beat by hand
+    return found
+
+
+def files(store):
+    return [info.key.rpartition("/")[2] for info in store.list("objects")]
+
+
+def test_the_first_gets_the_lease_and_the_second_learns_who_has_it(workers):
+    first, second = workers
+
+    assert isinstance(first.take(STAGE, KEY), Lease)
+    assert second.take(STAGE, KEY).holder.attempt == "experiments/a"
+    assert isinstance(second.take(STAGE, "cd" * 32), Lease)
+
+
+def test_what_is_released_is_free_at_once_and_leaves_nothing(workers, store):
+    first, second = workers
+    first.take(STAGE, KEY).release()
+
+    assert files(store) == []
+    second.take(STAGE, KEY).release()
+    assert files(store) == []
+
+
+def test_a_lease_that_is_renewed_stays(workers, clock):
+    first, second = workers
+    lease = first.take(STAGE, KEY)
+    for _ in range(10):
+        assert not isinstance(second.take(STAGE, KEY), Lease)
+        clock.later(STALE - 1)
+        lease.renew()
+
+    assert not isinstance(second.take(STAGE, KEY), Lease)
+    assert lease.is_held
+
+
+def test_a_lease_that_nobody_renews_is_taken_over_after_its_time_and_not_before(workers, clock):
+    first, second = workers
+    lease = first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    clock.later(STALE - 0.1)
+    assert not isinstance(second.take(STAGE, KEY), Lease)
+    clock.later(0.1)
+    taken = second.take(STAGE, KEY)
+
+    assert taken.epoch == 2
+    assert taken.is_held
+    assert not lease.is_held
+
+
+def test_the_time_counts_from_when_the_waiting_process_saw_it_first(workers, clock):
+    """However old the lease is: no clock of another machine counts."""
+    first, second = workers
+    first.take(STAGE, KEY)
+    clock.later(10 * STALE)
+
+    assert not isinstance(second.take(STAGE, KEY), Lease)
+
+
+def test_a_holder_that_comes_back_does_no_harm(workers, clock, store):
+    """It neither writes its lease again nor removes that of the other one, nor another's later."""
+    first, second = workers
+    lease = first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    clock.later(STALE)
+    taken = second.take(STAGE, KEY)
+
+    lease.renew()
+    lease.release()
+    assert taken.is_held
+    clock.later(STALE)
+    assert taken.is_held
+    taken.release()
+    assert files(store) == []
+
+
+def test_a_holder_that_comes_back_when_all_is_over_does_not_hold_it(workers, clock, store):
+    first, second = workers
+    lease = first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    clock.later(STALE)
+    second.take(STAGE, KEY).release()
+
+    assert not lease.is_held
+    lease.renew()
+    assert files(store) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"token": 1}', b"x" * 5000])
+def test_content_that_nobody_wrote_is_respected_until_it_is_stale(workers, clock, store, content):
+    store.write(lease_key(STAGE, KEY, 1), content)
+    first, _ = workers
+
+    assert not isinstance(first.take(STAGE, KEY), Lease)
+    clock.later(STALE)
+    first.take(STAGE, KEY).release()
+    assert files(store) == []
+
+
+def test_a_lease_of_which_the_answer_was_lost_is_the_writers_own(workers, store):
+    first, second = workers
+    store.write(lease_key(STAGE, KEY, 1), first._content(0))
+
+    assert not isinstance(second.take(STAGE, KEY), Lease)
+    assert isinstance(first.take(STAGE, KEY), Lease)
+
+
+def test_who_is_stopped_while_releasing_leaves_a_lease_that_can_be_had(workers, clock, store):
+    """The highest number goes first, so what is left is one that is stale."""
+    first, second = workers
+    first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    clock.later(STALE)
+    second.take(STAGE, KEY)
+    store.delete(lease_key(STAGE, KEY, 2))
+
+    third = worker(store, clock, "c")
+    assert not isinstance(third.take(STAGE, KEY), Lease)
+    clock.later(STALE)
+    assert third.take(STAGE, KEY).is_held
+
+
+def _hold(uri, pipe):
+    Leases(open_storage(uri), "experiments/gone").take(STAGE, KEY)
+    pipe.send(os.getpid())
+    pipe.recv()
+    os._exit(0)
+
+
+def test_the_lease_of_a_process_of_this_machine_goes_with_it(tmp_path):
+    """Without the wait: the system says that the process has ended, also before it is collected."""
+    store = open_storage(str(tmp_path))
+    mine, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_hold, args=(store.uri, theirs))
+    process.start()
+    mine.recv()
+    leases = Leases(store, "experiments/next")
+    assert not isinstance(leases.take(STAGE, KEY), Lease)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    assert leases.take(STAGE, KEY).epoch == 2
+    process.join()
+
+
+def test_a_process_elsewhere_with_the_same_number_counts_as_alive(store, clock):
+    name = json.loads(Leases(store, "here")._content(0))["process"]
+    place, _, number = name.rpartition(" ")
+
+    assert not Holder("t", "a", name).has_ended
+    assert not Holder("t", "a", f"{place}0 {number}").has_ended
+    assert not Holder("t", "a", "").has_ended
+    assert Holder("t", "a", f"{place} {os.getpid()}:1").has_ended
+
+
+def test_a_folder_gives_a_network_mount_time_to_show_what_is_new(tmp_path):
+    assert Leases(open_storage(str(tmp_path)), "a").stale_seconds == STALE_SECONDS_IN_FOLDERS
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Three processes that take, renew, release and are stopped for as long as it likes.
+
+    stopped: those that do nothing at all, as after SIGSTOP.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.clock = Clock()
+        self.leases = {}
+
+    @initialize()
+    def start(self):
+        self.folder = TemporaryDirectory()
+        self.store = open_storage(self.folder.name)
+        self.workers = {name: worker(self.store, self.clock, name) for name in "abc"}
+        self.beaten = {}
+
+    @rule(name=st.sampled_from("abc"))
+    def take(self, name):
+        if name in self.leases:
+            return
+        got = self.workers[name].take(STAGE, KEY)
+        if isinstance(got, Lease):
+            for other, lease in self.leases.items():
+                stale = self.clock.now - self.beaten[other] >= STALE
+                assert stale, f"{name} took what {other} holds"
+                assert not lease.renew()
+            self.leases[name], self.beaten[name] = got, self.clock.now
+
+    @rule(name=st.sampled_from("abc"))
+    def renew(self, name):
+        if name in self.leases:
+            if self.leases[name].renew():
+                self.beaten[name] = self.clock.now
+            else:
+                self.leases.pop(name).release()
+
+    @rule(name=st.sampled_from("abc"))
+    def release(self, name):
+        if lease := self.leases.pop(name, None):
+            lease.release()
+
+    @rule(seconds=st.sampled_from([1.0, STALE / 4, STALE, 3 * STALE]))
+    def wait(self, seconds):
+        self.clock.later(seconds)
+
+    @invariant()
+    def one_holder(self):
+        """Nobody is asked here, which would renew it."""
+        surely = [name for name in self.leases if self.clock.now - self.beaten[name] < STALE / 2]
+        assert len(surely) <= 1
+
+    def teardown(self):
+        """Whatever has happened, somebody who waits gets it."""
+        worker_d = worker(self.store, self.clock, "d")
+        for _ in range(2):
+            got = worker_d.take(STAGE, KEY)
+            self.clock.later(STALE)
+        assert isinstance(got, Lease)
+        self.folder.cleanup()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
