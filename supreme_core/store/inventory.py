@@ -28,8 +28,10 @@ from supreme_core.store.housekeeping import (
     needs_of,
 )
 from supreme_core.store.results import (
+    FAILED_RUN_BYTES,
     FAULT_BYTES,
     RESULT_BYTES,
+    parse_failed_run,
     parse_fault,
     parse_order,
     parse_result,
@@ -46,6 +48,7 @@ ANEW: Final = "`supreme report EXPERIMENT-URI` makes it anew from the results"
 OBJECT = re.compile(r"objects/([^/]+)/([0-9a-f]{2})/(\2[0-9a-f]{62})/[^/]+")
 EXPERIMENT = re.compile(r"(experiments/[^/]+/[^/]+)/(?:order|seed=\d+/attempt=\d+/result)\.json")
 FAULT = re.compile(r"experiments/[^/]+/[^/]+/seed=\d+/attempt=\d+/fault\.json")
+FAILED_RUN = re.compile(r"experiments/[^/]+/[^/]+/seed=\d+/attempt=\d+/failed-[^/]+\.json")
 
 
 class Track(Protocol):
@@ -132,7 +135,7 @@ def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Da
         tracked = track(read, total=len(files), what="verifying files")
         found += [damage for damage in tracked if damage]
         found += filter(None, pool.map(lambda piece: _of_checkpoint(storage, piece), begun))
-    found += [Damage(None, None, key, problem) for key, problem in _damaged_faults(storage)]
+    found += [Damage(None, None, key, problem) for key, problem in _damaged_records(storage)]
     return found + [
         Damage(None, None, key, f"{problem}; {ANEW}")
         for folder in published_folders(storage)
@@ -140,16 +143,19 @@ def read_damage(storage: Storage, inventory: Inventory, track: Track) -> list[Da
     ]
 
 
-def _damaged_faults(storage: Storage) -> Iterator[tuple[str, str]]:
-    """Records of faults that trainers do not believe, so that a stage has one more try."""
+def _damaged_records(storage: Storage) -> Iterator[tuple[str, str]]:
+    """Records of faults and of failed runs that trainers do not believe, so that a stage has one
+    more try."""
     for info in storage.list("experiments"):
-        if FAULT.fullmatch(info.key):
-            try:
+        try:
+            if FAULT.fullmatch(info.key):
                 parse_fault(storage.read(info.key, limit=FAULT_BYTES), info.key)
-            except MissingObject:
-                continue
-            except (SpecError, ObjectTooLarge) as error:
-                yield info.key, one_line(error).removeprefix(f"{info.key} ")
+            elif FAILED_RUN.fullmatch(info.key):
+                parse_failed_run(storage.read(info.key, limit=FAILED_RUN_BYTES), info.key)
+        except MissingObject:
+            continue
+        except (SpecError, ObjectTooLarge) as error:
+            yield info.key, one_line(error).removeprefix(f"{info.key} ")
 
 
 def without_digest(storage: Storage, inventory: Inventory) -> list[str]:

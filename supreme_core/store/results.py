@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentName, ExperimentOrder, RunOrder, work_digest
-from supreme_core.api.records import FaultRecord, RunResult
+from supreme_core.api.records import FaultRecord, RunRecord, RunResult
 from supreme_core.errors import SpecError, nearest_or_all, one_line
 from supreme_core.store.sealed import parse_sealed, sealed_json
 from supreme_core.store.storage import (
@@ -31,13 +31,21 @@ RESULT_BYTES = 64 * 1024 * 1024
 
 FAULT_BYTES = 64 * 1024
 
+FAILED_RUN_BYTES = 1024 * 1024
 
-def write_result(storage: Storage, result: RunResult) -> str:
-    """The last thing that a trainer writes; gives the sha256 of its bytes."""
+
+def write_result(storage: Storage, result: RunResult, *, is_shared: bool = False) -> str:
+    """The last thing that a trainer writes; gives the sha256 of the bytes that are there then.
+
+    is_shared: several processes compute the attempt, of which the first one's result counts.
+    """
     experiment = _prefix(result)
     attempt = names.attempt_prefix(experiment, result.seed, result.attempt)
-    data = sealed_json(result.to_document())
-    storage.write(names.result_key(attempt), data)
+    key, data = names.result_key(attempt), sealed_json(result.to_document())
+    if not is_shared:
+        storage.write(key, data)
+    elif not storage.write_if_absent(key, data):
+        data = storage.read(key, limit=RESULT_BYTES)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -199,6 +207,11 @@ def last_attempts(storage: Storage, order: ExperimentOrder) -> dict[int, int]:
 def write_fault(storage: Storage, order: RunOrder, fault: FaultRecord) -> None:
     """Say why the attempt of the order ends, for the attempts that come after it."""
     storage.write(names.fault_key(order.prefix), sealed_json(fault.to_document()))
+
+
+def parse_failed_run(data: bytes, key: str) -> RunRecord:
+    """The record of a run that failed; SpecError where it was edited or is none."""
+    return parse_sealed(RunRecord, data, source=key)[0]
 
 
 def read_faults(storage: Storage, order: RunOrder) -> list[FaultRecord]:

@@ -380,6 +380,7 @@ def artefacts_of(storage):
             files = {name: file["sha256"] for name, file in manifest["files"].items()}
             facts = dict(manifest["facts"])
             facts.pop("cost", None)
+            facts.pop("crew", None)
             for row in ("wall_seconds", "device_seconds", "peak_memory_bytes", "speed_up"):
                 facts.get("metrics", {}).pop(row, None)
             found[manifest["stage"], manifest["key"]] = files, facts

@@ -18,8 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from supreme_trainer.seed import stage as stages_module
+from supreme_trainer.seed.claims import Claims
 from supreme_trainer.seed.run import run_seed
 from supreme_trainer.seed.stage import CheckpointSlot, Stages
 from supreme_trainer.seed.telemetry import Telemetry
@@ -241,10 +243,15 @@ class TestCheckpoints:
     def test_of_another_origin_counts_as_absent(self, tmp_path):
         artefacts = Artefacts(folder_store(tmp_path), tmp_path / "cache")
         key = "0" * 64
-        CheckpointSlot(artefacts, "originals", key, b"a" * 32).write(b"state")
+        alone = Claims(Ranks.alone(torch.device("cpu")))
+        first, other = (
+            CheckpointSlot(artefacts, "originals", key, origin * 32, alone)
+            for origin in (b"a", b"b")
+        )
+        first.write(b"state")
 
-        assert CheckpointSlot(artefacts, "originals", key, b"a" * 32).read() == b"state"
-        assert CheckpointSlot(artefacts, "originals", key, b"b" * 32).read() is None
+        assert first.read() == b"state"
+        assert other.read() is None
 
 
 class TestKeptModels:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from supreme_core.api.orders import RunOrder
+from supreme_core.store import leases
 from tests import preloaded
 from tests.trainer.experiments import planned
 
@@ -42,20 +43,26 @@ def ordered(folder, document, *, store, seed=260, **changes):
 
 
 @contextmanager
-def trainers(*orders, site=None, change=None, **environment):
+def trainers(*orders, site=None, change=None, stale=None, options=(), **environment):
     """The trainers of one seed while they run, one for each file of an order; killed in the end.
 
+    They are the ranks of one group, or with the option --crew processes that share out stages.
+
     site: a folder with a distribution that they have installed.  change: each of them dies right
-    before so many changes of its store.  environment: further variables.
+    before so many changes of its store.  stale: seconds after which a lease of theirs is stale.
+    environment: further variables.
     """
     events, to_events = multiprocessing.Pipe(duplex=False)
-    shared = {**environment, "WORLD_SIZE": str(len(orders)), **_meeting(len(orders))}
+    size = 1 if "--crew" in options else len(orders)
+    shared = {**environment, "WORLD_SIZE": str(size), **_meeting(size)}
     processes, logs = [], []
-    for rank, order in enumerate(orders):
-        variables = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        logs.append(order.with_name(f"rank-{rank}-{time.monotonic_ns()}.log"))
+    for number, order in enumerate(orders):
+        rank = str(number if size > 1 else 0)
+        variables = {**shared, "RANK": rank, "LOCAL_RANK": rank}
+        logs.append(order.with_name(f"rank-{number}-{time.monotonic_ns()}.log"))
         process = preloaded.context().Process(
-            target=_trainer, args=(str(order), site, change, variables, to_events, str(logs[-1]))
+            target=_trainer,
+            args=(str(order), site, change, stale, options, variables, to_events, str(logs[-1])),
         )
         process.start()
         processes.append(process)
@@ -125,7 +132,7 @@ def _meeting(ranks):
         return {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
 
 
-def _trainer(order, site, change, variables, events, log):
+def _trainer(order, site, change, stale, options, variables, events, log):
     """Run the trainer in this process."""
     if site:
         sys.path.insert(0, str(site))
@@ -133,12 +140,15 @@ def _trainer(order, site, change, variables, events, log):
         _die_before(change, json.loads(Path(order).read_text())["store"].removeprefix("file://"))
     from supreme_trainer.process.trainer import main
 
+    if stale:
+        leases.STALE_SECONDS_IN_FOLDERS = stale
+
     os.environ.update(variables)
     os.dup2(events.fileno(), 1)
     events.close()
     with open(log, "wb") as stream:
         os.dup2(stream.fileno(), 2)
-    sys.exit(main([order, "--device", "cpu"]))
+    sys.exit(main([order, "--device", "cpu", *options]))
 
 
 def _die_before(number, store):

@@ -17,6 +17,8 @@ from typing import NoReturn
 import torch
 from supreme_trainer.process import journal
 from supreme_trainer.process.shutdown import stop_on_sigterm
+from supreme_trainer.seed.claims import Claims
+from supreme_trainer.seed.crew import Crew
 from supreme_trainer.seed.faults import Faults
 from supreme_trainer.seed.prepare import prepare_seed
 from supreme_trainer.seed.run import run_seed
@@ -149,6 +151,7 @@ def _compute(
     storage = _storage(order)
     on = environment(ranks, reduction=reduction, library=_library(order))
     faults = None if options.prepare else Faults(storage, order, ranks)
+    crew = Crew(storage, order.prefix, options.crew) if options.crew else None
     stages = Stages(
         Artefacts(storage, cache),
         ranks=ranks,
@@ -158,6 +161,8 @@ def _compute(
         checkpoint_seconds=seconds_between(os.environ),
         reuse=order.reuse,
         faults=faults,
+        claims=None if options.prepare else Claims.shared(storage, order.prefix, ranks),
+        crew=crew,
     )
     if faults is None:
         telemetry.device(ranks.device.type, torch.cuda.device_count())
@@ -173,7 +178,7 @@ def _compute(
     telemetry.environment(on)
     with faults.outside():
         result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
-    return write_result(storage, result) if ranks.is_main else None
+    return write_result(storage, result, is_shared=bool(crew)) if ranks.is_main else None
 
 
 def _library(order: RunOrder) -> str:
@@ -192,6 +197,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=names.DEVICES, default="auto")
     parser.add_argument(
         "--prepare", action="store_true", help="only prepare data and weights, and check the order"
+    )
+    parser.add_argument(
+        "--crew", default="", help="name of the processes that compute the attempt together"
     )
     parser.add_argument(
         "--source", default="", help="with --prepare: the folder that holds the dataset's files"

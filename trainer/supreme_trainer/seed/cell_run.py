@@ -1,10 +1,12 @@
 """One scenario of a seed: its references, its methods, and the record of each run."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from math import inf
 from typing import Any
 
 from supreme_trainer.seed.cells import Cell
@@ -19,7 +21,7 @@ from supreme_trainer.seed.unlearning import UnlearnedStage
 from supreme_core.api.names import ORIGINAL, RETRAINED
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.records import CellRecord, RunRecord
-from supreme_core.errors import DeviceFault, RankLost, StorageError, SupremeError
+from supreme_core.errors import DeviceFault, HeldElsewhere, RankLost, StorageError, SupremeError
 from supreme_core.plan import Step, scoring_steps
 from supreme_core.scoring.evaluation import Model, Predictions
 from supreme_core.scoring.run_scoring import (
@@ -61,6 +63,19 @@ class ModelOfRun:
     probed: Probed
     stage: UnlearnedStage | None = None
 
+    @property
+    def name(self) -> tuple[str, int]:
+        return self.method, self.repeat
+
+
+@dataclass
+class CellResults:
+    """What is known of a cell.  record: None until its runs are known.  runs: by model and
+    repeat."""
+
+    record: CellRecord | None = None
+    runs: dict[tuple[str, int], RunRecord] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class CellRun:
@@ -72,26 +87,71 @@ class CellRun:
     cell: Cell
     trained: Later[Trained]
 
-    def compute(self) -> tuple[CellRecord, list[RunRecord]]:
-        self.trained.ensure()
-        original = self._reference(ORIGINAL, 0, self.trained)
-        if self.untrained:
-            self.untrained.ensure()
-        replicas = [self._retrained(r) for r in range(self.order.work.retrained_replicas)]
-        models = self._models(original, replicas)
-        runs = [self._run(model, original, replicas[0]) for model in models]
-        return self._record(replicas), runs
+    def compute(self, known: CellResults) -> CellResults:
+        """The results of the cell, in the plan's order; None is recorded of a cell of which other
+        processes are computing something.
 
-    def _retrained(self, replica: int) -> ReferenceModel:
-        trained = self.stages.later(RetrainedStage(self.context, self.cell, replica))
-        trained.ensure()
-        return self._reference(RETRAINED, replica, trained)
+        known: what an earlier call gave, of which nothing is computed again.
+        """
+        if not self._has_references():
+            return known
+        models = list(self._models())
+        runs = dict(known.runs)
+        for model in self._in_order([each for each in models if each.name not in runs]):
+            with suppress(HeldElsewhere):
+                runs[model.name] = self._run(model)
+        if any(model.name not in runs for model in models):
+            return CellResults(runs=runs)
+        return CellResults(self._record(), {model.name: runs[model.name] for model in models})
+
+    def _has_references(self) -> bool:
+        """Have the references in the store, but for those that other processes are computing."""
+        found = [self._has(self.original)]
+        if self.untrained:
+            with self.stages.patiently():  # it takes one pass
+                self.untrained.ensure()
+        return all([*found, *map(self._has, self.replicas)])
+
+    def _has(self, reference: ReferenceModel) -> bool:
+        try:
+            with self.stages.claim(reference.predictions.stage):
+                reference.training.ensure()
+                reference.predictions.ensure()
+        except HeldElsewhere:
+            return False
+        return True
+
+    def _in_order(self, models: list[ModelOfRun]) -> list[ModelOfRun]:
+        """Beside other processes the longest first, as far as is known, so that none of them
+        begins a long one when the others are done."""
+        if not self.stages.crew:
+            return models
+        return sorted(models, key=self._expected_seconds, reverse=True)
+
+    def _expected_seconds(self, model: ModelOfRun) -> float:
+        seconds = self.stages.expected_seconds(model.stage.step) if model.stage else 0.0
+        return inf if seconds is None else seconds
+
+    @cached_property
+    def original(self) -> ReferenceModel:
+        return self._reference(ORIGINAL, 0, self.trained)
+
+    @cached_property
+    def replicas(self) -> list[ReferenceModel]:
+        """The replicas of Retrained."""
+        return [
+            self._reference(
+                RETRAINED,
+                replica,
+                self.stages.later(RetrainedStage(self.context, self.cell, replica)),
+            )
+            for replica in range(self.order.work.retrained_replicas)
+        ]
 
     def _reference(self, name: str, replica: int, trained: Later[Trained]) -> ReferenceModel:
         predictions = self.stages.later(
             PredictionsStage(self.context, self.cell, trained, name, replica)
         )
-        predictions.ensure()
         networks = self.context.networks(self.cell.data.shape)
         subject = self.cell.subject(
             self.context, lambda checkpoints: networks.with_weights(trained.value().weights)
@@ -104,20 +164,16 @@ class CellRun:
             probed=Probed(trained.key, subject),
         )
 
-    def _models(
-        self, original: ReferenceModel, replicas: list[ReferenceModel]
-    ) -> Iterator[ModelOfRun]:
-        for each in (original, *replicas):
-            own = ReferenceRun(each, retrained=replicas[0])
+    def _models(self) -> Iterator[ModelOfRun]:
+        for each in (self.original, *self.replicas):
+            own = ReferenceRun(each, retrained=self.replicas[0])
             yield ModelOfRun(each.name, each.replica, own, each.probed)
         for title, chosen in self.context.components.methods.items():
             if self.cell.forgets in chosen.method.entry.facts.forgets:
                 for repeat in range(self.order.work.unlearning_repeats):
-                    yield self._unlearned(title, repeat, original, replicas[0])
+                    yield self._unlearned(title, repeat)
 
-    def _unlearned(
-        self, title: str, repeat: int, original: ReferenceModel, retrained: ReferenceModel
-    ) -> ModelOfRun:
+    def _unlearned(self, title: str, repeat: int) -> ModelOfRun:
         subject = self.cell.subject(
             self.context, lambda checkpoints: stage.network_again(self.stages, checkpoints)
         )
@@ -126,29 +182,28 @@ class CellRun:
             self.cell,
             title,
             repeat,
-            original=original.training,
-            retrained=retrained.training,
+            original=self.original.training,
+            retrained=self.replicas[0].training,
             keep=subject.use,
         )
         own = self.stages.later(stage)
         return ModelOfRun(title, repeat, own, Probed(own.key, subject), stage)
 
-    def _run(
-        self, model: ModelOfRun, original: ReferenceModel, retrained: ReferenceModel
-    ) -> RunRecord:
+    def _run(self, model: ModelOfRun) -> RunRecord:
         """A model's numbers; whatever goes wrong inside a method, a probe or a metric stays inside
         the record.
 
         Unless it goes wrong on some ranks only, which then wait for different things, or this
-        process cannot go on because its device has given out.
+        process cannot go on because its device has given out. HeldElsewhere where another process
+        is in charge of the run.
         """
-        probes = self._probes(model, original, retrained)
+        probes = self._probes(model)
         inputs = RunInputs(
             method=model.method,
             repeat=model.repeat,
             own=model.own,
-            original=original,
-            retrained=retrained,
+            original=self.original,
+            retrained=self.replicas[0],
             untrained=self.untrained,
             probes={
                 which: {probe.title: self.stages.later(probe) for probe in found}
@@ -156,17 +211,34 @@ class CellRun:
             },
         )
         metrics = MetricsStage(self.cell, self._scoring(inputs))
+        with self.stages.claim(metrics):
+            crew = self.stages.crew
+            if crew and (failed := crew.failed(metrics.key)):
+                self._give_up(model.stage.step if model.stage else metrics.step)
+                return failed
+            record = self._measured(model, chain(*probes.values()), inputs, metrics)
+            if crew and record.status == "failed" and self.context.ranks.is_main:
+                crew.record_failure(metrics.key, record)
+            return record
+
+    def _measured(
+        self,
+        model: ModelOfRun,
+        probes: Iterable[ProbeStage],
+        inputs: RunInputs,
+        metrics: MetricsStage,
+    ) -> RunRecord:
         compared: dict[str, Any] = {}  # told of a failed run too, where all of it is there
         step = model.stage.step if model.stage else metrics.step
         try:
             if model.stage:
                 self.stages.ensure(model.stage)
             step = metrics.step
-            for probe in chain(*probes.values()):
+            for probe in probes:
                 self.stages.ensure(probe)
             compared = inputs.compared()
             values = self.stages.value(metrics)
-        except (StorageError, RankLost, DeviceFault):
+        except (StorageError, RankLost, DeviceFault, HeldElsewhere):
             raise
         except Exception as error:  # all of it is foreign code, whose failure is a result
             return self._failed(step, error, compared)
@@ -178,12 +250,17 @@ class CellRun:
         log.error("%s failed: %s", step.title, error, exc_info=error)
         during = "metrics" if step.stage == "metrics" else ""
         why = reason(error, during=during)
-        probing = self.context.components.probes
-        self.stages.give_up(scoring_steps(self.cell.title, step.method, step.repeat, probing))
+        self._give_up(step)
         if not self.context.ranks.all_failed(repr(step)):
             raise SupremeError(f"{step.title} failed on this rank only: {why}")
         cause = cause_of(error, during=during)
         return self._run_record(step, compared, status="failed", cause=cause, reason=why)
+
+    def _give_up(self, step: Step) -> None:
+        """Tell that a step of a run is not going to be done, and what comes after it."""
+        probing = self.context.components.probes
+        rest = scoring_steps(self.cell.title, step.method, step.repeat, probing)
+        self.stages.give_up([step, *rest])
 
     def _run_record(self, step: Step, compared: dict[str, Any], **outcome: Any) -> RunRecord:
         return RunRecord(
@@ -194,13 +271,11 @@ class CellRun:
             **compared,
         )
 
-    def _probes(
-        self, model: ModelOfRun, original: ReferenceModel, retrained: ReferenceModel
-    ) -> dict[Model, list[ProbeStage]]:
+    def _probes(self, model: ModelOfRun) -> dict[Model, list[ProbeStage]]:
         models: dict[Model, Probed] = {
             "unlearned": model.probed,
-            "original": original.probed,
-            "retrained": retrained.probed,
+            "original": self.original.probed,
+            "retrained": self.replicas[0].probed,
         }
         return probes_of_run(self.context, self.cell, model.method, model.repeat, models)
 
@@ -220,7 +295,7 @@ class CellRun:
             return None
         return self.stages.later(UntrainedPredictionsStage(self.context, self.cell))
 
-    def _record(self, replicas: list[ReferenceModel]) -> CellRecord:
+    def _record(self) -> CellRecord:
         split = self.cell.split
         return CellRecord(
             scenario=self.cell.title,
@@ -230,5 +305,5 @@ class CellRun:
             retain_samples=len(split.retain),
             forget_test_samples=len(split.poison.held_out if split.poison else split.forget_test),
             named=list(split.named),
-            retrained_predictions=[replica.predictions.key for replica in replicas],
+            retrained_predictions=[replica.predictions.key for replica in self.replicas],
         )

@@ -17,7 +17,7 @@ Each kind of stage has a file: what it depends on, how it is made and how it is 
 import logging
 from datetime import UTC, datetime
 
-from supreme_trainer.seed.cell_run import CellRun
+from supreme_trainer.seed.cell_run import CellResults, CellRun
 from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.checks import refuse_unfit
 from supreme_trainer.seed.context import SeedContext
@@ -47,14 +47,7 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
     data = _data(context, stages)
     refuse_unfit(context, data)
     original = stages.later(OriginalStage(context, data))
-    results = []
-    cells = _cells(order, context, stages, data, original)
-    while cells:
-        cell = cells.pop(0)  # which goes with all that its probes have looked at
-        own = original
-        if cell.split.poison:
-            own = stages.later(OriginalStage(context, cell.data, cell))
-        results.append(CellRun(order, stages, context, cell, own).compute())
+    results = _results(order, context, stages, data, original)
     return RunResult(
         experiment=order.experiment,
         work_digest=work_digest(order.work),
@@ -67,8 +60,8 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
             test_samples=len(data.test),
             classes=data.shape.classes,
         ),
-        cells=[record for record, _ in results],
-        runs=[run for _, runs in results for run in runs],
+        cells=[each.record for each in results if each.record],
+        runs=[run for each in results for run in each.runs.values()],
         stages=stages.records,
         environments=stages.environments,
         kept_unlearned_models=order.keep_unlearned_models,
@@ -80,7 +73,8 @@ def run_seed(order: RunOrder, stages: Stages, *, ranks: Ranks, telemetry: Teleme
 def _data(context: SeedContext, stages: Stages) -> Data:
     params = reading_from(context.components.dataset)
     dataset = stages.later(DatasetStage(context, params))
-    data = dataset.value()
+    with stages.patiently():
+        data = dataset.value()
     if stages.status(dataset.key) == "computed":  # else whoever prepared it was told
         tell_of(dataset, stages, context.telemetry)
     if data.placement == "Streamed":
@@ -88,18 +82,45 @@ def _data(context: SeedContext, stages: Stages) -> Data:
     return data
 
 
+def _results(
+    order: RunOrder, context: SeedContext, stages: Stages, data: Data, original: Later[Trained]
+) -> list[CellResults]:
+    """The results of every cell, one cell after the other.
+
+    What other processes are computing is left to them, and looked at again when everything else is
+    done.
+    """
+    cells = _cells(order, context, stages, data, original)
+    results = {title: CellResults() for title in cells}
+    while cells:
+        before = stages.computed
+        for title, cell in list(cells.items()):
+            own = original
+            if cell.split.poison:
+                own = stages.later(OriginalStage(context, cell.data, cell))
+            found = CellRun(order, stages, context, cell, own).compute(results[title])
+            results[title] = found
+            if found.record:
+                del cells[title]
+            del cell  # which goes with all that its probes have looked at
+        if cells and stages.computed == before:
+            stages.wait()
+    return list(results.values())
+
+
 def _cells(
     order: RunOrder, context: SeedContext, stages: Stages, data: Data, original: Later[Trained]
-) -> list[Cell]:
+) -> dict[str, Cell]:
     """Every split; those that need no model first, to find a wrong one before anything trains."""
     splits, titles = context.splits, [scenario.title for scenario in order.work.scenarios]
     last = [title for title in titles if splits.needs_logit_confidence(title)]
     cells = {title: Cell.of(context, data, title) for title in titles if title not in last}
     if last:
-        original.ensure()
-        confidence = stages.value(LogitConfidenceStage(context, data, original))
+        with stages.patiently():
+            original.ensure()
+            confidence = stages.value(LogitConfidenceStage(context, data, original))
         cells |= {title: Cell.of(context, data, title, confidence) for title in last}
-    return [cells[title] for title in titles]
+    return {title: cells[title] for title in titles}
 
 
 def _now() -> str:

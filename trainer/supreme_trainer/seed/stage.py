@@ -7,12 +7,15 @@ object is reported, thrown away and computed again.
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from supreme_trainer.seed.claims import Claims
+from supreme_trainer.seed.crew import Crew
 from supreme_trainer.seed.faults import Faults
 from supreme_trainer.seed.telemetry import Telemetry
 
@@ -24,13 +27,17 @@ from supreme_core.engine.ranks.device import naming_operations
 from supreme_core.engine.ranks.interruption import Interruption
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.training.checkpoint import EVERY_SECONDS, Checkpoints
-from supreme_core.errors import CorruptArtefact, DeviceFault
+from supreme_core.errors import CorruptArtefact, DeviceFault, HeldElsewhere
 from supreme_core.plan import Step
 from supreme_core.store.artefacts import Artefacts, Inputs, Manifest
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+CREW = "crew"
+"""Fact of a stage that one of several processes of an attempt has computed: which processes, and
+the seconds that it took."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,7 @@ class CheckpointSlot:
     stage: str
     key: str
     origin: bytes
+    claims: Claims
 
     def read(self) -> bytes | None:
         data = self.artefacts.read_checkpoint(self.stage, self.key)
@@ -142,6 +150,12 @@ class CheckpointSlot:
         return data.removeprefix(self.origin)
 
     def write(self, data: bytes) -> None:
+        """HeldElsewhere where another process has taken over; among several ranks, which cannot
+        hear of it here, nothing is written then."""
+        if not self.claims.is_mine(self.key):
+            if self.claims.ranks.size == 1:
+                raise HeldElsewhere(f"{self.stage} {self.key[:16]} was taken over")
+            return
         self.artefacts.write_checkpoint(self.stage, self.key, self.origin + data)
 
 
@@ -159,8 +173,14 @@ class Stages:
         checkpoint_seconds: float = EVERY_SECONDS,
         reuse: Reuse = "Any",
         faults: Faults | None = None,
+        claims: Claims | None = None,
+        crew: Crew | None = None,
     ) -> None:
-        """faults: None where nobody starts this process again after one."""
+        """faults: None where nobody starts this process again after one.  claims: None where nobody
+        else is at work.
+
+        crew: where several processes compute the attempt; what one of them has computed, all have.
+        """
         self._artefacts = artefacts
         self._faults = faults
         self.scratch = artefacts.cache
@@ -170,6 +190,9 @@ class Stages:
         self._interruption = interruption
         self._checkpoint_seconds = checkpoint_seconds
         self._reuse = reuse
+        self._claims = claims or Claims(ranks)
+        self.crew = crew
+        self._waiting = 0
         self._computed: set[str] = set()
         self._files: dict[str, Mapping[str, str]] = {}
         self._records: dict[str, StageRecord] = {}
@@ -182,8 +205,39 @@ class Stages:
 
     def ensure(self, stage: Stage[T]) -> Manifest:
         """Have the stage in the store; nothing is read but its manifest."""
-        manifest = self._find(stage)
-        return manifest if manifest else self._compute(stage)
+        return self._find(stage) or self._claimed(stage)
+
+    @contextmanager
+    def claim(self, last: Stage[T]) -> Iterator[None]:
+        """Claim all that leads to a stage, unless it is there; HeldElsewhere where another process
+        has it."""
+        if self._look(last):
+            yield
+            return
+        with self._claims.of(last.step, last.name, last.key, is_whole=True):
+            yield
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        """Inside, what another process computes is waited for."""
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    def wait(self) -> None:
+        """Wait a moment for what other processes compute."""
+        self._claims.wait()
+
+    @property
+    def computed(self) -> int:
+        """How many stages this process has computed."""
+        return len(self._computed)
+
+    def expected_seconds(self, step: Step) -> float | None:
+        """Seconds that such a step has taken before; None where there was none."""
+        return self._claims.durations.expected(step)
 
     def value(self, stage: Stage[T]) -> T:
         """The stage's result, verified against the digests of its manifest."""
@@ -192,7 +246,7 @@ class Stages:
         if stored is None:
             if self._ranks.is_main:
                 self._artefacts.discard(manifest)
-            stored = self._open(stage.reads, self._compute(stage))
+            stored = self._open(stage.reads, self._claimed(stage))
             if stored is None:
                 raise CorruptArtefact(
                     f"{stage.name} {stage.key} is damaged right after it was made"
@@ -226,18 +280,59 @@ class Stages:
                 self._tell(step, "failed", 0.0)
 
     def _find(self, stage: Stage[T]) -> Manifest | None:
-        found = self._artefacts.find(stage.name, stage.key) if self._ranks.is_main else None
-        manifest = self._everywhere(found if found and self._may_use(stage, found) else None)
+        manifest = self._look(stage)
         if manifest is None:
             return None
         self._files[stage.key] = manifest.digests()
+        how, seconds = self._by_whom(manifest)
+        self._learn(stage.step, manifest)
         if stage.key not in self._records:
-            self._record(stage, manifest, "reused", 0.0)
+            self._record(stage, manifest, how, seconds)
             if self._ranks.is_main:
                 self._forget_checkpoint(stage)  # whoever finished the stage may have been killed
         if stage.step not in self._told:  # two steps may be the same work
-            self._tell(stage.step, "reused", 0.0)
+            self._told.add(stage.step)
+            elsewhere = how == "computed" and stage.key not in self._computed
+            self._telemetry.stage_finished(stage.step, how, seconds, is_elsewhere=elsewhere)
         return manifest
+
+    def _look(self, stage: Stage[T]) -> Manifest | None:
+        """The manifest of a stage that may be used, on all ranks."""
+        found = self._artefacts.find(stage.name, stage.key) if self._ranks.is_main else None
+        return self._everywhere(found if found and self._may_use(stage, found) else None)
+
+    def _learn(self, step: Step, manifest: Manifest) -> None:
+        """Remember how long a stage took whoever has computed it, where its manifest says so."""
+        cost = manifest.facts.get("cost")
+        seconds = cost.get("wall_seconds") if isinstance(cost, dict) else None
+        if isinstance(seconds, float):
+            self._claims.durations.add(step, seconds)
+
+    def _by_whom(self, manifest: Manifest) -> tuple[Literal["computed", "reused"], float]:
+        """Status of a stage that is found, and the seconds that it took this attempt."""
+        made = manifest.facts.get(CREW)
+        if self.crew and isinstance(made, dict) and made.get("id") == self.crew.id:
+            seconds = made.get("seconds")
+            return "computed", seconds if isinstance(seconds, float) else 0.0
+        return "reused", 0.0
+
+    def _claimed(self, stage: Stage[T]) -> Manifest:
+        """Compute a stage that was not found, unless another process is about to.
+
+        Who cannot go on without it, as inside another stage, waits for that one.
+        """
+        while True:
+            try:
+                with self._claims.of(stage.step, stage.name, stage.key):
+                    # It may have been finished before the claim was made.
+                    found = self._find(stage) if self._claims.are_shared else None
+                    return found or self._compute(stage)
+            except HeldElsewhere:
+                if not self._waiting:
+                    raise
+            self._claims.wait()
+            if found := self._find(stage):
+                return found
 
     def _may_use(self, stage: Stage[T], found: Manifest) -> bool:
         """Return whether a stage of the store is what this seed wants, or is to be computed
@@ -248,6 +343,8 @@ class Stages:
             log.warning("%s %s was computed from other bits", stage.name, stage.key)
             return False
         if stage.is_data or stage.key in self._computed or self._reuse == "Any":
+            return True
+        if self._by_whom(found)[0] == "computed":
             return True
         same = digest(found.environment) == digest(self._environment)
         return self._reuse == "SameEnvironment" and same
@@ -267,22 +364,26 @@ class Stages:
         if self._reuse == "SameEnvironment":
             origin["environment"] = self._environment
         sha256 = bytes.fromhex(digest(origin))
-        return CheckpointSlot(self._artefacts, stage.name, stage.key, sha256)
+        return CheckpointSlot(self._artefacts, stage.name, stage.key, sha256, self._claims)
 
     def _compute(self, stage: Stage[T]) -> Manifest:
         self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
-            made = self._made(stage)
-        except DeviceFault:  # whoever goes on may well finish the stage
+            with self.patiently():
+                made = self._made(stage)
+        except (DeviceFault, HeldElsewhere):  # whoever goes on may well finish the stage
             raise
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise
-        committed = self._commit(stage, made) if self._ranks.is_main else None
+        seconds = time.monotonic() - started
+        self._claims.require(stage.key)
+        committed = self._commit(stage, made, seconds) if self._ranks.is_main else None
         manifest = self._everywhere(committed)
         assert manifest is not None
-        seconds = time.monotonic() - started
+        self._claims.durations.add(stage.step, seconds)
+        self._claims.has_news()
         self._computed.add(stage.key)
         self._files[stage.key] = manifest.digests()
         self._record(stage, manifest, "computed", seconds)
@@ -302,13 +403,14 @@ class Stages:
             make, stage=stage.step.title, key=stage.key, of_run=stage.of_run
         )
 
-    def _commit(self, stage: Stage[T], made: Made) -> Manifest:
+    def _commit(self, stage: Stage[T], made: Made, seconds: float) -> Manifest:
+        crew = {CREW: {"id": self.crew.id, "seconds": seconds}} if self.crew else {}
         manifest = self._artefacts.commit(
             stage.name,
             stage.key,
             meaning=stage.meaning,
             files=made.files,
-            facts=made.facts,
+            facts={**made.facts, **crew},
             environment=self._environment,
             inputs=self._inputs(stage),
             replace=self._replaces(stage),

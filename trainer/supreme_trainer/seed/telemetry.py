@@ -42,9 +42,17 @@ class Telemetry:
         self._say("stage-started", **asdict(step))
 
     def stage_finished(
-        self, step: Step, status: Literal["computed", "reused", "failed"], seconds: float
+        self,
+        step: Step,
+        status: Literal["computed", "reused", "failed"],
+        seconds: float,
+        *,
+        is_elsewhere: bool = False,
     ) -> None:
-        self._say("stage-finished", **asdict(step), status=status, seconds=round(seconds, 3))
+        """is_elsewhere: another process of the attempt has computed it."""
+        facts = {"elsewhere": True} if is_elsewhere else {}
+        took = round(seconds, 3)
+        self._say("stage-finished", **asdict(step), status=status, seconds=took, **facts)
 
     def progress(
         self,

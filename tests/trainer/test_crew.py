@@ -1,0 +1,228 @@
+"""Processes that share out the stages of a seed give the bits of one, and nothing is done twice.
+
+Real trainers, each with leases in the store and nothing else between them.
+
+| what happens                                       | what is seen                               |
+| -------------------------------------------------- | ------------------------------------------ |
+| nothing: two, and four of them                     | each stage once, one result, the same bits |
+| one is told to stop, or is killed, in a training   | the other goes on at its checkpoint        |
+| one is stopped for longer than its lease lasts     | the other takes over; it does no harm      |
+| a method fails                                     | it is tried once and recorded              |
+| all are stopped; two ranks go on, and the reverse  | the same bits                              |
+| two experiments with one recipe                    | what both need is computed once            |
+
+Left out: leases themselves (tests/core/store/test_leases.py); how `supreme run` and a pod start
+such processes (test_run_options.py, test_pod.py).
+"""
+
+import json
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from supreme_core.errors import EXIT_OK, EXIT_TERMINATED
+from tests.trainer.experiments import (
+    FULL_CLASS,
+    RANDOM_SAMPLES,
+    SSD,
+    artefacts_of,
+    compute,
+    damaged_artefacts,
+    experiment,
+    folder_store,
+    install,
+    leftovers,
+)
+from tests.trainer.trainers import ordered, trainers
+
+CREW = ["--crew", "x"]
+METHODS = [
+    SSD,
+    {"name": "finetune", "params": {"epochs": 1, "batchSize": 256}},
+    {"name": "random_labels", "params": {"epochs": 1, "batchSize": 256}},
+]
+LONG = experiment(
+    methods=METHODS,
+    metrics=[{"name": "accuracy"}],
+    training={"epochs": 4, "batchSize": 128, "microBatches": 2},
+)
+IN_A_TRAINING = {"event": "progress"}
+
+
+def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES)):
+    return experiment(
+        name=name,
+        methods=methods,
+        scenarios=list(scenarios),
+        metrics=[{"name": "accuracy"}],
+        training={"microBatches": 2},
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process leaves of LONG."""
+    return computed_alone(tmp_path_factory.mktemp("alone"), LONG)
+
+
+def computed_alone(folder, document):
+    store = folder_store(folder)
+    compute(document, store)
+    return artefacts_of(store)
+
+
+def results(folder):
+    return [json.loads(path.read_text()) for path in folder.rglob("result.json")]
+
+
+def started(events):
+    """How often each stage was begun, dataset aside."""
+    return Counter(
+        (event["stage"], event["scenario"], event["method"])
+        for event in events
+        if event["event"] == "stage-started"
+    )
+
+
+def orders(folder, document, number, **changes):
+    """Files of the same order, for so many processes."""
+    (folder / "store").mkdir(exist_ok=True)
+    path = ordered(folder, document, store=(folder / "store").as_uri(), **changes)
+    return [path] * number
+
+
+def is_as_alone(folder, alone):
+    store = folder / "store"
+    assert artefacts_of(folder_store(store)) == alone
+    assert (damaged_artefacts(store), leftovers(store)) == ([], [])
+    assert not list(store.rglob("lease-*"))
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_processes_share_out_the_stages_of_a_seed(tmp_path, number):
+    with trainers(*orders(tmp_path, work(), number), options=CREW) as crew:
+        events = list(crew.events())
+        codes = crew.ended()
+
+    assert codes == [EXIT_OK] * number
+    assert set(started(events).values()) == {1}
+    (result,) = results(tmp_path)
+    assert {record["status"] for record in result["stages"]} == {"computed"}
+    assert all(run["status"] == "ok" for run in result["runs"])
+    ends = [event["result"] for event in events if event["event"] == "finished"]
+    assert (len(ends), len(set(ends))) == (number, 1)
+    is_as_alone(tmp_path, computed_alone(tmp_path / "alone", work()))
+
+
+def test_each_process_does_a_part(tmp_path):
+    """Both begin at once, so neither can have done everything before the other looked."""
+    first, second = (tmp_path / name for name in ("a", "b"))
+    for folder in (first, second):
+        folder.mkdir()
+    files = [ordered(folder, LONG, store=tmp_path.as_uri()) for folder in (first, second)]
+    with trainers(files[0], options=CREW) as one:
+        one.until(**IN_A_TRAINING)
+        with trainers(files[1], options=CREW) as other:
+            parts = [started(each.events()) for each in (one, other)]
+
+    assert all(parts)
+    assert not parts[0].keys() & parts[1].keys()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, EXIT_TERMINATED), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["told to stop", "killed"],
+)
+def test_the_work_of_a_lost_process_is_taken_over(tmp_path, alone, number, code):
+    how = {"options": CREW, "SUPREME_CHECKPOINT_SECONDS": "0.01"}
+    with trainers(*orders(tmp_path, LONG, 1), **how) as one:
+        one.until(**IN_A_TRAINING)
+        while not list(tmp_path.rglob("checkpoint")):
+            time.sleep(0.01)
+        one.signal(0, number)
+        (ended,) = one.ended()
+        with trainers(*orders(tmp_path, LONG, 1), **how) as other:
+            assert other.ended() == [EXIT_OK]
+            log = other.log(0)
+
+    assert ended == code
+    assert any("going on after step" in line for line in log)
+    is_as_alone(tmp_path, alone)
+
+
+def test_a_process_that_was_taken_for_dead_does_no_harm_when_it_comes_back(tmp_path, alone):
+    how = {"options": CREW, "stale": 2.0, "SUPREME_CHECKPOINT_SECONDS": "0.01"}
+    with trainers(*orders(tmp_path, LONG, 1), **how) as one:
+        one.until(**IN_A_TRAINING)
+        one.signal(0, signal.SIGSTOP)
+        with trainers(*orders(tmp_path, LONG, 1), **how) as other:
+            assert other.ended() == [EXIT_OK]
+            log = other.log(0)
+        one.signal(0, signal.SIGCONT)
+        assert one.ended() == [EXIT_OK]
+
+    assert any("is taken over from" in line for line in log)
+    assert len(results(tmp_path)) == 1
+    is_as_alone(tmp_path, alone)
+
+
+RAISES = '''
+from supreme_core.registry import NoParams, method
+
+
+@method(paper="none")
+def raises(task, params: NoParams):
+    """Asks for what is not there."""
+    raise KeyError("no such layer")
+'''
+
+
+def test_a_method_that_fails_is_tried_by_one_process(tmp_path):
+    install(tmp_path / "site", RAISES)
+    files = orders(tmp_path, work(scenarios=[FULL_CLASS]), 2)
+    order = json.loads(files[0].read_text())
+    order["work"]["methods"] = [{"name": "raises"}, *order["work"]["methods"]]
+    files[0].write_text(json.dumps(order))
+    with trainers(*files, options=CREW, site=tmp_path / "site") as crew:
+        events = list(crew.events())
+        codes = crew.ended()
+
+    assert codes == [EXIT_OK, EXIT_OK]
+    assert started(events)["unlearned", "full_class", "raises"] == 1
+    (result,) = results(tmp_path)
+    (failed,) = [run for run in result["runs"] if run["status"] == "failed"]
+    assert (failed["method"], failed["reason"]) == ("raises", "KeyError: 'no such layer'")
+
+
+def test_ranks_go_on_with_what_processes_began_and_the_reverse(tmp_path, alone):
+    how = {"SUPREME_CHECKPOINT_SECONDS": "0.01"}
+    for options in (CREW, [], CREW):
+        files = orders(tmp_path, LONG, 2)
+        with trainers(*files, options=options, **how) as some:
+            some.until(**IN_A_TRAINING)
+            for number in range(2):
+                some.signal(number, signal.SIGTERM)
+            some.ended()
+    with trainers(*orders(tmp_path, LONG, 2), **how) as ranks:
+        assert ranks.ended() == [EXIT_OK, EXIT_OK]
+
+    is_as_alone(tmp_path, alone)
+
+
+def test_two_experiments_at_once_compute_what_both_need_once(tmp_path):
+    """Neither knows of the other; they meet in the store."""
+    files = []
+    for name, methods in (("one", METHODS[:2]), ("other", METHODS[1:])):
+        (tmp_path / name).mkdir()
+        document = work(name=name, methods=methods)
+        files.append(ordered(tmp_path / name, document, store=(tmp_path / "store").as_uri()))
+    with trainers(files[0]) as one, trainers(files[1]) as other:
+        begun = started([*one.events(), *other.events()])
+        assert one.ended() + other.ended() == [EXIT_OK, EXIT_OK]
+
+    twice = {step for step, times in begun.items() if times > 1}
+    assert not {stage for stage, *_ in twice} - {"dataset", "metrics", "predictions"}, twice
+    assert not list((tmp_path / "store").rglob("lease-*"))
