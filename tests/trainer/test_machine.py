@@ -72,9 +72,9 @@ for rank in range(ranks):
 
 @pytest.fixture
 def lists(tmp_path, monkeypatch):
-    """lists(given, ranks=, parallel=, kind=, count=): what each trainer of four seeds was given."""
+    """lists(given, ranks=, workers=, kind=, count=): what each trainer of four seeds was given."""
 
-    def run(given, *, ranks=1, parallel=None, kind="cuda", count):
+    def run(given, *, ranks=1, workers=None, kind="cuda", count):
         seen = tmp_path / "seen"
         program = tmp_path / "trainer"
         program.write_text(
@@ -87,7 +87,7 @@ def lists(tmp_path, monkeypatch):
             monkeypatch.setenv(machine.VISIBLE_GPUS, given)
         order = planned(experiment(seeds=range(4), training={"microBatches": 2}))
         options = local.Options(
-            device="auto", ranks=ranks, parallel=parallel, endpoint=None, region=None
+            device="auto", ranks=ranks, workers=workers, endpoint=None, region=None
         )
         storage = open_storage(str(tmp_path / "store"))
         runner = local.Runner(order, storage, options, Console(file=StringIO()), tmp_path)
@@ -112,7 +112,7 @@ def test_without_a_list_gpus_have_the_numbers_from_0(lists):
 
 
 def test_fewer_seeds_at_a_time_leave_gpus_alone(lists):
-    assert lists("4,5,6", parallel=1, count=3) == ["4"] * 4
+    assert lists("4,5,6", workers=1, count=3) == ["4"] * 4
 
 
 def test_on_a_cpu_the_list_stays_as_it_was(lists):
@@ -121,12 +121,12 @@ def test_on_a_cpu_the_list_stays_as_it_was(lists):
 
 TOO_MANY = {
     "seeds": (
-        {"parallel": 3},
-        "--parallel is 3; found 2 GPUs (2, 3), which have room for 2 at a time, with --ranks 1",
+        {"workers": 3},
+        "--workers is 3; found 2 GPUs (2, 3), which have room for 2 at a time, with --ranks 1",
     ),
     "seeds of two ranks": (
-        {"parallel": 2, "ranks": 2},
-        "--parallel is 2; found 2 GPUs (2, 3), which have room for 1 at a time, with --ranks 2",
+        {"workers": 2, "ranks": 2},
+        "--workers is 2; found 2 GPUs (2, 3), which have room for 1 at a time, with --ranks 2",
     ),
     "ranks": (
         {"ranks": 2, "count": 1},
@@ -143,7 +143,7 @@ def test_more_than_there_are_gpus_for_is_refused_by_their_names(lists, asked, wo
 
 
 def test_ranks_on_mps_are_refused_before_anything_is_started(tmp_path):
-    options = local.Options(device="mps", ranks=2, parallel=None, endpoint=None, region=None)
+    options = local.Options(device="mps", ranks=2, workers=None, endpoint=None, region=None)
     storage = open_storage(str(tmp_path / "store"))
     with pytest.raises(SpecError, match="--ranks is 2, and ranks cannot share a GPU of Apple"):
         local.run(planned(experiment()), storage, options, Console(file=StringIO()))

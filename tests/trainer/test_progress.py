@@ -188,7 +188,8 @@ def test_a_new_stage_starts_at_nothing():
     progress.apply(1, started(FINETUNE))
 
     state = progress.seed(1)
-    assert (state.running, state.fraction, state.loss, state.note) == (FINETUNE, 0.0, None, "")
+    now = state.first
+    assert (now.step, now.fraction, now.loss, now.note) == (FINETUNE, 0.0, None, "")
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_run_of_which_all_is_done_reads_each_result_once(store, tmp_path):
     for seed in SEEDS:
         write_result(store, RESULTS[seed])
     counting = Counting(store)
-    options = local.Options(device="cpu", ranks=1, parallel=1, endpoint=None, region=None)
+    options = local.Options(device="cpu", ranks=1, workers=1, endpoint=None, region=None)
     outcome = local.run(ORDER, counting, options, Console(quiet=True))
     assert (outcome.exit_code, outcome.seeds) == (0, 0)
     assert [*counting.reads.values()] == [1] * len(SEEDS)

@@ -121,8 +121,19 @@ def cli() -> None:
     is_flag=True,
     help="Drop the results that a change of FILE would lose, and say which.",
 )
-@click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes for each seed.")
-@click.option("--parallel", type=click.IntRange(min=1), help="Seeds at a time; default: all cores.")
+@click.option(
+    "--workers",
+    "--parallel",
+    "workers",
+    type=click.IntRange(min=1),
+    help="Trainers at a time, which share out seeds and their stages; default: all cores, or GPUs.",
+)
+@click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes of each trainer, which split every batch.",
+)
 @click.option(
     "--device",
     type=click.Choice(names.DEVICES),
@@ -140,7 +151,7 @@ def run(
     seeds: str | None,
     replace: bool,
     ranks: int,
-    parallel: int | None,
+    workers: int | None,
     device: str,
     quiet: bool,
 ) -> None:
@@ -159,7 +170,7 @@ def run(
         seeds=seeds,
         replace=replace,
         ranks=ranks,
-        parallel=parallel,
+        workers=workers,
         device=device,
         quiet=quiet,
     )

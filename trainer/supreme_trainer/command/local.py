@@ -12,12 +12,13 @@ import tempfile
 import threading
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
+from uuid import uuid4
 
 from rich.console import Console
 from supreme_trainer.command import machine
@@ -50,6 +51,9 @@ PREPARING = "preparing the dataset (loading torch)"
 NOT_REACHED = "not reached"
 """A stage that was not begun because its seed has failed or was given up."""
 
+LEAST_START_UPS = 3.0
+"""Work of a seed for which one more process is started, in times of such a start."""
+
 GRACE_SECONDS = 20.0
 """Time between SIGTERM and SIGKILL for a trainer that is asked to stop."""
 
@@ -58,14 +62,14 @@ GRACE_SECONDS = 20.0
 class Options:
     """Options of a run.
 
-    parallel: seeds side by side, None for what the machine has room for.  seeds: those of the
-    experiment that are computed, None for all.  replace: whether results may go that a change of
-    the experiment would lose.
+    ranks: processes that split each batch.  workers: how many trainers are at work at a time, None
+    for what the machine has room for.  seeds: those of the experiment that are computed, None for
+    all.  replace: whether results may go that a change of the experiment would lose.
     """
 
     device: str
     ranks: int
-    parallel: int | None
+    workers: int | None
     endpoint: str | None
     region: str | None
     seeds: Sequence[int] | None = None
@@ -194,10 +198,13 @@ class Runner:
         with stopping_on_signals():
             device, count = self.prepare(seeds[0])
             gpus = machine.gpus(count, os.environ) if device == "cuda" else ()
-            parallel = min(len(seeds), self._parallel(device, gpus))
+            workers = self._workers(device, gpus)
             self._settle()
-            board = Board(seeds, plan, parallel=parallel)
-            self._run_all(seeds, board, parallel=parallel, gpus=gpus)
+            # Ranks split each batch of a seed; single processes share out the stages of a seed.
+            shares = self.options.ranks == 1 and workers > 1
+            workers = workers if shares else min(len(seeds), workers)
+            board = Board(seeds, plan, parallel=workers, is_shared=shares)
+            self._run_all(seeds, board, gpus=gpus)
             self.stages = board.ended + Counter({NOT_REACHED: board.total - board.done})
         return seeds
 
@@ -246,9 +253,9 @@ class Runner:
             return self._prepared_stages.pop(step_of(event), event)
         return event
 
-    def _parallel(self, device: str, gpus: Sequence[str]) -> int:
-        """Seeds at a time; SpecError where there are too few GPUs for what was asked for."""
-        ranks, asked = self.options.ranks, self.options.parallel
+    def _workers(self, device: str, gpus: Sequence[str]) -> int:
+        """Trainers at a time; SpecError where there are too few GPUs for what was asked for."""
+        ranks, asked = self.options.ranks, self.options.workers
         if device != "cuda":  # a Mac has one GPU, which several processes may use
             return asked or max(1, (machine.cores() if device == "cpu" else 1) // ranks)
         fits = len(gpus) // ranks
@@ -257,56 +264,99 @@ class Runner:
             raise SpecError(f"--ranks is {ranks}, and each needs a GPU of its own; found {found}")
         if asked and asked > fits:
             raise SpecError(
-                f"--parallel is {asked}; found {found}, which have room for {fits} at a time,"
+                f"--workers is {asked}; found {found}, which have room for {fits} at a time,"
                 f" with --ranks {ranks}"
             )
         return asked or fits
 
-    def _run_all(
-        self, seeds: Sequence[int], board: Board, *, parallel: int, gpus: Sequence[str]
-    ) -> None:
-        """gpus: names of those that the seeds share out; none for a CPU."""
+    def _run_all(self, seeds: Sequence[int], board: Board, *, gpus: Sequence[str]) -> None:
+        """gpus: names of those that the trainers share out; none for a CPU."""
         last = last_attempts(self.storage, self.order)
         ranks = self.options.ranks
-        places = Places(len(gpus) // ranks if gpus else parallel)
-        waiting, running = list(seeds), dict[int, SeedTrainer]()
+        places = Places(len(gpus) // ranks if gpus else board.parallel)
+        waiting, at_work, running = list(seeds), dict[int, SeedAtWork](), list[SeedTrainer]()
         screen = display(self.console, board)
+
+        def start(seed: int, place: int) -> None:
+            trainer = self._start(
+                seed,
+                attempt=last[seed],
+                ranks=ranks,
+                gpus=gpus[place * ranks : (place + 1) * ranks],
+                place=place,
+                number=at_work[seed].started,
+                options=["--crew", at_work[seed].name] if board.is_shared else [],
+            )
+            running.append(trainer)
+            at_work[seed].started += 1
+            at_work[seed].trainers.append(trainer)
+
         try:
-            with stopped_in_the_end(running.values()):
-                while waiting or running:
-                    while len(running) < parallel and (found := places.take(waiting)):
-                        seed, slot = found
+            with stopped_in_the_end(running):
+                while waiting or at_work:
+                    while len(running) < board.parallel and (found := places.take(waiting)):
+                        seed, place = found
                         waiting.remove(seed)
                         last[seed] += 1
-                        running[seed] = self._start(
-                            seed,
-                            attempt=last[seed],
-                            ranks=ranks,
-                            gpus=gpus[slot * ranks : (slot + 1) * ranks],
-                            slot=slot,
-                        )
+                        at_work[seed] = SeedAtWork()
+                        start(seed, place)
                         board.begin(seed)
                         screen.begin(seed)
+                    while len(running) < board.parallel and not waiting:
+                        helped = worth_helping(board, at_work, self.options.workers)
+                        if helped is None or not (found := places.take([helped])):
+                            break
+                        start(*found)
                     trainer, event = self._next_event()
+                    seed = trainer.seed
                     if event is not None:
                         event = self._as_prepared(event)
-                        finished = board.apply(trainer.seed, event)
-                        screen.update(trainer.seed, event, finished)
+                        finished = board.apply(seed, event, trainer.place)
+                        if not at_work[seed].is_done:
+                            screen.update(seed, event, finished)
                         continue
-                    del running[trainer.seed]
-                    places.give_back(trainer.slot)
-                    if trainer.is_fault:  # a fresh process goes on, elsewhere where it can
-                        self._keep_fault(trainer)
-                        waiting.insert(0, trainer.seed)
-                        if gpus:
-                            places.avoid(trainer.slot, trainer.seed)
+                    running.remove(trainer)
+                    board.leave(seed, trainer.place)
+                    places.give_back(trainer.place)
+                    if trainer.is_fault and gpus:
+                        places.avoid(trainer.place, seed)
+                    self._ended(trainer, at_work[seed], screen)
+                    if at_work[seed].trainers:
                         continue
-                    self._finished(trainer, screen)
+                    ended = at_work.pop(seed)
+                    if ended.has_fault:  # a fresh process goes on, elsewhere where it can
+                        waiting.insert(0, seed)
+                    elif not ended.is_done:
+                        self._failed(ended.failures[0], screen)
                     if self.exit_code == EXIT_INVALID:
                         waiting.clear()  # the other seeds have the same mistake
         finally:
             screen.close()
-            self._keep_logs(running.values())
+            self._keep_logs(running)
+
+    def _ended(self, trainer: "SeedTrainer", of_seed: "SeedAtWork", screen: Display) -> None:
+        """A process of a seed has ended: with the seed's result, or without.
+
+        One that failed for good, or by a fault of its device, ends the others of the seed. One that
+        was lost leaves its work to them.
+        """
+        of_seed.trainers.remove(trainer)
+        if trainer.is_fault and not of_seed.is_done:
+            of_seed.has_fault = True
+            self._keep_fault(trainer)
+        else:
+            trainer.keep_log(self.storage)
+        if of_seed.is_done or of_seed.has_fault:
+            pass
+        elif trainer.failure:
+            of_seed.failures.append(trainer)
+            of_seed.failures.sort(key=lambda each: each.is_lost)
+        else:
+            of_seed.is_done = True
+            screen.end(trainer.seed, "done")
+        if not of_seed.is_open and not of_seed.is_done:
+            for other in of_seed.trainers:
+                other.stop()
 
     def _keep_fault(self, trainer: "SeedTrainer") -> None:
         trainer.keep_log(self.storage)
@@ -330,14 +380,10 @@ class Runner:
             except Empty:
                 continue
 
-    def _finished(self, trainer: "SeedTrainer", screen: Display) -> None:
-        trainer.keep_log(self.storage)
-        if trainer.failure:
-            self.failures.append(f"seed {trainer.seed}: {trainer.failure}")
-            self.exit_code = self.exit_code or trainer.exit_code
-            screen.end(trainer.seed, "failed")
-        else:
-            screen.end(trainer.seed, "done")
+    def _failed(self, trainer: "SeedTrainer", screen: Display) -> None:
+        self.failures.append(f"seed {trainer.seed}: {trainer.failure}")
+        self.exit_code = self.exit_code or trainer.exit_code
+        screen.end(trainer.seed, "failed")
 
     def _start(
         self,
@@ -346,7 +392,8 @@ class Runner:
         attempt: int,
         ranks: int,
         gpus: Sequence[str],
-        slot: int = 0,
+        place: int = 0,
+        number: int = 0,
         options: Sequence[str] = (),
     ) -> "SeedTrainer":
         order = self.order.shared(
@@ -359,8 +406,9 @@ class Runner:
             **{name: os.environ.get(name, own) for name, own in machine.RANKS_MEET_AT.items()},
             **({machine.VISIBLE_GPUS: ",".join(gpus)} if gpus else {}),
         }
-        log = self.folder / f"run-{seed}.log"
-        with log.open("ab") as stream:  # what was said while preparing stays
+        # The first goes on below what was said while preparing.
+        log = self.folder / (f"run-{seed}-{number}.log" if number else f"run-{seed}.log")
+        with log.open("ab") as stream:
             started = launch.start(
                 path,
                 *("--device", self.options.device, *options),
@@ -369,45 +417,18 @@ class Runner:
                 environment=environment,
             )
         trainer = SeedTrainer(
-            process=started, ranks=ranks, is_torchrun=ranks > 1, log=log, order=order, slot=slot
+            process=started, ranks=ranks, is_torchrun=ranks > 1, log=log, order=order, place=place
         )
         trainer.start_listening(self._events)
         return trainer
 
 
-class Places:
-    """Places where seeds are computed side by side: on a GPU, or as many as there are ranks,
-    each."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._free = count, list(range(count))
-        self._avoided: dict[int, int] = {}
-
-    def take(self, waiting: Iterable[int]) -> tuple[int, int] | None:
-        """The first seed that fits into a place that is free, and the place; None for none.
-
-        A seed waits for another place than the one it is to avoid, where there is another.
-        """
-        for seed in waiting:
-            for place in self._free:
-                if self._count == 1 or self._avoided.get(seed) != place:
-                    self._free.remove(place)
-                    return seed, place
-        return None
-
-    def give_back(self, place: int) -> None:
-        insort(self._free, place)  # the first ones are used, so others are left to other people
-
-    def avoid(self, place: int, seed: int) -> None:
-        self._avoided[seed] = place
-
-
 @dataclass(kw_only=True)
 class SeedTrainer(launch.Trainer):
-    """A trainer of one seed, which runs beside others."""
+    """A trainer of one seed, at a place beside others, of this seed and of other ones."""
 
     order: RunOrder
-    slot: int
+    place: int
     _listener: threading.Thread | None = None
 
     @property
@@ -452,6 +473,71 @@ class SeedTrainer(launch.Trainer):
                 file.writelines(storage.chunks(key))
             file.write(self.log.read_bytes())
         storage.upload(key, whole)
+
+
+@dataclass
+class SeedAtWork:
+    """A seed with the trainers that share out its stages.
+
+    name: tells these trainers from earlier ones of the same attempt.  started: how many there were
+    so far.  failures: those that failed, what counts first.
+    """
+
+    name: str = field(default_factory=lambda: uuid4().hex[:8])
+    started: int = 0
+    trainers: list[SeedTrainer] = field(default_factory=list)
+    failures: list[SeedTrainer] = field(default_factory=list)
+    is_done: bool = False
+    has_fault: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """True where one more trainer could help."""
+        return not (self.is_done or self.has_fault or any(not x.is_lost for x in self.failures))
+
+
+def worth_helping(
+    board: Board, at_work: Mapping[int, SeedAtWork], asked: int | None = None
+) -> int | None:
+    """The seed that gains most by one more trainer; None where none is worth a start.
+
+    asked: how many trainers the user wants; then they start before anything is known.
+    """
+    found: dict[int, float] = {}
+    for seed, each in at_work.items():
+        left = board.start_ups_left(seed) if board.is_shared and each.is_open else 0.0
+        if left is None:
+            left = LEAST_START_UPS * len(each.trainers) if asked else 0.0
+        found[seed] = left / len(each.trainers)
+    best = max(found, key=found.__getitem__, default=None)
+    return best if best is not None and found[best] >= LEAST_START_UPS else None
+
+
+class Places:
+    """Places where seeds are computed side by side: on a GPU, or as many as there are ranks,
+    each."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._free = count, list(range(count))
+        self._avoided: dict[int, int] = {}
+
+    def take(self, waiting: Iterable[int]) -> tuple[int, int] | None:
+        """The first seed that fits into a place that is free, and the place; None for none.
+
+        A seed waits for another place than the one it is to avoid, where there is another.
+        """
+        for seed in waiting:
+            for place in self._free:
+                if self._count == 1 or self._avoided.get(seed) != place:
+                    self._free.remove(place)
+                    return seed, place
+        return None
+
+    def give_back(self, place: int) -> None:
+        insort(self._free, place)  # the first ones are used, so others are left to other people
+
+    def avoid(self, place: int, seed: int) -> None:
+        self._avoided[seed] = place
 
 
 class Stopped(SystemExit):

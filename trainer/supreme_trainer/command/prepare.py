@@ -27,7 +27,7 @@ def prepare_experiments(
         options = local.Options(
             device="cpu",
             ranks=1,
-            parallel=1,
+            workers=1,
             endpoint=spec.storage.endpoint,
             region=spec.storage.region,
         )

@@ -47,7 +47,7 @@ def compute_experiments(
     seeds: str | None,
     replace: bool,
     ranks: int,
-    parallel: int | None,
+    workers: int | None,
     device: str,
     quiet: bool,
 ) -> None:
@@ -61,7 +61,7 @@ def compute_experiments(
         options = local.Options(
             device=device,
             ranks=ranks,
-            parallel=parallel,
+            workers=workers,
             endpoint=spec.storage.endpoint,
             region=spec.storage.region,
             seeds=chosen.get(order.prefix),

@@ -60,17 +60,20 @@ class Gauges(Collector):
             "Most memory of rank 0 in this stage: allocated on a GPU, resident on a CPU.",
             state.memory,
         )
-        if step := state.running:
+        if running := state.first:
+            step = running.step
             of = {"stage": step.stage, "scenario": step.scenario, "method": step.method}
             yield _gauge("stage_info", "Stage that is being computed; always 1.", 1, of)
             yield _gauge(
-                "stage_progress_ratio", "Share of the running stage that is done.", state.fraction
+                "stage_progress_ratio", "Share of the running stage that is done.", running.fraction
             )
             yield _gauge(
-                "epoch", "Epoch of the running stage, from 1; 0 where it has none.", state.epoch
+                "epoch", "Epoch of the running stage, from 1; 0 where it has none.", running.epoch
             )
-            if state.loss is not None:
-                yield _gauge("loss", "Mean loss of the last step of the running stage.", state.loss)
+            if running.loss is not None:
+                yield _gauge(
+                    "loss", "Mean loss of the last step of the running stage.", running.loss
+                )
 
 
 def _gauge(

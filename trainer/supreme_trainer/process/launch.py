@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from queue import Queue
 from typing import IO, Any
 
 from supreme_trainer.process.bound import PARENT
@@ -94,6 +95,12 @@ class Trainer:
     """Rank 0 is here, as far as anything was heard."""
     _last_words: dict[int, Event] = field(default_factory=dict)
     _was_told_to_stop: bool = False
+
+    @property
+    def is_lost(self) -> bool:
+        """True where its end says nothing of its work: it was killed, stopped, or without its
+        store."""
+        return self.exit_code == EXIT_TEMPORARY or self.exit_code > EXIT_SIGNAL
 
     @cached_property
     def journal(self) -> Journal:
@@ -181,6 +188,25 @@ class Trainer:
         """The number of the signal that ended a rank under torchrun, which itself sends SIGTERM."""
         codes = _exit_codes(self.log) if self.is_torchrun else []
         return next((-code for code in codes if code < 0 and code != -signal.SIGTERM), None)
+
+
+def events_of(trainers: Sequence[Trainer]) -> Iterator[tuple[int, Event | None]]:
+    """Each event of trainers that run beside one another, with the trainer's number; None when it
+    has ended."""
+    events: Queue[tuple[int, Event | None]] = Queue()
+
+    def listen(number: int, trainer: Trainer) -> None:
+        for event in trainer.events():
+            events.put((number, event))
+        events.put((number, None))
+
+    for number, trainer in enumerate(trainers):
+        threading.Thread(target=listen, args=(number, trainer), daemon=True).start()
+    at_work = len(trainers)
+    while at_work:
+        found = events.get()
+        at_work -= found[1] is None
+        yield found
 
 
 def _signal_name(number: int) -> str:

@@ -31,37 +31,22 @@ TRAININGS = ("original", "retrained")
 
 
 @dataclass
-class SeedProgress:
-    """Progress of one seed.
+class RunningStep:
+    """A step that a process is computing.
 
-    ended: how each step that is done has ended: computed, reused or failed.  epoch: of the running
-    step, from 1; 0 where it has none.  images: what its steps have used, of all stages together.
-    memory: peak of rank 0, in bytes, as the latest step told.  is_heard: its trainer has told
-    something.  begun: when its trainer was started; None before that.
+    epoch: from 1; 0 where it has none.  ends: time at which the running loop ends at the pace that
+    it has had so far, on the board's clock.
     """
 
-    waiting: list[Step]
-    ended: dict[Step, str] = field(default_factory=dict)
-    running: Step | None = None
-    started: float = 0.0
+    step: Step
+    started: float
     fraction: float = 0.0
     loss: float | None = None
     note: str = ""
     epoch: int = 0
-    images: int = 0
-    memory: int = 0
-    is_heard: bool = False
-    begun: float | None = None
     ends: float | None = None
-    """Time at which the running loop ends at the pace that it has had so far, on the board's
-    clock."""
     _loop: tuple[float, float] | None = None
     """Time and fraction of the first that was heard of the running loop."""
-
-    def start(self, step: Step, now: float) -> None:
-        self.running, self.started, self.fraction = step, now, 0.0
-        self.loss, self.note, self.epoch = None, "", 0
-        self.ends = self._loop = None
 
     def go_on(self, fraction: float, now: float) -> None:
         """A loop may have begun where a checkpoint was, so its pace is that of what was seen."""
@@ -71,6 +56,46 @@ class SeedProgress:
         if fraction > at_first:
             self.ends = now + (1 - fraction) * (now - since) / (fraction - at_first)
         self.fraction = fraction
+
+
+@dataclass
+class SeedProgress:
+    """Progress of one seed.
+
+    ended: how each step that is done has ended: computed, reused or failed.  at_work: the running
+    step of each process.  memory: peak of rank 0, in bytes, as the latest step told.  is_heard: its
+    trainer has told something.  begun: when its trainer was started; None before that.
+    """
+
+    waiting: list[Step]
+    ended: dict[Step, str] = field(default_factory=dict)
+    at_work: dict[int, RunningStep] = field(default_factory=dict)
+    memory: int = 0
+    is_heard: bool = False
+    begun: float | None = None
+    _images: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def first(self) -> RunningStep | None:
+        """The step that has run for the longest time, which is the one that is shown."""
+        return min(self.at_work.values(), key=lambda each: each.started, default=None)
+
+    @property
+    def running(self) -> Step | None:
+        return self.first.step if self.first else None
+
+    @property
+    def images(self) -> int:
+        """Images that steps have used, of all stages together."""
+        return sum(self._images.values())
+
+    def hear(self, worker: int, event: Mapping[str, Any], now: float) -> None:
+        """Take in how far a process is."""
+        self._images[worker], self.memory = event["images"], event["memory"]
+        if running := self.at_work.get(worker):
+            running.go_on(event["done"] / event["total"], now)
+            running.loss, running.note = event["loss"], event["note"]
+            running.epoch = event["epoch"]
 
 
 @dataclass
@@ -115,6 +140,8 @@ class Board:
     steps: Sequence[Step]
     parallel: int
     clock: Clock = time.monotonic
+    is_shared: bool = False
+    """True where the processes share out the steps of a seed, and not only the seeds."""
     _seeds: dict[int, SeedProgress] = field(init=False)
     _seen: dict[StepKind, Mean] = field(init=False)
     _start_ups: Mean = field(init=False, default_factory=Mean)
@@ -145,16 +172,15 @@ class Board:
         """Record that the seed's trainer was started."""
         self._seeds[seed].begun = self.clock()
 
-    def apply(self, seed: int, event: Mapping[str, Any]) -> Step | None:
-        """Take in one event; gives the step that it finished, if it did."""
+    def apply(self, seed: int, event: Mapping[str, Any], worker: int = 0) -> Step | None:
+        """Take in one event of one of the seed's processes; gives the step that it finished, if it
+        did."""
         state, now = self._seeds[seed], self.clock()
         if not state.is_heard and state.begun is not None:
             self._start_ups.add(now - state.begun)
         state.is_heard = True
         if event["event"] == "progress":
-            state.go_on(event["done"] / event["total"], now)
-            state.loss, state.note, state.epoch = event["loss"], event["note"], event["epoch"]
-            state.images, state.memory = event["images"], event["memory"]
+            state.hear(worker, event, now)
             return None
         if event["event"] not in ("stage-started", "stage-finished"):
             return None
@@ -163,17 +189,24 @@ class Board:
         if not is_new and step not in state.ended:  # none of the plan
             return None
         if event["event"] == "stage-started":
-            state.start(step, now)
+            state.at_work[worker] = RunningStep(step, now)
             return None
-        state.running = None
+        is_elsewhere = event.get("elsewhere", False)  # that process tells how long it took
+        if not is_elsewhere:
+            state.at_work.pop(worker, None)
         if is_new:
             state.waiting.remove(step)
-        if event["status"] == "computed":  # perhaps again, because what was found was damaged
+        # Perhaps again, because what was found was damaged.
+        if event["status"] == "computed" and not is_elsewhere:
             for kind in _kinds(step):
                 self._seen[kind].add(event["seconds"])
         if is_new or event["status"] == "computed":
             state.ended[step] = event["status"]
         return step if is_new else None
+
+    def leave(self, seed: int, worker: int) -> None:
+        """Record that a process of the seed has ended, whatever it was computing."""
+        self._seeds[seed].at_work.pop(worker, None)
 
     def time_left(self) -> TimeLeft | None:
         """Time left by steps of the same kind, and by the pace of what is running; None where
@@ -182,26 +215,55 @@ class Board:
         unfinished = [state for state in self._seeds.values() if state.waiting]
         if not unfinished:
             return TimeLeft(0.0, is_all=True)
-        seen, is_all = self._with_running(unfinished), True
-        needed = []
-        for state in unfinished:
-            of_seed = self._until_heard(state)
-            for step in state.waiting:
-                expected = _expected(step, seen)
-                if step == state.running:
-                    known, seconds = self._of_running(state, expected)
-                    is_all &= known
-                else:
-                    is_all &= expected is not None
-                    seconds = expected or 0.0
-                of_seed += seconds
-            needed.append(of_seed)
-        # One seed's steps come after one another, so the longest of them is the least it takes.
-        seconds = max(sum(needed) / min(self.parallel, len(unfinished)), *needed)
+        seen = self._with_running(unfinished)
+        needed = [self._of_seed(state, seen) for state in unfinished]
+        is_all = all(each.is_all for each in needed)
+        if self.is_shared:
+            seconds = sum(each.seconds for each in needed) / self.parallel
+        else:
+            # One seed's steps come after one another, so the longest of them is the least it takes.
+            each_one = [each.seconds for each in needed]
+            seconds = max(sum(each_one) / min(self.parallel, len(unfinished)), *each_one)
         if not is_all and seconds < FEW_SECONDS:
             return None
         # Never 0, which means done: the last step may take longer than its kind did so far.
         return TimeLeft(max(1.0, seconds), is_all)
+
+    def start_ups_left(self, seed: int) -> float | None:
+        """Work of a seed that nobody has begun, in times of a trainer's start; None where nothing
+        is known of such a start.
+
+        A guess where a step is the first of its kind: a training takes as long as others, and
+        unlearning a quarter of it.
+        """
+        if not self._start_ups.count:
+            return None
+        state = self._seeds[seed]
+        begun = {each.step for each in state.at_work.values()}
+        seen = self._with_running([state])
+        trainings = [mean.value for kind, mean in seen.items() if kind[0] in TRAININGS]
+        training = max(trainings, default=0.0)
+        guesses = {**dict.fromkeys(TRAININGS, training), "unlearned": training / 4}
+        left = 0.0
+        for step in set(state.waiting) - begun:
+            expected = _expected(step, seen)
+            left += guesses.get(step.stage, 0.0) if expected is None else expected
+        return left / max(self._start_ups.value, 0.001)
+
+    def _of_seed(self, state: SeedProgress, seen: Mapping[StepKind, Mean]) -> TimeLeft:
+        """Seconds of work that are left of a seed, at least."""
+        seconds, is_all = self._until_heard(state), True
+        running = {each.step: each for each in state.at_work.values()}
+        for step in state.waiting:
+            expected = _expected(step, seen)
+            if step in running:
+                known, left = self._of_running(running[step], expected)
+                is_all &= known
+            else:
+                is_all &= expected is not None
+                left = expected or 0.0
+            seconds += left
+        return TimeLeft(seconds, is_all)
 
     def _until_heard(self, state: SeedProgress) -> float:
         """Seconds, at least, until its trainer tells something."""
@@ -215,20 +277,20 @@ class Board:
         taken."""
         found = defaultdict[StepKind, Mean](Mean)
         for state in states:
-            if state.running and state.running.stage in TRAININGS and state.ends is not None:
-                for kind in _kinds(state.running):
-                    found[kind].add(state.ends - state.started)
+            for running in state.at_work.values():
+                if running.step.stage in TRAININGS and running.ends is not None:
+                    for kind in _kinds(running.step):
+                        found[kind].add(running.ends - running.started)
         return {**found, **self._seen}
 
-    def _of_running(self, state: SeedProgress, expected: float | None) -> tuple[bool, float]:
+    def _of_running(self, running: RunningStep, expected: float | None) -> tuple[bool, float]:
         """Return whether it is known how long the running step still takes, and seconds, at
         least."""
         now = self.clock()
-        by_pace = None if state.ends is None else max(0.0, state.ends - now)
-        assert state.running is not None
-        if by_pace is not None and state.running.stage in TRAININGS:
+        by_pace = None if running.ends is None else max(0.0, running.ends - now)
+        if by_pace is not None and running.step.stage in TRAININGS:
             return True, by_pace
-        by_kind = None if expected is None else expected - (now - state.started)
+        by_kind = None if expected is None else expected - (now - running.started)
         # Where a step takes longer than its kind, nobody knows how much longer.
         is_known = by_kind is not None and by_kind > 0
         return is_known, max(0.0, by_kind or 0.0, by_pace or 0.0)
@@ -322,17 +384,19 @@ class LiveDisplay:
 
     def update(self, seed: int, event: Mapping[str, Any], finished: Step | None) -> None:
         state, line = self._board.seed(seed), self._seeds[seed]
-        if state.running:
-            loss = f"loss {state.loss:.3f}" if state.loss is not None else ""
-            line.parts = list(filter(None, (state.running.title, state.note, loss)))
-            line.fraction = state.fraction
+        if first := state.first:
+            loss = f"loss {first.loss:.3f}" if first.loss is not None else ""
+            others = len(state.at_work) - 1
+            beside = f"and {others} more" if others else ""
+            line.parts = list(filter(None, (first.step.title, first.note, loss, beside)))
+            line.fraction = first.fraction
         elif finished:
             line.parts = [sentence(event)]
         elif line.parts == [STARTING]:
             line.parts = ["looking into the store"]
 
     def end(self, seed: int, message: str) -> None:
-        del self._seeds[seed]
+        self._seeds.pop(seed, None)
         self._console.print(f"seed {seed}: {message}", markup=False, highlight=False)
 
     def close(self) -> None:
