@@ -110,6 +110,12 @@ class SharedOrder(Keeping):
     store: ShortText
     endpoint: ShortText | None = None
     region: ShortText | None = None
+    shares_stages: bool = Field(
+        False,
+        exclude_if=lambda shares: not shares,  # so that older orders stay what they are
+        description="True where the processes of a pod take whole stages of the seed; else they"
+        " are ranks, which split each batch.",
+    )
 
     def of_seed(self, seed: int, *, attempt: int) -> "RunOrder":
         """The whole order of one attempt; SpecError where the two numbers cannot be."""
@@ -165,7 +171,14 @@ class ExperimentOrder(Keeping):
         """Key of the result of an attempt."""
         return names.result_key(names.attempt_prefix(self.prefix, seed, attempt))
 
-    def shared(self, *, store: str, endpoint: str | None, region: str | None) -> SharedOrder:
+    def shared(
+        self,
+        *,
+        store: str,
+        endpoint: str | None,
+        region: str | None,
+        shares_stages: bool = False,
+    ) -> SharedOrder:
         """Order that all trainers share.  store: its URI."""
         return SharedOrder(
             experiment=self.experiment,
@@ -176,6 +189,7 @@ class ExperimentOrder(Keeping):
             store=store,
             endpoint=endpoint,
             region=region,
+            shares_stages=shares_stages,
         )
 
 

@@ -56,6 +56,7 @@ Reuse = Literal["Any", "SameEnvironment", "None"]
 SeedProtocol = Literal["independent", "matched"]
 MethodAugmentation = Literal["None", "Training"]
 DataPlacement = Literal["Auto", "Resident", "Streamed"]
+Distribution = Literal["Auto", "Stages", "Data"]
 
 
 class Component(Document):
@@ -461,7 +462,15 @@ class Execution(Document):
         "nvidia.com/gpu", max_length=253, description="Resource name of the GPUs."
     )
     processes_per_node: int | None = Field(
-        None, ge=1, le=16, description="Ranks of each pod; unset: one for each GPU, at least 1."
+        None, ge=1, le=16, description="Processes of each pod; unset: one for each GPU, at least 1."
+    )
+    distribution: Distribution = Field(
+        "Auto",
+        description="How the processes of a child share the work; no number depends on it. Stages:"
+        " each takes whole trainings and methods of the seed, and several may use one GPU. Data:"
+        " they split each batch, for models that train too long on one GPU; training.microBatches"
+        " must be a multiple of their number. Auto: Data where training.microBatches is such a"
+        " multiple or the reduction is ddp, else Stages.",
     )
     resources: Resources = Field(
         default_factory=Resources, description="CPU, memory and scratch space of each pod."
@@ -499,9 +508,16 @@ class Execution(Document):
         return self.processes_per_node or max(1, self.gpus_per_node)
 
     @property
-    def ranks(self) -> int:
+    def all_processes(self) -> int:
         """Processes of one child, over all its nodes."""
         return self.nodes * self.processes
+
+    def shares_stages(self, training: Training) -> bool:
+        """Return whether the processes of a child take whole stages, and do not split batches."""
+        if self.distribution == "Auto":
+            splits = training.micro_batches % self.all_processes == 0
+            return training.reduction == "tree" and not splits
+        return self.distribution == "Stages" and self.all_processes > 1
 
 
 class FailurePolicy(Document):

@@ -17,6 +17,7 @@ from supreme_core.api.v1alpha1 import ExperimentSpec, Quantity
 from supreme_core.checking.on_cluster import (
     PROCESS_HAS_A_GPU,
     RANKS_DIVIDE_BATCHES,
+    STAGES_NEED_TREE,
     STORE_IS_A_BUCKET,
 )
 from supreme_core.errors import SpecError
@@ -283,13 +284,18 @@ def _is_bucket(uri: str) -> bool:
 
 def _processes(spec: ExperimentSpec) -> Iterator[str]:
     execution, micro_batches = spec.execution, spec.training.micro_batches
-    if 0 < execution.gpus_per_node < execution.processes:
+    is_tree, asked = spec.training.reduction == "tree", execution.distribution
+    if asked == "Stages" and not is_tree:
+        yield f"spec.execution.{STAGES_NEED_TREE.message}"
+    if asked != "Stages" and 0 < execution.gpus_per_node < execution.processes:
         words = PROCESS_HAS_A_GPU.message.format(
             processes=execution.processes, gpus=execution.gpus_per_node
         )
         yield f"spec.execution.{words}"
-    if spec.training.reduction == "tree" and micro_batches % execution.ranks:
-        words = RANKS_DIVIDE_BATCHES.message.format(parts=micro_batches, ranks=execution.ranks)
+    if asked == "Data" and is_tree and micro_batches % execution.all_processes:
+        words = RANKS_DIVIDE_BATCHES.message.format(
+            parts=micro_batches, ranks=execution.all_processes
+        )
         yield f"spec.training.{words}"
 
 

@@ -21,17 +21,27 @@ STORE_IS_A_BUCKET: Final = Rule(
     at="storage.uri",
 )
 PROCESSES: Final = "self.execution.?processesPerNode.orValue(self.execution.gpusPerNode)"
+DISTRIBUTION: Final = "self.execution.distribution"
 RANKS: Final = f"self.execution.nodes * ({PROCESSES} > 1 ? {PROCESSES} : 1)"
 RANKS_DIVIDE_BATCHES: Final = Rule(
     "microBatches is {parts}, which the {ranks} ranks of spec.execution do not divide; use a"
     " multiple of {ranks}, or fewer ranks",
-    cel=f"self.training.reduction != 'tree' || self.training.microBatches % ({RANKS}) == 0",
+    cel=f"{DISTRIBUTION} != 'Data' || self.training.reduction != 'tree'"
+    f" || self.training.microBatches % ({RANKS}) == 0",
     shown={"parts": "self.training.microBatches", "ranks": RANKS},
     at="training.microBatches",
 )
+STAGES_NEED_TREE: Final = Rule(
+    "distribution is Stages, but reduction is ddp, whose bits depend on the number of ranks; use"
+    " Data, or reduction tree",
+    cel=f"{DISTRIBUTION} != 'Stages' || self.training.reduction == 'tree'",
+    at="execution.distribution",
+)
 PROCESS_HAS_A_GPU: Final = Rule(
-    "processesPerNode is {processes}, but a pod has {gpus} GPUs; each process needs one of its own",
-    cel=f"self.execution.gpusPerNode == 0 || {PROCESSES} <= self.execution.gpusPerNode",
+    "processesPerNode is {processes}, but a pod has {gpus} GPUs; each process needs one of its own,"
+    " unless distribution is Stages",
+    cel=f"self.execution.gpusPerNode == 0 || {DISTRIBUTION} == 'Stages'"
+    f" || {PROCESSES} <= self.execution.gpusPerNode",
     shown={"processes": PROCESSES, "gpus": "self.execution.gpusPerNode"},
     at="execution.processesPerNode",
 )
@@ -56,6 +66,7 @@ def rules(catalog: Catalog) -> list[Rule]:
     return [
         STORE_IS_A_BUCKET,
         RANKS_DIVIDE_BATCHES,
+        STAGES_NEED_TREE,
         PROCESS_HAS_A_GPU,
         *_known_components(catalog),
     ]

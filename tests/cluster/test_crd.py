@@ -550,6 +550,7 @@ FAMILIES = {"model": {"name": "timm/resnet18.a1_in1k"}}
 UNLISTED = {"execution": {"allowUnlistedComponents": True}}
 THEIRS = {"name": "theirs"}
 WRAPPED = {"name": "finetune", "wrappers": [THEIRS]}
+DATA, STAGES = {"distribution": "Data"}, {"distribution": "Stages"}
 ON_CLUSTER = {
     "a dataset": ("dataset", {"dataset": {"name": "digitz"}}),
     "a model": ("model", {"model": {"name": "resnet81"}}),
@@ -569,11 +570,15 @@ ON_CLUSTER = {
     "a bucket in capitals": ("storage.uri", {"storage": {"uri": "s3://Bucket/prefix"}}),
     "a step up": ("storage.uri", {"storage": {"uri": "s3://bucket/a/../b"}}),
     "an empty part": ("storage.uri", {"storage": {"uri": "s3://bucket//b"}}),
-    "ranks of nodes": ("training.microBatches", {"execution": {"nodes": 2}}),
-    "ranks of GPUs": ("training.microBatches", {"execution": {"gpusPerNode": 4}}),
+    "ranks of nodes": ("training.microBatches", {"execution": {"nodes": 2, **DATA}}),
+    "ranks of GPUs": ("training.microBatches", {"execution": {"gpusPerNode": 4, **DATA}}),
     "three ranks": (
         "training.microBatches",
-        {"execution": {"nodes": 3}, "training": {"microBatches": 8}},
+        {"execution": {"nodes": 3, **DATA}, "training": {"microBatches": 8}},
+    ),
+    "stages whose bits depend on ranks": (
+        "execution.distribution",
+        {"execution": {"nodes": 2, **STAGES}, "training": {"reduction": "ddp"}},
     ),
     "processes of a GPU": (
         "execution.processesPerNode",
@@ -597,6 +602,8 @@ class TestCluster:
             },
             {"execution": {"gpusPerNode": 0, "processesPerNode": 1}},
             {"execution": {"nodes": 3}, "training": {"reduction": "ddp"}},
+            {"execution": {"nodes": 3}, "training": {"microBatches": 8}},
+            {"execution": {"processesPerNode": 4, **STAGES}},
         ],
         ids=str,
     )

@@ -393,12 +393,16 @@ MISTAKES = {
     "no store": ({"storage": {"uri": None}}, "spec.storage.uri is missing"),
     "a folder": ({"storage": {"uri": "/data"}}, "spec.storage.uri is '/data'; on a cluster it"),
     "ranks": (
-        {"nodes": 3},
+        {"nodes": 3, "distribution": "Data"},
         "spec.training.microBatches is 16, which the 3 ranks of spec.execution do not divide;"
         " use a multiple of 3, or fewer ranks",
     ),
     "more processes than GPUs": (
         {"gpusPerNode": 2, "processesPerNode": 4},
+        "spec.execution.processesPerNode is 4, but a pod has 2 GPUs",
+    ),
+    "more processes than GPUs, each a rank": (
+        {"gpusPerNode": 2, "processesPerNode": 4, "distribution": "Data"},
         "spec.execution.processesPerNode is 4, but a pod has 2 GPUs",
     ),
     "GPUs twice": (

@@ -5,6 +5,8 @@
 | one                             | nothing; a bad order; the store goes away; SIGTERM; a plug-in |
 | two on one machine              | one is killed                                                 |
 | one on each of two machines     | nothing; one machine is told to stop; one process is killed   |
+| two on each of two machines,    | nothing; one machine goes down in a training                  |
+| which share out stages          |                                                               |
 | the process of the pod itself   | orphans; progress while a store is away                       |
 
 The machines are two pods on this one, which meet as on two. How any other end is judged:
@@ -359,6 +361,49 @@ def test_where_one_of_two_processes_of_a_machine_is_killed_the_pod_says_so(tmp_p
     assert (code, termination) == (137, Termination(message=gone))
 
 
+def crew_of_two_machines(folder, document):
+    """The order of two pods with two processes each, and what their controllers tell them."""
+    variables = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "2", **OFTEN}
+    return shared(folder, document, sharesStages=True), variables
+
+
+def test_processes_of_two_machines_share_out_stages_with_the_same_bits(tmp_path, here):
+    order, variables = crew_of_two_machines(tmp_path, SHORT)
+    with (
+        pod(order, name="first", JOB_COMPLETION_INDEX="0", **variables) as first,
+        pod(order, name="second", JOB_COMPLETION_INDEX="1", **variables) as second,
+    ):
+        ends = [ended(first, order, name="first"), ended(second, order, name="second")]
+
+    storage = folder_store(tmp_path / "store")
+    assert artefacts_of(storage) == here
+    data = storage.read(names.result_key(attempt_of(SHORT)))
+    told = Termination(result=hashlib.sha256(data).hexdigest())
+    assert [(code, message) for code, message, _ in ends] == [(0, told), (0, told)]
+    logs = [info.key for info in storage.list("experiments") if info.key.endswith(".log")]
+    assert len(logs) == 2
+    progress = storage.read(names.progress_key(attempt_of(SHORT)))
+    assert parse_json(Progress, progress, source="progress").done == len(
+        steps(planned(SHORT).work, [], bundled())
+    )
+
+
+def test_a_machine_that_goes_down_leaves_its_work_to_the_others(tmp_path, here):
+    """It says nothing and lets nothing go; on one machine the others see that it has ended."""
+    document = {**SHORT, "spec": {**SHORT["spec"], "training": LONG["spec"]["training"]}}
+    order, variables = crew_of_two_machines(tmp_path, document)
+    with pod(order, name="first", **variables) as first:
+        until_in_training(order, first)
+        with pod(order, name="second", **variables) as second:
+            for pid in (*first.trainers(), first.process.pid):
+                os.killpg(pid, signal.SIGKILL)
+            code, message, log = ended(second, order, name="second")
+
+    assert (code, bool(message.result)) == (0, True)
+    assert "is taken over from" in log
+    assert "going on after step" in log
+
+
 WAYS = {
     "nothing": ({}, 1, ()),
     "one process": ({"PET_NNODES": "1", "PET_NPROC_PER_NODE": "1"}, 1, ()),
@@ -397,6 +442,21 @@ WAYS = {
 @pytest.mark.parametrize(("variables", "ranks", "torchrun"), WAYS.values(), ids=WAYS)
 def test_the_environment_says_how_processes_start(variables, ranks, torchrun):
     assert pods.Launch.told_by(variables) == pods.Launch(ranks, torchrun)
+
+
+@pytest.mark.parametrize(
+    ("variables", "workers", "machines"),
+    [
+        ({}, 1, 1),
+        ({"PET_NPROC_PER_NODE": "4", "PET_STANDALONE": "1"}, 4, 1),
+        ({"PET_NNODES": "2:2", "PET_NPROC_PER_NODE": "3"}, 3, 2),
+    ],
+)
+def test_processes_that_share_out_stages_start_alone(variables, workers, machines):
+    launch = pods.Launch.told_by(variables, shares_stages=True)
+
+    assert launch == pods.Launch(1, workers=workers, machines=machines)
+    assert launch.is_crew == (workers * machines > 1)
 
 
 @pytest.mark.parametrize("text", ["auto", "", "0", "-1", "x:2"])

@@ -161,8 +161,12 @@ def status_in(body: Mapping[str, Any]) -> ExperimentStatus:
 def shared_order(experiment: Experiment, order: ExperimentOrder) -> SharedOrder:
     """Order to the pods of all seeds."""
     location = experiment.spec.storage
+    spec = experiment.spec
     return order.shared(
-        store=location.uri or "", endpoint=location.endpoint, region=location.region
+        shares_stages=spec.execution.shares_stages(spec.training),
+        store=location.uri or "",
+        endpoint=location.endpoint,
+        region=location.region,
     )
 
 

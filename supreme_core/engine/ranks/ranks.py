@@ -58,11 +58,13 @@ class Ranks:
         """The ranks that met at the store, or this process alone. Raises RankLost.
 
         device: cpu, cuda, or mps for a process alone. On CUDA each rank takes the GPU of its local
-        rank; SpecError where there is none.
+        rank; SpecError where there is none. Processes that are alone may share one.
         """
         chosen = torch.device(device)
         if device == "cuda":
-            chosen = _own_gpu(int(os.environ.get("LOCAL_RANK", "0")))
+            local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+            alone = store is None
+            chosen = _own_gpu(local_rank % torch.cuda.device_count() if alone else local_rank)
         if store is None:
             return cls.alone(chosen)
         # Numbers of the work travel by NCCL; words travel by gloo, so that a rank that waits while

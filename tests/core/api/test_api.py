@@ -312,7 +312,7 @@ class TestDefaults:
         assert spec.training.schedule.name == "constant"
         assert spec.primary_metric == "forget_accuracy"
         assert spec.metrics == []
-        assert spec.execution.ranks == 1
+        assert spec.execution.all_processes == 1
 
     @pytest.mark.parametrize("seeds", ["{}", "{start: 7}", "{count: 3}", "{list: [3, 0]}"])
     def test_what_is_written_out_reads_back_the_same(self, seeds):
@@ -328,7 +328,7 @@ class TestDefaults:
             experiment(MINIMAL).spec.suspend = True
 
     @pytest.mark.parametrize(
-        ("execution", "ranks"),
+        ("execution", "processes"),
         [
             ("{}", 1),
             ("{gpusPerNode: 0}", 1),
@@ -337,8 +337,30 @@ class TestDefaults:
             ("{nodes: 2, gpusPerNode: 0, processesPerNode: 3}", 6),
         ],
     )
-    def test_ranks_are_processes_over_all_nodes(self, execution, ranks):
-        assert experiment(MINIMAL + f"  execution: {execution}").spec.execution.ranks == ranks
+    def test_the_processes_of_a_child_are_those_of_all_nodes(self, execution, processes):
+        spec = experiment(MINIMAL + f"  execution: {execution}").spec
+        assert spec.execution.all_processes == processes
+
+    @pytest.mark.parametrize(
+        ("execution", "training", "shares"),
+        [
+            ("{gpusPerNode: 1}", "{}", False),
+            ("{gpusPerNode: 2}", "{}", True),
+            ("{nodes: 3}", "{microBatches: 4}", True),
+            ("{gpusPerNode: 2}", "{microBatches: 4}", False),
+            ("{gpusPerNode: 2}", "{reduction: ddp}", False),
+            ("{gpusPerNode: 2, distribution: Stages}", "{microBatches: 4}", True),
+            ("{gpusPerNode: 1, distribution: Stages}", "{}", False),
+            ("{gpusPerNode: 2, distribution: Data}", "{}", False),
+        ],
+    )
+    def test_processes_share_stages_where_they_are_to_or_cannot_split_batches(
+        self, execution, training, shares
+    ):
+        """Auto keeps what was possible before there was a choice."""
+        text = MINIMAL + f"  execution: {execution}\n  training: {training}"
+        spec = experiment(text).spec
+        assert spec.execution.shares_stages(spec.training) == shares
 
     @pytest.mark.parametrize("cpu", ["1", "0.5", ".5", "2.", "500m", "1Gi", "2G", "3k"])
     def test_quantities_are_those_of_kubernetes(self, cpu):

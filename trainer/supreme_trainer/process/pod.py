@@ -9,10 +9,11 @@
 | how far they are    | standard output; progress.json in the store; /metrics           |
 | how it ended        | the termination message; the exit code                          |
 
-PET_* variables ask for several processes, which torchrun then starts, on one machine or on several
-of which each has such a pod. This process, the first of its container, imports no torch, unless a
-package or SUPREME_PLUGINS brings components. It passes SIGTERM on, so that a training leaves a
-checkpoint, and takes in orphans.
+PET_* variables ask for several processes, on one machine or on several of which each has such a
+pod. Where the order says that they share out stages, each is started alone, and they meet in the
+store; else torchrun starts them as ranks. This process, the first of its container, imports no
+torch, unless a package or SUPREME_PLUGINS brings components. It passes SIGTERM on, so that a
+training leaves a checkpoint, and takes in orphans.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from types import FrameType
 from rich.console import Console
 from supreme_trainer.process import journal
 from supreme_trainer.process.exporter import export
-from supreme_trainer.process.launch import TORCHRUN, Trainer, start
+from supreme_trainer.process.launch import TORCHRUN, Trainer, events_of, start
 from supreme_trainer.process.progress import Board, LineDisplay
 
 from supreme_core.api import names
@@ -62,6 +63,9 @@ Together with the end of the trainer it has to fit into the pod's grace period."
 
 MEETING_SECONDS = 1800
 """Machines wait for one another so long: one of them may have to pull the image first."""
+
+CREW = "pods"
+"""Name of all processes of an attempt, which are those of one child."""
 
 MESSAGE_BYTES = 3000
 """Longest reason, so that its JSON is well below the 4096 bytes that Kubernetes keeps."""
@@ -94,17 +98,29 @@ def read_order(path: Path) -> SharedOrder:
 
 @dataclass(frozen=True)
 class Launch:
-    """Start of the processes of this machine.  torchrun: its command line, empty for none."""
+    """Start of the processes of this machine.
+
+    ranks: of each trainer.  torchrun: its command line, empty for none.  workers: trainers that
+    share out stages.  machines: how many have such processes.
+    """
 
     ranks: int
     torchrun: Sequence[str] = ()
+    workers: int = 1
+    machines: int = 1
+
+    @property
+    def is_crew(self) -> bool:
+        return self.workers * self.machines > 1
 
     @classmethod
-    def told_by(cls, environment: Mapping[str, str]) -> "Launch":
+    def told_by(cls, environment: Mapping[str, str], *, shares_stages: bool = False) -> "Launch":
         """Launch that PET_* variables ask for; torchrun reads the rest of them itself.
         SpecError."""
         nodes = _number(environment, "PET_NNODES")
         ranks = _number(environment, "PET_NPROC_PER_NODE")
+        if shares_stages:
+            return cls(1, workers=ranks, machines=nodes)
         if nodes == ranks == 1:
             return cls(ranks)
         if nodes == 1:
@@ -128,62 +144,99 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 
 
 class Stop:
-    """SIGTERM, or Ctrl-C, is passed on once: to the trainer, as soon as there is one."""
+    """SIGTERM, or Ctrl-C, is passed on once: to the trainers, as soon as there are any."""
 
     def __init__(self) -> None:
         self._is_requested = False
-        self._trainer: Trainer | None = None
+        self._trainers: Sequence[Trainer] = ()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._hear)
 
-    def pass_on_to(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def pass_on_to(self, trainers: Sequence[Trainer]) -> None:
+        self._trainers = trainers
         if self._is_requested:
-            trainer.stop()
+            self._stop()
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if not self._is_requested:
             self._is_requested = True
-            if self._trainer:
-                self._trainer.stop()
+            self._stop()
+
+    def _stop(self) -> None:
+        for trainer in self._trainers:
+            trainer.stop()
 
 
 def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: Path) -> int:
-    launch = Launch.told_by(os.environ)
+    launch = Launch.told_by(os.environ, shares_stages=order.shares_stages)
     storage = open_storage(order.store, endpoint=order.endpoint, region=order.region)
     known = catalog.installed()
     plan = steps(order.work, exclusions(order.work, known), known)
-    board = Board([order.seed], plan, parallel=1)
+    board = Board([order.seed], plan, parallel=launch.workers, is_shared=launch.is_crew)
     screen = LineDisplay(Console(), board)
     export(order, board, os.environ)
     uploader = Uploader(storage, order, board)
-    trainer = _start(order, launch, options.device, folder)
+    trainers = [
+        _start(order, launch, options.device, folder, number) for number in range(launch.workers)
+    ]
     try:
-        stop.pass_on_to(trainer)
-        _take_in_orphans(trainer)
+        stop.pass_on_to(trainers)
+        _take_in_orphans(trainers)
         screen.begin(order.seed)
-        for event in trainer.events():
-            screen.update(order.seed, event, board.apply(order.seed, event))
+        for number, event in events_of(trainers):
+            if event is None:
+                board.leave(order.seed, number)
+                _end_others(trainers, number)
+                continue
+            screen.update(order.seed, event, board.apply(order.seed, event, number))
             uploader.tell()
     finally:
-        trainer.kill()  # nothing is left of it unless this process has a bug
-    screen.end(order.seed, "failed" if trainer.failure else "done")
-    if trainer.failure:
-        log.error("%s; the exit code is %d", trainer.failure, trainer.exit_code)
-    _leave(options.termination, _termination(trainer))
-    uploader.close(trainer.log, machine="" if trainer.has_main else socket.gethostname())
-    return trainer.exit_code
+        for trainer in trainers:
+            trainer.kill()  # nothing is left of it unless this process has a bug
+    told = _that_counts(trainers)
+    screen.end(order.seed, "failed" if told.failure else "done")
+    for trainer in trainers:
+        if trainer.failure:
+            log.error("%s; the exit code is %d", trainer.failure, trainer.exit_code)
+    _leave(options.termination, _termination(told))
+    uploader.close([trainer.log for trainer in trainers], machine=_machine(told, launch))
+    return told.exit_code
 
 
-def _start(order: RunOrder, launch: Launch, device: str, folder: Path) -> Trainer:
-    path, text = folder / "order.json", folder / "run.log"
+def _end_others(trainers: Sequence[Trainer], number: int) -> None:
+    """Stop the other trainers where this one has failed for good, as they would too."""
+    if trainers[number].failure and not trainers[number].is_lost:
+        for trainer in trainers:
+            trainer.stop()
+
+
+def _that_counts(trainers: Sequence[Trainer]) -> Trainer:
+    """The trainer by which the pod is judged: one that has the seed's result, else the worst."""
+    return min(trainers, key=lambda each: (bool(each.failure), each.is_lost))
+
+
+def _machine(trainer: Trainer, launch: Launch) -> str:
+    """Name of this machine in the name of its log; "" where it has the one to be looked for."""
+    is_first = trainer.has_main
+    if launch.is_crew and launch.machines > 1:
+        is_first = os.environ.get("JOB_COMPLETION_INDEX") == "0"
+    return "" if is_first else socket.gethostname()
+
+
+def _start(order: RunOrder, launch: Launch, device: str, folder: Path, number: int) -> Trainer:
+    """number: of the trainer on this machine, which takes the GPU of that number."""
+    place = folder / str(number)
+    place.mkdir()
+    path, text = place / "order.json", place / "run.log"
     path.write_text(json.dumps(order.to_document()))
     reader, writer = os.pipe()
     copier = threading.Thread(target=_copy, args=(reader, text), daemon=True)
     copier.start()
+    options = ["--device", device, *(["--crew", CREW] if launch.is_crew else [])]
+    environment = {"LOCAL_RANK": str(number)} if launch.workers > 1 else {}
     with open(writer, "wb", buffering=0) as stream:
         started = start(
-            path, "--device", device, torchrun=launch.torchrun, log=stream, environment={}
+            path, *options, torchrun=launch.torchrun, log=stream, environment=environment
         )
     return Trainer(
         process=started,
@@ -204,14 +257,17 @@ def _copy(reader: int, path: Path) -> None:
                     target.flush()
 
 
-def _take_in_orphans(trainer: Trainer) -> None:
+def _take_in_orphans(trainers: Sequence[Trainer]) -> None:
     """The first process of a container inherits children whose parents have ended."""
+    own = {trainer.process.pid for trainer in trainers}
 
     def reap(number: int, frame: FrameType | None) -> None:
+        """Collect who has ended, but for trainers, which are waited for; one that nobody has waited
+        for yet hides what comes after it until the next signal."""
         with suppress(ChildProcessError):
             while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if found.si_pid == trainer.process.pid:
-                    return  # that one is waited for
+                if found.si_pid in own:
+                    return
                 os.waitpid(found.si_pid, 0)
 
     signal.signal(signal.SIGCHLD, reap)
@@ -238,12 +294,12 @@ class Uploader:
         """Say that there may be progress."""
         self._news.set()
 
-    def close(self, text: Path, *, machine: str) -> None:
-        """Bring what is left and the log, in at most LAST_SECONDS.
+    def close(self, logs: Sequence[Path], *, machine: str) -> None:
+        """Bring what is left and the logs, one below the other, in at most LAST_SECONDS.
 
-        machine: its name, "" for that of rank 0, whose log is the one that people look for.
+        machine: its name, "" for the one whose log people look for.
         """
-        self._log = partial(self._storage.upload, names.log_key(self._order.prefix, machine), text)
+        self._log = partial(self._bring, logs, names.log_key(self._order.prefix, machine))
         self._is_closing.set()
         self._news.set()
         self._thread.join(LAST_SECONDS)
@@ -257,6 +313,13 @@ class Uploader:
         self._upload(self._progress)
         self._upload(self._log)
 
+    def _bring(self, logs: Sequence[Path], key: str) -> None:
+        first, *others = logs
+        with first.open("ab") as whole:
+            for text in others:
+                whole.write(text.read_bytes())
+        self._storage.upload(key, first)
+
     def _upload(self, what: Callable[[], None]) -> None:
         try:
             what()
@@ -265,8 +328,8 @@ class Uploader:
 
     def _progress(self) -> None:
         state = self._board.seed(self._order.seed)
-        running = state.running
-        now = ", ".join(filter(None, (running.title, state.note))) if running else ""
+        running = state.first
+        now = ", ".join(filter(None, (running.step.title, running.note))) if running else ""
         what = self._board.done, now
         if what == (self._written or (0, "")):
             return
