@@ -112,7 +112,7 @@ def checkpoint_key(stage: str, key: str) -> str:
 
 
 def lease_key(stage: str, key: str, epoch: int) -> str:
-    """Who computes a stage at the moment; epoch: 1, and one more each time it is taken over."""
+    """The lease of whoever computes a stage; epoch: 1, and one more each time it is taken over."""
     return f"{artefact_prefix(stage, key)}/{LEASE}{epoch:04d}"
 
 

@@ -17,7 +17,7 @@ from supreme_core.api.v1alpha1 import (
     Component,
     DataPlacement,
     LabelledComponent,
-    Margin,
+    MarginSize,
     MethodEntry,
     Reuse,
     SeedProtocol,
@@ -149,7 +149,7 @@ class ExperimentOrder(Keeping):
         description="Metrics over seeds, computed when results are published; empty means the"
         " default set.",
     )
-    margins: dict[Title, Margin] = Field(
+    margins: dict[Title, MarginSize] = Field(
         default_factory=dict,
         max_length=MAX_MARGINS,
         exclude_if=lambda margins: not margins,  # so that older orders stay what they are

@@ -50,7 +50,7 @@ Indexes = Annotated[
 LabelValue = Annotated[str, StringConstraints(max_length=63)]
 AnnotationText = Annotated[str, StringConstraints(max_length=65_536)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
-Margin = Annotated[float, Field(gt=0)]
+MarginSize = Annotated[float, Field(gt=0)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Reuse = Literal["Any", "SameEnvironment", "None"]
 SeedProtocol = Literal["independent", "matched"]
@@ -466,11 +466,11 @@ class Execution(Document):
     )
     distribution: Distribution = Field(
         "Auto",
-        description="How the processes of a child share the work; no number depends on it. Stages:"
-        " each takes whole trainings and methods of the seed, and several may use one GPU. Data:"
-        " they split each batch, for models that train too long on one GPU; training.microBatches"
-        " must be a multiple of their number. Auto: Data where training.microBatches is such a"
-        " multiple or the reduction is ddp, else Stages.",
+        description="Kind of work that the processes of a child share out; no number depends on it."
+        " Stages: each process takes whole trainings and methods of the seed, and several may use"
+        " one GPU. Data: they split each batch, for models that train too long on one GPU;"
+        " training.microBatches must be a multiple of their number. Auto: Data where"
+        " training.microBatches is such a multiple or the reduction is ddp, else Stages.",
     )
     resources: Resources = Field(
         default_factory=Resources, description="CPU, memory and scratch space of each pod."
@@ -625,7 +625,7 @@ class ExperimentSpec(Document):
         max_length=128,
         description="Row shown first in the report and by `kubectl get`.",
     )
-    margins: dict[str, Margin] = Field(
+    margins: dict[str, MarginSize] = Field(
         default_factory=dict,
         max_length=MAX_MARGINS,
         exclude_if=lambda value: not value,  # so that older documents stay what they are

@@ -55,7 +55,7 @@ def stale_seconds_of(storage: Storage) -> float:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease, as the lease says.
+    """The holder of a lease, as the lease says.
 
     token: of the process, made anew at each start.  attempt: folder of the attempt that it works
     for.  process: names the process on its machine, "" where nobody else can look it up.
@@ -84,7 +84,7 @@ class Holder:
 
 
 @dataclass
-class Lease:
+class StageLease:
     """A lease that this process holds until `release`, or until another has taken it over."""
 
     stage: str
@@ -178,10 +178,10 @@ class Leases:
         self.stale_seconds = stale_seconds or stale_seconds_of(storage)
         self._holder = Holder.this(attempt)
         self._seen: dict[tuple[str, str], Held] = {}
-        self._mine: list[Lease] = []
+        self._mine: list[StageLease] = []
         self._thread: threading.Thread | None = None
 
-    def take(self, stage: str, key: str) -> Lease | Held:
+    def take(self, stage: str, key: str) -> StageLease | Held:
         """The lease, or who holds it."""
         known = self._seen.get((stage, key))
         if known is None and (lease := self._put(stage, key, 1)):
@@ -200,7 +200,7 @@ class Leases:
                 return lease
         return held
 
-    def forget(self, lease: Lease) -> None:
+    def forget(self, lease: StageLease) -> None:
         with suppress(ValueError):
             self._mine.remove(lease)
 
@@ -222,15 +222,15 @@ class Leases:
         """JSON of the holder, other at each beat."""
         return json.dumps({**vars(self._holder), "beats": beats}).encode()
 
-    def _put(self, stage: str, key: str, epoch: int) -> Lease | None:
+    def _put(self, stage: str, key: str, epoch: int) -> StageLease | None:
         name = lease_key(stage, key, epoch)
         if not self.storage.write_if_absent(name, self._content(0)):
             return None
         self._seen.pop((stage, key), None)
         return self._lease(stage, key, epoch)
 
-    def _lease(self, stage: str, key: str, epoch: int) -> Lease:
-        lease = Lease(stage, key, epoch, self, self.clock())
+    def _lease(self, stage: str, key: str, epoch: int) -> StageLease:
+        lease = StageLease(stage, key, epoch, self, self.clock())
         self._mine.append(lease)
         if self._thread is None:
             self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
@@ -248,7 +248,7 @@ class Leases:
         return self._newest(stage, key, 1) if found is None and first > 1 else found
 
     def _held(self, stage: str, key: str, epoch: int, content: bytes) -> Held:
-        """What is known of another's lease; its time begins anew where it has changed."""
+        """Another's lease, with the time since when it is unchanged."""
         known = self._seen.get((stage, key))
         if known is None or (known.epoch, known.content) != (epoch, content):
             known = Held(_parsed(content), epoch, content, self.clock())

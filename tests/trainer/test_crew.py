@@ -63,7 +63,7 @@ def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES)):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What one process leaves of LONG."""
+    """The stages of LONG, as one process leaves them."""
     return computed_alone(tmp_path_factory.mktemp("alone"), LONG)
 
 
@@ -78,7 +78,7 @@ def results(folder):
 
 
 def started(events):
-    """How often each stage was begun, dataset aside."""
+    """Counts of the stages that were begun, by kind, scenario and method."""
     return Counter(
         (event["stage"], event["scenario"], event["method"])
         for event in events

@@ -389,7 +389,8 @@ def test_processes_of_two_machines_share_out_stages_with_the_same_bits(tmp_path,
 
 
 def test_a_machine_that_goes_down_leaves_its_work_to_the_others(tmp_path, here):
-    """It says nothing and lets nothing go; on one machine the others see that it has ended."""
+    """A killed pod says nothing and lets no lease go; on one machine the others see that it has
+    ended."""
     document = {**SHORT, "spec": {**SHORT["spec"], "training": LONG["spec"]["training"]}}
     order, variables = crew_of_two_machines(tmp_path, document)
     with pod(order, name="first", **variables) as first:

@@ -194,7 +194,7 @@ def test_two_steps_of_a_seed_are_told_apart_and_the_older_one_is_shown(board):
 
 
 def test_what_another_worker_has_computed_counts_once(board):
-    """Whoever finds it tells so, before or after the one that has computed it."""
+    """Another one that finds it tells so, before or after the one that has computed it."""
     found = told("stage-finished", RETRAINED, status="computed", seconds=99.0, elsewhere=True)
     board.apply(1, told("stage-started", METHODS[0]), 1)
     assert board.apply(1, found, 1) == RETRAINED

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from supreme_core.api.names import lease_key
-from supreme_core.store.leases import STALE_SECONDS_IN_FOLDERS, Holder, Lease, Leases
+from supreme_core.store.leases import STALE_SECONDS_IN_FOLDERS, Holder, Leases, StageLease
 from supreme_core.store.opening import open_storage
 
 STAGE, KEY = "originals", "ab" * 32
@@ -61,9 +61,9 @@ def files(store):
 def test_the_first_gets_the_lease_and_the_second_learns_who_has_it(workers):
     first, second = workers
 
-    assert isinstance(first.take(STAGE, KEY), Lease)
+    assert isinstance(first.take(STAGE, KEY), StageLease)
     assert second.take(STAGE, KEY).holder.attempt == "experiments/a"
-    assert isinstance(second.take(STAGE, "cd" * 32), Lease)
+    assert isinstance(second.take(STAGE, "cd" * 32), StageLease)
 
 
 def test_what_is_released_is_free_at_once_and_leaves_nothing(workers, store):
@@ -79,11 +79,11 @@ def test_a_lease_that_is_renewed_stays(workers, clock):
     first, second = workers
     lease = first.take(STAGE, KEY)
     for _ in range(10):
-        assert not isinstance(second.take(STAGE, KEY), Lease)
+        assert not isinstance(second.take(STAGE, KEY), StageLease)
         clock.later(STALE - 1)
         lease.renew()
 
-    assert not isinstance(second.take(STAGE, KEY), Lease)
+    assert not isinstance(second.take(STAGE, KEY), StageLease)
     assert lease.is_held
 
 
@@ -92,7 +92,7 @@ def test_a_lease_that_nobody_renews_is_taken_over_after_its_time_and_not_before(
     lease = first.take(STAGE, KEY)
     second.take(STAGE, KEY)
     clock.later(STALE - 0.1)
-    assert not isinstance(second.take(STAGE, KEY), Lease)
+    assert not isinstance(second.take(STAGE, KEY), StageLease)
     clock.later(0.1)
     taken = second.take(STAGE, KEY)
 
@@ -107,11 +107,11 @@ def test_the_time_counts_from_when_the_waiting_process_saw_it_first(workers, clo
     first.take(STAGE, KEY)
     clock.later(10 * STALE)
 
-    assert not isinstance(second.take(STAGE, KEY), Lease)
+    assert not isinstance(second.take(STAGE, KEY), StageLease)
 
 
 def test_a_holder_that_comes_back_does_no_harm(workers, clock, store):
-    """It neither writes its lease again nor removes that of the other one, nor another's later."""
+    """A late holder neither writes its lease again nor removes that of the other one."""
     first, second = workers
     lease = first.take(STAGE, KEY)
     second.take(STAGE, KEY)
@@ -144,7 +144,7 @@ def test_content_that_nobody_wrote_is_respected_until_it_is_stale(workers, clock
     store.write(lease_key(STAGE, KEY, 1), content)
     first, _ = workers
 
-    assert not isinstance(first.take(STAGE, KEY), Lease)
+    assert not isinstance(first.take(STAGE, KEY), StageLease)
     clock.later(STALE)
     first.take(STAGE, KEY).release()
     assert files(store) == []
@@ -154,8 +154,8 @@ def test_a_lease_of_which_the_answer_was_lost_is_the_writers_own(workers, store)
     first, second = workers
     store.write(lease_key(STAGE, KEY, 1), first._content(0))
 
-    assert not isinstance(second.take(STAGE, KEY), Lease)
-    assert isinstance(first.take(STAGE, KEY), Lease)
+    assert not isinstance(second.take(STAGE, KEY), StageLease)
+    assert isinstance(first.take(STAGE, KEY), StageLease)
 
 
 def test_who_is_stopped_while_releasing_leaves_a_lease_that_can_be_had(workers, clock, store):
@@ -168,7 +168,7 @@ def test_who_is_stopped_while_releasing_leaves_a_lease_that_can_be_had(workers, 
     store.delete(lease_key(STAGE, KEY, 2))
 
     third = worker(store, clock, "c")
-    assert not isinstance(third.take(STAGE, KEY), Lease)
+    assert not isinstance(third.take(STAGE, KEY), StageLease)
     clock.later(STALE)
     assert third.take(STAGE, KEY).is_held
 
@@ -188,7 +188,7 @@ def test_the_lease_of_a_process_of_this_machine_goes_with_it(tmp_path):
     process.start()
     mine.recv()
     leases = Leases(store, "experiments/next")
-    assert not isinstance(leases.take(STAGE, KEY), Lease)
+    assert not isinstance(leases.take(STAGE, KEY), StageLease)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
@@ -233,7 +233,7 @@ class AnyOrder(RuleBasedStateMachine):
         if name in self.leases:
             return
         got = self.workers[name].take(STAGE, KEY)
-        if isinstance(got, Lease):
+        if isinstance(got, StageLease):
             for other, lease in self.leases.items():
                 stale = self.clock.now - self.beaten[other] >= STALE
                 assert stale, f"{name} took what {other} holds"
@@ -264,12 +264,12 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(surely) <= 1
 
     def teardown(self):
-        """Whatever has happened, somebody who waits gets it."""
+        """Wait for the lease: somebody who does gets it, after all that has happened."""
         worker_d = worker(self.store, self.clock, "d")
         for _ in range(2):
             got = worker_d.take(STAGE, KEY)
             self.clock.later(STALE)
-        assert isinstance(got, Lease)
+        assert isinstance(got, StageLease)
         self.folder.cleanup()
 
 

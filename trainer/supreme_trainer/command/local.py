@@ -341,13 +341,16 @@ class Runner:
         was lost leaves its work to them.
         """
         of_seed.trainers.remove(trainer)
-        if trainer.is_fault and not of_seed.is_done:
-            of_seed.has_fault = True
-            self._keep_fault(trainer)
+        if trainer.failure:  # which a log that cannot be kept must not hide
+            self._keep_logs([trainer])
         else:
             trainer.keep_log(self.storage)
         if of_seed.is_done or of_seed.has_fault:
             pass
+        elif trainer.is_fault:
+            of_seed.has_fault = True
+            told = f"seed {trainer.seed}: {trainer.failure}; a fresh process goes on"
+            say(self.console, told)
         elif trainer.failure:
             of_seed.failures.append(trainer)
             of_seed.failures.sort(key=lambda each: each.is_lost)
@@ -357,10 +360,6 @@ class Runner:
         if not of_seed.is_open and not of_seed.is_done:
             for other in of_seed.trainers:
                 other.stop()
-
-    def _keep_fault(self, trainer: "SeedTrainer") -> None:
-        trainer.keep_log(self.storage)
-        say(self.console, f"seed {trainer.seed}: {trainer.failure}; a fresh process goes on")
 
     def _keep_logs(self, stopped: "Iterable[SeedTrainer]") -> None:
         """Keep the logs of trainers that were stopped, for which a store that is away is no error

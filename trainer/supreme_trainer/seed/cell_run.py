@@ -70,8 +70,10 @@ class ModelOfRun:
 
 @dataclass
 class CellResults:
-    """What is known of a cell.  record: None until its runs are known.  runs: by model and
-    repeat."""
+    """Results of a cell, as far as they are known.
+
+    record: None until all runs are known.  runs: by model and repeat.
+    """
 
     record: CellRecord | None = None
     runs: dict[tuple[str, int], RunRecord] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import HeldElsewhere
 from supreme_core.plan import Step
-from supreme_core.store.leases import Held, Lease, Leases
+from supreme_core.store.leases import Held, Leases, StageLease
 from supreme_core.store.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 300.0
 too."""
 
 QUICK_SECONDS = 2.0
-"""What is known to take less has no lease of its own, as the store's answers would take as long."""
+"""Longest time of a stage without a lease of its own, as the store's answers would take as long."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Claims:
     leases: Leases | None = None
     sleep: Callable[[float], None] = time.sleep
     durations: Durations = field(default_factory=Durations)
-    _held: dict[str, Lease | None] = field(default_factory=dict)
+    _held: dict[str, StageLease | None] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
     _pause: float = FIRST_POLL_SECONDS
 
@@ -110,12 +110,12 @@ class Claims:
         """Something was there or was computed, so the next wait is short again."""
         self._pause = FIRST_POLL_SECONDS
 
-    def _taken(self, step: Step, stage: str, key: str, is_whole: bool) -> Lease | None:
+    def _taken(self, step: Step, stage: str, key: str, is_whole: bool) -> StageLease | None:
         """The lease, on rank 0; the same answer on all ranks."""
         lease, refusal = None, ""
         if self.leases is not None and (is_whole or not self._is_quick(step)):
             found = self.leases.take(stage, key)
-            if isinstance(found, Lease):
+            if isinstance(found, StageLease):
                 lease = found
                 self._since.pop(key, None)
             elif not self._is_out_of_patience(step, key, found):

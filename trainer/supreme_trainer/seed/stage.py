@@ -232,7 +232,7 @@ class Stages:
 
     @property
     def computed(self) -> int:
-        """How many stages this process has computed."""
+        """Number of stages that this process has computed."""
         return len(self._computed)
 
     def expected_seconds(self, step: Step) -> float | None:
