@@ -200,7 +200,7 @@ def _block(generator: np.random.Generator, n: int, title: str) -> Block:
         method: {seed: 1 - distance / 4 for seed, distance in of_method.items()}
         for method, of_method in distances.items()
     }
-    return Block(title=title, experiment="", distances=distances, scores=scores)
+    return Block(title=title, distances=distances, scores=scores)
 
 
 def _of_tests(n: int) -> list[str]:
