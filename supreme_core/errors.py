@@ -165,6 +165,11 @@ def few(names: Sequence[str]) -> str:
     return f"{', '.join(map(repr, names[:FEW_NAMES]))}{more}"
 
 
+def number_of(number: int, noun: str, plural: str = "", *, form: str = "") -> str:
+    """`1 seed`, `2 seeds`.  plural: of a noun that takes more than an s.  form: of the number."""
+    return f"{number:{form}} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'scrub'?` for the closest allowed name, or nothing where none is close."""
     if len(name) > LONGEST_NAME:

@@ -17,7 +17,7 @@ from typing import Any
 
 from supreme_core.api.model import annotation_at, fields_of, is_list, path_of, shown
 from supreme_core.api.v1alpha1 import UnlearningExperiment
-from supreme_core.errors import SpecError, nearest
+from supreme_core.errors import SpecError, nearest, number_of
 
 PathStep = str | int
 OUTERMOST = tuple(fields_of(UnlearningExperiment))
@@ -133,7 +133,7 @@ def _place(
     if isinstance(step, int):
         if step < len(entries):
             return step
-        count = "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+        count = number_of(len(entries), "entry", "entries")
         raise _refused(setting, f"{path_of(at)} has {count}, counted from [0]")
     titles = [_title(entry) for entry in entries]
     if step in titles:

@@ -8,6 +8,7 @@ from supreme_core.api.model import Document
 from supreme_core.api.orders import Exclusion
 from supreme_core.api.v1alpha1 import MAX_SEEDS
 from supreme_core.api.vocabulary import Digest, ShortText, Title
+from supreme_core.errors import number_of
 
 SUMMARY_VERSION: Literal[2] = 2
 """2 counts what became of every seed; see `summary_files.read_summary` for older ones."""
@@ -230,7 +231,7 @@ def lack_of(n: int, seeds: SeedCounts) -> str:
     kinds = ("failed", "undefined", "infrastructure", "pending")
     why = ", ".join(f"{count} {kind}" for kind in kinds if (count := getattr(seeds, kind)))
     gave = "gave no value" if n + seeds.lost == seeds.asked else "gave no value in every repeat"
-    return f"{seeds.lost} of {seeds.asked} seeds {gave} ({why})"
+    return f"{seeds.lost} of {number_of(seeds.asked, 'seed')} {gave} ({why})"
 
 
 class SeedRow(Document):

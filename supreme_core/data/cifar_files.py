@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supreme_core.data.downloads import RemoteFile, obtain, source_folder
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, number_of
 from supreme_core.system.files import read_file
 
 SIDE: Final = 32
@@ -252,8 +252,8 @@ def _records(data: bytes, archive: Archive, name: str) -> Records:
     width = len(archive.labels)
     if not data or len(data) % (width + PIXELS):
         raise SpecError(
-            f"{archive.folder}/{name} has {len(data)} bytes, which are no whole records of"
-            f" {width + PIXELS} bytes"
+            f"{archive.folder}/{name} has {number_of(len(data), 'byte')}, no whole number of"
+            f" records of {width + PIXELS} bytes"
         )
     rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, width + PIXELS)
     labels = rows[:, :width].astype(np.int64)

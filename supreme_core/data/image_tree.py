@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from supreme_core.data.image_files import readable, suffixes
-from supreme_core.errors import SpecError, few, one_line
+from supreme_core.errors import SpecError, few, number_of, one_line
 
 SYSTEM: Final = frozenset(
     {
@@ -162,7 +162,8 @@ def fingerprint(images: Iterable[FoundPath], describe: Callable[[Path], object],
 
 def frames_note(animated: int) -> tuple[str, ...]:
     """animated: how many of the images have several frames."""
-    return (f"of {animated:,} animated images the first frame is taken",) if animated else ()
+    found = number_of(animated, "animated image", form=",")
+    return (f"of {found} the first frame is taken",) if animated else ()
 
 
 def size_of(file: Path) -> int:
@@ -278,5 +279,5 @@ def _counted(kinds: Iterable[str]) -> str:
     counts = sorted(Counter(kinds).items(), key=lambda item: (-item[1], item[0]))
     words = [f"{kind} ({count:,})" for kind, count in counts[:KINDS_SHOWN]]
     if rest := counts[KINDS_SHOWN:]:
-        words.append(f"{len(rest)} other kinds ({sum(count for _, count in rest):,})")
+        words.append(f"{number_of(len(rest), 'other kind')} ({sum(count for _, count in rest):,})")
     return ", ".join(words)

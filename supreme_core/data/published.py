@@ -13,7 +13,7 @@ from supreme_core.data.downloads import folder_if_there, source_folder
 from supreme_core.data.image_files import decode_all
 from supreme_core.data.image_set import ImageSet, SourceParams
 from supreme_core.data.image_tree import FoundPath, fingerprint, frames_note, size_of
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, number_of
 from supreme_core.system.files import read_file
 
 AT: Final = "dataset.params.source"
@@ -139,7 +139,8 @@ def table(path: Path, *, columns: int, skip: int = 0) -> Iterator[list[str]]:
             continue
         if len(fields) < columns:
             raise SpecError(
-                f"{AT}: line {number} of {str(path)!r} has {len(fields)} fields, not {columns}"
+                f"{AT}: line {number} of {str(path)!r} has {number_of(len(fields), 'field')},"
+                f" not {columns}"
             )
         yield fields
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from supreme_core.api.model import read_json
-from supreme_core.errors import SpecError, one_line
+from supreme_core.errors import SpecError, number_of, one_line
 from supreme_core.importing.metrics import METRICS, NOT_READ, RowOf, row_of
 
 MOST_BYTES: Final = 1024 * 1024
@@ -56,7 +56,8 @@ class ImportedSetting:
     def __str__(self) -> str:
         return (
             f"{self.dataset}, {self.model}, forgets {self.forgets}, precision {self.precision},"
-            f" {self.gpus} GPUs, {self.classes} classes"
+            f" {number_of(self.gpus, 'GPU')},"
+            f" {number_of(self.classes, 'class', 'classes')}"
             + (", batches per GPU" if self.batches_per_gpu else "")
         )
 

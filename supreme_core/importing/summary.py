@@ -12,7 +12,7 @@ from supreme_core.api.orders import Exclusion, ExperimentName, ExperimentOrder, 
 from supreme_core.api.records import CellRecord, DatasetRecord, RunRecord, RunResult
 from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, MethodEntry, Training
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, number_of
 from supreme_core.importing.known_errors import KNOWN_ERRORS, KnownError
 from supreme_core.importing.metrics import ACCURACY, METRICS, facts_of
 from supreme_core.importing.results import FoundResults, ImportedResult, ImportedSetting
@@ -59,9 +59,9 @@ def summary_of(
 def skipped(found: FoundResults) -> list[str]:
     """Lines on what was not read, the most frequent first."""
     most = sorted(found.skipped.items(), key=lambda item: (-item[1], item[0]))
-    lines = [f"Skipped, {count} times: {what}." for what, count in most[:MOST_SKIPPED]]
+    lines = [f"Skipped, {number_of(count, 'time')}: {what}." for what, count in most[:MOST_SKIPPED]]
     if len(most) > MOST_SKIPPED:
-        lines.append(f"Skipped: {len(most) - MOST_SKIPPED} more kinds of things.")
+        lines.append(f"Skipped: {number_of(len(most) - MOST_SKIPPED, 'more kind')} of things.")
     return lines
 
 

@@ -22,7 +22,7 @@ from supreme_core.api.load import NOTHING_WRITTEN, misread
 from supreme_core.api.model import parse, path_of, shown
 from supreme_core.api.settings import Written
 from supreme_core.api.v1alpha1 import Component, ExperimentSpec
-from supreme_core.errors import SpecError, mistakes, nearest, quoted
+from supreme_core.errors import SpecError, mistakes, nearest, number_of, quoted
 
 SCHEMA_VERSION = 1
 FILE = "catalog.json"
@@ -274,6 +274,10 @@ def _in_its_own_words(error: ValidationError) -> str:
     return error.message
 
 
+def _entries(number: int) -> str:
+    return number_of(number, "entry", "entries")
+
+
 _RULES: Mapping[Any, Any] = {
     "anyOf": lambda error: (
         "it should be of type "
@@ -288,8 +292,8 @@ _RULES: Mapping[Any, Any] = {
     "maximum": lambda error: f"it should be at most {error.validator_value}",
     "exclusiveMinimum": lambda error: f"it should be greater than {error.validator_value}",
     "exclusiveMaximum": lambda error: f"it should be less than {error.validator_value}",
-    "minItems": lambda error: f"it should have at least {error.validator_value} entries",
-    "maxItems": lambda error: f"it should have at most {error.validator_value} entries",
+    "minItems": lambda error: f"it should have at least {_entries(error.validator_value)}",
+    "maxItems": lambda error: f"it should have at most {_entries(error.validator_value)}",
     "multipleOf": lambda error: f"it should be a multiple of {error.validator_value}",
 }
 

@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from supreme_core.api import names
 from supreme_core.api.summary import Curve, OverSeeds, SeedRow, SeedValue
-from supreme_core.report import cells, roc, words
+from supreme_core.errors import number_of
+from supreme_core.report import cells, roc
 from supreme_core.report.cells import NONE
 from supreme_core.report.templates import template
 
@@ -77,7 +78,7 @@ def _scenario(found: OverSeeds, place: int, name: str) -> SeedsView:
     counts = {each.n for each in values if each.value is not None}
     return SeedsView(
         name=name,
-        seeds=" or ".join(words.count(n, "seed") for n in sorted(counts)),
+        seeds=" or ".join(number_of(n, "seed") for n in sorted(counts)),
         plot=_plot(curves, place) if curves else None,
         some_unnamed=sum(cells.method_role(each.method) == "method" for each in curves)
         > len(roc.DASHES),

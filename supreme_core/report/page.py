@@ -15,6 +15,7 @@ from supreme_core.analysis.provenance import CellSummary, RowFacts
 from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
 from supreme_core.api.summary import Distance, Failure, Front, Gap, Point, Row, Summary
+from supreme_core.errors import number_of
 from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS
@@ -144,8 +145,8 @@ def _subtitle(indexed: IndexedSummary) -> str:
             tables.seeds(indexed),
             work.dataset.name,
             work.model.name,
-            words.count(len(work.scenarios), "scenario"),
-            words.count(len(work.methods), "method"),
+            number_of(len(work.scenarios), "scenario"),
+            number_of(len(work.methods), "method"),
         ]
     )
 
@@ -198,12 +199,12 @@ def _verdict_remarks(
 
 def _forgot(cell: CellSummary) -> str:
     parts = [
-        f"{words.span(cell.forget_samples)} training samples to forget",
+        f"{words.spanned(cell.forget_samples, 'training sample')} to forget",
         f"{words.span(cell.retain_samples)} to retain",
     ]
     if cell.forget_test_samples.high:
         parts.append(
-            f"{words.span(cell.forget_test_samples)} test samples of the forgotten classes"
+            f"{words.spanned(cell.forget_test_samples, 'test sample')} of the forgotten classes"
         )
     if len(cell.forget_digests) > 1:
         seeds = len(cell.forget_digests)
@@ -436,9 +437,9 @@ def _provenance(indexed: IndexedSummary) -> Iterator[tuple[str, str]]:
     yield "Training seeds", f"{words.seed_ranges(summary.seeds)} ({len(summary.seeds)})"
     yield (
         "Within each seed",
-        f"{words.count(work.unlearning_repeats, 'unlearning repeat')},"
-        f" {words.count(work.evaluation_repeats, 'evaluation repeat')},"
-        f" {words.count(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
+        f"{number_of(work.unlearning_repeats, 'unlearning repeat')},"
+        f" {number_of(work.evaluation_repeats, 'evaluation repeat')},"
+        f" {number_of(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
     )
     for entry in work.methods:
         if entry.params or entry.wrappers or entry.label or entry.augmentation != "None":
@@ -446,8 +447,9 @@ def _provenance(indexed: IndexedSummary) -> Iterator[tuple[str, str]]:
     for data in provenance.datasets:
         yield (
             "Dataset",
-            f"{data.name}: {data.train_samples} training and {data.test_samples} test samples,"
-            f" {data.classes} classes, digest {data.digest}",
+            f"{data.name}: {data.train_samples} training and"
+            f" {number_of(data.test_samples, 'test sample')},"
+            f" {number_of(data.classes, 'class', 'classes')}, digest {data.digest}",
         )
     for cell in provenance.cells:
         digests = sorted(set(cell.forget_digests.values()))

@@ -12,6 +12,7 @@ from supreme_core.analysis.provenance import CellSummary
 from supreme_core.api.records import DatasetRecord
 from supreme_core.api.summary import Gap
 from supreme_core.api.v1alpha1 import Training
+from supreme_core.errors import number_of
 from supreme_core.report import cells, words
 from supreme_core.report.tables import IndexedSummary
 
@@ -44,8 +45,9 @@ def _data(indexed: IndexedSummary) -> Iterator[str]:
 
 def _dataset(record: DatasetRecord) -> str:
     return (
-        f"{record.train_samples:,} training and {record.test_samples:,} test images of"
-        f" {record.classes} classes (digest {record.digest[:12]})"
+        f"{record.train_samples:,} training and"
+        f" {number_of(record.test_samples, 'test image', form=',')} of"
+        f" {number_of(record.classes, 'class', 'classes')} (digest {record.digest[:12]})"
     )
 
 
@@ -61,7 +63,7 @@ def _models(indexed: IndexedSummary) -> Iterator[str]:
         (work.evaluation_repeats, "evaluation repeat"),
         (work.retrained_replicas, "Retrained model"),
     )
-    repeated = [words.count(number, noun) for number, noun in repeats if number > 1]
+    repeated = [number_of(number, noun) for number, noun in repeats if number > 1]
     if repeated:
         yield f"Within each seed, {words.listed(repeated)} were averaged."
 
@@ -73,13 +75,13 @@ def _each_of(seeds: Sequence[int]) -> str:
 
 
 def _recipe(training: Training) -> Iterator[str]:
-    yield words.count(training.epochs, "epoch")
+    yield number_of(training.epochs, "epoch")
     parts = f" in {training.micro_batches} micro-batches" if training.micro_batches > 1 else ""
     yield f"batches of {training.batch_size}{parts}"
     yield f"optimiser {words.component(training.optimizer)}"
     yield f"schedule {words.component(training.schedule)}"
     if training.schedule.warmup_epochs:
-        yield f"{words.count(training.schedule.warmup_epochs, 'epoch')} of warm-up"
+        yield f"{number_of(training.schedule.warmup_epochs, 'epoch')} of warm-up"
     if training.augmentation:
         yield f"augmentation {words.listed(map(words.component, training.augmentation))}"
     else:
@@ -101,8 +103,8 @@ def _scenarios(indexed: IndexedSummary) -> Iterator[str]:
 
 
 def _forgets(cell: CellSummary) -> str:
-    forgets = f"{words.span(cell.forget_samples)} training images are forgotten and"
-    forgets += f" {words.span(cell.retain_samples)} retained"
+    forgets = f"{words.spanned(cell.forget_samples, 'training image')} to forget and"
+    forgets += f" {words.span(cell.retain_samples)} to retain"
     if len(cell.forget_digests) == 1:
         return forgets
     same = cell.forget_sets == 1
@@ -112,7 +114,7 @@ def _forgets(cell: CellSummary) -> str:
 def _methods(indexed: IndexedSummary) -> Iterator[str]:
     methods = indexed.provenance.work.methods
     yield (
-        f"{words.headline(words.count(len(methods), 'method'))} started from Original:"
+        f"{words.headline(number_of(len(methods), 'method'))} started from Original:"
         f" {words.listed(words.method(method, method.title) for method in methods)};"
         " settings that are not named are the defaults of SUPREME."
     )
@@ -235,7 +237,7 @@ def _losses(indexed: IndexedSummary) -> Iterator[str]:
         ("pending", "result", "pending"),
     )
     without = [
-        f"{words.count(number, noun)} {how}" for kind, noun, how in lost if (number := kinds[kind])
+        f"{number_of(number, noun)} {how}" for kind, noun, how in lost if (number := kinds[kind])
     ]
     if without:
         yield (
@@ -244,7 +246,7 @@ def _losses(indexed: IndexedSummary) -> Iterator[str]:
         )
     if collapsed:
         yield (
-            f"{words.headline(words.count(collapsed, 'run'))} collapsed (test accuracy below half"
+            f"{words.headline(number_of(collapsed, 'run'))} collapsed (test accuracy below half"
             " the median of Retrained) and stayed in the means."
         )
 

@@ -13,7 +13,7 @@ from itertools import chain, groupby
 from supreme_core.analysis import statistics
 from supreme_core.analysis.files import harmless
 from supreme_core.api.summary import LeftOut
-from supreme_core.errors import SpecError, one_line
+from supreme_core.errors import SpecError, number_of, one_line
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, tables, words
 from supreme_core.report.cells import TableCell
@@ -109,7 +109,7 @@ def _ranks(indexed: IndexedSummary) -> Iterator[Sheet]:
             f"Mean rank by distance to Retrained in {cells.row_title(found.metric)} over {blocks}"
             f" (1 is nearest){_without(found.left_out)}; score: interquartile mean of 1 -"
             f" distance / Original's; each with its {INTERVAL} over"
-            f" {words.count(found.seeds, 'training seed')}."
+            f" {number_of(found.seeds, 'training seed')}."
         )
         yield Sheet("ranks", "all", caption, table)
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
-from supreme_core.report import svg, words
+from supreme_core.errors import number_of
+from supreme_core.report import svg
 
 DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 3), (9, 2, 1.5, 2, 1.5, 2))
 """Tell methods apart, which all have one colour. Of more methods than these, the ones furthest from
@@ -48,7 +49,7 @@ def roc_plot(curves: Sequence[Roc], *, described_as: str, name: str) -> str:
                     curve.fpr, *curve.band, color=colours[curve.role], alpha=0.16, linewidth=0
                 )
         if others := sum(curve.role == "method" for curve in curves) - len(named):
-            label = words.count(others, "nearer one")
+            label = number_of(others, "nearer one")
             axes.plot([], [], color=svg.METHOD, linewidth=0.8, alpha=0.3, label=label)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.01)

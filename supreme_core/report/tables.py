@@ -18,6 +18,7 @@ from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
 from supreme_core.api.records import Named
 from supreme_core.api.summary import OF_RETRAINED, Floor, Gap, Row, Summary
+from supreme_core.errors import number_of
 from supreme_core.report import cells, words
 from supreme_core.report.cells import Scale, TableCell
 
@@ -188,7 +189,7 @@ class IndexedSummary:
 def seeds(indexed: IndexedSummary) -> str:
     """10 training seeds, or 4 of 10 training seeds where the others have no result"""
     asked, finished = len(indexed.summary.seeds), len(indexed.finished)
-    total = words.count(asked, "training seed")
+    total = number_of(asked, "training seed")
     return total if finished == asked else f"{finished} of {total}"
 
 
@@ -280,7 +281,8 @@ def collapsed(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
             title = cells.method_title(rate.method)
             about.setdefault((rate.collapsed, rate.of), []).append(title)
     for (seeds, of), methods in sorted(about.items(), reverse=True):
-        yield f"Collapsed in {seeds} of {of} seeds, which count here too: {', '.join(methods)}."
+        where = f"{seeds} of {number_of(of, 'seed')}"
+        yield f"Collapsed in {where}, counted here too: {', '.join(methods)}."
 
 
 def lacks(
@@ -562,9 +564,9 @@ def notes(indexed: IndexedSummary) -> Iterator[str]:
         yield _what_is_partial(indexed)
     kinds = Counter(failure.kind for failure in indexed.summary.failures)
     if undefined := kinds["undefined"]:
-        yield f"{words.count(undefined, 'run')} gave a model for which some metric has no value."
+        yield f"{number_of(undefined, 'run')} gave a model for which some metric has no value."
     if collapsed := kinds["collapsed"]:
-        runs = words.count(collapsed, "run")
+        runs = number_of(collapsed, "run")
         yield f"{runs} collapsed: test accuracy below half the median of Retrained."
     if collapse_row(indexed.facts) is None:
         yield "The metric accuracy was not asked for, so no run is told to have collapsed."
@@ -592,11 +594,11 @@ def _what_is_partial(indexed: IndexedSummary) -> str:
         failure.kind for failure in summary.failures if failure.method is not None
     )
     finished, asked = len(indexed.finished), len(summary.seeds)
-    lacks = [f"{finished} of {asked} seeds have a result"] if finished < asked else []
+    have = "has" if asked == 1 else "have"
+    results = f"{finished} of {number_of(asked, 'seed')} {have} a result"
+    lacks = [results] if finished < asked else []
     lost = (("failed", "failed"), ("infrastructure", "lost to a machine"), ("pending", "pending"))
-    lacks += [
-        f"{words.count(number, 'run')} {how}" for kind, how in lost if (number := kinds[kind])
-    ]
+    lacks += [f"{number_of(number, 'run')} {how}" for kind, how in lost if (number := kinds[kind])]
     return f"Partial: {words.listed(lacks)}. Each n counts the seeds that have a value."
 
 

@@ -35,8 +35,8 @@ def span(span: Span) -> str:
     return str(span.low) if span.low == span.high else f"{span.low} to {span.high}"
 
 
-def count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def spanned(found: Span, noun: str) -> str:
+    return f"{span(found)} {noun if found.low == found.high == 1 else f'{noun}s'}"
 
 
 def settings(params: Mapping[str, object]) -> str:

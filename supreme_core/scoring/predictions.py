@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from supreme_core.errors import CorruptArtefact
+from supreme_core.errors import CorruptArtefact, number_of
 from supreme_core.registry import SetName
 from supreme_core.scoring.evaluation import Integers, Outputs, Predictions
 
@@ -189,7 +189,7 @@ def _read(path: Path) -> Arrays:
             found = tensor.get_dtype(), len(tensor.get_shape())
             if found != (dtype, dimensions):
                 raise ValueError(
-                    f"{name} has type {found[0]} and {found[1]} dimensions,"
+                    f"{name} has type {found[0]} and {number_of(found[1], 'dimension')},"
                     f" not {dtype} and {dimensions}"
                 )
         return {name: file.get_tensor(name) for name in expected}
@@ -203,7 +203,9 @@ def _check(arrays: Arrays) -> None:
     for name, array in of_samples.items():
         labels = arrays[f"{name.partition('/')[0]}/labels"]
         if len(array) != len(labels):
-            raise ValueError(f"{name} has {len(array)} samples, its labels {len(labels)}")
+            raise ValueError(
+                f"{name} has {number_of(len(array), 'sample')}, its labels {len(labels)}"
+            )
         if name.endswith("/logits") and (array.shape[1] != classes or classes == 0):
             raise ValueError("forget and test have logits of different classes, or of none")
         if name.endswith("/labels"):

@@ -23,6 +23,7 @@ from supreme_core.api import names
 from supreme_core.api.canonical import keys_in
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.records import RunResult
+from supreme_core.errors import number_of
 from supreme_core.store.artefacts import Manifest, StoredFile, object_key
 from supreme_core.store.results import is_finished
 from supreme_core.store.storage import ObjectInfo
@@ -208,7 +209,7 @@ def damage_in(inventory: Inventory) -> list[Damage]:
             if key not in there:
                 found.append(Damage(*piece.id, key, "it is missing"))
             elif there[key] != file.size:
-                problem = f"it has {there[key]} bytes, its manifest says {file.size}"
+                problem = f"it has {number_of(there[key], 'byte')}, its manifest says {file.size}"
                 found.append(Damage(*piece.id, key, problem))
     return found + list(_missing(inventory))
 

@@ -240,7 +240,7 @@ class TestCommand:
         code, out, err = command(filled, small())
 
         assert (code, err) == (0, "")
-        assert out.splitlines()[-1] == "3 runs scored again; 15 numbers were known, as they were"
+        assert out.splitlines()[-1] == "3 runs scored again; 15 known before, as they were"
         assert "finetune" in out
         assert filled.stat(names.summary_key(prefix))
         assert filled.stat(names.table_key(prefix))
@@ -369,7 +369,7 @@ class TestDifference:
         assert code == 0
         number = next(run for run in before.runs if run.method == "finetune").metrics
         assert out.splitlines()[-2:] == [
-            "3 runs scored again; 15 numbers were known, 1 of them are others now",
+            "3 runs scored again; 15 known before, 1 of them changed",
             "  seed 260, finetune in full_class: forget_accuracy was 0.123, is"
             f" {number['forget_accuracy']}",
         ]

@@ -334,7 +334,7 @@ class TestCommand:
     def test_models_are_kept_of_an_experiment_that_was_finished_without(self, folder, tmp_path):
         keeping = {"storage": {"keepUnlearnedModels": True}}
 
-        assert last_words(folder, tmp_path, **keeping).startswith("1 stages computed, ")
+        assert last_words(folder, tmp_path, **keeping).startswith("1 stage computed, ")
         assert file_of(folder, "unlearned", "weights-*")
         said = last_words(folder, tmp_path, **keeping)
         assert said == "0 stages computed, every seed was finished"

@@ -130,7 +130,7 @@ class TestSetting:
             "validate", file, "--set", "seeds.list=[1]", "--set", "methods=[{name: ssd}]"
         )
         assert code == 0
-        assert out.startswith(f"{file} with --set is valid: 1 seeds x 1 scenarios x 1 methods, ")
+        assert out.startswith(f"{file} with --set is valid: 1 seed x 1 scenario x 1 method, ")
 
     def test_a_component_that_is_set_is_looked_up(self, command, tmp_path):
         file = written(tmp_path / "tiny.yaml", WHOLE)

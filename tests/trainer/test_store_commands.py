@@ -322,7 +322,7 @@ class TestPrune:
         code, out, _ = command("prune", filled, "--delete", "--data")
 
         assert (code, keys(filled)) == (0, before)
-        assert out == "10 more were written in the last 24 hours and stay\nnothing to remove\n"
+        assert out == "10 more, written in the last 24 h, stay\nnothing to remove\n"
 
     def test_age_is_that_of_the_objects(self, finished, command, tmp_path):
         store = LocalStorage(tmp_path)

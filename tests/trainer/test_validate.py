@@ -216,7 +216,7 @@ class TestStore:
         assert plan["seconds"]["value"] > 0
         assert plan["devices"] == ["cpu"]
         _, out, _ = validate(two, "--plan", store=finished)
-        assert "1 original and 1 retrained models to train, 1 unlearning runs, 3 passes" in out
+        assert "1 original and 1 retrained model to train, 1 unlearning run, 3 passes" in out
 
     def test_an_empty_store_tells_no_cost(self, validate):
         _, out, _ = validate(TINY, "--plan")

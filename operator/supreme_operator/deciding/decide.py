@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from supreme_core.api.status import ExperimentStatus
+from supreme_core.errors import number_of
 from supreme_operator.deciding.backoff import BackoffPolicy
 from supreme_operator.deciding.facts import Attempt, Child, ChildState, EventAnswer
 from supreme_operator.deciding.standing import Seen, Standing, standings_of
@@ -111,7 +112,7 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
     if len(failed) > most:
         last = failed[-1]
         why = f"seed {last.cost.seed}: {last.reason}: {last.message}"
-        message = f"{len(failed)} seeds failed, {most} may; {why}"
+        message = f"{number_of(len(failed), 'seed')} failed, {most} may; {why}"
         return ExperimentOutcome("failed", "FailureBudgetExceeded", message)
     if all(each.is_done for each in standings):
         if not done:
@@ -123,9 +124,10 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
         if failed:
             message = f"{len(done)} of {len(standings)} seeds have a result"
             return ExperimentOutcome("complete", "PartiallySucceeded", message)
-        return ExperimentOutcome(
-            "complete", "SeedsSucceeded", f"all {len(done)} seeds have a result"
+        message = (
+            f"all {len(done)} seeds have a result" if len(done) > 1 else "the seed has a result"
         )
+        return ExperimentOutcome("complete", "SeedsSucceeded", message)
     deadline = _deadline(seen, now)
     if deadline and (held_since(standings, now) or now) >= deadline:
         message = f"it took longer than {spec.active_deadline_seconds} s"

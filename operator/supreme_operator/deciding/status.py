@@ -19,7 +19,7 @@ from supreme_core.api.status import (
     SeedStatus,
     SummaryRow,
 )
-from supreme_core.errors import one_line
+from supreme_core.errors import number_of, one_line
 from supreme_operator.deciding.admission import NotAccepted
 from supreme_operator.deciding.decide import (
     INVALID_SPEC,
@@ -126,7 +126,8 @@ class _Counts:
 def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str, Said]]:
     outcome = decision.outcome
     yield "Accepted", _accepted(seen)
-    done = f"{count.succeeded} of {count.seeds} seeds are done"
+    are = "is" if count.seeds == 1 else "are"
+    done = f"{count.succeeded} of {number_of(count.seeds, 'seed')} {are} done"
     if outcome.kind == "suspended":
         yield "Suspended", Said("True", "Suspended", "spec.suspend is true")
     elif _was(seen.status, "Suspended"):
@@ -177,7 +178,7 @@ def _blocking_reason(seen: Seen, decision: Decision) -> tuple[str, str] | None:
     if not found:
         return None
     reason, message = found[0].blocking_reason or ("", "")
-    more = f" (and {len(found) - 1} more seeds wait)" if len(found) > 1 else ""
+    more = f" ({number_of(len(found) - 1, 'more seed')} waiting)" if len(found) > 1 else ""
     return reason, f"seed {found[0].cost.seed}: {message}{more}"
 
 
@@ -186,7 +187,8 @@ def _aggregated(seen: Seen, outcome: ExperimentOutcome) -> Said:
     if trouble and outcome.kind != "complete":
         return Said("False", trouble.reason, trouble.message)
     if fresh and fresh.work_digest == seen.work:
-        return Said("True", "AggregationSucceeded", f"{len(fresh.seeds)} seeds are in the summary")
+        message = f"the summary has {number_of(len(fresh.seeds), 'seed')}"
+        return Said("True", "AggregationSucceeded", message)
     is_over = outcome.kind in ("complete", "refused", "failed")
     if is_over and _was(seen.status, "ResultsAggregated"):
         previous = _condition(seen.status, "ResultsAggregated")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.errors import number_of
 from supreme_operator.results.location import Location
 from supreme_operator.results.protocol import Claim, Published, ResultCheck
 from supreme_operator.results.reader import Collector, WorkerFailed
@@ -76,7 +77,9 @@ class ReadResults:
     async def _publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         publication = await self.collector.publish(order, await locate())
         if lost := sorted(seeds - set(publication.seeds)):
-            raise WorkerFailed(f"the results of {len(lost)} seeds are gone, first of {lost[0]}")
+            raise WorkerFailed(
+                f"the results of {number_of(len(lost), 'seed')} are gone, first of {lost[0]}"
+            )
         self.published = Published(
             work_digest=work_digest(order.work),
             seeds=frozenset(publication.seeds),

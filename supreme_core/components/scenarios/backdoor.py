@@ -14,7 +14,7 @@ from supreme_core.data.split import (
     class_numbers,
     named_as,
 )
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, number_of
 from supreme_core.registry import scenario
 
 
@@ -49,8 +49,8 @@ def backdoor(labels: Labels, seed: int, params: BackdoorParams) -> Split:
     forget = first(order, params.fraction, total)
     if len(forget) > len(others):
         raise SpecError(
-            f"fraction {params.fraction} of {total} training samples is {len(forget)}, and only"
-            f" {len(others)} are of other classes than the target"
+            f"fraction {params.fraction} of {number_of(total, 'training sample')} is"
+            f" {len(forget)}, and only {len(others)} of them are of other classes than the target"
         )
 
     def aimed_at(true: Indices) -> Indices:

@@ -16,7 +16,7 @@ from supreme_core.engine.images.randomness import kept_global_generator
 from supreme_core.engine.images.resize import Interpolation, central, resized
 from supreme_core.engine.networks.weights import Weights, load_weights
 from supreme_core.engine.ranks.device import naming_operations
-from supreme_core.errors import SpecError, one_line
+from supreme_core.errors import SpecError, number_of, one_line
 from supreme_core.registry import Chosen, Params
 from supreme_core.system.faults import raise_fault
 from supreme_core.system.files import require_file
@@ -198,7 +198,7 @@ class Architecture:
             return images
         if images.channels not in (1, self.input.channels):
             raise SpecError(
-                f"spec.model sees {self.input.channels} channels, and the dataset has"
+                f"spec.model sees {number_of(self.input.channels, 'channel')}, and the dataset has"
                 f" {images.channels}"
             )
         return ImageShape(self.input.channels, self.input.size, images.classes)
@@ -214,7 +214,7 @@ class Architecture:
             with torch.inference_mode():
                 logits = network(images[:1])
         except Exception as error:  # of code that knows nothing of these images
-            raise unbuildable(error, f"images of {shape.size} pixels") from None
+            raise unbuildable(error, f"images of {number_of(shape.size, 'pixel')}") from None
         if not isinstance(logits, Tensor) or logits.shape != (1, shape.classes):
             raise SpecError("spec.model: it does not give one logit for each class")
         try:
@@ -223,7 +223,9 @@ class Architecture:
         except SpecError:
             raise
         except Exception as error:
-            raise unbuildable(error, f"training with images of {shape.size} pixels") from None
+            raise unbuildable(
+                error, f"training with images of {number_of(shape.size, 'pixel')}"
+            ) from None
 
 
 def unbuildable(error: Exception, what: str) -> SpecError:

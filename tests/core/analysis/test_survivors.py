@@ -259,8 +259,8 @@ def test_methods_with_collapsed_models_are_named_below_every_table_of_the_primar
     found = experiment(lost)
     assert row_of(found, "other").gap.verdict == "equivalent"
     said = [
-        "Collapsed in 12 of 12 seeds, which count here too: other.",
-        "Collapsed in 6 of 12 seeds, which count here too: near.",
+        "Collapsed in 12 of 12 seeds, counted here too: other.",
+        "Collapsed in 6 of 12 seeds, counted here too: near.",
     ]
     indexed = tables.IndexedSummary(found)
     assert list(tables.overview_remarks(indexed, "full_class")) == said

@@ -479,8 +479,8 @@ class TestBackdoor:
 
     def test_more_than_the_other_classes_have_is_refused(self):
         assert refused("backdoor", target=2, fraction=0.8) == (
-            "fraction 0.8 of 1000 training samples is 800, and only 750 are of other classes than"
-            " the target"
+            "fraction 0.8 of 1000 training samples is 800, and only 750 of them are of other"
+            " classes than the target"
         )
 
     def test_a_share_of_no_sample_and_an_unknown_target_are_refused(self):

@@ -455,7 +455,7 @@ class TestPixels:
         frames[0].save(folder / "train/cat/1.png", "gif", save_all=True, append_images=frames[1:])
         images = pets(folder, size=8)
         assert np.array_equal(images.train_images[0].mean(axis=(1, 2)), RED)
-        assert images.notes == ("of 1 animated images the first frame is taken",)
+        assert images.notes == ("of 1 animated image the first frame is taken",)
 
     @pytest.mark.parametrize("shape", [(20_000, 1), (1, 20_000)])
     def test_of_a_very_long_image_the_same_centre_is_taken_without_making_a_giant(

@@ -177,8 +177,8 @@ class TestCifar:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda data: data[:-1], "has 12291 bytes, which are no whole records of 3073 bytes"),
-            (lambda data: b"", "has 0 bytes, which are no whole records"),
+            (lambda data: data[:-1], "has 12291 bytes, no whole number of records of 3073 bytes"),
+            (lambda data: b"", "has 0 bytes, no whole number of records"),
             (lambda data: b"\x0a" + data[1:], "has labels that name no class"),
         ],
         ids=["cut short", "empty", "label"],

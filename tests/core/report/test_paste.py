@@ -305,7 +305,7 @@ def test_the_paragraph_names_what_was_done():
         "digits, 1,437 training and 360 test images of 10 classes",
         "each of 10 training seeds (260 to 269)",
         "8 epochs, batches of 64, optimiser sgd (lr 0.1, momentum 0.9, weightDecay 0.0005)",
-        "146 training images are forgotten and 1291 retained, the same for all seeds",
+        "146 training images to forget and 1291 to retain, the same for all seeds",
         "2 methods started from Original: scrub and ssd",
         "0.01 for accuracy",
         "exact two-sided sign-flip test",

@@ -219,7 +219,7 @@ def put(name, function):
 BROKEN = {
     "unknown tensor": (lambda arrays: arrays.update(extra=np.zeros(1)), r"unknown.*extra"),
     "float16 logits": (put("test/logits", lambda a: a.astype(np.float16)), "F16"),
-    "flat logits": (put("forget/logits", np.ravel), "1 dimensions"),
+    "flat logits": (put("forget/logits", np.ravel), "1 dimension"),
     "other classes": (put("forget/logits", lambda a: a[:, :-1]), "different classes"),
     "no classes": (
         lambda arrays: [

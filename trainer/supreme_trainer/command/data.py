@@ -24,12 +24,12 @@ def class_lines(classes: PerClass) -> Iterator[str]:
     """A line for each class, or for the smallest of many; one line where all are alike."""
     train, test = ([each[part] for each in classes] for part in (1, 2))
     if len(set(train)) == len(set(test)) == 1:
-        yield f"classes: {train[0]:,} training and {test[0]:,} test images of each"
+        yield f"classes: {train[0]:,} training and {_images(test)} of each"
         return
     shown = classes
     if len(classes) > CLASSES_SHOWN:
         shown = sorted(classes, key=lambda each: tuple(each[1:]))[:FEWEST_SHOWN]
-        yield f"classes: {_range(train)} training and {_range(test)} test images; the smallest are"
+        yield f"classes: {_range(train)} training and {_images(test)}; the smallest are"
     names = [one_line(each[0], NAME_SHOWN) for each in shown]
     width = max(map(len, names))
     for name, (_, of_train, of_test) in zip(names, shown, strict=True):
@@ -62,6 +62,10 @@ def elsewhere(spec: ExperimentSpec, file: Path) -> str:
 def tell_elsewhere(spec: ExperimentSpec, file: Path, console: Console) -> None:
     if note := elsewhere(spec, file):
         say(console, f"note: {note}", indent="  ")
+
+
+def _images(of_test: Sequence[int]) -> str:
+    return f"{_range(of_test)} test {'image' if set(of_test) == {1} else 'images'}"
 
 
 def _range(counts: Sequence[int]) -> str:

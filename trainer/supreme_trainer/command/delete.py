@@ -8,7 +8,7 @@ from supreme_trainer.command.experiments import split_experiment
 from supreme_trainer.command.store import in_bytes, leftover_document, piece_document
 from supreme_trainer.command.terminal import say_found, tracked
 
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, number_of
 from supreme_core.store.housekeeping import Inventory, Removal, removal
 from supreme_core.store.inventory import read_inventory, read_needs_again, remove_experiment
 from supreme_core.store.opening import open_storage
@@ -69,7 +69,7 @@ def _show(storage: Storage, experiment: str, found: Removal, *, with_data: bool)
     documents = sum(info.size for info in found.documents)
     stages = sum(piece.size for piece in found.stages)
     say_found(f"{storage.uri.rstrip('/')}/{experiment}")
-    say_found(f"its folder: {len(found.documents)} files, {in_bytes(documents)}")
+    say_found(f"its folder: {number_of(len(found.documents), 'file')}, {in_bytes(documents)}")
     if found.unfinished:
         seeds = ", ".join(map(str, found.unfinished[:12])) + ", ..." * (len(found.unfinished) > 12)
         say_found(f"unfinished: seeds {seeds}; where a run is at work on them, stop it first")

@@ -38,6 +38,7 @@ from supreme_core.errors import (
     StoreUnavailable,
     StoreUnusable,
     SupremeError,
+    number_of,
 )
 from supreme_core.plan import Step, step_of, steps
 from supreme_core.publishing.publish import publish_newest
@@ -118,7 +119,7 @@ def counted(outcome: RunOutcome, options: Options) -> str:
         return f"0 stages computed, {which} was finished"
     rest = [f"{stages[how]} {how}" for how in ("failed", NOT_REACHED) if stages[how]]
     found = f"{stages['reused']} found in the store"
-    return ", ".join([f"{stages['computed']} stages computed", found, *rest])
+    return ", ".join([number_of(stages["computed"], "stage") + " computed", found, *rest])
 
 
 def prepare(
@@ -259,7 +260,7 @@ class Runner:
         if device != "cuda":  # a Mac has one GPU, which several processes may use
             return asked or max(1, (machine.cores() if device == "cpu" else 1) // ranks)
         fits = len(gpus) // ranks
-        found = f"{len(gpus)} GPU{'s' * (len(gpus) != 1)} ({', '.join(gpus)})"
+        found = f"{number_of(len(gpus), 'GPU')} ({', '.join(gpus)})"
         if not fits:
             raise SpecError(f"--ranks is {ranks}, and each needs a GPU of its own; found {found}")
         if asked and asked > fits:

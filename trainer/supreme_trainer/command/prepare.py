@@ -10,6 +10,8 @@ from supreme_trainer.command.data import class_lines, tell_elsewhere
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
 from supreme_trainer.command.terminal import say_found
 
+from supreme_core.errors import number_of
+
 
 def prepare_experiments(
     file: Path,
@@ -52,7 +54,8 @@ def _prepared(prepared: Mapping[str, Mapping[str, Any]], store: str) -> Iterator
     shape = " x ".join(map(str, dataset["shape"]))
     yield (
         f"dataset: {dataset['name']}, {dataset['trainSamples']} training and"
-        f" {dataset['testSamples']} test images of {dataset['classes']} classes, {shape}"
+        f" {number_of(dataset['testSamples'], 'test image')} of"
+        f" {number_of(dataset['classes'], 'class', 'classes')}, {shape}"
     )
     yield from class_lines(dataset["perClass"])
     yield from _stored(dataset, store)

@@ -9,6 +9,7 @@ from supreme_trainer.command.experiments import split_experiment
 from supreme_trainer.command.screen import show
 from supreme_trainer.command.terminal import say_found, tell_where, tracked
 
+from supreme_core.errors import number_of
 from supreme_core.publishing import recompute as scores
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_storage
@@ -34,8 +35,8 @@ def recompute_experiment(
 
 
 def _tell_changes(done: scores.Recomputed) -> None:
-    same = "as they were" if not done.changes else f"{len(done.changes)} of them are others now"
-    lines = [f"{done.runs} runs scored again; {done.numbers} numbers were known, {same}"]
+    same = "as they were" if not done.changes else f"{len(done.changes)} of them changed"
+    lines = [f"{number_of(done.runs, 'run')} scored again; {done.numbers} known before, {same}"]
     for change in done.changes[:CHANGES_SHOWN]:
         where = f"seed {change.seed}, {change.run.method} in {change.run.scenario}"
         lines.append(f"  {where}: {change.row} was {change.before}, is {change.after}")

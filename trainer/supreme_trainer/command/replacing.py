@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.checking.append_only import losses
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, number_of
 from supreme_core.report import words
 from supreme_core.store.results import (
     computed_seeds,
@@ -39,7 +39,7 @@ def settle_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> 
             yield f"--replace drops results of {storage.uri.rstrip('/')}/{order.prefix}:"
             yield from (f"  {change}" for change in changes)
             dropped = drop_results(storage, before, order)
-            attempts = words.count(sum(map(len, dropped.values())), "result")
+            attempts = number_of(sum(map(len, dropped.values())), "result")
             yield (
                 f"dropped {attempts}, of seeds {words.seed_ranges([*dropped])}, with tables and"
                 " report; stages that are the same are found again"

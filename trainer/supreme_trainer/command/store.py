@@ -8,7 +8,7 @@ from typing import Any
 import click
 from supreme_trainer.command.terminal import say_found, tracked
 
-from supreme_core.errors import EXIT_ERROR, EXIT_OK, SpecError
+from supreme_core.errors import EXIT_ERROR, EXIT_OK, SpecError, number_of
 from supreme_core.store.housekeeping import (
     Damage,
     Inventory,
@@ -85,7 +85,10 @@ def _show_check(
     files = sum(len(piece.files()) for piece in inventory.pieces)
     stages = sum(piece.manifest is not None for piece in inventory.pieces)
     size = sum(piece.size for piece in inventory.pieces)
-    say_found(f"{storage.uri}: {stages} stages with {files} files, {in_bytes(size)}")
+    say_found(
+        f"{storage.uri}: {number_of(stages, 'stage')} with {number_of(files, 'file')},"
+        f" {in_bytes(size)}"
+    )
     if not damaged and not inventory.unreadable:
         say_found("nothing is damaged")
     _list("damaged", [f"{each.object}: {each.problem}" for each in damaged])
@@ -96,11 +99,11 @@ def _show_check(
 def _show_prune(pruning: Pruning, *, hours: float, deleted: int | None) -> None:
     _show_found(pruning)
     if pruning.young:
-        say_found(f"{pruning.young} more were written in the last {hours:g} hours and stay")
+        say_found(f"{pruning.young} more, written in the last {hours:g} h, stay")
     if pruning.data:
         size = sum(piece.size for piece in pruning.data)
         count = len(pruning.data)
-        pieces = f"{count} piece{'s' * (count > 1)} of prepared data"
+        pieces = f"{number_of(count, 'piece')} of prepared data"
         say_found(f"{pieces}, {in_bytes(size)}, unused so far: kept without --data")
     _list("behind symbolic links, through which nothing is removed", pruning.linked)
     if not pruning.orphans and not pruning.leftovers:
@@ -179,6 +182,6 @@ def piece_document(piece: Piece) -> dict[str, Any]:
 def in_bytes(size: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
-            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+            return number_of(round(size), "byte") if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"

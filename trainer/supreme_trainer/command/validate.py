@@ -20,7 +20,7 @@ from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.checking.data_check import CheckedData, Sizes, check_data
 from supreme_core.checking.forecast import Forecast, Total, forecast
 from supreme_core.checking.pod_policy import PodPolicy
-from supreme_core.errors import SupremeError
+from supreme_core.errors import SupremeError, number_of
 from supreme_core.plan import plan, steps
 from supreme_core.registry import catalog
 from supreme_core.report.words import forgotten
@@ -123,8 +123,9 @@ def _checked(
 def _show(checked: Checked) -> None:
     order, work = checked.order, checked.order.work
     say_found(
-        f"{checked.loaded.source} is valid: {len(order.seeds)} seeds x"
-        f" {len(work.scenarios)} scenarios x {len(work.methods)} methods, {checked.stages} stages"
+        f"{checked.loaded.source} is valid: {number_of(len(order.seeds), 'seed')} x"
+        f" {number_of(len(work.scenarios), 'scenario')} x"
+        f" {number_of(len(work.methods), 'method')}, {number_of(checked.stages, 'stage')}"
         f" for each seed, {checked.stages * len(order.seeds)} in all"
     )
     for pair in order.excluded:
@@ -138,8 +139,8 @@ def _show(checked: Checked) -> None:
 def _show_data(data: CheckedData, storage: Storage) -> None:
     where = f"as prepared in {storage.uri}" if data.prepared else "from its source"
     say_found(
-        f"data: {data.name}, {data.train} training and {data.test} test samples of"
-        f" {data.classes} classes, {where}"
+        f"data: {data.name}, {data.train} training and {number_of(data.test, 'test sample')} of"
+        f" {number_of(data.classes, 'class', 'classes')}, {where}"
     )
     for note in data.notes:
         say_found(f"  note: {note}")
@@ -151,9 +152,9 @@ def _in_words(sizes: Sizes | None) -> str:
     if sizes is None:
         return "the original decides which samples once it is trained; not looked at"
     parts = [
-        f"{_span(sizes.forget)} training samples to forget, {_span(sizes.retain)} to retain",
-        f"{_span(sizes.forget_test)} test samples like the forgotten, {_span(sizes.retain_test)}"
-        " others",
+        f"training samples: {_span(sizes.forget)} to forget, {_span(sizes.retain)} to retain",
+        f"test samples: {_span(sizes.forget_test)} like the forgotten,"
+        f" {_span(sizes.retain_test)} other",
     ]
     if sizes.validation[1]:
         parts.append(f"{_span(sizes.validation)} set aside")
@@ -166,23 +167,26 @@ def _span(numbers: tuple[int, int]) -> str:
 
 
 def _show_plan(plan: Forecast, storage: Storage) -> None:
-    stages = plan.stages
+    stages, seeds = plan.stages, number_of(plan.seeds, "seed")
     say_found(
-        f"plan: {stages.total} stages of {plan.seeds} seeds, of which {plan.finished} are finished;"
+        f"plan: {number_of(stages.total, 'stage')} of {seeds} ({plan.finished} finished);"
         f" {stages.missing} to be computed, {stages.found} to be found in {storage.uri}"
     )
     say_found(
-        f"  {_missing(plan, 'original')} original and {_missing(plan, 'retrained')} retrained"
-        f" models to train, {_missing(plan, 'unlearned')} unlearning runs, {plan.passes} passes"
-        f" over the data for predictions, {_missing(plan, 'probes')} probes"
+        f"  {_missing(plan, 'original')} original and"
+        f" {number_of(_missing(plan, 'retrained'), 'retrained model')} to train,"
+        f" {number_of(_missing(plan, 'unlearned'), 'unlearning run')},"
+        f" {number_of(plan.passes, 'pass', 'passes')} over the data for predictions,"
+        f" {number_of(_missing(plan, 'probes'), 'probe')}"
     )
     seconds, size = plan.seconds, plan.bytes
     say_found(f"  time: {_estimated(seconds, _duration(seconds.value), storage)}")
     say_found(f"  store: {_estimated(size, in_bytes(size.value or 0), storage)}")
     if plan.measured:
+        experiments = number_of(len(plan.experiments), "experiment")
         say_found(
-            f"  as {plan.measured} stages of {len(plan.experiments)} experiments of this recipe"
-            f" took there, on {', '.join(plan.devices)}; seeds side by side divide the time"
+            f"  as {number_of(plan.measured, 'stage')} of {experiments} of this recipe took there,"
+            f" on {', '.join(plan.devices)}; seeds side by side divide the time"
         )
 
 

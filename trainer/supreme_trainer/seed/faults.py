@@ -22,7 +22,7 @@ from supreme_core.api.orders import RunOrder
 from supreme_core.api.records import FaultRecord
 from supreme_core.engine.ranks.device import release_memory, which
 from supreme_core.engine.ranks.ranks import Ranks
-from supreme_core.errors import DeviceFault, GivenUp, RankLost, StorageError, one_line
+from supreme_core.errors import DeviceFault, GivenUp, RankLost, StorageError, number_of, one_line
 from supreme_core.store.results import read_faults, write_fault
 from supreme_core.store.storage import Storage
 from supreme_core.system.faults import fault_of
@@ -55,7 +55,7 @@ class Faults:
         if len(faults) >= MOST:
             last = faults[-1]
             devices = " and ".join(dict.fromkeys(fault.device for fault in faults))
-            raise GivenUp(f"{last.fault} (on {devices}, in {len(faults)} attempts)")
+            raise GivenUp(f"{last.fault} (on {devices}, in {number_of(len(faults), 'attempt')})")
 
     def guarded(self, make: Callable[[], T], *, stage: str, key: str, of_run: bool) -> T:
         """Return what `make` gives; it is called once more where memory ran out.
