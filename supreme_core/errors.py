@@ -182,6 +182,10 @@ def nearest_or_all(name: str, allowed: Iterable[str], *, what: str) -> str:
     """Nearest name, as `nearest`; where none is close, the allowed names after `what`, twelve of
     many."""
     known = list(allowed)
-    more = f" and {len(known) - NAMES_SHOWN} more" if len(known) > NAMES_SHOWN else ""
-    shown = ", ".join(known[:NAMES_SHOWN]) or "none"
-    return nearest(name, known) or f"; {what}: {shown}{more}"
+    return nearest(name, known) or f"; {what}: {listed(known)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b, c`: twelve of many names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return (", ".join(names[:NAMES_SHOWN]) or "none") + more

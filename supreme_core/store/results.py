@@ -98,11 +98,15 @@ def parse_order(data: bytes, key: str) -> tuple[ExperimentOrder, bool]:
 def no_experiment(storage: Storage, experiment: str) -> SpecError:
     """Error where there is no experiment of that folder; it names the nearest, or those there
     are."""
-    paths = (info.key.split("/") for info in storage.list(EXPERIMENTS))
-    found = sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
     asked = experiment.removeprefix(f"{EXPERIMENTS}/")
-    known = nearest_or_all(asked, found, what="experiments there")
+    known = nearest_or_all(asked, experiments_in(storage), what="experiments there")
     return SpecError(f"there is no experiment at {experiment} in {storage.uri}{known}")
+
+
+def experiments_in(storage: Storage) -> list[str]:
+    """The experiments of a store, each as `NAMESPACE/NAME-UID`."""
+    paths = (info.key.split("/") for info in storage.list(EXPERIMENTS))
+    return sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
 
 
 def find_order(storage: Storage, experiment: str) -> ExperimentOrder | None:

@@ -369,11 +369,25 @@ def test_report_takes_the_address_that_a_run_prints_on_s3_too(
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("{store}", "is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"),
+        ("{store}", "such as {store}/experiments/local/tiny-"),
+        ("{store}/experiments", "such as {store}/experiments/local/tiny-"),
+        ("{store}/experiments/local/", "such as {store}/experiments/local/tiny-"),
+        ("{store}/experiments/local/tiny/seed=0", "such as {store}/experiments/local/tiny-"),
+        ("{store}x", "is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"),
+        ("s3:/{store}", "is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-"),
         ("{store}/experiments/local/other-12345678", "there is no experiment at"),
         ("{store}x/experiments/local/tiny-12345678", "there is no experiment at"),
     ],
-    ids=["a store", "another experiment", "another store"],
+    ids=[
+        "a store",
+        "its experiments",
+        "a namespace",
+        "a seed",
+        "no store",
+        "no URI of a store",
+        "another experiment",
+        "another store",
+    ],
 )
 def test_report_on_a_wrong_address_is_one_line_and_makes_nothing(
     command, finished, tmp_path, uri, words
@@ -385,8 +399,20 @@ def test_report_on_a_wrong_address_is_one_line_and_makes_nothing(
 
     assert code == 2
     (line,) = err.splitlines()
-    assert words in line
+    assert words.format(store=store.as_uri()) in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_report_on_a_store_names_its_experiments(command, finished, tmp_path):
+    store = shutil.copytree(finished, tmp_path / "store")
+    (ours,) = (store / "experiments" / "local").iterdir()
+    shutil.copytree(ours, ours.with_name("second-12345678"))
+
+    _, _, err = command("report", store)
+
+    there = f"local/second-12345678, local/{ours.name}"
+    first = f"{store.as_uri()}/experiments/local/second-12345678"
+    assert f"such as {first}; experiments there: {there}" in err
 
 
 def test_report_on_an_experiment_without_results_is_one_line(command, finished, tmp_path):

@@ -4,14 +4,13 @@ import json
 import sys
 
 import click
-from supreme_trainer.command.experiments import split_experiment
+from supreme_trainer.command.experiments import open_experiment
 from supreme_trainer.command.store import in_bytes, leftover_document, piece_document
 from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core.errors import SpecError, number_of
 from supreme_core.store.housekeeping import Inventory, Removal, removal
 from supreme_core.store.inventory import read_inventory, read_needs_again, remove_experiment
-from supreme_core.store.opening import open_storage
 from supreme_core.store.results import no_experiment
 from supreme_core.store.storage import Storage, require_unlinked
 
@@ -26,8 +25,7 @@ def delete_experiment(
     as_json: bool,
 ) -> None:
     """Say what goes with an experiment, and remove it where `yes` is set or a person says so."""
-    store, experiment = split_experiment(uri)
-    storage = open_storage(store, endpoint=endpoint, region=region)
+    storage, experiment = open_experiment(uri, endpoint=endpoint, region=region)
     if not any(storage.list(experiment)):
         raise no_experiment(storage, experiment)
     inventory = read_inventory(storage, tracked)

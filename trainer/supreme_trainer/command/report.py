@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from supreme_trainer.command import local
-from supreme_trainer.command.experiments import split_experiment
+from supreme_trainer.command.experiments import open_experiment
 from supreme_trainer.command.screen import show
 from supreme_trainer.command.terminal import tell_where
 
@@ -16,7 +16,6 @@ from supreme_core.report.choices import FORMATS, PRIMARY
 from supreme_core.report.paste import paste
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.store.artefacts import Artefacts
-from supreme_core.store.opening import open_storage
 from supreme_core.store.results import Results, read_order
 
 
@@ -27,8 +26,7 @@ def report_experiment(
     if choice and not form:
         raise SpecError(f"--table needs --format, which is one of {', '.join(FORMATS)}")
     console = Console()
-    store, prefix = split_experiment(uri)
-    storage = open_storage(store, endpoint=endpoint, region=region)
+    storage, prefix = open_experiment(uri, endpoint=endpoint, region=region)
     order = read_order(storage, prefix)  # before the check, which would make a mistyped folder
     if not form:
         local.check_store(storage)
