@@ -61,7 +61,7 @@ def test_the_time_left_is_the_mean_of_each_kind_over_what_is_left():
     for step in STEPS:
         progress.apply(1, finished(step, 10.0))
 
-    assert progress.time_left() == TimeLeft(pytest.approx(40.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(40.0), unknown=0)
 
 
 def test_seeds_side_by_side_take_as_long_as_the_share_of_one():
@@ -69,7 +69,7 @@ def test_seeds_side_by_side_take_as_long_as_the_share_of_one():
     for step in STEPS:
         progress.apply(1, finished(step, 10.0))
 
-    assert progress.time_left() == TimeLeft(pytest.approx(80.0 / 2), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(80.0 / 2), unknown=0)
 
 
 def test_the_last_seed_alone_does_not_share_its_time():
@@ -77,7 +77,7 @@ def test_the_last_seed_alone_does_not_share_its_time():
     for step in STEPS:
         progress.apply(1, finished(step, 10.0))
 
-    assert progress.time_left() == TimeLeft(pytest.approx(40.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(40.0), unknown=0)
 
 
 def test_a_kind_is_estimated_from_the_same_method_in_another_scenario():
@@ -85,7 +85,7 @@ def test_a_kind_is_estimated_from_the_same_method_in_another_scenario():
     for step in STEPS[:3]:
         progress.apply(1, finished(step, 7.0))
 
-    assert progress.time_left() == TimeLeft(pytest.approx(7.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(7.0), unknown=0)
 
 
 def test_what_is_found_in_the_store_says_nothing_about_time():
@@ -103,13 +103,13 @@ def test_the_time_until_a_trainer_says_something_counts_for_the_seeds_after_it()
     clock.now += 30
     for step in STEPS:
         progress.apply(1, finished(step, 10.0))
-    assert progress.time_left() == TimeLeft(pytest.approx(70.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(70.0), unknown=0)
 
     progress.begin(2)
     clock.now += 20
-    assert progress.time_left() == TimeLeft(pytest.approx(50.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(50.0), unknown=0)
     clock.now += 20
-    assert progress.time_left() == TimeLeft(pytest.approx(40.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(40.0), unknown=0)
 
 
 def test_time_that_a_running_stage_has_behind_it_counts():
@@ -120,7 +120,7 @@ def test_time_that_a_running_stage_has_behind_it_counts():
     progress.apply(2, started(ORIGINAL))
     clock.now += 4
 
-    assert progress.time_left() == TimeLeft(pytest.approx(36.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(36.0), unknown=0)
 
 
 def test_nobody_knows_how_long_a_stage_takes_that_takes_longer_than_its_kind():
@@ -143,7 +143,7 @@ def test_nothing_is_left_when_every_step_is_done():
             progress.apply(seed, finished(step))
 
     assert (progress.done, progress.total) == (8, 8)
-    assert progress.time_left() == TimeLeft(0.0, is_all=True)
+    assert progress.time_left() == TimeLeft(0.0, unknown=0)
 
 
 def test_done_counts_what_was_computed_found_and_failed():
@@ -204,12 +204,12 @@ def test_a_new_stage_starts_at_nothing():
     ],
 )
 def test_time_left_in_words(seconds, words):
-    assert str(TimeLeft(seconds, is_all=True)) == f"about {words}"
-    assert str(TimeLeft(seconds, is_all=False)) == f"at least {words}"
+    assert str(TimeLeft(seconds, unknown=0)) == f"about {words}"
+    assert str(TimeLeft(seconds, unknown=1)) == f"at least {words}"
 
 
 def test_no_time_left_is_done():
-    assert str(TimeLeft(0.0, is_all=True)) == "done"
+    assert str(TimeLeft(0.0, unknown=0)) == "done"
 
 
 def test_kinds_that_were_not_seen_yet_make_the_time_left_a_least_one():
@@ -219,7 +219,20 @@ def test_kinds_that_were_not_seen_yet_make_the_time_left_a_least_one():
 
     progress = board()
     progress.apply(1, finished(ORIGINAL, 10.0))
-    assert progress.time_left() == TimeLeft(10.0, is_all=False)
+    assert progress.time_left() == TimeLeft(10.0, unknown=6)
+
+
+def test_a_least_time_says_how_many_stages_it_does_not_count():
+    out, progress = StringIO(), board()
+    lines = display(Console(file=out), progress)
+    for step in STEPS[:3]:
+        lines.update(1, finished(step), progress.apply(1, finished(step)))
+
+    assert [line.partition(" (")[2] for line in out.getvalue().splitlines()] == [
+        "1/8, at least 10 s left, 6 stages of unknown time)",
+        "2/8, at least 20 s left, 4 stages of unknown time)",
+        "3/8, about 50 s left)",
+    ]
 
 
 def test_no_time_is_told_where_all_that_is_known_is_that_small_stages_are_fast():
@@ -237,9 +250,9 @@ def test_the_pace_of_a_training_tells_how_long_it_and_those_like_it_take():
     progress.apply(1, step_done(2, 10))
 
     # 20 s for the rest of this one, 25 s for that of the other seed; of others nobody knows
-    assert progress.time_left() == TimeLeft(pytest.approx(45.0), is_all=False)
+    assert progress.time_left() == TimeLeft(pytest.approx(45.0), unknown=6)
     clock.now += 5
-    assert progress.time_left() == TimeLeft(pytest.approx(40.0), is_all=False)
+    assert progress.time_left() == TimeLeft(pytest.approx(40.0), unknown=6)
 
 
 def test_a_training_that_goes_on_from_a_checkpoint_is_not_taken_for_a_fast_one():
@@ -252,7 +265,7 @@ def test_a_training_that_goes_on_from_a_checkpoint_is_not_taken_for_a_fast_one()
     clock.now += 10
     progress.apply(1, step_done(9, 10))
 
-    assert progress.time_left() == TimeLeft(pytest.approx(10.0), is_all=False)
+    assert progress.time_left() == TimeLeft(pytest.approx(10.0), unknown=3)
 
 
 def test_the_pace_of_one_loop_of_a_method_is_only_the_least_that_it_takes():
@@ -264,7 +277,7 @@ def test_the_pace_of_one_loop_of_a_method_is_only_the_least_that_it_takes():
     progress.apply(1, step_done(0, 10))
     clock.now += 10
     progress.apply(1, step_done(5, 10))
-    assert progress.time_left() == TimeLeft(pytest.approx(10.0), is_all=False)
+    assert progress.time_left() == TimeLeft(pytest.approx(10.0), unknown=2)
     progress.apply(1, step_done(1, 10))  # the next loop
 
     assert progress.time_left() is None
@@ -285,7 +298,7 @@ def test_the_longest_seed_is_the_least_that_all_of_them_take():
     for step in STEPS[:3]:
         progress.apply(2, finished(step, 10.0))
 
-    assert progress.time_left() == TimeLeft(pytest.approx(40.0), is_all=True)
+    assert progress.time_left() == TimeLeft(pytest.approx(40.0), unknown=0)
 
 
 def test_computed_found_and_failed_add_up_to_the_stages_that_are_done():

@@ -17,6 +17,7 @@ from rich.text import Text
 from supreme_trainer.process.journal import sentence
 from supreme_trainer.process.spelling import spelt
 
+from supreme_core.errors import number_of
 from supreme_core.plan import Step, step_of
 
 Clock = Callable[[], float]
@@ -115,21 +116,27 @@ class Mean:
 
 @dataclass(frozen=True)
 class TimeLeft:
-    """is_all: no stage that is left is of a kind of which nothing is known."""
+    """unknown: stages that are left and count as 0 seconds, because nothing is known of their
+    kind, or because they take longer than it."""
 
     seconds: float
-    is_all: bool
+    unknown: int
 
     def __str__(self) -> str:
         """Words that do not promise more than is known."""
         if self.seconds == 0:
             return "done"
-        words = "about" if self.is_all else "at least"
+        words = "at least" if self.unknown else "about"
         if self.seconds < 90:
             return f"{words} {max(5, round(self.seconds / 5) * 5)} s left"
         if self.seconds < 3 * 3600:
             return f"{words} {round(self.seconds / 60)} min left"
         return f"{words} {round(self.seconds / 3600)} h left"
+
+    @property
+    def why_at_least(self) -> str:
+        """Words on why the time left will grow; nothing where it is about what is told."""
+        return f"{number_of(self.unknown, 'stage')} of unknown time" if self.unknown else ""
 
 
 @dataclass
@@ -214,20 +221,20 @@ class Board:
         found in the store says nothing."""
         unfinished = [state for state in self._seeds.values() if state.waiting]
         if not unfinished:
-            return TimeLeft(0.0, is_all=True)
+            return TimeLeft(0.0, unknown=0)
         seen = self._with_running(unfinished)
         needed = [self._of_seed(state, seen) for state in unfinished]
-        is_all = all(each.is_all for each in needed)
+        unknown = sum(each.unknown for each in needed)
         if self.is_shared:
             seconds = sum(each.seconds for each in needed) / self.parallel
         else:
             # One seed's steps come after one another, so the longest of them is the least it takes.
             each_one = [each.seconds for each in needed]
             seconds = max(sum(each_one) / min(self.parallel, len(unfinished)), *each_one)
-        if not is_all and seconds < FEW_SECONDS:
+        if unknown and seconds < FEW_SECONDS:
             return None
         # Never 0, which means done: the last step may take longer than its kind did so far.
-        return TimeLeft(max(1.0, seconds), is_all)
+        return TimeLeft(max(1.0, seconds), unknown)
 
     def start_ups_left(self, seed: int) -> float | None:
         """Work of a seed that nobody has begun, in times of a trainer's start; None where nothing
@@ -252,18 +259,17 @@ class Board:
 
     def _of_seed(self, state: SeedProgress, seen: Mapping[StepKind, Mean]) -> TimeLeft:
         """Seconds of work that are left of a seed, at least."""
-        seconds, is_all = self._until_heard(state), True
+        seconds, unknown = self._until_heard(state), 0
         running = {each.step: each for each in state.at_work.values()}
         for step in state.waiting:
             expected = _expected(step, seen)
             if step in running:
-                known, left = self._of_running(running[step], expected)
-                is_all &= known
+                is_known, left = self._of_running(running[step], expected)
             else:
-                is_all &= expected is not None
-                left = expected or 0.0
+                is_known, left = expected is not None, expected or 0.0
+            unknown += not is_known
             seconds += left
-        return TimeLeft(seconds, is_all)
+        return TimeLeft(seconds, unknown)
 
     def _until_heard(self, state: SeedProgress) -> float:
         """Seconds, at least, until its trainer tells something."""
@@ -337,7 +343,7 @@ class LineDisplay:
     def update(self, seed: int, event: Mapping[str, Any], finished: Step | None) -> None:
         if finished:
             count = f"{self._board.done}/{self._board.total}"
-            left = in_words(self._board.time_left())
+            left = ", ".join(in_words(self._board.time_left()))
             self._print(f"seed {seed}: {sentence(event)} ({count}, {left})")
 
     def end(self, seed: int, message: str) -> None:
@@ -350,8 +356,10 @@ class LineDisplay:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def in_words(left: TimeLeft | None) -> str:
-    return "time left not known yet" if left is None else str(left)
+def in_words(left: TimeLeft | None) -> Sequence[str]:
+    if left is None:
+        return ["time left not known yet"]
+    return list(filter(None, (str(left), left.why_at_least)))
 
 
 @dataclass
@@ -404,7 +412,7 @@ class LiveDisplay:
 
     def _draw(self) -> Table:
         done, total = self._board.done, self._board.total
-        self._all.parts = f"{done}/{total}", in_words(self._board.time_left())
+        self._all.parts = f"{done}/{total}", *in_words(self._board.time_left())
         self._all.fraction = done / total
         lines = [self._all, *self._seeds.values()]
         width, name = self._console.width, max(cell_len(line.name) for line in lines)
