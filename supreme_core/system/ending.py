@@ -101,9 +101,13 @@ def of_missing_module(error: BaseException) -> SpecError | None:
 
 def need_trainer() -> None:
     """SpecError where what computes experiments is not installed."""
-    missing = [module for module in TRAINER_MODULES if find_spec(module) is None]
-    if missing:
+    if missing := missing_for_trainer():
         raise _to_install(missing, "trainer")
+
+
+def missing_for_trainer() -> list[str]:
+    """Modules without which nothing can be computed and which are not installed."""
+    return [module for module in TRAINER_MODULES if find_spec(module) is None]
 
 
 def _to_install(missing: Sequence[str], extra: str) -> SpecError:

@@ -1,5 +1,6 @@
 """`supreme validate` with --data, --plan and --json, in this process.
 
+model  what a model of a library does not take
 data   every scenario that fits, classes and shares that do not, folders and downloads that are not
        there, what a store has prepared
 plan   what a run left is found; a further seed costs what the first one did
@@ -20,6 +21,7 @@ from PIL import Image
 from supreme_trainer.command import cli
 
 from supreme_core.store.folder import LocalStorage
+from supreme_core.system import ending
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -84,6 +86,25 @@ def flowers(folder, *, classes=("rose", "tulip"), images=4):
                 pixels = np.full((8, 8, 3), number, np.uint8)
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
     return {"name": "image_folder", "params": {"path": str(folder), "size": 8}}
+
+
+VIT = {"name": "timm/test_vit", "params": {"inputSize": 32, "arguments": {"patch_sise": 4}}}
+
+
+class TestModel:
+    def test_an_argument_that_a_librarys_model_does_not_have_is_refused(self, validate):
+        code, _, err = validate(experiment(model=VIT))
+        assert code == 2
+        assert "experiment.yaml: spec.model.params.arguments.patch_sise: VisionTransformer" in err
+        assert err.endswith("has none; did you mean 'patch_size'?\n")
+
+    def test_without_the_library_nobody_can_tell_and_a_note_says_so(self, validate, monkeypatch):
+        monkeypatch.setattr(ending, "TRAINER_MODULES", ("torch", "not_installed"))
+        code, out, err = validate(experiment(model=VIT))
+        assert (code, "is valid" in out) == (0, True)
+        assert err.startswith(
+            "note: what timm/test_vit takes is not checked here, for want of not_"
+        )
 
 
 class TestData:

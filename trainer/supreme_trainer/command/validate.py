@@ -13,9 +13,11 @@ from supreme_trainer.command.experiments import planned, storage_of
 from supreme_trainer.command.store import in_bytes
 from supreme_trainer.command.terminal import say_found, tracked
 
+from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.v1alpha1 import Component
 from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.checking.data_check import CheckedData, Sizes, check_data
 from supreme_core.checking.forecast import Forecast, Total, forecast
@@ -26,6 +28,7 @@ from supreme_core.registry import catalog
 from supreme_core.report.words import forgotten
 from supreme_core.store.inventory import read_experiments, sizes_of_stages
 from supreme_core.store.storage import Storage
+from supreme_core.system.ending import missing_for_trainer
 
 SCHEMA_VERSION: Final = 1
 """Version of the document of --json; docs/guide.md lists its fields."""
@@ -109,6 +112,8 @@ def _checked(
     storage = storage_of(loaded.experiment.spec, store)
     known = catalog.installed()
     found = expected = None
+    with errors_of(loaded.source):
+        _check_variant(order.work.model)
     if data:
         click.echo(f"looking at the data of {order.work.dataset.name}", err=True)
         with errors_of(loaded.source):
@@ -118,6 +123,23 @@ def _checked(
         expected = forecast(order, stored, sizes_of_stages(storage), known)
     stages = len(steps(order.work, order.excluded, known))
     return Checked(loaded, order, storage, stages, found, expected)
+
+
+def _check_variant(model: Component) -> None:
+    """SpecError where a library's model, such as timm/NAME, does not take its settings.
+
+    The library alone knows, and loading torch takes seconds, so no other model is looked at.
+    """
+    if "/" not in model.name:
+        return
+    if missing := missing_for_trainer():
+        lacking = ", ".join(missing)
+        note = f"note: what {model.name} takes is not checked here, for want of {lacking}"
+        click.echo(note, err=True)
+        return
+    from supreme_core.engine.networks.architecture import Architecture
+
+    Architecture.of(registry.model.resolve(model, at="spec.model"))
 
 
 def _show(checked: Checked) -> None:
