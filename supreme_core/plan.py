@@ -17,7 +17,7 @@ from supreme_core.api.v1alpha1 import (
     UnlearningExperiment,
 )
 from supreme_core.errors import SpecError, nearest, nearest_or_all
-from supreme_core.registry import Listed, MetricGroup
+from supreme_core.registry import Listed, MetricGroup, TrainingPart
 from supreme_core.registry.catalog import Catalog, check_components
 
 
@@ -27,6 +27,7 @@ class Step:
     stage has no such thing.
 
     metric: the title of the one that a probe is for.
+    Of importances, `metric` is their kind and `method` the part of the training set.
     """
 
     stage: str
@@ -42,6 +43,8 @@ class Step:
             words = f"{self.stage} of {self.method}"
         if self.metric:
             words = f"{self.metric} of {self.method}"
+        if self.stage == "importances":
+            words = f"importances ({self.metric}) of {self.method}"
         if self.repeat:
             words += f" ({self.repeat + 1})"
         return f"{words} · {self.scenario}" if self.scenario else words
@@ -174,6 +177,8 @@ def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[S
             found += scoring_steps(title, names.RETRAINED, replica, probing)
         for method in work.methods:
             if (title, method.title) not in left_out:
+                reads = importances_read(method, catalog)
+                found += [step for step in importance_steps(title, reads) if step not in found]
                 for repeat in range(work.unlearning_repeats):
                     found.append(Step("unlearned", title, method.title, repeat))
                     found += scoring_steps(title, method.title, repeat, probing)
@@ -191,6 +196,22 @@ def scoring_steps(scenario: str, method: str, repeat: int, probing: Iterable[str
 def probe_steps(scenario: str, method: str, repeat: int, metrics: Iterable[str]) -> list[Step]:
     """One for each metric that looks at the model itself, whose titles are given."""
     return [Step("probes", scenario, method, repeat, metric) for metric in metrics]
+
+
+def importance_steps(scenario: str, kind: str | None) -> list[Step]:
+    """One for each part of the training set."""
+    return [
+        Step("importances", scenario, part, metric=kind) for part in get_args(TrainingPart) if kind
+    ]
+
+
+def importances_read(method: MethodEntry, catalog: Catalog) -> str | None:
+    """Kind of importance that a method reads of the original.
+
+    A wrapper may change the model or the sets before, so what it wraps computes its own.
+    """
+    listed = catalog.find("method", method.name)
+    return listed.importances_with(method.params) if listed and not method.wrappers else None
 
 
 def metric_rows(metrics: Sequence[LabelledComponent], catalog: Catalog) -> list[str]:

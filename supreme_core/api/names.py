@@ -80,6 +80,7 @@ LEASE: Final = "lease-"
 WEIGHTS: Final = "weights.safetensors"
 PREDICTIONS: Final = "predictions.safetensors"
 PROBE: Final = "probe.safetensors"
+IMPORTANCES: Final = "importances.safetensors"
 LOGIT_CONFIDENCE: Final = "margins.safetensors"  # as the stage `margins`: stored names stay
 
 

@@ -17,7 +17,7 @@ from supreme_core.api.orders import ExperimentOrder, Work, work_digest
 from supreme_core.api.records import RunResult
 from supreme_core.api.v1alpha1 import Component, LabelledComponent
 from supreme_core.errors import SpecError
-from supreme_core.plan import Step, recipe_digest, steps, with_those_they_name
+from supreme_core.plan import Step, importances_read, recipe_digest, steps, with_those_they_name
 from supreme_core.registry.catalog import Catalog
 from supreme_core.store.housekeeping import StageId
 from supreme_core.store.inventory import StoredExperiment
@@ -114,6 +114,7 @@ def forecast(
     finished = _finished_seeds(order, stored)
     each = steps(order.work, order.excluded, catalog)
     meanings = {step: _meaning(order.work, step, catalog) for step in each}
+    readers = _readers(order.work, each, catalog)
     total, found = Counter[str](), Counter[str]()
     missing: list[Step] = []
     shared = {meaning for done in past.done.values() for meaning in done}
@@ -122,7 +123,9 @@ def forecast(
         for step in each:
             done = shared if step.stage in SHARED else own
             total[step.stage] += 1
-            if seed in finished or meanings[step] in done:
+            asked = readers.get(step)
+            is_unasked = asked is not None and all(meanings[reader] in own for reader in asked)
+            if seed in finished or meanings[step] in done or is_unasked:
                 found[step.stage] += 1
             else:
                 missing.append(step)
@@ -192,8 +195,10 @@ def _take_done(
     past: Past, work: Work, result: RunResult, planned: Sequence[Step], catalog: Catalog
 ) -> None:
     ran = {(run.scenario, run.method, run.repeat) for run in result.runs if run.status == "ok"}
+    readers = _readers(work, planned, catalog)
     for step in planned:
-        if step.method in ("", names.UNTRAINED) or (step.scenario, step.method, step.repeat) in ran:
+        runs = {(each.scenario, each.method, each.repeat) for each in readers.get(step, [step])}
+        if step.method in ("", names.UNTRAINED) or runs & ran:
             past.done[result.seed].add(_meaning(work, step, catalog))
 
 
@@ -255,6 +260,22 @@ def _kind(work: Work, stage: str, method: str, catalog: Catalog) -> str:
     return stage
 
 
+def _readers(work: Work, planned: Sequence[Step], catalog: Catalog) -> dict[Step, Sequence[Step]]:
+    """Steps that read importances, by the step that makes these; nobody makes them for a run that
+    is found."""
+    kinds = {method.title: importances_read(method, catalog) for method in work.methods}
+    return {
+        step: [
+            each
+            for each in planned
+            if each.stage == "unlearned"
+            and (each.scenario, kinds[each.method]) == (step.scenario, step.metric)
+        ]
+        for step in planned
+        if step.stage == "importances"
+    }
+
+
 def _meaning(work: Work, step: Step, catalog: Catalog) -> str:
     """Digest of what a step computes, whatever its scenario, method and metric are called."""
     meaning: dict[str, Any] = {"stage": step.stage, "repeat": step.repeat}
@@ -262,6 +283,8 @@ def _meaning(work: Work, step: Step, catalog: Catalog) -> str:
     if step.scenario:
         scenario = _titled(work.scenarios, step.scenario)
         meaning["scenario"] = _component(work, "scenario", scenario, catalog)
+    if step.stage == "importances":
+        return digest({**meaning, "part": step.method, "kind": step.metric})
     if step.method:
         meaning["method"] = _method(work, step.method, catalog)
     if step.metric:

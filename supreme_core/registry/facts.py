@@ -20,6 +20,15 @@ SetName = Literal["forget", "retain", "test", "forget_test", "retain_test"]
 """forget and retain split the training set; forget_test and retain_test split the test set."""
 
 
+TrainingPart = Literal["forget", "retain"]
+"""Parts of the training set, sums over which add up to those over all of it."""
+
+
+ImportanceKind = Literal["squared_loss", "absolute_output"]
+"""Powers of gradients that methods share: (∂L/∂θ)², L the cross-entropy of a sample, and
+|∂‖f(x)‖₂²/∂θ|."""
+
+
 MetricGroup = Literal["accuracy", "distance", "composite", "membership", "recovery", "cost"]
 """Groups of metrics: how good the model is, how near to Retrained, several of these in one
 number, whether the model still tells who was in the training set, how easily what was forgotten
@@ -89,6 +98,9 @@ class MethodFacts:
     iterative: it trains the network that it is given, and only through `fit`, so that wrappers can
       see and end each epoch. Not so where weights are computed in one go, or the head is replaced.
     trains: it trains on samples, which can be augmented.
+    importances: the kind of importance that it reads, of the original and of both parts of the
+      training set, before it changes a weight. It is computed once for all methods that read it.
+    importances_unless: settings with any of which it reads none.
     for_transformers: what its settings are for a vision transformer unless an experiment gives
       them, by the names that it would give: those of the type of settings were found for ResNets.
     """
@@ -98,6 +110,8 @@ class MethodFacts:
     needs: tuple[Need, ...] = ()
     iterative: bool = True
     trains: bool = True
+    importances: ImportanceKind | None = None
+    importances_unless: Mapping[str, Any] = field(default_factory=dict)
     for_transformers: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
-from typing import Any, Final, Generic, TypeVar, get_type_hints
+from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError, nearest, one_line
-from supreme_core.registry.facts import Params, Variants
+from supreme_core.registry.facts import ImportanceKind, Params, Variants
 from supreme_core.system.faults import raise_fault
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,14 @@ class Listed:
     def variants(self) -> Variants | None:
         """Variants of a family, None for anything else."""
         return self.facts.get("variants")
+
+    def importances_with(self, params: Mapping[str, Any]) -> str | None:
+        """Kind of importance that the method reads of the original with these settings."""
+        unless: Mapping[str, Any] = self.facts["importances_unless"]
+        if any(params.get(setting) == value for setting, value in unless.items()):
+            return None
+        kind: str | None = self.facts["importances"]
+        return kind
 
     def is_transformer(self, name: str) -> bool:
         """Return whether the model of that name, this one or a variant of it, is a vision
@@ -210,9 +218,14 @@ class Registry(Generic[Function, Facts]):
                 f" and by {function.__module__}"
             )
         settings = {field.alias or key for key, field in params.model_fields.items()}
-        for setting in getattr(facts, "for_transformers", ()):
-            if setting not in settings:
-                raise TypeError(f"{name} has no setting {setting!r}, as for_transformers says")
+        for fact in ("for_transformers", "importances_unless"):
+            for setting in getattr(facts, fact, ()):
+                if setting not in settings:
+                    raise TypeError(f"{name} has no setting {setting!r}, as {fact} says")
+        kind = getattr(facts, "importances", None)
+        if kind not in (None, *get_args(ImportanceKind)):
+            known = ", ".join(get_args(ImportanceKind))
+            raise TypeError(f"{name} reads importances of no known kind: {kind!r}; known: {known}")
         self._entries[name] = Entry(
             kind=self.kind,
             name=name,

@@ -31,6 +31,10 @@ from supreme_core.store.storage import ObjectInfo
 StageId = tuple[str, str]
 """(stage, key)."""
 
+SPARE: Final = ("importances",)
+"""Stages that only save time: methods that are added later would read them, and would otherwise
+compute them again. They are as large as two models each, so to prune takes them."""
+
 DATA: Final = ("datasets", "pretrained")
 """The stages of prepared data: what was brought into the store and not computed."""
 
@@ -76,11 +80,15 @@ class Piece:
 
 @dataclass(frozen=True)
 class Needs:
-    """Needs of one experiment: stages that it names, and seeds for which nobody knows yet."""
+    """Needs of one experiment: stages that it names, and seeds for which nobody knows yet.
+
+    spare: stages that it names too, but that its results do without.
+    """
 
     experiment: str
     stages: frozenset[StageId]
     unfinished: frozenset[int]
+    spare: frozenset[StageId] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,8 @@ def needs_of(prefix: str, order: ExperimentOrder | None, results: Mapping[str, R
     """
     stages = {(record.stage, record.key) for result in results.values() for record in result.stages}
     unfinished = set(order.seeds) - _finished(prefix, order, results) if order else set[int]()
-    return Needs(prefix, frozenset(stages), frozenset(unfinished))
+    spare = {each for each in stages if each[0] in SPARE}
+    return Needs(prefix, frozenset(stages - spare), frozenset(unfinished), frozenset(spare))
 
 
 def damage_in(inventory: Inventory) -> list[Damage]:
@@ -280,7 +289,10 @@ def removal(
     rest = inventory.without(experiment)
     assert not rest.unreadable, "nobody knows what an experiment needs that cannot be read"
     now = replace(inventory, unreadable={})
-    unneeded = {piece.id for piece in orphans(now)}
+    own = [each for each in inventory.needs if each.experiment == experiment]
+    spare = frozenset[StageId]().union(*(each.spare for each in own))
+    spare -= frozenset[StageId]().union(*(each.spare for each in rest.needs))
+    unneeded = {piece.id for piece in orphans(now)} - spare
     gone = [piece for piece in orphans(rest) if piece.id not in unneeded]
     data = [] if with_data else [piece for piece in gone if piece.stage in DATA]
     gone = [piece for piece in gone if piece not in data]
@@ -289,7 +301,6 @@ def removal(
     left = [
         leftover for leftover in leftovers(rest) if leftover.info.key not in left_before | inside
     ]
-    own = [each for each in inventory.needs if each.experiment == experiment]
     named = frozenset[StageId]().union(*(each.stages for each in own))
     going = {piece.id for piece in (*gone, *data)}
     there = {piece.id for piece in inventory.pieces if piece.manifest is not None}

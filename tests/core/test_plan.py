@@ -156,6 +156,33 @@ class TestSteps:
         model["params"]["pretrained"] = False
         assert found_steps(model=model) == found_steps()
 
+    def test_importances_are_steps_before_the_first_method_that_reads_them(self):
+        sharp = {"name": "ssd", "label": "sharp", "params": {"alpha": 2}}
+        found = found_steps(
+            scenarios=[SPEC["scenarios"][0]],
+            methods=[{"name": "finetune"}, {"name": "ssd"}, {"name": "assd"}, sharp],
+            seeds={"unlearningRepeats": 2},
+        )
+        importances = [step for step in found if step.stage == "importances"]
+        assert importances == [
+            Step("importances", "full_class", "forget", metric="squared_loss"),
+            Step("importances", "full_class", "retain", metric="squared_loss"),
+        ]
+        first = found.index(Step("unlearned", "full_class", "ssd"))
+        assert found[first - 2 : first] == importances
+        assert importances[0].title == "importances (squared_loss) of forget · full_class"
+
+    @pytest.mark.parametrize(
+        "method",
+        [
+            {"name": "lfssd", "params": {"variant": "batch"}},
+            {"name": "ssd", "wrappers": [{"name": "prune_first"}]},
+        ],
+        ids=["of its own batches", "of another model"],
+    )
+    def test_importances_that_only_one_run_can_use_are_no_steps(self, method):
+        assert "importances" not in {step.stage for step in found_steps(methods=[method])}
+
     def test_repeats_of_the_evaluation_are_no_steps(self):
         assert found_steps(seeds={"evaluationRepeats": 9}) == found_steps()
 

@@ -57,7 +57,7 @@ SHORT, LONG = (
 BEFORE = {"event": "stage-started", "stage": "dataset"}
 IN_A_TRAINING = {"event": "progress"}
 IN_AN_EVALUATION = {"event": "stage-started", "stage": "predictions"}
-IN_SSD = {"event": "stage-started", "stage": "unlearned", "method": "ssd"}
+IN_IMPORTANCES = {"event": "stage-started", "stage": "importances"}
 
 METHODS = '''
 import os
@@ -101,7 +101,7 @@ def failures(seed):
         (2, 1, SHORT, IN_AN_EVALUATION),
         (4, 3, SHORT, BEFORE),
         (4, 2, LONG, IN_A_TRAINING),
-        pytest.param(4, 0, SHORT, IN_SSD, marks=pytest.mark.slow),
+        pytest.param(4, 0, SHORT, IN_IMPORTANCES, marks=pytest.mark.slow),
     ],
     ids=[
         "1 of 2 in a training",
@@ -145,8 +145,8 @@ def test_sigterm_to_one_rank_in_a_training_leaves_a_checkpoint_and_stops_all(tmp
 
 @pytest.mark.parametrize(
     ("told", "moment"),
-    [(0, IN_AN_EVALUATION), (1, IN_AN_EVALUATION), (1, IN_SSD)],
-    ids=["0 in an evaluation", "1 in an evaluation", "1 in a method"],
+    [(0, IN_AN_EVALUATION), (1, IN_AN_EVALUATION), (1, IN_IMPORTANCES)],
+    ids=["0 in an evaluation", "1 in an evaluation", "1 in importances"],
 )
 def test_sigterm_to_one_rank_outside_of_a_training_stops_all(tmp_path, order, told, moment):
     with trainers(order, order) as seed:

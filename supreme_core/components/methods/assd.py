@@ -9,8 +9,8 @@ from torch import Tensor
 
 from supreme_core.engine.toolbox.dampening import dampen
 from supreme_core.engine.toolbox.importance import importances_of_parts, mean_importances
+from supreme_core.engine.toolbox.importance_kinds import SQUARED_LOSS
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.registry import Params, method
 
 
@@ -24,7 +24,13 @@ class AssdParams(Params):
     )
 
 
-@method(paper="arXiv:2402.10098", needs=("retain",), iterative=False, trains=False)
+@method(
+    paper="arXiv:2402.10098",
+    needs=("retain",),
+    iterative=False,
+    trains=False,
+    importances="squared_loss",
+)
 def assd(task: UnlearningTask, params: AssdParams) -> None:
     """SSD with α from the importances and the sizes of the sets (Schoepf et al. 2024).
 
@@ -35,7 +41,7 @@ def assd(task: UnlearningTask, params: AssdParams) -> None:
     squares the gradients of batches, and leaves the network in the mode in which it finds it.
     """
     importances = mean_importances if params.compared_with == "all" else importances_of_parts
-    forget, others = importances(task, loss=cross_entropy, power="squared")
+    forget, others = importances(task, SQUARED_LOSS)
     share = len(task.forget) / (len(task.forget) + len(task.retain))
     ratios = torch.cat([(of_f / of_o)[of_o > 0] for of_f, of_o in zip(forget, others, strict=True)])
     alpha = percentile(ratios, 100 - log(1 + 100 * share))

@@ -1,14 +1,19 @@
 """Loss-free selective synaptic dampening: importances from the size of the output, no labels."""
 
-from torch import Tensor, nn
-
-from supreme_core.engine.images.samples import Batch
-from supreme_core.engine.toolbox.dampening import DampeningParams, dampen
+from supreme_core.engine.toolbox.dampening import WITHOUT_SUMS, DampeningParams, dampen
+from supreme_core.engine.toolbox.importance_kinds import ABSOLUTE_OUTPUT
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
 
-@method(paper="arXiv:2402.19308", needs=("retain",), iterative=False, trains=False)
+@method(
+    paper="arXiv:2402.19308",
+    needs=("retain",),
+    iterative=False,
+    trains=False,
+    importances="absolute_output",
+    importances_unless=WITHOUT_SUMS,
+)
 def lfssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights that move the output on the forget set above all (Foster et al., no labels).
 
@@ -18,11 +23,5 @@ def lfssd(task: UnlearningTask, params: DampeningParams) -> None:
     ours takes each sample's, the correction of arXiv:2510.26714, appendix B, unless the variant is
     `batch`.
     """
-    forget, everything = params.importances(task, loss=squared_output, power="absolute")
+    forget, everything = params.importances(task, ABSOLUTE_OUTPUT)
     dampen(task.model, forget, everything, alpha=params.alpha, lambda_=params.lambda_)
-
-
-def squared_output(model: nn.Module, batch: Batch) -> Tensor:
-    """‖f(x)‖₂² of each sample, (n,)."""
-    logits: Tensor = model(batch.images)
-    return logits.square().sum(dim=1)

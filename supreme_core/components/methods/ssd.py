@@ -1,8 +1,8 @@
 """Selective synaptic dampening: shrink the weights that matter to the forget set above all."""
 
-from supreme_core.engine.toolbox.dampening import DampeningParams, dampen
+from supreme_core.engine.toolbox.dampening import WITHOUT_SUMS, DampeningParams, dampen
+from supreme_core.engine.toolbox.importance_kinds import SQUARED_LOSS
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.registry import method
 
 
@@ -11,6 +11,8 @@ from supreme_core.registry import method
     needs=("retain",),
     iterative=False,
     trains=False,
+    importances="squared_loss",
+    importances_unless=WITHOUT_SUMS,
     for_transformers={"alpha": 5},
 )
 def ssd(task: UnlearningTask, params: DampeningParams) -> None:
@@ -23,5 +25,5 @@ def ssd(task: UnlearningTask, params: DampeningParams) -> None:
     gradient of a batch's mean, which depends on the batches; ours squares each sample's, the
     correction of arXiv:2510.26714, appendix B, unless the variant is `batch`.
     """
-    forget, everything = params.importances(task, loss=cross_entropy, power="squared")
+    forget, everything = params.importances(task, SQUARED_LOSS)
     dampen(task.model, forget, everything, alpha=params.alpha, lambda_=params.lambda_)

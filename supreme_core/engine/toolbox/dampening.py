@@ -1,6 +1,6 @@
 """Dampening of the weights that matter to the forget set far more than to all of the data."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import Field
@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.toolbox.importance import batch_importances, mean_importances
-from supreme_core.engine.toolbox.importance_by_sample import Power
+from supreme_core.engine.toolbox.importance_kinds import Importance
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import Loss
 from supreme_core.registry import Params
 
 
@@ -47,12 +46,16 @@ class DampeningParams(Params):
         return document
 
     def importances(
-        self, task: UnlearningTask, *, loss: Loss, power: Power
+        self, task: UnlearningTask, importance: Importance
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Importances for the forget set and the whole training set, as the variant has them."""
         if self.variant == "batch":
-            return batch_importances(task, loss=loss, power=power, batch_size=self.batch_size)
-        return mean_importances(task, loss=loss, power=power)
+            return batch_importances(task, importance, batch_size=self.batch_size)
+        return mean_importances(task, importance)
+
+
+WITHOUT_SUMS: Final = {"variant": "batch"}
+"""Settings whose importances belong to the batches of one run, so that no other can use them."""
 
 
 @torch.no_grad()

@@ -34,6 +34,7 @@ from supreme_core.engine.toolbox.importance_by_sample import (
     add_one_by_one,
     powered,
 )
+from supreme_core.engine.toolbox.importance_kinds import Importance
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.fit import Report
 from supreme_core.engine.training.loss import Loss
@@ -50,23 +51,24 @@ Add = Callable[[nn.Module, Batch, Loss, Power, Sums], Tensor]
 
 
 def mean_importances(
-    task: UnlearningTask, *, loss: Loss, power: Power
+    task: UnlearningTask, importance: Importance
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Mean importances over the forget set, and over the whole training set.
 
-    Each sample is passed once: the sum over the training set is that of its two parts.
+    The sum over the training set is that of its two parts: one pass over all of it would have other
+    batches, which decide the last bits.
     """
-    forget, retain = _sums_of_parts(task, loss=loss, power=power)
+    forget, retain = _sums_of_parts(task, importance)
     count = len(task.forget) + len(task.retain)
     everything = [(of_f + of_r) / count for of_f, of_r in zip(forget, retain, strict=True)]
     return [total / len(task.forget) for total in forget], everything
 
 
 def importances_of_parts(
-    task: UnlearningTask, *, loss: Loss, power: Power
+    task: UnlearningTask, importance: Importance
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Mean importances over the forget set, and over the retain set alone."""
-    forget, retain = _sums_of_parts(task, loss=loss, power=power)
+    forget, retain = _sums_of_parts(task, importance)
     return (
         [total / len(task.forget) for total in forget],
         [total / len(task.retain) for total in retain],
@@ -74,14 +76,19 @@ def importances_of_parts(
 
 
 def _sums_of_parts(
-    task: UnlearningTask, *, loss: Loss, power: Power
-) -> tuple[list[Tensor], list[Tensor]]:
+    task: UnlearningTask, importance: Importance
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Sums over the forget set and over the retain set; those that the task knows are not computed
+    again."""
+    known = task.importances.get(importance.name)
+    if known is not None:
+        return known["forget"], known["retain"]
     forget, retain = (
         importance_sums(
             task.model,
             samples,
-            loss=loss,
-            power=power,
+            loss=importance.loss,
+            power=importance.power,
             reduction=task.reduction,
             report=task.report,
         )
@@ -91,7 +98,7 @@ def _sums_of_parts(
 
 
 def batch_importances(
-    task: UnlearningTask, *, loss: Loss, power: Power, batch_size: int
+    task: UnlearningTask, importance: Importance, *, batch_size: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Importances by gradients of batches' mean losses, as the authors of SSD compute them.
 
@@ -107,8 +114,8 @@ def batch_importances(
             samples,
             grid,
             _add_batch,
-            loss=loss,
-            power=power,
+            loss=importance.loss,
+            power=importance.power,
             reduction=task.reduction,
             report=task.report,
         )

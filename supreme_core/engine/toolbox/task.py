@@ -3,8 +3,8 @@
 There is no path and no test data here, so a method cannot leak either.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -18,6 +18,7 @@ from supreme_core.engine.images.samples import Augment, ImageSource, Samples
 from supreme_core.engine.networks.layers import LayerGroup, Unit, layer_groups
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.toolbox.importance_kinds import KnownSums
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Fit, Report, fit
 from supreme_core.engine.training.loss import Loss, cross_entropy
@@ -41,6 +42,8 @@ class UnlearningTask:
     validation: samples of the training set that nobody trained on; None where none are set aside.
     forget_validation: those of them that are like the ones to be forgotten.
     observers: of every training of the model.
+    importances: what is known of the model as it is given, by the names of kinds; only methods that
+      say so in their facts are given any, and they read them before they change a weight.
     augmentation: (seed of a training) to the augmentation of each of its epochs; None for none.
     """
 
@@ -59,6 +62,7 @@ class UnlearningTask:
     validation: Samples | None = None
     forget_validation: Samples | None = None
     observers: tuple[Observer, ...] = ()
+    importances: Mapping[str, KnownSums] = field(default_factory=dict)
     augmentation: Callable[[int], Callable[[int], Augment]] | None = None
 
     @property

@@ -6,8 +6,8 @@
 Whoever has a trained model needs no trainer and no store for this; the trainer does the same.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from supreme_core.data.split import Indices, Request, Split
 from supreme_core.engine.images.samples import Augment, Samples
 from supreme_core.engine.networks.factory import NetworkFactory
 from supreme_core.engine.networks.weights import on_cpu
+from supreme_core.engine.toolbox.importance_kinds import KnownSums
 from supreme_core.engine.toolbox.task import Method, UnlearningTask
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Report, unreported
@@ -47,16 +48,20 @@ class UnlearningProblem:
         *,
         seed: int,
         checkpoints: Checkpoints | None = None,
+        importances: Mapping[str, KnownSums] | None = None,
     ) -> nn.Module:
         """The model after the last request; each is asked for on what the one before left.
 
         model: a copy of the original, which the method changes in place.
+        importances: those of the original over the parts of the first request, which are known.
         """
         for number, request in enumerate(self.split.requests):
             if number:  # a fresh network, whatever the method did to the modules
                 model = self.networks.with_weights(on_cpu(model.state_dict()))
                 seed = streams.derive(seed, "next request")
-            method(self.task(model, request, seed=seed, checkpoints=checkpoints))
+                importances = None
+            task = self.task(model, request, seed=seed, checkpoints=checkpoints)
+            method(replace(task, importances=importances or {}))
         return model
 
     def task(

@@ -117,6 +117,17 @@ class TestFound:
         assert found.counts["unlearned"] == StepCount(2, 1)
         assert found.stages.missing == 2
 
+    def test_importances_are_missing_only_where_a_run_that_reads_them_is(self):
+        wanted = order([7], methods=["scrub", "ssd"])
+        past = stored(order([7], methods=["scrub", "ssd"], name="other"))
+        assert seen(wanted, past).counts["importances"] == StepCount(2, 0)
+        (result,) = past.results.values()
+        done = result.model_copy(update={"runs": [*result.runs, run("ssd")]})
+        past = replace(past, results={"7": done})
+        assert seen(wanted, past).counts["importances"] == StepCount(2, 2)
+        elsewhere = order([7], methods=["ssd", "lfssd"], name="elsewhere")
+        assert seen(elsewhere, past).counts["importances"] == StepCount(4, 2)
+
     def test_what_is_not_to_be_reused_is_missing(self):
         anew = order([7], name="anew").model_copy(update={"reuse": "None"})
         found = seen(anew, stored(order([7])))

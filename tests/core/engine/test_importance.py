@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.components.methods.lfssd import squared_output
 from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.evaluation import reproducibility
 from supreme_core.engine.images.image_shape import ImageShape
@@ -33,8 +32,9 @@ from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox import importance, importance_by_layer
 from supreme_core.engine.toolbox.dampening import dampen
 from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
+from supreme_core.engine.toolbox.importance_kinds import SQUARED_LOSS
 from supreme_core.engine.training.fit import unreported
-from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.loss import cross_entropy, squared_output
 from supreme_core.errors import MethodFailed
 from tests.builders import alone, tiny_network, tiny_samples, tiny_task
 from tests.real_ranks import on_two_ranks
@@ -344,7 +344,7 @@ def test_defect_20_importances_do_not_depend_on_order_or_on_the_batches(network_
 
 def test_forget_and_retain_add_up_to_the_whole_training_set():
     task = tiny_task()
-    forget, everything = mean_importances(task, loss=cross_entropy, power="squared")
+    forget, everything = mean_importances(task, SQUARED_LOSS)
     expected = loop(task.model, tiny_samples())
     assert_close(everything, [total / 48 for total in expected])
     assert_close(forget, [total / 12 for total in loop(task.model, task.forget)])

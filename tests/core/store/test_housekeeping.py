@@ -69,6 +69,7 @@ DATA = piece("datasets", {"dataset": {"name": "digits"}})
 ORIGINAL = piece("originals", {"seed": 7, "dataset": "d" * 64})
 PREDICTIONS = piece("predictions", {"model": ORIGINAL.key, "split": "c" * 64})
 UNTRAINED = piece("predictions", {"model": {"untrained": "net", "seed": 7}})
+IMPORTANCES = piece("importances", {"original": ORIGINAL.key, "samples": "b" * 64})
 METRICS = piece("metrics", {"predictions": {"original": PREDICTIONS.key}, "seed": 7})
 ALL = (DATA, ORIGINAL, PREDICTIONS, UNTRAINED, METRICS)
 
@@ -107,6 +108,15 @@ class TestOrphans:
             Needs("experiments/local/two", frozenset([METRICS.id]), frozenset()),
         ]
         assert orphans(Inventory(ALL, (), two, {})) == [UNTRAINED]
+
+    def test_importances_are_one_once_no_seed_may_read_them_whoever_names_them(self):
+        """Methods that may be added would read them; no result is read from them."""
+        spare = frozenset([IMPORTANCES.id])
+        needs = Needs("experiments/local/tiny", frozenset([ORIGINAL.id]), frozenset(), spare)
+        store = Inventory((ORIGINAL, IMPORTANCES), (), [needs], {})
+        assert orphans(store) == [IMPORTANCES]
+        assert damage_in(replace(store, pieces=[ORIGINAL])) == []
+        assert orphans(inventory(ORIGINAL, IMPORTANCES, unfinished=[7])) == []
 
     def test_there_are_none_where_an_experiment_cannot_be_read(self):
         assert orphans(inventory(unreadable={"order.json": "order.json is not JSON"})) == []
@@ -295,6 +305,15 @@ class TestRemoval:
         lost = piece("originals", {"seed": 99})
         assert lost not in self.removal(pieces=(*ALL, lost)).stages
 
+    def test_its_importances_go_unless_another_result_names_them(self):
+        own = Needs(GONE, frozenset([ORIGINAL.id]), frozenset(), frozenset([IMPORTANCES.id]))
+        other = replace(own, experiment=OTHER, stages=frozenset([METRICS.id]))
+        pieces = (*ALL, IMPORTANCES)
+        found = removal(Inventory(pieces, (), [own], {}), GONE, DOCUMENTS)
+        assert found.stages == [ORIGINAL, IMPORTANCES]
+        found = removal(Inventory(pieces, (), [own, other], {}), GONE, DOCUMENTS)
+        assert found.stages == []
+
     def test_a_checkpoint_that_only_it_could_go_on_with_goes(self):
         begun = piece("retrained", {"seed": 7}, extra=["checkpoint"])
         begun = Piece(begun.stage, begun.key, begun.objects[2:])
@@ -387,6 +406,12 @@ class TestNeeds:
         assert self.needs(*results).stages == {
             (record.stage, record.key) for result in results for record in result.stages
         }
+
+    def test_importances_that_a_result_names_are_spare(self):
+        result = self.result(7)
+        named = result.stages[0].model_copy(update={"stage": "importances"})
+        needs = self.needs(result.model_copy(update={"stages": [*result.stages, named]}))
+        assert (len(needs.stages), needs.spare) == (1, {("importances", named.key)})
 
     def test_results_without_an_order_still_name_what_they_need(self):
         needs = self.needs(self.result(7), order=None)

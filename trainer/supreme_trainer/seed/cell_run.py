@@ -1,16 +1,17 @@
 """One scenario of a seed: its references, its methods, and the record of each run."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from math import inf
-from typing import Any
+from typing import Any, get_args
 
 from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.importances import ImportancesStage
 from supreme_trainer.seed.predicting import PredictionsStage, UntrainedPredictionsStage
 from supreme_trainer.seed.probing import Probed, ProbeStage, probes_of_run
 from supreme_trainer.seed.scoring import MetricsStage
@@ -21,8 +22,10 @@ from supreme_trainer.seed.unlearning import UnlearnedStage
 from supreme_core.api.names import ORIGINAL, RETRAINED
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.records import CellRecord, RunRecord
+from supreme_core.engine.toolbox.importance_kinds import BY_NAME
 from supreme_core.errors import DeviceFault, HeldElsewhere, RankLost, StorageError, SupremeError
 from supreme_core.plan import Step, scoring_steps
+from supreme_core.registry import TrainingPart
 from supreme_core.scoring.evaluation import Model, Predictions
 from supreme_core.scoring.run_scoring import (
     Input,
@@ -104,6 +107,7 @@ class CellRun:
                 runs[model.name] = self._run(model)
         if any(model.name not in runs for model in models):
             return CellResults(runs=runs)
+        self.stages.pass_over(chain(*map(self._importances, self._methods)))
         return CellResults(self._record(), {model.name: runs[model.name] for model in models})
 
     def _has_references(self) -> bool:
@@ -170,10 +174,27 @@ class CellRun:
         for each in (self.original, *self.replicas):
             own = ReferenceRun(each, retrained=self.replicas[0])
             yield ModelOfRun(each.name, each.replica, own, each.probed)
-        for title, chosen in self.context.components.methods.items():
-            if self.cell.forgets in chosen.method.entry.facts.forgets:
-                for repeat in range(self.order.work.unlearning_repeats):
-                    yield self._unlearned(title, repeat)
+        for title in self._methods:
+            for repeat in range(self.order.work.unlearning_repeats):
+                yield self._unlearned(title, repeat)
+
+    @property
+    def _methods(self) -> Sequence[str]:
+        """Titles of the methods that are defined for the scenario."""
+        return [
+            title
+            for title, chosen in self.context.components.methods.items()
+            if self.cell.forgets in chosen.method.entry.facts.forgets
+        ]
+
+    def _importances(self, title: str) -> list[ImportancesStage]:
+        """Importances that a method reads, over each part of the training set."""
+        kind = self.context.components.methods[title].importances
+        return [
+            ImportancesStage(self.context, self.cell, self.original.training, BY_NAME[kind], part)
+            for part in get_args(TrainingPart)
+            if kind
+        ]
 
     def _unlearned(self, title: str, repeat: int) -> ModelOfRun:
         subject = self.cell.subject(
@@ -187,6 +208,7 @@ class CellRun:
             original=self.original.training,
             retrained=self.replicas[0].training,
             keep=subject.use,
+            importances=[self.stages.later(each) for each in self._importances(title)],
         )
         own = self.stages.later(stage)
         return ModelOfRun(title, repeat, own, Probed(own.key, subject), stage)

@@ -41,6 +41,13 @@ class Unlearner:
             meaning["augmentation"] = self.augmentation
         return meaning
 
+    @property
+    def importances(self) -> str | None:
+        """Kind of importance that it reads of the original, as `plan.importances_read` says."""
+        if self.wrappers:
+            return None
+        return self.method.entry.listed.importances_with(self.method.params.to_document())
+
     def needs(self, need: Need) -> str | None:
         """The name of the first part that needs it."""
         return next(

@@ -6,12 +6,14 @@
 
 Each arrow is a stage that is looked up in the store before it is computed. Where a metric looks at
 the model itself, its probe is a stage before the metrics of each run; a model that is no longer in
-memory and was not kept is then unlearned again, once for all probes of the run. A scenario that
-poisons its forget set has an original of its own, trained on the poisoned data.
+memory and was not kept is then unlearned again, once for all probes of the run. Where methods read
+importances of the original, these are stages before the first such method. A scenario that poisons
+its forget set has an original of its own, trained on the poisoned data.
 
 Each kind of stage has a file: what it depends on, how it is made and how it is read.
 
-    dataset.py  pretrained.py  training.py  predicting.py  unlearning.py  probing.py  scoring.py
+    dataset.py  pretrained.py  training.py  predicting.py
+    importances.py  unlearning.py  probing.py  scoring.py
 """
 
 import logging

@@ -100,6 +100,12 @@ class Stage(ABC, Generic[T]):
     def wanted(self) -> tuple[str, ...]:
         return ()
 
+    @property
+    def first(self) -> Sequence["Later[Any]"]:
+        """Stages that it is computed from and that its meaning leaves out, since it says all that
+        they depend on; they are had before it is made, and not where it is found."""
+        return ()
+
     @cached_property
     def key(self) -> str:
         return digest(self.meaning)
@@ -124,9 +130,13 @@ class Later(Generic[T]):
     def value(self) -> T:
         return self._value
 
+    def once(self) -> T:
+        """The value for whoever needs it a single time; it is not kept."""
+        return self.stages.value(self.stage)
+
     @cached_property
     def _value(self) -> T:
-        return self.stages.value(self.stage)
+        return self.once()
 
 
 @dataclass(frozen=True)
@@ -279,6 +289,18 @@ class Stages:
             if step not in self._told:
                 self._tell(step, "failed", 0.0)
 
+    def pass_over(self, stages: Iterable[Stage[Any]]) -> None:
+        """Tell that stages need not be made, since what they are for is there. What another process
+        of the attempt has made is recorded as elsewhere."""
+        for stage in stages:
+            if stage.step in self._told:
+                continue
+            made = self._look(stage) if self.crew else None
+            if made and self._by_whom(made)[0] == "computed":
+                self._find(stage)
+            else:
+                self._tell(stage.step, "reused", 0.0)
+
     def _find(self, stage: Stage[T]) -> Manifest | None:
         manifest = self._look(stage)
         if manifest is None:
@@ -351,7 +373,8 @@ class Stages:
 
     def _inputs(self, stage: Stage[T]) -> Inputs:
         """The files, as far as this seed has met them, of the stages that this one names."""
-        return {key: self._files[key] for key in keys_in(stage.meaning) & self._files.keys()}
+        named = keys_in(stage.meaning) | {each.key for each in stage.first}
+        return {key: self._files[key] for key in named & self._files.keys()}
 
     def _checkpoints(self, stage: Stage[T]) -> Checkpoints:
         slot = self._slot(stage)
@@ -367,10 +390,13 @@ class Stages:
         return CheckpointSlot(self._artefacts, stage.name, stage.key, sha256, self._claims)
 
     def _compute(self, stage: Stage[T]) -> Manifest:
-        self._telemetry.stage_started(stage.step)
         started = time.monotonic()
         try:
             with self.patiently():
+                for each in stage.first:
+                    each.ensure()
+                self._telemetry.stage_started(stage.step)
+                started = time.monotonic()
                 made = self._made(stage)
         except (DeviceFault, HeldElsewhere):  # whoever goes on may well finish the stage
             raise

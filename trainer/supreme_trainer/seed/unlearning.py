@@ -2,15 +2,16 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from safetensors.torch import load_file
 from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.components import Unlearner
 from supreme_trainer.seed.context import SeedContext
+from supreme_trainer.seed.importances import Importances
 from supreme_trainer.seed.predicting import made_predictions
 from supreme_trainer.seed.stage import Later, Made, Stage, Stages, Stored
 from supreme_trainer.seed.training import Trained, arrays, packed
@@ -19,11 +20,13 @@ from torch import nn
 from supreme_core.api.names import PREDICTIONS, WEIGHTS
 from supreme_core.engine.evaluation.cost import measured
 from supreme_core.engine.networks.weights import are_finite, on_cpu
+from supreme_core.engine.toolbox.importance_kinds import KnownSums, in_order
 from supreme_core.engine.toolbox.unlearning import UnlearningProblem
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.recipe import ENGINE_VERSION
 from supreme_core.errors import MethodFailed
 from supreme_core.plan import Step
+from supreme_core.registry import TrainingPart
 from supreme_core.scoring.evaluation import Cost
 from supreme_core.scoring.run_scoring import Unlearned, distances, read_unlearned
 
@@ -32,7 +35,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class UnlearnedStage(Stage[Unlearned]):
-    """keep: told the network where it is computed now, once everything is known of it."""
+    """keep: told the network where it is computed now, once everything is known of it.
+
+    importances: those that the method reads, over both parts; empty where it reads none.
+    """
 
     context: SeedContext
     cell: Cell
@@ -41,6 +47,7 @@ class UnlearnedStage(Stage[Unlearned]):
     original: Later[Trained]
     retrained: Later[Trained]
     keep: Callable[[nn.Module], None]
+    importances: Sequence[Later[Importances]] = ()
 
     name = "unlearned"
     reads = (PREDICTIONS,)
@@ -54,6 +61,10 @@ class UnlearnedStage(Stage[Unlearned]):
     @property
     def wanted(self) -> tuple[str, ...]:
         return (WEIGHTS,) if self.context.keep_unlearned_models else ()
+
+    @property
+    def first(self) -> Sequence[Later[Any]]:
+        return self.importances
 
     @cached_property
     def meaning(self) -> Mapping[str, Any]:
@@ -123,13 +134,32 @@ class UnlearnedStage(Stage[Unlearned]):
             augmentation=context.components.recipe.augmentation if augmented else None,
         )
         first = [problem.networks.with_weights(self.original.value().weights)]
+        known, shared = self._known(first[0])
         stream = context.streams.unlearning(self.repeat, unlearner.method.entry.name)
         with measured(context.ranks) as meter:
             # Popped, so that nothing here holds it once a later request has a network of its own.
-            network = problem.unlearn(unlearner, first.pop(), seed=stream, checkpoints=checkpoints)
+            network = problem.unlearn(
+                unlearner,
+                first.pop(),
+                seed=stream,
+                checkpoints=checkpoints,
+                importances=known,
+            )
         meter.add(checkpoints.spent)
+        for cost in shared:  # whoever reads them pays for them, whoever asked for them first
+            meter.add(cost)
         _refuse_nonfinite(network)
         return network, meter.cost
+
+    def _known(self, network: nn.Module) -> tuple[Mapping[str, KnownSums], Sequence[Cost]]:
+        """Importances as the task has them, and what each of them took."""
+        kind = self._unlearner.importances
+        if kind is None:
+            return {}, ()
+        found = [each.once() for each in self.importances]
+        parts = zip(get_args(TrainingPart), found, strict=True)
+        sums = {part: in_order(network, each.sums) for part, each in parts}
+        return {kind: sums}, [each.cost for each in found]
 
 
 def _refuse_nonfinite(network: nn.Module) -> None:

@@ -9,6 +9,7 @@ from supreme_core.components.methods.assd import AssdParams, assd, percentile
 from supreme_core.components.methods.ssd import ssd
 from supreme_core.engine.toolbox.dampening import DampeningParams
 from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
+from supreme_core.engine.toolbox.importance_kinds import SQUARED_LOSS
 from supreme_core.engine.training.loss import cross_entropy
 from tests.builders import digest, tiny_network, tiny_task
 
@@ -28,10 +29,7 @@ def test_as_many_values_as_a_large_network_has_weights_are_no_matter():
 
 def test_assd_is_ssd_at_the_percentile_of_the_ratios():
     task = tiny_task()
-    pairs = zip(
-        *mean_importances(task, loss=cross_entropy, power="squared"),
-        strict=True,
-    )
+    pairs = zip(*mean_importances(task, SQUARED_LOSS), strict=True)
     ratios = np.concatenate([(of_f / of_d).numpy().ravel() for of_f, of_d in pairs])
     share = len(task.forget) / (len(task.forget) + len(task.retain))
     ratios = ratios[np.isfinite(ratios)]
