@@ -195,18 +195,12 @@ def _show_plan(plan: Forecast, storage: Storage) -> None:
         f" {stages.missing} to be computed, {stages.found} to be found in {storage.uri}"
     )
     say_found(
-<<<<<<< HEAD
         f"  {_missing(plan, 'original')} original and"
         f" {number_of(_missing(plan, 'retrained'), 'retrained model')} to train,"
         f" {number_of(_missing(plan, 'unlearned'), 'unlearning run')},"
         f" {number_of(plan.passes, 'pass', 'passes')} over the data for predictions,"
+        f" {number_of(_missing(plan, 'importances'), 'sum')} of importances,"
         f" {number_of(_missing(plan, 'probes'), 'probe')}"
-=======
-        f"  {_missing(plan, 'original')} original and {_missing(plan, 'retrained')} retrained"
-        f" models to train, {_missing(plan, 'unlearned')} unlearning runs, {plan.passes} passes"
-        f" over the data for predictions, {_missing(plan, 'importances')} sums of importances,"
-        f" {_missing(plan, 'probes')} probes"
->>>>>>> c343142 (Sum importances of the original once for all methods that read them)
     )
     seconds, size = plan.seconds, plan.bytes
     say_found(f"  time: {_estimated(seconds, _duration(seconds.value), storage)}")
