@@ -18,10 +18,19 @@ from tests.e2e.node import NODE
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("running")]
 
 
+RANKS, STAGES = {"nodes": 2}, {"nodes": 2, "processesPerNode": 2, "distribution": "Stages"}
+
+
 @pytest.mark.parametrize(
     "execution",
-    [{}, {"nodes": 2, "backend": "IndexedJob"}, {"nodes": 2, "backend": "PyTorchJob"}],
-    ids=["Job", "IndexedJob", "PyTorchJob"],
+    [
+        {},
+        {"backend": "IndexedJob", **RANKS},
+        {"backend": "PyTorchJob", **RANKS},
+        {"backend": "IndexedJob", **STAGES},
+        {"backend": "PyTorchJob", **STAGES},
+    ],
+    ids=["Job", "IndexedJob", "PyTorchJob", "IndexedJob, stages", "PyTorchJob, stages"],
 )
 def test_pods_give_the_same_summary_as_supreme_run(experiments, s3, expected, execution):
     experiments.apply(parallelism=2, execution=execution)
