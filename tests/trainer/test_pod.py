@@ -490,7 +490,7 @@ def test_a_store_that_is_away_costs_the_progress_only(caplog):
     uploader = pods.Uploader(storage, order, board, seconds=0.0)
     board.apply(260, {"event": "stage-started", **asdict(Step("dataset"))})
     uploader.tell()
-    uploader.close(Path(__file__), machine="")
+    uploader.close([Path(__file__)], machine="")
 
     assert "the store does not get the progress or the log: s3://bucket at " in caplog.text
 
@@ -504,7 +504,7 @@ assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
 shell = "sh -c 'sleep 0.2 & echo $!'; read word"
 parent = subprocess.Popen(["sh", "-c", shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 trainer = launch.Trainer(process=parent, ranks=1, is_torchrun=False, log=Path(os.devnull))
-pod._take_in_orphans(trainer)
+pod._take_in_orphans([trainer])
 orphan = Path("/proc", parent.stdout.readline().decode().strip())
 while orphan.exists():  # a zombie does for ever
     time.sleep(0.01)

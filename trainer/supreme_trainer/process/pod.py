@@ -315,8 +315,8 @@ class Uploader:
 
     def _bring(self, logs: Sequence[Path], key: str) -> None:
         first, *others = logs
-        with first.open("ab") as whole:
-            for text in others:
+        for text in others:
+            with first.open("ab") as whole:
                 whole.write(text.read_bytes())
         self._storage.upload(key, first)
 
