@@ -3,6 +3,7 @@
     the operator      killed at each of its requests, before and after; two of them at once
     the API server    refuses, resets, is away; its watches lose, repeat, expire, fall silent
     the store         is away when results are read
+    namespaces        one of several is deleted
     permissions       each rule of the role taken away
 
 The pods are played; what real ones do in such cases is tested by tests/e2e and tests/trainer.
@@ -20,6 +21,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import pytest
+from kubernetes import client
 
 from supreme_core.store.opening import open_storage
 from tests.cluster.fault_proxy import (
@@ -412,6 +414,49 @@ def without_verb(verb):
         else rule
         for rule in RULES
     ]
+
+
+def open_to_the_operator(api, namespace):
+    """Give the role in one namespace, to whoever is a service account of the namespace default."""
+    rights, named = client.RbacAuthorizationV1Api(api), {"metadata": {"name": "operator"}}
+    group = "rbac.authorization.k8s.io"
+    role = {"apiGroup": group, "kind": "Role", "name": "operator"}
+    subject = {"apiGroup": group, "kind": "Group", "name": "system:serviceaccounts:default"}
+    rights.create_namespaced_role(namespace, {**named, "rules": RULES})
+    rights.create_namespaced_role_binding(
+        namespace, {**named, "roleRef": role, "subjects": [subject]}
+    )
+
+
+class TestNamespaces:
+    def test_one_that_is_deleted_with_the_role_in_it_holds_up_no_other(
+        self, experiments, trainers, controlled, cluster, tmp_path
+    ):
+        """A tenant who may delete a namespace stops no other team. The rights in it go with it, and
+        without them a namespace that is gone cannot be told from one that is closed."""
+        core, gone = client.CoreV1Api(controlled), f"gone-{experiments.namespace}"
+        body = {"metadata": {"name": gone}}
+        settings = {"namespaces": f"{gone},{experiments.namespace}"}
+        rightless = cluster.restricted_to([])
+        core.create_namespace(body)
+        for namespace in (gone, experiments.namespace):
+            open_to_the_operator(controlled, namespace)
+        with operator(rightless, tmp_path, **settings) as found:
+            core.delete_namespace(gone)
+            eventually(
+                lambda: gone not in {each.metadata.name for each in core.list_namespace().items}
+            )
+            eventually(lambda: f"namespace {gone} cannot be listed" in found.log.read_text())
+            experiments.apply()
+            succeeded(experiments)
+        with operator(rightless, tmp_path, **settings) as found:
+            experiments.apply("after")
+            experiments.until("after", phase="Succeeded")
+            core.create_namespace(body)
+            open_to_the_operator(controlled, gone)
+            eventually(lambda: f"namespace {gone} can be listed again" in found.log.read_text())
+            assert found.get("readyz") == "ok\n"
+        core.delete_namespace(gone)
 
 
 class TestPermissions:

@@ -1,4 +1,5 @@
 """An operator with an identity of its own: it is lent to nobody, and what is allowed later counts.
+The policy for tenants that the docs have, too.
 
 Which stores are whose: tests/operator/test_policy.py. Pods are played.
 """
@@ -6,8 +7,11 @@ Which stores are whose: tests/operator/test_policy.py. Pods are played.
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
@@ -138,3 +142,62 @@ def test_in_the_operators_namespace_nothing_is_computed(start, experiments, trai
         assert experiments.jobs() == {}
     with start(own_namespace=experiments.namespace, allow_own_namespace="true"):
         experiments.until(phase="Succeeded")
+
+
+FOR_TENANTS = Path(__file__).parents[2] / "docs" / "policies" / "experiments.yaml"
+
+
+@pytest.fixture
+def tenant(cluster, experiments):
+    """Experiments of a namespace to which the policy for tenants applies."""
+    with cluster.client() as api:
+        labels = {"metadata": {"labels": {"tenant": "true"}}}
+        client.CoreV1Api(api).patch_namespace(experiments.namespace, labels)
+    experiments.apply("before", execution={"scheduling": {"queueName": "theirs"}}, parallelism=0)
+    cluster.kubectl("apply", "-f", str(FOR_TENANTS))
+    try:
+        eventually(lambda: not lets_in(experiments, template={"serviceAccountName": "theirs"}))
+        yield experiments
+    finally:
+        cluster.kubectl("delete", "-f", str(FOR_TENANTS))
+
+
+def lets_in(experiments, **execution):
+    """Return whether an experiment is let in, which is removed again."""
+    try:
+        experiments.apply("tried", execution=execution)
+    except ApiException as error:
+        if "experiments-of-tenants' with binding" not in error.body:
+            raise
+        return False
+    experiments.delete("tried")
+    return True
+
+
+def test_the_policy_for_tenants_lets_in_what_its_lists_have_and_nothing_else(tenant):
+    def tolerates(**toleration):
+        return {"template": {"tolerations": [toleration]}}
+
+    good = [
+        {},
+        {"template": {"serviceAccountName": "trainer", "labels": {"team": "vision"}}},
+        tolerates(key="nvidia.com/gpu", operator="Exists"),
+        {"scheduling": {"queueName": "gpus", "workloadPriorityClass": "low"}},
+    ]
+    bad = [
+        {"template": {"serviceAccountName": "theirs"}},
+        tolerates(operator="Exists"),  # every taint
+        tolerates(key="node-role.kubernetes.io/control-plane", operator="Exists"),
+        {"scheduling": {"queueName": "theirs"}},
+        {"scheduling": {"workloadPriorityClass": "urgent"}},
+        {"scheduling": {"schedulerName": "mine"}},
+        {"scheduling": {"runtimeClassName": "mine"}},
+    ]
+    assert [each for each in good if not lets_in(tenant, **each)] == []
+    assert [each for each in bad if lets_in(tenant, **each)] == []
+
+
+def test_an_experiment_from_before_the_policy_goes_on_until_it_asks_for_other_pods(tenant):
+    tenant.change("before", suspend=True, seeds={"list": [7, 8, 9, 10]})
+    with pytest.raises(ApiException, match="queueName may be gpus"):
+        tenant.change("before", execution={"gpusPerNode": 1})
