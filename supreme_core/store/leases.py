@@ -75,7 +75,8 @@ class Holder:
         place, _, mine = self.process.rpartition(" ")
         if not place or place != _place():
             return False
-        return _process(int(mine.partition(":")[0])) != self.process
+        number = int(mine.partition(":")[0])
+        return _process(number) != self.process and not _is_of_another_user(number)
 
     @property
     def title(self) -> str:
@@ -92,7 +93,6 @@ class StageLease:
     epoch: int
     _leases: "Leases"
     _renewed: float
-    _beats: int = 0
     _is_over: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -108,27 +108,32 @@ class StageLease:
         return self.renew()
 
     def release(self) -> None:
-        """Let others have the stage. What cannot be removed becomes stale.
+        """Let others have the stage, unless another has it. What cannot be removed becomes stale.
 
         The highest number goes first: whoever is stopped in between leaves a lease that is stale.
         """
-        with self._lock:
-            was_over, self._is_over = self._is_over, True
-        self._leases.forget(self)
-        if was_over:
-            return
         try:
-            for epoch in range(self.epoch, 0, -1):
-                self._leases.storage.delete(lease_key(self.stage, self.key, epoch))
+            if self.is_held and not self._end():
+                for epoch in range(self.epoch, 0, -1):
+                    self._leases.storage.delete(lease_key(self.stage, self.key, epoch))
         except StorageError as error:
             log.warning("a lease is left until it is stale: %s", error)
+        finally:
+            self._end()
+            self._leases.forget(self)
+
+    def _end(self) -> bool:
+        """Renew it no more; gives whether that was so already."""
+        with self._lock:
+            was_over, self._is_over = self._is_over, True
+        return was_over
 
     def renew(self) -> bool:
         """Show that the holder is there; gives False where the lease is another's by now."""
         with self._lock:
             if self._is_over:
                 return False
-            seen, self._beats = self._leases.clock(), self._beats + 1
+            seen = self._leases.clock()
             if self._is_taken() or not self._write() or self._is_taken():
                 log.warning("%s %s was taken over by another process", self.stage, self.key[:16])
                 self._is_over = True
@@ -148,7 +153,7 @@ class StageLease:
         mine = self._leases.read(self.stage, self.key, self.epoch)
         if mine is None or not self._leases.is_mine(mine):
             return False
-        self._leases.write(self.stage, self.key, self.epoch, self._beats)
+        self._leases.write(self.stage, self.key, self.epoch)
         return True
 
 
@@ -179,25 +184,27 @@ class Leases:
         self._holder = Holder.this(attempt)
         self._seen: dict[tuple[str, str], Held] = {}
         self._mine: list[StageLease] = []
+        self._beats = count()
         self._thread: threading.Thread | None = None
 
     def take(self, stage: str, key: str) -> StageLease | Held:
         """The lease, or who holds it."""
         known = self._seen.get((stage, key))
-        if known is None and (lease := self._put(stage, key, 1)):
-            return lease
+        # The number may have been free because a lease of a higher one has lost those below it.
+        if known is None and self._put(stage, key, 1) and self.read(stage, key, 2) is None:
+            return self._lease(stage, key, 1)
         found = self._newest(stage, key, known.epoch if known else 1)
         if found is None:  # it was released meanwhile
             self._seen.pop((stage, key), None)
-            return self._put(stage, key, 1) or self._held(stage, key, 1, b"")
+            return self.take(stage, key)
         epoch, content = found
         if self.is_mine(content):  # the answer to our own write was lost
             return self._lease(stage, key, epoch)
         held = self._held(stage, key, epoch, content)
         if held.holder.has_ended or self.clock() - held.since >= self.stale_seconds:
             log.warning("%s %s is taken over from %s", stage, key[:16], held.holder.title)
-            if lease := self._put(stage, key, epoch + 1):
-                return lease
+            if self._put(stage, key, epoch + 1):
+                return self._lease(stage, key, epoch + 1)
         return held
 
     def forget(self, lease: StageLease) -> None:
@@ -212,24 +219,21 @@ class Leases:
         except ObjectTooLarge:
             return b""  # nobody's, until it is stale
 
-    def write(self, stage: str, key: str, epoch: int, beats: int) -> None:
-        self.storage.write(lease_key(stage, key, epoch), self._content(beats))
+    def write(self, stage: str, key: str, epoch: int) -> None:
+        self.storage.write(lease_key(stage, key, epoch), self._content())
 
     def is_mine(self, content: bytes) -> bool:
         return _parsed(content).token == self._holder.token
 
-    def _content(self, beats: int) -> bytes:
-        """JSON of the holder, other at each beat."""
-        return json.dumps({**vars(self._holder), "beats": beats}).encode()
+    def _content(self) -> bytes:
+        """JSON of the holder, other each time, of whatever lease."""
+        return json.dumps({**vars(self._holder), "beats": next(self._beats)}).encode()
 
-    def _put(self, stage: str, key: str, epoch: int) -> StageLease | None:
-        name = lease_key(stage, key, epoch)
-        if not self.storage.write_if_absent(name, self._content(0)):
-            return None
-        self._seen.pop((stage, key), None)
-        return self._lease(stage, key, epoch)
+    def _put(self, stage: str, key: str, epoch: int) -> bool:
+        return self.storage.write_if_absent(lease_key(stage, key, epoch), self._content())
 
     def _lease(self, stage: str, key: str, epoch: int) -> StageLease:
+        self._seen.pop((stage, key), None)
         lease = StageLease(stage, key, epoch, self, self.clock())
         self._mine.append(lease)
         if self._thread is None:
@@ -284,6 +288,17 @@ def _process(pid: int) -> str:
     if fields[0] in ENDED:
         return ""
     return f"{_place()} {pid}:{fields[19]}"
+
+
+def _is_of_another_user(pid: int) -> bool:
+    """True where there is such a process that the system may hide from this one, as `hidepid`."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 @cache

@@ -139,6 +139,55 @@ def test_a_holder_that_comes_back_when_all_is_over_does_not_hold_it(workers, clo
     assert files(store) == []
 
 
+def test_content_of_a_lease_never_comes_again(workers, clock):
+    """Who looks rarely must not take what is held anew for what it saw long ago."""
+    first, second = workers
+    lease = first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    lease.release()
+    clock.later(STALE)
+    lease = first.take(STAGE, KEY)
+
+    assert not isinstance(second.take(STAGE, KEY), StageLease)
+    assert lease.is_held
+
+
+@pytest.mark.parametrize("is_over", [True, False], ids=["when all is over", "before"])
+def test_a_holder_that_comes_back_to_release_takes_nothing_from_others(
+    workers, clock, store, is_over
+):
+    """Its stage has failed, so it looks at nothing before it releases."""
+    first, second = workers
+    lease = first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    clock.later(STALE)
+    taken = second.take(STAGE, KEY)
+    if is_over:
+        taken.release()
+        taken = second.take(STAGE, KEY)
+
+    lease.release()
+    assert taken.renew()
+    assert not isinstance(worker(store, clock, "c").take(STAGE, KEY), StageLease)
+
+
+def test_a_number_that_is_missing_below_a_lease_gives_nobody_a_second_one(workers, clock, store):
+    """Such as that of a holder that was killed, which `prune` has removed."""
+    first, second = workers
+    first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    clock.later(STALE)
+    taken = second.take(STAGE, KEY)
+    store.delete(lease_key(STAGE, KEY, 1))
+
+    third = worker(store, clock, "c")
+    assert third.take(STAGE, KEY).holder.token == "b"
+    assert third.take(STAGE, KEY).epoch == 2
+    taken.release()
+    assert files(store) == []
+    assert isinstance(third.take(STAGE, KEY), StageLease)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"token": 1}', b"x" * 5000])
 def test_content_that_nobody_wrote_is_respected_until_it_is_stale(workers, clock, store, content):
     store.write(lease_key(STAGE, KEY, 1), content)
@@ -152,7 +201,7 @@ def test_content_that_nobody_wrote_is_respected_until_it_is_stale(workers, clock
 
 def test_a_lease_of_which_the_answer_was_lost_is_the_writers_own(workers, store):
     first, second = workers
-    store.write(lease_key(STAGE, KEY, 1), first._content(0))
+    store.write(lease_key(STAGE, KEY, 1), first._content())
 
     assert not isinstance(second.take(STAGE, KEY), StageLease)
     assert isinstance(first.take(STAGE, KEY), StageLease)
@@ -197,13 +246,24 @@ def test_the_lease_of_a_process_of_this_machine_goes_with_it(tmp_path):
 
 
 def test_a_process_elsewhere_with_the_same_number_counts_as_alive(store, clock):
-    name = json.loads(Leases(store, "here")._content(0))["process"]
+    name = json.loads(Leases(store, "here")._content())["process"]
     place, _, number = name.rpartition(" ")
 
     assert not Holder("t", "a", name).has_ended
     assert not Holder("t", "a", f"{place}0 {number}").has_ended
     assert not Holder("t", "a", "").has_ended
     assert Holder("t", "a", f"{place} {os.getpid()}:1").has_ended
+
+
+def test_a_process_that_the_system_hides_counts_as_alive(store, monkeypatch):
+    """Processes of other users are not in /proc where it is mounted with hidepid."""
+    place, _, _ = json.loads(Leases(store, "here")._content())["process"].rpartition(" ")
+
+    def refuse(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert not Holder("t", "a", f"{place} 999999999:1").has_ended
 
 
 def test_a_folder_gives_a_network_mount_time_to_show_what_is_new(tmp_path):
