@@ -33,10 +33,11 @@ from tests.trainer.experiments import (
     written,
 )
 
+METRICS = [{"name": name} for name in ("accuracy", "loss", "zrf", "wall_seconds")]
 WHOLE = experiment(
     scenarios=[FULL_CLASS],
     methods=[FINETUNE],
-    metrics=[{"name": name} for name in ("accuracy", "loss", "zrf", "wall_seconds")],
+    metrics=METRICS,
     parallelism=2,
     execution={"gpusPerNode": 0},
     failurePolicy={"maxFailedSeeds": 1},
@@ -103,7 +104,7 @@ def test_help_fits_a_terminal_and_explains_every_option(command, name):
 
 
 def test_validate_counts_what_would_be_computed(command, tmp_path):
-    file = written(tmp_path / "tiny.yaml", experiment(seeds=(1, 2, 3)))
+    file = written(tmp_path / "tiny.yaml", experiment(seeds=(1, 2, 3), metrics=METRICS))
 
     code, out, _ = command("validate", file)
 

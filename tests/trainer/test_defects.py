@@ -104,7 +104,8 @@ def test_defect_14_no_evaluation_lies_inside_a_measured_time(seed, monkeypatch, 
     for module in (training, unlearning):
         monkeypatch.setattr(module, "measured", measured)
     monkeypatch.setattr(predicting, "predict", predict)
-    result = compute(experiment(scenarios=[FULL_CLASS]), folder_store(tmp_path))
+    timed = [{"name": name} for name in ("accuracy", "zrf", "wall_seconds", "speed_up")]
+    result = compute(experiment(scenarios=[FULL_CLASS], metrics=timed), folder_store(tmp_path))
 
     assert predicted
     assert not any(predicted)

@@ -29,7 +29,12 @@ from tests.trainer.experiments import (
     written,
 )
 
-SLOW = experiment(scenarios=[FULL_CLASS], methods=[FINETUNE], training={"epochs": 8})
+SLOW = experiment(
+    scenarios=[FULL_CLASS],
+    methods=[FINETUNE],
+    metrics=[{"name": "accuracy"}, {"name": "zrf"}],  # which compares with an untrained model
+    training={"epochs": 8},
+)
 
 
 def stopped_by(number, folder):

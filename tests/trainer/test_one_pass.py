@@ -22,6 +22,8 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.plan import default_metrics
+from supreme_core.registry.catalog import bundled
 from supreme_core.scoring.predictions import load_predictions
 from tests.trainer.experiments import (
     FINETUNE,
@@ -89,14 +91,18 @@ def all_forwards_in_eval_mode():
         handle.remove()
 
 
+DEFAULT = [{"name": metric.name} for metric in default_metrics(bundled())]
+
+
 @pytest.mark.parametrize("scenario", [FULL_CLASS, RANDOM_SAMPLES], ids=lambda each: each["name"])
 def test_one_method_with_all_default_metrics_takes_one_pass_over_all_samples(tmp_path, scenario):
     """Finetune itself runs in train mode only, so what runs in eval mode is evaluation."""
     storage = folder_store(tmp_path)
-    compute(experiment(scenarios=[scenario], methods=[RANDOM_LABELS]), storage)
+    how = {"scenarios": [scenario], "metrics": DEFAULT}
+    compute(experiment(methods=[RANDOM_LABELS], **how), storage)
 
     with all_forwards_in_eval_mode() as seen:
-        compute(experiment(scenarios=[scenario], methods=[RANDOM_LABELS, FINETUNE]), storage)
+        compute(experiment(methods=[RANDOM_LABELS, FINETUNE], **how), storage)
 
     assert seen.samples <= TRAIN + TEST
     assert seen.samples == recorded(tmp_path, "unlearned", "finetune")

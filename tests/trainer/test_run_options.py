@@ -41,7 +41,7 @@ def tiny(*, seeds=SEEDS, methods=(FINETUNE, SSD), **changes):
 
 
 WHOLE = tiny()
-LOUDER = {"name": "finetune", "params": {"epochs": 2}}
+LOUDER = {**FINETUNE, "params": {**FINETUNE["params"], "epochs": 2}}
 
 
 @pytest.fixture

@@ -345,12 +345,12 @@ def test_stopped_inside_its_second_request_a_method_goes_on_to_the_same_bits(
     folder = shutil.copytree(finished[0], tmp_path / "store")
     shutil.rmtree(folder / "objects" / "unlearned")
     storage = folder_store(folder)
-    with stopped_in("finetune", call=2, step=5) as interruption:
+    with stopped_in("finetune", call=2, step=3) as interruption:
         compute(work(SEQUENTIAL), storage, interruption=interruption)
     assert len(list(folder.glob("objects/unlearned/*/*/checkpoint"))) == 1
     with caplog.at_level(logging.INFO):
         compute(work(SEQUENTIAL), storage)
-    assert "going on after step 5" in caplog.text
+    assert "going on after step 3" in caplog.text
     (key,) = {key for key in artefacts_of(storage) if key[0] == "unlearned"}
     assert artefacts_of(storage)[key] == artefacts_of(folder_store(finished[0]))[key]
 

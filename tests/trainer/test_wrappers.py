@@ -29,6 +29,11 @@ WRAPPED = [
 ]
 RECIPE = {"epochs": 3, "validation": {"fraction": 0.2}, "selection": "best_validation"}
 RECIPE |= {"augmentation": [{"name": "random_crop", "params": {"padding": 1}}]}
+METRICS = [{"name": "accuracy"}, {"name": "loss"}]
+
+
+def work(methods):
+    return experiment(methods=methods, training=RECIPE, metrics=METRICS)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(store):
-    return compute(experiment(methods=WRAPPED, training=RECIPE), folder_store(store))
+    return compute(work(WRAPPED), folder_store(store))
 
 
 def test_each_wrapped_method_has_numbers(result):
@@ -84,7 +89,7 @@ def test_augmentation_is_part_of_a_key_only_where_it_is_asked_for(result, store)
 
 def test_a_wrapper_that_is_added_computes_nothing_else_again(result, store):
     more = [*WRAPPED, {"name": "ssd"}]
-    again = compute(experiment(methods=more, training=RECIPE), folder_store(store))
+    again = compute(work(more), folder_store(store))
     assert computed(again)["unlearned"] == 2
     assert not computed(again)["originals"]
     assert not computed(again)["retrained"]
