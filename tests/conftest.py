@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.s3 import S3Storage
+from tests import drawing
 from tests.cluster import s3_server as s3
 from tests.small_disk import mounted
 
@@ -54,3 +55,10 @@ def small_disk(tmp_path):
     folder.mkdir()
     with mounted(folder, "256k"):
         yield folder
+
+
+@pytest.fixture(scope="module")
+def plots_once():
+    """A file of tests in whose pages the same plot is drawn once."""
+    with drawing.once():
+        yield

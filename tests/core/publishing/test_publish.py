@@ -24,6 +24,8 @@ from supreme_core.store.inventory import read_inventory, without_digest
 from supreme_core.store.results import Results, read_order, write_order, write_result
 from tests.core.analysis import summaries
 
+pytestmark = pytest.mark.usefixtures("plots_once")
+
 SEEDS = (1, 2, 3)
 ORDER = summaries.question(SEEDS).order.model_copy(
     update={
