@@ -3,7 +3,7 @@
     ranks       1 in this process, images on the device | 2 (gloo) under torchrun, images streamed,
                 through the real command
     seeds       one after the other | two at a time, through the real command
-    methods     alone | with all others | in another order
+    methods     all | in the reverse order, on what they start from | two of them, from nothing
     store       a folder | an S3 server
 
 Compared: sha256 of all weights and predictions, every metric and distance as stored, and the
@@ -19,6 +19,7 @@ import pytest
 from supreme_core.plan import default_metrics
 from supreme_core.registry import catalog
 from supreme_core.scoring.predictions import load_predictions
+from tests.cluster import s3_server as s3
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -144,19 +145,20 @@ def test_streamed_images_give_the_bits_of_resident_ones_under_the_same_keys(
     assert "images are streamed\n" in (folder_of(on_two_ranks, STREAMED) / LOG).read_text()
 
 
-@pytest.mark.parametrize("method", SIX_METHODS, ids=lambda method: method["name"])
-def test_a_method_alone_gives_the_same_bits_as_among_all_others(on_one_rank, tmp_path, method):
-    """The store has what all methods start from, and nothing of any of them."""
+def test_methods_in_the_reverse_order_give_the_same_bits(on_one_rank, tmp_path):
+    """The store has what all methods start from, and nothing of any of them; what came before a
+    method comes after it."""
     store = shutil.copytree(on_one_rank, tmp_path / "store")
     for stage in (store / "objects").iterdir():
         if stage.name not in ("datasets", "originals", "retrained"):
             shutil.rmtree(stage)
 
-    result = compute(work(scenarios=[FULL_CLASS], methods=[method]), folder_store(store))
+    turned = work(scenarios=[FULL_CLASS], methods=SIX_METHODS[::-1])
+    result = compute(turned, folder_store(store))
 
-    single, everything = all_of(store), all_of(on_one_rank)
-    assert single == {key: everything[key] for key in single}
-    assert computed(result)["unlearned"] == 1
+    found, everything = all_of(store), all_of(on_one_rank)
+    assert found == {key: everything[key] for key in found}
+    assert computed(result)["unlearned"] == 6
     assert not {"datasets", "originals", "retrained"} & computed(result).keys()
 
 
@@ -171,19 +173,14 @@ def test_methods_and_scenarios_in_another_order_give_the_same_bits(on_one_rank, 
 SHORT = work(scenarios=[FULL_CLASS], methods=[FINETUNE])
 
 
-@pytest.fixture(scope="module")
-def in_a_folder(tmp_path_factory):
-    storage = folder_store(tmp_path_factory.mktemp("folder"))
-    finish(SHORT, storage)
-    return storage
+@pytest.mark.parametrize("store", [f"s3-{s3.kind()}"], indirect=True)
+def test_a_folder_and_an_s3_server_get_the_same_bits(store, tmp_path):
+    folder = folder_store(tmp_path)
+    for each in (folder, store):
+        finish(SHORT, each)
 
-
-def test_a_folder_and_an_s3_server_get_the_same_bits(in_a_folder, store):
-    """The folder is computed a second time from nothing, which gives the same bits again."""
-    finish(SHORT, store)
-
-    assert artefacts_of(store) == artefacts_of(in_a_folder)
-    assert summary_digest(store, SHORT) == summary_digest(in_a_folder, SHORT)
+    assert artefacts_of(store) == artefacts_of(folder)
+    assert summary_digest(store, SHORT) == summary_digest(folder, SHORT)
 
 
 def test_another_seed_gives_other_weights_and_other_forgotten_samples(one_at_a_time):
