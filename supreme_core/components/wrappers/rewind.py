@@ -25,7 +25,8 @@ def rewind(method: Method, task: UnlearningTask, params: NoParams) -> None:
     if not epochs.errors:
         raise MethodFailed("rewind saw no epoch that it could go back to")
     assert task.forget_validation is not None  # what a wrapper needs is checked before
-    target = 1 - task.accuracy(task.forget_validation)
+    with task.checkpoints.meter.paused():  # as the looks after each epoch are
+        target = 1 - task.accuracy(task.forget_validation)
     epochs.restore(nearest(epochs.errors, target))
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -18,35 +19,96 @@ CLEAR_REFERENCES = Path("/proc/self/clear_refs")
 
 
 class CostMeter:
-    """The cost of the block that `measured` wrapped, over all ranks."""
+    """Meter of a block of work that all ranks do, of which evaluations are left out.
+
+    It is made before the block has put anything on a GPU: what lies there by then, such as a
+    dataset, is none of the block's memory.
+
+    earlier: what interrupted attempts at the same block took.  cost: that of the block with these
+    attempts, once the block is done; the same on every rank.
+    """
 
     cost: Cost
 
-    def add(self, earlier: Cost | None) -> None:
-        """Count what interrupted attempts at the same block took."""
-        if earlier:
-            self.cost = Cost(
-                wall_seconds=self.cost.wall_seconds + earlier.wall_seconds,
-                device_seconds=self.cost.device_seconds + earlier.device_seconds,
-                peak_memory_bytes=max(self.cost.peak_memory_bytes, earlier.peak_memory_bytes),
-            )
+    def __init__(self, ranks: Ranks) -> None:
+        self.earlier: Cost | None = None
+        self._ranks = ranks
+        self._before = _allocated(ranks.device)
+        self._wall = self._processor = 0.0
+        self._peak = 0
+        self._began: tuple[float, float] | None = None
+
+    @contextmanager
+    def measured(self) -> Iterator[Self]:
+        """Measure the block inside."""
+        self._go_on()
+        yield self
+        self._stop()
+        ranks = self._ranks
+        self.cost = self._with_earlier(
+            wall=max(ranks.each(self._wall)),
+            device=sum(ranks.each(self._on_device)),
+            peak=int(max(ranks.each(float(self._peak)))),
+        )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let what happens inside, in the middle of a block, cost nothing."""
+        is_running = self._began is not None
+        if is_running:
+            self._stop()
+        try:
+            yield
+        finally:
+            if is_running:
+                self._go_on()
+
+    def so_far(self) -> Cost:
+        """Cost until now; the other ranks are taken to have worked as long as this one."""
+        if self._began is not None:
+            self._stop()
+            self._go_on()
+        return self._with_earlier(
+            wall=self._wall, device=self._on_device * self._ranks.size, peak=self._peak
+        )
+
+    def add(self, shared: Cost) -> None:
+        """Count what the block was given, as if it had computed it, once it is done."""
+        self.cost = _together(self.cost, shared)
+
+    def _with_earlier(self, *, wall: float, device: float, peak: int) -> Cost:
+        return _together(self.earlier or Cost(0.0, 0.0, 0), Cost(wall, device, peak))
+
+    @property
+    def _on_device(self) -> float:
+        return self._processor if self._ranks.device.type == "cpu" else self._wall
+
+    def _go_on(self) -> None:
+        _start_memory(self._ranks.device)
+        finish_work(self._ranks.device)
+        self._began = time.perf_counter(), time.process_time()
+
+    def _stop(self) -> None:
+        assert self._began is not None
+        finish_work(self._ranks.device)
+        wall, processor = self._began
+        self._wall += time.perf_counter() - wall
+        self._processor += time.process_time() - processor
+        self._peak = max(self._peak, peak_memory(self._ranks.device) - self._before)
+        self._began = None
 
 
-@contextmanager
-def measured(ranks: Ranks) -> Iterator[CostMeter]:
-    """Measure a block that all ranks run; every rank gets the same numbers afterwards."""
-    meter = CostMeter()
-    _start_memory(ranks.device)
-    finish_work(ranks.device)
-    wall, processor = time.perf_counter(), time.process_time()
-    yield meter
-    finish_work(ranks.device)
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    meter.cost = Cost(
-        wall_seconds=max(ranks.each(wall)),
-        device_seconds=sum(ranks.each(processor if ranks.device.type == "cpu" else wall)),
-        peak_memory_bytes=int(max(ranks.each(float(peak_memory(ranks.device))))),
+def _together(one: Cost, other: Cost) -> Cost:
+    return Cost(
+        wall_seconds=one.wall_seconds + other.wall_seconds,
+        device_seconds=one.device_seconds + other.device_seconds,
+        peak_memory_bytes=max(one.peak_memory_bytes, other.peak_memory_bytes),
     )
+
+
+def _allocated(device: torch.device) -> int:
+    """Bytes of tensors on a GPU; 0 where memory is counted by process."""
+    return int(torch.cuda.memory_allocated(device)) if device.type == "cuda" else 0
 
 
 def _start_memory(device: torch.device) -> None:

@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn, optim
 from torch.amp import GradScaler
 
-from supreme_core.engine.evaluation.cost import peak_memory
+from supreme_core.engine.evaluation.cost import CostMeter
 from supreme_core.engine.networks.weights import laid_out_like, load_weights, on_cpu
 from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
@@ -80,8 +80,8 @@ class Checkpoints:
     """Checkpoints of one stage. Each `fit` of the stage in turn calls `begin`, then `step` after
     steps.
 
-    slot: None for a stage that keeps none.  spent: what the interrupted attempts took.  Rank 0
-    writes; all ranks read.
+    slot: None for a stage that keeps none.  meter: of what the stage costs, interrupted attempts
+    included.  Rank 0 writes; all ranks read.
     """
 
     ranks: Ranks
@@ -89,13 +89,13 @@ class Checkpoints:
     slot: Slot | None = None
     every_seconds: float = EVERY_SECONDS
     clock: Callable[[], float] = time.monotonic
-    spent: Cost | None = None
+    meter: CostMeter = field(init=False)
     _fits: int = 0
-    _started: float = field(init=False)
     _saved: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._started = self._saved = self.clock()
+        self.meter = CostMeter(self.ranks)
+        self._saved = self.clock()
 
     @classmethod
     def none(cls, ranks: Ranks) -> "Checkpoints":
@@ -114,7 +114,7 @@ class Checkpoints:
             return 0  # an earlier fit runs again, which gives what it gave
         _restore(state, tensors)
         state.scaler.load_state_dict(position["scaler"])
-        self.spent = Cost(**position["spent"])
+        self.meter.earlier = Cost(**position["spent"])
         log.info("going on after step %d", position["done"])
         return int(position["done"])
 
@@ -149,22 +149,11 @@ class Checkpoints:
         position = {
             "fit": self._fits - 1,
             "done": done,
-            "spent": asdict(self._cost()),
+            "spent": asdict(self.meter.so_far()),
             "scaler": state.scaler.state_dict(),
         }
         payload = save(on_cpu(tensors), metadata={"position": json.dumps(position)})
         return hashlib.sha256(payload).digest() + payload
-
-    def _cost(self) -> Cost:
-        """Cost of all attempts so far. The other ranks are taken to have worked as long as this
-        one."""
-        wall = self.clock() - self._started
-        before = self.spent or Cost(0.0, 0.0, 0)
-        return Cost(
-            wall_seconds=before.wall_seconds + wall,
-            device_seconds=before.device_seconds + wall * self.ranks.size,
-            peak_memory_bytes=max(before.peak_memory_bytes, peak_memory(self.ranks.device)),
-        )
 
     def _read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The checkpoint, where every rank sees the same sound one."""

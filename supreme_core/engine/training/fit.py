@@ -148,8 +148,8 @@ def fit(
                     epoch=(epoch + 1, how.epochs),
                 )
                 # Before the checkpoint, whose state includes what observers found in the epoch.
-                if step + 1 == steps:
-                    with evaluating(numerics.precision, model):
+                if step + 1 == steps and how.observers:
+                    with checkpoints.meter.paused(), evaluating(numerics.precision, model):
                         for observer in how.observers:
                             observer.after_epoch()
                 checkpoints.step(state, done)

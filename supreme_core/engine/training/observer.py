@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class Observer:
     """Callback of a training, which does nothing; a subclass acts after a step or an epoch.
 
-    It acts alike on every rank. After an epoch the model computes as it does in evaluation.
+    It acts alike on every rank. After an epoch the model computes as it does in evaluation, and
+    what the observer does then counts for no cost.
 
     memory: all that it keeps from one epoch for a later one, on the CPU. Checkpoints hold it, so
     that a training that goes on goes on with the same observers.

@@ -251,17 +251,27 @@ def test_a_stage_of_several_fits_goes_on_in_the_right_one(stop_in, stop_after):
 
 
 def test_what_interrupted_attempts_took_is_counted():
-    slot = Memory()
-    now = iter(range(0, 1000, 5))
-    trained(ALONE, slot, stop_after=2, clock=lambda: float(next(now)))
+    slot, interruption = Memory(), Interruption(exit_code=143)
 
-    checkpoints = Checkpoints(ALONE, Interruption(exit_code=143), slot)
-    model = network()
-    optimizer = optim.SGD(model.parameters(), 0.01)
-    checkpoints.begin(State(model, optimizer, loss_scaler("fp32", ALONE.device)))
-    assert isinstance(checkpoints.spent, Cost)
-    assert checkpoints.spent.wall_seconds > 0
-    assert checkpoints.spent.device_seconds == checkpoints.spent.wall_seconds
+    def report(*, done, **_):
+        if done == 2:
+            interruption.request()
+
+    def attempt(interruption, report):
+        checkpoints = Checkpoints(ALONE, interruption, slot)
+        numerics = NumericsPolicy(Reduction(ALONE, 2))
+        told = {"seed": 7, "numerics": numerics, "report": report, "checkpoints": checkpoints}
+        with checkpoints.meter.measured() as meter:
+            fit(network(), tiny_samples(48, SHAPE), how(), **told)
+        return meter
+
+    with pytest.raises(Terminated):
+        attempt(interruption, report)
+    meter = attempt(Interruption(exit_code=143), unreported)
+    assert isinstance(meter.earlier, Cost)
+    assert 0 < meter.earlier.wall_seconds < meter.cost.wall_seconds
+    assert 0 < meter.earlier.device_seconds < meter.cost.device_seconds
+    assert 0 < meter.earlier.peak_memory_bytes <= meter.cost.peak_memory_bytes
 
 
 def test_outside_a_training_a_request_ends_the_process_at_once():

@@ -1,8 +1,7 @@
 """Cost of a piece of work. Times are only compared with what must be true on any machine.
 
-Evaluation is outside by construction: a cost is that of the block, and no block here or in the
-trainer holds a call of `predict`. Memory is that of a process of its own: in one that holds much,
-the system may take some back while a block allocates.
+Memory is that of a process of its own: in one that holds much, the system may take some back while
+a block allocates. What a GPU holds is told by a stand-in for torch.cuda.
 """
 
 import os
@@ -15,8 +14,9 @@ import pytest
 import torch
 
 from supreme_core.engine.evaluation import cost
-from supreme_core.engine.evaluation.cost import CLEAR_REFERENCES, measured, peak_memory
+from supreme_core.engine.evaluation.cost import CLEAR_REFERENCES, CostMeter, peak_memory
 from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.scoring.evaluation import Cost
 from tests.real_ranks import on_ranks, on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
@@ -32,7 +32,7 @@ def peaks_after(ranks, *blocks):
     """Peak memory of each block, which touches so many megabytes and gives them back."""
     peaks = []
     for megabytes in blocks:
-        with measured(ranks) as meter:
+        with CostMeter(ranks).measured() as meter:
             bytearray(b"\1") * (megabytes * MEGABYTE)
         peaks.append(meter.cost.peak_memory_bytes)
     return peaks
@@ -54,7 +54,8 @@ def worked_for(rounds):
 
 
 def test_times_are_those_of_the_block_and_of_nothing_around_it():
-    with clock_watched() as outside, measured(ALONE) as meter, clock_watched() as inside:
+    block = CostMeter(ALONE).measured()
+    with clock_watched() as outside, block as meter, clock_watched() as inside:
         worked_for(100_000)
     assert inside[0] <= meter.cost.wall_seconds <= outside[0]
     assert inside[1] <= meter.cost.device_seconds <= outside[1]
@@ -63,7 +64,7 @@ def test_times_are_those_of_the_block_and_of_nothing_around_it():
 def test_work_before_and_after_the_block_is_not_counted():
     with clock_watched() as outside:
         worked_for(100_000)
-        with measured(ALONE) as meter:
+        with CostMeter(ALONE).measured() as meter:
             pass
         worked_for(100_000)
     assert 0 <= meter.cost.wall_seconds < outside[0]
@@ -81,6 +82,88 @@ def test_the_peak_of_an_earlier_block_does_not_stick():
     assert with_memory - without > 150 * MEGABYTE
 
 
+def test_what_happens_in_a_pause_takes_no_time():
+    with CostMeter(ALONE).measured() as meter, clock_watched() as inside:
+        with meter.paused():
+            before = meter.so_far()
+            worked_for(1_000_000)
+            assert meter.so_far() == before
+        worked_for(1)
+    assert before.wall_seconds < meter.cost.wall_seconds < inside[0]
+    assert meter.cost.device_seconds < inside[1] / 2
+
+
+def test_a_pause_outside_of_a_block_is_no_pause():
+    meter = CostMeter(ALONE)
+    with meter.paused():
+        pass
+    assert meter.so_far() == Cost(0.0, 0.0, 0)
+
+
+def test_what_a_block_was_given_is_counted_as_its_own():
+    with CostMeter(ALONE).measured() as meter:
+        pass
+    own = meter.cost
+    meter.add(Cost(2.0, 3.0, own.peak_memory_bytes + 5))
+    assert meter.cost == Cost(
+        own.wall_seconds + 2, own.device_seconds + 3, own.peak_memory_bytes + 5
+    )
+
+
+def test_work_goes_on_to_count_after_a_pause_that_ended_the_method():
+    """A look at the model that finds that it has forgotten enough ends the method so."""
+    with CostMeter(ALONE).measured() as meter:
+        with pytest.raises(ZeroDivisionError), meter.paused():
+            _ = 1 / 0
+        before = meter.so_far()
+        worked_for(100_000)
+    assert meter.cost.device_seconds > before.device_seconds
+
+
+def peaks_around_a_pause(ranks):
+    """Peak memory of a block with 200 MB in a pause, and of one with 200 MB before it."""
+    peaks = []
+    for before, within in ((0, 200), (200, 0)):
+        with CostMeter(ranks).measured() as meter:
+            bytearray(b"\1") * (before * MEGABYTE)
+            with meter.paused():
+                bytearray(b"\1") * (within * MEGABYTE)
+        peaks.append(meter.cost.peak_memory_bytes)
+    return peaks
+
+
+@knows_peaks
+def test_memory_of_a_pause_does_not_count_and_that_before_it_does():
+    ((within, before),) = on_ranks(1, peaks_around_a_pause)
+    assert before - within > 150 * MEGABYTE
+
+
+def test_what_lay_on_a_gpu_before_is_none_of_the_memory(monkeypatch):
+    """A dataset of 1,000 bytes, a network of 20 that is made before the block, 300 more in it."""
+    allocated = {"now": 1000, "most": 1000}
+
+    def allocate(more):
+        allocated["now"] += more
+        allocated["most"] = max(allocated.values())
+
+    for name, answer in {
+        "memory_allocated": lambda device: allocated["now"],
+        "max_memory_allocated": lambda device: allocated["most"],
+        "reset_peak_memory_stats": lambda device: allocated.update(most=allocated["now"]),
+        "synchronize": lambda device: None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    meter = CostMeter(Ranks.alone(torch.device("cuda", 0)))
+    allocate(20)
+    with meter.measured():
+        allocate(300)
+        allocate(-300)
+        with meter.paused():
+            allocate(5000)
+            allocate(-5000)
+    assert meter.cost.peak_memory_bytes == 320
+
+
 @pytest.mark.parametrize(("system", "unit"), [("darwin", 1), ("freebsd14", 1024)])
 def test_without_proc_the_peak_is_what_the_system_tells_in_its_own_unit(
     monkeypatch, tmp_path, system, unit
@@ -93,19 +176,19 @@ def test_without_proc_the_peak_is_what_the_system_tells_in_its_own_unit(
 
 
 def test_a_block_that_raises_has_no_cost():
-    with pytest.raises(ZeroDivisionError), measured(ALONE) as meter:
+    with pytest.raises(ZeroDivisionError), CostMeter(ALONE).measured() as meter:
         _ = 1 / 0
     assert not hasattr(meter, "cost")
 
 
 def uneven(ranks):
     """Rank 1 holds 100 MB and works, rank 0 does nothing."""
-    with measured(ranks) as meter:
+    with CostMeter(ranks).measured() as meter:
         if not ranks.is_main:
             bytearray(b"\1") * (100 * MEGABYTE)
             worked_for(1_000_000)
     alone = Ranks.alone(ranks.device)
-    with measured(alone) as idle:
+    with CostMeter(alone).measured() as idle:
         pass
     return meter.cost, idle.cost
 

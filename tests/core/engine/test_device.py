@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.evaluation.cost import measured
+from supreme_core.engine.evaluation.cost import CostMeter
 from supreme_core.engine.evaluation.reproducibility import environment
 from supreme_core.engine.images.randomness import (
     Draw,
@@ -146,7 +146,7 @@ def metal(monkeypatch):
 
 
 def test_a_cost_on_mps_is_wall_time_and_what_metal_gave(metal):
-    with measured(Ranks.alone(MPS)) as meter:
+    with CostMeter(Ranks.alone(MPS)).measured() as meter:
         pass
     assert metal == ["empty_cache", "synchronize", "synchronize", "driver_allocated_memory"]
     assert meter.cost.peak_memory_bytes == 123_456

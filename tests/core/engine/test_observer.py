@@ -108,6 +108,24 @@ def test_after_an_epoch_the_model_computes_as_in_evaluation(precision):
     np.testing.assert_array_equal(looking.logits, after)
 
 
+def test_looks_after_an_epoch_cost_nothing():
+    checkpoints, looks = Checkpoints.none(ALONE), []
+
+    @dataclass
+    class Looking(Observer):
+        def after_epoch(self):
+            before = checkpoints.meter.so_far()
+            predict(model, tiny_samples(), classes=4, ranks=ALONE)
+            looks.append((before, checkpoints.meter.so_far()))
+
+    model = tiny_network(3)
+    with checkpoints.meter.measured():
+        fitted(model, Looking(), checkpoints=checkpoints)
+    assert len(looks) == EPOCHS
+    assert all(before == after for before, after in looks)
+    assert looks[0][0].device_seconds < looks[1][0].device_seconds
+
+
 def test_frozen_entries_keep_their_bits_after_each_step_and_the_others_move():
     model, seen = tiny_network(3), []
     parameters = list(model.parameters())

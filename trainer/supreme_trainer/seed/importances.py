@@ -15,7 +15,6 @@ from supreme_trainer.seed.training import Trained, packed
 from supreme_core.api.canonical import digest
 from supreme_core.api.names import IMPORTANCES
 from supreme_core.data.split import Indices
-from supreme_core.engine.evaluation.cost import measured
 from supreme_core.engine.networks.weights import Weights
 from supreme_core.engine.toolbox.importance import importance_sums
 from supreme_core.engine.toolbox.importance_kinds import Importance, named
@@ -68,7 +67,7 @@ class ImportancesStage(Stage[Importances]):
     def make(self, checkpoints: Checkpoints) -> Made:
         context, data = self.context, self.cell.data
         network = context.networks(data.shape).with_weights(self.original.value().weights)
-        with measured(context.ranks) as meter:
+        with checkpoints.meter.measured() as meter:
             sums = importance_sums(
                 network,
                 data.train.take(torch.from_numpy(self._positions)),

@@ -16,7 +16,6 @@ from supreme_trainer.seed.stage import Made, Stage, Stored
 from torch import nn
 
 from supreme_core.api.names import RETRAINED, WEIGHTS
-from supreme_core.engine.evaluation.cost import measured
 from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.networks.weights import Weights, on_cpu
 from supreme_core.engine.training.checkpoint import Checkpoints
@@ -143,7 +142,7 @@ def _trained(
     network = context.networks(data.shape).new(stream)
     best = _selection(context, data, network)
     recipe = context.components.recipe.fit(stream)
-    with measured(context.ranks) as meter:
+    with checkpoints.meter.measured() as meter:
         try:
             fit(
                 network,
@@ -158,7 +157,6 @@ def _trained(
             raise SupremeError(f"{name} of seed {context.seed} did not train: {error}") from None
         if best:
             best.restore()
-    meter.add(checkpoints.spent)
     facts: dict[str, Any] = {"cost": asdict(meter.cost)}
     if best:
         facts["selected"] = {"epoch": best.epoch, "accuracy": best.accuracy}

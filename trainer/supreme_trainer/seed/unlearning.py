@@ -18,7 +18,6 @@ from supreme_trainer.seed.training import Trained, arrays, packed
 from torch import nn
 
 from supreme_core.api.names import PREDICTIONS, WEIGHTS
-from supreme_core.engine.evaluation.cost import measured
 from supreme_core.engine.networks.weights import are_finite, on_cpu
 from supreme_core.engine.toolbox.importance_kinds import KnownSums, in_order
 from supreme_core.engine.toolbox.unlearning import UnlearningProblem
@@ -136,7 +135,7 @@ class UnlearnedStage(Stage[Unlearned]):
         first = [problem.networks.with_weights(self.original.value().weights)]
         known, shared = self._known(first[0])
         stream = context.streams.unlearning(self.repeat, unlearner.method.entry.name)
-        with measured(context.ranks) as meter:
+        with checkpoints.meter.measured() as meter:
             # Popped, so that nothing here holds it once a later request has a network of its own.
             network = problem.unlearn(
                 unlearner,
@@ -145,7 +144,6 @@ class UnlearnedStage(Stage[Unlearned]):
                 checkpoints=checkpoints,
                 importances=known,
             )
-        meter.add(checkpoints.spent)
         for cost in shared:  # whoever reads them pays for them, whoever asked for them first
             meter.add(cost)
         _refuse_nonfinite(network)

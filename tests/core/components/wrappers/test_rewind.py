@@ -7,6 +7,7 @@ import torch
 from supreme_core.components.methods.finetune import FinetuneParams, finetune
 from supreme_core.components.methods.neg_grad import NegGradParams, neg_grad
 from supreme_core.components.wrappers.rewind import nearest, rewind
+from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.errors import MethodFailed
 from supreme_core.registry import NoParams
 from tests.builders import digest, tiny_task, tiny_validation
@@ -55,3 +56,19 @@ def test_of_equally_near_epochs_it_is_the_first():
 def test_without_an_epoch_there_is_nothing_to_go_back_to():
     with pytest.raises(MethodFailed, match="rewind saw no epoch"):
         rewind(lambda task: finetune(task, FinetuneParams(epochs=0)), task_of(), NoParams())
+
+
+def test_its_looks_at_the_model_cost_nothing(monkeypatch):
+    task, looks, accuracy = task_of(), [], UnlearningTask.accuracy
+    meter = task.checkpoints.meter
+
+    def looked(task, samples):
+        before = meter.so_far()
+        found = accuracy(task, samples)
+        looks.append(meter.so_far() == before)
+        return found
+
+    monkeypatch.setattr(UnlearningTask, "accuracy", looked)
+    with meter.measured():
+        rewind(lambda task: finetune(task, FinetuneParams(epochs=2)), task, NoParams())
+    assert looks == [True] * 3  # after each epoch, and at unseen samples in the end
