@@ -30,23 +30,24 @@ def tiny_network(seed):
     return network.eval()
 
 
-def tiny_samples(count=48, shape=TINY_SHAPE):
+def tiny_samples(count=48, shape=TINY_SHAPE, device="cpu"):
     """Random images with labels 0, 1, 2, 3, 0, 1, ..."""
     generator = torch.Generator().manual_seed(1)
     size = (count, shape.channels, shape.size, shape.size)
     pixels = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     half, quarter = torch.full((shape.channels,), 0.5), torch.full((shape.channels,), 0.25)
     ids = torch.arange(count)
-    return Samples(ImageSource(ResidentPixels(pixels), half, quarter), ids, ids % shape.classes)
+    source = ImageSource(ResidentPixels(pixels.to(device)), half.to(device), quarter.to(device))
+    return Samples(source, ids, (ids % shape.classes).to(device))
 
 
-def alone(micro_batches=2):
-    return Reduction(Ranks.alone(torch.device("cpu")), micro_batches)
+def alone(micro_batches=2, device="cpu"):
+    return Reduction(Ranks.alone(torch.device(device)), micro_batches)
 
 
-def plain(micro_batches=2, **changes):
+def plain(micro_batches=2, device="cpu", **changes):
     """Numerics of one rank in fp32."""
-    return NumericsPolicy(alone(micro_batches), **changes)
+    return NumericsPolicy(alone(micro_batches, device), **changes)
 
 
 def whole_step(positions):
@@ -62,32 +63,37 @@ def digest(model):
     return whole.hexdigest()
 
 
-def tiny_task(*, forget_classes=(1,), partly=False, kind=UnlearningTask, **changes):
+def tiny_task(
+    *, forget_classes=(1,), partly=False, kind=UnlearningTask, device="cpu", count=48, **changes
+):
     """Forget classes of 48 images, or ten single images where `forget_classes` is empty.
 
     partly: forget only half of each class, as the scenario `subclass` does.
     """
-    samples = tiny_samples()
-    chosen = torch.isin(samples.labels, torch.tensor(forget_classes, dtype=torch.int64))
+
+    def network(seed):
+        return tiny_network(seed).to(device)
+
+    samples = tiny_samples(count, device=device)
+    chosen = torch.isin(samples.labels.cpu(), torch.tensor(forget_classes, dtype=torch.int64))
     chosen = chosen if forget_classes else samples.ids < 10
     chosen &= samples.ids % 8 < 4 if partly else samples.ids >= 0
     forget, retain = (samples.take(part.nonzero().flatten()) for part in (chosen, ~chosen))
     forgets = "classes" if forget_classes else "samples"
-    fields = {"model": tiny_network(3), "forget": forget, "retain": retain, "forgets": forgets}
+    fields = {"model": network(3), "forget": forget, "retain": retain, "forgets": forgets}
     fields |= {
         "forget_classes": () if partly else forget_classes,
         "shape": TINY_SHAPE,
-        "numerics": plain(),
+        "numerics": plain(device=device),
     }
-    fields |= {"seed": 7, "report": unreported, "new_network": tiny_network}
-    fields |= {"random_network": tiny_network}
-    fields |= {"checkpoints": Checkpoints.none(Ranks.alone(torch.device("cpu")))}
+    fields |= {"seed": 7, "report": unreported, "new_network": network, "random_network": network}
+    fields |= {"checkpoints": Checkpoints.none(Ranks.alone(torch.device(device)))}
     return kind(**(fields | changes))
 
 
-def tiny_validation(count=40):
+def tiny_validation(count=40, device="cpu"):
     """Other images than those of `tiny_samples`, as a task has them that sets samples aside."""
-    whole = tiny_samples(48 + count)
+    whole = tiny_samples(48 + count, device=device)
     return whole.take(torch.arange(48, 48 + count))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from supreme_core.engine.images.randomness import Draw
+from supreme_core.engine.ranks.device import sent
 from supreme_core.registry import Params, augmentation
 
 ANGLES: Final = 4096
@@ -58,7 +59,7 @@ def _turns(degrees: float, device: torch.device) -> Tensor:
     radians = np.deg2rad(angles(degrees))
     scaled = np.stack([np.cos(radians), np.sin(radians)], axis=1) * 2**BITS
     table = torch.from_numpy(np.rint(scaled).astype(np.int32))  # enough for sides up to 13,000
-    return table.to(device)
+    return sent(table, device)
 
 
 def _origins(turns: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

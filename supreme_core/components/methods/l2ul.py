@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Batch, Samples, TensorSource
 from supreme_core.engine.networks.weights import gradients, trainable
+from supreme_core.engine.ranks.device import sent
 from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.importance import importance_sums
 from supreme_core.engine.toolbox.relabelling import wrong_labels
@@ -156,7 +157,7 @@ def adversarial(task: UnlearningTask, params: L2ulParams) -> Samples:
     task.model.eval()
     found = []
     for done, batch in enumerate(forget.batches(parts), start=1):
-        start = torch.randn(batch.images.shape, generator=generator).to(task.device)
+        start = sent(torch.randn(batch.images.shape, generator=generator), task.device)
         found.append(attacked(task, batch, start, params))
         task.report(done=done, total=len(parts), loss=found[-1].mean(), images=len(found[-1]))
     return Samples(TensorSource(torch.cat(found)), torch.arange(len(again)), forget.labels)

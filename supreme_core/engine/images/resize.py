@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from supreme_core.engine.ranks.device import sent
+
 Interpolation = Literal["bilinear", "bicubic"]
 
 BITS: Final = 22
@@ -54,7 +56,7 @@ def _tables(
     """Places and weights of a filter, sent to a device once."""
     with torch.inference_mode(False):  # else a training could not use what a prediction has made
         places, weights = map(torch.from_numpy, _filter(before, after, interpolation))
-        return places.to(device), weights.to(device)
+        return sent(places, device), sent(weights, device)
 
 
 @cache

@@ -16,6 +16,7 @@ from supreme_core.engine.images import randomness
 from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.images.samples import Augment, ImageSource, Samples
 from supreme_core.engine.networks.layers import LayerGroup, Unit, layer_groups
+from supreme_core.engine.ranks.device import sent
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.importance_kinds import KnownSums
@@ -82,7 +83,7 @@ class UnlearningTask:
         """(classes,) bool on the device, where it lies from the first step that asks on."""
         forgotten = torch.zeros(self.shape.classes, dtype=torch.bool)
         forgotten[list(self.forget_classes)] = True
-        return forgotten.to(self.device)
+        return sent(forgotten, self.device)
 
     def accuracy(self, samples: Samples) -> float:
         """Accuracy of the model as it is now, in eval mode; the same number on every rank."""

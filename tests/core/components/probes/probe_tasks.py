@@ -10,10 +10,10 @@ ORIGINAL, RETRAINED, UNLEARNED = 3, 4, 5
 """Seeds of the three networks."""
 
 
-def sets(forgets="classes"):
+def sets(forgets="classes", device="cpu"):
     """Return sets of 48 training and 32 test images; classes: all of class 1, else ten training
     images."""
-    train, test = tiny_samples(), tiny_samples(32)
+    train, test = tiny_samples(device=device), tiny_samples(32, device=device)
     chosen = train.labels == 1 if forgets == "classes" else train.ids < 10
     held_out = (test.labels == 1) & (forgets == "classes")
     parts = {"forget": chosen, "retain": ~chosen}
@@ -27,20 +27,28 @@ def sets(forgets="classes"):
 
 def subject(network, samples, ranks=None):
     """network: its seed, or the network itself."""
+    ranks = ranks or plain().reduction.ranks
     network = tiny_network(network) if isinstance(network, int) else network
+    network = network.to(ranks.device)
     return Subject(
         lambda checkpoints: network,
         lambda: samples,
         classes=TINY_SHAPE.classes,
-        ranks=ranks or plain().reduction.ranks,
+        ranks=ranks,
     )
 
 
 def probe_task(
-    *, model=UNLEARNED, retrained=RETRAINED, original=ORIGINAL, forgets="classes", **changes
+    *,
+    model=UNLEARNED,
+    retrained=RETRAINED,
+    original=ORIGINAL,
+    forgets="classes",
+    device="cpu",
+    **changes,
 ):
-    samples = sets(forgets)
-    numerics = changes.get("numerics", plain())
+    samples = sets(forgets, device)
+    numerics = changes.get("numerics", plain(device=device))
     ranks = numerics.reduction.ranks
     fields = {
         "subject": subject(model, samples, ranks),

@@ -1,0 +1,375 @@
+"""A GPU that is not here: tensors of the CPU that say that they lie on cuda:0.
+
+Kernels run on the CPU with real values. As on a GPU, tensors of two devices do not mix, a generator
+of the CPU draws nothing there, numpy sees nothing of it, an operation without a deterministic
+kernel is refused, and the GPU has a generator of its own. Each time that the host would wait for
+the device is noted, with the functions of the product that led there.
+
+Not simulated: bits and speed of a GPU, its memory, NCCL, more devices than one, the order of
+streams, and functions of torch that are written in Python, inside which a tensor says that it lies
+on the CPU.
+"""
+
+import linecache
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch._C import _functorch as functorch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+
+PRODUCT = ("/supreme_core/", "/supreme_trainer/")
+TRAINING = "fit.py fit"
+ASIDE = (" after_epoch", " is_enough", " paused")
+"""Ends of places that are no part of a step: looks at the model, and the clock around them."""
+
+WAITING = {
+    "_local_scalar_dense": "a number",
+    "equal": "a comparison",
+    **dict.fromkeys(("nonzero", "masked_select", "_unique2", "unique_dim", "bincount"), "a size"),
+}
+"""Operations whose result the host needs before it goes on."""
+
+POSITIONS = {
+    **dict.fromkeys(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"), 1),
+    "index_fill_": 2,  # as torch carries out t[[0, 1]] = 0
+}
+"""Operations that take positions from the host too and wait for them to arrive, with the number of
+that argument."""
+
+MOVING = {"copy_", "_foreach_copy_"}
+"""Operations that take tensors of two devices."""
+
+WITHOUT_A_WAY = {
+    *("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "avg_pool3d_backward"),
+    *("adaptive_max_pool2d_backward", "max_pool3d_with_indices_backward", "max_unpool2d"),
+    *("upsample_linear1d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward"),
+    *("upsample_trilinear3d_backward", "reflection_pad1d_backward", "reflection_pad2d_backward"),
+    *("replication_pad2d_backward", "nll_loss2d_forward", "_ctc_loss_backward", "histc"),
+    *("grid_sampler_2d_backward", "put_", "median", "kthvalue", "_embedding_bag_dense_backward"),
+}
+"""Operations that torch.use_deterministic_algorithms refuses on CUDA, by its documentation."""
+
+SUMMING = {"cumsum", "cumsum_"}
+"""Operations of which the same is true where numbers are not whole."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A wait of the host for the device.
+
+    places: `file.py function` of the product, from the inside out.  line: where the first one is.
+    """
+
+    what: str
+    places: tuple[str, ...]
+    line: str
+
+    @property
+    def place(self) -> str:
+        return self.places[0] if self.places else "outside"
+
+
+@dataclass
+class SimulatedGpu:
+    """The GPU and what was noted of it."""
+
+    waits: list[Wait] = field(default_factory=list)
+    generator: torch.Generator = field(default_factory=torch.Generator)
+
+    def wait(self, what: str) -> None:
+        frames = list(_frames_of_the_product())
+        places = tuple(f"{Path(f.f_code.co_filename).name} {f.f_code.co_name}" for f in frames)
+        line = ""
+        if frames:
+            line = linecache.getline(frames[0].f_code.co_filename, frames[0].f_lineno).strip()
+        self.waits.append(Wait(what, places, line))
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """torch's global generator of the CPU stands for the GPU's meanwhile."""
+        before = torch.default_generator.get_state()
+        torch.default_generator.set_state(self.generator.get_state())
+        try:
+            yield
+        finally:
+            self.generator.set_state(torch.default_generator.get_state())
+            torch.default_generator.set_state(before)
+
+    def counted(self) -> Counter[str]:
+        """Number of waits by place."""
+        return Counter(wait.place for wait in self.waits)
+
+    def in_steps(self) -> Counter[str]:
+        """Number of waits inside steps of trainings, by place and line.
+
+        Left out are the look at the loss and observers, once an epoch, and the question of a caller
+        whether the model has learnt enough, which is asked as often as the caller wants it.
+        """
+        return Counter(
+            f"{wait.place}: {wait.line}"
+            for wait in self.waits
+            if TRAINING in wait.places
+            if not wait.line.startswith("if not finite")
+            if not any(place.endswith(ASIDE) for place in wait.places)
+        )
+
+
+def _frames_of_the_product() -> Iterator[FrameType]:
+    frame = sys._getframe(2)
+    while frame:
+        if any(part in frame.f_code.co_filename for part in PRODUCT):
+            yield frame
+        frame = frame.f_back
+
+
+def lies_there(tensor: Tensor) -> bool:
+    """Return whether a tensor lies on the GPU, as all do that share its memory."""
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    return getattr(tensor.untyped_storage(), "lies_on_the_gpu", False)
+
+
+def _placed(found: object, *, there: bool) -> object:
+    for leaf in tree_leaves(found):
+        if isinstance(leaf, Tensor):
+            while functorch.is_functorch_wrapped_tensor(leaf):
+                leaf = functorch.get_unwrapped(leaf)
+            leaf.untyped_storage().lies_on_the_gpu = there
+    return found
+
+
+class Kernels(TorchDispatchMode):
+    """Runs operations where their tensors lie, and refuses those that a GPU refuses."""
+
+    def __init__(self, gpu: SimulatedGpu) -> None:
+        super().__init__()
+        self._gpu = gpu
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunction():
+            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            there = [tensor for tensor in tensors if lies_there(tensor)]
+            if not there:
+                return func(*args, **kwargs)
+            name = func._schema.name.removeprefix("aten::")
+            self._refuse(func, name, args, kwargs, tensors, there)
+            self._note(name, args)
+            if torch.Tag.nondeterministic_seeded in func.tags:
+                with self._gpu.drawing():
+                    return _placed(func(*args, **kwargs), there=True)
+            found = func(*args, **kwargs)
+            return found if name in MOVING else _placed(found, there=True)
+
+    def _refuse(self, func, name, args, kwargs, tensors, there):
+        if kwargs.get("generator") is not None:
+            raise RuntimeError(FOREIGN_GENERATOR)
+        positions = _positions(name, args)
+        here = [each for each in tensors if not lies_there(each)]
+        here = [each for each in here if not any(each is other for other in positions)]
+        # A single number of the host goes into a kernel as its argument.
+        pointwise = torch.Tag.pointwise in func.tags or name.startswith("_foreach")
+        takes_numbers = pointwise or name in POSITIONS
+        if name not in MOVING and any(each.ndim > 0 or not takes_numbers for each in here):
+            raise RuntimeError(
+                "Expected all tensors to be on the same device, but found at least two devices,"
+                f" {GPU} and {CPU}! (when checking arguments for {func})"
+            )
+        fractions = any(tensor.is_floating_point() for tensor in there)
+        if torch.are_deterministic_algorithms_enabled() and (
+            name in WITHOUT_A_WAY or (name in SUMMING and fractions)
+        ):
+            raise RuntimeError(
+                f"{name} does not have a deterministic implementation, but you set"
+                " 'torch.use_deterministic_algorithms(True)'"
+            )
+
+    def _note(self, name, args):
+        positions = _positions(name, args)
+        if name in WAITING:
+            self._gpu.wait(WAITING[name])
+        elif name in MOVING:
+            self._note_copy(args)
+        elif any(not lies_there(each) for each in positions):
+            self._gpu.wait("positions from the host")
+        elif any(each.dtype in (torch.bool, torch.uint8) for each in positions):
+            self._gpu.wait("a size")
+
+    def _note_copy(self, args):
+        target, source, *aside = args
+        pairs = zip(tree_leaves(target), tree_leaves(source), strict=True)
+        crossing = [lies_there(to) for to, of in pairs if lies_there(to) != lies_there(of)]
+        if crossing and not all(crossing):
+            self._gpu.wait("a copy to the host")
+        elif crossing and not any(aside):
+            self._gpu.wait("a copy to the device")
+
+
+def _positions(name: str, args: tuple) -> list[Tensor]:
+    number = POSITIONS.get(name)
+    leaves = tree_leaves(args[number]) if number else []
+    return [each for each in leaves if isinstance(each, Tensor)]
+
+
+FOREIGN_GENERATOR = "Expected a 'cuda' device type for generator but found 'cpu'"
+
+
+class Words(TorchFunctionMode):
+    """Answers of tensors about themselves in Python, and the ways from one device to the other."""
+
+    def __init__(self, gpu: SimulatedGpu) -> None:
+        super().__init__()
+        self._gpu = gpu
+        self._instead = {
+            Tensor.device.__get__: lambda each: GPU if lies_there(each) else CPU,
+            Tensor.is_cuda.__get__: lies_there,
+            Tensor.is_cpu.__get__: lambda each: not lies_there(each),
+            Tensor.get_device: lambda each: 0 if lies_there(each) else -1,
+            Tensor.to: self._to,
+            Tensor.cpu: lambda each, **how: self._moved(each, CPU, **how),
+            Tensor.cuda: lambda each, device=GPU, **how: self._moved(each, GPU, **how),
+            Tensor.numpy: self._numpy(Tensor.numpy),
+            Tensor.__array__: self._numpy(Tensor.__array__),
+            Tensor.tolist: self._list,
+            Tensor.__deepcopy__: self._copied,
+        }
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        instead = self._instead.get(func)
+        if instead:
+            return instead(*args, **kwargs)
+        if kwargs.get("pin_memory"):
+            kwargs = {**kwargs, "pin_memory": False}
+        if kwargs.get("device") is None:
+            return func(*args, **kwargs)
+        return self._made(func, args, **kwargs)
+
+    def _made(self, func, args, *, device, **kwargs):
+        """A new tensor on a device."""
+        there = torch.device(device).type == "cuda"
+        if there and kwargs.get("generator") is not None:
+            raise RuntimeError(FOREIGN_GENERATOR)
+        if there and func in (torch.tensor, torch.as_tensor, torch.asarray):
+            self._gpu.wait("a copy to the device")
+        with self._gpu.drawing() if there else nullcontext():
+            return _placed(func(*args, device=CPU, **kwargs), there=there)
+
+    def _to(self, tensor, *words, copy=False, **named):
+        other = words[0] if words and isinstance(words[0], Tensor) else named.pop("other", None)
+        if other is not None:
+            device, words = GPU if lies_there(other) else CPU, (other.dtype, *words[1:])
+        else:
+            device = None
+        asked, dtype, aside, layout = torch._C._nn._parse_to(*words, **named)
+        return self._moved(tensor, device or asked, dtype, aside, layout, copy)
+
+    def _moved(
+        self, tensor, device, dtype=None, non_blocking=False, memory_format=None, copy=False
+    ):
+        there = lies_there(tensor)
+        target = there if device is None else torch.device(device).type == "cuda"
+        layout = {"memory_format": memory_format} if memory_format else {}
+        dtype = dtype or tensor.dtype
+        if target == there:
+            return torch.Tensor.to(tensor, dtype, copy=copy, **layout)
+        if there or not non_blocking:
+            self._gpu.wait("a copy to the host" if there else "a copy to the device")
+        moved = torch.ops.aten._to_copy.default(tensor, dtype=dtype, **layout)
+        return _placed(moved, there=target)
+
+    def _numpy(self, function):
+        def refused(tensor, *words, **named):
+            if lies_there(tensor):
+                raise TypeError(
+                    f"can't convert {GPU} device type tensor to numpy. Use Tensor.cpu() to copy the"
+                    " tensor to host memory first."
+                )
+            return function(tensor, *words, **named)
+
+        return refused
+
+    def _list(self, tensor):
+        if lies_there(tensor):
+            self._gpu.wait("a number")
+        return Tensor.tolist(tensor)
+
+    def _copied(self, tensor, memo):
+        return _placed(Tensor.__deepcopy__(tensor, memo), there=lies_there(tensor))
+
+
+@contextmanager
+def simulated_gpu() -> Iterator[SimulatedGpu]:
+    """Inside, torch has one GPU of NVIDIA, in threads that begin there too."""
+    gpu = SimulatedGpu()
+    of_cuda = _of_cuda(gpu)
+    run, autocast = threading.Thread.run, torch.autocast
+
+    def run_with_gpu(thread):
+        with Kernels(gpu), Words(gpu):
+            run(thread)
+
+    def autocast_here(device_type, **how):
+        assert device_type == "cuda"  # the product names the device of the model
+        return autocast("cpu", **how)
+
+    with ExitStack() as stack:
+        for target, name, value in (
+            *((torch.cuda, name, value) for name, value in of_cuda.items()),
+            (torch, "autocast", autocast_here),
+            (Tensor, "record_stream", lambda tensor, stream: None),
+            (torch.accelerator, "current_stream", of_cuda["current_stream"]),
+            (threading.Thread, "run", run_with_gpu),
+            (import_module("torch.cuda.amp.common"), "amp_definitely_not_available", lambda: False),
+        ):
+            stack.enter_context(mock.patch.object(target, name, value))
+        stack.enter_context(Kernels(gpu))
+        stack.enter_context(Words(gpu))
+        yield gpu
+
+
+def _of_cuda(gpu: SimulatedGpu) -> dict[str, object]:
+    """Functions of torch.cuda that the product and torch's optimisers call."""
+    properties = SimpleNamespace(
+        major=9, minor=0, total_memory=2**36, multi_processor_count=132, uuid="simulated"
+    )
+    stream = SimpleNamespace(
+        wait_stream=lambda other: None,
+        synchronize=lambda: gpu.wait("a stream"),
+        is_capturing=lambda: False,
+    )
+    return {
+        "is_available": lambda: True,
+        "is_current_stream_capturing": lambda: False,
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "set_device": lambda device: None,
+        "default_generators": (gpu.generator,),
+        "get_rng_state": lambda device=GPU: gpu.generator.get_state(),
+        "set_rng_state": lambda state, device=GPU: gpu.generator.set_state(state),
+        "synchronize": lambda device=GPU: gpu.wait("all work"),
+        "Stream": lambda device=GPU: stream,
+        "current_stream": lambda device=GPU: stream,
+        "stream": lambda stream: nullcontext(),
+        "empty_cache": lambda: None,
+        "mem_get_info": lambda device=GPU: (2**35, 2**36),
+        "memory_allocated": lambda device=GPU: 2**20,
+        "max_memory_allocated": lambda device=GPU: 2**21,
+        "reset_peak_memory_stats": lambda device=GPU: None,
+        "get_device_name": lambda device=GPU: "a simulated GPU",
+        "get_device_properties": lambda device=GPU: properties,
+    }
