@@ -184,17 +184,20 @@ def test_a_method_that_fails_is_tried_by_one_process(tmp_path):
     install(tmp_path / "site", RAISES)
     files = orders(tmp_path, work(scenarios=[FULL_CLASS]), 2)
     order = json.loads(files[0].read_text())
-    order["work"]["methods"] = [{"name": "raises"}, *order["work"]["methods"]]
+    again = {"name": "raises", "label": "again"}  # the same work under another name
+    order["work"]["methods"] = [{"name": "raises"}, again, *order["work"]["methods"]]
     files[0].write_text(json.dumps(order))
     with trainers(*files, options=CREW, site=tmp_path / "site") as crew:
         events = list(crew.events())
         codes = crew.ended()
 
     assert codes == [EXIT_OK, EXIT_OK]
-    assert started(events)["unlearned", "full_class", "raises"] == 1
+    begun = started(events)
+    assert sum(begun["unlearned", "full_class", name] for name in ("raises", "again")) == 1
     (result,) = results(tmp_path)
-    (failed,) = [run for run in result["runs"] if run["status"] == "failed"]
-    assert (failed["method"], failed["reason"]) == ("raises", "KeyError: 'no such layer'")
+    failed = [run for run in result["runs"] if run["status"] == "failed"]
+    assert [run["method"] for run in failed] == ["raises", "again"]
+    assert {run["reason"] for run in failed} == {"KeyError: 'no such layer'"}
 
 
 def test_ranks_go_on_with_what_processes_began_and_the_reverse(tmp_path, alone):

@@ -238,8 +238,7 @@ class CellRun:
         with self.stages.claim(metrics):
             crew = self.stages.crew
             if crew and (failed := crew.failed(metrics.key)):
-                self._give_up(model.stage.step if model.stage else metrics.step)
-                return failed
+                return self._failed_elsewhere(model, chain(*probes.values()), metrics, failed)
             record = self._measured(model, chain(*probes.values()), inputs, metrics)
             if crew and record.status == "failed" and self.context.ranks.is_main:
                 crew.record_failure(metrics.key, record)
@@ -279,6 +278,21 @@ class CellRun:
             raise SupremeError(f"{step.title} failed on this rank only: {why}")
         cause = cause_of(error, during=during)
         return self._run_record(step, compared, status="failed", cause=cause, reason=why)
+
+    def _failed_elsewhere(
+        self,
+        model: ModelOfRun,
+        probes: Iterable[ProbeStage],
+        metrics: MetricsStage,
+        failed: RunRecord,
+    ) -> RunRecord:
+        """The record of another process, which may be that of a run of another name that is the
+        same work; what it has left in the store belongs to this run too."""
+        for stage in filter(None, (model.stage, *probes)):
+            self.stages.find(stage)
+        self._give_up(model.stage.step if model.stage else metrics.step)
+        name = {"scenario": self.cell.title, "method": model.method, "repeat": model.repeat}
+        return failed.model_copy(update=name)
 
     def _give_up(self, step: Step) -> None:
         """Tell that a step of a run is not going to be done, and what comes after it."""

@@ -215,7 +215,7 @@ class Stages:
 
     def ensure(self, stage: Stage[T]) -> Manifest:
         """Have the stage in the store; nothing is read but its manifest."""
-        return self._find(stage) or self._claimed(stage)
+        return self.find(stage) or self._claimed(stage)
 
     @contextmanager
     def claim(self, last: Stage[T]) -> Iterator[None]:
@@ -297,11 +297,12 @@ class Stages:
                 continue
             made = self._look(stage) if self.crew else None
             if made and self._by_whom(made)[0] == "computed":
-                self._find(stage)
+                self.find(stage)
             else:
                 self._tell(stage.step, "reused", 0.0)
 
-    def _find(self, stage: Stage[T]) -> Manifest | None:
+    def find(self, stage: Stage[T]) -> Manifest | None:
+        """The manifest of a stage that is there, which from now on is one of this seed's."""
         manifest = self._look(stage)
         if manifest is None:
             return None
@@ -347,13 +348,13 @@ class Stages:
             try:
                 with self._claims.of(stage.step, stage.name, stage.key):
                     # It may have been finished before the claim was made.
-                    found = self._find(stage) if self._claims.are_shared else None
+                    found = self.find(stage) if self._claims.are_shared else None
                     return found or self._compute(stage)
             except HeldElsewhere:
                 if not self._waiting:
                     raise
             self._claims.wait()
-            if found := self._find(stage):
+            if found := self.find(stage):
                 return found
 
     def _may_use(self, stage: Stage[T], found: Manifest) -> bool:
