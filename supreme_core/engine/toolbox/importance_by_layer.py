@@ -21,6 +21,9 @@ from supreme_core.engine.ranks.device import for_float64
 from supreme_core.engine.toolbox.importance_by_sample import CHUNK_ELEMENTS, Power, Sums, powered
 from supreme_core.engine.training.loss import Loss
 
+CACHED_ELEMENTS: Final = 2**17
+"""Elements of per-sample gradients that are squared and added up at one time on a CPU."""
+
 Calls = dict[nn.Module, tuple[Tensor, GradientEdge]]
 """Each layer's input, and the place in autograd's graph of its output."""
 
@@ -120,22 +123,36 @@ def _of_conv2d(
     window = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
     elements = layer.weight.numel() + window * gradient.shape[2]
     total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64)
+    # Memory that each chunk uses again: on a CPU the system gives what is new page by page.
+    windows, products = images.new_empty(0), gradient.new_empty(0)
     for some, out in _chunks(images, gradient, elements):
-        windows = functional.unfold(
-            some,
-            layer.kernel_size,
-            dilation=layer.dilation,
-            padding=layer.padding,
-            stride=layer.stride,
-        )
+        windows = _windows(layer, some, windows)
         maps = len(some) * layer.groups
         left = out.reshape(maps, -1, out.shape[2])
-        right = windows.reshape(maps, -1, out.shape[2])
-        per_sample = torch.bmm(left, right.mT).view(len(some), *layer.weight.shape)
-        total += _sum(per_sample, power)
+        right = windows.view(maps, -1, out.shape[2])
+        products = products.resize_(maps, left.shape[1], right.shape[1])
+        torch.bmm(left, right.mT, out=products)
+        _add(total, products.view(len(some), *layer.weight.shape), power)
     yield layer.weight, total
     if layer.bias is not None:
         yield layer.bias, _sum(gradient.sum(dim=2), power)
+
+
+def _windows(layer: nn.Conv2d, images: Tensor, memory: Tensor) -> Tensor:
+    """Windows as `functional.unfold` gives them, (n, in * window, positions), copied into memory.
+
+    `unfold` itself takes longer on a CPU, and on a GPU a launch for each image.
+    """
+    assert isinstance(layer.padding, tuple)
+    down, right = layer.padding
+    found = functional.pad(images.contiguous(), (right, right, down, down))
+    for axis in (0, 1):
+        step = layer.dilation[axis]
+        span = step * (layer.kernel_size[axis] - 1) + 1
+        found = found.unfold(2 + axis, span, layer.stride[axis])[..., ::step]
+    found = found.permute(0, 1, 4, 5, 2, 3)
+    memory.resize_(found.shape).copy_(found)
+    return memory.view(len(images), -1, found.shape[4] * found.shape[5])
 
 
 def _of_linear(
@@ -150,8 +167,11 @@ def _of_linear(
     else:
         features, gradient = features.flatten(1, -2), gradient.flatten(1, -2)
         total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64)
+        products = gradient.new_empty(0)
         for some, out in _chunks(features, gradient, layer.weight.numel()):
-            total += _sum(torch.bmm(out.mT, some), power)
+            products = products.resize_(len(some), *layer.weight.shape)
+            torch.bmm(out.mT, some, out=products)
+            _add(total, products, power)
         yield layer.weight, total
         if layer.bias is not None:
             yield layer.bias, _sum(gradient.sum(dim=1), power)
@@ -175,10 +195,26 @@ def _of_layer_norm(
         yield layer.bias, _sum(gradient.reshape(shape).sum(dim=1), power)
 
 
+def _add(total: Tensor, per_sample: Tensor, power: Power) -> None:
+    """Add the sum over samples of a tensor that nobody needs afterwards.
+
+    On a CPU some rows of all samples at a time, which stay in its cache from one operation to the
+    next; each element meets the same additions in the same order.
+    """
+    rows = len(total)
+    if per_sample.device.type == "cpu":
+        rows = max(1, CACHED_ELEMENTS // per_sample[:, :1].numel())
+    parts = torch.split(per_sample, rows, dim=1), torch.split(total, rows)
+    for some, of_total in zip(*parts, strict=True):
+        of_total += _sum(some, power)
+
+
 def _sum(per_sample: Tensor, power: Power) -> Tensor:
     """The sum over samples of a tensor that nobody needs afterwards."""
-    powers = per_sample.square_() if power == "squared" else per_sample.abs_()
-    return for_float64(powers).sum(dim=0, dtype=torch.float64)
+    powers = for_float64(per_sample.square_() if power == "squared" else per_sample.abs_())
+    if len(powers) == 1:  # what a sum would give, without the sum
+        return powers[0].to(torch.float64)
+    return powers.sum(dim=0, dtype=torch.float64)
 
 
 def _chunks(
