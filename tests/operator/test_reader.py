@@ -9,6 +9,9 @@
 | stores: away, wrong, silent, not allowed     |     x     |       x       |          |
 | workers that lie, hang, flood, are killed    |           |               |    x     |
 
+Servers of workers and workers are forked from a process that has imported what they need, but for
+those of limited memory and the first that publishes.
+
 What the operator publishes is compared with what a real run leaves in tests/trainer/test_cli.py.
 Not covered: that a node out of memory kills the worker and not the operator.
 """
@@ -64,6 +67,7 @@ from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import read_order, write_result
 from supreme_core.store.s3 import S3Credentials
 from supreme_core.store.sealed import SEAL
+from tests import warm
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
 from tests.operator import servers
@@ -136,6 +140,20 @@ async def collecting(**settings):
         await one.close()
 
 
+@contextmanager
+def warm_workers():
+    """Let workers and their server begin with what they import."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "executable", warm.python("operator"))
+        yield
+
+
+@pytest.fixture
+def warmed():
+    with warm_workers():
+        yield
+
+
 @pytest.fixture
 def location(s3_server):
     """An empty bucket."""
@@ -201,7 +219,8 @@ def checks(s3_server):
     asked = claims(*range(17))
     asked += [Claim(seed=17, attempt=0, sha256=digest)]
     asked += [Claim(seed=18, attempt=0, sha256=digest), Claim(seed=19, attempt=3)]
-    return ask("verify", ORDER, place, asked)
+    with warm_workers():
+        return ask("verify", ORDER, place, asked)
 
 
 class TestVerify:
@@ -231,14 +250,14 @@ class TestVerify:
     def test_without_claims_there_is_nothing_to_do(self):
         assert ask("verify", ORDER, canned("http://127.0.0.1:1"), []) == []
 
-    def test_a_result_of_a_gigabyte_is_not_read(self):
+    def test_a_result_of_a_gigabyte_is_not_read(self, warmed):
         headers = {"Content-Length": str(2**30), "ETag": '"1"'}
         with serving(headers=headers) as endpoint:
             (check,) = ask("verify", ORDER, canned(endpoint), claims(1))
         assert check.state == "invalid"
         assert "more than the 67108864 bytes that are read" in check.message
 
-    def test_no_verdict_waits_for_a_summary_that_is_written(self, location):
+    def test_no_verdict_waits_for_a_summary_that_is_written(self, location, warmed):
         write_result(location.open(), result(2))
 
         async def both():
@@ -346,7 +365,7 @@ class TestPublish:
         assert published.rows[2].reason == "; ".join(scrub["gap"]["remarks"])
         assert published.rows[2].gap_high == scrub["gap"]["high"]
 
-    def test_what_cannot_be_read_is_no_part_of_it(self, filled):
+    def test_what_cannot_be_read_is_no_part_of_it(self, filled, warmed):
         store = filled.open()
         store.write(self.ORDER.result_key(7, 1), b"{")
         store.write(self.ORDER.result_key(8, 0), b"{")
@@ -369,7 +388,7 @@ class TestPublish:
         summary = json.loads(store.read(names.summary_key(self.ORDER.prefix)))
         assert {row["floor"] for row in summary["rows"]} == {None}
 
-    def test_a_metric_that_is_not_installed_is_named(self, location):
+    def test_a_metric_that_is_not_installed_is_named(self, location, warmed):
         metrics = [LabelledComponent(name="of_a_plugin")]
         work = self.ORDER.work.model_copy(update={"metrics": metrics})
         with pytest.raises(WorkerFailed, match=r"spec\.metrics\[0\]\.name: unknown metric"):
@@ -404,6 +423,7 @@ class TestPublish:
         assert (scrub.collapsed, scrub.failed, scrub.n) == (1, 2, 1)
 
 
+@pytest.mark.usefixtures("warmed")
 class TestStores:
     """Any of these can meet any question; `verify` asks here."""
 
@@ -446,6 +466,7 @@ class TestStores:
         assert requests == []
 
 
+@pytest.mark.usefixtures("warmed")
 class TestSlowStores:
     """Slow stores hold up only those who name them. The S3 server is behind a slow proxy."""
 
@@ -678,7 +699,7 @@ class TestWorkers:
 
         def take(script, task="/dev/null"):
             command = ("sh", "-c", f"cat > {task}; {script}")
-            forking = servers.forking(f"os.execvp('sh', {command})")
+            forking = servers.warm_forking(f"os.execvp('sh', {command})")
             monkeypatch.setattr(processes, "server_command", lambda: forking)
             monkeypatch.setattr(processes, "fresh_command", lambda: command)
             monkeypatch.setattr(forkserver, "is_possible", lambda: request.param == "forked")
