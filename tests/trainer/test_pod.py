@@ -23,6 +23,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from supreme_trainer.process import pod as pods
@@ -458,6 +459,28 @@ def test_processes_that_share_out_stages_start_alone(variables, workers, machine
 
     assert launch == pods.Launch(1, workers=workers, machines=machines)
     assert launch.is_crew == (workers * machines > 1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "host", "machine"),
+    [
+        ({"JOB_COMPLETION_INDEX": "0"}, "x-0", ""),
+        ({"JOB_COMPLETION_INDEX": "1"}, "x-1", "x-1"),
+        ({}, "x-worker-0", ""),
+        ({}, "x-worker-10", "x-worker-10"),
+    ],
+    ids=["Indexed Job", "its second pod", "PyTorchJob", "its eleventh pod"],
+)
+def test_one_of_the_machines_that_share_out_stages_has_the_log_that_people_look_for(
+    monkeypatch, variables, host, machine
+):
+    monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(pods.socket, "gethostname", lambda: host)
+    launch = pods.Launch(1, workers=2, machines=11)
+
+    assert pods._machine(SimpleNamespace(has_main=True), launch) == machine
 
 
 @pytest.mark.parametrize("text", ["auto", "", "0", "-1", "x:2"])

@@ -219,7 +219,8 @@ def _machine(trainer: Trainer, launch: Launch) -> str:
     """Name of this machine in the name of its log; "" where it has the one to be looked for."""
     is_first = trainer.has_main
     if launch.is_crew and launch.machines > 1:
-        is_first = os.environ.get("JOB_COMPLETION_INDEX") == "0"
+        index = os.environ.get("JOB_COMPLETION_INDEX")  # which a PyTorchJob does not tell
+        is_first = (index or socket.gethostname().rpartition("-")[2]) == "0"
     return "" if is_first else socket.gethostname()
 
 

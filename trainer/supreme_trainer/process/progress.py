@@ -199,8 +199,9 @@ class Board:
             state.at_work[worker] = RunningStep(step, now)
             return None
         is_elsewhere = event.get("elsewhere", False)  # that process tells how long it took
-        if not is_elsewhere:
-            state.at_work.pop(worker, None)
+        own = state.at_work.get(worker)
+        if own and (not is_elsewhere or own.step == step):
+            del state.at_work[worker]
         if is_new:
             state.waiting.remove(step)
         # Perhaps again, because what was found was damaged.
