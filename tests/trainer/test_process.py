@@ -174,6 +174,15 @@ def test_torchrun_that_waits_for_others_after_the_last_words_is_ended(tmp_path, 
     assert one.process.returncode == -signal.SIGKILL
 
 
+def test_what_goes_wrong_with_listening_ends_the_wait_for_a_trainer(tmp_path):
+    """Such as a log that was never written, because the disk was full."""
+    first, other = (trainer(tmp_path, does="exit 1") for _ in range(2))
+    first.log = tmp_path / "there is none"
+
+    with pytest.raises(FileNotFoundError):
+        list(launch.events_of([first, other]))
+
+
 def test_other_events_are_passed_on_and_other_lines_are_not(tmp_path):
     step = {"event": "stage-started", **asdict(Step("dataset"))}
     one = trainer(tmp_path, step, "a plug-in", 3, finished(0, result=DIGEST), does="echo {oops")

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -159,8 +160,14 @@ def test_nobody_joins_for_less_than_three_starts(board):
     assert worth_helping(board, at_work(one=2)) is None
 
 
-@pytest.mark.parametrize("state", [{"is_done": True}, {"has_fault": True}], ids=str)
-def test_nobody_joins_a_seed_that_is_done_or_begins_again(board, state):
+LOST = SimpleNamespace(is_lost=True)
+
+
+@pytest.mark.parametrize(
+    "state", [{"is_done": True}, {"has_fault": True}, {"failures": [LOST]}], ids=str
+)
+def test_nobody_joins_a_seed_that_is_done_begins_again_or_has_lost_a_worker(board, state):
+    """Without memory for one more, each that joined would be lost, one after the other."""
     seeds = {1: SeedAtWork(trainers=[object()], **state)}
 
     assert worth_helping(board, seeds) is None
@@ -205,6 +212,16 @@ def test_what_another_worker_has_computed_counts_once(board):
     assert board.ended == {"computed": 2}
     assert board.seed(1).running == METHODS[0]
     assert board.start_ups_left(2) == pytest.approx((20 + 3 * 2.5) / 2)
+
+
+def test_a_step_that_was_taken_over_is_no_longer_at_work(board):
+    """Found later, it ends for whoever lost it; what another one computes inside goes on."""
+    found = {"status": "computed", "seconds": 9.0, "elsewhere": True}
+    board.apply(1, told("stage-started", METHODS[0]), 0)
+    board.apply(1, told("stage-finished", RETRAINED, **found), 0)
+    assert board.seed(1).running == METHODS[0]
+    board.apply(1, told("stage-finished", METHODS[0], **found), 0)
+    assert board.seed(1).running is None
 
 
 def test_the_time_left_of_shared_steps_is_their_sum_over_all_workers(board):

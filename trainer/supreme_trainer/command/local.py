@@ -187,7 +187,7 @@ class Runner:
         self.stages: Counter[str] = Counter()
         self._prepared_stages: dict[Step, launch.Event] = {}
         self.prepared: dict[str, dict[str, Any]] = {}
-        self._events: Queue[tuple[SeedTrainer, launch.Event | None]] = Queue()
+        self._events: Queue[tuple[SeedTrainer, launch.Heard]] = Queue()
 
     def compute(self) -> Sequence[int]:
         """Run a trainer for each seed that has no complete result yet; gives these seeds."""
@@ -358,7 +358,7 @@ class Runner:
         else:
             of_seed.is_done = True
             screen.end(trainer.seed, "done")
-        if not of_seed.is_open and not of_seed.is_done:
+        if of_seed.must_stop:
             for other in of_seed.trainers:
                 other.stop()
 
@@ -376,9 +376,10 @@ class Runner:
         while True:
             try:
                 # With a limit, because a wait without one would not see Ctrl-C on every platform.
-                return self._events.get(timeout=1.0)
+                trainer, heard = self._events.get(timeout=1.0)
             except Empty:
                 continue
+            return trainer, launch.event_in(heard)
 
     def _failed(self, trainer: "SeedTrainer", screen: Display) -> None:
         self.failures.append(f"seed {trainer.seed}: {trainer.failure}")
@@ -399,7 +400,8 @@ class Runner:
         order = self.order.shared(
             store=self.storage.uri, endpoint=self.options.endpoint, region=self.options.region
         ).of_seed(seed, attempt=attempt)
-        path = self.folder / f"order-{seed}.json"
+        # A file of its own: another trainer of the seed may be reading.
+        path = self.folder / f"order-{seed}-{number}.json"
         path.write_text(json.dumps(order.to_document()))
         torchrun = [*launch.ON_THIS_MACHINE, f"--nproc-per-node={ranks}"]
         environment = {
@@ -435,25 +437,18 @@ class SeedTrainer(launch.Trainer):
     def seed(self) -> int:
         return self.order.seed
 
-    def start_listening(self, queue: "Queue[tuple[SeedTrainer, launch.Event | None]]") -> None:
-        """Pass on each event of the processes, and None when they have ended, in a thread."""
-
-        def listen() -> None:
-            for event in self.events():
-                queue.put((self, event))
-            queue.put((self, None))
-
-        self._listener = threading.Thread(target=listen, daemon=True)
-        self._listener.start()
+    def start_listening(self, queue: "Queue[tuple[SeedTrainer, launch.Heard]]") -> None:
+        self._listener = launch.listen(self, lambda heard: queue.put((self, heard)))
 
     def wait_for_events(
-        self, events: "Queue[tuple[SeedTrainer, launch.Event | None]]"
+        self, events: "Queue[tuple[SeedTrainer, launch.Heard]]"
     ) -> Iterator[dict[str, Any]]:
         while True:
             try:
-                _, event = events.get(timeout=1.0)
+                _, heard = events.get(timeout=1.0)
             except Empty:
                 continue
+            event = launch.event_in(heard)
             if event is None:
                 return
             yield event
@@ -491,9 +486,16 @@ class SeedAtWork:
     has_fault: bool = False
 
     @property
+    def must_stop(self) -> bool:
+        """True where what its other trainers do is in vain."""
+        has_failed = any(not each.is_lost for each in self.failures)
+        return not self.is_done and (self.has_fault or has_failed)
+
+    @property
     def is_open(self) -> bool:
-        """True where one more trainer could help."""
-        return not (self.is_done or self.has_fault or any(not x.is_lost for x in self.failures))
+        """True where one more trainer could help. Where one was lost the next one may be too, such
+        as for want of memory, and the one after it."""
+        return not (self.is_done or self.has_fault or self.failures)
 
 
 def worth_helping(

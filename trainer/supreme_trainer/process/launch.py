@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from queue import Queue
 from typing import IO, Any
@@ -40,6 +40,9 @@ LINGER_SECONDS = 10.0
 there. torchrun waits for five minutes for machines that may be gone."""
 
 Event = dict[str, Any]
+
+Heard = Event | Exception | None
+"""Heard of a trainer: an event, None when it has ended, or what went wrong with listening to it."""
 
 
 def start(
@@ -193,20 +196,43 @@ class Trainer:
 def events_of(trainers: Sequence[Trainer]) -> Iterator[tuple[int, Event | None]]:
     """Each event of trainers that run beside one another, with the trainer's number; None when it
     has ended."""
-    events: Queue[tuple[int, Event | None]] = Queue()
+    events: Queue[tuple[int, Heard]] = Queue()
 
-    def listen(number: int, trainer: Trainer) -> None:
-        for event in trainer.events():
-            events.put((number, event))
-        events.put((number, None))
+    def tell(number: int, heard: Heard) -> None:
+        events.put((number, heard))
 
     for number, trainer in enumerate(trainers):
-        threading.Thread(target=listen, args=(number, trainer), daemon=True).start()
+        listen(trainer, partial(tell, number))
     at_work = len(trainers)
     while at_work:
-        found = events.get()
-        at_work -= found[1] is None
-        yield found
+        number, heard = events.get()
+        event = event_in(heard)
+        at_work -= event is None
+        yield number, event
+
+
+def listen(trainer: Trainer, tell: Callable[[Heard], None]) -> threading.Thread:
+    """Pass on each event of a trainer and its end, in a thread; also what goes wrong there, since
+    nobody else would end the wait for it."""
+
+    def run() -> None:
+        try:
+            for event in trainer.events():
+                tell(event)
+            tell(None)
+        except Exception as error:
+            tell(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def event_in(heard: Heard) -> Event | None:
+    """The event, or None at the end; raises what went wrong."""
+    if isinstance(heard, Exception):
+        raise heard
+    return heard
 
 
 def _signal_name(number: int) -> str:
