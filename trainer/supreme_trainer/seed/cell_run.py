@@ -288,8 +288,10 @@ class CellRun:
     ) -> RunRecord:
         """The record of another process, which may be that of a run of another name that is the
         same work; what it has left in the store belongs to this run too."""
-        for stage in filter(None, (model.stage, *probes)):
-            self.stages.find(stage)
+        if model.stage:
+            self.stages.find(model.stage)
+        for probe in probes:
+            self.stages.find(probe)
         self._give_up(model.stage.step if model.stage else metrics.step)
         name = {"scenario": self.cell.title, "method": model.method, "repeat": model.repeat}
         return failed.model_copy(update=name)

@@ -107,7 +107,7 @@ class Claims:
         self._pause = min(2 * self._pause, LAST_POLL_SECONDS)
 
     def has_news(self) -> None:
-        """Something was there or was computed, so the next wait is short again."""
+        """Something was computed, so the next wait is short again."""
         self._pause = FIRST_POLL_SECONDS
 
     def _taken(self, step: Step, stage: str, key: str, is_whole: bool) -> StageLease | None:
