@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -51,7 +52,7 @@ class Helm:
 
     def template(self, *arguments: str | Path) -> str:
         """The manifests of a release called supreme, with no values but these."""
-        return self("template", "supreme", CHART, "--namespace", NAMESPACE, *arguments)
+        return _template(self, arguments)
 
     def manifests(self, *arguments: str | Path) -> list[dict[str, Any]]:
         """Return the manifests of the least values and of these arguments."""
@@ -61,6 +62,12 @@ class Helm:
         """Return a Helm of a user who may do everything in this cluster."""
         kubeconfig = cluster.admin.write_kubeconfig(self.folder / "kubeconfig")
         return Helm(self.program, self.folder, ("--kubeconfig", str(kubeconfig)))
+
+
+@cache
+def _template(helm: Helm, arguments: tuple[str | Path, ...]) -> str:
+    """Helm takes half a second for what it has made before."""
+    return helm("template", "supreme", CHART, "--namespace", NAMESPACE, *arguments)
 
 
 def documents(text: str) -> list[dict[str, Any]]:
