@@ -75,10 +75,8 @@ class Without:
 
 
 @dataclass(frozen=True)
-class Hang:
-    """Carries the request out only after so many seconds, though the client may be gone by then."""
-
-    seconds: float
+class Hold:
+    """Carries the request out once the fault is over, though the client may be gone by then."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class Silence:
     """A watch that delivers nothing from its next event or bookmark on, and does not end either."""
 
 
-Effect = Refuse | Answer | Without | Hang | Reset | Kill | Lose | Repeat | Expire | Silence
+Effect = Refuse | Answer | Without | Hold | Reset | Kill | Lose | Repeat | Expire | Silence
 
 
 @dataclass
@@ -244,7 +242,7 @@ class FaultProxy:
 
     async def _answer_to(self, request: Request, incoming: web.Request) -> web.StreamResponse:
         body = await incoming.read()
-        effect = self._effect_on(request, Refuse, Answer, Without, Hang, Reset, Kill)
+        effect = self._effect_on(request, Refuse, Answer, Without, Hold, Reset, Kill)
         if isinstance(effect, Kill):
             when = effect.carried_out(request, body)
             kill, effect = effect.kill, None if when is None else Reset(when)
@@ -257,8 +255,9 @@ class FaultProxy:
             case Answer(status, text):
                 request.status = status
                 return web.Response(status=status, text=text, content_type="application/xml")
-            case Hang(seconds):
-                await asyncio.sleep(seconds)
+            case Hold():
+                while any(fault.effect is effect for fault in self._faults):
+                    await asyncio.sleep(0.02)
             case Reset(carried_out=False):
                 if kill:
                     kill()
