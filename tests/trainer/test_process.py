@@ -175,7 +175,7 @@ def test_torchrun_that_waits_for_others_after_the_last_words_is_ended(tmp_path, 
 
 
 def test_what_goes_wrong_with_listening_ends_the_wait_for_a_trainer(tmp_path):
-    """Such as a log that was never written, because the disk was full."""
+    """A log that was never written, for example, because the disk was full."""
     first, other = (trainer(tmp_path, does="exit 1") for _ in range(2))
     first.log = tmp_path / "there is none"
 

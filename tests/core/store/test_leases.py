@@ -140,7 +140,7 @@ def test_a_holder_that_comes_back_when_all_is_over_does_not_hold_it(workers, clo
 
 
 def test_content_of_a_lease_never_comes_again(workers, clock):
-    """Who looks rarely must not take what is held anew for what it saw long ago."""
+    """A process that looks rarely must not take what is held anew for what it saw long ago."""
     first, second = workers
     lease = first.take(STAGE, KEY)
     second.take(STAGE, KEY)
@@ -156,7 +156,7 @@ def test_content_of_a_lease_never_comes_again(workers, clock):
 def test_a_holder_that_comes_back_to_release_takes_nothing_from_others(
     workers, clock, store, is_over
 ):
-    """Its stage has failed, so it looks at nothing before it releases."""
+    """The stage has failed, so its holder looks at nothing before it releases."""
     first, second = workers
     lease = first.take(STAGE, KEY)
     second.take(STAGE, KEY)
@@ -172,7 +172,7 @@ def test_a_holder_that_comes_back_to_release_takes_nothing_from_others(
 
 
 def test_a_number_that_is_missing_below_a_lease_gives_nobody_a_second_one(workers, clock, store):
-    """Such as that of a holder that was killed, which `prune` has removed."""
+    """The number of a holder that was killed, for example, which `prune` has removed."""
     first, second = workers
     first.take(STAGE, KEY)
     second.take(STAGE, KEY)
