@@ -17,6 +17,7 @@ import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from supreme_core.api.names import EXPERIMENT_LABEL
 from supreme_core.store.s3 import S3Credentials
 from tests import warm
 from tests.cluster.access import Access
@@ -55,7 +56,7 @@ class Operator:
 
 @contextlib.contextmanager
 def operator(
-    access: Access | Path, folder: Path, *, python: str = "", **settings: str
+    access: Access | Path, folder: Path, *, python: str = "", **settings: str | None
 ) -> Iterator[Operator]:
     """A running operator that may do what `access`, or the user of a kubeconfig, may."""
     with started(access, folder, python=python, **settings) as found:
@@ -66,11 +67,12 @@ def operator(
 
 @contextlib.contextmanager
 def started(
-    access: Access | Path, folder: Path, *, python: str = "", **settings: str
+    access: Access | Path, folder: Path, *, python: str = "", **settings: str | None
 ) -> Iterator[Operator]:
     """An operator that may not be ready yet, or never get so.
 
     python: by which it runs, if not by one in which its modules are imported already.
+    settings: beside QUICK; None leaves one out, which an older version does not know.
     """
     port = free_port()
     folder.mkdir(exist_ok=True, parents=True)
@@ -78,9 +80,9 @@ def started(
     if isinstance(access, Access):
         kubeconfig = access.write_kubeconfig(folder / f"kubeconfig-{port}")
     log = folder / f"operator-{port}.log"
-    chosen = {"host": "127.0.0.1", "port": str(port), **QUICK}
+    chosen: dict[str, str | None] = {"host": "127.0.0.1", "port": str(port), **QUICK}
     chosen |= {name.replace("_", "-"): value for name, value in settings.items()}
-    flags = [f"--{name}={value}" for name, value in chosen.items()]
+    flags = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
     command = [python or warm.python("operator"), "-m", "supreme_operator.main", *flags]
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     with running(command, log=log, environment=environment) as process:
@@ -199,9 +201,10 @@ class Experiments:
         except pytest.fail.Exception:
             raise AssertionError(f"no {type_} {wanted} in {self.status(name)}") from None
 
-    def jobs(self) -> dict[str, Any]:
-        """The Jobs of the namespace by the end of their name, such as s0-a0."""
-        found = self._jobs.list_namespaced_job(self.namespace).items
+    def jobs(self, name: str = "") -> dict[str, Any]:
+        """The Jobs of one experiment, or of all, by the end of their name, such as s0-a0."""
+        selector = f"{EXPERIMENT_LABEL}={name}" if name else ""
+        found = self._jobs.list_namespaced_job(self.namespace, label_selector=selector).items
         return {"-".join(job.metadata.name.split("-")[-2:]): job for job in found}
 
 
