@@ -123,6 +123,9 @@ def claims(*seeds):
 
 def ask(method, *arguments, **settings):
     """Return the answer of a new collector."""
+    if method == "verify":
+        order, place, claimed = arguments
+        arguments = order, place, lambda: claimed
 
     async def asked():
         async with collecting(**settings) as one:
@@ -267,7 +270,7 @@ class TestVerify:
                     place = canned(f"http://127.0.0.1:{silent.getsockname()[1]}")
                     writing = asyncio.create_task(one.publish(ORDER, place))
                     await asyncio.sleep(0)
-                    (check,) = await one.verify(ORDER, location, claims(2))
+                    (check,) = await one.verify(ORDER, location, lambda: claims(2))
                     assert not writing.done()
                     writing.cancel()
                     with suppress(asyncio.CancelledError):
@@ -777,7 +780,9 @@ class TestWorkers:
         async def several():
             place = canned("http://127.0.0.1:1")
             async with collecting(workers=1) as one:
-                await asyncio.gather(*(one.verify(ORDER, place, claims(1)) for _ in range(4)))
+                await asyncio.gather(
+                    *(one.verify(ORDER, place, lambda: claims(1)) for _ in range(4))
+                )
 
         asyncio.run(several())
         assert list(tmp_path.iterdir()) == []
@@ -792,7 +797,7 @@ class TestWorkers:
         async def given_up():
             place = canned("http://127.0.0.1:1")
             async with collecting() as one:
-                question = asyncio.create_task(one.verify(ORDER, place, claims(1)))
+                question = asyncio.create_task(one.verify(ORDER, place, lambda: claims(1)))
                 while not seen.exists():
                     await asyncio.sleep(0.01)
                 question.cancel()

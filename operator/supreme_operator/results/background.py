@@ -30,15 +30,21 @@ class ReadResults:
     checks: Mapping[tuple[int, int], ResultCheck] = field(default_factory=dict)
     published: Published | None = None
     _task: "asyncio.Task[None] | None" = None
+    _order: ExperimentOrder | None = None
+    _claims: Sequence[Claim] = ()
 
     @property
     def is_reading(self) -> bool:
         return self._task is not None and not self._task.done()
 
     def verify(self, order: ExperimentOrder, locate: Locate, claims: Iterable[Claim]) -> None:
-        """Have the claims judged, unless a task is at work; then they are not even looked at."""
+        """Have the claims judged, unless a task is at work. One that still waits for a place takes
+        them in the place of those before, if they are of the same order."""
         if not self.is_reading:
-            self._start("verify", self._verify(order, locate, list(claims)))
+            self._order, self._claims = order, list(claims)
+            self._start("verify", self._verify(order, locate))
+        elif order is self._order:
+            self._claims = list(claims)
 
     def publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         """Have a summary written that has at least these seeds, unless a task is at work."""
@@ -68,10 +74,8 @@ class ReadResults:
         self._task = None  # so that who is told may ask for the next
         self.ended(failure)
 
-    async def _verify(
-        self, order: ExperimentOrder, locate: Locate, claims: Sequence[Claim]
-    ) -> None:
-        checks = await self.collector.verify(order, await locate(), claims)
+    async def _verify(self, order: ExperimentOrder, locate: Locate) -> None:
+        checks = await self.collector.verify(order, await locate(), lambda: self._claims)
         self.checks = {**self.checks, **{(each.seed, each.attempt): each for each in checks}}
 
     async def _publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,23 +127,34 @@ class Collector:
         self._progress = ProgressReader(self._allowed, requested)
 
     async def verify(
-        self, order: ExperimentOrder, location: Location, claims: Sequence[Claim]
+        self, order: ExperimentOrder, location: Location, claims: Callable[[], Sequence[Claim]]
     ) -> list[ResultCheck]:
         """A check of the result of each claim, in their order.
 
         A result that its reader does not survive is invalid, and another worker reads those behind
         it, as where a turn is over. Raises StoreUnavailable, StoreUnusable and WorkerFailed.
+
+        claims: asked for anew when there is a place, so that what is claimed meanwhile is read with
+        the rest.
         """
-        checks: list[ResultCheck] = []
-        while rest := list(claims[len(checks) :]):
+        checks, asked = list[ResultCheck](), list[Claim]()
+        if not claims():
+            return checks
+
+        def rest() -> list[Claim]:
+            asked[:] = asked or claims()
+            return asked[len(checks) :]
+
+        while not asked or len(checks) < len(asked):
+            before = len(checks)
             run = await self._run(order, location, self._verifying, rest)
-            checks += _checks(run, rest)
-            if not run.ending or len(checks) == len(claims):
+            checks += _checks(run, asked[before:])
+            if not run.ending or len(checks) == len(asked):
                 continue
-            if run.blame == "turn" and len(rest) > len(claims) - len(checks):
+            if run.blame == "turn" and len(checks) > before:
                 continue
             if run.was_reading and run.blame in ("content", "time"):
-                checks.append(_blamed(order, claims[len(checks)], run))
+                checks.append(_blamed(order, asked[len(checks)], run))
             elif run.blame in ("time", "turn"):
                 raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
             else:
@@ -178,18 +189,18 @@ class Collector:
         order: ExperimentOrder,
         location: Location,
         limits: Limits,
-        claims: list[Claim] | None,
+        claims: Callable[[], list[Claim]] | None,
     ) -> Run:
         self._allowed.check(location)
-        task = Task(
-            order=order,
-            location=location,
-            claims=claims,
-            memory_mebibytes=limits.memory_mebibytes,
-            cpu_seconds=limits.cpu_seconds,
-        )
         turns = self._publishers if claims is None else self._verifiers
         async with turns.take(order.experiment.namespace) as turn:
+            task = Task(
+                order=order,
+                location=location,
+                claims=None if claims is None else claims(),
+                memory_mebibytes=limits.memory_mebibytes,
+                cpu_seconds=limits.cpu_seconds,
+            )
             try:
                 with TemporaryDirectory(prefix="supreme-worker-") as folder:
                     return await _work(task, limits, Path(folder), turn, self._workers)
