@@ -25,6 +25,7 @@ from supreme_operator.reconcile.admissions import Admissions
 from supreme_operator.reconcile.child_writer import ChildWriter
 from supreme_operator.reconcile.reconciler import Reconciler
 from supreme_operator.results.location import OwnStores
+from supreme_operator.results.protocol import ResultCheck
 
 from tests.operator.looks import BACKOFF, CATALOG, SPEC, resource
 
@@ -89,7 +90,7 @@ class Server:
         ]
 
 
-def world(server, body=None, **spec):
+def world(server, body=None, *, collector=None, status_interval=0.0, **spec):
     """A reconciler of a new process that has seen an experiment, and the jobs that are there.
 
     body: the experiment; None for a new one with this spec.
@@ -103,7 +104,7 @@ def world(server, body=None, **spec):
     return Reconciler(
         cluster=server,
         cache=cache,
-        collector=None,
+        collector=collector,
         credentials=Credentials(server, policy),
         admissions=Admissions(
             cluster=server,
@@ -117,7 +118,7 @@ def world(server, body=None, **spec):
         metrics=metrics,
         queue=queue,
         backoff=BACKOFF,
-        status_interval=0.0,
+        status_interval=status_interval,
     )
 
 
@@ -221,6 +222,52 @@ def test_a_deadline_passes_by_the_clock_that_dated_the_child_and_not_by_this_mac
 
     assert status(reconciler)["failed"] == 0
     assert {each["phase"] for each in status(reconciler)["seedStatuses"]} == {"Queued", "Pending"}
+
+
+class Reader:
+    """A collector to whom every result is sound, once it is let go."""
+
+    def __init__(self):
+        self.held = asyncio.Event()
+
+    async def verify(self, order, location, claims):
+        await self.held.wait()
+        return [
+            ResultCheck(seed=each.seed, attempt=each.attempt, state="valid", message="")
+            for each in claims()
+        ]
+
+
+def test_a_seed_that_ends_costs_one_status_and_not_one_more_while_its_result_is_read():
+    async def told():
+        server, reader = Server(), Reader()
+        reconciler = world(server, collector=reader, status_interval=0.05, seeds={"list": [7, 8]})
+        jobs = reconciler.cache.of_kind(JOBS.plural)
+
+        def becomes(job, version, **status):
+            metadata = {**job["metadata"], "resourceVersion": version}
+            jobs.put({**job, "metadata": metadata, "status": status})
+
+        await reconciler.reconcile(KEY)
+        for job in server.jobs():
+            becomes(job, "98", ready=1)
+        await asyncio.sleep(0.06)
+        await reconciler.reconcile(KEY)
+        await asyncio.sleep(0.06)
+        before = len(server.made("write_status"))
+        done = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-03-01T12:00:00Z"}
+        becomes(server.jobs()[0], "99", conditions=[done])
+        wait = await reconciler.reconcile(KEY)
+        while_read = len(server.made("write_status")) - before
+        reader.held.set()
+        await asyncio.sleep(0.06)
+        await reconciler.reconcile(KEY)
+        assert status(reconciler)["completedIndexes"] == "0"
+        return while_read, wait
+
+    while_read, wait = asyncio.run(told())
+    assert while_read == 0
+    assert 0 < wait <= 0.25
 
 
 def test_an_object_of_somebody_else_is_left_alone():

@@ -56,6 +56,10 @@ MANAGER: Final = "supreme.dev/operator"
 STORE_TROUBLES: Final = {Forbidden: "RBACDenied", StoreNotAllowed: "StoreNotAllowed"}
 """Reasons of conditions where results cannot be read; of all other errors ResultsUnavailable."""
 
+WHILE_READING: Final = 5
+"""Multiple of the status interval after which a status is written that only says that results are
+being read: one that has them follows at once, and each write holds up those of others."""
+
 Running = tuple[Key, ExperimentOrder, Experiment, list[tuple[int, int]]]
 """An experiment with the (seed, attempt) of its running children."""
 
@@ -222,7 +226,11 @@ class Reconciler:
         ]
         if facts[0] != facts[1]:
             return 0.0
-        due = memory.written_at + timedelta(seconds=self.status_interval)
+        interval = self.status_interval
+        ended = [(s.completed_indexes, s.failed_indexes) for s in (before, after)]
+        if memory.results.is_reading and ended[0] == ended[1]:
+            interval *= WHILE_READING
+        due = memory.written_at + timedelta(seconds=interval)
         return max(0.0, (due - now).total_seconds())
 
     async def _write(
