@@ -7,6 +7,7 @@ STORE ?= supreme-store
 # Two that compute, and one that mostly waits for a cluster.
 WORKERS ?= 3
 STAMP := $(VENV)/.installed
+ON ?= cuda
 
 # Without bytecode, which containers often ask for, every process compiles what it imports: torch and
 # its kin in 19 seconds instead of 7.
@@ -28,7 +29,7 @@ SIDE_BY_SIDE = $(MAKE) --no-print-directory --jobs 2 --output-sync=target
 CHECKS := types style imports generated
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check $(CHECKS) test tests budgets test-slow e2e cluster-demo images operator-image trainer-image
+.PHONY: help demo check $(CHECKS) test tests budgets test-slow test-gpu e2e cluster-demo images operator-image trainer-image
 .PHONY: generate hashes clean
 
 help:  ## list the targets
@@ -65,6 +66,9 @@ budgets: $(STAMP)  ## write what each file of tests may cost, from a run of all
 
 test-slow: $(STAMP)  ## the tests that take minutes, such as twenty kills of one run
 	$(BIN)/pytest -n $(WORKERS) -m slow
+
+test-gpu: $(STAMP)  ## the tests of a GPU, where there is one; ON=cpu tries them without
+	$(BIN)/pytest -m gpu --on $(ON) tests/gpu
 
 e2e: $(STAMP)  ## pods and bad days, most of it on a Kubernetes node that root can start here
 	$(BIN)/pytest -n $(WORKERS) -m e2e $(shell grep -rlE 'mark\.e2e' --include='test_*.py' tests)

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,8 @@ def pytest_report_header(config):
     lines = [*programs.outlook(), *prometheus.outlook()]
     if os.geteuid():
         lines.append("not root: tests of a full disk are skipped, as they mount a small one")
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        lines.append("no GPU of NVIDIA: tests of one are skipped, but for those of a simulated one")
     return lines
 
 
