@@ -10,23 +10,17 @@ from tools.generate.generated import CRD
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    """A Kubernetes API server of this test process that knows experiments."""
-    with control_plane(tmp_path_factory.mktemp("cluster"), definitions=[CRD]) as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def cluster_with_controllers(tmp_path_factory):
-    """A control plane with controllers: Jobs make pods, and owned objects go with their owner."""
-    folder = tmp_path_factory.mktemp("cluster-with-controllers")
+    """A control plane of this test process that knows experiments, with controllers: Jobs make
+    pods, and owned objects go with their owner."""
+    folder = tmp_path_factory.mktemp("cluster")
     with control_plane(folder, definitions=[CRD], controllers=True) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def account(cluster_with_controllers):
+def account(cluster):
     """A service account of that cluster with the rights that users grant the operator."""
-    return cluster_with_controllers.restricted_to(RULES)
+    return cluster.restricted_to(RULES)
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +31,23 @@ def running(account, tmp_path_factory):
 
 
 @pytest.fixture
-def namespace(cluster_with_controllers):
-    """The name of a new namespace of the cluster with controllers."""
-    with cluster_with_controllers.namespace() as name:
+def namespace(cluster):
+    """The name of a new namespace."""
+    with cluster.namespace() as name:
         yield name
 
 
 @pytest.fixture
-def restricted(cluster_with_controllers):
+def restricted(cluster):
     """A namespace whose pods must keep to the restricted security standard."""
-    with cluster_with_controllers.namespace(restricted=True) as name:
+    with cluster.namespace(restricted=True) as name:
         yield name
 
 
 @pytest.fixture
-def controlled(cluster_with_controllers):
-    """A client of the cluster with controllers that may do everything."""
-    with cluster_with_controllers.client() as api:
+def controlled(cluster):
+    """A client that may do everything."""
+    with cluster.client() as api:
         yield api
 
 

@@ -24,11 +24,6 @@ ON_BAD_ORDER = {
 }
 
 
-@pytest.fixture(scope="module")
-def cluster(cluster_with_controllers):
-    return cluster_with_controllers
-
-
 @pytest.fixture
 def api(cluster):
     with cluster.client() as found:

@@ -113,8 +113,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(cluster):
+    """A Server whose experiments are gone in the end: operators of other tests would adopt them."""
     with cluster.client() as api:
-        yield Server(api)
+        found = Server(api)
+        yield found
+        found.objects.delete_collection_namespaced_custom_object(**found.kind)
 
 
 def document(spec, name="some"):

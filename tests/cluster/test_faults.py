@@ -45,11 +45,6 @@ pytestmark = pytest.mark.e2e  # minutes of stories, which need no node
 TIMES = ("lastTransitionTime", "startTime", "completionTime")
 
 
-@pytest.fixture(scope="module")
-def cluster(cluster_with_controllers):
-    return cluster_with_controllers
-
-
 @pytest.fixture
 def proxy(cluster):
     with fault_proxy(cluster.admin) as found:

@@ -17,11 +17,6 @@ MENDED = {**WRONG, "params": {"alpha": 9}}
 WITH_A_TYPO = {"name": "full_class", "label": "", "params": {"clases": [3]}}
 
 
-@pytest.fixture(scope="module")
-def cluster(cluster_with_controllers):
-    return cluster_with_controllers
-
-
 @pytest.fixture
 def start(account, tmp_path):
     """An operator for as long as a `with` says."""

@@ -81,9 +81,9 @@ def script(seed, attempt):
 
 
 @pytest.fixture(scope="module")
-def monitored(cluster_with_controllers, s3_server, tmp_path_factory):
+def monitored(cluster, s3_server, tmp_path_factory):
     """Prometheus and the namespace of experiments, which it has watched since before they began."""
-    cluster, folder = cluster_with_controllers, tmp_path_factory.mktemp("monitored")
+    folder = tmp_path_factory.mktemp("monitored")
     with ExitStack() as stack:
         namespace = stack.enter_context(cluster.namespace(restricted=True))
         api = stack.enter_context(cluster.client())

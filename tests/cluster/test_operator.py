@@ -19,11 +19,6 @@ SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
 pytestmark = pytest.mark.usefixtures("running")
 
 
-@pytest.fixture(scope="module")
-def cluster(cluster_with_controllers):
-    return cluster_with_controllers
-
-
 @pytest.fixture
 def api(controlled):
     return controlled

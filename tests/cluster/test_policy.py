@@ -17,11 +17,6 @@ from tests.cluster.operators import RULES, operator
 from tests.cluster.processes import eventually
 
 
-@pytest.fixture(scope="module")
-def cluster(cluster_with_controllers):
-    return cluster_with_controllers
-
-
 @pytest.fixture
 def start(cluster, s3_server, tmp_path, monkeypatch):
     """Starts an operator whose own identity may use every bucket of the server."""

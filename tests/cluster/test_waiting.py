@@ -22,11 +22,6 @@ from tests.cluster.trainers import always_succeed
 pytestmark = pytest.mark.usefixtures("running")
 
 
-@pytest.fixture(scope="module")
-def cluster(cluster_with_controllers):
-    return cluster_with_controllers
-
-
 @pytest.fixture
 def api(controlled):
     return controlled
