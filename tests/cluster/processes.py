@@ -11,6 +11,10 @@ from typing import TypeVar
 
 import pytest
 
+POLLING = 0.1
+"""Seconds between two looks at a cluster: each takes a hundredth of a second of a processor, which
+others need meanwhile."""
+
 SECONDS = 180
 """Limit of every wait. Waits may be long where a server was away: clients of Kubernetes wait for up
 to a minute between two tries then."""
@@ -89,7 +93,7 @@ def eventually(question: Callable[[], Answer], *, seconds: float = SECONDS) -> A
     while not (answer := question()):
         if time.monotonic() > deadline:
             pytest.fail(f"after {seconds} s the answer is still {answer!r}")
-        time.sleep(0.05)
+        time.sleep(POLLING)
     return answer
 
 

@@ -25,6 +25,7 @@ from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result
 from supreme_core.store.s3 import S3Credentials
 from tests.cluster.kubelet import Kubelet, pods_of
+from tests.cluster.processes import POLLING
 
 Script = Callable[[int, int], str]
 """Behaviour of the pod of (seed, attempt): succeed, run, wait, or fail with a code as in
@@ -77,7 +78,7 @@ class Trainers(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stopped.wait(0.05):
+            while not self._stopped.wait(POLLING):
                 with self._idle:
                     for pod in pods_of(self._core, self._namespace, names.UID_LABEL):
                         self._play(pod)
