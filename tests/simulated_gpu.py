@@ -1,9 +1,10 @@
-"""A GPU that is not here: tensors of the CPU that say that they lie on cuda:0.
+"""A GPU that is not here: tensors of the CPU that say that they lie on cuda:0, or on mps.
 
 Kernels run on the CPU with real values. As on a GPU, tensors of two devices do not mix, a generator
 of the CPU draws nothing there, numpy sees nothing of it, an operation without a deterministic
 kernel is refused, and the GPU has a generator of its own. Each time that the host would wait for
-the device is noted, with the functions of the product that led there.
+the device is noted, with the functions of the product that led there. A GPU of Apple has no float64
+besides, and its BatchNorm raises in the backward pass of images that lie channels last.
 
 Not simulated: bits and speed of a GPU, its memory, NCCL, more devices than one, the order of
 streams, and functions of torch that are written in Python, inside which a tensor says that it lies
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import FrameType, SimpleNamespace
@@ -29,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+GPU, MPS, CPU = torch.device("cuda", 0), torch.device("mps"), torch.device("cpu")
 
 PRODUCT = ("/supreme_core/", "/supreme_trainer/")
 TRAINING = "fit.py fit"
@@ -66,6 +68,25 @@ WITHOUT_A_WAY = {
 SUMMING = {"cumsum", "cumsum_"}
 """Operations of which the same is true where numbers are not whole."""
 
+WITHOUT_A_WAY_ON_MPS = {
+    *("scatter_reduce", "scatter_reduce_", "kthvalue", "embedding_dense_backward"),
+    *("_embedding_bag_dense_backward", "grid_sampler_2d_backward", "grid_sampler_3d_backward"),
+    *("max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward"),
+    *("avg_pool3d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward"),
+}
+"""Operations that torch.use_deterministic_algorithms refuses on mps, by its documentation."""
+
+ACCUMULATING = {"index_put", "index_put_", "_index_put_impl_"}
+"""Operations that it refuses on mps where they add up numbers that are not whole."""
+
+NOT_ON_MPS = {"linalg_eig", "linalg_eigvals", "mode"}
+"""Operations that torch's own tests of mps list as not implemented."""
+
+NO_FLOAT64 = (
+    "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+    " Please use float32 instead."
+)
+
 
 @dataclass(frozen=True)
 class Wait:
@@ -87,6 +108,7 @@ class Wait:
 class SimulatedGpu:
     """The GPU and what was noted of it."""
 
+    device: torch.device = GPU
     waits: list[Wait] = field(default_factory=list)
     generator: torch.Generator = field(default_factory=torch.Generator)
 
@@ -143,9 +165,11 @@ def lies_there(tensor: Tensor) -> bool:
     return getattr(tensor.untyped_storage(), "lies_on_the_gpu", False)
 
 
-def _placed(found: object, *, there: bool) -> object:
+def _placed(found: object, *, there: bool, on: torch.device = GPU) -> object:
     for leaf in tree_leaves(found):
         if isinstance(leaf, Tensor):
+            if there and on == MPS and leaf.dtype == torch.float64:
+                raise TypeError(NO_FLOAT64)
             while functorch.is_functorch_wrapped_tensor(leaf):
                 leaf = functorch.get_unwrapped(leaf)
             leaf.untyped_storage().lies_on_the_gpu = there
@@ -169,11 +193,12 @@ class Kernels(TorchDispatchMode):
             name = func._schema.name.removeprefix("aten::")
             self._refuse(func, name, args, kwargs, tensors, there)
             self._note(name, args)
+            on = self._gpu.device
             if torch.Tag.nondeterministic_seeded in func.tags:
                 with self._gpu.drawing():
-                    return _placed(func(*args, **kwargs), there=True)
+                    return _placed(func(*args, **kwargs), there=True, on=on)
             found = func(*args, **kwargs)
-            return found if name in MOVING else _placed(found, there=True)
+            return found if name in MOVING else _placed(found, there=True, on=on)
 
     def _refuse(self, func, name, args, kwargs, tensors, there):
         if kwargs.get("generator") is not None:
@@ -187,12 +212,15 @@ class Kernels(TorchDispatchMode):
         if name not in MOVING and any(each.ndim > 0 or not takes_numbers for each in here):
             raise RuntimeError(
                 "Expected all tensors to be on the same device, but found at least two devices,"
-                f" {GPU} and {CPU}! (when checking arguments for {func})"
+                f" {self._gpu.device} and {CPU}! (when checking arguments for {func})"
             )
+        is_apple = self._gpu.device == MPS
+        if is_apple:
+            _refuse_on_mps(name, tensors)
         fractions = any(tensor.is_floating_point() for tensor in there)
-        if torch.are_deterministic_algorithms_enabled() and (
-            name in WITHOUT_A_WAY or (name in SUMMING and fractions)
-        ):
+        adds = name in ACCUMULATING and args[3:4] == (True,) if is_apple else name in SUMMING
+        never = WITHOUT_A_WAY_ON_MPS if is_apple else WITHOUT_A_WAY
+        if torch.are_deterministic_algorithms_enabled() and (name in never or (adds and fractions)):
             raise RuntimeError(
                 f"{name} does not have a deterministic implementation, but you set"
                 " 'torch.use_deterministic_algorithms(True)'"
@@ -219,6 +247,20 @@ class Kernels(TorchDispatchMode):
             self._gpu.wait("a copy to the device")
 
 
+def _refuse_on_mps(name: str, tensors: list[Tensor]) -> None:
+    if name in NOT_ON_MPS:
+        raise NotImplementedError(
+            f"The operator 'aten::{name}' is not currently implemented for the MPS device."
+        )
+    if name == "native_batch_norm_backward" and any(map(_lies_channels_last, tensors)):
+        raise RuntimeError("view size is not compatible with input tensor's size and stride")
+
+
+def _lies_channels_last(tensor: Tensor) -> bool:
+    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return channels_last and not tensor.is_contiguous()
+
+
 def _positions(name: str, args: tuple) -> list[Tensor]:
     number = POSITIONS.get(name)
     leaves = tree_leaves(args[number]) if number else []
@@ -235,8 +277,9 @@ class Words(TorchFunctionMode):
         super().__init__()
         self._gpu = gpu
         self._instead = {
-            Tensor.device.__get__: lambda each: GPU if lies_there(each) else CPU,
-            Tensor.is_cuda.__get__: lies_there,
+            Tensor.device.__get__: lambda each: gpu.device if lies_there(each) else CPU,
+            Tensor.is_cuda.__get__: lambda each: gpu.device == GPU and lies_there(each),
+            Tensor.is_mps.__get__: lambda each: gpu.device == MPS and lies_there(each),
             Tensor.is_cpu.__get__: lambda each: not lies_there(each),
             Tensor.get_device: lambda each: 0 if lies_there(each) else -1,
             Tensor.to: self._to,
@@ -261,18 +304,20 @@ class Words(TorchFunctionMode):
 
     def _made(self, func, args, *, device, **kwargs):
         """A new tensor on a device."""
-        there = torch.device(device).type == "cuda"
+        there = torch.device(device).type == self._gpu.device.type
         if there and kwargs.get("generator") is not None:
             raise RuntimeError(FOREIGN_GENERATOR)
         if there and func in (torch.tensor, torch.as_tensor, torch.asarray):
             self._gpu.wait("a copy to the device")
         with self._gpu.drawing() if there else nullcontext():
-            return _placed(func(*args, device=CPU, **kwargs), there=there)
+            made = func(*args, device=CPU, **kwargs)
+            return _placed(made, there=there, on=self._gpu.device)
 
     def _to(self, tensor, *words, copy=False, **named):
         other = words[0] if words and isinstance(words[0], Tensor) else named.pop("other", None)
         if other is not None:
-            device, words = GPU if lies_there(other) else CPU, (other.dtype, *words[1:])
+            device = self._gpu.device if lies_there(other) else CPU
+            words = (other.dtype, *words[1:])
         else:
             device = None
         asked, dtype, aside, layout = torch._C._nn._parse_to(*words, **named)
@@ -282,7 +327,7 @@ class Words(TorchFunctionMode):
         self, tensor, device, dtype=None, non_blocking=False, memory_format=None, copy=False
     ):
         there = lies_there(tensor)
-        target = there if device is None else torch.device(device).type == "cuda"
+        target = there if device is None else torch.device(device).type == self._gpu.device.type
         layout = {"memory_format": memory_format} if memory_format else {}
         dtype = dtype or tensor.dtype
         if target == there:
@@ -290,14 +335,14 @@ class Words(TorchFunctionMode):
         if there or not non_blocking:
             self._gpu.wait("a copy to the host" if there else "a copy to the device")
         moved = torch.ops.aten._to_copy.default(tensor, dtype=dtype, **layout)
-        return _placed(moved, there=target)
+        return _placed(moved, there=target, on=self._gpu.device)
 
     def _numpy(self, function):
         def refused(tensor, *words, **named):
             if lies_there(tensor):
                 raise TypeError(
-                    f"can't convert {GPU} device type tensor to numpy. Use Tensor.cpu() to copy the"
-                    " tensor to host memory first."
+                    f"can't convert {self._gpu.device} device type tensor to numpy. Use"
+                    " Tensor.cpu() to copy the tensor to host memory first."
                 )
             return function(tensor, *words, **named)
 
@@ -313,10 +358,10 @@ class Words(TorchFunctionMode):
 
 
 @contextmanager
-def simulated_gpu() -> Iterator[SimulatedGpu]:
-    """Inside, torch has one GPU of NVIDIA, in threads that begin there too."""
-    gpu = SimulatedGpu()
-    of_cuda = _of_cuda(gpu)
+def simulated_gpu(device: torch.device = GPU) -> Iterator[SimulatedGpu]:
+    """Inside, torch has one GPU of NVIDIA or, with MPS, of Apple; so have threads begun there."""
+    gpu = SimulatedGpu(device)
+    of_gpu = _of_cuda(gpu) if device == GPU else _of_mps(gpu)
     run, autocast = threading.Thread.run, torch.autocast
 
     def run_with_gpu(thread):
@@ -329,10 +374,11 @@ def simulated_gpu() -> Iterator[SimulatedGpu]:
 
     with ExitStack() as stack:
         for target, name, value in (
-            *((torch.cuda, name, value) for name, value in of_cuda.items()),
+            *((getattr(torch, device.type), name, value) for name, value in of_gpu.items()),
+            (torch.backends.mps, "is_available", cache(lambda: device == MPS)),
             (torch, "autocast", autocast_here),
             (Tensor, "record_stream", lambda tensor, stream: None),
-            (torch.accelerator, "current_stream", of_cuda["current_stream"]),
+            (torch.accelerator, "current_stream", of_gpu.get("current_stream")),
             (threading.Thread, "run", run_with_gpu),
             (import_module("torch.cuda.amp.common"), "amp_definitely_not_available", lambda: False),
         ):
@@ -372,4 +418,16 @@ def _of_cuda(gpu: SimulatedGpu) -> dict[str, object]:
         "reset_peak_memory_stats": lambda device=GPU: None,
         "get_device_name": lambda device=GPU: "a simulated GPU",
         "get_device_properties": lambda device=GPU: properties,
+    }
+
+
+def _of_mps(gpu: SimulatedGpu) -> dict[str, object]:
+    """Functions of torch.mps that the product calls."""
+    return {
+        "manual_seed": gpu.generator.manual_seed,
+        "get_rng_state": lambda device=MPS: gpu.generator.get_state(),
+        "set_rng_state": lambda state, device=MPS: gpu.generator.set_state(state),
+        "synchronize": lambda: gpu.wait("all work"),
+        "empty_cache": lambda: None,
+        "driver_allocated_memory": lambda: 2**20,
     }
