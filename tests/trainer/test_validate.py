@@ -333,7 +333,10 @@ class TestCluster:
                 for_cluster(storage={"uri": "results"}),
                 "spec.storage.uri is 'results'; on a cluster",
             ),
-            (for_cluster(execution={"nodes": 3}), "which the 3 ranks of spec.execution do not"),
+            (
+                for_cluster(execution={"nodes": 3, "distribution": "Data"}),
+                "which the 3 ranks of spec.execution do not",
+            ),
             (
                 for_cluster(execution={"template": {"env": [{"name": "RANK", "value": "0"}]}}),
                 "spec.execution.template.env[0].name is RANK",
