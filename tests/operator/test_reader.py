@@ -511,7 +511,7 @@ class TestSlowStores:
     async def ask(self, one, task, namespace, place):
         experiment = NAME.model_copy(update={"namespace": namespace})
         order = ORDER.model_copy(update={"experiment": experiment})
-        asked = [claims(2)] if task == "verify" else []
+        asked = [lambda: claims(2)] if task == "verify" else []
         return await getattr(one, task)(order, place, *asked)
 
     def test_a_list_without_end_is_not_read_to_its_end(self, monkeypatch):
