@@ -155,6 +155,8 @@ def tenant(cluster, experiments):
         yield experiments
     finally:
         cluster.kubectl("delete", "-f", str(FOR_TENANTS))
+        # The API server goes by it for a while.
+        eventually(lambda: lets_in(experiments, template={"serviceAccountName": "theirs"}))
 
 
 def lets_in(experiments, **execution):

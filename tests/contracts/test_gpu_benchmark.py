@@ -62,6 +62,7 @@ def test_the_file_has_each_part_as_soon_as_it_is_done(monkeypatch, tmp_path):
     assert (whole["device"], whole["tiny"], whole["torch"]) == ("cpu", True, torch.__version__)
 
 
+@pytest.mark.slow
 def test_a_killed_trainer_goes_on_and_leaves_the_bits_of_one_that_was_not(tmp_path):
     how = {"width": 2, "training": LONG}
     killed = Trainer(tmp_path / "killed", document(["finetune"], **how), "cpu", environment=OFTEN)

@@ -50,9 +50,9 @@ LOOKS = [
     [seed()],
     [seed(progress="0/44")],
     [seed(progress="1/44")],
-    [seed(progress="8/44")],
-    [seed(progress="9/44"), seed(seed=261, phase="Pending")],
-    [seed(progress="20/44"), seed(seed=261, phase="Pending")],
+    [seed(progress="10/44")],
+    [seed(progress="11/44"), seed(seed=261, phase="Pending")],
+    [seed(progress="22/44"), seed(seed=261, phase="Pending")],
     [seed(phase="Succeeded"), seed(seed=261, phase="Pending")],
 ]
 
@@ -64,9 +64,9 @@ def test_a_pipe_gets_a_line_for_each_phase_and_quarter(console):
     assert console.file.getvalue().splitlines() == [
         "seed 260: Pending, waits for a node",
         "seed 260: Running",
-        "seed 260: Running, 9/44 stages",
+        "seed 260: Running, 11/44 stages",
         "seed 261: Pending",
-        "seed 260: Running, 20/44 stages",
+        "seed 260: Running, 22/44 stages",
         "seed 260: Succeeded",
     ]
 

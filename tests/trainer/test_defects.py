@@ -4,12 +4,11 @@ The numbers are those of the list that the project keeps of them; metrics, metho
 have theirs beside their own tests.
 """
 
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from supreme_trainer.seed import predicting, training, unlearning
+from supreme_trainer.seed import predicting
 from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.components import Components
 from supreme_trainer.seed.context import SeedContext
@@ -21,6 +20,7 @@ from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.data.image_set import ImageSet
 from supreme_core.data.split import Split
+from supreme_core.engine.evaluation.cost import CostMeter
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.randomness.streams import Streams
@@ -90,19 +90,20 @@ def test_defect_08_retraining_on_everything_is_training_the_original_again(seed)
 def test_defect_14_no_evaluation_lies_inside_a_measured_time(seed, monkeypatch, tmp_path):
     inside, predicted = [], []
 
-    @contextmanager
-    def measured(ranks, original=training.measured):
-        with original(ranks) as meter:
-            inside.append(True)
-            yield meter
-            inside.pop()
+    def goes_on(meter, original=CostMeter._go_on):
+        inside.append(meter)
+        original(meter)
+
+    def stops(meter, original=CostMeter._stop):
+        inside.remove(meter)
+        original(meter)
 
     def predict(*arguments, original=predicting.predict, **options):
         predicted.append(bool(inside))
         return original(*arguments, **options)
 
-    for module in (training, unlearning):
-        monkeypatch.setattr(module, "measured", measured)
+    monkeypatch.setattr(CostMeter, "_go_on", goes_on)
+    monkeypatch.setattr(CostMeter, "_stop", stops)
     monkeypatch.setattr(predicting, "predict", predict)
     timed = [{"name": name} for name in ("accuracy", "zrf", "wall_seconds", "speed_up")]
     result = compute(experiment(scenarios=[FULL_CLASS], metrics=timed), folder_store(tmp_path))

@@ -380,7 +380,8 @@ def fill(place, *, leave):
 
 def test_a_full_disk_is_one_clear_line_and_costs_nothing_that_was_committed(disk, tmp_path):
     """Takes a real run on a real small file system."""
-    file = written(tmp_path / "more.yaml", experiment(methods=[FINETUNE]))
+    more = experiment(methods=[FINETUNE], metrics=WHOLE["spec"]["metrics"])
+    file = written(tmp_path / "more.yaml", more)
     store = disk / "store"
     finish(WHOLE, folder_store(store))
     before = artefacts_of(folder_store(store))

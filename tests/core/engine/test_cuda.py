@@ -47,12 +47,19 @@ def test_ranks_of_gpus_move_numbers_by_nccl_and_words_by_gloo(monkeypatch, two_g
 def test_a_rank_beyond_the_gpus_of_its_machine_is_one_line(monkeypatch, two_gpus):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(SpecError) as refused:
-        Ranks.start("cuda", Watch(0, 1, lambda end: None), None)
+        Ranks.start("cuda", Watch(2, 3, lambda end: None), dist.HashStore())
     assert str(refused.value) == (
         "LOCAL_RANK is 2, and torch sees 2 CUDA devices, of which each rank takes one; use no more"
         " ranks on a machine (processesPerNode, --ranks) than it has"
     )
     assert two_gpus == []
+
+
+def test_processes_that_are_alone_share_the_gpus_that_there_are(monkeypatch, two_gpus):
+    """More of them than GPUs may share out the stages of a seed."""
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    ranks = Ranks.start("cuda", Watch(0, 1, lambda end: None), None)
+    assert [ranks.device] == two_gpus == [torch.device("cuda", 1)]
 
 
 def words(ranks):
