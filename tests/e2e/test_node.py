@@ -209,7 +209,9 @@ torch.distributed.destroy_process_group()  # else the interpreter may end under 
         return true & {"Succeeded", "Failed"}
 
     end = eventually(finished)
-    assert [pods.ended(f"workers-worker-{each}").split()[-1] for each in (0, 1)] == ["3", "3"]
+    # torchrun itself may say afterwards that the other machine, which was done first, is gone.
+    for number in (0, 1):
+        assert "3" in pods.ended(f"workers-worker-{number}").splitlines()
     assert end == {"Succeeded"}
 
 
