@@ -73,19 +73,20 @@ class Claims:
         return cls(ranks, attempt, are_shared=True, leases=leases)
 
     @contextmanager
-    def of(self, step: Step, stage: str, key: str, *, is_whole: bool = False) -> Iterator[None]:
+    def of(self, step: Step, stage: str, key: str, *, is_whole: bool = False) -> Iterator[bool]:
         """Hold a stage while the block runs; HeldElsewhere where another process does.
 
-        A block inside another one of the same key has it already.
+        Gives whether it was claimed now, so that another may have finished it just before. A block
+        inside another one of the same key has it already.
         is_whole: the claim is on a whole piece of work, and has a lease however short it is.
         """
         if not self.are_shared or key in self._held:
-            yield
+            yield False
             return
         lease = self._taken(step, stage, key, is_whole)
         self._held[key] = lease
         try:
-            yield
+            yield True
         finally:
             del self._held[key]
             if lease:

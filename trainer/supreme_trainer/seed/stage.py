@@ -346,9 +346,9 @@ class Stages:
         """
         while True:
             try:
-                with self._claims.of(stage.step, stage.name, stage.key):
+                with self._claims.of(stage.step, stage.name, stage.key) as is_new:
                     # It may have been finished before the claim was made.
-                    found = self.find(stage) if self._claims.are_shared else None
+                    found = self.find(stage) if is_new else None
                     return found or self._compute(stage)
             except HeldElsewhere:
                 if not self._waiting:
