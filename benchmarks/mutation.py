@@ -42,7 +42,9 @@ from coverage import Coverage
 ROOT = Path(__file__).parents[1]
 WHOLE = tuple(
     f"supreme_core/analysis/{name}.py"
-    for name in ("statistics", "comparison", "hypotheses", "gaps", "survivors", "spreads")
+    for name in (
+        *("statistics", "comparison", "hypotheses", "gaps", "survivors", "spreads", "tuning"),
+    )
 )
 """All changes of these are tried, and a sample of the others'."""
 
