@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 import yaml
-from supreme_trainer.command.local import SeedAtWork, worth_helping
+from supreme_trainer.command.workers import SeedAtWork, worth_helping
 from supreme_trainer.process.progress import Board
 
 from supreme_core.plan import Step

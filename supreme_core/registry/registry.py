@@ -197,12 +197,16 @@ class Registry(Generic[Function, Facts]):
         if self._discovered:
             return
         self._discovered = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        self.import_own()
         tell_unread_plugins()
         for plugin in installed_plugins(self.group):
             _load(plugin)
+
+    def import_own(self) -> None:
+        """Import every module of the kind's package, which takes a second or two for all kinds."""
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
 
     def _add(self, function: Function, *, version: int, facts: Facts) -> None:
         name, params = function.__name__, _params_type(function)

@@ -6,7 +6,7 @@ from tests import warm
 
 PROGRAM = """
 import json, os, random, signal, sys, tempfile, time
-from supreme_operator.results.forkserver import Server
+from supreme_core.system.forkserver import Server
 {first}
 def work():
     {work}

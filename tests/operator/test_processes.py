@@ -15,11 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import pytest
-from supreme_operator.results import forkserver, processes
+from supreme_operator.results import processes
 from supreme_operator.results.location import Location
 from supreme_operator.results.processes import Workers, environment
 
 from supreme_core.store.s3 import S3Credentials
+from supreme_core.system import forkserver
 from tests.operator import servers
 
 OWN = Location(uri="s3://bucket")

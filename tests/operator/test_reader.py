@@ -43,8 +43,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
-from supreme_operator.results import forkserver, processes
 from supreme_operator.results import location as stores
+from supreme_operator.results import processes
 from supreme_operator.results.location import AllowedEndpoints, Location
 from supreme_operator.results.progress import parse_progress
 from supreme_operator.results.protocol import Claim, ResultCheck, Task
@@ -67,6 +67,7 @@ from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import read_order, write_result
 from supreme_core.store.s3 import S3Credentials
 from supreme_core.store.sealed import SEAL
+from supreme_core.system import forkserver
 from tests import warm
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions

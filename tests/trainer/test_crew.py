@@ -7,6 +7,7 @@ Real trainers, each with leases in the store and nothing else between them.
 | nothing: two, and four of them                     | each stage once, one result, the same bits |
 | one is told to stop, or is killed, in a training   | the other goes on at its checkpoint        |
 | one is stopped for longer than its lease lasts     | the other takes over; it does no harm      |
+| nothing is ready that nobody does                  | one that may leaves, and another goes on   |
 | a method fails                                     | it is tried once and recorded              |
 | all are stopped; two ranks go on, and the reverse  | the same bits                              |
 | two experiments with one recipe                    | what both need is computed once            |
@@ -165,6 +166,24 @@ def test_a_process_that_was_taken_for_dead_does_no_harm_when_it_comes_back(tmp_p
         assert one.ended() == [EXIT_OK]
 
     assert any("is taken over from" in line for line in log)
+    assert len(results(tmp_path)) == 1
+    is_as_alone(tmp_path, alone)
+
+
+def test_a_process_that_may_leaves_where_nothing_is_ready(tmp_path, alone):
+    """The first is stopped inside the original's training, without which only Retrained can be
+    trained."""
+    with trainers(*orders(tmp_path, LONG, 1), options=CREW) as one:
+        one.until(**IN_A_TRAINING)
+        one.signal(0, signal.SIGSTOP)
+        with trainers(*orders(tmp_path, LONG, 1), options=[*CREW, "--leave"]) as other:
+            events = list(other.events())
+            assert other.ended() == [EXIT_OK]
+        one.signal(0, signal.SIGCONT)
+        assert one.ended() == [EXIT_OK]
+
+    assert {stage for stage, *_ in started(events)} == {"retrained", "predictions"}
+    assert events[-1] == {"event": "finished", "rank": 0, "result": None}
     assert len(results(tmp_path)) == 1
     is_as_alone(tmp_path, alone)
 

@@ -17,6 +17,7 @@ from supreme_trainer.command import local, machine
 
 from supreme_core.errors import SpecError
 from supreme_core.store.opening import open_storage
+from supreme_core.system import forkserver
 from tests.trainer.experiments import experiment, planned
 
 UUID, OTHER = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-00000000-d72c-4106-c12f-20bd9faed9f6"
@@ -82,6 +83,7 @@ def lists(tmp_path, monkeypatch):
         )
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
+        monkeypatch.setattr(forkserver, "is_possible", lambda: False)
         monkeypatch.delenv(machine.VISIBLE_GPUS, raising=False)
         if given is not None:
             monkeypatch.setenv(machine.VISIBLE_GPUS, given)

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from supreme_trainer.command import local
-from supreme_trainer.command.local import SeedAtWork, worth_helping
+from supreme_trainer.command import local, workers
+from supreme_trainer.command.workers import SeedAtWork, worth_helping
 from supreme_trainer.process.progress import Board
 
 from supreme_core.errors import EXIT_ERROR, EXIT_OK
 from supreme_core.plan import Step
 from supreme_core.store.opening import open_storage
+from supreme_core.system import forkserver
 from tests.trainer.experiments import experiment, planned
 
 ORIGINAL, RETRAINED = Step("original"), Step("retrained", "c", "retrained")
@@ -39,6 +40,10 @@ with open(os.path.join(folder, "started"), "a") as file:
 def until(number):
     while len(open(os.path.join(folder, "started")).read().split()) < number:
         time.sleep(0.01)
+def until_left():
+    while not os.path.exists(os.path.join(folder, "left")):
+        time.sleep(0.01)
+    time.sleep(0.2)
 mine = len(open(os.path.join(folder, "started")).read().split())
 say(event="environment", facts={{}})
 until(2)
@@ -47,7 +52,16 @@ try:
     os.close(os.open(os.path.join(folder, "first"), os.O_CREAT | os.O_EXCL))
 except FileExistsError:
     first = {other!r}
-if first == "fails":
+if first == "leaves":
+    if "--leave" not in sys.argv and mine < 3:
+        until_left()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "--leave" in sys.argv:
+        open(os.path.join(folder, "left"), "w").close()
+        say(event="finished", rank=0, result=None)
+        sys.exit()
+    say(event="finished", rank=0, result="0" * 64)
+elif first == "fails":
     say(event="failed", rank=0, message="broken", exitCode=1)
 elif first == "is killed":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -69,6 +83,7 @@ def run(tmp_path, monkeypatch):
         )
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
+        monkeypatch.setattr(forkserver, "is_possible", lambda: False)
         options = local.Options(device="cpu", ranks=1, workers=2, endpoint=None, region=None)
         storage = open_storage(str(tmp_path / "store"))
         console = Console(file=StringIO())
@@ -104,6 +119,14 @@ def test_a_seed_that_loses_all_workers_has_failed(run):
 
     (failure,) = runner.failures
     assert failure.startswith("seed 260: the trainer ended with signal SIGKILL")
+
+
+def test_a_seed_goes_on_without_a_worker_that_left_and_once_more_where_its_last_is_lost(run):
+    """Had it stayed, it would have gone on with what the other one lost."""
+    runner, crews = run("leaves", "leaves")
+
+    assert (runner.failures, runner.exit_code) == ([], EXIT_OK)
+    assert [crews.count(crew) for crew in dict.fromkeys(crews)] == [2, 1]
 
 
 class Clock:
@@ -154,7 +177,7 @@ def test_a_free_worker_joins_the_seed_with_most_work_for_each(board):
 
 def test_nobody_joins_for_less_than_three_starts(board):
     board.apply(1, told("stage-started", RETRAINED), 0)
-    assert board.start_ups_left(1) / 2 < local.LEAST_START_UPS <= board.start_ups_left(1)
+    assert board.start_ups_left(1) / 2 < workers.LEAST_START_UPS <= board.start_ups_left(1)
 
     assert worth_helping(board, at_work(one=1)) == 1
     assert worth_helping(board, at_work(one=2)) is None
@@ -164,9 +187,19 @@ LOST = SimpleNamespace(is_lost=True)
 
 
 @pytest.mark.parametrize(
-    "state", [{"is_done": True}, {"has_fault": True}, {"failures": [LOST]}], ids=str
+    "state",
+    [
+        {"is_done": True},
+        {"has_fault": True},
+        {"failures": [LOST]},
+        {"is_second": True},
+        {"is_dry": True},
+    ],
+    ids=str,
 )
-def test_nobody_joins_a_seed_that_is_done_begins_again_or_has_lost_a_worker(board, state):
+def test_nobody_joins_a_seed_that_is_done_begins_again_lost_a_worker_or_has_nothing_ready(
+    board, state
+):
     """Without memory for one more, each that joined would be lost, one after the other."""
     seeds = {1: SeedAtWork(trainers=[object()], **state)}
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from supreme_operator.results import forkserver
+from supreme_core.system import forkserver
 from supreme_operator.results.location import Location
 
 LINE_BYTES: Final = 1024 * 1024
@@ -191,10 +191,12 @@ class ForkServer:
     ) -> Forked:
         lease, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lease.setblocking(False)
-        told = json.dumps({"folder": str(folder), "environment": dict(environment)})
+        given = {"folder": str(folder), "environment": dict(environment), "arguments": []}
+        told = json.dumps(given)
+        files = [stream.fileno(), stream.fileno(), errors.fileno()]
         try:
             with theirs:
-                socket.send_fds(lease, [told.encode()], [stream.fileno(), errors.fileno()])
+                socket.send_fds(lease, [told.encode()], files)
                 server = await self._running()
                 with suppress(ConnectionError):  # it has ended, as the lease will say
                     socket.send_fds(server.control, [b"+"], [theirs.fileno()])

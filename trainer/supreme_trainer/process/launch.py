@@ -5,6 +5,7 @@ side, a pod has one.
 """
 
 import json
+import logging
 import os
 import re
 import signal
@@ -17,13 +18,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from queue import Queue
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from supreme_trainer.process.bound import PARENT
 from supreme_trainer.process.journal import Journal
+from supreme_trainer.process.warm import WarmServer
 
 from supreme_core.errors import EXIT_ERROR, EXIT_OK, EXIT_SIGNAL, EXIT_TEMPORARY, EXIT_TERMINATED
 from supreme_core.system.variables import of_trainer
+
+_log = logging.getLogger(__name__)
 
 BOUND = ("-m", "supreme_trainer.process.bound")
 
@@ -45,30 +49,54 @@ Heard = Event | Exception | None
 """Heard of a trainer: an event, None when it has ended, or what went wrong with listening to it."""
 
 
+class Process(Protocol):
+    """A process that leads its own session, as subprocess.Popen has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 def start(
     order: Path,
     *options: str,
     torchrun: Sequence[str] = (),
     log: IO[bytes],
     environment: Mapping[str, str],
-) -> "subprocess.Popen[bytes]":
+    server: WarmServer | None = None,
+) -> Process:
     """Start the process that computes an order, or torchrun with its ranks; all end with this one.
 
     Called in a thread that lives as long as they may.
 
     options: those of `trainer`.  torchrun: empty, or TORCHRUN and options of its own.
     log: where standard error goes.  environment: variables over those of this process.
+    server: forks the process, where it can and there is no torchrun.
     """
+    # What a killed process leaves in its folder of temporary files goes with that of the order.
+    variables = {**of_trainer(os.environ), "TMPDIR": str(order.parent), **environment}
+    if server and not torchrun:
+        try:
+            return server.fork([str(order), *options], log=log, environment=variables)
+        except OSError as error:
+            _log.warning("a trainer starts afresh, as it cannot be forked: %s", error)
     order_of_rank = ["-m", "supreme_trainer.process.trainer", str(order), *options]
     launched = [*torchrun, *BOUND, *order_of_rank] if torchrun else order_of_rank
-    variables = {"TMPDIR": str(order.parent), PARENT: str(os.getpid())}
     return subprocess.Popen(
         [sys.executable, *BOUND, *launched],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
-        # What a killed process leaves in its folder of temporary files goes with that of the order.
-        env={**of_trainer(os.environ), **variables, **environment},
+        env={**variables, PARENT: str(os.getpid())},
         start_new_session=True,  # Ctrl-C reaches this process only, which then stops them
     )
 
@@ -84,7 +112,7 @@ class Trainer:
     ended a rank.  result: sha256 of the result.json that rank 0 has written, if that is here.
     """
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     ranks: int
     is_torchrun: bool
     log: Path
@@ -145,9 +173,13 @@ class Trainer:
 
     def _signal(self, number: int) -> None:
         if self.process.returncode is None:  # else the id may be another's by now
-            # macOS does not permit it where all of them have ended and wait to be collected.
-            with suppress(ProcessLookupError, PermissionError):
+            try:
                 os.killpg(self.process.pid, number)
+            except ProcessLookupError:  # one that was forked just now has no group of its own yet
+                with suppress(ProcessLookupError):
+                    os.kill(self.process.pid, number)
+            except PermissionError:
+                pass  # on macOS, where all of them have ended and wait to be collected
 
     def _judge(self, returned: int) -> None:
         words = [self._last_words[rank] for rank in sorted(self._last_words)]

@@ -41,6 +41,7 @@ from supreme_core.errors import (
     EXIT_TEMPORARY,
     EXIT_TERMINATED,
     DeviceFault,
+    HeldElsewhere,
     RankLost,
     SpecError,
     SupremeError,
@@ -142,7 +143,7 @@ def _compute(
     cache: Path,
     options: argparse.Namespace,
 ) -> str | None:
-    """Gives the sha256 of the result.json that this rank has written."""
+    """Gives the sha256 of the result.json that this rank has written; None for none."""
     if not options.prepare:
         # It loads much of torch, which preparing a dataset does not need.
         configure(ranks.device, order.work.training.precision)
@@ -163,6 +164,7 @@ def _compute(
         faults=faults,
         claims=None if options.prepare else Claims.shared(storage, order.prefix, ranks),
         crew=crew,
+        may_leave=options.leave,
     )
     if faults is None:
         telemetry.device(ranks.device.type, torch.cuda.device_count())
@@ -176,8 +178,14 @@ def _compute(
         )
         return None
     telemetry.environment(on)
-    with faults.outside():
-        result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
+    try:
+        with faults.outside():
+            result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
+    except HeldElsewhere as error:
+        if not options.leave:
+            raise
+        logging.info("this process leaves the seed: %s", error)
+        return None
     return write_result(storage, result, is_shared=bool(crew)) if ranks.is_main else None
 
 
@@ -200,6 +208,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--crew", default="", help="name of the processes that compute the attempt together"
+    )
+    parser.add_argument(
+        "--leave",
+        action="store_true",
+        help="with --crew: end where nothing is ready that others do not do",
     )
     parser.add_argument(
         "--source", default="", help="with --prepare: the folder that holds the dataset's files"

@@ -118,8 +118,8 @@ def _cells(
     last = [title for title in titles if splits.needs_logit_confidence(title)]
     cells = {title: Cell.of(context, data, title) for title in titles if title not in last}
     if last:
+        stages.ensure_for_all(original.stage)
         with stages.patiently():
-            original.ensure()
             confidence = stages.value(LogitConfidenceStage(context, data, original))
         cells |= {title: Cell.of(context, data, title, confidence) for title in last}
     return {title: cells[title] for title in titles}

@@ -185,11 +185,13 @@ class Stages:
         faults: Faults | None = None,
         claims: Claims | None = None,
         crew: Crew | None = None,
+        may_leave: bool = False,
     ) -> None:
         """faults: None where nobody starts this process again after one.  claims: None where nobody
         else is at work.
 
         crew: where several processes compute the attempt; what one of them has computed, all have.
+        may_leave: another process goes on with the seed, so this one need not wait for anybody.
         """
         self._artefacts = artefacts
         self._faults = faults
@@ -202,6 +204,7 @@ class Stages:
         self._reuse = reuse
         self._claims = claims or Claims(ranks)
         self.crew = crew
+        self._may_leave = may_leave
         self._waiting = 0
         self._computed: set[str] = set()
         self._files: dict[str, Mapping[str, str]] = {}
@@ -237,8 +240,19 @@ class Stages:
             self._waiting -= 1
 
     def wait(self) -> None:
-        """Wait a moment for what other processes compute."""
+        """Wait a moment for what other processes compute, where nothing else is ready;
+        HeldElsewhere where this one may leave instead."""
+        if self._may_leave:
+            raise HeldElsewhere("others are computing what is left")
         self._claims.wait()
+
+    def ensure_for_all(self, stage: Stage[T]) -> Manifest:
+        """Have a stage without which nothing else is ready."""
+        while True:
+            try:
+                return self.ensure(stage)
+            except HeldElsewhere:
+                self.wait()
 
     @property
     def computed(self) -> int:
