@@ -8,6 +8,7 @@ Real trainers, each with leases in the store and nothing else between them.
 | one is told to stop, or is killed, in a training   | the other goes on at its checkpoint        |
 | one is stopped for longer than its lease lasts     | the other takes over; it does no harm      |
 | nothing is ready that nobody does                  | one that may leaves, and another goes on   |
+| one computes what two methods need                 | another computes other ones meanwhile      |
 | a method fails                                     | it is tried once and recorded              |
 | all are stopped; two ranks go on, and the reverse  | the same bits                              |
 | two experiments with one recipe                    | what both need is computed once            |
@@ -186,6 +187,24 @@ def test_a_process_that_may_leaves_where_nothing_is_ready(tmp_path, alone):
     assert events[-1] == {"event": "finished", "rank": 0, "result": None}
     assert len(results(tmp_path)) == 1
     is_as_alone(tmp_path, alone)
+
+
+def test_nobody_waits_for_what_two_methods_need_while_another_is_ready(tmp_path):
+    methods = [SSD, {**SSD, "name": "assd"}, METHODS[1]]
+    document = work(methods=methods, scenarios=[FULL_CLASS])
+    with trainers(*orders(tmp_path, document, 1), options=CREW) as one:
+        one.until(event="stage-started", stage="importances")
+        one.signal(0, signal.SIGSTOP)
+        with trainers(*orders(tmp_path, document, 1), options=[*CREW, "--leave"]) as other:
+            begun = started(other.events())
+            assert other.ended() == [EXIT_OK]
+        one.signal(0, signal.SIGCONT)
+        assert begun.keys() & started(one.events()).keys() == set()
+        assert one.ended() == [EXIT_OK]
+
+    made = {name for stage, _, name in begun if stage in ("importances", "unlearned")}
+    assert made == {"retain", "finetune"}
+    is_as_alone(tmp_path, computed_alone(tmp_path / "alone", document))
 
 
 RAISES = '''

@@ -235,14 +235,28 @@ class CellRun:
             },
         )
         metrics = MetricsStage(self.cell, self._scoring(inputs))
+        failure = self._failure_of_needs(model, metrics)
         with self.stages.claim(metrics):
             crew = self.stages.crew
             if crew and (failed := crew.failed(metrics.key)):
                 return self._failed_elsewhere(model, chain(*probes.values()), metrics, failed)
-            record = self._measured(model, chain(*probes.values()), inputs, metrics)
+            record = self._measured(model, chain(*probes.values()), inputs, metrics, failure)
             if crew and record.status == "failed" and self.context.ranks.is_main:
                 crew.record_failure(metrics.key, record)
             return record
+
+    def _failure_of_needs(self, model: ModelOfRun, metrics: MetricsStage) -> Exception | None:
+        """What goes wrong with having what a run needs; it is had before the run is claimed, so
+        that nobody waits for it with a claim that others could not use either."""
+        if model.stage is None:
+            return None
+        try:
+            self.stages.prepare(model.stage, last=metrics)
+        except (StorageError, RankLost, DeviceFault, HeldElsewhere):
+            raise
+        except Exception as error:  # such as foreign code, whose failure is a result
+            return error
+        return None
 
     def _measured(
         self,
@@ -250,10 +264,14 @@ class CellRun:
         probes: Iterable[ProbeStage],
         inputs: RunInputs,
         metrics: MetricsStage,
+        failure: Exception | None,
     ) -> RunRecord:
+        """failure: what the run needs cannot be had."""
         compared: dict[str, Any] = {}  # told of a failed run too, where all of it is there
         step = model.stage.step if model.stage else metrics.step
         try:
+            if failure:
+                raise failure
             if model.stage:
                 self.stages.ensure(model.stage)
             step = metrics.step

@@ -230,6 +230,20 @@ class Stages:
         with self._claims.of(last.step, last.name, last.key, is_whole=True):
             yield
 
+    def prepare(self, stage: Stage[T], *, last: Stage[Any]) -> None:
+        """Have what a stage is made from, unless it, or what it leads to, is there. HeldElsewhere
+        where another process has some of it, after the rest of it was made."""
+        if not stage.first or self._look(last) or self._look(stage):
+            return
+        held = None
+        for each in stage.first:
+            try:
+                each.ensure()
+            except HeldElsewhere as error:
+                held = error
+        if held:
+            raise held
+
     @contextmanager
     def patiently(self) -> Iterator[None]:
         """Inside, what another process computes is waited for."""
