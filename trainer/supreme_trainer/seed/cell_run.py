@@ -246,8 +246,8 @@ class CellRun:
             return record
 
     def _failure_of_needs(self, model: ModelOfRun, metrics: MetricsStage) -> Exception | None:
-        """What goes wrong with having what a run needs; it is had before the run is claimed, so
-        that nobody waits for it with a claim that others could not use either."""
+        """Have what a run needs, and give the error where it cannot be had. Before the run is
+        claimed, so that nobody waits for it with a claim that others could not use either."""
         if model.stage is None:
             return None
         try:
