@@ -4,9 +4,9 @@ Everything a metric reads is stored, so any metric can be computed again without
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,12 +126,21 @@ class Cost:
 
     wall_seconds: of the slowest rank.  device_seconds: sum over ranks of device time on CUDA and of
     CPU time elsewhere.  peak_memory_bytes: of the fullest rank, device memory on CUDA and resident
-    memory elsewhere.
+    memory elsewhere.  is_shared: other processes used the device too, so metrics leave it out.
     """
 
     wall_seconds: float
     device_seconds: float
     peak_memory_bytes: int
+    is_shared: bool = False
+
+    def to_facts(self) -> dict[str, Any]:
+        """Numbers as manifests and checkpoints have them, with a mark only where it says
+        something."""
+        facts = asdict(self)
+        if not self.is_shared:
+            del facts["is_shared"]
+        return facts
 
 
 @dataclass(frozen=True)

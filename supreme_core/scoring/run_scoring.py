@@ -5,7 +5,7 @@ numpy only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -214,8 +214,8 @@ class Scoring:
             forgets=self.forgets,
             predictions={"unlearned": read.own.predictions, **read.predictions},
             distances=read.own.distances,
-            cost=read.own.cost,
-            retrained_cost=read.retrained_cost,
+            cost=_by_itself(read.own.cost),
+            retrained_cost=_by_itself(read.retrained_cost),
             seed=self.streams.evaluation(self._unlearning_repeat),
         )
         values: dict[str, float | None] = {}
@@ -231,6 +231,11 @@ class Scoring:
                 reference=self.reference,
             )
         return values
+
+
+def _by_itself(cost: Cost | None) -> Cost | None:
+    """A cost that can be compared with others; None where the device was shared."""
+    return None if cost is None or cost.is_shared else cost
 
 
 def probe_title(metric: Chosen[Any, Any]) -> str:
@@ -266,7 +271,11 @@ def read_unlearned(facts: StageFacts, predictions: Path) -> Unlearned:
 
 
 def read_cost(facts: StageFacts) -> Cost:
-    return _numbers(Cost, _fact(facts, "cost"), "cost")
+    found = dict(_fact(facts, "cost"))
+    is_shared = found.pop("is_shared", False)
+    if not isinstance(is_shared, bool):
+        raise _unlike("cost")
+    return replace(_numbers(Cost, found, "cost"), is_shared=is_shared)
 
 
 def read_metrics(facts: StageFacts) -> dict[str, float | None]:
@@ -290,7 +299,7 @@ def _fact(facts: StageFacts, name: str) -> Mapping[str, Any]:
 
 def _numbers(kind: type[N], values: object, name: str) -> N:
     """A record of numbers, none of which is below 0."""
-    wanted = {part.name for part in fields(kind)}
+    wanted = {part.name for part in fields(kind) if part.default is MISSING}
     if not isinstance(values, Mapping) or values.keys() != wanted:
         raise _unlike(name)
     for value in values.values():

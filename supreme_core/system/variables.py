@@ -15,6 +15,9 @@ HUGE_PAGES: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=
 """Variables for Linux: memory comes in pages of 2 MiB where the system has them to give. It moves
 no bit, and saves the processor the work for 512 small ones."""
 
+WORKERS_ON_GPUS: Final = "SUPREME_WORKERS_ON_GPUS"
+"""Variable with the number of trainers that were started to use the GPUs that a trainer sees."""
+
 
 def of_trainer(given: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:
     """Environment of a trainer that is started with what is given; a user's own tunables stay."""

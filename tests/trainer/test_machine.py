@@ -64,8 +64,10 @@ if "--prepare" in sys.argv:
     ranks = 1
 else:
     (ranks,) = [int(word[17:]) for word in sys.argv if word.startswith("--nproc-per-node=")] or [1]
+    beside = int(os.environ["SUPREME_WORKERS_ON_GPUS"])
     with open({seen!r}, "a") as file:
-        print(os.environ.get("CUDA_VISIBLE_DEVICES"), file=file)
+        shared = "/" + str(beside) if "{kind}" == "cuda" and beside > 1 else ""
+        print(str(os.environ.get("CUDA_VISIBLE_DEVICES")) + shared, file=file)
 for rank in range(ranks):
     say(event="finished", rank=rank)
 """
@@ -73,9 +75,10 @@ for rank in range(ranks):
 
 @pytest.fixture
 def lists(tmp_path, monkeypatch):
-    """lists(given, ranks=, workers=, kind=, count=): what each trainer of four seeds was given."""
+    """lists(given, kind=, count=, ...): what each trainer of four seeds was given, with options of
+    the run; behind a GPU's name how many trainers use it, where they are several."""
 
-    def run(given, *, ranks=1, workers=None, kind="cuda", count):
+    def run(given, *, kind="cuda", count, **given_options):
         seen = tmp_path / "seen"
         program = tmp_path / "trainer"
         program.write_text(
@@ -88,9 +91,8 @@ def lists(tmp_path, monkeypatch):
         if given is not None:
             monkeypatch.setenv(machine.VISIBLE_GPUS, given)
         order = planned(experiment(seeds=range(4), training={"microBatches": 2}))
-        options = local.Options(
-            device="auto", ranks=ranks, workers=workers, endpoint=None, region=None
-        )
+        asked = {"ranks": 1, "workers": None, "endpoint": None, "region": None, **given_options}
+        options = local.Options(device="auto", **asked)
         storage = open_storage(str(tmp_path / "store"))
         runner = local.Runner(order, storage, options, Console(file=StringIO()), tmp_path)
         runner.compute()
@@ -117,6 +119,24 @@ def test_fewer_seeds_at_a_time_leave_gpus_alone(lists):
     assert lists("4,5,6", workers=1, count=3) == ["4"] * 4
 
 
+def test_several_trainers_may_share_each_gpu_and_know_how_many(lists):
+    assert set(lists("2,3", per_gpu=2, count=2)) == {"2/2", "3/2"}
+
+
+def test_trainers_that_find_a_gpu_each_do_not_share_them(lists):
+    assert set(lists("2,3", per_gpu=4, workers=2, count=2)) == {"2", "3"}
+
+
+def test_ranks_do_not_share_gpus():
+    with pytest.raises(SpecError, match="each rank needs a GPU of its own; use one of the two"):
+        local.check_ranks(
+            planned(experiment()),
+            local.Options(
+                device="cuda", ranks=2, workers=None, per_gpu=2, endpoint=None, region=None
+            ),
+        )
+
+
 def test_on_a_cpu_the_list_stays_as_it_was(lists):
     assert lists("-1", kind="cpu", count=0) == ["-1"] * 4
 
@@ -124,11 +144,13 @@ def test_on_a_cpu_the_list_stays_as_it_was(lists):
 TOO_MANY = {
     "seeds": (
         {"workers": 3},
-        "--workers is 3; found 2 GPUs (2, 3), which have room for 2 at a time, with --ranks 1",
+        "--workers is 3; found 2 GPUs (2, 3), which have room for 2 at a time, with --ranks 1"
+        " and --per-gpu 1",
     ),
     "seeds of two ranks": (
         {"workers": 2, "ranks": 2},
-        "--workers is 2; found 2 GPUs (2, 3), which have room for 1 at a time, with --ranks 2",
+        "--workers is 2; found 2 GPUs (2, 3), which have room for 1 at a time, with --ranks 2"
+        " and --per-gpu 1",
     ),
     "ranks": (
         {"ranks": 2, "count": 1},

@@ -77,7 +77,8 @@ class CostMeter:
         self.cost = _together(self.cost, shared)
 
     def _with_earlier(self, *, wall: float, device: float, peak: int) -> Cost:
-        return _together(self.earlier or Cost(0.0, 0.0, 0), Cost(wall, device, peak))
+        own = Cost(wall, device, peak, is_shared=self._ranks.shares_device)
+        return _together(self.earlier or Cost(0.0, 0.0, 0), own)
 
     @property
     def _on_device(self) -> float:
@@ -103,6 +104,7 @@ def _together(one: Cost, other: Cost) -> Cost:
         wall_seconds=one.wall_seconds + other.wall_seconds,
         device_seconds=one.device_seconds + other.device_seconds,
         peak_memory_bytes=max(one.peak_memory_bytes, other.peak_memory_bytes),
+        is_shared=one.is_shared or other.is_shared,
     )
 
 

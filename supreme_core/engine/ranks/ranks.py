@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 from supreme_core.engine.ranks.failure_watch import Watch
 from supreme_core.errors import RankLost, SpecError
 from supreme_core.system.faults import fault_of
+from supreme_core.system.variables import WORKERS_ON_GPUS
 
 TIMEOUT = timedelta(minutes=30)
 """Longest wait for another rank: rank 0 alone prepares a dataset and writes to the store."""
@@ -41,13 +42,14 @@ def meet(watch: Watch) -> Store | None:
 class Ranks:
     """rank of size, and the device of this rank.
 
-    all_failed: see Watch.
+    all_failed: see Watch.  shares_device: other processes use the device too.
     """
 
     rank: int
     size: int
     device: torch.device
     all_failed: Callable[[str], bool] = lambda work: True
+    shares_device: bool = False
 
     @classmethod
     def alone(cls, device: torch.device) -> Self:
@@ -66,7 +68,7 @@ class Ranks:
             alone = store is None
             chosen = _own_gpu(local_rank % torch.cuda.device_count() if alone else local_rank)
         if store is None:
-            return cls.alone(chosen)
+            return replace(cls.alone(chosen), shares_device=_is_shared(device))
         # Numbers of the work travel by NCCL; words travel by gloo, so that a rank that waits while
         # rank 0 prepares keeps no GPU busy, and none is aborted by NCCL when that takes long.
         backend, bound = ("cpu:gloo,cuda:nccl", chosen) if device == "cuda" else ("gloo", None)
@@ -158,6 +160,14 @@ class Ranks:
         with _together():
             dist.broadcast(bytes_, src=0)
         return json.loads(bytes(bytes_.tolist()))
+
+
+def _is_shared(device: str) -> bool:
+    """Return whether there are fewer GPUs than processes that were started to use them."""
+    if device == "cpu":
+        return False
+    count = torch.cuda.device_count() if device == "cuda" else 1
+    return int(os.environ.get(WORKERS_ON_GPUS, "1")) > count
 
 
 def _own_gpu(local_rank: int) -> torch.device:

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import inf, nan
 from typing import Any, Protocol
 
@@ -149,7 +149,7 @@ class Checkpoints:
         position = {
             "fit": self._fits - 1,
             "done": done,
-            "spent": asdict(self.meter.so_far()),
+            "spent": self.meter.so_far().to_facts(),
             "scaler": state.scaler.state_dict(),
         }
         payload = save(on_cpu(tensors), metadata={"position": json.dumps(position)})

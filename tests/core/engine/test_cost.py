@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -108,6 +109,22 @@ def test_what_a_block_was_given_is_counted_as_its_own():
     assert meter.cost == Cost(
         own.wall_seconds + 2, own.device_seconds + 3, own.peak_memory_bytes + 5
     )
+
+
+def test_a_cost_is_shared_where_any_part_of_it_is():
+    shares = replace(ALONE, shares_device=True)
+    costs = []
+    for first, then in ((shares, ALONE), (ALONE, shares), (ALONE, ALONE)):
+        meter = CostMeter(then)
+        meter.earlier = CostMeter(first).so_far()
+        with meter.measured():
+            pass
+        costs.append(meter.cost)
+        meter.add(CostMeter(shares).so_far())
+        assert meter.cost.is_shared
+
+    assert [each.is_shared for each in costs] == [True, True, False]
+    assert ["is_shared" in each.to_facts() for each in costs] == [True, True, False]
 
 
 def test_work_goes_on_to_count_after_a_pause_that_ended_the_method():

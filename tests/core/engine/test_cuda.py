@@ -56,10 +56,14 @@ def test_a_rank_beyond_the_gpus_of_its_machine_is_one_line(monkeypatch, two_gpus
 
 
 def test_processes_that_are_alone_share_the_gpus_that_there_are(monkeypatch, two_gpus):
-    """More of them than GPUs may share out the stages of a seed."""
+    """More of them than GPUs may share out the stages of a seed; their costs say so."""
     monkeypatch.setenv("LOCAL_RANK", "3")
-    ranks = Ranks.start("cuda", Watch(0, 1, lambda end: None), None)
-    assert [ranks.device] == two_gpus == [torch.device("cuda", 1)]
+    found = {}
+    for workers in ("4", "2"):
+        monkeypatch.setenv("SUPREME_WORKERS_ON_GPUS", workers)
+        found[workers] = Ranks.start("cuda", Watch(0, 1, lambda end: None), None)
+    assert {each.device for each in found.values()} == {*two_gpus} == {torch.device("cuda", 1)}
+    assert [each.shares_device for each in found.values()] == [True, False]
 
 
 def words(ranks):

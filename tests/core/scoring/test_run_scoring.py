@@ -1,12 +1,25 @@
 """Cause of a failed run: the method, a metric, or the machine."""
 
 import errno
-from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
+from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import CorruptArtefact, GivenUp, MethodFailed
-from supreme_core.scoring.run_scoring import cause_of, read_cost, read_metrics, reason
+from supreme_core.randomness.streams import Streams
+from supreme_core.registry import metric
+from supreme_core.scoring.evaluation import Cost
+from supreme_core.scoring.run_scoring import (
+    ReadInputs,
+    Scoring,
+    Unlearned,
+    cause_of,
+    read_cost,
+    read_metrics,
+    reason,
+)
+from tests.core.components.metrics.evaluations import predictions
 
 
 class OutOfMemoryError(RuntimeError):
@@ -68,6 +81,7 @@ COST = {"wall_seconds": 1.5, "device_seconds": 1, "peak_memory_bytes": 10}
         {"cost": {**COST, "wall_seconds": -1}},
         {"cost": {**COST, "wall_seconds": True}},
         {"cost": {**COST, "more": 1}},
+        {"cost": {**COST, "is_shared": 1}},
     ],
 )
 def test_a_manifest_that_says_no_cost_is_damaged(facts):
@@ -76,8 +90,32 @@ def test_a_manifest_that_says_no_cost_is_damaged(facts):
 
 
 def test_numbers_of_a_manifest_are_read_as_they_stand_there():
-    assert asdict(read_cost({"cost": COST})) == COST
+    assert read_cost({"cost": COST}).to_facts() == COST
+    shared = {**COST, "is_shared": True}
+    assert read_cost({"cost": shared}).to_facts() == shared
     assert read_metrics({"metrics": {"accuracy": 0, "loss": None}}) == {"accuracy": 0, "loss": None}
+
+
+def test_a_cost_of_a_shared_device_stays_out_of_the_numbers():
+    names = ("wall_seconds", "device_seconds", "peak_memory_bytes", "speed_up")
+    scoring = Scoring(
+        metrics={name: metric.resolve(Component(name=name), at="") for name in names},
+        inputs=SimpleNamespace(method="ssd", repeat=0),
+        forgets="classes",
+        streams=Streams(0),
+        repeats=1,
+    )
+
+    def missing(**shared):
+        costs = [Cost(1.0, 2.0, 3, is_shared=shared.get(of, False)) for of in ("own", "retrained")]
+        own = Unlearned(predictions(), {}, costs[0])
+        others = {name: predictions() for name in ("original", "retrained")}
+        values = scoring.values(ReadInputs(own, others, costs[1], {}))
+        return {name for name, value in values.items() if value is None}
+
+    assert missing() == set()
+    assert missing(own=True) == set(names)
+    assert missing(retrained=True) == {"speed_up"}
 
 
 @pytest.mark.parametrize("metrics", [None, [], {"accuracy": "1"}, {"accuracy": True}])

@@ -129,6 +129,12 @@ def cli() -> None:
     help="Trainers at a time, which share out seeds and their stages; default: all cores, or GPUs.",
 )
 @click.option(
+    "--per-gpu",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Trainers that share each GPU of NVIDIA; their costs are marked and left out of tables.",
+)
+@click.option(
     "--ranks",
     type=click.IntRange(min=1),
     default=1,
@@ -152,6 +158,7 @@ def run(
     replace: bool,
     ranks: int,
     workers: int | None,
+    per_gpu: int,
     device: str,
     quiet: bool,
 ) -> None:
@@ -171,6 +178,7 @@ def run(
         replace=replace,
         ranks=ranks,
         workers=workers,
+        per_gpu=per_gpu,
         device=device,
         quiet=quiet,
     )

@@ -49,6 +49,7 @@ from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import Results, is_finished, last_attempts
 from supreme_core.store.storage import Storage
 from supreme_core.system import forkserver
+from supreme_core.system.variables import WORKERS_ON_GPUS
 
 PREPARING = "preparing the dataset (loading torch)"
 
@@ -61,8 +62,9 @@ class Options:
     """Options of a run.
 
     ranks: processes that split each batch.  workers: how many trainers are at work at a time, None
-    for what the machine has room for.  seeds: those of the experiment that are computed, None for
-    all.  replace: whether results may go that a change of the experiment would lose.
+    for what the machine has room for.  per_gpu: how many of them may share a GPU of NVIDIA.
+    seeds: those of the experiment that are computed, None for all.  replace: whether results may go
+    that a change of the experiment would lose.
     """
 
     device: str
@@ -70,6 +72,7 @@ class Options:
     workers: int | None
     endpoint: str | None
     region: str | None
+    per_gpu: int = 1
     seeds: Sequence[int] | None = None
     replace: bool = False
 
@@ -147,6 +150,11 @@ def check_ranks(order: ExperimentOrder, options: Options) -> None:
         raise SpecError(
             f"--ranks is {ranks}, and ranks cannot share a GPU of Apple (mps); use --ranks 1, or"
             " --device cpu"
+        )
+    if ranks > 1 and options.per_gpu > 1:
+        raise SpecError(
+            f"--ranks is {ranks} and --per-gpu is {options.per_gpu}, and each rank needs a GPU of"
+            " its own; use one of the two"
         )
     micro_batches = order.work.training.micro_batches
     if order.work.training.reduction == "tree" and micro_batches % ranks:
@@ -263,32 +271,35 @@ class Runner:
         ranks, asked = self.options.ranks, self.options.workers
         if device != "cuda":  # a Mac has one GPU, which several processes may use
             return asked or max(1, (machine.cores() if device == "cpu" else 1) // ranks)
-        fits = len(gpus) // ranks
+        fits = len(gpus) * self.options.per_gpu // ranks
         found = f"{number_of(len(gpus), 'GPU')} ({', '.join(gpus)})"
         if not fits:
             raise SpecError(f"--ranks is {ranks}, and each needs a GPU of its own; found {found}")
         if asked and asked > fits:
             raise SpecError(
                 f"--workers is {asked}; found {found}, which have room for {fits} at a time,"
-                f" with --ranks {ranks}"
+                f" with --ranks {ranks} and --per-gpu {self.options.per_gpu}"
             )
         return asked or fits
 
     def _run_all(self, seeds: Sequence[int], board: Board, *, gpus: Sequence[str]) -> None:
         """gpus: names of those that the trainers share out; none for a CPU."""
         last = last_attempts(self.storage, self.order)
-        ranks = self.options.ranks
+        ranks, per_gpu = self.options.ranks, self.options.per_gpu
+        devices = len(gpus) // ranks
 
         def start(seed: int, place: int, of_seed: SeedAtWork) -> SeedTrainer:
             is_first = not of_seed.started
+            device = place % devices if devices else 0
             last[seed] += is_first
             crew = ["--crew", of_seed.name] if board.is_shared else []
             return self._start(
                 seed,
                 attempt=last[seed],
                 ranks=ranks,
-                gpus=gpus[place * ranks : (place + 1) * ranks],
+                gpus=gpus[device * ranks : (device + 1) * ranks],
                 place=place,
+                beside=-(-board.parallel // (devices or 1)),
                 number=of_seed.started,
                 options=crew,
                 may_leave=not is_first,
@@ -297,7 +308,7 @@ class Runner:
         shift = Shift(
             seeds,
             board=board,
-            places=Places(len(gpus) // ranks) if gpus else Places(board.parallel, are_alike=True),
+            places=Places(devices * per_gpu or board.parallel, devices=devices or 1),
             start=start,
             events=self._events,
             as_prepared=self._as_prepared,
@@ -320,10 +331,12 @@ class Runner:
         ranks: int,
         gpus: Sequence[str],
         place: int = 0,
+        beside: int = 1,
         number: int = 0,
         options: Sequence[str] = (),
         may_leave: bool = False,
     ) -> SeedTrainer:
+        """beside: how many trainers use these GPUs."""
         order = self.order.shared(
             store=self.storage.uri, endpoint=self.options.endpoint, region=self.options.region
         ).of_seed(seed, attempt=attempt)
@@ -334,6 +347,7 @@ class Runner:
         environment = {
             **{name: os.environ.get(name, own) for name, own in machine.RANKS_MEET_AT.items()},
             **({machine.VISIBLE_GPUS: ",".join(gpus)} if gpus else {}),
+            WORKERS_ON_GPUS: str(beside),
         }
         # The first goes on below what was said while preparing.
         log = self.folder / (f"run-{seed}-{number}.log" if number else f"run-{seed}.log")

@@ -48,6 +48,7 @@ def compute_experiments(
     replace: bool,
     ranks: int,
     workers: int | None,
+    per_gpu: int,
     device: str,
     quiet: bool,
 ) -> None:
@@ -62,6 +63,7 @@ def compute_experiments(
             device=device,
             ranks=ranks,
             workers=workers,
+            per_gpu=per_gpu,
             endpoint=spec.storage.endpoint,
             region=spec.storage.region,
             seeds=chosen.get(order.prefix),

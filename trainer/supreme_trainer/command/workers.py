@@ -307,19 +307,19 @@ class Places:
     """Places where seeds are computed side by side: on a GPU, or as many as there are ranks,
     each."""
 
-    def __init__(self, count: int, *, are_alike: bool = False) -> None:
-        """are_alike: a fault at one of them says nothing of it."""
-        self._count, self._free, self._are_alike = count, list(range(count)), are_alike
+    def __init__(self, count: int, *, devices: int) -> None:
+        """devices: place n is on device n modulo this; 1 where they are all alike."""
+        self._free, self._devices = list(range(count)), devices
         self._avoided: dict[int, int] = {}
 
     def take(self, waiting: Iterable[int]) -> tuple[int, int] | None:
         """The first seed that fits into a place that is free, and the place; None for none.
 
-        A seed waits for another place than the one it is to avoid, where there is another.
+        A seed waits for a place on another device than the one it is to avoid, where there is one.
         """
         for seed in waiting:
             for place in self._free:
-                if self._count == 1 or self._avoided.get(seed) != place:
+                if self._devices == 1 or self._avoided.get(seed) != place % self._devices:
                     self._free.remove(place)
                     return seed, place
         return None
@@ -328,8 +328,7 @@ class Places:
         insort(self._free, place)  # the first ones are used, so others are left to other people
 
     def avoid(self, place: int, seed: int) -> None:
-        if not self._are_alike:
-            self._avoided[seed] = place
+        self._avoided[seed] = place % self._devices
 
 
 @contextmanager

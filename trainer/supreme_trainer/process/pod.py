@@ -51,6 +51,7 @@ from supreme_core.store.results import RESULT_BYTES
 from supreme_core.store.storage import Storage
 from supreme_core.system.ending import as_told
 from supreme_core.system.files import read_file
+from supreme_core.system.variables import WORKERS_ON_GPUS
 
 log = logging.getLogger(__name__)
 
@@ -235,6 +236,7 @@ def _start(order: RunOrder, launch: Launch, device: str, folder: Path, number: i
     copier.start()
     options = ["--device", device, *(["--crew", CREW] if launch.is_crew else [])]
     environment = {"LOCAL_RANK": str(number)} if launch.workers > 1 else {}
+    environment[WORKERS_ON_GPUS] = str(launch.workers)
     with open(writer, "wb", buffering=0) as stream:
         started = start(
             path, *options, torchrun=launch.torchrun, log=stream, environment=environment

@@ -1,7 +1,7 @@
 """Importances of the original's weights, summed once for all methods that read them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -76,7 +76,7 @@ class ImportancesStage(Stage[Importances]):
                 reduction=context.numerics.reduction,
                 report=context.telemetry.progress,
             )
-        return Made({IMPORTANCES: packed(named(network, sums))}, {"cost": asdict(meter.cost)})
+        return Made({IMPORTANCES: packed(named(network, sums))}, {"cost": meter.cost.to_facts()})
 
     def read(self, stored: Stored) -> Importances:
         return Importances(load_file(stored.files[IMPORTANCES]), read_cost(stored.manifest.facts))

@@ -1,7 +1,7 @@
 """Trainings by the recipe of the experiment: Original, and Retrained without the forget set."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -157,7 +157,7 @@ def _trained(
             raise SupremeError(f"{name} of seed {context.seed} did not train: {error}") from None
         if best:
             best.restore()
-    facts: dict[str, Any] = {"cost": asdict(meter.cost)}
+    facts: dict[str, Any] = {"cost": meter.cost.to_facts()}
     if best:
         facts["selected"] = {"epoch": best.epoch, "accuracy": best.accuracy}
     return Made({WEIGHTS: packed(network.state_dict())}, facts)

@@ -85,7 +85,7 @@ class UnlearnedStage(Stage[Unlearned]):
         made = made_predictions(self.context, self.cell, network)
         distant = distances(arrays(on_cpu(network.state_dict())), self.retrained.value().arrays)
         facts = {
-            "cost": asdict(cost),
+            "cost": cost.to_facts(),
             "distances": {name: asdict(distance) for name, distance in distant.items()},
         }
         kept = {WEIGHTS: packed(network.state_dict())} if self.wanted else {}
