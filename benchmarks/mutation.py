@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 WHOLE = tuple(
     f"supreme_core/analysis/{name}.py"
     for name in (
-        *("statistics", "comparison", "hypotheses", "gaps", "survivors", "spreads", "tuning"),
+        *("statistics", "comparison", "hypotheses", "gaps", "survivors", "spreads", "trials"),
     )
 )
 """All changes of these are tried, and a sample of the others'."""

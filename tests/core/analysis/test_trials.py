@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from supreme_core.analysis.tuning import (
+from supreme_core.analysis.trials import (
     BestOf,
     Place,
     Shift,
