@@ -9,16 +9,21 @@ import os
 import subprocess
 import sys
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
 from supreme_trainer.command import local, machine
 
+from supreme_core.api.canonical import digest
 from supreme_core.errors import SpecError
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_storage
 from supreme_core.system import forkserver
 from tests.trainer.experiments import experiment, planned
+
+GIBIBYTE = 1024**3
 
 UUID, OTHER = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-00000000-d72c-4106-c12f-20bd9faed9f6"
 MIG = "MIG-1e6b4a52-9c8f-5d3a-8c0c-4b2f5e6d7a81"
@@ -214,6 +219,60 @@ def test_without_linux_all_cores_count(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 10)
     assert machine.cores(tmp_path) == 10
+
+
+MEMORY = "MemTotal: 9000000 kB\nMemAvailable: 2000 kB\n"
+INACTIVE = {"memory.stat": "anon 5\ninactive_file 1000\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, None),
+        ({"meminfo": MEMORY}, 2048000),
+        ({"meminfo": MEMORY, "memory.max": "max\n", "memory.current": "1\n", **INACTIVE}, 2048000),
+        ({"meminfo": MEMORY, "memory.max": "9000\n", "memory.current": "4000\n", **INACTIVE}, 6000),
+        ({"memory.max": "9000\n", "memory.current": "9900\n", **INACTIVE}, 100),
+    ],
+    ids=["not told", "the system", "no limit", "a limit", "a limit that caches fill"],
+)
+def test_free_memory_is_that_of_the_system_within_the_containers_limit(tmp_path, files, free):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert machine.free_memory(tmp_path, tmp_path / "meminfo") == free
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "workers"),
+    [("cpu", 12, 3), ("cpu", 100, 4), ("cpu", 1, 1), ("cpu", None, 4), ("H200", 12, 4)],
+)
+def test_there_are_as_many_workers_as_fit_into_memory_by_what_a_seed_took(
+    tmp_path, monkeypatch, device, free, workers
+):
+    """Two stages took 2 and 4 GiB. The memory of a GPU says nothing of that of the machine."""
+    storage = open_storage(str(tmp_path / "store"))
+    stages = []
+    for stage, size in (("originals", 2), ("unlearned", 4), ("metrics", 0)):
+        cost = {"wall_seconds": 1.0, "device_seconds": 1.0, "peak_memory_bytes": size * GIBIBYTE}
+        key = digest({"stage": stage})
+        Artefacts(storage, tmp_path).commit(
+            stage,
+            key,
+            meaning={"stage": stage},
+            files={},
+            facts={"cost": cost} if size else {},
+            environment={"device": device},
+        )
+        stages.append(SimpleNamespace(stage=stage, key=key))
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(machine, "free_memory", lambda: free and free * GIBIBYTE)
+    options = local.Options(device="cpu", ranks=1, workers=None, endpoint=None, region=None)
+    said = StringIO()
+    runner = local.Runner(planned(experiment()), storage, options, Console(file=said), tmp_path)
+    runner._before = {260: SimpleNamespace(stages=stages)}
+
+    assert runner._workers("cpu", ()) == workers
+    assert ("at a time" in said.getvalue()) == (workers < 4)
 
 
 ON_WINDOWS = """

@@ -9,7 +9,7 @@ import os
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,12 @@ from supreme_trainer.process.progress import Board, display
 from supreme_trainer.process.warm import WarmServer
 
 from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.records import RunResult, StageRecord
 from supreme_core.api.summary import Summary
 from supreme_core.errors import (
     EXIT_ERROR,
     EXIT_OK,
+    CorruptArtefact,
     SpecError,
     StoreUnavailable,
     StoreUnusable,
@@ -45,7 +47,8 @@ from supreme_core.errors import (
 from supreme_core.plan import Step, step_of, steps
 from supreme_core.publishing.publish import publish_newest
 from supreme_core.registry import catalog
-from supreme_core.store.artefacts import Artefacts
+from supreme_core.scoring.run_scoring import read_cost
+from supreme_core.store.artefacts import Artefacts, read_manifest
 from supreme_core.store.results import Results, is_finished, last_attempts
 from supreme_core.store.storage import Storage
 from supreme_core.system import forkserver
@@ -55,6 +58,12 @@ PREPARING = "preparing the dataset (loading torch)"
 
 NOT_REACHED = "not reached"
 """A stage that was not begun because its seed has failed or was given up."""
+
+
+GIBIBYTE = 1024**3
+
+MEASURED = ("originals", "retrained", "unlearned")
+"""Kinds of stages that say what they took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +202,7 @@ class Runner:
         self._prepared_stages: dict[Step, launch.Event] = {}
         self.prepared: dict[str, dict[str, Any]] = {}
         self._events: Events = Queue()
+        self._before: Mapping[int, RunResult] = {}
         self._server: WarmServer | None = None
 
     def compute(self) -> Sequence[int]:
@@ -223,7 +233,7 @@ class Runner:
 
     def _unfinished(self) -> list[int]:
         """Seeds without a result for this work, or whose result leaves something to do."""
-        results = self.results.of(self.order)
+        results = self._before = self.results.of(self.order)
         return [
             seed
             for seed in self.options.seeds or self.order.seeds
@@ -269,8 +279,10 @@ class Runner:
     def _workers(self, device: str, gpus: Sequence[str]) -> int:
         """Trainers at a time; SpecError where there are too few GPUs for what was asked for."""
         ranks, asked = self.options.ranks, self.options.workers
-        if device != "cuda":  # a Mac has one GPU, which several processes may use
-            return asked or max(1, (machine.cores() if device == "cpu" else 1) // ranks)
+        if device == "cpu":
+            return asked or self._within_memory(max(1, machine.cores() // ranks))
+        if device == "mps":  # a Mac has one GPU, which several processes may use
+            return asked or 1
         fits = len(gpus) * self.options.per_gpu // ranks
         found = f"{number_of(len(gpus), 'GPU')} ({', '.join(gpus)})"
         if not fits:
@@ -281,6 +293,31 @@ class Runner:
                 f" with --ranks {ranks} and --per-gpu {self.options.per_gpu}"
             )
         return asked or fits
+
+    def _within_memory(self, workers: int) -> int:
+        """Number of these trainers for which free memory has room, by what stages of a seed that is
+        there have taken on a CPU."""
+        free = machine.free_memory()
+        result = next(iter(self._before.values()), None)
+        if workers == 1 or free is None or result is None:
+            return workers
+        peak = max(map(self._peak, result.stages), default=0) * self.options.ranks
+        fits = max(1, free // peak) if peak else workers
+        if fits < workers:
+            room = f"{free / GIBIBYTE:.1f} GiB are free, and one takes {peak / GIBIBYTE:.1f}"
+            say(self.console, f"{number_of(fits, 'worker')} at a time: {room}")
+        return min(workers, fits)
+
+    def _peak(self, stage: StageRecord) -> int:
+        """Most bytes of a process that computed a stage on a CPU; 0 where that is not known."""
+        if stage.stage not in MEASURED:
+            return 0
+        try:
+            manifest = read_manifest(self.storage, stage.stage, stage.key)
+            is_of_cpu = manifest and manifest.environment.get("device") == "cpu"
+            return read_cost(manifest.facts).peak_memory_bytes if manifest and is_of_cpu else 0
+        except CorruptArtefact:
+            return 0  # whoever needs the stage says so
 
     def _run_all(self, seeds: Sequence[int], board: Board, *, gpus: Sequence[str]) -> None:
         """gpus: names of those that the trainers share out; none for a CPU."""

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from supreme_core.errors import EXIT_INVALID
@@ -13,6 +14,8 @@ VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 RANKS_MEET_AT = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
 """Variables by which the ranks of one machine meet. gloo would look up the machine's own name,
 which on a laptop or in a container often leads nowhere."""
+
+MEMORY = Path("/proc/meminfo")
 
 LIMITS = Path("/sys/fs/cgroup")
 """Folder in which a container sees what Linux allows it."""
@@ -48,6 +51,22 @@ def _limit(folder: Path) -> int | None:
         if time.isdecimal() and every.isdecimal():  # else `max` or -1: as much as there is
             return max(1, int(time) // int(every))
     return None
+
+
+def free_memory(limits: Path = LIMITS, told: Path = MEMORY) -> int | None:
+    """Bytes that new processes may take: what the system has, within the container's limit; None
+    where neither says so."""
+    found = []
+    with suppress(OSError):
+        lines = [line.split() for line in told.read_text().splitlines()]
+        found += [int(line[1]) * 1024 for line in lines if line[0] == "MemAvailable:"]
+    with suppress(OSError, ValueError):  # `max` is no number: as much as there is
+        limit = int((limits / "memory.max").read_text())
+        kept = (limits / "memory.stat").read_text().splitlines()
+        cache = sum(int(line.split()[1]) for line in kept if line.startswith("inactive_file "))
+        used = int((limits / "memory.current").read_text())
+        found.append(max(0, limit - used + cache))  # the system takes that back where it needs it
+    return min(found, default=None)
 
 
 def gpus(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
