@@ -37,8 +37,8 @@ from tests.cluster.trainers import always_succeed
 from tools.generate.chart import CHART
 from tools.generate.generated import CRD as DEFINITION
 
-KEPT = "CustomResourceDefinition"
 CRD = "unlearningexperiments.supreme.dev"
+KEPT = f"customresourcedefinition.apiextensions.k8s.io/{CRD}"
 DIGEST = f"sha256:{'0' * 64}"
 POLICY = ("trainerPolicy.enabled=true", "trainerPolicy.requireDigest=true")
 
@@ -203,15 +203,16 @@ def test_an_upgrade_brings_the_definition_up_to_date(install, experiments, api, 
 
 class TestWhatIsLeft:
     def test_only_the_definition_and_experiments_which_the_next_release_takes_up(
-        self, install, helm_there, cluster, experiments
+        self, install, helm_there, there, experiments
     ):
         manifests = install(*POLICY, "leaderElection.enabled=true")
         experiments.apply(execution={"image": f"registry.example/trainer@{DIGEST}"})
         uid = experiments.read()["metadata"]["uid"]
+        assert len(there(manifests)) == len(manifests)
 
         helm_there("uninstall", "supreme", "--namespace", NAMESPACE)
 
-        eventually(lambda: [each["kind"] for each in there(cluster, manifests)] == [KEPT])
+        eventually(lambda: there(manifests) == [KEPT])
         install()
         assert experiments.read()["metadata"]["uid"] == uid
 
@@ -228,14 +229,12 @@ class TestWhatIsLeft:
         assert experiments.exists()
         install("replicas=1")  # the next upgrade needs no option
 
-    def test_nothing_where_the_definition_is_not_to_be_kept(
-        self, install, helm_there, cluster, api
-    ):
+    def test_nothing_where_the_definition_is_not_to_be_kept(self, install, helm_there, there, api):
         manifests = install("crds.keep=false")
         assert is_defined(api)
         helm_there("uninstall", "supreme", "--namespace", NAMESPACE)
         eventually(lambda: not is_defined(api))
-        eventually(lambda: there(cluster, manifests) == [])
+        eventually(lambda: there(manifests) == [])
 
 
 @pytest.fixture(scope="class")
@@ -383,15 +382,15 @@ def is_served(api):
     return True
 
 
-def there(cluster, manifests):
-    """Return the objects of a release that are still there."""
-    found = []
-    for each in manifests:
-        kind = f"{each['kind']}.{each['apiVersion'].rpartition('/')[0]}".rstrip(".")
-        place = ["-n", each["metadata"].get("namespace", "default")]
-        name = each["metadata"]["name"]
-        if cluster.kubectl("get", kind, name, *place, "--ignore-not-found", "-o", "name"):
-            found.append(each)
+@pytest.fixture
+def there(cluster, tmp_path):
+    """A function that gives the objects of manifests that are still there, as kind/name."""
+    file = tmp_path / "released.json"
+
+    def found(manifests):
+        file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+        return cluster.kubectl("get", "-f", file, "--ignore-not-found", "-o", "name").split()
+
     return found
 
 
