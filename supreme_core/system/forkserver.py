@@ -52,7 +52,7 @@ class Server:
         self._acts: dict[int, Callable[[], None]] = {}
 
     def run(self) -> None:
-        _freeze()
+        gc.freeze()  # else the first collection of each worker would copy all of this memory
         self._watch(self._control.fileno(), select.POLLIN, self._accept)
         while self._acts:
             # One at a time: after it a number may stand for another file.
@@ -68,7 +68,7 @@ class Server:
         elif meanwhile := self._meanwhile:
             self._meanwhile = None
             meanwhile()
-            _freeze()
+            gc.freeze()
 
     def _fork(self, lease: int) -> None:
         try:
@@ -108,12 +108,6 @@ class Server:
     def _close(self, file: int) -> None:
         self._forget(file)
         os.close(file)
-
-
-def _freeze() -> None:
-    """Keep what there is from collections, the first of which in each worker would copy it all."""
-    gc.collect()
-    gc.freeze()
 
 
 def _tell(lease: int, what: object) -> None:
