@@ -5,7 +5,6 @@
     registry     which components there are, and what each states
     plan         from a resource to the order of an experiment, and its steps
     randomness   random numbers that have an address
-    tuning       which settings are tried, and what each trial is
     store        a folder or a bucket: artefacts, results, housekeeping
     data         images as arrays, and how a scenario splits them
     engine       training, unlearning and prediction on ranks: the only room that needs torch

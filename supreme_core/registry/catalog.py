@@ -143,12 +143,6 @@ def document(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def problems_of_value(schema: Mapping[str, Any], value: object, *, at: str) -> Iterator[str]:
-    """Problems with a value of a single setting, a line each, by the setting's schema."""
-    for wrong in _Validator(schema).iter_errors(value):
-        yield from _explain(wrong, at)
-
-
 NEVER_UNLISTED: Final = {
     "scenario": "which methods fit it",
     "metric": "the rows of the table",

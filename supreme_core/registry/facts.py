@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from supreme_core.api.model import Document
-from supreme_core.registry.ranges import Range
 
 Forgets = Literal["classes", "samples"]
 """Kinds of forgetting: every sample of some classes, or single samples of any class."""
@@ -104,10 +103,6 @@ class MethodFacts:
     importances_unless: settings with any of which it reads none.
     for_transformers: what its settings are for a vision transformer unless an experiment gives
       them, by the names that it would give: those of the type of settings were found for ResNets.
-    search: the range of each setting that is tuned unless an experiment says otherwise, at most
-      four; the default lies in it. Empty where there is nothing to tune.
-    search_for_transformers: the ranges that are others for a vision transformer.
-    search_source: where the ranges come from, in a few words.
     """
 
     paper: str
@@ -118,9 +113,6 @@ class MethodFacts:
     importances: ImportanceKind | None = None
     importances_unless: Mapping[str, Any] = field(default_factory=dict)
     for_transformers: Mapping[str, Any] = field(default_factory=dict)
-    search: Mapping[str, Range] = field(default_factory=dict)
-    search_for_transformers: Mapping[str, Range] = field(default_factory=dict)
-    search_source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import logging
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
 from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
@@ -26,13 +26,9 @@ from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError, nearest, one_line
 from supreme_core.registry.facts import ImportanceKind, Params, Variants
-from supreme_core.registry.ranges import Range
 from supreme_core.system.faults import raise_fault
 
 logger = logging.getLogger(__name__)
-
-SEARCHES: Final = ("search", "search_for_transformers")
-"""Facts that are ranges of settings."""
 
 GROUPS: Final = "supreme_bench."
 """Beginning of the entry-point groups of plug-ins; the kind follows, with an s."""
@@ -116,8 +112,8 @@ class Entry(Generic[Function, Facts]):
             version=self.version,
             summary=self.summary,
             facts={
-                each.name: _plain(getattr(self.facts, each.name))
-                for each in fields(self.facts)  # type: ignore[arg-type]
+                name: _plain(value)
+                for name, value in asdict(self.facts).items()  # type: ignore[call-overload]
             },
             params=self.params.model_json_schema(by_alias=True),
             plugin=self.plugin,
@@ -226,7 +222,7 @@ class Registry(Generic[Function, Facts]):
                 f" and by {function.__module__}"
             )
         settings = {field.alias or key for key, field in params.model_fields.items()}
-        for fact in ("for_transformers", "importances_unless", *SEARCHES):
+        for fact in ("for_transformers", "importances_unless"):
             for setting in getattr(facts, fact, ()):
                 if setting not in settings:
                     raise TypeError(f"{name} has no setting {setting!r}, as {fact} says")
@@ -337,8 +333,6 @@ def _plain(value: object) -> object:
     """A fact as JSON has it."""
     if callable(value):
         return _plain(value())
-    if isinstance(value, Range):
-        return value.document()
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
     return list(value) if isinstance(value, tuple) else value
