@@ -3,6 +3,7 @@
     errors       every error that a user can meet, and the exit code of each
     api          the documents: the resource, orders, records, summaries
     registry     which components there are, and what each states
+    tuning       settings that are tried, and the choice among them
     plan         from a resource to the order of an experiment, and its steps
     randomness   random numbers that have an address
     store        a folder or a bucket: artefacts, results, housekeeping

@@ -19,6 +19,8 @@ from supreme_core.api.v1alpha1 import (
 from supreme_core.errors import SpecError, nearest, nearest_or_all
 from supreme_core.registry import Listed, MetricGroup, TrainingPart
 from supreme_core.registry.catalog import Catalog, check_components
+from supreme_core.tuning.entries import entries_of
+from supreme_core.tuning.order import tuning_order, with_those_as_given
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,16 @@ def plan(
     check_components(spec, catalog, written)
     _check_methods(spec, catalog)
     work = _work(spec, catalog)
+    tuning = tuning_order(spec, work, catalog)
+    if tuning:
+        work = with_those_as_given(work, tuning.work.methods)
     if uid is None:
-        named = with_those_they_name(work.components(), catalog)
-        work = work.model_copy(update={"revisions": revisions(named, catalog.find)})
+        work = _with_revisions(work, catalog)
+        if tuning:
+            tuning = tuning.model_copy(update={"work": _with_revisions(tuning.work, catalog)})
     excluded = exclusions(work, catalog)
+    if tuning:
+        tuning = tuning.model_copy(update={"excluded": exclusions(tuning.work, catalog)})
     if len(excluded) == len(work.scenarios) * len(work.methods):
         raise SpecError(f"spec.methods: no method fits a scenario: {excluded[0].reason}")
     _check_primary_metric(spec.primary_metric, work, catalog)
@@ -96,7 +104,13 @@ def plan(
         reuse=spec.execution.reuse,
         data_placement=spec.execution.data_placement,
         keep_unlearned_models=spec.storage.keep_unlearned_models,
+        tuning=tuning,
     )
+
+
+def _with_revisions(work: Work, catalog: Catalog) -> Work:
+    named = with_those_they_name(work.components(), catalog)
+    return work.model_copy(update={"revisions": revisions(named, catalog.find)})
 
 
 def recipe_digest(work: Work) -> str:
@@ -175,13 +189,13 @@ def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[S
         found += scoring_steps(title, names.ORIGINAL, 0, probing)
         for replica in range(work.retrained_replicas):
             found += scoring_steps(title, names.RETRAINED, replica, probing)
-        for method in work.methods:
+        for run, method in entries_of(work, title).items():
             if (title, method.title) not in left_out:
                 reads = importances_read(method, catalog)
                 found += [step for step in importance_steps(title, reads) if step not in found]
                 for repeat in range(work.unlearning_repeats):
-                    found.append(Step("unlearned", title, method.title, repeat))
-                    found += scoring_steps(title, method.title, repeat, probing)
+                    found.append(Step("unlearned", title, run, repeat))
+                    found += scoring_steps(title, run, repeat, probing)
     return found
 
 

@@ -165,7 +165,7 @@ def gain(given: Mapping[int, float | None], chosen: Mapping[int, float | None]) 
 
 
 @dataclass(frozen=True)
-class Shift:
+class MeanShift:
     """Difference of two means, with its interval; None where either has fewer than two values."""
 
     mean: float | None
@@ -173,7 +173,7 @@ class Shift:
     high: float | None = None
 
 
-def optimism(tuning: Values, final: Values) -> Shift:
+def optimism(tuning: Values, final: Values) -> MeanShift:
     """Mean objective of chosen settings on final seeds minus that on the seeds that chose them.
 
     The least of several noisy means is too small, so it is mostly above 0; by how much is what the
@@ -184,17 +184,17 @@ def optimism(tuning: Values, final: Values) -> Shift:
     before, after = present(tuning), present(final)
     centres = average(before), average(after)
     if centres[0] is None or centres[1] is None:
-        return Shift(None)
+        return MeanShift(None)
     mean = centres[1] - centres[0]
     if min(len(before), len(after)) < 2:
-        return Shift(mean)
+        return MeanShift(mean)
     parts = [(variance(x) / len(x), len(x) - 1) for x in (before, after)]
     squared = fsum(part for part, _ in parts)
     if squared == 0:
-        return Shift(mean, mean, mean)
+        return MeanShift(mean, mean, mean)
     degrees = squared**2 / fsum(part**2 / n for part, n in parts)
     half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * sqrt(squared)
-    return Shift(mean, mean - half, mean + half)
+    return MeanShift(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)

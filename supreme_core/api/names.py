@@ -18,6 +18,7 @@ KINDS: Final = (
     "metric",
     "probe",
     "seed_metric",
+    "objective",
     "optimizer",
     "schedule",
     "augmentation",
@@ -163,6 +164,11 @@ def log_key(attempt: str, machine: str = "") -> str:
     return f"{attempt}/run-{machine}.log" if machine else f"{attempt}/run.log"
 
 
+def selection_key(experiment: str) -> str:
+    """The settings that were chosen in tuning, with all that was looked at."""
+    return f"{experiment}/selection.json"
+
+
 def summary_key(experiment: str) -> str:
     return f"{experiment}/summary.json"
 
@@ -192,3 +198,19 @@ def summary_keys(experiment: str) -> tuple[str, ...]:
 def metric_row(title: str, on: str | None = None) -> str:
     """The row of one metric in every table: `forget_accuracy`, or `speed_up` without a set."""
     return f"{on}_{title}" if on else title
+
+
+def trial_title(method: str, number: int) -> str:
+    """Title of a trial of a method in a tuning seed; no method can be called so."""
+    return f"{method}#{number}"
+
+
+def method_of(title: str) -> str:
+    """The method that a title of a run belongs to: of a trial, or the title itself."""
+    return title.partition("#")[0]
+
+
+def as_given_title(method: str) -> str:
+    """Title of a tuned method with the settings that the experiment gives, beside the chosen
+    ones."""
+    return f"{method}.as-given"

@@ -14,16 +14,19 @@ from supreme_core.api.v1alpha1 import (
     MAX_REPEATS,
     MAX_REPLICAS,
     MAX_SEEDS,
+    MAX_TRIALS,
     Component,
     DataPlacement,
     LabelledComponent,
     MarginSize,
     MethodEntry,
+    Objective,
     Reuse,
+    Sampler,
     SeedProtocol,
     Training,
 )
-from supreme_core.api.vocabulary import SCHEMA_VERSION, Digest, Seed, ShortText, Title
+from supreme_core.api.vocabulary import JSON_VALUES, SCHEMA_VERSION, Digest, Seed, ShortText, Title
 
 
 class ExperimentName(Document):
@@ -45,6 +48,28 @@ class Revision(Document):
     )
 
 
+class TrialPlan(Document):
+    """Trials of each method in each scenario, in the work of a tuning seed.
+
+    Then the methods of the work are those that are searched, each with its whole space, and the
+    test set is a part of the validation samples. The settings of a trial follow from the space, its
+    number, the method and the scenario (`supreme_core.tuning`).
+    """
+
+    trials: int = Field(ge=1, le=MAX_TRIALS)
+    sampler: Sampler
+    share: float = Field(gt=0, le=10, description="Budget of a trial, as a share of Retrained's.")
+
+
+class Selected(Document):
+    """Settings of a method in a scenario that were chosen by its trials."""
+
+    scenario: Title
+    method: Title
+    trial: int = Field(ge=0, description="Number of the chosen trial; 0 is what was given.")
+    params: JSON_VALUES = Field(default_factory=dict, description="All settings that differ.")
+
+
 class Work(Document):
     """Work that every seed of an experiment computes: the part of the spec that trainers read."""
 
@@ -52,12 +77,23 @@ class Work(Document):
     model: Component
     training: Training
     scenarios: list[LabelledComponent] = Field(min_length=1, max_length=64)
-    methods: list[MethodEntry] = Field(min_length=1, max_length=64)
+    methods: list[MethodEntry] = Field(min_length=1, max_length=128)
     metrics: list[LabelledComponent] = Field(max_length=64)
     unlearning_repeats: int = Field(ge=1, le=MAX_REPEATS)
     evaluation_repeats: int = Field(ge=1, le=MAX_REPEATS)
-    retrained_replicas: int = Field(ge=1, le=MAX_REPLICAS)
+    retrained_replicas: int = Field(
+        ge=0, le=MAX_REPLICAS, description="0 only in trials that are compared without Retrained."
+    )
     protocol: SeedProtocol = Field("independent", exclude_if=lambda value: value == "independent")
+    tuning: TrialPlan | None = Field(
+        None, description="Trials of a tuning seed, in place of the methods themselves."
+    )
+    selected: list[Selected] = Field(
+        default_factory=list,
+        max_length=64 * 64,
+        exclude_if=lambda value: not value,  # so that older digests stay what they are
+        description="Settings that were chosen in tuning, in place of those of the methods.",
+    )
     revisions: list[Revision] = Field(
         default_factory=list,
         max_length=256,
@@ -134,6 +170,19 @@ class RunOrder(SharedOrder):
         return names.attempt_prefix(_prefix(self.experiment), self.seed, self.attempt)
 
 
+class TuningOrder(Document):
+    """Part of an experiment that comes first: trials on seeds of their own, and how they are
+    compared.
+
+    excluded: pairs that are left out of the trials, as in the experiment.
+    """
+
+    work: Work
+    seeds: list[Seed] = Field(min_length=1, max_length=100)
+    objective: Objective
+    excluded: list["Exclusion"] = Field(max_length=4096)
+
+
 class ExperimentOrder(Keeping):
     """order.json: the whole plan of an experiment, as its results are read back."""
 
@@ -155,17 +204,42 @@ class ExperimentOrder(Keeping):
         exclude_if=lambda margins: not margins,  # so that older orders stay what they are
         description="Margins by row of the table, which were set before anything was computed.",
     )
+    tuning: TuningOrder | None = Field(
+        None, description="Trials that come before the seeds; their results are in no table."
+    )
 
     @model_validator(mode="after")
     def _has_each_seed_once(self) -> "ExperimentOrder":
         if twice := [seed for seed, count in Counter(self.seeds).items() if count > 1]:
             raise ValueError(f"seeds has {twice[0]} twice")
+        if self.tuning and not set(self.seeds).isdisjoint(self.tuning.seeds):
+            raise ValueError("tuning.seeds has seeds of the experiment")
         return self
 
     @property
     def prefix(self) -> str:
         """The experiment's folder in the store."""
         return _prefix(self.experiment)
+
+    @property
+    def trials(self) -> "ExperimentOrder | None":
+        """Order of the tuning seeds by themselves, whose results lie beside those of the others;
+        None where nothing is tuned."""
+        if self.tuning is None:
+            return None
+        return self.model_copy(
+            update={
+                "work": self.tuning.work,
+                "seeds": self.tuning.seeds,
+                "excluded": self.tuning.excluded,
+                "tuning": None,
+            }
+        )
+
+    @property
+    def parts(self) -> list["ExperimentOrder"]:
+        """Orders of all seeds that the experiment computes: those of tuning, then its own."""
+        return [*([self.trials] if self.trials else []), self]
 
     def result_key(self, seed: int, attempt: int) -> str:
         """Key of the result of an attempt."""

@@ -106,6 +106,12 @@ class RunRecord(Document):
         max_length=1024,
         description="Value of each row; null where it is not defined for this run.",
     )
+    passes: int | None = Field(
+        None,
+        ge=0,
+        description="Passes of samples that a trial took, where a forward pass is one and a"
+        " backward pass two; null of everything else.",
+    )
     predictions: dict[Title, Digest] = Field(
         default_factory=dict,
         max_length=8,

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from supreme_core.api.model import Document
 from supreme_core.api.orders import Exclusion
-from supreme_core.api.v1alpha1 import MAX_SEEDS
-from supreme_core.api.vocabulary import Digest, ShortText, Title
+from supreme_core.api.selection import Sanity
+from supreme_core.api.v1alpha1 import MAX_SEEDS, Objective, Sampler
+from supreme_core.api.vocabulary import Digest, Seed, ShortText, Title
 from supreme_core.errors import number_of
 
 SUMMARY_VERSION: Literal[2] = 2
@@ -542,6 +543,62 @@ class Front(Document):
     )
 
 
+class SearchedSetting(Document):
+    """One setting of a method that was searched in a scenario."""
+
+    name: Title
+    given: Any = Field(None, description="Value of the experiment or by default.")
+    chosen: Any = Field(None, description="Value of the chosen trial.")
+    tried: list[Any] = Field(max_length=1025, description="Value of each trial.")
+    share: float | None = Field(
+        description="Share of the objective's variance by rank that the setting accounts for; null"
+        " where it does not differ, or of too few trials."
+    )
+    at_end: bool = Field(
+        description="True where the chosen value lies in the outer 5 % of those that may be tried."
+    )
+
+
+class SearchSummary(Document):
+    """Search for the settings of a method in a scenario."""
+
+    scenario: Title
+    method: Title
+    trial: int = Field(ge=0, description="Number of the chosen trial; 0 is what was given.")
+    note: ShortText = ""
+    objective: float | None = Field(description="Mean over tuning seeds of the chosen trial.")
+    given: float | None = Field(description="Mean of the given settings; null where they failed.")
+    values: list[float | None] = Field(
+        max_length=1025, description="Mean of each trial, the given settings first; null: failed."
+    )
+    beaten: float | None = Field(
+        description="Share of the other trials that are worse than the given settings."
+    )
+    best_of: list[float | None] = Field(
+        max_length=1024,
+        description="Expected best of k trials, k = 1, 2, ...; null where all k can have failed.",
+    )
+    retrainings: float | None = Field(
+        description="Passes of samples of all trials and seeds, over those of one retraining."
+    )
+    uncounted: int = Field(description="Trials, each in one seed, whose passes are not counted.")
+    settings: list[SearchedSetting] = Field(max_length=16)
+
+
+class TuningSummary(Document):
+    """Tuning as a summary tells it."""
+
+    objective: Objective
+    track: Literal["oracle", "blind"]
+    seeds: list[Seed]
+    trials: int = Field(description="Trials of each search, beside the given settings.")
+    sampler: Sampler
+    share: float = Field(description="Budget of a trial, as a share of Retrained's training.")
+    retuned: int
+    searches: list[SearchSummary] = Field(max_length=64 * 64)
+    sanity: list[Sanity] = Field(max_length=256)
+
+
 class Summary(Document):
     """summary.json: everything that the table and the report show."""
 
@@ -567,4 +624,7 @@ class Summary(Document):
     failures: list[Failure]
     excluded: list[Exclusion]
     over_seeds: OverSeeds = Field(default_factory=OverSeeds)
+    tuning: TuningSummary | None = Field(
+        None, description="Search for settings; null where every method has those that are given."
+    )
     provenance: dict[str, Any]

@@ -19,6 +19,7 @@ from pydantic import (
 from supreme_core.api import names
 from supreme_core.api.model import Document, shown
 from supreme_core.api.rules import UNIQUE, Rule, keyed, validations
+from supreme_core.errors import nearest
 
 MAX_SEEDS = 1000
 MAX_SUMMARY_ROWS = 200
@@ -27,8 +28,11 @@ MAX_MICRO_BATCHES = 64
 SEED_LIMIT = 2**32 - 1
 MAX_REPEATS = 100
 MAX_REPLICAS = 10
+MAX_TRIALS = 1024
 FIRST_SEED = 260
 SEED_COUNT = 10
+FIRST_TUNING_SEED = 9000
+TUNING_SEED_COUNT = 3
 MAX_SECONDS = 2**31 - 1
 
 ComponentName = Annotated[
@@ -57,6 +61,7 @@ SeedProtocol = Literal["independent", "matched"]
 MethodAugmentation = Literal["None", "Training"]
 DataPlacement = Literal["Auto", "Resident", "Streamed"]
 Distribution = Literal["Auto", "Stages", "Data"]
+Sampler = Literal["sobol", "random", "grid"]
 
 
 class Component(Document):
@@ -81,6 +86,30 @@ class LabelledComponent(Component):
         return self.label or self.name
 
 
+def _search(value: object) -> object:
+    """A word, or ranges by setting; what the ranges are is checked beside the method's settings."""
+    if isinstance(value, str):
+        if value not in ("default", "none"):
+            raise ValueError(
+                f"it is {shown(value)}; allowed: default, none, or ranges by setting, such as"
+                f" {{lr: {{log: [1.0e-4, 0.1]}}}}{nearest(value, ('default', 'none'))}"
+            )
+    elif not isinstance(value, dict):
+        raise ValueError(
+            f"it is {shown(value)}; allowed: default, none, or ranges by setting, such as"
+            " {lr: {log: [1.0e-4, 0.1]}}"
+        )
+    return value
+
+
+Search = Annotated[
+    str | dict[str, Any],
+    BeforeValidator(_search),
+    # A structural schema knows no union, so that the operator alone refuses what is neither.
+    WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True}),
+]
+
+
 class MethodEntry(LabelledComponent):
     """An unlearning method, and what is wrapped around it."""
 
@@ -96,6 +125,14 @@ class MethodEntry(LabelledComponent):
         description="Augmentation of the samples that the method trains on: none, or that of the"
         " training (training.augmentation). Images that a method makes are not augmented, nor"
         " what it only looks at.",
+    )
+    search: Search = Field(
+        "default",
+        exclude_if=lambda value: value == "default",  # so that older digests stay what they are
+        description="Settings that are tried where the experiment has `tuning`. default: those of"
+        " the method's own space, which `supreme list method NAME` shows. none: nothing is tried."
+        " Else ranges by setting, each {log: [LOW, HIGH]}, {uniform: [LOW, HIGH]},"
+        " {int: [LOW, HIGH]} or {choice: [VALUE, ...]}.",
     )
 
 
@@ -347,6 +384,115 @@ class Training(Document):
         return self
 
 
+SOBOL_TRIALS = [2**power for power in range(MAX_TRIALS.bit_length())]
+SOBOL_IN_POWERS = Rule(
+    "trials is {trials}, and points of a Sobol sequence are even only in powers of two; use one of"
+    f" {', '.join(map(str, SOBOL_TRIALS))}, or sampler random",
+    cel=f"has(self.sampler) && self.sampler != 'sobol' || self.trials in {SOBOL_TRIALS}",
+)
+
+
+TUNING_SEEDS_IN_RANGE = Rule(
+    f"start + count passes the largest seed, {SEED_LIMIT}",
+    cel=f"self.?start.orValue({FIRST_TUNING_SEED}) + self.?count.orValue({TUNING_SEED_COUNT}) - 1"
+    f" <= {SEED_LIMIT}",
+)
+
+
+class TuningSeeds(Document):
+    """Training seeds on which settings are tried; no table of the experiment has their numbers."""
+
+    model_config = ConfigDict(json_schema_extra=validations(TUNING_SEEDS_IN_RANGE))
+
+    start: int = Field(
+        FIRST_TUNING_SEED, ge=0, le=SEED_LIMIT, description="First of `count` seeds."
+    )
+    count: int = Field(
+        TUNING_SEED_COUNT,
+        ge=1,
+        le=100,
+        description="Number of consecutive seeds on which each trial is made.",
+    )
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        if self.values()[-1] > SEED_LIMIT:
+            raise TUNING_SEEDS_IN_RANGE.broken()
+        return self
+
+    def values(self) -> list[int]:
+        return list(range(self.start, self.start + self.count))
+
+
+class TuningBudget(Document):
+    """Work that one trial may take."""
+
+    share: float = Field(
+        0.2,
+        gt=0,
+        le=10,
+        description="Share of the work of Retrained's training in the same seed, counted in passes"
+        " of samples: forward is one, forward and backward are three. A trial that takes more is"
+        " stopped and counts as failed.",
+    )
+
+
+def _objective(value: object) -> object:
+    if not isinstance(value, str | dict) or not value:
+        raise ValueError(
+            f"it is {shown(value)}; give the name of an objective, or rows of the table with their"
+            " weights, such as {forget_accuracy: 1, retain_accuracy: 1}"
+        )
+    return value
+
+
+Objective = Annotated[
+    str | dict[str, Annotated[float, Field(gt=0)]],
+    BeforeValidator(_objective),
+    WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True}),
+]
+
+
+class Tuning(Document):
+    """Search for the settings of each method, with the same number of trials for all, on training
+    seeds and samples of its own."""
+
+    model_config = ConfigDict(json_schema_extra=validations(SOBOL_IN_POWERS))
+
+    trials: int = Field(
+        16,
+        ge=1,
+        le=MAX_TRIALS,
+        description="Settings that are tried of each method in each scenario, beside those that the"
+        " experiment gives, which are trial 0.",
+    )
+    seeds: TuningSeeds = Field(
+        default_factory=TuningSeeds,
+        description="Training seeds of the trials, none of which may be one of spec.seeds.",
+    )
+    objective: Objective = Field(
+        description="Number by which trials are compared, the least is best: the name of an"
+        " objective (`supreme list objective`), or rows of the table with weights, for the weighted"
+        " mean of their absolute gaps to Retrained. It sees validation samples in place of the test"
+        " set.",
+    )
+    budget: TuningBudget = Field(
+        default_factory=TuningBudget, description="Work that one trial may take."
+    )
+    sampler: Sampler = Field(
+        "sobol",
+        description="Points of the space. sobol: a scrambled Sobol sequence, for trials in powers"
+        " of two. random: independent draws. grid: every combination of choices, of which there"
+        " may be at most `trials`.",
+    )
+
+    @model_validator(mode="after")
+    def _in_powers(self) -> Self:
+        if self.sampler == "sobol" and self.trials not in SOBOL_TRIALS:
+            raise SOBOL_IN_POWERS.broken(trials=self.trials)
+        return self
+
+
 class Resources(Document):
     """Resources that each pod asks for."""
 
@@ -583,9 +729,30 @@ NO_REFERENCE = Rule(
 )
 ENTRIES = keyed("name", "label") | validations(TITLES_DIFFER, NO_REFERENCE)
 
+TUNING_NEEDS_VALIDATION = Rule(
+    "tuning compares trials by validation samples, and none are set aside; give"
+    " training.validation a fraction",
+    cel="!has(self.tuning) || has(self.training.validation)",
+    at="tuning",
+)
+_FIRST, _COUNT = first_seed("self.seeds"), seed_count("self.seeds")
+_TRIED = "self.tuning.seeds.start", "self.tuning.seeds.start + self.tuning.seeds.count"
+TUNING_HAS_ITS_OWN_SEEDS = Rule(
+    "tuning.seeds has seeds of spec.seeds; settings that were chosen on a seed look better there"
+    " than they are, so give tuning others",
+    cel="!has(self.tuning) || (has(self.seeds.list)"
+    f" ? self.seeds.list.all(seed, seed < {_TRIED[0]} || seed >= {_TRIED[1]})"
+    f" : {_FIRST} + {_COUNT} <= {_TRIED[0]} || {_FIRST} >= {_TRIED[1]})",
+    at="tuning",
+)
+
 
 class ExperimentSpec(Document):
     """A grid: training seeds x scenarios x methods."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(TUNING_NEEDS_VALIDATION, TUNING_HAS_ITS_OWN_SEEDS)
+    )
 
     seeds: Seeds = Field(
         default_factory=lambda: Seeds(start=FIRST_SEED, count=SEED_COUNT),
@@ -606,6 +773,11 @@ class ExperimentSpec(Document):
         description="Unlearning methods, append-only; original and retrained are always there as"
         " references.",
         json_schema_extra=ENTRIES,
+    )
+    tuning: Tuning | None = Field(
+        None,
+        description="Search for the settings of the methods, before the seeds of the experiment;"
+        " unset: every method has the settings that are given.",
     )
     metrics: list[LabelledComponent] = Field(
         default_factory=list,
@@ -691,6 +863,22 @@ class ExperimentSpec(Document):
             if title in names.REFERENCES:
                 raise NO_REFERENCE.broken(title=title)
         return entries
+
+    @model_validator(mode="after")
+    def _tuning_is_apart(self) -> Self:
+        searched = [place for place, each in enumerate(self.methods) if each.search != "default"]
+        if self.tuning is None:
+            if searched:
+                raise ValueError(
+                    f"methods[{searched[0]}].search is given, and spec.tuning, which says how to"
+                    " search, is not"
+                )
+            return self
+        if self.training.validation is None:
+            raise TUNING_NEEDS_VALIDATION.broken()
+        if not set(self.tuning.seeds.values()).isdisjoint(self.seeds.values()):
+            raise TUNING_HAS_ITS_OWN_SEEDS.broken()
+        return self
 
 
 class Metadata(Document):

@@ -4,14 +4,14 @@ No torch, and nothing of the images but their labels.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from supreme_core.api.v1alpha1 import Validation
 from supreme_core.data.draw import FIXED
-from supreme_core.data.split import Indices, Labels, Split, set_aside, without
+from supreme_core.data.split import Indices, Labels, Split, halves, set_aside, without
 from supreme_core.errors import SpecError
 from supreme_core.registry import Chosen, Forgets
 
@@ -23,11 +23,14 @@ class Splits:
     scenarios: by their titles.  validation: what is set aside first, None for nothing.
     needs_validation: the name of a method or wrapper that needs validation samples like those to be
     forgotten, "" where none does.
+    for_trials: settings are tried, for which there is no test set: one half of what is set aside
+    takes its place, and methods see the other half.
     """
 
     scenarios: Mapping[str, Chosen[Any, Any]]
     validation: Validation | None
     needs_validation: str = ""
+    for_trials: bool = False
 
     def forgets(self, title: str) -> Forgets:
         """Return what a scenario forgets: classes or samples."""
@@ -51,8 +54,12 @@ class Splits:
         """The validation samples of a training seed; empty where nothing is set aside."""
         if self.validation is None:
             return np.empty(0, dtype=np.int64)
-        drawn_by = seed if self.validation.draw == "per_seed" else FIXED
-        return set_aside(labels.train, self.validation.fraction, drawn_by)
+        return set_aside(labels.train, self.validation.fraction, self._drawn_by(seed))
+
+    def _drawn_by(self, seed: int) -> int:
+        """Seed of the draw of what is set aside."""
+        assert self.validation is not None
+        return seed if self.validation.draw == "per_seed" else FIXED
 
     def _split(
         self, title: str, labels: Labels, seed: int, choose: Callable[[Labels], Split]
@@ -60,7 +67,18 @@ class Splits:
         validation = self.set_aside(labels, seed)
         if not len(validation):
             return choose(labels)
+        selecting, comparing = validation, validation[:0]
+        if self.for_trials:
+            selecting, comparing = halves(labels.train, validation, self._drawn_by(seed))
+            labels = labels.tested_on(comparing)
         split = without(labels, validation, forgets=self.forgets(title), choose=choose)
+        if self.for_trials:
+            split = replace(
+                split,
+                validation=selecting,
+                forget_validation=np.intersect1d(split.forget_validation, selecting),
+                in_place_of_test=comparing,
+            )
         if self.needs_validation and not len(split.forget_validation):
             raise SpecError(
                 f"{self.needs_validation!r} needs validation samples like those to be forgotten,"

@@ -136,6 +136,8 @@ class Split:
 
     validation: what nobody trains on.  forget_validation: those of it that are like the forgotten
     ones: of their classes, or all of it where single samples are forgotten.
+    in_place_of_test: training samples that were set aside and take the place of the test set, where
+    settings are tried; the other sets of test samples are then places in it. Empty elsewhere.
     """
 
     forget: Indices
@@ -148,6 +150,7 @@ class Split:
     named: tuple[Named, ...] = ()
     validation: Indices = field(default_factory=_nothing)
     forget_validation: Indices = field(default_factory=_nothing)
+    in_place_of_test: Indices = field(default_factory=_nothing)
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -168,6 +171,8 @@ class Split:
             meaning["requests"] = [request.forget.tolist() for request in self.sequence]
         if len(self.validation):
             meaning["validation"] = self.validation.tolist()
+        if len(self.in_place_of_test):
+            meaning["inPlaceOfTest"] = self.in_place_of_test.tolist()
         return digest(meaning)
 
     @cached_property
@@ -194,6 +199,21 @@ def set_aside(train: NDArray[np.int64], fraction: float, seed: int) -> Indices:
         order = permutation(streams.derive(seed, "validation", int(label)), len(members))
         chosen.append(members[order[:count]])
     return np.sort(np.concatenate(chosen))
+
+
+def halves(train: NDArray[np.int64], validation: Indices, seed: int) -> tuple[Indices, Indices]:
+    """Two parts of the samples that are set aside: what methods select by, and what trials are
+    compared by. Half of each class; the second part has the odd one.
+
+    train: (N,) class numbers.  seed: of the draw.
+    """
+    chosen = []
+    for label in np.unique(train[validation]):
+        members = validation[train[validation] == label]
+        order = permutation(streams.derive(seed, "halves", int(label)), len(members))
+        chosen.append(members[order[: len(members) // 2]])
+    selecting = np.sort(np.concatenate(chosen))
+    return selecting, np.setdiff1d(validation, selecting)
 
 
 def without(

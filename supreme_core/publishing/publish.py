@@ -13,10 +13,11 @@ from supreme_core.analysis.files import read_summary, summary_csv, summary_json
 from supreme_core.analysis.noise_floor import noise_floors
 from supreme_core.analysis.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.analysis.provenance import row_facts
+from supreme_core.analysis.tuning import tuning_summary
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.records import RunResult
-from supreme_core.api.summary import Floor, OverSeeds, Summary
+from supreme_core.api.summary import Floor, OverSeeds, Summary, TuningSummary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
 from supreme_core.registry import Chosen, SeedMetricFacts
@@ -26,6 +27,7 @@ from supreme_core.scoring.predictions import load_predictions
 from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.checksums import edited, read_checksums, write_files
 from supreme_core.store.results import Results, read_order, result_objects
+from supreme_core.store.selections import read_selection
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
@@ -122,7 +124,18 @@ def summarise(
     )
     published = _published(storage, order.prefix) if believed else OverSeeds()
     over = _over_seeds(found, artefacts, order, published)
-    return aggregate(found, question).model_copy(update={"over_seeds": over})
+    tuning = _tuning(storage, order)
+    return aggregate(found, question).model_copy(update={"over_seeds": over, "tuning": tuning})
+
+
+def _tuning(storage: Storage, order: ExperimentOrder) -> TuningSummary | None:
+    """Summary of the choices in the store; None where nothing is tuned or chosen yet."""
+    selection = read_selection(storage, order.prefix) if order.tuning else None
+    if selection is None:
+        return None
+    entries = (registry.method.get(each.name) for each in order.work.methods)
+    defaults = {entry.name: entry.params().to_document() for entry in entries}
+    return tuning_summary(order, selection, defaults)
 
 
 def _over_seeds(

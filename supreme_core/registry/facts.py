@@ -103,6 +103,10 @@ class MethodFacts:
     importances_unless: settings with any of which it reads none.
     for_transformers: what its settings are for a vision transformer unless an experiment gives
       them, by the names that it would give: those of the type of settings were found for ResNets.
+    search: the space that is searched where an experiment says no other: ranges by setting as it
+      would give them, or {"epochs": [LOW, HIGH]} for whole numbers that the budget of a trial may
+      cut. Empty where there is nothing to search.  search_for_transformers: ranges that are others
+      for a vision transformer.  search_source: where the ranges are from.
     """
 
     paper: str
@@ -113,6 +117,9 @@ class MethodFacts:
     importances: ImportanceKind | None = None
     importances_unless: Mapping[str, Any] = field(default_factory=dict)
     for_transformers: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    search_for_transformers: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    search_source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +204,25 @@ class SeedMetricFacts:
     low: float | None = None
     high: float | None = None
     default: bool = True
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveFacts:
+    """Facts by which a reader judges a choice of settings.
+
+    track: oracle compares with models that were retrained without the forget set; blind does
+      without, as whoever unlearns because retraining is too expensive must.
+    rows: rows of the table that it reads, of the trial, of Original and, of an oracle, of
+      Retrained. All are of validation samples where their names say test.
+    not_for: scenarios whose models should answer otherwise than it asks for.
+    gamed_by: what looks good by it and is not.  source: as of a metric.
+    """
+
+    track: Literal["oracle", "blind"]
+    rows: tuple[str, ...]
+    not_for: tuple[str, ...] = ()
+    gamed_by: str
     source: str = ""
 
 

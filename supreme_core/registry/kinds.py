@@ -8,6 +8,7 @@ from supreme_core.registry.facts import (
     MetricFacts,
     ModelFacts,
     NoFacts,
+    ObjectiveFacts,
     ProbeFacts,
     ScenarioFacts,
     SeedMetricFacts,
@@ -44,6 +45,9 @@ probe: Registry[Any, ProbeFacts] = Registry(
 seed_metric: Registry[Any, SeedMetricFacts] = Registry(
     "seed_metric", SeedMetricFacts, package="supreme_core.components.seed_metrics"
 )
+objective: Registry[Any, ObjectiveFacts] = Registry(
+    "objective", ObjectiveFacts, package="supreme_core.components.objectives"
+)
 optimizer: Registry[Any, NoFacts] = Registry(
     "optimizer", NoFacts, package="supreme_core.components.optimizers"
 )
@@ -64,6 +68,7 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
     metric,
     probe,
     seed_metric,
+    objective,
     optimizer,
     schedule,
     augmentation,

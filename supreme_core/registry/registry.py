@@ -36,6 +36,9 @@ UNREAD_GROUPS: Final = "supreme."
 """Beginning of groups that the plug-ins of supreme-unlearning use, and ours once did."""
 
 
+SEARCHED: Final = ("search", "search_for_transformers")
+"""Facts with ranges by setting."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Facts = TypeVar("Facts")
 
@@ -222,7 +225,7 @@ class Registry(Generic[Function, Facts]):
                 f" and by {function.__module__}"
             )
         settings = {field.alias or key for key, field in params.model_fields.items()}
-        for fact in ("for_transformers", "importances_unless"):
+        for fact in ("for_transformers", "importances_unless", *SEARCHED):
             for setting in getattr(facts, fact, ()):
                 if setting not in settings:
                     raise TypeError(f"{name} has no setting {setting!r}, as {fact} says")

@@ -16,7 +16,17 @@ from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
 from supreme_core.api.summary import Distance, Failure, Front, Gap, Point, Row, Summary
 from supreme_core.errors import number_of
-from supreme_core.report import cells, contrasts, over_seeds, paper, paste, plots, tables, words
+from supreme_core.report import (
+    cells,
+    contrasts,
+    over_seeds,
+    paper,
+    paste,
+    plots,
+    tables,
+    tuning,
+    words,
+)
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS
 from supreme_core.report.tables import Group, IndexedSummary, Table
@@ -109,6 +119,7 @@ def render_report(summary: Summary) -> bytes:
         ranked=summary.ranks,
         unranked=list(contrasts.left_out(summary.ranks.left_out)) if summary.ranks else [],
         over_seeds=over_seeds.section(summary.over_seeds),
+        tuning=tuning.section(summary.tuning),
         collapses=list(tables.collapses(indexed)),
         failures=[_failure_line(failure) for failure in summary.failures[:MOST_FAILURES]],
         more_failures=max(len(summary.failures) - MOST_FAILURES, 0),

@@ -13,7 +13,7 @@ from supreme_core.api.records import DatasetRecord
 from supreme_core.api.summary import Gap
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.errors import number_of
-from supreme_core.report import cells, words
+from supreme_core.report import cells, tuning, words
 from supreme_core.report.tables import IndexedSummary
 
 LEVEL = f"{statistics.LEVEL * 100:g} %"
@@ -28,6 +28,7 @@ def paragraph(indexed: IndexedSummary) -> str:
             *_models(indexed),
             *_scenarios(indexed),
             *_methods(indexed),
+            *_tuning(indexed),
             *_estimates(indexed),
             *_verdicts(indexed),
             *_comparisons(indexed),
@@ -35,6 +36,11 @@ def paragraph(indexed: IndexedSummary) -> str:
             *_software(indexed),
         )
     )
+
+
+def _tuning(indexed: IndexedSummary) -> Iterator[str]:
+    if indexed.summary.tuning:
+        yield tuning.how(indexed.summary.tuning)
 
 
 def _data(indexed: IndexedSummary) -> Iterator[str]:

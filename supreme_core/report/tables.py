@@ -19,7 +19,7 @@ from supreme_core.api import names
 from supreme_core.api.records import Named
 from supreme_core.api.summary import OF_RETRAINED, Floor, Gap, Row, Summary
 from supreme_core.errors import number_of
-from supreme_core.report import cells, words
+from supreme_core.report import cells, tuning, words
 from supreme_core.report.cells import Scale, TableCell
 
 FLOOR_TITLE = "noise floor"
@@ -560,6 +560,8 @@ def notes(indexed: IndexedSummary) -> Iterator[str]:
             " perfect method is called equivalent in about 4 % of experiments of 5 seeds, 36 % of"
             " 10 and 89 % of 20; spec.margins sets, beforehand, what difference is of no account."
         )
+    if indexed.summary.tuning:
+        yield tuning.in_short(indexed.summary.tuning)
     if indexed.summary.partial:
         yield _what_is_partial(indexed)
     kinds = Counter(failure.kind for failure in indexed.summary.failures)

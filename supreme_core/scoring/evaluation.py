@@ -127,19 +127,24 @@ class Cost:
     wall_seconds: of the slowest rank.  device_seconds: sum over ranks of device time on CUDA and of
     CPU time elsewhere.  peak_memory_bytes: of the fullest rank, device memory on CUDA and resident
     memory elsewhere.  is_shared: other processes used the device too, so metrics leave it out.
+    passes: of samples through networks, over all ranks; a forward pass is one, a backward pass two.
+    None where it was not counted, as in earlier versions.
     """
 
     wall_seconds: float
     device_seconds: float
     peak_memory_bytes: int
     is_shared: bool = False
+    passes: int | None = None
 
     def to_facts(self) -> dict[str, Any]:
-        """Numbers as manifests and checkpoints have them, with a mark only where it says
-        something."""
+        """Numbers as manifests and checkpoints have them, with what has a default only where it
+        says something."""
         facts = asdict(self)
         if not self.is_shared:
             del facts["is_shared"]
+        if self.passes is None:
+            del facts["passes"]
         return facts
 
 

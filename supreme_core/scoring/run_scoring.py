@@ -81,17 +81,18 @@ class ReferenceRun:
     """A reference as a run beside those of the methods: training it is no unlearning."""
 
     reference: Reference
-    retrained: Reference
+    retrained: Reference | None
 
     @property
     def key(self) -> str:
         return self.reference.predictions.key
 
     def value(self) -> Unlearned:
-        training, retrained = self.reference.training.value(), self.retrained.training.value()
+        training = self.reference.training.value()
+        retrained = self.retrained.training.value() if self.retrained else None
         return Unlearned(
             self.reference.predictions.value(),
-            distances(training.arrays, retrained.arrays),
+            distances(training.arrays, retrained.arrays) if retrained else {},
             cost=None if self.reference.name == ORIGINAL else training.cost,
         )
 
@@ -102,7 +103,7 @@ class ReadInputs:
 
     own: Unlearned
     predictions: Mapping[Model, Predictions]
-    retrained_cost: Cost
+    retrained_cost: Cost | None
     probes: Mapping[Model, Mapping[str, Findings]]
 
 
@@ -113,6 +114,7 @@ class RunInputs:
 
     method: whose numbers they are.  repeat: of unlearning, or which replica.
     own: of the run's own model, also where that is a reference.
+    retrained: None in trials that are compared without it.
     untrained: None where no metric compares with it.
     probes: what probes found, by the model and by `probe_title`.
     """
@@ -121,21 +123,19 @@ class RunInputs:
     repeat: int
     own: Input[Unlearned]
     original: Reference
-    retrained: Reference
+    retrained: Reference | None
     untrained: Input[Predictions] | None = None
     probes: Mapping[Model, Mapping[str, Input[Findings]]] = field(default_factory=dict)
 
     @property
     def models(self) -> dict[Model, Input[Predictions]]:
         """Predictions of the models beside the run's own."""
-        untrained: dict[Model, Input[Predictions]] = {}
+        found: dict[Model, Input[Predictions]] = {"original": self.original.predictions}
+        if self.retrained:
+            found["retrained"] = self.retrained.predictions
         if self.untrained:
-            untrained["untrained"] = self.untrained
-        return {
-            "original": self.original.predictions,
-            "retrained": self.retrained.predictions,
-            **untrained,
-        }
+            found["untrained"] = self.untrained
+        return found
 
     def compared(self) -> dict[str, Any]:
         """Keys of all predictions and probes, as the record of the run has them."""
@@ -152,7 +152,7 @@ class RunInputs:
         return ReadInputs(
             predictions={model: each.value() for model, each in self.models.items()},
             own=self.own.value(),
-            retrained_cost=self.retrained.training.value().cost,
+            retrained_cost=self.retrained.training.value().cost if self.retrained else None,
             probes={
                 model: {title: found.value() for title, found in probes.items()}
                 for model, probes in self.probes.items()
@@ -298,9 +298,10 @@ def _fact(facts: StageFacts, name: str) -> Mapping[str, Any]:
 
 
 def _numbers(kind: type[N], values: object, name: str) -> N:
-    """A record of numbers, none of which is below 0."""
+    """A record of numbers, none of which is below 0; one that has a default may be missing."""
+    known = {part.name for part in fields(kind)}
     wanted = {part.name for part in fields(kind) if part.default is MISSING}
-    if not isinstance(values, Mapping) or values.keys() != wanted:
+    if not isinstance(values, Mapping) or not wanted <= values.keys() <= known:
         raise _unlike(name)
     for value in values.values():
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:

@@ -201,7 +201,11 @@ def needs_of(prefix: str, order: ExperimentOrder | None, results: Mapping[str, R
     then nothing is going to be computed any more.
     """
     stages = {(record.stage, record.key) for result in results.values() for record in result.stages}
-    unfinished = set(order.seeds) - _finished(prefix, order, results) if order else set[int]()
+    unfinished = {
+        seed
+        for part in (order.parts if order else ())
+        for seed in set(part.seeds) - _finished(prefix, part, results)
+    }
     spare = {each for each in stages if each[0] in SPARE}
     return Needs(prefix, frozenset(stages - spare), frozenset(unfinished), frozenset(spare))
 

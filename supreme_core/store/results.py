@@ -135,12 +135,13 @@ def drop_results(
     require_unlinked(storage, storage.list(before.prefix))
     for key in names.summary_keys(before.prefix):
         storage.delete(key)
-    wanted = work_digest(now.work)
+    wanted = {seed: work_digest(part.work) for part in now.parts for seed in part.seeds}
     dropped: dict[int, list[int]] = {}
-    for seed, attempts in attempts_by_seed(storage, before).items():
+    there = [item for part in before.parts for item in attempts_by_seed(storage, part).items()]
+    for seed, attempts in there:
         for attempt in attempts:
             result = _read(storage, before, seed, attempt)
-            if seed in now.seeds and result and result.work_digest == wanted:
+            if result and result.work_digest == wanted.get(seed):
                 continue
             storage.delete(before.result_key(seed, attempt))  # first, since it is what counts
             for item in [*storage.list(names.attempt_prefix(before.prefix, seed, attempt))]:
@@ -181,9 +182,11 @@ def is_finished(result: RunResult, order: ExperimentOrder) -> bool:
     """Return whether a result that answers the order's work leaves nothing to do for its seed.
 
     A failed method is tried again, and unlearned models that are to be kept now are computed again.
+    A trial that failed has had its answer, unless its machine gave out.
     By which policy of reuse it was computed does not matter.
     """
-    complete = all(run.status == "ok" for run in result.runs)
+    excused = ("method", "metric") if order.work.tuning else ()
+    complete = all(run.status == "ok" or run.cause in excused for run in result.runs)
     return complete and (result.kept_unlearned_models or not order.keep_unlearned_models)
 
 

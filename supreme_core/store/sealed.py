@@ -19,9 +19,9 @@ SEAL: Final = "sha256"
 D = TypeVar("D", bound=BaseModel)
 
 
-def sealed_json(document: Mapping[str, object]) -> bytes:
+def sealed_json(document: Mapping[str, object], *, indent: int | None = 1) -> bytes:
     sealed = {**document, SEAL: digest(document)}
-    return json.dumps(sealed, indent=1, allow_nan=False).encode()
+    return json.dumps(sealed, indent=indent, allow_nan=False).encode()
 
 
 def parse_sealed(model: type[D], data: bytes, *, source: str) -> tuple[D, bool]:

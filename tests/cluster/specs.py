@@ -18,11 +18,26 @@ SPEC = {
     "methods": [{"name": "finetune", "params": {"epochs": 2, "lr": 0.01}}],
 }
 
+TUNED = {
+    "training": {"validation": {"fraction": 0.1}},
+    "tuning": {"objective": "tow"},
+}
+
 BESIDE = {
     "seeds.start": {"seeds": {"count": 1}},
     "training.selection": {"training": {"validation": {"fraction": 0.1}}},
+    "methods.0.search": TUNED,
+    "tuning": TUNED,
+    "tuning.seeds.start": TUNED | {"tuning": {"objective": "tow", "seeds": {"count": 1}}},
 }
 """Fields that make a value at its limit valid."""
+
+UNIONS = {
+    "execution.template.imagePullSecrets.0": ("registry", {"name": "registry"}),
+    "methods.0.search": ("none", {"lr": {"log": [0.1, 1.0]}}),
+    "tuning.objective": ("tow", {"forget_accuracy": 1.0}),
+}
+"""Values of each form of a field that has several."""
 
 
 class Case(NamedTuple):
@@ -34,7 +49,8 @@ class Case(NamedTuple):
 
     @property
     def spec(self) -> dict[str, Any]:
-        spec = SPEC | deepcopy(BESIDE.get(self.path, {}))
+        part = "tuning" if self.path.startswith("tuning.") else self.path
+        spec = SPEC | deepcopy(BESIDE.get(self.path, BESIDE.get(part, {})))
         return _with(spec, _SCHEMA, self.path.split("."), self.value)
 
     @property
@@ -49,7 +65,7 @@ def cases() -> list[Case]:
 
 def _cases(node: dict[str, Any], path: str) -> Iterator[Case]:
     if path:
-        yield from (Case(path, value, True) for value in _good(node))
+        yield from (Case(path, value, True) for value in _good(node, path))
         yield from (Case(path, value, False) for value in _bad(node))
     step = f"{path}." if path else ""
     for name, child in node.get("properties", {}).items():
@@ -64,11 +80,11 @@ def _cases(node: dict[str, Any], path: str) -> Iterator[Case]:
         yield from _cases(_resolved(node["additionalProperties"]), f"{step}a")
 
 
-def _good(node: dict[str, Any]) -> Iterator[Any]:
+def _good(node: dict[str, Any], path: str) -> Iterator[Any]:
     """Values at the limits."""
     match node.get("type"):
-        case None:  # of a Secret, in both of its forms
-            yield from ("registry", {"name": "registry"})
+        case None:
+            yield from UNIONS[path]
         case "integer":
             yield from (node["minimum"], node["maximum"])
         case "number":

@@ -97,7 +97,7 @@ def test_the_files_that_the_architecture_names_are_there():
 
 def test_every_kind_of_stage_is_explained():
     seed = (ROOT / "trainer" / "supreme_trainer" / "seed").glob("*.py")
-    pattern = r'^class \w+\(Stage\[.*\]\):\n(?: .*\n|\n)*?    name = "(\w+)"'
+    pattern = r'^class \w+\((?:Stage\[.*\]|MethodStage)\):\n(?: .*\n|\n)*?    name = "(\w+)"'
     made = {name for file in seed for name in re.findall(pattern, file.read_text(), re.MULTILINE)}
     section = ARCHITECTURE.read_text().split("## How a stage is keyed\n")[1].split("\n## ")[0]
 

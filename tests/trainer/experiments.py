@@ -261,13 +261,23 @@ def planned(document):
     return plan(experiment, catalog.bundled(), namespace=names.LOCAL_NAMESPACE)
 
 
-def compute(document, storage, *, seed=260, attempt=0, stream=None, ranks=None, interruption=None):
+def compute(
+    document,
+    storage,
+    *,
+    seed=260,
+    attempt=0,
+    stream=None,
+    ranks=None,
+    interruption=None,
+    whole=None,
+):
     """The RunResult of one seed, computed in this process as a trainer would alone.
 
     stream: where its events go.  ranks: where this process is one of several.  interruption: by
-    which a test stops it.
+    which a test stops it.  whole: the order, where the document does not say all of it.
     """
-    whole = planned(document)
+    whole = whole or planned(document)
     order = RunOrder(
         experiment=whole.experiment,
         work=whole.work,

@@ -127,7 +127,8 @@ def _resource(catalog: Catalog) -> dict[str, Any]:
 
 def _spec(catalog: Catalog) -> dict[str, Any]:
     """Spec with what a cluster needs beyond the models."""
-    made = structural(ExperimentSpec) | validations(*on_cluster.rules(catalog))
+    made = structural(ExperimentSpec)
+    made["x-kubernetes-validations"] += [rule.validation() for rule in on_cluster.rules(catalog)]
     for field, known in on_cluster.names(catalog).items():
         made["properties"][field]["items"]["properties"]["name"]["enum"] = known
     return made

@@ -33,7 +33,19 @@ class BadTeacherParams(Params):
     )
 
 
-@method(version=2, paper="arXiv:2205.08096", needs=("retain",))
+@method(
+    version=2,
+    paper="arXiv:2205.08096",
+    needs=("retain",),
+    search={
+        "lr": {"log": [1e-5, 3e-3]},
+        "epochs": {"epochs": [1, 5]},
+        "temperature": {"log": [0.5, 5]},
+    },
+    search_source=(
+        "around the authors' values; temperatures as in Cadet et al. 2024 (arXiv:2410.01276)"
+    ),
+)
 def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
     """Distil from an incompetent teacher on the forget set, from the original on retained samples.
 

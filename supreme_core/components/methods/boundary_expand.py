@@ -16,7 +16,13 @@ class BoundaryExpandParams(ForgetParams):
     lr: float = Field(1e-4, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2303.11570", needs=("linear_head",), iterative=False)
+@method(
+    paper="arXiv:2303.11570",
+    needs=("linear_head",),
+    iterative=False,
+    search={"lr": {"log": [1e-7, 1e-3]}, "epochs": {"int": [1, 20]}},
+    search_source="rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1",
+)
 def boundary_expand(task: UnlearningTask, params: BoundaryExpandParams) -> None:
     """Train the forget set into a new shadow class, then remove that class (Chen et al. 2023).
 

@@ -21,7 +21,11 @@ class BoundaryShrinkParams(ForgetParams):
     )
 
 
-@method(paper="arXiv:2303.11570")
+@method(
+    paper="arXiv:2303.11570",
+    search={"lr": {"log": [1e-7, 1e-3]}, "epochs": {"int": [1, 20]}},
+    search_source="rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1",
+)
 def boundary_shrink(task: UnlearningTask, params: BoundaryShrinkParams) -> None:
     """Relabel the forget set with the nearest wrong classes and train on it (Chen et al. 2023).
 

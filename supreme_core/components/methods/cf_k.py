@@ -25,7 +25,15 @@ class CfKParams(RetainParams):
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2201.06640", needs=("retain",))
+@method(
+    paper="arXiv:2201.06640",
+    needs=("retain",),
+    search={"lr": {"log": [1e-4, 1e-1]}, "layers": {"int": [1, 10]}, "epochs": {"epochs": [1, 10]}},
+    search_source=(
+        "rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1; layers "
+        "from Cadet et al. 2024 (arXiv:2410.01276)"
+    ),
+)
 def cf_k(task: UnlearningTask, params: CfKParams) -> None:
     """Train the last k layers on with the retain set only (Goel et al. 2022).
 

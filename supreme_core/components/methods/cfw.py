@@ -29,7 +29,17 @@ class CfwParams(RetainParams):
     )
 
 
-@method(version=2, paper="arXiv:2410.01276", needs=("retain", "convolutions"))
+@method(
+    version=2,
+    paper="arXiv:2410.01276",
+    needs=("retain", "convolutions"),
+    search={
+        "noise": {"log": [0.02, 2]},
+        "lr": {"log": [1e-4, 1e-1]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source=("around the entry's values; rates from Cadet et al. 2024 (arXiv:2410.01276)"),
+)
 def cfw(task: UnlearningTask, params: CfwParams) -> None:
     """Add noise to a convolution's weights, then train on the retain set ("confuse weights").
 

@@ -16,7 +16,12 @@ class CtParams(RetainParams):
     lr: float = Field(1e-3, gt=0, description="Learning rate of SGD in the first step.")
 
 
-@method(paper="arXiv:2410.01276", needs=("retain", "convolutions"))
+@method(
+    paper="arXiv:2410.01276",
+    needs=("retain", "convolutions"),
+    search={"lr": {"log": [1e-4, 1e-1]}, "epochs": {"epochs": [1, 10]}},
+    search_source="rates from Cadet et al. 2024 (arXiv:2410.01276)",
+)
 def ct(task: UnlearningTask, params: CtParams) -> None:
     """Transpose each square kernel, then train on the retain set ("convolution transpose").
 

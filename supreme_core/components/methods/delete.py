@@ -19,7 +19,11 @@ class DeleteParams(ForgetParams):
     lr: float = Field(1e-3, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2503.23751")
+@method(
+    paper="arXiv:2503.23751",
+    search={"lr": {"log": [1e-5, 1e-2]}, "epochs": {"int": [1, 20]}},
+    search_source="around the values of the authors' code",
+)
 def delete(task: UnlearningTask, params: DeleteParams) -> None:
     """Keep the original's answers on the forget set but for the true class (Zhou et al. 2025).
 

@@ -41,7 +41,17 @@ class DuckParams(Params):
     )
 
 
-@method(version=2, paper="arXiv:2312.02052", needs=("retain", "linear_head"))
+@method(
+    version=2,
+    paper="arXiv:2312.02052",
+    needs=("retain", "linear_head"),
+    search={
+        "lr": {"log": [1e-5, 3e-3]},
+        "lambdaRetain": {"log": [0.1, 10]},
+        "temperature": {"log": [0.5, 5]},
+    },
+    search_source="around the values of the authors' code for five data sets",
+)
 def duck(task: UnlearningTask, params: DuckParams) -> None:
     """Move forgotten samples to the nearest wrong centroid of the features (Cotogni et al. 2023).
 

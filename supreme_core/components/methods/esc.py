@@ -46,6 +46,8 @@ class EscParams(Params):
     needs=("linear_head",),
     iterative=False,
     trains=False,
+    search={"fraction": {"log": [0.002, 0.3]}},
+    search_source="around the value of the authors' code",
 )
 def esc(task: UnlearningTask, params: EscParams) -> None:
     """Project the forget set's leading directions out of what goes into the head (Lee et al. 2025).

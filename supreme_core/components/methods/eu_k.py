@@ -26,7 +26,15 @@ class EuKParams(RetainParams):
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2201.06640", needs=("retain",))
+@method(
+    paper="arXiv:2201.06640",
+    needs=("retain",),
+    search={"lr": {"log": [1e-3, 1e-1]}, "layers": {"int": [1, 10]}, "epochs": {"epochs": [1, 10]}},
+    search_source=(
+        "layers from Cadet et al. 2024 (arXiv:2410.01276); rates around those "
+        "of Kurmanji et al. 2023 (arXiv:2302.09880)"
+    ),
+)
 def eu_k(task: UnlearningTask, params: EuKParams) -> None:
     """Let the last k layers begin anew and train them on the retain set (Goel et al. 2022).
 

@@ -41,7 +41,17 @@ class FcsParams(Params):
     batch_size: int = Field(256, ge=1, description="Samples of one step.")
 
 
-@method(paper="arXiv:2410.01276", needs=("retain",))
+@method(
+    paper="arXiv:2410.01276",
+    needs=("retain",),
+    search={
+        "flatLr": {"log": [1e-4, 3e-2]},
+        "repelLr": {"log": [1e-5, 1e-2]},
+        "lr": {"log": [1e-4, 3e-2]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source="within the rates of Cadet et al. 2024 (arXiv:2410.01276)",
+)
 def fcs(task: UnlearningTask, params: FcsParams) -> None:
     """Alternate a contrastive pass over the forget set with one over the retain set.
 

@@ -12,7 +12,14 @@ class FinetuneParams(RetainParams):
     lr: float = Field(0.02, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:1911.04933", needs=("retain",), for_transformers={"lr": 1e-3})
+@method(
+    paper="arXiv:1911.04933",
+    needs=("retain",),
+    for_transformers={"lr": 1e-3},
+    search={"lr": {"log": [1e-4, 1e-1]}, "epochs": {"epochs": [1, 10]}},
+    search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
+    search_source="rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1",
+)
 def finetune(task: UnlearningTask, params: FinetuneParams) -> None:
     """Train on with the retain set only (baseline of Golatkar et al. 2020).
 

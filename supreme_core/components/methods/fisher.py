@@ -32,7 +32,15 @@ class FisherParams(Params):
     )
 
 
-@method(version=2, paper="arXiv:1911.04933", needs=("retain",), iterative=False, trains=False)
+@method(
+    version=2,
+    paper="arXiv:1911.04933",
+    needs=("retain",),
+    iterative=False,
+    trains=False,
+    search={"alpha": {"log": [1e-10, 1e-4]}},
+    search_source="values that authors and users report, from 1e-9 to 3e-6",
+)
 def fisher(task: UnlearningTask, params: FisherParams) -> None:
     """Add noise of variance α / F_i to weights, F the Fisher information (Golatkar et al. 2020).
 

@@ -32,7 +32,14 @@ class IuParams(Params):
     )
 
 
-@method(paper="arXiv:2304.04934", needs=("retain",), iterative=False, trains=False)
+@method(
+    paper="arXiv:2304.04934",
+    needs=("retain",),
+    iterative=False,
+    trains=False,
+    search={"alpha": {"log": [0.01, 100]}},
+    search_source="[1, 20] and [1, 100] of two papers, and the 0.2 of their code",
+)
 def iu(task: UnlearningTask, params: IuParams) -> None:
     """Undo the influence of the forget set by an approximate Newton step (Jia et al. 2023).
 

@@ -19,7 +19,17 @@ class L1SparseParams(RetainParams):
     )
 
 
-@method(version=2, paper="arXiv:2304.04934", needs=("retain",))
+@method(
+    version=2,
+    paper="arXiv:2304.04934",
+    needs=("retain",),
+    search={
+        "gamma": {"log": [1e-6, 1e-3]},
+        "lr": {"log": [1e-3, 1e-1]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source="around the authors' values, 1e-4 to 1e-3",
+)
 def l1_sparse(task: UnlearningTask, params: L1SparseParams) -> None:
     """Minimise CE + γ_t ‖θ‖₁ on the retain set, γ_t falling (Jia et al. 2023).
 

@@ -42,7 +42,18 @@ class L2ulParams(Params):
     )
 
 
-@method(version=3, paper="arXiv:2301.11578")
+@method(
+    version=3,
+    paper="arXiv:2301.11578",
+    search={
+        "lr": {"log": [1e-5, 1e-2]},
+        "epsilon": {"log": [0.1, 1]},
+        "penalty": {"log": [0.1, 100]},
+    },
+    search_source=(
+        "around the authors' values; a greater epsilon is out of reach of 10 steps of 0.1"
+    ),
+)
 def l2ul(task: UnlearningTask, params: L2ulParams) -> None:
     """Maximise CE on the forget set, minimise it on adversarial images of it (Cha et al. 2023).
 

@@ -13,6 +13,8 @@ from supreme_core.registry import method
     trains=False,
     importances="absolute_output",
     importances_unless=WITHOUT_SUMS,
+    search={"alpha": {"log": [0.3, 100]}, "lambda": {"log": [0.05, 5]}},
+    search_source="as ssd",
 )
 def lfssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights that move the output on the forget set above all (Foster et al., no labels).

@@ -26,7 +26,16 @@ class MsgParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2410.01276", needs=("retain", "convolutions"))
+@method(
+    paper="arXiv:2410.01276",
+    needs=("retain", "convolutions"),
+    search={
+        "fraction": {"uniform": [0.05, 0.9]},
+        "lr": {"log": [1e-4, 1e-1]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source="within the ranges of Cadet et al. 2024 (arXiv:2410.01276)",
+)
 def msg(task: UnlearningTask, params: MsgParams) -> None:
     """Reinitialise the convolutions' weights of least gradient, then train on the retain set.
 

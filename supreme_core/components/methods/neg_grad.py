@@ -15,7 +15,11 @@ class NegGradParams(ForgetParams):
     lr: float = Field(0.02, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:1911.04933")
+@method(
+    paper="arXiv:1911.04933",
+    search={"lr": {"log": [1e-6, 3e-2]}, "epochs": {"int": [1, 10]}},
+    search_source=("rates around 1e-4, which fits classes, and 1e-3, which fits single samples"),
+)
 def neg_grad(task: UnlearningTask, params: NegGradParams) -> None:
     """Maximise the cross-entropy of the forget set (baseline of Golatkar et al. 2020).
 

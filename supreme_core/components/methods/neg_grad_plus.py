@@ -29,7 +29,16 @@ class NegGradPlusParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2302.09880", needs=("retain",))
+@method(
+    paper="arXiv:2302.09880",
+    needs=("retain",),
+    search={
+        "beta": {"uniform": [0.5, 0.9999]},
+        "lr": {"log": [1e-4, 3e-2]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source="around the authors' values, 0.9 to 0.9999; below 0.5 ascent dominates",
+)
 def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
     """Minimise β CE on the retain set less (1 - β) CE on the forget set (Kurmanji et al. 2023).
 

@@ -34,7 +34,16 @@ class PrmqParams(RetainParams):
     half: bool = Field(True, description="True rounds the weights to 16 bits at the end.")
 
 
-@method(paper="arXiv:2410.01276", needs=("retain",))
+@method(
+    paper="arXiv:2410.01276",
+    needs=("retain",),
+    search={
+        "lr": {"log": [1e-4, 1e-1]},
+        "fraction": {"uniform": [0.5, 0.995]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source="within the ranges of Cadet et al. 2024 (arXiv:2410.01276)",
+)
 def prmq(task: UnlearningTask, params: PrmqParams) -> None:
     """Renew the smallest weights, then train on the retain set with the original's entropies.
 

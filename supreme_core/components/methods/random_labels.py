@@ -16,7 +16,12 @@ class RandomLabelsParams(Params):
     batch_size: int = Field(128, ge=1, description="Samples of one step.")
 
 
-@method(paper="arXiv:1911.04933", needs=("retain",))
+@method(
+    paper="arXiv:1911.04933",
+    needs=("retain",),
+    search={"lr": {"log": [1e-5, 3e-3]}, "epochs": {"epochs": [1, 10]}},
+    search_source="around the rate of Foster et al. 2024 (arXiv:2308.07707), for Adam",
+)
 def random_labels(task: UnlearningTask, params: RandomLabelsParams) -> None:
     """Relabel the forget set at random, once, and train on it together with the retain set.
 

@@ -22,7 +22,19 @@ class SalunParams(RetainParams):
     )
 
 
-@method(paper="arXiv:2310.12508", needs=("retain",))
+@method(
+    paper="arXiv:2310.12508",
+    needs=("retain",),
+    search={
+        "lr": {"log": [5e-4, 1e-1]},
+        "fraction": {"uniform": [0.1, 1]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source=(
+        "masks that the authors offer, and the rates of Fan et al. 2024 "
+        "(arXiv:2403.07362), appendix B.1"
+    ),
+)
 def salun(task: UnlearningTask, params: SalunParams) -> None:
     """Relabel the forget set and train the weights salient to it on both sets (Fan et al. 2024).
 

@@ -55,7 +55,17 @@ class ScarParams(Params):
     )
 
 
-@method(version=2, paper="arXiv:2404.12922", needs=("retain", "linear_head"))
+@method(
+    version=2,
+    paper="arXiv:2404.12922",
+    needs=("retain", "linear_head"),
+    search={
+        "lr": {"log": [1e-5, 3e-3]},
+        "lambdaRetain": {"log": [0.05, 20]},
+        "temperature": {"log": [0.5, 5]},
+    },
+    search_source="around the authors' values, which differ fiftyfold between two files",
+)
 def scar(task: UnlearningTask, params: ScarParams) -> None:
     """Move features to the nearest wrong class by Mahalanobis distance, distil on other images.
 

@@ -53,7 +53,19 @@ class ScrubParams(Params):
     )
 
 
-@method(paper="arXiv:2302.09880", needs=("retain",))
+@method(
+    paper="arXiv:2302.09880",
+    needs=("retain",),
+    search={
+        "lr": {"log": [1e-4, 1e-1]},
+        "alpha": {"log": [1e-3, 1]},
+        "ascentEpochs": {"int": [1, 5]},
+        "epochs": {"epochs": [1, 10]},
+    },
+    search_source=(
+        "the authors' values for alpha; rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1"
+    ),
+)
 def scrub(task: UnlearningTask, params: ScrubParams) -> None:
     """Distil from the original on the retain set, away from it on the forget set (Kurmanji et al.).
 

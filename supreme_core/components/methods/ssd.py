@@ -14,6 +14,11 @@ from supreme_core.registry import method
     importances="squared_loss",
     importances_unless=WITHOUT_SUMS,
     for_transformers={"alpha": 5},
+    search={"alpha": {"log": [0.3, 100]}, "lambda": {"log": [0.05, 5]}},
+    search_source=(
+        "around the authors' values, 5 to 50 and 0.1 to 1; where an alpha "
+        "passes N / |F| nothing is dampened"
+    ),
 )
 def ssd(task: UnlearningTask, params: DampeningParams) -> None:
     """Dampen weights whose Fisher information is concentrated on the forget set (Foster et al.).

@@ -19,7 +19,12 @@ class SuccessiveRandomLabelsParams(RetainParams):
     lr: float = Field(0.01, gt=0, description="Learning rate of SGD.")
 
 
-@method(paper="arXiv:2410.01276", needs=("retain",))
+@method(
+    paper="arXiv:2410.01276",
+    needs=("retain",),
+    search={"lr": {"log": [1e-4, 1e-1]}, "epochs": {"epochs": [1, 10]}},
+    search_source="rates from Cadet et al. 2024 (arXiv:2410.01276)",
+)
 def successive_random_labels(task: UnlearningTask, params: SuccessiveRandomLabelsParams) -> None:
     """Train on the forget set with labels that are drawn anew each epoch, then on the retain set.
 

@@ -45,7 +45,18 @@ class UnsirParams(Params):
     repair_batch_size: int = Field(128, ge=1, description="Samples of one repairing step.")
 
 
-@method(paper="arXiv:2111.08947", forgets=("classes",), needs=("retain",))
+@method(
+    paper="arXiv:2111.08947",
+    forgets=("classes",),
+    needs=("retain",),
+    search={
+        "impairLr": {"log": [1e-5, 2e-2]},
+        "repairLr": {"log": [1e-5, 2e-2]},
+        "impairEpochs": {"epochs": [1, 3]},
+        "repairEpochs": {"epochs": [1, 3]},
+    },
+    search_source=("rates between those of the paper and of Foster et al. 2024 (arXiv:2308.07707)"),
+)
 def unsir(task: UnlearningTask, params: UnsirParams) -> None:
     """Impair the forgotten classes with error-maximising noise, then repair on retained samples.
 

@@ -1,4 +1,4 @@
-"""Cost of a piece of work: wall time, device time, memory. Evaluation is never inside."""
+"""Cost of a piece of work: wall time, device time, memory, passes. Evaluation is never inside."""
 
 import resource
 import sys
@@ -10,6 +10,7 @@ from typing import Self
 
 import torch
 
+from supreme_core.engine.networks import passes
 from supreme_core.engine.ranks.device import finish_work
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.scoring.evaluation import Cost
@@ -35,8 +36,8 @@ class CostMeter:
         self._ranks = ranks
         self._before = _allocated(ranks.device)
         self._wall = self._processor = 0.0
-        self._peak = 0
-        self._began: tuple[float, float] | None = None
+        self._peak = self._passes = 0
+        self._began: tuple[float, float, int] | None = None
 
     @contextmanager
     def measured(self) -> Iterator[Self]:
@@ -49,6 +50,7 @@ class CostMeter:
             wall=max(ranks.each(self._wall)),
             device=sum(ranks.each(self._on_device)),
             peak=int(max(ranks.each(float(self._peak)))),
+            made=int(sum(ranks.each(float(self._passes)))),
         )
 
     @contextmanager
@@ -58,10 +60,22 @@ class CostMeter:
         if is_running:
             self._stop()
         try:
-            yield
+            with passes.uncounted():
+                yield
         finally:
             if is_running:
                 self._go_on()
+
+    def go_on_from(self, earlier: Cost) -> None:
+        """Continue a block that was interrupted after `earlier`.
+
+        What this attempt has done again until here takes time a second time, but it is the same
+        work, so its passes are those that `earlier` has.
+        """
+        self.earlier = earlier
+        self._passes = 0
+        if self._began is not None:
+            self._began = (*self._began[:2], passes.so_far())
 
     def so_far(self) -> Cost:
         """Cost until now; the other ranks are taken to have worked as long as this one."""
@@ -69,16 +83,19 @@ class CostMeter:
             self._stop()
             self._go_on()
         return self._with_earlier(
-            wall=self._wall, device=self._on_device * self._ranks.size, peak=self._peak
+            wall=self._wall,
+            device=self._on_device * self._ranks.size,
+            peak=self._peak,
+            made=self._passes * self._ranks.size,
         )
 
     def add(self, shared: Cost) -> None:
         """Count what the block was given, as if it had computed it, once it is done."""
         self.cost = _together(self.cost, shared)
 
-    def _with_earlier(self, *, wall: float, device: float, peak: int) -> Cost:
-        own = Cost(wall, device, peak, is_shared=self._ranks.shares_device)
-        return _together(self.earlier or Cost(0.0, 0.0, 0), own)
+    def _with_earlier(self, *, wall: float, device: float, peak: int, made: int) -> Cost:
+        own = Cost(wall, device, peak, passes=made, is_shared=self._ranks.shares_device)
+        return _together(self.earlier or Cost(0.0, 0.0, 0, passes=0), own)
 
     @property
     def _on_device(self) -> float:
@@ -87,14 +104,15 @@ class CostMeter:
     def _go_on(self) -> None:
         _start_memory(self._ranks.device)
         finish_work(self._ranks.device)
-        self._began = time.perf_counter(), time.process_time()
+        self._began = time.perf_counter(), time.process_time(), passes.so_far()
 
     def _stop(self) -> None:
         assert self._began is not None
         finish_work(self._ranks.device)
-        wall, processor = self._began
+        wall, processor, made = self._began
         self._wall += time.perf_counter() - wall
         self._processor += time.process_time() - processor
+        self._passes += passes.so_far() - made
         self._peak = max(self._peak, peak_memory(self._ranks.device) - self._before)
         self._began = None
 
@@ -104,6 +122,7 @@ def _together(one: Cost, other: Cost) -> Cost:
         wall_seconds=one.wall_seconds + other.wall_seconds,
         device_seconds=one.device_seconds + other.device_seconds,
         peak_memory_bytes=max(one.peak_memory_bytes, other.peak_memory_bytes),
+        passes=None if one.passes is None or other.passes is None else one.passes + other.passes,
         is_shared=one.is_shared or other.is_shared,
     )
 

@@ -10,6 +10,7 @@ from supreme_core.engine.images import randomness
 from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.networks.architecture import Architecture
 from supreme_core.engine.networks.onednn import keep_from_damage
+from supreme_core.engine.networks.passes import counted
 from supreme_core.engine.networks.weights import Weights, load_weights
 from supreme_core.engine.ranks.device import layout
 
@@ -59,4 +60,5 @@ class NetworkFactory:
     def _placed(self, network: nn.Module) -> nn.Module:
         if self.device.type == "cpu":
             keep_from_damage(network)
-        return network.to(self.device).to(memory_format=layout(self.device)).eval()
+        network = network.to(self.device).to(memory_format=layout(self.device)).eval()
+        return counted(network)

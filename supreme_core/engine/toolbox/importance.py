@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Batch, Samples
+from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.networks.weights import are_finite, trainable
 from supreme_core.engine.ranks.device import for_float64
@@ -42,6 +43,7 @@ from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.system.faults import fault_of
+from supreme_core.tuning.budget import TRAINING
 
 TRIAL_SIZE = 3
 """Samples on which both ways are compared before the fast one is trusted with a model."""
@@ -140,7 +142,7 @@ def importance_sums(
 
     Raises MethodFailed where a sum is not finite.
     """
-    with in_mode(model, training=False):
+    with in_mode(model, training=False), passes.uncounted():
         trial = samples.batch(torch.arange(min(TRIAL_SIZE, len(samples))))
         add = _in_batches(model, trial, loss) or add_one_by_one
     return _sums_over(
@@ -175,7 +177,9 @@ def _sums_over(
         for lane in lanes:
             sums = _zeros(model)
             for done, batch in islice(batches, len(lane)):
-                mean = add(model, batch, loss, power, sums)
+                with passes.uncounted():  # a network sees one sample at a time, whatever the chunk
+                    mean = add(model, batch, loss, power, sums)
+                passes.add(TRAINING * len(batch.ids))
                 report(done=done, total=len(mine), loss=mean, images=len(mine[done - 1]))
             yield list(sums.values())
 

@@ -114,7 +114,7 @@ class Checkpoints:
             return 0  # an earlier fit runs again, which gives what it gave
         _restore(state, tensors)
         state.scaler.load_state_dict(position["scaler"])
-        self.meter.earlier = Cost(**position["spent"])
+        self.meter.go_on_from(Cost(**position["spent"]))
         log.info("going on after step %d", position["done"])
         return int(position["done"])
 

@@ -17,8 +17,8 @@ from scipy import stats
 
 from supreme_core.analysis.trials import (
     BestOf,
+    MeanShift,
     Place,
-    Shift,
     TuningCost,
     best_of,
     cost_of_tuning,
@@ -222,12 +222,12 @@ class TestOptimism:
     @pytest.mark.parametrize(
         ("before", "after", "expected"),
         [
-            ([0.25], [0.5, 0.75], Shift(0.375)),
-            ([0.25, 0.5], [0.5], Shift(0.125)),
-            ([None], [0.5], Shift(None)),
-            ([0.5], [], Shift(None)),
-            ([0.25, None], [0.5, float("nan")], Shift(0.25)),
-            ([0.25, 0.25], [0.5, 0.5], Shift(0.25, 0.25, 0.25)),
+            ([0.25], [0.5, 0.75], MeanShift(0.375)),
+            ([0.25, 0.5], [0.5], MeanShift(0.125)),
+            ([None], [0.5], MeanShift(None)),
+            ([0.5], [], MeanShift(None)),
+            ([0.25, None], [0.5, float("nan")], MeanShift(0.25)),
+            ([0.25, 0.25], [0.5, 0.5], MeanShift(0.25, 0.25, 0.25)),
         ],
     )
     def test_few_values_have_no_interval_and_equal_ones_no_width(self, before, after, expected):

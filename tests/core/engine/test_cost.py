@@ -98,7 +98,7 @@ def test_a_pause_outside_of_a_block_is_no_pause():
     meter = CostMeter(ALONE)
     with meter.paused():
         pass
-    assert meter.so_far() == Cost(0.0, 0.0, 0)
+    assert meter.so_far() == Cost(0.0, 0.0, 0, passes=0)
 
 
 def test_what_a_block_was_given_is_counted_as_its_own():

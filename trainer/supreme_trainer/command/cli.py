@@ -122,6 +122,11 @@ def cli() -> None:
     help="Drop the results that a change of FILE would lose, and say which.",
 )
 @click.option(
+    "--retune",
+    is_flag=True,
+    help="Choose settings anew that tuning has chosen before; every table says so.",
+)
+@click.option(
     "--workers",
     "--parallel",
     "workers",
@@ -156,6 +161,7 @@ def run(
     store: str | None,
     seeds: str | None,
     replace: bool,
+    retune: bool,
     ranks: int,
     workers: int | None,
     per_gpu: int,
@@ -176,6 +182,7 @@ def run(
         store=store,
         seeds=seeds,
         replace=replace,
+        retune=retune,
         ranks=ranks,
         workers=workers,
         per_gpu=per_gpu,

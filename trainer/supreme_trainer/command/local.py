@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 from rich.console import Console
-from supreme_trainer.command import machine
+from supreme_trainer.command import machine, tuning
 from supreme_trainer.command.replacing import changed_meanwhile, check_order, settle_order
 from supreme_trainer.command.sentences import say
 from supreme_trainer.command.workers import (
@@ -38,6 +39,7 @@ from supreme_core.api.summary import Summary
 from supreme_core.errors import (
     EXIT_ERROR,
     EXIT_OK,
+    EXIT_TEMPORARY,
     CorruptArtefact,
     SpecError,
     StoreUnavailable,
@@ -73,7 +75,8 @@ class Options:
     ranks: processes that split each batch.  workers: how many trainers are at work at a time, None
     for what the machine has room for.  per_gpu: how many of them may share a GPU of NVIDIA.
     seeds: those of the experiment that are computed, None for all.  replace: whether results may go
-    that a change of the experiment would lose.
+    that a change of the experiment would lose.  retune: whether settings are chosen anew that were
+    chosen before.
     """
 
     device: str
@@ -84,6 +87,7 @@ class Options:
     per_gpu: int = 1
     seeds: Sequence[int] | None = None
     replace: bool = False
+    retune: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,21 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
     """Compute what is missing of an experiment and publish its summary."""
     check_ranks(order, options)
     check_store(storage)
+    earlier = tuning.chosen_before(storage, order, retune=options.retune) if order.tuning else None
+    order = tuning.with_settings_of(order, earlier)
     check_order(storage, order, replace=options.replace)
     with tempfile.TemporaryDirectory(prefix="supreme-") as folder:
+        stages, tried = Counter[str](), 0
+        if trials := tuning.to_be_made(order, earlier):
+            say(console, tuning.trials_planned(order))
+            runner = Runner(trials, storage, options, console, Path(folder), whole=order)
+            tried, stages = len(runner.compute()), runner.stages
+            found = runner.results.of(trials)
+            if failures := runner.failures or tuning.lost(found):
+                exit_code = runner.exit_code or EXIT_TEMPORARY
+                return RunOutcome(None, failures, exit_code, tried, stages)
+            selection = tuning.choose(storage, order, found, earlier, partial(say, console))
+            order = tuning.with_settings_of(order, selection)
         runner = Runner(order, storage, options, console, Path(folder))
         seeds = runner.compute()
         summary = None
@@ -117,7 +134,8 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
             if change := changed_meanwhile(order, newest, computed):
                 runner.failures.append(change)
                 runner.exit_code = runner.exit_code or EXIT_ERROR
-    return RunOutcome(summary, runner.failures, runner.exit_code, len(seeds), runner.stages)
+    stages += runner.stages
+    return RunOutcome(summary, runner.failures, runner.exit_code, tried + len(seeds), stages)
 
 
 def counted(outcome: RunOutcome, options: Options) -> str:
@@ -183,7 +201,10 @@ def check_store(storage: Storage) -> None:
 
 
 class Runner:
-    """The trainers of one run."""
+    """The trainers of one run.
+
+    whole: the order of the experiment, where `order` is a part of it; None where it is all.
+    """
 
     def __init__(
         self,
@@ -192,8 +213,11 @@ class Runner:
         options: Options,
         console: Console,
         folder: Path,
+        *,
+        whole: ExperimentOrder | None = None,
     ) -> None:
         self.order, self.storage, self.options = order, storage, options
+        self.whole = whole or order
         self.console, self.folder = console, folder
         self.results = Results(storage)
         self.exit_code = EXIT_OK
@@ -236,14 +260,19 @@ class Runner:
         results = self._before = self.results.of(self.order)
         return [
             seed
-            for seed in self.options.seeds or self.order.seeds
+            for seed in self._asked()
             if seed not in results or not is_finished(results[seed], self.order)
         ]
+
+    def _asked(self) -> Sequence[int]:
+        """Seeds of the order that are asked for; of tuning all of them."""
+        chosen = self.options.seeds if self.order is self.whole else None
+        return chosen or self.order.seeds
 
     def _settle(self) -> None:
         """Write the order where the store does not have it; what goes for it is always said."""
         loud = Console()
-        for line in settle_order(self.storage, self.order, replace=self.options.replace):
+        for line in settle_order(self.storage, self.whole, replace=self.options.replace):
             loud.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def prepare(self, seed: int, *, source: str = "", weights: str = "") -> tuple[str, int]:

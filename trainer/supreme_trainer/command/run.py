@@ -46,6 +46,7 @@ def compute_experiments(
     store: str | None,
     seeds: str | None,
     replace: bool,
+    retune: bool,
     ranks: int,
     workers: int | None,
     per_gpu: int,
@@ -68,6 +69,7 @@ def compute_experiments(
             region=spec.storage.region,
             seeds=chosen.get(order.prefix),
             replace=replace,
+            retune=retune,
         )
         try:
             codes.append(_compute(spec, order, store, options, console))

@@ -17,7 +17,7 @@ from supreme_trainer.seed.probing import Probed, ProbeStage, probes_of_run
 from supreme_trainer.seed.scoring import MetricsStage
 from supreme_trainer.seed.stage import Later, Stages
 from supreme_trainer.seed.training import RetrainedStage, Trained
-from supreme_trainer.seed.unlearning import UnlearnedStage
+from supreme_trainer.seed.unlearning import MethodStage, TrialStage, UnlearnedStage
 
 from supreme_core.api.names import ORIGINAL, RETRAINED
 from supreme_core.api.orders import RunOrder
@@ -36,6 +36,7 @@ from supreme_core.scoring.run_scoring import (
     Unlearned,
     cause_of,
     needs_untrained,
+    read_cost,
     reason,
 )
 
@@ -64,7 +65,7 @@ class ModelOfRun:
     repeat: int
     own: Input[Unlearned]
     probed: Probed
-    stage: UnlearnedStage | None = None
+    stage: MethodStage | None = None
 
     @property
     def name(self) -> tuple[str, int]:
@@ -154,6 +155,11 @@ class CellRun:
             for replica in range(self.order.work.retrained_replicas)
         ]
 
+    @property
+    def retrained(self) -> ReferenceModel | None:
+        """Retrained that runs are compared with; None in trials that do without it."""
+        return self.replicas[0] if self.replicas else None
+
     def _reference(self, name: str, replica: int, trained: Later[Trained]) -> ReferenceModel:
         predictions = self.stages.later(
             PredictionsStage(self.context, self.cell, trained, name, replica)
@@ -172,7 +178,7 @@ class CellRun:
 
     def _models(self) -> Iterator[ModelOfRun]:
         for each in (self.original, *self.replicas):
-            own = ReferenceRun(each, retrained=self.replicas[0])
+            own = ReferenceRun(each, retrained=self.retrained)
             yield ModelOfRun(each.name, each.replica, own, each.probed)
         for title in self._methods:
             for repeat in range(self.order.work.unlearning_repeats):
@@ -180,16 +186,16 @@ class CellRun:
 
     @property
     def _methods(self) -> Sequence[str]:
-        """Titles of the methods that are defined for the scenario."""
+        """Titles of the methods, or of their trials, that are defined for the scenario."""
         return [
             title
-            for title, chosen in self.context.components.methods.items()
+            for title, chosen in self.context.components.runs[self.cell.title].items()
             if self.cell.forgets in chosen.method.entry.facts.forgets
         ]
 
     def _importances(self, title: str) -> list[ImportancesStage]:
         """Importances that a method reads, over each part of the training set."""
-        kind = self.context.components.methods[title].importances
+        kind = self.context.components.runs[self.cell.title][title].importances
         return [
             ImportancesStage(self.context, self.cell, self.original.training, BY_NAME[kind], part)
             for part in get_args(TrainingPart)
@@ -200,16 +206,18 @@ class CellRun:
         subject = self.cell.subject(
             self.context, lambda checkpoints: stage.network_again(self.stages, checkpoints)
         )
-        stage = UnlearnedStage(
-            self.context,
-            self.cell,
-            title,
-            repeat,
-            original=self.original.training,
-            retrained=self.replicas[0].training,
-            keep=subject.use,
-            importances=[self.stages.later(each) for each in self._importances(title)],
-        )
+        common: dict[str, Any] = {
+            "original": self.original.training,
+            "keep": subject.use,
+            "importances": [self.stages.later(each) for each in self._importances(title)],
+        }
+        stage: MethodStage
+        if self.context.trials:
+            common["trials"] = self.context.trials
+            stage = TrialStage(self.context, self.cell, title, repeat, **common)
+        else:
+            common["retrained"] = self.replicas[0].training
+            stage = UnlearnedStage(self.context, self.cell, title, repeat, **common)
         own = self.stages.later(stage)
         return ModelOfRun(title, repeat, own, Probed(own.key, subject), stage)
 
@@ -227,7 +235,7 @@ class CellRun:
             repeat=model.repeat,
             own=model.own,
             original=self.original,
-            retrained=self.replicas[0],
+            retrained=self.retrained,
             untrained=self.untrained,
             probes={
                 which: {probe.title: self.stages.later(probe) for probe in found}
@@ -272,8 +280,7 @@ class CellRun:
         try:
             if failure:
                 raise failure
-            if model.stage:
-                self.stages.ensure(model.stage)
+            made = self.stages.ensure(model.stage) if model.stage else None
             step = metrics.step
             for probe in probes:
                 self.stages.ensure(probe)
@@ -285,7 +292,8 @@ class CellRun:
             return self._failed(step, error, compared)
         finally:
             model.probed.subject.release()
-        return self._run_record(step, compared, status="ok", metrics=values)
+        passes = read_cost(made.facts).passes if made and self.context.trials else None
+        return self._run_record(step, compared, status="ok", metrics=values, passes=passes)
 
     def _failed(self, step: Step, error: Exception, compared: dict[str, Any]) -> RunRecord:
         log.error("%s failed: %s", step.title, error, exc_info=error)
@@ -333,7 +341,7 @@ class CellRun:
         models: dict[Model, Probed] = {
             "unlearned": model.probed,
             "original": self.original.probed,
-            "retrained": self.replicas[0].probed,
+            **({"retrained": self.retrained.probed} if self.retrained else {}),
         }
         return probes_of_run(self.context, self.cell, model.method, model.repeat, models)
 

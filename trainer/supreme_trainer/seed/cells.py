@@ -44,7 +44,7 @@ class Cell:
         """
         labels = replace(data.labels, logit_confidence=logit_confidence)
         split = context.splits.of(title, labels, context.seed)
-        return cls(title, context.splits.forgets(title), split, data.poisoned(split))
+        return cls(title, context.splits.forgets(title), split, data.of_cell(split))
 
     def subject(self, context: SeedContext, make: Callable[[Checkpoints], nn.Module]) -> Subject:
         """A model of the cell for probes; it is made when the first probe looks at it."""

@@ -12,6 +12,7 @@ from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError
 from supreme_core.registry import Chosen, Need, Registry
+from supreme_core.tuning.entries import entries_of
 
 AnyChosen = Chosen[Any, Any]
 
@@ -62,7 +63,11 @@ class Unlearner:
 
 @dataclass(frozen=True)
 class Components:
-    """The components of an experiment by their titles; SpecError where one cannot be had."""
+    """The components of an experiment by their titles; SpecError where one cannot be had.
+
+    methods: with the settings that the experiment gives.  runs: what is run in each scenario, where
+    settings are tried, or were chosen for it.
+    """
 
     dataset: AnyChosen
     model: AnyChosen
@@ -70,6 +75,7 @@ class Components:
     scenarios: Mapping[str, AnyChosen]
     methods: Mapping[str, Unlearner]
     metrics: Mapping[str, AnyChosen]
+    runs: Mapping[str, Mapping[str, Unlearner]]
 
     @classmethod
     def of(cls, work: Work) -> "Components":
@@ -79,8 +85,9 @@ class Components:
             model=registry.model.resolve(work.model, at="spec.model"),
             recipe=Recipe.of(work.training),
             scenarios=_by_title(registry.scenario, work.scenarios, "spec.scenarios"),
-            methods=_unlearners(work.methods),
+            methods=_unlearners({each.title: each for each in work.methods}),
             metrics=_by_title(registry.metric, work.metrics, "spec.metrics"),
+            runs={each.title: _unlearners(entries_of(work, each.title)) for each in work.scenarios},
         )
 
     @cached_property
@@ -94,18 +101,17 @@ class Components:
         }
 
 
-def _unlearners(methods: Sequence[MethodEntry]) -> Mapping[str, Unlearner]:
-    chosen = _by_title(registry.method, methods, "spec.methods")
+def _unlearners(entries: Mapping[str, MethodEntry]) -> Mapping[str, Unlearner]:
     return {
-        method.title: Unlearner(
-            chosen[method.title],
+        title: Unlearner(
+            registry.method.resolve(entry, at=f"spec.methods[{position}]"),
             tuple(
                 registry.wrapper.resolve(wrapper, at=f"spec.methods[{position}].wrappers[{place}]")
-                for place, wrapper in enumerate(method.wrappers)
+                for place, wrapper in enumerate(entry.wrappers)
             ),
-            method.augmentation,
+            entry.augmentation,
         )
-        for position, method in enumerate(methods)
+        for position, (title, entry) in enumerate(entries.items())
     }
 
 

@@ -9,7 +9,7 @@ from supreme_trainer.seed.components import Components
 from supreme_trainer.seed.stage import Later
 from supreme_trainer.seed.telemetry import Telemetry
 
-from supreme_core.api.orders import RunOrder
+from supreme_core.api.orders import RunOrder, TrialPlan
 from supreme_core.api.v1alpha1 import DataPlacement
 from supreme_core.data.cells import Splits
 from supreme_core.engine.images.image_shape import ImageShape
@@ -38,6 +38,7 @@ class SeedContext:
 
     scratch: a folder for files on their way to the store.
     start: None for networks that start from fresh weights.
+    trials: what is tried in a tuning seed; None in a seed of the experiment's own.
     """
 
     streams: Streams
@@ -48,6 +49,7 @@ class SeedContext:
     data_placement: DataPlacement = "Auto"
     keep_unlearned_models: bool = False
     start: Start | None = None
+    trials: TrialPlan | None = None
 
     @classmethod
     def of(
@@ -62,6 +64,7 @@ class SeedContext:
             scratch,
             data_placement=order.data_placement,
             keep_unlearned_models=order.keep_unlearned_models,
+            trials=order.work.tuning,
         )
 
     @property
@@ -83,6 +86,7 @@ class SeedContext:
             scenarios=self.components.scenarios,
             validation=self.components.recipe.training.validation,
             needs_validation=next(filter(None, needing), ""),
+            for_trials=self.trials is not None,
         )
 
     def networks(self, shape: ImageShape) -> NetworkFactory:

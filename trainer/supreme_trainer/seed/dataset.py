@@ -61,8 +61,15 @@ class Data:
     def labels(self) -> Labels:
         return self.images.labels
 
-    def poisoned(self, split: Split) -> "Data":
-        """The data of a cell: these, unless its forget set is poisoned."""
+    def of_cell(self, split: Split) -> "Data":
+        """The data of a cell: these, but for what its split puts in place of the test set and for
+        a forget set that is poisoned."""
+        if len(split.in_place_of_test):
+            test = self.train.take(torch.from_numpy(split.in_place_of_test))
+            return replace(self, test=test)._poisoned(split)
+        return self._poisoned(split)
+
+    def _poisoned(self, split: Split) -> "Data":
         poison = split.poison
         if poison is None:
             return self

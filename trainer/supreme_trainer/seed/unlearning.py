@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, get_args
@@ -18,23 +20,28 @@ from supreme_trainer.seed.training import Trained, arrays, packed
 from torch import nn
 
 from supreme_core.api.names import PREDICTIONS, WEIGHTS
+from supreme_core.api.orders import TrialPlan
+from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.weights import are_finite, on_cpu
 from supreme_core.engine.toolbox.importance_kinds import KnownSums, in_order
 from supreme_core.engine.toolbox.unlearning import UnlearningProblem
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.recipe import ENGINE_VERSION
-from supreme_core.errors import MethodFailed
+from supreme_core.errors import MethodFailed, number_of
 from supreme_core.plan import Step
 from supreme_core.registry import TrainingPart
-from supreme_core.scoring.evaluation import Cost
+from supreme_core.scoring.evaluation import Cost, ParameterDistance
 from supreme_core.scoring.run_scoring import Unlearned, distances, read_unlearned
+from supreme_core.tuning.budget import retraining_passes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class UnlearnedStage(Stage[Unlearned]):
-    """keep: told the network where it is computed now, once everything is known of it.
+class MethodStage(Stage[Unlearned]):
+    """A method on a copy of Original.
+
+    keep: told the network where it is computed now, once everything is known of it.
 
     importances: those that the method reads, over both parts; empty where it reads none.
     """
@@ -44,11 +51,9 @@ class UnlearnedStage(Stage[Unlearned]):
     method: str
     repeat: int
     original: Later[Trained]
-    retrained: Later[Trained]
     keep: Callable[[nn.Module], None]
     importances: Sequence[Later[Importances]] = ()
 
-    name = "unlearned"
     reads = (PREDICTIONS,)
     trains = True
     of_run = True
@@ -71,7 +76,6 @@ class UnlearnedStage(Stage[Unlearned]):
         return {
             "engine": ENGINE_VERSION,
             "original": self.original.key,
-            "retrained": self.retrained.key,
             **self._unlearner.meaning(),
             "forgets": self.cell.forgets,
             "split": self.cell.split.digest,
@@ -83,7 +87,7 @@ class UnlearnedStage(Stage[Unlearned]):
     def make(self, checkpoints: Checkpoints) -> Made:
         network, cost = self._unlearn(checkpoints)
         made = made_predictions(self.context, self.cell, network)
-        distant = distances(arrays(on_cpu(network.state_dict())), self.retrained.value().arrays)
+        distant = self._distances(network)
         facts = {
             "cost": cost.to_facts(),
             "distances": {name: asdict(distance) for name, distance in distant.items()},
@@ -91,6 +95,10 @@ class UnlearnedStage(Stage[Unlearned]):
         kept = {WEIGHTS: packed(network.state_dict())} if self.wanted else {}
         self.keep(network)
         return Made({**made.files, **kept}, {**made.facts, **facts})
+
+    @abstractmethod
+    def _distances(self, network: nn.Module) -> Mapping[str, ParameterDistance]:
+        """Distances of the weights to those of Retrained."""
 
     def read(self, stored: Stored) -> Unlearned:
         return read_unlearned(stored.manifest.facts, stored.files[PREDICTIONS])
@@ -118,7 +126,7 @@ class UnlearnedStage(Stage[Unlearned]):
 
     @property
     def _unlearner(self) -> Unlearner:
-        return self.context.components.methods[self.method]
+        return self.context.components.runs[self.cell.title][self.method]
 
     def _unlearn(self, checkpoints: Checkpoints) -> tuple[nn.Module, Cost]:
         context, cell, unlearner = self.context, self.cell, self._unlearner
@@ -158,6 +166,58 @@ class UnlearnedStage(Stage[Unlearned]):
         parts = zip(get_args(TrainingPart), found, strict=True)
         sums = {part: in_order(network, each.sums) for part, each in parts}
         return {kind: sums}, [each.cost for each in found]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnedStage(MethodStage):
+    """A method with its settings, in a seed of the experiment's own."""
+
+    retrained: Later[Trained]
+
+    name = "unlearned"
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        return {**super().meaning, "retrained": self.retrained.key}
+
+    def _distances(self, network: nn.Module) -> Mapping[str, ParameterDistance]:
+        return distances(arrays(on_cpu(network.state_dict())), self.retrained.value().arrays)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStage(MethodStage):
+    """A method with settings that are tried. Nothing of it depends on Retrained.
+
+    trials: MethodFailed where the method takes more than they may.  The budget is in no key, as it
+    does not change what is computed within it.
+    """
+
+    trials: TrialPlan
+
+    name = "trials"
+
+    def _distances(self, network: nn.Module) -> Mapping[str, ParameterDistance]:
+        return {}
+
+    def _unlearn(self, checkpoints: Checkpoints) -> tuple[nn.Module, Cost]:
+        epochs = self.context.components.recipe.training.epochs
+        retraining = retraining_passes(epochs, len(self.cell.split.retain))
+        budget = self.trials.share * retraining
+        # Several ranks would end at different steps, so they learn of it in the end.
+        stopping = passes.limited(budget) if self.context.ranks.size == 1 else nullcontext()
+        over = (
+            f"it is over its budget of {number_of(int(budget), 'pass', 'passes')} of samples, which"
+            f" is {self.trials.share:g} of Retrained's {retraining}"
+        )
+        try:
+            with stopping:
+                network, cost = super()._unlearn(checkpoints)
+        except passes.OverBudget:
+            raise MethodFailed(over) from None
+        assert cost.passes is not None
+        if cost.passes > budget:
+            raise MethodFailed(over)
+        return network, cost
 
 
 def _refuse_nonfinite(network: nn.Module) -> None:

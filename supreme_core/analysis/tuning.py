@@ -1,0 +1,113 @@
+"""Tuning as a summary tells it: what was chosen, what it cost, and what mattered."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from supreme_core.analysis.trials import best_of, is_near_an_end, percentile, sensitivity
+from supreme_core.api.orders import ExperimentOrder, TuningOrder
+from supreme_core.api.selection import Candidate, SearchChoice, Selection
+from supreme_core.api.summary import SearchedSetting, SearchSummary, TuningSummary
+from supreme_core.api.v1alpha1 import MethodEntry
+from supreme_core.tuning.ranges import Range
+from supreme_core.tuning.space import space_of
+
+
+def tuning_summary(
+    order: ExperimentOrder, selection: Selection, defaults: Mapping[str, Mapping[str, Any]]
+) -> TuningSummary | None:
+    """Summary of the choices that an order was computed with; None where nothing is tuned.
+
+    defaults: of the settings of each method, by its name.
+    """
+    tuning = order.tuning
+    if tuning is None:
+        return None
+    plan = tuning.work.tuning
+    assert plan is not None
+    entries = {entry.title: entry for entry in tuning.work.methods}
+    return TuningSummary(
+        objective=selection.objective,
+        track=selection.track,
+        seeds=selection.seeds,
+        trials=plan.trials,
+        sampler=plan.sampler,
+        share=plan.share,
+        retuned=selection.retuned,
+        searches=[
+            search_summary(choice, entries[choice.method], defaults)
+            for choice in selection.choices
+            if choice.method in entries and _is_of(choice, tuning)
+        ],
+        sanity=selection.sanity,
+    )
+
+
+def search_summary(
+    choice: SearchChoice, entry: MethodEntry, defaults: Mapping[str, Mapping[str, Any]]
+) -> SearchSummary:
+    """Summary of one search.  entry: the method with its whole space."""
+    given, *trials = choice.candidates
+    retrainings, uncounted = _cost(choice)
+    means = [each.mean for each in choice.candidates]
+    return SearchSummary(
+        scenario=choice.scenario,
+        method=choice.method,
+        trial=choice.trial,
+        note=choice.note,
+        objective=choice.chosen.mean,
+        given=given.mean,
+        values=means,
+        beaten=percentile(given.mean, [each.mean for each in trials]),
+        best_of=[each.expected for each in best_of([each.mean for each in trials])],
+        retrainings=retrainings,
+        uncounted=uncounted,
+        settings=[*_settings(choice, entry, defaults)],
+    )
+
+
+def _is_of(choice: SearchChoice, tuning: TuningOrder) -> bool:
+    return any(choice.scenario == each.title for each in tuning.work.scenarios)
+
+
+def _cost(choice: SearchChoice) -> tuple[float | None, int]:
+    """Passes of all trials over those of one retraining, a mean over tuning seeds of which each is
+    one; and how many trials were not counted."""
+    passes = [each for candidate in choice.candidates for each in candidate.passes]
+    counted = [each for each in passes if each is not None]
+    known = [each for each in choice.retraining if each]
+    retrainings = sum(counted) / (sum(known) / len(known)) if known else None
+    return retrainings, len(passes) - len(counted)
+
+
+def _settings(
+    choice: SearchChoice, entry: MethodEntry, defaults: Mapping[str, Mapping[str, Any]]
+) -> Iterator[SearchedSetting]:
+    assert isinstance(entry.search, dict)
+    own = {**defaults.get(entry.name, {}), **entry.params}
+    trials = choice.candidates[1:]
+    for name, range_ in space_of(entry.search).items():
+        given = own.get(name)
+        tried = [_tried(each, name, given) for each in choice.candidates]
+        chosen = choice.chosen.params.get(name, given)
+        yield SearchedSetting(
+            name=name,
+            given=given,
+            chosen=chosen,
+            tried=tried,
+            share=sensitivity([each.params[name] for each in trials], [t.mean for t in trials])
+            if trials
+            else None,
+            at_end=choice.trial > 0 and _is_at_end(range_, chosen),
+        )
+
+
+def _tried(candidate: Candidate, name: str, given: Any) -> Any:
+    return candidate.params.get(name, given)
+
+
+def _is_at_end(range_: Range, value: Any) -> bool:
+    """Return whether a value lies in the outer part of a range of real numbers."""
+    if range_.kind not in ("log", "uniform"):
+        return False
+    low, high = range_.values
+    return is_near_an_end(value, low, high, by_logarithm=range_.kind == "log")

@@ -1,0 +1,97 @@
+"""selection.json: the settings that tuning has chosen, with all that was looked at."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from supreme_core.api.model import Document
+from supreme_core.api.orders import ExperimentName, Selected
+from supreme_core.api.v1alpha1 import MAX_TRIALS, Objective
+from supreme_core.api.vocabulary import (
+    JSON_VALUES,
+    SCHEMA_VERSION,
+    Digest,
+    Seed,
+    ShortText,
+    Title,
+)
+
+
+class Candidate(Document):
+    """One trial of a method in a scenario, over the tuning seeds in their order."""
+
+    trial: int = Field(ge=0, le=MAX_TRIALS)
+    params: JSON_VALUES = Field(default_factory=dict, description="Settings that were tried.")
+    values: list[float | None] = Field(
+        max_length=100, description="Objective by seed; null is worse than any number."
+    )
+    passes: list[int | None] = Field(max_length=100, description="Passes of samples by seed.")
+    reason: ShortText = Field(
+        "", description="Reason why it failed, in the first seed in which it did; empty otherwise."
+    )
+
+    @property
+    def mean(self) -> float | None:
+        """Mean objective; None where the trial has failed in a seed."""
+        found = [value for value in self.values if value is not None]
+        return sum(found) / len(found) if len(found) == len(self.values) else None
+
+    @property
+    def work(self) -> int:
+        """Passes of all seeds, as far as they were counted."""
+        return sum(each or 0 for each in self.passes)
+
+
+class SearchChoice(Document):
+    """The trial that was chosen for a method in a scenario."""
+
+    scenario: Title
+    method: Title
+    plan: Digest = Field(description="Digest of all that says which trials there are.")
+    trial: int = Field(ge=0, le=MAX_TRIALS)
+    retraining: list[int | None] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Passes of samples of Retrained's training, by seed.",
+    )
+    note: ShortText = Field("", description="Remark on the choice, as where no trial succeeded.")
+    candidates: list[Candidate] = Field(min_length=1, max_length=MAX_TRIALS + 1)
+
+    @property
+    def chosen(self) -> Candidate:
+        return next(each for each in self.candidates if each.trial == self.trial)
+
+    @property
+    def selected(self) -> Selected:
+        """The choice as the work of the experiment has it."""
+        return Selected(
+            scenario=self.scenario,
+            method=self.method,
+            trial=self.trial,
+            params=self.chosen.params,
+        )
+
+
+class Sanity(Document):
+    """Objective of a model that an honest one ranks low, in a scenario, by seed."""
+
+    scenario: Title
+    model: Title
+    values: list[float | None] = Field(max_length=100)
+
+
+class Selection(Document):
+    """Choices of an experiment. What is chosen once stays, whatever is tried later."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    objective: Objective
+    track: Literal["oracle", "blind"] = Field(
+        description="Kind of the objective: an oracle has seen retrained models, blind has not."
+    )
+    seeds: list[Seed] = Field(min_length=1, max_length=100)
+    choices: list[SearchChoice] = Field(max_length=64 * 64)
+    sanity: list[Sanity] = Field(default_factory=list, max_length=256)
+    retuned: int = Field(
+        0, ge=0, description="Number of times that a choice was replaced by a new one."
+    )

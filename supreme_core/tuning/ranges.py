@@ -1,0 +1,46 @@
+"""Ranges of settings that are searched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import exp, floor, log
+from typing import Any, Literal, get_args
+
+RangeKind = Literal["log", "uniform", "int", "choice", "epochs"]
+"""Kinds of ranges. log, uniform: real numbers, spread evenly by their logarithms or by themselves.
+int: whole numbers. choice: listed values. epochs: whole numbers, of which the budget of a trial
+decides how many; only components declare it, and in a plan it is an int."""
+
+GIVEN_KINDS = tuple(kind for kind in get_args(RangeKind) if kind != "epochs")
+"""Kinds that an experiment may give."""
+
+DIGITS = 4
+"""Significant digits that real numbers are rounded to, so that a trial can be typed again."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values of one setting.  values: the lowest and the highest; of a choice all of them."""
+
+    kind: RangeKind
+    values: tuple[Any, ...]
+
+    def at(self, place: float) -> Any:
+        """Value at a place in [0, 1), rounded, which is in the range."""
+        if self.kind == "choice":
+            return self.values[floor(place * len(self.values))]
+        low, high = self.values
+        if self.kind in ("int", "epochs"):
+            return low + floor(place * (high - low + 1))
+        if self.kind == "log":
+            value = exp(log(low) + place * (log(high) - log(low)))
+        else:
+            value = low + place * (high - low)
+        return min(max(float(f"{value:.{DIGITS}g}"), low), high)
+
+    def to_document(self) -> dict[str, list[Any]]:
+        """Range as an experiment gives it."""
+        return {self.kind: list(self.values)}
+
+
+Space = Mapping[str, Range]
+"""Range of each setting that is searched, by its name in YAML."""

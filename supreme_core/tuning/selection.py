@@ -1,0 +1,233 @@
+"""The choice among trials. Pure: from the results of all tuning seeds, whatever their order."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+from statistics import median
+from typing import Self
+
+from supreme_core.api import names
+from supreme_core.api.canonical import digest
+from supreme_core.api.orders import ExperimentOrder, TuningOrder
+from supreme_core.api.records import RunRecord, RunResult
+from supreme_core.api.selection import Candidate, Sanity, SearchChoice, Selection
+from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
+from supreme_core.errors import SpecError
+from supreme_core.registry.catalog import Catalog
+from supreme_core.tuning.budget import retraining_passes
+from supreme_core.tuning.entries import trials_of
+from supreme_core.tuning.objective_rows import ObjectiveRows
+from supreme_core.tuning.objectives import KEPT, is_oracle, objective_value
+
+NOT_TUNABLE = "not tunable: every trial has failed, so the settings are those that were given"
+
+LONGEST_REASON = 1000
+
+
+def select(
+    order: ExperimentOrder,
+    results: Mapping[int, RunResult],
+    catalog: Catalog,
+    *,
+    earlier: Selection | None = None,
+) -> Selection:
+    """The choice for each method in each scenario: the trial of the least mean objective.
+
+    results: of every tuning seed.  earlier: choices that were made before, which stay.
+    A trial that failed or collapsed in one seed is worse than all others. Of equals the one with
+    fewer passes is chosen, then the earlier one.
+    """
+    tuning = order.tuning
+    assert tuning is not None
+    made = {(each.scenario, each.method): each for each in earlier.choices} if earlier else {}
+    judge = _Judge.of(tuning, results, catalog)
+    choices = [
+        made.get((scenario.title, entry.title)) or judge.choice(scenario, entry)
+        for scenario, entry in tried(tuning)
+    ]
+    return Selection(
+        experiment=order.experiment,
+        objective=tuning.objective,
+        track="oracle" if is_oracle(tuning.objective, catalog) else "blind",
+        seeds=tuning.seeds,
+        choices=choices,
+        sanity=[*judge.sanity()],
+        retuned=earlier.retuned if earlier else 0,
+    )
+
+
+def tried(tuning: TuningOrder) -> Iterator[tuple[LabelledComponent, MethodEntry]]:
+    """Each scenario with each method that is tried in it."""
+    excluded = {(each.scenario, each.method) for each in tuning.excluded}
+    for scenario in tuning.work.scenarios:
+        for entry in tuning.work.methods:
+            if (scenario.title, entry.title) not in excluded:
+                yield scenario, entry
+
+
+def missing(order: ExperimentOrder, selection: Selection | None) -> bool:
+    """Return whether some choice is still to be made.
+
+    SpecError where one was made among other trials than the order has.
+    """
+    tuning = order.tuning
+    assert tuning is not None
+    made = {(each.scenario, each.method): each for each in selection.choices} if selection else {}
+    changed, is_missing = [], False
+    for scenario, entry in tried(tuning):
+        choice = made.get((scenario.title, entry.title))
+        if choice is None:
+            is_missing = True
+        elif choice.plan != plan_digest(tuning, scenario, entry):
+            changed.append(f"{entry.title} in {scenario.title}")
+    if changed:
+        raise SpecError(
+            f"spec.tuning: settings of {', '.join(changed)} were chosen among other trials than"
+            " there are now, before the first seed of the experiment began; give the experiment"
+            " another metadata.name, which reuses all trials, or choose anew by --retune, which"
+            " every table will say"
+        )
+    return is_missing
+
+
+def plan_digest(tuning: TuningOrder, scenario: LabelledComponent, entry: MethodEntry) -> str:
+    """Names which trials there are of a method in a scenario, and how they are compared."""
+    work = tuning.work
+    assert work.tuning is not None
+    return digest(
+        {
+            "scenario": scenario.to_document(),
+            "method": entry.to_document(),
+            "trials": work.tuning.to_document(),
+            "seeds": tuning.seeds,
+            "objective": tuning.objective,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Judge of the trials of an experiment.  runs: by seed, scenario and title.  retained:
+    number of samples, by seed and scenario.
+    """
+
+    tuning: TuningOrder
+    runs: Mapping[tuple[int, str, str], RunRecord]
+    retained: Mapping[tuple[int, str], int]
+    catalog: Catalog
+
+    @classmethod
+    def of(cls, tuning: TuningOrder, results: Mapping[int, RunResult], catalog: Catalog) -> Self:
+        runs = {
+            (seed, run.scenario, run.method): run
+            for seed, result in results.items()
+            for run in result.runs
+        }
+        retained = {
+            (seed, cell.scenario): cell.retain_samples
+            for seed, result in results.items()
+            for cell in result.cells
+        }
+        return cls(tuning, runs, retained, catalog)
+
+    def choice(self, scenario: LabelledComponent, entry: MethodEntry) -> SearchChoice:
+        plan = self.tuning.work.tuning
+        assert plan is not None
+        limit = self._collapse_limit(scenario)
+        candidates = [
+            self._candidate(scenario, entry.title, number, params, limit)
+            for number, params in enumerate(trials_of(entry, scenario.title, plan))
+        ]
+        able = [each for each in candidates if each.mean is not None]
+        best = min(able, key=lambda each: (each.mean, each.work, each.trial), default=candidates[0])
+        return SearchChoice(
+            scenario=scenario.title,
+            method=entry.title,
+            plan=plan_digest(self.tuning, scenario, entry),
+            trial=best.trial,
+            retraining=[self._retraining(seed, scenario) for seed in self.tuning.seeds],
+            note="" if able else NOT_TUNABLE,
+            candidates=candidates,
+        )
+
+    def sanity(self) -> Iterator[Sanity]:
+        """Objective of Original, which has forgotten nothing, and of Retrained itself."""
+        for scenario in self.tuning.work.scenarios:
+            for model in names.REFERENCES:
+                runs = [self._run(seed, scenario, model) for seed in self.tuning.seeds]
+                values = [
+                    self._objective(seed, scenario, run) if run else None
+                    for seed, run in zip(self.tuning.seeds, runs, strict=True)
+                ]
+                if any(runs):
+                    yield Sanity(scenario=scenario.title, model=model, values=values)
+
+    def _candidate(
+        self,
+        scenario: LabelledComponent,
+        method: str,
+        number: int,
+        params: Mapping[str, object],
+        limit: float | None,
+    ) -> Candidate:
+        title = names.trial_title(method, number)
+        runs = [self._run(seed, scenario, title) for seed in self.tuning.seeds]
+        judged = [
+            self._judged(seed, scenario, run, limit)
+            for seed, run in zip(self.tuning.seeds, runs, strict=True)
+        ]
+        failures = [
+            f"seed {seed}: {why}"[:LONGEST_REASON]
+            for seed, (_, why) in zip(self.tuning.seeds, judged, strict=True)
+            if why
+        ]
+        return Candidate(
+            trial=number,
+            params=dict(params),
+            values=[value for value, _ in judged],
+            passes=[run.passes if run else None for run in runs],
+            reason=next(iter(failures), ""),
+        )
+
+    def _judged(
+        self, seed: int, scenario: LabelledComponent, run: RunRecord | None, limit: float | None
+    ) -> tuple[float | None, str]:
+        """Objective of a trial in one seed, None where it failed, and why."""
+        if run is None:
+            return None, "it was not run"
+        if run.status == "failed":
+            return None, run.reason or "it failed"
+        kept = run.metrics.get(KEPT)
+        if limit is not None and (kept is None or kept < limit):
+            return None, f"it collapsed: {KEPT} is below {limit:.3g}, half of Original's"
+        value = self._objective(seed, scenario, run)
+        return value, "" if value is not None else "the objective has no value"
+
+    def _objective(self, seed: int, scenario: LabelledComponent, run: RunRecord) -> float | None:
+        original, retrained = (self._run(seed, scenario, model) for model in names.REFERENCES)
+        value = objective_value(
+            self.tuning.objective,
+            ObjectiveRows(
+                forgets=self.catalog.get("scenario", scenario.name).facts["forgets"],
+                unlearned=run.metrics,
+                original=original.metrics if original else {},
+                retrained=retrained.metrics if retrained else {},
+            ),
+        )
+        return value if value < inf else None
+
+    def _collapse_limit(self, scenario: LabelledComponent) -> float | None:
+        """Half the median over tuning seeds of Original's accuracy on samples that are to be
+        kept."""
+        originals = (self._run(seed, scenario, names.ORIGINAL) for seed in self.tuning.seeds)
+        kept = [run.metrics.get(KEPT) for run in originals if run]
+        found = [value for value in kept if value is not None]
+        return median(found) / 2 if found else None
+
+    def _retraining(self, seed: int, scenario: LabelledComponent) -> int | None:
+        samples = self.retained.get((seed, scenario.title))
+        epochs = self.tuning.work.training.epochs
+        return None if samples is None else retraining_passes(epochs, samples)
+
+    def _run(self, seed: int, scenario: LabelledComponent, title: str) -> RunRecord | None:
+        return self.runs.get((seed, scenario.title, title))

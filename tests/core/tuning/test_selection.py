@@ -1,0 +1,344 @@
+"""The choice among trials: against a slow version, and what stands once it is made.
+
+| what is decided                                | tested here                            |
+| ---------------------------------------------- | -------------------------------------- |
+| the least mean, ties, failures, collapse       | x (tables, and a slow version by chance) |
+| choices that were made before stay             | x                                      |
+| another plan than that of a choice is refused  | x                                      |
+| the plan of an experiment with tuning          | x                                      |
+
+Left out: numbers of real trials (trainer/test_tuning.py).
+"""
+
+from copy import deepcopy
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supreme_core.api import names
+from supreme_core.api.model import parse
+from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.records import DatasetRecord, RunRecord, RunResult
+from supreme_core.api.v1alpha1 import UnlearningExperiment
+from supreme_core.errors import SpecError
+from supreme_core.plan import plan, steps
+from supreme_core.registry import catalog
+from supreme_core.store.opening import open_storage
+from supreme_core.store.selections import read_selection, write_selection
+from supreme_core.tuning.entries import entries_of
+from supreme_core.tuning.order import with_choices
+from supreme_core.tuning.selection import NOT_TUNABLE, missing, select
+
+CATALOG = catalog.bundled()
+SEEDS = [9000, 9001, 9002]
+TRIALS = 4
+ROW = "forget_accuracy"
+
+SPEC = {
+    "seeds": {"start": 5, "count": 2},
+    "dataset": {"name": "digits"},
+    "model": {"name": "resnet18", "params": {"width": 4}},
+    "training": {"epochs": 10, "validation": {"fraction": 0.1}},
+    "scenarios": [{"name": "full_class", "params": {"classes": [3]}}],
+    "methods": [{"name": "finetune"}, {"name": "assd"}],
+    "metrics": [{"name": "accuracy"}],
+    "tuning": {
+        "trials": TRIALS,
+        "seeds": {"start": SEEDS[0], "count": len(SEEDS)},
+        "objective": {ROW: 1.0},
+    },
+}
+
+
+def document(**changes):
+    spec = {**deepcopy(SPEC), **changes}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": "tuned"},
+        "spec": spec,
+    }
+
+
+def order_of(**changes) -> ExperimentOrder:
+    experiment = parse(UnlearningExperiment, document(**changes))
+    return plan(experiment, CATALOG, namespace="local")
+
+
+def tuning(**changes):
+    return {"tuning": {**SPEC["tuning"], **changes}}
+
+
+ORDER = order_of()
+
+
+def run(method, value, *, passes=100, kept=0.9, **record):
+    metrics = {ROW: value, "retain_test_accuracy": kept}
+    record = {"status": "ok", "metrics": metrics, "passes": passes, **record}
+    return RunRecord(scenario="full_class", method=method, **record)
+
+
+def failed(method, cause="method"):
+    return run(method, None, status="failed", reason="broken", cause=cause, passes=None)
+
+
+def result(seed, runs):
+    references = [run("original", 1.0, passes=None), run("retrained", 0.0, passes=None)]
+    return RunResult(
+        experiment=ORDER.experiment,
+        work_digest=work_digest(ORDER.trials.work),
+        seed=seed,
+        attempt=0,
+        dataset=DatasetRecord(
+            name="digits", digest="0" * 64, train_samples=9, test_samples=1, classes=10
+        ),
+        cells=[],
+        runs=[*references, *runs],
+        stages=[],
+        environments={},
+        started_at="",
+        finished_at="",
+    )
+
+
+def results(table):
+    """Results of all seeds.  table: for each trial the value of each seed, or a RunRecord."""
+    return {
+        seed: result(
+            seed,
+            [
+                each[place] if isinstance(each[place], RunRecord) else run(title, each[place])
+                for title, each in table.items()
+            ],
+        )
+        for place, seed in enumerate(SEEDS)
+    }
+
+
+def values(*of_trials):
+    return {f"finetune#{number}": each for number, each in enumerate(of_trials)}
+
+
+def chosen(table, order=ORDER):
+    choice = select(order, results(table), CATALOG).choices[0]
+    assert (choice.scenario, choice.method) == ("full_class", "finetune")
+    return choice
+
+
+FLAT = [0.5, 0.5, 0.5]
+COLLAPSED = run("finetune#2", 0.0, kept=0.44)  # half of Original's 0.9 is 0.45
+
+TABLES = {
+    "the least mean": (values(FLAT, [0.4, 0.6, 0.4], [0.1, 0.9, 0.9], FLAT, FLAT), 1),
+    "not the least of one seed": (values([0.3] * 3, [0.0, 0.6, 0.6], FLAT, FLAT, FLAT), 0),
+    "failed in one seed": (
+        values(FLAT, FLAT, [0.0, 0.0, failed("finetune#2")], [0.4] * 3, FLAT),
+        3,
+    ),
+    "collapsed in one seed": (values(FLAT, FLAT, [0.0, COLLAPSED, 0.0], FLAT, [0.4] * 3), 4),
+    "without a value in one seed": (values(FLAT, [0.0, None, 0.0], FLAT, FLAT, [0.4] * 3), 4),
+    "equals: the earlier one": (values(FLAT, [0.2] * 3, [0.2] * 3, FLAT, FLAT), 1),
+    "equals: the one with fewer passes": (
+        values(FLAT, [0.2] * 3, [run("finetune#2", 0.2, passes=99)] * 3, FLAT, FLAT),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_choices_by_table(case):
+    table, wanted = TABLES[case]
+    assert chosen(table).trial == wanted
+
+
+def test_all_trials_failed():
+    table = {f"finetune#{n}": [failed(f"finetune#{n}")] * 3 for n in range(TRIALS + 1)}
+    choice = chosen(table)
+    assert (choice.trial, choice.note, choice.selected.params) == (0, NOT_TUNABLE, {})
+    assert choice.candidates[0].reason == "seed 9000: broken"
+
+
+def test_a_trial_that_is_missing_was_not_run():
+    choice = chosen(values(FLAT))
+    assert choice.trial == 0
+    assert choice.candidates[4].reason == "seed 9000: it was not run"
+
+
+def test_the_reason_is_that_of_the_first_seed_that_has_one():
+    table = values(FLAT, FLAT, [0.0, COLLAPSED, failed("finetune#2")], FLAT, FLAT)
+    assert chosen(table).candidates[2].reason == (
+        "seed 9001: it collapsed: retain_test_accuracy is below 0.45, half of Original's"
+    )
+
+
+SCORES = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+
+
+@given(st.lists(st.lists(SCORES, min_size=3, max_size=3), min_size=5, max_size=5))
+def test_against_a_slow_version(table):
+    means = [inf if None in each else sum(each) / 3 for each in table]
+    choice = chosen(values(*table))
+    assert choice.trial == (means.index(min(means)) if min(means) < inf else 0)
+    assert [each.mean for each in choice.candidates] == [m if m < inf else None for m in means]
+
+
+@given(st.permutations(SEEDS))
+def test_the_order_in_which_seeds_are_read_changes_nothing(turned):
+    found = results(values(FLAT, [0.4, 0.6, 0.4], FLAT, FLAT, FLAT))
+    again = {seed: found[seed] for seed in turned}
+    assert select(ORDER, again, CATALOG) == select(ORDER, found, CATALOG)
+
+
+def test_references_are_judged_too():
+    sanity = select(ORDER, results(values(FLAT)), CATALOG).sanity
+    assert [(each.model, each.values) for each in sanity] == [
+        ("original", [1.0] * 3),
+        ("retrained", [0.0] * 3),
+    ]
+
+
+def test_a_choice_that_was_made_stays_and_others_come_to_it():
+    first = select(ORDER, results(values(*[FLAT] * 4, [0.1] * 3)), CATALOG)
+    methods = [*SPEC["methods"], {"name": "ssd"}]
+    order = order_of(methods=methods)
+    assert not missing(ORDER, first)
+    assert missing(order, first)
+    later = results(values(*[FLAT] * 3, [0.0] * 3, FLAT) | {"ssd#2": [0.3] * 3})
+    second = select(order, later, CATALOG, earlier=first)
+    assert [(each.method, each.trial) for each in second.choices] == [("finetune", 4), ("ssd", 2)]
+    assert second.choices[0] == first.choices[0]
+    assert not missing(order, second)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        tuning(trials=8),
+        tuning(sampler="random"),
+        tuning(budget={"share": 0.5}),
+        tuning(seeds={"start": 9000, "count": 2}),
+        tuning(objective="tow"),
+        {"methods": [{"name": "finetune", "search": {"lr": {"log": [0.01, 0.1]}}}]},
+        {"methods": [{"name": "finetune", "params": {"momentum": 0.5}}]},
+    ],
+    ids=str,
+)
+def test_a_choice_among_other_trials_is_refused(change):
+    selection = select(ORDER, results(values(FLAT)), CATALOG)
+    with pytest.raises(SpecError, match="settings of finetune in full_class were chosen among"):
+        missing(order_of(**change), selection)
+
+
+def test_a_selection_is_read_as_it_was_written_and_an_edit_is_seen(tmp_path):
+    storage = open_storage(str(tmp_path))
+    selection = select(ORDER, results(values(FLAT, [0.4] * 3)), CATALOG)
+    assert read_selection(storage, ORDER.prefix) is None
+    write_selection(storage, ORDER.prefix, selection)
+    assert read_selection(storage, ORDER.prefix) == selection
+    key = names.selection_key(ORDER.prefix)
+    storage.write(key, storage.read(key, limit=10**6).replace(b'"trial": 1', b'"trial": 2', 1))
+    with pytest.raises(SpecError, match="has been changed since it was written"):
+        read_selection(storage, ORDER.prefix)
+
+
+REFUSED = [
+    (tuning(trials=0), "spec.tuning.trials is 0; it should be greater than or equal to 1"),
+    (tuning(trials=12), "spec.tuning: trials is 12, and points of a Sobol sequence"),
+    (tuning(seeds={"start": 4, "count": 2}), "spec: tuning.seeds has seeds of spec.seeds"),
+    ({"training": {"epochs": 1}}, "spec: tuning compares trials by validation samples"),
+    (tuning(objective="tov"), "spec.tuning.objective: unknown objective 'tov'; did you mean"),
+    (tuning(objektive=1), "spec.tuning.objektive: unknown field 'objektive'; did you mean"),
+    (
+        tuning(sampler="grid"),
+        "spec.methods[0].search.epochs is a range, and spec.tuning.sampler is grid",
+    ),
+    (
+        tuning(sampler="grid", trials=1)
+        | {"methods": [{"name": "finetune", "search": {"epochs": {"choice": [1, 2]}}}]},
+        "spec.methods[0].search has 2 combinations, and spec.tuning.trials is 1",
+    ),
+    ({"methods": [{"name": "assd"}]}, "spec.tuning: none of spec.methods has a setting"),
+    (
+        {"methods": [{"name": "finetune", "search": "nonne"}]},
+        "spec.methods[0].search: it is \"nonne\"; allowed: default, none, or ranges",
+    ),
+    (
+        {"methods": [{"name": "finetune", "search": {"lrr": {"log": [1, 2]}}}]},
+        "spec.methods[0].search.lrr: unknown setting; did you mean 'lr'?",
+    ),
+    (
+        {"methods": [{"name": "finetune"}, {"name": "finetune", "label": "finetune.as-given"}]},
+        "spec.methods: 'finetune' is tuned, and beside it stands 'finetune.as-given'",
+    ),
+    (
+        {"methods": [{"name": "ssd", "search": "none"}], "tuning": None},
+        "spec: methods[0].search is given, and spec.tuning, which says how to search, is not",
+    ),
+]  # fmt: skip
+
+
+class TestPlan:
+    def test_without_tuning_a_method_has_the_digest_that_it_had(self):
+        spec = {name: each for name, each in SPEC.items() if name != "tuning"}
+        experiment = {**document(), "spec": spec}
+        order = plan(parse(UnlearningExperiment, experiment), CATALOG, namespace="local")
+        assert order.tuning is None
+        assert order.parts == [order]
+        for name in ("search", "tuning", "selected"):
+            assert name not in str(order.to_document())
+
+    def test_trials_have_the_whole_space_and_seeds_of_their_own(self):
+        trials = ORDER.trials
+        assert trials.seeds == SEEDS
+        assert trials.prefix == ORDER.prefix
+        assert [each.title for each in trials.work.methods] == ["finetune"]
+        assert trials.work.methods[0].search == {
+            "epochs": {"int": [1, 2]},  # a fifth of 10
+            "lr": {"log": [1e-4, 0.1]},
+        }
+        entries = entries_of(trials.work, "full_class")
+        assert [*entries] == [f"finetune#{number}" for number in range(TRIALS + 1)]
+        assert entries["finetune#0"].params == {}
+        assert {each.search for each in entries.values()} == {"default"}
+
+    def test_each_trial_is_a_step(self):
+        found = steps(ORDER.trials.work, [], CATALOG)
+        runs = [step.method for step in found if step.stage == "unlearned"]
+        assert runs == [f"finetune#{number}" for number in range(TRIALS + 1)]
+
+    def test_a_tuned_method_stands_beside_itself_as_given(self):
+        titles = ["finetune", "finetune.as-given", "assd"]
+        assert [each.title for each in ORDER.work.methods] == titles
+        choice = chosen(values(*[FLAT] * 4, [0.1] * 3))
+        entries = entries_of(with_choices(ORDER, [choice]).work, "full_class")
+        assert entries["finetune"].params == choice.chosen.params != {}
+        assert entries["finetune.as-given"].params == entries["assd"].params == {}
+
+    def test_another_choice_is_other_work(self):
+        digests = {
+            work_digest(with_choices(ORDER, [chosen(table)]).work)
+            for table in (values(FLAT), values(FLAT, [0.1] * 3))
+        }
+        assert len(digests | {work_digest(ORDER.work)}) == 3
+
+    def test_other_scenarios_keep_the_given_settings(self):
+        choice = chosen(values(*[FLAT] * 4, [0.1] * 3))
+        work = with_choices(ORDER, [choice]).work
+        assert entries_of(work, "random_samples")["finetune"].params == {}
+
+    @pytest.mark.parametrize(("name", "replicas"), [("average_gap", 1), ("blind_gap", 0)])
+    def test_only_an_oracle_trains_retrained_models(self, name, replicas):
+        order = order_of(**tuning(objective=name))
+        assert order.trials.work.retrained_replicas == replicas
+        stages = {step.stage for step in steps(order.trials.work, [], CATALOG)}
+        assert ("retrained" in stages) == bool(replicas)
+
+    @pytest.mark.parametrize(("changes", "message"), REFUSED, ids=str)
+    def test_what_cannot_be_is_one_line(self, changes, message):
+        with pytest.raises(SpecError) as refused:
+            order_of(**changes)
+        first, *rest = str(refused.value).splitlines()
+        assert first.startswith(message), first
+        assert not rest or "objektive" in message
