@@ -53,7 +53,7 @@ def main() -> None:
     Server(work, import_the_rest).run()
 
 
-class Forked:
+class ForkedTrainer:
     """A trainer that a server has forked; the part of subprocess.Popen that is needed here.
 
     lease: tells how it has ended.  stdout: what it says.
@@ -102,7 +102,7 @@ class WarmServer:
 
     def fork(
         self, arguments: Sequence[str], *, log: IO[bytes], environment: Mapping[str, str]
-    ) -> Forked:
+    ) -> ForkedTrainer:
         """A trainer with these arguments; OSError where there can be none.
 
         log: where standard error goes.  environment: all of its variables.
@@ -125,7 +125,7 @@ class WarmServer:
             if not told.isdigit():
                 raise OSError(told.decode() or "the server of warm trainers has ended")
             lease.settimeout(None)
-            return Forked(int(told), lease, stdout)
+            return ForkedTrainer(int(told), lease, stdout)
         except BaseException:
             lease.close()
             stdout.close()
