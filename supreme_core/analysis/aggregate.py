@@ -130,13 +130,13 @@ def _fronts(rows: comparison.Rows, runs: Runs, question: Question) -> Iterator[F
         metrics = rows.metrics(scenario)
         primary = question.order.primary_metric
         ordered = sorted(metrics, key=lambda metric: metric != primary)
-        axes = _axes({metric: question.metrics[metric] for metric in ordered})
+        axes = axes_of({metric: question.metrics[metric] for metric in ordered})
         if len(axes) > 1:
             resolutions = {axis.metric: resolution_of(runs, scenario, axis.metric) for axis in axes}
             yield comparison.front(rows, scenario, axes, widest, resolutions=resolutions)
 
 
-def _axes(facts: Mapping[str, RowFacts]) -> list[Axis]:
+def axes_of(facts: Mapping[str, RowFacts]) -> list[Axis]:
     """First row that can play each role, by role.
 
     To forget, to be of use, to hide who was a member, and to be quick.

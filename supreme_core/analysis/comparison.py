@@ -45,13 +45,15 @@ class Block:
 
     distances, scores: by method, of those that have every seed; a score is 1 - min(1, distance /
     mean distance of Original), and there is none where Original is not told from Retrained.
-    lacks: of the other methods, why they do not.
+    lacks: of the other methods, why they do not.  sample: blocks of one sample are measured on the
+    same models, one for each seed.
     """
 
     title: str
     distances: Mapping[str, Distances]
     scores: Mapping[str, Distances]
     lacks: Mapping[str, str] = field(default_factory=dict)
+    sample: str = ""
 
 
 class Rows:
@@ -76,10 +78,10 @@ class Rows:
 
     def distances(self, scenario: str, method: str, metric: str) -> Distances:
         """|x - retrained| of the seeds that have both."""
-        retrained = self._values(scenario, names.RETRAINED, metric)
+        retrained = self.values(scenario, names.RETRAINED, metric)
         return {
             seed: abs(value - retrained[seed])
-            for seed, value in self._values(scenario, method, metric).items()
+            for seed, value in self.values(scenario, method, metric).items()
             if seed in retrained
         }
 
@@ -100,10 +102,11 @@ class Rows:
     def on_axis(self, scenario: str, method: str, axis: Axis) -> Distances:
         """A cost is what it is; Retrained's is not what it should be near to."""
         if axis.role == "cost":
-            return self._values(scenario, method, axis.metric)
+            return self.values(scenario, method, axis.metric)
         return self.distances(scenario, method, axis.metric)
 
-    def _values(self, scenario: str, method: str, metric: str) -> Distances:
+    def values(self, scenario: str, method: str, metric: str) -> Distances:
+        """Values of the seeds that have one."""
         row = self.of(scenario, method, metric)
         values = row.values if row else {}
         return {seed: value for seed, value in values.items() if value is not None}
@@ -252,8 +255,8 @@ def ranks(found: Sequence[Block], metric: str) -> Ranking | None:
     """Mean ranks of the methods over the blocks, by their mean distance in each; ties share a rank.
 
     Intervals are those of a bootstrap of training seeds, which are drawn once for all methods and
-    all blocks. Over methods that have every seed in every block: the others are left out, by name
-    and with the reason. None where fewer than two methods were asked for.
+    all blocks of a sample. Over methods that have every seed in every block: the others are left
+    out, by name and with the reason. None where fewer than two methods were asked for.
     """
     everyone = list(
         dict.fromkeys(method for block in found for method in (*block.distances, *block.lacks))
@@ -265,14 +268,17 @@ def ranks(found: Sequence[Block], metric: str) -> Ranking | None:
     ranked: list[Rank] = []
     friedman, pairs, seeds = None, list[RankedPair](), 0
     if len(methods) > 1:
-        drawn = _Draws(sorted(found[0].distances[methods[0]], key=int))
-        tables = [_table(block.distances, methods, drawn.seeds) for block in found]
+        drawn = _draws(found, methods[0])
+        tables = [
+            _table(block.distances, methods, draws.seeds)
+            for block, draws in zip(found, drawn, strict=True)
+        ]
         means = np.stack([table.mean(axis=0) for table in tables])
         ranked = list(_ranked(found, methods, tables, means, drawn))
         friedman, pairs, seeds = (
             _friedman(means),
             list(_ranked_pairs(methods, means)),
-            len(drawn.seeds),
+            _fewest(drawn),
         )
     return Ranking(
         metric=metric,
@@ -299,11 +305,14 @@ def _ranked(
     methods: Sequence[str],
     tables: Sequence[FloatArray],
     means: FloatArray,
-    drawn: "_Draws",
+    drawn: Sequence["_Draws"],
 ) -> Iterator[Rank]:
-    """tables: distances of each block, seeds by methods.  means: of each block."""
-    resampled = [stats.rankdata(drawn.means(table), axis=1) for table in tables]
-    intervals = drawn.intervals(np.mean(resampled, axis=0))
+    """tables: distances of each block, seeds by methods.  means, drawn: of each block."""
+    resampled = [
+        stats.rankdata(draws.means(table), axis=1)
+        for draws, table in zip(drawn, tables, strict=True)
+    ]
+    intervals = _intervals(np.mean(resampled, axis=0), _fewest(drawn))
     scores = _scored(found, methods, drawn)
     mean_ranks = stats.rankdata(means, axis=1).mean(axis=0)
     for place, method in enumerate(methods):
@@ -333,10 +342,10 @@ def _table(
 class _Draws:
     """Bootstrap samples of the seeds that every ranked method has, from fixed random numbers."""
 
-    def __init__(self, seeds: Sequence[str]) -> None:
+    def __init__(self, seeds: Sequence[str], stream: int) -> None:
         self.seeds = seeds
         size = (statistics.RESAMPLES, len(seeds))
-        self._drawn = np.random.default_rng(0).integers(len(seeds), size=size)
+        self._drawn = np.random.default_rng(stream).integers(len(seeds), size=size)
 
     def values(self, column: FloatArray) -> FloatArray:
         """(samples, seeds)."""
@@ -346,36 +355,51 @@ class _Draws:
         """(samples, methods); one method at a time, to spare memory."""
         return np.stack([self.values(column).mean(axis=1) for column in table.T], axis=1)
 
-    def intervals(self, samples: FloatArray) -> list[tuple[float | None, float | None]]:
-        """Percentile interval of each column, at the level that so few seeds need."""
-        if len(self.seeds) < statistics.FEWEST_FOR_A_BOOTSTRAP:
-            return [(None, None)] * samples.shape[1]
-        tail = (1 - statistics.bootstrap_level(len(self.seeds))) / 2
-        low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
-        return list(zip(low.tolist(), high.tolist(), strict=True))
+
+def _draws(found: Sequence[Block], method: str) -> list[_Draws]:
+    """Draws of each block, the same ones for blocks of one sample.  method: any ranked one."""
+    drawn: dict[str, _Draws] = {}
+    for block in found:
+        if block.sample not in drawn:
+            seeds = sorted(block.distances[method], key=int)
+            drawn[block.sample] = _Draws(seeds, stream=len(drawn))
+    return [drawn[block.sample] for block in found]
+
+
+def _fewest(drawn: Iterable[_Draws]) -> int:
+    """Seeds of the sample that has the fewest."""
+    return min(len(draws.seeds) for draws in drawn)
+
+
+def _intervals(samples: FloatArray, seeds: int) -> list[tuple[float | None, float | None]]:
+    """Percentile interval of each column, at the level that so few seeds need."""
+    if seeds < statistics.FEWEST_FOR_A_BOOTSTRAP:
+        return [(None, None)] * samples.shape[1]
+    tail = (1 - statistics.bootstrap_level(seeds)) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _scored(
-    found: Sequence[Block],
-    methods: Sequence[str],
-    drawn: _Draws,
+    found: Sequence[Block], methods: Sequence[str], drawn: Sequence[_Draws]
 ) -> list[tuple[float | None, float | None, float | None]]:
     """Interquartile mean of each method's scores over blocks and seeds, and its ends."""
-    scored = [block for block in found if block.scores]
+    scored = [(b, draws) for b, draws in zip(found, drawn, strict=True) if b.scores]
     if not scored:
         return [(None, None, None)] * len(methods)
-    tables = [_table(block.scores, methods, drawn.seeds) for block in scored]
+    tables = [(_table(block.scores, methods, draws.seeds), draws) for block, draws in scored]
     samples = np.stack(
         [
-            statistics.iqm(np.concatenate([drawn.values(t[:, place]) for t in tables], axis=1))
+            statistics.iqm(
+                np.concatenate([draws.values(t[:, place]) for t, draws in tables], axis=1)
+            )
             for place in range(len(methods))
         ],
         axis=1,
     )
-    means = statistics.iqm(np.concatenate(tables), axis=0)
-    return [
-        (float(score), *ends) for score, ends in zip(means, drawn.intervals(samples), strict=True)
-    ]
+    means = statistics.iqm(np.concatenate([table for table, _ in tables]), axis=0)
+    intervals = _intervals(samples, _fewest(draws for _, draws in tables))
+    return [(float(score), *ends) for score, ends in zip(means, intervals, strict=True)]
 
 
 def _ranked_pairs(methods: Sequence[str], means: FloatArray) -> Iterator[RankedPair]:

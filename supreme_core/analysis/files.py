@@ -13,7 +13,12 @@ from supreme_core.errors import SpecError
 
 def summary_json(summary: Summary) -> bytes:
     """summary.json: equal summaries give equal bytes; absent numbers are null, never NaN."""
-    text = json.dumps(dump(summary), indent=1, ensure_ascii=False, allow_nan=False)
+    return as_json(summary)
+
+
+def as_json(document: Document) -> bytes:
+    """A document of numbers as a file, with all its fields."""
+    text = json.dumps(dump(document), indent=1, ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
 
 

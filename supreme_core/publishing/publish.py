@@ -25,7 +25,7 @@ from supreme_core.report.page import render_report
 from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.store.artefacts import Artefacts, Manifest
-from supreme_core.store.checksums import edited, read_checksums, write_files
+from supreme_core.store.checksums import EDITED, edited, read_checksums, write_files
 from supreme_core.store.results import Results, read_order, result_objects
 from supreme_core.store.selections import read_selection
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
@@ -150,15 +150,29 @@ def _over_seeds(
 
 def _published(storage: Storage, prefix: str) -> OverSeeds:
     """Metrics over seeds of the last summary; nothing where it cannot be read or was edited."""
+    try:
+        return read_published(storage, prefix).over_seeds
+    except SpecError:
+        return OverSeeds()
+
+
+def read_published(storage: Storage, prefix: str) -> Summary:
+    """The summary of an experiment as it was published; SpecError where it is not, or was edited
+    since."""
     key = names.summary_key(prefix)
     try:
         data = storage.read(key, limit=SUMMARY_BYTES)
-        digests = read_checksums(storage, prefix) or {}
-        if digests.get(key.removeprefix(f"{prefix}/")) != hashlib.sha256(data).hexdigest():
-            return OverSeeds()
-        return read_summary(data, source=key).over_seeds
-    except (MissingObject, ObjectTooLarge, SpecError):
-        return OverSeeds()
+    except MissingObject:
+        raise SpecError(f"{key} is not there: no finished seed was published") from None
+    except ObjectTooLarge as error:
+        raise SpecError(str(error)) from None
+    listed = (read_checksums(storage, prefix) or {}).get(key.removeprefix(f"{prefix}/"))
+    again = "`supreme report EXPERIMENT-URI` makes it anew from the results"
+    if listed is None:
+        raise SpecError(f"{key} has no digest in SHA256SUMS, so an edit is not noticed; {again}")
+    if listed != hashlib.sha256(data).hexdigest():
+        raise SpecError(f"{key}: {EDITED}; {again}")
+    return read_summary(data, source=key)
 
 
 def _seed_metrics(order: ExperimentOrder) -> dict[str, Chosen[Any, SeedMetricFacts]]:

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import accumulate, chain, groupby, pairwise
 
 from supreme_core.analysis import statistics
 from supreme_core.analysis.files import harmless
@@ -66,6 +66,12 @@ def sheets(indexed: IndexedSummary, choice: str) -> list[Sheet]:
     return list(_by_scenario(indexed, choice))
 
 
+def latex(sheets: Sequence[Sheet]) -> str:
+    """The tables with booktabs, and a comment that names the packages that they need."""
+    packages = "booktabs,graphicx" if any(map(_turned, sheets)) else "booktabs"
+    return "\n".join([f"% \\usepackage{{{packages}}}", *map(_latex_table, sheets)])
+
+
 def latex_text(text: str) -> str:
     """Foreign text as LaTeX prints it, wherever it stands: also at the beginning of a table's row.
 
@@ -96,6 +102,8 @@ LATEX = str.maketrans(
         "±": r"$\pm$",
         "≈": r"$\approx$",
         "≠": r"$\neq$",
+        "χ": r"$\chi$",
+        "²": r"$^2$",
     }
 )
 
@@ -176,11 +184,6 @@ def _of_primary(indexed: IndexedSummary, scenario: str) -> str:
     return " ".join((caption, *remarks, *tables.collapsed(indexed, scenario)))
 
 
-def _latex(sheets: Sequence[Sheet]) -> str:
-    packages = "booktabs,graphicx" if any(map(_turned, sheets)) else "booktabs"
-    return "\n".join([f"% \\usepackage{{{packages}}}", *map(_latex_table, sheets)])
-
-
 def _latex_table(sheet: Sheet) -> str:
     columns = sheet.table.columns
     heads = [latex_text(_head(column)) for column in columns]
@@ -195,6 +198,7 @@ def _latex_table(sheet: Sheet) -> str:
         rf"\label{{tab:{sheet.name}}}",
         rf"\begin{{tabular}}{{@{{}}l{places}@{{}}}}",
         r"\toprule",
+        *_latex_groups(sheet.table),
         _latex_row([sheet.table.head, *heads]),
     ]
     for block in _blocks(sheet.table):
@@ -203,6 +207,19 @@ def _latex_table(sheet: Sheet) -> str:
             shown = (_latex_cell(*pair) for pair in zip(line.cells, columns, strict=True))
             lines.append(_latex_row((latex_text(line.title), *shown)))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _latex_groups(table: Table) -> Iterator[str]:
+    """A row above the heads, with a rule below each title."""
+    if not table.groups:
+        return
+    titles = [rf"\multicolumn{{{n}}}{{c}}{{{latex_text(title)}}}" for title, n in table.groups]
+    yield _latex_row(["", *titles])
+    ends = list(accumulate((n for _, n in table.groups), initial=1))
+    spans = zip(table.groups, pairwise(ends), strict=True)
+    yield " ".join(
+        rf"\cmidrule(lr){{{start + 1}-{end}}}" for (title, _), (start, end) in spans if title
+    )
 
 
 def _latex_row(texts: Iterable[str]) -> str:
@@ -286,7 +303,7 @@ def _csv_number(text: str) -> str:
 
 
 WRITERS: Mapping[str, Callable[[Sequence[Sheet]], str]] = dict(
-    zip(FORMATS, (_latex, _markdown, _csv), strict=True)
+    zip(FORMATS, (latex, _markdown, _csv), strict=True)
 )
 
 

@@ -37,7 +37,10 @@ Role = Literal["original", "retrained", "method"]
 
 @dataclass(frozen=True)
 class Column:
-    """name: the title where no other column explains it; empty where that is the title."""
+    """name: the title where no other column explains it; empty where that is the title.
+
+    group: what stands above this column and its neighbours of the same group.
+    """
 
     title: str
     unit: str = ""
@@ -45,6 +48,7 @@ class Column:
         "count", "estimate", "gap", "verdict", "apart", "spread", "companion", "words", "share"
     ] = "estimate"
     name: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,14 @@ class Table:
     floor: tuple[TableCell, ...] | None = None
     head: str = "method"
     remarks: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Titles above the columns, each with the number of its columns; empty without any."""
+        if not any(column.group for column in self.columns):
+            return []
+        grouped = groupby(self.columns, key=lambda column: column.group)
+        return [(group, len(list(columns))) for group, columns in grouped]
 
 
 @dataclass(frozen=True)

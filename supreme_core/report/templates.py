@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from supreme_core.report import words
 
@@ -11,13 +11,16 @@ from supreme_core.report import words
 @cache
 def template(name: str) -> Template:
     """The template of a file of this folder; what it is given is escaped."""
-    environment = Environment(
+    return _environment().get_template(f"{name}.html.j2")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(lambda name: files(__package__).joinpath(name).read_text("utf-8")),
         autoescape=True,
         finalize=words.readable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.from_string(
-        files("supreme_core.report").joinpath(f"{name}.html.j2").read_text("utf-8")
     )

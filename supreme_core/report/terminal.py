@@ -39,6 +39,18 @@ def terminal_tables(summary: Summary) -> list[TextTable]:
     return drawn
 
 
+def text_table(table: tables.Table, title: str) -> TextTable:
+    """A table whose columns are as important as they stand, each with its intervals."""
+    heads = ((f"{c.group}: {c.title}" if c.group else c.title, c.unit) for c in table.columns)
+    return TextTable(
+        title=_text(title),
+        columns=(table.head, *(_text(f"{head}, {unit}" if unit else head) for head, unit in heads)),
+        by_importance=tuple(range(1, len(table.columns) + 1)),
+        rows=tuple((_text(line.title), *map(_text, map(str, line.cells))) for line in table.lines),
+        notes=tuple(map(_text, table.remarks)),
+    )
+
+
 def _notes(indexed: tables.IndexedSummary, scenario: str) -> Iterator[str]:
     if indexed.facts[indexed.primary].has_gap:
         yield f"Margin of equivalence: {tables.margin(indexed, scenario, indexed.primary)}."

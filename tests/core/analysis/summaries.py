@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+from supreme_core.analysis.across import Published
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api.orders import ExperimentName, ExperimentOrder, Work
@@ -163,3 +164,22 @@ def results(seeds, *, scenarios=("full_class",), methods=("scrub",)):
 def summary(seeds=range(5), *, scenarios=("full_class",), methods=("scrub",), **changes):
     asked = question(seeds, scenarios=scenarios, methods=methods, **changes)
     return aggregate(results(seeds, scenarios=scenarios, methods=methods), asked)
+
+
+def published(source="A", *, dataset="digits", model="tiny", changes=None, **facts):
+    """A published experiment of made-up results.  changes: fields of its work."""
+    found = summary(**facts)
+    work = {**found.provenance["work"], **(changes or {})}
+    work["dataset"], work["model"] = {"name": dataset}, {"name": model}
+    provenance = {**found.provenance, "work": work}
+    return Published(source, found.model_copy(update={"provenance": provenance}))
+
+
+def six_blocks(methods=("scrub", "ssd", "finetune"), seeds=range(5)):
+    """Three experiments of two scenarios each."""
+    of = {"methods": methods, "seeds": seeds, "scenarios": ("full_class", "random")}
+    return [
+        published("A", model="resnet18", **of),
+        published("B", model="vit", **of),
+        published("C", model="vit", dataset="cifar10", **of),
+    ]

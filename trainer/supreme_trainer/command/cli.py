@@ -313,6 +313,46 @@ def report(
 
 
 @cli.command()
+@click.argument("sources", metavar="EXPERIMENT-URI...", nargs=-1, required=True)
+@click.option(
+    "--metric",
+    "metrics",
+    metavar="ROW",
+    multiple=True,
+    help="Row of the tables to compare, such as forget_accuracy; may be repeated. Default: the"
+    " primary metric, utility, membership and cost.",
+)
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    help="Write compare.html, compare.csv, compare.json and compare.tex there.",
+)
+@with_store
+@with_server
+@with_plugins
+def compare(
+    sources: tuple[str, ...],
+    metrics: tuple[str, ...],
+    output: str | None,
+    store: str | None,
+    endpoint: str | None,
+    region: str | None,
+) -> None:
+    """Compare methods over several experiments.
+
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it, or a YAML
+    file: all of its experiments, in --store or the store that they name. Their published summaries
+    are read. Every scenario on a model of a dataset is a block. From six blocks ranks are tested.
+    Experiments that cannot be compared are refused, with a line for each reason.
+    """
+    from supreme_trainer.command.compare import compare_experiments
+
+    compare_experiments(
+        sources, metrics=metrics, output=output, store=store, endpoint=endpoint, region=region
+    )
+
+
+@cli.command()
 @click.argument("uri", metavar="EXPERIMENT-URI")
 @click.option(
     "--metric", "more", metavar="NAME", multiple=True, help="A further metric; may be repeated."

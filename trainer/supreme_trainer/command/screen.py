@@ -6,7 +6,7 @@ terminal that knows no control characters (TERM=dumb) gets everything, on lines 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -26,7 +26,12 @@ store."""
 
 def show(summary: Summary, console: Console, *, elsewhere: str = WITH_TABLES) -> None:
     """The tables of a summary, and what is to be said about them."""
-    for table in terminal_tables(summary):
+    show_tables(terminal_tables(summary), console, elsewhere=elsewhere)
+
+
+def show_tables(tables: Iterable[TextTable], console: Console, *, elsewhere: str) -> None:
+    """Each table below its title and above its notes.  elsewhere: what has every column."""
+    for table in tables:
         fitted = fit(table, width_of(console), encoding=console.encoding)
         console.print()
         say(console, table.title, style="bold")
