@@ -46,8 +46,7 @@ class AcrossBlock(Document):
     scenario: ShortText
     kind: Title = Field(description="Component that the scenario is.")
     group: ShortText = Field(
-        description="Dataset and model, as far as blocks differ in them; columns of one group"
-        " stand together."
+        description="Dataset and model, of which one that all blocks share is left out."
     )
     title: ShortText = Field(description="Group and scenario.")
 
@@ -95,11 +94,11 @@ class Across(Document):
     blocks: list[AcrossBlock]
     methods: list[Title] = Field(description="References and methods, in the order of the lines.")
     rows: list[AcrossRow]
-    notes: list[ShortText] = Field(description="What a reader has to know of all numbers.")
+    notes: list[ShortText] = Field(description="Remarks on all numbers.")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedExperiment:
     """A published experiment.  source: its address, as messages name it."""
 
     source: str
@@ -127,7 +126,7 @@ ROLES: Final = ("test", "membership", "cost")
 primary one."""
 
 
-def compare(found: Sequence[Published], metrics: Sequence[str] = ()) -> Across:
+def compare(found: Sequence[PublishedExperiment], metrics: Sequence[str] = ()) -> Across:
     """Compare the methods of several experiments.
 
     metrics: rows; without any the primary one, and one each for utility, membership and cost.
@@ -168,7 +167,7 @@ def _refuse(reasons: Iterator[str]) -> None:
         raise error
 
 
-def _refusals(found: Sequence[Published]) -> Iterator[str]:
+def _refusals(found: Sequence[PublishedExperiment]) -> Iterator[str]:
     for each in found:
         if not any(row.n for row in each.summary.rows):
             yield f"{each.source} has no finished seed yet, so there is nothing to compare"
@@ -184,7 +183,7 @@ def _refusals(found: Sequence[Published]) -> Iterator[str]:
         yield f"the experiments have no method in common: {lists}"
 
 
-def _same_blocks(found: Sequence[Published]) -> Iterator[str]:
+def _same_blocks(found: Sequence[PublishedExperiment]) -> Iterator[str]:
     """A block that two experiments have, or one has under two labels."""
     seen: dict[str, str] = {}
     for each in found:
@@ -196,7 +195,7 @@ def _same_blocks(found: Sequence[Published]) -> Iterator[str]:
             seen[identity] = each.source
 
 
-def _refusals_of_rows(found: Sequence[Published], rows: Sequence[str]) -> Iterator[str]:
+def _refusals_of_rows(found: Sequence[PublishedExperiment], rows: Sequence[str]) -> Iterator[str]:
     yield from _different(
         found, lambda each: {f"metric row {row!r}": _of_metric(each, row) for row in rows}
     )
@@ -205,17 +204,18 @@ def _refusals_of_rows(found: Sequence[Published], rows: Sequence[str]) -> Iterat
     )
 
 
-Settings = Mapping[str, object]
+ComparedFacts = Mapping[str, object]
 
 
 def _different(
-    found: Sequence[Published], settings_of: Callable[[Published], Mapping[str, Settings]]
+    found: Sequence[PublishedExperiment],
+    settings_of: Callable[[PublishedExperiment], Mapping[str, ComparedFacts]],
 ) -> Iterator[str]:
     """A line for each thing that is not the same in all experiments that have it.
 
     settings_of: settings of each thing by what it is called in a message, each by its name.
     """
-    first: dict[str, tuple[Published, Settings]] = {}
+    first: dict[str, tuple[PublishedExperiment, ComparedFacts]] = {}
     for each in found:
         for thing, settings in settings_of(each).items():
             before, expected = first.setdefault(thing, (each, settings))
@@ -233,15 +233,25 @@ def _said(value: object) -> str:
     return "not said" if value is None else one_line(value, limit=200)
 
 
-def _protocol(each: Published) -> dict[str, Settings]:
+def _protocol(each: PublishedExperiment) -> dict[str, ComparedFacts]:
     by = "supreme-unlearning" if each.provenance.imported else "SUPREME"
     return {
         "the program that computed the numbers": {"it": by},
         "the seed protocol": {"it": each.work.protocol},
+        "the tuning": _tuning(each),
     }
 
 
-def _methods(each: Published) -> dict[str, Settings]:
+def _tuning(each: PublishedExperiment) -> ComparedFacts:
+    """Search for settings of an experiment; the settings themselves may differ between blocks."""
+    found = each.summary.tuning
+    if found is None:
+        return {"objective": "none, for nothing is tuned"}
+    asked = {"objective", "track", "trials", "sampler", "share"}
+    return {**found.model_dump(include=asked), "seeds": len(found.seeds)}
+
+
+def _methods(each: PublishedExperiment) -> dict[str, ComparedFacts]:
     return {
         f"method {method.title!r}": {
             **_settings(each, "method", method),
@@ -253,7 +263,7 @@ def _methods(each: Published) -> dict[str, Settings]:
     }
 
 
-def _of_metric(each: Published, row: str) -> Settings:
+def _of_metric(each: PublishedExperiment, row: str) -> ComparedFacts:
     facts = each.provenance.metrics[row]
     component = next((m for m in each.work.metrics if m.title == facts.metric), None)
     settings = _settings(each, "metric", component) if component else {}
@@ -264,7 +274,7 @@ MEANING: Final = {"unit", "compares", "measured", "low", "high", "share", "direc
 """Facts that change the meaning of a number; the rest are words about it."""
 
 
-def _settings(each: Published, kind: str, component: Component) -> Settings:
+def _settings(each: PublishedExperiment, kind: str, component: Component) -> ComparedFacts:
     """Name, settings and version of a component; version 1 has none, nor has what a cluster
     planned."""
     found = (r for r in each.work.revisions if (r.kind, r.name) == (kind, component.name))
@@ -277,14 +287,14 @@ def _settings(each: Published, kind: str, component: Component) -> Settings:
     }
 
 
-def _margin(each: Published, metric: str) -> str:
+def _margin(each: PublishedExperiment, metric: str) -> str:
     """The margin that was set before anything was computed; noise may give each block its own."""
     gaps = (row.gap for row in each.summary.rows if row.metric == metric)
     found = {gap.margin for gap in gaps if gap and gap.margin_source == "set"}
     return ", ".join(map(str, sorted(m for m in found if m is not None))) or "not set"
 
 
-def _chosen(found: Sequence[Published], metrics: Sequence[str]) -> list[str]:
+def _chosen(found: Sequence[PublishedExperiment], metrics: Sequence[str]) -> list[str]:
     """Rows to compare, each once."""
     common = {
         metric: facts
@@ -315,7 +325,7 @@ class _Placed:
     """A block and where it is from.  sample: key of the models that it is measured on."""
 
     block: AcrossBlock
-    published: Published
+    published: PublishedExperiment
     scenario: str
     sample: str
 
@@ -332,7 +342,7 @@ class _Placed:
         ]
 
 
-def _placed(found: Sequence[Published]) -> list[_Placed]:
+def _placed(found: Sequence[PublishedExperiment]) -> list[_Placed]:
     """All blocks; those of one dataset and model stand together, in the order of their first."""
     pairs = [(each, title) for each in found for title in each.scenarios]
     datasets = _labels([each.work.dataset for each, _ in pairs])
@@ -395,7 +405,7 @@ def _component_digest(component: Component) -> str:
     return digest({"name": component.name, "params": component.params})
 
 
-def _identity(each: Published, scenario: str) -> str:
+def _identity(each: PublishedExperiment, scenario: str) -> str:
     parts = (each.work.dataset, each.work.model, each.scenario(scenario))
     return digest({"block": [_component_digest(part) for part in parts]})
 
@@ -490,10 +500,10 @@ def _value(each: _Placed, method: str, metric: str, facts: RowFacts) -> AcrossVa
 # What a reader has to know
 
 
-def _notes(found: Sequence[Published], placed: Sequence[_Placed]) -> Iterator[str]:
+def _notes(found: Sequence[PublishedExperiment], placed: Sequence[_Placed]) -> Iterator[str]:
     counts = {len(each.summary.seeds) for each in found}
     if len(counts) > 1:
-        yield f"Blocks have between {min(counts)} and {max(counts)} training seeds."
+        yield f"Blocks have from {min(counts)} to {number_of(max(counts), 'training seed')}."
     versions = {each.provenance.versions.get("supreme", "unknown") for each in found}
     if len(versions) > 1:
         yield one_line(
@@ -513,7 +523,7 @@ def _notes(found: Sequence[Published], placed: Sequence[_Placed]) -> Iterator[st
             )
 
 
-def _devices(found: Sequence[Published]) -> set[str]:
+def _devices(found: Sequence[PublishedExperiment]) -> set[str]:
     return {
         str(environment.values["device"])
         for each in found

@@ -226,7 +226,7 @@ def _cell(value: AcrossValue | None, scale: Scale, *, signed: bool) -> TableCell
 
 
 def _about(row: AcrossRow) -> str:
-    """What the numbers and the ranks are."""
+    """Sentences on what the numbers and the ranks are."""
     interval = f"in brackets the unadjusted {paste.INTERVAL}"
     if row.shows == "gap":
         numbers = f"Mean over seeds of the gap to Retrained of the same seed, {interval}."

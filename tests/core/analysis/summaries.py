@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from supreme_core.analysis.across import Published
+from supreme_core.analysis.across import PublishedExperiment
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.api.orders import ExperimentName, ExperimentOrder, Work
@@ -172,7 +172,7 @@ def published(source="A", *, dataset="digits", model="tiny", changes=None, **fac
     work = {**found.provenance["work"], **(changes or {})}
     work["dataset"], work["model"] = {"name": dataset}, {"name": model}
     provenance = {**found.provenance, "work": work}
-    return Published(source, found.model_copy(update={"provenance": provenance}))
+    return PublishedExperiment(source, found.model_copy(update={"provenance": provenance}))
 
 
 def six_blocks(methods=("scrub", "ssd", "finetune"), seeds=range(5)):

@@ -17,6 +17,7 @@ from scipy import stats
 from supreme_core.analysis.across import compare
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.hypotheses import holm
+from supreme_core.api.summary import TuningSummary
 from supreme_core.errors import SpecError
 from tests.core.analysis import summaries
 from tests.core.analysis.summaries import published, question, result, run, six_blocks
@@ -244,6 +245,41 @@ def test_what_is_computed_differently_is_refused_in_one_line(first, second, line
     assert "\n" not in str(error.value)
 
 
+def tuned(source, model="tiny", **changes):
+    """A published experiment whose settings were chosen."""
+    found = published(source, model=model)
+    fields = {
+        "objective": "average_gap",
+        "track": "oracle",
+        "seeds": [9000, 9001],
+        "trials": 16,
+        "sampler": "sobol",
+        "share": 0.2,
+        "retuned": 0,
+        "searches": [],
+        "sanity": [],
+    }
+    summary = found.summary.model_copy(update={"tuning": TuningSummary(**{**fields, **changes})})
+    return summaries.PublishedExperiment(source, summary)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (tuned("B", "vit", trials=4), "the tuning differs: trials is 16 in A and 4 in B"),
+        (tuned("B", "vit", seeds=[1]), "the tuning differs: seeds is 2 in A and 1 in B"),
+        (published("B", model="vit"), "the tuning differs: objective is average_gap in A and none"),
+    ],
+)
+def test_methods_that_were_tuned_otherwise_are_refused(second, words):
+    with pytest.raises(SpecError, match=words):
+        compare([tuned("A"), second])
+
+
+def test_blocks_may_have_other_settings_of_one_tuning():
+    assert compare([tuned("A"), tuned("B", "vit", seeds=[5, 6])])
+
+
 def test_a_metric_that_differs_harms_nobody_who_does_not_compare_it():
     several = [
         published("A", changes={"metrics": [METRIC]}),
@@ -289,7 +325,7 @@ def test_experiments_that_share_too_little_or_too_much_are_refused(several, line
 
 
 def test_an_experiment_without_results_is_refused():
-    empty = summaries.Published("B", aggregate([], question(range(3))))
+    empty = summaries.PublishedExperiment("B", aggregate([], question(range(3))))
     with pytest.raises(SpecError, match="B has no finished seed yet"):
         compare([published("A"), empty])
 

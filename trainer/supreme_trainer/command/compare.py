@@ -9,7 +9,7 @@ from supreme_trainer.command.experiments import open_experiment, planned, storag
 from supreme_trainer.command.screen import show_tables
 from supreme_trainer.command.sentences import say
 
-from supreme_core.analysis.across import Across, Published, compare
+from supreme_core.analysis.across import Across, PublishedExperiment, compare
 from supreme_core.analysis.files import as_json
 from supreme_core.api import names
 from supreme_core.errors import SpecError, mistakes
@@ -68,16 +68,16 @@ def _opened(
         yield storage_of(loaded.experiment.spec, store), order.prefix
 
 
-def _published(opened: Sequence[tuple[Storage, str]]) -> list[Published]:
-    """Their summaries; SpecError with a line for each that has none or was edited."""
-    found, lines = list[Published](), list[str]()
+def _published(opened: Sequence[tuple[Storage, str]]) -> list[PublishedExperiment]:
+    """Summaries of the experiments; SpecError with a line for each that cannot be read."""
+    found, lines = list[PublishedExperiment](), list[str]()
     for storage, prefix in opened:
         source = f"{storage.uri.rstrip('/')}/{prefix}"
         there = map(storage.stat, (names.summary_key(prefix), names.order_key(prefix)))
         try:
             if not any(there):
                 raise no_experiment(storage, prefix)
-            found.append(Published(source, read_published(storage, prefix)))
+            found.append(PublishedExperiment(source, read_published(storage, prefix)))
         except SpecError as error:
             lines.append(f"{source}: {error}")
     if lines:
