@@ -130,7 +130,7 @@ class MethodEntry(LabelledComponent):
         "default",
         exclude_if=lambda value: value == "default",  # so that older digests stay what they are
         description="Settings that are tried where the experiment has `tuning`. default: those of"
-        " the method's own space, which `supreme list method NAME` shows. none: nothing is tried."
+        " the method's own space, which `supreme list method` shows. none: nothing is tried."
         " Else ranges by setting, each {log: [LOW, HIGH]}, {uniform: [LOW, HIGH]},"
         " {int: [LOW, HIGH]} or {choice: [VALUE, ...]}.",
     )

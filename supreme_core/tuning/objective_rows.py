@@ -4,21 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
 
-from pydantic import Field
-
-from supreme_core.registry import Forgets, Params
+from supreme_core.registry import Forgets
 
 RowValues = Mapping[str, float | None]
 
 KEPT_ROWS = ("retain_accuracy", "retain_test_accuracy")
 
 
-class UtilityParams(Params):
-    """Settings of objectives that ask for utility first."""
-
-    slack: float = Field(
-        0.02, ge=0, le=1, description="Loss of accuracy that forgetting may cost, as a fraction."
-    )
+SLACK = 0.02
+"""Loss of accuracy, as a fraction, that forgetting may cost where utility is asked for first."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +36,11 @@ class ObjectiveRows:
         """Value of a row for the trial."""
         return _of(self.unlearned, row)
 
-    def missing_utility(self, params: UtilityParams) -> float:
-        """Loss of accuracy, beyond the slack, on samples that are to be kept: retained ones, and
+    def missing_utility(self) -> float:
+        """Loss of accuracy beyond 0.02 on samples that are to be kept: retained ones, and
         unseen ones like them. From 0."""
         lost = (_of(self.original, row) - _of(self.unlearned, row) for row in KEPT_ROWS)
-        return sum(max(each - params.slack, 0.0) for each in lost)
+        return sum(max(each - SLACK, 0.0) for each in lost)
 
     def mean_gap(self, rows: Iterable[str]) -> float:
         gaps = [self.gap(row) for row in rows]

@@ -159,7 +159,21 @@ def test_list_names_every_component_with_its_settings(command, kind):
 
 def test_list_names_both_defaults_where_transformers_have_another(command):
     _, out, _ = command("list", "method")
-    assert "lr: Learning rate of SGD. (default 0.02; 0.001 for a vision transformer)\n" in out
+    assert "lr: Learning rate of SGD. (default 0.02; 0.001 for a vision transformer)" in out
+
+
+def test_list_says_in_which_ranges_settings_are_tuned_and_where_these_come_from(command):
+    _, out, _ = command("list", "method")
+    out = " ".join(out.split())
+    assert "; tuned in {log: [0.0001, 0.1]}; {log: [1e-05, 0.01]} for a vision transformer" in out
+    assert "ranges for tuning: rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1" in out
+
+
+def test_list_says_what_an_objective_sees_and_what_it_is_gamed_by(command):
+    _, out, _ = command("list", "objective")
+    out = " ".join(out.split())
+    assert "compares with Retrained of the tuning seeds (an oracle)" in out
+    assert "sees no retrained model (blind) has no meaning for subclass is gamed by: where" in out
 
 
 def test_list_says_what_a_scenario_needs_in_the_words_of_the_glossary(command):

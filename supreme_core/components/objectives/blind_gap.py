@@ -2,8 +2,8 @@
 
 from math import isnan
 
-from supreme_core.registry import objective
-from supreme_core.tuning.objective_rows import KEPT_ROWS, ObjectiveRows, UtilityParams
+from supreme_core.registry import NoParams, objective
+from supreme_core.tuning.objective_rows import KEPT_ROWS, ObjectiveRows
 
 
 @objective(
@@ -11,18 +11,18 @@ from supreme_core.tuning.objective_rows import KEPT_ROWS, ObjectiveRows, Utility
     rows=("forget_accuracy", "forget_test_accuracy", *KEPT_ROWS),
     not_for=("subclass",),
     gamed_by="where single samples are forgotten, a model that was damaged on all sets alike within"
-    " the slack; where classes are, a model that answers otherwise than one that never saw them",
+    " 0.02; where classes are, a model that answers otherwise than one that never saw them",
     source="after the objectives that Triantafillou et al. 2024, arXiv:2406.09073, discuss",
 )
-def blind_gap(rows: ObjectiveRows, params: UtilityParams) -> float:
+def blind_gap(rows: ObjectiveRows, params: NoParams) -> float:
     """Gap of the forget accuracy to that of unseen samples like it, once utility is kept.
 
     Where single samples are forgotten |a_F - a_VF|, V_F the validation samples like those to be
     forgotten, or all where none are in particular; where classes are, a_F itself. Accuracy on
-    retained and on validation samples must not fall below Original's by more than the slack: who
+    retained and on validation samples must not fall below Original's by more than 0.02: who
     fails has 1 and what is missing, which is worse than any gap. In [0, 3], 0 is best.
     """
-    missing = rows.missing_utility(params)
+    missing = rows.missing_utility()
     if missing > 0:
         return 1.0 + missing
     return abs(rows.value("forget_accuracy") - _target(rows)) + missing

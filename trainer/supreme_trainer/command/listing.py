@@ -36,7 +36,13 @@ def list_components(kind: str, *, text: str | None, as_json: bool) -> None:
         for setting, schema in component.params.get("properties", {}).items():
             of_transformers = component.facts.get("for_transformers", {}).get(setting)
             text = _setting(setting, schema, of_transformers)
+            text += _tuned(setting, component.facts)
             describe(console, "", f"  {text}", column=width)
+        if kind == "objective":
+            for text in _of_objective(component.facts):
+                describe(console, "", f"  {text}", column=width)
+        if source := component.facts.get("search_source"):
+            describe(console, "", f"  ranges for tuning: {source}", column=width)
 
 
 def _names(listed: Mapping[str, Listed]) -> Iterator[str]:
@@ -64,3 +70,31 @@ def _setting(name: str, schema: Mapping[str, Any], of_transformers: object) -> s
     if of_transformers is not None:
         default += f"; {json.dumps(of_transformers)} for a vision transformer"
     return f"{name}: {schema.get('description', '')} ({default})"
+
+
+def _tuned(setting: str, facts: Mapping[str, Any]) -> str:
+    """Ranges that a setting is tuned in: `; tuned in {log: [0.0001, 0.1]}`."""
+    of_all, of_transformers = (
+        facts.get(fact, {}).get(setting) for fact in ("search", "search_for_transformers")
+    )
+    text = f"; tuned in {_range(of_all)}" if of_all else ""
+    return text + (
+        f"; {_range(of_transformers)} for a vision transformer" if of_transformers else ""
+    )
+
+
+def _of_objective(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Facts by which a reader judges an objective."""
+    sees = "compares with Retrained of the tuning seeds (an oracle)"
+    yield sees if facts["track"] == "oracle" else "sees no retrained model (blind)"
+    if facts["not_for"]:
+        yield f"has no meaning for {', '.join(facts['not_for'])}"
+    yield f"is gamed by: {facts['gamed_by']}"
+
+
+def _range(document: Mapping[str, Any]) -> str:
+    """A range as a file has it: `{log: [0.0001, 0.1]}`."""
+    [(kind, values)] = document.items()
+    if kind == "epochs":
+        return f"{{int: {json.dumps(values)}}} up to the budget of a trial"
+    return f"{{{kind}: {json.dumps(values)}}}"
