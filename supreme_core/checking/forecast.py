@@ -22,6 +22,7 @@ from supreme_core.registry.catalog import Catalog
 from supreme_core.store.housekeeping import StageId
 from supreme_core.store.inventory import StoredExperiment
 from supreme_core.store.results import is_finished
+from supreme_core.tuning.entries import entries_of, entry_of
 
 Labelled = TypeVar("Labelled", bound=LabelledComponent)
 
@@ -169,17 +170,19 @@ def _past(
     for each in stored:
         if each.order is None or _recipe(each.order.work) != recipe:
             continue
-        try:
-            planned = steps(each.order.work, each.order.excluded, catalog)
-        except SpecError:  # it has a component of a plug-in that is not here
-            continue
-        answering = _answering(each.results, each.order)
-        for result in answering:
-            _take_done(past, each.order.work, result, planned, catalog)
-        if answering:
-            past.experiments.append(each.prefix)
-            keeps = order.keep_unlearned_models
-            _take_costs(past, each, answering, sizes, catalog, keeps=keeps)
+        for part in each.order.parts:
+            try:
+                planned = steps(part.work, part.excluded, catalog)
+            except SpecError:  # it has a component of a plug-in that is not here
+                continue
+            answering = _answering(each.results, part)
+            for result in answering:
+                _take_done(past, part.work, result, planned, catalog)
+            if answering:
+                past.experiments.append(each.prefix)
+                keeps = order.keep_unlearned_models
+                _take_costs(past, part.work, each, answering, sizes, catalog, keeps=keeps)
+    past.experiments = list(dict.fromkeys(past.experiments))
     return past
 
 
@@ -204,6 +207,7 @@ def _take_done(
 
 def _take_costs(
     past: Past,
+    work: Work,
     stored: StoredExperiment,
     answering: Sequence[RunResult],
     sizes: Mapping[StageId, int],
@@ -212,7 +216,6 @@ def _take_costs(
     keeps: bool,
 ) -> None:
     """Seconds are in the result of the attempt that computed a stage; later ones have found it."""
-    assert stored.order is not None
     computed = {
         (record.stage, record.key): (record.wall_seconds, result.environments[record.environment])
         for result in stored.results.values()
@@ -222,11 +225,12 @@ def _take_costs(
     kinds: dict[StageId, str] = {}
     kept: dict[StageId, bool] = {}
     for result in answering:
-        methods = {run.predictions.get("unlearned"): run.method for run in result.runs}
+        runs = {each.predictions.get("unlearned"): each for each in result.runs}
         for record in result.stages:
             stage = record.stage, record.key
-            method = methods.get(record.key, "")
-            kinds[stage] = _kind(stored.order.work, record.stage, method, catalog)
+            run = runs.get(record.key)
+            scenario, method = (run.scenario, run.method) if run else ("", "")
+            kinds[stage] = _kind(work, record.stage, scenario, method, catalog)
             kept[stage] = result.kept_unlearned_models
     for stage, kind in kinds.items():
         if stage in computed:
@@ -245,7 +249,8 @@ def _estimate(
 ) -> Total:
     value, unknown, known = 0.0, Counter[str](), not missing
     for step in missing:
-        kind = _kind(work, STAGE_OF.get(step.stage, step.stage), step.method, catalog)
+        stage = STAGE_OF.get(step.stage, step.stage)
+        kind = _kind(work, stage, step.scenario, step.method, catalog)
         if seen := past.get(kind):
             value, known = value + fmean(seen), True
         else:
@@ -253,23 +258,28 @@ def _estimate(
     return Total(value if known else None, dict(unknown))
 
 
-def _kind(work: Work, stage: str, method: str, catalog: Catalog) -> str:
+def _kind(work: Work, stage: str, scenario: str, method: str, catalog: Catalog) -> str:
     """Steps of one kind cost about the same; of unlearning, those by one method and settings."""
-    if stage == "unlearned" and method:
-        return f"{stage} {digest(_method(work, method, catalog))}"
+    if stage in ("unlearned", "trials") and method:
+        return f"unlearned {digest(_method(work, scenario, method, catalog))}"
     return stage
 
 
 def _readers(work: Work, planned: Sequence[Step], catalog: Catalog) -> dict[Step, Sequence[Step]]:
     """Steps that read importances, by the step that makes these; nobody makes them for a run that
     is found."""
-    kinds = {method.title: importances_read(method, catalog) for method in work.methods}
+    kinds = {
+        (scenario.title, title): importances_read(entry, catalog)
+        for scenario in work.scenarios
+        for title, entry in entries_of(work, scenario.title).items()
+    }
     return {
         step: [
             each
             for each in planned
             if each.stage == "unlearned"
-            and (each.scenario, kinds[each.method]) == (step.scenario, step.metric)
+            and each.scenario == step.scenario
+            and kinds[each.scenario, each.method] == step.metric
         ]
         for step in planned
         if step.stage == "importances"
@@ -279,6 +289,8 @@ def _readers(work: Work, planned: Sequence[Step], catalog: Catalog) -> dict[Step
 def _meaning(work: Work, step: Step, catalog: Catalog) -> str:
     """Digest of what a step computes, whatever its scenario, method and metric are called."""
     meaning: dict[str, Any] = {"stage": step.stage, "repeat": step.repeat}
+    if work.tuning and step.stage not in ("dataset", "pretrained", "original", "retrained"):
+        meaning["trials"] = True  # of another test set than the experiment's own seeds have
     meaning["protocol"] = work.protocol
     if step.scenario:
         scenario = _titled(work.scenarios, step.scenario)
@@ -286,7 +298,7 @@ def _meaning(work: Work, step: Step, catalog: Catalog) -> str:
     if step.stage == "importances":
         return digest({**meaning, "part": step.method, "kind": step.metric})
     if step.method:
-        meaning["method"] = _method(work, step.method, catalog)
+        meaning["method"] = _method(work, step.scenario, step.method, catalog)
     if step.metric:
         metric = _titled(work.metrics, step.metric)
         meaning["metric"] = _component(work, "metric", metric, catalog)
@@ -295,10 +307,10 @@ def _meaning(work: Work, step: Step, catalog: Catalog) -> str:
     return digest(meaning)
 
 
-def _method(work: Work, title: str, catalog: Catalog) -> dict[str, Any]:
+def _method(work: Work, scenario: str, title: str, catalog: Catalog) -> dict[str, Any]:
     if title in (*names.REFERENCES, names.UNTRAINED):
         return {"reference": title}
-    method = _titled(work.methods, title)
+    method = entry_of(work, scenario, title)
     wrappers = [_component(work, "wrapper", each, catalog) for each in method.wrappers]
     found = {**_component(work, "method", method, catalog), "wrappers": wrappers}
     return found if method.augmentation == "None" else {**found, "augmented": True}

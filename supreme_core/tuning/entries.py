@@ -24,6 +24,21 @@ def entries_of(work: Work, scenario: str) -> Mapping[str, MethodEntry]:
     }
 
 
+def entry_of(work: Work, scenario: str, title: str) -> MethodEntry:
+    """The method of one run: `entries_of` for a single title."""
+    method, _, number = title.partition("#")
+    entry = next(each for each in work.methods if each.title == method)
+    if work.tuning:
+        if number == "0":
+            return with_settings(entry, {})
+        assert isinstance(entry.search, dict)
+        space, sampler = space_of(entry.search), work.tuning.sampler
+        return with_settings(entry, settings_of(space, int(number), sampler, (scenario, method)))
+    chosen = (each for each in work.selected if (each.scenario, each.method) == (scenario, title))
+    selected = next(chosen, None)
+    return with_settings(entry, selected.params) if selected else entry
+
+
 def trials_of(entry: MethodEntry, scenario: str, plan: TrialPlan) -> Iterator[dict[str, Any]]:
     """Settings of the trials of a method in a scenario, by number: the first has none, and is the
     method as it is given.

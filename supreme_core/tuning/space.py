@@ -1,7 +1,6 @@
 """Spaces of settings: as an experiment gives them, as a method declares them."""
 
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from typing import Any, Final
 
 from supreme_core.api.model import shown
@@ -14,6 +13,8 @@ from supreme_core.tuning.ranges import GIVEN_KINDS, Range, Space
 MOST_SETTINGS: Final = 8
 """Settings of one method that may be searched together."""
 MOST_CHOICES: Final = 64
+LARGEST: Final = 1_000_000_000
+"""Largest bound of a range; between greater whole numbers a Sobol sequence would leave gaps."""
 
 
 def space_of(document: Mapping[str, Any]) -> Space:
@@ -110,10 +111,10 @@ def _wrong_bounds(kind: str, values: list[Any], at: str) -> Iterator[str]:
     wrong = [
         each
         for each in values
-        if isinstance(each, bool) or not isinstance(each, wanted) or not isfinite(each)
+        if isinstance(each, bool) or not isinstance(each, wanted) or not abs(each) <= LARGEST
     ]
     if len(values) != 2 or wrong:
-        yield f"{at} is {shown(values)}; it should be [LOW, HIGH], two {what}"
+        yield f"{at} is {shown(values)}; it should be [LOW, HIGH], two {what} up to {LARGEST:,}"
         return
     low, high = values
     if low >= high:

@@ -252,6 +252,20 @@ def test_a_planted_best_setting_is_found(tmp_path):
     assert choice.trial == min(away, key=away.__getitem__)
 
 
+def test_validate_tells_the_trials_and_what_of_them_is_there(made, tmp_path):
+    document, folder, _ = made
+    file = written(tmp_path / "tuned.yaml", document)
+    told = supreme("validate", file, "--plan", "--store", folder)
+    assert told.code == 0, told.err
+    lines = " ".join(told.out.split())
+    assert "tuning: 2 trials and the given settings in 2 searches, on 2 seeds of their own" in lines
+    assert "24 stages for each, 48 in all" in lines
+    assert "before the seeds of the experiment, for tuning: plan: 48 stages of 2 seeds" in lines
+    found = json.loads(supreme("validate", file, "--plan", "--json", "--store", folder).out)
+    plan = found["experiments"][0]["tuningPlan"]
+    assert plan["stages"]["unlearned"] == {"total": 12, "found": 0}  # without an order none counts
+
+
 def test_the_chosen_settings_give_what_they_give_by_hand(made):
     """No number of a tuning seed is in a result of the experiment."""
     document, folder, results = made

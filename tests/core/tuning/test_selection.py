@@ -27,7 +27,7 @@ from supreme_core.plan import plan, steps
 from supreme_core.registry import catalog
 from supreme_core.store.opening import open_storage
 from supreme_core.store.selections import read_selection, write_selection
-from supreme_core.tuning.entries import entries_of
+from supreme_core.tuning.entries import entries_of, entry_of
 from supreme_core.tuning.order import with_choices
 from supreme_core.tuning.selection import NOT_TUNABLE, missing, select
 
@@ -302,6 +302,12 @@ class TestPlan:
         assert [*entries] == [f"finetune#{number}" for number in range(TRIALS + 1)]
         assert entries["finetune#0"].params == {}
         assert {each.search for each in entries.values()} == {"default"}
+
+    def test_a_single_run_has_the_entry_that_it_has_among_all(self):
+        choice = chosen(values(*[FLAT] * 4, [0.1] * 3))
+        for work in (ORDER.trials.work, ORDER.work, with_choices(ORDER, [choice]).work):
+            for title, entry in entries_of(work, "full_class").items():
+                assert entry_of(work, "full_class", title) == entry
 
     def test_each_trial_is_a_step(self):
         found = steps(ORDER.trials.work, [], CATALOG)

@@ -70,6 +70,14 @@ WRONG = {
         {"lr": {"log": [float("nan"), 1.0]}},
         f"{AT}.lr.log is [NaN, 1.0]; it should be [LOW, HIGH], two numbers",
     ),
+    "huge": (
+        {"epochs": {"int": [1, 10**400]}},
+        f"{AT}.epochs.int is [1, 1000000000",
+    ),
+    "too large": (
+        {"epochs": {"int": [1, 10**9 + 1]}},
+        f"{AT}.epochs.int is [1, 1000000001]; it should be [LOW, HIGH], two whole numbers up to",
+    ),
     "no whole number": (
         {"epochs": {"int": [1.5, 3]}},
         f"{AT}.epochs.int is [1.5, 3]; it should be [LOW, HIGH], two whole numbers",

@@ -12,6 +12,7 @@ from supreme_trainer.command.errors import tell
 from supreme_trainer.command.experiments import planned, storage_of
 from supreme_trainer.command.store import in_bytes
 from supreme_trainer.command.terminal import say_found, tracked
+from supreme_trainer.command.tuning import trials_planned
 
 from supreme_core import registry
 from supreme_core.api import names
@@ -41,7 +42,9 @@ FIELD = re.compile(r"(?:(?:spec|metadata|dataset\.params)\b|apiVersion|kind)(?:\
 
 @dataclass(frozen=True)
 class Checked:
-    """One experiment of the file.  data, plan: None where nobody asked for them."""
+    """One experiment of the file.  data, plan: None where nobody asked for them.  trials: the plan
+    of the tuning seeds; None where nothing is tuned.
+    """
 
     loaded: Loaded
     order: ExperimentOrder
@@ -49,6 +52,7 @@ class Checked:
     stages: int
     data: CheckedData | None
     plan: Forecast | None
+    trials: Forecast | None
 
 
 def validate_experiments(
@@ -111,7 +115,7 @@ def _checked(
 ) -> Checked:
     storage = storage_of(loaded.experiment.spec, store)
     known = catalog.installed()
-    found = expected = None
+    found = expected = trials = None
     with errors_of(loaded.source):
         _check_variant(order.work.model)
     if data:
@@ -120,9 +124,11 @@ def _checked(
             found = check_data(order, storage, known)
     if plan:
         stored = read_experiments(storage, tracked)
-        expected = forecast(order, stored, sizes_of_stages(storage), known)
+        sizes = sizes_of_stages(storage)
+        expected = forecast(order, stored, sizes, known)
+        trials = forecast(order.trials, stored, sizes, known) if order.trials else None
     stages = len(steps(order.work, order.excluded, known))
-    return Checked(loaded, order, storage, stages, found, expected)
+    return Checked(loaded, order, storage, stages, found, expected, trials)
 
 
 def _check_variant(model: Component) -> None:
@@ -150,10 +156,19 @@ def _show(checked: Checked) -> None:
         f" {number_of(len(work.methods), 'method')}, {number_of(checked.stages, 'stage')}"
         f" for each seed, {checked.stages * len(order.seeds)} in all"
     )
+    if trials := order.trials:
+        each = len(steps(trials.work, trials.excluded, catalog.installed()))
+        say_found(
+            f"{trials_planned(order)}, {number_of(each, 'stage')} for each,"
+            f" {each * len(trials.seeds)} in all"
+        )
     for pair in order.excluded:
         say_found(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
     if checked.data:
         _show_data(checked.data, checked.storage)
+    if checked.trials:
+        say_found("before the seeds of the experiment, for tuning:")
+        _show_plan(checked.trials, checked.storage)
     if checked.plan:
         _show_plan(checked.plan, checked.storage)
 
@@ -279,6 +294,8 @@ def _experiment(checked: Checked) -> dict[str, Any]:
         document["data"] = _data_document(checked.data)
     if checked.plan:
         document["plan"] = _plan_document(checked.plan)
+    if checked.trials:
+        document["tuningPlan"] = _plan_document(checked.trials)
     return document
 
 
