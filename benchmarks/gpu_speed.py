@@ -28,10 +28,9 @@ from supreme_core.engine.evaluation.prediction import predict
 from supreme_core.engine.evaluation.reproducibility import configure
 from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.images.samples import ImageSource, ResidentPixels, Samples
-from supreme_core.engine.ranks.device import finish_work
+from supreme_core.engine.ranks.device import GRADIENT_ELEMENTS, finish_work
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
-from supreme_core.engine.toolbox import importance_by_layer, importance_by_sample
 from supreme_core.engine.toolbox.importance import importance_sums
 from supreme_core.engine.training.fit import fit, unreported
 from supreme_core.engine.training.loss import cross_entropy
@@ -219,8 +218,7 @@ class Speed:
 
     def importances(self, model: nn.Module, samples: Samples, chunk: int) -> Found:
         """Squared gradients of each sample.  chunk: elements that are squared at one time."""
-        for module in (importance_by_sample, importance_by_layer):
-            module.CHUNK_ELEMENTS = chunk
+        GRADIENT_ELEMENTS[self.device.type] = chunk
 
         def sums() -> None:
             importance_sums(
@@ -358,7 +356,7 @@ def vit(speed: Speed) -> None:
     model = network().eval()
     speed.tell("evaluation fp32", lambda: speed.evaluation(model, samples, 100))
     some = samples.take(torch.arange(min(64, len(samples))))
-    chunk = importance_by_sample.CHUNK_ELEMENTS
+    chunk = GRADIENT_ELEMENTS[speed.device.type]
     speed.tell("importances", lambda: speed.importances(model, some, chunk))
 
 

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.networks.modes import in_mode
+from supreme_core.engine.ranks.device import EVALUATION_BATCH
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.scoring.evaluation import predicted_classes, share_right
-
-BATCH_SIZE = 256
-"""Fixed, because the bits of a convolution can depend on the size of the batch."""
 
 
 def accuracy(model: nn.Module, samples: Samples, *, classes: int, ranks: Ranks) -> float:
@@ -47,15 +45,15 @@ def rows(
     It runs in eval mode; its modules keep the modes that they had. The grid of batches does not
     depend on the number of ranks; each rank takes a run of whole batches.
     """
-    batches = -(-len(samples) // BATCH_SIZE)
+    size = EVALUATION_BATCH[ranks.device.type]
+    batches = -(-len(samples) // size)
     borders = [
-        min(batches * rank // ranks.size * BATCH_SIZE, len(samples))
-        for rank in range(ranks.size + 1)
+        min(batches * rank // ranks.size * size, len(samples)) for rank in range(ranks.size + 1)
     ]
     mine = torch.arange(borders[ranks.rank], borders[ranks.rank + 1])
     with in_mode(model, training=False), torch.inference_mode():
         answers = [torch.empty((0, width), device=ranks.device)]
-        for batch in samples.batches(torch.split(mine, BATCH_SIZE) if len(mine) else ()):
+        for batch in samples.batches(torch.split(mine, size) if len(mine) else ()):
             answers.append(answer(batch.images).to(torch.float32))
         counts = [after - before for before, after in pairwise(borders)]
         return ranks.gather_rows(torch.cat(answers), counts)

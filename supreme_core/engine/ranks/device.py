@@ -6,6 +6,8 @@
 | sums in float64 are on | it             | it            | the CPU: it has no float64   |
 | copies to the device   | there are none | run aside     | are waited for               |
 | most memory            | of the process | of tensors    | that Metal gave this process |
+| images evaluated, and  | 256            | 512           | 256                          |
+| gradients, at one time | 2**22          | 2**26         | 2**22                        |
 
 Nobody has run it on an Apple machine. Why mps differs: torch's BatchNorm raises in the backward
 pass of images that lie channels last (pytorch PR 188371), and a copy that runs aside reads what its
@@ -21,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -36,6 +38,17 @@ WITHOUT_A_WAY = (
 same bits again."""
 
 DRIVER = Path("/proc/driver/nvidia/version")
+
+EVALUATION_BATCH: Final = {"cpu": 256, "cuda": 512, "mps": 256}
+"""Images of one pass of an evaluation, by kind of device.
+
+Fixed, because the bits of a convolution can depend on the size of the batch: what memory is free
+decides no bit."""
+
+GRADIENT_ELEMENTS: Final = {"cpu": 2**22, "cuda": 2**26, "mps": 2**22}
+"""Most elements of a layer's per-sample gradients alive at once, or one sample's, by kind of
+device. More is slower on a CPU, as it misses the cache; fewer are more launches on a GPU. Fixed,
+because the order of additions depends on it."""
 
 MPS_SINCE = (2, 15)
 """The first torch that refuses the operations of mps whose results are others from call to call."""

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.weights import trainable
-from supreme_core.engine.ranks.device import for_float64
-from supreme_core.engine.toolbox.importance_by_sample import CHUNK_ELEMENTS, Power, Sums, powered
+from supreme_core.engine.ranks.device import GRADIENT_ELEMENTS, for_float64
+from supreme_core.engine.toolbox.importance_by_sample import Power, Sums, powered
 from supreme_core.engine.training.loss import Loss
 
 CACHED_ELEMENTS: Final = 2**17
@@ -221,7 +221,7 @@ def _chunks(
     features: Tensor, gradient: Tensor, elements_per_sample: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Cut both alike along the samples, so that few enough per-sample gradients are alive."""
-    size = max(1, CHUNK_ELEMENTS // elements_per_sample)
+    size = max(1, GRADIENT_ELEMENTS[gradient.device.type] // elements_per_sample)
     return zip(torch.split(features, size), torch.split(gradient, size), strict=True)
 
 

@@ -18,8 +18,8 @@ from supreme_core.engine.ranks.device import for_float64
 from supreme_core.engine.training.loss import Loss
 
 CHUNK_ELEMENTS = 2**22
-"""Most elements of a layer's per-sample gradients alive at once (16 MiB), or one sample's.
-More is slower on a CPU: each chunk's memory is then fresh from the system."""
+"""Most elements of the per-sample gradients of one chunk, or one sample's. It is the same on every
+device: the memory of a chunk is that of its samples' activations."""
 
 Power = Literal["squared", "absolute"]
 

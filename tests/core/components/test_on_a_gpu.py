@@ -2,9 +2,10 @@
 
 What is shown: no tensors of two devices meet, no generator of the CPU draws on the GPU, nothing is
 called that has no deterministic kernel there, and no step of a training waits for the device. The
-numbers are those of a CPU, to the bit, because the simulated GPU computes on one; so nothing is
-computed otherwise only because there is a GPU. Which waits there are outside of steps is not
-limited, but they do not become more with the number of samples.
+numbers are those of a CPU, to the bit, because the simulated GPU computes on one and samples are
+few; so nothing is computed otherwise only because there is a GPU, except for the sizes by kind of
+device. Which waits there are outside of steps is not limited, but they do not become more with the
+number of samples.
 
 Left out: bits of real kernels (tests/gpu).
 """

@@ -28,8 +28,9 @@ from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.images.randomness import global_seed
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.architecture import Architecture
+from supreme_core.engine.ranks.device import GRADIENT_ELEMENTS
 from supreme_core.engine.ranks.reduction import Reduction
-from supreme_core.engine.toolbox import importance, importance_by_layer
+from supreme_core.engine.toolbox import importance
 from supreme_core.engine.toolbox.dampening import dampen
 from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
 from supreme_core.engine.toolbox.importance_kinds import SQUARED_LOSS
@@ -327,7 +328,7 @@ def test_the_loop_equals_the_fast_way(network_and_samples, loss_and_power, monke
 def test_small_chunks_give_the_same_sums(network_and_samples, monkeypatch):
     model, samples = network_and_samples
     expected = sums(model, samples)
-    monkeypatch.setattr(importance_by_layer, "CHUNK_ELEMENTS", 1)
+    monkeypatch.setitem(GRADIENT_ELEMENTS, "cpu", 1)
     assert_close(sums(model, samples), expected)
 
 

@@ -11,15 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from supreme_core.engine.evaluation.prediction import BATCH_SIZE, predict
+from supreme_core.engine.evaluation.prediction import predict
 from supreme_core.engine.evaluation.reproducibility import THREADS
 from supreme_core.engine.images.samples import Samples, TensorSource
+from supreme_core.engine.ranks.device import EVALUATION_BATCH
 from supreme_core.engine.ranks.ranks import Ranks
 from tests.builders import tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
+from tests.simulated_gpu import GPU, MPS, simulated_gpu
 
 ALONE = Ranks.alone(torch.device("cpu"))
-SIZES = (0, 1, 88, BATCH_SIZE, BATCH_SIZE + 1, 600, 1000)
+SIZES = (0, 1, 88, EVALUATION_BATCH["cpu"], EVALUATION_BATCH["cpu"] + 1, 600, 1000)
 
 every_size = pytest.mark.parametrize("size", SIZES)
 
@@ -41,10 +43,11 @@ class Numbers(nn.Module):
         return images.flatten(1)
 
 
-def numbered(size):
+def numbered(size, device="cpu"):
     """Image i has the one pixel `size - i`."""
-    pixels = torch.arange(size, 0, -1, dtype=torch.float32).view(-1, 1, 1, 1)
-    return Samples(TensorSource(pixels), torch.arange(size), torch.zeros(size, dtype=torch.int64))
+    pixels = torch.arange(size, 0, -1, dtype=torch.float32).view(-1, 1, 1, 1).to(device)
+    labels = torch.zeros(size, dtype=torch.int64, device=device)
+    return Samples(TensorSource(pixels), torch.arange(size), labels)
 
 
 def everything(ranks):
@@ -74,6 +77,21 @@ def test_logits_equal_one_big_forward_pass(size):
     assert actual.dtype == np.float32
     assert actual.shape == (size, 4)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("device", "passes"), [(GPU, [512, 188]), (MPS, [256, 256, 188])])
+def test_images_of_one_pass_are_as_many_as_the_kind_of_device_has(device, passes):
+    class Counted(Numbers):
+        def forward(self, images):
+            self.seen.append(len(images))
+            return images.flatten(1)
+
+    counted = Counted()
+    with simulated_gpu(device):
+        samples = numbered(sum(passes), device)
+        said = predict(counted, samples, classes=1, ranks=Ranks.alone(device))
+    assert counted.seen == passes
+    assert said.flatten().tolist() == list(range(sum(passes), 0, -1))
 
 
 def test_logits_follow_the_order_of_the_samples_and_not_that_of_the_source():

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supreme_core.api.v1alpha1 import Component, Training
-from supreme_core.engine.evaluation.prediction import BATCH_SIZE, predict
+from supreme_core.engine.evaluation.prediction import predict
 from supreme_core.engine.evaluation.reproducibility import THREADS
 from supreme_core.engine.images.samples import ImageSource, JoinedSource, Samples, TensorSource
 from supreme_core.engine.images.streaming import (
@@ -32,6 +32,7 @@ from supreme_core.engine.images.streaming import (
     placement,
     tensor_of,
 )
+from supreme_core.engine.ranks.device import EVALUATION_BATCH
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.importance import importance_sums
@@ -45,7 +46,7 @@ from tests.real_ranks import on_two_ranks
 
 CPU = torch.device("cpu")
 ALONE = Ranks.alone(CPU)
-COUNT = 2 * BATCH_SIZE + 88
+COUNT = 2 * EVALUATION_BATCH["cpu"] + 88
 SHAPE = (1, 8, 8)
 
 RECIPE = Training(
