@@ -302,7 +302,11 @@ class TestRules:
 WHOLE = changed(
     seeds={"start": 5, "count": 3},
     metrics=entries("accuracy", "loss"),
-    training={"schedule": {"name": "cosine"}, "microBatches": 8},
+    training={
+        "schedule": {"name": "cosine"},
+        "microBatches": 8,
+        "validation": {"fraction": 0.1},
+    },
     activeDeadlineSeconds=60,
     seedActiveDeadlineSeconds=60,
     managedBy="someone",
@@ -366,6 +370,7 @@ NEVER = {
     "model": (WHOLE, "model", {"name": "resnet18", "params": {"width": 16}}),
     "training": (WHOLE, "training", WHOLE["training"] | {"epochs": 9}),
     "BatchNorm": (WHOLE, "training", WHOLE["training"] | {"batchNorm": "batch"}),
+    "tuning": (WHOLE, "tuning", {"objective": "tow"}),
     "a schedule left out": (WHOLE, "training", {}),
     "scenarios": (WHOLE, "scenarios", [*SPEC["scenarios"], {"name": "subclass"}]),
     "a scenario's setting renamed": (

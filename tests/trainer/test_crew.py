@@ -130,7 +130,7 @@ def test_each_process_does_a_part(tmp_path):
             parts = [started(each.events()) for each in (one, other)]
 
     assert all(parts)
-    assert not parts[0].keys() & parts[1].keys()
+    assert parts[0].keys() & parts[1].keys() == set()
 
 
 @pytest.mark.parametrize(

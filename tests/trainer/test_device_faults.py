@@ -354,7 +354,7 @@ class TestWhatCounts:
 
 class TestPlaces:
     def test_a_seed_waits_for_another_place_and_lets_others_have_its_own(self):
-        places = Places(2)
+        places = Places(2, devices=2)
         assert places.take([1, 2]) == (1, 0)
         assert places.take([2]) == (2, 1)
         places.avoid(0, 1)
@@ -365,7 +365,7 @@ class TestPlaces:
         assert places.take([1]) == (1, 1)
 
     def test_a_seed_goes_back_to_the_only_place(self):
-        places = Places(1)
+        places = Places(1, devices=1)
         places.avoid(0, 1)
         assert places.take([1]) == (1, 0)
         assert places.take([2]) is None
@@ -378,7 +378,9 @@ def test_the_command_goes_on_in_fresh_processes_and_ends_well(tmp_path):
     file = written(tmp_path / "experiment.yaml", document)
     seen = install(tmp_path / "site", METHODS)
 
-    done = supreme("run", file, "--store", tmp_path / "store", "--device", "cpu", **seen)
+    done = supreme(
+        "run", file, "--store", tmp_path / "store", "--device", "cpu", "--workers", "1", **seen
+    )
 
     assert done.code == 0, done.out + done.err
     said = "seed 260: asserts · full_class: device fault: AcceleratorError: CUDA error: device-side"

@@ -238,7 +238,9 @@ class Stages:
         held = None
         for each in stage.first:
             try:
-                each.ensure()
+                # However short it is: whoever comes for the run would compute it a second time.
+                with self.claim(each.stage):
+                    each.ensure()
             except HeldElsewhere as error:
                 held = error
         if held:
