@@ -57,13 +57,14 @@ class ScrubParams(Params):
     paper="arXiv:2302.09880",
     needs=("retain",),
     search={
-        "lr": {"log": [1e-4, 1e-1]},
+        "lr": {"log": [1e-5, 1e-2]},
         "alpha": {"log": [1e-3, 1]},
         "ascentEpochs": {"int": [1, 5]},
         "epochs": {"epochs": [1, 10]},
     },
     search_source=(
-        "the authors' values for alpha; rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1"
+        "the authors' values for alpha; rates a tenth of those of Fan et al. 2024"
+        " (arXiv:2403.07362), appendix B.1, which are for SGD: Adam collapses from 1e-3 on"
     ),
 )
 def scrub(task: UnlearningTask, params: ScrubParams) -> None:
