@@ -229,7 +229,7 @@ def _read_folder(folder: Path, archive: Archive) -> dict[str, bytes]:
         return {name: read_file(folder / name, limit=MOST_BYTES) for name in names}
     except OSError as error:
         raise SpecError(
-            f"dataset.params.source: cannot read {error.filename}: {error.strerror}"
+            f"spec.dataset.params.source: cannot read {error.filename}: {error.strerror}"
         ) from None
 
 

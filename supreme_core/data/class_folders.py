@@ -15,7 +15,7 @@ from supreme_core.data.image_set import ImageSet, SourceParams
 from supreme_core.data.image_tree import FoundPath, Tree, fingerprint, frames_note, size_of, walk
 from supreme_core.errors import SpecError
 
-AT: Final = "dataset.params.source"
+AT: Final = "spec.dataset.params.source"
 
 Files = Mapping[str, Sequence[FoundPath]]
 """The images of each class, sorted by name, by the name of the class's folder, in that order."""
@@ -109,5 +109,6 @@ def _layout(params: ClassFoldersParams) -> str:
     return (
         f"get {params.origin}, unpack it in any folder DIR to\n"
         f"    DIR/{params.folder}/{params.example}\n"
-        "and give `supreme prepare FILE --from DIR --store URI`, or set dataset.params.source: DIR"
+        "and give `supreme prepare FILE --from DIR --store URI`, or set"
+        " spec.dataset.params.source: DIR"
     )

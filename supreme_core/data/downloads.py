@@ -64,7 +64,7 @@ def obtain(dataset: str, files: Sequence[RemoteFile], *, source: str) -> list[Pa
     for file in files:
         if source and not (folder / file.name).is_file():
             raise SpecError(
-                f"dataset.params.source: {source!r} has no {file.name}; get it from {file.url}"
+                f"spec.dataset.params.source: {source!r} has no {file.name}; get it from {file.url}"
             )
         try:
             cached(file, folder)
@@ -103,8 +103,8 @@ def cached(file: RemoteFile, folder: Path) -> Path:
 
 
 def source_folder(source: str) -> Path:
-    """The folder that `dataset.params.source` names."""
-    return given_folder(source, at="dataset.params.source")
+    """The folder that `spec.dataset.params.source` names."""
+    return given_folder(source, at="spec.dataset.params.source")
 
 
 def given_folder(given: str, *, at: str) -> Path:

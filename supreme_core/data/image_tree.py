@@ -1,6 +1,6 @@
 """The images in a folder of class folders: one walk for every data set that is made of such.
 
-    tree = walk(Path("/data/photos/train"), at="dataset.params.path")
+    tree = walk(Path("/data/photos/train"), at="spec.dataset.params.path")
     tree.classes()     {"cat": [FoundPath(path, ("cat", "1.jpg")), ...], "dog": [...]}
     tree.passed        the rest, with what it is
 

@@ -16,7 +16,7 @@ from supreme_core.data.image_tree import FoundPath, fingerprint, frames_note, si
 from supreme_core.errors import SpecError, number_of
 from supreme_core.system.files import read_file
 
-AT: Final = "dataset.params.source"
+AT: Final = "spec.dataset.params.source"
 
 MOST_BYTES: Final = 256 * 1024 * 1024
 """Largest size of one list; that of CelebA's attributes has 27 MB."""
@@ -158,5 +158,6 @@ def _layout(params: PublishedParams) -> str:
     lines = "\n".join(f"    DIR/{params.folder}/{each}" for each in params.layout)
     return (
         f"get {params.origin}, unpack it in any folder DIR to\n{lines}\n"
-        "and give `supreme prepare FILE --from DIR --store URI`, or set dataset.params.source: DIR"
+        "and give `supreme prepare FILE --from DIR --store URI`, or set"
+        " spec.dataset.params.source: DIR"
     )

@@ -35,7 +35,7 @@ def test_the_experiment_of_the_page_is_computed_by_the_files_of_the_page(tmp_pat
 
     done = supreme(
         *("run", file, "--store", tmp_path / "store", "--device", "cpu"),
-        *("--set", f"dataset.params.path={images}", *plugins),
+        *("--set", f"spec.dataset.params.path={images}", *plugins),
     )
 
     assert (done.code, done.err) == (0, "")

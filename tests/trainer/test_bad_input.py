@@ -325,7 +325,7 @@ WRONG_FOR_THE_DATA = {
     ),
     "folder of images that is not there": (
         changed("dataset", {"name": "image_folder", "params": {"path": "no/such/folder"}}),
-        "dataset.params.path: 'no/such/folder' is not a folder on this machine",
+        "spec.dataset.params.path: 'no/such/folder' is not a folder on this machine",
     ),
 }
 

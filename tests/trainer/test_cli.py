@@ -290,7 +290,7 @@ def test_of_a_file_of_several_experiments_one_that_fails_does_not_stop_the_next(
 
     assert code == EXIT_INVALID
     (error,) = err.splitlines()
-    assert error.startswith("error: dataset.params.path: ")
+    assert error.startswith("error: spec.dataset.params.path: ")
     lines = out.splitlines()
     assert [line for line in lines if line.endswith(" of 2)")] == ["lost (1 of 2)", "tiny (2 of 2)"]
     assert lines[-1] == "0 stages computed, every seed was finished"

@@ -66,7 +66,7 @@ def test_a_package_brings_components_of_every_kind(tmp_path):
 
     done = supreme(
         *("run", file, "--store", tmp_path / "store", "--device", "cpu"),
-        *("--set", f"dataset.params.path={images}"),
+        *("--set", f"spec.dataset.params.path={images}"),
         **installed_package(tmp_path / "site"),
     )
 

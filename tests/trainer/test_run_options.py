@@ -264,7 +264,7 @@ def test_quiet_tells_errors_all_the_same(command, tmp_path):
     )
 
     assert (code, out) == (EXIT_INVALID, "")
-    assert re.fullmatch("error: dataset.params.path: .*\n", err)
+    assert re.fullmatch("error: spec.dataset.params.path: .*\n", err)
 
 
 class TestTheOrder:

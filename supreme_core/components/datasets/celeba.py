@@ -82,7 +82,7 @@ class CelebaParams(PublishedParams):
         _, known = next(rows, []), next(rows, [])
         if self.attribute not in known:
             raise SpecError(
-                f"dataset.params.attribute: {ATTRIBUTES} has no attribute {self.attribute!r}"
+                f"spec.dataset.params.attribute: {ATTRIBUTES} has no attribute {self.attribute!r}"
                 f"{nearest(self.attribute, known)}"
             )
         return known.index(self.attribute)

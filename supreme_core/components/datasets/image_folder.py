@@ -28,7 +28,7 @@ from supreme_core.data.image_tree import (
 from supreme_core.errors import SpecError, few, nearest
 from supreme_core.registry import dataset
 
-AT: Final = "dataset.params.path"
+AT: Final = "spec.dataset.params.path"
 PARTS: Final = ("train", "test")
 
 

@@ -175,14 +175,15 @@ class TestImageFolder:
         (folder / "train/cow/1.heic").write_bytes(b"")
         (folder / "train/cow/more/2.HEIC").write_bytes(b"")
         assert refused(lambda: pets(folder)) == (
-            f"dataset.params.path: in train/ of '{folder}' there is no image in class folder 'cow';"
-            " beside images there is .heic (2)"
+            f"spec.dataset.params.path: in train/ of '{folder}' there is no image in class folder"
+            " 'cow'; beside images there is .heic (2)"
         )
 
     def test_a_class_that_only_the_test_set_has_is_refused_with_the_nearest(self, folder):
         picture(folder / "test/dogs/1.png", BLUE, (40, 40))
         assert refused(lambda: pets(folder)) == (
-            "dataset.params.path: class 'dogs' is in test/ but not in train/; did you mean 'dog'?"
+            "spec.dataset.params.path: class 'dogs' is in test/ but not in train/; did you mean"
+            " 'dog'?"
         )
 
     @pytest.mark.parametrize("part", ["train", "test"])
@@ -204,7 +205,9 @@ class TestImageFolder:
 
     @pytest.mark.parametrize("given", ["~nobody-has-this-name/x", "a\0b", "x" * 5000])
     def test_what_is_no_path_is_refused(self, given):
-        assert refused(lambda: pets(given)).startswith(f"dataset.params.path: {given!r} cannot be")
+        assert refused(lambda: pets(given)).startswith(
+            f"spec.dataset.params.path: {given!r} cannot be"
+        )
 
     def test_a_missing_folder_is_named_from_the_root_on(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -268,7 +271,7 @@ class TestIdentities:
         picture(people / place, GREEN, (40, 40))
         message = refused(lambda: pets(people, identities=True))
         assert message == (
-            f"dataset.params.path: '{people / place}' is not in <class>/<identity>/, as"
+            f"spec.dataset.params.path: '{people / place}' is not in <class>/<identity>/, as"
             " identities: true expects"
         )
 
@@ -350,7 +353,8 @@ PACKAGES = ("supreme_core", "trainer", "operator")
 def test_an_image_that_cannot_be_read_is_named_in_one_line(folder, data, reason):
     (folder / "train/cat/1.png").write_bytes(data)
     message = refused(lambda: pets(folder))
-    assert re.fullmatch(r"dataset\.params\.path: '.*1\.png' is not a readable image: .*", message)
+    named = r"spec\.dataset\.params\.path: '.*1\.png' is not a readable image: .*"
+    assert re.fullmatch(named, message)
     assert re.search(reason, message)
 
 
@@ -361,7 +365,7 @@ def test_the_first_images_that_cannot_be_read_are_named_together(folder):
     assert [re.search(r"broken (\d\d)", line)[1] for line in lines] == [
         f"{number:02}" for number in range(10)
     ]
-    assert last == "dataset.params.path: there may be more of these; the others were not read"
+    assert last == "spec.dataset.params.path: there may be more of these; the others were not read"
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -370,7 +374,7 @@ def test_what_is_no_file_is_not_waited_for(folder, make, monkeypatch):
     make(folder / "train/cat/3.png")
     what = make.__name__.replace("_", " ")
     message = f"'{folder}/train/cat/3.png' is not a readable image: it is {what}, not a file"
-    assert refused(lambda: pets(folder)) == f"dataset.params.path: {message}"
+    assert refused(lambda: pets(folder)) == f"spec.dataset.params.path: {message}"
     assert refused(lambda: dataset("image_folder", path=str(folder)).params.source_content())
 
 

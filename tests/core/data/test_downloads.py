@@ -205,7 +205,7 @@ class TestObtain:
         with pytest.raises(SpecError) as error:
             obtain("things", [file], source=str(tmp_path))
         assert str(error.value) == (
-            f"dataset.params.source: {str(tmp_path)!r} has no file.bin; get it from {file.url}"
+            f"spec.dataset.params.source: {str(tmp_path)!r} has no file.bin; get it from {file.url}"
         )
 
     def test_another_file_of_that_name_is_refused(self, tmp_path):

@@ -331,8 +331,8 @@ class TestCaltech101:
             "get caltech-101.zip from https://data.caltech.edu/records/mzrjq-6wc02, unpack it in"
             " any folder DIR to",
             "    DIR/101_ObjectCategories/<category>/image_0001.jpg",
-            "and give `supreme prepare FILE --from DIR --store URI`, or set dataset.params.source:"
-            " DIR",
+            "and give `supreme prepare FILE --from DIR --store URI`, or set"
+            " spec.dataset.params.source: DIR",
         ]
 
     def test_a_folder_that_is_not_the_set_is_refused_with_the_layout(self, tmp_path):
