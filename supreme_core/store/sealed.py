@@ -38,6 +38,14 @@ def parse_sealed(model: type[D], data: bytes, *, source: str) -> tuple[D, bool]:
     return found, has_seal
 
 
+def parse_unchanged(model: type[D], data: bytes, *, source: str) -> D:
+    """The document as it was written; SpecError where it has another digest, or none."""
+    document, has_seal = parse_sealed(model, data, source=source)
+    if not has_seal:
+        raise SpecError(f"{source} has been changed since it was written: its digest is missing")
+    return document
+
+
 def _digest(document: Mapping[str, object], source: str) -> str:
     try:
         return digest(document)

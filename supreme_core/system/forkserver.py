@@ -18,7 +18,7 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,16 @@ def is_possible() -> bool:
     except (AttributeError, OSError):
         return False
     return OPEN_FILES.exists()
+
+
+def request(folder: str, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> bytes:
+    """The words for a worker on its lease, beside its three standard files."""
+    given = {
+        "folder": folder,
+        "environment": dict(environment),
+        "arguments": list(arguments),
+    }
+    return json.dumps(given).encode()
 
 
 class Server:

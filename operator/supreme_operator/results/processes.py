@@ -5,7 +5,6 @@ memory than is worth being kept for it, so those are fresh.
 """
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -191,12 +190,11 @@ class ForkServer:
     ) -> Forked:
         lease, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lease.setblocking(False)
-        given = {"folder": str(folder), "environment": dict(environment), "arguments": []}
-        told = json.dumps(given)
+        told = forkserver.request(str(folder), environment)
         files = [stream.fileno(), stream.fileno(), errors.fileno()]
         try:
             with theirs:
-                socket.send_fds(lease, [told.encode()], files)
+                socket.send_fds(lease, [told], files)
                 server = await self._running()
                 with suppress(ConnectionError):  # it has ended, as the lease will say
                     socket.send_fds(server.control, [b"+"], [theirs.fileno()])

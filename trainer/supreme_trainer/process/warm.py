@@ -7,7 +7,6 @@ macOS, and where the server is gone, trainers start afresh. The server computes 
 no CUDA, which no process that is forked later could use.
 """
 
-import json
 import os
 import signal
 import socket
@@ -23,7 +22,7 @@ from typing import IO
 from supreme_trainer.process import bound
 
 from supreme_core.registry import REGISTRIES
-from supreme_core.system.forkserver import Server
+from supreme_core.system.forkserver import Server, request
 from supreme_core.system.variables import of_trainer
 
 PATIENCE_SECONDS = 120.0
@@ -113,12 +112,8 @@ class WarmServer:
         try:
             with theirs, open(writer, "wb") as output, open(os.devnull, "rb") as nothing:
                 files = [nothing.fileno(), output.fileno(), log.fileno()]
-                given = {
-                    "folder": os.getcwd(),
-                    "environment": dict(environment),
-                    "arguments": list(arguments),
-                }
-                socket.send_fds(lease, [json.dumps(given).encode()], files)
+                told = request(os.getcwd(), environment, arguments)
+                socket.send_fds(lease, [told], files)
                 socket.send_fds(self._control, [b"+"], [theirs.fileno()])
             lease.settimeout(PATIENCE_SECONDS)
             told = _told(lease)
