@@ -211,16 +211,15 @@ class TuningCost:
     retrainings: float
 
 
-def cost_of_tuning(passes: Iterable[int | None], *, epochs: int, retained: int) -> TuningCost:
+def cost_of_tuning(passes: Iterable[int | None], *, retraining: float) -> TuningCost:
     """Cost of tuning a method, in passes of samples and in retrainings.
 
-    passes: of each trial in each tuning seed.  epochs, retained: of a training, and the samples of
-    one of its epochs without the forget set: to retrain is 3 passes of each.
+    passes: of each trial in each tuning seed.  retraining: those of retraining once.
     """
     found = [*passes]
     counted = [each for each in found if each is not None]
     total = sum(counted)
-    return TuningCost(total, len(found) - len(counted), total / (3 * epochs * retained))
+    return TuningCost(total, len(found) - len(counted), total / retraining)
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,35 @@
 """Tuning as a summary tells it: what was chosen, what it cost, and what mattered."""
 
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 from typing import Any
 
-from supreme_core.analysis.trials import best_of, is_near_an_end, percentile, sensitivity
-from supreme_core.api.orders import ExperimentOrder, TuningOrder
-from supreme_core.api.selection import Candidate, SearchChoice, Selection
+from supreme_core.analysis.trials import (
+    best_of,
+    cost_of_tuning,
+    is_near_an_end,
+    percentile,
+    sensitivity,
+)
+from supreme_core.api.orders import TuningOrder
+from supreme_core.api.selection import SearchChoice, Selection
 from supreme_core.api.summary import SearchedSetting, SearchSummary, TuningSummary
 from supreme_core.api.v1alpha1 import MethodEntry
 from supreme_core.tuning.ranges import Range
+from supreme_core.tuning.selection import tried
 from supreme_core.tuning.space import space_of
 
 
 def tuning_summary(
-    order: ExperimentOrder, selection: Selection, defaults: Mapping[str, Mapping[str, Any]]
-) -> TuningSummary | None:
-    """Summary of the choices that an order was computed with; None where nothing is tuned.
+    tuning: TuningOrder, selection: Selection, defaults: Mapping[str, Mapping[str, Any]]
+) -> TuningSummary:
+    """Summary of the choices that an order was computed with.
 
     defaults: of the settings of each method, by its name.
     """
-    tuning = order.tuning
-    if tuning is None:
-        return None
     plan = tuning.work.tuning
     assert plan is not None
-    entries = {entry.title: entry for entry in tuning.work.methods}
+    entries = {(scenario.title, entry.title): entry for scenario, entry in tried(tuning)}
     return TuningSummary(
         objective=selection.objective,
         track=selection.track,
@@ -34,9 +39,9 @@ def tuning_summary(
         share=plan.share,
         retuned=selection.retuned,
         searches=[
-            search_summary(choice, entries[choice.method], defaults)
+            search_summary(choice, entry, defaults)
             for choice in selection.choices
-            if choice.method in entries and _is_of(choice, tuning)
+            if (entry := entries.get((choice.scenario, choice.method)))
         ],
         sanity=selection.sanity,
     )
@@ -65,18 +70,15 @@ def search_summary(
     )
 
 
-def _is_of(choice: SearchChoice, tuning: TuningOrder) -> bool:
-    return any(choice.scenario == each.title for each in tuning.work.scenarios)
-
-
 def _cost(choice: SearchChoice) -> tuple[float | None, int]:
-    """Passes of all trials over those of one retraining, a mean over tuning seeds of which each is
-    one; and how many trials were not counted."""
+    """Passes of all trials over those of one retraining, which is a mean over tuning seeds; and how
+    many trials were not counted."""
     passes = [each for candidate in choice.candidates for each in candidate.passes]
-    counted = [each for each in passes if each is not None]
     known = [each for each in choice.retraining if each]
-    retrainings = sum(counted) / (sum(known) / len(known)) if known else None
-    return retrainings, len(passes) - len(counted)
+    if not known:
+        return None, passes.count(None)
+    cost = cost_of_tuning(passes, retraining=fmean(known))
+    return cost.retrainings, cost.uncounted
 
 
 def _settings(
@@ -87,22 +89,18 @@ def _settings(
     trials = choice.candidates[1:]
     for name, range_ in space_of(entry.search).items():
         given = own.get(name)
-        tried = [_tried(each, name, given) for each in choice.candidates]
-        chosen = choice.chosen.params.get(name, given)
+        values = {each.trial: each.params.get(name, given) for each in choice.candidates}
+        chosen = values[choice.trial]
         yield SearchedSetting(
             name=name,
             given=given,
             chosen=chosen,
-            tried=tried,
+            tried=[*values.values()],
             share=sensitivity([each.params[name] for each in trials], [t.mean for t in trials])
             if trials
             else None,
             at_end=choice.trial > 0 and _is_at_end(range_, chosen),
         )
-
-
-def _tried(candidate: Candidate, name: str, given: Any) -> Any:
-    return candidate.params.get(name, given)
 
 
 def _is_at_end(range_: Range, value: Any) -> bool:

@@ -205,9 +205,10 @@ def trial_title(method: str, number: int) -> str:
     return f"{method}#{number}"
 
 
-def method_of(title: str) -> str:
-    """The method that a title of a run belongs to: of a trial, or the title itself."""
-    return title.partition("#")[0]
+def trial_of(title: str) -> tuple[str, int]:
+    """The method and the number of a trial, or the title itself and 0."""
+    method, _, number = title.partition("#")
+    return method, int(number or 0)
 
 
 def as_given_title(method: str) -> str:

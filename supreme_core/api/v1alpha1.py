@@ -29,6 +29,7 @@ SEED_LIMIT = 2**32 - 1
 MAX_REPEATS = 100
 MAX_REPLICAS = 10
 MAX_TRIALS = 1024
+MAX_LABEL = 63
 FIRST_SEED = 260
 SEED_COUNT = 10
 FIRST_TUNING_SEED = 9000
@@ -39,7 +40,7 @@ ComponentName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128)
 ]
 Label = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9_.]*[a-z0-9])?)?$", max_length=63)
+    str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9_.]*[a-z0-9])?)?$", max_length=MAX_LABEL)
 ]
 Quantity = Annotated[
     str,
@@ -88,18 +89,14 @@ class LabelledComponent(Component):
 
 def _search(value: object) -> object:
     """A word, or ranges by setting; what the ranges are is checked beside the method's settings."""
-    if isinstance(value, str):
-        if value not in ("default", "none"):
-            raise ValueError(
-                f"it is {shown(value)}; allowed: default, none, or ranges by setting, such as"
-                f" {{lr: {{log: [1.0e-4, 0.1]}}}}{nearest(value, ('default', 'none'))}"
-            )
-    elif not isinstance(value, dict):
-        raise ValueError(
-            f"it is {shown(value)}; allowed: default, none, or ranges by setting, such as"
-            " {lr: {log: [1.0e-4, 0.1]}}"
-        )
-    return value
+    words = ("default", "none")
+    if isinstance(value, dict) or value in words:
+        return value
+    hint = nearest(value, words) if isinstance(value, str) else ""
+    raise ValueError(
+        f"it is {shown(value)}; allowed: default, none, or ranges by setting, such as"
+        f" {{lr: {{log: [1.0e-4, 0.1]}}}}{hint}"
+    )
 
 
 Search = Annotated[

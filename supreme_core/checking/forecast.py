@@ -176,9 +176,8 @@ def _past(
             except SpecError:  # it has a component of a plug-in that is not here
                 continue
             answering = _answering(each.results, part)
-            for result in answering:
-                _take_done(past, part.work, result, planned, catalog)
             if answering:
+                _take_done(past, part.work, answering, planned, catalog)
                 past.experiments.append(each.prefix)
                 keeps = order.keep_unlearned_models
                 _take_costs(past, part.work, each, answering, sizes, catalog, keeps=keeps)
@@ -195,14 +194,20 @@ def _recipe(work: Work) -> str:
 
 
 def _take_done(
-    past: Past, work: Work, result: RunResult, planned: Sequence[Step], catalog: Catalog
+    past: Past,
+    work: Work,
+    answering: Sequence[RunResult],
+    planned: Sequence[Step],
+    catalog: Catalog,
 ) -> None:
-    ran = {(run.scenario, run.method, run.repeat) for run in result.runs if run.status == "ok"}
     readers = _readers(work, planned, catalog)
-    for step in planned:
-        runs = {(each.scenario, each.method, each.repeat) for each in readers.get(step, [step])}
-        if step.method in ("", names.UNTRAINED) or runs & ran:
-            past.done[result.seed].add(_meaning(work, step, catalog))
+    meanings = {step: _meaning(work, step, catalog) for step in planned}
+    for result in answering:
+        ran = {(run.scenario, run.method, run.repeat) for run in result.runs if run.status == "ok"}
+        for step, meaning in meanings.items():
+            runs = {(each.scenario, each.method, each.repeat) for each in readers.get(step, [step])}
+            if step.method in ("", names.UNTRAINED) or runs & ran:
+                past.done[result.seed].add(meaning)
 
 
 def _take_costs(

@@ -130,12 +130,11 @@ def summarise(
 
 def _tuning(storage: Storage, order: ExperimentOrder) -> TuningSummary | None:
     """Summary of the choices in the store; None where nothing is tuned or chosen yet."""
-    selection = read_selection(storage, order.prefix) if order.tuning else None
-    if selection is None:
+    if order.tuning is None or (selection := read_selection(storage, order.prefix)) is None:
         return None
     entries = (registry.method.get(each.name) for each in order.work.methods)
     defaults = {entry.name: entry.params().to_document() for entry in entries}
-    return tuning_summary(order, selection, defaults)
+    return tuning_summary(order.tuning, selection, defaults)
 
 
 def _over_seeds(

@@ -48,7 +48,7 @@ def section(found: TuningSummary | None) -> Markup:
     drawn = {id(each) for each in found.searches[:MOST_PLOTS]}
     page = template("tuning").render(
         how=how(found),
-        retuned=found.retuned,
+        retuned=number_of(found.retuned, "time") if found.retuned else "",
         scenarios=[
             ScenarioSearches(
                 name=name,
@@ -72,17 +72,12 @@ def how(found: TuningSummary) -> str:
     if not isinstance(objective, str):
         weights = ", ".join(f"{words.plain(w)} × {row}" for row, w in objective.items())
         objective = f"the weighted gaps {weights}"
-    sees = (
-        "which compares with Retrained of the tuning seeds (an oracle)"
-        if found.track == "oracle"
-        else "which sees no retrained model (blind)"
-    )
     seeds = f"{number_of(len(found.seeds), 'tuning seed')} ({words.seed_ranges(found.seeds)})"
     return (
         f"Settings were chosen among {number_of(found.trials, 'trial')} ({found.sampler}) and the"
-        f" given settings, by the mean of {objective} over {seeds}, {sees}. Trials saw validation"
-        f" samples in place of the test set, and none took more than {words.plain(found.share)} of"
-        " Retrained's passes of samples."
+        f" given settings, by the mean of {objective} over {seeds}, which"
+        f" {words.sees(found.track)}. Trials saw validation samples in place of the test set, and"
+        f" none took more than {words.plain(found.share)} of Retrained's passes of samples."
     )
 
 

@@ -83,6 +83,13 @@ ROLES = {
 }
 
 
+def sees(track: str) -> str:
+    """The models that an objective of tuning looks at, by its track."""
+    if track == "oracle":
+        return "compares with Retrained of the tuning seeds (an oracle)"
+    return "sees no retrained model (blind)"
+
+
 def listed(texts: Iterable[str]) -> str:
     """a, b and c; empty for nothing"""
     *most, last = [*texts] or [""]

@@ -8,12 +8,9 @@ from supreme_core.api.names import metric_row
 from supreme_core.api.v1alpha1 import LabelledComponent, Objective
 from supreme_core.errors import SpecError, nearest_or_all
 from supreme_core.registry.catalog import Catalog
-from supreme_core.tuning.objective_rows import ObjectiveRows
+from supreme_core.tuning.objective_rows import KEPT, ObjectiveRows
 
 AT = "spec.tuning.objective"
-
-KEPT = "retain_test_accuracy"
-"""Row that tells a collapse: accuracy on unseen samples that are to be kept."""
 
 
 def check_objective(

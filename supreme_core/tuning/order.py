@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, TrialPlan, TuningOrder, Work
 from supreme_core.api.selection import SearchChoice
-from supreme_core.api.v1alpha1 import ExperimentSpec, MethodEntry, Tuning
+from supreme_core.api.v1alpha1 import MAX_LABEL, ExperimentSpec, MethodEntry, Tuning
 from supreme_core.errors import SpecError
 from supreme_core.registry.catalog import Catalog
 from supreme_core.tuning.objectives import check_objective, is_oracle, metrics_of
@@ -61,16 +61,13 @@ def with_those_as_given(work: Work, tuned: Sequence[MethodEntry]) -> Work:
         found.append(entry.model_copy(update={"search": "default"}))
         if any(entry.title == each.title for each in tuned):
             label = names.as_given_title(entry.title)
-            if label in titles or len(label) > LONGEST_LABEL:
+            if label in titles or len(label) > MAX_LABEL:
                 raise SpecError(
                     f"spec.methods: {entry.title!r} is tuned, and beside it stands {label!r}, which"
                     " is another method or too long a name; give it a shorter label of its own"
                 )
             found.append(entry.model_copy(update={"label": label, "search": "default"}))
     return work.model_copy(update={"methods": found})
-
-
-LONGEST_LABEL = 63
 
 
 def with_choices(order: ExperimentOrder, choices: Iterable[SearchChoice]) -> ExperimentOrder:

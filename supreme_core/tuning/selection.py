@@ -16,8 +16,8 @@ from supreme_core.errors import SpecError
 from supreme_core.registry.catalog import Catalog
 from supreme_core.tuning.budget import retraining_passes
 from supreme_core.tuning.entries import trials_of
-from supreme_core.tuning.objective_rows import ObjectiveRows
-from supreme_core.tuning.objectives import KEPT, is_oracle, objective_value
+from supreme_core.tuning.objective_rows import KEPT, ObjectiveRows
+from supreme_core.tuning.objectives import is_oracle, objective_value
 
 NOT_TUNABLE = "not tunable: every trial has failed, so the settings are those that were given"
 

@@ -29,6 +29,7 @@ from supreme_core.analysis.trials import (
     places,
     sensitivity,
 )
+from supreme_core.tuning.budget import retraining_passes
 
 few = st.lists(st.integers(0, 6) | st.none(), min_size=1, max_size=7)
 """Objectives of trials, many of them equal or missing."""
@@ -242,7 +243,7 @@ class TestOptimism:
 
 
 def test_the_cost_counts_failed_trials_and_says_which_were_not_counted():
-    found = cost_of_tuning([300, None, 900, 0], epochs=4, retained=50)
+    found = cost_of_tuning([300, None, 900, 0], retraining=retraining_passes(4, 50))
     assert found == TuningCost(passes=1200, uncounted=1, retrainings=2.0)
 
 

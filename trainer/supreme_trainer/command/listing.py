@@ -10,6 +10,7 @@ from supreme_trainer.command.sentences import describe
 
 from supreme_core.errors import SpecError
 from supreme_core.registry import Listed, catalog
+from supreme_core.report.words import sees
 
 
 def list_components(kind: str, *, text: str | None, as_json: bool) -> None:
@@ -85,8 +86,7 @@ def _tuned(setting: str, facts: Mapping[str, Any]) -> str:
 
 def _of_objective(facts: Mapping[str, Any]) -> Iterator[str]:
     """Facts by which a reader judges an objective."""
-    sees = "compares with Retrained of the tuning seeds (an oracle)"
-    yield sees if facts["track"] == "oracle" else "sees no retrained model (blind)"
+    yield sees(facts["track"])
     if facts["not_for"]:
         yield f"has no meaning for {', '.join(facts['not_for'])}"
     yield f"is gamed by: {facts['gamed_by']}"
