@@ -99,11 +99,12 @@ def lists(tmp_path, monkeypatch):
         asked = {"ranks": 1, "workers": None, "endpoint": None, "region": None, **given_options}
         options = local.Options(device="auto", **asked)
         storage = open_storage(str(tmp_path / "store"))
-        runner = local.Runner(order, storage, options, Console(file=StringIO()), tmp_path)
+        runner = local.Runner(order, storage, options, Console(file=told), tmp_path)
         runner.compute()
         assert runner.failures == []
         return sorted(seen.read_text().split())
 
+    run.told = told = StringIO()
     return run
 
 
@@ -140,6 +141,23 @@ def test_ranks_do_not_share_gpus():
                 device="cuda", ranks=2, workers=None, per_gpu=2, endpoint=None, region=None
             ),
         )
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_sharing_a_gpu_is_refused_where_the_device_is_none_of_nvidia(lists, device):
+    """At once where the user names the device, and else when it is found."""
+    words = f"--per-gpu is 2, and trainers share GPUs of NVIDIA; the device is {device}, so use"
+    asked = {"ranks": 1, "workers": None, "endpoint": None, "region": None}
+    options = local.Options(device=device, per_gpu=2, **asked)
+    with pytest.raises(SpecError, match=words):
+        local.run(planned(experiment()), None, options, Console(file=StringIO()))
+    with pytest.raises(SpecError, match=words):
+        lists(None, kind=device, count=0, per_gpu=2)
+
+
+def test_workers_that_have_no_seed_are_told_where_each_takes_a_whole_one(lists):
+    assert lists(None, kind="cpu", count=0, ranks=2, workers=5) == ["None"] * 4
+    assert "4 workers at a time: with --ranks 2 each takes a whole seed" in lists.told.getvalue()
 
 
 def test_on_a_cpu_the_list_stays_as_it_was(lists):

@@ -175,6 +175,11 @@ class TestSomeSeeds:
         assert "0 stages computed" in out
         assert "1 of 3" in out
 
+    def test_that_nobody_tunes_have_no_use_for_another_choice_which_is_told(self, run):
+        code, out, err = run("--seeds", "261", "--retune")
+        assert (code, err) == (0, "")
+        assert "only an experiment with spec.tuning is tuned; --retune is not used here" in out
+
     def test_a_method_that_has_results_may_not_change_whatever_seeds_are_asked_for(
         self, run, shared
     ):

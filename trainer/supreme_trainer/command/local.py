@@ -109,7 +109,10 @@ class RunOutcome:
 def run(order: ExperimentOrder, storage: Storage, options: Options, console: Console) -> RunOutcome:
     """Compute what is missing of an experiment and publish its summary."""
     check_ranks(order, options)
+    check_sharing(options.per_gpu, options.device)
     check_store(storage)
+    if options.retune and not order.tuning:
+        say(console, "only an experiment with spec.tuning is tuned; --retune is not used here")
     earlier = tuning.chosen_before(storage, order, retune=options.retune) if order.tuning else None
     order = tuning.with_settings_of(order, earlier)
     check_order(storage, order, replace=options.replace)
@@ -192,6 +195,15 @@ def check_ranks(order: ExperimentOrder, options: Options) -> None:
         )
 
 
+def check_sharing(per_gpu: int, device: str) -> None:
+    """SpecError where trainers are to share GPUs and the device is known to be none of NVIDIA."""
+    if per_gpu > 1 and device in ("cpu", "mps"):
+        raise SpecError(
+            f"--per-gpu is {per_gpu}, and trainers share GPUs of NVIDIA; the device is {device},"
+            f" so use --workers {per_gpu} instead"
+        )
+
+
 def check_store(storage: Storage) -> None:
     """Refuse a store that cannot be used before anything is started; the user can mend that."""
     try:
@@ -243,7 +255,7 @@ class Runner:
             self._settle()
             # Ranks split each batch of a seed; single processes share out the stages of a seed.
             shares = self.options.ranks == 1 and workers > 1
-            workers = workers if shares else min(len(seeds), workers)
+            workers = workers if shares else self._at_most(len(seeds), workers)
             board = Board(seeds, plan, parallel=workers, is_shared=shares)
             self._run_all(seeds, board, gpus=gpus)
             self.stages = board.ended + Counter({NOT_REACHED: board.total - board.done})
@@ -308,6 +320,7 @@ class Runner:
     def _workers(self, device: str, gpus: Sequence[str]) -> int:
         """Trainers at a time; SpecError where there are too few GPUs for what was asked for."""
         ranks, asked = self.options.ranks, self.options.workers
+        check_sharing(self.options.per_gpu, device)
         if device == "cpu":
             return asked or self._within_memory(max(1, machine.cores() // ranks))
         if device == "mps":  # a Mac has one GPU, which several processes may use
@@ -322,6 +335,14 @@ class Runner:
                 f" with --ranks {ranks} and --per-gpu {self.options.per_gpu}"
             )
         return asked or fits
+
+    def _at_most(self, seeds: int, workers: int) -> int:
+        """Number of these trainers that have a seed, where each takes a whole one."""
+        asked, ranks = self.options.workers, self.options.ranks
+        if asked and asked > seeds:
+            each = f"with --ranks {ranks} each takes a whole seed"
+            say(self.console, f"{number_of(seeds, 'worker')} at a time: {each}")
+        return min(seeds, workers)
 
     def _within_memory(self, workers: int) -> int:
         """Number of these trainers for which free memory has room, by what stages of a seed that is
