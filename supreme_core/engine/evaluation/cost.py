@@ -36,8 +36,9 @@ class CostMeter:
         self._ranks = ranks
         self._before = _allocated(ranks.device)
         self._wall = self._processor = 0.0
-        self._peak = self._passes = 0
-        self._began: tuple[float, float, int] | None = None
+        self._peak = 0
+        self._passes = passes.Passes()
+        self._began: tuple[float, float, passes.Passes] | None = None
 
     @contextmanager
     def measured(self) -> Iterator[Self]:
@@ -50,7 +51,7 @@ class CostMeter:
             wall=max(ranks.each(self._wall)),
             device=sum(ranks.each(self._on_device)),
             peak=int(max(ranks.each(float(self._peak)))),
-            made=int(sum(ranks.each(float(self._passes)))),
+            made=self._passes.over(ranks),
         )
 
     @contextmanager
@@ -73,9 +74,22 @@ class CostMeter:
         work, so its passes are those that `earlier` has.
         """
         self.earlier = earlier
-        self._passes = 0
+        passes.count_instead(self._made, earlier.passes or 0)
+        self._passes = passes.Passes()
         if self._began is not None:
             self._began = (*self._began[:2], passes.so_far())
+
+    @property
+    def passes_so_far(self) -> int:
+        """Passes until now, also of a block that has failed."""
+        return self._made.estimated(self._ranks) + ((self.earlier and self.earlier.passes) or 0)
+
+    @property
+    def _made(self) -> passes.Passes:
+        """Passes of this attempt until now."""
+        if self._began is None:
+            return self._passes
+        return self._passes + (passes.so_far() - self._began[2])
 
     def so_far(self) -> Cost:
         """Cost until now; the other ranks are taken to have worked as long as this one."""
@@ -86,7 +100,7 @@ class CostMeter:
             wall=self._wall,
             device=self._on_device * self._ranks.size,
             peak=self._peak,
-            made=self._passes * self._ranks.size,
+            made=self._passes.estimated(self._ranks),
         )
 
     def add(self, shared: Cost) -> None:

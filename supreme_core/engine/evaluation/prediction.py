@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.ranks.device import EVALUATION_BATCH
 from supreme_core.engine.ranks.ranks import Ranks
@@ -51,7 +52,7 @@ def rows(
         min(batches * rank // ranks.size * size, len(samples)) for rank in range(ranks.size + 1)
     ]
     mine = torch.arange(borders[ranks.rank], borders[ranks.rank + 1])
-    with in_mode(model, training=False), torch.inference_mode():
+    with in_mode(model, training=False), torch.inference_mode(), passes.shared(ranks):
         answers = [torch.empty((0, width), device=ranks.device)]
         for batch in samples.batches(torch.split(mine, size) if len(mine) else ()):
             answers.append(answer(batch.images).to(torch.float32))

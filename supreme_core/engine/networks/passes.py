@@ -2,16 +2,19 @@
 
 A forward pass of one sample is one pass, and a backward pass two, as it takes about twice as long.
 The count only grows, like that of a road; whoever wants to know what a piece of work took looks at
-it before and after. Each rank counts its own samples.
+it before and after. Most work is done by every rank alike and counts once; where each rank has
+samples of its own, `shared` says so, and theirs are added up. So the number of ranks is not in it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 from torch import Tensor, nn
 
+from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import MethodFailed
 from supreme_core.tuning.budget import BACKWARD, FORWARD
 
@@ -20,25 +23,57 @@ class OverBudget(MethodFailed):
     """A method took more passes than it may."""
 
 
-class _Odometer:
-    """State of the count.  limit: of `count`, beyond which OverBudget is raised."""
+@dataclass(frozen=True)
+class Passes:
+    """Passes that this process knows of.
 
-    count = 0
+    alike: of all ranks together.  own: of samples that only this rank has seen.
+    """
+
+    alike: int = 0
+    own: int = 0
+
+    def __add__(self, other: "Passes") -> "Passes":
+        return Passes(self.alike + other.alike, self.own + other.own)
+
+    def __sub__(self, other: "Passes") -> "Passes":
+        return Passes(self.alike - other.alike, self.own - other.own)
+
+    def over(self, ranks: Ranks) -> int:
+        """Passes of all ranks, which meet here."""
+        return self.alike + int(sum(ranks.each(float(self.own))))
+
+    def estimated(self, ranks: Ranks) -> int:
+        """Passes of all ranks, if the others have seen as many samples as this one."""
+        return self.alike + self.own * ranks.size
+
+
+class _Odometer:
+    """State of the count.  limit: of what is made alike, beyond which OverBudget is raised."""
+
+    made = Passes()
     limit = inf
     is_paused = False
+    is_shared = False
 
     def add(self, passes: int) -> None:
-        self.count += passes
-        if self.count > self.limit:
+        if self.is_shared:
+            self.made += Passes(own=passes)
+        else:
+            self.made += Passes(alike=passes)
+            self.check()
+
+    def check(self) -> None:
+        if self.made.alike > self.limit:
             raise OverBudget
 
 
 _odometer = _Odometer()
 
 
-def so_far() -> int:
+def so_far() -> Passes:
     """Passes of this process until now."""
-    return _odometer.count
+    return _odometer.made
 
 
 def add(passes: int) -> None:
@@ -76,10 +111,39 @@ def uncounted() -> Iterator[None]:
 
 
 @contextmanager
-def limited(passes: float) -> Iterator[None]:
-    """OverBudget is raised inside as soon as more passes than these were made in the block."""
-    before, _odometer.limit = _odometer.limit, _odometer.count + passes
+def shared(ranks: Ranks) -> Iterator[None]:
+    """Inside, each rank sees samples of its own.
+
+    Where a limit is watched the ranks meet afterwards, so that all of them end at the same place,
+    the one at which a process alone ends.
+    """
+    if _odometer.is_shared:
+        yield
+        return
+    before, _odometer.is_shared = _odometer.made.own, True
     try:
         yield
     finally:
+        _odometer.is_shared = False
+    if _odometer.limit < inf:
+        mine = Passes(own=_odometer.made.own - before)
+        _odometer.made += Passes(alike=mine.over(ranks)) - mine
+        _odometer.check()
+
+
+@contextmanager
+def limited(passes: float) -> Iterator[None]:
+    """OverBudget is raised inside as soon as more passes than these were made in the block."""
+    before, _odometer.limit = _odometer.limit, _odometer.made.alike + passes
+    try:
+        _odometer.check()
+        yield
+        _odometer.check()
+    finally:
         _odometer.limit = before
+
+
+def count_instead(again: Passes, earlier: int) -> None:
+    """Let a limit count what an interrupted attempt made, `earlier`, in place of what was made
+    again of it."""
+    _odometer.limit += again.alike - earlier

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from supreme_core.engine.images.samples import FIXED_BATCH_SIZE, Samples
+from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.networks.weights import are_finite, trainable
 from supreme_core.engine.ranks.device import for_float64
@@ -44,7 +45,7 @@ def gradient_sums(task: UnlearningTask, samples: Samples, loss: Loss) -> list[Te
                 )
             yield sums
 
-    with in_mode(task.model, training=False):
+    with in_mode(task.model, training=False), passes.shared(task.ranks):
         totals = task.reduction.sum(leaves())
     if not all(are_finite(totals)):
         raise MethodFailed("the gradients of the weights are not finite")

@@ -183,7 +183,7 @@ def _sums_over(
                 report(done=done, total=len(mine), loss=mean, images=len(mine[done - 1]))
             yield list(sums.values())
 
-    with in_mode(model, training=False):
+    with in_mode(model, training=False), passes.shared(reduction.ranks):
         totals = reduction.sum(leaves())
     if not all(are_finite(totals)):
         raise MethodFailed("the importances of the weights are not finite")

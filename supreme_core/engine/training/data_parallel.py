@@ -4,11 +4,14 @@ Gradients travel while the backward pass still runs, and are added in an order t
 number of ranks, so that number is part of what a result means.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from supreme_core.engine.images.randomness import seed_generators
+from supreme_core.engine.networks import passes
 from supreme_core.engine.training.batch_norm import single_values
 from supreme_core.engine.training.gradients import Job, OptimizerStep, copy_all, running_statistics
 from supreme_core.randomness import streams
@@ -30,7 +33,8 @@ class DataParallelGradients:
         job, ranks = self._job, self._job.reduction.ranks
         ((number, batch),) = job.parts(step)
         seed_generators(streams.derive(step.dropout, number), ranks.device)
-        with single_values(allowed=step.is_last):
+        counted = nullcontext() if batch else passes.uncounted()
+        with single_values(allowed=step.is_last), counted:
             losses = job.loss(self._parallel, batch or job.stand_in(step))
         share = losses.sum() * (float(batch is not None) / step.size)
         torch.autograd.backward(job.scale(share * ranks.size))

@@ -10,6 +10,7 @@ from torch import Tensor, nn, optim
 
 from supreme_core.engine.images.randomness import kept_global_generator
 from supreme_core.engine.images.samples import Augment, Samples
+from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.training.checkpoint import Checkpoints, State
@@ -122,14 +123,15 @@ def fit(
                 for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                     group["lr"] = rate * how.rate(epoch + step / steps)
                 optimizer.zero_grad()
-                mean = gradients(
-                    OptimizerStep(
-                        positions=positions,
-                        following=following,
-                        augment=augment,
-                        dropout=streams.derive(seed, "dropout", epoch, step),
+                with passes.shared(ranks):
+                    mean = gradients(
+                        OptimizerStep(
+                            positions=positions,
+                            following=following,
+                            augment=augment,
+                            dropout=streams.derive(seed, "dropout", epoch, step),
+                        )
                     )
-                )
                 scaler.unscale_(optimizer)  # before clipping: the limit is for the true gradients
                 if how.max_gradient_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, how.max_gradient_norm)

@@ -4,20 +4,30 @@ Memory is that of a process of its own: in one that holds much, the system may t
 a block allocates. What a GPU holds is told by a stand-in for torch.cuda.
 """
 
+import itertools
 import os
 import resource
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from math import inf
 
 import pytest
 import torch
 
+from supreme_core.components.methods.finetune import FinetuneParams, finetune
 from supreme_core.engine.evaluation import cost
 from supreme_core.engine.evaluation.cost import CLEAR_REFERENCES, CostMeter, peak_memory
+from supreme_core.engine.networks import passes
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.scoring.evaluation import Cost
+from tests.builders import Slot, tiny_network, tiny_task
 from tests.real_ranks import on_ranks, on_two_ranks
 
 ALONE = Ranks.alone(torch.device("cpu"))
@@ -196,6 +206,63 @@ def test_a_block_that_raises_has_no_cost():
     with pytest.raises(ZeroDivisionError), CostMeter(ALONE).measured() as meter:
         _ = 1 / 0
     assert not hasattr(meter, "cost")
+
+
+def fitted(ranks, *, share=inf, slot=None, stop_after=None, fails=False):
+    """Work of every rank alike and three epochs of steps that ranks share, some of whose batches
+    are odd; gives how it ended, and its passes.
+
+    share: of the passes of all of it, more than which it may not take.
+    """
+    steps, interruption = itertools.count(1), Interruption(exit_code=143)
+
+    def report(**step):
+        if next(steps) == stop_after:
+            interruption.request()
+
+    numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
+    task = tiny_task(
+        model=passes.counted(tiny_network(3)),
+        numerics=numerics,
+        checkpoints=Checkpoints(ranks, interruption, slot),
+        report=report,
+    )
+    meter, settings = task.checkpoints.meter, FinetuneParams(epochs=3, batch_size=7)
+    try:
+        with passes.limited(share * WHOLE), meter.measured():
+            task.model(task.forget.batch(torch.arange(5)).images)
+            finetune(task, settings)
+            if fails:
+                raise ZeroDivisionError
+    except (passes.OverBudget, Terminated, ZeroDivisionError) as error:
+        return type(error).__name__, meter.passes_so_far
+    return "done", meter.cost.passes
+
+
+WHOLE = 5 + 3 * 36 * 3
+"""Passes of `fitted`: forward of five samples, and three epochs of 36 retained ones."""
+
+
+@pytest.mark.parametrize(
+    ("how", "ended", "made"),
+    [
+        ({}, "done", WHOLE),
+        ({"share": 2.0, "fails": True}, "ZeroDivisionError", WHOLE),
+        ({"share": 1.0}, "done", WHOLE),
+        ({"share": 0.5}, "OverBudget", 5 + 36 * 3 + 3 * 21),
+        ({"share": 0.01}, "OverBudget", 5),
+    ],
+)
+def test_passes_until_the_end_are_the_same_on_one_rank_and_on_two(how, ended, made):
+    assert fitted(ALONE, **how) == (ended, made)
+    assert on_two_ranks(partial(fitted, **how)) == [(ended, made)] * 2
+
+
+@pytest.mark.parametrize("stop_after", [2, 7])
+def test_a_limit_counts_the_passes_of_an_attempt_that_was_stopped(stop_after):
+    slot = Slot()
+    assert fitted(ALONE, share=0.5, slot=slot, stop_after=stop_after)[0] == "Terminated"
+    assert fitted(ALONE, share=0.5, slot=slot) == fitted(ALONE, share=0.5)
 
 
 def uneven(ranks):

@@ -16,13 +16,15 @@ from torch import nn
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Training
+from supreme_core.engine.evaluation.cost import CostMeter
+from supreme_core.engine.networks import passes
 from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.recipe import Recipe
-from tests.builders import RecordingTask, Slot, digest, plain, tiny_task
+from tests.builders import RecordingTask, Slot, digest, plain, tiny_network, tiny_task
 from tests.real_ranks import on_two_ranks
 
 FORGETS = {
@@ -152,10 +154,25 @@ AUGMENTATION = Recipe.of(
 ).augmentation
 
 
-def digests(ranks):
-    """Return a digest of every method with two micro-batches, which one rank adds up as two do."""
+def counted_network(seed):
+    return passes.counted(tiny_network(seed))
+
+
+COUNTED = {"new_network": counted_network, "random_network": counted_network}
+
+
+def digest_and_passes(name, kind, ranks):
+    """Digest of the model with two micro-batches, which one rank adds up as two do, and passes."""
     numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
-    found = {case: digest(unlearned(*case, numerics=numerics)) for case in COMPARED}
+    with CostMeter(ranks).measured() as meter:
+        model = unlearned(name, kind, numerics=numerics, model=counted_network(3), **COUNTED)
+    return digest(model), meter.cost.passes
+
+
+def digests(ranks):
+    """Return a digest of every method and its passes."""
+    numerics = NumericsPolicy(Reduction(ranks, micro_batches=2))
+    found = {case: digest_and_passes(*case, ranks) for case in COMPARED}
     for case in AUGMENTED:
         model = unlearned(*case, numerics=numerics, augmentation=AUGMENTATION)
         found[case, "augmented"] = digest(model)
@@ -179,8 +196,11 @@ def test_another_seed_gives_another_model_where_a_method_draws(name, kind):
 
 
 @every_compared_case
-def test_a_method_repeats_its_bits_on_one_rank_and_on_each_of_two(name, kind, digests_of_two_ranks):
-    expected = digest(unlearned(name, kind, numerics=plain(2)))
+def test_a_method_repeats_bits_and_passes_on_one_rank_and_on_each_of_two(
+    name, kind, digests_of_two_ranks
+):
+    expected = digest_and_passes(name, kind, Ranks.alone(torch.device("cpu")))
+    assert expected[1] > 0
     assert [rank[name, kind] for rank in digests_of_two_ranks] == [expected, expected]
 
 
