@@ -109,8 +109,8 @@ class RunRecord(Document):
     passes: int | None = Field(
         None,
         ge=0,
-        description="Passes of samples that a trial took, where a forward pass is one and a"
-        " backward pass two; null of everything else.",
+        description="Passes of samples that a trial took, if need be until it failed, where a"
+        " forward pass is one and a backward pass two; null of everything else.",
     )
     predictions: dict[Title, Digest] = Field(
         default_factory=dict,

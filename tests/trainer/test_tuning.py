@@ -8,6 +8,7 @@
 | more trials, another method                      | only these are computed             |
 | stopped in a trial, and gone on with             | the same bits and the same passes   |
 | a trial beyond its budget                        | stopped, failed, never chosen       |
+| a trial that fails, stopped before or not        | what it took until then is counted  |
 | one worker, two workers                          | the same selection                  |
 | the plan is changed after the choice, `--retune` | refused, chosen anew                |
 | the chosen settings given by hand                | the same numbers                    |
@@ -33,6 +34,7 @@ from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
     RANDOM_SAMPLES,
+    SIX_STEPS,
     artefacts_of,
     compute,
     computed,
@@ -215,8 +217,44 @@ def test_a_trial_beyond_its_budget_is_stopped_and_never_chosen(tmp_path):
     assert "over its budget of" in three.reason
     assert "passes of samples, which is 1 of Retrained's" in three.reason
     assert choice.trial == 0
-    runs = [each for each in results[9000].runs if each.method == "finetune#2"]
-    assert [(each.status, each.cause) for each in runs] == [("failed", "method")]
+    (run,) = [each for each in results[9000].runs if each.method == "finetune#2"]
+    assert (run.status, run.cause) == ("failed", "method")
+    retained, batch = results[9000].cells[0].retain_samples, SIX_STEPS["batchSize"]
+    assert run.passes == 3 * (retained + batch)  # to the end of the step that was too much
+
+
+def test_what_a_failed_trial_took_is_part_of_the_cost_of_tuning(tmp_path):
+    """A rate with which the loss is not finite in the first epoch."""
+    document = tuned(
+        methods=[{**FINETUNE, "search": {"lr": {"choice": [1e-3, 1e9]}}}],
+        sampler="grid",
+        seeds={"start": 9000, "count": 1},
+    )
+    results = trials_of(document, folder_store(tmp_path))
+    given, _, failed = selection_of(document, results).choices[0].candidates
+    assert failed.values == [None]
+    assert "not finite" in failed.reason
+    assert failed.passes == given.passes
+
+
+def test_a_trial_beyond_its_budget_that_was_stopped_before_took_the_same(tmp_path):
+    def made(folder, **options):
+        document = tuned(
+            methods=[{**FINETUNE, "search": {"epochs": {"choice": [3, 4]}}}],
+            sampler="grid",
+            budget={"share": 1.5},
+            seeds={"start": 9000, "count": 1},
+        )
+        return trials_of(document, folder_store(folder), **options)
+
+    whole = made(tmp_path / "whole")
+    with stopped_in("finetune", call=2, step=6) as interruption:
+        made(tmp_path / "stopped", interruption=interruption)
+    again = made(tmp_path / "stopped")
+    assert [each.status for each in again[9000].runs if "#" in each.method] == ["ok"] + 2 * [
+        "failed"
+    ]
+    assert runs_of(again) == runs_of(whole)
 
 
 def test_a_planted_best_setting_is_found(tmp_path):

@@ -39,6 +39,7 @@ from supreme_core.scoring.run_scoring import (
     read_cost,
     reason,
 )
+from supreme_core.store.artefacts import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +54,23 @@ class ReferenceModel(Reference):
     probed: Probed
 
 
+@dataclass
+class Spent:
+    """Work of a method until it failed; None where it did not begin, or has not failed."""
+
+    passes: int | None = None
+
+    def tell(self, passes: int) -> None:
+        self.passes = passes
+
+
 @dataclass(frozen=True)
 class ModelOfRun:
     """A model that a run is about: Original, a replica of Retrained, or one that was unlearned.
 
     own: what is stored of it, which its metrics compare.
     stage: where it is to come from; None for a reference, which is there before any run.
+    spent: of a method that has failed.
     """
 
     method: str
@@ -66,6 +78,7 @@ class ModelOfRun:
     own: Input[Unlearned]
     probed: Probed
     stage: MethodStage | None = None
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def name(self) -> tuple[str, int]:
@@ -206,9 +219,11 @@ class CellRun:
         subject = self.cell.subject(
             self.context, lambda checkpoints: stage.network_again(self.stages, checkpoints)
         )
+        spent = Spent()
         common: dict[str, Any] = {
             "original": self.original.training,
             "keep": subject.use,
+            "failed": spent.tell,
             "importances": [self.stages.later(each) for each in self._importances(title)],
         }
         stage: MethodStage
@@ -219,7 +234,7 @@ class CellRun:
             common["retrained"] = self.replicas[0].training
             stage = UnlearnedStage(self.context, self.cell, title, repeat, **common)
         own = self.stages.later(stage)
-        return ModelOfRun(title, repeat, own, Probed(own.key, subject), stage)
+        return ModelOfRun(title, repeat, own, Probed(own.key, subject), stage, spent)
 
     def _run(self, model: ModelOfRun) -> RunRecord:
         """A model's numbers; whatever goes wrong inside a method, a probe or a metric stays inside
@@ -277,10 +292,12 @@ class CellRun:
         """failure: what the run needs cannot be had."""
         compared: dict[str, Any] = {}  # told of a failed run too, where all of it is there
         step = model.stage.step if model.stage else metrics.step
+        made: Manifest | None = None
         try:
             if failure:
                 raise failure
-            made = self.stages.ensure(model.stage) if model.stage else None
+            if model.stage:
+                made = self.stages.ensure(model.stage)
             step = metrics.step
             for probe in probes:
                 self.stages.ensure(probe)
@@ -289,13 +306,21 @@ class CellRun:
         except (StorageError, RankLost, DeviceFault, HeldElsewhere):
             raise
         except Exception as error:  # all of it is foreign code, whose failure is a result
-            return self._failed(step, error, compared)
+            return self._failed(step, error, compared, self._passes(model, made))
         finally:
             model.probed.subject.release()
-        passes = read_cost(made.facts).passes if made and self.context.trials else None
+        passes = self._passes(model, made)
         return self._run_record(step, compared, status="ok", metrics=values, passes=passes)
 
-    def _failed(self, step: Step, error: Exception, compared: dict[str, Any]) -> RunRecord:
+    def _passes(self, model: ModelOfRun, made: Manifest | None) -> int | None:
+        """Passes of a trial; None of everything else."""
+        if not self.context.trials:
+            return None
+        return read_cost(made.facts).passes if made else model.spent.passes
+
+    def _failed(
+        self, step: Step, error: Exception, compared: dict[str, Any], passes: int | None
+    ) -> RunRecord:
         log.error("%s failed: %s", step.title, error, exc_info=error)
         during = "metrics" if step.stage == "metrics" else ""
         why = reason(error, during=during)
@@ -303,7 +328,8 @@ class CellRun:
         if not self.context.ranks.all_failed(repr(step)):
             raise SupremeError(f"{step.title} failed on this rank only: {why}")
         cause = cause_of(error, during=during)
-        return self._run_record(step, compared, status="failed", cause=cause, reason=why)
+        failure: dict[str, Any] = {"cause": cause, "reason": why, "passes": passes}
+        return self._run_record(step, compared, status="failed", **failure)
 
     def _failed_elsewhere(
         self,

@@ -3,8 +3,8 @@
 import hashlib
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, get_args
@@ -42,6 +42,7 @@ class MethodStage(Stage[Unlearned]):
     """A method on a copy of Original.
 
     keep: told the network where it is computed now, once everything is known of it.
+    failed: told the passes of a method that has failed.
 
     importances: those that the method reads, over both parts; empty where it reads none.
     """
@@ -52,6 +53,7 @@ class MethodStage(Stage[Unlearned]):
     repeat: int
     original: Later[Trained]
     keep: Callable[[nn.Module], None]
+    failed: Callable[[int], None]
     importances: Sequence[Later[Importances]] = ()
 
     reads = (PREDICTIONS,)
@@ -143,19 +145,29 @@ class MethodStage(Stage[Unlearned]):
         first = [problem.networks.with_weights(self.original.value().weights)]
         known, shared = self._known(first[0])
         stream = context.streams.unlearning(self.repeat, unlearner.method.entry.name)
-        with checkpoints.meter.measured() as meter:
-            # Popped, so that nothing here holds it once a later request has a network of its own.
-            network = problem.unlearn(
-                unlearner,
-                first.pop(),
-                seed=stream,
-                checkpoints=checkpoints,
-                importances=known,
-            )
+        meter = checkpoints.meter
+        given = sum(cost.passes or 0 for cost in shared)
+        try:
+            with self._limited(given), meter.measured():
+                # Popped, so that nothing here holds it once a later request has one of its own.
+                network = problem.unlearn(
+                    unlearner,
+                    first.pop(),
+                    seed=stream,
+                    checkpoints=checkpoints,
+                    importances=known,
+                )
+            _refuse_nonfinite(network)
+        except Exception:
+            self.failed(meter.passes_so_far + given)
+            raise
         for cost in shared:  # whoever reads them pays for them, whoever asked for them first
             meter.add(cost)
-        _refuse_nonfinite(network)
         return network, meter.cost
+
+    def _limited(self, given: int) -> AbstractContextManager[None]:
+        """Inside, a method may take no more than it should.  given: passes of what it reads."""
+        return nullcontext()
 
     def _known(self, network: nn.Module) -> tuple[Mapping[str, KnownSums], Sequence[Cost]]:
         """Importances as the task has them, and what each of them took."""
@@ -199,25 +211,19 @@ class TrialStage(MethodStage):
     def _distances(self, network: nn.Module) -> Mapping[str, ParameterDistance]:
         return {}
 
-    def _unlearn(self, checkpoints: Checkpoints) -> tuple[nn.Module, Cost]:
+    @contextmanager
+    def _limited(self, given: int) -> Iterator[None]:
         epochs = self.context.components.recipe.training.epochs
         retraining = retraining_passes(epochs, len(self.cell.split.retain))
         budget = self.trials.share * retraining
-        # Several ranks would end at different steps, so they learn of it in the end.
-        stopping = passes.limited(budget) if self.context.ranks.size == 1 else nullcontext()
-        over = (
-            f"it is over its budget of {number_of(int(budget), 'pass', 'passes')} of samples, which"
-            f" is {self.trials.share:g} of Retrained's {retraining}"
-        )
         try:
-            with stopping:
-                network, cost = super()._unlearn(checkpoints)
+            with passes.limited(budget - given):
+                yield
         except passes.OverBudget:
-            raise MethodFailed(over) from None
-        assert cost.passes is not None
-        if cost.passes > budget:
-            raise MethodFailed(over)
-        return network, cost
+            raise MethodFailed(
+                f"it is over its budget of {number_of(int(budget), 'pass', 'passes')} of samples,"
+                f" which is {self.trials.share:g} of Retrained's {retraining}"
+            ) from None
 
 
 def _refuse_nonfinite(network: nn.Module) -> None:
