@@ -15,6 +15,7 @@ from supreme_core.api.orders import ExperimentOrder, Work
 from supreme_core.api.records import Named
 from supreme_core.data import downloads
 from supreme_core.data.cells import Splits
+from supreme_core.data.from_files import UnreadableImages
 from supreme_core.data.image_set import (
     LABELS,
     DatasetParams,
@@ -74,15 +75,20 @@ class CheckedData:
 
 
 def check_data(order: ExperimentOrder, storage: Storage, catalog: Catalog) -> CheckedData:
-    """Make every split of every seed; SpecError has a line for each scenario that cannot be.
+    """Make every split of every seed; SpecError has a line for each image that cannot be read and
+    for each scenario that cannot be.
 
     The data are those that a run would use: what the store has prepared, else the source. What
     would be downloaded is refused.
     """
-    found = find_labels(order.work, storage)
+    problems = list[str]()
+    try:
+        found = find_labels(order.work, storage)
+    except UnreadableImages as error:
+        problems.append(str(error))
+        found = FoundLabels(error.labels, prepared=False, notes=())
     splits = _splits(order.work, catalog)
     sizes: dict[str, Sizes | None] = {}
-    problems = []
     for title in splits.scenarios:
         try:
             sizes[title] = _sizes(splits, title, found.labels, order.seeds)

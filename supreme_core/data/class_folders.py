@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from supreme_core.data.downloads import folder_if_there, source_folder
-from supreme_core.data.image_files import decode_all
+from supreme_core.data.from_files import Part, decoded_set
 from supreme_core.data.image_set import ImageSet, SourceParams
-from supreme_core.data.image_tree import FoundPath, Tree, fingerprint, frames_note, size_of, walk
+from supreme_core.data.image_tree import FoundPath, Tree, fingerprint, size_of, walk
 from supreme_core.errors import SpecError
 
 AT: Final = "spec.dataset.params.source"
@@ -82,22 +82,16 @@ def image_set(tree: Tree, params: ClassFoldersParams, *, train: Files, test: Fil
     train_images, test_images = (
         [image for images in part.values() for image in images] for part in (train, test)
     )
-    decoded_train, decoded_test = (
-        decode_all([image.path for image in part], size=params.size, mode="color", at=AT)
-        for part in (train_images, test_images)
-    )
-    return ImageSet.of(
-        decoded_train.pixels,
-        _labels(train),
-        decoded_test.pixels,
-        _labels(test),
+    return decoded_set(
+        Part([image.path for image in train_images], _labels(train)),
+        Part([image.path for image in test_images], _labels(test)),
         tuple(train),
+        size=params.size,
+        mode="color",
+        at=AT,
         train_files=tuple(image.name for image in train_images),
         test_files=tuple(image.name for image in test_images),
-        notes=(
-            *tree.notes(params.folder),
-            *frames_note(decoded_train.animated + decoded_test.animated),
-        ),
+        notes=tree.notes(params.folder),
     )
 
 

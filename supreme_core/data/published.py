@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supreme_core.data.downloads import folder_if_there, source_folder
-from supreme_core.data.image_files import decode_all
+from supreme_core.data.from_files import Part, decoded_set
 from supreme_core.data.image_set import ImageSet, SourceParams
-from supreme_core.data.image_tree import FoundPath, fingerprint, frames_note, size_of
+from supreme_core.data.image_tree import FoundPath, fingerprint, size_of
 from supreme_core.errors import SpecError, number_of
 from supreme_core.system.files import read_file
 
@@ -92,20 +92,20 @@ def read_set(
             "test_identities": _numbers(image.identity for image in test),
             "identity_names": tuple(identity_names),
         }
-    decoded_train, decoded_test = (
-        decode_all([root / image.name for image in part], size=size, mode="color", at=AT)
+    train_part, test_part = (
+        Part([root / image.name for image in part], _numbers(image.label for image in part))
         for part in (train, test)
     )
-    animated = decoded_train.animated + decoded_test.animated
-    return ImageSet.of(
-        decoded_train.pixels,
-        _numbers(image.label for image in train),
-        decoded_test.pixels,
-        _numbers(image.label for image in test),
+    return decoded_set(
+        train_part,
+        test_part,
         tuple(class_names),
+        size=size,
+        mode="color",
+        at=AT,
         train_files=tuple(image.name for image in train),
         test_files=tuple(image.name for image in test),
-        notes=(*parts.notes, *frames_note(animated)),
+        notes=parts.notes,
         **more,
     )
 

@@ -178,6 +178,17 @@ class TestData:
         (line,) = said({"name": "full_class", "params": {"classes": ["ros"]}}, dataset=dataset)
         assert line.endswith("unknown class 'ros'; did you mean 'rose'?")
 
+    def test_images_that_cannot_be_read_do_not_hide_what_else_is_wrong(self, said, tmp_path):
+        dataset = flowers(tmp_path / "flowers")
+        for part in ("train", "test"):
+            (tmp_path / "flowers" / part / "tulip/1.png").write_bytes(b"no image")
+        ros = {"name": "full_class", "params": {"classes": ["ros"]}}
+        model, train, test, scenario = said(ros, dataset=dataset, model=VIT)
+        assert "spec.model.params.arguments.patch_sise" in model
+        assert "train/tulip/1.png' is not a readable image" in train
+        assert "test/tulip/1.png' is not a readable image" in test
+        assert scenario.endswith("unknown class 'ros'; did you mean 'rose'?")
+
     def test_nothing_is_downloaded(self, said, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         (line,) = said(FULL_CLASS, dataset={"name": "cifar10"})

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from supreme_core.data.downloads import folder_if_there, given_folder
-from supreme_core.data.image_files import Mode, decode_all
+from supreme_core.data.from_files import Part, decoded_set
+from supreme_core.data.image_files import Mode
 from supreme_core.data.image_set import DatasetParams, ImageSet
 from supreme_core.data.image_tree import (
     FoundPath,
     Tree,
     fingerprint,
-    frames_note,
     is_hidden,
     sha256_of,
     size_and_time_of,
@@ -82,23 +82,18 @@ def image_folder(params: ImageFolderParams) -> ImageSet:
     class_names = tuple(folder.name for folder in train.folders)
     for tree in (train, test):
         _require_places(tree, params)
-    train_labels, test_labels = (_labels(tree, class_names) for tree in (train, test))
-    decoded_train, decoded_test = (
-        decode_all([each.path for each in tree.images], size=params.size, mode=params.mode, at=AT)
+    train_part, test_part = (
+        Part([image.path for image in tree.images], _labels(tree, class_names))
         for tree in (train, test)
     )
-    return ImageSet.of(
-        decoded_train.pixels,
-        train_labels,
-        decoded_test.pixels,
-        test_labels,
+    return decoded_set(
+        train_part,
+        test_part,
         class_names,
-        notes=(
-            *train.notes("train"),
-            *test.notes("test"),
-            *_others_note(others),
-            *frames_note(decoded_train.animated + decoded_test.animated),
-        ),
+        size=params.size,
+        mode=params.mode,
+        at=AT,
+        notes=(*train.notes("train"), *test.notes("test"), *_others_note(others)),
         **(_identities(train.images, test.images) if params.identities else {}),
     )
 

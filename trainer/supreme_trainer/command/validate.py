@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -71,16 +72,19 @@ def validate_experiments(
     """
     checked: list[Checked] = []
     errors: list[SupremeError] = []
-    try:
+    with _kept(errors):
         for loaded, order in planned(file, settings):
-            try:
-                if for_cluster or loaded.experiment.spec.execution.image:
-                    _check_for_cluster(loaded, store)
-                checked.append(_checked(loaded, order, store, data=with_data, plan=with_plan))
-            except SupremeError as wrong:  # the other experiments are still worth a look
-                errors.append(wrong)
-    except SupremeError as wrong:
-        errors.append(wrong)
+            with _kept(errors):  # the other experiments are still worth a look
+                if found := _checked(
+                    loaded,
+                    order,
+                    store,
+                    errors,
+                    cluster=for_cluster,
+                    data=with_data,
+                    plan=with_plan,
+                ):
+                    checked.append(found)
     if as_json:
         click.echo(json.dumps(_document(file, checked, errors), indent=1))
     else:
@@ -90,6 +94,15 @@ def validate_experiments(
             tell(error)
     if errors:
         raise SystemExit(errors[0].exit_code)
+
+
+@contextmanager
+def _kept(errors: list[SupremeError]) -> Iterator[None]:
+    """Keep the error that ends this block, so that what comes after it is looked at too."""
+    try:
+        yield
+    except SupremeError as error:
+        errors.append(error)
 
 
 def _check_for_cluster(loaded: Loaded, store: str | None) -> None:
@@ -111,17 +124,30 @@ def _check_for_cluster(loaded: Loaded, store: str | None) -> None:
 
 
 def _checked(
-    loaded: Loaded, order: ExperimentOrder, store: str | None, *, data: bool, plan: bool
-) -> Checked:
-    storage = storage_of(loaded.experiment.spec, store)
-    known = catalog.installed()
+    loaded: Loaded,
+    order: ExperimentOrder,
+    store: str | None,
+    errors: list[SupremeError],
+    *,
+    cluster: bool,
+    data: bool,
+    plan: bool,
+) -> Checked | None:
+    """All that was asked for; None where something is wrong, all of which joins `errors`."""
+    spec, known, before = loaded.experiment.spec, catalog.installed(), len(errors)
     found = expected = trials = None
-    with errors_of(loaded.source):
+    if cluster or spec.execution.image:
+        with _kept(errors):
+            _check_for_cluster(loaded, store)
+    storage = storage_of(spec, store)
+    with _kept(errors), errors_of(loaded.source):
         _check_variant(order.work.model)
     if data:
         click.echo(f"looking at the data of {order.work.dataset.name}", err=True)
-        with errors_of(loaded.source):
+        with _kept(errors), errors_of(loaded.source):
             found = check_data(order, storage, known)
+    if len(errors) > before:
+        return None
     if plan:
         stored = read_experiments(storage, tracked)
         sizes = sizes_of_stages(storage)
