@@ -1,4 +1,11 @@
-"""Code that operator and trainer share, in rooms that an experiment passes from top to bottom:
+"""Results of experiments in two lines of Python, and code that operator and trainer share.
+
+    from supreme_core import load
+    load("supreme-store/experiments/local/digits-c5aa9b3d").frame
+
+`__all__` is the public face, which docs/python.md describes: it is imported when it is asked for,
+torch only where models are. Everything else is internal and may change from one version to the
+next: rooms that an experiment passes from top to bottom.
 
     errors       every error that a user can meet, and the exit code of each
     api          the documents: the resource, orders, records, summaries
@@ -14,6 +21,7 @@
     report       a page, tables and plots of a summary
     publishing   summary and report written into a store
     importing    results of supreme-unlearning as summaries
+    library      the public face: results, methods and metrics for programs of others
     checking     what is refused or told before anything is computed
     components   datasets, models, methods, metrics, ...: a file and a decorator each
     system       files, ports, faults of devices, the end of a command
@@ -21,7 +29,29 @@
 The operator imports neither engine nor the components that need torch.
 """
 
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 DISTRIBUTION: Final = "supreme-bench"
 """Name that pip installs; the command and the key of its version in documents are `supreme`."""
+
+_PUBLIC: Final = {
+    "Results": "results",
+    "load": "results",
+}
+"""Module of `library` that has each public name; __init__.pyi tells type checkers the same."""
+
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, as the command must start at once."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+    found = getattr(import_module(f"{__name__}.library.{_PUBLIC[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

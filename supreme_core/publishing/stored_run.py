@@ -65,6 +65,19 @@ class SeedStore:
         return weights
 
 
+def stage_of(run: RunRecord) -> tuple[str, str]:
+    """Name and key of the stage that has the predictions of a run's own model."""
+    stage = "predictions" if run.method in REFERENCES else "unlearned"
+    return stage, run.predictions["unlearned"]
+
+
+def trained_stage(method: str, predictions: Manifest) -> tuple[str, str]:
+    """Name and key of the stage in which a reference was trained, by its predictions."""
+    trained = predictions.meaning["model"]
+    assert isinstance(trained, str), "only an untrained model has no stage of its own"
+    return "originals" if method == ORIGINAL else "retrained", trained
+
+
 @dataclass(frozen=True)
 class Found(Generic[T]):
     """A stage of the store, which is read where somebody asks for its value."""
@@ -163,7 +176,7 @@ class StoredRun:
         def read(manifest: Manifest) -> Unlearned:
             return read_unlearned(manifest.facts, self.store.open(manifest, PREDICTIONS))
 
-        return Found(self.store, "unlearned", self.run.predictions["unlearned"], read)
+        return Found(self.store, *stage_of(self.run), read)
 
     @cached_property
     def _original(self) -> StoredReference:
@@ -193,10 +206,8 @@ class StoredRun:
 
     def _reference(self, name: str, model: Model) -> StoredReference:
         predictions = self._predictions(model)
-        stage = "originals" if name == ORIGINAL else "retrained"
-        trained = predictions.manifest.meaning["model"]
-        assert isinstance(trained, str), "only an untrained model has no stage of its own"
-        training = Found(self.store, stage, trained, partial(StoredModel, self.store))
+        trained = trained_stage(name, predictions.manifest)
+        training = Found(self.store, *trained, partial(StoredModel, self.store))
         return StoredReference(name=name, training=training, predictions=predictions)
 
     def _predictions(self, model: Model) -> Found[Predictions]:

@@ -1,15 +1,17 @@
-"""Open the store at an address."""
+"""Open the store at an address, or an experiment in one."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 from boto3.session import Session
 
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, SupremeError, listed
 from supreme_core.store.folder import LocalStorage
+from supreme_core.store.results import experiments_in
 from supreme_core.store.s3 import S3Credentials, S3Storage, bucket_and_prefix
-from supreme_core.store.storage import Storage
+from supreme_core.store.storage import Storage, is_key
 
 
 def open_storage(
@@ -77,3 +79,22 @@ def open_bucket(
         session=session,
         most_pages=most_pages,
     )
+
+
+def open_experiment(uri: str, *, endpoint: str | None, region: str | None) -> tuple[Storage, str]:
+    """The store and the folder of an experiment; SpecError for what names more, or less, than one.
+
+    A namespace is no experiment, nor is a seed; the error names the experiments of that store.
+    """
+    store, separator, rest = uri.rstrip("/").rpartition("/experiments/")
+    if separator and rest.count("/") == 1 and is_key(rest):
+        return open_storage(store, endpoint=endpoint, region=region), f"experiments/{rest}"
+    message = f"{uri!r} is no experiment; it should look like STORE/experiments/NAMESPACE/NAME-UID"
+    with suppress(SupremeError):  # what it names may be no store either
+        found = open_storage(
+            store or uri.rstrip("/").removesuffix("/experiments"), endpoint=endpoint, region=region
+        )
+        if there := experiments_in(found):
+            message += f", such as {found.uri.rstrip('/')}/experiments/{there[0]}"
+            message += f"; experiments there: {listed(there)}" * (len(there) > 1)
+    raise SpecError(message)

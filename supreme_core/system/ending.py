@@ -19,6 +19,9 @@ TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
 OPERATOR_MODULES: Final = ("kopf", "kubernetes", "aiohttp", "pydantic_settings")
 """Packages that the extra `operator` installs."""
 
+PANDAS_MODULES: Final = ("pandas",)
+"""Packages that the extra `pandas` installs."""
+
 REPORT: Final = (
     "This is a fault in SUPREME, not in what you wrote. Please report it with these lines."
 )
@@ -92,7 +95,11 @@ def of_missing_module(error: BaseException) -> SpecError | None:
     if not isinstance(error, ModuleNotFoundError):
         return None
     missing = (error.name or "").partition(".")[0]
-    extras = {"trainer": TRAINER_MODULES, "operator": OPERATOR_MODULES}
+    extras = {
+        "trainer": TRAINER_MODULES,
+        "operator": OPERATOR_MODULES,
+        "pandas": PANDAS_MODULES,
+    }
     return next(
         (_to_install([missing], extra) for extra, modules in extras.items() if missing in modules),
         None,
@@ -107,7 +114,17 @@ def need_trainer() -> None:
 
 def missing_for_trainer() -> list[str]:
     """Modules without which nothing can be computed and which are not installed."""
-    return [module for module in TRAINER_MODULES if find_spec(module) is None]
+    return _missing(TRAINER_MODULES)
+
+
+def need_pandas() -> None:
+    """SpecError where tables in Python cannot be had, because pandas is not installed."""
+    if missing := _missing(PANDAS_MODULES):
+        raise _to_install(missing, "pandas")
+
+
+def _missing(modules: Sequence[str]) -> list[str]:
+    return [module for module in modules if find_spec(module) is None]
 
 
 def _to_install(missing: Sequence[str], extra: str) -> SpecError:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from supreme_trainer.command.experiments import open_experiment, planned, storage_of
+from supreme_trainer.command.experiments import planned, storage_of
 from supreme_trainer.command.screen import show_tables
 from supreme_trainer.command.sentences import say
 
@@ -21,7 +21,7 @@ from supreme_core.report.across import (
     render_comparison,
     title,
 )
-from supreme_core.store.opening import open_storage
+from supreme_core.store.opening import open_experiment, open_storage
 from supreme_core.store.results import no_experiment
 from supreme_core.store.storage import Storage
 

@@ -4,13 +4,13 @@ import json
 import sys
 
 import click
-from supreme_trainer.command.experiments import open_experiment
 from supreme_trainer.command.store import in_bytes, leftover_document, piece_document
 from supreme_trainer.command.terminal import say_found, tracked
 
 from supreme_core.errors import SpecError, number_of
 from supreme_core.store.housekeeping import Inventory, Removal, removal
 from supreme_core.store.inventory import read_inventory, read_needs_again, remove_experiment
+from supreme_core.store.opening import open_experiment
 from supreme_core.store.results import no_experiment
 from supreme_core.store.storage import Storage, require_unlinked
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from rich.console import Console
 from supreme_trainer.command import local
-from supreme_trainer.command.experiments import open_experiment
 from supreme_trainer.command.screen import show
 from supreme_trainer.command.terminal import say_found, tell_where, tracked
 
 from supreme_core.errors import number_of
 from supreme_core.publishing import recompute as scores
 from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.opening import open_experiment
 from supreme_core.store.results import read_order
 
 CHANGES_SHOWN = 20

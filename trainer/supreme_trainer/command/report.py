@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 from rich.console import Console
 from supreme_trainer.command import local
-from supreme_trainer.command.experiments import open_experiment
 from supreme_trainer.command.screen import show
 from supreme_trainer.command.terminal import tell_where
 
@@ -16,6 +15,7 @@ from supreme_core.report.choices import FORMATS, PRIMARY
 from supreme_core.report.paste import paste
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.opening import open_experiment
 from supreme_core.store.results import Results, read_order
 
 

@@ -1,0 +1,6 @@
+from typing import Final
+
+from supreme_core.library.results import Results as Results
+from supreme_core.library.results import load as load
+
+DISTRIBUTION: Final[str]

@@ -1,0 +1,81 @@
+"""Models of an experiment from its store, and images as they see them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from supreme_core import registry
+from supreme_core.api.canonical import digest
+from supreme_core.api.names import REFERENCES, WEIGHTS
+from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.records import RunRecord
+from supreme_core.data.image_set import dataset_meaning
+from supreme_core.engine.images.image_shape import ImageShape
+from supreme_core.engine.images.samples import ImageSource, ResidentPixels
+from supreme_core.engine.networks.architecture import Architecture
+from supreme_core.engine.networks.factory import NetworkFactory
+from supreme_core.errors import SpecError
+from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_stage
+from supreme_core.store.artefacts import Artefacts, Manifest
+
+CPU = torch.device("cpu")
+
+
+def stored_model(artefacts: Artefacts, order: ExperimentOrder, run: RunRecord) -> nn.Module:
+    """The network of a run; SpecError where its weights were not kept."""
+    manifest = _weights_of(artefacts, run)
+    if WEIGHTS not in manifest.files:
+        raise SpecError(
+            f"method is {run.method!r}, and models of methods were not kept in this store; give the"
+            " experiment spec.storage.keepUnlearnedModels: true and run it again"
+        )
+    architecture = Architecture.of(registry.model.resolve(order.work.model, at="spec.model"))
+    shape = _shape(artefacts, order, architecture)
+    networks = NetworkFactory(architecture=architecture, shape=shape, device=CPU)
+    return networks.with_weights(load_file(artefacts.open(manifest, WEIGHTS)))
+
+
+def prepared(artefacts: Artefacts, order: ExperimentOrder, images: NDArray[np.uint8]) -> Tensor:
+    """Images as the models see them."""
+    found = np.asarray(images)
+    if found.dtype != np.uint8 or found.ndim != 4:
+        raise SpecError(
+            f"images is an array {found.shape} of {found.dtype}; allowed: (n, channels, height,"
+            " width) of uint8"
+        )
+    seen = Architecture.of(registry.model.resolve(order.work.model, at="spec.model")).input
+    facts: Any = _dataset(artefacts, order).facts
+    source = ImageSource(
+        ResidentPixels(torch.from_numpy(np.array(found))),
+        torch.tensor((seen and seen.mean) or facts["mean"]),
+        torch.tensor((seen and seen.std) or facts["std"]),
+        fitted=seen.fitted if seen else None,
+    )
+    return source.images(torch.arange(len(found)), None)
+
+
+def _weights_of(artefacts: Artefacts, run: RunRecord) -> Manifest:
+    """Manifest of the stage that has the weights of a run."""
+    store = SeedStore(artefacts)
+    found = store.manifest(*stage_of(run))
+    if run.method not in REFERENCES:
+        return found
+    return store.manifest(*trained_stage(run.method, found))
+
+
+def _shape(artefacts: Artefacts, order: ExperimentOrder, architecture: Architecture) -> ImageShape:
+    """Shape of the images as the models see them."""
+    manifest = _dataset(artefacts, order)
+    classes = len(manifest.facts["classNames"])  # type: ignore[arg-type]
+    # Of the test set, which is the smaller part: nothing but its header is read into memory.
+    test = np.load(artefacts.open(manifest, "test_images.npy"), mmap_mode="r", allow_pickle=False)
+    return architecture.shape(ImageShape(int(test.shape[1]), int(test.shape[2]), classes))
+
+
+def _dataset(artefacts: Artefacts, order: ExperimentOrder) -> Manifest:
+    chosen = registry.dataset.resolve(order.work.dataset, at="spec.dataset")
+    return SeedStore(artefacts).manifest("datasets", digest(dataset_meaning(chosen)))

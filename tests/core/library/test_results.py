@@ -1,0 +1,215 @@
+"""Results of a store in Python: what `load` gives is what the trainers and the report say.
+
+frame        every number of every run, with settings; failed runs without values
+gaps         those of the summary | verdicts
+predictions  of references and methods | model | images as a model sees them
+errors       the argument, what came, and the nearest
+imports      nothing but what is used: no torch for numbers, and a message where pandas is missing
+
+Left out: what the numbers mean (tests/core/analysis) and stores on S3 (tests/core/store).
+"""
+
+import json
+import subprocess
+import sys
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import torch
+
+import supreme_core
+from supreme_core import registry
+from supreme_core.api.canonical import digest
+from supreme_core.data.image_set import ImageSet, dataset_meaning
+from supreme_core.errors import SpecError
+from supreme_core.publishing.publish import summarise
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import Results, write_order, write_result
+from supreme_core.system import ending
+from tests.trainer.experiments import (
+    FINETUNE,
+    FULL_CLASS,
+    SSD,
+    compute,
+    experiment,
+    folder_store,
+    planned,
+)
+
+SEEDS = (260, 261)
+DOCUMENT = experiment(
+    seeds=SEEDS,
+    methods=[FINETUNE, {**SSD, "label": "mild", "params": {"alpha": 20}}],
+    scenarios=[FULL_CLASS],
+    metrics=[{"name": "accuracy"}, {"name": "average_gap"}],
+    storage={"keepUnlearnedModels": True},
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store in which the last seed has a method that failed."""
+    storage = folder_store(tmp_path_factory.mktemp("results") / "store")
+    write_order(storage, planned(DOCUMENT))
+    for seed in SEEDS:
+        result = compute(DOCUMENT, storage, seed=seed)
+        if seed == SEEDS[-1]:
+            failed = {"status": "failed", "reason": "it diverged", "metrics": {}, "predictions": {}}
+            runs = [
+                run.model_copy(update=failed if run.method == "mild" else {}) for run in result.runs
+            ]
+            result = result.model_copy(update={"runs": runs})
+        write_result(storage, result)
+    return storage
+
+
+@pytest.fixture(scope="module")
+def uri(store):
+    return f"{store.uri}/{planned(DOCUMENT).prefix}"
+
+
+@pytest.fixture(scope="module")
+def results(uri):
+    return supreme_core.load(uri)
+
+
+class TestFrame:
+    def test_it_has_every_number_of_the_results(self, results, store):
+        frame = results.frame
+        assert [*frame.columns] == [
+            *("experiment", "scenario", "method", "seed", "repeat"),
+            *("metric", "set", "value", "settings"),
+        ]
+        found = {
+            (line.seed, line.method, f"{line.set}_{line.metric}"): line.value
+            for line in frame[frame["set"].notna()].itertuples()
+        }
+        wanted = {
+            (seed, run.method, row): value
+            for seed, result in Results(store).of(planned(DOCUMENT)).items()
+            for run in result.runs
+            for row, value in run.metrics.items()
+            if row != "average_gap"
+        }
+        assert wanted.items() <= found.items()
+        assert len(frame) == len(SEEDS) * 4 * 6  # methods, rows
+        assert set(frame[frame["set"].isna()].metric) == {"average_gap"}
+        assert set(frame.experiment) == {"tiny"}
+
+    def test_a_run_that_failed_has_no_value_in_any_row(self, results):
+        frame = results.frame
+        assert frame[(frame.method == "mild") & (frame.seed == SEEDS[1])].value.isna().all()
+        assert frame[(frame.method == "mild") & (frame.seed == SEEDS[0])].value.notna().all()
+
+    def test_settings_are_those_of_the_experiment_and_the_defaults(self, results):
+        settings = results.frame.groupby("method").settings.unique()
+        assert {method: len(found) for method, found in settings.items()} == dict.fromkeys(
+            ("original", "retrained", "finetune", "mild"), 1
+        )
+        mild = json.loads(settings["mild"][0])
+        assert (mild["alpha"], mild["lambda"]) == (20, 1)
+        assert json.loads(settings["original"][0]) == {}
+
+
+def test_gaps_and_verdicts_are_those_of_the_summary(results, store):
+    with TemporaryDirectory() as cache:
+        order = planned(DOCUMENT)
+        summary = summarise(store, Artefacts(store, cache), order, Results(store))
+    gaps = results.gaps.set_index(["method", "set", "metric"])
+    for row in summary.rows:
+        if row.gap and row.metric == "forget_accuracy":
+            found = gaps.loc[row.method, "forget", "accuracy"]
+            assert (found.n, found["mean"]) == (row.gap.n, row.gap.mean)
+            assert (found.verdict, found.margin) == (row.gap.verdict, row.gap.margin)
+            assert found.remarks == "; ".join(row.gap.remarks)
+    assert len(gaps) == sum(row.gap is not None for row in summary.rows)
+    verdicts = results.verdicts.set_index("method").verdict.to_dict()
+    assert verdicts == {each.method: each.verdict for each in summary.joint_verdicts}
+
+
+@pytest.mark.parametrize("method", ["original", "retrained", "finetune"])
+def test_predictions_and_models_are_those_that_were_scored(results, store, method):
+    predictions = results.predictions("full_class", method, 260)
+    frame = results.frame
+    for name in ("forget", "retain", "test"):
+        chosen = (frame.seed == 260) & (frame.method == method) & (frame["set"] == name)
+        (value,) = frame[chosen].value
+        assert np.mean(predictions[name].predicted == predictions[name].labels) == value
+
+    network = results.model("full_class", method, 260)
+    with torch.inference_mode():
+        logits = network(results.prepared(images(store).test_images)).numpy()
+    assert np.allclose(logits, predictions["test"].logits, atol=1e-4)
+
+
+def images(store):
+    """Images of the experiment, as they lie in the store."""
+    chosen = registry.dataset.resolve(planned(DOCUMENT).work.dataset, at="here")
+    with TemporaryDirectory() as cache:
+        artefacts = Artefacts(store, cache)
+        manifest = artefacts.find("datasets", digest(dataset_meaning(chosen)))
+        files = {name: artefacts.open(manifest, name) for name in manifest.files}
+        return ImageSet.read(files, manifest.facts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("full_class", "finetune", 262), "seed is 262; did you mean '261'?"),
+        (("fullclass", "finetune", 260), "scenario is 'fullclass'; did you mean 'full_class'?"),
+        (("full_class", "ssd", 260), "method is 'ssd'; allowed: original, retrained, finetune, m"),
+        (("full_class", "mild", 261), "has no model of seed 261, because it failed: it diverged"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_told_with_the_nearest(results, arguments, message):
+    for ask in (results.predictions, results.model):
+        with pytest.raises(SpecError) as error:
+            ask(*arguments)
+        assert message in str(error.value)
+
+
+def test_images_of_another_form_are_refused(results):
+    with pytest.raises(SpecError, match=r"array \(2, 8, 8\) of float64; allowed: \(n, channels"):
+        results.prepared(np.zeros((2, 8, 8)))
+
+
+def test_a_model_that_was_not_kept_is_told(tmp_path):
+    document = experiment(methods=[SSD], scenarios=[FULL_CLASS], training={"epochs": 0})
+    storage = folder_store(tmp_path)
+    write_order(storage, planned(document))
+    write_result(storage, compute(document, storage))
+    results = supreme_core.load(tmp_path / planned(document).prefix)
+    with pytest.raises(SpecError, match=r"method is 'ssd', .* spec.storage.keepUnlearnedModels"):
+        results.model("full_class", "ssd", 260)
+
+
+def test_an_experiment_without_a_finished_seed_is_told(tmp_path):
+    write_order(folder_store(tmp_path), planned(DOCUMENT))
+    results = supreme_core.load(tmp_path / planned(DOCUMENT).prefix)
+    with pytest.raises(SpecError, match="has no finished seed yet"):
+        _ = results.frame
+
+
+def test_an_address_of_no_experiment_names_those_there_are(store):
+    with pytest.raises(SpecError, match="should look like STORE/experiments/NAMESPACE/NAME-UID"):
+        supreme_core.load(store.uri)
+
+
+def test_tables_without_pandas_say_what_to_install(uri, monkeypatch):
+    monkeypatch.setattr(ending, "PANDAS_MODULES", ("not_installed",))
+    with pytest.raises(SpecError, match=r"pip install 'supreme-bench\[pandas\]'"):
+        _ = supreme_core.load(uri).verdicts
+
+
+def test_numbers_need_no_torch(uri):
+    code = (
+        "import sys, supreme_core; assert 'numpy' not in sys.modules\n"
+        f"results = supreme_core.load({uri!r})\n"
+        "assert 'pandas' not in sys.modules\n"
+        "print(len(results.frame), len(results.gaps), len(results.verdicts))\n"
+        "results.predictions('full_class', 'finetune', 260)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
