@@ -143,6 +143,11 @@ def result_key(attempt: str) -> str:
     return f"{attempt}/result.json"
 
 
+def at_work_key(attempt: str) -> str:
+    """The order of an attempt whose processes share out stages, for those of other seeds."""
+    return f"{attempt}/at-work.json"
+
+
 def progress_key(attempt: str) -> str:
     return f"{attempt}/progress.json"
 

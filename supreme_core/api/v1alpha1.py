@@ -610,9 +610,10 @@ class Execution(Document):
     distribution: Distribution = Field(
         "Auto",
         description="Kind of work that the processes of a child share out; no number depends on it."
-        " Stages: each process takes whole trainings and methods of the seed, and several may use"
-        " one GPU. Data: they split each batch, for models that train too long on one GPU;"
-        " training.microBatches must be a multiple of their number. Auto: Data where"
+        " Stages: each process takes whole trainings and methods of its seed, and of others that"
+        " are at work where its own has none ready; several may use one GPU. Data: they split each"
+        " batch, for models that train too long on one GPU; training.microBatches must be a"
+        " multiple of their number. Auto: Data where"
         " training.microBatches is such a multiple or the reduction is ddp, else Stages.",
     )
     resources: Resources = Field(
@@ -656,11 +657,12 @@ class Execution(Document):
         return self.nodes * self.processes
 
     def shares_stages(self, training: Training) -> bool:
-        """Return whether the processes of a child take whole stages, and do not split batches."""
+        """Return whether the processes of a child take whole stages, and do not split batches; a
+        single one takes those of other seeds too."""
         if self.distribution == "Auto":
             splits = training.micro_batches % self.all_processes == 0
             return training.reduction == "tree" and not splits
-        return self.distribution == "Stages" and self.all_processes > 1
+        return self.distribution == "Stages"
 
 
 class FailurePolicy(Document):

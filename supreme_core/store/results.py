@@ -221,6 +221,47 @@ def parse_failed_run(data: bytes, key: str) -> RunRecord:
     return parse_sealed(RunRecord, data, source=key)[0]
 
 
+def write_at_work(storage: Storage, order: RunOrder) -> None:
+    """Say that the attempt of the order is at work, and that others may take part in it."""
+    storage.write(names.at_work_key(order.prefix), sealed_json(order.to_document()))
+
+
+def attempts_at_work(storage: Storage, order: RunOrder) -> list[RunOrder]:
+    """Orders of other seeds of the experiment whose newest attempt is at work and has no result.
+
+    Only those of the same work and settings, such as not those of tuning beside the seeds that come
+    after it. From the seed after the order's own, so that processes of several seeds spread.
+    """
+    experiment = _prefix(order)
+    below = re.compile(re.escape(experiment) + r"/seed=(\d+)/attempt=(\d+)/(at-work|result)\.json")
+    found: dict[int, dict[int, set[str]]] = {}
+    for item in storage.list(experiment):
+        if match := below.fullmatch(item.key):
+            attempts = found.setdefault(int(match[1]), {})
+            attempts.setdefault(int(match[2]), set()).add(match[3])
+    newest = {seed: max(attempts) for seed, attempts in found.items() if seed != order.seed}
+    at_work = [
+        order.model_copy(update={"seed": seed, "attempt": attempt})
+        for seed, attempt in newest.items()
+        if found[seed][attempt] == {"at-work"}
+    ]
+    at_work.sort(key=lambda other: (other.seed < order.seed, other.seed))
+    return [other for other in at_work if _is_at_work(storage, other)]
+
+
+def _is_at_work(storage: Storage, order: RunOrder) -> bool:
+    """Return whether the attempt of the order computes just this; what cannot be read does not."""
+    key = names.at_work_key(order.prefix)
+    try:
+        there = parse_unchanged(RunOrder, storage.read(key, limit=RESULT_BYTES), source=key)
+    except MissingObject:
+        return False
+    except (SpecError, ObjectTooLarge) as error:
+        log.warning("an attempt at work counts as absent: %s", one_line(error))
+        return False
+    return there == order
+
+
 def read_faults(storage: Storage, order: RunOrder) -> list[FaultRecord]:
     """The faults that ended the attempts before the order's, back to the seed's last result.
 
@@ -292,6 +333,6 @@ def parse_result(data: bytes, key: str) -> RunResult:
     return parse_unchanged(RunResult, data, source=key)
 
 
-def _prefix(result: RunResult) -> str:
+def _prefix(result: RunResult | RunOrder) -> str:
     name = result.experiment
     return names.experiment_prefix(name.namespace, name.name, name.uid)

@@ -12,6 +12,8 @@ Real trainers, each with leases in the store and nothing else between them.
 | a method fails                                     | it is tried once and recorded              |
 | all are stopped; two ranks go on, and the reverse  | the same bits                              |
 | two experiments with one recipe                    | what both need is computed once            |
+| one of a seed has nothing to do, another seed has  | it takes part there, and ends with its own |
+| another seed, or a method in it, fails             | that is no failure of who takes part       |
 
 Left out: leases themselves (tests/core/store/test_leases.py); how `supreme run` and a pod start
 such processes (test_run_options.py, test_pod.py).
@@ -23,8 +25,25 @@ import time
 from collections import Counter
 
 import pytest
+import torch
+from supreme_trainer.seed import others
+from supreme_trainer.seed.faults import Faults
+from supreme_trainer.seed.stage import Stages
+from supreme_trainer.seed.telemetry import Telemetry
 
-from supreme_core.errors import EXIT_OK, EXIT_TERMINATED
+from supreme_core.api.model import parse_json
+from supreme_core.api.orders import RunOrder
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.errors import (
+    EXIT_OK,
+    EXIT_TERMINATED,
+    DeviceFault,
+    HeldElsewhere,
+    StoreUnavailable,
+)
+from supreme_core.store.artefacts import Artefacts
+from supreme_core.store.results import write_at_work
 from tests.trainer.experiments import (
     FULL_CLASS,
     RANDOM_SAMPLES,
@@ -267,3 +286,143 @@ def test_two_experiments_at_once_compute_what_both_need_once(tmp_path):
     twice = {step for step, times in begun.items() if times > 1}
     assert not {stage for stage, *_ in twice} - {"dataset", "metrics", "predictions"}, twice
     assert not list((tmp_path / "store").rglob("lease-*"))
+
+
+OTHERS = ["--crew", "pods", "--others"]
+
+
+def two_seeds(folder, document):
+    """A file of an order for each of two seeds of one experiment, with one store."""
+    files = []
+    for seed in (260, 261):
+        (folder / str(seed)).mkdir()
+        store = (folder / "store").as_uri()
+        files.append(ordered(folder / str(seed), document, store=store, seed=seed))
+    return files
+
+
+def computed_for(log, seed):
+    """Number of stages of another seed that a process says to have computed."""
+    said = (line.split() for line in log if f"of seed {seed} computed" in line)
+    return sum(int(words[words.index("of") - 2]) for words in said)
+
+
+def test_a_process_takes_part_in_other_seeds_and_nothing_is_done_twice(tmp_path):
+    """The second seed is stopped inside its original's training; the first one does what is ready
+    of it before it ends, and that counts as the second one's."""
+    document = work(scenarios=[FULL_CLASS])
+    first, second = two_seeds(tmp_path, document)
+    with trainers(second, options=OTHERS) as busy:
+        busy.until(**IN_A_TRAINING)
+        busy.signal(0, signal.SIGSTOP)
+        with trainers(first, options=OTHERS) as idle:
+            events = list(idle.events())
+            assert idle.ended() == [EXIT_OK]
+            taken = computed_for(idle.log(0), 261)
+        assert not list((tmp_path / "store").rglob("seed=261/*/result.json"))
+        busy.signal(0, signal.SIGCONT)
+        begun = started(busy.events())
+        assert busy.ended() == [EXIT_OK]
+
+    assert events[-1]["result"], "its own seed has a result"
+    assert taken == 2, "Retrained and its predictions, for which no original is needed"
+    assert "retrained" not in {stage for stage, *_ in begun}
+    by_seed = {result["seed"]: result for result in results(tmp_path)}
+    assert {record["status"] for record in by_seed[261]["stages"]} == {"computed"}
+    before = ["dataset", "original"]
+    assert sum(begun.values()) + taken + len(before) == len(by_seed[261]["stages"])
+    alone = folder_store(tmp_path / "alone")
+    for seed in (260, 261):
+        compute(document, alone, seed=seed)
+    is_as_alone(tmp_path, artefacts_of(alone))
+
+
+def test_a_method_that_fails_in_another_seed_is_no_failure_of_who_takes_part(tmp_path):
+    """The failure is recorded there, and the processes of that seed do not try it again."""
+    install(tmp_path / "site", RAISES)
+    files = two_seeds(tmp_path, work(scenarios=[FULL_CLASS]))
+    for file in files:
+        order = json.loads(file.read_text())
+        order["work"]["methods"].append({"name": "raises"})
+        file.write_text(json.dumps(order))
+    how = {"options": OTHERS, "site": tmp_path / "site"}
+    with trainers(files[1], **how) as busy:
+        busy.until(event="stage-started", stage="importances")
+        busy.signal(0, signal.SIGSTOP)
+        with trainers(files[0], **how) as idle:
+            assert idle.ended() == [EXIT_OK]
+            assert computed_for(idle.log(0), 261)
+        busy.signal(0, signal.SIGCONT)
+        begun = started(busy.events())
+        assert busy.ended() == [EXIT_OK]
+
+    assert not begun["unlearned", "full_class", "raises"]
+    for result in results(tmp_path):
+        (failed,) = [run for run in result["runs"] if run["status"] == "failed"]
+        assert (failed["method"], failed["reason"]) == ("raises", "KeyError: 'no such layer'")
+
+
+FAULT = DeviceFault("a fault", is_recorded=True, is_temporary=True)
+
+
+@pytest.fixture
+def idle(tmp_path, monkeypatch):
+    """idle(ends): a process beside two seeds at work, in which it meets these ends."""
+
+    def meeting(*ends):
+        path = two_seeds(tmp_path, LONG)[0]
+        order, storage = parse_json(RunOrder, path.read_bytes(), source=""), folder_store(tmp_path)
+        for seed in (261, 262):
+            write_at_work(storage, order.model_copy(update={"seed": seed}))
+        met = iter(ends)
+        seen = []
+
+        def run_seed(order, stages, **_):
+            seen.append(order.seed)
+            end = next(met)
+            if isinstance(end, BaseException):
+                raise end
+            stages._computed.update(str(number) for number in range(end))
+
+        monkeypatch.setattr(others, "run_seed", run_seed)
+        ranks = Ranks.alone(torch.device("cpu"))
+        stages = Stages(
+            Artefacts(storage, tmp_path),
+            ranks=ranks,
+            environment={},
+            telemetry=Telemetry(),
+            interruption=Interruption(EXIT_TERMINATED),
+        )
+        faults = Faults(storage, order, ranks)
+        return others.OtherSeeds(order, storage, stages, ranks, faults, "pods"), seen
+
+    return meeting
+
+
+def test_a_seed_that_fails_here_is_left_alone_and_the_next_one_is_looked_at(idle):
+    process, seen = idle(ValueError("a bad split"), 1, HeldElsewhere("all is taken"))
+    assert process.help()
+    assert seen == [261, 262]
+    assert not process.help()
+    assert seen == [261, 262, 262]
+    assert not process.help(), "too soon for another look"
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("end", [FAULT, StoreUnavailable("away")])
+def test_what_ends_the_own_seed_too_ends_it(idle, end):
+    with pytest.raises(type(end)):
+        idle(end)[0].help()
+
+
+@pytest.mark.parametrize("end", [FAULT, StoreUnavailable("away"), Terminated(EXIT_TERMINATED)])
+def test_after_the_own_result_nothing_is_a_failure(idle, end):
+    process, seen = idle(1, end)
+    process.help_on(60.0)
+    assert len(seen) == 2
+
+
+def test_after_the_own_result_nothing_is_begun_later_than_the_child_has_time_for(idle):
+    process, seen = idle()
+    process.help_on(0.0)
+    assert seen == []

@@ -457,8 +457,7 @@ def test_the_environment_says_how_processes_start(variables, ranks, torchrun):
 def test_processes_that_share_out_stages_start_alone(variables, workers, machines):
     launch = pods.Launch.told_by(variables, shares_stages=True)
 
-    assert launch == pods.Launch(1, workers=workers, machines=machines)
-    assert launch.is_crew == (workers * machines > 1)
+    assert launch == pods.Launch(1, workers=workers, machines=machines, is_crew=True)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +477,7 @@ def test_one_of_the_machines_that_share_out_stages_has_the_log_that_people_look_
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(pods.socket, "gethostname", lambda: host)
-    launch = pods.Launch(1, workers=2, machines=11)
+    launch = pods.Launch(1, workers=2, machines=11, is_crew=True)
 
     assert pods._machine(SimpleNamespace(has_main=True), launch) == machine
 

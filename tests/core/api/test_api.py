@@ -350,7 +350,7 @@ class TestDefaults:
             ("{gpusPerNode: 2}", "{microBatches: 4}", False),
             ("{gpusPerNode: 2}", "{reduction: ddp}", False),
             ("{gpusPerNode: 2, distribution: Stages}", "{microBatches: 4}", True),
-            ("{gpusPerNode: 1, distribution: Stages}", "{}", False),
+            ("{gpusPerNode: 1, distribution: Stages}", "{}", True),
             ("{gpusPerNode: 2, distribution: Data}", "{}", False),
         ],
     )

@@ -9,17 +9,19 @@ import sys
 
 import pytest
 
-from supreme_core.api import canonical
+from supreme_core.api import canonical, names
 from supreme_core.api.orders import ExperimentName, work_digest
 from supreme_core.errors import SpecError
 from supreme_core.store import results
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
     Results,
+    attempts_at_work,
     attempts_by_seed,
     find_order,
     parse_result,
     read_order,
+    write_at_work,
     write_order,
     write_result,
 )
@@ -319,3 +321,40 @@ class TestOrder:
         monkeypatch.setattr(results, "RESULT_BYTES", 10)
         with pytest.raises(SpecError):
             read_order(storage, ORDER.prefix)
+
+
+class TestAtWork:
+    """Attempts in which processes of other seeds may take part."""
+
+    OWN = ORDER.shared(store="s3://x", endpoint=None, region=None).of_seed(7, attempt=2)
+
+    def of(self, seed, attempt=0, **changes):
+        return self.OWN.model_copy(update={"seed": seed, "attempt": attempt, **changes})
+
+    def seen(self, storage):
+        return [(each.seed, each.attempt) for each in attempts_at_work(storage, self.OWN)]
+
+    def test_are_those_of_other_seeds_from_the_next_one_on(self, storage):
+        for seed in (3, 7, 9, 8):
+            write_at_work(storage, self.of(seed))
+        assert self.seen(storage) == [(8, 0), (9, 0), (3, 0)]
+        assert attempts_at_work(storage, self.OWN)[0] == self.of(8)
+
+    def test_are_the_newest_ones_without_a_result(self, storage):
+        for attempt in (0, 1):
+            write_at_work(storage, self.of(8, attempt))
+        assert self.seen(storage) == [(8, 1)]
+        write_result(storage, of(8, attempt=1))
+        assert self.seen(storage) == []
+
+    def test_of_other_work_or_another_store_are_left_out(self, storage):
+        work = ORDER.work.model_copy(update={"evaluation_repeats": 2})
+        write_at_work(storage, self.of(8, work=work))
+        write_at_work(storage, self.of(9, store="s3://y"))
+        assert self.seen(storage) == []
+
+    @pytest.mark.parametrize("spoil", [b"{}", b"oops"])
+    def test_that_cannot_be_trusted_are_left_out_with_a_warning(self, storage, caplog, spoil):
+        storage.write(names.at_work_key(self.of(8).prefix), spoil)
+        assert self.seen(storage) == []
+        assert "an attempt at work counts as absent" in caplog.text

@@ -102,17 +102,15 @@ class Launch:
     """Start of the processes of this machine.
 
     ranks: of each trainer.  torchrun: its command line, empty for none.  workers: trainers that
-    share out stages.  machines: how many have such processes.
+    share out stages.  machines: how many have such processes.  is_crew: whether there are such ones
+    at all, which take stages of other seeds too.
     """
 
     ranks: int
     torchrun: Sequence[str] = ()
     workers: int = 1
     machines: int = 1
-
-    @property
-    def is_crew(self) -> bool:
-        return self.workers * self.machines > 1
+    is_crew: bool = False
 
     @classmethod
     def told_by(cls, environment: Mapping[str, str], *, shares_stages: bool = False) -> "Launch":
@@ -121,7 +119,7 @@ class Launch:
         nodes = _number(environment, "PET_NNODES")
         ranks = _number(environment, "PET_NPROC_PER_NODE")
         if shares_stages:
-            return cls(1, workers=ranks, machines=nodes)
+            return cls(1, workers=ranks, machines=nodes, is_crew=True)
         if nodes == ranks == 1:
             return cls(ranks)
         if nodes == 1:
@@ -234,7 +232,7 @@ def _start(order: RunOrder, launch: Launch, device: str, folder: Path, number: i
     reader, writer = os.pipe()
     copier = threading.Thread(target=_copy, args=(reader, text), daemon=True)
     copier.start()
-    options = ["--device", device, *(["--crew", CREW] if launch.is_crew else [])]
+    options = ["--device", device, *(["--crew", CREW, "--others"] if launch.is_crew else [])]
     environment = {"LOCAL_RANK": str(number)} if launch.workers > 1 else {}
     environment[WORKERS_ON_GPUS] = str(launch.workers)
     with open(writer, "wb", buffering=0) as stream:

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from supreme_trainer.process.shutdown import stop_on_sigterm
 from supreme_trainer.seed.claims import Claims
 from supreme_trainer.seed.crew import Crew
 from supreme_trainer.seed.faults import Faults
+from supreme_trainer.seed.others import OtherSeeds
 from supreme_trainer.seed.prepare import prepare_seed
 from supreme_trainer.seed.run import run_seed
 from supreme_trainer.seed.stage import Stages
@@ -178,6 +180,11 @@ def _compute(
         )
         return None
     telemetry.environment(on)
+    others, started = None, time.monotonic()
+    if crew and options.others:
+        others = OtherSeeds(order, storage, stages, ranks, faults, crew.name)
+        others.announce()
+        stages.meanwhile = others.help
     try:
         with faults.outside():
             result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
@@ -186,7 +193,10 @@ def _compute(
             raise
         logging.info("this process leaves the seed: %s", error)
         return None
-    return write_result(storage, result, is_shared=bool(crew)) if ranks.is_main else None
+    written = write_result(storage, result, is_shared=bool(crew)) if ranks.is_main else None
+    if others:  # which may take as long as the seed itself, for which a child has its deadline
+        others.help_on(time.monotonic() - started)
+    return written
 
 
 def _library(order: RunOrder) -> str:
@@ -213,6 +223,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--leave",
         action="store_true",
         help="with --crew: end where nothing is ready that others do not do",
+    )
+    parser.add_argument(
+        "--others",
+        action="store_true",
+        help="with --crew: take part in the experiment's other seeds where nothing is ready",
     )
     parser.add_argument(
         "--source", default="", help="with --prepare: the folder that holds the dataset's files"

@@ -265,6 +265,8 @@ class CellRun:
                 return self._failed_elsewhere(model, chain(*probes.values()), metrics, failed)
             record = self._measured(model, chain(*probes.values()), inputs, metrics, failure)
             if crew and record.status == "failed" and self.context.ranks.is_main:
+                if self.stages.is_guest and record.cause == "infrastructure":
+                    raise SupremeError(f"{metrics.step.title} failed here: {record.reason}")
                 crew.record_failure(metrics.key, record)
             return record
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import HeldElsewhere
@@ -71,6 +71,15 @@ class Claims:
         """Claims beside other processes that use this store."""
         leases = Leases(storage, attempt) if ranks.is_main else None
         return cls(ranks, attempt, are_shared=True, leases=leases)
+
+    def of_attempt(self, storage: Storage, attempt: str) -> "Claims":
+        """Claims of the same process for another attempt; what is known of durations is shared."""
+        return replace(Claims.shared(storage, attempt, self.ranks), durations=self.durations)
+
+    @property
+    def are_held(self) -> bool:
+        """True while anything is claimed."""
+        return bool(self._held)
 
     @contextmanager
     def of(self, step: Step, stage: str, key: str, *, is_whole: bool = False) -> Iterator[bool]:

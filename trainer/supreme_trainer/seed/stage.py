@@ -7,7 +7,7 @@ object is reported, thrown away and computed again.
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -186,31 +186,61 @@ class Stages:
         claims: Claims | None = None,
         crew: Crew | None = None,
         may_leave: bool = False,
+        goes: Callable[[], bool] | None = None,
     ) -> None:
         """faults: None where nobody starts this process again after one.  claims: None where nobody
         else is at work.
 
         crew: where several processes compute the attempt; what one of them has computed, all have.
         may_leave: another process goes on with the seed, so this one need not wait for anybody.
+        goes: for a guest of another seed, whether it is time to go home, once it has computed
+        something.
         """
         self._artefacts = artefacts
         self._faults = faults
         self.scratch = artefacts.cache
         self._ranks = ranks
         self._environment = environment
-        self._telemetry = telemetry
+        self.telemetry = telemetry
         self._interruption = interruption
         self._checkpoint_seconds = checkpoint_seconds
         self._reuse = reuse
-        self._claims = claims or Claims(ranks)
+        self.claims = claims or Claims(ranks)
         self.crew = crew
         self._may_leave = may_leave
+        self._goes = goes
+        self.meanwhile: Callable[[], bool] = lambda: False
+        """Where nothing of the seed is ready: do something else; gives whether there was any."""
         self._waiting = 0
         self._computed: set[str] = set()
         self._files: dict[str, Mapping[str, str]] = {}
         self._records: dict[str, StageRecord] = {}
         self._told: set[Step] = set()
         self.environments: dict[str, dict[str, Any]] = {}
+
+    def of_another(
+        self, crew: Crew, claims: Claims, telemetry: Telemetry, *, goes: Callable[[], bool]
+    ) -> "Stages":
+        """The stages of another seed, in which the same process takes part."""
+        return Stages(
+            self._artefacts,
+            ranks=self._ranks,
+            environment=self._environment,
+            telemetry=telemetry,
+            interruption=self._interruption,
+            checkpoint_seconds=self._checkpoint_seconds,
+            reuse=self._reuse,
+            faults=self._faults,
+            claims=claims,
+            crew=crew,
+            may_leave=True,
+            goes=goes,
+        )
+
+    @property
+    def is_guest(self) -> bool:
+        """True where this process belongs to another seed."""
+        return self._goes is not None
 
     @property
     def records(self) -> list[StageRecord]:
@@ -227,7 +257,8 @@ class Stages:
         if self._look(last):
             yield
             return
-        with self._claims.of(last.step, last.name, last.key, is_whole=True):
+        self._go_in_time()
+        with self.claims.of(last.step, last.name, last.key, is_whole=True):
             yield
 
     def prepare(self, stage: Stage[T], *, last: Stage[Any]) -> None:
@@ -260,7 +291,8 @@ class Stages:
         HeldElsewhere where this one may leave instead."""
         if self._may_leave:
             raise HeldElsewhere("others are computing what is left")
-        self._claims.wait()
+        if not self.meanwhile():
+            self.claims.wait()
 
     def ensure_for_all(self, stage: Stage[T]) -> Manifest:
         """Have a stage without which nothing else is ready."""
@@ -277,7 +309,7 @@ class Stages:
 
     def expected_seconds(self, step: Step) -> float | None:
         """Seconds that such a step has taken before; None where there was none."""
-        return self._claims.durations.expected(step)
+        return self.claims.durations.expected(step)
 
     def value(self, stage: Stage[T]) -> T:
         """The stage's result, verified against the digests of its manifest."""
@@ -346,7 +378,7 @@ class Stages:
         if stage.step not in self._told:  # two steps may be the same work
             self._told.add(stage.step)
             elsewhere = how == "computed" and stage.key not in self._computed
-            self._telemetry.stage_finished(stage.step, how, seconds, is_elsewhere=elsewhere)
+            self.telemetry.stage_finished(stage.step, how, seconds, is_elsewhere=elsewhere)
         return manifest
 
     def _look(self, stage: Stage[T]) -> Manifest | None:
@@ -359,7 +391,7 @@ class Stages:
         cost = manifest.facts.get("cost")
         seconds = cost.get("wall_seconds") if isinstance(cost, dict) else None
         if isinstance(seconds, float):
-            self._claims.durations.add(step, seconds)
+            self.claims.durations.add(step, seconds)
 
     def _by_whom(self, manifest: Manifest) -> tuple[Literal["computed", "reused"], float]:
         """Status of a stage that is found, and the seconds that it took this attempt."""
@@ -374,18 +406,25 @@ class Stages:
 
         Who cannot go on without it, as inside another stage, waits for that one.
         """
+        if not self._waiting:
+            self._go_in_time()
         while True:
             try:
-                with self._claims.of(stage.step, stage.name, stage.key) as is_new:
+                with self.claims.of(stage.step, stage.name, stage.key) as is_new:
                     # It may have been finished before the claim was made.
                     found = self.find(stage) if is_new else None
                     return found or self._compute(stage)
             except HeldElsewhere:
                 if not self._waiting:
                     raise
-            self._claims.wait()
+            self.claims.wait()
             if found := self.find(stage):
                 return found
+
+    def _go_in_time(self) -> None:
+        """HeldElsewhere where a guest is to go home, and holds nothing."""
+        if self._goes and self._computed and not self.claims.are_held and self._goes():
+            raise HeldElsewhere("the own seed may have something ready")
 
     def _may_use(self, stage: Stage[T], found: Manifest) -> bool:
         """Return whether a stage of the store is what this seed wants, or is to be computed
@@ -418,7 +457,7 @@ class Stages:
         if self._reuse == "SameEnvironment":
             origin["environment"] = self._environment
         sha256 = bytes.fromhex(digest(origin))
-        return CheckpointSlot(self._artefacts, stage.name, stage.key, sha256, self._claims)
+        return CheckpointSlot(self._artefacts, stage.name, stage.key, sha256, self.claims)
 
     def _compute(self, stage: Stage[T]) -> Manifest:
         started = time.monotonic()
@@ -426,7 +465,7 @@ class Stages:
             with self.patiently():
                 for each in stage.first:
                     each.ensure()
-                self._telemetry.stage_started(stage.step)
+                self.telemetry.stage_started(stage.step)
                 started = time.monotonic()
                 made = self._made(stage)
         except (DeviceFault, HeldElsewhere):  # whoever goes on may well finish the stage
@@ -435,12 +474,12 @@ class Stages:
             self._tell(stage.step, "failed", time.monotonic() - started)
             raise
         seconds = time.monotonic() - started
-        self._claims.require(stage.key)
+        self.claims.require(stage.key)
         committed = self._commit(stage, made, seconds) if self._ranks.is_main else None
         manifest = self._everywhere(committed)
         assert manifest is not None
-        self._claims.durations.add(stage.step, seconds)
-        self._claims.has_news()
+        self.claims.durations.add(stage.step, seconds)
+        self.claims.has_news()
         self._computed.add(stage.key)
         self._files[stage.key] = manifest.digests()
         self._record(stage, manifest, "computed", seconds)
@@ -508,7 +547,7 @@ class Stages:
 
     def _tell(self, step: Step, status: Any, seconds: float) -> None:
         self._told.add(step)
-        self._telemetry.stage_finished(step, status, seconds)
+        self.telemetry.stage_finished(step, status, seconds)
 
     def _record(self, stage: Stage[T], manifest: Manifest, status: Any, seconds: float) -> None:
         environment = digest(manifest.environment)
