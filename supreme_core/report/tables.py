@@ -24,7 +24,7 @@ from supreme_core.report.cells import Scale, TableCell
 
 FLOOR_TITLE = "noise floor"
 
-COMPANIONS = (
+COMPANIONS = UTILITY, DISTANCE, MEMBERSHIP, COST = (
     ("retain_test_accuracy", "test_accuracy"),
     ("forget_js_divergence", "forget_activation_distance"),
     ("mia_loss_auc", "mia_entropy"),
@@ -209,7 +209,7 @@ def overview(indexed: IndexedSummary, scenario: str) -> Table:
     """The table that leads: the primary metric, its gap to Retrained, its spread, companions."""
     primary, scale = indexed.primary, indexed.scale(indexed.primary)
     gaps = indexed.facts[primary].has_gap
-    companions = list(_companions(indexed, scenario))
+    beside = list(companions(indexed, scenario))
     columns = (
         Column("n", kind="count"),
         Column(cells.row_title(primary), scale.unit),
@@ -220,7 +220,7 @@ def overview(indexed: IndexedSummary, scenario: str) -> Table:
         Column("seeds span", scale.unit, kind="spread"),
         *(
             Column(cells.row_title(metric), indexed.scale(metric).unit, kind="companion")
-            for metric in companions
+            for metric in beside
         ),
     )
     lines = []
@@ -233,11 +233,11 @@ def overview(indexed: IndexedSummary, scenario: str) -> Table:
             *([cells.verdict_cell(row.gap if row else None, scale)] if gaps else []),
             *([cells.apart_cell(row.gap if row else None)] if gaps else []),
             *(cells.spread_cells(row, scale) if row else (cells.EMPTY, cells.EMPTY)),
-            *(_estimate(indexed, scenario, method, metric) for metric in companions),
+            *(_estimate(indexed, scenario, method, metric) for metric in beside),
         )
         lines.append(TableLine(cells.method_title(method), cells.method_role(method), line))
-    metric_of_column: list[str | None] = [None] * (len(columns) - len(companions))
-    metric_of_column += companions
+    metric_of_column: list[str | None] = [None] * (len(columns) - len(beside))
+    metric_of_column += beside
     metric_of_column[1] = primary
     floor = _floor(indexed, scenario, metric_of_column)
     return Table(scenario, columns, tuple(lines), floor)
@@ -280,7 +280,7 @@ def overview_remarks(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
     """Remarks on the table that leads: on the primary metric, on what its companions lack, and on
     models that lost the task."""
     yield from remarks(indexed, scenario, indexed.primary)
-    yield from lacks(indexed, scenario, _companions(indexed, scenario), beside=indexed.primary)
+    yield from lacks(indexed, scenario, companions(indexed, scenario), beside=indexed.primary)
     yield from collapsed(indexed, scenario)
 
 
@@ -427,7 +427,7 @@ def _utility(gaps: Sequence[Gap | None], scales: Sequence[Scale]) -> TableCell:
 
 def leading(indexed: IndexedSummary, scenario: str) -> list[str]:
     """The primary metric and its companions, without measured ones: what nearness is shown by."""
-    metrics = [indexed.primary, *_companions(indexed, scenario)]
+    metrics = [indexed.primary, *companions(indexed, scenario)]
     return [metric for metric in metrics if not indexed.facts[metric].measured]
 
 
@@ -454,17 +454,24 @@ def tests(indexed: IndexedSummary, scenario: str) -> Table | None:
 
 
 def by_nearness(indexed: IndexedSummary, scenario: str) -> list[str]:
-    """The methods from nearest to furthest by the primary metric, then those that lost seeds, whose
-    survivors say nothing of their place, then Original."""
+    """The methods from nearest to furthest by the primary metric, then those whose models lost the
+    task in some seed, then those that lost seeds: nearness in one metric says nothing of the place
+    of either. Original is last."""
+    collapsed = {
+        rate.method
+        for rate in indexed.summary.collapse_rates
+        if rate.scenario == scenario and rate.collapsed
+    }
     retrained = indexed.row(scenario, names.RETRAINED, indexed.primary)
     target = (retrained and retrained.mean) or 0.0
 
-    def distance(method: str) -> tuple[bool, bool, float]:
+    def distance(method: str) -> tuple[bool, bool, bool, float]:
         row = indexed.row(scenario, method, indexed.primary)
-        is_original = method == names.ORIGINAL
+        is_original, lost = method == names.ORIGINAL, method in collapsed
         if row is None or row.mean is None:
-            return is_original, True, inf
-        return is_original, bool(row.lack), abs(row.gap.mean if row.gap else row.mean - target)
+            return is_original, True, lost, inf
+        away = abs(row.gap.mean if row.gap else row.mean - target)
+        return is_original, bool(row.lack), lost, away
 
     return sorted((m for m in indexed.methods(scenario) if m != names.RETRAINED), key=distance)
 
@@ -616,9 +623,12 @@ def _what_is_partial(indexed: IndexedSummary) -> str:
     return f"Partial: {words.listed(lacks)}. Each n counts the seeds that have a value."
 
 
-def _companions(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
+def companions(
+    indexed: IndexedSummary, scenario: str, wished: Sequence[Sequence[str]] = COMPANIONS
+) -> Iterator[str]:
+    """Metrics beside the primary one: of each wish the first that the scenario has."""
     there = set(indexed.metrics(scenario)) - {indexed.primary}
-    for wishes in COMPANIONS:
+    for wishes in wished:
         yield from [metric for metric in wishes if metric in there][:1]
 
 

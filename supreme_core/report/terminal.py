@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from supreme_core.api.summary import Summary
 from supreme_core.report import cells, tables
+from supreme_core.report.answer import answer
 from supreme_core.report.cells import TableCell
 
 
@@ -13,6 +14,7 @@ class TextTable:
     """Columns and rows of text; the first column is the method. notes stand below the table.
 
     by_importance: places of the other columns; where there is no room, the last of them goes first.
+    answer: a sentence that stands above the table, or nothing.
     Control characters of foreign text are gone, but rich's markup is not escaped: draw with `Text`.
     """
 
@@ -21,6 +23,7 @@ class TextTable:
     by_importance: tuple[int, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    answer: str = ""
 
 
 def terminal_tables(summary: Summary) -> list[TextTable]:
@@ -30,6 +33,7 @@ def terminal_tables(summary: Summary) -> list[TextTable]:
         replace(
             _draw(tables.overview(indexed, scenario), indexed.title(scenario)),
             notes=tuple(map(_text, _notes(indexed, scenario))),
+            answer=_text(answer(indexed, scenario)),
         )
         for scenario in indexed.scenarios
     ]

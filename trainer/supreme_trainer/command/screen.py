@@ -30,11 +30,16 @@ def show(summary: Summary, console: Console, *, elsewhere: str = WITH_TABLES) ->
 
 
 def show_tables(tables: Iterable[TextTable], console: Console, *, elsewhere: str) -> None:
-    """Each table below its title and above its notes.  elsewhere: what has every column."""
+    """Each table below its title and its answer, and above its notes.
+
+    elsewhere: what has every column.
+    """
     for table in tables:
         fitted = fit(table, width_of(console), encoding=console.encoding)
         console.print()
         say(console, table.title, style="bold")
+        if table.answer:
+            say(console, table.answer)
         for line in fitted.lines:
             print_line(console, line)
         for note in [*_on_left_out(fitted, elsewhere), *table.notes]:
