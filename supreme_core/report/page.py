@@ -1,11 +1,16 @@
 """report.html: one file that reads offline, in light, dark and print. Pure: summary in, bytes out.
 
+The first screen answers: a sentence for each scenario, a figure, a table; the rest is folded. It
+reads without scripts, too; the one of `page.js` sorts and filters, and the page allows no other.
+
 Everything that a result says is foreign text here; the template escapes it, and the only markup
 that is passed through are the plots of `plots`.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import groupby, product
 
 from markupsafe import Markup
@@ -27,10 +32,12 @@ from supreme_core.report import (
     tuning,
     words,
 )
+from supreme_core.report.answer import answer
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS
+from supreme_core.report.lead import LeadTable, lead_table
 from supreme_core.report.tables import Group, IndexedSummary, Table
-from supreme_core.report.templates import template
+from supreme_core.report.templates import script, template
 
 MOST_FAILURES = 500
 """Failures that the page lists one by one; summary.json has all."""
@@ -45,16 +52,28 @@ MOST_NAMED_POINTS = 20_000
 """Points of a page that say their seed when pointed at; beyond it the page would grow heavy."""
 
 
+SIZE = "a page of some size"
+"""Place of the size of the page, which is known once it is written."""
+
+BESIDE = (names.summary_key(""), names.table_key(""), names.over_seeds_key(""))
+"""Files that are published with the page, in its folder."""
+
+
 @dataclass(frozen=True)
 class ScenarioView:
     """One scenario as the template shows it. seeds: every seed's value of the primary metric.
 
-    without: metrics that have no value for any run.
+    figure: the primary metric of every seed, as a distance to Retrained where it is one.
+    values_plot: its values themselves, where that is another picture.  distance_plots: the same as
+    `figure` of other metrics.  without: metrics that have no value for any run.
     """
 
     anchor: str
     name: str
     title: str
+    answer: str
+    figure: Markup | None
+    lead: LeadTable
     params: str
     forgot: str
     remarks: tuple[str, ...]
@@ -145,8 +164,25 @@ def render_report(summary: Summary) -> bytes:
         fewest=hypotheses.FEWEST_FOR_A_VERDICT,
         tells_collapse=collapse_row(indexed.facts) is not None,
         has_gap=indexed.facts[indexed.primary].has_gap,
+        files=[key.rpartition("/")[2] for key in BESIDE],
+        script=(own := script("page")),
+        script_hash=hash_of(own),
+        size=SIZE,
     )
-    return page.encode()
+    return _sized(page)
+
+
+def hash_of(script: str) -> str:
+    """Source of a content security policy that allows this script and no other."""
+    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
+
+
+def _sized(page: str) -> bytes:
+    """The page with its own size where `SIZE` stands last."""
+    before, _, after = page.rpartition(SIZE)
+    kilobytes = round(len(page.encode()) / 1000)
+    told = f"{kilobytes / 1000:.1f} MB" if kilobytes >= 1000 else f"{kilobytes} kB"
+    return f"{before}{told}{after}".encode()
 
 
 def _subtitle(indexed: IndexedSummary) -> str:
@@ -172,6 +208,9 @@ def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
         anchor=f"scenario-{place}",
         name=name,
         title=indexed.title(name),
+        answer=answer(indexed, name),
+        figure=_figure(indexed, place, name),
+        lead=lead_table(indexed, name),
         params=f"{component.name}: {params}" if params else component.name,
         forgot=_forgot(cell) if cell else "",
         remarks=tuple(tables.overview_remarks(indexed, name)),
@@ -180,7 +219,9 @@ def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
         table=tables.overview(indexed, name),
         tests=tables.tests(indexed, name),
         robust=contrasts.robust(indexed, name),
-        values_plot=_values_plot(indexed, place, [row for row in rows if row]),
+        values_plot=_values_plot(indexed, [row for row in rows if row], name=f"values{place}")
+        if indexed.facts[indexed.primary].has_gap
+        else None,
         distance_plots=tuple(_distance_plots(indexed, place, name)),
         groups=tuple(tables.groups(indexed, name)),
         without=tuple(map(cells.row_title, _without_values(indexed, name))),
@@ -228,67 +269,137 @@ def _forgot(cell: CellSummary) -> str:
     return "; ".join(parts) + "."
 
 
-def _values_plot(indexed: IndexedSummary, place: int, rows: Sequence[Row]) -> Markup | None:
-    """The primary metric of every seed; nothing where `_distance_plots` have the same picture."""
-    primary = indexed.primary
-    if indexed.facts[primary].compares or not any(row.n for row in rows):
+def _figure(indexed: IndexedSummary, place: int, scenario: str) -> Markup | None:
+    """The primary metric of every seed: as a distance to Retrained, or of what is measured its
+    value."""
+    metric, name = indexed.primary, f"figure{place}"
+    if not indexed.facts[metric].measured:
+        return _distance_plot(indexed, scenario, metric, name=name, leads=True)
+    found = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
+    return _values_plot(indexed, [row for row in found if row], name=name, leads=True)
+
+
+def _values_plot(
+    indexed: IndexedSummary, rows: Sequence[Row], *, name: str, leads: bool = False
+) -> Markup | None:
+    """The value of every seed, also of Retrained; None without any."""
+    if not any(row.n for row in rows):
         return None
-    scale, title = indexed.scale(primary), cells.row_title(primary)
-    return Markup(
-        plots.strip_plot(
-            [_strip(row, scale, named=_named(indexed)) for row in rows],
-            axis=_points(title, scale.unit),
-            described_as=f"{title} of every seed, one line for each method",
-            name=f"values{place}",
-            reference=_of_retrained(rows, scale),
-        )
+    scale, title = indexed.scale(rows[0].metric), cells.row_title(rows[0].metric)
+    plot = plots.strip_plot(
+        [_strip(row, scale, named=_named(indexed)) for row in rows],
+        axis=_points(title, scale.unit),
+        described_as=f"{title} of every seed, one line for each method",
+        name=name,
+        reference=_of_retrained(rows, scale),
+        heading="Retrained" if leads else "",
+        leads=leads,
     )
+    return Markup(plot)
 
 
 def _distance_plots(indexed: IndexedSummary, place: int, scenario: str) -> Iterator[Markup]:
-    """Plot the distance of every method to Retrained, by the metrics that lead; nearest method
-    first."""
-    order = tables.by_nearness(indexed, scenario)
+    """Plot the distance of every method to Retrained, by the metrics that lead beside the primary
+    one."""
     for number, metric in enumerate(tables.leading(indexed, scenario)):
-        found = (indexed.row(scenario, method, metric) for method in order)
-        rows = [row for row in found if row and row.n]
-        draw = _noise_plot if indexed.facts[metric].compares else _gap_plot
-        if rows and (plot := draw(indexed, rows, name=f"distance{place}x{number}")):
-            yield Markup(plot)
+        if metric != indexed.primary:
+            name = f"distance{place}x{number}"
+            if plot := _distance_plot(indexed, scenario, metric, name=name):
+                yield plot
 
 
-def _gap_plot(indexed: IndexedSummary, rows: Sequence[Row], *, name: str) -> str | None:
-    scenario, metric = rows[0].scenario, rows[0].metric
-    scale, title = indexed.scale(metric), cells.row_title(metric)
-    retrained = indexed.row(scenario, names.RETRAINED, metric)
-    gaps = [(row, row.gap) for row in rows if row.gap is not None]
-    if not retrained or not gaps:
+def _distance_plot(
+    indexed: IndexedSummary, scenario: str, metric: str, *, name: str, leads: bool = False
+) -> Markup | None:
+    """Original first, then the methods, nearest first; None without a value."""
+    order = tables.by_nearness(indexed, scenario)
+    order.sort(key=lambda method: method != names.ORIGINAL)
+    found = (indexed.row(scenario, method, metric) for method in order)
+    rows = [row for row in found if row and row.n]
+    strips = _noise_strips if indexed.facts[metric].compares else _gap_strips
+    drawn = {row.method: strip for row, strip in strips(indexed, rows)}
+    if not drawn:
         return None
-    margins = [gap.margin * scale.factor for _, gap in gaps if gap.margin]
+    if leads:  # where a method without a line would be missed
+        shown = [drawn.get(method) or _empty_strip(method) for method in order]
+    else:
+        shown = list(drawn.values())
+    draw = _noise_plot if indexed.facts[metric].compares else _gap_plot
+    return Markup(draw(indexed, scenario, metric, shown, name=name, leads=leads))
+
+
+def _empty_strip(method: str) -> plots.Strip:
+    label = f"{cells.method_title(method)}: no value"
+    return plots.Strip(label, cells.method_role(method), (), (), None, None, None)
+
+
+def _gap_strips(indexed: IndexedSummary, rows: Sequence[Row]) -> Iterator[tuple[Row, plots.Strip]]:
     named = _named(indexed)
+    for row in rows:
+        retrained = indexed.row(row.scenario, names.RETRAINED, row.metric)
+        if row.gap and retrained:
+            scale = indexed.scale(row.metric)
+            yield row, _gap_strip(row, row.gap, retrained, scale, named=named)
+
+
+def _noise_strips(
+    indexed: IndexedSummary, rows: Sequence[Row]
+) -> Iterator[tuple[Row, plots.Strip]]:
+    named = _named(indexed)
+    for row in rows:
+        yield row, _strip(row, indexed.scale(row.metric), named=named)
+
+
+def _gap_plot(
+    indexed: IndexedSummary,
+    scenario: str,
+    metric: str,
+    strips: Sequence[plots.Strip],
+    *,
+    name: str,
+    leads: bool,
+) -> str:
+    scale, title = indexed.scale(metric), cells.row_title(metric)
+    rows = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
+    margins = [row.gap.margin for row in rows if row and row.gap and row.gap.margin]
+    margin = max(margins, default=None)
+    within = f", and its margin {cells.margin_text(margin, scale)}" if margin else ""
     return plots.strip_plot(
-        [_gap_strip(row, gap, retrained, scale, named=named) for row, gap in gaps],
+        strips,
         axis=_points(f"{title}: gap to Retrained", scale.gap_unit),
-        described_as=f"{title} minus Retrained of the same seed, for every seed, nearest first",
+        described_as=f"{title} minus Retrained of the same seed, for every seed: Original, then"
+        " the methods, nearest first",
         name=name,
         reference=plots.ReferenceBand(0.0, 0.0, 0.0),
-        margin=max(margins, default=None),
+        margin=_scaled(margin, scale),
+        heading=f"Retrained{within}",
+        leads=leads,
     )
 
 
-def _noise_plot(indexed: IndexedSummary, rows: Sequence[Row], *, name: str) -> str | None:
-    scenario, metric = rows[0].scenario, rows[0].metric
+def _noise_plot(
+    indexed: IndexedSummary,
+    scenario: str,
+    metric: str,
+    strips: Sequence[plots.Strip],
+    *,
+    name: str,
+    leads: bool,
+) -> str:
     scale, title = indexed.scale(metric), cells.row_title(metric)
     noise, f = indexed.floors.get((scenario, metric)), scale.factor
     return plots.strip_plot(
-        [_strip(row, scale, named=_named(indexed)) for row in rows],
+        strips,
         axis=_points(title, scale.unit),
-        described_as=f"{title} to Retrained of the same seed, for every seed, nearest first",
+        described_as=f"{title} to Retrained of the same seed, for every seed: Original, then the"
+        " methods, nearest first",
         name=name,
         reference=plots.ReferenceBand(noise.mean * f, noise.low * f, noise.high * f)
         if noise
         else None,
         sizes=True,
+        heading="Retrained models among themselves" if noise else "",
+        leads=leads,
     )
 
 

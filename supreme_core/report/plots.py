@@ -20,6 +20,18 @@ GOLDEN = 0.6180339887498949
 WIDTH = 5.6
 """Inches."""
 
+NARROW = 4.8
+"""Inches of the plot that leads the page, which stands beside a table or on a telephone."""
+
+PITCH, CLOSE = 0.27, 0.155
+"""Inches from strip to strip, at most and at least."""
+
+SCREEN = 4.8
+"""Inches that all strips of the plot that leads may take, as far as `CLOSE` allows."""
+
+PLUS_MINUS = "+/-"
+"""Stand-in for the one letter of a heading that is not ASCII."""
+
 WIDE = 12
 """Margins from 0 to the furthest value where an axis still shows both."""
 
@@ -82,16 +94,22 @@ def strip_plot(
     reference: ReferenceBand | None = None,
     margin: float | None = None,
     sizes: bool = False,
+    heading: str = "",
+    leads: bool = False,
 ) -> str:
     """An <svg> element; name and described_as as of `svg.element`.
 
     margin: values that are nearer to 0 are of no account. A band shows it, and where it would be
     too narrow to see, the axis is logarithmic beyond twice the margin.  sizes: values are compared
     by their size, so that the axis is logarithmic where sizes differ by much.
+    heading: words above the reference.  leads: the plot is narrow, and low where strips are many.
     """
     with svg.styled():
-        figure = Figure(figsize=(WIDTH, 0.62 + 0.27 * len(strips)))
-        axes = figure.add_axes(_box(strips, figure))
+        pitch = min(PITCH, max(CLOSE, SCREEN / len(strips))) if leads else PITCH
+        top = 0.22 if heading else 0.06
+        size = NARROW if leads else WIDTH, 0.56 + top + pitch * len(strips)
+        figure = Figure(figsize=size)
+        axes = figure.add_axes(_box(strips, figure, top))
         _frame(axes, strips, axis)
         if margin:
             axes.axvspan(-margin, margin, color=svg.EQUIVALENT, alpha=0.16, linewidth=0)
@@ -108,6 +126,8 @@ def strip_plot(
         else:
             axes.locator_params(axis="x", nbins=5)  # beside long names the axis is narrow
         axes.set_xlim(low, high)
+        if heading and reference:
+            _heading(axes, heading, reference.at)
         titles = {f"points{i}": _titles(strip) for i, strip in enumerate(strips) if strip.names}
         return svg.element(figure, name=name, described_as=described_as, titles=titles)
 
@@ -135,11 +155,17 @@ def dot_plot(dots: Sequence[Dot], *, x_axis: str, y_axis: str, described_as: str
         return svg.element(figure, name=name, described_as=described_as, titles=titles)
 
 
-def _box(strips: Sequence[Strip], figure: Figure) -> tuple[float, float, float, float]:
+def _box(strips: Sequence[Strip], figure: Figure, top: float) -> tuple[float, float, float, float]:
     """Left, bottom, width, height of the axes: fixed margins, whatever the number of strips."""
     width, height = figure.get_size_inches()
     left = 0.15 + 0.082 * max((len(svg.plain(strip.label)) for strip in strips), default=0)
-    return left / width, 0.46 / height, (width - left - 0.12) / width, (height - 0.52) / height
+    bottom = 0.46
+    return (
+        left / width,
+        bottom / height,
+        (width - left - 0.12) / width,
+        (height - bottom - top) / height,
+    )
 
 
 def _frame(axes: Axes, strips: Sequence[Strip], axis: str) -> None:
@@ -167,6 +193,24 @@ def _reference(axes: Axes, reference: ReferenceBand) -> None:
     if reference.low < reference.high:
         axes.axvspan(reference.low, reference.high, color=svg.RETRAINED, alpha=0.13, linewidth=0)
     axes.axvline(reference.at, color=svg.RETRAINED, linewidth=1, dashes=(4, 2))
+
+
+def _heading(axes: Axes, text: str, at: float) -> None:
+    """Words above the reference, as near to its middle as the axis has room for them."""
+    shown = svg.plain(text.replace("±", PLUS_MINUS), longest=48).replace(PLUS_MINUS, "±")
+    low, _ = axes.transAxes.inverted().transform(axes.transData.transform((at, 0.0)))
+    half = LETTER * len(shown) / 2 / (axes.bbox.width * 72 / axes.figure.dpi)
+    place = min(max(low, half), 1 - half) if half < 0.5 else 0.5
+    axes.text(
+        *(place, 1.0),
+        shown,
+        transform=axes.transAxes,
+        ha="center",
+        va="bottom",
+        color=svg.RETRAINED,
+        fontsize=9,
+        parse_math=False,
+    )
 
 
 def _strip(axes: Axes, strip: Strip, place: int) -> None:

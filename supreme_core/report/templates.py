@@ -1,9 +1,10 @@
-"""The templates of the page, each read once by a process."""
+"""The templates and the script of the page, each read once by a process."""
 
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from supreme_core.report import words
 
@@ -15,12 +16,22 @@ def template(name: str) -> Template:
 
 
 @cache
+def script(name: str) -> Markup:
+    """A script of this folder, which is put into a page as it is."""
+    return Markup(_read(f"{name}.js"))
+
+
+@cache
 def _environment() -> Environment:
     return Environment(
-        loader=FunctionLoader(lambda name: files(__package__).joinpath(name).read_text("utf-8")),
+        loader=FunctionLoader(_read),
         autoescape=True,
         finalize=words.readable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")

@@ -364,7 +364,7 @@ def test_every_table_says_which_of_its_values_are_of_fewer_seeds():
     assert f"12 training seeds. {reason}." in paste(indexed, "membership", "markdown")
     assert paste(indexed, "accuracy", "markdown").count(reason) == 0
     page = _text(render_report(found))
-    assert f"{reason}." in page[page.index("<h2>All metrics") : page.index("<h2>Failures")]
+    assert f"{reason}." in page[page.index("<h2>All metrics") : page.index("<h2>For a paper")]
     assert "6 runs gave a model for which some metric has no value" in page
 
 
