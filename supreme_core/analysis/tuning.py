@@ -105,7 +105,9 @@ def _settings(
 
 def _is_at_end(range_: Range, value: Any) -> bool:
     """Return whether a value lies in the outer part of a range of real numbers."""
-    if range_.kind not in ("log", "uniform"):
+    if range_.kind not in ("log", "logToOne", "uniform"):
         return False
     low, high = range_.values
+    if range_.kind == "logToOne":
+        return is_near_an_end(1 - value, 1 - high, 1 - low, by_logarithm=True)
     return is_near_an_end(value, low, high, by_logarithm=range_.kind == "log")

@@ -128,8 +128,9 @@ class MethodEntry(LabelledComponent):
         exclude_if=lambda value: value == "default",  # so that older digests stay what they are
         description="Settings that are tried where the experiment has `tuning`. default: those of"
         " the method's own space, which `supreme list method` shows. none: nothing is tried."
-        " Else ranges by setting, each {log: [LOW, HIGH]}, {uniform: [LOW, HIGH]},"
-        " {int: [LOW, HIGH]} or {choice: [VALUE, ...]}.",
+        " Else ranges by setting, each {log: [LOW, HIGH]}, {logToOne: [LOW, HIGH]} by the logarithm"
+        " of what values lack to 1, {uniform: [LOW, HIGH]}, {int: [LOW, HIGH]} or"
+        " {choice: [VALUE, ...]}.",
     )
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from math import exp, floor, log
 from typing import Any, Literal, get_args
 
-RangeKind = Literal["log", "uniform", "int", "choice", "epochs"]
+RangeKind = Literal["log", "logToOne", "uniform", "int", "choice", "epochs"]
 """Kinds of ranges. log, uniform: real numbers, spread evenly by their logarithms or by themselves.
-int: whole numbers. choice: listed values. epochs: whole numbers, of which the budget of a trial
-decides how many; only components declare it, and in a plan it is an int."""
+logToOne: real numbers below 1, by the logarithms of what they lack to it, so that there are as many
+from 0.9 to 0.99 as from 0.99 to 0.999. int: whole numbers. choice: listed values. epochs: whole
+numbers, of which the budget of a trial decides how many; only components declare it, and in a plan
+it is an int."""
 
 GIVEN_KINDS = tuple(kind for kind in get_args(RangeKind) if kind != "epochs")
 """Kinds that an experiment may give."""
@@ -29,6 +31,9 @@ class Range:
         if self.kind == "choice":
             return self.values[floor(place * len(self.values))]
         low, high = self.values
+        if self.kind == "logToOne":  # 15 digits are all that a float has for sure
+            lack = Range("log", (1 - high, 1 - low)).at(1 - place)
+            return min(max(float(f"{1 - lack:.15g}"), low), high)
         if self.kind in ("int", "epochs"):
             return low + floor(place * (high - low + 1))
         if self.kind == "log":

@@ -81,8 +81,10 @@ def _problems(setting: str, given: object, at: str, listed: Listed | None) -> It
     if setting not in settings:
         yield f"{at}: unknown setting{nearest_or_all(setting, settings, what='settings')}"
         return
-    form = "it should be one of {log: [LOW, HIGH]}, {uniform: [LOW, HIGH]}, {int: [LOW, HIGH]} and"
-    form += " {choice: [VALUE, ...]}"
+    form = (
+        "it should be one of {log: [LOW, HIGH]}, {logToOne: [LOW, HIGH]}, {uniform: [LOW, HIGH]},"
+    )
+    form += " {int: [LOW, HIGH]} and {choice: [VALUE, ...]}"
     if not isinstance(given, dict) or len(given) != 1:
         yield f"{at} is {shown(given)}; {form}"
         return
@@ -121,6 +123,11 @@ def _wrong_bounds(kind: str, values: list[Any], at: str) -> Iterator[str]:
         yield f"{at} is {shown(values)}; the first number should be less than the second"
     elif kind == "log" and low <= 0:
         yield f"{at} is {shown(values)}; a logarithm has no place for {shown(low)}; begin above 0"
+    elif kind == "logToOne" and high >= 1:
+        yield (
+            f"{at} is {shown(values)}; a logarithm has no place for what {shown(high)} lacks to 1;"
+            " end below 1"
+        )
 
 
 def _unfit(

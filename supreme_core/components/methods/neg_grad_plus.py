@@ -33,7 +33,7 @@ class NegGradPlusParams(RetainParams):
     paper="arXiv:2302.09880",
     needs=("retain",),
     search={
-        "beta": {"uniform": [0.5, 0.9999]},
+        "beta": {"logToOne": [0.5, 0.9999]},
         "lr": {"log": [1e-4, 3e-2]},
         "epochs": {"epochs": [1, 10]},
     },

@@ -39,10 +39,10 @@ class PrmqParams(RetainParams):
     needs=("retain",),
     search={
         "lr": {"log": [1e-4, 1e-1]},
-        "fraction": {"uniform": [0.5, 0.995]},
+        "fraction": {"logToOne": [0.5, 0.995]},
         "epochs": {"epochs": [1, 10]},
     },
-    search_source="within the ranges of Cadet et al. 2024 (arXiv:2410.01276)",
+    search_source="within the ranges of Cadet et al. 2024 (arXiv:2410.01276), the fraction near 1",
 )
 def prmq(task: UnlearningTask, params: PrmqParams) -> None:
     """Renew the smallest weights, then train on the retain set with the original's entropies.

@@ -26,7 +26,7 @@ def candidate(trial, value, *, lr=0.01, alpha=0.5, epochs=5, passes=100):
     return Candidate(trial=trial, params=params, values=values, passes=[passes, passes])
 
 
-def search(trial, *candidates):
+def search(trial, *candidates, entry=ENTRY):
     choice = SearchChoice(
         scenario="full_class",
         method="scrub",
@@ -35,7 +35,7 @@ def search(trial, *candidates):
         retraining=[900, 1100],
         candidates=list(candidates),
     )
-    return search_summary(choice, ENTRY, {"scrub": {"lr": 5e-4, "alpha": 0.5, "epochs": 10}})
+    return search_summary(choice, entry, {"scrub": {"lr": 5e-4, "alpha": 0.5, "epochs": 10}})
 
 
 FOUND = search(
@@ -77,6 +77,16 @@ def test_settings_of_a_search_by_hand():
 def test_the_outer_twentieth_of_a_range_is_its_end(lr, alpha, ends):
     found = search(1, candidate(0, 0.4), candidate(1, 0.1, lr=lr, alpha=alpha))
     assert [each.name for each in found.settings if each.at_end] == ends
+
+
+@pytest.mark.parametrize(
+    ("value", "is_end"), [(0.92, True), (0.93, False), (0.9987, False), (0.9988, True)]
+)
+def test_a_range_by_what_is_lacking_to_one_ends_where_little_of_it_is_left(value, is_end):
+    """A twentieth of the two powers of ten is 0.1 of one, a factor of 1.26."""
+    near = ENTRY.model_copy(update={"search": {"alpha": {"logToOne": [0.9, 0.999]}}})
+    found = search(1, candidate(0, 0.4), candidate(1, 0.1, alpha=value), entry=near)
+    assert [each.at_end for each in found.settings] == [is_end]
 
 
 def test_given_settings_lie_at_no_end():

@@ -54,6 +54,11 @@ WRONG = {
         {"lr": {"log": [0, 0.1]}},
         f"{AT}.lr.log is [0, 0.1]; a logarithm has no place for 0; begin above 0",
     ),
+    "lack of 0": (
+        {"alpha": {"logToOne": [0.5, 1]}},
+        f"{AT}.alpha.logToOne is [0.5, 1]; a logarithm has no place for what 1 lacks to 1; end"
+        " below 1",
+    ),
     "no number": (
         {"lr": {"log": ["a", 1.0]}},
         f'{AT}.lr.log is ["a", 1.0]; it should be [LOW, HIGH], two numbers',
@@ -104,7 +109,7 @@ WRONG = {
     ),
     "ours alone": (
         {"epochs": {"epochs": [1, 3]}},
-        f'{AT}.epochs: unknown kind of range "epochs"; kinds: log, uniform, int, choice',
+        f'{AT}.epochs: unknown kind of range "epochs"; kinds: log, logToOne, uniform, int,',
     ),
     "many settings": (
         {f"s{number}": {"log": [1, 2]} for number in range(9)},
@@ -187,6 +192,18 @@ def test_a_value_lies_in_its_range_and_has_four_digits(kind, one, other, place):
     assert value in (low, high, float(f"{value:.4g}"))
 
 
+LACKS = st.floats(1e-9, 1.0)
+
+
+@given(LACKS, LACKS, st.floats(0, 1, exclude_max=True))
+def test_what_a_value_lacks_to_one_has_four_digits(one, other, place):
+    low, high = sorted((1 - one, 1 - other))
+    value = Range("logToOne", (low, high)).at(place)
+    assert low <= value <= high
+    rounded = float(f"{1 - value:.4g}")
+    assert any(value == pytest.approx(each, abs=1e-14) for each in (low, high, 1 - rounded))
+
+
 @given(st.integers(-50, 50), st.integers(0, 50))
 def test_whole_numbers_are_equally_many(low, more):
     count = more + 1
@@ -199,6 +216,10 @@ def test_whole_numbers_are_equally_many(low, more):
     [
         (Range("log", (1e-4, 1.0)), 0.5, 0.01),
         (Range("log", (1e-4, 1.0)), 0.0, 1e-4),
+        (Range("logToOne", (0.9, 0.9999)), 0.0, 0.9),
+        (Range("logToOne", (0.9, 0.9999)), 1 / 3, 0.99),
+        (Range("logToOne", (0.9, 0.9999)), 2 / 3, 0.999),
+        (Range("logToOne", (0.5, 0.9999)), 0.5, 0.992929),
         (Range("uniform", (0.0, 3.0)), 1 / 3, 1.0),
         (Range("uniform", (0.0, 1.0)), 0.123456, 0.1235),
         (Range("choice", ("a", "b", "c")), 0.7, "c"),
