@@ -38,6 +38,7 @@ DISTRIBUTION: Final = "supreme-bench"
 _PUBLIC: Final = {
     "Results": "results",
     "load": "results",
+    "unlearn": "unlearning",
 }
 """Module of `library` that has each public name; __init__.pyi tells type checkers the same."""
 

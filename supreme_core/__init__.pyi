@@ -2,5 +2,6 @@ from typing import Final
 
 from supreme_core.library.results import Results as Results
 from supreme_core.library.results import load as load
+from supreme_core.library.unlearning import unlearn as unlearn
 
 DISTRIBUTION: Final[str]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -45,6 +45,15 @@ class Source(Protocol):
 
     def ahead(self, ids: Tensor) -> None:
         """A hint: these are the images that are asked for next."""
+        ...
+
+
+@runtime_checkable
+class BoundedSource(Source, Protocol):
+    """Images whose values have ends, by which methods keep images that they make."""
+
+    def pixel_range(self) -> tuple[Tensor, Tensor]:
+        """Values of black and white as the model sees them, (channels, 1, 1) each."""
         ...
 
 
@@ -104,6 +113,9 @@ class ImageSource:
 
     def ahead(self, ids: Tensor) -> None:
         self.pixels.ahead(ids)
+
+    def pixel_range(self) -> tuple[Tensor, Tensor]:
+        return self.normalised(0), self.normalised(255)
 
     def normalised(self, value: int) -> Tensor:
         """Normalise a pixel value, 0..255, in each channel, (channels, 1, 1)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn, optim
 from supreme_core.engine.evaluation.prediction import accuracy
 from supreme_core.engine.images import randomness
 from supreme_core.engine.images.image_shape import ImageShape
-from supreme_core.engine.images.samples import Augment, ImageSource, Samples
+from supreme_core.engine.images.samples import Augment, BoundedSource, Samples
 from supreme_core.engine.networks.layers import LayerGroup, Unit, layer_groups
 from supreme_core.engine.ranks.device import sent
 from supreme_core.engine.ranks.ranks import Ranks
@@ -101,8 +101,8 @@ class UnlearningTask:
     def pixel_range(self) -> tuple[Tensor, Tensor]:
         """Values of black and white in normalised images, (channels, 1, 1) each."""
         source = self.forget.source
-        assert isinstance(source, ImageSource)  # the samples of a task are those of a dataset
-        return source.normalised(0), source.normalised(255)
+        assert isinstance(source, BoundedSource)  # the samples of a task are those of a dataset
+        return source.pixel_range()
 
     def layer_groups(self, unit: Unit = "block") -> list[LayerGroup]:
         """The model's layers in order, the head last; together they have all that is trainable."""

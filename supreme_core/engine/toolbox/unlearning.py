@@ -15,12 +15,13 @@ from torch import nn
 from supreme_core.data.split import Indices, Request, Split
 from supreme_core.engine.images.samples import Augment, Samples
 from supreme_core.engine.networks.factory import NetworkFactory
-from supreme_core.engine.networks.weights import on_cpu
+from supreme_core.engine.networks.weights import are_finite, on_cpu
 from supreme_core.engine.toolbox.importance_kinds import KnownSums
 from supreme_core.engine.toolbox.task import Method, UnlearningTask
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Report, unreported
 from supreme_core.engine.training.numerics import NumericsPolicy
+from supreme_core.errors import MethodFailed
 from supreme_core.randomness import streams
 from supreme_core.registry import Forgets
 
@@ -93,3 +94,12 @@ class UnlearningProblem:
 
     def _set_aside(self, positions: Indices) -> Samples | None:
         return self.train.take(torch.from_numpy(positions)) if len(positions) else None
+
+
+def refuse_nonfinite(network: nn.Module) -> None:
+    """MethodFailed where an unlearned model has numbers that are not finite."""
+    state = network.state_dict()
+    floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    for name, is_finite in zip(floating, are_finite(list(floating.values())), strict=True):
+        if not is_finite:
+            raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")

@@ -22,9 +22,9 @@ from torch import nn
 from supreme_core.api.names import PREDICTIONS, WEIGHTS
 from supreme_core.api.orders import TrialPlan
 from supreme_core.engine.networks import passes
-from supreme_core.engine.networks.weights import are_finite, on_cpu
+from supreme_core.engine.networks.weights import on_cpu
 from supreme_core.engine.toolbox.importance_kinds import KnownSums, in_order
-from supreme_core.engine.toolbox.unlearning import UnlearningProblem
+from supreme_core.engine.toolbox.unlearning import UnlearningProblem, refuse_nonfinite
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.recipe import ENGINE_VERSION
 from supreme_core.errors import MethodFailed, number_of
@@ -157,7 +157,7 @@ class MethodStage(Stage[Unlearned]):
                     checkpoints=checkpoints,
                     importances=known,
                 )
-            _refuse_nonfinite(network)
+            refuse_nonfinite(network)
         except Exception:
             self.failed(meter.passes_so_far + given)
             raise
@@ -224,11 +224,3 @@ class TrialStage(MethodStage):
                 f"it is over its budget of {number_of(int(budget), 'pass', 'passes')} of samples,"
                 f" which is {self.trials.share:g} of Retrained's {retraining}"
             ) from None
-
-
-def _refuse_nonfinite(network: nn.Module) -> None:
-    state = network.state_dict()
-    floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-    for name, is_finite in zip(floating, are_finite(list(floating.values())), strict=True):
-        if not is_finite:
-            raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")

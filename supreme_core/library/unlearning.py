@@ -1,0 +1,124 @@
+"""Unlearning on a network and data of one's own, with any method that experiments have."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from supreme_core import registry
+from supreme_core.api.model import parse
+from supreme_core.data.split import Split
+from supreme_core.engine.images.samples import Samples
+from supreme_core.engine.networks.architecture import Architecture
+from supreme_core.engine.networks.factory import NetworkFactory
+from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.toolbox.requirements import missing
+from supreme_core.engine.toolbox.unlearning import UnlearningProblem, refuse_nonfinite
+from supreme_core.engine.training.numerics import NumericsPolicy
+from supreme_core.errors import SpecError
+from supreme_core.library.own_data import Images, OwnNetwork, not_empty
+from supreme_core.registry import Chosen, Forgets
+
+NewModel = Callable[[], nn.Module]
+
+
+def unlearn(
+    model: nn.Module,
+    forget: Images,
+    retain: Images,
+    method: str = "ssd",
+    *,
+    seed: int = 0,
+    new_model: NewModel | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """A copy of a trained model that has forgotten some of its training samples.
+
+    model: gives logits (n, classes) for float images (n, channels, size, size). It is not changed,
+    and the copy is made and left on its device, in eval mode.
+    forget, retain: the two parts of its training set: data sets of pairs (image, label), where an
+    image is a float tensor (channels, size, size) as the model sees it, already normalised, and a
+    label an int from 0. An image is read each time that it is used, so leave random augmentation
+    out. Where no class of `forget` is in `retain`, these classes are forgotten; otherwise single
+    samples are, and every label stays a right one.
+    method: a name that `supreme list method` shows.  settings: those of the method, which it shows
+    too, as `batch_size=64` or `batchSize`; `lambda_` for lambda. Defaults are those that were found
+    for ResNets, also for a vision transformer.
+    seed: of every random draw. The same seed gives the same model where torch computes the same
+    bits, see `torch.use_deterministic_algorithms`.
+    new_model: makes an untrained network of the same kind, which a few methods need. By default
+    every layer of a copy is reset, which is refused where a parameter stands in no layer of torch.
+
+    Raises SpecError, which names the argument, where something cannot be used, and MethodFailed
+    where the method diverged.
+    """
+    chosen = _chosen(method, settings)
+    not_empty(forget=forget, retain=retain)
+    own = OwnNetwork.of(model, forget, name="model")
+    samples = own.samples(forget=forget, retain=retain)
+    split, forgets = _split(samples, len(forget))  # type: ignore[arg-type]
+    facts = chosen.entry.facts
+    if forgets not in facts.forgets:
+        raise SpecError(
+            f"method is {method!r}, which forgets whole {facts.forgets[0]}, and retain has"
+            " samples of every class of forget"
+        )
+    if lacking := missing(own.network, facts.needs):
+        raise SpecError(f"method is {method!r}, which needs {lacking}, and model has none")
+    problem = UnlearningProblem(
+        networks=NetworkFactory(
+            architecture=Architecture(build=lambda shape: _fresh(model, new_model, method)),
+            shape=own.shape,
+            device=own.device,
+        ),
+        train=samples,
+        split=split,
+        forgets=forgets,
+        numerics=NumericsPolicy(Reduction(Ranks.alone(own.device), 1)),
+    )
+    unlearned = problem.unlearn(chosen, own.network, seed=seed)
+    refuse_nonfinite(unlearned)
+    return unlearned
+
+
+def _chosen(method: str, settings: dict[str, Any]) -> Chosen[Any, Any]:
+    """The method with its settings, by their names in Python or in an experiment."""
+    entry = registry.method.get(method)
+    aliases = {name: field.alias or name for name, field in entry.params.model_fields.items()}
+    given = {aliases.get(name, name): value for name, value in settings.items()}
+    return Chosen(entry, parse(entry.params, given, at="settings"))
+
+
+def _split(samples: Samples, forgotten: int) -> tuple[Split, Forgets]:
+    """The split whose forget set comes first, and what it is about."""
+    labels = samples.labels.cpu().numpy()
+    gone = np.setdiff1d(labels[:forgotten], labels[forgotten:])
+    is_whole = bool(np.isin(labels[:forgotten], gone).all())
+    everything, nothing = np.arange(len(labels)), np.empty(0, dtype=np.int64)
+    classes = tuple(gone.tolist()) if is_whole else ()
+    split = Split(everything[:forgotten], everything[forgotten:], nothing, nothing, classes)
+    return split, "classes" if is_whole else "samples"
+
+
+def _fresh(model: nn.Module, new_model: NewModel | None, method: str) -> nn.Module:
+    """An untrained network of the same kind."""
+    if new_model is not None:
+        return new_model()
+    network = deepcopy(model)
+    for name, module in network.named_modules():
+        # What an attention of torch calls it, whose parameters are no layer's.
+        reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+        own = [each for each, _ in module.named_parameters(name, recurse=False)]
+        if reset is not None:
+            with torch.no_grad():
+                reset()
+        elif own:
+            raise SpecError(
+                f"method is {method!r}, which needs an untrained model, and {own[0]!r} of model"
+                " cannot be reset; give new_model, a function that makes one"
+            )
+    return network
