@@ -20,7 +20,7 @@ from supreme_core.errors import SpecError, nearest, nearest_or_all
 from supreme_core.registry import Listed, MetricGroup, TrainingPart
 from supreme_core.registry.catalog import Catalog, check_components
 from supreme_core.tuning.entries import entries_of
-from supreme_core.tuning.order import tuning_order, with_those_as_given
+from supreme_core.tuning.order import for_comparison, tuning_order
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def plan(
     work = _work(spec, catalog)
     tuning = tuning_order(spec, work, catalog)
     if tuning:
-        work = with_those_as_given(work, tuning.work.methods)
+        work = for_comparison(work, tuning)
     if uid is None:
         work = _with_revisions(work, catalog)
         if tuning:

@@ -52,13 +52,19 @@ def tuning_order(spec: ExperimentSpec, work: Work, catalog: Catalog) -> TuningOr
     )
 
 
-def with_those_as_given(work: Work, tuned: Sequence[MethodEntry]) -> Work:
-    """The work with each tuned method a second time, with the settings that are given: what the
-    chosen ones are compared with."""
+def for_comparison(work: Work, tuning: TuningOrder) -> Work:
+    """The work with what tells the gain of the chosen settings: each tuned method a second time,
+    with those that are given, and the metrics that the objective reads."""
+    measured = {metric.title for metric in work.metrics}
+    metrics = [metric for metric in tuning.work.metrics if metric.title not in measured]
+    methods = [*_with_those_as_given(work, tuning.work.methods)]
+    return work.model_copy(update={"methods": methods, "metrics": [*work.metrics, *metrics]})
+
+
+def _with_those_as_given(work: Work, tuned: Sequence[MethodEntry]) -> Iterator[MethodEntry]:
     titles = {entry.title for entry in work.methods}
-    found: list[MethodEntry] = []
     for entry in work.methods:
-        found.append(entry.model_copy(update={"search": "default"}))
+        yield entry.model_copy(update={"search": "default"})
         if any(entry.title == each.title for each in tuned):
             label = names.as_given_title(entry.title)
             if label in titles or len(label) > MAX_LABEL:
@@ -66,8 +72,7 @@ def with_those_as_given(work: Work, tuned: Sequence[MethodEntry]) -> Work:
                     f"spec.methods: {entry.title!r} is tuned, and beside it stands {label!r}, which"
                     " is another method or too long a name; give it a shorter label of its own"
                 )
-            found.append(entry.model_copy(update={"label": label, "search": "default"}))
-    return work.model_copy(update={"methods": found})
+            yield entry.model_copy(update={"label": label, "search": "default"})
 
 
 def with_choices(order: ExperimentOrder, choices: Iterable[SearchChoice]) -> ExperimentOrder:

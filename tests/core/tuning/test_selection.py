@@ -322,6 +322,13 @@ class TestPlan:
         assert entries["finetune"].params == choice.chosen.params != {}
         assert entries["finetune.as-given"].params == entries["assd"].params == {}
 
+    def test_final_seeds_have_the_rows_that_the_objective_reads(self):
+        metrics = [{"name": "mia_loss_auc"}, {"name": "accuracy", "label": "accuracy"}]
+        order = order_of(**tuning(objective="average_gap") | {"metrics": metrics})
+        titles = [metric.title for metric in order.work.metrics]
+        assert titles == ["mia_loss_auc", "accuracy", "mia_svc_efficacy"]
+        assert [metric.title for metric in ORDER.work.metrics] == ["accuracy"]
+
     def test_another_choice_is_other_work(self):
         digests = {
             work_digest(with_choices(ORDER, [chosen(table)]).work)
