@@ -16,6 +16,7 @@ from supreme_core.analysis import comparison, statistics
 from supreme_core.analysis.aggregate import axes_of
 from supreme_core.analysis.comparison import Distances, Rows
 from supreme_core.analysis.provenance import Provenance, RowFacts, provenance_of
+from supreme_core.analysis.tuning import told
 from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.model import Document
@@ -501,6 +502,9 @@ def _value(each: _Placed, method: str, metric: str, facts: RowFacts) -> AcrossVa
 
 
 def _notes(found: Sequence[PublishedExperiment], placed: Sequence[_Placed]) -> Iterator[str]:
+    tuned = [each.summary.tuning for each in found if each.summary.tuning]
+    if tuned:
+        yield one_line(told(tuned))
     counts = {len(each.summary.seeds) for each in found}
     if len(counts) > 1:
         yield f"Blocks have from {min(counts)} to {number_of(max(counts), 'training seed')}."

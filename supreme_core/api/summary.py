@@ -559,6 +559,24 @@ class SearchedSetting(Document):
     )
 
 
+class ObjectiveGain(Document):
+    """Objective of the given settings minus that of the chosen ones, by seed. Above 0 tuning has
+    helped; only on final seeds is that a finding."""
+
+    n: int = Field(ge=0, description="Seeds in which both have a value.")
+    mean: float | None
+    low: float | None = Field(description="Lower end of the 95 % t interval; null below 2 seeds.")
+    high: float | None
+
+
+class Optimism(Document):
+    """Mean objective of the chosen settings on final seeds minus that on tuning seeds."""
+
+    mean: float | None
+    low: float | None = Field(description="Lower end of the 95 % interval of Welch.")
+    high: float | None
+
+
 class SearchSummary(Document):
     """Search for the settings of a method in a scenario."""
 
@@ -582,6 +600,19 @@ class SearchSummary(Document):
         description="Passes of samples of all trials and seeds, over those of one retraining."
     )
     uncounted: int = Field(description="Trials, each in one seed, whose passes are not counted.")
+    final: float | None = Field(
+        None,
+        description="Mean over final seeds of the chosen settings' objective, on test samples.",
+    )
+    tuning_gain: ObjectiveGain | None = Field(
+        None, description="Gain on the seeds that chose, where chance helps; null in older files."
+    )
+    final_gain: ObjectiveGain | None = Field(
+        None, description="Gain on final seeds, which chose nothing; null in older files."
+    )
+    optimism: Optimism | None = Field(
+        None, description="Part that luck has in the objective of the chosen trial."
+    )
     settings: list[SearchedSetting] = Field(max_length=16)
 
 
@@ -595,6 +626,14 @@ class TuningSummary(Document):
     sampler: Sampler
     share: float = Field(description="Budget of a trial, as a share of Retrained's training.")
     retuned: int
+    final_lack: ShortText = Field(
+        "", description="Reason why no objective is known of final seeds; empty where it is."
+    )
+    same_forget: list[Title] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Scenarios that forget the same in tuning seeds and in final ones.",
+    )
     searches: list[SearchSummary] = Field(max_length=64 * 64)
     sanity: list[Sanity] = Field(max_length=256)
 

@@ -13,14 +13,14 @@ from supreme_core.analysis.files import read_summary, summary_csv, summary_json
 from supreme_core.analysis.noise_floor import noise_floors
 from supreme_core.analysis.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.analysis.provenance import row_facts
-from supreme_core.analysis.tuning import tuning_summary
+from supreme_core.analysis.tuning import FinalSeeds, tuning_summary
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.records import RunResult
 from supreme_core.api.summary import Floor, OverSeeds, Summary, TuningSummary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
-from supreme_core.registry import Chosen, SeedMetricFacts
+from supreme_core.registry import Chosen, SeedMetricFacts, catalog
 from supreme_core.report.page import render_report
 from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
@@ -124,17 +124,20 @@ def summarise(
     )
     published = _published(storage, order.prefix) if believed else OverSeeds()
     over = _over_seeds(found, artefacts, order, published)
-    tuning = _tuning(storage, order)
-    return aggregate(found, question).model_copy(update={"over_seeds": over, "tuning": tuning})
+    summary = aggregate(found, question)
+    tuning = _tuning(storage, order, summary)
+    return summary.model_copy(update={"over_seeds": over, "tuning": tuning})
 
 
-def _tuning(storage: Storage, order: ExperimentOrder) -> TuningSummary | None:
+def _tuning(storage: Storage, order: ExperimentOrder, summary: Summary) -> TuningSummary | None:
     """Summary of the choices in the store; None where nothing is tuned or chosen yet."""
     if order.tuning is None or (selection := read_selection(storage, order.prefix)) is None:
         return None
     entries = (registry.method.get(each.name) for each in order.work.methods)
     defaults = {entry.name: entry.params().to_document() for entry in entries}
-    return tuning_summary(order.tuning, selection, defaults)
+    listed = catalog.installed()
+    final = FinalSeeds.of(selection.objective, order.work, summary.rows, listed)
+    return tuning_summary(order.tuning, selection, final, defaults=defaults, catalog=listed)
 
 
 def _over_seeds(

@@ -3,7 +3,7 @@
 from typing import Final
 
 PRIMARY: Final = "primary"
-OTHERS = VERDICTS, PAIRS, RANKS, FRONT = "verdicts", "pairs", "ranks", "front"
+OTHERS = VERDICTS, PAIRS, RANKS, FRONT, TUNING = "verdicts", "pairs", "ranks", "front", "tuning"
 """Names of tables; an experiment's groups of metrics come on top."""
 
 FORMATS: Final = ("latex", "markdown", "csv")

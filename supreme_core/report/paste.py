@@ -7,17 +7,18 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain, groupby, pairwise
 
 from supreme_core.analysis import statistics
 from supreme_core.analysis.files import harmless
-from supreme_core.api.summary import LeftOut
+from supreme_core.analysis.tuning import told
+from supreme_core.api.summary import LeftOut, TuningSummary
 from supreme_core.errors import SpecError, number_of, one_line
 from supreme_core.registry import unknown
-from supreme_core.report import cells, contrasts, tables, words
+from supreme_core.report import cells, contrasts, tables, tuning, words
 from supreme_core.report.cells import TableCell
-from supreme_core.report.choices import FORMATS, FRONT, PAIRS, PRIMARY, RANKS, VERDICTS
+from supreme_core.report.choices import FORMATS, FRONT, PAIRS, PRIMARY, RANKS, TUNING, VERDICTS
 from supreme_core.report.tables import Column, IndexedSummary, Table, TableLine
 
 FEW_COLUMNS = 5
@@ -45,6 +46,7 @@ def choices(indexed: IndexedSummary) -> list[str]:
         PAIRS: bool(indexed.summary.comparisons),
         RANKS: contrasts.ranks(indexed) is not None,
         FRONT: any(contrasts.front(indexed, each) for each in scenarios),
+        TUNING: bool(indexed.summary.tuning and indexed.summary.tuning.searches),
     }
     return [*(name for name, has in there.items() if has), *dict.fromkeys(groups)]
 
@@ -61,9 +63,15 @@ def paste(indexed: IndexedSummary, choice: str, form: str) -> str:
 
 
 def sheets(indexed: IndexedSummary, choice: str) -> list[Sheet]:
-    if choice == RANKS:
-        return list(_ranks(indexed))
-    return list(_by_scenario(indexed, choice))
+    """Tables of that name, each caption with how settings were chosen, where they were."""
+    found = indexed.summary.tuning
+    if choice == TUNING and found:
+        return list(_tuning(indexed, found))
+    made = _ranks(indexed) if choice == RANKS else _by_scenario(indexed, choice)
+    return [
+        replace(sheet, caption=f"{sheet.caption} {told([found])}") if found else sheet
+        for sheet in made
+    ]
 
 
 def latex(sheets: Sequence[Sheet]) -> str:
@@ -120,6 +128,21 @@ def _ranks(indexed: IndexedSummary) -> Iterator[Sheet]:
             f" {number_of(found.seeds, 'training seed')}."
         )
         yield Sheet("ranks", "all", caption, table)
+
+
+def _tuning(indexed: IndexedSummary, found: TuningSummary) -> Iterator[Sheet]:
+    """Gains of tuning, by the objective."""
+    for place, scenario in enumerate(tuning.scenarios(found), 1):
+        table = tuning.gains(found, scenario)
+        caption = (
+            f"{indexed.title(scenario)}. Gain: objective of the given settings minus that of the"
+            f" chosen ones, with its {INTERVAL}; luck: objective of the chosen ones on final seeds"
+            " minus that on tuning seeds; less is better."
+        )
+        if found.final_lack:
+            caption += f" No gain on final seeds is known: {found.final_lack}."
+        text = " ".join((caption, tuning.how(found), *table.remarks))
+        yield Sheet(f"tuning-{place}", scenario, text, table)
 
 
 def _by_scenario(indexed: IndexedSummary, choice: str) -> Iterator[Sheet]:
@@ -189,7 +212,7 @@ def _latex_table(sheet: Sheet) -> str:
     heads = [latex_text(_head(column)) for column in columns]
     if _turned(sheet):
         heads = [rf"\rotatebox{{90}}{{{head}}}" for head in heads]
-    places = "".join("c" if column.kind == "verdict" else "r" for column in columns)
+    places = "".join({"verdict": "c", "text": "l"}.get(column.kind, "r") for column in columns)
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -246,7 +269,8 @@ def _markdown(sheets: Sequence[Sheet]) -> str:
 def _markdown_table(sheet: Sheet) -> str:
     columns = sheet.table.columns
     rules = [":---:" if column.kind == "verdict" else "---:" for column in columns]
-    heads = [markdown_text(head) for head in (sheet.table.head, *map(_head, columns))]
+    titles = (f"{c.group}: {_head(c)}" if c.group else _head(c) for c in columns)
+    heads = [markdown_text(head) for head in (sheet.table.head, *titles)]
     lines = [
         markdown_text(sheet.caption),
         "",

@@ -120,9 +120,9 @@ def strip_plot(
         low, high = _limits(strips, reference, margin)
         if margin and max(-low, high) > WIDE * margin:
             low, high = _spread_out(axes, low, high, 2 * margin)
-        elif sizes and _scale(shown := list(_shown(strips, reference))) == "log":
+        elif sizes and scale_for(shown := list(_shown(strips, reference))) == "log":
             axes.set_xscale("log")
-            low, high = _log_ticks(axes.xaxis, shown)
+            low, high = log_ticks(axes.xaxis, shown)
         else:
             axes.locator_params(axis="x", nbins=5)  # beside long names the axis is narrow
         axes.set_xlim(low, high)
@@ -141,13 +141,13 @@ def dot_plot(dots: Sequence[Dot], *, x_axis: str, y_axis: str, described_as: str
     with svg.styled():
         figure = Figure(figsize=(WIDTH, 3.4), dpi=72)
         axes = figure.add_axes((0.12, 0.145, 0.865, 0.835))
-        _ground(axes)
+        ground(axes)
         axes.grid(color=svg.RULE, linewidth=0.5)
         axes.tick_params(length=3, labelcolor=svg.MUTED)
         axes.set_xlabel(svg.plain(x_axis, longest=80), parse_math=False)
         axes.set_ylabel(svg.plain(y_axis, longest=48), parse_math=False)
-        _span(axes, "x", [dot.x for dot in dots], [end for dot in dots for end in dot.x_ends])
-        _span(axes, "y", [dot.y for dot in dots], [end for dot in dots for end in dot.y_ends])
+        span(axes, "x", [dot.x for dot in dots], [end for dot in dots for end in dot.x_ends])
+        span(axes, "y", [dot.y for dot in dots], [end for dot in dots for end in dot.y_ends])
         for place, dot in enumerate(dots):
             _dot(axes, dot, place)
         _label_dots(axes, dots)
@@ -169,7 +169,7 @@ def _box(strips: Sequence[Strip], figure: Figure, top: float) -> tuple[float, fl
 
 
 def _frame(axes: Axes, strips: Sequence[Strip], axis: str) -> None:
-    _ground(axes)
+    ground(axes)
     axes.spines["left"].set_visible(False)
     axes.set_yticks(
         range(len(strips)), [svg.plain(strip.label) for strip in strips], parse_math=False
@@ -181,7 +181,7 @@ def _frame(axes: Axes, strips: Sequence[Strip], axis: str) -> None:
     axes.set_xlabel(svg.plain(axis, longest=80), parse_math=False)
 
 
-def _ground(axes: Axes) -> None:
+def ground(axes: Axes) -> None:
     axes.patch.set_visible(False)
     axes.figure.patch.set_visible(False)
     axes.spines["right"].set_visible(False)
@@ -283,7 +283,7 @@ def _spread_out(axes: Axes, low: float, high: float, linear: float) -> tuple[flo
     return low, high
 
 
-def _log_ticks(axis: Axis, values: Sequence[float]) -> tuple[float, float]:
+def log_ticks(axis: Axis, values: Sequence[float]) -> tuple[float, float]:
     """The limits.  Ticks at 1, 2 and 5 where they are few, else at powers of ten."""
     low, high = min(values) / 1.2, max(values) * 1.2
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
@@ -300,7 +300,7 @@ def _tick(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _scale(values: Sequence[float]) -> Literal["linear", "log"]:
+def scale_for(values: Sequence[float]) -> Literal["linear", "log"]:
     return "log" if min(values) > 0 and max(values) > DIFFERENT * min(values) else "linear"
 
 
@@ -323,7 +323,7 @@ def _dot(axes: Axes, dot: Dot, place: int) -> None:
     drawn.set_gid(f"dot{place}")
 
 
-def _span(
+def span(
     axes: Axes, which: Literal["x", "y"], means: Sequence[float], ends: Sequence[float]
 ) -> None:
     """All means, and of their intervals what lies within `FAR` times them.
@@ -334,11 +334,11 @@ def _span(
     positive = min((mean for mean in means if mean > 0), default=0.0)
     low, high = positive / FAR, FAR * max(means)
     numbers = [*means, *(end for end in ends if low <= end <= high)]
-    if _scale(numbers) == "log":
+    if scale_for(numbers) == "log":
         axes.set(**{f"{which}scale": "log"})
-        limits = _log_ticks(axis, numbers)
+        limits = log_ticks(axis, numbers)
     else:
-        limits = (min(0.0, *numbers), 1.08 * max(numbers) or 1.0)
+        limits = (min(0.0, *numbers), 1.08 * max(0.0, *numbers) or 1.0)
     axes.set(**{f"{which}lim": limits})
 
 

@@ -15,11 +15,12 @@ from typing import Literal
 from supreme_core.analysis import hypotheses
 from supreme_core.analysis.provenance import Provenance, RowFacts, provenance_of
 from supreme_core.analysis.survivors import collapse_row
+from supreme_core.analysis.tuning import told
 from supreme_core.api import names
 from supreme_core.api.records import Named
 from supreme_core.api.summary import OF_RETRAINED, Floor, Gap, Row, Summary
 from supreme_core.errors import number_of
-from supreme_core.report import cells, tuning, words
+from supreme_core.report import cells, words
 from supreme_core.report.cells import Scale, TableCell
 
 FLOOR_TITLE = "noise floor"
@@ -45,7 +46,16 @@ class Column:
     title: str
     unit: str = ""
     kind: Literal[
-        "count", "estimate", "gap", "verdict", "apart", "spread", "companion", "words", "share"
+        "count",
+        "estimate",
+        "gap",
+        "verdict",
+        "apart",
+        "spread",
+        "companion",
+        "words",
+        "text",
+        "share",
     ] = "estimate"
     name: str = ""
     group: str = ""
@@ -580,7 +590,7 @@ def notes(indexed: IndexedSummary) -> Iterator[str]:
             " 10 and 89 % of 20; spec.margins sets, beforehand, what difference is of no account."
         )
     if indexed.summary.tuning:
-        yield tuning.in_short(indexed.summary.tuning)
+        yield told([indexed.summary.tuning])
     if indexed.summary.partial:
         yield _what_is_partial(indexed)
     kinds = Counter(failure.kind for failure in indexed.summary.failures)

@@ -1,17 +1,20 @@
-"""Tuning in a summary and on the page: one search by hand.
+"""Tuning in a summary: one search by hand, and its objective on final seeds.
 
-Left out: the statistics themselves (test_trials.py).
+Left out: the statistics themselves (test_trials.py); the page (report/test_tuning_report.py).
 """
 
 from math import inf
 
 import pytest
 
-from supreme_core.analysis.tuning import search_summary
+from supreme_core.analysis.tuning import FinalSeeds, forgets_the_same, search_summary, told
 from supreme_core.api.selection import Candidate, Sanity, SearchChoice
 from supreme_core.api.summary import TuningSummary
-from supreme_core.api.v1alpha1 import MethodEntry
-from supreme_core.report import tuning
+from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry
+from supreme_core.registry import catalog
+from tests.core.analysis import summaries
+
+CATALOG = catalog.bundled()
 
 ENTRY = MethodEntry(
     name="scrub",
@@ -26,7 +29,21 @@ def candidate(trial, value, *, lr=0.01, alpha=0.5, epochs=5, passes=100):
     return Candidate(trial=trial, params=params, values=values, passes=[passes, passes])
 
 
-def search(trial, *candidates, entry=ENTRY):
+def final_seeds(**by_method):
+    """Final seeds 1, 2, ... of which each method has a forget accuracy; that of Retrained is 0."""
+    rows = {
+        ("full_class", method.replace("_as", ".as-")): {
+            seed: {"forget_accuracy": value} for seed, value in enumerate(values, 1)
+        }
+        for method, values in {"retrained": [0.0] * 3, **by_method}.items()
+    }
+    return FinalSeeds({"forget_accuracy": 1.0}, {"full_class": "classes"}, rows)
+
+
+FINAL = final_seeds(scrub=[0.3, 0.4, 0.2], scrub_asgiven=[0.7, 0.5, None])
+
+
+def search(trial, *candidates, entry=ENTRY, final=FINAL):
     choice = SearchChoice(
         scenario="full_class",
         method="scrub",
@@ -35,7 +52,8 @@ def search(trial, *candidates, entry=ENTRY):
         retraining=[900, 1100],
         candidates=list(candidates),
     )
-    return search_summary(choice, entry, {"scrub": {"lr": 5e-4, "alpha": 0.5, "epochs": 10}})
+    defaults = {"scrub": {"lr": 5e-4, "alpha": 0.5, "epochs": 10}}
+    return search_summary(choice, entry, [9000, 9001], final, defaults)
 
 
 FOUND = search(
@@ -94,6 +112,65 @@ def test_given_settings_lie_at_no_end():
     assert not any(each.at_end for each in found.settings)
 
 
+def test_the_gain_is_that_of_seeds_which_have_both():
+    """On tuning seeds 0.4 and 0.6 minus 0.1 and 0.3; on the final ones 0.4 and 0.1."""
+    assert FOUND.tuning_gain.mean == pytest.approx(0.3)
+    assert (FOUND.tuning_gain.low, FOUND.tuning_gain.high) == (FOUND.tuning_gain.mean,) * 2
+    assert (FOUND.final_gain.n, FOUND.final_gain.mean) == (2, pytest.approx(0.25))
+    assert FOUND.final_gain.low < 0 < FOUND.final_gain.high
+    assert FOUND.final == pytest.approx(0.3)
+
+
+def test_luck_is_what_final_seeds_lack():
+    assert FOUND.optimism.mean == pytest.approx(0.3 - 0.2)
+    assert FOUND.optimism.low < 0.1 < FOUND.optimism.high
+
+
+def test_of_one_tuning_seed_and_no_final_one_nothing_is_claimed():
+    lucky = search(0, candidate(0, 0.4), final=final_seeds())
+    assert (lucky.final, lucky.final_gain.n, lucky.final_gain.mean) == (None, 0, None)
+    assert (lucky.optimism.mean, lucky.tuning_gain.mean) == (None, 0)
+    assert (lucky.beaten, lucky.best_of) == (None, [])
+
+
+def test_where_every_trial_failed_the_final_seeds_still_have_an_objective():
+    lost = search(0, candidate(0, None), candidate(1, None))
+    assert (lost.objective, lost.optimism.mean, lost.tuning_gain.n) == (None, None, 0)
+    assert lost.final == pytest.approx(0.3)
+
+
+def test_the_objective_of_final_seeds_is_read_from_the_rows_of_the_summary():
+    found = summaries.summary(range(2), methods=("scrub",))
+    work = summaries.work()
+    weights = {"forget_accuracy": 1.0}
+    without = FinalSeeds.of(weights, work, found.rows, CATALOG)
+    assert without.lack == "spec.metrics has no, or another, 'accuracy', which the objective reads"
+    assert without.values("full_class", "scrub") == {}
+    work = work.model_copy(update={"metrics": [LabelledComponent(name="accuracy")]})
+    final = FinalSeeds.of(weights, work, found.rows, CATALOG)
+    (row,) = (r for r in found.rows if (r.method, r.metric) == ("scrub", "forget_accuracy"))
+    assert final.lack == ""
+    assert sum(final.values("full_class", "scrub").values()) / 2 == pytest.approx(row.gap.mean)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "same"),
+    [
+        ({"name": "full_class", "params": {"classes": [3]}}, True),
+        ({"name": "random_samples", "params": {"fraction": 0.1}}, False),
+        ({"name": "random_samples", "params": {"fraction": 0.1, "draw": "fixed"}}, True),
+        ({"name": "memorised_samples", "params": {"fraction": 0.1, "memorisation": "low"}}, False),
+        ({"name": "identity"}, True),
+    ],
+    ids=str,
+)
+def test_a_scenario_says_whether_seeds_forget_the_same(scenario, same):
+    assert forgets_the_same(Component(**scenario), CATALOG) == same
+    both = [{"name": "full_class", "params": {"classes": [1]}}, scenario]
+    sequence = Component(name="sequential", params={"requests": both})
+    assert forgets_the_same(sequence, CATALOG) == same
+
+
 def summary(**changes):
     fields = {
         "objective": "average_gap",
@@ -109,38 +186,20 @@ def summary(**changes):
     return TuningSummary(**{**fields, **changes})
 
 
-def test_the_page_says_what_was_chosen_and_what_it_cost():
-    page = str(tuning.section(summary()))
-    for words in (
-        "among 3 trials (sobol) and the given settings",
-        "the mean of average_gap over 2 tuning seeds (9000 to 9001)",
-        "(an oracle)",
-        "lr 0.0901, alpha 0.5, epochs 9</td><td>0.2</td><td>0.5</td>",
-        "<td>67%</td><td>1 of 4</td><td>0.6</td>",
-        "the chosen lr lies at an end of what was tried",
-        '<th scope="row">Original</th><td>no trial</td><td>0.7</td>',
-        "<svg",
-    ):
-        assert words in page
-    assert "anew" not in page
+def test_every_table_says_how_settings_were_chosen():
+    assert told([summary()]) == (
+        "Settings of scrub were tuned: 3 trials each, 2 tuning seeds, objective average_gap"
+        " (oracle); rows that end in .as-given have the settings of the experiment."
+    )
+    assert "Settings were chosen anew 1 time." in told([summary(retuned=1), summary()])
+    same = summary(same_forget=["full_class"], objective={"forget_accuracy": 1})
+    assert "objective weighted gaps (oracle)" in told([same])
+    assert "Tuning seeds forgot what final seeds forget in full_class." in told([summary(), same])
 
 
-def test_a_choice_that_was_made_anew_is_told():
-    assert "Settings were chosen anew 2 times" in str(tuning.section(summary(retuned=2)))
-    assert "Settings were chosen anew 1 time." in tuning.in_short(summary(retuned=1))
-
-
-def test_a_blind_search_says_so_and_hostile_names_stay_text():
-    hostile = FOUND.model_copy(update={"method": "<script>", "note": "not tunable: <b>"})
-    page = str(tuning.section(summary(track="blind", searches=[hostile])))
-    assert "sees no retrained model (blind)" in page
-    assert "<script>" not in page
-    assert "<b>" not in page
-
-
-def test_nothing_is_said_where_nothing_was_tuned():
-    assert tuning.section(None) == ""
-    assert tuning.section(summary(searches=[])) == ""
+def test_of_many_methods_few_are_named():
+    many = [FOUND.model_copy(update={"method": f"m{n}"}) for n in range(8)]
+    assert "Settings of m0, m1, m2, m3, m4, m5 and 2 more were" in told([summary(searches=many)])
 
 
 def test_an_infinite_value_is_none():
