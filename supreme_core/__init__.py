@@ -37,6 +37,7 @@ DISTRIBUTION: Final = "supreme-bench"
 
 _PUBLIC: Final = {
     "Results": "results",
+    "evaluate": "evaluation",
     "load": "results",
     "unlearn": "unlearning",
 }

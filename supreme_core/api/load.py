@@ -64,6 +64,13 @@ def load_experiments(path: Path, settings: Sequence[Setting] = ()) -> list[Loade
     return found
 
 
+def loaded(document: dict[str, Any], *, source: str) -> Loaded:
+    """The experiment of a mapping, which a program made; SpecError names the source and the
+    field."""
+    check_values(document, source)
+    return Loaded(_experiment(document, NOTHING_WRITTEN, source), source, NOTHING_WRITTEN)
+
+
 def load_setting(text: str) -> Setting:
     """`PATH=VALUE` of a command line, whose value is YAML as in a file; SpecError if it is none."""
     path, value = split_setting(text)

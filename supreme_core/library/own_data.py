@@ -5,14 +5,17 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, TensorDataset
 
+from supreme_core.data.split import Split
 from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.images.samples import Augment, Samples
 from supreme_core.engine.ranks.device import EVALUATION_BATCH, layout, sent
 from supreme_core.errors import SpecError, one_line
+from supreme_core.registry import Forgets
 from supreme_core.system.faults import raise_fault
 
 Images = Dataset[tuple[Tensor, int]]
@@ -147,7 +150,7 @@ def checked(item: Any, at: str) -> tuple[Tensor, int]:
         raise SpecError(f"{at} has a label {_kind(label)}; allowed: a class number") from None
 
 
-def not_empty(**parts: Images) -> None:
+def check_datasets(**parts: Images) -> None:
     """Refuse a data set without samples, and what is none; the name of each is the one in
     errors."""
     for name, dataset in parts.items():
@@ -158,6 +161,30 @@ def not_empty(**parts: Images) -> None:
         if not _length(dataset):
             raise SpecError(f"{name} has no sample; at least 1 is needed")
         checked(dataset[0], f"{name}[0]")
+
+
+def split_by_labels(
+    train: Samples, forget: Images, test: Samples | None = None
+) -> tuple[Split, Forgets]:
+    """The split of samples of which those to be forgotten come first, and what it is about.
+
+    Classes that only they have are forgotten as a whole, if all of them are of such classes.
+    """
+    labels, forgotten = train.labels.cpu().numpy(), _length(forget)
+    gone = np.setdiff1d(labels[:forgotten], labels[forgotten:])
+    is_whole = bool(np.isin(labels[:forgotten], gone).all())
+    everything = np.arange(len(labels))
+    alike = np.zeros(len(test) if test else 0, dtype=bool)
+    if test and is_whole:
+        alike = np.isin(test.labels.cpu().numpy(), gone)
+    split = Split(
+        everything[:forgotten],
+        everything[forgotten:],
+        np.flatnonzero(alike),
+        np.flatnonzero(~alike),
+        tuple(gone.tolist()) if is_whole else (),
+    )
+    return split, "classes" if is_whole else "samples"
 
 
 def _length(dataset: Images) -> int:

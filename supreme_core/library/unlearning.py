@@ -4,14 +4,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from supreme_core import registry
 from supreme_core.api.model import parse
-from supreme_core.data.split import Split
-from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.networks.architecture import Architecture
 from supreme_core.engine.networks.factory import NetworkFactory
 from supreme_core.engine.ranks.ranks import Ranks
@@ -20,8 +17,8 @@ from supreme_core.engine.toolbox.requirements import missing
 from supreme_core.engine.toolbox.unlearning import UnlearningProblem, refuse_nonfinite
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.errors import SpecError
-from supreme_core.library.own_data import Images, OwnNetwork, not_empty
-from supreme_core.registry import Chosen, Forgets
+from supreme_core.library.own_data import Images, OwnNetwork, check_datasets, split_by_labels
+from supreme_core.registry import Chosen
 
 NewModel = Callable[[], nn.Module]
 
@@ -57,10 +54,10 @@ def unlearn(
     where the method diverged.
     """
     chosen = _chosen(method, settings)
-    not_empty(forget=forget, retain=retain)
+    check_datasets(forget=forget, retain=retain)
     own = OwnNetwork.of(model, forget, name="model")
     samples = own.samples(forget=forget, retain=retain)
-    split, forgets = _split(samples, len(forget))  # type: ignore[arg-type]
+    split, forgets = split_by_labels(samples, forget)
     facts = chosen.entry.facts
     if forgets not in facts.forgets:
         raise SpecError(
@@ -91,17 +88,6 @@ def _chosen(method: str, settings: dict[str, Any]) -> Chosen[Any, Any]:
     aliases = {name: field.alias or name for name, field in entry.params.model_fields.items()}
     given = {aliases.get(name, name): value for name, value in settings.items()}
     return Chosen(entry, parse(entry.params, given, at="settings"))
-
-
-def _split(samples: Samples, forgotten: int) -> tuple[Split, Forgets]:
-    """The split whose forget set comes first, and what it is about."""
-    labels = samples.labels.cpu().numpy()
-    gone = np.setdiff1d(labels[:forgotten], labels[forgotten:])
-    is_whole = bool(np.isin(labels[:forgotten], gone).all())
-    everything, nothing = np.arange(len(labels)), np.empty(0, dtype=np.int64)
-    classes = tuple(gone.tolist()) if is_whole else ()
-    split = Split(everything[:forgotten], everything[forgotten:], nothing, nothing, classes)
-    return split, "classes" if is_whole else "samples"
 
 
 def _fresh(model: nn.Module, new_model: NewModel | None, method: str) -> nn.Module:

@@ -3,6 +3,7 @@
 frame        every number of every run, with settings; failed runs without values
 gaps         those of the summary | verdicts
 predictions  of references and methods | model | images as a model sees them
+evaluate     on the models of an experiment: the numbers of the experiment
 errors       the argument, what came, and the nearest
 imports      nothing but what is used: no torch for numbers, and a message where pandas is missing
 
@@ -17,6 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 import supreme_core
 from supreme_core import registry
@@ -38,11 +40,13 @@ from tests.trainer.experiments import (
 )
 
 SEEDS = (260, 261)
+METRICS = ("accuracy", "average_gap", "js_divergence", "layer_distance", "nomus")
+"""Metrics of each kind: of a set and of none, of two models, of weights, with random numbers."""
 DOCUMENT = experiment(
     seeds=SEEDS,
     methods=[FINETUNE, {**SSD, "label": "mild", "params": {"alpha": 20}}],
     scenarios=[FULL_CLASS],
-    metrics=[{"name": "accuracy"}, {"name": "average_gap"}],
+    metrics=[{"name": name} for name in METRICS],
     storage={"keepUnlearnedModels": True},
 )
 
@@ -90,11 +94,13 @@ class TestFrame:
             for seed, result in Results(store).of(planned(DOCUMENT)).items()
             for run in result.runs
             for row, value in run.metrics.items()
-            if row != "average_gap"
+            if row.startswith(("forget_", "retain_", "test_"))
         }
         assert wanted.items() <= found.items()
-        assert len(frame) == len(SEEDS) * 4 * 6  # methods, rows
-        assert set(frame[frame["set"].isna()].metric) == {"average_gap"}
+        rows = frame.groupby(["seed", "method"]).size()
+        assert len(rows) == len(SEEDS) * 4
+        assert rows.nunique() == 1
+        assert {"average_gap", "layer_distance"} <= set(frame[frame["set"].isna()].metric)
         assert set(frame.experiment) == {"tiny"}
 
     def test_a_run_that_failed_has_no_value_in_any_row(self, results):
@@ -131,7 +137,7 @@ def test_gaps_and_verdicts_are_those_of_the_summary(results, store):
 @pytest.mark.parametrize("method", ["original", "retrained", "finetune"])
 def test_predictions_and_models_are_those_that_were_scored(results, store, method):
     predictions = results.predictions("full_class", method, 260)
-    frame = results.frame
+    frame = results.frame[results.frame.metric == "accuracy"]
     for name in ("forget", "retain", "test"):
         chosen = (frame.seed == 260) & (frame.method == method) & (frame["set"] == name)
         (value,) = frame[chosen].value
@@ -141,6 +147,29 @@ def test_predictions_and_models_are_those_that_were_scored(results, store, metho
     with torch.inference_mode():
         logits = network(results.prepared(images(store).test_images)).numpy()
     assert np.allclose(logits, predictions["test"].logits, atol=1e-4)
+
+
+def test_evaluate_says_what_the_experiment_says(results, store):
+    data = images(store)
+    train, test = (results.prepared(part) for part in (data.train_images, data.test_images))
+    labels, test_labels = map(
+        torch.from_numpy, map(np.array, (data.train_labels, data.test_labels))
+    )
+    parts = {
+        "forget": TensorDataset(train[labels == 3], labels[labels == 3]),
+        "retain": TensorDataset(train[labels != 3], labels[labels != 3]),
+        "test": TensorDataset(test, test_labels),
+    }
+    models = {
+        name: results.model("full_class", method, 260)
+        for name, method in {"model": "finetune", "retrained": "retrained"}.items()
+    }
+    found = supreme_core.evaluate(**models, **parts, metrics=METRICS, seed=260)
+
+    run = next(
+        run for run in Results(store).of(planned(DOCUMENT))[260].runs if run.method == "finetune"
+    )
+    assert found == pytest.approx(run.metrics, abs=1e-5)
 
 
 def images(store):

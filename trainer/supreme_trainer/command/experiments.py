@@ -21,7 +21,7 @@ def planned(file: Path, settings: Sequence[str]) -> list[tuple[Loaded, Experimen
     settings: fields of each of them, as `PATH=VALUE`.
     """
     changes = [load_setting(text) for text in settings]
-    return [(loaded, _plan(loaded)) for loaded in load_experiments(file, changes)]
+    return [(loaded, order_of(loaded)) for loaded in load_experiments(file, changes)]
 
 
 def in_turn(
@@ -42,7 +42,8 @@ def storage_of(spec: ExperimentSpec, store: str | None) -> Storage:
     return open_storage(uri, endpoint=location.endpoint, region=location.region)
 
 
-def _plan(loaded: Loaded) -> ExperimentOrder:
+def order_of(loaded: Loaded) -> ExperimentOrder:
+    """The plan of an experiment; SpecError where it cannot be computed."""
     with errors_of(loaded.source):
         return plan(
             loaded.experiment,

@@ -1,0 +1,1 @@
+from supreme_trainer.command.library import run as run

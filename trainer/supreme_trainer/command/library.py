@@ -1,0 +1,104 @@
+"""`run` for programs of others: what `supreme run` does, with results in the end."""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from supreme_trainer.command import local
+from supreme_trainer.command.experiments import order_of, planned, storage_of
+
+from supreme_core import Results, load
+from supreme_core.api import names
+from supreme_core.api.load import Loaded, loaded
+from supreme_core.api.orders import ExperimentOrder
+from supreme_core.errors import SpecError, SupremeError, nearest_or_all
+from supreme_core.system.ending import need_trainer
+
+
+def run(
+    experiment: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    store: str | os.PathLike[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    replace: bool = False,
+    quiet: bool = False,
+) -> Results:
+    """Compute what is missing of an experiment on this machine, in processes of their own.
+
+    experiment: path of a YAML file with one experiment, or the same document as a mapping.
+    store: folder or `s3://bucket/prefix`; by default that of the experiment, else `supreme-store`.
+    seeds: those of the experiment that are computed; None for all.
+    workers: trainers at a time, 1 or more; None for what the machine has room for.
+    device: auto (a GPU of NVIDIA where there is one, else the CPU), cpu, cuda or mps.
+    replace: whether results may go that a change of the experiment would lose.
+    quiet: whether progress is left unsaid.
+
+    Returns the results, as `supreme_core.load` does. Call it in the main thread, whose signals stop
+    the trainers; what was finished before is found again. Components of one's own must be installed
+    or in the files of the variable SUPREME_PLUGINS, as trainers are other processes.
+
+    Raises SpecError where the experiment or an argument cannot be, and SupremeError with a line for
+    each seed that could not be computed. A method that fails is a result.
+    """
+    need_trainer()
+    found, order = _planned(experiment)
+    _check(order, seeds, workers, device)
+    spec = found.experiment.spec
+    storage = storage_of(spec, None if store is None else os.fspath(store))
+    location = spec.storage
+    options = local.Options(
+        device=device,
+        ranks=1,
+        workers=workers,
+        endpoint=location.endpoint,
+        region=location.region,
+        seeds=None if seeds is None else [*seeds],
+        replace=replace,
+    )
+    try:
+        outcome = local.run(order, storage, options, Console(quiet=quiet))
+    except local.Stopped:
+        raise KeyboardInterrupt from None  # which ends a cell of a notebook, and no kernel
+    if outcome.exit_code:
+        raise SupremeError("\n".join(outcome.failures))
+    address = f"{storage.uri.rstrip('/')}/{order.prefix}"
+    return load(address, endpoint=location.endpoint, region=location.region)
+
+
+def _planned(
+    experiment: str | os.PathLike[str] | Mapping[str, Any],
+) -> tuple[Loaded, ExperimentOrder]:
+    """The experiment and its plan; SpecError where it cannot be computed."""
+    if isinstance(experiment, Mapping):
+        found = loaded(dict(experiment), source="experiment")
+        return found, order_of(found)
+    path = Path(experiment)
+    several = planned(path, ())
+    if len(several) > 1:
+        raise SpecError(
+            f"experiment: {path} has {len(several)} experiments; allowed: one, such as one document"
+            " of it as a mapping"
+        )
+    return several[0]
+
+
+def _check(
+    order: ExperimentOrder, seeds: Sequence[int] | None, workers: int | None, device: str
+) -> None:
+    """Refuse arguments that cannot be, as the options of the command are refused."""
+    if threading.current_thread() is not threading.main_thread():
+        raise SpecError("run was called in another thread; call it in the main thread")
+    for seed in seeds or ():
+        if seed not in order.seeds:
+            known = nearest_or_all(str(seed), map(str, order.seeds), what="allowed")
+            raise SpecError(f"seeds has {seed!r}{known}")
+    if workers is not None and (isinstance(workers, bool) or workers < 1):
+        raise SpecError(f"workers is {workers!r}; allowed: a whole number from 1 on, or None")
+    if device not in names.DEVICES:
+        known = nearest_or_all(str(device), names.DEVICES, what="allowed")
+        raise SpecError(f"device is {device!r}{known}")
