@@ -308,6 +308,7 @@ def _work(spec: ExperimentSpec, catalog: Catalog) -> Work:
         metrics=spec.metrics or default_metrics(catalog),
         unlearning_repeats=spec.seeds.unlearning_repeats,
         evaluation_repeats=spec.seeds.evaluation_repeats,
+        evaluation_precision=spec.evaluation_precision,
         retrained_replicas=spec.seeds.retrained_replicas,
         protocol=spec.seeds.protocol,
     )

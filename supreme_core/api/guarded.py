@@ -15,6 +15,7 @@ FIXED: Final = (
     "dataset",
     "model",
     "training",
+    "evaluationPrecision",
     "scenarios",
     "metrics",
     "seedMetrics",

@@ -17,6 +17,7 @@ from supreme_core.api.v1alpha1 import (
     MAX_TRIALS,
     Component,
     DataPlacement,
+    EvaluationPrecision,
     LabelledComponent,
     MarginSize,
     MethodEntry,
@@ -81,6 +82,9 @@ class Work(Document):
     metrics: list[LabelledComponent] = Field(max_length=64)
     unlearning_repeats: int = Field(ge=1, le=MAX_REPEATS)
     evaluation_repeats: int = Field(ge=1, le=MAX_REPEATS)
+    evaluation_precision: EvaluationPrecision = Field(
+        "fp32", exclude_if=lambda value: value == "fp32"
+    )
     retrained_replicas: int = Field(
         ge=0, le=MAX_REPLICAS, description="0 only in trials that are compared without Retrained."
     )

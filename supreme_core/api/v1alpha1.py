@@ -57,6 +57,7 @@ AnnotationText = Annotated[str, StringConstraints(max_length=65_536)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
 MarginSize = Annotated[float, Field(gt=0)]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
+EvaluationPrecision = Literal["fp32", "tf32", "bf16"]
 Reuse = Literal["Any", "SameEnvironment", "None"]
 SeedProtocol = Literal["independent", "matched"]
 MethodAugmentation = Literal["None", "Training"]
@@ -747,11 +748,22 @@ TUNING_HAS_ITS_OWN_SEEDS = Rule(
 )
 
 
+EVALUATED_AS_TRAINED = Rule(
+    "evaluationPrecision is {asked}, but training.precision is fp64, where models are evaluated in"
+    " fp64 too; leave one of the two out",
+    cel="!has(self.evaluationPrecision) || self.evaluationPrecision == 'fp32'"
+    " || !has(self.training.precision) || self.training.precision != 'fp64'",
+    shown={"asked": "self.evaluationPrecision"},
+)
+
+
 class ExperimentSpec(Document):
     """A grid: training seeds x scenarios x methods."""
 
     model_config = ConfigDict(
-        json_schema_extra=validations(TUNING_NEEDS_VALIDATION, TUNING_HAS_ITS_OWN_SEEDS)
+        json_schema_extra=validations(
+            EVALUATED_AS_TRAINED, TUNING_NEEDS_VALIDATION, TUNING_HAS_ITS_OWN_SEEDS
+        )
     )
 
     seeds: Seeds = Field(
@@ -761,6 +773,13 @@ class ExperimentSpec(Document):
     dataset: Component = Field(description="Dataset that models learn.")
     model: Component = Field(description="Architecture of the model.")
     training: Training = Field(default_factory=Training, description="Training recipe.")
+    evaluation_precision: EvaluationPrecision = Field(
+        "fp32",
+        exclude_if=lambda value: value == "fp32",  # so that older documents stay what they are
+        description="Arithmetic of the forward passes whose predictions the metrics read, whatever"
+        " models were trained in. tf32 is for GPUs, bf16 is autocast. Probes, splits, importances"
+        " and what methods and trainings evaluate on their way are fp32 even so.",
+    )
     scenarios: list[LabelledComponent] = Field(
         min_length=1,
         max_length=64,
@@ -863,6 +882,12 @@ class ExperimentSpec(Document):
             if title in names.REFERENCES:
                 raise NO_REFERENCE.broken(title=title)
         return entries
+
+    @model_validator(mode="after")
+    def _is_evaluated_as_trained(self) -> Self:
+        if self.evaluation_precision != "fp32" and self.training.precision == "fp64":
+            raise EVALUATED_AS_TRAINED.broken(asked=self.evaluation_precision)
+        return self
 
     @model_validator(mode="after")
     def _tuning_is_apart(self) -> Self:

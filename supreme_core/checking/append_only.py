@@ -1,6 +1,7 @@
 """Find changes of an experiment that would lose results that it has. Pure.
 
-Methods and seeds are append-only here as the API server has it, and repeats cannot be changed.
+Methods and seeds are append-only here as the API server has it; repeats and the precision of
+evaluations cannot be changed.
 Scenarios and metrics may be added too, since that loses nothing on one machine. What decides only
 how results are read, such as the primary metric, may change; but not a margin, which means nothing
 unless it was set before the results. Dataset, model and recipe give the
@@ -39,6 +40,10 @@ def losses(before: ExperimentOrder, now: ExperimentOrder, computed: Sequence[int
                 f"spec.seeds.{alias} was {shown(was)} and is {shown(is_)}"
                 f" ({alias} cannot be changed)"
             )
+    was, is_ = (shown(order.work.evaluation_precision) for order in (before, now))
+    if was != is_:
+        alias = "evaluationPrecision"
+        yield f"spec.{alias} was {was} and is {is_} ({alias} cannot be changed)"
     if before.margins != now.margins:
         was, is_ = (
             shown(order.margins) if order.margins else "not given" for order in (before, now)

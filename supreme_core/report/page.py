@@ -563,6 +563,8 @@ def _provenance(indexed: IndexedSummary) -> Iterator[tuple[str, str]]:
         f" {number_of(work.evaluation_repeats, 'evaluation repeat')},"
         f" {number_of(work.retrained_replicas, 'retrained replica')}; averaged, not counted as n",
     )
+    if work.evaluation_precision != "fp32":
+        yield "Evaluation", f"{work.evaluation_precision} arithmetic"
     for entry in work.methods:
         if entry.params or entry.wrappers or entry.label or entry.augmentation != "None":
             yield f"Method {entry.title}", words.method(entry)

@@ -64,6 +64,8 @@ def _models(indexed: IndexedSummary) -> Iterator[str]:
         " (Original) and, with the same seed and recipe, on those to retain alone (Retrained)."
     )
     yield f"The recipe: {', '.join(_recipe(work.training))}."
+    if work.evaluation_precision != "fp32":
+        yield f"Models were evaluated in {work.evaluation_precision} arithmetic."
     repeats = (
         (work.unlearning_repeats, "unlearning repeat"),
         (work.evaluation_repeats, "evaluation repeat"),

@@ -40,6 +40,7 @@ def tuning_order(spec: ExperimentSpec, work: Work, catalog: Catalog) -> TuningOr
             metrics=metrics_of(tuning.objective, catalog),
             unlearning_repeats=1,
             evaluation_repeats=1,
+            evaluation_precision=work.evaluation_precision,
             retrained_replicas=1 if is_oracle(tuning.objective, catalog) else 0,
             protocol=work.protocol,
             tuning=TrialPlan(

@@ -220,6 +220,7 @@ KEPT = {
     "parts without ddp": {"training": {"batchNorm": "batch", "microBatches": 2}},
     "matched without repeats": {"seeds": {"protocol": "matched", "retrainedReplicas": 2}},
     "repeats of independent seeds": {"seeds": {"protocol": "independent", "unlearningRepeats": 2}},
+    "an arithmetic of evaluations": {"evaluationPrecision": "bf16"},
     "a Job of one node": {"execution": {"backend": "Job", "nodes": 1}},
     "two nodes without a Job": {
         "execution": {"backend": "IndexedJob", "nodes": 2},
@@ -247,6 +248,10 @@ BROKEN = {
     "ddp with whole batches": (
         "spec.training",
         {"training": {"reduction": "ddp", "batchNorm": "batch"}},
+    ),
+    "two arithmetics of evaluations": (
+        "spec",
+        {"training": {"precision": "fp64"}, "evaluationPrecision": "bf16"},
     ),
     "a Job of two nodes": ("spec.execution", {"execution": {"backend": "Job", "nodes": 2}}),
     "a label that is another's name": (
@@ -369,6 +374,7 @@ NEVER = {
     "a dataset's setting": (WHOLE, "dataset", {"name": "digits", "params": {"size": 16}}),
     "model": (WHOLE, "model", {"name": "resnet18", "params": {"width": 16}}),
     "training": (WHOLE, "training", WHOLE["training"] | {"epochs": 9}),
+    "an arithmetic": (WHOLE, "evaluationPrecision", "bf16"),
     "BatchNorm": (WHOLE, "training", WHOLE["training"] | {"batchNorm": "batch"}),
     "tuning": (WHOLE, "tuning", {"objective": "tow"}),
     "a schedule left out": (WHOLE, "training", {}),

@@ -1,6 +1,7 @@
 """Whole seeds in each arithmetic: every stage computes in it and leaves finite numbers.
 
     precision   bf16, fp16, fp64 against fp32
+    evaluation  bf16: of models that were trained in fp32
     batchNorm   batch
     clipping
     reduction   ddp: labelled with its ranks, in the keys and in what the report says
@@ -104,6 +105,25 @@ def test_each_arithmetic_computes_every_stage_anew_and_ends_well(
     assert len(result.runs) == 2 + len(methods)
     is_double = recipe.get("precision") == "fp64"
     ends_well(tmp_path, result, in_fp32, dtype=torch.float64 if is_double else torch.float32)
+
+
+def test_evaluations_in_bf16_share_what_was_trained_in_fp32(in_fp32):
+    """Nothing else is shared, and the numbers are near but not the same."""
+    storage, before = in_fp32
+    document = work()
+    document["spec"]["evaluationPrecision"] = "bf16"
+
+    result = compute(document, storage)
+
+    trained = ("datasets", "originals", "retrained", "importances")
+    assert {record.status for record in result.stages if record.stage in trained} == {"reused"}
+    others = {record.key: record.status for record in result.stages if record.stage not in trained}
+    assert set(others.values()) == {"computed"}
+    assert not others.keys() & {record.key for record in before.stages}
+    for now, then in zip(result.runs, before.runs, strict=True):
+        assert now.status == "ok"
+        assert now.metrics["test_loss"] != then.metrics["test_loss"]
+        assert now.metrics["test_loss"] == pytest.approx(then.metrics["test_loss"], rel=0.05)
 
 
 def test_the_reduction_ddp_computes_every_stage_anew_and_ends_well(in_fp32, in_ddp_alone):

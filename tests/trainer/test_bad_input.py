@@ -121,6 +121,11 @@ WRONG_FILES = {
         "spec.training: reduction is ddp, where each rank has one part of a batch, but microBatches"
         " is 2; use 1, or reduction tree",
     ),
+    "two arithmetics of evaluations": (
+        experiment(training={"precision": "fp64"}, evaluationPrecision="bf16"),
+        "spec: evaluationPrecision is bf16, but training.precision is fp64, where models are"
+        " evaluated in fp64 too; leave one of the two out",
+    ),
     "ddp with BatchNorm over the batch": (
         experiment(training={"reduction": "ddp", "batchNorm": "batch"}),
         "spec.training: reduction is ddp, where BatchNorm sees the part of its rank, but batchNorm"

@@ -25,12 +25,16 @@ OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 """Variable that some images set for NVIDIA's libraries, over torch's switches."""
 
 
-def configure(device: torch.device, precision: Precision) -> None:
+def configure(
+    device: torch.device, precision: Precision, *, evaluation: Precision = "fp32"
+) -> None:
     """Make every later operation deterministic, or an error; call it before CUDA multiplies.
 
+    precision: of trainings.  evaluation: of predictions.
     SpecError where a variable has a GPU compute otherwise than asked for.
     """
-    _refuse_override(device, precision)
+    _refuse_override(device, "training.precision", precision)
+    _refuse_override(device, "evaluationPrecision", evaluation)
     torch.set_default_dtype(torch.float64 if precision == "fp64" else torch.float32)
     os.environ[WORKSPACE] = FIXED[WORKSPACE]
     torch.use_deterministic_algorithms(True)
@@ -45,13 +49,13 @@ def configure(device: torch.device, precision: Precision) -> None:
         check_draws(device)
 
 
-def _refuse_override(device: torch.device, precision: Precision) -> None:
+def _refuse_override(device: torch.device, field: str, precision: Precision) -> None:
     """SpecError where NVIDIA's libraries take TF32, or do without, whatever torch asks them for."""
     value = os.environ.get(OVERRIDE, "")
     harmless = ("", "0") if precision != "tf32" else ("",)
     if device.type == "cuda" and value not in harmless:
         raise SpecError(
-            f"{OVERRIDE} is {value!r}, which goes before spec.training.precision {precision!r}, so"
+            f"{OVERRIDE} is {value!r}, which goes before spec.{field} {precision!r}, so"
             " results would not be what they say; unset it"
         )
 

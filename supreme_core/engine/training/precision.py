@@ -1,4 +1,5 @@
-"""Arithmetic of a training. What is kept, compared and evaluated is fp32 or better.
+"""Arithmetic of a training, and of the predictions that metrics read. What is kept and compared is
+fp32 or better, and so is what is evaluated unless spec.evaluationPrecision says otherwise.
 
 fp32, fp64   everything; the process's default type, set once by `reproducibility.configure`
 tf32         matrix products of a GPU on 19 bits; numbers are stored as fp32
@@ -9,7 +10,7 @@ bf16, fp16   the model's forward pass, and so the backward pass, under autocast;
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +22,27 @@ from supreme_core.errors import SpecError
 AUTOCAST: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def check_precision(precision: Precision, device: torch.device) -> None:
-    """SpecError where the device has no such arithmetic."""
+def check_precision(
+    precision: Precision,
+    device: torch.device,
+    *,
+    field: str = "training.precision",
+    allowed: Any = Precision,
+) -> None:
+    """SpecError where the device has no such arithmetic.
+
+    field: of the spec, which asks for it.  allowed: the literal type of its values.
+    """
     if device.type == "mps" and precision != "fp32":
         raise SpecError(
-            f"spec.training.precision is {precision!r}, and Apple's GPUs (mps) compute in fp32 only"
+            f"spec.{field} is {precision!r}, and Apple's GPUs (mps) compute in fp32 only"
             " here; use fp32, or --device cpu"
         )
     if precision == "tf32" and device.type != "cuda":
+        *others, last = (each for each in get_args(allowed) if each != "tf32")
         raise SpecError(
-            f"spec.training.precision is 'tf32', which only GPUs compute in, and this is a"
-            f" {device.type}; use fp32, bf16, fp16 or fp64"
+            f"spec.{field} is 'tf32', which only GPUs compute in, and this is a {device.type}; use"
+            f" {', '.join(others)} or {last}"
         )
 
 

@@ -103,6 +103,11 @@ def test_what_loses_nothing_is_allowed(now):
             'spec.seeds.protocol was "independent" and is "matched" (protocol cannot be changed)',
         ),
         (
+            order(evaluationPrecision="bf16"),
+            'spec.evaluationPrecision was "fp32" and is "bf16" (evaluationPrecision cannot be'
+            " changed)",
+        ),
+        (
             BEFORE.model_copy(update={"margins": {"forget_accuracy": 0.02}}),
             'spec.margins was not given and is {"forget_accuracy": 0.02} (a margin is set before'
             " there are results)",

@@ -87,6 +87,12 @@ def test_a_variable_that_goes_before_the_precision_is_refused(monkeypatch, value
     assert str(refused.value).endswith("unset it")
 
 
+def test_a_variable_that_goes_before_the_precision_of_evaluations_is_refused(monkeypatch):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    with pytest.raises(SpecError, match=r"which goes before spec\.evaluationPrecision 'tf32'"):
+        configure(CUDA, "fp32", evaluation="tf32")
+
+
 VERSION = """NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.15  Release Build
 GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)
 """

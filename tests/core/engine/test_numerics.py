@@ -21,7 +21,7 @@ import timm
 import torch
 from torch import nn, optim
 
-from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.api.v1alpha1 import Component, EvaluationPrecision, Training
 from supreme_core.components.models.resnet18 import ResNet18
 from supreme_core.engine.evaluation.reproducibility import THREADS
 from supreme_core.engine.images.image_shape import ImageShape
@@ -391,6 +391,14 @@ class TestPrecision:
             loss=tiny_loss,
         )
         assert (model[1].weight - before).abs().max() > 1e-4
+
+    def test_tf32_of_evaluations_is_refused_too_with_what_they_may_be(self):
+        with pytest.raises(SpecError) as refused:
+            check_precision("tf32", CPU, field="evaluationPrecision", allowed=EvaluationPrecision)
+        assert str(refused.value) == (
+            "spec.evaluationPrecision is 'tf32', which only GPUs compute in, and this is a cpu; use"
+            " fp32 or bf16"
+        )
 
     def test_tf32_is_refused_where_there_is_no_gpu(self):
         with pytest.raises(SpecError) as refused:

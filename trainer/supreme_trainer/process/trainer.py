@@ -148,7 +148,8 @@ def _compute(
     """Gives the sha256 of the result.json that this rank has written; None for none."""
     if not options.prepare:
         # It loads much of torch, which preparing a dataset does not need.
-        configure(ranks.device, order.work.training.precision)
+        precision = order.work.training.precision
+        configure(ranks.device, precision, evaluation=order.work.evaluation_precision)
     # One rank prepares, whatever comes after it.
     reduction = "tree" if options.prepare else order.work.training.reduction
     storage = _storage(order)

@@ -5,12 +5,20 @@ from supreme_trainer.seed.context import SeedContext
 from supreme_trainer.seed.dataset import Data
 from torch import nn
 
+from supreme_core.api.v1alpha1 import EvaluationPrecision
 from supreme_core.engine.toolbox.requirements import asks_of_network, missing
+from supreme_core.engine.training.precision import check_precision
 from supreme_core.errors import SpecError
 
 
 def refuse_unfit(context: SeedContext, data: Data) -> None:
     """SpecError names what does not fit, and what lacks."""
+    check_precision(
+        context.evaluation_precision,
+        context.ranks.device,
+        field="evaluationPrecision",
+        allowed=EvaluationPrecision,
+    )
     if context.components.model.variant:
         context.architecture.try_out(data.shape, context.ranks.device)
     _refuse_unfit_methods(context, data)

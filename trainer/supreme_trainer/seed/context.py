@@ -10,7 +10,7 @@ from supreme_trainer.seed.stage import Later
 from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api.orders import RunOrder, TrialPlan
-from supreme_core.api.v1alpha1 import DataPlacement
+from supreme_core.api.v1alpha1 import DataPlacement, EvaluationPrecision
 from supreme_core.data.cells import Splits
 from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.networks.architecture import Architecture
@@ -39,6 +39,7 @@ class SeedContext:
     scratch: a folder for files on their way to the store.
     start: None for networks that start from fresh weights.
     trials: what is tried in a tuning seed; None in a seed of the experiment's own.
+    evaluation_precision: of the passes whose predictions the metrics read.
     """
 
     streams: Streams
@@ -50,6 +51,7 @@ class SeedContext:
     keep_unlearned_models: bool = False
     start: Start | None = None
     trials: TrialPlan | None = None
+    evaluation_precision: EvaluationPrecision = "fp32"
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class SeedContext:
             data_placement=order.data_placement,
             keep_unlearned_models=order.keep_unlearned_models,
             trials=order.work.tuning,
+            evaluation_precision=order.work.evaluation_precision,
         )
 
     @property
@@ -88,6 +91,12 @@ class SeedContext:
             needs_validation=next(filter(None, needing), ""),
             for_trials=self.trials is not None,
         )
+
+    @property
+    def evaluation_meaning(self) -> dict[str, Any]:
+        """Meaning of the arithmetic of predictions; empty for what keys without it mean."""
+        precision = self.evaluation_precision
+        return {"evaluation": precision} if precision != "fp32" else {}
 
     def networks(self, shape: ImageShape) -> NetworkFactory:
         """Networks of the experiment's model.  shape: of the images as it sees them."""

@@ -17,9 +17,11 @@ from supreme_trainer.seed.training import Trained
 from torch import nn
 
 from supreme_core.api.names import LOGIT_CONFIDENCE, PREDICTIONS, UNTRAINED
+from supreme_core.api.v1alpha1 import EvaluationPrecision
 from supreme_core.engine.evaluation.prediction import predict
 from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.precision import computing_in
 from supreme_core.engine.training.recipe import ENGINE_VERSION
 from supreme_core.plan import Step
 from supreme_core.randomness import streams
@@ -53,7 +55,7 @@ class PredictionsStage(Stage[Predictions]):
 
     @cached_property
     def meaning(self) -> Mapping[str, Any]:
-        return _meaning(self.cell, model=self.model.key)
+        return _meaning(self.context, self.cell, model=self.model.key)
 
     def make(self, checkpoints: Checkpoints) -> Made:
         networks = self.context.networks(self.cell.data.shape)
@@ -82,13 +84,13 @@ class UntrainedPredictionsStage(Stage[Predictions]):
     def meaning(self) -> Mapping[str, Any]:
         precision = self.context.numerics.precision
         identity = {
-            **({"precision": precision} if precision == "fp64" else {}),  # others evaluate in fp32
+            **({"precision": precision} if precision == "fp64" else {}),  # its weights are fp64
             "untrained": self.context.components.model.identity(),
             "dataset": self.cell.data.digest,
             "seed": self.context.seed,
             **self.context.input_meaning(),
         }
-        return _meaning(self.cell, model=identity)
+        return _meaning(self.context, self.cell, model=identity)
 
     def make(self, checkpoints: Checkpoints) -> Made:
         networks = self.context.networks(self.cell.data.shape)
@@ -121,7 +123,8 @@ class LogitConfidenceStage(Stage[NDArray[np.float64]]):
     def make(self, checkpoints: Checkpoints) -> Made:
         networks = self.context.networks(self.data.shape)
         network = networks.with_weights(self.original.value().weights)
-        logits = _logits(self.context, self.data, network, self.data.train)
+        # In fp32 whatever the metrics read, as a split is not to depend on how it is evaluated.
+        logits = _logits(self.context, self.data, network, self.data.train, precision="fp32")
         found = summarised(logits, _labels(self.data.train), np.arange(len(logits)))
         return Made({LOGIT_CONFIDENCE: save({"margins": found.logit_confidence})}, {})
 
@@ -132,8 +135,7 @@ class LogitConfidenceStage(Stage[NDArray[np.float64]]):
 def made_predictions(context: SeedContext, cell: Cell, network: nn.Module) -> Made:
     """Predict every sample of a cell, for the stage that leaves the predictions."""
     data, split = cell.data, cell.split
-    train = _logits(context, data, network, data.train)
-    test = _logits(context, data, network, data.test)
+    train, test = (_logits(context, data, network, each) for each in (data.train, data.test))
     forwarded, held_out = len(train) + len(test), None
     if data.held_out:
         logits = _logits(context, data, network, data.held_out)
@@ -154,13 +156,26 @@ def made_predictions(context: SeedContext, cell: Cell, network: nn.Module) -> Ma
 
 
 def _logits(
-    context: SeedContext, data: Data, network: nn.Module, samples: Samples
+    context: SeedContext,
+    data: Data,
+    network: nn.Module,
+    samples: Samples,
+    *,
+    precision: EvaluationPrecision | None = None,
 ) -> NDArray[np.float32]:
-    return predict(network, samples, classes=data.shape.classes, ranks=context.ranks)
+    """precision: None for that of the experiment's evaluations."""
+    ranks = context.ranks
+    with computing_in(precision or context.evaluation_precision, network, ranks.device):
+        return predict(network, samples, classes=data.shape.classes, ranks=ranks)
 
 
-def _meaning(cell: Cell, *, model: object) -> dict[str, Any]:
-    return {"engine": ENGINE_VERSION, "model": model, "split": cell.split.digest}
+def _meaning(context: SeedContext, cell: Cell, *, model: object) -> dict[str, Any]:
+    return {
+        "engine": ENGINE_VERSION,
+        "model": model,
+        "split": cell.split.digest,
+        **context.evaluation_meaning,
+    }
 
 
 def _labels(samples: Samples) -> NDArray[np.int64]:

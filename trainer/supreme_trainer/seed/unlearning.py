@@ -84,6 +84,7 @@ class MethodStage(Stage[Unlearned]):
             "seed": self.context.seed,
             "repeat": self.repeat,
             **({"protocol": "matched"} if is_matched else {}),
+            **self.context.evaluation_meaning,
         }
 
     def make(self, checkpoints: Checkpoints) -> Made:
