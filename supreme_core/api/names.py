@@ -43,6 +43,9 @@ UID_LABEL: Final = f"{GROUP}/experiment-uid"
 SEED_LABEL: Final = f"{GROUP}/seed"
 INDEX_LABEL: Final = f"{GROUP}/index"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+PART_LABEL: Final = f"{GROUP}/part"
+TUNING_PART: Final = "tuning"
+"""Label of the objects of tuning seeds, and its value; those of the other seeds have none."""
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 OPERATOR: Final = "supreme-operator"
 
@@ -94,8 +97,11 @@ def family_name(experiment: str, uid: str) -> str:
     return f"{experiment[:34].rstrip('-')}-{hashlib.sha256(uid.encode()).hexdigest()[:5]}"
 
 
-def child_name(experiment: str, uid: str, *, index: int, attempt: int) -> str:
-    return f"{family_name(experiment, uid)}-s{index}-a{attempt}"
+def child_name(
+    experiment: str, uid: str, *, index: int, attempt: int, is_tuning: bool = False
+) -> str:
+    """index: place of the seed among those of the experiment, or among its tuning seeds."""
+    return f"{family_name(experiment, uid)}-{'t' if is_tuning else 's'}{index}-a{attempt}"
 
 
 def order_name(experiment: str, uid: str, digest: str) -> str:

@@ -11,6 +11,7 @@ from supreme_core.api.v1alpha1 import MAX_SEEDS, MAX_SUMMARY_ROWS, SEED_LIMIT, I
 Phase = Literal[
     "Pending",
     "Queued",
+    "Tuning",
     "Running",
     "Suspended",
     "Aggregating",
@@ -116,6 +117,33 @@ class ResultsReference(Document):
     seeds: int = Field(ge=0, le=MAX_SEEDS, description="Seeds whose results the summary has.")
 
 
+class TuningStatus(Document):
+    """State of the trials that come before the seeds, and of the choice among them."""
+
+    trials: int = Field(
+        ge=1, description="Trials of each searched method in each scenario, and for each seed."
+    )
+    seeds: int = Field(ge=1, le=100, description="Number of tuning seeds.")
+    succeeded: int = Field(0, ge=0, description="Tuning seeds with a result.")
+    methods: list[Annotated[str, StringConstraints(max_length=128)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Labels, or names, of the methods whose settings are chosen and stay.",
+        json_schema_extra=UNIQUE,
+    )
+    searches: int = Field(0, ge=0, description="Methods by scenario whose settings were chosen.")
+    changed: int = Field(0, ge=0, description="Searches that chose other settings than were given.")
+    not_tunable: int = Field(
+        0, ge=0, description="Searches in which every trial failed, so the given settings stay."
+    )
+    selection: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        max_length=64,
+        description="sha256 of selection.json, which has all that was looked at.",
+    )
+
+
 class ExperimentStatus(Document):
     """State that the operator reports; everything else stands in summary.json."""
 
@@ -176,7 +204,9 @@ class ExperimentStatus(Document):
         0, ge=0, le=MAX_SEEDS, description="Number of seeds that were accepted: the first ones."
     )
     completed_indexes: Indexes = Field(
-        "", description="Places of the seeds with a valid result, such as 0-6,8."
+        "",
+        description="Places of the seeds with a valid result, such as 0-6,8. Until the settings are"
+        " chosen, these and the counts below are of the tuning seeds.",
     )
     failed_indexes: Indexes = Field("", description="Places of the seeds that were given up.")
     pending: int = Field(0, ge=0, description="Seeds that wait for their turn.")
@@ -194,6 +224,9 @@ class ExperimentStatus(Document):
         max_length=200,
         description="Seeds one by one; of many, those that are active or failed.",
         json_schema_extra=keyed("seed"),
+    )
+    tuning: TuningStatus | None = Field(
+        None, description="The trials and the choice of settings, where spec.tuning is given."
     )
     summary: list[SummaryRow] = Field(
         default_factory=list,

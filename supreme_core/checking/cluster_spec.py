@@ -249,7 +249,6 @@ def check_cluster_spec(spec: ExperimentSpec) -> None:
     """SpecError, a line for each mistake, where pods cannot be made of the spec as it stands."""
     mistakes = [
         *_missing(spec),
-        *_tuning(spec),
         *_processes(spec),
         *_resources(spec),
         *_names(spec),
@@ -273,14 +272,6 @@ def _missing(spec: ExperimentSpec) -> Iterator[str]:
         yield "spec.storage.uri is missing; pods share results at s3://bucket/prefix"
     elif not _is_bucket(uri):
         yield f"spec.storage.{STORE_IS_A_BUCKET.message.format(uri=uri)}"
-
-
-def _tuning(spec: ExperimentSpec) -> Iterator[str]:
-    if spec.tuning:
-        yield (
-            "spec.tuning is given, which `supreme run` does and the operator does not yet; choose"
-            " the settings on one machine"
-        )
 
 
 def _is_bucket(uri: str) -> bool:

@@ -133,11 +133,17 @@ def _tuning(storage: Storage, order: ExperimentOrder, summary: Summary) -> Tunin
     """Summary of the choices in the store; None where nothing is tuned or chosen yet."""
     if order.tuning is None or (selection := read_selection(storage, order.prefix)) is None:
         return None
-    entries = (registry.method.get(each.name) for each in order.work.methods)
-    defaults = {entry.name: entry.params().to_document() for entry in entries}
-    listed = catalog.installed()
-    final = FinalSeeds.of(selection.objective, order.work, summary.rows, listed)
-    return tuning_summary(order.tuning, selection, final, defaults=defaults, catalog=listed)
+    chosen = [choice.selected for choice in selection.choices]
+    if any(each not in chosen for each in order.work.selected):
+        raise SpecError(
+            f"{names.selection_key(order.prefix)} has other choices than the seeds were computed by"
+        )
+    # The catalogue's, since methods cannot be imported where there is no torch.
+    known = catalog.installed()
+    found = {each.name: known.find("method", each.name) for each in order.work.methods}
+    defaults = {name: listed.defaults for name, listed in found.items() if listed}
+    final = FinalSeeds.of(selection.objective, order.work, summary.rows, known)
+    return tuning_summary(order.tuning, selection, final, defaults=defaults, catalog=known)
 
 
 def _over_seeds(

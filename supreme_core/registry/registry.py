@@ -68,6 +68,16 @@ class Listed:
         }
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """Settings that the component has where none are given."""
+        properties = self.params.get("properties", {})
+        return {
+            name: each["default"]
+            for name, each in properties.items()
+            if each.get("default") is not None
+        }
+
+    @property
     def variants(self) -> Variants | None:
         """Variants of a family, None for anything else."""
         return self.facts.get("variants")

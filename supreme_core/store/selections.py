@@ -1,5 +1,6 @@
 """Choices of settings in the store."""
 
+import hashlib
 from typing import Final
 
 from supreme_core.api import names
@@ -11,10 +12,13 @@ from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 SELECTION_BYTES: Final = 64 * 1024 * 1024
 
 
-def read_selection(storage: Storage, experiment: str) -> Selection | None:
+def read_selection(
+    storage: Storage, experiment: str, *, sha256: str | None = None
+) -> Selection | None:
     """The choices that were made for the experiment whose folder is given; None for none yet.
 
     SpecError where the file was changed since: nothing can be computed by what nobody has chosen.
+    sha256: that of the file, where it is known; any other is changed.
     """
     key = names.selection_key(experiment)
     try:
@@ -23,9 +27,22 @@ def read_selection(storage: Storage, experiment: str) -> Selection | None:
         return None
     except ObjectTooLarge as error:
         raise SpecError(str(error)) from None
+    if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+        raise SpecError(f"{key} is not the one by which settings were chosen; put that one back")
     return parse_unchanged(Selection, data, source=key)
 
 
-def write_selection(storage: Storage, experiment: str, selection: Selection) -> None:
-    data = sealed_json(selection.to_document(), indent=None)
+def write_selection(storage: Storage, experiment: str, selection: Selection) -> str:
+    """Put the choices there; gives the sha256 of the file."""
+    data = _bytes(selection)
     storage.write(names.selection_key(experiment), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def selection_digest(selection: Selection) -> str:
+    """The sha256 of the file that the choices make."""
+    return hashlib.sha256(_bytes(selection)).hexdigest()
+
+
+def _bytes(selection: Selection) -> bytes:
+    return sealed_json(selection.to_document(), indent=None)

@@ -90,6 +90,11 @@ def missing(order: ExperimentOrder, selection: Selection | None) -> bool:
     return is_missing
 
 
+def lost_runs(result: RunResult) -> Iterator[RunRecord]:
+    """The trials of a tuning seed that a machine has lost, which says nothing of their settings."""
+    return (run for run in result.runs if run.status == "failed" and run.cause == "infrastructure")
+
+
 def plan_digest(tuning: TuningOrder, scenario: LabelledComponent, entry: MethodEntry) -> str:
     """Names which trials there are of a method in a scenario, and how they are compared."""
     work = tuning.work

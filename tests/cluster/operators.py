@@ -125,6 +125,7 @@ class Experiments:
         self._storage = storage
         self._objects = partial(_call, client.CustomObjectsApi(api), namespace)
         self._jobs = client.BatchV1Api(api)
+        self._core = client.CoreV1Api(api)
 
     def apply(self, name: str = "three", **spec: Any) -> str:
         """Create an experiment, SPEC but for what is given; its name."""
@@ -200,6 +201,9 @@ class Experiments:
             return eventually(question, seconds=seconds)
         except pytest.fail.Exception:
             raise AssertionError(f"no {type_} {wanted} in {self.status(name)}") from None
+
+    def config_map(self, name: str) -> dict[str, str]:
+        return self._core.read_namespaced_config_map(name, self.namespace).data
 
     def jobs(self, name: str = "") -> dict[str, Any]:
         """The Jobs of one experiment, or of all, by the end of their name, such as s0-a0."""

@@ -24,6 +24,7 @@ from supreme_core.registry.catalog import bundled
 from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result
 from supreme_core.store.s3 import S3Credentials
+from supreme_core.tuning.entries import entries_of
 from tests.cluster.kubelet import Kubelet, pods_of
 from tests.cluster.processes import POLLING
 
@@ -140,12 +141,11 @@ class Trainers(threading.Thread):
 def made_up(order: SharedOrder, seed: int, attempt: int) -> RunResult:
     """A complete result whose numbers follow from seed, scenario and method alone."""
     left_out = {(each.scenario, each.method) for each in exclusions(order.work, CATALOG)}
-    methods = [*names.REFERENCES, *(method.title for method in order.work.methods)]
     runs = [
         _run(seed, scenario.title, method)
         for scenario in order.work.scenarios
-        for method in methods
-        if (scenario.title, method) not in left_out
+        for method in [*names.REFERENCES, *entries_of(order.work, scenario.title)]
+        if (scenario.title, names.trial_of(method)[0]) not in left_out
     ]
     return RunResult(
         experiment=order.experiment,

@@ -23,6 +23,21 @@ SPEC = local.experiment(
     training={"microBatches": 2, "batchSize": 160},
 )["spec"]
 """Work enough that pods are stopped in the middle of it."""
+TUNED = {
+    "seeds": {"list": [260, 261]},
+    "methods": [
+        {"name": "finetune", "params": ONE_EPOCH, "search": {"lr": {"log": [0.001, 0.1]}}},
+        {**local.SSD, "search": "none"},
+    ],
+    "training": {**SPEC["training"], "validation": {"fraction": 0.2}},
+    "tuning": {
+        "trials": 2,
+        "seeds": {"start": 9000, "count": 1},
+        "objective": "tow",
+        "budget": {"share": 1.0},
+    },
+}
+"""Changes of SPEC: a rate is searched on one tuning seed, which two seeds use."""
 SECONDS = 900
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.fault_proxy import Reset, fault_proxy
 from tests.cluster.processes import eventually
-from tests.e2e.experiments import SECONDS, digest_of
+from tests.e2e.experiments import SECONDS, TUNED, digest_of, digest_of_run
 from tests.e2e.node import NODE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("running")]
@@ -37,6 +37,17 @@ def test_pods_give_the_same_summary_as_supreme_run(experiments, s3, expected, ex
     status = experiments.succeeded()
     assert {each["attempt"] for each in status["seedStatuses"]} == {0}
     assert digest_of(status, s3) == expected
+
+
+def test_settings_are_chosen_in_pods_as_supreme_run_chooses_them(experiments, s3, tmp_path_factory):
+    """A process of the first tuning seed is killed in the middle."""
+    experiments.apply(**TUNED, execution=STAGES)
+    kill_a_rank(eventually(lambda: trainer(0, part="t"), seconds=SECONDS))
+    experiments.until_seed(9000, retries=1, phase="Succeeded")
+    status = experiments.succeeded()
+    assert status["tuning"]["searches"] == 1
+    folder = tmp_path_factory.mktemp("tuned")
+    assert digest_of(status, s3) == digest_of_run(folder, **TUNED)
 
 
 def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, expected):
@@ -94,14 +105,14 @@ def next_trainer(index):
     return eventually(lambda: trainer(index), seconds=SECONDS)
 
 
-def trainer(index):
+def trainer(index, part="s"):
     for folder in Path("/proc").iterdir():
         try:
             command = (folder / "cmdline").read_bytes()
             environment = (folder / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if b"supreme_trainer.process.trainer" in command and f"-s{index}-a" in environment:
+        if b"supreme_trainer.process.trainer" in command and f"-{part}{index}-a" in environment:
             return int(folder.name)
     return None
 

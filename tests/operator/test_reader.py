@@ -4,6 +4,7 @@
 |----------------------------------------------|-----------|---------------|----------|
 | results: sound, missing, spoilt in every way |     x     |               |          |
 | too large, too much for memory or processor  |     x     |       x       |          |
+| choosing settings by trials                  |     x     |               |          |
 | publishing                                   |     x     |               |          |
 | progress                                     |     x     |       x       |          |
 | stores: away, wrong, silent, not allowed     |     x     |       x       |          |
@@ -43,6 +44,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
+from supreme_operator.deciding.admission import admit
+from supreme_operator.deciding.parts import part_of
 from supreme_operator.results import location as stores
 from supreme_operator.results import processes
 from supreme_operator.results.location import AllowedEndpoints, Location
@@ -55,7 +58,8 @@ from supreme_operator.results.worker import rows_of
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.api import canonical, names
 from supreme_core.api.orders import ExperimentName, work_digest
-from supreme_core.api.records import Progress
+from supreme_core.api.records import Progress, RunRecord
+from supreme_core.api.status import ExperimentStatus
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
 from supreme_core.plan import default_metrics
@@ -64,14 +68,19 @@ from supreme_core.registry import catalog
 from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
-from supreme_core.store.results import read_order, write_result
+from supreme_core.store.results import Results, read_order, write_result
 from supreme_core.store.s3 import S3Credentials
 from supreme_core.store.sealed import SEAL
+from supreme_core.store.selections import read_selection, write_selection
 from supreme_core.system import forkserver
+from supreme_core.tuning import selection
 from tests import warm
+from tests.cluster.trainers import made_up
 from tests.core.analysis import summaries
 from tests.core.components.metrics.evaluations import predictions
 from tests.operator import servers
+from tests.operator.looks import resource
+from tests.operator.test_tuning import TUNED
 
 NAME = ExperimentName(namespace="research", name="tiny", uid="0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
 PAGE = b"""<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>
@@ -317,19 +326,141 @@ class TestVerify:
         assert reason in found[1].message
 
 
+@pytest.fixture
+def without_trainer(tmp_path, monkeypatch):
+    """An operator's image has no package that only trainers need."""
+    for name in ("torch", "torchvision", "timm", "sklearn", "click", "rich"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('only trainers have it')")
+    known = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), known])))
+
+
+@pytest.mark.usefixtures("without_trainer")
+class TestChoose:
+    """The choice among trials of two tuning seeds, whose results are made up."""
+
+    def order(self, *methods, **tuning):
+        asked = {**TUNED["tuning"], **tuning}
+        methods = [{"name": name} for name in methods or ("finetune",)]
+        return admit(
+            resource(**{**TUNED, "tuning": asked, "methods": methods}),
+            catalog.bundled(),
+            defaults={},
+        ).order
+
+    def tried(self, order, location, seeds=(90, 91), *, attempt=0, **changes):
+        trials = order.trials.shared(store=location.uri, endpoint=None, region=None)
+        for seed in seeds:
+            made = made_up(trials, seed, attempt).model_copy(update=changes)
+            write_result(location.open(), made)
+
+    def selection(self, order, location):
+        return read_selection(location.open(), order.prefix)
+
+    def test_it_is_that_of_the_results_and_is_written(self, location):
+        order = self.order()
+        self.tried(order, location)
+        chosen = ask("choose", order, location, None)
+        results = Results(location.open()).of(order.trials)
+        expected = selection.select(order, results, catalog.bundled())
+        assert self.selection(order, location) == expected
+        data = location.open().read(names.selection_key(order.prefix))
+        assert chosen.sha256 == sha256(data).hexdigest()
+        assert chosen.selected == [choice.selected for choice in expected.choices]
+        assert (chosen.methods, chosen.searches, chosen.not_tunable) == (["finetune"], 1, 0)
+        assert chosen.changed == (expected.choices[0].trial > 0)
+
+    def test_what_lies_there_before_anything_was_chosen_is_none(self, location, warmed):
+        order = self.order()
+        self.tried(order, location)
+        first = ask("choose", order, location, None)
+        forged = self.selection(order, location)
+        (only,) = forged.choices
+        other = only.model_copy(update={"trial": (only.trial + 1) % 3})
+        store = location.open()
+        write_selection(store, order.prefix, forged.model_copy(update={"choices": [other]}))
+        assert ask("choose", order, location, None) == first
+
+    def test_what_was_chosen_stays_whatever_is_tried_since(self, location, warmed):
+        order = self.order()
+        self.tried(order, location)
+        first = ask("choose", order, location, None)
+        runs = made_up(order.trials.shared(store="s", endpoint=None, region=None), 90, 0).runs
+        worse = [run.model_copy(update={"metrics": {"forget_accuracy": 0.5}}) for run in runs]
+        both = self.order("finetune", "ssd")
+        self.tried(both, location, attempt=1)
+        self.tried(order, location, (90,), attempt=2, runs=worse)
+        assert ask("choose", order, location, first.sha256) == first
+        more = ask("choose", both, location, first.sha256)
+        assert more.selected[:1] == first.selected
+        assert more.methods == ["finetune", "ssd"]
+
+    def test_another_file_than_that_of_the_choice_is_refused(self, location, warmed):
+        order = self.order()
+        self.tried(order, location)
+        first = ask("choose", order, location, None)
+        store, key = location.open(), names.selection_key(order.prefix)
+        data = store.read(key)
+        store.write(key, data + b" ")
+        with pytest.raises(WorkerFailed, match="is not the one by which settings were chosen"):
+            ask("choose", order, location, first.sha256)
+        store.delete(key)
+        assert ask("choose", order, location, first.sha256) == first
+        assert store.read(key) == data
+        store.delete(key)
+        with pytest.raises(WorkerFailed, match=r"selection\.json is gone, and by the trials that"):
+            ask("choose", order, location, "0" * 64)
+        assert store.stat(key) is None
+
+    def test_every_tuning_seed_is_needed(self, location, warmed):
+        order = self.order()
+        self.tried(order, location, (90,))
+        with pytest.raises(
+            WorkerFailed, match="the results of 1 tuning seed are gone, first of 91"
+        ):
+            ask("choose", order, location, None)
+
+    def test_a_trial_that_its_machine_has_lost_makes_a_result_incomplete(self, location, warmed):
+        order = self.order()
+        trials = order.trials.shared(store="s", endpoint=None, region=None)
+        runs = made_up(trials, 91, 0).runs
+        for cause, state in (("infrastructure", "incomplete"), ("method", "valid")):
+            gone = RunRecord(
+                scenario="full_class", method="finetune#2", status="failed", cause=cause, reason="x"
+            )
+            self.tried(order, location, (91,), runs=[*runs[:-1], gone])
+            (check,) = ask("verify", order.trials, location, claims(91))
+            assert check.state == state
+            is_told = "finetune#2 in full_class was lost to its machine" in check.message
+            assert is_told == (state == "incomplete")
+
+    def test_its_page_says_what_was_chosen(self, location, warmed):
+        order = self.order()
+        self.tried(order, location)
+        chosen = ask("choose", order, location, None)
+        final = part_of(order, ExperimentStatus(), chosen).order
+        for seed in final.seeds:
+            shared = final.shared(store="s", endpoint=None, region=None)
+            write_result(location.open(), made_up(shared, seed, 0))
+        ask("publish", final, location)
+        summary = json.loads(location.open().read(names.summary_key(final.prefix)))
+        (search,) = summary["tuning"]["searches"]
+        assert search["method"] == "finetune"
+        changed = self.selection(order, location)
+        (only,) = changed.choices
+        other = only.model_copy(update={"trial": (only.trial + 1) % 3})
+        store = location.open()
+        write_selection(store, order.prefix, changed.model_copy(update={"choices": [other]}))
+        with pytest.raises(WorkerFailed, match="has other choices than the seeds were computed by"):
+            ask("publish", final, location)
+
+
+@pytest.mark.usefixtures("without_trainer")
 class TestPublish:
     """Publishing of two seeds whose Retrained forgot the same samples, so that there is a noise
     floor."""
 
     ORDER = order_of([7, 8])
-
-    @pytest.fixture(autouse=True)
-    def without_trainer(self, tmp_path, monkeypatch):
-        """An operator's image has no package that only trainers need."""
-        for name in ("torch", "torchvision", "timm", "sklearn", "click", "rich"):
-            (tmp_path / f"{name}.py").write_text("raise ImportError('only trainers have it')")
-        known = os.environ.get("PYTHONPATH", "")
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), known])))
 
     @pytest.fixture
     def filled(self, location):

@@ -98,7 +98,13 @@ class Backend:
 
 
 def name_of(owner: Owner, attempt: Attempt) -> str:
-    return names.child_name(owner.name, owner.uid, index=attempt.index, attempt=attempt.number)
+    return names.child_name(
+        owner.name,
+        owner.uid,
+        index=attempt.index,
+        attempt=attempt.number,
+        is_tuning=attempt.is_tuning,
+    )
 
 
 def shared_metadata(owner: Owner, name: str) -> KubeObject:
@@ -124,6 +130,7 @@ def labels_of(owner: Owner, attempt: Attempt) -> dict[str, str]:
         names.SEED_LABEL: str(attempt.seed),
         names.INDEX_LABEL: str(attempt.index),
         names.ATTEMPT_LABEL: str(attempt.number),
+        **({names.PART_LABEL: names.TUNING_PART} if attempt.is_tuning else {}),
     }
 
 
@@ -161,7 +168,12 @@ def identity(body: Body, name: BackendName, template: Body) -> dict[str, Any] | 
         "name": metadata["name"],
         "owner": controller_of(body),
         "attempt": Attempt(
-            seed=seed, index=index, number=number, retries=retries, disruptions=disruptions
+            seed=seed,
+            index=index,
+            is_tuning=labels.get(names.PART_LABEL) == names.TUNING_PART,
+            number=number,
+            retries=retries,
+            disruptions=disruptions,
         ),
         "work": annotations.get(names.WORK_ANNOTATION, ""),
         "created_at": time_of(metadata.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),

@@ -32,14 +32,17 @@ INQUIRED_AT_ONCE: Final = 10
 class ExperimentOutcome:
     """State of the whole experiment."""
 
-    kind: Literal["going", "suspended", "aggregating", "complete", "refused", "failed"]
+    kind: Literal["going", "suspended", "choosing", "aggregating", "complete", "refused", "failed"]
     reason: str = ""
     message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Actions to take, in this order, after the status that follows from them is written."""
+    """Actions to take, in this order, after the status that follows from them is written.
+
+    choose: settings are to be chosen by the trials, or those that were chosen are to be read.
+    """
 
     standings: Sequence[Standing]
     outcome: ExperimentOutcome
@@ -47,6 +50,7 @@ class Decision:
     create: Sequence[Attempt] = ()
     verify: Sequence[Child] = ()
     inquire: Sequence[Child] = ()
+    choose: bool = False
     publish: frozenset[int] | None = None
     delete_experiment: bool = False
     requeue_at: datetime | None = None
@@ -64,14 +68,21 @@ def decide(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> Decision:
     publish = None
     if wants_summary and done and store_is_due and not is_published(seen, done) and not unread:
         publish = done
+    is_known, is_tuning = seen.part.is_known, seen.part.is_tuning
+    if is_known:
+        wants_choice = outcome.kind == "choosing" and not unread
+    else:
+        is_on = outcome.kind in ("going", "choosing", "aggregating")
+        wants_choice = is_on or publish is not None
     return Decision(
         standings=standings,
         outcome=outcome,
         delete=list(_deletions(seen, standings, outcome, now)),
         create=list(_creations(seen, standings, outcome, now)),
-        verify=unread if store_is_due else (),
+        verify=unread if store_is_due and is_known else (),
         inquire=list(_inquiries(seen, standings, now, backoff)),
-        publish=publish,
+        choose=wants_choice and store_is_due,
+        publish=publish if is_known and not is_tuning else None,
         delete_experiment=_has_outlived(seen, outcome, now),
         requeue_at=min(
             (
@@ -109,12 +120,21 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
     failed = [each for each in standings if each.phase == "Failed"]
     done = frozenset(each.cost.seed for each in standings if each.phase == "Succeeded")
     most = spec.failure_policy.max_failed_seeds
+    if failed and seen.part.is_tuning:
+        last = failed[-1]
+        message = (
+            f"no settings can be chosen without tuning seed {last.cost.seed}: {last.reason}:"
+            f" {last.message}"
+        )
+        return ExperimentOutcome("failed", "TuningFailed", message)
     if len(failed) > most:
         last = failed[-1]
         why = f"seed {last.cost.seed}: {last.reason}: {last.message}"
         message = f"{number_of(len(failed), 'seed')} failed, {most} may; {why}"
         return ExperimentOutcome("failed", "FailureBudgetExceeded", message)
     if all(each.is_done for each in standings):
+        if seen.part.is_tuning or _asks_for_more(seen):
+            return ExperimentOutcome("choosing")
         if not done:
             return ExperimentOutcome("failed", "AllSeedsFailed", "no seed has a result")
         if not is_published(seen, done):
@@ -135,8 +155,15 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
     if spec.suspend:
         return ExperimentOutcome("suspended")
     if all(each.is_done or each.is_unread for each in standings):
-        return ExperimentOutcome("aggregating")
+        return ExperimentOutcome("choosing" if seen.part.is_tuning else "aggregating")
     return ExperimentOutcome("going")
+
+
+def _asks_for_more(seen: Seen) -> bool:
+    """Return whether what is to be computed may be more than the status knows of, which only the
+    settings that were chosen can tell."""
+    is_news = seen.status.observed_generation != seen.experiment.generation
+    return not seen.part.is_known and is_news
 
 
 def held_since(standings: Sequence[Standing], now: datetime) -> datetime | None:
@@ -173,6 +200,7 @@ def _deletions(
     """Children that must not run on, and finished ones that were kept for long enough."""
     by_seed = {each.cost.seed: each for each in standings}
     stop_all = outcome.kind in ("failed", "suspended")
+    elsewhere = [child.uid for child in _children_elsewhere(seen)]
     for child in seen.children:
         standing = by_seed.get(child.attempt.seed)
         if child.is_deleted:
@@ -183,8 +211,24 @@ def _deletions(
             kept_until = _kept_until(seen, child)
             if not needed and kept_until and now >= kept_until:
                 yield child
+        elif not stop_all and child.uid in elsewhere:
+            continue
         elif stop_all or standing is None or not is_latest or not standing.wants_child:
             yield child
+
+
+def _children_elsewhere(seen: Seen) -> list[Child]:
+    """Unfinished children of the part that is not computed now. They go on: what they compute is
+    wanted, also where methods that are added have to be tuned first."""
+    if seen.order.tuning is None:
+        return []
+    here = {*seen.part.order.seeds}
+    there = {*seen.order.seeds, *seen.order.tuning.seeds} - here
+    return [
+        child
+        for child in seen.children
+        if child.attempt.seed in there and not child.state.is_finished
+    ]
 
 
 def _kept_until(seen: Seen, child: Child) -> datetime | None:
@@ -198,10 +242,10 @@ def _creations(
     seen: Seen, standings: Sequence[Standing], outcome: ExperimentOutcome, now: datetime
 ) -> Iterator[Attempt]:
     trouble = seen.observations.creation
-    if outcome.kind != "going" or (trouble and trouble.retry_at > now):
+    if outcome.kind != "going" or (trouble and trouble.retry_at > now) or not seen.part.is_known:
         return
-    free = seen.experiment.spec.parallelism - sum(each.occupies for each in standings)
-    free = min(free, CREATED_AT_ONCE)
+    occupied = sum(each.occupies for each in standings) + len(_children_elsewhere(seen))
+    free = min(seen.experiment.spec.parallelism - occupied, CREATED_AT_ONCE)
     for each in standings:
         if free <= 0:
             return
@@ -238,7 +282,7 @@ def _alarms(
         if observations.creation and any(each.following for each in standings):
             yield observations.creation.retry_at
     is_held = held_since(standings, now) is not None
-    is_on = outcome.kind in ("going", "aggregating") and not is_held
+    is_on = outcome.kind in ("going", "choosing", "aggregating") and not is_held
     if is_on and (deadline := _deadline(seen, now)):
         yield deadline
     if observations.store and outcome.kind != "complete":

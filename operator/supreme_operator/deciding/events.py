@@ -16,11 +16,16 @@ REPORTED: Final = (
     "Accepted",
     "Suspended",
     "ChildrenScheduled",
+    "SettingsChosen",
     "ResultsAggregated",
     "Complete",
     "Failed",
 )
 """Progressing changes with every seed; what it says stands in the status."""
+
+
+PENDING: Final = {"SettingsChosen": "TrialsPending", "ResultsAggregated": "ResultsPending"}
+"""Conditions that do not hold at first, and their reason until they do."""
 
 
 class Transition(NamedTuple):
@@ -82,11 +87,11 @@ def _fact(condition: Condition) -> tuple[str, str]:
 def _is_dull(previous: Condition | None, condition: Condition) -> bool:
     """Nothing was wrong before, and nothing is now."""
     was_well = previous is None or not _is_trouble(previous)
-    dull = ("SeedsScheduled", "ResultsPending")
+    dull = ("SeedsScheduled", "TrialsPending", "ResultsPending")
     return condition.reason in dull and was_well
 
 
 def _is_trouble(condition: Condition) -> bool:
-    if condition.type == "ResultsAggregated":
-        return condition.status == "False" and condition.reason != "ResultsPending"
+    if condition.type in PENDING:
+        return condition.status == "False" and condition.reason != PENDING[condition.type]
     return condition.type == "ChildrenScheduled" and condition.status == "False"

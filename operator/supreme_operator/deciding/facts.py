@@ -28,12 +28,14 @@ class Owner:
 class Attempt:
     """One try at one seed that is to be made.
 
-    index: place of the seed in the experiment, which is what names are made of.  number: from 0.
+    index: place of the seed in the experiment, or among its tuning seeds, which is what names are
+    made of.  is_tuning: the seed is one of those.  number: from 0.
     retries, disruptions: what earlier attempts of this seed cost; number is at most their sum.
     """
 
     seed: int
     index: int
+    is_tuning: bool = False
     number: int = 0
     retries: int = 0
     disruptions: int = 0

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final, Literal
 
-from supreme_core.api.orders import ExperimentOrder, work_digest
+from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.status import ExperimentStatus, SeedStatus
 from supreme_core.api.v1alpha1 import FailurePolicy
 from supreme_operator.deciding.backoff import BackoffPolicy
@@ -21,9 +21,10 @@ from supreme_operator.deciding.facts import (
     Trouble,
 )
 from supreme_operator.deciding.indexes import expanded
+from supreme_operator.deciding.parts import CurrentPart, part_of
 from supreme_operator.deciding.times import time_of
 from supreme_operator.deciding.waiting import Reason, blocking_reason, inquiry_due, stuck, stuck_pod
-from supreme_operator.results.protocol import Published, ResultCheck
+from supreme_operator.results.protocol import ChosenSettings, Published, ResultCheck
 
 PREEMPTED: Final = "Preempted"
 """The disruption of a child that its queue suspended, which goes on later as the same object."""
@@ -39,11 +40,13 @@ class Observations:
 
     result_checks: by seed and attempt.  creation: why the last child could not be created.
     deletion: why a child could not be deleted.  store: why the store could not be used.
+    chosen: the settings that the trials have chosen.
     answers: what events said of a child, by its uid.
     met: uids of children of which the status tells what this process has seen of them.
     """
 
     result_checks: Mapping[tuple[int, int], ResultCheck] = field(default_factory=dict)
+    chosen: ChosenSettings | None = None
     publication: Published | None = None
     creation: Trouble | None = None
     deletion: Trouble | None = None
@@ -57,6 +60,7 @@ class Observations:
 class Seen:
     """One look at an experiment.
 
+    order: of the whole experiment, its trials included, without the settings that they choose.
     refusal: why the rest of what is asked for cannot be done, where the order is only a part of it.
     orphaned: pods that run although their child is gone.  template: of the child that would be made
     now, see `Child.template`.
@@ -72,9 +76,14 @@ class Seen:
     observations: Observations = Observations()
 
     @cached_property
+    def part(self) -> CurrentPart:
+        """The trials, or the experiment itself: whichever is computed now."""
+        return part_of(self.order, self.status, self.observations.chosen)
+
+    @property
     def work(self) -> str:
         """The digest of what each seed is to compute."""
-        return work_digest(self.order.work)
+        return self.part.work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +120,7 @@ class Standing:
 
 
 def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[Standing]:
-    seeds, digest = seen.order.seeds, seen.work
+    seeds, digest = seen.part.order.seeds, seen.work
     known = seen.status.work_digest == digest  # else the status counts seeds of other work
     completed = expanded(seen.status.completed_indexes if known else "", below=len(seeds))
     failed = expanded(seen.status.failed_indexes if known else "", below=len(seeds))
@@ -129,7 +138,8 @@ def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[S
     found = []
     for index, seed in enumerate(seeds):
         recorded, child = before.get(seed), latest.get(seed)
-        cost = _cost(seed, index, recorded if known else None, child)
+        first = Attempt(seed=seed, index=index, is_tuning=seen.part.is_tuning)
+        cost = _cost(first, recorded if known else None, child)
         # Before the child, which says nothing any more: it may fail late, or be gone.
         if index in completed:
             found.append(Standing(phase="Succeeded", cost=cost, child=child))
@@ -158,12 +168,15 @@ def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[S
     return found
 
 
-def _cost(seed: int, index: int, recorded: SeedStatus | None, child: Child | None) -> Attempt:
+def _cost(first: Attempt, recorded: SeedStatus | None, child: Child | None) -> Attempt:
     """Cost of the latest attempt. Without a child the status knows of it; of an attempt after
-    the child's it knows only that it was meant to be made."""
-    cost = child.attempt if child else Attempt(seed=seed, index=index)
-    if cost.index != index:
-        cost = replace(cost, index=index)
+    the child's it knows only that it was meant to be made.
+
+    first: the attempt of a seed that has cost nothing yet.
+    """
+    cost = child.attempt if child else first
+    if cost.index != first.index:
+        cost = replace(cost, index=first.index)
     if recorded and (child is None or recorded.attempt == cost.number):
         return replace(
             cost,
@@ -211,6 +224,8 @@ class _Evaluator:
             case "missing":
                 message = "its pods succeeded, but it left no result.json"
                 return self._retried(cost, child, "ResultMissing", message)
+            case "incomplete":
+                return self._retried(cost, child, "TrialsLost", check.message if check else "")
         return _permanently_failed(cost, child, "ResultInvalid", check.message if check else "")
 
     def _failed(self, cost: Attempt, child: Child, recorded: SeedStatus | None) -> Standing:
@@ -374,7 +389,7 @@ def _failed_by_deletion(child: Child) -> bool:
 
 def _anew(cost: Attempt) -> Attempt:
     """The attempt after one that answered other work, which costs nothing."""
-    return Attempt(seed=cost.seed, index=cost.index, number=cost.number + 1)
+    return replace(cost, number=cost.number + 1, retries=0, disruptions=0)
 
 
 def _stopping(cost: Attempt, child: Child | None, held: Reason | None) -> Standing:

@@ -18,6 +18,7 @@ from supreme_core.api.status import (
     ResultsReference,
     SeedStatus,
     SummaryRow,
+    TuningStatus,
 )
 from supreme_core.errors import number_of, one_line
 from supreme_operator.deciding.admission import NotAccepted
@@ -38,6 +39,9 @@ REASON: Final = 63
 """A pod's may be longer: OutOf and the name of a resource."""
 DONE_OF_TOTAL: Final = re.compile(r"([0-9]+)/([0-9]+)")
 
+SAID_UNREAD: Final = ("Accepted", "SettingsChosen")
+"""Conditions that are told anew while the settings that were chosen are not read yet."""
+
 Truth = Literal["True", "False", "Unknown"]
 
 
@@ -52,17 +56,22 @@ class Said(NamedTuple):
 def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentStatus:
     before, standings, outcome = seen.status, decision.standings, decision.outcome
     count = _Counts(standings, decision)
-    conditions = _conditions(
-        before, dict(_said(seen, decision, count)), seen.experiment.generation, now
-    )
+    said = dict(_said(seen, decision, count))
+    generation, is_known = seen.experiment.generation, seen.part.is_known
+    if outcome.kind == "choosing" and not is_known:
+        # What a generation asks for is not known before the chosen settings are.
+        said = {type_: each for type_, each in said.items() if type_ in SAID_UNREAD}
+        conditions = _conditions(before, said, generation, now, others=True)
+        return before.model_copy(update={"conditions": conditions})
+    conditions = _conditions(before, said, generation, now)
     rows, results = _summary(seen)
     start_time = _start_time(before, outcome, count, now)
     held = _held_since(before, decision, now) if start_time else None
     progress = _progress(seen, standings)
-    phase = _phase(outcome, count)
+    phase = _phase(seen, outcome, count)
     reason, message = _headline(seen, decision, count)
     return ExperimentStatus(
-        observed_generation=seen.experiment.generation,
+        observed_generation=generation if is_known else before.observed_generation,
         phase=phase,
         reason=reason,
         message=one_line(message) or None,
@@ -73,8 +82,8 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         conditions=conditions,
         work_digest=seen.work,
         pod_digest=seen.experiment.pod_digest,
-        accepted_methods=[method.title for method in seen.order.work.methods],
-        seeds=len(standings),
+        accepted_methods=[method.title for method in seen.experiment.spec.methods],
+        seeds=len(seen.order.seeds),
         completed_indexes=compressed(_indexes(standings, "Succeeded")),
         failed_indexes=compressed(_indexes(standings, "Failed")),
         pending=count.pending,
@@ -85,7 +94,8 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
         progress=f"{count.succeeded}/{len(standings)}",
         done=_share(standings, progress),
         selector=f"{names.UID_LABEL}={seen.experiment.owner.uid}",
-        seed_statuses=_seed_statuses(standings, decision, progress),
+        seed_statuses=_seed_statuses(seen, decision, progress),
+        tuning=_tuning(seen, count),
         summary=list(rows),
         results=results,
     )
@@ -127,7 +137,8 @@ def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str,
     outcome = decision.outcome
     yield "Accepted", _accepted(seen)
     are = "is" if count.seeds == 1 else "are"
-    done = f"{count.succeeded} of {number_of(count.seeds, 'seed')} {are} done"
+    seeds = number_of(count.seeds, "tuning seed" if seen.part.is_tuning else "seed")
+    done = f"{count.succeeded} of {seeds} {are} done"
     if outcome.kind == "suspended":
         yield "Suspended", Said("True", "Suspended", "spec.suspend is true")
     elif _was(seen.status, "Suspended"):
@@ -137,6 +148,8 @@ def _said(seen: Seen, decision: Decision, count: _Counts) -> Iterator[tuple[str,
         yield "ChildrenScheduled", Said("False", *block)
     elif count.active:
         yield "ChildrenScheduled", Said("True", "SeedsScheduled")
+    if seen.order.tuning:
+        yield "SettingsChosen", _chosen(seen, outcome, done)
     yield "ResultsAggregated", _aggregated(seen, outcome)
     yield from _ended(seen.status, outcome)
 
@@ -157,6 +170,8 @@ def _progressing(outcome: ExperimentOutcome, done: str, count: _Counts, parallel
             return Said("False", "Suspended", done)
         case "complete" | "refused" | "failed":
             return Said("False", outcome.reason, done)
+        case "choosing":
+            return Said("True", "SettingsPending", done)
         case "aggregating":
             return Said("True", "ResultsPending", done)
     if count.active:
@@ -180,6 +195,26 @@ def _blocking_reason(seen: Seen, decision: Decision) -> tuple[str, str] | None:
     reason, message = found[0].blocking_reason or ("", "")
     more = f" ({number_of(len(found) - 1, 'more seed')} waiting)" if len(found) > 1 else ""
     return reason, f"seed {found[0].cost.seed}: {message}{more}"
+
+
+def _chosen(seen: Seen, outcome: ExperimentOutcome, done: str) -> Said:
+    """Condition on the choice among the trials."""
+    trouble = seen.observations.store
+    if seen.part.is_tuning:
+        if outcome.kind == "failed":
+            return Said("False", outcome.reason, outcome.message)
+        if trouble and outcome.kind == "choosing":
+            return Said("False", trouble.reason, trouble.message)
+        return Said("False", "TrialsPending", f"trials come first: {done}")
+    if trouble and not seen.part.is_known:
+        return Said("Unknown", trouble.reason, trouble.message)
+    known = _tuning_status(seen)
+    failed = ""
+    if known.not_tunable:
+        failed = f"; in {known.not_tunable} every trial has failed, so the given ones stay"
+    searches = number_of(known.searches, "search", "searches")
+    message = f"in {known.changed} of {searches} others than those given{failed}"
+    return Said("True", "SettingsChosen", message)
 
 
 def _aggregated(seen: Seen, outcome: ExperimentOutcome) -> Said:
@@ -242,7 +277,7 @@ def _conditions(
     return [*made, *kept]
 
 
-def _phase(outcome: ExperimentOutcome, count: _Counts) -> Phase:
+def _phase(seen: Seen, outcome: ExperimentOutcome, count: _Counts) -> Phase:
     match outcome.kind:
         case "complete":
             return "PartiallySucceeded" if count.failed else "Succeeded"
@@ -250,10 +285,12 @@ def _phase(outcome: ExperimentOutcome, count: _Counts) -> Phase:
             return "Failed"
         case "suspended":
             return "Suspended"
+        case "choosing":
+            return "Tuning"
         case "aggregating":
             return "Aggregating"
     if count.running:
-        return "Running"
+        return "Tuning" if seen.part.is_tuning else "Running"
     return "Queued" if count.queued else "Pending"
 
 
@@ -284,7 +321,7 @@ def _start_time(
 
 def _held_since(before: ExperimentStatus, decision: Decision, now: datetime) -> str | None:
     since = held_since(decision.standings, now)
-    if since is None or decision.outcome.kind not in ("going", "aggregating"):
+    if since is None or decision.outcome.kind not in ("going", "choosing", "aggregating"):
         return None
     return before.held_since or written(since)
 
@@ -342,10 +379,44 @@ def _share(standings: Sequence[Standing], progress: Mapping[int, str]) -> str:
     return f"{int(100 * done / max(len(standings), 1))}%"
 
 
-def _seed_statuses(
-    standings: Sequence[Standing], decision: Decision, progress: Mapping[int, str]
-) -> list[SeedStatus]:
-    """Return statuses in the order of the seeds. Of too many, those that say the most."""
+def _tuning(seen: Seen, count: _Counts) -> TuningStatus | None:
+    """Part of the status on the trials; None where nothing is tuned."""
+    if seen.order.tuning is None:
+        return None
+    known = _tuning_status(seen)
+    if not seen.part.is_tuning:
+        return known
+    return known.model_copy(update={"succeeded": count.succeeded})
+
+
+def _tuning_status(seen: Seen) -> TuningStatus:
+    """Return the choice as this process has read it, else as the status tells it."""
+    tuning, chosen = seen.order.tuning, seen.observations.chosen
+    assert tuning is not None
+    assert tuning.work.tuning is not None
+    trials, seeds = tuning.work.tuning.trials, len(tuning.seeds)
+    if chosen is None:
+        before = seen.status.tuning or TuningStatus(trials=trials, seeds=seeds)
+        return before.model_copy(update={"trials": trials, "seeds": seeds})
+    return TuningStatus(
+        trials=trials,
+        seeds=seeds,
+        succeeded=seeds,
+        methods=chosen.methods,
+        searches=chosen.searches,
+        changed=chosen.changed,
+        not_tunable=chosen.not_tunable,
+        selection=chosen.sha256,
+    )
+
+
+def _seed_statuses(seen: Seen, decision: Decision, progress: Mapping[int, str]) -> list[SeedStatus]:
+    """Return statuses in the order of the seeds. Of too many, those that say the most.
+
+    Before or behind them stand those of the part of the experiment that is not computed now, as
+    they were, since attempts are numbered on when it is computed again.
+    """
+    standings = decision.standings
     shown = standings
     if len(standings) > MAX_SEED_STATUSES:
         ranked = sorted(standings, key=_interest)
@@ -369,7 +440,10 @@ def _seed_statuses(
                 progress=progress.get(each.cost.seed),
             )
         )
-    return made
+    of_this_part = {*seen.part.order.seeds}
+    others = [each for each in seen.status.seed_statuses if each.seed not in of_this_part]
+    others = others[: MAX_SEED_STATUSES - len(made)] if seen.order.tuning else []
+    return [*made, *others] if seen.part.is_tuning else [*others, *made]
 
 
 def _interest(standing: Standing) -> tuple[int, int]:

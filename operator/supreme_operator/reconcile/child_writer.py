@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.errors import SpecError
 from supreme_operator.children import BACKENDS, choose
 from supreme_operator.children.backend import ChildOrder
@@ -26,9 +25,10 @@ from supreme_operator.cluster.client import (
 )
 from supreme_operator.cluster.resources import CONFIG_MAPS, SERVICES, Resource
 from supreme_operator.cluster.workqueue import WorkQueue
-from supreme_operator.deciding.admission import Admitted, shared_order
+from supreme_operator.deciding.admission import shared_order
 from supreme_operator.deciding.decide import Decision
 from supreme_operator.deciding.facts import Attempt, Child, Experiment, Trouble
+from supreme_operator.deciding.parts import CurrentPart
 from supreme_operator.deciding.standing import Seen, Standing
 from supreme_operator.deciding.waiting import is_webhooks, refusal
 from supreme_operator.monitoring.counters import Metrics
@@ -55,15 +55,17 @@ class ChildWriter:
     has_user: bool
     served: set[str] = field(default_factory=lambda: {"Job", "IndexedJob"})
 
-    def template(self, memory: Memory, admitted: Admitted) -> str:
-        """Digest of what a child would be made of now, computed once for each generation."""
-        experiment = admitted.experiment
+    def template(self, memory: Memory, seen: Seen) -> str:
+        """Digest of what a child would be made of now, computed once for each generation; "" where
+        none can be made yet."""
+        experiment = seen.experiment
+        if not seen.part.is_known:
+            return ""
         kind = choose(experiment.spec, self.served)
-        made_of = (experiment.generation, kind)
+        made_of = (experiment.generation, kind, seen.work)
         if memory.template is None or memory.template[0] != made_of:
             try:
-                work = work_digest(admitted.order.work)
-                _, order = self._order(experiment, admitted.order, work)
+                _, order = self._order(experiment, seen.part)
                 digest = BACKENDS[kind].template(experiment.owner, experiment.spec, order)
             except SpecError:  # an order that no ConfigMap holds; said when a child is to be made
                 digest = ""
@@ -122,11 +124,11 @@ class ChildWriter:
         )
 
     def _order(
-        self, experiment: Experiment, order: ExperimentOrder, work: str
+        self, experiment: Experiment, part: CurrentPart
     ) -> tuple[dict[str, Any], ChildOrder]:
         """The ConfigMap of what all children are told, and what each is told of it."""
-        made = order_config_map(experiment.owner, shared_order(experiment, order))
-        return made, ChildOrder(made["metadata"]["name"], work, self.has_user)
+        made = order_config_map(experiment.owner, shared_order(experiment, part.order))
+        return made, ChildOrder(made["metadata"]["name"], part.work, self.has_user)
 
     def _unanswered(self, memory: Memory, error: Unavailable) -> None:
         """Have it said once it has lasted."""
@@ -147,7 +149,7 @@ class ChildWriter:
         experiment = seen.experiment
         backend = BACKENDS[choose(experiment.spec, self.served)]
         try:
-            config_map, order = self._order(experiment, seen.order, seen.work)
+            config_map, order = self._order(experiment, seen.part)
             await self._ensure(memory, CONFIG_MAPS, config_map)
             if service := backend.service(experiment.owner):
                 await self._ensure(memory, SERVICES, service)

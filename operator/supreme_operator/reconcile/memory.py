@@ -29,7 +29,7 @@ class Memory:
     written_at: datetime | None = None
     pauses: dict[str, int] = field(default_factory=dict)
     unanswered_since: datetime | None = None
-    template: tuple[tuple[int, str], str] | None = None
+    template: tuple[tuple[int, str, str], str] | None = None
 
     def trouble(self, about: str, reason: str, why: object, now: datetime) -> Trouble:
         """Trouble that is tried again after a pause, which is longer each time."""

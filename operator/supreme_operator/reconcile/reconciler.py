@@ -163,20 +163,23 @@ class Reconciler:
 
     def _look(self, key: Key, admitted: Admitted, memory: Memory, body: Mapping[str, Any]) -> Seen:
         children, orphaned = self.cache.children_of(key, memory.uid)
-        return Seen(
+        seen = Seen(
             experiment=admitted.experiment,
             order=admitted.order,
             status=status_in(body),
             children=children,
             refusal=admitted.refusal,
             orphaned=orphaned,
-            template=self.child_writer.template(memory, admitted) if children else "",
             observations=replace(
                 memory.observations,
                 result_checks=memory.results.checks,
+                chosen=memory.results.chosen,
                 publication=memory.results.published,
             ),
         )
+        if not children:
+            return seen
+        return replace(seen, template=self.child_writer.template(memory, seen))
 
     async def _act(
         self,
@@ -304,9 +307,12 @@ class Reconciler:
     def _read_results(self, memory: Memory, seen: Seen, decision: Decision) -> None:
         locate = partial(self.credentials.location, seen.experiment)
         if decision.verify:
-            memory.results.verify(seen.order, locate, map(claim, decision.verify))
+            memory.results.verify(seen.part.order, locate, map(claim, decision.verify))
+        elif decision.choose:
+            before = seen.status.tuning.selection if seen.status.tuning else None
+            memory.results.choose(seen.order, locate, before)
         elif decision.publish is not None:
-            memory.results.publish(seen.order, locate, decision.publish)
+            memory.results.publish(seen.part.order, locate, decision.publish)
 
     def _results_read(self, key: Key, error: Exception | None) -> None:
         """Note how a task of reading results has ended, and have the experiment looked at."""

@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal
 
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.errors import number_of
 from supreme_operator.results.location import Location
-from supreme_operator.results.protocol import Claim, Published, ResultCheck
+from supreme_operator.results.protocol import (
+    ChosenSettings,
+    Claim,
+    Published,
+    ResultCheck,
+    TaskKind,
+)
 from supreme_operator.results.reader import Collector, WorkerFailed
 
 Locate = Callable[[], Awaitable[Location]]
@@ -21,13 +26,14 @@ class ReadResults:
     """Results that have been read, and the one task that reads more.
 
     measured: surrounds each task, whatever comes of it.  ended: is told how each task ended, by an
-    error or by None.  checks: by seed and attempt.
+    error or by None.  checks: by seed and attempt.  chosen: settings, by the trials.
     """
 
     collector: Collector
-    measured: Callable[[Literal["verify", "publish"]], AbstractContextManager[None]]
+    measured: Callable[[TaskKind], AbstractContextManager[None]]
     ended: Callable[[Exception | None], None]
     checks: Mapping[tuple[int, int], ResultCheck] = field(default_factory=dict)
+    chosen: ChosenSettings | None = None
     published: Published | None = None
     _task: "asyncio.Task[None] | None" = None
     _order: ExperimentOrder | None = None
@@ -43,8 +49,16 @@ class ReadResults:
         if not self.is_reading:
             self._order, self._claims = order, list(claims)
             self._start("verify", self._verify(order, locate))
-        elif order is self._order:
+        elif order == self._order:
             self._claims = list(claims)
+
+    def choose(self, order: ExperimentOrder, locate: Locate, before: str | None) -> None:
+        """Have settings chosen by the trials, or those read that were, unless a task is at work.
+
+        order: of the whole experiment.  before: sha256 of what was chosen, where something was.
+        """
+        if not self.is_reading:
+            self._start("choose", self._choose(order, locate, before))
 
     def publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         """Have a summary written that has at least these seeds, unless a task is at work."""
@@ -61,10 +75,10 @@ class ReadResults:
         if self._task:
             self._task.cancel()
 
-    def _start(self, name: Literal["verify", "publish"], work: Awaitable[None]) -> None:
+    def _start(self, name: TaskKind, work: Awaitable[None]) -> None:
         self._task = asyncio.create_task(self._read(name, work))
 
-    async def _read(self, name: Literal["verify", "publish"], work: Awaitable[None]) -> None:
+    async def _read(self, name: TaskKind, work: Awaitable[None]) -> None:
         failure = None
         try:
             with self.measured(name):
@@ -77,6 +91,9 @@ class ReadResults:
     async def _verify(self, order: ExperimentOrder, locate: Locate) -> None:
         checks = await self.collector.verify(order, await locate(), lambda: self._claims)
         self.checks = {**self.checks, **{(each.seed, each.attempt): each for each in checks}}
+
+    async def _choose(self, order: ExperimentOrder, locate: Locate, before: str | None) -> None:
+        self.chosen = await self.collector.choose(order, await locate(), before)
 
     async def _publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         publication = await self.collector.publish(order, await locate())

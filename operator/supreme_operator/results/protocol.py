@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from supreme_core.api.model import Document
-from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder, Selected
 from supreme_core.api.status import ResultsReference, SummaryRow
 from supreme_core.api.v1alpha1 import MAX_SEEDS, MAX_SUMMARY_ROWS
-from supreme_core.api.vocabulary import Digest, Seed, ShortText
+from supreme_core.api.vocabulary import Digest, Seed, ShortText, Title
 from supreme_operator.results.location import Location
 
 
@@ -22,6 +22,8 @@ def _printable(text: str) -> str:
         raise ValueError("it is not one line of printable characters")
     return text
 
+
+TaskKind = Literal["verify", "choose", "publish"]
 
 Line = Annotated[ShortText, AfterValidator(_printable)]
 AttemptNumber = Annotated[int, Field(ge=0)]
@@ -39,11 +41,15 @@ class Claim(Document):
 
 
 class ResultCheck(Document):
-    """Check of the result of one attempt: valid, missing or invalid."""
+    """Check of the result of one attempt.
+
+    It is incomplete where a machine has lost a trial of a tuning seed, since nothing can be chosen
+    without that one.
+    """
 
     seed: Seed
     attempt: AttemptNumber
-    state: Literal["valid", "missing", "invalid"]
+    state: Literal["valid", "missing", "incomplete", "invalid"]
     message: Line = Field(description="Reason why the result does not count; empty where it does.")
 
 
@@ -59,6 +65,20 @@ class Publication(Document):
     partial: bool = Field(description="True where some seed has no result, or some run failed.")
 
 
+class ChosenSettings(Document):
+    """Settings that were chosen by the trials, and stand in the store.
+
+    searches: how many choices there are.  changed: those with other settings than were given.
+    """
+
+    methods: list[Title] = Field(max_length=128, description="Methods that were searched.")
+    selected: list[Selected] = Field(max_length=64 * 64)
+    searches: int = Field(ge=0)
+    changed: int = Field(ge=0)
+    not_tunable: int = Field(ge=0)
+    sha256: Digest = Field(description="sha256 of selection.json.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """A summary that was written, over all seeds that had a valid result of that work."""
@@ -70,13 +90,17 @@ class Published:
 
 
 class Task(Document):
-    """Task of a worker: judge these claims, or publish where there are None."""
+    """Task of a worker: judge claims, choose settings by the trials, or publish."""
 
     model_config = ConfigDict(hide_input_in_errors=True)  # of which credentials are a part
 
+    kind: TaskKind
     order: ExperimentOrder
     location: Location
-    claims: list[Claim] | None
+    claims: list[Claim] = Field(default_factory=list)
+    selection: Digest | None = Field(
+        None, description="sha256 of the selection.json that was chosen before."
+    )
     memory_mebibytes: int = Field(ge=1)
     cpu_seconds: int = Field(ge=1, description="Processor seconds for each answer.")
 
@@ -95,5 +119,5 @@ class Refusal(Document):
     message: Line
 
 
-Answer = Reading | ResultCheck | Publication | Refusal
+Answer = Reading | ResultCheck | ChosenSettings | Publication | Refusal
 ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)

@@ -1,10 +1,11 @@
 """Reads the results of experiments, at arm's length: what is in them was written by users' pods.
 
     verify    which of the claimed results are there, and are what they should be
+    choose    settings by the trials of tuning seeds, and selection.json
     publish   summary.json, summary.csv and report.html from all of them
     progress  how far attempts are
 
-`verify` and `publish` leave the reading to processes of their own (`worker`, `processes`), each
+All but `progress` leave the reading to processes of their own (`worker`, `processes`), each
 with a bound on its memory and time, and believe of what those answer what a strict model lets
 through.
 """
@@ -29,12 +30,14 @@ from supreme_operator.results.progress import ProgressReader, Requested
 from supreme_operator.results.protocol import (
     ANSWER,
     Answer,
+    ChosenSettings,
     Claim,
     Publication,
     Reading,
     Refusal,
     ResultCheck,
     Task,
+    TaskKind,
 )
 from supreme_operator.results.turns import Turn, Turns, WaitLimits
 
@@ -79,7 +82,7 @@ PUBLISHING: Final = Limits(
     whole_seconds=1800,
     waits=WaitLimits(others=20, own=120),
 )
-"""Limits of a publication, of which nothing is kept where they end it."""
+"""Limits of a publication, or of a choice, of which nothing is kept where they end it."""
 
 
 @dataclass
@@ -103,9 +106,9 @@ class Collector:
     """Made once, within the event loop that uses it.
 
     allowed_endpoints: see `AllowedEndpoints`.  workers: processes at one time that verify, and as
-    many that publish.  verifying: limits of a worker for `verify`, which has an answer for each
-    result.  publishing: those of one for `publish`, which has a single answer.  requested:
-    see `ProgressReader`.
+    many that publish or choose.  verifying: limits of a worker for `verify`, which has an answer
+    for each result.  publishing: those of one for the others, which have a single answer.
+    requested: see `ProgressReader`.
     """
 
     def __init__(
@@ -147,7 +150,7 @@ class Collector:
 
         while not asked or len(checks) < len(asked):
             before = len(checks)
-            run = await self._run(order, location, self._verifying, rest)
+            run = await self._run("verify", order, location, rest)
             checks += _checks(run, asked[before:])
             if not run.ending or len(checks) == len(asked):
                 continue
@@ -166,13 +169,24 @@ class Collector:
 
         The same results give the same bytes. Raises as `verify` does.
         """
-        run = await self._run(order, location, self._publishing, None)
-        match run.answers:
-            case [Publication() as publication] if not run.ending:
+        match await self._answered("publish", order, location):
+            case Publication() as publication:
                 return publication
-        if run.blame == "turn":
-            raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
-        raise WorkerFailed(run.ending or "the worker published nothing")
+        raise WorkerFailed("the worker published nothing")
+
+    async def choose(
+        self, order: ExperimentOrder, location: Location, before: str | None
+    ) -> ChosenSettings:
+        """Choose settings by the results of all tuning seeds, and write selection.json; what was
+        chosen before stays.
+
+        order: of the whole experiment.  before: sha256 of selection.json; None before anything was
+        chosen. The same results give the same bytes. Raises as `verify` does.
+        """
+        match await self._answered("choose", order, location, before):
+            case ChosenSettings() as chosen:
+                return chosen
+        raise WorkerFailed("the worker chose nothing")
 
     async def progress(
         self, order_prefix: str, location: Location, attempts: Sequence[tuple[int, int]]
@@ -184,20 +198,40 @@ class Collector:
         """Leave no process behind, once nothing is asked any more."""
         await self._workers.close()
 
-    async def _run(
+    async def _answered(
         self,
+        kind: TaskKind,
         order: ExperimentOrder,
         location: Location,
-        limits: Limits,
-        claims: Callable[[], list[Claim]] | None,
+        selection: str | None = None,
+    ) -> Answer | None:
+        """The single answer to a task; None where there is another number of them."""
+        run = await self._run(kind, order, location, selection=selection)
+        if run.blame == "turn":
+            raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
+        if run.ending:
+            raise WorkerFailed(run.ending)
+        return run.answers[0] if len(run.answers) == 1 else None
+
+    async def _run(
+        self,
+        kind: TaskKind,
+        order: ExperimentOrder,
+        location: Location,
+        claims: Callable[[], list[Claim]] = list,
+        selection: str | None = None,
     ) -> Run:
         self._allowed.check(location)
-        turns = self._publishers if claims is None else self._verifiers
+        is_verified = kind == "verify"
+        turns = self._verifiers if is_verified else self._publishers
+        limits = self._verifying if is_verified else self._publishing
         async with turns.take(order.experiment.namespace) as turn:
             task = Task(
+                kind=kind,
                 order=order,
                 location=location,
-                claims=None if claims is None else claims(),
+                claims=claims(),
+                selection=selection,
                 memory_mebibytes=limits.memory_mebibytes,
                 cpu_seconds=limits.cpu_seconds,
             )
@@ -236,7 +270,7 @@ async def _work(task: Task, limits: Limits, folder: Path, turn: Turn, workers: W
             folder,
             environment(task.location, folder),
             errors,
-            is_forked=task.claims is not None,
+            is_forked=task.kind == "verify",
         ) as (worker, reader, writer):
             starting, whole = now() - begun, now() + limits.whole_seconds
             turn.busy = lambda: starting + _processor_seconds(worker.pid)
@@ -312,7 +346,7 @@ def _take(answer: Answer, task: Task, run: Run) -> None:
             run.ending, run.blame = answer.message, "content"
         case _:
             run.answers.append(answer)
-    if len(run.answers) > 2 * len(task.claims or [None]):
+    if len(run.answers) > max(1, 2 * len(task.claims)):
         raise WorkerFailed("the worker has more answers than there are questions")
 
 

@@ -22,13 +22,30 @@ from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.status import ResultsReference, SummaryRow
 from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import MAX_SUMMARY_ROWS
-from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable, SupremeError, one_line
-from supreme_core.store.results import RESULT_BYTES, check_origin, parse_result, write_order
+from supreme_core.errors import (
+    SpecError,
+    StoreUnavailable,
+    StoreUnusable,
+    SupremeError,
+    number_of,
+    one_line,
+)
+from supreme_core.registry import catalog
+from supreme_core.store.results import (
+    RESULT_BYTES,
+    Results,
+    check_origin,
+    parse_result,
+    write_order,
+)
 from supreme_core.store.s3 import S3Credentials, S3Storage
+from supreme_core.store.selections import read_selection, selection_digest, write_selection
 from supreme_core.store.storage import MissingObject, ObjectTooLarge
+from supreme_core.tuning.selection import lost_runs, select, tried
 from supreme_operator.results.location import Location
 from supreme_operator.results.protocol import (
     Answer,
+    ChosenSettings,
     Claim,
     Publication,
     Reading,
@@ -71,7 +88,7 @@ def confine(task: Task) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (file, file))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core has the credentials in it
     # The operator itself comes first. Seeds wait for their results to be checked, in milliseconds.
-    os.nice(5 if task.claims is None else 1)
+    os.nice(1 if task.kind == "verify" else 5)
 
 
 def largest_file(task: Task) -> int:
@@ -95,13 +112,17 @@ def answers(task: Task) -> Iterator[Answer]:
 
 def _answers(task: Task) -> Iterator[Answer]:
     storage = task.location.open()
-    if task.claims is None:
-        allow_cpu(task.cpu_seconds)
-        yield publication(task, storage)
-        return
-    for claim in task.claims:
-        allow_cpu(task.cpu_seconds)
-        yield from judged(claim, task.order, storage)
+    match task.kind:
+        case "verify":
+            for claim in task.claims:
+                allow_cpu(task.cpu_seconds)
+                yield from judged(claim, task.order, storage)
+        case "choose":
+            allow_cpu(task.cpu_seconds)
+            yield chosen_settings(task, storage)
+        case "publish":
+            allow_cpu(task.cpu_seconds)
+            yield publication(task, storage)
 
 
 def allow_cpu(seconds: int) -> None:
@@ -124,27 +145,67 @@ def judged(
         yield ResultCheck(seed=seed, attempt=attempt, state="invalid", message=one_line(error))
         return
     yield Reading(seed=seed, attempt=attempt)
-    problem = what_is_wrong(data, claim, order)
-    state: Literal["valid", "invalid"] = "invalid" if problem else "valid"
+    state, problem = what_is_wrong(data, claim, order)
     yield ResultCheck(seed=seed, attempt=attempt, state=state, message=one_line(problem))
 
 
-def what_is_wrong(data: bytes, claim: Claim, order: ExperimentOrder) -> str:
-    """Reason why these bytes are not the result that was claimed; empty where they are."""
+def what_is_wrong(
+    data: bytes, claim: Claim, order: ExperimentOrder
+) -> tuple[Literal["valid", "incomplete", "invalid"], str]:
+    """State of these bytes as the result that was claimed, and why they do not count."""
     key = order.result_key(claim.seed, claim.attempt)
     found = hashlib.sha256(data).hexdigest()
     if claim.sha256 not in (None, found):
-        return f"{key} is not what its pod wrote: it has sha256 {found}, not {claim.sha256}"
+        changed = f"{key} is not what its pod wrote: it has sha256 {found}, not {claim.sha256}"
+        return "invalid", changed
     try:
         result = parse_result(data, key)
         check_origin(result, order, claim.seed, claim.attempt)
     except SpecError as error:
-        return str(error)
+        return "invalid", str(error)
     except MemoryError:
-        return f"{key} needs more memory to be read than there is for it"
+        return "invalid", f"{key} needs more memory to be read than there is for it"
     if result.work_digest != work_digest(order.work):
-        return f"{key} answers other work ({result.work_digest[:12]})"
-    return ""
+        return "invalid", f"{key} answers other work ({result.work_digest[:12]})"
+    if order.work.tuning and (lost := next(lost_runs(result), None)):
+        return "incomplete", f"{lost.method} in {lost.scenario} was lost to its machine"
+    return "valid", ""
+
+
+def chosen_settings(task: Task, storage: S3Storage) -> ChosenSettings:
+    """Choose settings by the trials; those that were chosen before stay.
+
+    What lies in the store before anything was chosen is no choice: a user may have put it there.
+    """
+    order, before = task.order, task.selection
+    tuning, trials = order.tuning, order.trials
+    assert tuning is not None
+    assert trials is not None
+    wanted = {(scenario.title, entry.title) for scenario, entry in tried(tuning)}
+    selection = read_selection(storage, order.prefix, sha256=before) if before else None
+    made = {(each.scenario, each.method) for each in selection.choices} if selection else set()
+    if before is None or selection is None or not wanted <= made:
+        results = Results(storage).of(trials)
+        if gone := [seed for seed in trials.seeds if seed not in results]:
+            seeds = number_of(len(gone), "tuning seed")
+            raise SpecError(f"the results of {seeds} are gone, first of {gone[0]}")
+        is_lost = before is not None and selection is None
+        selection = select(order, results, catalog.bundled(), earlier=selection)
+        if is_lost and selection_digest(selection) != before:
+            raise SpecError(
+                f"{names.selection_key(order.prefix)} is gone, and by the trials that there are now"
+                " other settings would be chosen; put it back, or make another experiment, which"
+                " reuses what was computed"
+            )
+        before = write_selection(storage, order.prefix, selection)
+    return ChosenSettings(
+        methods=[entry.title for entry in tuning.work.methods],
+        selected=[choice.selected for choice in selection.choices],
+        searches=len(selection.choices),
+        changed=sum(choice.trial > 0 for choice in selection.choices),
+        not_tunable=sum(bool(choice.note) for choice in selection.choices),
+        sha256=before,
+    )
 
 
 def publication(task: Task, storage: S3Storage) -> Publication:

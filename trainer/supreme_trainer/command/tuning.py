@@ -10,7 +10,7 @@ from supreme_core.registry import catalog
 from supreme_core.store.selections import read_selection, write_selection
 from supreme_core.store.storage import Storage
 from supreme_core.tuning.order import with_choices
-from supreme_core.tuning.selection import missing, select, tried
+from supreme_core.tuning.selection import lost_runs, missing, select, tried
 
 Tell = Callable[[str], None]
 
@@ -38,8 +38,7 @@ def lost(results: Mapping[int, RunResult]) -> list[str]:
         f"seed {seed}: {run.method} in {run.scenario} was lost to its machine, so nothing is chosen"
         f" yet; run the command again: {run.reason}"
         for seed, result in results.items()
-        for run in result.runs
-        if run.status == "failed" and run.cause == "infrastructure"
+        for run in lost_runs(result)
     ]
 
 
