@@ -23,7 +23,7 @@ UNFORGOTTEN = 0.9
 
 
 @dataclass(frozen=True)
-class _Method:
+class _MethodFate:
     """A method of the scenario. distance: to Retrained in the primary metric, as it is shown; None
     without a value.  collapsed: seeds whose model lost the task."""
 
@@ -49,11 +49,11 @@ def answer(indexed: IndexedSummary, scenario: str) -> str:
     sentence = "; ".join(told) + "."
     asked, finished = len(indexed.summary.seeds), len(indexed.finished)
     if methods and 0 < finished < asked:
-        return f"By {finished} of {asked} seeds: {sentence[:1].lower()}{sentence[1:]}"
+        return f"By {finished} of {number_of(asked, 'seed')}: {sentence[:1].lower()}{sentence[1:]}"
     return sentence
 
 
-def _methods(indexed: IndexedSummary, scenario: str) -> Iterator[_Method]:
+def _methods(indexed: IndexedSummary, scenario: str) -> Iterator[_MethodFate]:
     """The methods, nearest first."""
     collapsed = {
         rate.method: (rate.collapsed, rate.of)
@@ -63,7 +63,7 @@ def _methods(indexed: IndexedSummary, scenario: str) -> Iterator[_Method]:
     for name in tables.by_nearness(indexed, scenario):
         row = indexed.row(scenario, name, indexed.primary)
         if row and cells.method_role(name) == "method":
-            yield _Method(name, row, _distance(indexed, row), *collapsed.get(name, (0, 0)))
+            yield _MethodFate(name, row, _distance(indexed, row), *collapsed.get(name, (0, 0)))
 
 
 def _distance(indexed: IndexedSummary, row: Row) -> str | None:
@@ -77,7 +77,7 @@ def _distance(indexed: IndexedSummary, row: Row) -> str | None:
     return cells.number(shown, cells.decimals(shown, None, percent=scale.percent))
 
 
-def _main(indexed: IndexedSummary, scenario: str, methods: Sequence[_Method]) -> Iterator[str]:
+def _main(indexed: IndexedSummary, scenario: str, methods: Sequence[_MethodFate]) -> Iterator[str]:
     """Clauses on who is nearest, who is equivalent too, and who did not forget."""
     metric = cells.row_title(indexed.primary)
     if not methods:
@@ -99,7 +99,7 @@ def _main(indexed: IndexedSummary, scenario: str, methods: Sequence[_Method]) ->
         )
 
 
-def _placed(methods: Sequence[_Method]) -> list[_Method]:
+def _placed(methods: Sequence[_MethodFate]) -> list[_MethodFate]:
     """The methods that are compared: with a value of every seed that any has, and none of them of
     a model that lost the task, which is as far from everything as from Retrained."""
     most = max(method.row.n for method in methods)
@@ -111,7 +111,10 @@ def _placed(methods: Sequence[_Method]) -> list[_Method]:
 
 
 def _of_placed(
-    indexed: IndexedSummary, scenario: str, methods: Sequence[_Method], placed: Sequence[_Method]
+    indexed: IndexedSummary,
+    scenario: str,
+    methods: Sequence[_MethodFate],
+    placed: Sequence[_MethodFate],
 ) -> Iterator[str]:
     nearest = [method for method in placed if method.distance == placed[0].distance]
     away = f"{_away(indexed, scenario, nearest[0])}{_verdict(indexed, scenario, nearest)}"
@@ -129,7 +132,7 @@ def _of_placed(
 
 
 def _did_not_forget(
-    kept: Sequence[_Method], nearest: Sequence[_Method], methods: Sequence[_Method]
+    kept: Sequence[_MethodFate], nearest: Sequence[_MethodFate], methods: Sequence[_MethodFate]
 ) -> str:
     """Name them, but not those again that have just been named."""
     if not all(method in kept for method in nearest):
@@ -141,7 +144,7 @@ def _did_not_forget(
     return f"{those}{f' and {_named(others)}' if others else ''} did not forget"
 
 
-def _of(indexed: IndexedSummary, scenario: str, methods: Sequence[_Method]) -> str:
+def _of(indexed: IndexedSummary, scenario: str, methods: Sequence[_MethodFate]) -> str:
     """Opening words: Of 6 methods, 2 of them tuned (oracle) and also as given"""
     tuned = indexed.summary.tuning
     searched = (
@@ -157,7 +160,7 @@ def _of(indexed: IndexedSummary, scenario: str, methods: Sequence[_Method]) -> s
     return text
 
 
-def _away(indexed: IndexedSummary, scenario: str, method: _Method) -> str:
+def _away(indexed: IndexedSummary, scenario: str, method: _MethodFate) -> str:
     """Distance in words: forget accuracy 0.4 points away"""
     scale, title = indexed.scale(indexed.primary), cells.row_title(indexed.primary)
     if not indexed.facts[indexed.primary].compares:
@@ -169,7 +172,7 @@ def _away(indexed: IndexedSummary, scenario: str, method: _Method) -> str:
     )
 
 
-def _verdict(indexed: IndexedSummary, scenario: str, nearest: Sequence[_Method]) -> str:
+def _verdict(indexed: IndexedSummary, scenario: str, nearest: Sequence[_MethodFate]) -> str:
     """Verdict on the nearest ones; where they have several, each with those that it is about."""
     told = [(_of_gap(indexed, method.gap), method) for method in nearest if method.gap]
     told.sort(key=lambda pair: pair[0])
@@ -197,7 +200,7 @@ def _of_gap(indexed: IndexedSummary, gap: Gap) -> str:
     )
 
 
-def _over_all(indexed: IndexedSummary, scenario: str, methods: Sequence[_Method]) -> str:
+def _over_all(indexed: IndexedSummary, scenario: str, methods: Sequence[_MethodFate]) -> str:
     """Verdict over all metrics, where the primary one alone says equivalent."""
     wanted = {method.name for method in methods if method.gap.verdict == "equivalent"}  # type: ignore[union-attr]
     found = [
@@ -218,8 +221,8 @@ def _over_all(indexed: IndexedSummary, scenario: str, methods: Sequence[_Method]
 
 
 def _unforgotten(
-    indexed: IndexedSummary, scenario: str, placed: Sequence[_Method]
-) -> list[_Method]:
+    indexed: IndexedSummary, scenario: str, placed: Sequence[_MethodFate]
+) -> list[_MethodFate]:
     """Methods that keep to Original in a metric of what was to be forgotten, where Original is told
     from Retrained."""
     facts = indexed.facts[indexed.primary]
@@ -234,7 +237,7 @@ def _unforgotten(
     return [m for m in placed if m.gap and m.gap.mean / original.mean >= UNFORGOTTEN]
 
 
-def _gaps(indexed: IndexedSummary, methods: Sequence[_Method]) -> str:
+def _gaps(indexed: IndexedSummary, methods: Sequence[_MethodFate]) -> str:
     """+82 to +98 points"""
     scale = indexed.scale(indexed.primary)
     found = sorted(method.gap.mean * scale.factor for method in methods if method.gap)
@@ -248,7 +251,7 @@ def _gaps(indexed: IndexedSummary, methods: Sequence[_Method]) -> str:
     return f"{' to '.join(ends)} {scale.gap_unit}".rstrip()
 
 
-def _fates(indexed: IndexedSummary, methods: Sequence[_Method]) -> Iterator[str]:
+def _fates(indexed: IndexedSummary, methods: Sequence[_MethodFate]) -> Iterator[str]:
     """Clauses on methods that lost the task, and on those that lack values."""
     every = [method for method in methods if method.collapsed and method.collapsed == method.of]
     some = [method for method in methods if method.collapsed and method.collapsed < method.of]
@@ -270,7 +273,7 @@ def _fates(indexed: IndexedSummary, methods: Sequence[_Method]) -> Iterator[str]
         yield f"{_named(lacking)} {'has' if len(lacking) == 1 else 'have'} values of fewer seeds"
 
 
-def _named(methods: Sequence[_Method]) -> str:
+def _named(methods: Sequence[_MethodFate]) -> str:
     return _titles([method.name for method in methods])
 
 

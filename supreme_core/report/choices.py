@@ -7,3 +7,6 @@ OTHERS = VERDICTS, PAIRS, RANKS, FRONT, TUNING = "verdicts", "pairs", "ranks", "
 """Names of tables; an experiment's groups of metrics come on top."""
 
 FORMATS: Final = ("latex", "markdown", "csv")
+
+COLUMNS: Final = (1, 2)
+"""Numbers of columns of a paper that a LaTeX table may span."""

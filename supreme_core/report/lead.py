@@ -4,12 +4,11 @@ Original and Retrained stand first, then the methods, nearest first. Gaps have 0
 that in each column but the last two the best is the nearest to 0.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 from supreme_core.api import names
-from supreme_core.api.summary import CollapseRate, JointVerdict, Row
+from supreme_core.api.summary import JointVerdict, Row
 from supreme_core.errors import number_of
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import TableCell
@@ -99,15 +98,17 @@ def _cell(indexed: IndexedSummary, scenario: str, method: str, metric: str) -> L
 
 def _verdict(indexed: IndexedSummary, scenario: str, method: str) -> LeadCell:
     """Verdict by the primary metric, and below it what else a reader must know."""
-    summary = indexed.summary
     row = indexed.row(scenario, method, indexed.primary)
-    joint = _of(summary.joint_verdicts, scenario, method)
+    joints, rates = indexed.summary.joint_verdicts, indexed.summary.collapse_rates
+    joint = next((j for j in joints if (j.scenario, j.method) == (scenario, method)), None)
     if row is None or joint is None:
         return LeadCell(cells.EMPTY, None)
-    rate = _of(summary.collapse_rates, scenario, method)
+    rate = next((r for r in rates if (r.scenario, r.method) == (scenario, method)), None)
     lost = rate.collapsed if rate else 0
     word, tone = _word(indexed, row, joint)
-    notes = [f"{row.n} of {row.seeds.asked} seeds"] if 0 < row.n < row.seeds.asked else []
+    notes = (
+        [f"{row.n} of {number_of(row.seeds.asked, 'seed')}"] if 0 < row.n < row.seeds.asked else []
+    )
     if rate and lost:
         notes.append(f"lost the task in {lost} of {number_of(rate.of, 'seed')}")
     if word == joint.verdict and not row.gap:
@@ -129,11 +130,3 @@ def _word(
     if row.mean is None or indexed.facts[row.metric].has_gap or not joint.rows:
         return cells.NONE, ""
     return joint.verdict, cells.TONES[joint.verdict]
-
-
-Judged = TypeVar("Judged", JointVerdict, CollapseRate)
-
-
-def _of(found: Sequence[Judged], scenario: str, method: str) -> Judged | None:
-    named = (each for each in found if (each.scenario, each.method) == (scenario, method))
-    return next(named, None)

@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain, groupby, pairwise
+from textwrap import wrap
 
 from supreme_core.analysis import statistics
 from supreme_core.analysis.files import harmless
 from supreme_core.analysis.tuning import told
 from supreme_core.api.summary import LeftOut, TuningSummary
-from supreme_core.errors import SpecError, number_of, one_line
+from supreme_core.errors import SpecError, number_of, one_line, quoted
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, tables, tuning, words
 from supreme_core.report.cells import TableCell
@@ -27,8 +28,36 @@ INTERVAL = f"{statistics.LEVEL * 100:g} % interval"
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Room of a LaTeX table in a paper.
+
+    columns: columns of the page that it spans. In one, intervals stand below their numbers; in two,
+    beside them.  width: a length of LaTeX that it is shrunk to where it is wider; None for all that
+    there is.
+    """
+
+    columns: int = 1
+    width: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.width is not None and not LENGTH.fullmatch(self.width):
+            raise SpecError(
+                f"the width of a table is {quoted(self.width)}; it is a length of LaTeX, such as"
+                r" 3.25in or 0.9\textwidth"
+            )
+
+
+LENGTH = re.compile(
+    r"\d*\.?\d+(pt|mm|cm|in|em|ex|bp|pc)|(\d*\.?\d+)?\\(line|column|text)width", re.ASCII
+)
+
+
+ANYWHERE = Layout()
+
+
+@dataclass(frozen=True)
 class Sheet:
-    """One table of one scenario.  name: letters, digits and hyphens, its own in the experiment."""
+    """One table of one scenario.  name: letters, digits and hyphens, its own among experiments."""
 
     name: str
     scenario: str
@@ -51,15 +80,16 @@ def choices(indexed: IndexedSummary) -> list[str]:
     return [*(name for name, has in there.items() if has), *dict.fromkeys(groups)]
 
 
-def paste(indexed: IndexedSummary, choice: str, form: str) -> str:
+def paste(indexed: IndexedSummary, choice: str, form: str, *, layout: Layout | None = None) -> str:
     """The table of that name in one of `FORMATS`, for every scenario; SpecError without such one.
 
-    It ends in a line break.
+    It ends in a line break.  layout: of LaTeX.
     """
     known = choices(indexed)
     if choice not in known:
         raise SpecError(unknown("table", choice, dict.fromkeys(known)))
-    return WRITERS[form](sheets(indexed, choice))
+    found = sheets(indexed, choice)
+    return latex(found, layout) if layout else WRITERS[form](found)
 
 
 def sheets(indexed: IndexedSummary, choice: str) -> list[Sheet]:
@@ -74,10 +104,18 @@ def sheets(indexed: IndexedSummary, choice: str) -> list[Sheet]:
     ]
 
 
-def latex(sheets: Sequence[Sheet]) -> str:
-    """The tables with booktabs, and a comment that names the packages that they need."""
-    packages = "booktabs,graphicx" if any(map(_turned, sheets)) else "booktabs"
-    return "\n".join([f"% \\usepackage{{{packages}}}", *map(_latex_table, sheets)])
+def latex(sheets: Sequence[Sheet], layout: Layout = ANYWHERE) -> str:
+    """The tables with booktabs, and comments that say what the preamble needs."""
+    packages = ["booktabs", "adjustbox", *(["graphicx"] if any(map(_turned, sheets)) else [])]
+    drawn = [_latex_table(sheet, layout) for sheet in sheets]
+    needs = [rf"% in the preamble: \usepackage{{{','.join(packages)}}}"]
+    if any(ord(letter) > LATIN for table in drawn for letter in table):
+        needs.append("% for XeLaTeX or LuaLaTeX, with a font that has the letters of the labels")
+    return "\n".join([*needs, *drawn])
+
+
+LATIN = 0x17F
+"""Last letter that every LaTeX sets."""
 
 
 def latex_text(text: str) -> str:
@@ -127,7 +165,7 @@ def _ranks(indexed: IndexedSummary) -> Iterator[Sheet]:
             f" distance / Original's; each with its {INTERVAL} over"
             f" {number_of(found.seeds, 'training seed')}."
         )
-        yield Sheet("ranks", "all", caption, table)
+        yield Sheet(_name(indexed, "ranks"), "all", f"{_data(indexed)}. {caption}", table)
 
 
 def _tuning(indexed: IndexedSummary, found: TuningSummary) -> Iterator[Sheet]:
@@ -135,21 +173,35 @@ def _tuning(indexed: IndexedSummary, found: TuningSummary) -> Iterator[Sheet]:
     for place, scenario in enumerate(tuning.scenarios(found), 1):
         table = tuning.gains(found, scenario)
         caption = (
-            f"{indexed.title(scenario)}. Gain: objective of the given settings minus that of the"
-            f" chosen ones, with its {INTERVAL}; luck: objective of the chosen ones on final seeds"
-            " minus that on tuning seeds; less is better."
+            f"{_data(indexed)}; {indexed.title(scenario)}. Gain: objective of the given settings"
+            f" minus that of the chosen ones, with its {INTERVAL}; luck: objective of the chosen"
+            " ones on final seeds minus that on tuning seeds; less is better."
         )
         if found.final_lack:
             caption += f" No gain on final seeds is known: {found.final_lack}."
         text = " ".join((caption, tuning.how(found), *table.remarks))
-        yield Sheet(f"tuning-{place}", scenario, text, table)
+        yield Sheet(_name(indexed, f"tuning {place}"), scenario, text, table)
 
 
 def _by_scenario(indexed: IndexedSummary, choice: str) -> Iterator[Sheet]:
     for place, scenario in enumerate(indexed.scenarios, 1):
         for number, (caption, table) in enumerate(_tables(indexed, scenario, choice), 1):
-            name = "-".join(re.findall("[a-z0-9]+", f"{choice} {place} {number}"))
-            yield Sheet(name, scenario, f"{indexed.title(scenario)}. {caption}", table)
+            about = f"{_data(indexed)}; {indexed.title(scenario)}"
+            name = _name(indexed, f"{choice} {place} {number}")
+            yield Sheet(name, scenario, f"{about}. {caption}", table)
+
+
+def _name(indexed: IndexedSummary, table: str) -> str:
+    """Name of a table among those of all experiments, two of which may have one name."""
+    experiment = indexed.summary.experiment
+    text = f"{experiment.name} {experiment.digest[:6]} {table}"
+    return "-".join(re.findall("[a-z0-9]+", text.lower()))
+
+
+def _data(indexed: IndexedSummary) -> str:
+    """Data set and model: digits, resnet18 (width 16)"""
+    work = indexed.provenance.work
+    return f"{words.component(work.dataset)}, {words.component(work.model)}"
 
 
 def _tables(indexed: IndexedSummary, scenario: str, choice: str) -> Iterator[tuple[str, Table]]:
@@ -207,18 +259,18 @@ def _of_primary(indexed: IndexedSummary, scenario: str) -> str:
     return " ".join((caption, *remarks, *tables.collapsed(indexed, scenario)))
 
 
-def _latex_table(sheet: Sheet) -> str:
-    columns = sheet.table.columns
-    heads = [latex_text(_head(column)) for column in columns]
-    if _turned(sheet):
-        heads = [rf"\rotatebox{{90}}{{{head}}}" for head in heads]
+def _latex_table(sheet: Sheet, layout: Layout) -> str:
+    columns, beside = sheet.table.columns, layout.columns > 1
+    heads = [_latex_head(_head(column), sheet, beside=beside) for column in columns]
     places = "".join({"verdict": "c", "text": "l"}.get(column.kind, "r") for column in columns)
+    environment = "table*" if beside else "table"
     lines = [
-        r"\begin{table}",
+        rf"\begin{{{environment}}}",
         r"\centering",
         r"\small",
         rf"\caption{{{latex_text(sheet.caption)}}}",
         rf"\label{{tab:{sheet.name}}}",
+        rf"\begin{{adjustbox}}{{max width={layout.width or WIDEST}, max totalheight={HIGHEST}}}",
         rf"\begin{{tabular}}{{@{{}}l{places}@{{}}}}",
         r"\toprule",
         *_latex_groups(sheet.table),
@@ -227,9 +279,39 @@ def _latex_table(sheet: Sheet) -> str:
     for block in _blocks(sheet.table):
         lines.append(r"\midrule")
         for line in block:
-            shown = (_latex_cell(*pair) for pair in zip(line.cells, columns, strict=True))
-            lines.append(_latex_row((latex_text(line.title), *shown)))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+            lines += _latex_line(line, columns, beside=beside)
+    ends = (r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", rf"\end{{{environment}}}", "")
+    return "\n".join([*lines, *ends])
+
+
+WIDEST, HIGHEST = r"\linewidth", r"0.7\textheight"
+"""Lengths to which a table is shrunk: its columns, and a page with room for the caption."""
+
+
+def _latex_head(head: str, sheet: Sheet, *, beside: bool) -> str:
+    """A head on one line, upright, or in lines as wide as its longest word."""
+    if _turned(sheet):
+        return rf"\rotatebox{{90}}{{{latex_text(head)}}}"
+    lines = wrap(head, max(map(len, head.split())), break_on_hyphens=False)
+    if beside or len(lines) == 1:
+        return latex_text(head)
+    return rf"\shortstack[r]{{{NEXT.join(map(latex_text, lines))}}}"
+
+
+NEXT = r"\\"
+
+
+def _latex_line(line: TableLine, columns: Sequence[Column], *, beside: bool) -> Iterator[str]:
+    """A row, and unless intervals stand beside their numbers one more with them."""
+    pairs = list(zip(line.cells, columns, strict=True))
+    texts = [latex_text(cell.text) for cell, _ in pairs]
+    notes = [_below(cell, column, latex_text) for cell, column in pairs]
+    small = [rf"{{\scriptsize {note}}}" if note else "" for note in notes]
+    if beside:
+        texts = [f"{text} {note}".rstrip() for text, note in zip(texts, small, strict=True)]
+    yield _latex_row((latex_text(line.title), *texts))
+    if any(small) and not beside:
+        yield _latex_row(("", *small))
 
 
 def _latex_groups(table: Table) -> Iterator[str]:
@@ -255,11 +337,6 @@ def _turned(sheet: Sheet) -> bool:
     columns = sheet.table.columns
     short = ("verdict", "count")
     return len(columns) > FEW_COLUMNS and all(column.kind in short for column in columns)
-
-
-def _latex_cell(cell: TableCell, column: Column) -> str:
-    below = _below(cell, column, latex_text)
-    return rf"{latex_text(cell.text)} {{\scriptsize {below}}}" if below else latex_text(cell.text)
 
 
 def _markdown(sheets: Sequence[Sheet]) -> str:

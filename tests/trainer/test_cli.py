@@ -327,10 +327,15 @@ def test_report_writes_the_same_bytes_again(command, finished, tmp_path):
     ("arguments", "start"),
     [
         pytest.param(("csv",), "scenario,method,n,", id="csv"),
-        pytest.param(("latex", "--table", "verdicts"), "% \\usepackage{booktabs", id="latex"),
+        pytest.param(
+            ("latex", "--table", "verdicts"), "% in the preamble: \\usepackage{booktabs", id="latex"
+        ),
+        pytest.param(
+            ("latex", "--columns", "2", "--width", "5in"), "% in the preamble", id="two columns"
+        ),
         pytest.param(
             ("markdown", "--table", "cost"),
-            'full\\_class: forget class 3 ("3"). Cost',
+            "digits (size 8), resnet18 (width 2); full\\_class: forget",
             id="markdown",
         ),
     ],
@@ -354,8 +359,11 @@ def test_report_prints_a_table_to_paste_and_nothing_else(
     [
         (("--table", "primary"), "--table needs --format"),
         (("--format", "csv", "--table", "verdict"), "did you mean 'verdicts'?"),
+        (("--format", "csv", "--columns", "2"), "--columns and --width need --format latex"),
+        (("--width", "3in"), "--columns and --width need --format latex"),
+        (("--format", "latex", "--width", "wide"), "it is a length of LaTeX, such as 3.25in"),
     ],
-    ids=["no format", "no such table"],
+    ids=["no format", "no such table", "columns of csv", "width of a page", "no width"],
 )
 def test_report_explains_a_wrong_table_in_one_line(command, finished, arguments, words):
     code, out, err = command("report", folder_of(finished, WHOLE), *arguments)

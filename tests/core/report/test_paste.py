@@ -3,13 +3,15 @@
 Compared with readers that are not ours: markdown-it for Markdown, Python's csv, and for LaTeX a
 reader of this file that knows what LaTeX prints for each escape and refuses whatever else is
 special. Covered: that foreign text comes back as it was, also where it would end a row, a cell or a
-table; that the numbers are those of the page; what the paragraph claims. Left out: how LaTeX sets
-the tables.
+table; that the numbers are those of the page; what the paragraph claims; where a TeX is installed,
+that every table compiles and fits. Left out: how it looks.
 """
 
 import csv
 import io
 import re
+import shutil
+import subprocess
 
 import pytest
 from markdown_it import MarkdownIt
@@ -20,8 +22,9 @@ from supreme_core.api.orders import Exclusion
 from supreme_core.api.summary import Floor
 from supreme_core.errors import SpecError
 from supreme_core.report import cells, contrasts, paper, paste, tables
-from supreme_core.report.choices import FORMATS, FRONT, VERDICTS
+from supreme_core.report.choices import COLUMNS, FORMATS, FRONT, VERDICTS
 from supreme_core.report.page import render_report
+from supreme_core.report.paste import Layout
 from supreme_core.report.tables import IndexedSummary
 from tests.core.analysis.summaries import (
     FACTS,
@@ -89,13 +92,22 @@ def latex_rows(document):
     ):
         lines = [line for line in body.splitlines() if not re.fullmatch(r"\\\w+rule", line)]
         assert all(line.endswith(r" \\") for line in lines)
-        found.append([row(line.removesuffix(r" \\")) for line in lines])
+        rows = []
+        for cells_of in (row(line.removesuffix(r" \\")) for line in lines):
+            if cells_of[0]:
+                rows.append(cells_of)
+            else:  # intervals below their numbers
+                rows[-1] = [
+                    " ".join(filter(None, pair)) for pair in zip(rows[-1], cells_of, strict=True)
+                ]
+        found.append(rows)
     return found
 
 
 def row(line):
     plain = re.sub(r"\{\\scriptsize (.*?)\}(?= &|$)", r"\1", line)
     plain = re.sub(r"\\rotatebox\{90\}\{(.*?)\}(?= &|$)", r"\1", plain)
+    plain = re.sub(r"\\shortstack\[r\]\{(.*?)\}(?= &|$)", lambda m: m[1].replace(r"\\", " "), plain)
     return [printed(cell) for cell in re.split(r"(?<!\\) ?& ", plain)]
 
 
@@ -165,11 +177,100 @@ def test_every_table_has_every_method_of_the_page(reading_of_pairs, form):
             assert method in document, choice
 
 
-def test_the_tables_of_an_experiment_are_told_apart_by_their_labels():
-    indexed = IndexedSummary(summary(scenarios=("a", "b"), methods=("scrub", "ssd")))
-    documents = [paste.paste(indexed, choice, "latex") for choice in paste.choices(indexed)]
+def test_tables_are_told_apart_by_their_labels_also_those_of_two_experiments_of_one_name():
+    found = summary(scenarios=("a", "b"), methods=("scrub", "ssd"))
+    named = found.experiment.model_copy(update={"digest": "ab" * 32})
+    several = [
+        IndexedSummary(found),
+        IndexedSummary(found.model_copy(update={"experiment": named})),
+    ]
+    documents = [
+        paste.paste(indexed, choice, "latex")
+        for indexed in several
+        for choice in paste.choices(indexed)
+    ]
     labels = re.findall(r"\\label\{tab:([a-z0-9-]+)\}", "".join(documents))
     assert len(labels) == len(set(labels)) == "".join(documents).count(r"\begin{table}")
+
+
+def test_a_caption_names_the_data_and_the_model():
+    for choice in paste.choices(indexed := IndexedSummary(summary(methods=("scrub", "ssd")))):
+        captions = re.findall(r"\\caption\{(.*)\}", paste.paste(indexed, choice, "latex"))
+        assert captions
+        assert all(caption.startswith("digits, tiny") for caption in captions)
+
+
+def test_two_columns_have_a_wide_table_with_intervals_beside_their_numbers():
+    indexed = IndexedSummary(summary())
+    narrow, wide = (
+        paste.paste(indexed, "primary", "latex", layout=Layout(columns)) for columns in COLUMNS
+    )
+    assert r"\begin{table}" in narrow
+    assert r"\begin{table*}" in wide
+    assert latex_rows(narrow) == latex_rows(wide)
+    assert narrow.count(r" \\") > wide.count(r" \\")
+    assert narrow.startswith("% in the preamble: \\usepackage{booktabs,adjustbox}\n")
+
+
+@pytest.mark.parametrize("width", ["3.25in", ".5cm", r"\columnwidth", r"0.9\textwidth"])
+def test_a_table_is_shrunk_to_the_width_that_is_asked_for(width):
+    indexed = IndexedSummary(summary())
+    document = paste.paste(indexed, "primary", "latex", layout=Layout(width=width))
+    assert f"{{max width={width}, " in document
+
+
+@pytest.mark.parametrize("width", ["3.25", "wide", r"\input{/etc/passwd}", "1in}", ""])
+def test_what_is_no_width_is_told(width):
+    with pytest.raises(SpecError, match=r"it is a length of LaTeX, such as 3\.25in"):
+        Layout(width=width)
+
+
+def test_letters_that_not_every_latex_has_are_announced():
+    needs = "% for XeLaTeX or LuaLaTeX, with a font that has the letters of the labels"
+    found = summary()
+    for title, needed in (("über", False), ("忘れる", True)):
+        document = paste.paste(IndexedSummary(renamed(found, title)), "primary", "latex")
+        assert (needs in document.splitlines()) is needed
+
+
+def tex_is_installed():
+    found = shutil.which("pdflatex") and shutil.which("kpsewhich")
+    asked = ["kpsewhich", "booktabs.sty", "adjustbox.sty"]
+    return bool(found) and subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not tex_is_installed(), reason="no pdflatex with booktabs and adjustbox")
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_every_table_compiles_and_fits(columns, tmp_path):
+    latin = [title.encode("ascii", "replace").decode() for title in EVIL]
+    methods = [f"m{place}" for place in range(len(latin))]
+    found = summary(range(12), scenarios=("a", "b"), methods=tuple(methods))
+    titles = dict(zip(methods, latin, strict=True))
+    rows = [
+        row.model_copy(update={"method": titles.get(row.method, row.method)}) for row in found.rows
+    ]
+    indexed = IndexedSummary(found.model_copy(update={"rows": rows}))
+    layout = Layout(columns)
+    documents = [
+        paste.paste(indexed, choice, "latex", layout=layout) for choice in paste.choices(indexed)
+    ]
+    packages = {p for text in documents for p in re.findall(r"usepackage\{(.*)\}", text)}
+    text = "\n".join(
+        (
+            r"\documentclass[twocolumn]{article}",
+            *(rf"\usepackage{{{each}}}" for each in sorted(packages)),
+            r"\begin{document}",
+            paste.latex_text(paper.paragraph(indexed)),
+            *(f"{document}\n\\clearpage" for document in documents),
+            r"\end{document}",
+        )
+    )
+    (tmp_path / "paper.tex").write_text(text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert ran.returncode == 0, log[-2000:]
+    assert not re.search(r"Overfull \\hbox.*(?:alignment|float)|Float too large|multiply", log)
 
 
 def test_the_numbers_are_those_of_the_page():

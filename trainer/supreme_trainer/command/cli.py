@@ -20,7 +20,7 @@ from supreme_trainer.process.spelling import spell_output
 from supreme_core import DISTRIBUTION
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INTERRUPTED, nearest_or_all
-from supreme_core.report.choices import FORMATS, OTHERS, PRIMARY
+from supreme_core.report.choices import COLUMNS, FORMATS, OTHERS, PRIMARY
 from supreme_core.system.ending import ending, need_trainer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -296,10 +296,26 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
     metavar="NAME",
     help=f"Table: {PRIMARY} (default), {', '.join(OTHERS)}, or a group of metrics like cost.",
 )
+@click.option(
+    "--columns",
+    type=click.Choice([str(each) for each in COLUMNS]),
+    help="Columns of the paper that a LaTeX table spans: 1 (default), or 2 with table*.",
+)
+@click.option(
+    "--width",
+    metavar="LENGTH",
+    help="Shrink wider LaTeX tables to this, such as 3.25in; by default to their columns.",
+)
 @with_server
 @with_plugins
 def report(
-    uri: str, form: str | None, choice: str | None, endpoint: str | None, region: str | None
+    uri: str,
+    form: str | None,
+    choice: str | None,
+    columns: str | None,
+    width: str | None,
+    endpoint: str | None,
+    region: str | None,
 ) -> None:
     """Write summary and report of an experiment again.
 
@@ -309,7 +325,15 @@ def report(
     """
     from supreme_trainer.command.report import report_experiment
 
-    report_experiment(uri, form=form, choice=choice, endpoint=endpoint, region=region)
+    report_experiment(
+        uri,
+        form=form,
+        choice=choice,
+        columns=int(columns) if columns else None,
+        width=width,
+        endpoint=endpoint,
+        region=region,
+    )
 
 
 @cli.command()
