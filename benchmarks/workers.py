@@ -6,7 +6,8 @@
 The simulation plays `supreme run`: its board tells how much work each seed has left, and its rule
 says which seed a free worker joins. Which stage a worker claims is written down here again, as
 `supreme_trainer.seed.run` and `cell_run` do it: one scenario after the other, its references, then
-its methods, the longest first.
+its methods, the longest first as far as the worker has seen any; before a method the importances
+that it reads, each by itself. Who has joined a seed leaves it where nothing is ready.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,8 +30,11 @@ from supreme_trainer.process.progress import Board
 
 from supreme_core.plan import Step
 
-START_SECONDS = 5.0
-"""Time that a trainer needs to load torch."""
+PREPARING_SECONDS = 5.0
+"""Time until torch is loaded, once for all trainers, and the dataset prepared."""
+
+START_SECONDS = 0.4
+"""Time from the fork of a trainer to its first stage."""
 
 TRAINING = 9.9
 METHODS = {
@@ -48,26 +53,40 @@ METHODS = {
 }
 """Median seconds of docs/all-methods.md, for one core."""
 
+IMPORTANCES = {"ssd": "squared_loss", "assd": "squared_loss", "lfssd": "absolute_output"}
+"""Kind of importances that a method reads. What such a method takes is taken to be theirs."""
+
 CELLS = ("full_class", "random_samples")
 
 
 def seconds_of(step: Step) -> float:
-    return METHODS[step.method] if step.stage == "unlearned" else TRAINING
+    if step.stage == "importances":
+        return next(METHODS[each] for each, kind in IMPORTANCES.items() if kind == step.metric)
+    if step.stage == "unlearned":
+        return 0.0 if step.method in IMPORTANCES else METHODS[step.method]
+    return TRAINING
+
+
+def importances_of(cell: str, method: str) -> list[Step]:
+    """Importances that a method reads; both parts as one."""
+    kind = IMPORTANCES.get(method)
+    return [Step("importances", cell, "retain", metric=kind)] if kind else []
 
 
 def steps_of_seed() -> list[Step]:
-    """An original, and for each scenario Retrained and twelve methods."""
+    """An original, and for each scenario Retrained, importances and twelve methods."""
     found = [Step("original")]
     for cell in CELLS:
         found.append(Step("retrained", cell, "retrained"))
+        found += dict.fromkeys(each for name in METHODS for each in importances_of(cell, name))
         found += [Step("unlearned", cell, method) for method in METHODS]
     return found
 
 
 @dataclass
 class Seed:
-    """done, held: steps that are done, and that a worker computes.  parked: workers that wait for
-    what others compute."""
+    """done, held: steps that are done, and that a worker computes.  parked: the worker that waits
+    for what others compute, as it is the seed's first."""
 
     steps: Sequence[Step]
     done: set[Step] = field(default_factory=set)
@@ -76,27 +95,36 @@ class Seed:
 
     def claim(self) -> Step | None:
         """The step that a worker finds to do, in the order of its walk."""
-        for step in self._walk():
-            if step not in self.done | self.held:
-                self.held.add(step)
-                return step
-        return None
+        return next(filter(self._is_open, self._walk()), None)
+
+    def _is_open(self, step: Step) -> bool:
+        return step not in self.done | self.held
 
     def _walk(self) -> Iterator[Step]:
         original, *_ = self.steps
         yield original
         for cell in CELLS:
-            retrained, *methods = [step for step in self.steps if step.scenario == cell]
+            retrained = Step("retrained", cell, "retrained")
             yield retrained
             if {original, retrained} <= self.done:
-                yield from sorted(methods, key=seconds_of, reverse=True)
+                yield from self._methods(cell)
+
+    def _methods(self, cell: str) -> Iterator[Step]:
+        """Unknown ones first, in the experiment's order: a worker has seen those of this seed."""
+        seen = {step.method for step in self.done if step.stage == "unlearned"}
+        seconds = {name: METHODS[name] if name in seen else inf for name in METHODS}
+        for name in sorted(METHODS, key=seconds.__getitem__, reverse=True):
+            needed = importances_of(cell, name)
+            yield from needed
+            if self.done.issuperset(needed):
+                yield Step("unlearned", cell, name)
 
 
 class Simulation:
     """Workers on so many seeds, on a clock of its own."""
 
     def __init__(self, *, workers: int, seeds: int) -> None:
-        self.now, self.workers = 0.0, workers
+        self.now, self.workers = PREPARING_SECONDS, workers
         self.seeds = {number: Seed(steps_of_seed()) for number in range(seeds)}
         self.board = Board(
             list(self.seeds),
@@ -108,6 +136,7 @@ class Simulation:
         self._free = list(range(workers))
         self._waiting = list(self.seeds)
         self._at_work: dict[int, SeedAtWork] = {}
+        self._firsts: dict[int, int] = {}
         self._events: list[tuple[float, int, int, int, Step | None]] = []
         self._order = itertools.count()
 
@@ -120,12 +149,14 @@ class Simulation:
             if step is None:
                 self.board.apply(number, {"event": "environment"}, worker)
             else:
+                seed.held.remove(step)
                 seed.done.add(step)
                 self._tell("stage-finished", number, worker, step)
+                self._at_work[number].is_dry = False
             idle, seed.parked = [worker, *seed.parked], []
             if len(seed.done) == len(seed.steps):
-                self._at_work.pop(number)
                 self._free += idle
+                self._at_work.pop(number, None)
             else:
                 for each in idle:
                     self._go_on(each, number)
@@ -138,6 +169,7 @@ class Simulation:
             if self._waiting:
                 number = self._waiting.pop(0)
                 self._at_work[number] = SeedAtWork()
+                self._firsts[number] = self._free[0]
                 self.board.begin(number)
             elif (number := worth_helping(self.board, self._at_work, self.workers)) is None:
                 return
@@ -146,12 +178,18 @@ class Simulation:
             self._later(START_SECONDS, worker, number, None)
 
     def _go_on(self, worker: int, number: int) -> None:
-        step = self.seeds[number].claim()
-        if step is None:
-            self.seeds[number].parked.append(worker)
-            return
-        self._tell("stage-started", number, worker, step)
-        self._later(seconds_of(step), worker, number, step)
+        seed, at_work = self.seeds[number], self._at_work[number]
+        if step := seed.claim():
+            seed.held.add(step)
+            self._tell("stage-started", number, worker, step)
+            self._later(seconds_of(step), worker, number, step)
+        elif worker == self._firsts[number]:
+            seed.parked.append(worker)
+        else:  # which another seed may need
+            at_work.trainers.remove(worker)
+            at_work.left += 1
+            at_work.is_dry = True
+            self._free.append(worker)
 
     def _later(self, seconds: float, worker: int, number: int, step: Step | None) -> None:
         event = self.now + seconds, next(self._order), worker, number, step
