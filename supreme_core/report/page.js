@@ -1,18 +1,19 @@
-// What the page does more where scripts run: tables are sorted, filtered and lose columns, a link
-// opens the fold that it leads into, and a print shows what is folded. No text becomes markup.
+// What the page does more where scripts run: tables are sorted, filtered and lose columns, a method
+// shows its seeds, figures are saved, a link opens the fold that it leads into, and a print shows
+// what is folded. No text becomes markup.
 "use strict";
+
+const made = (name, content, attributes = {}) => {
+  const element = document.createElement(name);
+  element.append(...content);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+};
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[table.tBodies.length - 1];
   const rows = [...body.rows];
-
-  const made = (name, text, attributes = {}) => {
-    const element = document.createElement(name);
-    element.append(text);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    return element;
-  };
 
   const order = (row, place) => {
     const cell = row.cells[place];
@@ -20,7 +21,46 @@ for (const table of document.querySelectorAll("table.sortable")) {
     return "order" in cell.dataset ? Number(cell.dataset.order) : null;
   };
 
+  // Values by seed, as the points of the scenario's figures say them.
+  const seeds = (name) => {
+    const lines = [];
+    const scenario = table.closest("section").id;
+    for (const plot of document.querySelectorAll(`[data-scenario="${scenario}"] [data-metric]`)) {
+      const said = [...plot.querySelectorAll("title")].map((title) => title.textContent);
+      const own = said.filter((text) => text.startsWith(`${name}, seed `));
+      if (own.length) {
+        const values = own.map((text) => text.slice(name.length + 2)).join(" · ");
+        lines.push(made("dt", [plot.dataset.metric]), made("dd", [values]));
+      }
+    }
+    return made("dl", lines.length ? lines : [made("dd", ["No value of a seed is named here."])]);
+  };
+
+  const close = () => {
+    for (const row of table.querySelectorAll(".detail")) row.remove();
+    for (const button of table.querySelectorAll("[aria-expanded=true]")) {
+      button.setAttribute("aria-expanded", "false");
+    }
+  };
+
+  for (const row of table.tBodies.length > 1 ? [...table.tBodies[0].rows, ...rows] : rows) {
+    const head = row.cells[0];
+    const name = head.textContent;
+    const button = made("button", head.childNodes, { type: "button", "aria-expanded": "false" });
+    button.title = "its seeds";
+    button.addEventListener("click", () => {
+      const opens = button.getAttribute("aria-expanded") === "false";
+      close();
+      if (!opens) return;
+      button.setAttribute("aria-expanded", "true");
+      const cell = made("td", [seeds(name)], { colspan: heads.length });
+      row.after(made("tr", [cell], { class: "detail" }));
+    });
+    head.append(button);
+  }
+
   const sort = (place, down) => {
+    close();
     const compared = (one, other) => {
       const [a, b] = [order(one, place), order(other, place)];
       if (a === null || b === null) return (a === null) - (b === null);
@@ -34,40 +74,85 @@ for (const table of document.querySelectorAll("table.sortable")) {
   };
 
   heads.forEach((head, place) => {
-    const button = made("button", "", { type: "button" });
-    button.append(...head.childNodes);
+    const button = made("button", head.childNodes, { type: "button" });
     button.addEventListener("click", () => {
       sort(place, head.getAttribute("aria-sort") === "ascending");
     });
     head.append(button);
   });
 
-  const filter = made("input", "", { type: "search", placeholder: "method or verdict" });
-  const label = made("label", "Filter ");
-  label.append(filter);
-  const count = made("output", "");
+  const filter = made("input", [], { type: "search", placeholder: "method or verdict" });
+  const label = made("label", ["Filter ", filter]);
+  const count = made("output", []);
   filter.addEventListener("input", () => {
+    close();
     const wanted = filter.value.trim().toLowerCase();
     for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
     count.textContent = wanted ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
   });
 
-  const columns = made("details", "");
-  columns.append(made("summary", "Columns"));
+  const columns = made("details", [made("summary", ["Columns"])]);
   heads.slice(1).forEach((head, number) => {
-    const box = made("input", "", { type: "checkbox" });
+    const box = made("input", [], { type: "checkbox" });
     box.checked = true;
     box.addEventListener("change", () => {
+      close();
       for (const row of table.rows) row.cells[number + 1].hidden = !box.checked;
     });
-    const choice = made("label", "");
-    choice.append(box, ` ${head.querySelector("button").firstChild.textContent}`);
-    columns.append(choice);
+    const title = head.querySelector("button").firstChild.textContent;
+    columns.append(made("label", [box, ` ${title}`]));
   });
 
-  const tools = made("div", "", { class: "tools on-screen" });
-  tools.append(label, count, columns);
+  const tools = made("div", [label, count, columns], { class: "tools on-screen" });
   table.closest(".scroll").before(tools);
+}
+
+// A figure as a document of its own, in the colours that the page has now.
+const standing = (svg) => {
+  const style = getComputedStyle(document.documentElement);
+  const coloured = (text) =>
+    text.replace(/var\((--[a-z]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
+  const copy = svg.cloneNode(true);
+  const [, , width, height] = svg.getAttribute("viewBox").split(" ");
+  const ground = document.createElementNS(svg.namespaceURI, "rect");
+  for (const [key, value] of Object.entries({ width, height, fill: "var(--paper)" })) {
+    ground.setAttribute(key, value);
+  }
+  copy.prepend(ground);
+  copy.setAttribute("width", width);
+  copy.setAttribute("height", height);
+  for (const element of [copy, ...copy.querySelectorAll("*")]) {
+    for (const attribute of element.attributes) attribute.value = coloured(attribute.value);
+  }
+  return { text: new XMLSerializer().serializeToString(copy), width, height };
+};
+
+const save = (blob, name) => {
+  const link = made("a", [], { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+};
+
+const PIXELS = 4; // for each of the page, so that a print has 300 to the inch
+
+for (const svg of document.querySelectorAll(".plot svg")) {
+  const name = svg.getAttribute("aria-label").split(/[^A-Za-z0-9]+/).slice(0, 8).join("-");
+  const asSvg = made("button", ["SVG"], { type: "button" });
+  asSvg.addEventListener("click", () => {
+    save(new Blob([standing(svg).text], { type: "image/svg+xml" }), `${name}.svg`);
+  });
+  const asPng = made("button", ["PNG"], { type: "button" });
+  asPng.addEventListener("click", () => {
+    const { text, width, height } = standing(svg);
+    const image = new Image();
+    image.addEventListener("load", () => {
+      const canvas = made("canvas", [], { width: width * PIXELS, height: height * PIXELS });
+      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob((blob) => save(blob, `${name}.png`));
+    });
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+  });
+  svg.after(made("div", ["Save as ", asSvg, " ", asPng], { class: "save on-screen" }));
 }
 
 const open = (id) => {

@@ -83,7 +83,7 @@ class ScenarioView:
     tests: Table | None
     robust: Table
     values_plot: Markup | None
-    distance_plots: tuple[Markup, ...]
+    distance_plots: tuple[tuple[str, Markup], ...]
     groups: tuple[Group, ...]
     without: tuple[str, ...]
     methods: tuple[str, ...]
@@ -298,14 +298,16 @@ def _values_plot(
     return Markup(plot)
 
 
-def _distance_plots(indexed: IndexedSummary, place: int, scenario: str) -> Iterator[Markup]:
+def _distance_plots(
+    indexed: IndexedSummary, place: int, scenario: str
+) -> Iterator[tuple[str, Markup]]:
     """Plot the distance of every method to Retrained, by the metrics that lead beside the primary
     one."""
     for number, metric in enumerate(tables.leading(indexed, scenario)):
         if metric != indexed.primary:
             name = f"distance{place}x{number}"
             if plot := _distance_plot(indexed, scenario, metric, name=name):
-                yield plot
+                yield words.headline(cells.row_title(metric)), plot
 
 
 def _distance_plot(
@@ -492,7 +494,7 @@ def _strip(row: Row, scale: Scale, *, named: bool) -> plots.Strip:
         label=cells.method_title(row.method),
         role=cells.method_role(row.method),
         values=tuple(values.values()),
-        names=_names(row, scale, row.values) if named else (),
+        names=_names(row, scale, row.values, unit=scale.unit) if named else (),
         mean=_scaled(row.mean, scale),
         low=_scaled(row.low, scale),
         high=_scaled(row.high, scale),
@@ -508,17 +510,19 @@ def _gap_strip(row: Row, gap: Gap, retrained: Row, scale: Scale, *, named: bool)
         label=cells.method_title(row.method),
         role=cells.method_role(row.method),
         values=tuple(_scaled(each, scale) for each in gaps.values()),
-        names=_names(row, scale, gaps) if named else (),
+        names=_names(row, scale, gaps, unit=scale.gap_unit) if named else (),
         mean=_scaled(gap.mean, scale),
         low=_scaled(gap.low, scale),
         high=_scaled(gap.high, scale),
     )
 
 
-def _names(row: Row, scale: Scale, values: dict[str, float | None]) -> tuple[str, ...]:
+def _names(
+    row: Row, scale: Scale, values: dict[str, float | None], *, unit: str
+) -> tuple[str, ...]:
     method = cells.method_title(row.method)
     return tuple(
-        f"{method}, seed {seed}: {cells.value_text(value, scale)} {scale.unit}".rstrip()
+        f"{method}, seed {seed}: {cells.value_text(value, scale)} {unit}".rstrip()
         for seed, value in values.items()
     )
 

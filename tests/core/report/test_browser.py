@@ -67,11 +67,31 @@ addEventListener("load", () => setTimeout(() => {
                  heads: top("table.sortable thead").bottom };
   const fold = document.getElementById("definitions").closest("details");
   found.fold = [fold.open];
+  const saved = [];
+  const saving = URL.createObjectURL;
+  URL.createObjectURL = (blob) => { saved.push(blob); return saving.call(URL, blob); };
+  HTMLAnchorElement.prototype.click = () => {};  // a download has no place to go
+  const [asSvg, asPng] = document.querySelectorAll(".first .save button");
+  asSvg.click();
+  asPng.click();
+  filter.value = "";
+  filter.dispatchEvent(new Event("input"));
+  const row = [...body.rows].find((each) => each.cells[0].textContent === "m1");
+  row.querySelector("button").click();
+  const detail = row.nextSibling;
+  found.seeds = [...detail.querySelectorAll("dd")].map((each) => each.textContent);
+  found.metrics = [...detail.querySelectorAll("dt")].map((each) => each.textContent);
+  buttons[0].click();
+  found.details = document.querySelectorAll(".detail").length;
   location.hash = "#definitions";
-  setTimeout(() => {
+  setTimeout(async () => {
     found.fold.push(fold.open);
+    found.saved = saved.map((blob) => [blob.type, blob.size]);
+    const text = await new Response(saved[0]).text();
+    const drawn = new DOMParser().parseFromString(text, "image/svg+xml");
+    found.drawn = [drawn.documentElement.tagName, text.includes("var(")];
     parent.postMessage(JSON.stringify(found), "*");
-  }, 100);
+  }, 1000);
 }, 100));
 """
 
@@ -124,6 +144,18 @@ def test_on_a_desk_the_table_is_sorted_and_filtered_and_the_answer_is_on_one_scr
     assert found["heads"][0] - found["heads"][1] == 1
     assert found["fold"] == [False, True]
     assert max(found["ends"].values()) < 900
+    assert found["metrics"] == [
+        "Forget accuracy",
+        "Test accuracy",
+        "Forget JS divergence",
+        "MIA loss AUC",
+    ]
+    for values in found["seeds"]:
+        assert re.fullmatch(r"(seed \d+: −?\d+\.\d+( \w+)?( · |$)){5}", values)
+    assert found["details"] == 0  # a table that is sorted anew has none
+    assert found["drawn"] == ["svg", False]
+    assert [kind for kind, _ in found["saved"]] == ["image/svg+xml", "image/png"]
+    assert found["saved"][1][1] > 10_000
 
 
 def test_a_telephone_shows_the_page_without_scrolling_sideways(page, tmp_path):

@@ -105,6 +105,7 @@ def test_each_point_says_its_method_seed_and_value():
     text = Page(render_report(summary(range(260, 265)))).text
     for seed in range(260, 265):
         assert re.search(rf"scrub, seed {seed}: \d+\.\d\d %", text)
+        assert re.search(rf"scrub, seed {seed}: −?\d+\.\d\d points", text)
 
 
 def test_a_page_of_very_many_points_does_not_name_them(monkeypatch):
