@@ -181,14 +181,18 @@ def steps(work: Work, excluded: Sequence[Exclusion], catalog: Catalog) -> list[S
         if original not in found:
             found.append(original)
         found.append(Step("predictions", title, names.ORIGINAL))
-        if compares_with_untrained:
+        if compares_with_untrained or work.tuning:
             found.append(Step("predictions", title, names.UNTRAINED))
+        if work.tuning:
+            found.append(Step("predictions", title, names.NOISED))
         for replica in range(work.retrained_replicas):
             found.append(Step("retrained", title, names.RETRAINED, replica))
             found.append(Step("predictions", title, names.RETRAINED, replica))
         found += scoring_steps(title, names.ORIGINAL, 0, probing)
         for replica in range(work.retrained_replicas):
             found += scoring_steps(title, names.RETRAINED, replica, probing)
+        if work.tuning:
+            found += [Step("metrics", title, model) for model in names.SANITY]
         for run, method in entries_of(work, title).items():
             if (title, method.title) not in left_out:
                 reads = importances_read(method, catalog)

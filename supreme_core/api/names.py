@@ -37,6 +37,9 @@ UNTRAINED: Final = "untrained"
 """A model that some metrics compare with; no run of the table."""
 REFERENCES: Final = (ORIGINAL, RETRAINED)
 """Rows of every table; no method may carry one of these as its label."""
+NOISED: Final = "noised-original"
+SANITY: Final = (UNTRAINED, NOISED)
+"""Models of tuning seeds that an honest objective ranks low: they are no use to anybody."""
 
 EXPERIMENT_LABEL: Final = f"{GROUP}/experiment"
 UID_LABEL: Final = f"{GROUP}/experiment-uid"

@@ -206,7 +206,7 @@ def _take_done(
         ran = {(run.scenario, run.method, run.repeat) for run in result.runs if run.status == "ok"}
         for step, meaning in meanings.items():
             runs = {(each.scenario, each.method, each.repeat) for each in readers.get(step, [step])}
-            if step.method in ("", names.UNTRAINED) or runs & ran:
+            if step.method in ("", *names.SANITY) or runs & ran:
                 past.done[result.seed].add(meaning)
 
 
@@ -313,7 +313,7 @@ def _meaning(work: Work, step: Step, catalog: Catalog) -> str:
 
 
 def _method(work: Work, scenario: str, title: str, catalog: Catalog) -> dict[str, Any]:
-    if title in (*names.REFERENCES, names.UNTRAINED):
+    if title in (*names.REFERENCES, *names.SANITY):
         return {"reference": title}
     method = entry_of(work, scenario, title)
     wrappers = [_component(work, "wrapper", each, catalog) for each in method.wrappers]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from supreme_core.analysis.trials import places
+from supreme_core.api import names
 from supreme_core.api.summary import (
     ObjectiveGain,
     SearchedSetting,
@@ -18,6 +19,8 @@ from supreme_core.report.cells import NONE, Scale, TableCell
 from supreme_core.report.tables import Column, Table, TableLine
 from supreme_core.report.templates import template
 from supreme_core.report.trial_plots import Trial
+
+SANITY_TITLES = {names.UNTRAINED: "Untrained network", names.NOISED: "Original with noise"}
 
 MOST_PANELS = 160
 """Plots of trials on one page; each has about 6 KB."""
@@ -195,7 +198,7 @@ def _sanity(found: TuningSummary, scenario: str) -> Table | None:
     methods = {each.method: each.objective for each in found.searches if each.scenario == scenario}
     lines = [
         TableLine(
-            cells.method_title(model),
+            SANITY_TITLES.get(model) or cells.method_title(model),
             cells.method_role(model),
             (
                 _objective(means[model]),

@@ -98,6 +98,20 @@ class ReferenceRun:
 
 
 @dataclass(frozen=True)
+class PredictionsAlone:
+    """Predictions of a model that no method has made, as a run."""
+
+    predictions: Input[Predictions]
+
+    @property
+    def key(self) -> str:
+        return self.predictions.key
+
+    def value(self) -> Unlearned:
+        return Unlearned(self.predictions.value(), {}, cost=None)
+
+
+@dataclass(frozen=True)
 class ReadInputs:
     """Inputs of one run as they were read.  probes: by the model and by `probe_title`."""
 

@@ -156,9 +156,10 @@ class _Judge:
         )
 
     def sanity(self) -> Iterator[Sanity]:
-        """Objective of Original, which has forgotten nothing, and of Retrained itself."""
+        """Objective of Original, which has forgotten nothing, of Retrained itself, and of models
+        that are no use; results of earlier versions have none of those."""
         for scenario in self.tuning.work.scenarios:
-            for model in names.REFERENCES:
+            for model in (*names.REFERENCES, *names.SANITY):
                 runs = [self._run(seed, scenario, model) for seed in self.tuning.seeds]
                 values = [
                     self._objective(seed, scenario, run) if run else None

@@ -133,7 +133,7 @@ def test_models_that_are_no_trials_have_places_among_the_methods():
     text = words_of(page_of(searches=[FOUND, better], sanity=models))
     for words in ("Original 0.7 2.5 of 3 none", "Retrained 0 1 of 3 scrub, ssd"):
         assert words in text
-    assert "untrained failed 3 of 3 none" in text
+    assert "Untrained network failed 3 of 3 none" in text
 
 
 def test_of_very_many_searches_not_all_are_drawn(monkeypatch):

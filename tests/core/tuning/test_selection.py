@@ -199,6 +199,15 @@ def test_references_are_judged_too():
     ]
 
 
+def test_models_without_use_are_judged_where_results_have_them():
+    table = {"untrained": [0.9] * 3, "noised-original": [0.8, None, 0.8]}
+    sanity = select(ORDER, results(table | values(FLAT)), CATALOG).sanity
+    assert [(each.model, each.values) for each in sanity[2:]] == [
+        ("untrained", [0.9] * 3),
+        ("noised-original", [0.8, None, 0.8]),
+    ]
+
+
 def test_a_choice_that_was_made_stays_and_others_come_to_it():
     first = select(ORDER, results(values(*[FLAT] * 4, [0.1] * 3)), CATALOG)
     methods = [*SPEC["methods"], {"name": "ssd"}]

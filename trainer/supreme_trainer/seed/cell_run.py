@@ -1,7 +1,7 @@
 """One scenario of a seed: its references, its methods, and the record of each run."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +12,18 @@ from typing import Any, get_args
 from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.context import SeedContext
 from supreme_trainer.seed.importances import ImportancesStage
-from supreme_trainer.seed.predicting import PredictionsStage, UntrainedPredictionsStage
+from supreme_trainer.seed.predicting import (
+    NoisedPredictionsStage,
+    PredictionsStage,
+    UntrainedPredictionsStage,
+)
 from supreme_trainer.seed.probing import Probed, ProbeStage, probes_of_run
 from supreme_trainer.seed.scoring import MetricsStage
 from supreme_trainer.seed.stage import Later, Stages
 from supreme_trainer.seed.training import RetrainedStage, Trained
 from supreme_trainer.seed.unlearning import MethodStage, TrialStage, UnlearnedStage
 
-from supreme_core.api.names import ORIGINAL, RETRAINED
+from supreme_core.api.names import NOISED, ORIGINAL, RETRAINED, UNTRAINED
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.records import CellRecord, RunRecord
 from supreme_core.engine.toolbox.importance_kinds import BY_NAME
@@ -29,6 +33,7 @@ from supreme_core.registry import TrainingPart
 from supreme_core.scoring.evaluation import Model, Predictions
 from supreme_core.scoring.run_scoring import (
     Input,
+    PredictionsAlone,
     Reference,
     ReferenceRun,
     RunInputs,
@@ -127,9 +132,11 @@ class CellRun:
     def _has_references(self) -> bool:
         """Have the references in the store, but for those that other processes are computing."""
         found = [self._has(self.original)]
-        if self.untrained:
-            with self.stages.patiently():  # it takes one pass
+        with self.stages.patiently():  # they take a pass or few
+            if self.untrained:
                 self.untrained.ensure()
+            for stage in self._sanity.values():
+                self.stages.ensure(stage)
         return all([*found, *map(self._has, self.replicas)])
 
     def _has(self, reference: ReferenceModel) -> bool:
@@ -193,6 +200,10 @@ class CellRun:
         for each in (self.original, *self.replicas):
             own = ReferenceRun(each, retrained=self.retrained)
             yield ModelOfRun(each.name, each.replica, own, each.probed)
+        for name, stage in self._sanity.items():
+            alone = PredictionsAlone(self.stages.later(stage))
+            subject = self.cell.subject(self.context, stage.network)
+            yield ModelOfRun(name, 0, alone, Probed(stage.key, subject))
         for title in self._methods:
             for repeat in range(self.order.work.unlearning_repeats):
                 yield self._unlearned(title, repeat)
@@ -388,6 +399,17 @@ class CellRun:
         if not needs_untrained(self.context.components.metrics):
             return None
         return self.stages.later(UntrainedPredictionsStage(self.context, self.cell))
+
+    @cached_property
+    def _sanity(self) -> Mapping[str, UntrainedPredictionsStage | NoisedPredictionsStage]:
+        """Models that an honest objective ranks low, by their names; only trials are compared by
+        one."""
+        if not self.context.trials:
+            return {}
+        return {
+            UNTRAINED: UntrainedPredictionsStage(self.context, self.cell),
+            NOISED: NoisedPredictionsStage(self.context, self.cell, self.original.training),
+        }
 
     def _record(self) -> CellRecord:
         split = self.cell.split

@@ -16,9 +16,11 @@ from supreme_trainer.seed.stage import Later, Made, Stage, Stored
 from supreme_trainer.seed.training import Trained
 from torch import nn
 
-from supreme_core.api.names import LOGIT_CONFIDENCE, PREDICTIONS, UNTRAINED
+from supreme_core.api.names import LOGIT_CONFIDENCE, NOISED, PREDICTIONS, UNTRAINED
 from supreme_core.api.v1alpha1 import EvaluationPrecision
-from supreme_core.engine.evaluation.prediction import predict
+from supreme_core.engine.evaluation.noise import add_noise
+from supreme_core.engine.evaluation.prediction import accuracy, predict
+from supreme_core.engine.images import randomness
 from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.precision import computing_in
@@ -93,9 +95,52 @@ class UntrainedPredictionsStage(Stage[Predictions]):
         return _meaning(self.context, self.cell, model=identity)
 
     def make(self, checkpoints: Checkpoints) -> Made:
+        return made_predictions(self.context, self.cell, self.network(checkpoints))
+
+    def network(self, checkpoints: Checkpoints) -> nn.Module:
+        """The network, which is kept nowhere."""
         networks = self.context.networks(self.cell.data.shape)
-        network = networks.random(streams.derive(self.context.seed, "untrained"))
-        return made_predictions(self.context, self.cell, network)
+        return networks.random(streams.derive(self.context.seed, "untrained"))
+
+    def read(self, stored: Stored) -> Predictions:
+        return load_predictions(stored.files[PREDICTIONS])
+
+
+@dataclass(frozen=True)
+class NoisedPredictionsStage(Stage[Predictions]):
+    """Predictions of Original with noise on its weights, which costs it ten points of accuracy on
+    unseen samples that are to be kept: it has forgotten nothing in particular."""
+
+    context: SeedContext
+    cell: Cell
+    original: Later[Trained]
+
+    name = "predictions"
+
+    @property
+    def step(self) -> Step:
+        return Step("predictions", self.cell.title, NOISED)
+
+    @cached_property
+    def meaning(self) -> Mapping[str, Any]:
+        identity = {"noised": self.original.key, "seed": self.context.seed}
+        return _meaning(self.context, self.cell, model=identity)
+
+    def make(self, checkpoints: Checkpoints) -> Made:
+        return made_predictions(self.context, self.cell, self.network(checkpoints))
+
+    def network(self, checkpoints: Checkpoints) -> nn.Module:
+        """The network, which is kept nowhere."""
+        context, shape = self.context, self.cell.data.shape
+        network = context.networks(shape).with_weights(self.original.value().weights)
+        kept, classes = self.cell.sets["retain_test"], shape.classes
+        add_noise(
+            network,
+            lambda: accuracy(network, kept, classes=classes, ranks=context.ranks),
+            loss=0.1,
+            generator=randomness.generator(context.seed, "noised"),
+        )
+        return network
 
     def read(self, stored: Stored) -> Predictions:
         return load_predictions(stored.files[PREDICTIONS])
