@@ -93,9 +93,10 @@ def element(
 
 def plain(text: str, *, longest: int = 28) -> str:
     """Text that the layout's font has and matplotlib does not read as mathematics; at most so
-    long."""
+    long, with its beginning and its end, where names of one method differ."""
     text = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+    end = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - end - 3]}...{text[-end:]}"
 
 
 def _drop(root: ElementTree.Element, *tags: str) -> None:
