@@ -26,6 +26,7 @@ from supreme_core.api.v1alpha1 import Component, LabelledComponent
 from supreme_core.api.vocabulary import Digest, ShortText, Title
 from supreme_core.errors import SpecError, few, mistakes, number_of, one_line
 from supreme_core.registry import unknown
+from supreme_core.registry.catalog import Catalog, bundled
 
 
 class Member(Document):
@@ -100,10 +101,15 @@ class Across(Document):
 
 @dataclass(frozen=True)
 class PublishedExperiment:
-    """A published experiment.  source: its address, as messages name it."""
+    """A published experiment.  source: its address.  called: what messages call it."""
 
     source: str
     summary: Summary
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or self.source
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -122,20 +128,32 @@ class PublishedExperiment:
         return next(each for each in self.work.scenarios if each.title == title)
 
 
+ComparedFacts = Mapping[str, object]
+
 ROLES: Final = ("test", "membership", "cost")
 """Rows that are compared unless others are named: the first that plays each role, after the
 primary one."""
 
 
-def compare(found: Sequence[PublishedExperiment], metrics: Sequence[str] = ()) -> Across:
+def compare(
+    found: Sequence[PublishedExperiment],
+    metrics: Sequence[str] = (),
+    *,
+    settings_may_differ: bool = False,
+    catalog: Catalog | None = None,
+) -> Across:
     """Compare the methods of several experiments.
 
     metrics: rows; without any the primary one, and one each for utility, membership and cost.
+    settings_may_differ: a method has those that somebody chose for each block, which is told.
+    catalog: has the settings that methods take for transformers, which may differ anyway.
     SpecError where the experiments cannot be compared, with a line for each reason.
     """
     if len(found) < 2:
         raise SpecError("one experiment alone has nothing to be compared with; give two or more")
-    _refuse(_refusals(found))
+    found = _called(found)
+    settings = {} if settings_may_differ else _by_experiment(found, catalog or bundled())
+    _refuse(_refusals(found, settings))
     rows = _chosen(found, metrics)
     _refuse(_refusals_of_rows(found, rows))
     placed = _placed(found)
@@ -168,17 +186,27 @@ def _refuse(reasons: Iterator[str]) -> None:
         raise error
 
 
-def _refusals(found: Sequence[PublishedExperiment]) -> Iterator[str]:
+def _called(found: Sequence[PublishedExperiment]) -> list[PublishedExperiment]:
+    """The experiments under their names, where these tell them apart."""
+    names_ = [each.summary.experiment.name for each in found]
+    if len(set(names_)) < len(names_):
+        return [*found]
+    return [replace(each, name=name) for each, name in zip(found, names_, strict=True)]
+
+
+def _refusals(
+    found: Sequence[PublishedExperiment], settings: Mapping[tuple[str, str], ComparedFacts]
+) -> Iterator[str]:
     for each in found:
         if not any(row.n for row in each.summary.rows):
-            yield f"{each.source} has no finished seed yet, so there is nothing to compare"
+            yield f"{each.called} has no finished seed yet, so there is nothing to compare"
     yield from _same_blocks(found)
     yield from _different(found, _protocol)
-    yield from _different(found, _methods)
+    yield from _different(found, lambda each: _methods(each, settings))
     asked = [{method.title for method in each.work.methods} for each in found]
     if not set.intersection(*asked):
         lists = "; ".join(
-            f"{each.source} has {few(sorted(methods))}"
+            f"{each.called} has {few(sorted(methods))}"
             for each, methods in zip(found, asked, strict=True)
         )
         yield f"the experiments have no method in common: {lists}"
@@ -192,8 +220,8 @@ def _same_blocks(found: Sequence[PublishedExperiment]) -> Iterator[str]:
             identity = _identity(each, title)
             if identity in seen:
                 where = f"{each.work.dataset.name}, {each.work.model.name}, {title}"
-                yield f"the block {where} is there twice: in {seen[identity]} and in {each.source}"
-            seen[identity] = each.source
+                yield f"the block {where} is there twice: in {seen[identity]} and in {each.called}"
+            seen[identity] = each.called
 
 
 def _refusals_of_rows(found: Sequence[PublishedExperiment], rows: Sequence[str]) -> Iterator[str]:
@@ -203,9 +231,6 @@ def _refusals_of_rows(found: Sequence[PublishedExperiment], rows: Sequence[str])
     yield from _different(
         found, lambda each: {f"margin of {row!r}": {"it": _margin(each, row)} for row in rows}
     )
-
-
-ComparedFacts = Mapping[str, object]
 
 
 def _different(
@@ -221,8 +246,8 @@ def _different(
         for thing, settings in settings_of(each).items():
             before, expected = first.setdefault(thing, (each, settings))
             differing = [
-                f"{name} is {_said(expected.get(name))} in {before.source}"
-                f" and {_said(settings.get(name))} in {each.source}"
+                f"{name} is {_said(expected.get(name))} in {before.called}"
+                f" and {_said(settings.get(name))} in {each.called}"
                 for name in dict.fromkeys((*expected, *settings))
                 if expected.get(name) != settings.get(name)
             ]
@@ -252,10 +277,40 @@ def _tuning(each: PublishedExperiment) -> ComparedFacts:
     return {**found.model_dump(include=asked), "seeds": len(found.seeds)}
 
 
-def _methods(each: PublishedExperiment) -> dict[str, ComparedFacts]:
+def _by_experiment(
+    found: Sequence[PublishedExperiment], catalog: Catalog
+) -> dict[tuple[str, str], ComparedFacts]:
+    """Settings of methods, by experiment and title, without those that they take for
+    transformers."""
+    return {
+        (each.source, method.title): {
+            name: str(value)
+            for name, value in method.params.items()
+            if (name, value) not in _for_transformers(each, method, catalog).items()
+        }
+        for each in found
+        for method in each.work.methods
+    }
+
+
+def _for_transformers(
+    each: PublishedExperiment, method: Component, catalog: Catalog
+) -> ComparedFacts:
+    network = catalog.find("model", each.work.model.name)
+    listed = catalog.find("method", method.name)
+    if not (network and listed and network.is_transformer(each.work.model.name)):
+        return {}
+    own: ComparedFacts = listed.facts["for_transformers"]
+    return own
+
+
+def _methods(
+    each: PublishedExperiment, settings: Mapping[tuple[str, str], ComparedFacts]
+) -> dict[str, ComparedFacts]:
     return {
         f"method {method.title!r}": {
-            **_settings(each, "method", method),
+            **_version(each, "method", method),
+            **settings.get((each.source, method.title), {}),
             "wrappers": [_settings(each, "wrapper", wrapper) for wrapper in method.wrappers]
             or "none",
             "augmentation": method.augmentation,
@@ -276,13 +331,16 @@ MEANING: Final = {"unit", "compares", "measured", "low", "high", "share", "direc
 
 
 def _settings(each: PublishedExperiment, kind: str, component: Component) -> ComparedFacts:
-    """Name, settings and version of a component; version 1 has none, nor has what a cluster
-    planned."""
+    settings = {name: str(value) for name, value in component.params.items()}
+    return {**_version(each, kind, component), **settings}
+
+
+def _version(each: PublishedExperiment, kind: str, component: Component) -> ComparedFacts:
+    """Name and version of a component; version 1 has none, nor has what a cluster planned."""
     found = (r for r in each.work.revisions if (r.kind, r.name) == (kind, component.name))
     revision = next(found, None)
     return {
         "name": component.name,
-        **{name: str(value) for name, value in component.params.items()},
         "version": revision.version if revision else None,
         "plug-in": revision.plugin if revision else None,
     }
@@ -308,8 +366,8 @@ def _chosen(found: Sequence[PublishedExperiment], metrics: Sequence[str]) -> lis
     if metrics:
         return list(dict.fromkeys(metrics))
     _refuse(
-        f"the primary metric is {found[0].summary.primary_metric} in {found[0].source} and"
-        f" {each.summary.primary_metric} in {each.source}; name rows by --metric"
+        f"the primary metric is {found[0].summary.primary_metric} in {found[0].called} and"
+        f" {each.summary.primary_metric} in {each.called}; name rows by --metric"
         for each in found
         if each.summary.primary_metric != found[0].summary.primary_metric
     )
@@ -505,6 +563,7 @@ def _notes(found: Sequence[PublishedExperiment], placed: Sequence[_Placed]) -> I
     tuned = [each.summary.tuning for each in found if each.summary.tuning]
     if tuned:
         yield one_line(told(tuned))
+    yield from _other_settings(found)
     counts = {len(each.summary.seeds) for each in found}
     if len(counts) > 1:
         yield f"Blocks have from {min(counts)} to {number_of(max(counts), 'training seed')}."
@@ -525,6 +584,29 @@ def _notes(found: Sequence[PublishedExperiment], placed: Sequence[_Placed]) -> I
                 f"{dataset}, {model}, {kind} counts as {number_of(samples, 'block')}, because seeds"
                 " or trainings differ; blocks on the same data are not independent."
             )
+
+
+def _other_settings(found: Sequence[PublishedExperiment]) -> Iterator[str]:
+    """A note on each method that has other settings in other experiments."""
+    titles = dict.fromkeys(method.title for each in found for method in each.work.methods)
+    for title in titles:
+        own = {
+            each.called: method.params
+            for each in found
+            for method in each.work.methods
+            if method.title == title
+        }
+        differing = []
+        for name in dict.fromkeys(name for params in own.values() for name in params):
+            where: dict[str, list[str]] = {}
+            for experiment, params in own.items():
+                value = one_line(params[name], limit=60) if name in params else "by default"
+                where.setdefault(value, []).append(experiment)
+            if len(where) > 1:
+                told_ = (f"{value} in {', '.join(names_)}" for value, names_ in where.items())
+                differing.append(f"{name} {'; '.join(told_)}")
+        if differing:
+            yield one_line(f"Settings of {title} differ: {'; '.join(differing)}.", limit=1000)
 
 
 def _devices(found: Sequence[PublishedExperiment]) -> set[str]:

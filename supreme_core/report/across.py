@@ -37,6 +37,7 @@ class RowView:
     table: Table
     plot: Markup | None
     pairs: Table | None
+    is_tested: bool
     summary: str
     source: str
 
@@ -80,7 +81,7 @@ def comparison_latex(across: Across) -> str:
     found = []
     for place, row in enumerate(across.rows, 1):
         of_row = table(across, row)
-        caption = f"{heading(row)}. {' '.join(of_row.remarks)}"
+        caption = f"{heading(row)}. {' '.join((*of_row.remarks, *across.notes))}"
         found.append(paste.Sheet(f"compare-{place}", "all", caption, of_row))
     return paste.latex(found)
 
@@ -176,24 +177,30 @@ def _view(across: Across, place: int, row: AcrossRow) -> RowView:
         table=table(across, row),
         plot=_plot(row, name=f"ranks{place}"),
         pairs=pairs(row),
+        is_tested=bool(row.ranking and row.ranking.friedman),
         summary=row.facts.summary,
         source=row.facts.source,
     )
 
 
 def _plot(row: AcrossRow, *, name: str) -> Markup | None:
+    ranks = _ranks(row)
     strips = [
         plots.Strip(cells.method_title(r.method), "method", (), (), r.mean, r.low, r.high)
-        for r in _ranks(row)
+        for r in ranks
     ]
     if not strips:
         return None
+    best, test = ranks[0].mean, row.ranking.friedman if row.ranking else None
     return Markup(
         plots.strip_plot(
             strips,
             axis="mean rank, 1 is best",
             described_as=f"{heading(row)}: mean rank of each method over the blocks",
             name=name,
+            reference=plots.ReferenceBand(best, best, best + test.critical_difference)
+            if test
+            else None,
         )
     )
 
@@ -269,7 +276,7 @@ def _on_ranks(across: Across, row: AcrossRow, found: Ranking) -> Iterator[str]:
             f"Friedman's test needs 3 methods, and {number_of(methods, 'method')} have every value."
         )
     if row.ranked_blocks < len(across.blocks):
-        yield f"Scenarios of one kind on the same models count as one: {', '.join(found.blocks)}."
+        yield f"Scenarios of one kind on the same models count as one: {'; '.join(found.blocks)}."
     if found.left_out:
         yield f"Not ranked: {'; '.join(contrasts.left_out(found.left_out))}."
 

@@ -6,6 +6,7 @@ needs a store. Left out: numbers and other refusals (test_across.py), the page
 """
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from supreme_core.errors import EXIT_INVALID
 from supreme_core.publishing.publish import write_summary
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import write_order
-from tests.core.analysis.summaries import published, question
+from tests.core.analysis.summaries import published, question, summary
 from tests.trainer.experiments import experiment
 
 pytestmark = pytest.mark.usefixtures("plots_once")
@@ -86,6 +87,40 @@ def test_a_file_stands_for_all_of_its_experiments(command, tmp_path):
 
     assert status == 0
     assert output.startswith("1 method over 2 blocks of 2 experiments")
+
+
+PINS = Path(__file__).parents[2] / "examples" / "presets" / "pins.yaml"
+
+
+def test_the_grid_of_a_paper_is_one_file_whose_settings_differ_by_block(command, tmp_path):
+    """Two networks, classes and samples; by their addresses the four experiments are refused."""
+    storage, uris = LocalStorage(tmp_path / "pins"), []
+    for loaded, order in planned(PINS, ()):
+        work = order.work
+        made = summary(
+            range(2),
+            scenarios=[each.title for each in work.scenarios],
+            methods=[each.title for each in work.methods],
+        )
+        provenance = made.provenance | {"work": work.to_document() | {"metrics": []}}
+        name = loaded.experiment.metadata.name
+        named = made.experiment.model_copy(update={"name": name})
+        changed = {"provenance": provenance, "experiment": named}
+        write_summary(storage, order.prefix, made.model_copy(update=changed))
+        uris.append(f"{storage.uri}/{order.prefix}")
+
+    status, output, _ = command(str(PINS), "--store", storage.uri)
+    assert status == 0
+    assert output.startswith("6 methods over 12 blocks of 4 experiments")
+    assert "4 blocks of the 6 that tests need, so 2 blocks are missing" in output
+    told = "alpha 50 in pins-resnet18-classes, pins-vit-classes; 10 in pins-resnet18-samples"
+    assert f"Settings of ssd differ: {told}" in output
+
+    status, _, error = command(*uris)
+    assert status == EXIT_INVALID
+    assert "alpha is 50 in pins-resnet18-classes and 10 in pins-resnet18-samples" in error
+    assert "'finetune'" not in error  # a transformer has settings of its own
+    assert command(*uris, "--other-settings") == (0, output, "")
 
 
 @pytest.mark.parametrize(

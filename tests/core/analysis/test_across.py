@@ -236,6 +236,53 @@ DIFFERENT = {
 }
 
 
+def with_settings(source, model, **params):
+    methods = [{"name": "finetune", "params": params}]
+    of = {"model": model, "methods": ("finetune",)}
+    return published(source, changes={"methods": methods}, **of)
+
+
+def notes_on_settings(several, **options):
+    found = compare(several, ["forget_accuracy"], **options)
+    return [note for note in found.notes if note.startswith("Settings of")]
+
+
+def test_what_a_method_takes_for_transformers_is_no_other_setting_and_is_told():
+    vit = "timm/vit_base_patch16_224"
+    several = [with_settings("A", "resnet18"), with_settings("B", vit, lr=0.001)]
+    told = ["Settings of finetune differ: lr by default in A; 0.001 in B."]
+    assert notes_on_settings(several) == told
+    for other in (with_settings("B", vit, lr=0.01), with_settings("B", "resnet34", lr=0.001)):
+        with pytest.raises(SpecError, match="'finetune' differs: lr is not said in A and 0"):
+            compare([several[0], other])
+
+
+def test_settings_may_differ_where_that_is_asked_for_and_are_told():
+    several = [
+        with_settings("A", "resnet18", lr=0.1, epochs=1),
+        with_settings("B", "vit", lr=0.2, epochs=1),
+        with_settings("C", "vgg", lr=0.1, epochs=1),
+    ]
+    told = ["Settings of finetune differ: lr 0.1 in A, C; 0.2 in B."]
+    assert notes_on_settings(several, settings_may_differ=True) == told
+    other = published("D", model="x", changes={"methods": [{"name": "ssd", "label": "finetune"}]})
+    with pytest.raises(SpecError, match="name is finetune in A and ssd in D"):
+        compare([*several, other], settings_may_differ=True)
+
+
+def test_a_refusal_calls_experiments_by_names_that_tell_them_apart():
+    several = []
+    for name, rate in (("first", 0.1), ("second", 0.2)):
+        each = with_settings(f"s3://bucket/{name}", name, lr=rate)
+        experiment = each.summary.experiment.model_copy(update={"name": name})
+        summary = each.summary.model_copy(update={"experiment": experiment})
+        several.append(type(each)(each.source, summary))
+    with pytest.raises(SpecError, match=r"lr is 0\.1 in first and 0\.2 in second$"):
+        compare(several)
+    found = compare(several, settings_may_differ=True)
+    assert [each.source for each in found.experiments] == [e.source for e in several]
+
+
 @pytest.mark.parametrize(("first", "second", "line"), DIFFERENT.values(), ids=DIFFERENT)
 def test_what_is_computed_differently_is_refused_in_one_line(first, second, line):
     several = [published("A", changes=first), published("B", model="vit", changes=second)]

@@ -95,6 +95,18 @@ def test_methods_stand_in_the_order_of_their_ranks_behind_the_references(six):
         assert titles[0] in ("Original", "Retrained")
 
 
+def test_a_band_shows_who_is_within_the_critical_difference_of_the_best(six, four):
+    """The band is what the plot has in the colour of a reference."""
+    assert b"within the critical difference" in (page := report.render_comparison(six))
+    assert page.count(b"var(--retrained); opacity: 0.13") == len(six.rows)
+    assert b"critical difference" not in report.render_comparison(four)
+
+
+def test_notes_stand_in_every_caption(six):
+    noted = six.model_copy(update={"notes": ["Settings of ssd differ."]})
+    assert report.comparison_latex(noted).count("Settings of ssd differ.") == len(six.rows)
+
+
 def test_below_six_blocks_it_is_said_how_many_are_missing(four):
     for text in (
         Page(report.render_comparison(four)).text,

@@ -347,6 +347,13 @@ def report(
     " primary metric, utility, membership and cost.",
 )
 @click.option(
+    "--other-settings",
+    "settings_may_differ",
+    is_flag=True,
+    help="Compare methods that have other settings in other experiments, as those of one file may;"
+    " a note under the tables says which.",
+)
+@click.option(
     "--output",
     metavar="FOLDER",
     help="Write compare.html, compare.csv, compare.json and compare.tex there.",
@@ -357,6 +364,7 @@ def report(
 def compare(
     sources: tuple[str, ...],
     metrics: tuple[str, ...],
+    settings_may_differ: bool,
     output: str | None,
     store: str | None,
     endpoint: str | None,
@@ -372,7 +380,13 @@ def compare(
     from supreme_trainer.command.compare import compare_experiments
 
     compare_experiments(
-        sources, metrics=metrics, output=output, store=store, endpoint=endpoint, region=region
+        sources,
+        metrics=metrics,
+        settings_may_differ=settings_may_differ,
+        output=output,
+        store=store,
+        endpoint=endpoint,
+        region=region,
     )
 
 

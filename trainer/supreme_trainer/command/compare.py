@@ -14,6 +14,7 @@ from supreme_core.analysis.files import as_json
 from supreme_core.api import names
 from supreme_core.errors import SpecError, mistakes
 from supreme_core.publishing.publish import read_published
+from supreme_core.registry.catalog import installed
 from supreme_core.report.across import (
     comparison_csv,
     comparison_latex,
@@ -32,6 +33,7 @@ def compare_experiments(
     sources: Sequence[str],
     *,
     metrics: Sequence[str],
+    settings_may_differ: bool,
     output: str | None,
     store: str | None,
     endpoint: str | None,
@@ -43,7 +45,13 @@ def compare_experiments(
         for source in sources
         for each in _opened(source, store=store, endpoint=endpoint, region=region)
     ]
-    across = compare(_published(opened), metrics)
+    is_one_file = len(sources) == 1  # whose author gave each block its settings
+    across = compare(
+        _published(opened),
+        metrics,
+        settings_may_differ=settings_may_differ or is_one_file,
+        catalog=installed(),
+    )
     console = Console()
     say(console, title(across))
     if output is None:
