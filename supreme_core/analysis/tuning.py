@@ -107,6 +107,7 @@ def tuning_summary(
     plan = tuning.work.tuning
     assert plan is not None
     entries = {(scenario.title, entry.title): entry for scenario, entry in tried(tuning)}
+    is_rehearsal = selection.track == "rehearsal"
     return TuningSummary(
         objective=selection.objective,
         track=selection.track,
@@ -116,10 +117,11 @@ def tuning_summary(
         share=plan.share,
         retuned=selection.retuned,
         final_lack=final.lack,
+        rehearsal=tuning.work.scenarios if is_rehearsal else [],
         same_forget=[
             scenario.title
             for scenario in tuning.work.scenarios
-            if forgets_the_same(scenario, catalog)
+            if not is_rehearsal and forgets_the_same(scenario, catalog)
         ],
         searches=[
             search_summary(choice, entry, selection.seeds, final, defaults)

@@ -241,6 +241,11 @@ class ExperimentOrder(Keeping):
         )
 
     @property
+    def is_rehearsed(self) -> bool:
+        """True where trials forget other samples than the experiment does."""
+        return self.tuning is not None and self.tuning.work.scenarios != self.work.scenarios
+
+    @property
     def parts(self) -> list["ExperimentOrder"]:
         """Orders of all seeds that the experiment computes: those of tuning, then its own."""
         return [*([self.trials] if self.trials else []), self]

@@ -16,6 +16,8 @@ from supreme_core.api.vocabulary import (
     Title,
 )
 
+TuningTrack = Literal["oracle", "blind", "rehearsal"]
+
 
 class Candidate(Document):
     """One trial of a method in a scenario, over the tuning seeds in their order."""
@@ -86,8 +88,9 @@ class Selection(Document):
     schema_version: Literal[1] = SCHEMA_VERSION
     experiment: ExperimentName
     objective: Objective
-    track: Literal["oracle", "blind"] = Field(
-        description="Kind of the objective: an oracle has seen retrained models, blind has not."
+    track: TuningTrack = Field(
+        description="Information that trials had: an oracle has seen models that were retrained"
+        " without what the experiment forgets, blind has not, and a rehearsal forgot other samples."
     )
     seeds: list[Seed] = Field(min_length=1, max_length=100)
     choices: list[SearchChoice] = Field(max_length=64 * 64)

@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from supreme_core.api.model import Document
 from supreme_core.api.orders import Exclusion
-from supreme_core.api.selection import Sanity
-from supreme_core.api.v1alpha1 import MAX_SEEDS, Objective, Sampler
+from supreme_core.api.selection import Sanity, TuningTrack
+from supreme_core.api.v1alpha1 import MAX_SEEDS, LabelledComponent, Objective, Sampler
 from supreme_core.api.vocabulary import Digest, Seed, ShortText, Title
 from supreme_core.errors import number_of
 
@@ -620,7 +620,7 @@ class TuningSummary(Document):
     """Tuning as a summary tells it."""
 
     objective: Objective
-    track: Literal["oracle", "blind"]
+    track: TuningTrack
     seeds: list[Seed]
     trials: int = Field(description="Trials of each search, beside the given settings.")
     sampler: Sampler
@@ -628,6 +628,12 @@ class TuningSummary(Document):
     retuned: int
     final_lack: ShortText = Field(
         "", description="Reason why no objective is known of final seeds; empty where it is."
+    )
+    rehearsal: list[LabelledComponent] = Field(
+        default_factory=list,
+        max_length=64,
+        exclude_if=lambda rehearsal: not rehearsal,
+        description="Scenarios of the trials, where they forgot other samples.",
     )
     same_forget: list[Title] = Field(
         default_factory=list,

@@ -398,6 +398,37 @@ TUNING_SEEDS_IN_RANGE = Rule(
 )
 
 
+def title_of(entry: str) -> str:
+    """`LabelledComponent.title` in CEL."""
+    return f"({entry}.label == '' ? {entry}.name : {entry}.label)"
+
+
+ONLY_ONE = f"self.exists_one(other, {title_of('other')} == {title_of('entry')})"
+TITLES_DIFFER = Rule(
+    "'{title}' stands twice; give each entry a label of its own",
+    cel=f"self.all(entry, {ONLY_ONE})",
+    shown={"title": f"self.map(entry, !{ONLY_ONE}, {title_of('entry')})[0]"},
+)
+IS_REFERENCE = f"{title_of('entry')} in {list(names.REFERENCES)}"
+NO_REFERENCE = Rule(
+    "'{title}' is always there as a reference; leave it out",
+    cel=f"!self.exists(entry, {IS_REFERENCE})",
+    shown={"title": f"self.map(entry, {IS_REFERENCE}, {title_of('entry')})[0]"},
+)
+ENTRIES = keyed("name", "label") | validations(TITLES_DIFFER, NO_REFERENCE)
+
+
+def check_titles(entries: "list[LabelledComponent]") -> "list[LabelledComponent]":
+    """The entries, if their titles differ and none is that of a reference."""
+    titles = [entry.title for entry in entries]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise TITLES_DIFFER.broken(title=title)
+        if title in names.REFERENCES:
+            raise NO_REFERENCE.broken(title=title)
+    return entries
+
+
 class TuningSeeds(Document):
     """Training seeds on which settings are tried; no table of the experiment has their numbers."""
 
@@ -484,6 +515,21 @@ class Tuning(Document):
         " of two. random: independent draws. grid: every combination of choices, of which there"
         " may be at most `trials`.",
     )
+
+    rehearsal: list[LabelledComponent] = Field(
+        default_factory=list,
+        max_length=64,
+        exclude_if=lambda rehearsal: not rehearsal,
+        description="Scenarios of the trials in place of those of spec.scenarios, one for each"
+        " under its label or name, with another forget set. No trial then sees what the"
+        " experiment forgets. Empty means the scenarios themselves.",
+        json_schema_extra=ENTRIES,
+    )
+
+    @field_validator("rehearsal")
+    @classmethod
+    def _titles_differ(cls, entries: list[LabelledComponent]) -> list[LabelledComponent]:
+        return check_titles(entries)
 
     @model_validator(mode="after")
     def _in_powers(self) -> Self:
@@ -711,25 +757,6 @@ class StorageLocation(Document):
     )
 
 
-def title_of(entry: str) -> str:
-    """`LabelledComponent.title` in CEL."""
-    return f"({entry}.label == '' ? {entry}.name : {entry}.label)"
-
-
-ONLY_ONE = f"self.exists_one(other, {title_of('other')} == {title_of('entry')})"
-TITLES_DIFFER = Rule(
-    "'{title}' stands twice; give each entry a label of its own",
-    cel=f"self.all(entry, {ONLY_ONE})",
-    shown={"title": f"self.map(entry, !{ONLY_ONE}, {title_of('entry')})[0]"},
-)
-IS_REFERENCE = f"{title_of('entry')} in {list(names.REFERENCES)}"
-NO_REFERENCE = Rule(
-    "'{title}' is always there as a reference; leave it out",
-    cel=f"!self.exists(entry, {IS_REFERENCE})",
-    shown={"title": f"self.map(entry, {IS_REFERENCE}, {title_of('entry')})[0]"},
-)
-ENTRIES = keyed("name", "label") | validations(TITLES_DIFFER, NO_REFERENCE)
-
 TUNING_NEEDS_VALIDATION = Rule(
     "tuning compares trials by validation samples, and none are set aside; give"
     " training.validation a fraction",
@@ -875,13 +902,7 @@ class ExperimentSpec(Document):
     @field_validator("scenarios", "methods", "metrics", "seed_metrics")
     @classmethod
     def _titles_differ(cls, entries: list[LabelledComponent]) -> list[LabelledComponent]:
-        titles = [entry.title for entry in entries]
-        for title in titles:
-            if titles.count(title) > 1:
-                raise TITLES_DIFFER.broken(title=title)
-            if title in names.REFERENCES:
-                raise NO_REFERENCE.broken(title=title)
-        return entries
+        return check_titles(entries)
 
     @model_validator(mode="after")
     def _is_evaluated_as_trained(self) -> Self:

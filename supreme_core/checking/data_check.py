@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 from supreme_core import registry
 from supreme_core.api.canonical import digest
@@ -58,6 +58,9 @@ class Sizes:
     named: Sequence[Named]
 
 
+REHEARSAL: Final = "spec.tuning.rehearsal"
+
+
 @dataclass(frozen=True)
 class CheckedData:
     """Facts of the data, and what each scenario makes of them.
@@ -94,6 +97,14 @@ def check_data(order: ExperimentOrder, storage: Storage, catalog: Catalog) -> Ch
             sizes[title] = _sizes(splits, title, found.labels, order.seeds)
         except SpecError as error:
             problems.append(str(error))
+    if order.is_rehearsed and (trials := order.trials):
+        rehearsed = _splits(trials.work, catalog, at=REHEARSAL)
+        for title in rehearsed.scenarios:
+            try:
+                _sizes(rehearsed, title, found.labels, trials.seeds)
+            except SpecError as error:
+                _, _, why = str(error).partition(f"({title})")  # its place is not the scenario's
+                problems.append(f"{REHEARSAL} ({title}){why}")
     if problems:
         raise SpecError("\n".join(problems))
     return CheckedData(
@@ -136,9 +147,9 @@ def _read(artefacts: Artefacts, manifest: Manifest) -> Labels:
     return read_labels(paths, manifest.facts)
 
 
-def _splits(work: Work, catalog: Catalog) -> Splits:
+def _splits(work: Work, catalog: Catalog, *, at: str = "spec.scenarios") -> Splits:
     scenarios: dict[str, Chosen[Any, Any]] = {
-        each.title: registry.scenario.resolve(each, at=f"spec.scenarios[{position}]")
+        each.title: registry.scenario.resolve(each, at=f"{at}[{position}]")
         for position, each in enumerate(work.scenarios)
     }
     return Splits(

@@ -172,6 +172,8 @@ def check_components(
         ("metric", spec.metrics, "spec.metrics"),
         ("seed_metric", spec.seed_metrics, "spec.seedMetrics"),
     ]
+    if spec.tuning:
+        lists.append(("scenario", spec.tuning.rehearsal, "spec.tuning.rehearsal"))
     for position, method in enumerate(spec.methods):
         lists.append(("wrapper", method.wrappers, f"spec.methods[{position}].wrappers"))
     for kind, components, at in lists:

@@ -57,6 +57,10 @@ def section(found: TuningSummary | None) -> Markup:
     page = template("tuning").render(
         how=how(found),
         retuned=number_of(found.retuned, "time") if found.retuned else "",
+        rehearsal=words.listed(
+            f"{each.title} with {words.settings(each.params) or 'its defaults'}"
+            for each in found.rehearsal
+        ),
         same_forget=words.listed(found.same_forget),
         final_lack=found.final_lack,
         scenarios=[

@@ -85,6 +85,8 @@ ROLES = {
 
 def sees(track: str) -> str:
     """The models that an objective of tuning looks at, by its track."""
+    if track == "rehearsal":
+        return "saw trials that forget other samples than the experiment does (a rehearsal)"
     if track == "oracle":
         return "compares with Retrained of the tuning seeds (an oracle)"
     return "sees no retrained model (blind)"

@@ -14,10 +14,14 @@ AT = "spec.tuning.objective"
 
 
 def check_objective(
-    objective: Objective, scenarios: Sequence[LabelledComponent], catalog: Catalog
+    objective: Objective,
+    scenarios: Sequence[LabelledComponent],
+    catalog: Catalog,
+    *,
+    at: str = "spec.scenarios",
 ) -> None:
     """Refuse an objective that there is not, that has no meaning for a scenario, or rows without a
-    gap to Retrained."""
+    gap to Retrained.  at: the field that lists the scenarios."""
     if isinstance(objective, str):
         listed = catalog.components["objective"].get(objective)
         if listed is None:
@@ -27,7 +31,7 @@ def check_objective(
             if scenario.name in listed.facts["not_for"]:
                 raise SpecError(
                     f"{AT} is {objective}, which has no meaning for {scenario.name} of"
-                    f" spec.scenarios[{position}], where a model that forgot answers otherwise than"
+                    f" {at}[{position}], where a model that forgot answers otherwise than"
                     " it asks for; use an objective that compares with Retrained"
                 )
         return

@@ -5,8 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, TrialPlan, TuningOrder, Work
 from supreme_core.api.selection import SearchChoice
-from supreme_core.api.v1alpha1 import MAX_LABEL, ExperimentSpec, MethodEntry, Tuning
-from supreme_core.errors import SpecError
+from supreme_core.api.v1alpha1 import (
+    MAX_LABEL,
+    ExperimentSpec,
+    LabelledComponent,
+    MethodEntry,
+    Tuning,
+)
+from supreme_core.errors import SpecError, nearest_or_all
 from supreme_core.registry.catalog import Catalog
 from supreme_core.tuning.objectives import check_objective, is_oracle, metrics_of
 from supreme_core.tuning.ranges import Space
@@ -23,7 +29,9 @@ def tuning_order(spec: ExperimentSpec, work: Work, catalog: Catalog) -> TuningOr
     tuning = spec.tuning
     if tuning is None:
         return None
-    check_objective(tuning.objective, work.scenarios, catalog)
+    scenarios = [*_rehearsed(work.scenarios, tuning.rehearsal)]
+    at = "spec.tuning.rehearsal" if tuning.rehearsal else "spec.scenarios"
+    check_objective(tuning.objective, scenarios, catalog, at=at)
     searched = [*_searched(spec, work, tuning, catalog)]
     if not searched:
         raise SpecError(
@@ -35,7 +43,7 @@ def tuning_order(spec: ExperimentSpec, work: Work, catalog: Catalog) -> TuningOr
             dataset=work.dataset,
             model=work.model,
             training=work.training,
-            scenarios=work.scenarios,
+            scenarios=scenarios,
             methods=searched,
             metrics=metrics_of(tuning.objective, catalog),
             unlearning_repeats=1,
@@ -51,6 +59,43 @@ def tuning_order(spec: ExperimentSpec, work: Work, catalog: Catalog) -> TuningOr
         objective=tuning.objective,
         excluded=[],
     )
+
+
+def _rehearsed(
+    scenarios: Sequence[LabelledComponent], rehearsal: Sequence[LabelledComponent]
+) -> Iterator[LabelledComponent]:
+    """Scenarios of the trials, in the order of the experiment's.
+
+    SpecError, a line for each mistake, where a rehearsal is of no scenario, is one itself, or is
+    missing: trials that forget other samples and trials that do not are not to be compared.
+    """
+    at, by_title = "spec.tuning.rehearsal", {each.title: each for each in scenarios}
+    problems = list[str]()
+    for position, each in enumerate(rehearsal):
+        scenario = by_title.get(each.title)
+        if scenario is None:
+            hint = nearest_or_all(each.title, by_title, what="scenarios")
+            problems.append(f"{at}[{position}]: no scenario is called {each.title!r}{hint}")
+        elif scenario.name != each.name:
+            problems.append(
+                f"{at}[{position}].name is {each.name!r}, and {each.title!r} of spec.scenarios is"
+                f" {scenario.name!r}; rehearse it by another forget set of the same kind"
+            )
+        elif scenario == each:
+            problems.append(
+                f"{at}[{position}] is what the experiment forgets in {each.title!r}; give another"
+                " forget set"
+            )
+    found = {each.title: each for each in rehearsal}
+    if rehearsal and not problems:
+        problems += [
+            f"{at} lacks {title!r} of spec.scenarios; give one for each scenario, or none"
+            for title in by_title
+            if title not in found
+        ]
+    if problems:
+        raise SpecError("\n".join(problems))
+    return (found.get(title, scenario) for title, scenario in by_title.items())
 
 
 def for_comparison(work: Work, tuning: TuningOrder) -> Work:

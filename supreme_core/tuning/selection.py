@@ -10,7 +10,7 @@ from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.orders import ExperimentOrder, TuningOrder
 from supreme_core.api.records import RunRecord, RunResult
-from supreme_core.api.selection import Candidate, Sanity, SearchChoice, Selection
+from supreme_core.api.selection import Candidate, Sanity, SearchChoice, Selection, TuningTrack
 from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
 from supreme_core.errors import SpecError
 from supreme_core.registry.catalog import Catalog
@@ -48,12 +48,20 @@ def select(
     return Selection(
         experiment=order.experiment,
         objective=tuning.objective,
-        track="oracle" if is_oracle(tuning.objective, catalog) else "blind",
+        track=_track(order, catalog),
         seeds=tuning.seeds,
         choices=choices,
         sanity=[*judge.sanity()],
         retuned=earlier.retuned if earlier else 0,
     )
+
+
+def _track(order: ExperimentOrder, catalog: Catalog) -> TuningTrack:
+    tuning = order.tuning
+    assert tuning is not None
+    if order.is_rehearsed:
+        return "rehearsal"
+    return "oracle" if is_oracle(tuning.objective, catalog) else "blind"
 
 
 def tried(tuning: TuningOrder) -> Iterator[tuple[LabelledComponent, MethodEntry]]:

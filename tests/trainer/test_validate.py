@@ -146,6 +146,15 @@ class TestData:
         _, out, _ = validate(experiment(scenarios=[memorised]), "--data")
         assert "  memorised_samples: the original decides which samples" in out
 
+    def test_a_rehearsal_that_does_not_fit_is_named(self, said):
+        rehearsal = [FULL_CLASS | {"params": {"classes": [10]}}]
+        tuning = {"objective": "tow", "trials": 1, "seeds": {"count": 1}, "rehearsal": rehearsal}
+        (line,) = said(FULL_CLASS, training={"validation": {"fraction": 0.1}}, tuning=tuning)
+        assert line.endswith(
+            "spec.tuning.rehearsal (full_class): class 10 is out of range; the dataset has classes"
+            " 0 to 9"
+        )
+
     def test_all_scenarios_that_do_not_fit_are_named_at_once(self, said):
         wrong = [
             {"name": "full_class", "params": {"classes": ["three"]}},

@@ -194,6 +194,7 @@ def test_every_table_says_how_settings_were_chosen():
     assert "Settings were chosen anew 1 time." in told([summary(retuned=1), summary()])
     same = summary(same_forget=["full_class"], objective={"forget_accuracy": 1})
     assert "objective weighted gaps (oracle)" in told([same])
+    assert "objective average_gap (rehearsal)" in told([summary(track="rehearsal")])
     assert "Tuning seeds forgot what final seeds forget in full_class." in told([summary(), same])
 
 

@@ -10,6 +10,7 @@ import re
 import pytest
 
 from supreme_core.api.selection import Sanity
+from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.report import tuning
 from supreme_core.report.page import render_report
 from supreme_core.report.paste import choices, paste
@@ -147,6 +148,14 @@ def test_a_choice_that_was_made_anew_and_a_forget_set_that_was_seen_are_told():
     text = words_of(page_of(retuned=2, same_forget=["full_class", "other"]))
     assert "Settings were chosen anew 2 times" in text
     assert "forgot the same as the final seeds in full_class and other." in text
+
+
+def test_a_rehearsal_says_what_trials_forgot():
+    rehearsal = [LabelledComponent(name="full_class", label=each) for each in ("one", "two")]
+    rehearsal[0].params["classes"] = [5]
+    text = words_of(page_of(track="rehearsal", rehearsal=rehearsal))
+    assert "saw trials that forget other samples than the experiment does (a rehearsal)" in text
+    assert "other samples than the experiment: one with classes [5] and two with its defa" in text
 
 
 @pytest.mark.parametrize("text", ["<script>", *EVIL])

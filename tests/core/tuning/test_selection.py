@@ -364,3 +364,72 @@ class TestPlan:
         first, *rest = str(refused.value).splitlines()
         assert first.startswith(message), first
         assert not rest or "objektive" in message
+
+
+REHEARSED = [{"name": "full_class", "params": {"classes": [5]}}]
+
+
+class TestRehearsal:
+    """Trials that forget something else than the experiment."""
+
+    def test_trials_forget_it_under_the_title_of_the_scenario(self):
+        order = order_of(**tuning(rehearsal=REHEARSED))
+        (rehearsed,) = order.tuning.work.scenarios
+        assert (rehearsed.title, rehearsed.params) == ("full_class", {"classes": [5]})
+        assert order.work.scenarios == ORDER.work.scenarios
+        assert order.is_rehearsed
+        assert not ORDER.is_rehearsed
+
+    def test_nothing_else_changes_an_order(self):
+        order = order_of(**tuning(rehearsal=[]))
+        assert order.to_document() == ORDER.to_document()
+        rehearsed = order_of(**tuning(rehearsal=REHEARSED))
+        assert work_digest(rehearsed.work) == work_digest(ORDER.work)
+        assert work_digest(rehearsed.tuning.work) != work_digest(ORDER.tuning.work)
+
+    def test_settings_go_to_the_scenario_and_the_choice_names_its_track(self):
+        order = order_of(**tuning(rehearsal=REHEARSED))
+        found = select(order, results(values(*[[0.3] * 3] * (TRIALS + 1))), CATALOG)
+        assert found.track == "rehearsal"
+        assert (
+            select(ORDER, results(values(*[[0.3] * 3] * (TRIALS + 1))), CATALOG).track == "oracle"
+        )
+        final = with_choices(order, found.choices)
+        entry = entry_of(final.work, "full_class", "finetune")
+        assert entry.params == {**found.choices[0].chosen.params}
+
+    @pytest.mark.parametrize(
+        ("rehearsal", "line"),
+        [
+            (
+                [{"name": "full_class", "label": "other", "params": {"classes": [5]}}],
+                r"spec\.tuning\.rehearsal\[0\]: no scenario is called 'other'.*full_class",
+            ),
+            (
+                [{"name": "random_samples", "label": "full_class", "params": {"fraction": 0.1}}],
+                r"rehearsal\[0\]\.name is 'random_samples', and 'full_class' of spec\.scenarios is",
+            ),
+            (
+                [{"name": "full_class", "params": {"classes": [3]}}],
+                r"rehearsal\[0\] is what the experiment forgets in 'full_class'; give another",
+            ),
+            (
+                [{"name": "full_clas", "label": "full_class"}],
+                r"spec\.tuning\.rehearsal\[0\]\.name: unknown scenario 'full_clas'; did you mean",
+            ),
+            (
+                [{"name": "full_class", "params": {"clases": [5]}}],
+                r"spec\.tuning\.rehearsal\[0\]\.params\.clases: unknown",
+            ),
+            ([*REHEARSED, *REHEARSED], "'full_class' stands twice"),
+            ([{"name": "original"}], "'original' is always there as a reference"),
+        ],
+    )
+    def test_another_than_each_scenarios_is_refused(self, rehearsal, line):
+        with pytest.raises(SpecError, match=line):
+            order_of(**tuning(rehearsal=rehearsal))
+
+    def test_every_scenario_needs_one(self):
+        both = [*SPEC["scenarios"], {"name": "random_samples", "params": {"fraction": 0.1}}]
+        with pytest.raises(SpecError, match=r"lacks 'random_samples' of spec\.scenarios; give one"):
+            order_of(scenarios=both, **tuning(rehearsal=REHEARSED))
