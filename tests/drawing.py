@@ -19,7 +19,7 @@ def once() -> Iterator[None]:
     from supreme_core.report import plots, roc  # which import matplotlib
 
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((plots, "strip_plot"), (plots, "dot_plot"), (roc, "roc_plot")):
+        for module, name in ((plots, "drawn"), (roc, "roc_plot")):
             patch.setattr(module, name, _remembering(getattr(module, name)))
         yield
 

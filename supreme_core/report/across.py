@@ -193,10 +193,12 @@ def _plot(row: AcrossRow, *, name: str) -> Markup | None:
         return None
     best, test = ranks[0].mean, row.ranking.friedman if row.ranking else None
     return Markup(
-        plots.strip_plot(
-            strips,
-            axis="mean rank, 1 is best",
-            described_as=f"{heading(row)}: mean rank of each method over the blocks",
+        plots.drawn(
+            plots.StripPlot(
+                strips,
+                axis="mean rank, 1 is best",
+                described_as=f"{heading(row)}: mean rank of each method over the blocks",
+            ),
             name=name,
             reference=plots.ReferenceBand(best, best, best + test.critical_difference)
             if test

@@ -10,3 +10,6 @@ FORMATS: Final = ("latex", "markdown", "csv")
 
 COLUMNS: Final = (1, 2)
 """Numbers of columns of a paper that a LaTeX table may span."""
+
+PICTURES: Final = ("pdf", "svg", "png")
+"""Files of a figure."""

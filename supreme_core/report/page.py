@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import groupby, product
+from itertools import groupby
 
 from markupsafe import Markup
 
@@ -19,11 +19,12 @@ from supreme_core.analysis import hypotheses
 from supreme_core.analysis.provenance import CellSummary, RowFacts
 from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
-from supreme_core.api.summary import Distance, Failure, Front, Gap, Point, Row, Summary
+from supreme_core.api.summary import Failure, Row, Summary
 from supreme_core.errors import number_of
 from supreme_core.report import (
     cells,
     contrasts,
+    figures,
     over_seeds,
     paper,
     paste,
@@ -33,7 +34,6 @@ from supreme_core.report import (
     words,
 )
 from supreme_core.report.answer import answer
-from supreme_core.report.cells import Scale
 from supreme_core.report.choices import PAIRS
 from supreme_core.report.lead import LeadTable, lead_table
 from supreme_core.report.tables import Group, IndexedSummary, Table
@@ -47,10 +47,6 @@ MOST_PAIRS = 1_000
 
 MOST_PASTED_PAIRS = 100
 """Pairs of methods that the page has ready to paste, three times over; the command has all."""
-
-MOST_NAMED_POINTS = 20_000
-"""Points of a page that say their seed when pointed at; beyond it the page would grow heavy."""
-
 
 SIZE = "a page of some size"
 """Place of the size of the page, which is known once it is written."""
@@ -134,7 +130,7 @@ def render_report(summary: Summary) -> bytes:
         scenarios=[_scenario(indexed, i, name) for i, name in enumerate(indexed.scenarios)],
         contrasts=[_contrast(indexed, i, name) for i, name in enumerate(indexed.scenarios)],
         ranks=contrasts.ranks(indexed),
-        ranks_plot=_ranks_plot(indexed),
+        ranks_plot=_drawn(figures.ranks(indexed), "ranks"),
         ranked=summary.ranks,
         unranked=list(contrasts.left_out(summary.ranks.left_out)) if summary.ranks else [],
         over_seeds=over_seeds.section(summary.over_seeds),
@@ -209,7 +205,7 @@ def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
         name=name,
         title=indexed.title(name),
         answer=answer(indexed, name),
-        figure=_figure(indexed, place, name),
+        figure=_drawn(figures.lead(indexed, name), f"figure{place}"),
         lead=lead_table(indexed, name),
         params=f"{component.name}: {params}" if params else component.name,
         forgot=_forgot(cell) if cell else "",
@@ -219,10 +215,14 @@ def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
         table=tables.overview(indexed, name),
         tests=tables.tests(indexed, name),
         robust=contrasts.robust(indexed, name),
-        values_plot=_values_plot(indexed, [row for row in rows if row], name=f"values{place}")
-        if indexed.facts[indexed.primary].has_gap
-        else None,
-        distance_plots=tuple(_distance_plots(indexed, place, name)),
+        values_plot=_drawn(figures.values(indexed, name), f"values{place}"),
+        distance_plots=tuple(
+            (
+                words.headline(cells.row_title(metric)),
+                Markup(plots.drawn(plot, name=f"distance{place}x{n}")),
+            )
+            for n, (metric, plot) in enumerate(figures.distances(indexed, name))
+        ),
         groups=tuple(tables.groups(indexed, name)),
         without=tuple(map(cells.row_title, _without_values(indexed, name))),
         methods=tuple(cells.method_title(method) for method in methods),
@@ -269,140 +269,15 @@ def _forgot(cell: CellSummary) -> str:
     return "; ".join(parts) + "."
 
 
-def _figure(indexed: IndexedSummary, place: int, scenario: str) -> Markup | None:
-    """The primary metric of every seed: as a distance to Retrained, or of what is measured its
-    value."""
-    metric, name = indexed.primary, f"figure{place}"
-    if not indexed.facts[metric].measured:
-        return _distance_plot(indexed, scenario, metric, name=name, leads=True)
-    found = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
-    return _values_plot(indexed, [row for row in found if row], name=name, leads=True)
-
-
-def _values_plot(
-    indexed: IndexedSummary, rows: Sequence[Row], *, name: str, leads: bool = False
-) -> Markup | None:
-    """The value of every seed, also of Retrained; None without any."""
-    if not any(row.n for row in rows):
-        return None
-    scale, title = indexed.scale(rows[0].metric), cells.row_title(rows[0].metric)
-    plot = plots.strip_plot(
-        [_strip(row, scale, named=_named(indexed)) for row in rows],
-        axis=_points(title, scale.unit),
-        described_as=f"{title} of every seed, one line for each method",
-        name=name,
-        reference=_of_retrained(rows, scale),
-        heading="Retrained" if leads else "",
-        leads=leads,
-    )
-    return Markup(plot)
-
-
 def _distance_plots(
     indexed: IndexedSummary, place: int, scenario: str
 ) -> Iterator[tuple[str, Markup]]:
-    """Plot the distance of every method to Retrained, by the metrics that lead beside the primary
-    one."""
-    for number, metric in enumerate(tables.leading(indexed, scenario)):
-        if metric != indexed.primary:
-            name = f"distance{place}x{number}"
-            if plot := _distance_plot(indexed, scenario, metric, name=name):
-                yield words.headline(cells.row_title(metric)), plot
+    for number, (metric, plot) in enumerate(figures.distances(indexed, scenario)):
+        yield metric, Markup(plots.drawn(plot, name=f"distance{place}x{number}"))
 
 
-def _distance_plot(
-    indexed: IndexedSummary, scenario: str, metric: str, *, name: str, leads: bool = False
-) -> Markup | None:
-    """Original first, then the methods, nearest first; None without a value."""
-    order = tables.by_nearness(indexed, scenario)
-    order.sort(key=lambda method: method != names.ORIGINAL)
-    found = (indexed.row(scenario, method, metric) for method in order)
-    rows = [row for row in found if row and row.n]
-    strips = _noise_strips if indexed.facts[metric].compares else _gap_strips
-    drawn = {row.method: strip for row, strip in strips(indexed, rows)}
-    if not drawn:
-        return None
-    if leads:  # where a method without a line would be missed
-        shown = [drawn.get(method) or _empty_strip(method) for method in order]
-    else:
-        shown = list(drawn.values())
-    draw = _noise_plot if indexed.facts[metric].compares else _gap_plot
-    return Markup(draw(indexed, scenario, metric, shown, name=name, leads=leads))
-
-
-def _empty_strip(method: str) -> plots.Strip:
-    label = f"{cells.method_title(method)}: no value"
-    return plots.Strip(label, cells.method_role(method), (), (), None, None, None)
-
-
-def _gap_strips(indexed: IndexedSummary, rows: Sequence[Row]) -> Iterator[tuple[Row, plots.Strip]]:
-    named = _named(indexed)
-    for row in rows:
-        retrained = indexed.row(row.scenario, names.RETRAINED, row.metric)
-        if row.gap and retrained:
-            scale = indexed.scale(row.metric)
-            yield row, _gap_strip(row, row.gap, retrained, scale, named=named)
-
-
-def _noise_strips(
-    indexed: IndexedSummary, rows: Sequence[Row]
-) -> Iterator[tuple[Row, plots.Strip]]:
-    named = _named(indexed)
-    for row in rows:
-        yield row, _strip(row, indexed.scale(row.metric), named=named)
-
-
-def _gap_plot(
-    indexed: IndexedSummary,
-    scenario: str,
-    metric: str,
-    strips: Sequence[plots.Strip],
-    *,
-    name: str,
-    leads: bool,
-) -> str:
-    scale, title = indexed.scale(metric), cells.row_title(metric)
-    rows = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
-    margins = [row.gap.margin for row in rows if row and row.gap and row.gap.margin]
-    margin = max(margins, default=None)
-    within = f", and its margin {cells.margin_text(margin, scale)}" if margin else ""
-    return plots.strip_plot(
-        strips,
-        axis=_points(f"{title}: gap to Retrained", scale.gap_unit),
-        described_as=f"{title} minus Retrained of the same seed, for every seed: Original, then"
-        " the methods, nearest first",
-        name=name,
-        reference=plots.ReferenceBand(0.0, 0.0, 0.0),
-        margin=_scaled(margin, scale),
-        heading=f"Retrained{within}",
-        leads=leads,
-    )
-
-
-def _noise_plot(
-    indexed: IndexedSummary,
-    scenario: str,
-    metric: str,
-    strips: Sequence[plots.Strip],
-    *,
-    name: str,
-    leads: bool,
-) -> str:
-    scale, title = indexed.scale(metric), cells.row_title(metric)
-    noise, f = indexed.floors.get((scenario, metric)), scale.factor
-    return plots.strip_plot(
-        strips,
-        axis=_points(title, scale.unit),
-        described_as=f"{title} to Retrained of the same seed, for every seed: Original, then the"
-        " methods, nearest first",
-        name=name,
-        reference=plots.ReferenceBand(noise.mean * f, noise.low * f, noise.high * f)
-        if noise
-        else None,
-        sizes=True,
-        heading="Retrained models among themselves" if noise else "",
-        leads=leads,
-    )
+def _drawn(plot: plots.Plot | None, name: str) -> Markup | None:
+    return Markup(plots.drawn(plot, name=name)) if plot else None
 
 
 def _contrast(indexed: IndexedSummary, place: int, scenario: str) -> ContrastView:
@@ -413,132 +288,18 @@ def _contrast(indexed: IndexedSummary, place: int, scenario: str) -> ContrastVie
         name=scenario,
         title=indexed.title(scenario),
         front=contrasts.front_table(indexed, found) if found else None,
-        front_plots=tuple(_front_plots(indexed, place, found)) if found else (),
+        front_plots=tuple(
+            Markup(plots.drawn(plot, name=f"front{place}x{number}"))
+            for number, (_, plot) in enumerate(figures.fronts(indexed, found))
+        )
+        if found
+        else (),
         left_out=tuple(contrasts.left_out(fronts[0].left_out)) if fronts else (),
         untested=tuple(contrasts.untested(indexed, scenario)),
         matrix=contrasts.matrix(indexed, scenario),
         pairs=contrasts.pairs(indexed, scenario) if few else None,
         spreads=tuple(contrasts.spreads(indexed, scenario)),
     )
-
-
-def _front_plots(indexed: IndexedSummary, place: int, found: Front) -> Iterator[Markup]:
-    """Each distance to Retrained over the cost, where there is a cost."""
-    axes = list(enumerate(found.axes))
-    for (cost, x_axis), (number, y_axis) in product(axes, axes):
-        if x_axis.role != "cost" or y_axis.role == "cost":
-            continue
-        x_title, y_title = (contrasts.axis_title(indexed, a.metric) for a in (x_axis, y_axis))
-        scales = [indexed.distance_scale(axis.metric) for axis in (x_axis, y_axis)]
-        yield Markup(
-            plots.dot_plot(
-                [_dot(point, cost, number, scales) for point in found.points],
-                x_axis=_points(x_title, scales[0].unit),
-                y_axis=_points(y_title, scales[1].unit),
-                described_as=f"{y_title} over {x_title}, one point for each method",
-                name=f"front{place}x{number}",
-            )
-        )
-
-
-def _dot(point: Point, cost: int, number: int, scales: Sequence[Scale]) -> plots.Dot:
-    (x_scale, y_scale), (x, y) = scales, (point.distances[cost], point.distances[number])
-    x_text, y_text = cells.value_text(x.mean, x_scale), cells.value_text(y.mean, y_scale)
-    title = cells.method_title(point.method)
-    return plots.Dot(
-        label=title,
-        title=f"{title}: {y_text} {y_scale.unit}, cost {x_text} {x_scale.unit}",
-        x=x.mean * x_scale.factor,
-        y=y.mean * y_scale.factor,
-        x_ends=_ends(x, x_scale),
-        y_ends=_ends(y, y_scale),
-        chosen=not point.dominated_by,
-    )
-
-
-def _ends(distance: Distance, scale: Scale) -> tuple[float, float]:
-    """Ends of the interval, which is the point itself below two seeds."""
-    low = distance.mean if distance.low is None else distance.low
-    high = distance.mean if distance.high is None else distance.high
-    return low * scale.factor, high * scale.factor
-
-
-def _ranks_plot(indexed: IndexedSummary) -> Markup | None:
-    found = contrasts.ranked(indexed)
-    if not found:
-        return None
-    strips = [
-        plots.Strip(cells.method_title(r.method), "method", (), (), r.mean, r.low, r.high)
-        for r in found
-    ]
-    return Markup(
-        plots.strip_plot(
-            strips,
-            axis="mean rank, 1 is nearest to Retrained",
-            described_as="Mean rank of each method over the blocks, with its interval",
-            name="ranks",
-        )
-    )
-
-
-def _named(indexed: IndexedSummary) -> bool:
-    """Return whether the points of the page say their seed."""
-    plotted = {metric for s in indexed.scenarios for metric in tables.leading(indexed, s)}
-    points = sum(len(row.values) for row in indexed.summary.rows if row.metric in plotted)
-    return points <= MOST_NAMED_POINTS
-
-
-def _strip(row: Row, scale: Scale, *, named: bool) -> plots.Strip:
-    values = {s: None if v is None else v * scale.factor for s, v in row.values.items()}
-    return plots.Strip(
-        label=cells.method_title(row.method),
-        role=cells.method_role(row.method),
-        values=tuple(values.values()),
-        names=_names(row, scale, row.values, unit=scale.unit) if named else (),
-        mean=_scaled(row.mean, scale),
-        low=_scaled(row.low, scale),
-        high=_scaled(row.high, scale),
-    )
-
-
-def _gap_strip(row: Row, gap: Gap, retrained: Row, scale: Scale, *, named: bool) -> plots.Strip:
-    gaps: dict[str, float | None] = {}
-    for seed, value in row.values.items():
-        reference = retrained.values.get(seed)
-        gaps[seed] = None if value is None or reference is None else value - reference
-    return plots.Strip(
-        label=cells.method_title(row.method),
-        role=cells.method_role(row.method),
-        values=tuple(_scaled(each, scale) for each in gaps.values()),
-        names=_names(row, scale, gaps, unit=scale.gap_unit) if named else (),
-        mean=_scaled(gap.mean, scale),
-        low=_scaled(gap.low, scale),
-        high=_scaled(gap.high, scale),
-    )
-
-
-def _names(
-    row: Row, scale: Scale, values: dict[str, float | None], *, unit: str
-) -> tuple[str, ...]:
-    method = cells.method_title(row.method)
-    return tuple(
-        f"{method}, seed {seed}: {cells.value_text(value, scale)} {unit}".rstrip()
-        for seed, value in values.items()
-    )
-
-
-def _scaled(value: float | None, scale: Scale) -> float | None:
-    return None if value is None else value * scale.factor
-
-
-def _of_retrained(rows: Sequence[Row], scale: Scale) -> plots.ReferenceBand | None:
-    """Places of Retrained's seeds."""
-    f = scale.factor
-    retrained = next((row for row in rows if row.method == names.RETRAINED), None)
-    if retrained is None or retrained.mean is None:
-        return None
-    values = [value * f for value in retrained.values.values() if value is not None]
-    return plots.ReferenceBand(retrained.mean * f, min(values), max(values))
 
 
 def _seed_lines(
@@ -633,7 +394,3 @@ def _range(facts: RowFacts) -> str:
     if facts.high is None:
         return f"from {facts.low:g}"
     return f"{facts.low:g} to {facts.high:g}" if facts.low is not None else f"to {facts.high:g}"
-
-
-def _points(title: str, unit: str) -> str:
-    return f"{title}, {unit}" if unit else title

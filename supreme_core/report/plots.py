@@ -5,6 +5,7 @@ Each point says what it is when pointed at. `svg` makes them elements of a page.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from math import ceil, floor, log10
 from typing import Literal
 
@@ -85,32 +86,41 @@ class Dot:
     chosen: bool
 
 
-def strip_plot(
-    strips: Sequence[Strip],
-    *,
-    axis: str,
-    described_as: str,
-    name: str,
-    reference: ReferenceBand | None = None,
-    margin: float | None = None,
-    sizes: bool = False,
-    heading: str = "",
-    leads: bool = False,
-) -> str:
-    """An <svg> element; name and described_as as of `svg.element`.
+@dataclass(frozen=True)
+class StripPlot:
+    """A strip for each method, over one axis.
 
-    margin: values that are nearer to 0 are of no account. A band shows it, and where it would be
-    too narrow to see, the axis is logarithmic beyond twice the margin.  sizes: values are compared
-    by their size, so that the axis is logarithmic where sizes differ by much.
-    heading: words above the reference.  leads: the plot is narrow, and low where strips are many.
+    described_as: for those who hear the page.  margin: values that are nearer to 0 are of no
+    account. A band shows it, and where it would be too narrow to see, the axis is logarithmic
+    beyond twice the margin.  sizes: values are compared by their size, so that the axis is
+    logarithmic where sizes differ by much.  heading: words above the reference.  leads: the plot is
+    narrow, and low where strips are many.
     """
-    with svg.styled():
-        pitch = min(PITCH, max(CLOSE, SCREEN / len(strips))) if leads else PITCH
-        top = 0.22 if heading else 0.06
-        size = NARROW if leads else WIDTH, 0.56 + top + pitch * len(strips)
+
+    strips: Sequence[Strip]
+    axis: str
+    described_as: str
+    reference: ReferenceBand | None = None
+    margin: float | None = None
+    sizes: bool = False
+    heading: str = ""
+    leads: bool = False
+
+    @property
+    def titles(self) -> dict[str, list[str]]:
+        """Titles of the points, by the name of their group."""
+        strips = enumerate(self.strips)
+        return {f"points{place}": _titles(strip) for place, strip in strips if strip.names}
+
+    def figure(self) -> Figure:
+        """Draw it, within `svg.styled`."""
+        strips, reference, margin = self.strips, self.reference, self.margin
+        pitch = min(PITCH, max(CLOSE, SCREEN / len(strips))) if self.leads else PITCH
+        top = 0.22 if self.heading else 0.06
+        size = NARROW if self.leads else WIDTH, 0.56 + top + pitch * len(strips)
         figure = Figure(figsize=size)
         axes = figure.add_axes(_box(strips, figure, top))
-        _frame(axes, strips, axis)
+        _frame(axes, strips, self.axis)
         if margin:
             axes.axvspan(-margin, margin, color=svg.EQUIVALENT, alpha=0.16, linewidth=0)
         if reference:
@@ -120,39 +130,75 @@ def strip_plot(
         low, high = _limits(strips, reference, margin)
         if margin and max(-low, high) > WIDE * margin:
             low, high = _spread_out(axes, low, high, 2 * margin)
-        elif sizes and scale_for(shown := list(_shown(strips, reference))) == "log":
+        elif self.sizes and scale_for(shown := list(_shown(strips, reference))) == "log":
             axes.set_xscale("log")
             low, high = log_ticks(axes.xaxis, shown)
         else:
             axes.locator_params(axis="x", nbins=5)  # beside long names the axis is narrow
         axes.set_xlim(low, high)
-        if heading and reference:
-            _heading(axes, heading, reference.at)
-        titles = {f"points{i}": _titles(strip) for i, strip in enumerate(strips) if strip.names}
-        return svg.element(figure, name=name, described_as=described_as, titles=titles)
+        if self.heading and reference:
+            _heading(axes, self.heading, reference.at)
+        return figure
 
 
-def dot_plot(dots: Sequence[Dot], *, x_axis: str, y_axis: str, described_as: str, name: str) -> str:
-    """An <svg> element: what is best in both ways is at the lower left.
+@dataclass(frozen=True)
+class DotPlot:
+    """A dot for each method: what is best in both ways is at the lower left.
 
     Numbers are not below 0. An interval that reaches far out is cut at the frame. An axis is
     logarithmic where numbers are of different sizes.
     """
-    with svg.styled():
+
+    dots: Sequence[Dot]
+    x_axis: str
+    y_axis: str
+    described_as: str
+
+    @property
+    def titles(self) -> dict[str, list[str]]:
+        """Titles of the dots, by the name of their group."""
+        return {f"dot{place}": [dot.title] for place, dot in enumerate(self.dots)}
+
+    def figure(self) -> Figure:
+        """Draw it, within `svg.styled`."""
+        dots = self.dots
         figure = Figure(figsize=(WIDTH, 3.4), dpi=72)
         axes = figure.add_axes((0.12, 0.145, 0.865, 0.835))
         ground(axes)
         axes.grid(color=svg.RULE, linewidth=0.5)
         axes.tick_params(length=3, labelcolor=svg.MUTED)
-        axes.set_xlabel(svg.plain(x_axis, longest=80), parse_math=False)
-        axes.set_ylabel(svg.plain(y_axis, longest=48), parse_math=False)
+        axes.set_xlabel(svg.plain(self.x_axis, longest=80), parse_math=False)
+        axes.set_ylabel(svg.plain(self.y_axis, longest=48), parse_math=False)
         span(axes, "x", [dot.x for dot in dots], [end for dot in dots for end in dot.x_ends])
         span(axes, "y", [dot.y for dot in dots], [end for dot in dots for end in dot.y_ends])
         for place, dot in enumerate(dots):
             _dot(axes, dot, place)
         _label_dots(axes, dots)
-        titles = {f"dot{place}": [dot.title] for place, dot in enumerate(dots)}
-        return svg.element(figure, name=name, described_as=described_as, titles=titles)
+        return figure
+
+
+Plot = StripPlot | DotPlot
+
+
+def drawn(plot: Plot, *, name: str) -> str:
+    """An <svg> element, whose name is that of `svg.element`."""
+    with svg.styled():
+        figure = plot.figure()
+        return svg.element(figure, name=name, described_as=plot.described_as, titles=plot.titles)
+
+
+def picture(plot: Plot, form: str) -> bytes:
+    """A file of this form, one of `choices.PICTURES`; the same plot gives the same bytes."""
+    with svg.styled():
+        figure, buffer = plot.figure(), BytesIO()
+        figure.patch.set_visible(form == "png")  # which many programs show on black
+        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        figure.savefig(buffer, format=form, dpi=DOTS, metadata=dates.get(form))
+        return buffer.getvalue()
+
+
+DOTS = 300
+"""Dots to the inch."""
 
 
 def _box(strips: Sequence[Strip], figure: Figure, top: float) -> tuple[float, float, float, float]:

@@ -21,22 +21,23 @@ COORDINATES = ("d", "x", "y", "points", "transform", "width", "height")
 DECIMALS = re.compile(r"-?\d+\.\d+")
 
 COLOURS = {
-    "#010101": "var(--ink)",
-    "#020202": "var(--muted)",
-    "#030303": "var(--rule)",
-    "#040404": "var(--original)",
-    "#050505": "var(--retrained)",
-    "#060606": "var(--method)",
-    "#070707": "var(--paper)",
-    "#080808": "var(--equivalent)",
+    "#1a1e22": "var(--ink)",
+    "#59636d": "var(--muted)",
+    "#dde1e5": "var(--rule)",
+    "#6a737c": "var(--original)",
+    "#b65c00": "var(--retrained)",
+    "#0b63b6": "var(--method)",
+    "#ffffff": "var(--paper)",
+    "#157a47": "var(--equivalent)",
 }
-"""Stand-ins that matplotlib draws with, and what the page puts in their place."""
+"""Colours of a figure, those of the page by day, and what the page puts in their place."""
 
 INK, MUTED, RULE, ORIGINAL, RETRAINED, METHOD, PAPER, EQUIVALENT = COLOURS
 
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "supreme",
+    "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "font.size": 9.6,
     "text.color": INK,

@@ -360,10 +360,17 @@ def test_report_prints_a_table_to_paste_and_nothing_else(
         (("--table", "primary"), "--table needs --format"),
         (("--format", "csv", "--table", "verdict"), "did you mean 'verdicts'?"),
         (("--format", "csv", "--columns", "2"), "--columns and --width need --format latex"),
-        (("--width", "3in"), "--columns and --width need --format latex"),
+        (("--width", "3in"), "--width needs --format"),
+        (("--figure", "ranks"), "--figure needs --format, which is one of pdf, svg, png"),
+        (("--format", "csv", "--figure", "ranks"), "--figure needs --format, which is one of pdf"),
+        (("--format", "pdf", "--table", "cost"), "--table needs --format, which is one of latex"),
+        (("--format", "pdf", "--figure", "forget_acuracy"), "did you mean 'forget_accuracy'?"),
         (("--format", "latex", "--width", "wide"), "it is a length of LaTeX, such as 3.25in"),
     ],
-    ids=["no format", "no such table", "columns of csv", "width of a page", "no width"],
+    ids=[
+        *("no format", "no such table", "columns of csv", "width of a page", "figure of a page"),
+        *("figure of csv", "table of a picture", "no such figure", "no width"),
+    ],
 )
 def test_report_explains_a_wrong_table_in_one_line(command, finished, arguments, words):
     code, out, err = command("report", folder_of(finished, WHOLE), *arguments)

@@ -27,7 +27,7 @@ from supreme_core.report import cells, tables, words
 from supreme_core.report.cells import Scale, TableCell
 from supreme_core.report.page import SIZE, render_report
 from supreme_core.report.paste import paste
-from supreme_core.report.plots import Dot, ReferenceBand, Strip, dot_plot, strip_plot
+from supreme_core.report.plots import Dot, DotPlot, ReferenceBand, Strip, StripPlot, drawn
 from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import terminal_tables
 from tests import drawing
@@ -109,7 +109,7 @@ def test_each_point_says_its_method_seed_and_value():
 
 
 def test_a_page_of_very_many_points_does_not_name_them(monkeypatch):
-    monkeypatch.setattr("supreme_core.report.page.MOST_NAMED_POINTS", 3)
+    monkeypatch.setattr("supreme_core.report.figures.MOST_NAMED_POINTS", 3)
     page = render_report(summary())
     assert b"scrub, seed" not in page
     assert b"<use" in page
@@ -330,9 +330,8 @@ def test_the_unit_follows_from_the_facts(facts, largest, unit):
 
 def test_a_plot_takes_its_colours_from_the_page():
     strip = Strip("scrub", "method", (1.0, None, 2.0), ("a", "b", "c"), 1.5, 1.0, 2.0)
-    svg = strip_plot(
-        [strip], axis="x", described_as="d", name="p", reference=ReferenceBand(1.0, 0.5, 1.5)
-    )
+    plot = StripPlot([strip], axis="x", described_as="d", reference=ReferenceBand(1.0, 0.5, 1.5))
+    svg = drawn(plot, name="p")
     assert "var(--method)" in svg
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
     assert svg.count("<title>") == 2  # a seed without a value has no point
@@ -345,7 +344,7 @@ def texts(plot):
 
 def test_a_mean_without_an_interval_lies_within_its_plot():
     strips = [Strip(str(mean), "method", (), (), mean, None, None) for mean in (1.5, 4.0, 6.0)]
-    found = texts(strip_plot(strips, axis="mean rank", described_as="", name="ranks"))
+    found = texts(drawn(StripPlot(strips, axis="mean rank", described_as=""), name="ranks"))
     ticks = [text for text in found if text.isdecimal()]
     assert ticks == ["2", "3", "4", "5", "6"]
 
@@ -369,7 +368,7 @@ def test_of_many_roc_curves_those_furthest_from_retrained_are_named(methods, nam
 def test_a_dot_on_the_axis_is_drawn_whole():
     near = Dot("near", "near", 1.0, 0.0, (1.0, 1.0), (0.0, 0.0), chosen=True)
     far = Dot("far", "far", 2.0, 4.0, (2.0, 2.0), (4.0, 4.0), chosen=False)
-    svg = dot_plot([near, far], x_axis="x", y_axis="y", described_as="d", name="p")
+    svg = drawn(DotPlot([near, far], x_axis="x", y_axis="y", described_as="d"), name="p")
     assert len(re.findall("<use[^>]*><title>", svg)) == 2
     assert not re.search("<g[^>]* clip-path[^>]*>[^<]*<use[^>]*><title>", svg)
 
@@ -377,7 +376,7 @@ def test_a_dot_on_the_axis_is_drawn_whole():
 def test_a_plot_is_light():
     names = tuple(map(str, range(9)))
     strip = Strip("scrub", "method", tuple(i / 7 for i in range(9)), names, 0.5, 0.1, 0.9)
-    svg = strip_plot([strip], axis="x", described_as="d", name="p")
+    svg = drawn(StripPlot([strip], axis="x", described_as="d"), name="p")
     assert not re.search(r"\.\d{3}", svg)  # digits nobody sees
     assert "<g>" not in svg
     assert svg.count("var(--method)") == 1  # not for each of nine points
@@ -390,7 +389,7 @@ def test_one_wide_interval_leaves_the_other_dots_apart():
         Dot("near", "near", 1.0, 0.0, (1.0, 1.0), (0.0, 0.0), chosen=True),
         Dot("far", "far", 2.0, 4.0, (2.0, 2.0), (0.0, 500.0), chosen=False),
     ]
-    svg = dot_plot(dots, x_axis="x", y_axis="y", described_as="d", name="p")
+    svg = drawn(DotPlot(dots, x_axis="x", y_axis="y", described_as="d"), name="p")
     near, far = (float(y) for y in re.findall(r'<use x="[\d.]+" y="([\d.]+)"[^>]*><title>', svg))
     assert near - far > 80  # of 200 points
 

@@ -20,7 +20,7 @@ from supreme_trainer.process.spelling import spell_output
 from supreme_core import DISTRIBUTION
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INTERRUPTED, nearest_or_all
-from supreme_core.report.choices import COLUMNS, FORMATS, OTHERS, PRIMARY
+from supreme_core.report.choices import COLUMNS, FORMATS, OTHERS, PICTURES, PRIMARY
 from supreme_core.system.ending import ending, need_trainer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -288,14 +288,22 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("uri", metavar="EXPERIMENT-URI")
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="Print a table to paste instead."
+    "--format",
+    "form",
+    type=click.Choice([*FORMATS, *PICTURES]),
+    help="Print a table to paste instead, or a figure as a file.",
 )
 @click.option(
     "--table",
-    "choice",
     metavar="NAME",
     help=f"Table: {PRIMARY} (default), {', '.join(OTHERS)}, or a group of metrics like cost.",
 )
+@click.option(
+    "--figure",
+    metavar="NAME",
+    help="Figure: the primary metric (default), another that leads, front-METRIC or ranks.",
+)
+@click.option("--scenario", metavar="NAME", help="Scenario of the figure, where there are several.")
 @click.option(
     "--columns",
     type=click.Choice([str(each) for each in COLUMNS]),
@@ -311,29 +319,21 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
 def report(
     uri: str,
     form: str | None,
-    choice: str | None,
     columns: str | None,
-    width: str | None,
     endpoint: str | None,
     region: str | None,
+    **wanted: str | None,
 ) -> None:
     """Write summary and report of an experiment again.
 
     EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. The results
     that it has there are aggregated. With --format nothing is written, and standard output is the
-    table alone, for a file or a pipe.
+    table or the figure alone, for a file or a pipe.
     """
-    from supreme_trainer.command.report import report_experiment
+    from supreme_trainer.command.report import pasted, report_experiment
 
-    report_experiment(
-        uri,
-        form=form,
-        choice=choice,
-        columns=int(columns) if columns else None,
-        width=width,
-        endpoint=endpoint,
-        region=region,
-    )
+    found = pasted(form, columns=int(columns) if columns else None, **wanted)
+    report_experiment(uri, found, endpoint=endpoint, region=region)
 
 
 @cli.command()
