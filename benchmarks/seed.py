@@ -61,7 +61,7 @@ from supreme_core.components.datasets.digits import DigitsParams, digits
 from supreme_core.plan import plan, step_of
 from supreme_core.registry import catalog
 from supreme_core.store.opening import open_storage
-from supreme_core.store.results import Results
+from supreme_core.store.results import ResultReader
 
 PACKAGES = ("supreme-unlearning==0.1.4", "debugpy", "setuptools<81")
 SCRIPT = Path(__file__).with_name("seed_reference.py")
@@ -197,7 +197,7 @@ def ours(case: Case, folder: Path) -> Rows:
         _follow(process, clock)
     if process.returncode:
         sys.exit((folder / "log").read_text()[-2000:])
-    result = Results(open_storage(str(store))).of(whole)[SEED]
+    result = ResultReader(open_storage(str(store))).of(whole)[SEED]
     for run in result.runs:
         if run.status != "ok":
             sys.exit(f"{run.method} in {run.scenario} failed: {run.reason}")

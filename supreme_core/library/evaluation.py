@@ -9,7 +9,7 @@ from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.engine.evaluation.prediction import predict
 from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.ranks.ranks import Ranks
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, number_of
 from supreme_core.library.own_data import (
     Images,
     OwnNetwork,
@@ -58,7 +58,7 @@ def evaluate(
     chosen = _metrics(metrics, has_original=original is not None)
     check_datasets(forget=forget, retain=retain, test=test)
     own = OwnNetwork.of(model, forget, name="model")
-    sets = _Sets(own, forget, retain, test)
+    sets = _OwnSets(own, forget, retain, test)
     others: dict[Model, OwnNetwork] = {"retrained": sets.like(retrained, "retrained")}
     if original is not None:
         others["original"] = sets.like(original, "original")
@@ -76,7 +76,7 @@ def evaluate(
     return measure(chosen, evaluation)
 
 
-class _Sets:
+class _OwnSets:
     """Training and test samples as one network takes them, and their split."""
 
     def __init__(self, own: OwnNetwork, forget: Images, retain: Images, test: Images) -> None:
@@ -89,9 +89,10 @@ class _Sets:
         """Another network for the same images, on the same device."""
         found = OwnNetwork.of(network, self._images, name=name)
         if found.shape != self._own.shape:
+            classes = number_of(found.shape.classes, "class", "classes")
             raise SpecError(
-                f"{name} has {found.shape.classes} classes, model has {self._own.shape.classes};"
-                " give models of the same classes"
+                f"{name} has {classes}, model has {self._own.shape.classes}; give models of the"
+                " same classes"
             )
         found.network.to(self._own.device, self._own.dtype)
         return found

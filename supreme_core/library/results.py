@@ -32,8 +32,7 @@ from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_experiment
-from supreme_core.store.results import Results as StoredResults
-from supreme_core.store.results import read_order
+from supreme_core.store.results import ResultReader, read_order
 from supreme_core.store.storage import Storage
 from supreme_core.system.ending import need_pandas, need_trainer
 from supreme_core.tuning.entries import entries_of
@@ -219,7 +218,7 @@ class Results:
 
     @cached_property
     def _results(self) -> Mapping[int, RunResult]:
-        found = StoredResults(self._storage).of(self._order)
+        found = ResultReader(self._storage).of(self._order)
         if not found:
             raise SpecError(f"{self._order.prefix} in {self._storage.uri} has no finished seed yet")
         return found
@@ -228,7 +227,7 @@ class Results:
     def _summary(self) -> Summary:
         with TemporaryDirectory(prefix="supreme-") as cache:
             artefacts = Artefacts(self._storage, Path(cache))
-            results = StoredResults(self._storage)
+            results = ResultReader(self._storage)
             return summarise(self._storage, artefacts, self._order, results)
 
     @cached_property

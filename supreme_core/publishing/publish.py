@@ -26,7 +26,7 @@ from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.store.artefacts import Artefacts, Manifest
 from supreme_core.store.checksums import EDITED, edited, read_checksums, write_files
-from supreme_core.store.results import Results, read_order, result_objects
+from supreme_core.store.results import ResultReader, read_order, result_objects
 from supreme_core.store.selections import read_selection
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 
@@ -41,7 +41,7 @@ def publish(
     artefacts: Artefacts,
     order: ExperimentOrder,
     *,
-    results: Results | None = None,
+    results: ResultReader | None = None,
     believed: bool = True,
     rounds: int | None = None,
 ) -> Summary:
@@ -55,7 +55,7 @@ def publish(
     sees that results came while it read or wrote does it again, so whatever is written last has
     all of them: no lock is needed, which a process that is killed would leave behind.
     """
-    results = results or Results(storage)
+    results = results or ResultReader(storage)
     if believed:
         tell_edits(storage, order.prefix)
     for _ in count() if rounds is None else range(rounds):
@@ -70,7 +70,7 @@ def publish(
 
 
 def publish_newest(
-    storage: Storage, artefacts: Artefacts, experiment: str, results: Results
+    storage: Storage, artefacts: Artefacts, experiment: str, results: ResultReader
 ) -> tuple[ExperimentOrder, Summary]:
     """Publish as `publish` does, by the order in the store, to which another process may add
     meanwhile."""
@@ -105,7 +105,7 @@ def summarise(
     storage: Storage,
     artefacts: Artefacts,
     order: ExperimentOrder,
-    results: Results,
+    results: ResultReader,
     *,
     believed: bool = True,
 ) -> Summary:

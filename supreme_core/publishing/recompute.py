@@ -36,7 +36,7 @@ from supreme_core.scoring.run_scoring import (
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.environment import environment
 from supreme_core.store.inventory import Track
-from supreme_core.store.results import Results, attempts_by_seed, write_order, write_result
+from supreme_core.store.results import ResultReader, attempts_by_seed, write_order, write_result
 from supreme_core.store.storage import Storage
 from supreme_core.system.ending import of_missing_module
 from supreme_core.system.faults import fault_of
@@ -80,7 +80,7 @@ def recompute(
     more: names of metrics that the experiment gets in addition. Nothing is written before every
     seed is done.
     """
-    results = Results(storage)
+    results = ResultReader(storage)
     found = results.of(order)
     if not found:
         raise SpecError(f"{order.prefix} has no finished seed yet, so there is nothing to score")

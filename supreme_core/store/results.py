@@ -150,8 +150,8 @@ def drop_results(
     return dropped
 
 
-class Results:
-    """Results in a store, each of which is read once for as long as listings show it unchanged.
+class ResultReader:
+    """Reader of results in a store, each once for as long as listings show it unchanged.
 
     One may have 64 MiB, and whoever computes, publishes and reports looks at all of them each time.
     """

@@ -11,7 +11,7 @@ from supreme_core.api.model import parse_json
 from supreme_core.api.orders import SharedOrder
 from supreme_core.registry import catalog
 from supreme_core.store.opening import open_storage
-from supreme_core.store.results import Results, read_order
+from supreme_core.store.results import ResultReader, read_order
 from supreme_core.store.selections import read_selection
 from supreme_core.tuning.selection import select
 from tests.cluster.operators import operator
@@ -98,7 +98,7 @@ def test_settings_are_chosen_by_trials_before_the_first_seed(
 
     order = read_order(storage, prefix())
     selection = read_selection(storage, prefix(), sha256=status["tuning"]["selection"])
-    results = Results(storage).of(order.trials)
+    results = ResultReader(storage).of(order.trials)
     assert selection == select(order, results, catalog.bundled())
     assert [*results] == [9000, 9001]
     selected = [choice.selected for choice in selection.choices]

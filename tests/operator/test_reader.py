@@ -68,7 +68,7 @@ from supreme_core.registry import catalog
 from supreme_core.scoring.predictions import save_predictions
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
-from supreme_core.store.results import Results, read_order, write_result
+from supreme_core.store.results import ResultReader, read_order, write_result
 from supreme_core.store.s3 import S3Credentials
 from supreme_core.store.sealed import SEAL
 from supreme_core.store.selections import read_selection, write_selection
@@ -361,7 +361,7 @@ class TestChoose:
         order = self.order()
         self.tried(order, location)
         chosen = ask("choose", order, location, None)
-        results = Results(location.open()).of(order.trials)
+        results = ResultReader(location.open()).of(order.trials)
         expected = selection.select(order, results, catalog.bundled())
         assert self.selection(order, location) == expected
         data = location.open().read(names.selection_key(order.prefix))

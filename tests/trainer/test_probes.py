@@ -31,7 +31,7 @@ from supreme_core.registry.catalog import bundled
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.housekeeping import damage_in, orphans
 from supreme_core.store.inventory import read_inventory
-from supreme_core.store.results import Results, write_order, write_result
+from supreme_core.store.results import ResultReader, write_order, write_result
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,
@@ -142,7 +142,7 @@ def scored(storage, which, *more):
 
 
 def results_of(storage, which):
-    return Results(storage).of(planned(which))[260]
+    return ResultReader(storage).of(planned(which))[260]
 
 
 def without(artefacts, *stages):

@@ -29,7 +29,7 @@ from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import damage_in, orphans
 from supreme_core.store.inventory import read_inventory
-from supreme_core.store.results import Results, read_order, write_order, write_result
+from supreme_core.store.results import ResultReader, read_order, write_order, write_result
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -145,7 +145,7 @@ def untracked(items, **_):
 
 
 def results_of(storage, document):
-    return Results(storage).of(planned(document))
+    return ResultReader(storage).of(planned(document))
 
 
 def remove(storage, stage):
@@ -387,7 +387,7 @@ class TestDifference:
         order = planned(small(metrics=[ACCURACY, {"name": "loss"}]))
         revised = [Revision(kind="metric", name="loss", version=2)]
         work = order.work.model_copy(update={"revisions": revised})
-        runs = Results(folder).of(order.model_copy(update={"work": work}))[260].runs
+        runs = ResultReader(folder).of(order.model_copy(update={"work": work}))[260].runs
         assert [(run.method, run.status) for run in runs] == [
             ("original", "failed"),
             ("retrained", "ok"),

@@ -33,7 +33,7 @@ from supreme_core.engine.ranks.interruption import Interruption
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import EXIT_TERMINATED
 from supreme_core.store.artefacts import Artefacts
-from supreme_core.store.results import Results, is_finished, write_result
+from supreme_core.store.results import ResultReader, is_finished, write_result
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
@@ -164,12 +164,12 @@ class TestPolicy:
 
     def test_computing_again_gives_the_same_numbers(self, folder):
         order = planned(document())
-        before = Results(folder_store(folder)).of(order)[260]
+        before = ResultReader(folder_store(folder)).of(order)[260]
         assert compute(folder_store(folder), reuse="None").runs == before.runs
 
     def test_results_of_another_policy_count(self, folder):
         order = planned(document(execution={"reuse": "None"}))
-        results = Results(folder_store(folder)).of(order)
+        results = ResultReader(folder_store(folder)).of(order)
         assert is_finished(results[260], order)
 
 
@@ -299,7 +299,7 @@ class TestKeptModels:
         assert computed(result) == {"metrics": 3}
 
     def test_a_finished_seed_without_them_is_not_finished_where_they_are_wanted(self, folder):
-        results = Results(folder_store(folder)).of(planned(document()))
+        results = ResultReader(folder_store(folder)).of(planned(document()))
         assert is_finished(results[260], planned(document()))
         wanting = planned(document(storage={"keepUnlearnedModels": True}))
         assert not is_finished(results[260], wanting)

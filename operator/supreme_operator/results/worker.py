@@ -33,7 +33,7 @@ from supreme_core.errors import (
 from supreme_core.registry import catalog
 from supreme_core.store.results import (
     RESULT_BYTES,
-    Results,
+    ResultReader,
     check_origin,
     parse_result,
     write_order,
@@ -185,7 +185,7 @@ def chosen_settings(task: Task, storage: S3Storage) -> ChosenSettings:
     selection = read_selection(storage, order.prefix, sha256=before) if before else None
     made = {(each.scenario, each.method) for each in selection.choices} if selection else set()
     if before is None or selection is None or not wanted <= made:
-        results = Results(storage).of(trials)
+        results = ResultReader(storage).of(trials)
         if gone := [seed for seed in trials.seeds if seed not in results]:
             seeds = number_of(len(gone), "tuning seed")
             raise SpecError(f"the results of {seeds} are gone, first of {gone[0]}")

@@ -7,7 +7,7 @@ from supreme_core.checking.append_only import losses
 from supreme_core.errors import StoreUnusable
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
-    Results,
+    ResultReader,
     attempts_by_seed,
     drop_results,
     find_order,
@@ -166,7 +166,7 @@ class TestDropping:
             f"{BEFORE.prefix}/seed=7/attempt=1/run.log",
             "objects/unlearned/00/00/manifest.json",
         ]
-        assert [*Results(storage).of(self.NOW)] == [7]
+        assert [*ResultReader(storage).of(self.NOW)] == [7]
 
     def test_nothing_goes_where_something_lies_behind_a_link(self, tmp_path):
         store = LocalStorage(tmp_path / "store")

@@ -27,7 +27,7 @@ from supreme_core.data.image_set import ImageSet, dataset_meaning
 from supreme_core.errors import SpecError
 from supreme_core.publishing.publish import summarise
 from supreme_core.store.artefacts import Artefacts
-from supreme_core.store.results import Results, write_order, write_result
+from supreme_core.store.results import ResultReader, write_order, write_result
 from supreme_core.system import ending
 from tests.trainer.experiments import (
     FINETUNE,
@@ -91,7 +91,7 @@ class TestFrame:
         }
         wanted = {
             (seed, run.method, row): value
-            for seed, result in Results(store).of(planned(DOCUMENT)).items()
+            for seed, result in ResultReader(store).of(planned(DOCUMENT)).items()
             for run in result.runs
             for row, value in run.metrics.items()
             if row.startswith(("forget_", "retain_", "test_"))
@@ -121,7 +121,7 @@ class TestFrame:
 def test_gaps_and_verdicts_are_those_of_the_summary(results, store):
     with TemporaryDirectory() as cache:
         order = planned(DOCUMENT)
-        summary = summarise(store, Artefacts(store, cache), order, Results(store))
+        summary = summarise(store, Artefacts(store, cache), order, ResultReader(store))
     gaps = results.gaps.set_index(["method", "set", "metric"])
     for row in summary.rows:
         if row.gap and row.metric == "forget_accuracy":
@@ -167,7 +167,9 @@ def test_evaluate_says_what_the_experiment_says(results, store):
     found = supreme_core.evaluate(**models, **parts, metrics=METRICS, seed=260)
 
     run = next(
-        run for run in Results(store).of(planned(DOCUMENT))[260].runs if run.method == "finetune"
+        run
+        for run in ResultReader(store).of(planned(DOCUMENT))[260].runs
+        if run.method == "finetune"
     )
     assert found == pytest.approx(run.metrics, abs=1e-5)
 

@@ -21,7 +21,7 @@ from supreme_core.publishing.publish import publish, publish_newest
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.checksums import edited
 from supreme_core.store.inventory import read_inventory, without_digest
-from supreme_core.store.results import Results, read_order, write_order, write_result
+from supreme_core.store.results import ResultReader, read_order, write_order, write_result
 from tests.core.analysis import summaries
 
 pytestmark = pytest.mark.usefixtures("plots_once")
@@ -117,7 +117,7 @@ def test_the_last_summary_has_every_result_whatever_the_turns(store, tmp_path, d
         def run():
             write_result(shared, RESULTS[seed])
             publish_newest(
-                shared, Artefacts(shared, tmp_path / "cache"), ORDER.prefix, Results(shared)
+                shared, Artefacts(shared, tmp_path / "cache"), ORDER.prefix, ResultReader(shared)
             )
 
         return run
@@ -170,7 +170,7 @@ def test_seeds_that_another_process_adds_meanwhile_are_asked_for_in_the_end(stor
     slow = Between(store, names.summary_key(ORDER.prefix), lambda: write_order(store, grown))
 
     order, summary = publish_newest(
-        slow, Artefacts(store, tmp_path / "cache"), ORDER.prefix, Results(slow)
+        slow, Artefacts(store, tmp_path / "cache"), ORDER.prefix, ResultReader(slow)
     )
 
     assert order == grown == read_order(store, ORDER.prefix)
@@ -195,7 +195,7 @@ class Counting:
 def test_each_result_is_read_once_whoever_looks_at_it_and_again_when_it_changes(store, tmp_path):
     write_result(store, RESULTS[1])
     counting = Counting(store)
-    results = Results(counting)
+    results = ResultReader(counting)
     artefacts = Artefacts(counting, tmp_path / "cache")
     added = Between(
         counting, names.summary_key(ORDER.prefix), lambda: write_result(store, RESULTS[2])

@@ -15,7 +15,7 @@ from supreme_core.errors import SpecError
 from supreme_core.store import results
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import (
-    Results,
+    ResultReader,
     attempts_at_work,
     attempts_by_seed,
     find_order,
@@ -97,43 +97,43 @@ def nested(levels):
 
 class TestWhichCount:
     def test_without_any_there_are_none(self, storage):
-        assert Results(storage).of(ORDER) == {}
+        assert ResultReader(storage).of(ORDER) == {}
 
     def test_what_is_written_is_read(self, storage):
         write_result(storage, of(7))
         assert storage.read(key(7))
-        assert Results(storage).of(ORDER) == {7: of(7)}
+        assert ResultReader(storage).of(ORDER) == {7: of(7)}
 
     @pytest.mark.parametrize("attempts", [(0, 1, 2), (2, 1, 0), (9, 10)], ids=str)
     def test_the_newest_attempt_wins_whatever_was_written_last(self, storage, attempts):
         for attempt in attempts:
             write_result(storage, of(7, attempt=attempt))
-        assert Results(storage).of(ORDER)[7].attempt == max(attempts)
+        assert ResultReader(storage).of(ORDER)[7].attempt == max(attempts)
 
     def test_a_result_of_other_work_is_passed_over_in_silence(self, storage, caplog):
         """Methods were added since: the older attempt may answer the old order again."""
         write_result(storage, of(7, attempt=0))
         write_result(storage, of(7, attempt=1, work_digest=digest("other work")))
         write_result(storage, of(8, work_digest=digest("other work")))
-        assert Results(storage).of(ORDER) == {7: of(7, attempt=0)}
+        assert ResultReader(storage).of(ORDER) == {7: of(7, attempt=0)}
         assert caplog.messages == []
 
     def test_seeds_that_the_order_does_not_name_are_left_out(self, storage):
         for seed in (7, 8, 9):
             write_result(storage, of(seed))
-        assert sorted(Results(storage).of(ORDER)) == [7, 8]
+        assert sorted(ResultReader(storage).of(ORDER)) == [7, 8]
 
     def test_other_experiments_are_left_out(self, storage):
         other = ExperimentName(namespace="local", name="tiny", uid="9876543210")
         write_result(storage, of(7, experiment=other))
-        assert Results(storage).of(ORDER) == {}
+        assert ResultReader(storage).of(ORDER) == {}
 
     def test_only_result_files_of_attempts_are_looked_at(self, storage, caplog):
         for name in ("attempt=0/run.log", "attempt=x/result.json", "result.json"):
             storage.write(f"{ORDER.prefix}/seed=7/{name}", b"no result")
         storage.write(f"{ORDER.prefix}/seed=7/attempt=0/deeper/result.json", b"no result")
         assert attempts_by_seed(storage, ORDER) == {7: [], 8: []}
-        assert Results(storage).of(ORDER) == {}
+        assert ResultReader(storage).of(ORDER) == {}
         assert caplog.messages == []
 
 
@@ -178,7 +178,7 @@ class TestTrust:
         storage.write(key(7), data)
         write_result(storage, of(8))
 
-        assert Results(storage).of(ORDER) == {8: of(8)}
+        assert ResultReader(storage).of(ORDER) == {8: of(8)}
 
         (message,) = caplog.messages
         assert message.startswith("a result counts as absent: ")
@@ -200,28 +200,28 @@ class TestTrust:
         document["cells"][0] |= {"forgetSamples": 1, "retainSamples": 2, "forgetTestSamples": 0}
         seal = {SEAL: canonical.digest(document)}
         storage.write(key(7), json.dumps(document | seal).encode())
-        assert Results(storage).of(ORDER)[7].cells[0].retrained_predictions == []
+        assert ResultReader(storage).of(ORDER)[7].cells[0].retrained_predictions == []
 
     def test_an_older_sound_attempt_then_counts(self, storage):
         write_result(storage, of(7, attempt=0))
         storage.write(key(7, attempt=1), b"{}")
-        assert Results(storage).of(ORDER) == {7: of(7, attempt=0)}
+        assert ResultReader(storage).of(ORDER) == {7: of(7, attempt=0)}
 
     def test_a_result_that_is_too_large_is_not_read(self, storage, caplog, monkeypatch):
         write_result(storage, of(7))
         monkeypatch.setattr(results, "RESULT_BYTES", len(storage.read(key(7))) - 1)
-        assert Results(storage).of(ORDER) == {}
+        assert ResultReader(storage).of(ORDER) == {}
         assert "a result counts as absent" in caplog.text
 
     def test_a_result_of_just_the_allowed_size_is_read(self, storage, monkeypatch):
         write_result(storage, of(7))
         monkeypatch.setattr(results, "RESULT_BYTES", len(storage.read(key(7))))
-        assert Results(storage).of(ORDER) == {7: of(7)}
+        assert ResultReader(storage).of(ORDER) == {7: of(7)}
 
     def test_a_value_that_is_not_defined_survives(self, storage):
         runs = [run("ssd", speed_up=None, forget_accuracy=0.25)]
         write_result(storage, of(7, runs=runs))
-        assert Results(storage).of(ORDER)[7].runs == runs
+        assert ResultReader(storage).of(ORDER)[7].runs == runs
 
 
 class TestOrder:

@@ -14,7 +14,7 @@ from supreme_core import Results, load
 from supreme_core.api import names
 from supreme_core.api.load import Loaded, loaded
 from supreme_core.api.orders import ExperimentOrder
-from supreme_core.errors import SpecError, SupremeError, nearest_or_all
+from supreme_core.errors import SpecError, SupremeError, nearest_or_all, number_of
 from supreme_core.system.ending import need_trainer
 
 
@@ -81,8 +81,8 @@ def _planned(
     several = planned(path, ())
     if len(several) > 1:
         raise SpecError(
-            f"experiment: {path} has {len(several)} experiments; allowed: one, such as one document"
-            " of it as a mapping"
+            f"experiment: {path} has {number_of(len(several), 'experiment')}; allowed: one, such as"
+            " one document of it as a mapping"
         )
     return several[0]
 

@@ -51,7 +51,7 @@ from supreme_core.publishing.publish import publish_newest
 from supreme_core.registry import catalog
 from supreme_core.scoring.run_scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, read_manifest
-from supreme_core.store.results import Results, is_finished, last_attempts
+from supreme_core.store.results import ResultReader, is_finished, last_attempts
 from supreme_core.store.storage import Storage
 from supreme_core.system import forkserver
 from supreme_core.system.variables import WORKERS_ON_GPUS
@@ -231,7 +231,7 @@ class Runner:
         self.order, self.storage, self.options = order, storage, options
         self.whole = whole or order
         self.console, self.folder = console, folder
-        self.results = Results(storage)
+        self.results = ResultReader(storage)
         self.exit_code = EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from supreme_core.report.plots import picture
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_experiment
-from supreme_core.store.results import Results, read_order
+from supreme_core.store.results import ResultReader, read_order
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def report_experiment(
     order = read_order(storage, prefix)  # before the check, which would make a mistyped folder
     if not wanted:
         local.check_store(storage)
-    results = Results(storage)
+    results = ResultReader(storage)
     if not results.of(order):
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to report")
     with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
