@@ -45,12 +45,14 @@ DefaultsOf = Mapping[str, Mapping[str, Any]]
 class FinalSeeds:
     """Objective on the seeds that chose nothing, whose rows are of test samples.
 
-    rows: of one model in one scenario, by seed.  lack: reason why there is no objective.
+    rows: of one model in one scenario, by seed.  asked: number of the seeds of the experiment.
+    lack: reason why there is no objective.
     """
 
     objective: Objective
     forgets: Mapping[str, Any]
     rows: Mapping[tuple[str, str], Mapping[int, Mapping[str, float | None]]]
+    asked: int
     lack: str = ""
 
     @classmethod
@@ -66,13 +68,15 @@ class FinalSeeds:
                 "spec.metrics has no, or another,"
                 f" {few([each.title for each in lacking])}, which the objective reads"
             )
-            return cls(objective, forgets, {}, lack)
+            return cls(objective, forgets, {}, 0, lack)
+        asked = 0
         found: dict[tuple[str, str], dict[int, dict[str, float | None]]] = {}
         for row in rows:
             by_seed = found.setdefault((row.scenario, row.method), defaultdict(dict))
             for seed, value in row.values.items():
                 by_seed[int(seed)][row.metric] = value
-        return cls(objective, forgets, found)
+            asked = row.seeds.asked
+        return cls(objective, forgets, found, asked)
 
     def values(self, scenario: str, method: str) -> dict[int, float | None]:
         """Objective of a method by seed, of the means over its repeats."""
@@ -200,16 +204,18 @@ def search_summary(
         retrainings=retrainings,
         uncounted=uncounted,
         final=average(finals[1].values()),
-        tuning_gain=_gain(*tuning),
-        final_gain=_gain(*finals),
+        tuning_gain=_gain(*tuning, asked=len(seeds)),
+        final_gain=_gain(*finals, asked=final.asked),
         optimism=Optimism(mean=shift.mean, low=shift.low, high=shift.high),
         settings=[*_settings(choice, entry, defaults)],
     )
 
 
-def _gain(given: Mapping[int, float | None], chosen: Mapping[int, float | None]) -> ObjectiveGain:
+def _gain(
+    given: Mapping[int, float | None], chosen: Mapping[int, float | None], *, asked: int
+) -> ObjectiveGain:
     found = gain(given, chosen)
-    return ObjectiveGain(n=found.n, mean=found.mean, low=found.low, high=found.high)
+    return ObjectiveGain(n=found.n, asked=asked, mean=found.mean, low=found.low, high=found.high)
 
 
 def _cost(choice: SearchChoice) -> tuple[float | None, int]:

@@ -564,6 +564,7 @@ class ObjectiveGain(Document):
     helped; only on final seeds is that a finding."""
 
     n: int = Field(ge=0, description="Seeds in which both have a value.")
+    asked: int = Field(ge=0, description="Seeds that were asked for.")
     mean: float | None
     low: float | None = Field(description="Lower end of the 95 % t interval; null below 2 seeds.")
     high: float | None

@@ -161,6 +161,12 @@ def _remarks(found: SearchSummary) -> Iterator[str]:
             f"{found.method}: the chosen {' and '.join(ends)} {verb} at an end of what was tried; a"
             " wider range may hold better ones."
         )
+    for which, gain in (("tuning", found.tuning_gain), ("final", found.final_gain)):
+        if gain and 0 < gain.n < gain.asked:
+            yield (
+                f"{found.method}: the gain is that of {gain.n} of {gain.asked} {which} seeds, in"
+                " which both have a value."
+            )
 
 
 def _search(found: TuningSummary, scenario: str) -> Table:

@@ -37,7 +37,7 @@ def final_seeds(**by_method):
         }
         for method, values in {"retrained": [0.0] * 3, **by_method}.items()
     }
-    return FinalSeeds({"forget_accuracy": 1.0}, {"full_class": "classes"}, rows)
+    return FinalSeeds({"forget_accuracy": 1.0}, {"full_class": "classes"}, rows, 3)
 
 
 FINAL = final_seeds(scrub=[0.3, 0.4, 0.2], scrub_asgiven=[0.7, 0.5, None])
@@ -116,7 +116,8 @@ def test_the_gain_is_that_of_seeds_which_have_both():
     """On tuning seeds 0.4 and 0.6 minus 0.1 and 0.3; on the final ones 0.4 and 0.1."""
     assert FOUND.tuning_gain.mean == pytest.approx(0.3)
     assert (FOUND.tuning_gain.low, FOUND.tuning_gain.high) == (FOUND.tuning_gain.mean,) * 2
-    assert (FOUND.final_gain.n, FOUND.final_gain.mean) == (2, pytest.approx(0.25))
+    assert (FOUND.final_gain.n, FOUND.final_gain.asked) == (2, 3)
+    assert FOUND.final_gain.mean == pytest.approx(0.25)
     assert FOUND.final_gain.low < 0 < FOUND.final_gain.high
     assert FOUND.final == pytest.approx(0.3)
 
@@ -149,7 +150,7 @@ def test_the_objective_of_final_seeds_is_read_from_the_rows_of_the_summary():
     work = work.model_copy(update={"metrics": [LabelledComponent(name="accuracy")]})
     final = FinalSeeds.of(weights, work, found.rows, CATALOG)
     (row,) = (r for r in found.rows if (r.method, r.metric) == ("scrub", "forget_accuracy"))
-    assert final.lack == ""
+    assert (final.lack, final.asked) == ("", 2)
     assert sum(final.values("full_class", "scrub").values()) / 2 == pytest.approx(row.gap.mean)
 
 

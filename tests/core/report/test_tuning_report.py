@@ -44,6 +44,7 @@ def test_the_page_says_what_was_chosen_and_what_it_gained_and_cost():
         "lr 0.0901, alpha 0.5, epochs 9 0.5 0.2 +0.300 [+0.300, +0.300] 0.3 +0.2 [",
         "scrub 67 % 1 of 4 0.6",
         "the chosen lr lies at an end of what was tried",
+        "scrub: the gain is that of 2 of 3 final seeds, in which both have a value.",
         "Original 0.7 2 of 2 none",
     ):
         assert words in text
