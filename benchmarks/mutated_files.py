@@ -6,7 +6,8 @@
 Each case is drawn from its own name, so it is the same on every machine. An experiment goes through
 everything before the first trainer: it is loaded, planned and checked for a cluster. A document of
 a store goes through everything that reads it, half of them with digests that somebody put right
-after the change: a result is published, an order gives its stages, a manifest its costs and seeds.
+after the change: a result is published, an order gives its stages, a manifest its costs and seeds,
+a selection the settings of methods and a part of the report.
 
 Whatever is raised must be an error of SUPREME, within 2 seconds of processor time, and what is
 accepted must make sense. At the end a table shows which changes are accepted.
@@ -34,6 +35,7 @@ from supreme_core import registry
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.files import summary_csv, summary_json
 from supreme_core.analysis.provenance import row_facts
+from supreme_core.analysis.tuning import FinalSeeds, tuning_summary
 from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.load import load_experiments, load_yaml
@@ -43,6 +45,7 @@ from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.errors import SpecError, StorageError, SupremeError, one_line
 from supreme_core.plan import plan, steps
 from supreme_core.registry import catalog
+from supreme_core.report.tuning import section
 from supreme_core.scoring.run_scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, manifest_key, read_manifest
 from supreme_core.store.folder import LocalStorage
@@ -55,6 +58,10 @@ from supreme_core.store.results import (
     read_sealed_order,
 )
 from supreme_core.store.sealed import SEAL, sealed_json
+from supreme_core.store.selections import read_selection
+from supreme_core.tuning.entries import entries_of
+from supreme_core.tuning.order import with_choices
+from supreme_core.tuning.selection import missing, select
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(
@@ -80,6 +87,32 @@ spec:
   margins: {forget_accuracy: 0.02}
 """
 """The experiment whose order, results and manifests are mutated."""
+
+TUNED = """
+apiVersion: supreme.dev/v1alpha1
+kind: UnlearningExperiment
+metadata: {name: tuned}
+spec:
+  seeds: {list: [1, 2, 3]}
+  dataset: {name: digits, params: {size: 8}}
+  model: {name: resnet18, params: {width: 2}}
+  training: {epochs: 4, validation: {fraction: 0.1}}
+  scenarios: [{name: full_class, params: {classes: [3]}}]
+  methods:
+  - name: scrub
+    search: {lr: {log: [1.0e-5, 1.0e-2]}, alpha: {uniform: [0, 1]}, epochs: {int: [1, 4]}}
+  - {name: neg_grad_plus, search: {beta: {logToOne: [0.5, 0.9999]}}}
+  - {name: finetune}
+  - {name: ssd, search: none}
+  metrics: [{name: accuracy}]
+  tuning:
+    trials: 4
+    seeds: {start: 9000, count: 2}
+    objective: {forget_accuracy: 1, retain_accuracy: 2}
+    budget: {share: 0.5}
+    sampler: sobol
+"""
+"""The experiment whose selection is mutated; it is mutated itself as the examples are."""
 
 VALUES: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 2, 7, 64, 10_000, 2**31, 2**53 + 1, 2**63, 10**30),
@@ -225,6 +258,7 @@ class Files:
         self.folder = folder
         self.known = catalog.installed()
         texts = [text for path in EXAMPLES for text in path.read_text().split("\n---\n")]
+        texts.append(TUNED)
         self.examples = [(text, load_yaml(text, source="")[0][0]) for text in texts]
         (folder / "small.yaml").write_text(SMALL)
         (loaded,) = load_experiments(folder / "small.yaml")
@@ -239,6 +273,15 @@ class Files:
             metrics=row_facts((title, chosen.entry.listed) for title, chosen in metrics),
             floors={},
             versions={},
+        )
+        (folder / "tuned.yaml").write_text(TUNED)
+        (tuned,) = load_experiments(folder / "tuned.yaml")
+        self.tuned = plan(tuned.experiment, self.known, namespace="local", written=tuned.written)
+        assert self.tuned.trials
+        self.selection = select(
+            self.tuned,
+            {seed: result_of(self.tuned.trials, seed) for seed in self.tuned.trials.seeds},
+            self.known,
         )
         self.storage = LocalStorage(folder / "store")
         self.manifest = self._manifest()
@@ -261,14 +304,19 @@ class Files:
     def document(self, kind: str) -> dict[str, Any]:
         if kind == "manifest":
             return self.manifest
-        return (self.order if kind == "order" else self.results[0]).to_document()
+        documents = {"order": self.order, "result": self.results[0], "selection": self.selection}
+        return documents[kind].to_document()
 
 
 def result_of(order: ExperimentOrder, seed: int) -> RunResult:
     """A whole result with made-up numbers."""
     rows = ("forget_accuracy", "test_accuracy", "retain_accuracy", "forget_js_divergence")
     draw = random.Random(seed)
-    methods = [names.ORIGINAL, names.RETRAINED, *(each.title for each in order.work.methods)]
+    methods = [
+        names.ORIGINAL,
+        names.RETRAINED,
+        *entries_of(order.work, order.work.scenarios[0].title),
+    ]
     runs = [
         RunRecord(
             scenario=scenario.title,
@@ -385,12 +433,38 @@ def manifest(files: Files, case: Case) -> object:
     return found.to_document()
 
 
+def selection(files: Files, case: Case) -> object:
+    folder = files.tuned.prefix
+    files.storage.write(names.selection_key(folder), case.data)
+    found = read_selection(files.storage, folder)
+    assert found is not None
+    assert files.tuned.tuning is not None
+    missing(files.tuned, found)
+    chosen = with_choices(files.tuned, found.choices)
+    require_finite(chosen.to_document())
+    summary = tuning_summary(
+        files.tuned.tuning,
+        found,
+        FinalSeeds(found.objective, {}, {}),
+        defaults={},
+        catalog=files.known,
+    )
+    require_finite(summary.to_document())
+    section(summary)
+    return found.to_document()
+
+
 READERS: dict[str, Callable[[Files, Case], object]] = {
     "experiment": experiment,
     "result": result,
     "manifest": manifest,
     "order": order,
+    "selection": selection,
 }
+
+
+SEALED = ("result", "manifest", "order", "selection")
+"""Kinds whose digest tells an edit."""
 
 
 class Nonsense(Exception):
@@ -475,7 +549,7 @@ def tried(files: Files, case: Case, found: Found) -> None:
     else:
         told = changes(case.base, accepted)
         found.unchanged += not told
-        if not case.sealed and told and case.kind in ("result", "manifest", "order"):
+        if not case.sealed and told and case.kind in SEALED:
             found.wrong.append(f"{case.name} ({case.operation}): an edit was accepted: {told[:2]}")
         for change in told:
             found.accepted[change] += 1

@@ -244,7 +244,7 @@ def _settings(
             given=given,
             chosen=chosen,
             tried=[*values.values()],
-            share=sensitivity([each.params[name] for each in trials], [t.mean for t in trials])
+            share=sensitivity([values[t.trial] for t in trials], [t.mean for t in trials])
             if trials
             else None,
             at_end=choice.trial > 0 and _is_at_end(range_, chosen),
@@ -253,7 +253,7 @@ def _settings(
 
 def _is_at_end(range_: Range, value: Any) -> bool:
     """Return whether a value lies in the outer part of a range of real numbers."""
-    if range_.kind not in ("log", "logToOne", "uniform"):
+    if range_.kind not in ("log", "logToOne", "uniform") or not isinstance(value, int | float):
         return False
     low, high = range_.values
     if range_.kind == "logToOne":

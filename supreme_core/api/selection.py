@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from supreme_core.api.model import Document
 from supreme_core.api.orders import ExperimentName, Selected
@@ -59,6 +59,14 @@ class SearchChoice(Document):
     note: ShortText = Field("", description="Remark on the choice, as where no trial succeeded.")
     candidates: list[Candidate] = Field(min_length=1, max_length=MAX_TRIALS + 1)
 
+    @model_validator(mode="after")
+    def _has_each_trial_once(self) -> "SearchChoice":
+        if [each.trial for each in self.candidates] != list(range(len(self.candidates))):
+            raise ValueError("candidates are not trials 0, 1, ... in this order")
+        if self.trial >= len(self.candidates):
+            raise ValueError(f"trial is {self.trial}, which is none of the candidates")
+        return self
+
     @property
     def chosen(self) -> Candidate:
         return next(each for each in self.candidates if each.trial == self.trial)
@@ -98,3 +106,19 @@ class Selection(Document):
     retuned: int = Field(
         0, ge=0, description="Number of times that a choice was replaced by a new one."
     )
+
+    @model_validator(mode="after")
+    def _has_a_number_for_each_seed(self) -> "Selection":
+        known = set[tuple[str, str]]()
+        for choice in self.choices:
+            where = f"{choice.method!r} in {choice.scenario!r}"
+            if (choice.scenario, choice.method) in known:
+                raise ValueError(f"choices has {where} twice")
+            known.add((choice.scenario, choice.method))
+            for each in choice.candidates:
+                if not len(each.values) == len(each.passes) == len(self.seeds):
+                    raise ValueError(
+                        f"trial {each.trial} of {where} has other than one value and number of"
+                        " passes for each of seeds"
+                    )
+        return self

@@ -107,6 +107,12 @@ def test_a_range_by_what_is_lacking_to_one_ends_where_little_of_it_is_left(value
     assert [each.at_end for each in found.settings] == [is_end]
 
 
+def test_settings_that_somebody_wrote_into_a_selection_are_shown_as_they_are():
+    chosen = Candidate(trial=1, params={"lr": "fast"}, values=[0.1, 0.3], passes=[1, 1])
+    lr, alpha, _ = search(1, candidate(0, 0.4), chosen).settings
+    assert (lr.chosen, lr.at_end, alpha.chosen) == ("fast", False, 0.5)
+
+
 def test_given_settings_lie_at_no_end():
     found = search(0, candidate(0, 0.1), candidate(1, 0.4))
     assert not any(each.at_end for each in found.settings)

@@ -10,6 +10,7 @@
 Left out: numbers of real trials (trainer/test_tuning.py).
 """
 
+import re
 from copy import deepcopy
 from math import inf
 
@@ -21,6 +22,7 @@ from supreme_core.api import names
 from supreme_core.api.model import parse
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.records import DatasetRecord, RunRecord, RunResult
+from supreme_core.api.selection import Selection
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan, steps
@@ -250,6 +252,23 @@ def test_a_selection_is_read_as_it_was_written_and_an_edit_is_seen(tmp_path):
     storage.write(key, storage.read(key, limit=10**6).replace(b'"trial": 1', b'"trial": 2', 1))
     with pytest.raises(SpecError, match="has been changed since it was written"):
         read_selection(storage, ORDER.prefix)
+
+
+BROKEN = {
+    "candidates are not trials 0, 1, ... in this order": lambda choice: choice["candidates"].pop(1),
+    "trial is 5, which is none of the candidates": lambda choice: choice.update(trial=5),
+    "trial 0 of 'finetune' in 'full_class' has other than one value": (
+        lambda choice: choice["candidates"][0]["values"].pop()
+    ),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_a_selection_that_nobody_can_have_made_is_refused(message):
+    document = select(ORDER, results(values(FLAT)), CATALOG).to_document()
+    BROKEN[message](document["choices"][0])
+    with pytest.raises(SpecError, match=re.escape(message)):
+        parse(Selection, document)
 
 
 REFUSED = [
