@@ -4,10 +4,10 @@
     python -m benchmarks.mutation RESULTS [--sample 2000] [--only FILE ...]
 
 cosmic-ray changes one place at a time, such as `<` to `<=`, 1 to 2 or `min` to `max`, in the code
-of statistics and metrics, and the tests that reach the changed line are run against it until one
-fails. RESULTS gets a line of JSON for each change and what became of it, so that a run that was
-stopped goes on; beside it a file says which tests reach which line. When code or tests have
-changed, give another RESULTS. At the end, changes that no test notices are shown as a table.
+of statistics, metrics and tuning, and the tests that reach the changed line are run against it
+until one fails. RESULTS gets a line of JSON for each change and what became of it, so that a run
+that was stopped goes on; beside it a file says which tests reach which line. When code or tests
+have changed, give another RESULTS. At the end, changes that no test notices are shown as a table.
 """
 
 import argparse
@@ -40,11 +40,15 @@ from cosmic_ray.plugins import get_operator
 from coverage import Coverage
 
 ROOT = Path(__file__).parents[1]
-WHOLE = tuple(
-    f"supreme_core/analysis/{name}.py"
-    for name in (
-        *("statistics", "comparison", "hypotheses", "gaps", "survivors", "spreads", "trials"),
-    )
+WHOLE = (
+    *(
+        f"supreme_core/analysis/{name}.py"
+        for name in (
+            *("statistics", "comparison", "hypotheses", "gaps", "survivors", "spreads", "trials"),
+        )
+    ),
+    *(f"supreme_core/tuning/{name}.py" for name in ("budget", "selection", "ranges")),
+    *(f"supreme_core/tuning/{name}.py" for name in ("objective_rows", "objectives")),
 )
 """All changes of these are tried, and a sample of the others'."""
 
@@ -54,12 +58,14 @@ SAMPLED = tuple(
         *("analysis/aggregate", "analysis/over_seeds", "analysis/noise_floor"),
         *("scoring/ensemble", "scoring/membership", "scoring/fitted_membership"),
         *("scoring/divergence", "components/seed_metrics/*", "components/metrics/*"),
+        *("analysis/tuning", "components/objectives/*"),
     )
 )
 TESTS = (
     "tests/core/analysis/test_*.py",
     "tests/core/scoring/test_*.py",
     "tests/core/report/test_*.py",
+    "tests/core/tuning/test_*.py",
     "tests/core/components/metrics/test_*.py",
     "tests/core/components/seed_metrics/test_*.py",
 )

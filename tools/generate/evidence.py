@@ -28,7 +28,7 @@ def file_of(entry: registry.Entry) -> Path:
 
     Files that run over the whole registry are about nothing in particular.
     """
-    folder = TESTS / f"{entry.kind}s"
+    folder = ROOT / "tests/core/tuning" if entry.kind == "objective" else TESTS / f"{entry.kind}s"
     own = folder / f"test_{entry.name}.py"
     others = [path for path in sorted(folder.glob("test_*.py")) if "every" not in path.stem]
     for path in [own] if own.exists() else others:

@@ -129,7 +129,7 @@ def _with_reference(page: str) -> str:
 
 
 def _with_evidence(page: str) -> str:
-    for kind in ("method", "wrapper", "metric", "seed_metric", "probe"):
+    for kind in ("method", "wrapper", "metric", "seed_metric", "probe", "objective"):
         page = _between(page, f"{kind}s", evidence_table(kind))
     return _between(page, "known errors", known_errors_table())
 
