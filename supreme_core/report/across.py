@@ -198,11 +198,11 @@ def _plot(row: AcrossRow, *, name: str) -> Markup | None:
                 strips,
                 axis="mean rank, 1 is best",
                 described_as=f"{heading(row)}: mean rank of each method over the blocks",
+                reference=plots.ReferenceBand(best, best, best + test.critical_difference)
+                if test
+                else None,
             ),
             name=name,
-            reference=plots.ReferenceBand(best, best, best + test.critical_difference)
-            if test
-            else None,
         )
     )
 
