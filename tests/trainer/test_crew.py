@@ -65,6 +65,7 @@ METHODS = [
     {"name": "random_labels", "params": {"epochs": 1, "batchSize": 256}},
 ]
 LONG = experiment(
+    scenarios=[FULL_CLASS],
     methods=METHODS,
     metrics=[{"name": "accuracy"}],
     training={"epochs": 4, "batchSize": 128, "microBatches": 2},
@@ -86,6 +87,12 @@ def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES)):
 def alone(tmp_path_factory):
     """The stages of LONG, as one process leaves them."""
     return computed_alone(tmp_path_factory.mktemp("alone"), LONG)
+
+
+@pytest.fixture(scope="module")
+def work_alone(tmp_path_factory):
+    """The stages of work(), as one process leaves them."""
+    return computed_alone(tmp_path_factory.mktemp("alone"), work())
 
 
 def computed_alone(folder, document):
@@ -122,7 +129,7 @@ def is_as_alone(folder, alone):
 
 
 @pytest.mark.parametrize("number", [2, 4])
-def test_processes_share_out_the_stages_of_a_seed(tmp_path, number):
+def test_processes_share_out_the_stages_of_a_seed(tmp_path, work_alone, number):
     with trainers(*orders(tmp_path, work(), number), options=CREW) as crew:
         events = list(crew.events())
         codes = crew.ended()
@@ -134,7 +141,7 @@ def test_processes_share_out_the_stages_of_a_seed(tmp_path, number):
     assert all(run["status"] == "ok" for run in result["runs"])
     ends = [event["result"] for event in events if event["event"] == "finished"]
     assert (len(ends), len(set(ends))) == (number, 1)
-    is_as_alone(tmp_path, computed_alone(tmp_path / "alone", work()))
+    is_as_alone(tmp_path, work_alone)
 
 
 def test_each_process_does_a_part(tmp_path):
