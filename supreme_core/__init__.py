@@ -50,8 +50,14 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, as the command must start at once."""
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
-    found = getattr(import_module(f"{__name__}.library.{_PUBLIC[name]}"), name)
-    globals()[name] = found
+    try:
+        module = import_module(f"{__name__}.library.{_PUBLIC[name]}")
+    except ModuleNotFoundError:
+        from supreme_core.system.ending import need_trainer
+
+        need_trainer()  # or something else is missing
+        raise
+    found = globals()[name] = getattr(module, name)
     return found
 
 

@@ -1,11 +1,14 @@
 """The names that `supreme_core` gives to programs: imported late, known to type checkers."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 import supreme_core
+from supreme_core.errors import SpecError
+from supreme_core.system import ending
 
 STUB = Path(supreme_core.__file__).with_suffix(".pyi")
 
@@ -26,3 +29,14 @@ def test_every_public_name_is_there_and_listed():
 def test_another_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'supreme_core' has no attribute 'lod'"):
         _ = supreme_core.lod
+
+
+def test_without_torch_what_needs_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.delitem(vars(supreme_core), "unlearn", raising=False)
+    monkeypatch.setitem(sys.modules, "supreme_core.library.unlearning", None)  # cannot be imported
+    monkeypatch.setattr(ending, "TRAINER_MODULES", ("not_installed",))
+    with pytest.raises(SpecError, match=r"this needs not_installed.*'supreme-bench\[trainer\]'"):
+        _ = supreme_core.unlearn
+    monkeypatch.setattr(ending, "TRAINER_MODULES", ())
+    with pytest.raises(ModuleNotFoundError):
+        _ = supreme_core.unlearn
