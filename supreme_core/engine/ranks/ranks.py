@@ -23,6 +23,9 @@ from supreme_core.system.variables import WORKERS_ON_GPUS
 TIMEOUT = timedelta(minutes=30)
 """Longest wait for another rank: rank 0 alone prepares a dataset and writes to the store."""
 
+FEW_NUMBERS = 2**12
+"""Most numbers of a tensor that every rank sends to every other one as a whole."""
+
 
 def meet(watch: Watch) -> Store | None:
     """Connect the watches of all ranks; gives the place where they met, None for a process alone.
@@ -99,22 +102,24 @@ class Ranks:
 
         all_to_all gives each rank the same shard of everybody, which it adds pairwise; all_gather
         spreads the sums. Both only move bytes, so the order of additions is ours, and the volume
-        is that of a ring.
+        is that of a ring. Of a few numbers, for which two messages take longer than their bytes,
+        everybody gets all in one and adds them the same way.
         """
         if self.size == 1:
             return values
+        if values.numel() <= FEW_NUMBERS:
+            everyone = values.new_empty(self.size * values.numel())
+            with _together():
+                dist.all_gather_into_tensor(everyone, values.contiguous())
+            return _pairwise_sum(everyone.view(self.size, -1))
         width = -(-values.numel() // self.size)
         mine = torch.nn.functional.pad(values, (0, width * self.size - values.numel()))
         shards = torch.empty_like(mine)
         with _together():
             dist.all_to_all_single(shards, mine)
-        rows = shards.view(self.size, width)
-        while len(rows) > 1:
-            even = len(rows) // 2 * 2
-            rows = torch.cat([rows[0:even:2] + rows[1:even:2], rows[even:]])
         total = torch.empty_like(mine)
         with _together():
-            dist.all_gather_into_tensor(total, rows[0].contiguous())
+            dist.all_gather_into_tensor(total, _pairwise_sum(shards.view(self.size, width)))
         return total[: values.numel()]
 
     def gather_rows(self, rows: Tensor, counts: list[int]) -> Tensor:
@@ -181,6 +186,14 @@ def _own_gpu(local_rank: int) -> torch.device:
     chosen = torch.device("cuda", local_rank)
     torch.cuda.set_device(chosen)
     return chosen
+
+
+def _pairwise_sum(rows: Tensor) -> Tensor:
+    """The sum of rows in a binary tree, in memory of its own."""
+    while len(rows) > 1:
+        even = len(rows) // 2 * 2
+        rows = torch.cat([rows[0:even:2] + rows[1:even:2], rows[even:]])
+    return rows[0].contiguous()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.ranks.ranks import FEW_NUMBERS, Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.errors import SpecError
 from tests.builders import alone
@@ -24,7 +24,7 @@ from tests.real_ranks import on_two_ranks
 
 CPU = torch.device("cpu")
 POWERS = (1, 2, 4, 8, 16)
-LENGTHS = (0, 1, 2, 3, 7, 1000)
+LENGTHS = (0, 1, 2, 3, 7, 1000, FEW_NUMBERS, FEW_NUMBERS + 1, 3 * FEW_NUMBERS)
 COUNTS = ([3, 1], [1, 1], [0, 2], [2, 0], [0, 0])
 DOCUMENT = {"seed": 3, "text": "Größe", "nested": [{"a": None}, 0.1, True], "empty": {}}
 
