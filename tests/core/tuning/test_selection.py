@@ -210,6 +210,23 @@ def test_models_without_use_are_judged_where_results_have_them():
     ]
 
 
+def test_a_long_reason_is_cut_to_a_thousand_characters():
+    table = values(FLAT, [run("finetune#1", None, status="failed", reason="x" * 999)] * 3)
+    assert chosen(table).candidates[1].reason == "seed 9000: " + "x" * 989
+
+
+def test_how_often_a_choice_was_made_anew_is_kept():
+    first = select(ORDER, results(values(FLAT)), CATALOG)
+    again = first.model_copy(update={"retuned": 2})
+    assert first.retuned == 0
+    assert select(ORDER, results(values(FLAT)), CATALOG, earlier=again).retuned == 2
+
+
+def test_an_objective_without_retrained_makes_a_blind_choice():
+    order = order_of(**tuning(objective="blind_gap"))
+    assert select(order, results(values(FLAT)), CATALOG).track == "blind"
+
+
 def test_a_choice_that_was_made_stays_and_others_come_to_it():
     first = select(ORDER, results(values(*[FLAT] * 4, [0.1] * 3)), CATALOG)
     methods = [*SPEC["methods"], {"name": "ssd"}]
