@@ -1,7 +1,9 @@
 """Fixtures of the tests that need a Kubernetes node."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,12 @@ import yaml
 from kubernetes import client
 
 from tests.cluster import s3_server
+from tests.cluster.fault_proxy import fault_proxy
 from tests.cluster.operators import RULES, Experiments, operator
 from tests.cluster.trainers import storage_of
 from tests.e2e import node, operator_image
 from tests.e2e.environment import ALLOWED
-from tests.e2e.experiments import SPEC, Applied, digest_of_run
+from tests.e2e.experiments import SEEDS, SPEC, Applied, digest_of_run
 from tools.generate.generated import CRD
 
 HERE = Path(__file__).parent
@@ -57,6 +60,13 @@ def s3(cluster, tmp_path_factory):
     """An S3 server under an endpoint that this machine and pods share."""
     with s3_server.serve(tmp_path_factory.mktemp("s3"), cluster.host) as server:
         yield server
+
+
+@pytest.fixture
+def proxy(cluster, s3):
+    """A proxy of the S3 server, which pods reach too and in which a test puts faults."""
+    with fault_proxy(s3.endpoint, cluster.host) as found:
+        yield found
 
 
 @pytest.fixture
@@ -109,8 +119,23 @@ def running(cluster, rights, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory):
-    """The digest of the summary that those experiments have to come to."""
-    return digest_of_run(tmp_path_factory.mktemp("run"))
+    """expected(*seeds): the digest of the summary that those experiments have to come to."""
+
+    @cache
+    def all_seeds():
+        folder = tmp_path_factory.mktemp("run")
+        return folder, digest_of_run(folder)
+
+    @cache
+    def of(*seeds):
+        computed, digest = all_seeds()
+        if seeds == SEEDS:
+            return digest
+        folder = tmp_path_factory.mktemp("run")  # where all stages are found
+        shutil.copytree(computed / "store" / "objects", folder / "store" / "objects")
+        return digest_of_run(folder, seeds={"list": list(seeds)})
+
+    return of
 
 
 OTHERS = "tests marked e2e in other folders"

@@ -11,22 +11,17 @@ from tests.cluster.processes import eventually
 from tests.trainer import experiments as local
 from tests.unmeasured import without_measurements
 
-ONE_EPOCH = {"epochs": 1}
+SEEDS = (260, 261)
 SPEC = local.experiment(
-    seeds=(260, 261, 262),
-    methods=[
-        {"name": "finetune", "params": ONE_EPOCH},
-        {"name": "random_labels", "params": ONE_EPOCH},
-        local.SSD,
-    ],
+    seeds=SEEDS,
+    methods=[local.FINETUNE, local.SSD],
     metrics=[{"name": metric.name} for metric in default_metrics(bundled())],
     training={"microBatches": 2, "batchSize": 160},
 )["spec"]
-"""Work enough that pods are stopped in the middle of it."""
 TUNED = {
-    "seeds": {"list": [260, 261]},
+    "seeds": {"list": [260]},
     "methods": [
-        {"name": "finetune", "params": ONE_EPOCH, "search": {"lr": {"log": [0.001, 0.1]}}},
+        {**local.FINETUNE, "search": {"lr": {"log": [0.001, 0.1]}}},
         {**local.SSD, "search": "none"},
     ],
     "training": {**SPEC["training"], "validation": {"fraction": 0.2}},
@@ -37,8 +32,11 @@ TUNED = {
         "budget": {"share": 1.0},
     },
 }
-"""Changes of SPEC: a rate is searched on one tuning seed, which two seeds use."""
+"""Changes of SPEC: a rate is searched on one tuning seed, which another one uses."""
 SECONDS = 900
+
+MIDDLE = {"method": "PUT", "path": "/objects/retrained/"}
+"""Requests to the store of a seed that has trained Original and not finished."""
 
 
 class Applied:
@@ -63,6 +61,11 @@ class Applied:
 
     def succeeded(self, name="three"):
         return self.all.until(name, phase="Succeeded", seconds=SECONDS)
+
+
+def costs(status):
+    """(retries, disruptions) of each seed."""
+    return [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]]
 
 
 def digest_of(status, s3):

@@ -5,9 +5,11 @@ The node says that it has GPUs, and has none: children ask for them and compute 
 
 import pytest
 
+from tests.cluster.fault_proxy import Hold
 from tests.cluster.processes import eventually
-from tests.e2e.experiments import SECONDS, digest_of, digest_of_run
+from tests.e2e.experiments import MIDDLE, SECONDS, SEEDS, costs, digest_of
 from tests.e2e.kueue import GPUS, QUEUE, URGENT, kueue
+from tests.trainer.experiments import FINETUNE, FULL_CLASS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("running")]
 
@@ -35,46 +37,50 @@ def asking(experiments, gpus, **scheduling):
     }
 
 
-def is_trained(s3, experiments):
-    """Return whether something has been computed."""
-    store = experiments.all.read()["spec"]["storage"]["uri"]
-    bucket, _, place = store.removeprefix("s3://").partition("/")
-    found = s3.client().list_objects_v2(Bucket=bucket, Prefix=f"{place}/objects/originals/")
-    return found["KeyCount"]
+def is_ending(core, experiments):
+    """Return whether a pod has been told to end."""
+    pods = core.list_namespaced_pod(experiments.all.namespace).items
+    return any(pod.metadata.deletion_timestamp for pod in pods)
 
 
-def costs(status):
-    """(retries, disruptions) of each seed."""
-    return [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]]
-
-
-def test_children_are_admitted_in_turn_and_preempted_in_the_middle(experiments, s3, expected):
-    experiments.apply(parallelism=3, execution=asking(experiments, 1))
-    experiments.until_seed(262, phase="Queued", reason="WaitingForQuota")
-    eventually(lambda: is_trained(s3, experiments), seconds=SECONDS)
-    experiments.apply(
-        name="urgent",
-        seeds={"list": [7]},
-        execution=asking(experiments, 2, workloadPriorityClass=URGENT),
-    )
+def test_children_are_admitted_in_turn_and_preempted_in_the_middle(
+    experiments, core, proxy, s3, expected
+):
+    """The first seed does not end before it is preempted: until then its requests for Retrained are
+    held."""
+    with proxy.fault(Hold(), **MIDDLE) as held:
+        experiments.apply(
+            parallelism=2,
+            execution=asking(experiments, 2),
+            storage={"endpoint": proxy.endpoint},
+        )
+        experiments.until_seed(261, phase="Queued", reason="WaitingForQuota")
+        eventually(lambda: held.struck, seconds=SECONDS)
+        experiments.apply(
+            name="urgent",
+            seeds={"list": [7]},
+            scenarios=[FULL_CLASS],
+            methods=[FINETUNE],
+            execution=asking(experiments, 2, workloadPriorityClass=URGENT),
+        )
+        eventually(lambda: is_ending(core, experiments), seconds=SECONDS)
     urgent = experiments.succeeded("urgent")
     status = experiments.succeeded()
     assert costs(urgent) == [(0, 0)]
-    assert costs(status) == [(0, 1), (0, 1), (0, 0)]
-    assert digest_of(status, s3) == expected
+    assert costs(status) == [(0, 1), (0, 0)]
+    assert digest_of(status, s3) == expected(*SEEDS)
 
 
-def test_quota_that_is_taken_away_and_given_back_is_waited_for(experiments, queues, s3, tmp_path):
+def test_quota_that_is_taken_away_and_given_back_is_waited_for(experiments, queues, s3, expected):
     execution = {"nodes": 2, "backend": "PyTorchJob", **asking(experiments, 1)}
-    seeds = {"list": [260]}
-    experiments.apply(seeds=seeds, execution=execution)
+    experiments.apply(seeds={"list": [260]}, execution=execution)
     experiments.until_seed(260, phase="Running")
     queues.stop("HoldAndDrain")
     experiments.until_seed(260, phase="Queued", reason="WaitingForQuota", disruptions=1)
     queues.stop("None")
     status = experiments.succeeded()
     assert costs(status) == [(0, 1)]
-    assert digest_of(status, s3) == digest_of_run(tmp_path, seeds=seeds)
+    assert digest_of(status, s3) == expected(260)
 
 
 def test_without_its_webhook_the_status_says_so_and_nothing_is_lost(experiments, queues):

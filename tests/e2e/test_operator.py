@@ -10,109 +10,98 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fault_proxy import Reset, fault_proxy
+from tests.cluster.fault_proxy import Reset
 from tests.cluster.processes import eventually
-from tests.e2e.experiments import SECONDS, TUNED, digest_of, digest_of_run
+from tests.e2e.experiments import SECONDS, SEEDS, SPEC, TUNED, costs, digest_of, digest_of_run
 from tests.e2e.node import NODE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("running")]
 
 
-RANKS, STAGES = {"nodes": 2}, {"nodes": 2, "processesPerNode": 2, "distribution": "Stages"}
+STAGES = {"nodes": 2, "processesPerNode": 2, "distribution": "Stages"}
 
 
 @pytest.mark.parametrize(
-    "execution",
+    ("seeds", "execution"),
     [
-        {},
-        {"backend": "IndexedJob", **RANKS},
-        {"backend": "PyTorchJob", **RANKS},
-        {"backend": "IndexedJob", **STAGES},
-        {"backend": "PyTorchJob", **STAGES},
+        (SEEDS, {"nodes": 2, "backend": "IndexedJob"}),
+        ((260,), {"nodes": 2, "backend": "PyTorchJob"}),
+        ((260,), {"backend": "IndexedJob", **STAGES}),
+        ((260,), {"backend": "PyTorchJob", **STAGES}),
     ],
-    ids=["Job", "IndexedJob", "PyTorchJob", "IndexedJob, stages", "PyTorchJob, stages"],
+    ids=["IndexedJob", "PyTorchJob", "IndexedJob, stages", "PyTorchJob, stages"],
 )
-def test_pods_give_the_same_summary_as_supreme_run(experiments, s3, expected, execution):
-    experiments.apply(parallelism=2, execution=execution)
+def test_two_pods_for_each_seed_give_the_same_summary_as_supreme_run(
+    experiments, s3, expected, seeds, execution
+):
+    experiments.apply(seeds={"list": [*seeds]}, parallelism=2, execution=execution)
     status = experiments.succeeded()
     assert {each["attempt"] for each in status["seedStatuses"]} == {0}
-    assert digest_of(status, s3) == expected
+    assert digest_of(status, s3) == expected(*seeds)
 
 
 def test_settings_are_chosen_in_pods_as_supreme_run_chooses_them(experiments, s3, tmp_path_factory):
-    """A process of the first tuning seed is killed in the middle."""
-    experiments.apply(**TUNED, execution=STAGES)
-    kill_a_rank(eventually(lambda: trainer(0, part="t"), seconds=SECONDS))
+    """The process of the tuning seed is killed, which is tried again."""
+    experiments.apply(**TUNED)
+    kill_a_rank(next_trainer(0, "t0"))
     experiments.until_seed(9000, retries=1, phase="Succeeded")
     status = experiments.succeeded()
-    assert status["tuning"]["searches"] == 1
+    assert status["tuning"]["searches"] == len(SPEC["scenarios"])
     folder = tmp_path_factory.mktemp("tuned")
     assert digest_of(status, s3) == digest_of_run(folder, **TUNED)
 
 
 def test_what_becomes_of_pods_changes_no_number(experiments, cluster, core, s3, expected):
-    """A killed process is a failure, a drained node and a deleted pod are disruptions.
-
-    Each seed is added when the one before is done, whose place it could take during a retry.
-    """
+    """A killed process is a failure, a drained node and a deleted pod are disruptions."""
     experiments.apply(seeds={"list": [260]})
     kill_a_rank(next_trainer(0))
-    experiments.until_seed(260, retries=1, phase="Succeeded")
+    experiments.until_seed(260, retries=1)
 
-    experiments.all.change(seeds={"list": [260, 261]})
     next_trainer(1)
     cluster.kubectl("drain", NODE, "--delete-emptydir-data", "--ignore-daemonsets")
-    experiments.until_seed(261, disruptions=1)
+    experiments.until_seed(260, disruptions=1)
     told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable")
     assert "were unschedulable" in told["message"]
     cluster.kubectl("uncordon", NODE)
-    experiments.until_seed(261, phase="Succeeded")
 
-    experiments.all.change(seeds={"list": [260, 261, 262]})
     next_trainer(2)
     (pod,) = eventually(lambda: running_pods(core, experiments))
     core.delete_namespaced_pod(pod, experiments.all.namespace)
     status = experiments.succeeded()
-    assert [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]] == [
-        (1, 0),
-        (0, 1),
-        (0, 1),
-    ]
-    assert digest_of(status, s3) == expected
+    assert costs(status) == [(1, 2)]
+    assert digest_of(status, s3) == expected(260)
 
 
 def test_a_store_that_is_away_when_a_training_ends_changes_no_number(
-    experiments, cluster, s3, expected
+    experiments, proxy, s3, expected
 ):
-    """The store is away from the moment that the first seed's result is to be written, for that
+    """The store is away from the moment that the seed's result is to be written, for that
     attempt."""
-    with fault_proxy(s3.endpoint, cluster.host) as proxy:
-        is_away = lambda _: proxy.requests(method="PUT", path="/result.json$") != []  # noqa: E731
-        with proxy.fault(Reset(carried_out=False), which=is_away):
-            experiments.apply(parallelism=1, storage={"endpoint": proxy.endpoint})
-            experiments.until_seed(260, disruptions=1)
-        status = experiments.succeeded()
-    assert [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]] == [
-        (0, 1),
-        (0, 0),
-        (0, 0),
-    ]
-    assert digest_of(status, s3) == expected
+    is_away = lambda _: proxy.requests(method="PUT", path="/result.json$") != []  # noqa: E731
+    with proxy.fault(Reset(carried_out=False), which=is_away):
+        experiments.apply(seeds={"list": [260]}, storage={"endpoint": proxy.endpoint})
+        experiments.until_seed(260, disruptions=1)
+    status = experiments.succeeded()
+    assert costs(status) == [(0, 1)]
+    assert digest_of(status, s3) == expected(260)
 
 
-def next_trainer(index):
-    """The process of a trainer that computes the seed of that place, as soon as there is one."""
-    return eventually(lambda: trainer(index), seconds=SECONDS)
+def next_trainer(attempt, seed="s0"):
+    """The process of a trainer in that attempt at a seed, as soon as there is one.
+
+    seed: the first one; t0 is the first tuning seed.
+    """
+    return eventually(lambda: trainer(attempt, seed), seconds=SECONDS)
 
 
-def trainer(index, part="s"):
+def trainer(attempt, seed):
     for folder in Path("/proc").iterdir():
         try:
             command = (folder / "cmdline").read_bytes()
             environment = (folder / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if b"supreme_trainer.process.trainer" in command and f"-{part}{index}-a" in environment:
+        if b"supreme_trainer.process.trainer" in command and f"-{seed}-a{attempt}" in environment:
             return int(folder.name)
     return None
 
