@@ -476,6 +476,7 @@ def _row(placed: Sequence[_Placed], methods: Iterable[str], metric: str) -> Acro
     facts = placed[0].facts[metric]
     shows: Literal["gap", "value"] = "gap" if facts.has_gap else "value"
     ranked = list(_ranked_blocks(placed, metric, facts))
+    tuned = _tuned(each.published for each in placed)
     values = {
         method: [_value(each, method, metric, facts) for each in placed] for method in methods
     }
@@ -490,8 +491,13 @@ def _row(placed: Sequence[_Placed], methods: Iterable[str], metric: str) -> Acro
         },
         ranked_blocks=len(ranked),
         missing_blocks=max(statistics.FEWEST_BLOCKS - len(ranked), 0),
-        ranking=comparison.ranks(ranked, metric),
+        ranking=comparison.ranks(ranked, metric, tuned=tuned),
     )
+
+
+def _tuned(found: Iterable[PublishedExperiment]) -> set[str]:
+    tunings = (each.summary.tuning for each in found)
+    return {search.method for each in tunings if each for search in each.searches}
 
 
 class _Costs(Rows):
@@ -588,7 +594,9 @@ def _notes(found: Sequence[PublishedExperiment], placed: Sequence[_Placed]) -> I
 
 def _other_settings(found: Sequence[PublishedExperiment]) -> Iterator[str]:
     """A note on each method that has other settings in other experiments."""
-    titles = dict.fromkeys(method.title for each in found for method in each.work.methods)
+    given = {names.as_given_title(method) for method in _tuned(found)}
+    methods = dict.fromkeys(method.title for each in found for method in each.work.methods)
+    titles = [method for method in methods if method not in given]  # of which the same is told
     for title in titles:
         own = {
             each.called: method.params

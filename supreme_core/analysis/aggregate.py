@@ -77,6 +77,7 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
     primary = order.primary_metric
     is_compared = not question.metrics[primary].measured
     kinds = {scenario.title: scenario.name for scenario in order.work.scenarios}
+    tuned = [method.title for method in order.tuning.work.methods] if order.tuning else []
     provenance = provenance_from(
         answers, order, metrics=question.metrics, versions=question.versions
     )
@@ -102,7 +103,9 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
         )
         if is_compared
         else [],
-        ranks=comparison.ranks(list(comparison.blocks(between, primary, kinds=kinds)), primary)
+        ranks=comparison.ranks(
+            list(comparison.blocks(between, primary, kinds=kinds)), primary, tuned=tuned
+        )
         if is_compared
         else None,
         pareto=list(_fronts(between, runs, question)),

@@ -8,9 +8,10 @@ A method that lost a seed is told from the others by its survivors, so it has no
 front, and no test; it is named with the reason, and takes no seed from the others.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
+from typing import Final
 
 import numpy as np
 from scipy import stats
@@ -251,19 +252,30 @@ def _distance_of_floor(rows: Rows, row: Row) -> float:
     return abs(row.floor.mean - (own or 0.0))
 
 
-def ranks(found: Sequence[Block], metric: str) -> Ranking | None:
+AS_GIVEN: Final = "settings as given have no place in one ranking with chosen ones"
+
+
+def ranks(found: Sequence[Block], metric: str, *, tuned: Collection[str] = ()) -> Ranking | None:
     """Mean ranks of the methods over the blocks, by their mean distance in each; ties share a rank.
 
     Intervals are those of a bootstrap of training seeds, which are drawn once for all methods and
     all blocks of a sample. Over methods that have every seed in every block: the others are left
     out, by name and with the reason. None where fewer than two methods were asked for.
+
+    tuned: methods of which a second one has the settings that are given, and is left out: it is of
+    another track, whose settings nobody searched.
     """
     everyone = list(
         dict.fromkeys(method for block in found for method in (*block.distances, *block.lacks))
     )
     if len(everyone) < 2:
         return None
-    left_out = {m: reason for m in everyone if (reason := _why_left_out(found, m))}
+    as_given = {names.as_given_title(method) for method in tuned}
+    left_out = {
+        method: reason
+        for method in everyone
+        if (reason := AS_GIVEN if method in as_given else _why_left_out(found, method))
+    }
     methods = [method for method in everyone if method not in left_out]
     ranked: list[Rank] = []
     friedman, pairs, seeds = None, list[RankedPair](), 0

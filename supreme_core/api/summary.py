@@ -497,8 +497,8 @@ class Ranking(Document):
     metric: Title
     blocks: list[ShortText]
     left_out: list[LeftOut] = Field(
-        description="Methods without a value of some seed in some block; they take none from"
-        " others."
+        description="Methods without a value of some seed in some block, and tuned ones as given;"
+        " they take none from others."
     )
     seeds: int = Field(
         description="Seeds of the experiment; of several, of that with the fewest. 0 where nothing"

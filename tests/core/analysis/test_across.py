@@ -21,6 +21,7 @@ from supreme_core.api.summary import TuningSummary
 from supreme_core.errors import SpecError
 from tests.core.analysis import summaries
 from tests.core.analysis.summaries import published, question, result, run, six_blocks
+from tests.core.analysis.test_tuning import FOUND
 
 METHODS = ("scrub", "ssd", "finetune")
 
@@ -308,6 +309,19 @@ def tuned(source, model="tiny", **changes):
     }
     summary = found.summary.model_copy(update={"tuning": TuningSummary(**{**fields, **changes})})
     return summaries.PublishedExperiment(source, summary)
+
+
+def test_settings_as_given_are_not_ranked_beside_chosen_ones():
+    of = {"methods": ("scrub", "scrub.as-given", "ssd")}
+    several = []
+    for source, model in (("A", "resnet18"), ("B", "vit")):
+        tuning = tuned(source, searches=[FOUND]).summary.tuning
+        summary = published(source, model=model, **of).summary
+        summary = summary.model_copy(update={"tuning": tuning})
+        several.append(summaries.PublishedExperiment(source, summary))
+    (row,) = compare(several, ["forget_accuracy"]).rows
+    assert {each.method for each in row.ranking.ranks} == {"scrub", "ssd"}
+    assert [each.method for each in row.ranking.left_out] == ["scrub.as-given"]
 
 
 @pytest.mark.parametrize(
