@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from supreme_core.api.v1alpha1 import MethodEntry
 from supreme_core.errors import SpecError
 from supreme_core.library.arguments import one_of
 from supreme_core.publishing.publish import summarise
-from supreme_core.publishing.stored_run import SeedStore, stage_of
+from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_manifest
 from supreme_core.registry import catalog
 from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 FRAME: Final = (
     *("experiment", "scenario", "method", "seed", "repeat"),
     *("metric", "set", "value", "settings"),
+)
+CURVES: Final = (
+    *("experiment", "scenario", "method", "seed", "repeat"),
+    *("training", "epoch", "loss", "accuracy", "validation", "rate"),
 )
 GAP: Final = tuple(
     name for name in Gap.model_fields if name not in ("told_apart", "noninferiority")
@@ -170,6 +174,38 @@ class Results:
             }
         )
 
+    @cached_property
+    def curves(self) -> "pd.DataFrame":
+        """Trainings epoch by epoch, of Original, of Retrained and of methods that train.
+
+        experiment, scenario, method, seed, repeat: as in `frame`.  training: its name within the
+        method; `training` for Original and Retrained.  epoch: from 1; of very long trainings some
+        are left out.  loss: mean of what was minimised over the steps of the epoch.  accuracy:
+        share of the samples, 0 to 1, that were predicted as they were labelled for the training,
+        augmented, each before the step that used it; so it lags behind that of the model.
+        validation: accuracy on validation samples after the epoch, where it was measured.  rate:
+        learning rate at the beginning of the epoch.  NaN where something is not known.
+
+        Models that were computed before curves were kept have none.  Raises as `frame` does, and
+        CorruptArtefact where a model is no longer in the store.
+        """
+        lines: dict[str, list[Any]] = {name: [] for name in CURVES}
+        with TemporaryDirectory(prefix="supreme-") as cache:
+            store = SeedStore(Artefacts(self._storage, Path(cache)))
+            for seed, run in self._models():
+                of_run = (self.experiment, run.scenario, run.method, seed, run.repeat)
+                for curve in cast(list[Any], trained_manifest(store, run).facts.get("curves", [])):
+                    count = len(curve["epoch"])
+                    columns = dict.fromkeys(CURVES, [None] * count) | curve
+                    columns |= {"training": [curve["name"]] * count}
+                    columns |= {
+                        name: [each] * count for name, each in zip(CURVES[:5], of_run, strict=True)
+                    }
+                    for name in CURVES:
+                        lines[name] += columns[name]
+        numbers = dict.fromkeys(("loss", "accuracy", "validation", "rate"), float)
+        return _table(lines).astype({"seed": int, "repeat": int, "epoch": int, **numbers})
+
     def predictions(self, scenario: str, method: str, seed: int, *, repeat: int = 0) -> Predictions:
         """Predictions of one model by set: forget, retain, test, retain_test and, where some test
         samples are like the forgotten ones, forget_test.
@@ -252,6 +288,11 @@ class Results:
             for run in result.runs:
                 for row, facts in self._rows.items():
                     yield run, row, facts, seed
+
+    def _models(self) -> Iterable[tuple[int, RunRecord]]:
+        """Seed and record of each run that has a model."""
+        for seed, result in self._results.items():
+            yield from ((seed, run) for run in result.runs if run.predictions)
 
     def _run(self, scenario: str, method: str, seed: int, repeat: int) -> RunRecord:
         """The record of a run that has a model; SpecError where there is none."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supreme_core import registry
 from supreme_core.api.canonical import digest
-from supreme_core.api.names import REFERENCES, WEIGHTS
+from supreme_core.api.names import WEIGHTS
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import RunRecord
 from supreme_core.data.image_set import dataset_meaning
@@ -19,7 +19,7 @@ from supreme_core.engine.images.samples import ImageSource, ResidentPixels
 from supreme_core.engine.networks.architecture import Architecture
 from supreme_core.engine.networks.factory import NetworkFactory
 from supreme_core.errors import SpecError
-from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_stage
+from supreme_core.publishing.stored_run import SeedStore, trained_manifest
 from supreme_core.store.artefacts import Artefacts, Manifest
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 def stored_model(artefacts: Artefacts, order: ExperimentOrder, run: RunRecord) -> nn.Module:
     """The network of a run; SpecError where its weights were not kept."""
-    manifest = _weights_of(artefacts, run)
+    manifest = trained_manifest(SeedStore(artefacts), run)
     if WEIGHTS not in manifest.files:
         raise SpecError(
             f"method is {run.method!r}, and models of methods were not kept in this store; give the"
@@ -56,15 +56,6 @@ def prepared(artefacts: Artefacts, order: ExperimentOrder, images: NDArray[np.ui
         fitted=seen.fitted if seen else None,
     )
     return source.images(torch.arange(len(found)), None)
-
-
-def _weights_of(artefacts: Artefacts, run: RunRecord) -> Manifest:
-    """Manifest of the stage that has the weights of a run."""
-    store = SeedStore(artefacts)
-    found = store.manifest(*stage_of(run))
-    if run.method not in REFERENCES:
-        return found
-    return store.manifest(*trained_stage(run.method, found))
 
 
 def _shape(artefacts: Artefacts, order: ExperimentOrder, architecture: Architecture) -> ImageShape:

@@ -78,6 +78,15 @@ def trained_stage(method: str, predictions: Manifest) -> tuple[str, str]:
     return "originals" if method == ORIGINAL else "retrained", trained
 
 
+def trained_manifest(store: SeedStore, run: RunRecord) -> Manifest:
+    """Manifest of the stage in which a run's own model was made; CorruptArtefact where it is
+    gone."""
+    found = store.manifest(*stage_of(run))
+    if run.method not in REFERENCES:
+        return found
+    return store.manifest(*trained_stage(run.method, found))
+
+
 @dataclass(frozen=True)
 class Found(Generic[T]):
     """A stage of the store, which is read where somebody asks for its value."""

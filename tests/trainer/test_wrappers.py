@@ -64,8 +64,12 @@ def test_what_is_set_aside_is_neither_forgotten_nor_retained(result):
 def test_original_and_retrained_say_which_epoch_is_kept(result, store):
     for stage in ("originals", "retrained"):
         for manifest in manifests(store, stage):
-            assert 1 <= manifest["facts"]["selected"]["epoch"] <= 3
-            assert 0 < manifest["facts"]["selected"]["accuracy"] <= 1
+            selected, (curve,) = manifest["facts"]["selected"], manifest["facts"]["curves"]
+            assert 1 <= selected["epoch"] <= 3
+            assert 0 < selected["accuracy"] <= 1
+            assert curve["epoch"] == [1, 2, 3]
+            assert curve["validation"][selected["epoch"] - 1] == selected["accuracy"]
+            assert max(curve["validation"]) == selected["accuracy"]
 
 
 def test_wrappers_are_part_of_a_key_only_where_there_are_some(result, store):

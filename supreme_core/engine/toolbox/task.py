@@ -154,6 +154,7 @@ class UnlearningTask:
             report=self.report,
             loss=loss,
             checkpoints=self.checkpoints,
+            name=name,
         )
 
 

@@ -25,6 +25,7 @@ from supreme_core.engine.evaluation.cost import CostMeter
 from supreme_core.engine.networks.weights import laid_out_like, load_weights, on_cpu
 from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training.curve import Curve
 from supreme_core.engine.training.observer import Observer
 from supreme_core.errors import SpecError
 from supreme_core.scoring.evaluation import Cost
@@ -81,7 +82,7 @@ class Checkpoints:
     steps.
 
     slot: None for a stage that keeps none.  meter: of what the stage costs, interrupted attempts
-    included.  Rank 0 writes; all ranks read.
+    included.  curves: of the stage's trainings so far.  Rank 0 writes; all ranks read.
     """
 
     ranks: Ranks
@@ -90,6 +91,7 @@ class Checkpoints:
     every_seconds: float = EVERY_SECONDS
     clock: Callable[[], float] = time.monotonic
     meter: CostMeter = field(init=False)
+    curves: list[Curve] = field(default_factory=list, init=False)
     _fits: int = 0
     _saved: float = field(init=False)
 

@@ -7,13 +7,18 @@ number of ranks, so that number is part of what a result means.
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from supreme_core.engine.images.randomness import seed_generators
 from supreme_core.engine.networks import passes
 from supreme_core.engine.training.batch_norm import single_values
-from supreme_core.engine.training.gradients import Job, OptimizerStep, copy_all, running_statistics
+from supreme_core.engine.training.gradients import (
+    Found,
+    Job,
+    OptimizerStep,
+    copy_all,
+    running_statistics,
+)
 from supreme_core.randomness import streams
 
 
@@ -29,18 +34,18 @@ class DataParallelGradients:
         self._parallel = DistributedDataParallel(job.model)
         self._statistics = running_statistics(job.model)
 
-    def __call__(self, step: OptimizerStep) -> Tensor:
+    def __call__(self, step: OptimizerStep) -> Found:
         job, ranks = self._job, self._job.reduction.ranks
         ((number, batch),) = job.parts(step)
         seed_generators(streams.derive(step.dropout, number), ranks.device)
         counted = nullcontext() if batch else passes.uncounted()
         with single_values(allowed=step.is_last), counted:
-            losses = job.loss(self._parallel, batch or job.stand_in(step))
-        share = losses.sum() * (float(batch is not None) / step.size)
+            total, right = job.looked_at(self._parallel, batch or job.stand_in(step))
+        is_counted = float(batch is not None)
+        share = total * (is_counted / step.size)
         torch.autograd.backward(job.scale(share * ranks.size))
         self._spread_statistics()
-        (mean,) = job.reduction.sum([[share.detach()]])
-        return mean
+        return Found(*job.reduction.sum([[share.detach(), right * is_counted]]))
 
     def _spread_statistics(self) -> None:
         statistics = self._statistics

@@ -14,6 +14,7 @@ from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.training.checkpoint import Checkpoints, State
+from supreme_core.engine.training.curve import Curve
 from supreme_core.engine.training.gradients import OptimizerStep
 from supreme_core.engine.training.loss import Loss, cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
@@ -88,18 +89,21 @@ def fit(
     report: Report,
     loss: Loss = cross_entropy,
     checkpoints: Checkpoints | None = None,
+    name: str = "training",
 ) -> None:
     """Train `model` in place. Order, augmentation and dropout are functions of `seed` alone.
 
     Raises MethodFailed where the loss stops being finite, and Terminated, with a checkpoint
-    written, where the process was told to stop.
+    written, where the process was told to stop.  name: of its curve, which `checkpoints` gets.
     """
     ranks = numerics.reduction.ranks
     checkpoints = checkpoints or Checkpoints.none(ranks)
     parameters = trainable(model)
     optimizer = how.optimizer(parameters)
     scaler = loss_scaler(numerics.precision, ranks.device)
-    state = State(model, optimizer, scaler, how.observers)
+    curve = Curve(name=name)
+    checkpoints.curves.append(curve)
+    state = State(model, optimizer, scaler, [*how.observers, curve])
     base_rates = [group["lr"] for group in optimizer.param_groups]
     order = how.order or shuffled(len(samples), how.batch_size)
     steps = len(order(0, streams.derive(seed, "order", 0)))
@@ -124,7 +128,7 @@ def fit(
                     group["lr"] = rate * how.rate(epoch + step / steps)
                 optimizer.zero_grad()
                 with passes.shared(ranks):
-                    mean = gradients(
+                    found = gradients(
                         OptimizerStep(
                             positions=positions,
                             following=following,
@@ -132,6 +136,13 @@ def fit(
                             dropout=streams.derive(seed, "dropout", epoch, step),
                         )
                     )
+                curve.add(
+                    epoch=epoch + 1,
+                    rate=optimizer.param_groups[0]["lr"],
+                    loss=found.loss,
+                    counts=found.counts,
+                    samples=len(positions),
+                )
                 scaler.unscale_(optimizer)  # before clipping: the limit is for the true gradients
                 if how.max_gradient_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, how.max_gradient_norm)
@@ -141,11 +152,11 @@ def fit(
                 scaler.update()
                 for observer in how.observers:
                     observer.after_step()
-                finite &= mean.isfinite()
+                finite &= found.loss.isfinite()
                 report(
                     done=done,
                     total=how.epochs * steps,
-                    loss=mean,
+                    loss=found.loss,
                     images=len(positions),
                     epoch=(epoch + 1, how.epochs),
                 )

@@ -13,6 +13,7 @@ from supreme_core.engine.images.samples import Augment, Batch, Samples
 from supreme_core.engine.networks.weights import laid_out_like, trainable
 from supreme_core.engine.ranks.reduction import Leaf, Reduction
 from supreme_core.engine.training.batch_norm import single_values
+from supreme_core.engine.training.curve import judged
 from supreme_core.engine.training.loss import Loss
 from supreme_core.randomness import streams
 
@@ -40,11 +41,20 @@ class OptimizerStep:
         return not len(self.following)
 
 
+@dataclass(frozen=True)
+class Found:
+    """Mean loss of a step's batch, and (2,) how many of its samples were predicted right, of how
+    many; the same on every rank."""
+
+    loss: Tensor
+    counts: Tensor
+
+
 class Gradients(Protocol):
     """One way to compute a step's gradients."""
 
-    def __call__(self, step: OptimizerStep) -> Tensor:
-        """Set every .grad to the (scaled) gradient of the batch mean; gives the mean loss."""
+    def __call__(self, step: OptimizerStep) -> Found:
+        """Set every .grad to the (scaled) gradient of the batch mean."""
         ...
 
 
@@ -70,6 +80,17 @@ class Job:
                 self.samples.ahead(upcoming)
             yield number, batch
 
+    def looked_at(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Sum of the losses of a batch, and (2,) how many samples were predicted right, of how
+        many: by the first pass that the loss makes."""
+        outputs: list[object] = []
+        handle = model.register_forward_hook(lambda _, inputs, output: outputs.append(output))
+        try:
+            total = self.loss(model, batch).sum()
+        finally:
+            handle.remove()
+        return total, judged(outputs[0] if outputs else None, batch).to(total.dtype)
+
     def stand_in(self, step: OptimizerStep) -> Batch:
         """A sample that does not count, for a rank without one that has to meet the others."""
         return self.samples.batch(step.positions[:1], step.augment)
@@ -88,16 +109,16 @@ class MicroBatchGradients:
         self._parameters = trainable(job.model)
         self._statistics, self._counts = running_statistics(job.model), batch_counts(job.model)
 
-    def __call__(self, step: OptimizerStep) -> Tensor:
+    def __call__(self, step: OptimizerStep) -> Found:
         counts_after = added(self._counts, 1)
         with single_values(allowed=step.is_last):
             if self._job.reduction.micro_batches == 1:
-                *gradients, mean = self._leaf(step, *next(self._job.parts(step)))
+                *gradients, mean, right = self._leaf(step, *next(self._job.parts(step)))
             else:
-                *gradients, mean = self._summed(step)
+                *gradients, mean, right = self._summed(step)
         set_gradients(self._parameters, gradients)
         copy_all(self._counts, counts_after)
-        return mean
+        return Found(mean, right)
 
     def _summed(self, step: OptimizerStep) -> Leaf:
         """Add the micro-batches of all ranks up, and move the running statistics."""
@@ -108,17 +129,17 @@ class MicroBatchGradients:
             for number, batch in self._job.parts(step):
                 copy_all(self._statistics, before)
                 copy_all(self._counts, counts_before)
-                *gradients, mean = self._leaf(step, number, batch)
+                *gradients, mean, right = self._leaf(step, number, batch)
                 share = (len(batch) if batch else 0) / step.size
-                yield [*gradients, *multiplied(self._statistics, share), mean]
+                yield [*gradients, *multiplied(self._statistics, share), mean, right]
 
         sums = self._job.reduction.sum(leaves())
         count = len(self._parameters)
-        copy_all(self._statistics, sums[count:-1])
-        return [*sums[:count], sums[-1]]
+        copy_all(self._statistics, sums[count:-2])
+        return [*sums[:count], *sums[-2:]]
 
     def _leaf(self, step: OptimizerStep, number: int, batch: Batch | None) -> Leaf:
-        """Gradients of a micro-batch's share of the mean loss, and that share."""
+        """Gradients of a micro-batch's share of the mean loss, that share, and its counts."""
         job, parameters = self._job, self._parameters
         device = job.reduction.ranks.device
         seed_generators(streams.derive(step.dropout, number), device)
@@ -126,10 +147,11 @@ class MicroBatchGradients:
             zeros = [torch.zeros_like(parameter) for parameter in parameters]
             mean = torch.zeros((), device=device)
             job.scale(mean)  # a scaler begins with what it scales, and each rank unscales later
-            return [*zeros, mean]
-        mean = job.loss(job.model, batch).sum() / step.size
+            return [*zeros, mean, torch.zeros(2, device=device)]
+        total, right = job.looked_at(job.model, batch)
+        mean = total / step.size
         found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)
-        return [*as_laid_out(parameters, found), mean.detach()]
+        return [*as_laid_out(parameters, found), mean.detach(), right]
 
 
 def as_laid_out(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:

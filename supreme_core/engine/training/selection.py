@@ -1,5 +1,6 @@
 """Selection of the epoch of a training that is kept, where a validation set decides it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,16 @@ class BestEpoch(Observer):
             self.memory["accuracy"] = torch.tensor(found, dtype=torch.float64)
             self.memory["kept"] = torch.tensor(epoch)
         self.memory["epoch"] = torch.tensor(epoch)
+        measured = torch.tensor([found], dtype=torch.float64)
+        self.memory["measured"] = torch.cat([self.memory.get("measured", measured[:0]), measured])
+
+    def accuracies(self, epochs: Sequence[float]) -> list[float | None]:
+        """Accuracy after each of these epochs, which count from 1; None where a checkpoint of an
+        earlier version did not hold it."""
+        measured: list[float] = self.memory.get("measured", torch.empty(0)).tolist()
+        unknown = int(self.memory.get("epoch", 0)) - len(measured)
+        places = [int(epoch) - 1 - unknown for epoch in epochs]
+        return [measured[place] if place >= 0 else None for place in places]
 
     @property
     def accuracy(self) -> float | None:

@@ -58,6 +58,7 @@ from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.batch_norm import NORMAL, batch_norm_is
 from supreme_core.engine.training.gradients import (
+    Found,
     Job,
     OptimizerStep,
     added,
@@ -84,19 +85,29 @@ class WholeBatchGradients:
         self._own = [trainable(network) for network in self._networks]
         self._parameters, self._counts = trainable(job.model), batch_counts(job.model)
 
-    def __call__(self, step: OptimizerStep) -> Tensor:
+    def __call__(self, step: OptimizerStep) -> Found:
         job = self._job
         parts = list(job.parts(step))
         sizes = [len(batch) if batch else 0 for _, batch in parts]
         counts_after = added(self._counts, 1)
 
-        def lane(network: nn.Module, batch: Batch) -> Callable[[], Tensor]:
-            return lambda: job.loss(network, batch).sum() / step.size
+        counts = [torch.zeros(2, device=job.reduction.ranks.device) for _ in parts]
+
+        def lane(place: int, network: nn.Module, batch: Batch) -> Callable[[], Tensor]:
+            def mean() -> Tensor:
+                total, right = job.looked_at(network, batch)
+                if sizes[place]:  # a stand-in counts nowhere
+                    counts[place] = right
+                return total / step.size
+
+            return mean
 
         lanes = Lanes(
             [
-                lane(network, batch or job.stand_in(step))
-                for network, (_, batch) in zip(self._networks, parts, strict=True)
+                lane(place, network, batch or job.stand_in(step))
+                for place, (network, (_, batch)) in enumerate(
+                    zip(self._networks, parts, strict=True)
+                )
             ],
             seeds=[streams.derive(step.dropout, number) for number, _ in parts],
             norm=_WholeBatchNorm(job.reduction, sizes, step.size),
@@ -104,13 +115,15 @@ class WholeBatchGradients:
         )
         means = lanes.run()
         copy_all(self._counts, counts_after)
-        sums = job.reduction.sum(self._leaves(means, sizes))
-        *gradients, mean = sums
+        sums = job.reduction.sum(self._leaves(means, sizes, counts))
+        *gradients, mean, right = sums
         set_gradients(self._parameters, gradients)
-        return mean
+        return Found(mean, right)
 
-    def _leaves(self, means: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[list[Tensor]]:
-        """Gradients of each lane's own view of the weights, and its mean."""
+    def _leaves(
+        self, means: Sequence[Tensor], sizes: Sequence[int], counts: Sequence[Tensor]
+    ) -> Iterator[list[Tensor]]:
+        """Gradients of each lane's own view of the weights, its mean and its counts."""
         counted = [mean for mean, size in zip(means, sizes, strict=True) if size]
         everything = [parameter for parameters in self._own for parameter in parameters]
         # A rank without samples goes through the backward pass all the same, to meet the others.
@@ -120,7 +133,7 @@ class WholeBatchGradients:
             first = place * len(parameters)
             share = mean.detach() if size else torch.zeros_like(mean)
             found = gradients[first : first + len(parameters)]
-            yield [*as_laid_out(parameters, found), share]
+            yield [*as_laid_out(parameters, found), share, counts[place].to(share.dtype)]
 
 
 def _same_weights(model: nn.Module) -> nn.Module:

@@ -30,6 +30,7 @@ from supreme_core.engine.training.checkpoint import (
     State,
     seconds_between,
 )
+from supreme_core.engine.training.curve import Curve
 from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
@@ -165,7 +166,8 @@ def only_rank_one_is_told(ranks):
 def scale_after(slot):
     """Return the scale of the loss, in a fresh state that a checkpoint was read into."""
     model = network()
-    state = State(model, optim.SGD(model.parameters(), 0.01), loss_scaler("fp16", ALONE.device))
+    optimizer = optim.SGD(model.parameters(), 0.01)
+    state = State(model, optimizer, loss_scaler("fp16", ALONE.device), [Curve()])
     Checkpoints(ALONE, Interruption(exit_code=143), slot).begin(state)
     return state.scaler.get_scale()
 

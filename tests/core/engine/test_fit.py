@@ -98,7 +98,7 @@ def fitted(
 def gradients_of(model, positions, reduction):
     """Set them, as a step on a batch of the tiny samples does; gives the mean loss."""
     job = Job(model, tiny_samples(), cross_entropy, reduction, scale=lambda loss: loss)
-    return MicroBatchGradients(job)(whole_step(positions))
+    return MicroBatchGradients(job)(whole_step(positions)).loss
 
 
 def order(epoch, n, seed=SEED):

@@ -216,7 +216,7 @@ def gradients_of(kind, model, micro_batches, *, count=SAMPLES):
     """The mean loss, the gradients and the buffers after a step on all samples."""
     samples = samples_of_default_type(count)
     job = Job(model.train(), samples, cross_entropy, alone(micro_batches), lambda loss: loss)
-    mean = kind(job)(whole_step(torch.arange(count)))
+    mean = kind(job)(whole_step(torch.arange(count))).loss
     return [mean, *[parameter.grad for parameter in model.parameters()], *model.buffers()]
 
 
@@ -425,7 +425,7 @@ def linear_step(ranks):
         model[1].reset_parameters()
     kind = DataParallelGradients if ranks.size > 1 else MicroBatchGradients
     job = Job(model, tiny_samples(), cross_entropy, Reduction(ranks, ranks.size), lambda loss: loss)
-    mean = kind(job)(whole_step(torch.arange(7)))
+    mean = kind(job)(whole_step(torch.arange(7))).loss
     return [mean, *[parameter.grad for parameter in model.parameters()]]
 
 

@@ -172,6 +172,7 @@ class TestBestEpoch:
         keeper.restore()
         assert digest(model) == digest(alone[best])
         assert (keeper.epoch, keeper.accuracy) == (best + 1, pytest.approx(found[best]))
+        assert keeper.accuracies([1, epochs]) == pytest.approx([found[0], found[-1]])
 
     def test_of_equally_good_epochs_it_is_the_first(self):
         model = tiny_network(3)

@@ -92,4 +92,4 @@ def test_one_micro_batch_launches_little_that_a_plain_loop_does_not():
     theirs = launched(plain_loop)
     steps = 3
     assert ours["aten::clone"] - theirs["aten::clone"] < steps
-    assert ours["aten::copy_"] - theirs["aten::copy_"] <= 6 * steps  # counts and gradients
+    assert ours["aten::copy_"] - theirs["aten::copy_"] <= 7 * steps  # counts, gradients and curve

@@ -2,6 +2,7 @@
 
 frame        every number of every run, with settings; failed runs without values
 gaps         those of the summary | verdicts
+curves       of the trainings of references and methods
 predictions  of references and methods | model | images as a model sees them
 evaluate     on the models of an experiment: the numbers of the experiment
 errors       the argument, what came, and the nearest
@@ -132,6 +133,19 @@ def test_gaps_and_verdicts_are_those_of_the_summary(results, store):
     assert len(gaps) == sum(row.gap is not None for row in summary.rows)
     verdicts = results.verdicts.set_index("method").verdict.to_dict()
     assert verdicts == {each.method: each.verdict for each in summary.joint_verdicts}
+
+
+def test_curves_are_those_of_each_training(results):
+    curves = results.curves.set_index(["method", "seed"]).sort_index()
+    assert len(curves) == len(SEEDS) * 3  # an epoch each of the two references and finetune
+    original = curves.loc[("original", 260)]
+    assert (original.training, original.epoch, original.rate) == ("training", 1, 0.1)
+    assert original.loss > 0
+    assert 0 < original.accuracy < 1
+    assert np.isnan(original.validation)
+    finetuned = curves.loc[("finetune", 260)]
+    assert finetuned.training != "training"
+    assert finetuned.rate == 0.02
 
 
 @pytest.mark.parametrize("method", ["original", "retrained", "finetune"])

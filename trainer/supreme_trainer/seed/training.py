@@ -19,6 +19,7 @@ from supreme_core.api.names import RETRAINED, WEIGHTS
 from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.networks.weights import Weights, on_cpu
 from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.curve import document
 from supreme_core.engine.training.fit import fit
 from supreme_core.engine.training.selection import BestEpoch
 from supreme_core.errors import MethodFailed, SupremeError
@@ -158,6 +159,11 @@ def _trained(
         if best:
             best.restore()
     facts: dict[str, Any] = {"cost": meter.cost.to_facts()}
+    if curves := document(checkpoints.curves):
+        facts["curves"] = curves
+    if best and curves:
+        (curve,) = curves
+        curve["validation"] = best.accuracies(curve["epoch"])
     if best:
         facts["selected"] = {"epoch": best.epoch, "accuracy": best.accuracy}
     return Made({WEIGHTS: packed(network.state_dict())}, facts)

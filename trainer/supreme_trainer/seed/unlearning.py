@@ -26,6 +26,7 @@ from supreme_core.engine.networks.weights import on_cpu
 from supreme_core.engine.toolbox.importance_kinds import KnownSums, in_order
 from supreme_core.engine.toolbox.unlearning import UnlearningProblem, refuse_nonfinite
 from supreme_core.engine.training.checkpoint import Checkpoints
+from supreme_core.engine.training.curve import document
 from supreme_core.engine.training.recipe import ENGINE_VERSION
 from supreme_core.errors import MethodFailed, number_of
 from supreme_core.plan import Step
@@ -91,10 +92,12 @@ class MethodStage(Stage[Unlearned]):
         network, cost = self._unlearn(checkpoints)
         made = made_predictions(self.context, self.cell, network)
         distant = self._distances(network)
-        facts = {
+        facts: dict[str, Any] = {
             "cost": cost.to_facts(),
             "distances": {name: asdict(distance) for name, distance in distant.items()},
         }
+        if curves := document(checkpoints.curves):
+            facts["curves"] = curves
         kept = {WEIGHTS: packed(network.state_dict())} if self.wanted else {}
         self.keep(network)
         return Made({**made.files, **kept}, {**made.facts, **facts})
