@@ -163,9 +163,10 @@ def _remarks(found: SearchSummary) -> Iterator[str]:
         )
     for which, gain in (("tuning", found.tuning_gain), ("final", found.final_gain)):
         if gain and 0 < gain.n < gain.asked:
+            seeds = number_of(gain.asked, f"{which} seed")
             yield (
-                f"{found.method}: the gain is that of {gain.n} of {gain.asked} {which} seeds, in"
-                " which both have a value."
+                f"{found.method}: the gain is that of {gain.n} of {seeds}, in which both have a"
+                " value."
             )
 
 

@@ -99,8 +99,8 @@ def test_help_fits_a_terminal_and_explains_every_option(command, name):
     assert (code, err) == (0, "")
     assert out.startswith("Usage: ")
     assert max(map(len, out.splitlines())) <= 100
-    options = [line.split() for line in out.splitlines() if line.lstrip().startswith("--")]
-    assert all(len(words) > 2 for words in options)
+    options = re.split(r"^ +(?=--)", out, flags=re.MULTILINE)[1:]
+    assert all(len(words.split()) > 2 for words in options)
 
 
 def test_validate_counts_what_would_be_computed(command, tmp_path):
