@@ -445,7 +445,7 @@ def selection(files: Files, case: Case) -> object:
     summary = tuning_summary(
         files.tuned.tuning,
         found,
-        FinalSeeds(found.objective, {}, {}),
+        FinalSeeds(found.objective, {}, {}, asked=0),
         defaults={},
         catalog=files.known,
     )
