@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import ceil, isfinite, nan
 from typing import Any, Final
 
 import torch
@@ -20,8 +20,10 @@ class Curve(Observer):
     """Curve of one training. Nothing is computed for it but sums over steps.
 
     name: of the training within its stage.
-    memory: `rows` (epochs, 4) of epoch, rate, loss and accuracy, and the sums of the epoch that is
-    not over yet: the same on every rank, so that a checkpoint of rank 0 is one of all.
+    memory: `rows` (epochs, 3) of epoch, rate and samples, `row_sums` (epochs, 3) of losses, of
+    samples predicted right and of those that have a label, and the same of the epoch that is not
+    over yet: equal on every rank, so that a checkpoint of rank 0 is one of all. Sums stay on the
+    device, for which no step waits.
     """
 
     name: str = ""
@@ -49,22 +51,29 @@ class Curve(Observer):
         is not finite or not known."""
         if "epoch" in self.memory:
             self._close()
-        rows = self.memory.get("rows", torch.empty(0, 4)).T.tolist()
+        facts, sums = (self.memory.get(name, torch.empty(0, 3)) for name in ("rows", "row_sums"))
+        rows = [
+            (epoch, rate, loss / samples, right / judged if judged else nan)
+            for (epoch, rate, samples), (loss, right, judged) in zip(
+                facts.tolist(), sums.tolist(), strict=True
+            )
+        ]
         names = ("epoch", "rate", "loss", "accuracy")
         return {
-            name: [value if isfinite(value) else None for value in values]
-            for name, values in zip(names, rows, strict=True)
+            name: [row[place] if isfinite(row[place]) else None for row in rows]
+            for place, name in enumerate(names)
         }
 
     def _close(self) -> None:
-        """Make a row of the sums; the one point at which the device is waited for."""
-        loss, right, judged = self.memory.pop("sums").tolist()
-        epoch, rate, samples = (
-            float(self.memory.pop(name)) for name in ("epoch", "rate", "samples")
-        )
-        accuracy = right / judged if judged else float("nan")
-        row = torch.tensor([[epoch, rate, loss / samples, accuracy]], dtype=torch.float64)
-        self.memory["rows"] = torch.cat([*filter(len, [self.memory.get("rows", row[:0])]), row])
+        """Put the epoch behind the others that are over."""
+        names = ("epoch", "rate", "samples")
+        facts = [self.memory.pop(name).double() for name in names]
+        self._append("rows", torch.stack(facts))
+        self._append("row_sums", self.memory.pop("sums"))
+
+    def _append(self, name: str, row: Tensor) -> None:
+        before = self.memory.get(name, row.new_empty(0, len(row)))
+        self.memory[name] = torch.cat([before.to(row.device), row[None]])
 
 
 def judged(outputs: object, batch: Batch) -> Tensor:
