@@ -17,7 +17,7 @@ from tests.simulated_gpu import GPU, lies_there, simulated_gpu
 
 STEPS = 3
 
-FORWARD = "gradients.py _leaf: mean = job.loss(job.model, batch).sum() / step.size"
+FORWARD = "gradients.py looked_at: total = self.loss(model, batch).sum()"
 BACKWARD = (
     "gradients.py _leaf: found = torch.autograd.grad("
     "job.scale(mean), parameters, materialize_grads=True)"

@@ -25,7 +25,7 @@ from supreme_core.engine.evaluation.cost import CostMeter
 from supreme_core.engine.networks.weights import laid_out_like, load_weights, on_cpu
 from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
-from supreme_core.engine.training.curve import Curve
+from supreme_core.engine.training.curve import TrainingCurve
 from supreme_core.engine.training.observer import Observer
 from supreme_core.errors import SpecError
 from supreme_core.scoring.evaluation import Cost
@@ -91,7 +91,7 @@ class Checkpoints:
     every_seconds: float = EVERY_SECONDS
     clock: Callable[[], float] = time.monotonic
     meter: CostMeter = field(init=False)
-    curves: list[Curve] = field(default_factory=list, init=False)
+    curves: list[TrainingCurve] = field(default_factory=list, init=False)
     _fits: int = 0
     _saved: float = field(init=False)
 

@@ -16,7 +16,7 @@ MOST_POINTS: Final = 5000
 
 
 @dataclass
-class Curve(Observer):
+class TrainingCurve(Observer):
     """Curve of one training. Nothing is computed for it but sums over steps.
 
     name: of the training within its stage.
@@ -89,7 +89,7 @@ def judged(outputs: object, batch: Batch) -> Tensor:
     return torch.stack([right, batch.labels >= 0]).sum(dim=1, dtype=torch.float32)
 
 
-def document(curves: Iterable[Curve]) -> list[dict[str, Any]]:
+def document(curves: Iterable[TrainingCurve]) -> list[dict[str, Any]]:
     """Curves with points, as the manifest of a stage has them; every second or third epoch of many,
     and the last one."""
     found = [(curve.name, points) for curve in curves if (points := curve.points())["epoch"]]

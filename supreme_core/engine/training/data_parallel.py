@@ -13,9 +13,9 @@ from supreme_core.engine.images.randomness import seed_generators
 from supreme_core.engine.networks import passes
 from supreme_core.engine.training.batch_norm import single_values
 from supreme_core.engine.training.gradients import (
-    Found,
     Job,
     OptimizerStep,
+    StepOutcome,
     copy_all,
     running_statistics,
 )
@@ -34,7 +34,7 @@ class DataParallelGradients:
         self._parallel = DistributedDataParallel(job.model)
         self._statistics = running_statistics(job.model)
 
-    def __call__(self, step: OptimizerStep) -> Found:
+    def __call__(self, step: OptimizerStep) -> StepOutcome:
         job, ranks = self._job, self._job.reduction.ranks
         ((number, batch),) = job.parts(step)
         seed_generators(streams.derive(step.dropout, number), ranks.device)
@@ -45,7 +45,7 @@ class DataParallelGradients:
         share = total * (is_counted / step.size)
         torch.autograd.backward(job.scale(share * ranks.size))
         self._spread_statistics()
-        return Found(*job.reduction.sum([[share.detach(), right * is_counted]]))
+        return StepOutcome(*job.reduction.sum([[share.detach(), right * is_counted]]))
 
     def _spread_statistics(self) -> None:
         statistics = self._statistics

@@ -14,7 +14,7 @@ from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.modes import in_mode
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.training.checkpoint import Checkpoints, State
-from supreme_core.engine.training.curve import Curve
+from supreme_core.engine.training.curve import TrainingCurve
 from supreme_core.engine.training.gradients import OptimizerStep
 from supreme_core.engine.training.loss import Loss, cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
@@ -101,7 +101,7 @@ def fit(
     parameters = trainable(model)
     optimizer = how.optimizer(parameters)
     scaler = loss_scaler(numerics.precision, ranks.device)
-    curve = Curve(name=name)
+    curve = TrainingCurve(name=name)
     checkpoints.curves.append(curve)
     state = State(model, optimizer, scaler, [*how.observers, curve])
     base_rates = [group["lr"] for group in optimizer.param_groups]

@@ -42,7 +42,7 @@ class OptimizerStep:
 
 
 @dataclass(frozen=True)
-class Found:
+class StepOutcome:
     """Mean loss of a step's batch, and (2,) how many of its samples were predicted right, of how
     many; the same on every rank."""
 
@@ -53,7 +53,7 @@ class Found:
 class Gradients(Protocol):
     """One way to compute a step's gradients."""
 
-    def __call__(self, step: OptimizerStep) -> Found:
+    def __call__(self, step: OptimizerStep) -> StepOutcome:
         """Set every .grad to the (scaled) gradient of the batch mean."""
         ...
 
@@ -109,7 +109,7 @@ class MicroBatchGradients:
         self._parameters = trainable(job.model)
         self._statistics, self._counts = running_statistics(job.model), batch_counts(job.model)
 
-    def __call__(self, step: OptimizerStep) -> Found:
+    def __call__(self, step: OptimizerStep) -> StepOutcome:
         counts_after = added(self._counts, 1)
         with single_values(allowed=step.is_last):
             if self._job.reduction.micro_batches == 1:
@@ -118,7 +118,7 @@ class MicroBatchGradients:
                 *gradients, mean, right = self._summed(step)
         set_gradients(self._parameters, gradients)
         copy_all(self._counts, counts_after)
-        return Found(mean, right)
+        return StepOutcome(mean, right)
 
     def _summed(self, step: OptimizerStep) -> Leaf:
         """Add the micro-batches of all ranks up, and move the running statistics."""

@@ -58,9 +58,9 @@ from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.batch_norm import NORMAL, batch_norm_is
 from supreme_core.engine.training.gradients import (
-    Found,
     Job,
     OptimizerStep,
+    StepOutcome,
     added,
     as_laid_out,
     batch_counts,
@@ -85,7 +85,7 @@ class WholeBatchGradients:
         self._own = [trainable(network) for network in self._networks]
         self._parameters, self._counts = trainable(job.model), batch_counts(job.model)
 
-    def __call__(self, step: OptimizerStep) -> Found:
+    def __call__(self, step: OptimizerStep) -> StepOutcome:
         job = self._job
         parts = list(job.parts(step))
         sizes = [len(batch) if batch else 0 for _, batch in parts]
@@ -118,7 +118,7 @@ class WholeBatchGradients:
         sums = job.reduction.sum(self._leaves(means, sizes, counts))
         *gradients, mean, right = sums
         set_gradients(self._parameters, gradients)
-        return Found(mean, right)
+        return StepOutcome(mean, right)
 
     def _leaves(
         self, means: Sequence[Tensor], sizes: Sequence[int], counts: Sequence[Tensor]

@@ -30,7 +30,7 @@ from supreme_core.engine.training.checkpoint import (
     State,
     seconds_between,
 )
-from supreme_core.engine.training.curve import Curve
+from supreme_core.engine.training.curve import TrainingCurve
 from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
@@ -167,7 +167,7 @@ def scale_after(slot):
     """Return the scale of the loss, in a fresh state that a checkpoint was read into."""
     model = network()
     optimizer = optim.SGD(model.parameters(), 0.01)
-    state = State(model, optimizer, loss_scaler("fp16", ALONE.device), [Curve()])
+    state = State(model, optimizer, loss_scaler("fp16", ALONE.device), [TrainingCurve()])
     Checkpoints(ALONE, Interruption(exit_code=143), slot).begin(state)
     return state.scaler.get_scale()
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox.signed_labels import marked, unmarked
 from supreme_core.engine.training.checkpoint import Checkpoints
-from supreme_core.engine.training.curve import MOST_POINTS, Curve, document, judged
+from supreme_core.engine.training.curve import MOST_POINTS, TrainingCurve, document, judged
 from supreme_core.engine.training.data_parallel import DataParallelGradients
 from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.loss import cross_entropy
@@ -132,7 +132,7 @@ def test_a_mark_is_no_label():
 
 
 def test_a_training_that_goes_on_has_the_curve_of_one_that_was_not_stopped():
-    whole, parts = Curve(), Curve()
+    whole, parts = TrainingCurve(), TrainingCurve()
     for step in range(7):
         arguments = {
             "epoch": step // 3 + 1,
@@ -143,22 +143,22 @@ def test_a_training_that_goes_on_has_the_curve_of_one_that_was_not_stopped():
         }
         whole.add(**arguments)
         parts.add(**arguments)
-        memory, parts = {key: value.clone() for key, value in parts.memory.items()}, Curve()
+        memory, parts = {key: value.clone() for key, value in parts.memory.items()}, TrainingCurve()
         parts.memory |= memory
     assert parts.points() == whole.points()
     assert whole.points()["accuracy"] == [3 / 24, 12 / 24, 6 / 8]
 
 
 def test_of_many_points_some_are_kept_and_the_last():
-    curve = Curve(name="long")
+    curve = TrainingCurve(name="long")
     numbers = torch.arange(1.0, 3 * MOST_POINTS + 1)
     curve.memory["rows"] = curve.memory["row_sums"] = torch.stack([numbers] * 3, dim=1)
-    (found,) = document([curve, Curve(name="nothing")])
+    (found,) = document([curve, TrainingCurve(name="nothing")])
     assert len(found["epoch"]) <= MOST_POINTS + 1
     assert (found["epoch"][0], found["epoch"][-1]) == (1, 3 * MOST_POINTS)
 
 
 def test_what_is_not_finite_is_not_known():
-    curve = Curve()
+    curve = TrainingCurve()
     curve.add(epoch=1, rate=0.1, loss=torch.tensor(math.nan), counts=torch.zeros(2), samples=4)
     assert curve.points() == {"epoch": [1], "rate": [0.1], "loss": [None], "accuracy": [None]}
