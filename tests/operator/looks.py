@@ -7,6 +7,7 @@ from supreme_operator.deciding.admission import admit
 from supreme_operator.deciding.backoff import BackoffPolicy
 from supreme_operator.deciding.decide import decide
 from supreme_operator.deciding.facts import Attempt, Child, ChildState, Pod
+from supreme_operator.deciding.parts import part_of
 from supreme_operator.deciding.standing import Observations, Seen
 from supreme_operator.deciding.status import status_of
 from supreme_operator.results.protocol import Published, ResultCheck
@@ -64,15 +65,17 @@ def look(
 ):
     admitted = admit(resource(generation, **spec), CATALOG, defaults={})
     work = work_digest(admitted.order.work)
+    status, observations = status or ExperimentStatus(), observations or Observations()
     return Seen(
         experiment=admitted.experiment,
         order=admitted.order,
-        status=status or ExperimentStatus(),
+        part=part_of(admitted.order, status, observations.chosen),
+        status=status,
         children=[replace(each, work=work) if each.work == "" else each for each in children],
         refusal=refusal,
         orphaned=orphaned,
         template=template,
-        observations=observations or Observations(),
+        observations=observations,
     )
 
 
@@ -88,10 +91,12 @@ def told(*children, now=NOW, **given):
 
 def told_of(admitted, status=None):
     """The status that follows of an experiment without children."""
+    status = status or ExperimentStatus()
     seen = Seen(
         experiment=admitted.experiment,
         order=admitted.order,
-        status=status or ExperimentStatus(),
+        part=part_of(admitted.order, status, None),
+        status=status,
         children=[],
     )
     return status_of(seen, decide(seen, now=NOW, backoff=BACKOFF), now=NOW)

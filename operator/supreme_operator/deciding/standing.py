@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Final, Literal
 
 from supreme_core.api.orders import ExperimentOrder
@@ -21,7 +20,7 @@ from supreme_operator.deciding.facts import (
     Trouble,
 )
 from supreme_operator.deciding.indexes import expanded
-from supreme_operator.deciding.parts import CurrentPart, part_of
+from supreme_operator.deciding.parts import CurrentPart
 from supreme_operator.deciding.times import time_of
 from supreme_operator.deciding.waiting import Reason, blocking_reason, inquiry_due, stuck, stuck_pod
 from supreme_operator.results.protocol import ChosenSettings, Published, ResultCheck
@@ -61,6 +60,7 @@ class Seen:
     """One look at an experiment.
 
     order: of the whole experiment, its trials included, without the settings that they choose.
+    part: the trials, or the experiment itself: whichever is computed now.
     refusal: why the rest of what is asked for cannot be done, where the order is only a part of it.
     orphaned: pods that run although their child is gone.  template: of the child that would be made
     now, see `Child.template`.
@@ -68,17 +68,13 @@ class Seen:
 
     experiment: Experiment
     order: ExperimentOrder
+    part: CurrentPart
     status: ExperimentStatus
     children: Sequence[Child]
     refusal: str = ""
     orphaned: Sequence[Pod] = ()
     template: str = ""
     observations: Observations = Observations()
-
-    @cached_property
-    def part(self) -> CurrentPart:
-        """The trials, or the experiment itself: whichever is computed now."""
-        return part_of(self.order, self.status, self.observations.chosen)
 
     @property
     def work(self) -> str:

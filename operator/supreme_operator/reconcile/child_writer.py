@@ -55,17 +55,16 @@ class ChildWriter:
     has_user: bool
     served: set[str] = field(default_factory=lambda: {"Job", "IndexedJob"})
 
-    def template(self, memory: Memory, seen: Seen) -> str:
+    def template(self, memory: Memory, experiment: Experiment, part: CurrentPart) -> str:
         """Digest of what a child would be made of now, computed once for each generation; "" where
         none can be made yet."""
-        experiment = seen.experiment
-        if not seen.part.is_known:
+        if not part.is_known:
             return ""
         kind = choose(experiment.spec, self.served)
-        made_of = (experiment.generation, kind, seen.work)
+        made_of = (experiment.generation, kind, part.work)
         if memory.template is None or memory.template[0] != made_of:
             try:
-                _, order = self._order(experiment, seen.part)
+                _, order = self._order(experiment, part)
                 digest = BACKENDS[kind].template(experiment.owner, experiment.spec, order)
             except SpecError:  # an order that no ConfigMap holds; said when a child is to be made
                 digest = ""

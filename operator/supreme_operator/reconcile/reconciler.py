@@ -41,6 +41,7 @@ from supreme_operator.deciding.counter_deltas import CounterDeltas, counter_delt
 from supreme_operator.deciding.decide import CREATED_AT_ONCE, Decision, decide
 from supreme_operator.deciding.endings import claim
 from supreme_operator.deciding.facts import Child, Experiment
+from supreme_operator.deciding.parts import part_of
 from supreme_operator.deciding.standing import Seen
 from supreme_operator.monitoring.counters import Metrics
 from supreme_operator.reconcile.admissions import Admissions
@@ -163,23 +164,26 @@ class Reconciler:
 
     def _look(self, key: Key, admitted: Admitted, memory: Memory, body: Mapping[str, Any]) -> Seen:
         children, orphaned = self.cache.children_of(key, memory.uid)
-        seen = Seen(
+        before, chosen = status_in(body), memory.results.chosen
+        part = part_of(admitted.order, before, chosen)
+        return Seen(
             experiment=admitted.experiment,
             order=admitted.order,
-            status=status_in(body),
+            part=part,
+            status=before,
             children=children,
             refusal=admitted.refusal,
             orphaned=orphaned,
+            template=self.child_writer.template(memory, admitted.experiment, part)
+            if children
+            else "",
             observations=replace(
                 memory.observations,
                 result_checks=memory.results.checks,
-                chosen=memory.results.chosen,
+                chosen=chosen,
                 publication=memory.results.published,
             ),
         )
-        if not children:
-            return seen
-        return replace(seen, template=self.child_writer.template(memory, seen))
 
     async def _act(
         self,
