@@ -179,13 +179,13 @@ class TestTrials:
 
     def test_a_restarted_operator_verifies_before_it_chooses(self):
         decision, status = step(trial(90), trial(91))
-        assert ([each.attempt.seed for each in decision.verify], decision.choose) == (
+        assert ([each.attempt.seed for each in decision.verify], decision.settings) == (
             [90, 91],
-            False,
+            None,
         )
         assert status.phase == "Tuning"
         decision, status = step(trial(90), trial(91), result_checks=results(90, 91))
-        assert (decision.verify, decision.choose, decision.publish) == ([], True, None)
+        assert (decision.verify, decision.settings, decision.publish) == ([], "choose", None)
         assert (decision.create, status.phase) == ([], "Tuning")
 
     def test_a_store_that_is_away_is_told_and_asked_later(self):
@@ -194,7 +194,7 @@ class TestTrials:
         )
         checked = results(90, 91)
         decision, status = step(trial(90), trial(91), result_checks=checked, store=away)
-        assert (decision.choose, decision.requeue_at) == (False, away.retry_at)
+        assert (decision.settings, decision.requeue_at) == (None, away.retry_at)
         assert condition(status, "SettingsChosen") == ("False", "ResultsUnavailable")
 
     def test_without_one_of_them_nothing_can_be_chosen(self):
@@ -216,7 +216,7 @@ class TestTrials:
             "TrialsLost",
             "finetune#2 was lost",
         )
-        assert not decision.choose
+        assert decision.settings is None
 
     def test_suspended_trials_are_deleted(self):
         decision, status = step(trial(90, "Running"), spec={**TUNED, "suspend": True})
@@ -272,12 +272,12 @@ class TestUnread:
 
     def test_a_complete_experiment_needs_no_reading(self):
         decision, status = step(*map(final, (7, 8, 9)), status=done())
-        assert (decision.choose, decision.delete, status) == (False, [], done())
+        assert (decision.settings, decision.delete, status) == (None, [], done())
 
     def test_one_that_goes_on_reads_before_it_makes_or_judges_anything(self):
         _, before = step(final(7), chosen=chosen(), result_checks=results(7))
         decision, status = step(final(7), final(8), status=before, template="other")
-        assert (decision.choose, decision.create, decision.verify) == (True, [], ())
+        assert (decision.settings, decision.create, decision.verify) == ("read", [], ())
         assert (decision.publish, decision.delete) == (None, [])
         assert status.tuning == before.tuning
 
@@ -287,7 +287,7 @@ class TestUnread:
             {**TUNED, "methods": [*TUNED["methods"], {"name": "unsir", "search": "none"}]},
         ):
             decision, status = step(status=done(), generation=2, spec=spec)
-            assert (decision.choose, status.observed_generation) == (True, 1)
+            assert (decision.settings, status.observed_generation) == ("read", 1)
             assert (status.phase, status.completion_time) == ("Succeeded", done().completion_time)
 
     def test_a_choice_that_cannot_be_read_is_told(self):
@@ -295,8 +295,8 @@ class TestUnread:
             reason="ResultsUnavailable", message="changed", retry_at=NOW.replace(hour=13)
         )
         decision, status = step(status=done(), generation=2, store=away)
-        assert (decision.choose, condition(status, "SettingsChosen")) == (
-            False,
+        assert (decision.settings, condition(status, "SettingsChosen")) == (
+            None,
             ("Unknown", "ResultsUnavailable"),
         )
         assert condition(status, "Complete") == ("True", "SeedsSucceeded")

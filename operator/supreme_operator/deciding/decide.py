@@ -30,9 +30,22 @@ INQUIRED_AT_ONCE: Final = 10
 
 @dataclass(frozen=True)
 class ExperimentOutcome:
-    """State of the whole experiment."""
+    """State of the whole experiment.
 
-    kind: Literal["going", "suspended", "choosing", "aggregating", "complete", "refused", "failed"]
+    kind: choosing, where all trials have ended; reading, where only the settings that were chosen
+    before tell whether there is more to compute.
+    """
+
+    kind: Literal[
+        "going",
+        "suspended",
+        "choosing",
+        "reading",
+        "aggregating",
+        "complete",
+        "refused",
+        "failed",
+    ]
     reason: str = ""
     message: str = ""
 
@@ -41,7 +54,8 @@ class ExperimentOutcome:
 class Decision:
     """Actions to take, in this order, after the status that follows from them is written.
 
-    choose: settings are to be chosen by the trials, or those that were chosen are to be read.
+    settings: chosen by the trials, or those read that were chosen; None where neither is to be
+    done.
     """
 
     standings: Sequence[Standing]
@@ -50,7 +64,7 @@ class Decision:
     create: Sequence[Attempt] = ()
     verify: Sequence[Child] = ()
     inquire: Sequence[Child] = ()
-    choose: bool = False
+    settings: Literal["choose", "read"] | None = None
     publish: frozenset[int] | None = None
     delete_experiment: bool = False
     requeue_at: datetime | None = None
@@ -69,11 +83,11 @@ def decide(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> Decision:
     if wants_summary and done and store_is_due and not is_published(seen, done) and not unread:
         publish = done
     is_known, is_tuning = seen.part.is_known, seen.part.is_tuning
-    if is_known:
-        wants_choice = outcome.kind == "choosing" and not unread
-    else:
-        is_on = outcome.kind in ("going", "choosing", "aggregating")
-        wants_choice = is_on or publish is not None
+    settings: Literal["choose", "read"] | None = None
+    if outcome.kind == "choosing" and not unread:
+        settings = "choose"
+    elif not is_known and (outcome.kind in ("going", "reading", "aggregating") or publish):
+        settings = "read"
     return Decision(
         standings=standings,
         outcome=outcome,
@@ -81,7 +95,7 @@ def decide(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> Decision:
         create=list(_creations(seen, standings, outcome, now)),
         verify=unread if store_is_due and is_known else (),
         inquire=list(_inquiries(seen, standings, now, backoff)),
-        choose=wants_choice and store_is_due,
+        settings=settings if store_is_due else None,
         publish=publish if is_known and not is_tuning else None,
         delete_experiment=_has_outlived(seen, outcome, now),
         requeue_at=min(
@@ -133,8 +147,10 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
         message = f"{number_of(len(failed), 'seed')} failed, {most} may; {why}"
         return ExperimentOutcome("failed", "FailureBudgetExceeded", message)
     if all(each.is_done for each in standings):
-        if seen.part.is_tuning or _asks_for_more(seen):
+        if seen.part.is_tuning:
             return ExperimentOutcome("choosing")
+        if _may_ask_for_more(seen):
+            return ExperimentOutcome("reading")
         if not done:
             return ExperimentOutcome("failed", "AllSeedsFailed", "no seed has a result")
         if not is_published(seen, done):
@@ -159,7 +175,7 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
     return ExperimentOutcome("going")
 
 
-def _asks_for_more(seen: Seen) -> bool:
+def _may_ask_for_more(seen: Seen) -> bool:
     """Return whether what is to be computed may be more than the status knows of, which only the
     settings that were chosen can tell."""
     is_news = seen.status.observed_generation != seen.experiment.generation
@@ -282,7 +298,7 @@ def _alarms(
         if observations.creation and any(each.following for each in standings):
             yield observations.creation.retry_at
     is_held = held_since(standings, now) is not None
-    is_on = outcome.kind in ("going", "choosing", "aggregating") and not is_held
+    is_on = outcome.kind in ("going", "choosing", "reading", "aggregating") and not is_held
     if is_on and (deadline := _deadline(seen, now)):
         yield deadline
     if observations.store and outcome.kind != "complete":

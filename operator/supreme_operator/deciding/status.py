@@ -58,7 +58,7 @@ def status_of(seen: Seen, decision: Decision, *, now: datetime) -> ExperimentSta
     count = _Counts(standings, decision)
     said = dict(_said(seen, decision, count))
     generation, is_known = seen.experiment.generation, seen.part.is_known
-    if outcome.kind == "choosing" and not is_known:
+    if outcome.kind == "reading":
         # What a generation asks for is not known before the chosen settings are.
         said = {type_: each for type_, each in said.items() if type_ in SAID_UNREAD}
         conditions = _conditions(before, said, generation, now, others=True)

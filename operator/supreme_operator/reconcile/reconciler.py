@@ -312,7 +312,7 @@ class Reconciler:
         locate = partial(self.credentials.location, seen.experiment)
         if decision.verify:
             memory.results.verify(seen.part.order, locate, map(claim, decision.verify))
-        elif decision.choose:
+        elif decision.settings:
             before = seen.status.tuning.selection if seen.status.tuning else None
             memory.results.choose(seen.order, locate, before)
         elif decision.publish is not None:
