@@ -151,7 +151,7 @@ def compare(
     """
     if len(found) < 2:
         raise SpecError("one experiment alone has nothing to be compared with; give two or more")
-    found = _called(found)
+    found = called(found)
     settings = {} if settings_may_differ else _by_experiment(found, catalog or bundled())
     _refuse(_refusals(found, settings))
     rows = _chosen(found, metrics)
@@ -186,7 +186,7 @@ def _refuse(reasons: Iterator[str]) -> None:
         raise error
 
 
-def _called(found: Sequence[PublishedExperiment]) -> list[PublishedExperiment]:
+def called(found: Sequence[PublishedExperiment]) -> list[PublishedExperiment]:
     """The experiments under their names, where these tell them apart."""
     names_ = [each.summary.experiment.name for each in found]
     if len(set(names_)) < len(names_):
@@ -201,8 +201,8 @@ def _refusals(
         if not any(row.n for row in each.summary.rows):
             yield f"{each.called} has no finished seed yet, so there is nothing to compare"
     yield from _same_blocks(found)
-    yield from _different(found, _protocol)
-    yield from _different(found, lambda each: _methods(each, settings))
+    yield from differences(found, protocol_of)
+    yield from differences(found, lambda each: _methods(each, settings))
     asked = [{method.title for method in each.work.methods} for each in found]
     if not set.intersection(*asked):
         lists = "; ".join(
@@ -217,7 +217,7 @@ def _same_blocks(found: Sequence[PublishedExperiment]) -> Iterator[str]:
     seen: dict[str, str] = {}
     for each in found:
         for title in each.scenarios:
-            identity = _identity(each, title)
+            identity = block_identity(each, title)
             if identity in seen:
                 where = f"{each.work.dataset.name}, {each.work.model.name}, {title}"
                 yield f"the block {where} is there twice: in {seen[identity]} and in {each.called}"
@@ -225,15 +225,15 @@ def _same_blocks(found: Sequence[PublishedExperiment]) -> Iterator[str]:
 
 
 def _refusals_of_rows(found: Sequence[PublishedExperiment], rows: Sequence[str]) -> Iterator[str]:
-    yield from _different(
-        found, lambda each: {f"metric row {row!r}": _of_metric(each, row) for row in rows}
+    yield from differences(
+        found, lambda each: {f"metric row {row!r}": meaning_of_row(each, row) for row in rows}
     )
-    yield from _different(
-        found, lambda each: {f"margin of {row!r}": {"it": _margin(each, row)} for row in rows}
+    yield from differences(
+        found, lambda each: {f"margin of {row!r}": {"it": margin_of(each, row)} for row in rows}
     )
 
 
-def _different(
+def differences(
     found: Sequence[PublishedExperiment],
     settings_of: Callable[[PublishedExperiment], Mapping[str, ComparedFacts]],
 ) -> Iterator[str]:
@@ -259,7 +259,7 @@ def _said(value: object) -> str:
     return "not said" if value is None else one_line(value, limit=200)
 
 
-def _protocol(each: PublishedExperiment) -> dict[str, ComparedFacts]:
+def protocol_of(each: PublishedExperiment) -> dict[str, ComparedFacts]:
     by = "supreme-unlearning" if each.provenance.imported else "SUPREME"
     return {
         "the program that computed the numbers": {"it": by},
@@ -319,7 +319,7 @@ def _methods(
     }
 
 
-def _of_metric(each: PublishedExperiment, row: str) -> ComparedFacts:
+def meaning_of_row(each: PublishedExperiment, row: str) -> ComparedFacts:
     facts = each.provenance.metrics[row]
     component = next((m for m in each.work.metrics if m.title == facts.metric), None)
     settings = _settings(each, "metric", component) if component else {}
@@ -346,7 +346,7 @@ def _version(each: PublishedExperiment, kind: str, component: Component) -> Comp
     }
 
 
-def _margin(each: PublishedExperiment, metric: str) -> str:
+def margin_of(each: PublishedExperiment, metric: str) -> str:
     """The margin that was set before anything was computed; noise may give each block its own."""
     gaps = (row.gap for row in each.summary.rows if row.metric == metric)
     found = {gap.margin for gap in gaps if gap and gap.margin_source == "set"}
@@ -464,7 +464,7 @@ def _component_digest(component: Component) -> str:
     return digest({"name": component.name, "params": component.params})
 
 
-def _identity(each: PublishedExperiment, scenario: str) -> str:
+def block_identity(each: PublishedExperiment, scenario: str) -> str:
     parts = (each.work.dataset, each.work.model, each.scenario(scenario))
     return digest({"block": [_component_digest(part) for part in parts]})
 

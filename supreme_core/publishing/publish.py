@@ -125,11 +125,11 @@ def summarise(
     published = _published(storage, order.prefix) if believed else OverSeeds()
     over = _over_seeds(found, artefacts, order, published)
     summary = aggregate(found, question)
-    tuning = _tuning(storage, order, summary)
+    tuning = tuning_of(storage, order, summary)
     return summary.model_copy(update={"over_seeds": over, "tuning": tuning})
 
 
-def _tuning(storage: Storage, order: ExperimentOrder, summary: Summary) -> TuningSummary | None:
+def tuning_of(storage: Storage, order: ExperimentOrder, summary: Summary) -> TuningSummary | None:
     """Summary of the choices in the store; None where nothing is tuned or chosen yet."""
     if order.tuning is None or (selection := read_selection(storage, order.prefix)) is None:
         return None

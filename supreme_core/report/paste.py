@@ -118,6 +118,11 @@ LATIN = 0x17F
 """Last letter that every LaTeX sets."""
 
 
+def markdown(sheets: Iterable[Sheet]) -> str:
+    """The tables, each below its caption."""
+    return "\n".join(map(_markdown_table, sheets))
+
+
 def latex_text(text: str) -> str:
     """Foreign text as LaTeX prints it, wherever it stands: also at the beginning of a table's row.
 
@@ -339,10 +344,6 @@ def _turned(sheet: Sheet) -> bool:
     return len(columns) > FEW_COLUMNS and all(column.kind in short for column in columns)
 
 
-def _markdown(sheets: Sequence[Sheet]) -> str:
-    return "\n".join(map(_markdown_table, sheets))
-
-
 def _markdown_table(sheet: Sheet) -> str:
     columns = sheet.table.columns
     rules = [":---:" if column.kind == "verdict" else "---:" for column in columns]
@@ -404,7 +405,7 @@ def _csv_number(text: str) -> str:
 
 
 WRITERS: Mapping[str, Callable[[Sequence[Sheet]], str]] = dict(
-    zip(FORMATS, (latex, _markdown, _csv), strict=True)
+    zip(FORMATS, (latex, markdown, _csv), strict=True)
 )
 
 

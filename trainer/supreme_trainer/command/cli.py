@@ -391,6 +391,39 @@ def compare(
 
 
 @cli.command()
+@click.argument("sources", metavar="EXPERIMENT-URI|STORE...", nargs=-1, required=True)
+@click.option(
+    "--metric",
+    metavar="ROW",
+    help="Row of the tables that ranks, such as average_gap; by default the primary metric.",
+)
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the page there, in place of standard output.",
+)
+@with_server
+def leaderboard(
+    sources: tuple[str, ...],
+    metric: str | None,
+    output: Path | None,
+    endpoint: str | None,
+    region: str | None,
+) -> None:
+    """Rank methods of published experiments, in Markdown.
+
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it; of a STORE
+    all experiments count. A folder with an edited file, with results of another plan, or whose
+    numbers are not those of its results is refused, with a line for each. Methods are ranked among
+    those of the same data, network, recipe, scenario, seeds and metric; tuned ones by themselves.
+    """
+    from supreme_trainer.command.leaderboard import write_leaderboard
+
+    write_leaderboard(sources, metric=metric, output=output, endpoint=endpoint, region=region)
+
+
+@cli.command()
 @click.argument("uri", metavar="EXPERIMENT-URI")
 @click.option(
     "--metric", "more", metavar="NAME", multiple=True, help="A further metric; may be repeated."
