@@ -26,7 +26,9 @@ from tests.monitoring.exported import operator_families
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CLUSTER, OPERATOR = ROOT / "docs" / "cluster.md", ROOT / "docs" / "operator.md"
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [*(ROOT / each / "README.md" for each in ("", "community")), *(ROOT / "docs").rglob("*.md")]
+)
 EXPERIMENTS = [
     (page, text)
     for page in PAGES
