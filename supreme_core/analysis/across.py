@@ -273,7 +273,7 @@ def _tuning(each: PublishedExperiment) -> ComparedFacts:
     found = each.summary.tuning
     if found is None:
         return {"objective": "none, for nothing is tuned"}
-    asked = {"objective", "track", "trials", "sampler", "share"}
+    asked = {"objective", "track", "trials", "sampler", "rounds", "share"}
     return {**found.model_dump(include=asked), "seeds": len(found.seeds)}
 
 

@@ -83,6 +83,17 @@ def _expected(by_rank: Sequence[float | None], k: int) -> float | None:
     )
 
 
+def best_so_far(trials: Sequence[float | None]) -> list[float | None]:
+    """The best of the first 1, 2, ... trials; None where these have failed.
+
+    For trials that were proposed from those before them, whose order is no matter of chance.
+    """
+    found = list[float | None]()
+    for place in range(1, len(trials) + 1):
+        found.append(min(present(trials[:place]), default=None))
+    return found
+
+
 def sensitivity(settings: Sequence[object], trials: Sequence[float | None]) -> float | None:
     """Share of the objective's variance that one setting accounts for, in [0, 1].
 

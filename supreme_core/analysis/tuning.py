@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from supreme_core.analysis.statistics import average
 from supreme_core.analysis.trials import (
     best_of,
+    best_so_far,
     cost_of_tuning,
     gain,
     is_near_an_end,
@@ -34,7 +35,7 @@ from supreme_core.registry.catalog import Catalog
 from supreme_core.tuning.objective_rows import ObjectiveRows
 from supreme_core.tuning.objectives import metrics_of, objective_value
 from supreme_core.tuning.ranges import Range
-from supreme_core.tuning.selection import tried
+from supreme_core.tuning.selection import learns, tried
 from supreme_core.tuning.space import space_of
 
 DefaultsOf = Mapping[str, Mapping[str, Any]]
@@ -119,6 +120,7 @@ def tuning_summary(
         trials=plan.trials,
         sampler=plan.sampler,
         share=plan.share,
+        rounds=tuning.rounds,
         retuned=selection.retuned,
         final_lack=final.lack,
         rehearsal=tuning.work.scenarios if is_rehearsal else [],
@@ -128,7 +130,14 @@ def tuning_summary(
             if not is_rehearsal and forgets_the_same(scenario, catalog)
         ],
         searches=[
-            search_summary(choice, entry, selection.seeds, final, defaults)
+            search_summary(
+                choice,
+                entry,
+                selection.seeds,
+                final,
+                defaults,
+                learns=learns(tuning),
+            )
             for choice in selection.choices
             if (entry := entries.get((choice.scenario, choice.method)))
         ],
@@ -145,7 +154,8 @@ def told(found: Iterable[TuningSummary]) -> str:
     objective = first.objective if isinstance(first.objective, str) else "weighted gaps"
     text = (
         f"Settings of {_few(methods)} were tuned: {number_of(first.trials, 'trial')} each,"
-        f" {number_of(len(first.seeds), 'tuning seed')}, objective {objective} ({first.track});"
+        f" {number_of(len(first.seeds), 'tuning seed')}{_in_rounds(first)}, objective"
+        f" {objective} ({first.track});"
         f" rows that end in {names.as_given_title('')} have the settings of the experiment."
     )
     if retuned := max(each.retuned for each in (first, *rest)):
@@ -154,6 +164,10 @@ def told(found: Iterable[TuningSummary]) -> str:
     if same:
         text += f" Tuning seeds forgot what final seeds forget in {_few([*same])}."
     return text
+
+
+def _in_rounds(found: TuningSummary) -> str:
+    return f" in {found.rounds} rounds of successive halving" if found.rounds > 1 else ""
 
 
 MOST_NAMED: Final = 6
@@ -182,11 +196,14 @@ def search_summary(
     seeds: Sequence[int],
     final: FinalSeeds,
     defaults: DefaultsOf,
+    *,
+    learns: bool = False,
 ) -> SearchSummary:
-    """Summary of one search.  entry: the method with its whole space.  seeds: those that chose."""
-    given, *trials = choice.candidates
+    """Summary of one search.  entry: the method with its whole space.  seeds: those that chose.
+    learns: whether trials were proposed from those before them."""
+    given = choice.candidates[0]
     retrainings, uncounted = _cost(choice)
-    means = [each.mean for each in choice.candidates]
+    before, *trials = values = choice.comparable
     tuning = [dict(zip(seeds, each.values, strict=True)) for each in (given, choice.chosen)]
     titles = names.as_given_title(choice.method), choice.method
     finals = [final.values(choice.scenario, title) for title in titles]
@@ -198,9 +215,9 @@ def search_summary(
         note=choice.note,
         objective=choice.chosen.mean,
         given=given.mean,
-        values=means,
-        beaten=percentile(given.mean, [each.mean for each in trials]),
-        best_of=[each.expected for each in best_of([each.mean for each in trials])],
+        values=values,
+        beaten=percentile(before, trials),
+        best_of=best_so_far(trials) if learns else [each.expected for each in best_of(trials)],
         retrainings=retrainings,
         uncounted=uncounted,
         final=average(finals[1].values()),
@@ -221,7 +238,11 @@ def _gain(
 def _cost(choice: SearchChoice) -> tuple[float | None, int]:
     """Passes of all trials over those of one retraining, which is a mean over tuning seeds; and how
     many trials were not counted."""
-    passes = [each for candidate in choice.candidates for each in candidate.passes]
+    passes = [
+        each
+        for candidate in choice.candidates
+        for each in candidate.passes[: candidate.left_out_after]
+    ]
     known = [each for each in choice.retraining if each]
     if not known:
         return None, passes.count(None)
@@ -234,7 +255,7 @@ def _settings(
 ) -> Iterator[SearchedSetting]:
     assert isinstance(entry.search, dict)
     own = {**defaults.get(entry.name, {}), **entry.params}
-    trials = choice.candidates[1:]
+    trials, objectives = choice.candidates[1:], choice.comparable[1:]
     for name, range_ in space_of(entry.search).items():
         given = own.get(name)
         values = {each.trial: each.params.get(name, given) for each in choice.candidates}
@@ -244,7 +265,7 @@ def _settings(
             given=given,
             chosen=chosen,
             tried=[*values.values()],
-            share=sensitivity([values[t.trial] for t in trials], [t.mean for t in trials])
+            share=sensitivity([values[each.trial] for each in trials], objectives)
             if trials
             else None,
             at_end=choice.trial > 0 and _is_at_end(range_, chosen),

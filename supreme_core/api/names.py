@@ -178,6 +178,11 @@ def log_key(attempt: str, machine: str = "") -> str:
     return f"{attempt}/run-{machine}.log" if machine else f"{attempt}/run.log"
 
 
+def proposals_key(experiment: str) -> str:
+    """Key of the trials that a sampler has proposed, of the experiment whose folder is given."""
+    return f"{experiment}/proposals.json"
+
+
 def selection_key(experiment: str) -> str:
     """The settings that were chosen in tuning, with all that was looked at."""
     return f"{experiment}/selection.json"

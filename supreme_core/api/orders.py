@@ -60,14 +60,21 @@ class TrialPlan(Document):
     trials: int = Field(ge=1, le=MAX_TRIALS)
     sampler: Sampler
     share: float = Field(gt=0, le=10, description="Budget of a trial, as a share of Retrained's.")
+    listed: list["Selected"] = Field(
+        default_factory=list,
+        max_length=65_536,
+        exclude_if=lambda listed: not listed,  # so that older digests stay what they are
+        description="Trials that are made, where they follow from others that were made before."
+        " Empty means all of them.",
+    )
 
 
 class Selected(Document):
-    """Settings of a method in a scenario that were chosen by its trials."""
+    """Trial of a method in a scenario, with its settings."""
 
     scenario: Title
     method: Title
-    trial: int = Field(ge=0, description="Number of the chosen trial; 0 is what was given.")
+    trial: int = Field(ge=0, description="Number of the trial; 0 is what was given.")
     params: JSON_VALUES = Field(default_factory=dict, description="All settings that differ.")
 
 
@@ -185,6 +192,13 @@ class TuningOrder(Document):
     seeds: list[Seed] = Field(min_length=1, max_length=100)
     objective: Objective
     excluded: list["Exclusion"] = Field(max_length=4096)
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=100,
+        exclude_if=lambda rounds: rounds == 1,  # so that older orders stay what they are
+        description="Rounds of successive halving over the seeds.",
+    )
 
 
 class ExperimentOrder(Keeping):

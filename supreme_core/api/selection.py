@@ -1,6 +1,6 @@
 """selection.json: the settings that tuning has chosen, with all that was looked at."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,16 +25,26 @@ class Candidate(Document):
     trial: int = Field(ge=0, le=MAX_TRIALS)
     params: JSON_VALUES = Field(default_factory=dict, description="Settings that were tried.")
     values: list[float | None] = Field(
-        max_length=100, description="Objective by seed; null is worse than any number."
+        max_length=100,
+        description="Objective by seed; null is worse than any number, but for seeds of rounds that"
+        " have left the trial out.",
     )
     passes: list[int | None] = Field(max_length=100, description="Passes of samples by seed.")
     reason: ShortText = Field(
         "", description="Reason why it failed, in the first seed in which it did; empty otherwise."
     )
 
+    left_out_after: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        exclude_if=lambda left: left is None,  # so that older selections stay what they are
+        description="Number of seeds after which successive halving has left it out.",
+    )
+
     @property
     def mean(self) -> float | None:
-        """Mean objective; None where the trial has failed in a seed."""
+        """Mean objective; None where the trial has failed in a seed or was not made on it."""
         found = [value for value in self.values if value is not None]
         return sum(found) / len(found) if len(found) == len(self.values) else None
 
@@ -70,6 +80,16 @@ class SearchChoice(Document):
     @property
     def chosen(self) -> Candidate:
         return next(each for each in self.candidates if each.trial == self.trial)
+
+    @property
+    def comparable(self) -> list[float | None]:
+        """Objective of each trial on seeds that all trials were made on; None where it has failed.
+
+        Of successive halving that is the first seed, else the mean of all.
+        """
+        if any(each.left_out_after for each in self.candidates):
+            return [each.values[0] for each in self.candidates]
+        return [each.mean for each in self.candidates]
 
     @property
     def selected(self) -> Selected:
@@ -122,3 +142,29 @@ class Selection(Document):
                         " passes for each of seeds"
                     )
         return self
+
+
+class Proposed(Document):
+    """Trials of a method in a scenario that a sampler has proposed."""
+
+    scenario: Title
+    method: Title
+    plan: Digest = Field(description="Digest of all that says which trials are asked for.")
+    settings: list[JSON_VALUES] = Field(
+        max_length=MAX_TRIALS, description="Settings of the trials 1, 2, ..."
+    )
+
+
+class Proposals(Document):
+    """proposals.json: trials that were proposed from the results of others, for whoever goes on."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    experiment: ExperimentName
+    searches: list[Proposed] = Field(default_factory=list, max_length=64 * 64)
+
+    def settings(self, scenario: str, method: str, plan: str) -> list[dict[str, Any]]:
+        """Settings of the trials 1, 2, ... of a search; none where it was planned otherwise."""
+        for each in self.searches:
+            if (each.scenario, each.method, each.plan) == (scenario, method, plan):
+                return each.settings
+        return []

@@ -125,6 +125,18 @@ class TuningStatus(Document):
     )
     seeds: int = Field(ge=1, le=100, description="Number of tuning seeds.")
     succeeded: int = Field(0, ge=0, description="Tuning seeds with a result.")
+    round: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        exclude_if=lambda round_: round_ is None,
+        description="Round of trials that is computed now, where there are several.",
+    )
+    rounds: int = Field(
+        1,
+        ge=1,
+        description="Number of rounds of trials, of which later ones follow from earlier ones.",
+    )
     methods: list[Annotated[str, StringConstraints(max_length=128)]] = Field(
         default_factory=list,
         max_length=64,

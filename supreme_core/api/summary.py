@@ -588,14 +588,17 @@ class SearchSummary(Document):
     objective: float | None = Field(description="Mean over tuning seeds of the chosen trial.")
     given: float | None = Field(description="Mean of the given settings; null where they failed.")
     values: list[float | None] = Field(
-        max_length=1025, description="Mean of each trial, the given settings first; null: failed."
+        max_length=1025,
+        description="Mean of each trial, the given settings first; null: failed. Of successive"
+        " halving the value on the first tuning seed, which all trials have.",
     )
     beaten: float | None = Field(
         description="Share of the other trials that are worse than the given settings."
     )
     best_of: list[float | None] = Field(
         max_length=1024,
-        description="Expected best of k trials, k = 1, 2, ...; null where all k can have failed.",
+        description="Expected best of k trials, k = 1, 2, ...; null where all k can have failed."
+        " Of trials that were proposed from others the best of the first k.",
     )
     retrainings: float | None = Field(
         description="Passes of samples of all trials and seeds, over those of one retraining."
@@ -625,6 +628,12 @@ class TuningSummary(Document):
     seeds: list[Seed]
     trials: int = Field(description="Trials of each search, beside the given settings.")
     sampler: Sampler
+    rounds: int = Field(
+        1,
+        ge=1,
+        exclude_if=lambda rounds: rounds == 1,
+        description="Rounds of successive halving over the tuning seeds.",
+    )
     share: float = Field(description="Budget of a trial, as a share of Retrained's training.")
     retuned: int
     final_lack: ShortText = Field(

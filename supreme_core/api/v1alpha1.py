@@ -63,7 +63,7 @@ SeedProtocol = Literal["independent", "matched"]
 MethodAugmentation = Literal["None", "Training"]
 DataPlacement = Literal["Auto", "Resident", "Streamed"]
 Distribution = Literal["Auto", "Stages", "Data"]
-Sampler = Literal["sobol", "random", "grid"]
+Sampler = Literal["sobol", "random", "grid", "tpe"]
 
 
 class Component(Document):
@@ -390,6 +390,20 @@ SOBOL_IN_POWERS = Rule(
     cel=f"has(self.sampler) && self.sampler != 'sobol' || self.trials in {SOBOL_TRIALS}",
 )
 
+ROUNDS_HAVE_SEEDS = Rule(
+    "rounds is {rounds}, and seeds.count is {count}; each round needs a tuning seed of its own",
+    cel=f"self.?rounds.orValue(1) <= self.?seeds.?count.orValue({TUNING_SEED_COUNT})",
+    shown={
+        "rounds": "self.?rounds.orValue(1)",
+        "count": f"self.?seeds.?count.orValue({TUNING_SEED_COUNT})",
+    },
+)
+PROPOSALS_HAVE_ALL_SEEDS = Rule(
+    "sampler is tpe, which proposes trials from those on all tuning seeds; leave rounds out, or use"
+    " another sampler",
+    cel="self.?rounds.orValue(1) == 1 || self.?sampler.orValue('sobol') != 'tpe'",
+    at="rounds",
+)
 
 TUNING_SEEDS_IN_RANGE = Rule(
     f"start + count passes the largest seed, {SEED_LIMIT}",
@@ -487,7 +501,9 @@ class Tuning(Document):
     """Search for the settings of each method, with the same number of trials for all, on training
     seeds and samples of its own."""
 
-    model_config = ConfigDict(json_schema_extra=validations(SOBOL_IN_POWERS))
+    model_config = ConfigDict(
+        json_schema_extra=validations(SOBOL_IN_POWERS, ROUNDS_HAVE_SEEDS, PROPOSALS_HAVE_ALL_SEEDS)
+    )
 
     trials: int = Field(
         16,
@@ -513,9 +529,18 @@ class Tuning(Document):
         "sobol",
         description="Points of the space. sobol: a scrambled Sobol sequence, for trials in powers"
         " of two. random: independent draws. grid: every combination of choices, of which there"
-        " may be at most `trials`.",
+        " may be at most `trials`. tpe: trials proposed from the results of earlier ones, four at"
+        " a time, by a tree-structured Parzen estimator (needs optuna).",
     )
-
+    rounds: int = Field(
+        1,
+        ge=1,
+        le=100,
+        exclude_if=lambda rounds: rounds == 1,
+        description="Successive halving over the tuning seeds: all trials are made on the first"
+        " seed, the better half of them on the next, and so on; in the last round on all seeds that"
+        " are left. The default, 1, makes every trial on every seed.",
+    )
     rehearsal: list[LabelledComponent] = Field(
         default_factory=list,
         max_length=64,
@@ -535,6 +560,18 @@ class Tuning(Document):
     def _in_powers(self) -> Self:
         if self.sampler == "sobol" and self.trials not in SOBOL_TRIALS:
             raise SOBOL_IN_POWERS.broken(trials=self.trials)
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_have_seeds(self) -> Self:
+        if self.rounds > self.seeds.count:
+            raise ROUNDS_HAVE_SEEDS.broken(rounds=self.rounds, count=self.seeds.count)
+        return self
+
+    @model_validator(mode="after")
+    def _proposals_have_all_seeds(self) -> Self:
+        if self.rounds > 1 and self.sampler == "tpe":
+            raise PROPOSALS_HAVE_ALL_SEEDS.broken()
         return self
 
 

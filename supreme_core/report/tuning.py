@@ -78,6 +78,8 @@ def section(found: TuningSummary | None) -> Markup:
             for name in scenarios(found)
         ],
         is_whole=len(drawn) == len(found.searches),
+        is_halved=found.rounds > 1,
+        learns=found.sampler == "tpe",
         floor_title="",
     )
     return Markup(page)
@@ -98,8 +100,19 @@ def how(found: TuningSummary) -> str:
     return (
         f"Settings were chosen among {number_of(found.trials, 'trial')} ({found.sampler}) and the"
         f" given settings, by the mean of {objective} over {seeds}, which"
-        f" {words.sees(found.track)}. Trials saw validation samples in place of the test set, and"
-        f" none took more than {words.plain(found.share)} of Retrained's passes of samples."
+        f" {words.sees(found.track)}.{halving(found)} Trials saw validation samples in place"
+        f" of the test set, and none took more than {words.plain(found.share)} of Retrained's"
+        " passes of samples."
+    )
+
+
+def halving(found: TuningSummary) -> str:
+    """Sentence on the rounds in which trials were made; empty where each was made on every seed."""
+    if found.rounds == 1:
+        return ""
+    return (
+        f" All of them were made on the first tuning seed, and after each of {found.rounds - 1}"
+        f" {'round' if found.rounds == 2 else 'rounds'} the better half went on to the next."
     )
 
 
@@ -258,8 +271,8 @@ def _curve(found: SearchSummary, *, name: str) -> str | None:
         return None
     return trial_plots.best_of_plot(
         found.best_of,
-        given=found.given,
-        described_as=f"{found.method}: expected best objective over the number of trials",
+        given=found.values[0],
+        described_as=f"{found.method}: best objective over the number of trials",
         name=name,
     )
 

@@ -14,7 +14,7 @@ from supreme_core.tuning.space import space_of
 def entries_of(work: Work, scenario: str) -> Mapping[str, MethodEntry]:
     """The methods of a scenario by their titles, in the order of the work; those of a tuning seed
     are trials."""
-    return {title: entry_of(work, scenario, title) for title in _titles(work)}
+    return dict(_entries(work, scenario))
 
 
 def entry_of(work: Work, scenario: str, title: str) -> MethodEntry:
@@ -22,19 +22,22 @@ def entry_of(work: Work, scenario: str, title: str) -> MethodEntry:
     method, number = names.trial_of(title)
     entry = next(each for each in work.methods if each.title == method)
     if work.tuning:
-        return with_settings(entry, _settings(entry, scenario, work.tuning, number))
+        return with_settings(entry, _trial(entry, scenario, work.tuning, number))
     chosen = (each for each in work.selected if (each.scenario, each.method) == (scenario, method))
     selected = next(chosen, None)
     return with_settings(entry, selected.params) if selected else entry
 
 
-def trials_of(entry: MethodEntry, scenario: str, plan: TrialPlan) -> list[dict[str, Any]]:
+def trials_of(entry: MethodEntry, scenario: str, plan: TrialPlan) -> dict[int, dict[str, Any]]:
     """Settings of the trials of a method in a scenario, by number: the first has none, and is the
     method as it is given.
 
     entry: with its whole space, as the work of a tuning seed has it.
     """
-    return [_settings(entry, scenario, plan, number) for number in _numbers(entry, plan)]
+    if listed := _listed(entry, scenario, plan):
+        return listed
+    numbers = range(points(space_in(entry), plan.trials, plan.sampler) + 1)
+    return {number: _settings(entry, scenario, plan, number) for number in numbers}
 
 
 def with_settings(entry: MethodEntry, settings: Mapping[str, Any]) -> MethodEntry:
@@ -42,26 +45,36 @@ def with_settings(entry: MethodEntry, settings: Mapping[str, Any]) -> MethodEntr
     return entry.model_copy(update={"params": {**entry.params, **settings}, "search": "default"})
 
 
-def _titles(work: Work) -> Iterator[str]:
+def space_in(entry: MethodEntry) -> Space:
+    """The whole space of a method, as the work of a tuning seed has it."""
+    assert isinstance(entry.search, dict), "a tuning seed has the spaces of all its methods"
+    return space_of(entry.search)
+
+
+def _entries(work: Work, scenario: str) -> Iterator[tuple[str, MethodEntry]]:
     for entry in work.methods:
         if work.tuning:
-            numbers = _numbers(entry, work.tuning)
-            yield from (names.trial_title(entry.title, number) for number in numbers)
+            for number, settings in trials_of(entry, scenario, work.tuning).items():
+                yield names.trial_title(entry.title, number), with_settings(entry, settings)
         else:
-            yield entry.title
+            yield entry.title, entry_of(work, scenario, entry.title)
 
 
-def _numbers(entry: MethodEntry, plan: TrialPlan) -> range:
-    """Numbers of the trials of a method, the settings as given included."""
-    return range(points(_space(entry), plan.trials, plan.sampler) + 1)
+def _trial(entry: MethodEntry, scenario: str, plan: TrialPlan, number: int) -> Mapping[str, Any]:
+    """`trials_of` for a single number."""
+    listed = _listed(entry, scenario, plan)
+    return listed[number] if listed else _settings(entry, scenario, plan, number)
+
+
+def _listed(entry: MethodEntry, scenario: str, plan: TrialPlan) -> dict[int, dict[str, Any]]:
+    return {
+        each.trial: each.params
+        for each in plan.listed
+        if (each.scenario, each.method) == (scenario, entry.title)
+    }
 
 
 def _settings(entry: MethodEntry, scenario: str, plan: TrialPlan, number: int) -> dict[str, Any]:
     if number == 0:
         return {}
-    return settings_of(_space(entry), number, plan.sampler, (scenario, entry.title))
-
-
-def _space(entry: MethodEntry) -> Space:
-    assert isinstance(entry.search, dict), "a tuning seed has the spaces of all its methods"
-    return space_of(entry.search)
+    return settings_of(space_in(entry), number, plan.sampler, (scenario, entry.title))

@@ -58,6 +58,7 @@ def tuning_order(spec: ExperimentSpec, work: Work, catalog: Catalog) -> TuningOr
         seeds=tuning.seeds.values(),
         objective=tuning.objective,
         excluded=[],
+        rounds=tuning.rounds,
     )
 
 

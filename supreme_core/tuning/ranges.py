@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, floor, log
+from math import exp, floor, log, nextafter
 from typing import Any, Literal, get_args
 
 RangeKind = Literal["log", "logToOne", "uniform", "int", "choice", "epochs"]
@@ -41,6 +41,24 @@ class Range:
         else:
             value = low + place * (high - low)
         return min(max(float(f"{value:.{DIGITS}g}"), low), high)
+
+    def place_of(self, value: Any) -> float:
+        """Place in [0, 1) of a value of the range: `at` gives the value back, up to rounding.
+
+        Whole numbers and choices lie in the middle of their places.
+        """
+        if self.kind == "choice":
+            return (self.values.index(value) + 0.5) / len(self.values)
+        low, high = self.values
+        if self.kind in ("int", "epochs"):
+            return float((value - low + 0.5) / (high - low + 1))
+        if self.kind == "logToOne":
+            low, high, value = 1 - high, 1 - low, 1 - value
+        if self.kind != "uniform":
+            low, high, value = log(low), log(high), log(value)
+        place = float((value - low) / (high - low))
+        place = 1 - place if self.kind == "logToOne" else place
+        return min(max(place, 0.0), nextafter(1.0, 0.0))
 
     def to_document(self) -> dict[str, list[Any]]:
         """Range as an experiment gives it."""

@@ -16,7 +16,7 @@ Address = tuple[str, str]
 def settings_of(space: Space, number: int, sampler: Sampler, address: Address) -> dict[str, Any]:
     """Settings of a trial, which are no others whatever is asked for beside it.
 
-    number: from 1.
+    number: from 1.  Of a sampler that learns from trials these are settings to begin with.
     """
     names = sorted(space)
     if sampler == "grid":

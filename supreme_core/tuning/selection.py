@@ -1,14 +1,14 @@
 """The choice among trials. Pure: from the results of all tuning seeds, whatever their order."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, inf
 from statistics import median
-from typing import Self
+from typing import Any, Self
 
 from supreme_core.api import names
 from supreme_core.api.canonical import digest
-from supreme_core.api.orders import ExperimentOrder, TuningOrder
+from supreme_core.api.orders import ExperimentOrder, Selected, TuningOrder
 from supreme_core.api.records import RunRecord, RunResult
 from supreme_core.api.selection import Candidate, Sanity, SearchChoice, Selection, TuningTrack
 from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
@@ -23,6 +23,9 @@ NOT_TUNABLE = "not tunable: every trial has failed, so the settings are those th
 
 LONGEST_REASON = 1000
 
+Trials = Mapping[int, Mapping[str, Any]]
+"""Settings of trials by their numbers."""
+
 
 def select(
     order: ExperimentOrder,
@@ -30,19 +33,26 @@ def select(
     catalog: Catalog,
     *,
     earlier: Selection | None = None,
+    last_round: Sequence[Selected] = (),
 ) -> Selection:
     """The choice for each method in each scenario: the trial of the least mean objective.
 
     results: of every tuning seed.  earlier: choices that were made before, which stay.
-    A trial that failed or collapsed in one seed is worse than all others. Of equals the one with
-    fewer passes is chosen, then the earlier one.
+    last_round: its trials, of which those that a sampler has proposed follow from others.
+    A trial that failed or collapsed in one seed is worse than all others, and one that a round has
+    left out is not chosen. Of equals the one with fewer passes is chosen, then the earlier one.
     """
     tuning = order.tuning
     assert tuning is not None
     made = {(each.scenario, each.method): each for each in earlier.choices} if earlier else {}
-    judge = _Judge.of(tuning, results, catalog)
+    judge = Judge.of(tuning, results, catalog)
+    assert tuning.work.tuning is not None
+    plan = tuning.work.tuning
+    if learns(tuning):
+        plan = plan.model_copy(update={"listed": [*last_round]})
     choices = [
-        made.get((scenario.title, entry.title)) or judge.choice(scenario, entry)
+        made.get((scenario.title, entry.title))
+        or judge.choice(scenario, entry, trials_of(entry, scenario.title, plan))
         for scenario, entry in tried(tuning)
     ]
     return Selection(
@@ -98,6 +108,11 @@ def missing(order: ExperimentOrder, selection: Selection | None) -> bool:
     return is_missing
 
 
+def learns(tuning: TuningOrder) -> bool:
+    """Return whether trials are proposed from the results of others."""
+    return tuning.work.tuning is not None and tuning.work.tuning.sampler == "tpe"
+
+
 def lost_runs(result: RunResult) -> Iterator[RunRecord]:
     """The trials of a tuning seed that a machine has lost, which says nothing of their settings."""
     return (run for run in result.runs if run.status == "failed" and run.cause == "infrastructure")
@@ -114,12 +129,13 @@ def plan_digest(tuning: TuningOrder, scenario: LabelledComponent, entry: MethodE
             "trials": work.tuning.to_document(),
             "seeds": tuning.seeds,
             "objective": tuning.objective,
+            **({"rounds": tuning.rounds} if tuning.rounds > 1 else {}),
         }
     )
 
 
 @dataclass(frozen=True)
-class _Judge:
+class Judge:
     """Judge of the trials of an experiment.  runs: by seed, scenario and title.  retained:
     number of samples, by seed and scenario.
     """
@@ -143,16 +159,12 @@ class _Judge:
         }
         return cls(tuning, runs, retained, catalog)
 
-    def choice(self, scenario: LabelledComponent, entry: MethodEntry) -> SearchChoice:
-        plan = self.tuning.work.tuning
-        assert plan is not None
-        limit = self._collapse_limit(scenario)
-        candidates = [
-            self._candidate(scenario, entry.title, number, params, limit)
-            for number, params in enumerate(trials_of(entry, scenario.title, plan))
-        ]
-        able = [each for each in candidates if each.mean is not None]
-        best = min(able, key=lambda each: (each.mean, each.work, each.trial), default=candidates[0])
+    def choice(
+        self, scenario: LabelledComponent, entry: MethodEntry, trials: Trials
+    ) -> SearchChoice:
+        candidates = self.candidates(scenario, entry, trials)
+        able = _ranked(candidates)
+        best = able[0] if able else candidates[0]
         return SearchChoice(
             scenario=scenario.title,
             method=entry.title,
@@ -162,6 +174,46 @@ class _Judge:
             note="" if able else NOT_TUNABLE,
             candidates=candidates,
         )
+
+    def candidates(
+        self, scenario: LabelledComponent, entry: MethodEntry, trials: Trials
+    ) -> list[Candidate]:
+        """The trials of a method in a scenario, in the order of their numbers."""
+        limit = self._collapse_limit(scenario)
+        kept = [
+            self.kept(scenario, entry, after=min(place, self.tuning.rounds - 1))
+            for place in range(len(self.tuning.seeds))
+        ]
+        return [
+            self._candidate(
+                scenario,
+                entry.title,
+                number,
+                params,
+                limit,
+                seeds=sum(number in each for each in kept),
+            )
+            for number, params in sorted(trials.items())
+        ]
+
+    def kept(self, scenario: LabelledComponent, entry: MethodEntry, *, after: int) -> list[int]:
+        """Trials that so many rounds of successive halving have left, that as given among them.
+
+        Each round is judged by the seeds up to its own alone, as it was when it ended.
+        """
+        plan = self.tuning.work.tuning
+        assert plan is not None
+        trials = trials_of(entry, scenario.title, plan)
+        for number in range(1, after + 1):
+            early = self.tuning.model_copy(
+                update={"seeds": self.tuning.seeds[:number], "rounds": 1}
+            )
+            judge = replace(self, tuning=early)
+            others = {each: params for each, params in trials.items() if each > 0}
+            ranked = _ranked(judge.candidates(scenario, entry, others))
+            better = {each.trial for each in ranked[: ceil(len(others) / 2)]}
+            trials = {each: params for each, params in trials.items() if each in {0, *better}}
+        return [*trials]
 
     def sanity(self) -> Iterator[Sanity]:
         """Objective of Original, which has forgotten nothing, of Retrained itself, and of models
@@ -183,24 +235,29 @@ class _Judge:
         number: int,
         params: Mapping[str, object],
         limit: float | None,
+        *,
+        seeds: int,
     ) -> Candidate:
+        """One trial.  seeds: number of those on which it was to be made, from the first on."""
         title = names.trial_title(method, number)
-        runs = [self._run(seed, scenario, title) for seed in self.tuning.seeds]
+        made, others = self.tuning.seeds[:seeds], self.tuning.seeds[seeds:]
+        runs = [self._run(seed, scenario, title) for seed in made]
         judged = [
-            self._judged(seed, scenario, run, limit)
-            for seed, run in zip(self.tuning.seeds, runs, strict=True)
+            self._judged(seed, scenario, run, limit) for seed, run in zip(made, runs, strict=True)
         ]
         failures = [
             f"seed {seed}: {why}"[:LONGEST_REASON]
-            for seed, (_, why) in zip(self.tuning.seeds, judged, strict=True)
+            for seed, (_, why) in zip(made, judged, strict=True)
             if why
         ]
+        nothing = [None] * len(others)
         return Candidate(
             trial=number,
             params=dict(params),
-            values=[value for value, _ in judged],
-            passes=[run.passes if run else None for run in runs],
+            values=[*(value for value, _ in judged), *nothing],
+            passes=[*(run.passes if run else None for run in runs), *nothing],
             reason=next(iter(failures), ""),
+            left_out_after=seeds if others and not failures else None,
         )
 
     def _judged(
@@ -245,3 +302,12 @@ class _Judge:
 
     def _run(self, seed: int, scenario: LabelledComponent, title: str) -> RunRecord | None:
         return self.runs.get((seed, scenario.title, title))
+
+
+def _ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Trials that have not failed, the best first; of equals the one with fewer passes, then the
+    earlier one."""
+    able = [
+        (each.mean, each.work, each.trial, each) for each in candidates if each.mean is not None
+    ]
+    return [each for *_, each in sorted(able, key=lambda found: found[:3])]

@@ -72,7 +72,13 @@ def test_the_wheel_has_both_commands_and_the_extras(wheel):
     facts = {name.partition(".dist-info/")[2]: name for name in wheel.namelist()}
     metadata = message_from_bytes(wheel.read(facts["METADATA"]))
     assert metadata["Name"] == DISTRIBUTION
-    assert set(metadata.get_all("Provides-Extra")) == {"trainer", "operator", "pandas", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "trainer",
+        "operator",
+        "pandas",
+        "tpe",
+        "dev",
+    }
     commands = wheel.read(facts["entry_points.txt"]).decode()
     assert "supreme = " in commands
     assert "supreme-operator = " in commands

@@ -11,6 +11,7 @@
 | an untrained network, Original with noise        | worse than what is chosen           |
 | a trial that fails, stopped before or not        | what it took until then is counted  |
 | one worker, two workers                          | the same selection                  |
+| rounds of trials, by halving and by proposals    | each trial computed once            |
 | the plan is changed after the choice, `--retune` | refused, chosen anew                |
 | the chosen settings given by hand                | the same numbers                    |
 
@@ -24,11 +25,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from supreme_trainer.command.tuning import trials_made
 
 from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID
 from supreme_core.registry import catalog
+from supreme_core.store.results import write_result
+from supreme_core.tuning import tpe
 from supreme_core.tuning.order import with_choices
 from supreme_core.tuning.selection import select
 from tests.trainer.experiments import (
@@ -335,6 +339,53 @@ def test_validate_tells_the_trials_and_what_of_them_is_there(made, tmp_path):
     found = json.loads(supreme("validate", file, "--plan", "--json", "--store", folder).out)
     plan = found["experiments"][0]["tuningPlan"]
     assert plan["stages"]["unlearned"] == {"total": 12, "found": 0}  # without an order none counts
+
+
+def rounds_of(document, store):
+    """Make all rounds of a tuning: results, the last trials, and how many each seed computed."""
+    stages = []
+
+    def compute_round(part):
+        results = {
+            seed: compute(document, store, seed=seed, whole=part, attempt=len(stages))
+            for seed in part.seeds
+        }
+        for result in results.values():
+            write_result(store, result)
+        stages.append({seed: computed(result)["trials"] for seed, result in results.items()})
+        return results
+
+    results, last = trials_made(store, planned(document), compute_round, lambda line: None)
+    return results, last, stages
+
+
+def test_the_better_half_of_the_trials_goes_on_to_the_next_seed(made):
+    """Trials 1 and 2 of both seeds are there already, with the settings as given."""
+    _, folder, _ = made
+    store = folder_store(folder)
+    halved = tuned(name="halved", trials=4, rounds=2)
+    results, last, stages = rounds_of(halved, store)
+    numbers = [each.trial for each in last]
+    assert numbers[0] == 0
+    assert len(numbers) == 3
+    assert stages == [{9000: 2}, {9001: len({*numbers} - {0, 1, 2})}]
+    (choice,) = select(planned(halved), results, catalog.bundled(), last_round=last).choices
+    assert choice.trial in numbers
+    told = supreme("validate", written(folder / "halved.yaml", halved), "--store", folder)
+    assert "on 2 seeds of their own in 2 rounds, at most" in " ".join(told.out.split())
+
+
+def test_trials_are_proposed_once(made, monkeypatch):
+    _, folder, _ = made
+    store = folder_store(folder)
+    document = tuned(name="proposed", trials=5, sampler="tpe")
+    results, last, stages = rounds_of(document, store)
+    assert stages == [{9000: 4, 9001: 4}, {9000: 1, 9001: 1}]
+    (choice,) = select(planned(document), results, catalog.bundled(), last_round=last).choices
+    assert [each.params for each in choice.candidates] == [each.params for each in last]
+    # Whoever goes on makes the same trials, also without the sampler.
+    monkeypatch.setattr(tpe, "proposed", None)
+    assert rounds_of(document, store)[1:] == (last, [{9000: 0, 9001: 0}] * 2)
 
 
 def test_the_chosen_settings_give_what_they_give_by_hand(made):

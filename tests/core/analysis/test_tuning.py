@@ -43,7 +43,7 @@ def final_seeds(**by_method):
 FINAL = final_seeds(scrub=[0.3, 0.4, 0.2], scrub_asgiven=[0.7, 0.5, None])
 
 
-def search(trial, *candidates, entry=ENTRY, final=FINAL):
+def search(trial, *candidates, entry=ENTRY, final=FINAL, learns=False):
     choice = SearchChoice(
         scenario="full_class",
         method="scrub",
@@ -53,7 +53,7 @@ def search(trial, *candidates, entry=ENTRY, final=FINAL):
         candidates=list(candidates),
     )
     defaults = {"scrub": {"lr": 5e-4, "alpha": 0.5, "epochs": 10}}
-    return search_summary(choice, entry, [9000, 9001], final, defaults)
+    return search_summary(choice, entry, [9000, 9001], final, defaults, learns=learns)
 
 
 FOUND = search(
@@ -63,6 +63,23 @@ FOUND = search(
     candidate(2, 0.5, lr=0.001, alpha=0.97, epochs=2),
     candidate(3, None, lr=0.01, alpha=0.4, epochs=3, passes=None),
 )
+
+
+def test_halved_trials_are_compared_where_all_of_them_were_made():
+    left = candidate(2, 0.05).model_copy(
+        update={"values": [0.05, None], "passes": [100, None], "left_out_after": 1}
+    )
+    found = search(1, candidate(0, 0.4), candidate(1, 0.1), left)
+    assert (found.objective, found.given) == (pytest.approx(0.2), pytest.approx(0.5))
+    assert found.values == [0.4, 0.1, 0.05]
+    assert (found.beaten, found.best_of) == (0.0, [pytest.approx(0.075), 0.05])
+    assert (found.retrainings, found.uncounted) == (pytest.approx(0.5), 0)
+
+
+def test_proposed_trials_have_an_order():
+    candidates = [candidate(0, 0.4), candidate(1, None), candidate(2, 0.3), candidate(3, 0.5)]
+    found = search(2, *candidates, learns=True)
+    assert found.best_of == [None, pytest.approx(0.4), pytest.approx(0.4)]
 
 
 def test_a_search_by_hand():

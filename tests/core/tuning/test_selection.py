@@ -11,7 +11,6 @@ Left out: numbers of real trials (trainer/test_tuning.py).
 """
 
 import re
-from copy import deepcopy
 from math import inf
 
 import pytest
@@ -20,107 +19,30 @@ from hypothesis import strategies as st
 
 from supreme_core.api import names
 from supreme_core.api.model import parse
-from supreme_core.api.orders import ExperimentOrder, work_digest
-from supreme_core.api.records import DatasetRecord, RunRecord, RunResult
+from supreme_core.api.orders import work_digest
 from supreme_core.api.selection import Selection
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.errors import SpecError
 from supreme_core.plan import plan, steps
-from supreme_core.registry import catalog
 from supreme_core.store.opening import open_storage
 from supreme_core.store.selections import read_selection, write_selection
 from supreme_core.tuning.entries import entries_of, entry_of
 from supreme_core.tuning.order import with_choices
 from supreme_core.tuning.selection import NOT_TUNABLE, missing, select
-
-CATALOG = catalog.bundled()
-SEEDS = [9000, 9001, 9002]
-TRIALS = 4
-ROW = "forget_accuracy"
-
-SPEC = {
-    "seeds": {"start": 5, "count": 2},
-    "dataset": {"name": "digits"},
-    "model": {"name": "resnet18", "params": {"width": 4}},
-    "training": {"epochs": 10, "validation": {"fraction": 0.1}},
-    "scenarios": [{"name": "full_class", "params": {"classes": [3]}}],
-    "methods": [{"name": "finetune"}, {"name": "assd"}],
-    "metrics": [{"name": "accuracy"}],
-    "tuning": {
-        "trials": TRIALS,
-        "seeds": {"start": SEEDS[0], "count": len(SEEDS)},
-        "objective": {ROW: 1.0},
-    },
-}
-
-
-def document(**changes):
-    spec = {**deepcopy(SPEC), **changes}
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": "tuned"},
-        "spec": spec,
-    }
-
-
-def order_of(**changes) -> ExperimentOrder:
-    experiment = parse(UnlearningExperiment, document(**changes))
-    return plan(experiment, CATALOG, namespace="local")
-
-
-def tuning(**changes):
-    return {"tuning": {**SPEC["tuning"], **changes}}
-
-
-ORDER = order_of()
-
-
-def run(method, value, *, passes=100, kept=0.9, **record):
-    metrics = {ROW: value, "retain_test_accuracy": kept}
-    record = {"status": "ok", "metrics": metrics, "passes": passes, **record}
-    return RunRecord(scenario="full_class", method=method, **record)
-
-
-def failed(method, cause="method"):
-    return run(method, None, status="failed", reason="broken", cause=cause, passes=None)
-
-
-def result(seed, runs):
-    references = [run("original", 1.0, passes=None), run("retrained", 0.0, passes=None)]
-    return RunResult(
-        experiment=ORDER.experiment,
-        work_digest=work_digest(ORDER.trials.work),
-        seed=seed,
-        attempt=0,
-        dataset=DatasetRecord(
-            name="digits", digest="0" * 64, train_samples=9, test_samples=1, classes=10
-        ),
-        cells=[],
-        runs=[*references, *runs],
-        stages=[],
-        environments={},
-        started_at="",
-        finished_at="",
-    )
-
-
-def results(table):
-    """Results of all seeds.  table: for each trial the value of each seed, or a RunRecord."""
-    return {
-        seed: result(
-            seed,
-            [
-                each[place] if isinstance(each[place], RunRecord) else run(title, each[place])
-                for title, each in table.items()
-            ],
-        )
-        for place, seed in enumerate(SEEDS)
-    }
-
-
-def values(*of_trials):
-    return {f"finetune#{number}": each for number, each in enumerate(of_trials)}
+from tests.core.tuning.trials import (
+    CATALOG,
+    ORDER,
+    SEEDS,
+    SPEC,
+    TRIALS,
+    document,
+    failed,
+    order_of,
+    results,
+    run,
+    tuning,
+    values,
+)
 
 
 def chosen(table, order=ORDER):
@@ -244,6 +166,7 @@ def test_a_choice_that_was_made_stays_and_others_come_to_it():
     "change",
     [
         tuning(trials=8),
+        tuning(rounds=2),
         tuning(sampler="random"),
         tuning(budget={"share": 0.5}),
         tuning(seeds={"start": 9000, "count": 2}),
@@ -290,6 +213,10 @@ def test_a_selection_that_nobody_can_have_made_is_refused(message):
 
 REFUSED = [
     (tuning(trials=0), "spec.tuning.trials is 0; it should be greater than or equal to 1"),
+    (tuning(rounds=4), "spec.tuning: rounds is 4, and seeds.count is 3; each round needs"),
+    (tuning(rounds=2, sampler="tpe"), "spec.tuning: sampler is tpe, which proposes trials from"),
+    (tuning(rounds=0), "spec.tuning.rounds is 0; it should be greater than or equal to 1"),
+    (tuning(sampler="tpa"), 'spec.tuning.sampler is "tpa"; allowed: sobol, random, grid, tpe'),
     (tuning(trials=12), "spec.tuning: trials is 12, and points of a Sobol sequence"),
     (tuning(seeds={"start": 4, "count": 2}), "spec: tuning.seeds has seeds of spec.seeds"),
     ({"training": {"epochs": 1}}, "spec: tuning compares trials by validation samples"),

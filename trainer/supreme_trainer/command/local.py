@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Queue
@@ -55,6 +55,7 @@ from supreme_core.store.results import ResultReader, is_finished, last_attempts
 from supreme_core.store.storage import Storage
 from supreme_core.system import forkserver
 from supreme_core.system.variables import WORKERS_ON_GPUS
+from supreme_core.tuning.selection import missing
 
 PREPARING = "preparing the dataset (loading torch)"
 
@@ -118,15 +119,14 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
     check_order(storage, order, replace=options.replace)
     with tempfile.TemporaryDirectory(prefix="supreme-") as folder:
         stages, tried = Counter[str](), 0
-        if trials := tuning.to_be_made(order, earlier):
+        if order.tuning and missing(order, earlier):
             say(console, tuning.trials_planned(order))
-            runner = Runner(trials, storage, options, console, Path(folder), whole=order)
-            tried, stages = len(runner.compute()), runner.stages
-            found = runner.results.of(trials)
-            if failures := runner.failures or tuning.lost(found):
-                exit_code = runner.exit_code or EXIT_TEMPORARY
-                return RunOutcome(None, failures, exit_code, tried, stages)
-            selection = tuning.choose(storage, order, found, earlier, partial(say, console))
+            part = TrialsAtWork(storage, options, console, Path(folder), whole=order)
+            made = tuning.trials_made(storage, order, part.compute, partial(say, console))
+            tried, stages = part.seeds, part.stages
+            if made is None:
+                return RunOutcome(None, part.failures, part.exit_code, tried, stages)
+            selection = tuning.choose(storage, order, *made, earlier, partial(say, console))
             order = tuning.with_settings_of(order, selection)
         runner = Runner(order, storage, options, console, Path(folder))
         seeds = runner.compute()
@@ -458,6 +458,36 @@ class Runner:
         )
         trainer.start_listening(self._events)
         return trainer
+
+
+@dataclass
+class TrialsAtWork:
+    """The trainers of the tuning seeds, of one round after the other.
+
+    seeds: how many were not finished before, in all rounds.
+    """
+
+    storage: Storage
+    options: Options
+    console: Console
+    folder: Path
+    whole: ExperimentOrder
+    seeds: int = 0
+    stages: Counter[str] = field(default_factory=Counter)
+    failures: Sequence[str] = ()
+    exit_code: int = EXIT_OK
+
+    def compute(self, order: ExperimentOrder) -> Mapping[int, RunResult] | None:
+        """Compute a round; None where a seed has failed or a machine has lost a trial."""
+        runner = Runner(
+            order, self.storage, self.options, self.console, self.folder, whole=self.whole
+        )
+        self.seeds += len(runner.compute())
+        self.stages += runner.stages
+        found = runner.results.of(order)
+        self.failures = runner.failures or tuning.lost(found)
+        self.exit_code = runner.exit_code or (EXIT_TEMPORARY if self.failures else EXIT_OK)
+        return None if self.failures else found
 
 
 class Stopped(SystemExit):

@@ -1,16 +1,28 @@
 """Tuning on one machine: the trials first, then the choice, then the experiment itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from supreme_core.api.orders import ExperimentOrder
+from supreme_core.api.orders import ExperimentOrder, Selected
 from supreme_core.api.records import RunResult
 from supreme_core.api.selection import Selection
 from supreme_core.errors import number_of
 from supreme_core.registry import catalog
-from supreme_core.store.selections import read_selection, write_selection
+from supreme_core.store.selections import (
+    read_proposals,
+    read_selection,
+    write_proposals,
+    write_selection,
+)
 from supreme_core.store.storage import Storage
 from supreme_core.tuning.order import with_choices
-from supreme_core.tuning.selection import lost_runs, missing, select, tried
+from supreme_core.tuning.rounds import (
+    number_of_rounds,
+    order_of_round,
+    proposals_with,
+    trials_of_round,
+)
+from supreme_core.tuning.selection import learns, lost_runs, missing, select, tried
+from supreme_core.tuning.tpe import check_optuna
 
 Tell = Callable[[str], None]
 
@@ -27,9 +39,38 @@ def chosen_before(storage: Storage, order: ExperimentOrder, *, retune: bool) -> 
     return selection
 
 
-def to_be_made(order: ExperimentOrder, selection: Selection | None) -> ExperimentOrder | None:
-    """The order of the trials, where settings are still to be chosen by them."""
-    return order.trials if order.tuning and missing(order, selection) else None
+Compute = Callable[[ExperimentOrder], Mapping[int, RunResult] | None]
+"""Computes the tuning seeds of an order, and gives their results; None where some has none."""
+
+
+def trials_made(
+    storage: Storage, order: ExperimentOrder, compute: Compute, tell: Tell
+) -> tuple[dict[int, RunResult], list[Selected]] | None:
+    """Have all trials made, round by round; None where a round did not end.
+
+    Gives the results by tuning seed and the trials of the last round, which are none where they
+    are those of the plan. What a sampler proposes is written before it is computed, so that the
+    same trials are made whoever goes on.
+    """
+    tuning, listed = order.tuning, catalog.installed()
+    assert tuning is not None
+    if learns(tuning):
+        check_optuna()
+    proposals = read_proposals(storage, order)
+    results, trials = dict[int, RunResult](), list[Selected]()
+    rounds = number_of_rounds(tuning)
+    for number in range(1, rounds + 1):
+        trials = trials_of_round(order, number, results, listed, proposals)
+        if learns(tuning):
+            proposals = proposals_with(order, trials, proposals)
+            write_proposals(storage, proposals, order)
+        if rounds > 1:
+            tell(f"round {number} of {rounds}")
+        found = compute(order_of_round(order, number, trials))
+        if found is None:
+            return None
+        results |= found
+    return results, trials
 
 
 def lost(results: Mapping[int, RunResult]) -> list[str]:
@@ -46,11 +87,12 @@ def choose(
     storage: Storage,
     order: ExperimentOrder,
     results: Mapping[int, RunResult],
+    trials: Sequence[Selected],
     earlier: Selection | None,
     tell: Tell,
 ) -> Selection:
     """Choose the settings of every method by its trials, and seal the choice in the store."""
-    selection = select(order, results, catalog.installed(), earlier=earlier)
+    selection = select(order, results, catalog.installed(), earlier=earlier, last_round=trials)
     write_selection(storage, order.prefix, selection)
     changed = sum(choice.trial > 0 for choice in selection.choices)
     tell(
@@ -74,8 +116,10 @@ def trials_planned(order: ExperimentOrder) -> str:
     assert tuning is not None
     assert tuning.work.tuning is not None
     searches = [*tried(tuning)]
+    rounds = number_of_rounds(tuning)
     return (
         f"tuning: {number_of(tuning.work.tuning.trials, 'trial')} and the given settings in"
         f" {number_of(len(searches), 'search', 'searches')}, on"
         f" {number_of(len(tuning.seeds), 'seed')} of their own"
+        + (f" in {number_of(rounds, 'round')}" if rounds > 1 else "")
     )

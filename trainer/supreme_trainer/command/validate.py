@@ -174,6 +174,11 @@ def _check_variant(model: Component) -> None:
     Architecture.of(registry.model.resolve(model, at="spec.model"))
 
 
+def _at_most(order: ExperimentOrder) -> str:
+    """Words before a number of stages, some of which successive halving will leave out."""
+    return "at most " if order.tuning and order.tuning.rounds > 1 else ""
+
+
 def _show(checked: Checked) -> None:
     order, work = checked.order, checked.order.work
     say_found(
@@ -184,16 +189,19 @@ def _show(checked: Checked) -> None:
     )
     if trials := order.trials:
         each = len(steps(trials.work, trials.excluded, catalog.installed()))
+        at_most = _at_most(order)
         say_found(
-            f"{trials_planned(order)}, {number_of(each, 'stage')} for each,"
-            f" {each * len(trials.seeds)} in all"
+            f"{trials_planned(order)}, {at_most}{number_of(each, 'stage')} for each,"
+            f" {at_most}{each * len(trials.seeds)} in all"
         )
     for pair in order.excluded:
         say_found(f"left out: {pair.method} in {pair.scenario}, because {pair.reason}")
     if checked.data:
         _show_data(checked.data, checked.storage)
     if checked.trials:
-        say_found("before the seeds of the experiment, for tuning:")
+        say_found(
+            f"before the seeds of the experiment, for tuning: {_at_most(checked.order)}".strip()
+        )
         _show_plan(checked.trials, checked.storage)
     if checked.plan:
         _show_plan(checked.plan, checked.storage)

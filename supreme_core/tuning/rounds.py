@@ -1,0 +1,156 @@
+"""Rounds of tuning: trials that follow from the results of those before them. Pure.
+
+Successive halving (Karnin, Koren and Somekh 2013; Jamieson and Talwalkar 2016) over tuning seeds:
+the first round makes all trials on one seed, each further one the better half on the next. Or
+proposals of a sampler that learns, each few from those before them, all on every seed.
+"""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any, Final
+
+from supreme_core.api.orders import ExperimentOrder, Selected, TuningOrder
+from supreme_core.api.records import RunResult
+from supreme_core.api.selection import Proposals, Proposed
+from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
+from supreme_core.registry.catalog import Catalog
+from supreme_core.tuning import tpe
+from supreme_core.tuning.entries import space_in, trials_of
+from supreme_core.tuning.selection import Judge, learns, plan_digest, tried
+
+PROPOSED_TOGETHER: Final = 4
+"""Trials that are proposed at a time: few, so that most are learnt from, and as many as two seeds
+with two workers each keep busy. The first of them are random."""
+
+
+def number_of_rounds(tuning: TuningOrder) -> int:
+    """Number of rounds, of which each needs the results of those before it."""
+    plan = tuning.work.tuning
+    assert plan is not None
+    return ceil(plan.trials / PROPOSED_TOGETHER) if learns(tuning) else tuning.rounds
+
+
+def seeds_of_round(tuning: TuningOrder, number: int) -> list[int]:
+    """Tuning seeds on which the trials of a round are made.  number: from 1."""
+    if tuning.rounds == 1:
+        return tuning.seeds
+    last = number == tuning.rounds
+    return tuning.seeds[number - 1 :] if last else tuning.seeds[number - 1 : number]
+
+
+def order_of_round(order: ExperimentOrder, number: int, trials: list[Selected]) -> ExperimentOrder:
+    """Order of the tuning seeds of a round by themselves.
+
+    number: from 1.  trials: those of the round, from `trials_of_round`.
+    """
+    whole, tuning = order.trials, order.tuning
+    assert whole is not None
+    assert tuning is not None
+    assert tuning.work.tuning is not None
+    plan = tuning.work.tuning.model_copy(update={"listed": trials})
+    work = tuning.work.model_copy(update={"tuning": plan})
+    seeds = seeds_of_round(tuning, number)
+    return whole.model_copy(update={"work": work, "seeds": seeds})
+
+
+def trials_of_first_round(order: ExperimentOrder) -> list[Selected]:
+    """Trials of the first round, which follow from nothing; none for all that the plan has."""
+    tuning = order.tuning
+    assert tuning is not None
+    assert tuning.work.tuning is not None
+    if not learns(tuning):
+        return []
+    return [
+        Selected(scenario=scenario.title, method=entry.title, trial=trial, params=params)
+        for scenario, entry in tried(tuning)
+        for trial, params in trials_of(entry, scenario.title, tuning.work.tuning).items()
+        if trial <= PROPOSED_TOGETHER
+    ]
+
+
+def trials_of_round(
+    order: ExperimentOrder,
+    number: int,
+    results: Mapping[int, RunResult],
+    catalog: Catalog,
+    proposals: Proposals,
+) -> list[Selected]:
+    """Trials of a round, of all methods in all scenarios; none for all that the plan has.
+
+    number: from 1.  results: by tuning seed, of the rounds before it.  proposals: those that were
+    made before, which are not made again.
+    """
+    tuning = order.tuning
+    assert tuning is not None
+    assert tuning.work.tuning is not None
+    if number == 1:
+        return trials_of_first_round(order)
+    judge = Judge.of(tuning, results, catalog)
+    trials = list[Selected]()
+    for scenario, entry in tried(tuning):
+        if learns(tuning):
+            found = _proposed(judge, scenario, entry, number, proposals)
+        else:
+            kept = judge.kept(scenario, entry, after=number - 1)
+            every = trials_of(entry, scenario.title, tuning.work.tuning)
+            found = {trial: every[trial] for trial in kept}
+        trials += (
+            Selected(scenario=scenario.title, method=entry.title, trial=trial, params=params)
+            for trial, params in found.items()
+        )
+    return trials
+
+
+def proposals_with(order: ExperimentOrder, trials: list[Selected], earlier: Proposals) -> Proposals:
+    """The proposals with those of a round, which `trials_of_round` has made."""
+    tuning = order.tuning
+    assert tuning is not None
+    searches = []
+    for scenario, entry in tried(tuning):
+        mine = [
+            each
+            for each in trials
+            if (each.scenario, each.method) == (scenario.title, entry.title) and each.trial > 0
+        ]
+        plan = plan_digest(tuning, scenario, entry)
+        settings = [each.params for each in sorted(mine, key=lambda each: each.trial)]
+        before = earlier.settings(scenario.title, entry.title, plan)
+        searches.append(
+            Proposed(
+                scenario=scenario.title,
+                method=entry.title,
+                plan=plan,
+                settings=max(before, settings, key=len),
+            )
+        )
+    return Proposals(experiment=order.experiment, searches=searches)
+
+
+def _proposed(
+    judge: Judge,
+    scenario: LabelledComponent,
+    entry: MethodEntry,
+    number: int,
+    proposals: Proposals,
+) -> dict[int, dict[str, Any]]:
+    """The settings as given and the trials of this round and those before it."""
+    plan = judge.tuning.work.tuning
+    assert plan is not None
+    asked = min(plan.trials, number * PROPOSED_TOGETHER)
+    made = proposals.settings(
+        scenario.title, entry.title, plan_digest(judge.tuning, scenario, entry)
+    )[:asked]
+    if not made:
+        every = trials_of(entry, scenario.title, plan)
+        made = [every[trial] for trial in range(1, PROPOSED_TOGETHER + 1)]
+    trials = {0: {}, **dict(enumerate(made, start=1))}
+    if len(made) < asked:
+        candidates = judge.candidates(scenario, entry, trials)
+        further = tpe.proposed(
+            space_in(entry),
+            [(trial.params, trial.mean) for trial in candidates[1:]],
+            asked - len(made),
+            (scenario.title, entry.title),
+        )
+        trials |= dict(enumerate(further, start=len(trials)))
+    return trials
