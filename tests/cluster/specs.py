@@ -29,6 +29,7 @@ BESIDE = {
     "methods.0.search": TUNED,
     "tuning": TUNED,
     "tuning.seeds.start": TUNED | {"tuning": {"objective": "tow", "seeds": {"count": 1}}},
+    "tuning.rounds": TUNED | {"tuning": {"objective": "tow", "seeds": {"count": 100}}},
 }
 """Fields that make a value at its limit valid."""
 

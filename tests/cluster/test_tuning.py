@@ -80,6 +80,7 @@ def test_settings_are_chosen_by_trials_before_the_first_seed(
     assert (jobs(experiments), status["progress"], status["seeds"]) == (TRIALS, "0/2", 2)
     assert status["tuning"] == {
         "trials": 2,
+        "rounds": 1,
         "seeds": 2,
         "succeeded": 0,
         "methods": [],
@@ -163,6 +164,36 @@ def test_the_next_operator_reads_what_was_chosen(start, experiments, trainers, s
         status = experiments.until(phase="Succeeded", progress="3/3")
     assert status["tuning"] == chosen
     assert storage.read(names.selection_key(prefix()), limit=10**6) == sealed
+
+
+@pytest.mark.parametrize(
+    ("tuning", "rounds"),
+    [
+        ({"trials": 4, "rounds": 2}, [{"t0-a0"}, {"t1-a0"}]),
+        ({"trials": 5, "sampler": "tpe"}, [{"t0-a0", "t1-a0"}, {"t0-a1", "t1-a1"}]),
+    ],
+    ids=["halving", "proposals"],
+)
+def test_trials_are_made_in_rounds(start, experiments, trainers, storage, prefix, tuning, rounds):
+    first, second = rounds
+    trainers.script = lambda seed, attempt: (
+        "wait" if f"t{seed - 9000}-a{attempt}" in second else "succeed"
+    )
+    with start():
+        experiments.apply(**{**TUNED, "tuning": {**TUNED["tuning"], **tuning}})
+        eventually(lambda: experiments.status().get("tuning", {}).get("round") == 2)
+        experiments.until(phase="Queued", queued=len(second))
+        assert jobs(experiments) == first | second
+    # The next operator reads which trials the round has, and makes no other child.
+    trainers.script = always_succeed
+    with start():
+        status = experiments.until(phase="Succeeded")
+    assert jobs(experiments) == first | second | FINAL
+    assert "round" not in status["tuning"]
+    listed = order_of(experiments, min(second)).work.tuning.listed
+    (choice,) = read_selection(storage, prefix(), sha256=status["tuning"]["selection"]).choices
+    made = {each.trial: each.params for each in choice.candidates if not each.left_out_after}
+    assert made == {each.trial: each.params for each in listed}
 
 
 def test_a_suspended_experiment_goes_on_with_its_trials(started, experiments, trainers):

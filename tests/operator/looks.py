@@ -69,7 +69,7 @@ def look(
     return Seen(
         experiment=admitted.experiment,
         order=admitted.order,
-        part=part_of(admitted.order, status, observations.chosen),
+        part=part_of(admitted.order, status, observations.chosen, observations.round),
         status=status,
         children=[replace(each, work=work) if each.work == "" else each for each in children],
         refusal=refusal,

@@ -50,7 +50,7 @@ from supreme_operator.results import location as stores
 from supreme_operator.results import processes
 from supreme_operator.results.location import AllowedEndpoints, Location
 from supreme_operator.results.progress import parse_progress
-from supreme_operator.results.protocol import Claim, ResultCheck, Task
+from supreme_operator.results.protocol import Claim, NextRound, ResultCheck, Task
 from supreme_operator.results.reader import PUBLISHING, VERIFYING, Collector, WorkerFailed
 from supreme_operator.results.turns import WaitLimits
 from supreme_operator.results.worker import rows_of
@@ -59,6 +59,7 @@ from supreme_core.analysis.aggregate import aggregate
 from supreme_core.api import canonical, names
 from supreme_core.api.orders import ExperimentName, work_digest
 from supreme_core.api.records import Progress, RunRecord
+from supreme_core.api.selection import Proposals
 from supreme_core.api.status import ExperimentStatus
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import SpecError, StoreUnavailable, StoreUnusable
@@ -71,9 +72,10 @@ from supreme_core.store.folder import LocalStorage
 from supreme_core.store.results import ResultReader, read_order, write_result
 from supreme_core.store.s3 import S3Credentials
 from supreme_core.store.sealed import SEAL
-from supreme_core.store.selections import read_selection, write_selection
+from supreme_core.store.selections import read_proposals, read_selection, write_selection
 from supreme_core.system import forkserver
 from supreme_core.tuning import selection
+from supreme_core.tuning.rounds import order_of_round, trials_of_round
 from tests import warm
 from tests.cluster.trainers import made_up
 from tests.core.analysis import summaries
@@ -348,8 +350,8 @@ class TestChoose:
             defaults={},
         ).order
 
-    def tried(self, order, location, seeds=(90, 91), *, attempt=0, **changes):
-        trials = order.trials.shared(store=location.uri, endpoint=None, region=None)
+    def tried(self, order, location, seeds=(90, 91), *, attempt=0, part=None, **changes):
+        trials = (part or order.trials).shared(store=location.uri, endpoint=None, region=None)
         for seed in seeds:
             made = made_up(trials, seed, attempt).model_copy(update=changes)
             write_result(location.open(), made)
@@ -360,7 +362,7 @@ class TestChoose:
     def test_it_is_that_of_the_results_and_is_written(self, location):
         order = self.order()
         self.tried(order, location)
-        chosen = ask("choose", order, location, None)
+        chosen = ask("choose", order, location, None, 1)
         results = ResultReader(location.open()).of(order.trials)
         expected = selection.select(order, results, catalog.bundled())
         assert self.selection(order, location) == expected
@@ -373,43 +375,43 @@ class TestChoose:
     def test_what_lies_there_before_anything_was_chosen_is_none(self, location, warmed):
         order = self.order()
         self.tried(order, location)
-        first = ask("choose", order, location, None)
+        first = ask("choose", order, location, None, 1)
         forged = self.selection(order, location)
         (only,) = forged.choices
         other = only.model_copy(update={"trial": (only.trial + 1) % 3})
         store = location.open()
         write_selection(store, order.prefix, forged.model_copy(update={"choices": [other]}))
-        assert ask("choose", order, location, None) == first
+        assert ask("choose", order, location, None, 1) == first
 
     def test_what_was_chosen_stays_whatever_is_tried_since(self, location, warmed):
         order = self.order()
         self.tried(order, location)
-        first = ask("choose", order, location, None)
+        first = ask("choose", order, location, None, 1)
         runs = made_up(order.trials.shared(store="s", endpoint=None, region=None), 90, 0).runs
         worse = [run.model_copy(update={"metrics": {"forget_accuracy": 0.5}}) for run in runs]
         both = self.order("finetune", "ssd")
         self.tried(both, location, attempt=1)
         self.tried(order, location, (90,), attempt=2, runs=worse)
-        assert ask("choose", order, location, first.sha256) == first
-        more = ask("choose", both, location, first.sha256)
+        assert ask("choose", order, location, first.sha256, 1) == first
+        more = ask("choose", both, location, first.sha256, 1)
         assert more.selected[:1] == first.selected
         assert more.methods == ["finetune", "ssd"]
 
     def test_another_file_than_that_of_the_choice_is_refused(self, location, warmed):
         order = self.order()
         self.tried(order, location)
-        first = ask("choose", order, location, None)
+        first = ask("choose", order, location, None, 1)
         store, key = location.open(), names.selection_key(order.prefix)
         data = store.read(key)
         store.write(key, data + b" ")
         with pytest.raises(WorkerFailed, match="is not the one by which settings were chosen"):
-            ask("choose", order, location, first.sha256)
+            ask("choose", order, location, first.sha256, 1)
         store.delete(key)
-        assert ask("choose", order, location, first.sha256) == first
+        assert ask("choose", order, location, first.sha256, 1) == first
         assert store.read(key) == data
         store.delete(key)
         with pytest.raises(WorkerFailed, match=r"selection\.json is gone, and by the trials that"):
-            ask("choose", order, location, "0" * 64)
+            ask("choose", order, location, "0" * 64, 1)
         assert store.stat(key) is None
 
     def test_every_tuning_seed_is_needed(self, location, warmed):
@@ -418,7 +420,55 @@ class TestChoose:
         with pytest.raises(
             WorkerFailed, match="the results of 1 tuning seed are gone, first of 91"
         ):
-            ask("choose", order, location, None)
+            ask("choose", order, location, None, 1)
+
+    def test_trials_of_a_round_follow_from_those_before(self, location, warmed):
+        order = self.order(rounds=2, trials=4)
+        assert ask("choose", order, location, None, 0) == self.round(1)
+        self.tried(order, location, (90,))
+        following = ask("choose", order, location, None, 1)
+        results = ResultReader(location.open()).of(order.trials)
+        nothing = Proposals(experiment=order.experiment)
+        trials = trials_of_round(order, 2, results, catalog.bundled(), nothing)
+        assert following == self.round(2, trials)
+        assert len(trials) == 3
+        second = order_of_round(order, 2, trials)
+        self.tried(order, location, (91,), part=second)
+        chosen = ask("choose", order, location, None, 2)
+        results |= ResultReader(location.open()).of(second)
+        assert self.selection(order, location) == selection.select(
+            order, results, catalog.bundled(), last_round=trials
+        )
+        assert chosen.searches == 1
+
+    def test_a_round_whose_results_are_gone_is_not_made_again_and_again(self, location, warmed):
+        order = self.order(rounds=2, trials=4)
+        with pytest.raises(
+            WorkerFailed, match="the results of 1 tuning seed are gone, first of 90"
+        ):
+            ask("choose", order, location, None, 1)
+
+    def test_proposals_are_written_before_anybody_computes_them(self, location, warmed):
+        order = self.order(sampler="tpe", trials=6)
+        first = ask("choose", order, location, None, 0)
+        assert [each.trial for each in first.trials] == [0, 1, 2, 3, 4]
+        self.tried(order, location, part=order_of_round(order, 1, first.trials))
+        second = ask("choose", order, location, None, 1)
+        assert [each.trial for each in second.trials] == [*range(7)]
+        (search,) = read_proposals(location.open(), order).searches
+        assert search.settings == [each.params for each in second.trials[1:]]
+        # Whoever begins anew finds how far it was.
+        assert ask("choose", order, location, None, 0) == second
+        self.tried(order, location, attempt=1, part=order_of_round(order, 2, second.trials))
+        ask("choose", order, location, None, 2)
+        (choice,) = self.selection(order, location).choices
+        assert [each.params for each in choice.candidates] == [
+            each.params for each in second.trials
+        ]
+
+    @staticmethod
+    def round(number, trials=()):
+        return NextRound(number=number, methods=["finetune"], trials=[*trials])
 
     def test_a_trial_that_its_machine_has_lost_makes_a_result_incomplete(self, location, warmed):
         order = self.order()
@@ -437,7 +487,7 @@ class TestChoose:
     def test_its_page_says_what_was_chosen(self, location, warmed):
         order = self.order()
         self.tried(order, location)
-        chosen = ask("choose", order, location, None)
+        chosen = ask("choose", order, location, None, 1)
         final = part_of(order, ExperimentStatus(), chosen).order
         for seed in final.seeds:
             shared = final.shared(store="s", endpoint=None, region=None)

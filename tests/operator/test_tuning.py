@@ -4,6 +4,7 @@
 |-----------------------------------------------------|-------------|
 | trials first, the choice, the seeds by it           |      x      |
 | an operator that has not read the choice yet        |      x      |
+| rounds of trials, each of which follows from others |      x      |
 | methods that are added while seeds run              |      x      |
 | a tuning seed that fails, or whose machine lost one |      x      |
 | what was accepted, told by the orders of children   |      x      |
@@ -24,7 +25,7 @@ from supreme_operator.deciding.facts import Attempt, Trouble
 from supreme_operator.deciding.parts import part_of
 from supreme_operator.deciding.standing import Observations
 from supreme_operator.deciding.status import status_of
-from supreme_operator.results.protocol import ChosenSettings, ResultCheck
+from supreme_operator.results.protocol import ChosenSettings, NextRound, ResultCheck
 
 from supreme_core.api.orders import Selected, work_digest
 from supreme_core.api.status import ExperimentStatus
@@ -228,6 +229,117 @@ class TestTrials:
         return replace(made, attempt=replace(made.attempt, is_tuning=True))
 
 
+HALVED = {**TUNED, "tuning": {**TUNED["tuning"], "trials": 4, "rounds": 2}}
+PROPOSED = {**TUNED, "tuning": {**TUNED["tuning"], "trials": 6, "sampler": "tpe"}}
+
+
+def following(*trials, number=2, methods=("finetune",)):
+    return NextRound(
+        number=number,
+        methods=[*methods],
+        trials=[
+            Selected(scenario="full_class", method="finetune", trial=each, params={})
+            for each in trials
+        ],
+    )
+
+
+class TestRounds:
+    """Successive halving over two tuning seeds, and proposals of trials."""
+
+    SECOND = part_of(order_of(**HALVED), ExperimentStatus(), None, following(0, 2, 3))
+
+    def second(self, state="Running"):
+        return trial(91, state, work=self.SECOND.work)
+
+    def test_the_first_seed_comes_first_and_alone(self):
+        decision, status = step(spec=HALVED)
+        assert made(decision) == [(90, 0, 0, True)]
+        assert (status.progress, status.tuning.round, status.tuning.rounds) == ("0/1", 1, 2)
+        assert "round 1 of 2, " in self.said(status)
+
+    def test_its_trials_decide_the_next_round(self):
+        first = trial(90, work=work_digest(order_of(**HALVED).tuning.work))
+        decision, before = step(first, spec=HALVED, result_checks=results(90))
+        assert (decision.choose, decision.create) == (True, [])
+        decision, status = step(
+            first,
+            spec=HALVED,
+            status=before,
+            result_checks=results(90),
+            round=following(0, 2, 3),
+        )
+        assert made(decision) == [(91, 1, 0, True)]
+        assert name_of(OWNER, decision.create[0]).endswith("-t1-a0")
+        told = status.tuning
+        assert (status.progress, told.succeeded, told.round) == ("0/1", 1, 2)
+        assert "round 2 of 2, " in self.said(status)
+        assert [each.seed for each in status.seed_statuses] == [91, 90]
+
+    def test_after_the_last_round_settings_are_chosen(self):
+        decision, status = step(
+            self.second("Succeeded"),
+            spec=HALVED,
+            result_checks=results(91),
+            round=following(0, 2, 3),
+        )
+        assert (decision.choose, status.completed_indexes) == (True, "1")
+        assert (status.tuning.succeeded, status.progress) == (2, "1/1")
+        decision, status = step(
+            status=status, spec=HALVED, round=following(0, 2, 3), chosen=chosen()
+        )
+        assert made(decision) == [(7, 0, 0, False), (8, 1, 0, False)]
+        assert (status.tuning.round, status.tuning.succeeded) == (None, 2)
+
+    def test_the_next_operator_reads_the_round_and_forgets_nothing(self):
+        _, before = step(self.second(), spec=HALVED, round=following(0, 2, 3))
+        decision, status = step(self.second(), spec=HALVED, status=before)
+        assert (decision.choose, decision.create, decision.delete) == (True, [], [])
+        assert status == before
+        _, before = step(
+            self.second("Succeeded"),
+            spec=HALVED,
+            result_checks=results(91),
+            round=following(0, 2, 3),
+        )
+        decision, status = step(status=before, spec=HALVED)  # its children are gone
+        assert (decision.choose, decision.create) == (True, [])
+        assert (status.completed_indexes, status.tuning) == ("1", before.tuning)
+
+    def test_a_method_that_is_added_begins_with_the_first_round(self):
+        spec = {**HALVED, "methods": MORE["methods"]}
+        _, before = step(self.second(), spec=HALVED, round=following(0, 2, 3))
+        decision, _ = step(self.second(), spec=spec, status=before, round=following(0, 2, 3))
+        assert (decision.choose, decision.create, decision.delete) == (True, [], [])
+        first = following(number=1, methods=("finetune", "unsir"))
+        decision, status = step(self.second(), spec=spec, status=before, round=first)
+        assert made(decision) == [(90, 0, 0, True)]
+        assert status.tuning.round == 1
+
+    def test_proposals_are_further_attempts_of_the_same_seeds(self):
+        decision, status = step(spec=PROPOSED)
+        assert made(decision) == [(90, 0, 0, True), (91, 1, 0, True)]
+        first = part_of(order_of(**PROPOSED), ExperimentStatus(), None)
+        assert [each.trial for each in first.order.work.tuning.listed] == [0, 1, 2, 3, 4]
+        there = [trial(seed, work=first.work) for seed in (90, 91)]
+        decision, before = step(*there, spec=PROPOSED, status=status, result_checks=results(90, 91))
+        assert decision.choose
+        decision, status = step(
+            *there,
+            spec=PROPOSED,
+            status=before,
+            round=following(*range(7)),
+            result_checks=results(90, 91),
+        )
+        assert made(decision) == [(90, 0, 1, True), (91, 1, 1, True)]
+        assert (status.tuning.round, status.tuning.succeeded) == (2, 0)
+
+    @staticmethod
+    def said(status):
+        (found,) = [each for each in status.conditions if each.type == "SettingsChosen"]
+        return found.message
+
+
 class TestSeeds:
     def test_they_begin_when_settings_are_chosen(self):
         _, before = step(trial(90), trial(91), result_checks=results(90, 91))
@@ -318,6 +430,9 @@ class TestAccepted:
     def test_both_parts_are_what_they_were(self):
         for order in self.orders():
             assert self.differ(order) == []
+        found = admit(resource(**HALVED), CATALOG, defaults={})
+        second = shared_order(found.experiment, TestRounds.SECOND.order)
+        assert self.differ(second, **HALVED) == []
         assert methods_of(self.orders()) == ["finetune", "ssd"]
 
     @pytest.mark.parametrize(

@@ -82,8 +82,9 @@ def changes(
     lines = differences(_only(before, whole), _only(now, whole), "spec")
     if trials:
         asked = order.tuning.work.tuning if order.tuning else None
+        every = trials.model_copy(update={"listed": []})  # those of a round follow from others
         lines += differences(
-            trials.to_document(), asked.to_document() if asked else {}, "spec.tuning"
+            every.to_document(), asked.to_document() if asked else {}, "spec.tuning"
         )
     else:
         lines += differences(_only(before, REPEATS), _only(now, REPEATS), "spec.seeds")

@@ -23,7 +23,7 @@ from supreme_operator.deciding.indexes import expanded
 from supreme_operator.deciding.parts import CurrentPart
 from supreme_operator.deciding.times import time_of
 from supreme_operator.deciding.waiting import Reason, blocking_reason, inquiry_due, stuck, stuck_pod
-from supreme_operator.results.protocol import ChosenSettings, Published, ResultCheck
+from supreme_operator.results.protocol import ChosenSettings, NextRound, Published, ResultCheck
 
 PREEMPTED: Final = "Preempted"
 """The disruption of a child that its queue suspended, which goes on later as the same object."""
@@ -39,13 +39,14 @@ class Observations:
 
     result_checks: by seed and attempt.  creation: why the last child could not be created.
     deletion: why a child could not be deleted.  store: why the store could not be used.
-    chosen: the settings that the trials have chosen.
+    chosen: the settings that the trials have chosen.  round: of the trials, the last that is known.
     answers: what events said of a child, by its uid.
     met: uids of children of which the status tells what this process has seen of them.
     """
 
     result_checks: Mapping[tuple[int, int], ResultCheck] = field(default_factory=dict)
     chosen: ChosenSettings | None = None
+    round: NextRound | None = None
     publication: Published | None = None
     creation: Trouble | None = None
     deletion: Trouble | None = None
@@ -117,9 +118,10 @@ class Standing:
 
 def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[Standing]:
     seeds, digest = seen.part.order.seeds, seen.work
+    end = seen.part.first + len(seeds)
     known = seen.status.work_digest == digest  # else the status counts seeds of other work
-    completed = expanded(seen.status.completed_indexes if known else "", below=len(seeds))
-    failed = expanded(seen.status.failed_indexes if known else "", below=len(seeds))
+    completed = expanded(seen.status.completed_indexes if known else "", below=end)
+    failed = expanded(seen.status.failed_indexes if known else "", below=end)
     # In the order of attempts, so that the last one of a seed stays.
     latest: dict[int, Child] = {}
     for each in sorted(seen.children, key=lambda child: child.attempt.number):
@@ -132,7 +134,7 @@ def standings_of(seen: Seen, *, now: datetime, backoff: BackoffPolicy) -> list[S
     before = {each.seed: each for each in seen.status.seed_statuses}
     evaluator = _Evaluator(seen, now, backoff)
     found = []
-    for index, seed in enumerate(seeds):
+    for index, seed in enumerate(seeds, start=seen.part.first):
         recorded, child = before.get(seed), latest.get(seed)
         first = Attempt(seed=seed, index=index, is_tuning=seen.part.is_tuning)
         cost = _cost(first, recorded if known else None, child)

@@ -21,6 +21,7 @@ from supreme_core.api.status import (
     TuningStatus,
 )
 from supreme_core.errors import number_of, one_line
+from supreme_core.tuning.rounds import number_of_rounds
 from supreme_operator.deciding.admission import NotAccepted
 from supreme_operator.deciding.decide import (
     INVALID_SPEC,
@@ -205,7 +206,9 @@ def _chosen(seen: Seen, outcome: ExperimentOutcome, done: str) -> Said:
             return Said("False", outcome.reason, outcome.message)
         if trouble and outcome.kind == "choosing":
             return Said("False", trouble.reason, trouble.message)
-        return Said("False", "TrialsPending", f"trials come first: {done}")
+        rounds = _tuning_status(seen).rounds
+        which = f"round {seen.part.round} of {rounds}, " if rounds > 1 else ""
+        return Said("False", "TrialsPending", f"trials come first: {which}{done}")
     if trouble and not seen.part.is_known:
         return Said("Unknown", trouble.reason, trouble.message)
     known = _tuning_status(seen)
@@ -386,7 +389,9 @@ def _tuning(seen: Seen, count: _Counts) -> TuningStatus | None:
     known = _tuning_status(seen)
     if not seen.part.is_tuning:
         return known
-    return known.model_copy(update={"succeeded": count.succeeded})
+    succeeded = seen.part.first + count.succeeded
+    round_ = seen.part.round if known.rounds > 1 else None
+    return known.model_copy(update={"succeeded": succeeded, "round": round_})
 
 
 def _tuning_status(seen: Seen) -> TuningStatus:
@@ -394,19 +399,24 @@ def _tuning_status(seen: Seen) -> TuningStatus:
     tuning, chosen = seen.order.tuning, seen.observations.chosen
     assert tuning is not None
     assert tuning.work.tuning is not None
-    trials, seeds = tuning.work.tuning.trials, len(tuning.seeds)
+    planned = TuningStatus(
+        trials=tuning.work.tuning.trials,
+        seeds=len(tuning.seeds),
+        rounds=number_of_rounds(tuning),
+    )
     if chosen is None:
-        before = seen.status.tuning or TuningStatus(trials=trials, seeds=seeds)
-        return before.model_copy(update={"trials": trials, "seeds": seeds})
-    return TuningStatus(
-        trials=trials,
-        seeds=seeds,
-        succeeded=seeds,
-        methods=chosen.methods,
-        searches=chosen.searches,
-        changed=chosen.changed,
-        not_tunable=chosen.not_tunable,
-        selection=chosen.sha256,
+        before = seen.status.tuning or planned
+        facts = ("trials", "seeds", "rounds", "round")
+        return before.model_copy(update={fact: getattr(planned, fact) for fact in facts})
+    return planned.model_copy(
+        update={
+            "succeeded": planned.seeds,
+            "methods": chosen.methods,
+            "searches": chosen.searches,
+            "changed": chosen.changed,
+            "not_tunable": chosen.not_tunable,
+            "selection": chosen.sha256,
+        }
     )
 
 

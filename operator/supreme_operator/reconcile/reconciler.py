@@ -164,8 +164,8 @@ class Reconciler:
 
     def _look(self, key: Key, admitted: Admitted, memory: Memory, body: Mapping[str, Any]) -> Seen:
         children, orphaned = self.cache.children_of(key, memory.uid)
-        before, chosen = status_in(body), memory.results.chosen
-        part = part_of(admitted.order, before, chosen)
+        before, read = status_in(body), memory.results
+        part = part_of(admitted.order, before, read.chosen, read.round)
         return Seen(
             experiment=admitted.experiment,
             order=admitted.order,
@@ -179,9 +179,10 @@ class Reconciler:
             else "",
             observations=replace(
                 memory.observations,
-                result_checks=memory.results.checks,
-                chosen=chosen,
-                publication=memory.results.published,
+                result_checks=read.checks,
+                chosen=read.chosen,
+                round=read.round,
+                publication=read.published,
             ),
         )
 
@@ -314,7 +315,8 @@ class Reconciler:
             memory.results.verify(seen.part.order, locate, map(claim, decision.verify))
         elif decision.settings:
             before = seen.status.tuning.selection if seen.status.tuning else None
-            memory.results.choose(seen.order, locate, before)
+            ended = seen.part.round if seen.part.is_known else 0
+            memory.results.choose(seen.order, locate, before, ended)
         elif decision.publish is not None:
             memory.results.publish(seen.part.order, locate, decision.publish)
 

@@ -11,6 +11,7 @@ from supreme_operator.results.location import Location
 from supreme_operator.results.protocol import (
     ChosenSettings,
     Claim,
+    NextRound,
     Published,
     ResultCheck,
     TaskKind,
@@ -26,7 +27,8 @@ class ReadResults:
     """Results that have been read, and the one task that reads more.
 
     measured: surrounds each task, whatever comes of it.  ended: is told how each task ended, by an
-    error or by None.  checks: by seed and attempt.  chosen: settings, by the trials.
+    error or by None.  checks: by seed and attempt.  chosen: settings, by the trials.  round: of the
+    trials, where these are made in several.
     """
 
     collector: Collector
@@ -34,6 +36,7 @@ class ReadResults:
     ended: Callable[[Exception | None], None]
     checks: Mapping[tuple[int, int], ResultCheck] = field(default_factory=dict)
     chosen: ChosenSettings | None = None
+    round: NextRound | None = None
     published: Published | None = None
     _task: "asyncio.Task[None] | None" = None
     _order: ExperimentOrder | None = None
@@ -52,13 +55,16 @@ class ReadResults:
         elif order == self._order:
             self._claims = list(claims)
 
-    def choose(self, order: ExperimentOrder, locate: Locate, before: str | None) -> None:
+    def choose(
+        self, order: ExperimentOrder, locate: Locate, before: str | None, ended: int
+    ) -> None:
         """Have settings chosen by the trials, or those read that were, unless a task is at work.
 
         order: of the whole experiment.  before: sha256 of what was chosen, where something was.
+        ended: round of the trials that has ended; 0 where none is known to.
         """
         if not self.is_reading:
-            self._start("choose", self._choose(order, locate, before))
+            self._start("choose", self._choose(order, locate, before, ended))
 
     def publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         """Have a summary written that has at least these seeds, unless a task is at work."""
@@ -92,8 +98,14 @@ class ReadResults:
         checks = await self.collector.verify(order, await locate(), lambda: self._claims)
         self.checks = {**self.checks, **{(each.seed, each.attempt): each for each in checks}}
 
-    async def _choose(self, order: ExperimentOrder, locate: Locate, before: str | None) -> None:
-        self.chosen = await self.collector.choose(order, await locate(), before)
+    async def _choose(
+        self, order: ExperimentOrder, locate: Locate, before: str | None, ended: int
+    ) -> None:
+        match await self.collector.choose(order, await locate(), before, ended):
+            case NextRound() as following:
+                self.round = following
+            case ChosenSettings() as chosen:
+                self.chosen = chosen
 
     async def _publish(self, order: ExperimentOrder, locate: Locate, seeds: frozenset[int]) -> None:
         publication = await self.collector.publish(order, await locate())

@@ -79,6 +79,17 @@ class ChosenSettings(Document):
     sha256: Digest = Field(description="sha256 of selection.json.")
 
 
+class NextRound(Document):
+    """Round of trials that is to be made, since those before it have all their results."""
+
+    number: int = Field(ge=1, description="Number of the round, from 1.")
+    methods: list[Title] = Field(max_length=128, description="Methods that are searched.")
+    trials: list[Selected] = Field(
+        max_length=65_536,
+        description="Trials of the round; none where they are all that the plan has.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """A summary that was written, over all seeds that had a valid result of that work."""
@@ -101,6 +112,9 @@ class Task(Document):
     selection: Digest | None = Field(
         None, description="sha256 of the selection.json that was chosen before."
     )
+    round: int = Field(
+        0, ge=0, description="Round of trials that has ended, as is known; 0 where none is."
+    )
     memory_mebibytes: int = Field(ge=1)
     cpu_seconds: int = Field(ge=1, description="Processor seconds for each answer.")
 
@@ -119,5 +133,5 @@ class Refusal(Document):
     message: Line
 
 
-Answer = Reading | ResultCheck | ChosenSettings | Publication | Refusal
+Answer = Reading | ResultCheck | NextRound | ChosenSettings | Publication | Refusal
 ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)

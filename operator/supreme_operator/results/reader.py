@@ -32,6 +32,7 @@ from supreme_operator.results.protocol import (
     Answer,
     ChosenSettings,
     Claim,
+    NextRound,
     Publication,
     Reading,
     Refusal,
@@ -175,16 +176,17 @@ class Collector:
         raise WorkerFailed("the worker published nothing")
 
     async def choose(
-        self, order: ExperimentOrder, location: Location, before: str | None
-    ) -> ChosenSettings:
+        self, order: ExperimentOrder, location: Location, before: str | None, ended: int
+    ) -> ChosenSettings | NextRound:
         """Choose settings by the results of all tuning seeds, and write selection.json; what was
-        chosen before stays.
+        chosen before stays. Where trials are made in rounds, give the next one of them.
 
         order: of the whole experiment.  before: sha256 of selection.json; None before anything was
-        chosen. The same results give the same bytes. Raises as `verify` does.
+        chosen.  ended: round of the trials that has ended; 0 where none is known to. The same
+        results give the same bytes. Raises as `verify` does.
         """
-        match await self._answered("choose", order, location, before):
-            case ChosenSettings() as chosen:
+        match await self._answered("choose", order, location, before, ended):
+            case ChosenSettings() | NextRound() as chosen:
                 return chosen
         raise WorkerFailed("the worker chose nothing")
 
@@ -204,9 +206,10 @@ class Collector:
         order: ExperimentOrder,
         location: Location,
         selection: str | None = None,
+        ended: int = 0,
     ) -> Answer | None:
         """The single answer to a task; None where there is another number of them."""
-        run = await self._run(kind, order, location, selection=selection)
+        run = await self._run(kind, order, location, selection=selection, ended=ended)
         if run.blame == "turn":
             raise StoreUnavailable(f"{location.uri} is too slow: {run.ending}")
         if run.ending:
@@ -220,6 +223,7 @@ class Collector:
         location: Location,
         claims: Callable[[], list[Claim]] = list,
         selection: str | None = None,
+        ended: int = 0,
     ) -> Run:
         self._allowed.check(location)
         is_verified = kind == "verify"
@@ -232,6 +236,7 @@ class Collector:
                 location=location,
                 claims=claims(),
                 selection=selection,
+                round=ended,
                 memory_mebibytes=limits.memory_mebibytes,
                 cpu_seconds=limits.cpu_seconds,
             )
