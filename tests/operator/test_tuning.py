@@ -261,7 +261,7 @@ class TestRounds:
     def test_its_trials_decide_the_next_round(self):
         first = trial(90, work=work_digest(order_of(**HALVED).tuning.work))
         decision, before = step(first, spec=HALVED, result_checks=results(90))
-        assert (decision.choose, decision.create) == (True, [])
+        assert (decision.settings, decision.create) == ("choose", [])
         decision, status = step(
             first,
             spec=HALVED,
@@ -283,7 +283,7 @@ class TestRounds:
             result_checks=results(91),
             round=following(0, 2, 3),
         )
-        assert (decision.choose, status.completed_indexes) == (True, "1")
+        assert (decision.settings, status.completed_indexes) == ("choose", "1")
         assert (status.tuning.succeeded, status.progress) == (2, "1/1")
         decision, status = step(
             status=status, spec=HALVED, round=following(0, 2, 3), chosen=chosen()
@@ -294,7 +294,7 @@ class TestRounds:
     def test_the_next_operator_reads_the_round_and_forgets_nothing(self):
         _, before = step(self.second(), spec=HALVED, round=following(0, 2, 3))
         decision, status = step(self.second(), spec=HALVED, status=before)
-        assert (decision.choose, decision.create, decision.delete) == (True, [], [])
+        assert (decision.settings, decision.create, decision.delete) == ("read", [], [])
         assert status == before
         _, before = step(
             self.second("Succeeded"),
@@ -303,14 +303,14 @@ class TestRounds:
             round=following(0, 2, 3),
         )
         decision, status = step(status=before, spec=HALVED)  # its children are gone
-        assert (decision.choose, decision.create) == (True, [])
+        assert (decision.settings, decision.create) == ("read", [])
         assert (status.completed_indexes, status.tuning) == ("1", before.tuning)
 
     def test_a_method_that_is_added_begins_with_the_first_round(self):
         spec = {**HALVED, "methods": MORE["methods"]}
         _, before = step(self.second(), spec=HALVED, round=following(0, 2, 3))
         decision, _ = step(self.second(), spec=spec, status=before, round=following(0, 2, 3))
-        assert (decision.choose, decision.create, decision.delete) == (True, [], [])
+        assert (decision.settings, decision.create, decision.delete) == ("read", [], [])
         first = following(number=1, methods=("finetune", "unsir"))
         decision, status = step(self.second(), spec=spec, status=before, round=first)
         assert made(decision) == [(90, 0, 0, True)]
@@ -323,7 +323,7 @@ class TestRounds:
         assert [each.trial for each in first.order.work.tuning.listed] == [0, 1, 2, 3, 4]
         there = [trial(seed, work=first.work) for seed in (90, 91)]
         decision, before = step(*there, spec=PROPOSED, status=status, result_checks=results(90, 91))
-        assert decision.choose
+        assert decision.settings == "choose"
         decision, status = step(
             *there,
             spec=PROPOSED,

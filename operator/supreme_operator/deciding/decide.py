@@ -33,7 +33,7 @@ class ExperimentOutcome:
     """State of the whole experiment.
 
     kind: choosing, where all trials have ended; reading, where only the settings that were chosen
-    before tell whether there is more to compute.
+    before, or the trials that follow from others, tell whether there is more to compute.
     """
 
     kind: Literal[
@@ -148,7 +148,7 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
         return ExperimentOutcome("failed", "FailureBudgetExceeded", message)
     if all(each.is_done for each in standings):
         if seen.part.is_tuning:
-            return ExperimentOutcome("choosing")
+            return _with_trials(seen)
         if _may_ask_for_more(seen):
             return ExperimentOutcome("reading")
         if not done:
@@ -171,8 +171,13 @@ def _outcome(seen: Seen, standings: Sequence[Standing], now: datetime) -> Experi
     if spec.suspend:
         return ExperimentOutcome("suspended")
     if all(each.is_done or each.is_unread for each in standings):
-        return ExperimentOutcome("choosing" if seen.part.is_tuning else "aggregating")
+        return _with_trials(seen) if seen.part.is_tuning else ExperimentOutcome("aggregating")
     return ExperimentOutcome("going")
+
+
+def _with_trials(seen: Seen) -> ExperimentOutcome:
+    """State of an experiment whose trials have ended, as far as is known."""
+    return ExperimentOutcome("choosing" if seen.part.is_known else "reading")
 
 
 def _may_ask_for_more(seen: Seen) -> bool:
