@@ -1,6 +1,7 @@
-"""Documents that trainers leave behind: progress, faults, how an attempt ended, the result of a
-seed."""
+"""Documents that trainers leave behind: progress, faults, how an attempt ended, curves of
+trainings, the result of a seed."""
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -85,6 +86,31 @@ class CellRecord(Document):
         max_length=16,
         description="Keys of Retrained's predictions, one for each replica.",
     )
+
+
+class EpochCurve(Document):
+    """Curve of one training, as the manifest of its stage has it: numbers by epoch, null where one
+    is not finite or not known."""
+
+    name: Title = Field(description="Name of the training within its stage.")
+    epoch: list[int] = Field(min_length=1, max_length=10_000, description="Epochs, from 1.")
+    rate: list[float | None] = Field(description="Learning rate at the beginning of the epoch.")
+    loss: list[float | None] = Field(description="Mean of what the steps of the epoch minimised.")
+    accuracy: list[float | None] = Field(
+        description="Share of the samples that were predicted right, each before its own step."
+    )
+    validation: list[float | None] | None = Field(
+        None, description="Accuracy on validation samples after the epoch; null where not measured."
+    )
+
+    @model_validator(mode="after")
+    def _has_every_number_in_each_epoch(self) -> "EpochCurve":
+        numbers = (self.rate, self.loss, self.accuracy, self.validation or self.epoch)
+        if any(len(each) != len(self.epoch) for each in numbers):
+            raise ValueError("epoch, rate, loss, accuracy and validation differ in their lengths")
+        if any(a >= b for a, b in pairwise([0, *self.epoch])):
+            raise ValueError("epoch does not count upwards from 1")
+        return self
 
 
 class RunRecord(Document):

@@ -1,6 +1,6 @@
 """The summary of an experiment: what a table, a report and a status are made from."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -334,6 +334,67 @@ class OverSeeds(Document):
         if unexplained:
             raise ValueError(f"metrics say nothing about {min(unexplained)!r}, which a value names")
         return self
+
+
+ByEpoch = Annotated[list[float | None], Field(max_length=64)]
+
+
+class OverEpochs(Document):
+    """Quartiles of a number over seeds, in each epoch that is shown; null where no seed has it."""
+
+    median: ByEpoch
+    low: ByEpoch = Field(description="Lower quartiles.")
+    high: ByEpoch = Field(description="Upper quartiles.")
+
+
+class TrainingSummary(Document):
+    """One training of a method over seeds, epoch by epoch."""
+
+    scenarios: list[Title] = Field(
+        max_length=64, description="Scenarios; several where one training is that of them all."
+    )
+    method: Title
+    training: Title = Field(description="Name of the training within the method.")
+    n: int = Field(ge=1, description="Seeds that have the training.")
+    epochs: int = Field(ge=1, description="Epochs of the seed that trained longest.")
+    epoch: list[int] = Field(max_length=64, description="Epochs that are shown; the last one is.")
+    loss: OverEpochs
+    accuracy: OverEpochs
+    validation: OverEpochs | None = Field(
+        None, description="Accuracy on validation samples; null where it was not measured."
+    )
+    rate: ByEpoch = Field(description="Median learning rate at the beginning of the epoch.")
+    judged: int = Field(ge=0, description="Seeds with epochs enough to say how they ended.")
+    falling: int = Field(ge=0, description="Seeds among them whose loss still fell at the end.")
+    risen: int = Field(ge=0, description="Seeds among them whose loss did not fall at all.")
+
+    @model_validator(mode="after")
+    def _has_every_quartile_at_each_epoch(self) -> "TrainingSummary":
+        curves = [each for each in (self.loss, self.accuracy, self.validation) if each]
+        numbers = [n for each in curves for n in (each.median, each.low, each.high)]
+        if any(len(each) != len(self.epoch) for each in (self.rate, *numbers)):
+            raise ValueError("numbers of a training differ in their lengths from its epochs")
+        return self
+
+
+class Untold(Document):
+    """Method without a curve."""
+
+    scenario: Title
+    method: Title
+
+
+class TrainingCurves(Document):
+    """Curves of trainings, of Original, Retrained and every method that trains."""
+
+    seeds: int = Field(0, ge=0, description="Seeds that were looked at: the first ones of many.")
+    trainings: list[TrainingSummary] = Field(default_factory=list, max_length=64 * 64 * 8)
+    without: list[Untold] = Field(
+        default_factory=list,
+        max_length=64 * 66,
+        description="Models that were made without a training, or by a version that kept no curve.",
+    )
+    left_out: int = Field(0, ge=0, description="Trainings of methods that have many.")
 
 
 class Failure(Document):
@@ -679,6 +740,11 @@ class Summary(Document):
     failures: list[Failure]
     excluded: list[Exclusion]
     over_seeds: OverSeeds = Field(default_factory=OverSeeds)
+    training_curves: TrainingCurves = Field(
+        default_factory=TrainingCurves,
+        exclude_if=lambda curves: not curves.seeds,
+        description="Curves of trainings; absent where no model is in the store.",
+    )
     tuning: TuningSummary | None = Field(
         None, description="Search for settings; null where every method has those that are given."
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,11 @@ from supreme_core.api.names import PREDICTIONS
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import RunRecord, RunResult
 from supreme_core.api.summary import Gap, JointVerdict, Summary
-from supreme_core.api.v1alpha1 import MethodEntry
 from supreme_core.errors import SpecError
 from supreme_core.library.arguments import one_of
+from supreme_core.library.method_settings import method_settings
 from supreme_core.publishing.publish import summarise
-from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_manifest
+from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_curves
 from supreme_core.registry import catalog
 from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
@@ -34,8 +34,7 @@ from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_experiment
 from supreme_core.store.results import ResultReader, read_order
 from supreme_core.store.storage import Storage
-from supreme_core.system.ending import need_pandas, need_trainer
-from supreme_core.tuning.entries import entries_of
+from supreme_core.system.ending import need_extra, need_trainer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,19 +187,21 @@ class Results:
 
         Models that were computed before curves were kept have none.  Raises as `frame` does, and
         CorruptArtefact where a model is no longer in the store.
+
+        A line here is an epoch, and one of `frame` a model: a mean over the lines of `frame` has
+        no epochs in it. `curves.melt(id_vars=curves.columns[:7], var_name="metric")` has one number
+        in each line, as `frame` has.
         """
         lines: dict[str, list[Any]] = {name: [] for name in CURVES}
         with TemporaryDirectory(prefix="supreme-") as cache:
             store = SeedStore(Artefacts(self._storage, Path(cache)))
             for seed, run in self._models():
                 of_run = (self.experiment, run.scenario, run.method, seed, run.repeat)
-                for curve in cast(list[Any], trained_manifest(store, run).facts.get("curves", [])):
-                    count = len(curve["epoch"])
-                    columns = dict.fromkeys(CURVES, [None] * count) | curve
-                    columns |= {"training": [curve["name"]] * count}
-                    columns |= {
-                        name: [each] * count for name, each in zip(CURVES[:5], of_run, strict=True)
-                    }
+                for curve in trained_curves(store, run):
+                    count = len(curve.epoch)
+                    shared = zip(CURVES[:6], (*of_run, curve.name), strict=True)
+                    columns = {name: [each] * count for name, each in shared}
+                    columns |= {name: getattr(curve, name) or [None] * count for name in CURVES[6:]}
                     for name in CURVES:
                         lines[name] += columns[name]
         numbers = dict.fromkeys(("loss", "accuracy", "validation", "rate"), float)
@@ -276,12 +277,7 @@ class Results:
     @cached_property
     def _settings(self) -> Mapping[tuple[str, str], str]:
         """Settings by scenario and method."""
-        known = catalog.installed()
-        return {
-            (scenario, title): json.dumps(_settings_of(entry, known))
-            for scenario in self.scenarios
-            for title, entry in entries_of(self._order.work, scenario).items()
-        }
+        return {of: json.dumps(found) for of, found in method_settings(self._order).items()}
 
     def _numbers(self) -> Iterable[tuple[RunRecord, str, RowFacts, int]]:
         for seed, result in self._results.items():
@@ -312,7 +308,7 @@ class Results:
 
 
 def _table(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
-    need_pandas()
+    need_extra("pandas")
     import pandas as pd  # which nothing else needs
 
     return pd.DataFrame(columns)
@@ -320,13 +316,3 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
 
 def _cell(value: object) -> object:
     return "; ".join(value) if isinstance(value, list) else value
-
-
-def _settings_of(entry: MethodEntry, known: catalog.Catalog) -> dict[str, Any]:
-    """Settings of a method with its defaults, and what is wrapped around it."""
-    listed = known.find("method", entry.name)  # None where a plug-in is not installed here
-    properties = listed.params.get("properties", {}) if listed else {}
-    defaults = {name: each["default"] for name, each in properties.items() if "default" in each}
-    more = entry.to_document()
-    around = {name: more[name] for name in ("wrappers", "augmentation") if name in more}
-    return {**defaults, **entry.params, **around}

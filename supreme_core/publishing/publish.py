@@ -13,13 +13,15 @@ from supreme_core.analysis.files import read_summary, summary_csv, summary_json
 from supreme_core.analysis.noise_floor import noise_floors
 from supreme_core.analysis.over_seeds import inputs_of, over_seeds, over_seeds_csv
 from supreme_core.analysis.provenance import row_facts
+from supreme_core.analysis.training_curves import training_curves
 from supreme_core.analysis.tuning import FinalSeeds, tuning_summary
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, work_digest
-from supreme_core.api.records import RunResult
+from supreme_core.api.records import EpochCurve, RunRecord, RunResult
 from supreme_core.api.summary import Floor, OverSeeds, Summary, TuningSummary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
+from supreme_core.publishing.stored_run import SeedStore, trained_curves
 from supreme_core.registry import Chosen, SeedMetricFacts, catalog
 from supreme_core.report.page import render_report
 from supreme_core.scoring.evaluation import Predictions
@@ -126,7 +128,10 @@ def summarise(
     over = _over_seeds(found, artefacts, order, published)
     summary = aggregate(found, question)
     tuning = tuning_of(storage, order, summary)
-    return summary.model_copy(update={"over_seeds": over, "tuning": tuning})
+    curves = training_curves(found, order, partial(_curves, SeedStore(artefacts)))
+    return summary.model_copy(
+        update={"over_seeds": over, "training_curves": curves, "tuning": tuning}
+    )
 
 
 def tuning_of(storage: Storage, order: ExperimentOrder, summary: Summary) -> TuningSummary | None:
@@ -210,6 +215,15 @@ def _floors(
     except CorruptArtefact as error:
         log.warning("no noise floor is claimed: %s", error)
         return {}
+
+
+def _curves(store: SeedStore, run: RunRecord) -> list[EpochCurve]:
+    """Curves of a run's model; none where they are damaged, which a warning says."""
+    try:
+        return trained_curves(store, run)
+    except CorruptArtefact as error:
+        log.warning("no curve of %s in %s is shown: %s", run.method, run.scenario, error)
+        return []
 
 
 def _load(artefacts: Artefacts, stage: str, key: str) -> Predictions:

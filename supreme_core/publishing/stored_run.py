@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from safetensors.numpy import load_file
 
+from supreme_core.api.model import parse
 from supreme_core.api.names import (
     ORIGINAL,
     PREDICTIONS,
@@ -16,8 +17,8 @@ from supreme_core.api.names import (
     RETRAINED,
     WEIGHTS,
 )
-from supreme_core.api.records import RunRecord
-from supreme_core.errors import CorruptArtefact
+from supreme_core.api.records import EpochCurve, RunRecord
+from supreme_core.errors import CorruptArtefact, SpecError, one_line
 from supreme_core.scoring.evaluation import Cost, Findings, Model, Predictions
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.scoring.run_scoring import (
@@ -85,6 +86,21 @@ def trained_manifest(store: SeedStore, run: RunRecord) -> Manifest:
     if run.method not in REFERENCES:
         return found
     return store.manifest(*trained_stage(run.method, found))
+
+
+def trained_curves(store: SeedStore, run: RunRecord) -> list[EpochCurve]:
+    """Curves of the trainings that made a run's own model; none where it was made without one, or
+    by a version that kept none.
+
+    Raises CorruptArtefact where the stage is gone, or has other things than curves.
+    """
+    manifest = trained_manifest(store, run)
+    curves = manifest.facts.get("curves", [])
+    try:
+        return [parse(EpochCurve, each) for each in (curves if isinstance(curves, list) else [{}])]
+    except SpecError as error:
+        told = f"curves of {manifest.stage} {manifest.key}: {error}"
+        raise CorruptArtefact(one_line(told)) from None
 
 
 @dataclass(frozen=True)

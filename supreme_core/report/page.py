@@ -30,6 +30,7 @@ from supreme_core.report import (
     paste,
     plots,
     tables,
+    training_curves,
     tuning,
     words,
 )
@@ -135,6 +136,7 @@ def render_report(summary: Summary) -> bytes:
         unranked=list(contrasts.left_out(summary.ranks.left_out)) if summary.ranks else [],
         over_seeds=over_seeds.section(summary.over_seeds),
         tuning=tuning.section(summary.tuning),
+        training_curves=training_curves.section(summary.training_curves),
         collapses=list(tables.collapses(indexed)),
         failures=[_failure_line(failure) for failure in summary.failures[:MOST_FAILURES]],
         more_failures=max(len(summary.failures) - MOST_FAILURES, 0),

@@ -16,11 +16,15 @@ from supreme_core.system.faults import fault_of
 TRAINER_MODULES: Final = ("torch", "torchvision", "timm")
 """Packages that the extra `trainer` installs; everything else works without these."""
 
-OPERATOR_MODULES: Final = ("kopf", "kubernetes", "aiohttp", "pydantic_settings")
-"""Packages that the extra `operator` installs."""
-
-PANDAS_MODULES: Final = ("pandas",)
-"""Packages that the extra `pandas` installs."""
+EXTRAS: Final = {
+    "trainer": TRAINER_MODULES,
+    "operator": ("kopf", "kubernetes", "aiohttp", "pydantic_settings"),
+    "pandas": ("pandas",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
+}
+"""Packages by the extra that installs them."""
 
 REPORT: Final = (
     "This is a fault in SUPREME, not in what you wrote. Please report it with these lines."
@@ -95,13 +99,8 @@ def of_missing_module(error: BaseException) -> SpecError | None:
     if not isinstance(error, ModuleNotFoundError):
         return None
     missing = (error.name or "").partition(".")[0]
-    extras = {
-        "trainer": TRAINER_MODULES,
-        "operator": OPERATOR_MODULES,
-        "pandas": PANDAS_MODULES,
-    }
     return next(
-        (_to_install([missing], extra) for extra, modules in extras.items() if missing in modules),
+        (_to_install([missing], extra) for extra, modules in EXTRAS.items() if missing in modules),
         None,
     )
 
@@ -117,10 +116,10 @@ def missing_for_trainer() -> list[str]:
     return _missing(TRAINER_MODULES)
 
 
-def need_pandas() -> None:
-    """SpecError where tables in Python cannot be had, because pandas is not installed."""
-    if missing := _missing(PANDAS_MODULES):
-        raise _to_install(missing, "pandas")
+def need_extra(extra: str) -> None:
+    """SpecError where a package of this extra is not installed."""
+    if missing := _missing(EXTRAS[extra]):
+        raise _to_install(missing, extra)
 
 
 def _missing(modules: Sequence[str]) -> list[str]:

@@ -25,8 +25,9 @@ import supreme_core
 from supreme_core import registry
 from supreme_core.api.canonical import digest
 from supreme_core.data.image_set import ImageSet, dataset_meaning
-from supreme_core.errors import SpecError
+from supreme_core.errors import CorruptArtefact, SpecError
 from supreme_core.publishing.publish import summarise
+from supreme_core.publishing.stored_run import stage_of
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import ResultReader, write_order, write_result
 from supreme_core.system import ending
@@ -35,6 +36,7 @@ from tests.trainer.experiments import (
     FULL_CLASS,
     SSD,
     compute,
+    copied,
     experiment,
     folder_store,
     planned,
@@ -146,6 +148,49 @@ def test_curves_are_those_of_each_training(results):
     finetuned = curves.loc[("finetune", 260)]
     assert finetuned.training != "training"
     assert finetuned.rate == 0.02
+    longer = results.curves.melt(id_vars=[*results.curves.columns[:7]], var_name="metric")
+    assert set(longer.metric) == {"loss", "accuracy", "validation", "rate"}
+    assert [*longer.columns[:5]] == [*results.frame.columns[:5]]
+
+
+def test_the_summary_has_the_medians_of_the_curves(results, store):
+    with TemporaryDirectory() as cache:
+        order = planned(DOCUMENT)
+        told = summarise(store, Artefacts(store, cache), order, ResultReader(store)).training_curves
+    assert told.seeds == len(SEEDS)
+    assert [(each.method, each.training) for each in told.trainings] == [
+        *(("original", "training"), ("retrained", "training"), ("finetune", "retain")),
+    ]
+    assert [each.method for each in told.without] == ["mild"]  # ssd trains nothing
+    medians = results.curves.groupby("method")[["loss", "accuracy", "rate"]].median()
+    for each in told.trainings:
+        wanted = medians.loc[each.method]
+        found = each.loss.median[0], each.accuracy.median[0], each.rate[0]
+        assert found == pytest.approx((wanted.loss, wanted.accuracy, wanted.rate), rel=1e-4)
+
+
+def test_curves_that_are_none_are_told_and_left_out_of_the_summary(store, tmp_path, caplog):
+    copy = copied(store.uri.removeprefix("file://"), folder_store(tmp_path / "store"))
+    artefacts = Artefacts(copy, tmp_path / "cache")
+    run = next(
+        run
+        for run in ResultReader(copy).of(planned(DOCUMENT))[260].runs
+        if run.method == "finetune"
+    )
+    manifest = artefacts.find(*stage_of(run))
+    artefacts.commit(
+        *stage_of(run),
+        meaning=manifest.meaning,
+        files={name: artefacts.open(manifest, name) for name in manifest.files},
+        facts={**manifest.facts, "curves": [{"name": "retain", "epoch": [2, 1]}]},
+        environment={},
+        replace=True,
+    )
+    told = summarise(copy, artefacts, planned(DOCUMENT), ResultReader(copy)).training_curves
+    assert {each.method: each.n for each in told.trainings}["finetune"] == 1
+    assert "no curve of finetune in full_class is shown: curves of unlearned" in caplog.text
+    with pytest.raises(CorruptArtefact, match=r"curves of unlearned .* rate is required"):
+        _ = supreme_core.load(f"{copy.uri}/{planned(DOCUMENT).prefix}").curves
 
 
 @pytest.mark.parametrize("method", ["original", "retrained", "finetune"])
@@ -242,7 +287,7 @@ def test_an_address_of_no_experiment_names_those_there_are(store):
 
 
 def test_tables_without_pandas_say_what_to_install(uri, monkeypatch):
-    monkeypatch.setattr(ending, "PANDAS_MODULES", ("not_installed",))
+    monkeypatch.setitem(ending.EXTRAS, "pandas", ("not_installed",))
     with pytest.raises(SpecError, match=r"pip install 'supreme-bench\[pandas\]'"):
         _ = supreme_core.load(uri).verdicts
 

@@ -1,0 +1,321 @@
+"""The part of the page about trainings: had they converged?
+
+A figure of Original and Retrained, and a table with a small curve of each training.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from supreme_core.analysis.training_curves import FEWEST_EPOCHS, LEVEL, MOST_SEEDS, PARTS
+from supreme_core.api import names
+from supreme_core.api.summary import OverEpochs, TrainingCurves, TrainingSummary
+from supreme_core.errors import number_of
+from supreme_core.report import cells, plots, svg, words
+from supreme_core.report.cells import NONE, TableCell
+from supreme_core.report.roc import DASHES
+from supreme_core.report.tables import Column, Table, TableLine
+from supreme_core.report.templates import template
+
+WIDTH, HEIGHT = 132, 34
+"""Size of a small curve in pixels."""
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """Trainings of methods in one scenario."""
+
+    name: str
+    table: Table
+
+
+def section(found: TrainingCurves) -> Markup:
+    """The content of a section of the page; empty where no model is in the store."""
+    if not found.seeds:
+        return Markup()
+    references = [e for name in names.REFERENCES for e in found.trainings if e.method == name]
+    methods = [each for each in found.trainings if each.method not in names.REFERENCES]
+    scenarios = dict.fromkeys(each.scenarios[0] for each in methods)
+    page = template("training_curves").render(
+        answers=list(answers(references)),
+        references=_table(references, "model"),
+        plot=_plot(references),
+        is_whole=len(_told_apart(references)) == len(references),
+        scenarios=[
+            TrainingView(name, _table([m for m in methods if m.scenarios[0] == name], "method"))
+            for name in scenarios
+        ],
+        without=_without(found),
+        left_out=number_of(found.left_out, "further training") if found.left_out else "",
+        seeds=("the first " if found.seeds == MOST_SEEDS else "") + number_of(found.seeds, "seed"),
+        many=any(each.n > 1 for each in found.trainings),
+        fewest=FEWEST_EPOCHS,
+        part=ORDINALS[PARTS],
+        level=f"{100 * LEVEL:g}",
+        floor_title="",
+    )
+    return Markup(page)
+
+
+ORDINALS = {5: "fifth"}
+
+
+def answers(references: Sequence[TrainingSummary]) -> Iterator[str]:
+    """Sentences on whether the models that everything is compared with had converged."""
+    judged = [each for each in references if each.judged]
+    falling = [each for each in judged if _most(each.falling, each)]
+    for each in falling:
+        yield (
+            f"{_title(each, references)} was still falling at the end of its"
+            f" {number_of(each.epochs, 'epoch')}, in {each.falling} of"
+            f" {number_of(each.judged, 'seed')}: with more epochs it would be another model."
+        )
+    level = [each for each in judged if not _most(each.falling, each)]
+    if level:
+        listed = words.listed(_title(each, references) for each in level)
+        yield f"{listed} had levelled off at the end of training."
+    if references and not judged:
+        epochs = max(each.epochs for each in references)
+        yield (
+            f"After {number_of(epochs, 'epoch')} nothing is said of whether trainings had levelled"
+            f" off: that takes {FEWEST_EPOCHS}."
+        )
+
+
+def _most(count: int, found: TrainingSummary) -> bool:
+    return 2 * count > found.judged
+
+
+def _title(found: TrainingSummary, among: Sequence[TrainingSummary]) -> str:
+    """Name of a model, with its scenario where there are several."""
+    title = cells.method_title(found.method)
+    several = sum(each.method == found.method for each in among) > 1
+    return f"{title} ({found.scenarios[0]})" if several else title
+
+
+def _without(found: TrainingCurves) -> str:
+    """Sentence on the models without a curve; empty where all have one."""
+    scenarios = {name for each in found.trainings for name in each.scenarios}
+    scenarios |= {each.scenario for each in found.without}
+    lacking: dict[str, list[str]] = {}
+    for each in found.without:
+        lacking.setdefault(each.method, []).append(each.scenario)
+    listed = words.listed(
+        cells.method_title(method)
+        + (f" in {words.listed(where)}" if len(where) < len(scenarios) else "")
+        for method, where in lacking.items()
+    )
+    why = "made without a training of epochs, or by a version that kept no curves"
+    return f"No curve of {listed}: {why}." if lacking else ""
+
+
+def _table(found: Sequence[TrainingSummary], head: str) -> Table:
+    """A line for each training, with its curves."""
+    validated = any(each.validation for each in found)
+    columns = [
+        Column("epochs", kind="count"),
+        Column("loss", kind="count"),
+        Column("accuracy", "%", kind="count"),
+        *([Column("validation", "%", kind="count")] if validated else []),
+        Column("learning rate", kind="count"),
+        Column("at the end", kind="text"),
+    ]
+    lines = []
+    for each in found:
+        title, role = _line_title(each, found), cells.method_role(each.method)
+        line = [
+            TableCell(str(each.epochs), note=number_of(each.n, "seed") if each.n > 1 else ""),
+            _curve(each, each.loss, role, f"loss of {title}", 1.0),
+            _curve(each, each.accuracy, role, f"accuracy of {title}", 100.0),
+        ]
+        if validated:
+            line.append(
+                _curve(each, each.validation, role, f"validation accuracy of {title}", 100.0)
+                if each.validation
+                else cells.EMPTY
+            )
+        line += [_rate(each.rate), _end(each)]
+        lines.append(TableLine(title, role, tuple(line)))
+    return Table("", tuple(columns), tuple(lines), head=head)
+
+
+def _line_title(found: TrainingSummary, among: Sequence[TrainingSummary]) -> str:
+    title = _title(found, among) if found.method in names.REFERENCES else found.method
+    several = len({each.training for each in among if each.method == found.method}) > 1
+    return f"{title}: {found.training}" if several else title
+
+
+def _rate(rates: Sequence[float | None]) -> TableCell:
+    known = [rate for rate in rates if rate is not None]
+    if not known:
+        return cells.EMPTY
+    if min(known) == max(known):
+        return TableCell(_number(known[0]))
+    return TableCell(f"{_number(known[0])} to {_number(known[-1])}", note=_peak(known))
+
+
+def _peak(known: Sequence[float]) -> str:
+    highest = max(known)
+    return "" if highest in (known[0], known[-1]) else f"at most {_number(highest)}"
+
+
+def _number(value: float) -> str:
+    return cells.number(value, 0) if value == 0 else f"{value:.3g}".replace("-", cells.MINUS)
+
+
+def _end(found: TrainingSummary) -> TableCell:
+    if not found.judged:
+        return TableCell(NONE)
+    for count, told in ((found.falling, "still falling"), (found.risen, "did not fall")):
+        if _most(count, found):
+            return TableCell(told, note=_of(count, found))
+    others = found.falling + found.risen
+    return TableCell("levelled off", note=f"not in {_of(others, found)}" if others else "")
+
+
+def _of(count: int, found: TrainingSummary) -> str:
+    return f"{count} of {number_of(found.judged, 'seed')}" if found.judged > 1 else ""
+
+
+def _curve(
+    found: TrainingSummary, numbers: OverEpochs, role: str, what: str, factor: float
+) -> TableCell:
+    """A small curve over its own range, with its first and its last number."""
+    known = [
+        (epoch, median, low, high)
+        for epoch, median, low, high in zip(
+            found.epoch, numbers.median, numbers.low, numbers.high, strict=True
+        )
+        if median is not None and low is not None and high is not None
+    ]
+    if not known:
+        return cells.EMPTY
+    first, last = (_shown(known[place][1], factor) for place in (0, -1))
+    ends = f"{first} to {last}" if len(known) > 1 else first
+    if len(known) == 1:
+        return TableCell(ends)
+    told = f"{what}, epochs {known[0][0]} to {known[-1][0]}: {ends}"
+    return TableCell(_small(known, role, told, widened=found.n > 1), note=ends)
+
+
+def _shown(value: float, factor: float) -> str:
+    return f"{100 * value:.1f}" if factor == 100.0 else _number(value)
+
+
+def _small(
+    points: Sequence[tuple[int, float, float, float]], role: str, told: str, *, widened: bool
+) -> Markup:
+    """An <svg> of a median and its quartiles; of one seed the line alone."""
+    first, last = points[0][0], points[-1][0]
+    bottom, top = min(p[2] for p in points), max(p[3] for p in points)
+    room = (top - bottom) or 1.0
+
+    def at(epoch: int, value: float) -> str:
+        x = (epoch - first) / (last - first) * WIDTH
+        y = HEIGHT - 1.5 - (value - bottom) / room * (HEIGHT - 3)
+        return f"{x:.1f} {y:.1f}"
+
+    line = "L".join(at(p[0], p[1]) for p in points)
+    band = ""
+    if widened:
+        edge = [at(p[0], p[3]) for p in points] + [at(p[0], p[2]) for p in reversed(points)]
+        band = f'<path class="band" d="M{"L".join(edge)}Z"/>'
+    return Markup(
+        f'<svg class="spark {role}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f' aria-label="{escape(words.readable(told))}">{band}<path d="M{line}"/></svg>'
+    )
+
+
+def _plot(references: Sequence[TrainingSummary]) -> Markup | None:
+    """Loss, accuracy and learning rate of Original and Retrained, over the epochs."""
+    shown = [(each, dashes) for each, dashes in _told_apart(references) if each.epochs > 1]
+    if not shown:
+        return None
+    with svg.styled():
+        figure = Figure(figsize=(plots.WIDTH, 4.5), dpi=72)
+        loss, accuracy, rate = (
+            figure.add_axes((0.115, bottom, 0.45, height))
+            for bottom, height in ((0.665, 0.315), (0.29, 0.315), (0.095, 0.14))
+        )
+        _ground(loss, "loss")
+        _ground(accuracy, "accuracy, %")
+        _ground(rate, "rate")
+        for each, dashes in shown:
+            style: dict[str, Any] = {"color": plots.OF_ROLE[cells.method_role(each.method)]}
+            style |= {"dashes": dashes} if dashes else {}
+            label = svg.plain(_title(each, references), longest=26)
+            _line(loss, each, each.loss, 1.0, style | {"label": label})
+            _line(accuracy, each, each.accuracy, 100.0, style)
+            if each.validation:
+                _line(accuracy, each, each.validation, 100.0, style | {"linewidth": 0.7})
+            _line(rate, each, OverEpochs(median=each.rate, low=[], high=[]), 1.0, style)
+        curves = [each.loss for each, _ in shown]
+        known = [n for curve in curves for n in curve.median if n is not None]
+        ends = [n for curve in curves for n in (*curve.low, *curve.high) if n is not None]
+        if known:
+            plots.span(loss, "y", known, ends)
+        rate.set_ylim(bottom=0)
+        longest = max(each.epochs for each, _ in shown)
+        for axes in (loss, accuracy, rate):
+            axes.set_xlim(1, longest)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        for axes in (loss, accuracy):
+            axes.tick_params(labelbottom=False)
+        rate.set_xlabel("epoch")
+        if any(each.validation for each, _ in shown):
+            loss.plot([], [], color=svg.MUTED, linewidth=0.7, label="validation accuracy")
+        legend = loss.legend(
+            loc="upper left",
+            bbox_to_anchor=(1.03, 1.0),
+            frameon=False,
+            handlelength=2.6,
+            borderaxespad=0,
+            labelspacing=0.35,
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        told = "Loss, accuracy and learning rate of Original and Retrained over the epochs"
+        return Markup(svg.element(figure, name="trainings", described_as=told, titles={}))
+
+
+def _told_apart(
+    references: Sequence[TrainingSummary],
+) -> list[tuple[TrainingSummary, tuple[float, ...]]]:
+    """Trainings with their dashes: of Original and of Retrained as many as there are kinds."""
+    return [
+        (each, dashes)
+        for method in names.REFERENCES
+        for each, dashes in zip(
+            [each for each in references if each.method == method], DASHES, strict=False
+        )
+    ]
+
+
+def _ground(axes: Axes, title: str) -> None:
+    plots.ground(axes)
+    axes.grid(color=svg.RULE, linewidth=0.5)
+    axes.tick_params(labelcolor=svg.MUTED, length=3)
+    axes.set_ylabel(title)
+
+
+def _line(
+    axes: Axes, found: TrainingSummary, numbers: OverEpochs, factor: float, style: dict[str, Any]
+) -> None:
+    """A median, with the band of its quartiles where it has some."""
+    known = [
+        (e, n * factor) for e, n in zip(found.epoch, numbers.median, strict=True) if n is not None
+    ]
+    axes.plot(*(zip(*known, strict=True) if known else ((), ())), **{"linewidth": 1.5, **style})
+    band = [
+        (epoch, low * factor, high * factor)
+        for epoch, low, high in zip(found.epoch, numbers.low, numbers.high, strict=False)
+        if low is not None and high is not None
+    ]
+    if found.n > 1 and band:
+        epochs, lows, highs = zip(*band, strict=True)
+        axes.fill_between(epochs, lows, highs, color=style["color"], alpha=0.16, linewidth=0)
