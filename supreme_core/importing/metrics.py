@@ -1,5 +1,6 @@
 """The metrics of supreme-unlearning, under names that no metric of ours has."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,8 +16,20 @@ LARGEST: Final = 1e12
 
 ACCURACY: Final = "reference_accuracy"
 
-NOT_READ: Final = ("core_time_elapsed", "memory_usage", "compute_utilisation", "gpu_ids")
-"""Fields that every metric repeats of the run; the time is read where the time is the metric."""
+OF_THE_RUN: Final = re.compile(
+    r"(core_time_elapsed|memory_usage|compute_utilisation|gpu_ids)(?:[._].*)?"
+)
+"""Fields that every metric repeats of the run; in tables those below them too."""
+
+OWN: Final = "reference_own_"
+"""Beginning of the titles of metrics that were registered with the reference, before their own
+names."""
+
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}"
+"""Name of a method, a data set, a network, a target or an own metric of the reference."""
+
+ALLOWED: Final = "up to 48 letters, digits and _ . -"
+"""NAME in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +158,11 @@ class RowOf:
 
 
 def row_of(metric: str, leaf: str, scenario: str) -> RowOf | None:
-    """None for what is no row: an unknown name, or the second pass over the same samples."""
-    found = METRICS[metric]
+    """None for what is no row: a leaf that its metric does not have, the second pass over the same
+    samples, or an own metric whose name cannot be one."""
+    found = METRICS.get(metric)
+    if found is None:
+        return _own_row(metric, leaf)
     if leaf not in found.leaves:
         return None
     part, on = found.leaves[leaf], None
@@ -157,6 +173,13 @@ def row_of(metric: str, leaf: str, scenario: str) -> RowOf | None:
     low = -LARGEST if found.low is None else found.low
     high = LARGEST if found.high is None else found.high
     return RowOf(names.metric_row(found.title, on), found.factor, low, high)
+
+
+def _own_row(metric: str, leaf: str) -> RowOf | None:
+    if not (re.fullmatch(NAME, metric) and re.fullmatch(NAME, leaf)):
+        return None
+    title = OWN + (metric if leaf == metric else f"{metric}_{leaf}")
+    return RowOf(title, 1.0, -LARGEST, LARGEST)
 
 
 SETS: Final[Mapping[str, Mapping[str, SetName]]] = {
@@ -194,6 +217,26 @@ def facts_of(forgets: str) -> dict[str, RowFacts]:
                 source=SOURCE,
             )
     return rows
+
+
+def own_facts(title: str) -> RowFacts:
+    """Facts of a row of an own metric, of which nothing is known but the number."""
+    return RowFacts(
+        metric=title,
+        on=None,
+        group="others",
+        unit="",
+        compares=False,
+        measured=False,
+        random=False,
+        low=None,
+        high=None,
+        direction="retrained",
+        margin=None,
+        references=["original", "retrained"],
+        summary="A metric that was registered with the reference, as it was computed there.",
+        source=SOURCE,
+    )
 
 
 def _errors_of(title: str) -> str:

@@ -14,7 +14,7 @@ from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import MAX_SEEDS, Component, LabelledComponent, MethodEntry, Training
 from supreme_core.errors import SpecError, number_of
 from supreme_core.importing.known_errors import KNOWN_ERRORS, KnownError
-from supreme_core.importing.metrics import ACCURACY, METRICS, facts_of
+from supreme_core.importing.metrics import ACCURACY, METRICS, OWN, facts_of, own_facts
 from supreme_core.importing.results import FoundResults, ImportedResult, ImportedSetting
 
 TITLES = {"original": names.ORIGINAL, "retrain": names.RETRAINED}
@@ -29,10 +29,13 @@ def summaries(found: FoundResults, name: str) -> Iterator[tuple[str, ImportedSet
         chosen = [each for each in found.evaluations if each.setting == setting]
         words = [name, setting.dataset, setting.model, setting.forgets]
         if len({(s.precision, s.gpus, s.classes, s.batches_per_gpu) for s in settings}) > 1:
-            words += [setting.precision, f"{setting.gpus}gpus", str(setting.classes)]
+            words += [setting.precision] * bool(setting.precision)
+            words += [f"{setting.gpus}gpus"] * bool(setting.gpus)
+            words += [str(setting.classes)] * bool(setting.classes)
             words += ["batches-per-gpu"] * setting.batches_per_gpu
         title = "-".join(words).lower()
-        yield title, setting, summary_of(chosen, setting, title, skipped(found))
+        also = [*sorted(found.assumed), *skipped(found)]
+        yield title, setting, summary_of(chosen, setting, title, also)
 
 
 def summary_of(
@@ -71,10 +74,12 @@ def _question(
     seeds = sorted({each.train_seed for each in evaluations})
     scenarios = sorted({_scenario(each) for each in evaluations})
     methods = sorted({each.method for each in evaluations} - TITLES.keys())
+    own = sorted({row for each in evaluations for row in each.values if row.startswith(OWN)})
     for what, count, most in (
         ("training seeds", len(seeds), MAX_SEEDS),
         ("scenarios", len(scenarios), MOST_TITLES),
         ("methods", len(methods), MOST_TITLES),
+        ("own metrics", len(own), MOST_TITLES),
     ):
         if count > most:
             raise SpecError(f"{setting}: {count} {what} are more than {most}")
@@ -86,7 +91,10 @@ def _question(
         training=Training(),
         scenarios=[LabelledComponent(name=scenario) for scenario in scenarios],
         methods=[MethodEntry(name=method) for method in methods],
-        metrics=[LabelledComponent(name=metric.title) for metric in METRICS.values()],
+        metrics=[
+            LabelledComponent(name=title)
+            for title in [*(metric.title for metric in METRICS.values()), *own]
+        ],
         unlearning_repeats=max(_repeats(evaluations, seed) for seed in seeds),
         evaluation_repeats=1,
         retrained_replicas=1,
@@ -109,7 +117,7 @@ def _question(
     return Question(
         order=order,
         work_digest=work_digest(work),
-        metrics=facts_of(setting.forgets),
+        metrics=facts_of(setting.forgets) | {title: own_facts(title) for title in own},
         versions={"supreme": metadata.version(DISTRIBUTION)},
     )
 
@@ -181,7 +189,7 @@ def _touched(evaluations: Sequence[ImportedResult], setting: ImportedSetting) ->
     methods = {each.method for each in evaluations}
     scenarios = {each.scenario for each in evaluations}
     several = {
-        "gpus": setting.gpus > 1,
+        "gpus": setting.gpus != 1,
         "unlearning seeds": any(_repeats(evaluations, e.train_seed) > 1 for e in evaluations),
         None: True,
     }

@@ -11,7 +11,7 @@ from supreme_operator.settings import Settings
 from supreme_core import registry
 from supreme_core.registry import catalog
 from supreme_core.report.page import BEST
-from tools.generate import chart, crd
+from tools.generate import chart, crd, from_reference
 from tools.generate.api_reference import fields_table, rules_list
 from tools.generate.dashboards import DASHBOARDS
 from tools.generate.evidence import evidence_table, known_errors_table
@@ -25,6 +25,7 @@ OPERATOR = ROOT / "docs" / "operator.md"
 API = ROOT / "docs" / "api.md"
 EVIDENCE = ROOT / "docs" / "evidence.md"
 STATISTICS = ROOT / "docs" / "statistics.md"
+FROM_REFERENCE = ROOT / "docs" / "from-the-reference.md"
 CRD = ROOT / "crds" / "supreme.dev_unlearningexperiments.yaml"
 CATALOG = ROOT / "supreme_core" / "registry" / catalog.FILE
 CHARTS_README = chart.CHART / "README.md"
@@ -45,6 +46,7 @@ def generated() -> dict[Path, str]:
         **presets(),
         EVIDENCE: _with_evidence(EVIDENCE.read_text(encoding="utf-8")),
         STATISTICS: _with_seed_metrics(STATISTICS.read_text(encoding="utf-8")),
+        FROM_REFERENCE: _with_names(FROM_REFERENCE.read_text(encoding="utf-8")),
         CRD: _yaml(definition),
         chart.CHART / "files" / "crd-spec.yaml": _yaml(definition["spec"]),
         CHARTS_README: _with_values(CHARTS_README.read_text(encoding="utf-8")),
@@ -148,6 +150,20 @@ def _with_seed_metrics(page: str) -> str:
             f" {2 * facts.fewest} | {facts.source} |"
         )
     return _between(page, "seed_metrics", "\n".join(table))
+
+
+def _with_names(page: str) -> str:
+    for kind, renamed in (
+        ("method", from_reference.METHODS),
+        ("setting", from_reference.SETTINGS),
+        ("scenario", from_reference.SCENARIOS),
+        ("dataset", from_reference.DATASETS),
+        ("model", from_reference.MODELS),
+        ("option", from_reference.OPTIONS),
+        ("registration", from_reference.REGISTRATIONS),
+    ):
+        page = _between(page, f"{kind}s", from_reference.renamed_table(kind, renamed))
+    return _between(page, "metrics", from_reference.metrics_table())
 
 
 def _with_values(page: str) -> str:

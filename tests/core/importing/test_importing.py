@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from supreme_core.analysis.files import summary_json
 from supreme_core.analysis.provenance import provenance_of
 from supreme_core.errors import SpecError
+from supreme_core.importing.folder import MOST_BYTES, read_results
 from supreme_core.importing.metrics import METRICS
-from supreme_core.importing.results import MOST_BYTES, FoundResults, read_folder, values_in
+from supreme_core.importing.results import FoundResults, values_in
 from supreme_core.importing.summary import summaries
 from supreme_core.report.page import render_report
 from supreme_core.report.terminal import terminal_tables
@@ -125,7 +126,7 @@ PLACES = {
 
 
 def imported(folder):
-    return [summary for _, _, summary in summaries(read_folder(folder), "test")]
+    return [summary for _, _, summary in summaries(read_results(folder), "test")]
 
 
 def row(summary, method, metric=PRIMARY):
@@ -152,7 +153,7 @@ class TestFormat:
     @pytest.mark.parametrize("strategy", PLACES)
     def test_all_of_it_is_read_from_where_it_lies(self, tmp_path, strategy):
         self.written(tmp_path, strategy)
-        found = read_folder(tmp_path)
+        found = read_results(tmp_path)
         assert {each.method for each in found.evaluations} == {"retrain", "original", "bad_teacher"}
         (summary,) = imported(tmp_path)
         values = {r.metric: r.mean for r in summary.rows if r.method == "bad_teacher"}
@@ -168,7 +169,7 @@ class TestFormat:
 
     def test_what_is_skipped_is_the_start_of_a_distance_and_nothing_else(self, tmp_path):
         self.written(tmp_path, "fullclass")
-        assert list(read_folder(tmp_path).skipped) == [
+        assert list(read_results(tmp_path).skipped) == [
             "zrf.initial_zrf: nothing of ours in scenario fullclass"
         ]
 
@@ -181,7 +182,7 @@ class TestFormat:
         self.written(tmp_path, "fullclass")
         self.written(tmp_path, "fullclass", batches="batch_per_device/")
         titles = [
-            (title, str(setting)) for title, setting, _ in summaries(read_folder(tmp_path), "x")
+            (title, str(setting)) for title, setting, _ in summaries(read_results(tmp_path), "x")
         ]
         assert [("batches" in title, "batches" in said) for title, said in titles] == [
             (False, False),
@@ -241,7 +242,7 @@ class TestNumbers:
         for dataset, gpus in (("Cifar20", 1), ("Cifar20", 2), ("Cifar100", 1)):
             for method in ("Retrain", "Finetune"):
                 written(tmp_path, method, dataset=dataset, gpus=gpus)
-        titles = [title for title, _, _ in summaries(read_folder(tmp_path), "test")]
+        titles = [title for title, _, _ in summaries(read_results(tmp_path), "test")]
         assert len(set(titles)) == 3
 
 
@@ -282,7 +283,7 @@ class TestHostileInput:
         os.symlink(outside / "logs", inside / "more")
         os.symlink(file_of(outside, "Scrub"), file_of(inside, "Scrub"))
         os.mkfifo(file_of(inside, "Ssd"))
-        found = read_folder(inside)
+        found = read_results(inside)
         assert {each.method for each in found.evaluations} == {"retrain", "finetune"}
         assert any("link" in what for what in found.skipped)
         assert any("no regular file" in what for what in found.skipped)
@@ -296,7 +297,7 @@ class TestHostileInput:
         for method in ("Retrain", "Finetune"):
             written(tmp_path, method)
         file_of(tmp_path, "Ssd").write_text(text)
-        found = read_folder(tmp_path)
+        found = read_results(tmp_path)
         assert len(found.evaluations) == 2
         assert found.skipped
 
@@ -309,16 +310,26 @@ class TestHostileInput:
         assert values_in(json.loads(text % value), "fullclass", found) == {PRIMARY: None}
         assert len(found.skipped) == 1
 
-    def test_a_metric_that_is_unknown_is_said(self):
+    @pytest.mark.parametrize(
+        ("document", "said"),
+        [
+            ({"magic": {"test": {}}}, "metric 'magic': there is no number of a model in it"),
+            (
+                {"a/b": {"unlearning_method": {"a/b": 1}}},
+                "own metric 'a/b': its name is not up to 48 letters, digits and _ . -",
+            ),
+        ],
+    )
+    def test_an_own_metric_that_cannot_be_a_row_is_said(self, document, said):
         found = FoundResults()
-        assert values_in({"magic": {"test": {}}}, "fullclass", found) == {}
-        assert list(found.skipped) == ["metric 'magic': the reference has none of that name"]
+        assert values_in(document, "fullclass", found) == {}
+        assert list(found.skipped) == [said]
 
     def test_nothing_to_import_is_one_line(self, tmp_path):
         with pytest.raises(SpecError, match="has no result of supreme-unlearning"):
-            read_folder(tmp_path)
+            read_results(tmp_path)
         with pytest.raises(SpecError, match="cannot read"):
-            read_folder(tmp_path / "none")
+            read_results(tmp_path / "none")
 
     @settings(
         max_examples=40,

@@ -444,24 +444,25 @@ def recompute(uri: str, more: tuple[str, ...], endpoint: str | None, region: str
 
 
 @cli.command("import-reference")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("place", metavar="PATH", type=click.Path(path_type=Path))
 @click.option(
     "--store", metavar="URI", default=names.DEFAULT_STORE, help="Folder or s3://bucket/prefix."
 )
 @click.option("--name", default="reference", show_default=True, help="First word of the names.")
 @with_server
 def import_reference(
-    folder: Path, store: str, name: str, endpoint: str | None, region: str | None
+    place: Path, store: str, name: str, endpoint: str | None, region: str | None
 ) -> None:
-    """Report the results of supreme-unlearning below DIR.
+    """Report the results of supreme-unlearning at PATH.
 
+    PATH is a folder with the package's logs or with CSV files of its runs on W&B, or such a file.
     There are a table and a report for each dataset, model and kind of scenario, with the statistics
     of SUPREME over training seeds. The report says which known errors of that package touch which
     rows.
     """
     from supreme_trainer.command.import_reference import import_results
 
-    import_results(folder, store=store, name=name, endpoint=endpoint, region=region)
+    import_results(place, store=store, name=name, endpoint=endpoint, region=region)
 
 
 @cli.group()
