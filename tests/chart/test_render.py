@@ -7,6 +7,7 @@ Left out: whether an API server takes the manifests and what they do there (test
 
 import json
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,15 @@ import pytest
 import yaml
 from supreme_operator.settings import Settings
 
-from tests.chart.helm import NAMESPACE, VALUES, admitted, only, settings_of, triples
+from tests.chart.helm import (
+    NAMESPACE,
+    VALUES,
+    admitted,
+    documents,
+    only,
+    settings_of,
+    triples,
+)
 from tests.cluster.operators import ROOT, RULES
 from tests.cluster.programs import KUBE_SCORE
 from tools.generate import crd
@@ -235,6 +244,22 @@ class TestFacts:
         [example] = yaml.safe_load(FACTS["annotations"]["artifacthub.io/crdsExamples"])
         defaults = {"execution": {"image": "registry.example/trainer:1"}}
         assert admitted(example, defaults).owner.name == "digits"
+
+
+class TestPages:
+    @pytest.mark.parametrize("page", ["README.md", "docs/cluster.md", "charts/supreme/README.md"])
+    def test_the_command_of_a_page_installs_images_that_were_built(self, helm, page):
+        """With nothing to fill in but the registry, to which `make images` gives these names."""
+        text = (ROOT / page).read_text().replace("\\\n", " ")
+        [command] = re.findall(r"^\$ helm install supreme charts/supreme (.+)$", text, re.MULTILINE)
+        words = shlex.split(command.replace("$REGISTRY", "registry.example/team"))
+
+        manifests = documents(helm("template", "supreme", CHART, *words))
+
+        built = "registry.example/team/supreme-{}:" + version()
+        assert images(manifests) == {built.format("operator")}
+        assert settings_of(only(manifests, "Deployment")).image == built.format("trainer")
+        assert "No image is published yet" in text or "None is published yet" in text
 
 
 def images(manifests: list[dict[str, Any]]) -> set[str]:

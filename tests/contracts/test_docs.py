@@ -1,7 +1,8 @@
 """Hold docs/ to its word: its experiments can be done on a cluster, its tables leave nothing out.
 
 Covered: every YAML block, names of phases, conditions, metrics and the files that links lead to;
-the files of code and the stages that docs/architecture.md names, and the version in CITATION.cff.
+the files of code and the stages that docs/architecture.md names; the version and its date in
+CITATION.cff, and the version of images.
 Left out: the table of settings, which is generated (test_generated.py), and the prose.
 """
 
@@ -35,6 +36,7 @@ EXPERIMENTS = [
     if page != extending.PAGE  # its experiment needs the plug-ins of the page: test_extending.py
     for text in re.findall(r"^```yaml\n(apiVersion.*?)^```", page.read_text(), re.DOTALL | re.M)
 ]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FROM_THE_SERVER = {"uid": "1f0c52ab-0000", "creationTimestamp": "2026-01-01T00:00:00Z"}
 
 every_experiment = pytest.mark.parametrize(
@@ -122,12 +124,19 @@ def test_what_pages_set_on_pods_is_allowed_by_default():
         assert [name for name in variables if not names_it(pod_policy.VARIABLES, name)] == []
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_is_of_this_version_and_its_date_is_in_the_changelog():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    dates = dict(re.findall(r"^## \[(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M))
 
-    assert cited["version"] == project["version"]
-    assert cited["license"] == project["license"]
+    assert cited["version"] == PROJECT["version"]
+    assert cited["license"] == PROJECT["license"]
+    assert str(cited["date-released"]) == dates[PROJECT["version"]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_images_of_a_page_are_those_of_this_version(page):
+    named = re.findall(r"supreme-(?:operator|trainer):(\d[\w.-]*)", page.read_text())
+    assert {*named} <= {PROJECT["version"]}
 
 
 def _first_cells(heading: str) -> list[str]:

@@ -56,9 +56,55 @@ def test_updates_are_proposed_for_what_is_pinned():
 def test_jobs_may_only_read_unless_they_publish(path):
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
-    granted = [job.get("permissions", {}) for job in workflow["jobs"].values()]
-    writes = {name for each in granted for name, right in each.items() if right == "write"}
-    assert writes == ({"packages", "id-token"} if path.stem == "release" else set())
+    granted = {
+        name: {right for right, how in job.get("permissions", {}).items() if how == "write"}
+        for name, job in workflow["jobs"].items()
+    }
+    publishes = {"packages", "id-token", "attestations"}
+    assert {name: rights for name, rights in granted.items() if rights} == (
+        {
+            "distribution": {"id-token", "attestations"},
+            "image": publishes,
+            "chart": publishes,
+            "publish": {"contents"},
+            "pypi": {"id-token"},
+        }
+        if path.stem == "release"
+        else {}
+    )
+
+
+def test_whatever_a_release_publishes_has_a_statement_of_how_it_was_made():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    for name in ("distribution", "image", "chart"):
+        [stated] = [
+            step["with"]
+            for step in jobs[name]["steps"]
+            if step.get("uses", "").startswith("actions/attest-build-provenance@")
+        ]
+        assert "subject-path" in stated or stated["push-to-registry"] is True
+    assert jobs["publish"]["needs"] == ["version", "distribution", "chart"]
+    assert jobs["pypi"]["needs"] == "publish"
+
+
+def test_the_chart_of_a_release_names_the_images_of_the_release():
+    """By values that the chart has, with the repositories to which the images were pushed."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    [step] = [step for step in jobs["chart"]["steps"] if step.get("name") == "Name the images"]
+    values = yaml.safe_load((ROOT / "charts" / "supreme" / "values.yaml").read_text())
+    for image, repository in (("image", "operator"), ("trainer.image", "trainer")):
+        fields = dict(re.findall(rf"(?<!\w)\.{image}\.(\w+) = (\S+)", step["run"]))
+        there = values["trainer"]["image"] if "." in image else values["image"]
+        assert fields.keys() == {"registry", "repository", "digest"} <= there.keys()
+        assert fields["repository"] == f'"supreme-{repository}"'
+    assert step["env"]["REGISTRY"] in jobs["image"]["env"]["IMAGE"]
+
+
+def test_artifact_hub_is_told_whose_chart_it_is_from_a_file():
+    told = yaml.safe_load((ROOT / "artifacthub-repo.yml").read_text())
+    assert told == {"repositoryID": ""}  # its fields are repositoryID, owners and ignore
+    release = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert "yq --inplace '.repositoryID = " in release
 
 
 def test_a_release_tells_images_what_make_tells_them():
