@@ -110,9 +110,11 @@ def halving(found: TuningSummary) -> str:
     """Sentence on the rounds in which trials were made; empty where each was made on every seed."""
     if found.rounds == 1:
         return ""
+    if found.rounds == 2:
+        return " All of them were made on the first tuning seed, and the better half on the others."
     return (
         f" All of them were made on the first tuning seed, and after each of {found.rounds - 1}"
-        f" {'round' if found.rounds == 2 else 'rounds'} the better half went on to the next."
+        " rounds the better half went on."
     )
 
 

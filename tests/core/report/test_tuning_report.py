@@ -103,6 +103,41 @@ def test_where_no_trial_succeeded_nothing_is_drawn():
     assert "<td>failed</td>" in page
 
 
+@pytest.mark.parametrize(
+    ("changes", "there", "not_there"),
+    [
+        (
+            {},
+            ["Expected best of so many trials", "in the set, on the tuning seeds"],
+            ["first tuning seed"],
+        ),
+        (
+            {"rounds": 2},
+            ["and the better half on the others.", "in the set, on the first tuning seed"],
+            ["in the order in which they were proposed"],
+        ),
+        (
+            {"rounds": 3},
+            [
+                "after each of 2 rounds the better half went on.",
+                "compared on the first tuning seed",
+            ],
+            [],
+        ),
+        (
+            {"sampler": "tpe"},
+            ["3 trials (tpe)", "Best of the first trials", "in which they were proposed"],
+            ["Expected best", "pale"],
+        ),
+    ],
+    ids=str,
+)
+def test_rounds_are_told(changes, there, not_there):
+    text = words_of(page_of(**changes))
+    assert [words for words in there if words not in text] == []
+    assert [words for words in not_there if words in text] == []
+
+
 def test_one_trial_has_points_and_no_curve():
     one = search(1, candidate(0, 0.4), candidate(1, 0.1))
     page = str(tuning.section(summary(searches=[one], sanity=[])))

@@ -199,9 +199,8 @@ def _show(checked: Checked) -> None:
     if checked.data:
         _show_data(checked.data, checked.storage)
     if checked.trials:
-        say_found(
-            f"before the seeds of the experiment, for tuning: {_at_most(checked.order)}".strip()
-        )
+        at_most = " (at most)" if _at_most(checked.order) else ""
+        say_found(f"before the seeds of the experiment, for tuning{at_most}:")
         _show_plan(checked.trials, checked.storage)
     if checked.plan:
         _show_plan(checked.plan, checked.storage)
