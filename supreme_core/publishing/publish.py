@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
 from itertools import count
@@ -65,7 +66,11 @@ def publish(
         summary = summarise(storage, artefacts, order, results, believed=believed)
         if [*result_objects(storage, order)] != there:
             continue
-        write_summary(storage, order.prefix, summary)
+        paths = {
+            seed: order.result_key(seed, result.attempt)
+            for seed, result in results.of(order).items()
+        }
+        write_summary(storage, order.prefix, summary, results=paths)
         if [*result_objects(storage, order)] == there:
             return summary
     raise StoreUnavailable(f"{storage.uri}: results changed in each of {rounds} looks at them")
@@ -91,10 +96,16 @@ def tell_edits(storage: Storage, prefix: str) -> None:
         log.warning("%s: %s; it is made anew from the results", key, problem)
 
 
-def write_summary(storage: Storage, prefix: str, summary: Summary) -> None:
-    """The four files in a folder, summary.json last, and their digests."""
+def write_summary(
+    storage: Storage, prefix: str, summary: Summary, *, results: Mapping[int, str] | None = None
+) -> None:
+    """The four files in a folder, summary.json last, and their digests.
+
+    results: key of each seed's result in the folder, to which the page links.
+    """
+    paths = {seed: key.removeprefix(f"{prefix}/") for seed, key in (results or {}).items()}
     files = {
-        names.report_key(prefix): render_report(summary),
+        names.report_key(prefix): render_report(summary, folder=prefix, results=paths),
         names.table_key(prefix): summary_csv(summary),
         names.over_seeds_key(prefix): over_seeds_csv(summary.over_seeds),
         names.summary_key(prefix): summary_json(summary),

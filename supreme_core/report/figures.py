@@ -12,9 +12,10 @@ from supreme_core.report import cells, contrasts, plots, tables
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import FRONT, RANKS
 from supreme_core.report.tables import IndexedSummary
+from supreme_core.report.thinning import LEAST, spread_alike
 
-MOST_NAMED_POINTS = 20_000
-"""Points of a page that say their seed when pointed at; beyond it the page would grow heavy."""
+MOST_POINTS = 20_000
+"""Points of a page, which are 2 MB; of more seeds each strip has values that are spread alike."""
 
 
 def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -> plots.Plot:
@@ -116,14 +117,14 @@ def ranks(indexed: IndexedSummary) -> plots.StripPlot | None:
 
 def _values(indexed: IndexedSummary, scenario: str) -> plots.StripPlot | None:
     """The primary metric of every seed, also of Retrained; None without any."""
-    metric, named = indexed.primary, _named(indexed)
+    metric, most = indexed.primary, seeds_drawn(indexed)
     found = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
     rows = [row for row in found if row]
     if not any(row.n for row in rows):
         return None
     scale, title = indexed.scale(metric), cells.row_title(metric)
     return plots.StripPlot(
-        [_strip(row, scale, named=named) for row in rows],
+        [_strip(row, scale, most=most) for row in rows],
         axis=_axis(title, scale.unit),
         described_as=f"{title} of every seed, one line for each method",
         reference=_of_retrained(rows, scale),
@@ -140,14 +141,14 @@ def _strips(
     indexed: IndexedSummary, scenario: str, metric: str
 ) -> Iterator[tuple[str, plots.Strip]]:
     """Distance to Retrained by method, of those that have a value."""
-    scale, named = indexed.scale(metric), _named(indexed)
+    scale, most = indexed.scale(metric), seeds_drawn(indexed)
     retrained = indexed.row(scenario, names.RETRAINED, metric)
     for method in _in_order(indexed, scenario):
         row = indexed.row(scenario, method, metric)
         if row and row.n and indexed.facts[metric].compares:
-            yield method, _strip(row, scale, named=named)
+            yield method, _strip(row, scale, most=most)
         elif row and row.gap and retrained:
-            yield method, _gap_strip(row, row.gap, retrained, scale, named=named)
+            yield method, _gap_strip(row, row.gap, retrained, scale, most=most)
 
 
 def _empty(method: str) -> plots.Strip:
@@ -172,9 +173,7 @@ def _distance(
             sizes=True,
             heading="Retrained models among themselves" if noise else "",
         )
-    rows = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
-    margins = [row.gap.margin for row in rows if row and row.gap and row.gap.margin]
-    margin = max(margins, default=None)
+    margin = tables.widest_margin(indexed, scenario, metric)
     within = f", and its margin {cells.margin_text(margin, scale)}" if margin else ""
     return plots.StripPlot(
         strips,
@@ -208,50 +207,53 @@ def _ends(distance: Distance, scale: Scale) -> tuple[float, float]:
     return low * scale.factor, high * scale.factor
 
 
-def _named(indexed: IndexedSummary) -> bool:
-    """Return whether the points of the page say their seed."""
+def seeds_drawn(indexed: IndexedSummary) -> int:
+    """Seeds of each strip of the page, at most."""
     plotted = {metric for s in indexed.scenarios for metric in tables.leading(indexed, s)}
-    points = sum(len(row.values) for row in indexed.summary.rows if row.metric in plotted)
-    return points <= MOST_NAMED_POINTS
+    strips = sum(1 for row in indexed.summary.rows if row.metric in plotted)
+    return max(MOST_POINTS // max(strips, 1), LEAST)
 
 
-def _strip(row: Row, scale: Scale, *, named: bool) -> plots.Strip:
-    values = {s: None if v is None else v * scale.factor for s, v in row.values.items()}
+def _strip(row: Row, scale: Scale, *, most: int) -> plots.Strip:
+    values, said = _points(row, row.values, scale, scale.unit, most)
     return plots.Strip(
         label=cells.method_title(row.method),
         role=cells.method_role(row.method),
-        values=tuple(values.values()),
-        names=_names(row, scale, row.values, unit=scale.unit) if named else (),
+        values=values,
+        names=said,
         mean=_scaled(row.mean, scale),
         low=_scaled(row.low, scale),
         high=_scaled(row.high, scale),
     )
 
 
-def _gap_strip(row: Row, gap: Gap, retrained: Row, scale: Scale, *, named: bool) -> plots.Strip:
+def _gap_strip(row: Row, gap: Gap, retrained: Row, scale: Scale, *, most: int) -> plots.Strip:
     gaps: dict[str, float | None] = {}
     for seed, value in row.values.items():
         reference = retrained.values.get(seed)
         gaps[seed] = None if value is None or reference is None else value - reference
+    values, said = _points(row, gaps, scale, scale.gap_unit, most)
     return plots.Strip(
         label=cells.method_title(row.method),
         role=cells.method_role(row.method),
-        values=tuple(_scaled(each, scale) for each in gaps.values()),
-        names=_names(row, scale, gaps, unit=scale.gap_unit) if named else (),
+        values=values,
+        names=said,
         mean=_scaled(gap.mean, scale),
         low=_scaled(gap.low, scale),
         high=_scaled(gap.high, scale),
     )
 
 
-def _names(
-    row: Row, scale: Scale, values: dict[str, float | None], *, unit: str
-) -> tuple[str, ...]:
-    method = cells.method_title(row.method)
-    return tuple(
+def _points(
+    row: Row, values: dict[str, float | None], scale: Scale, unit: str, most: int
+) -> tuple[tuple[float | None, ...], tuple[str, ...]]:
+    """Values of so many seeds, and what pointing at each of them shows."""
+    method, shown = cells.method_title(row.method), spread_alike(values, most)
+    said = (
         f"{method}, seed {seed}: {cells.value_text(value, scale)} {unit}".rstrip()
-        for seed, value in values.items()
+        for seed, value in shown.items()
     )
+    return tuple(_scaled(each, scale) for each in shown.values()), tuple(said)
 
 
 def _scaled(value: float | None, scale: Scale) -> float | None:

@@ -1,7 +1,19 @@
 // What the page does more where scripts run: tables are sorted, filtered and lose columns, a method
-// shows its seeds, figures are saved, a link opens the fold that it leads into, and a print shows
-// what is folded. No text becomes markup.
+// shows its seeds and trials, figures are saved, a link opens the fold that it leads into, and a
+// print shows what is folded. No text becomes markup.
 "use strict";
+
+const numbers = JSON.parse(document.getElementById("numbers").textContent);
+
+// A number of a seed, with digits enough to tell it from the next.
+const told = (value) => String(Number(value.toPrecision(4))).replace("-", "\u2212");
+
+const withUnit = (value, unit) => `${told(value)} ${unit}`.trimEnd();
+
+const gaps = (values, reference) =>
+  values.map((value, seed) =>
+    value === null || reference[seed] === null ? null : value - reference[seed],
+  );
 
 const made = (name, content, attributes = {}) => {
   const element = document.createElement(name);
@@ -21,22 +33,44 @@ for (const table of document.querySelectorAll("table.sortable")) {
     return "order" in cell.dataset ? Number(cell.dataset.order) : null;
   };
 
-  // Values by seed, as the points of the scenario's figures say them.
+  const section = table.closest("section");
+  const scenario = numbers.scenarios[Number(section.dataset.place)];
+  const { methods, rows: found } = scenario;
+  const retrained = methods.findIndex(([, role]) => role === "retrained");
+
+  // Of the metrics that lead: gaps where there are gaps, else values.
   const seeds = (name) => {
+    const place = methods.findIndex(([title]) => title === name);
     const lines = [];
-    const scenario = table.closest("section").id;
-    for (const plot of document.querySelectorAll(`[data-scenario="${scenario}"] [data-metric]`)) {
-      const said = [...plot.querySelectorAll("title")].map((title) => title.textContent);
-      const own = said.filter((text) => text.startsWith(`${name}, seed `));
-      if (own.length) {
-        const values = own.map((text) => text.slice(name.length + 2)).join(" · ");
-        lines.push(made("dt", [plot.dataset.metric]), made("dd", [values]));
-      }
+    numbers.metrics.forEach((metric, number) => {
+      const row = found[number][place];
+      if (!metric.leads || !row) return;
+      const values = row[2] ? gaps(row[0], found[number][retrained][0]) : row[0];
+      const unit = row[2] ? metric.gapUnit : metric.unit;
+      const said = values.flatMap((value, seed) =>
+        value === null ? [] : [`seed ${numbers.seeds[seed]}: ${withUnit(value, unit)}`],
+      );
+      const title = row[2] ? `${metric.title}, gap to Retrained` : metric.title;
+      lines.push(made("dt", [title]), made("dd", [said.join(" \u00b7 ")]));
+    });
+    if (!lines.length) lines.push(made("dd", ["No seed of it has a value."]));
+    const [shown, of] = [numbers.seeds.length, numbers.of];
+    if (shown < of) lines.push(made("dd", [`${shown} of ${of} seeds; summary.csv has all.`]));
+    const trials = [...document.querySelectorAll("[data-trials]")].find(
+      (each) => each.dataset.trials === name && each.dataset.of === scenario.name,
+    );
+    if (trials) {
+      const link = made("a", ["settings that were tried"], { href: `#${trials.id}` });
+      lines.push(made("dt", ["Tuning"]), made("dd", [link]));
     }
-    return made("dl", lines.length ? lines : [made("dd", ["No value of a seed is named here."])]);
+    return made("dl", lines);
   };
 
+  // Tells the scenario's figure which method is looked at, "" for none.
+  const tell = (name) => section.dispatchEvent(new CustomEvent("method", { detail: name }));
+
   const close = () => {
+    tell("");
     for (const row of table.querySelectorAll(".detail")) row.remove();
     for (const button of table.querySelectorAll("[aria-expanded=true]")) {
       button.setAttribute("aria-expanded", "false");
@@ -55,6 +89,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       button.setAttribute("aria-expanded", "true");
       const cell = made("td", [seeds(name)], { colspan: heads.length });
       row.after(made("tr", [cell], { class: "detail" }));
+      tell(name);
     });
     head.append(button);
   }
@@ -135,24 +170,27 @@ const save = (blob, name) => {
 
 const PIXELS = 4; // for each of the page, so that a print has 300 to the inch
 
-for (const svg of document.querySelectorAll(".plot svg")) {
-  const name = svg.getAttribute("aria-label").split(/[^A-Za-z0-9]+/).slice(0, 8).join("-");
+for (const plot of document.querySelectorAll(".plot:has(> svg)")) {
+  // Drawn anew where a reader chooses other axes.
+  const figure = () => plot.querySelector("svg");
+  const name = () =>
+    figure().getAttribute("aria-label").split(/[^A-Za-z0-9]+/).slice(0, 8).join("-");
   const asSvg = made("button", ["SVG"], { type: "button" });
   asSvg.addEventListener("click", () => {
-    save(new Blob([standing(svg).text], { type: "image/svg+xml" }), `${name}.svg`);
+    save(new Blob([standing(figure()).text], { type: "image/svg+xml" }), `${name()}.svg`);
   });
   const asPng = made("button", ["PNG"], { type: "button" });
   asPng.addEventListener("click", () => {
-    const { text, width, height } = standing(svg);
+    const { text, width, height } = standing(figure());
     const image = new Image();
     image.addEventListener("load", () => {
       const canvas = made("canvas", [], { width: width * PIXELS, height: height * PIXELS });
       canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-      canvas.toBlob((blob) => save(blob, `${name}.png`));
+      canvas.toBlob((blob) => save(blob, `${name()}.png`));
     });
     image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
   });
-  svg.after(made("div", ["Save as ", asSvg, " ", asPng], { class: "save on-screen" }));
+  figure().after(made("div", ["Save as ", asSvg, " ", asPng], { class: "save on-screen" }));
 }
 
 const open = (id) => {

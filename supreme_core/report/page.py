@@ -1,14 +1,15 @@
 """report.html: one file that reads offline, in light, dark and print. Pure: summary in, bytes out.
 
 The first screen answers: a sentence for each scenario, a figure, a table; the rest is folded. It
-reads without scripts, too; the one of `page.js` sorts and filters, and the page allows no other.
+reads without scripts, too; `page.js` sorts and filters, `axes.js` draws by axes that a reader
+chooses, and the page allows no other.
 
 Everything that a result says is foreign text here; the template escapes it, and the only markup
 that is passed through are the plots of `plots`.
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -22,6 +23,7 @@ from supreme_core.api import names
 from supreme_core.api.summary import Failure, Row, Summary
 from supreme_core.errors import number_of
 from supreme_core.report import (
+    axes,
     cells,
     contrasts,
     figures,
@@ -49,11 +51,24 @@ MOST_PAIRS = 1_000
 MOST_PASTED_PAIRS = 100
 """Pairs of methods that the page has ready to paste, three times over; the command has all."""
 
+SCRIPTS = ("page", "axes")
+"""Scripts of the page, in their order: the second uses what the first one names."""
+
 SIZE = "a page of some size"
 """Place of the size of the page, which is known once it is written."""
 
-BESIDE = (names.summary_key(""), names.table_key(""), names.over_seeds_key(""))
-"""Files that are published with the page, in its folder."""
+PUBLISHED = {
+    names.table_key: "the means with every digit, and a column for each seed",
+    names.summary_key: "the same, with every test and setting",
+    names.over_seeds_key: "numbers of the distribution of models over seeds",
+}
+"""Files that are published with the page, in its folder, and what they have."""
+
+WITH_RESULTS = {
+    names.order_key: "the plan: what every seed computes",
+    names.selection_key: "every trial of the search for settings, and the choice",
+}
+"""Files that lie there only beside results."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ class ScenarioView:
     tests: Table | None
     robust: Table
     values_plot: Markup | None
-    distance_plots: tuple[tuple[str, Markup], ...]
+    distance_plots: tuple[Markup, ...]
     groups: tuple[Group, ...]
     without: tuple[str, ...]
     methods: tuple[str, ...]
@@ -120,8 +135,14 @@ class Definition:
     source: str
 
 
-def render_report(summary: Summary) -> bytes:
-    """The page; equal summaries give equal bytes."""
+def render_report(
+    summary: Summary, *, folder: str = "", results: Mapping[int, str] | None = None
+) -> bytes:
+    """The page; equal summaries in folders of one name give equal bytes.
+
+    folder: that of the page in its store.  results: path of each seed's result below it, where
+    they lie there.
+    """
     indexed = IndexedSummary(summary)
     page = template("page").render(
         summary=summary,
@@ -162,12 +183,24 @@ def render_report(summary: Summary) -> bytes:
         fewest=hypotheses.FEWEST_FOR_A_VERDICT,
         tells_collapse=collapse_row(indexed.facts) is not None,
         has_gap=indexed.facts[indexed.primary].has_gap,
-        files=[key.rpartition("/")[2] for key in BESIDE],
-        script=(own := script("page")),
-        script_hash=hash_of(own),
+        files=list(_files(summary, with_results=bool(results))),
+        results=results or {},
+        folder=folder,
+        numbers=axes.numbers(indexed),
+        drawn=_drawn_seeds(indexed),
+        scripts=(own := [script(name) for name in SCRIPTS]),
+        script_hashes=[hash_of(each) for each in own],
         size=SIZE,
     )
     return _sized(page)
+
+
+def _files(summary: Summary, *, with_results: bool) -> Iterator[tuple[str, str]]:
+    """Names and contents of what lies beside the page."""
+    there = PUBLISHED | (WITH_RESULTS if with_results else {})
+    for key, about in there.items():
+        if key is not names.selection_key or summary.tuning:
+            yield key("").removeprefix("/"), about
 
 
 def hash_of(script: str) -> str:
@@ -181,6 +214,12 @@ def _sized(page: str) -> bytes:
     kilobytes = round(len(page.encode()) / 1000)
     told = f"{kilobytes / 1000:.1f} MB" if kilobytes >= 1000 else f"{kilobytes} kB"
     return f"{before}{told}{after}".encode()
+
+
+def _drawn_seeds(indexed: IndexedSummary) -> int:
+    """Seeds of a strip where it has not all of them; 0 where it has."""
+    drawn = figures.seeds_drawn(indexed)
+    return drawn if drawn < len(indexed.summary.seeds) else 0
 
 
 def _subtitle(indexed: IndexedSummary) -> str:
@@ -219,11 +258,8 @@ def _scenario(indexed: IndexedSummary, place: int, name: str) -> ScenarioView:
         robust=contrasts.robust(indexed, name),
         values_plot=_drawn(figures.values(indexed, name), f"values{place}"),
         distance_plots=tuple(
-            (
-                words.headline(cells.row_title(metric)),
-                Markup(plots.drawn(plot, name=f"distance{place}x{n}")),
-            )
-            for n, (metric, plot) in enumerate(figures.distances(indexed, name))
+            Markup(plots.drawn(plot, name=f"distance{place}x{n}"))
+            for n, (_, plot) in enumerate(figures.distances(indexed, name))
         ),
         groups=tuple(tables.groups(indexed, name)),
         without=tuple(map(cells.row_title, _without_values(indexed, name))),
@@ -269,13 +305,6 @@ def _forgot(cell: CellSummary) -> str:
             else f"{cell.forget_sets} different forget sets over {seeds} seeds"
         )
     return "; ".join(parts) + "."
-
-
-def _distance_plots(
-    indexed: IndexedSummary, place: int, scenario: str
-) -> Iterator[tuple[str, Markup]]:
-    for number, (metric, plot) in enumerate(figures.distances(indexed, scenario)):
-        yield metric, Markup(plots.drawn(plot, name=f"distance{place}x{number}"))
 
 
 def _drawn(plot: plots.Plot | None, name: str) -> Markup | None:

@@ -50,9 +50,10 @@ OF_ROLE = {"original": svg.ORIGINAL, "retrained": svg.RETRAINED, "method": svg.M
 
 @dataclass(frozen=True)
 class Strip:
-    """One method: values in the order of the seeds (None where a seed has none), its interval.
+    """One method: values in the order of the seeds, its interval.
 
-    names: what pointing at each value shows, or () where that would make a page too heavy.
+    values: None where a seed has none, or is left out of very many.  names: what pointing at each
+    value shows; () without values.
     """
 
     label: str

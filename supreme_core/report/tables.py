@@ -342,6 +342,12 @@ def margin(indexed: IndexedSummary, scenario: str, metric: str) -> str:
     return next(filter(None, found), "none")
 
 
+def widest_margin(indexed: IndexedSummary, scenario: str, metric: str) -> float | None:
+    """The largest margin of the scenario's methods, unscaled; None without any."""
+    rows = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
+    return max((row.gap.margin for row in rows if row and row.gap and row.gap.margin), default=None)
+
+
 def headline(indexed: IndexedSummary, scenario: str) -> Table:
     """Overview reduced to what a paper has room for: the primary metric, its gap and its
     verdict."""

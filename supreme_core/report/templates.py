@@ -1,4 +1,4 @@
-"""The templates and the script of the page, each read once by a process."""
+"""The templates and the scripts of the page, each read once by a process."""
 
 from functools import cache
 from importlib.resources import files

@@ -4,6 +4,7 @@ Each process is a thread here whose calls of the store are granted one at a time
 """
 
 import random
+import re
 import threading
 from collections import Counter
 from queue import Queue
@@ -241,6 +242,18 @@ def test_who_is_killed_while_publishing_leaves_files_without_digests_and_none_th
     assert without_digest(store, inventory) == [names.summary_key(ORDER.prefix)]
     publish(store, artefacts, ORDER)
     assert without_digest(store, inventory) == []
+
+
+def test_every_link_of_the_page_leads_to_a_file(store, tmp_path):
+    write_order(store, ORDER)
+    for result in RESULTS.values():
+        write_result(store, result)
+    publish(store, Artefacts(store, tmp_path), ORDER)
+    page = store.read(names.report_key(ORDER.prefix)).decode()
+    links = set(re.findall(r'href="([^"#][^"]*)"', page))
+    assert {f"seed={seed}/attempt=0/result.json" for seed in SEEDS} < links
+    for link in links:
+        assert store.stat(f"{ORDER.prefix}/{link}"), link
 
 
 def test_a_summary_of_some_seeds_says_which_are_missing(store, tmp_path):

@@ -30,6 +30,7 @@ from supreme_core.report.paste import paste
 from supreme_core.report.plots import Dot, DotPlot, ReferenceBand, Strip, StripPlot, drawn
 from supreme_core.report.roc import Roc, roc_plot
 from supreme_core.report.terminal import terminal_tables
+from supreme_core.report.thinning import LEAST
 from tests import drawing
 from tests.core.analysis.summaries import (
     FACTS,
@@ -108,11 +109,23 @@ def test_each_point_says_its_method_seed_and_value():
         assert re.search(rf"scrub, seed {seed}: −?\d+\.\d\d points", text)
 
 
-def test_a_page_of_very_many_points_does_not_name_them(monkeypatch):
-    monkeypatch.setattr("supreme_core.report.figures.MOST_NAMED_POINTS", 3)
-    page = render_report(summary())
-    assert b"scrub, seed" not in page
-    assert b"<use" in page
+def test_of_very_many_seeds_each_figure_has_some_that_are_spread_alike(monkeypatch):
+    monkeypatch.setattr("supreme_core.report.figures.MOST_POINTS", 0)
+    found = summary(range(100), methods=("scrub",))
+    page = render_report(found).decode()
+    lead = page[: page.index("</svg>")]
+    seeds = [int(seed) for seed in re.findall(r"<title>scrub, seed (\d+):", lead)]
+    assert len(seeds) == LEAST
+    assert "drawn are 20 of 100, at even steps of their rank" in " ".join(page.split())
+    row = tables.IndexedSummary(found).row("full_class", "scrub", "forget_accuracy")
+    reference = tables.IndexedSummary(found).row("full_class", "retrained", "forget_accuracy")
+    gaps = {int(seed): row.values[seed] - reference.values[seed] for seed in row.values}
+    drawn = [gaps[seed] for seed in seeds]
+    assert (min(drawn), max(drawn)) == (min(gaps.values()), max(gaps.values()))
+
+
+def test_a_page_of_few_seeds_has_all_of_them():
+    assert "at even steps" not in render_report(summary(range(30))).decode()
 
 
 def test_the_same_summary_gives_the_same_bytes():
@@ -131,13 +144,28 @@ def test_the_page_asks_for_nothing_from_outside():
     assert all(value.startswith("#") or value in beside for value in references)
 
 
-def test_the_page_allows_its_own_script_and_no_other():
+def test_the_page_allows_its_own_scripts_and_no_other():
     page = render_report(summary()).decode()
-    (own,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
-    digest = b64encode(sha256(own.encode()).digest()).decode()
-    assert re.findall(r"script-src ([^;\"]*)", page) == [f"'sha256-{digest}'"]
-    assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", own)
-    assert Page(page.encode()).tags.count("script") == 1
+    own = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digests = [b64encode(sha256(each.encode()).digest()).decode() for each in own]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    assert re.findall(r"script-src ([^;\"]*)", page) == [allowed]
+    for each in own:
+        assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", each)
+    # and numbers, which nothing executes
+    assert page.count("<script") == len(own) + 1
+    assert page.count('<script type="application/json"') == 1
+
+
+def test_the_page_links_to_results_where_they_lie_beside_it():
+    paths = {seed: f"seed={seed}/attempt=1/result.json" for seed in range(5)}
+    page = render_report(summary(), folder="experiments/local/tiny-01234567", results=paths)
+    links = [value for name, value in Page(page).attributes if name == "href"]
+    assert {*paths.values(), "order.json", "summary.json", "summary.csv"} <= set(links)
+    assert "experiments/local/tiny-01234567" in Page(page).text
+    alone = [value for name, value in Page(render_report(summary())).attributes if name == "href"]
+    assert "summary.csv" in alone
+    assert not [link for link in alone if "result" in link or "order" in link]
 
 
 def test_the_page_says_its_size():
@@ -194,7 +222,7 @@ def test_foreign_text_stays_text(where):
     else:
         provenance["metrics"]["forget_accuracy"]["summary"] = EVIL
     page = render_report(found)
-    assert page.count(b"<script") == 1
+    assert page.count(b"<script") == render_report(summary()).count(b"<script")
     assert EVIL in Page(page).text
 
 
