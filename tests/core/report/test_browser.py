@@ -1,164 +1,266 @@
-"""The page in a real browser, where Chromium is installed: what its script does, and its layout.
+"""The page in a real browser, where Chromium is installed: what its scripts do, and its layout.
 
-A second script, allowed by its hash beside the page's own, does what a reader would and writes down
-what it sees. Left out: how the page looks, which a person has to see.
+Driven as a reader would, by keys and the mouse. No script of the page may complain, also where a
+method has a hostile name, and axe-core finds nothing that keeps people from reading. Left out: how
+the page looks, which a person has to see.
 """
 
-import json
 import re
-import shutil
-import subprocess
-from html import unescape
 
 import pytest
 
-from supreme_core.report.page import hash_of, render_report
+from supreme_core.report.page import render_report
 from tests.core.analysis.summaries import summary
+from tests.core.report.axe import axe, give_up
+from tests.core.report.browser import CHROMIUM, chromium
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--hide-scrollbars",
-    "--dump-dom",
-    "--virtual-time-budget=5000",
-)
-EVIL = "<img src=x onerror=document.title='evil'>"
+EVIL = "</script><img src=x onerror=document.title='evil'>"
+METHODS = tuple(f"m{number}" for number in range(13))
+SEEDS = 5
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.usefixtures("plots_once"),
-]
+DESK, TELEPHONE = (1400, 900), (400, 900)
 
-READS = """
-const wrong = [];
-addEventListener("securitypolicyviolation", (event) => wrong.push(event.violatedDirective));
-addEventListener("error", (event) => wrong.push(event.message));
-addEventListener("load", () => setTimeout(() => {
-  const table = document.querySelector("table.sortable");
-  const body = table.tBodies[table.tBodies.length - 1];
-  const titles = (rows) => [...rows].map((row) => row.cells[0].textContent);
-  const names = () => titles([...body.rows].filter((row) => !row.hidden));
-  const heads = () => [...table.tHead.rows[0].cells].filter((head) => !head.hidden).length;
-  const found = { wrong, wide: document.documentElement.scrollWidth, shown: innerWidth };
-  found.first = names();
-  const buttons = [...table.querySelectorAll("thead button")];
-  buttons[0].click();
-  found.byName = names();
-  buttons[0].click();
-  found.byNameDown = names();
-  buttons[1].click();
-  found.byGap = names();
-  found.sorted = table.querySelectorAll("[aria-sort]").length;
-  found.references = titles(table.tBodies[0].rows);
-  const filter = document.querySelector(".tools input[type=search]");
-  filter.value = "m1";
-  filter.dispatchEvent(new Event("input"));
-  found.filtered = names();
-  found.count = document.querySelector(".tools output").textContent;
-  const before = heads();
-  document.querySelector(".tools input[type=checkbox]").click();
-  found.heads = [before, heads()];
-  const top = (query) => document.querySelector(query).getBoundingClientRect();
-  found.ends = { answers: top(".answers").bottom, figure: top(".first svg").bottom,
-                 heads: top("table.sortable thead").bottom };
-  const fold = document.getElementById("definitions").closest("details");
-  found.fold = [fold.open];
-  const saved = [];
-  const saving = URL.createObjectURL;
-  URL.createObjectURL = (blob) => { saved.push(blob); return saving.call(URL, blob); };
-  HTMLAnchorElement.prototype.click = () => {};  // a download has no place to go
-  const [asSvg, asPng] = document.querySelectorAll(".first .save button");
-  asSvg.click();
-  asPng.click();
-  filter.value = "";
-  filter.dispatchEvent(new Event("input"));
-  const row = [...body.rows].find((each) => each.cells[0].textContent === "m1");
-  row.querySelector("button").click();
-  const detail = row.nextSibling;
-  found.seeds = [...detail.querySelectorAll("dd")].map((each) => each.textContent);
-  found.metrics = [...detail.querySelectorAll("dt")].map((each) => each.textContent);
-  buttons[0].click();
-  found.details = document.querySelectorAll(".detail").length;
-  location.hash = "#definitions";
-  setTimeout(async () => {
-    found.fold.push(fold.open);
-    found.saved = saved.map((blob) => [blob.type, blob.size]);
-    const text = await new Response(saved[0]).text();
-    const drawn = new DOMParser().parseFromString(text, "image/svg+xml");
-    found.drawn = [drawn.documentElement.tagName, text.includes("var(")];
-    parent.postMessage(JSON.stringify(found), "*");
-  }, 1000);
-}, 100));
-"""
+TABLE = "document.querySelector('table.sortable')"
+HEADS = f"{TABLE}.tHead.rows[0].cells"
+SHOWN = f"[...{TABLE}.tBodies[1].rows].filter((row) => !row.hidden)"
+NAMES = f"{SHOWN}.map((row) => row.cells[0].textContent)"
+FILTER = "document.querySelector('.tools input[type=search]')"
+FIGURE = "document.querySelector('.first .plot svg')"
+ACROSS, UP = (f"document.querySelectorAll('.axes select')[{place}]" for place in (0, 1))
+M1 = f"[...{TABLE}.querySelectorAll('tbody button')].find((each) => each.textContent === 'm1')"
+POINTS = "[...document.querySelectorAll('.first :is(use, circle)')]"
+POINT = f"{POINTS}.find((each) => each.textContent.startsWith('m1, '))"
 
-FRAME = """<!doctype html><pre id="told"></pre><script>
-addEventListener("message", (event) => {{ document.all.told.textContent = event.data; }});
-</script><iframe src="page.html" style="border: 0; width: {width}px; height: {height}px"></iframe>
-"""
-"""Frame of any size, since Chromium has no window that is narrower than 500."""
-
-
-def seen(page, folder, width, height):
-    """Open a page in a frame of this size and return what the script has seen."""
-    text = page.decode()
-    text = text.replace("script-src '", f"script-src '{hash_of(READS)}' '", 1)
-    text = text.replace("</head>", f"<script>{READS}</script></head>", 1)
-    (folder / "page.html").write_text(text)
-    frame = folder / "frame.html"
-    frame.write_text(FRAME.format(width=width, height=height))
-    profile = f"--user-data-dir={folder / 'profile'}"
-    ran = subprocess.run(
-        [CHROMIUM, *FLAGS, profile, frame.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    (told,) = re.findall(r'<pre id="told">(.*?)</pre>', ran.stdout, re.DOTALL)
-    return json.loads(unescape(told))
+pytestmark = pytest.mark.usefixtures("plots_once")
 
 
 @pytest.fixture(scope="module")
-def page():
-    found = summary(scenarios=("a", "b"), methods=tuple(f"m{number}" for number in range(13)))
+def browser(tmp_path_factory):
+    """One tab of one browser."""
+    if CHROMIUM is None:
+        give_up("Chromium is not installed")
+    with chromium(tmp_path_factory.mktemp("chromium")) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A page of two scenarios, in which one method of 13 has a hostile name."""
+    found = summary(range(SEEDS), scenarios=("a", "b"), methods=METHODS)
     evil = [row.model_copy(update={"method": EVIL}) for row in found.rows if row.method == "m12"]
     rows = [*(row for row in found.rows if row.method != "m12"), *evil]
-    return render_report(found.model_copy(update={"rows": rows}))
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    results = {seed: f"seed={seed}/attempt=0/result.json" for seed in range(SEEDS)}
+    found = found.model_copy(update={"rows": rows})
+    path.write_bytes(render_report(found, folder="experiments/local/x-1", results=results))
+    return path
 
 
-def test_on_a_desk_the_table_is_sorted_and_filtered_and_the_answer_is_on_one_screen(page, tmp_path):
-    found = seen(page, tmp_path, 1400, 900)
-    assert found["wrong"] == []
-    assert found["references"] == ["Original", "Retrained"]
-    assert EVIL in found["first"]
-    assert sorted(found["first"]) == sorted(found["byName"])
-    assert found["byName"] == found["byNameDown"][::-1]
-    assert found["byGap"] == found["first"]  # which is nearest first
-    assert found["sorted"] == 1
-    assert sorted(found["filtered"]) == ["m1", "m10", "m11"]
-    assert found["count"] == "3 of 13"
-    assert found["heads"][0] - found["heads"][1] == 1
-    assert found["fold"] == [False, True]
-    assert max(found["ends"].values()) < 900
-    assert found["metrics"] == [
-        "Forget accuracy",
-        "Test accuracy",
+@pytest.fixture
+def desk(browser, page):
+    """The page on a desk; at the end its scripts must not have complained."""
+    browser.open(page, *DESK)
+    yield browser
+    assert browser.complaints == []
+    assert browser.run("document.title") == "tiny: unlearning report"
+
+
+def choose(tab, select, option):
+    """Choose as a keyboard does; the option is given as `group: title`."""
+    tab.run(
+        f"(() => {{ const it = {select}; it.value = [...it.options].find((each) =>"
+        f" `${{each.parentElement.label ?? ''}}: ${{each.text}}` === {option!r}).value;"
+        " it.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def test_the_answer_is_on_one_screen(desk):
+    bottom = "(query) => document.querySelector(query).getBoundingClientRect().bottom"
+    for part in (".answers", ".first svg", "table.sortable thead"):
+        assert desk.run(f"({bottom})({part!r})") < DESK[1]
+
+
+def test_the_table_is_sorted_by_each_column_and_references_stay_on_top(desk):
+    nearest = desk.run(NAMES)
+    assert EVIL in nearest
+    desk.click(f"{HEADS}[0].querySelector('button')")
+    by_name = desk.run(NAMES)
+    assert sorted(nearest) == sorted(by_name) != nearest
+    desk.click(f"{HEADS}[0].querySelector('button')")
+    assert desk.run(NAMES) == by_name[::-1]
+    desk.click(f"{HEADS}[1].querySelector('button')")
+    assert desk.run(NAMES) == nearest
+    assert desk.run(f"{TABLE}.querySelectorAll('[aria-sort]').length") == 1
+    references = desk.run(f"[...{TABLE}.tBodies[0].rows].map((row) => row.cells[0].textContent)")
+    assert references == ["Original", "Retrained"]
+
+
+def test_the_table_is_filtered_and_loses_columns(desk):
+    desk.click(FILTER)
+    desk.type("m1")
+    assert sorted(desk.run(NAMES)) == ["m1", "m10", "m11"]
+    assert desk.run("document.querySelector('.tools output').textContent") == "3 of 13"
+    shown = f"[...{HEADS}].filter((head) => !head.hidden).length"
+    before = desk.run(shown)
+    desk.click("document.querySelector('.tools summary')")
+    desk.click("document.querySelector('.tools input[type=checkbox]')")
+    assert desk.run(shown) == before - 1
+
+
+def test_a_click_on_a_method_shows_its_seeds_until_the_table_is_sorted_anew(desk):
+    desk.click(M1)
+    assert desk.run("[...document.querySelectorAll('.detail dt')].map((it) => it.textContent)") == [
+        "Forget accuracy, gap to Retrained",
+        "Test accuracy, gap to Retrained",
         "Forget JS divergence",
-        "MIA loss AUC",
+        "MIA loss AUC, gap to Retrained",
     ]
-    for values in found["seeds"]:
-        assert re.fullmatch(r"(seed \d+: −?\d+\.\d+( \w+)?( · |$)){5}", values)
-    assert found["details"] == 0  # a table that is sorted anew has none
-    assert found["drawn"] == ["svg", False]
-    assert [kind for kind, _ in found["saved"]] == ["image/svg+xml", "image/png"]
-    assert found["saved"][1][1] > 10_000
+    for values in desk.run(
+        "[...document.querySelectorAll('.detail dd')].map((it) => it.textContent)"
+    ):
+        assert re.fullmatch(r"(seed \d+: −?\d+(\.\d+)?( \w+)?( · |$)){5}", values)
+    desk.click(f"{HEADS}[0].querySelector('button')")
+    assert desk.run("document.querySelectorAll('.detail').length") == 0
 
 
-def test_a_telephone_shows_the_page_without_scrolling_sideways(page, tmp_path):
-    found = seen(page, tmp_path, 400, 900)
-    assert found["shown"] == 400
-    assert found["wide"] <= found["shown"]
+def test_pointing_at_a_seed_names_it(desk):
+    x, y = desk.middle(POINT)
+    assert re.fullmatch(
+        r"m1, seed \d: −?\d+\.\d\d points",
+        desk.run(f"document.elementFromPoint({x}, {y}).textContent"),
+    )
+
+
+def test_a_click_on_a_seed_is_one_on_its_method(desk):
+    choose(desk, ACROSS, "value: Test accuracy")
+    desk.click(POINT)
+    assert desk.run(f"{M1}.getAttribute('aria-expanded')") == "true"
+    pale = f"[...{FIGURE}.querySelectorAll('g')].filter((it) => it.getAttribute('opacity') < 1)"
+    assert desk.run(f"{pale}.length") == 1 + len(METHODS)
+
+
+def test_every_figure_is_saved_as_svg_and_png_with_the_colours_of_the_page(desk):
+    desk.run(
+        "window.saved = []; const saving = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { saved.push(blob); return saving.call(URL, blob); };"
+        "HTMLAnchorElement.prototype.click = () => {};"  # a download has no place to go
+    )
+    plots = desk.run("document.querySelectorAll('.plot').length")
+    assert desk.run("document.querySelectorAll('.save button').length") == 2 * plots
+    choose(desk, UP, "value: Test accuracy")  # a figure that a reader has made
+    for place in (0, 1):
+        desk.click(f"document.querySelectorAll('.first .save button')[{place}]")
+    waiting = "new Promise((done) => { const look = () => saved.length > 1 ? done() :"
+    desk.run(f"{waiting} setTimeout(look, 20); look(); }})")
+    assert desk.run("saved.map((blob) => blob.type)") == ["image/svg+xml", "image/png"]
+    assert desk.run("saved[1].size") > 10_000
+    svg = desk.run("new Response(saved[0]).text()")
+    assert svg.startswith("<svg")
+    assert "Test accuracy" in svg
+    assert 'fill="var(' not in svg
+
+
+def test_a_reader_chooses_the_axes_of_the_figure(desk):
+    given = desk.run(f"{FIGURE}.outerHTML")
+    said = f"{FIGURE}.getAttribute('aria-label')"
+    points = f"[...{FIGURE}.querySelectorAll('circle')].map((it) => it.textContent)"
+
+    choose(desk, ACROSS, "value: Test accuracy")
+    assert desk.run(said) == "Test accuracy, % of every seed, one line for each method"
+    found = desk.run(points)
+    assert len(found) == SEEDS * (2 + len(METHODS))
+    assert any(re.fullmatch(r"Retrained, seed 0: \d+(\.\d+)? %", each) for each in found)
+
+    choose(desk, UP, "gap to Retrained: MIA loss AUC, gap")
+    title = "MIA loss AUC: gap to Retrained over Test accuracy, %, a point for each seed"
+    assert desk.run(said) == title
+    of_evil = f"{EVIL}, seed 0: "
+    (said_of,) = (each for each in desk.run(points) if each.startswith(of_evil))
+    number = r"−?\d+(\.\d+)?"
+    assert re.fullmatch(f"{number} % across, {number} up", said_of.removeprefix(of_evil))
+
+    choose(desk, UP, ": each method")
+    choose(desk, ACROSS, "gap to Retrained: Forget accuracy, gap")
+    assert desk.run(f"{FIGURE}.outerHTML") == given
+
+
+def test_every_metric_can_be_each_axis(desk):
+    """No combination is without a figure whose numbers are numbers."""
+    wrong = desk.run(
+        f"""(() => {{
+          const wrong = [];
+          const [across, up] = [{ACROSS}, {UP}];
+          const choose = (select, value) => {{
+            select.value = value;
+            select.dispatchEvent(new Event("change"));
+          }};
+          for (const x of across.options) for (const y of up.options) {{
+            choose(across, x.value);
+            choose(up, y.value);
+            const drawn = {FIGURE}.outerHTML;
+            if (/NaN|Infinity|undefined/.test(drawn)) wrong.push([x.text, y.text]);
+          }}
+          return wrong;
+        }})()"""
+    )
+    assert wrong == []
+
+
+def test_all_that_can_be_done_is_reached_and_done_by_keys(desk):
+    desk.run("document.body.tabIndex = -1; document.body.focus()")
+    active = "document.activeElement"
+    what = f"[{active}.tagName, {active}.className, {active}.textContent].join(' ')"
+    reached = [""]
+    while "SUMMARY  Definitions" not in reached[-1]:
+        assert len(reached) < 300, reached
+        desk.press("Tab")
+        reached.append(desk.run(what))
+    text = "\n".join(reached)
+    for part in ("INPUT", "SELECT", "BUTTON  SVG", "BUTTON  m1\n", "SUMMARY  Columns", "Verdicts"):
+        assert part in text, part
+    fold = "document.getElementById('definitions').closest('details').open"
+    assert not desk.run(fold)
+    desk.press("Enter")
+    assert desk.run(fold)
+    desk.run(f"{M1}.focus()")
+    desk.press("Space")
+    assert desk.run("document.querySelectorAll('.detail').length") == 1
+    desk.run(f"{HEADS}[0].querySelector('button').focus()")
+    desk.press("Enter")
+    assert desk.run(f"{HEADS}[0].getAttribute('aria-sort')")
+    desk.run(f"{ACROSS}.focus()")
+    before = desk.run(f"{FIGURE}.outerHTML")
+    desk.press("ArrowDown")
+    assert desk.run(f"{FIGURE}.outerHTML") != before
+
+
+def test_a_link_opens_the_fold_that_it_leads_into(desk):
+    desk.run("location.hash = '#files'")
+    fold = "document.getElementById('files').closest('details').open"
+    assert desk.run(f"new Promise((done) => setTimeout(() => done({fold}), 100))")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, TELEPHONE], ids=["desk", "telephone"])
+def test_axe_finds_no_low_contrast_and_nothing_without_a_label(browser, page, size, dark):
+    checks = axe()
+    browser.open(page, *size, dark=dark)
+    browser.run("for (const fold of document.querySelectorAll('details')) fold.open = true;")
+    browser.click(M1)
+    choose(browser, UP, "gap to Retrained: MIA loss AUC, gap")
+    browser.run(checks)
+    found = browser.run("axe.run(document, { resultTypes: ['violations'] })")
+    assert [
+        (each["id"], [node["html"][:200] for node in each["nodes"]][:5])
+        for each in found["violations"]
+    ] == []
+    ran = {each["id"] for each in found["passes"]}
+    assert {"color-contrast", "label", "select-name", "button-name", "svg-img-alt"} <= ran
+
+
+def test_a_telephone_shows_the_page_without_scrolling_sideways(browser, page):
+    browser.open(page, *TELEPHONE)
+    for option in (": each method", "gap to Retrained: MIA loss AUC, gap"):
+        choose(browser, UP, option)
+        assert browser.run("document.documentElement.scrollWidth") <= TELEPHONE[0]
+    assert browser.complaints == []
