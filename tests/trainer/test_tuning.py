@@ -25,13 +25,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from supreme_trainer.command.tuning import trials_made
 
 from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID
 from supreme_core.registry import catalog
 from supreme_core.store.results import write_result
+from supreme_core.store.trials import make_trials
 from supreme_core.tuning import tpe
 from supreme_core.tuning.order import with_choices
 from supreme_core.tuning.selection import select
@@ -345,7 +345,7 @@ def rounds_of(document, store):
     """Make all rounds of a tuning: results, the last trials, and how many each seed computed."""
     stages = []
 
-    def compute_round(part):
+    def compute_round(number, part):
         results = {
             seed: compute(document, store, seed=seed, whole=part, attempt=len(stages))
             for seed in part.seeds
@@ -355,8 +355,8 @@ def rounds_of(document, store):
         stages.append({seed: computed(result)["trials"] for seed, result in results.items()})
         return results
 
-    results, last = trials_made(store, planned(document), compute_round, lambda line: None)
-    return results, last, stages
+    made = make_trials(store, planned(document), catalog.bundled(), compute_round)
+    return made.results, made.trials, stages
 
 
 def test_the_better_half_of_the_trials_goes_on_to_the_next_seed(made):

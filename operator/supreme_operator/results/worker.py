@@ -14,11 +14,12 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from supreme_core.api import names
-from supreme_core.api.orders import ExperimentOrder, Selected, TuningOrder, work_digest
+from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.records import RunResult
 from supreme_core.api.status import ResultsReference, SummaryRow
 from supreme_core.api.summary import Summary
@@ -40,21 +41,10 @@ from supreme_core.store.results import (
     write_order,
 )
 from supreme_core.store.s3 import S3Credentials, S3Storage
-from supreme_core.store.selections import (
-    read_proposals,
-    read_selection,
-    selection_digest,
-    write_proposals,
-    write_selection,
-)
+from supreme_core.store.selections import read_selection, selection_digest, write_selection
 from supreme_core.store.storage import MissingObject, ObjectTooLarge
-from supreme_core.tuning.rounds import (
-    number_of_rounds,
-    order_of_round,
-    proposals_with,
-    trials_of_round,
-)
-from supreme_core.tuning.selection import learns, lost_runs, select, tried
+from supreme_core.store.trials import make_trials
+from supreme_core.tuning.selection import lost_runs, select, tried
 from supreme_operator.results.location import Location
 from supreme_operator.results.protocol import (
     Answer,
@@ -198,12 +188,18 @@ def chosen_settings(task: Task, storage: S3Storage) -> ChosenSettings | NextRoun
     selection = read_selection(storage, order.prefix, sha256=before) if before else None
     known = {(each.scenario, each.method) for each in selection.choices} if selection else set()
     if before is None or selection is None or not wanted <= known:
-        made = trials_made(task, tuning, storage)
-        if isinstance(made, NextRound):
-            return made
+        made = make_trials(storage, order, catalog.bundled(), partial(results_of, task, storage))
+        if made.results is None:
+            methods = [entry.title for entry in tuning.work.methods]
+            return NextRound(number=made.round, methods=methods, trials=made.trials)
         is_lost = before is not None and selection is None
-        results, trials = made
-        selection = select(order, results, catalog.bundled(), earlier=selection, last_round=trials)
+        selection = select(
+            order,
+            made.results,
+            catalog.bundled(),
+            earlier=selection,
+            last_round=made.trials,
+        )
         if is_lost and selection_digest(selection) != before:
             raise SpecError(
                 f"{names.selection_key(order.prefix)} is gone, and by the trials that there are now"
@@ -221,29 +217,16 @@ def chosen_settings(task: Task, storage: S3Storage) -> ChosenSettings | NextRoun
     )
 
 
-def trials_made(
-    task: Task, tuning: TuningOrder, storage: S3Storage
-) -> tuple[dict[int, RunResult], list[Selected]] | NextRound:
-    """Results of all rounds by tuning seed, and the trials of the last round; or the first round
-    that has not all its results."""
-    order, listed = task.order, catalog.bundled()
-    proposals = read_proposals(storage, order)
-    results, trials = dict[int, RunResult](), list[Selected]()
-    for number in range(1, number_of_rounds(tuning) + 1):
-        trials = trials_of_round(order, number, results, listed, proposals)
-        if learns(tuning):
-            proposals = proposals_with(order, trials, proposals)
-            write_proposals(storage, proposals, order)
-        part = order_of_round(order, number, trials)
-        found = ResultReader(storage).of(part)
-        if gone := [seed for seed in part.seeds if seed not in found]:
-            if number > task.round:
-                methods = [entry.title for entry in tuning.work.methods]
-                return NextRound(number=number, methods=methods, trials=trials)
-            seeds = number_of(len(gone), "tuning seed")
-            raise SpecError(f"the results of {seeds} are gone, first of {gone[0]}")
-        results |= found
-    return results, trials
+def results_of(
+    task: Task, storage: S3Storage, number: int, part: ExperimentOrder
+) -> dict[int, RunResult] | None:
+    """Results of a round of trials; None where it lacks one and is not known to have ended."""
+    found = ResultReader(storage).of(part)
+    gone = [seed for seed in part.seeds if seed not in found]
+    if gone and number <= task.round:
+        seeds = number_of(len(gone), "tuning seed")
+        raise SpecError(f"the results of {seeds} are gone, first of {gone[0]}")
+    return None if gone else found
 
 
 def publication(task: Task, storage: S3Storage) -> Publication:

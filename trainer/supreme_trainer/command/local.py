@@ -53,8 +53,10 @@ from supreme_core.scoring.run_scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, read_manifest
 from supreme_core.store.results import ResultReader, is_finished, last_attempts
 from supreme_core.store.storage import Storage
+from supreme_core.store.trials import make_trials
 from supreme_core.system import forkserver
 from supreme_core.system.variables import WORKERS_ON_GPUS
+from supreme_core.tuning.rounds import number_of_rounds
 from supreme_core.tuning.selection import missing
 
 PREPARING = "preparing the dataset (loading torch)"
@@ -122,11 +124,13 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
         if order.tuning and missing(order, earlier):
             say(console, tuning.trials_planned(order))
             part = TrialsAtWork(storage, options, console, Path(folder), whole=order)
-            made = tuning.trials_made(storage, order, part.compute, partial(say, console))
+            made = make_trials(storage, order, catalog.installed(), part.compute)
             tried, stages = part.seeds, part.stages
-            if made is None:
+            if made.results is None:
                 return RunOutcome(None, part.failures, part.exit_code, tried, stages)
-            selection = tuning.choose(storage, order, *made, earlier, partial(say, console))
+            selection = tuning.choose(
+                storage, order, made.results, made.trials, earlier, partial(say, console)
+            )
             order = tuning.with_settings_of(order, selection)
         runner = Runner(order, storage, options, console, Path(folder))
         seeds = runner.compute()
@@ -477,8 +481,11 @@ class TrialsAtWork:
     failures: Sequence[str] = ()
     exit_code: int = EXIT_OK
 
-    def compute(self, order: ExperimentOrder) -> Mapping[int, RunResult] | None:
+    def compute(self, number: int, order: ExperimentOrder) -> Mapping[int, RunResult] | None:
         """Compute a round; None where a seed has failed or a machine has lost a trial."""
+        assert self.whole.tuning is not None
+        if (rounds := number_of_rounds(self.whole.tuning)) > 1:
+            say(self.console, f"round {number} of {rounds}")
         runner = Runner(
             order, self.storage, self.options, self.console, self.folder, whole=self.whole
         )

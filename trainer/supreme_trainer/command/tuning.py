@@ -7,22 +7,11 @@ from supreme_core.api.records import RunResult
 from supreme_core.api.selection import Selection
 from supreme_core.errors import number_of
 from supreme_core.registry import catalog
-from supreme_core.store.selections import (
-    read_proposals,
-    read_selection,
-    write_proposals,
-    write_selection,
-)
+from supreme_core.store.selections import read_selection, write_selection
 from supreme_core.store.storage import Storage
 from supreme_core.tuning.order import with_choices
-from supreme_core.tuning.rounds import (
-    number_of_rounds,
-    order_of_round,
-    proposals_with,
-    trials_of_round,
-)
-from supreme_core.tuning.selection import learns, lost_runs, missing, select, tried
-from supreme_core.tuning.tpe import check_optuna
+from supreme_core.tuning.rounds import number_of_rounds
+from supreme_core.tuning.selection import lost_runs, missing, select, tried
 
 Tell = Callable[[str], None]
 
@@ -37,40 +26,6 @@ def chosen_before(storage: Storage, order: ExperimentOrder, *, retune: bool) -> 
         return selection.model_copy(update={"choices": [], "retuned": selection.retuned + 1})
     missing(order, selection)
     return selection
-
-
-Compute = Callable[[ExperimentOrder], Mapping[int, RunResult] | None]
-"""Computes the tuning seeds of an order, and gives their results; None where some has none."""
-
-
-def trials_made(
-    storage: Storage, order: ExperimentOrder, compute: Compute, tell: Tell
-) -> tuple[dict[int, RunResult], list[Selected]] | None:
-    """Have all trials made, round by round; None where a round did not end.
-
-    Gives the results by tuning seed and the trials of the last round, which are none where they
-    are those of the plan. What a sampler proposes is written before it is computed, so that the
-    same trials are made whoever goes on.
-    """
-    tuning, listed = order.tuning, catalog.installed()
-    assert tuning is not None
-    if learns(tuning):
-        check_optuna()
-    proposals = read_proposals(storage, order)
-    results, trials = dict[int, RunResult](), list[Selected]()
-    rounds = number_of_rounds(tuning)
-    for number in range(1, rounds + 1):
-        trials = trials_of_round(order, number, results, listed, proposals)
-        if learns(tuning):
-            proposals = proposals_with(order, trials, proposals)
-            write_proposals(storage, proposals, order)
-        if rounds > 1:
-            tell(f"round {number} of {rounds}")
-        found = compute(order_of_round(order, number, trials))
-        if found is None:
-            return None
-        results |= found
-    return results, trials
 
 
 def lost(results: Mapping[int, RunResult]) -> list[str]:
