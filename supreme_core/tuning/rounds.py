@@ -19,8 +19,8 @@ from supreme_core.tuning.entries import space_in, trials_of
 from supreme_core.tuning.selection import Judge, learns, plan_digest, tried
 
 PROPOSED_TOGETHER: Final = 4
-"""Trials that are proposed at a time: few, so that most are learnt from, and as many as two seeds
-with two workers each keep busy. The first of them are random."""
+"""Trials of a search that are proposed at a time, of which the first are random: few, so that most
+are learnt from, and enough to give several workers something to do."""
 
 
 def number_of_rounds(tuning: TuningOrder) -> int:
