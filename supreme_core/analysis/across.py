@@ -85,6 +85,13 @@ class AcrossRow(Document):
     missing_blocks: int = Field(ge=0, description="Blocks that are missing until ranks are tested.")
     ranking: Ranking | None = Field(
         description="Ranks over the blocks and their tests; null where fewer than two methods are."
+        " Where settings were tuned, of the methods with chosen ones."
+    )
+    ranking_as_given: Ranking | None = Field(
+        None,
+        exclude_if=lambda ranking: ranking is None,
+        description="Ranks over the blocks and their tests of the methods with settings as given,"
+        " where others were tuned.",
     )
 
 
@@ -95,6 +102,11 @@ class Across(Document):
     experiments: list[Member]
     blocks: list[AcrossBlock]
     methods: list[Title] = Field(description="References and methods, in the order of the lines.")
+    tuned: list[Title] = Field(
+        default_factory=list,
+        exclude_if=lambda tuned: not tuned,
+        description="Methods with chosen settings; the others have those that are given.",
+    )
     rows: list[AcrossRow]
     notes: list[ShortText] = Field(description="Remarks on all numbers.")
 
@@ -158,6 +170,7 @@ def compare(
     _refuse(_refusals_of_rows(found, rows))
     placed = _placed(found)
     methods = dict.fromkeys(row.method for each in found for row in each.summary.rows)
+    tuned = [*dict.fromkeys(method for each in found for method in each.summary.tuned)]
     references = [method for method in names.REFERENCES if method in methods]
     return Across(
         experiments=[
@@ -172,8 +185,9 @@ def compare(
         ],
         blocks=[each.block for each in placed],
         methods=[*references, *(m for m in methods if m not in references)],
-        rows=[_row(placed, methods, metric) for metric in rows],
-        notes=list(_notes(found, placed)),
+        tuned=tuned,
+        rows=[_row(placed, methods, metric, tuned) for metric in rows],
+        notes=list(_notes(found, placed, tuned)),
     )
 
 
@@ -203,6 +217,7 @@ def _refusals(
     yield from _same_blocks(found)
     yield from differences(found, protocol_of)
     yield from differences(found, lambda each: _methods(each, settings))
+    yield from differences([each for each in found if each.summary.tuning], _searched)
     asked = [{method.title for method in each.work.methods} for each in found]
     if not set.intersection(*asked):
         lists = "; ".join(
@@ -314,6 +329,16 @@ def _methods(
             "wrappers": [_settings(each, "wrapper", wrapper) for wrapper in method.wrappers]
             or "none",
             "augmentation": method.augmentation,
+        }
+        for method in each.work.methods
+    }
+
+
+def _searched(each: PublishedExperiment) -> dict[str, ComparedFacts]:
+    """Methods of a tuned experiment, each with whether its settings were chosen."""
+    return {
+        f"method {method.title!r}": {
+            "search": "there" if method.title in each.summary.tuned else "none"
         }
         for method in each.work.methods
     }
@@ -472,11 +497,13 @@ def block_identity(each: PublishedExperiment, scenario: str) -> str:
 # Numbers
 
 
-def _row(placed: Sequence[_Placed], methods: Iterable[str], metric: str) -> AcrossRow:
+def _row(
+    placed: Sequence[_Placed], methods: Iterable[str], metric: str, tuned: Sequence[str]
+) -> AcrossRow:
     facts = placed[0].facts[metric]
     shows: Literal["gap", "value"] = "gap" if facts.has_gap else "value"
     ranked = list(_ranked_blocks(placed, metric, facts))
-    tuned = _tuned(each.published for each in placed)
+    ranking, ranking_as_given = comparison.rankings(ranked, metric, tuned=tuned)
     values = {
         method: [_value(each, method, metric, facts) for each in placed] for method in methods
     }
@@ -491,13 +518,9 @@ def _row(placed: Sequence[_Placed], methods: Iterable[str], metric: str) -> Acro
         },
         ranked_blocks=len(ranked),
         missing_blocks=max(statistics.FEWEST_BLOCKS - len(ranked), 0),
-        ranking=comparison.ranks(ranked, metric, tuned=tuned),
+        ranking=ranking,
+        ranking_as_given=ranking_as_given,
     )
-
-
-def _tuned(found: Iterable[PublishedExperiment]) -> set[str]:
-    tunings = (each.summary.tuning for each in found)
-    return {search.method for each in tunings if each for search in each.searches}
 
 
 class _Costs(Rows):
@@ -565,11 +588,14 @@ def _value(each: _Placed, method: str, metric: str, facts: RowFacts) -> AcrossVa
 # What a reader has to know
 
 
-def _notes(found: Sequence[PublishedExperiment], placed: Sequence[_Placed]) -> Iterator[str]:
-    tuned = [each.summary.tuning for each in found if each.summary.tuning]
-    if tuned:
-        yield one_line(told(tuned))
-    yield from _other_settings(found)
+def _notes(
+    found: Sequence[PublishedExperiment], placed: Sequence[_Placed], tuned: Sequence[str]
+) -> Iterator[str]:
+    tunings = [each.summary.tuning for each in found if each.summary.tuning]
+    if tunings:
+        asked = (method.title for each in found for method in each.work.methods)
+        yield one_line(told(tunings, asked))
+    yield from _other_settings(found, tuned)
     counts = {len(each.summary.seeds) for each in found}
     if len(counts) > 1:
         yield f"Blocks have from {min(counts)} to {number_of(max(counts), 'training seed')}."
@@ -592,9 +618,9 @@ def _notes(found: Sequence[PublishedExperiment], placed: Sequence[_Placed]) -> I
             )
 
 
-def _other_settings(found: Sequence[PublishedExperiment]) -> Iterator[str]:
+def _other_settings(found: Sequence[PublishedExperiment], tuned: Sequence[str]) -> Iterator[str]:
     """A note on each method that has other settings in other experiments."""
-    given = {names.as_given_title(method) for method in _tuned(found)}
+    given = {*map(names.as_given_title, tuned)}
     methods = dict.fromkeys(method.title for each in found for method in each.work.methods)
     titles = [method for method in methods if method not in given]  # of which the same is told
     for title in titles:

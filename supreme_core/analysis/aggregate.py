@@ -74,13 +74,17 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
     rows = [row for scenario in scenarios for row in _rows(runs, scenario, gaps, question)]
     failures = [*_pending_seeds(latest, question), *runs.failures()]
     between = comparison.Rows(rows)
-    primary = order.primary_metric
+    primary, tuned = order.primary_metric, runs.tuned
     is_compared = not question.metrics[primary].measured
     kinds = {scenario.title: scenario.name for scenario in order.work.scenarios}
-    tuned = [method.title for method in order.tuning.work.methods] if order.tuning else []
     provenance = provenance_from(
         answers, order, metrics=question.metrics, versions=question.versions
     )
+    ranks = ranks_as_given = None
+    if is_compared:
+        ranks, ranks_as_given = comparison.rankings(
+            list(comparison.blocks(between, primary, kinds=kinds)), primary, tuned=tuned
+        )
     return Summary(
         experiment=SummaryExperiment(name=order.experiment.name, digest=question.work_digest),
         primary_metric=order.primary_metric,
@@ -99,15 +103,13 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
                 primary,
                 question.metrics[primary].widest,
                 resolutions={each: resolution_of(runs, each, primary) for each in scenarios},
+                tuned=tuned,
             )
         )
         if is_compared
         else [],
-        ranks=comparison.ranks(
-            list(comparison.blocks(between, primary, kinds=kinds)), primary, tuned=tuned
-        )
-        if is_compared
-        else None,
+        ranks=ranks,
+        ranks_as_given=ranks_as_given,
         pareto=list(_fronts(between, runs, question)),
         failures=failures,
         excluded=list(order.excluded),
@@ -136,7 +138,9 @@ def _fronts(rows: comparison.Rows, runs: Runs, question: Question) -> Iterator[F
         axes = axes_of({metric: question.metrics[metric] for metric in ordered})
         if len(axes) > 1:
             resolutions = {axis.metric: resolution_of(runs, scenario, axis.metric) for axis in axes}
-            yield comparison.front(rows, scenario, axes, widest, resolutions=resolutions)
+            yield comparison.front(
+                rows, scenario, axes, widest, resolutions=resolutions, tuned=runs.tuned
+            )
 
 
 def axes_of(facts: Mapping[str, RowFacts]) -> list[Axis]:

@@ -6,18 +6,21 @@ metric that is a distance already this is the metric, and of a likeness what it 
 
 A method that lost a seed is told from the others by its survivors, so it has no rank, no place on a
 front, and no test; it is named with the reason, and takes no seed from the others.
+
+Where settings were tuned, all of this is done for each track by itself: see `tracks`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
-from typing import Final
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
 
 from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.statistics import FloatArray
+from supreme_core.analysis.tracks import by_track, track_of
 from supreme_core.api import names
 from supreme_core.api.summary import (
     OF_RETRAINED,
@@ -38,6 +41,7 @@ NOT_THERE = "not computed in this scenario"
 FEWEST = hypotheses.FEWEST_FOR_A_DIFFERENCE
 Distances = Mapping[str, float]
 """Distances by training seed."""
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -119,54 +123,68 @@ def comparisons(
     widest: float | None = None,
     *,
     resolutions: Mapping[str, float | None] = {},
+    tuned: Collection[str] = (),
 ) -> Iterator[Comparison]:
-    """Every pair of methods in each scenario, where a seed has both.
+    """Every pair of methods of one track in each scenario, where a seed has both.
 
     widest: the largest distance that there can be, None where there is none.  resolutions: by
     scenario, what the standard deviation of a difference is at least, as of a gap.
     """
     for scenario in rows.scenarios():
         resolution = resolutions.get(scenario) or 0.0
-        found = {m: rows.distances(scenario, m, metric) for m in rows.methods(scenario)}
-        lacks = {m: rows.lack(scenario, m, metric) for m in found}
-        pairs = {
-            (one, other): statistics.paired_differences(found[one], found[other])
-            for one, other in combinations(found, 2)
-        }
-        complete = {pair: d for pair, d in pairs.items() if not any(lacks[m] for m in pair)}
-        p_values = {
-            pair: hypotheses.difference_p(d, resolution=resolution) for pair, d in complete.items()
-        }
-        adjusted = hypotheses.holm({pair: p for pair, p in p_values.items() if p is not None})
-        for pair, differences in pairs.items():
-            over_seeds = statistics.clipped(
-                statistics.estimate(differences, resolution=resolution),
-                None if widest is None else -widest,
-                widest,
-            )
-            nearer = statistics.share_below(differences)
-            if over_seeds.mean is None or nearer is None:
-                continue
-            interval = statistics.wilson(nearer * over_seeds.n, over_seeds.n)
-            assert interval is not None
-            lack = "; ".join(f"{m}: {lacks[m]}" for m in pair if lacks[m])
-            yield Comparison(
-                scenario=scenario,
-                metric=metric,
-                method=pair[0],
-                other=pair[1],
-                n=over_seeds.n,
-                lack=lack or None,
-                mean=over_seeds.mean,
-                low=over_seeds.low,
-                high=over_seeds.high,
-                difference_p=p_values.get(pair),
-                flip_p=hypotheses.sign_flip_p(differences) if pair in complete else None,
-                adjusted_p=adjusted.get(pair) if over_seeds.n >= FEWEST else None,
-                nearer=nearer,
-                nearer_low=interval[0],
-                nearer_high=interval[1],
-            )
+        for methods in by_track(rows.methods(scenario), tuned):
+            yield from _pairs(rows, scenario, methods, metric, widest, resolution)
+
+
+def _pairs(
+    rows: Rows,
+    scenario: str,
+    methods: Iterable[str],
+    metric: str,
+    widest: float | None,
+    resolution: float,
+) -> Iterator[Comparison]:
+    """Pairs of methods, which are one family of tests."""
+    found = {m: rows.distances(scenario, m, metric) for m in methods}
+    lacks = {m: rows.lack(scenario, m, metric) for m in found}
+    pairs = {
+        (one, other): statistics.paired_differences(found[one], found[other])
+        for one, other in combinations(found, 2)
+    }
+    complete = {pair: d for pair, d in pairs.items() if not any(lacks[m] for m in pair)}
+    p_values = {
+        pair: hypotheses.difference_p(d, resolution=resolution) for pair, d in complete.items()
+    }
+    adjusted = hypotheses.holm({pair: p for pair, p in p_values.items() if p is not None})
+    for pair, differences in pairs.items():
+        over_seeds = statistics.clipped(
+            statistics.estimate(differences, resolution=resolution),
+            None if widest is None else -widest,
+            widest,
+        )
+        nearer = statistics.share_below(differences)
+        if over_seeds.mean is None or nearer is None:
+            continue
+        interval = statistics.wilson(nearer * over_seeds.n, over_seeds.n)
+        assert interval is not None
+        lack = "; ".join(f"{m}: {lacks[m]}" for m in pair if lacks[m])
+        yield Comparison(
+            scenario=scenario,
+            metric=metric,
+            method=pair[0],
+            other=pair[1],
+            n=over_seeds.n,
+            lack=lack or None,
+            mean=over_seeds.mean,
+            low=over_seeds.low,
+            high=over_seeds.high,
+            difference_p=p_values.get(pair),
+            flip_p=hypotheses.sign_flip_p(differences) if pair in complete else None,
+            adjusted_p=adjusted.get(pair) if over_seeds.n >= FEWEST else None,
+            nearer=nearer,
+            nearer_low=interval[0],
+            nearer_high=interval[1],
+        )
 
 
 def blocks(rows: Rows, metric: str, *, kinds: Mapping[str, str]) -> Iterator[Block]:
@@ -252,30 +270,45 @@ def _distance_of_floor(rows: Rows, row: Row) -> float:
     return abs(row.floor.mean - (own or 0.0))
 
 
-AS_GIVEN: Final = "settings as given have no place in one ranking with chosen ones"
+def rankings(
+    found: Sequence[Block], metric: str, *, tuned: Collection[str] = ()
+) -> tuple[Ranking | None, Ranking | None]:
+    """Ranks of the tuned methods and of those with settings as given, each among themselves; where
+    nothing was tuned, of all methods, and None."""
+    if not tuned:
+        return ranks(found, metric), None
+    chosen, given = (
+        ranks([_of_track(block, track, tuned) for block in found], metric)
+        for track in ("chosen", "given")
+    )
+    return chosen, given
 
 
-def ranks(found: Sequence[Block], metric: str, *, tuned: Collection[str] = ()) -> Ranking | None:
+def _of_track(block: Block, track: str, tuned: Collection[str]) -> Block:
+    def only(by_method: Mapping[str, Value]) -> dict[str, Value]:
+        return {m: each for m, each in by_method.items() if track_of(m, tuned) == track}
+
+    return replace(
+        block,
+        distances=only(block.distances),
+        scores=only(block.scores),
+        lacks=only(block.lacks),
+    )
+
+
+def ranks(found: Sequence[Block], metric: str) -> Ranking | None:
     """Mean ranks of the methods over the blocks, by their mean distance in each; ties share a rank.
 
     Intervals are those of a bootstrap of training seeds, which are drawn once for all methods and
     all blocks of a sample. Over methods that have every seed in every block: the others are left
     out, by name and with the reason. None where fewer than two methods were asked for.
-
-    tuned: methods of which a second one has the settings that are given, and is left out: it is of
-    another track, whose settings nobody searched.
     """
     everyone = list(
         dict.fromkeys(method for block in found for method in (*block.distances, *block.lacks))
     )
     if len(everyone) < 2:
         return None
-    as_given = {names.as_given_title(method) for method in tuned}
-    left_out = {
-        method: reason
-        for method in everyone
-        if (reason := AS_GIVEN if method in as_given else _why_left_out(found, method))
-    }
+    left_out = {method: reason for method in everyone if (reason := _why_left_out(found, method))}
     methods = [method for method in everyone if method not in left_out]
     ranked: list[Rank] = []
     friedman, pairs, seeds = None, list[RankedPair](), 0
@@ -438,8 +471,10 @@ def front(
     widest: Mapping[str, float],
     *,
     resolutions: Mapping[str, float | None] = {},
+    tuned: Collection[str] = (),
 ) -> Front:
-    """Pareto front of a scenario: methods that no other is better than, of those with every seed.
+    """Pareto front of a scenario: methods that no other of their track is better than, of those
+    with every seed.
 
     widest: the largest distance that there can be, by metric, where there is one.  resolutions: by
     metric, what the standard deviation of a difference is at least.
@@ -462,7 +497,9 @@ def front(
                 dominated_by=[
                     other
                     for other, distances_of_other in found.items()
-                    if other != method and dominates(distances_of_other, distances, at_least)
+                    if other != method
+                    and track_of(other, tuned) == track_of(method, tuned)
+                    and dominates(distances_of_other, distances, at_least)
                 ],
             )
             for method, distances in found.items()

@@ -1,7 +1,7 @@
 """Every method's gap to Retrained in a scenario: margins, tests, corrections, verdicts. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.analysis.survivors import TEST_ACCURACY, Runs, SeedValues, first
+from supreme_core.analysis.tracks import Track, track_of
 from supreme_core.api import names
 from supreme_core.api.records import CellRecord
 from supreme_core.api.summary import (
@@ -75,7 +76,8 @@ class Tested:
 class PValues:
     """p values of one method in one metric, and after Holm's correction; None where there is none.
 
-    adjusted, flip_adjusted: over the methods of the metric.  joint: over all rows of the scenario.
+    adjusted, flip_adjusted: over the methods of the metric and track.  joint: over all rows of the
+    track.
     methods, flip_methods: number of methods that adjusted and flip_adjusted are over; one without
     any value has no p and makes nobody pay.
     """
@@ -92,11 +94,11 @@ class PValues:
 def gaps_of(runs: Runs, scenario: str) -> dict[MethodRow, Gap]:
     """Gaps of every method, and of Original, in each row of the scenario that is read by its gap.
 
-    The p values of the methods are adjusted together; Original is no method, so it neither pays for
-    the others nor makes them pay.
+    The p values of the methods of a track are adjusted together; Original is no method, so it
+    neither pays for the others nor makes them pay.
     """
     tested = _tested(runs, scenario)
-    p_values = _p_values(tested)
+    p_values = _p_values(tested, runs.tuned)
     utility = first(TELL_UTILITY, runs.metrics)
     gaps = {}
     for (metric, method), each in tested.items():
@@ -163,16 +165,25 @@ def _tested(runs: Runs, scenario: str) -> dict[MethodRow, Tested]:
     return tested
 
 
-def _p_values(tested: Mapping[MethodRow, Tested]) -> dict[MethodRow, PValues]:
+def _p_values(
+    tested: Mapping[MethodRow, Tested], tuned: Collection[str]
+) -> dict[MethodRow, PValues]:
+    def track(key: MethodRow) -> Track:
+        return track_of(key[1], tuned)
+
+    def family(key: MethodRow) -> tuple[str, Track]:
+        """Family of tests: the methods of one metric and track, and Original by itself."""
+        return key[0], track(key)
+
     differences = {key: p for key, each in tested.items() if (p := each.difference_p) is not None}
     flips = {
         key: p
         for key, each in tested.items()
         if (p := hypotheses.sign_flip_p(each.differences)) is not None
     }
-    adjusted, flips_adjusted = _adjusted(differences, _family), _adjusted(flips, _family)
-    families, flip_families = (Counter(map(_family, p)) for p in (differences, flips))
-    jointly = _adjusted(differences, _is_original)
+    adjusted, flips_adjusted = _adjusted(differences, family), _adjusted(flips, family)
+    families, flip_families = (Counter(map(family, p)) for p in (differences, flips))
+    jointly = _adjusted(differences, track)
     return {
         key: PValues(
             difference=differences.get(key),
@@ -180,8 +191,8 @@ def _p_values(tested: Mapping[MethodRow, Tested]) -> dict[MethodRow, PValues]:
             joint=jointly.get(key),
             flip=flips.get(key),
             flip_adjusted=flips_adjusted.get(key),
-            methods=families[_family(key)],
-            flip_methods=flip_families[_family(key)],
+            methods=families[family(key)],
+            flip_methods=flip_families[family(key)],
         )
         for key in tested
     }
@@ -250,15 +261,6 @@ def _adjusted(
     for key, p in p_values.items():
         families[family(key)][key] = p
     return {key: p for family in families.values() for key, p in hypotheses.holm(family).items()}
-
-
-def _family(key: MethodRow) -> tuple[str, bool]:
-    """Family of tests: the methods of a metric, and Original by itself."""
-    return key[0], _is_original(key)
-
-
-def _is_original(key: MethodRow) -> bool:
-    return key[1] == names.ORIGINAL
 
 
 def _remarks(tested: Tested, verdict: hypotheses.Verdict, p: PValues) -> Sequence[str]:

@@ -49,7 +49,8 @@ def first(rows: Iterable[str], metrics: Mapping[str, RowFacts]) -> str | None:
 class Runs:
     """The runs of all seeds, by scenario and method, and what became of each.
 
-    answers: by seed, the results that answer the order.
+    answers: by seed, the results that answer the order.  tuned: titles of the methods that were
+    tuned.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Runs:
         answers: Mapping[int, RunResult],
     ) -> None:
         self.order, self.metrics, self.answers = order, metrics, answers
+        self.tuned = {each.title for each in order.tuning.work.methods} if order.tuning else set()
         self.seeds = [seed for seed in order.seeds if seed in answers]
         self.of: dict[Pair, dict[int, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
         for seed in self.seeds:

@@ -145,19 +145,25 @@ def tuning_summary(
     )
 
 
-def told(found: Iterable[TuningSummary]) -> str:
+def told(found: Iterable[TuningSummary], methods: Iterable[str]) -> str:
     """Note that stands with every table; of several experiments that are tuned alike, with one of
-    all."""
+    all.  methods: titles of all that the experiments have."""
     first, *rest = found
     searches = [each for one in (first, *rest) for each in one.searches]
-    methods = [*dict.fromkeys(each.method for each in searches)]
+    tuned = [*dict.fromkeys(each.method for each in searches)]
+    known = {*tuned, *map(names.as_given_title, tuned)}
+    others = [each for each in dict.fromkeys(methods) if each not in known]
     objective = first.objective if isinstance(first.objective, str) else "weighted gaps"
+    untuned = f", and {_few(others)}, which {'was' if len(others) == 1 else 'were'} not tuned,"
     text = (
-        f"Settings of {_few(methods)} were tuned: {number_of(first.trials, 'trial')} each,"
+        f"Settings of {_few(tuned)} were tuned: {number_of(first.trials, 'trial')} each,"
         f" {number_of(len(first.seeds), 'tuning seed')}{_in_rounds(first)}, objective"
         f" {objective} ({first.track});"
-        f" rows that end in {names.as_given_title('')} have the settings of the experiment."
+        f" rows that end in {names.as_given_title('')}{untuned * bool(others)} have the settings of"
+        " the experiment. Chosen settings and those as given are tested and ranked apart."
     )
+    if failed := dict.fromkeys(f"{s.method} in {s.scenario}" for s in searches if s.note):
+        text += f" Not tunable, so with the settings as given: {_few([*failed])}."
     if retuned := max(each.retuned for each in (first, *rest)):
         text += f" Settings were chosen anew {number_of(retuned, 'time')}."
     same = dict.fromkeys(scenario for each in (first, *rest) for scenario in each.same_forget)

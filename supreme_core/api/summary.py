@@ -71,18 +71,19 @@ class Gap(Document):
         " beyond the margin and 1 where it is not."
     )
     adjusted_p: float | None = Field(
-        description="difference_p after Holm, over the methods of this scenario and metric."
+        description="difference_p after Holm, over the methods of this scenario and metric; where"
+        " settings were tuned, over those with chosen settings or those with settings as given."
     )
     joint_p: float | None = Field(
-        description="difference_p after Holm, over the methods and all rows with a gap of this"
-        " scenario. The joint verdict is read from it."
+        description="difference_p after Holm, over the same methods and all rows with a gap of"
+        " this scenario. The joint verdict is read from it."
     )
     flip_p: float | None = Field(
         description="p of the exact sign-flip test of no gap, which needs no normal distribution."
     )
     flip_adjusted_p: float | None = Field(
-        description="flip_p after Holm, over the methods of this scenario and metric. No verdict"
-        " is taken from it; a remark says where it disagrees."
+        description="flip_p after Holm, over the same methods. No verdict is taken from it; a"
+        " remark says where it disagrees."
     )
     signed_rank_p: float | None = Field(
         description="p of Wilcoxon's signed-rank test of no gap, which one seed far off moves less."
@@ -500,7 +501,8 @@ class Comparison(Document):
     )
     flip_p: float | None = Field(description="p of the exact sign-flip test of equality.")
     adjusted_p: float | None = Field(
-        description="difference_p after Holm, over the pairs of methods of the scenario."
+        description="difference_p after Holm, over the pairs of methods of the scenario; where"
+        " settings were tuned, over pairs of chosen settings or pairs of settings as given."
     )
     nearer: float = Field(
         ge=0, le=1, description="Share of seeds in which method is nearer; ties count half."
@@ -558,8 +560,8 @@ class Ranking(Document):
     metric: Title
     blocks: list[ShortText]
     left_out: list[LeftOut] = Field(
-        description="Methods without a value of some seed in some block, and tuned ones as given;"
-        " they take none from others."
+        description="Methods without a value of some seed in some block; they take none from"
+        " others."
     )
     seeds: int = Field(
         description="Seeds of the experiment; of several, of that with the fewest. 0 where nothing"
@@ -589,7 +591,8 @@ class Point(Document):
     distances: list[Distance] = Field(description="Distance on each axis.")
     dominated_by: list[Title] = Field(
         description="Methods with a mean that is no worse on every axis, and better on one by a"
-        " paired 95 % interval that leaves out 0. None of them: the method is on the front."
+        " paired 95 % interval that leaves out 0. None of them: the method is on the front. Where"
+        " settings were tuned, chosen ones do not dominate those as given, nor the reverse."
     )
 
 
@@ -731,10 +734,17 @@ class Summary(Document):
     )
     collapse_rates: list[CollapseRate]
     comparisons: list[Comparison] = Field(
-        description="Every pair of methods in each scenario, by the primary metric."
+        description="Every pair of methods in each scenario, by the primary metric; where settings"
+        " were tuned, of two with chosen settings or two with settings as given."
     )
     ranks: Ranking | None = Field(
-        description="Ranking by the primary metric; null where it is measured on a machine."
+        description="Ranking by the primary metric; null where it is measured on a machine, and of"
+        " fewer than two methods. Where settings were tuned, of the methods with chosen ones."
+    )
+    ranks_as_given: Ranking | None = Field(
+        None,
+        exclude_if=lambda ranking: ranking is None,
+        description="Ranking of the methods with settings as given, where others were tuned.",
     )
     pareto: list[Front] = Field(description="Pareto front of each scenario with two axes or more.")
     failures: list[Failure]
@@ -749,3 +759,9 @@ class Summary(Document):
         None, description="Search for settings; null where every method has those that are given."
     )
     provenance: dict[str, Any]
+
+    @property
+    def tuned(self) -> list[str]:
+        """Titles of the methods with chosen settings."""
+        searches = self.tuning.searches if self.tuning else ()
+        return list(dict.fromkeys(each.method for each in searches))

@@ -15,6 +15,8 @@ from markupsafe import Markup
 from supreme_core.analysis import statistics
 from supreme_core.analysis.across import Across, AcrossRow, AcrossValue
 from supreme_core.analysis.files import harmless
+from supreme_core.analysis.tracks import track_of
+from supreme_core.api import names
 from supreme_core.api.summary import Rank, Ranking
 from supreme_core.errors import number_of
 from supreme_core.report import cells, contrasts, paste, plots, words
@@ -60,7 +62,8 @@ def render_comparison(across: Across) -> bytes:
 def title(across: Across) -> str:
     """3 methods over 6 blocks of 3 experiments"""
     methods = {method for row in across.rows for method in row.values}
-    count = sum(cells.method_role(method) == "method" for method in methods)
+    second = {*map(names.as_given_title, across.tuned)}  # the same methods once more
+    count = sum(cells.method_role(each) == "method" for each in methods - second)
     blocks, experiments = len(across.blocks), len(across.experiments)
     return (
         f"{number_of(count, 'method')} over {number_of(blocks, 'block')}"
@@ -87,26 +90,35 @@ def comparison_latex(across: Across) -> str:
 
 
 def comparison_csv(across: Across) -> bytes:
-    """compare.csv: a line for each metric, block and method; an empty field is no value."""
+    """compare.csv: a line for each metric, block and method; an empty field is no value.
+
+    settings: chosen by tuning, or given; methods of the two are ranked apart.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for row in across.rows:
-        ranks = {rank.method: rank.mean for rank in _ranks(row)}
+        ranks = {rank.method: rank.mean for of in _rankings(row) for rank in of.ranks}
+        settings = {
+            method: track_of(method, across.tuned)
+            for method in row.values
+            if cells.method_role(method) == "method"
+        }
         for place, block in enumerate(across.blocks):
             where = (block.dataset, block.model, block.scenario, block.experiment)
             for method, values in row.values.items():
                 if value := values[place]:
                     texts = map(harmless, (row.metric, row.shows, *where, method))
                     numbers = (value.n, value.asked, value.mean, value.low, value.high)
-                    rest = (value.distance, ranks.get(method), harmless(value.lack or ""))
+                    lack = harmless(value.lack or "")
+                    rest = (value.distance, ranks.get(method), lack, settings.get(method))
                     writer.writerow([*texts, *numbers, *rest])
     return buffer.getvalue().encode()
 
 
 CSV_COLUMNS = (
     *("metric", "shows", "dataset", "model", "scenario", "experiment", "method"),
-    *("n", "asked", "mean", "low", "high", "distance", "mean_rank", "lack"),
+    *("n", "asked", "mean", "low", "high", "distance", "mean_rank", "lack", "settings"),
 )
 
 
@@ -117,11 +129,12 @@ def heading(row: AcrossRow) -> str:
 
 
 def table(across: Across, row: AcrossRow) -> Table:
-    """Methods by blocks: references first, then methods by their mean rank, then the unranked."""
+    """Methods by blocks: references first, then methods by their mean rank, then the unranked;
+    where settings were tuned, those with chosen ones before the others."""
     scale = _scale(row)
     gaps = row.shows == "gap"
     unit = scale.gap_unit if gaps else scale.unit
-    ranks = {rank.method: rank for rank in _ranks(row)}
+    ranks = {rank.method: rank for of in _rankings(row) for rank in of.ranks}
     columns = [Column("mean rank")]
     columns += [
         Column(block.scenario, unit, kind="gap" if gaps else "estimate", group=block.group)
@@ -136,37 +149,36 @@ def table(across: Across, row: AcrossRow) -> Table:
                 *(_cell(value, scale, signed=gaps) for value in row.values[method]),
             ),
         )
-        for method in _in_order(row, ranks)
+        for method in _in_order(across, row, ranks)
     ]
     return Table("", tuple(columns), tuple(lines), remarks=tuple(_remarks(across, row)))
 
 
 def pairs(row: AcrossRow) -> Table | None:
-    """Each pair of ranked methods by the difference of their mean ranks and its tests."""
-    found = row.ranking
-    if found is None or not found.pairs:
-        return None
+    """Each pair of methods that are ranked together, by the difference of their mean ranks and its
+    tests."""
+    lines = [line for found in _rankings(row) for line in _pairs(found)]
+    heads = ("difference of mean ranks", "p of signed ranks", "p after Holm")
+    columns = tuple(Column(head, kind="count") for head in heads)
+    return Table("", columns, tuple(lines), head="pair") if lines else None
+
+
+def _pairs(found: Ranking) -> Iterator[TableLine]:
     ranks = {rank.method: rank.mean for rank in found.ranks}
     critical = found.friedman.critical_difference if found.friedman else None
-    lines = []
     for pair in sorted(found.pairs, key=lambda pair: (pair.adjusted_p, pair.signed_rank_p)):
         near, far = sorted((pair.method, pair.other), key=lambda method: ranks[method])
         apart = ranks[far] - ranks[near]
         beyond = critical is not None and apart > critical
-        lines.append(
-            TableLine(
-                f"{cells.method_title(near)} – {cells.method_title(far)}",
-                "method",
-                (
-                    TableCell(cells.number(apart, 2), note="beyond the critical one" * beyond),
-                    TableCell(cells.p_text(pair.signed_rank_p)),
-                    TableCell(cells.p_text(pair.adjusted_p)),
-                ),
-            )
+        yield TableLine(
+            f"{cells.method_title(near)} – {cells.method_title(far)}",
+            "method",
+            (
+                TableCell(cells.number(apart, 2), note="beyond the critical one" * beyond),
+                TableCell(cells.p_text(pair.signed_rank_p)),
+                TableCell(cells.p_text(pair.adjusted_p)),
+            ),
         )
-    heads = ("difference of mean ranks", "p of signed ranks", "p after Holm")
-    columns = tuple(Column(head, kind="count") for head in heads)
-    return Table("", columns, tuple(lines), head="pair")
 
 
 def _view(across: Across, place: int, row: AcrossRow) -> RowView:
@@ -177,21 +189,22 @@ def _view(across: Across, place: int, row: AcrossRow) -> RowView:
         table=table(across, row),
         plot=_plot(row, name=f"ranks{place}"),
         pairs=pairs(row),
-        is_tested=bool(row.ranking and row.ranking.friedman),
+        is_tested=bool((found := _plotted(row)) and found.friedman),
         summary=row.facts.summary,
         source=row.facts.source,
     )
 
 
 def _plot(row: AcrossRow, *, name: str) -> Markup | None:
-    ranks = _ranks(row)
+    found = _plotted(row)
+    if found is None:
+        return None
+    ranks, test = contrasts.ranked(found), found.friedman
     strips = [
         plots.Strip(cells.method_title(r.method), "method", (), (), r.mean, r.low, r.high)
         for r in ranks
     ]
-    if not strips:
-        return None
-    best, test = ranks[0].mean, row.ranking.friedman if row.ranking else None
+    best = ranks[0].mean
     return Markup(
         plots.drawn(
             plots.StripPlot(
@@ -212,14 +225,21 @@ def _scale(row: AcrossRow) -> Scale:
     return cells.scale_of(row.facts, [value.mean for value in values if value])
 
 
-def _ranks(row: AcrossRow) -> list[Rank]:
-    return sorted(row.ranking.ranks, key=lambda rank: rank.mean) if row.ranking else []
+def _rankings(row: AcrossRow) -> list[Ranking]:
+    """Rankings of the tracks, that of chosen settings first."""
+    return [each for each in (row.ranking, row.ranking_as_given) if each]
 
 
-def _in_order(row: AcrossRow, ranks: dict[str, Rank]) -> list[str]:
-    def place(method: str) -> tuple[bool, float]:
+def _plotted(row: AcrossRow) -> Ranking | None:
+    """Ranking of the first track that has any ranks."""
+    return next((each for each in _rankings(row) if each.ranks), None)
+
+
+def _in_order(across: Across, row: AcrossRow, ranks: dict[str, Rank]) -> list[str]:
+    def place(method: str) -> tuple[bool, bool, float]:
         found = ranks.get(method)
-        return cells.method_role(method) == "method", found.mean if found else inf
+        is_method, is_chosen = cells.method_role(method) == "method", method in across.tuned
+        return is_method, not is_chosen, found.mean if found else inf
 
     return sorted(row.values, key=place)
 
@@ -248,39 +268,44 @@ def _about(row: AcrossRow) -> str:
 
 def _remarks(across: Across, row: AcrossRow) -> Iterator[str]:
     yield _about(row)
-    if row.ranking:
-        yield from _on_ranks(across, row, row.ranking)
-    else:
+    if not _rankings(row):
         yield "Fewer than two methods: nothing is ranked."
-    yield from _lacks(across, row)
-
-
-def _on_ranks(across: Across, row: AcrossRow, found: Ranking) -> Iterator[str]:
-    methods, blocks = len(found.ranks), number_of(row.ranked_blocks, "block")
-    if row.missing_blocks:
-        lack = number_of(row.missing_blocks, "block")
+    elif row.missing_blocks:
+        blocks, lack = (number_of(n, "block") for n in (row.ranked_blocks, row.missing_blocks))
         are = "is" if row.missing_blocks == 1 else "are"
         yield (
             f"Ranks are not tested: {blocks} of the {statistics.FEWEST_BLOCKS} that tests need,"
             f" so {lack} {are} missing."
         )
-    elif found.friedman:
+    if row.ranking:
+        yield from _on_ranks(row, row.ranking, "Chosen settings: " * bool(across.tuned))
+    if row.ranking_as_given:
+        yield from _on_ranks(row, row.ranking_as_given, "Settings as given: ")
+    if row.ranked_blocks < len(across.blocks) and (found := _rankings(row)):
+        blocks = "; ".join(found[0].blocks)
+        yield f"Scenarios of one kind on the same models count as one: {blocks}."
+    yield from _lacks(across, row)
+
+
+def _on_ranks(row: AcrossRow, found: Ranking, of: str) -> Iterator[str]:
+    """Tests of a ranking, and who has no place in it.  of: whose it is, where there are two."""
+    methods, blocks = len(found.ranks), number_of(row.ranked_blocks, "block")
+    if found.friedman:
         test = found.friedman
         p = cells.p_text(test.p)
         yield (
-            f"Friedman's test over {blocks}: χ² = {test.chi_square:.2f},"
+            f"{of}Friedman's test over {blocks}: χ² = {test.chi_square:.2f},"
             f" p {p if p.startswith('<') else f'= {p}'} (Iman and Davenport); critical difference"
             f" of mean ranks {test.critical_difference:.2f} (Nemenyi, {ALPHA * 100:.0f} %)."
         )
         yield _on_pairs(found)
-    elif methods:
+    elif methods and not row.missing_blocks:
         yield (
-            f"Friedman's test needs 3 methods, and {number_of(methods, 'method')} have every value."
+            f"{of}Friedman's test needs 3 methods, and {number_of(methods, 'method')} have every"
+            " value."
         )
-    if row.ranked_blocks < len(across.blocks):
-        yield f"Scenarios of one kind on the same models count as one: {'; '.join(found.blocks)}."
     if found.left_out:
-        yield f"Not ranked: {'; '.join(contrasts.left_out(found.left_out))}."
+        yield f"{of}Not ranked: {'; '.join(contrasts.left_out(found.left_out))}."
 
 
 def _on_pairs(found: Ranking) -> str:
@@ -314,7 +339,7 @@ def _few(texts: Sequence[str]) -> str:
 
 def _lacks(across: Across, row: AcrossRow) -> Iterator[str]:
     """Reason why a value stands for fewer seeds, each once, where no sentence on ranks has it."""
-    told = {each.method for each in row.ranking.left_out} if row.ranking else set()
+    told = {each.method for found in _rankings(row) for each in found.left_out}
     about: dict[str, list[str]] = {}
     for method, values in row.values.items():
         for block, value in zip(across.blocks, values, strict=True):

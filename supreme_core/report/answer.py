@@ -78,7 +78,8 @@ def _distance(indexed: IndexedSummary, row: Row) -> str | None:
 
 
 def _main(indexed: IndexedSummary, scenario: str, methods: Sequence[_MethodFate]) -> Iterator[str]:
-    """Clauses on who is nearest, who is equivalent too, and who did not forget."""
+    """Clauses on who is nearest, who is equivalent too, and who did not forget; where settings were
+    tuned, of those with chosen ones and then of the others."""
     metric = cells.row_title(indexed.primary)
     if not methods:
         yield "No method is defined here"
@@ -90,13 +91,21 @@ def _main(indexed: IndexedSummary, scenario: str, methods: Sequence[_MethodFate]
         yield f"{_of(indexed, scenario, methods)}, none has a value of {metric}"
     elif not any(method.distance for method in methods):
         yield f"Retrained has no value of {metric}, so no distance to it is known"
-    elif placed := _placed(methods):
-        yield from _of_placed(indexed, scenario, methods, placed)
     else:
-        yield (
-            f"{_of(indexed, scenario, methods)}, none both kept the task and gave a value of"
-            f" {metric} in every seed"
-        )
+        by_name = {method.name: method for method in methods}
+        tracks = [[by_name[name] for name in track] for track in indexed.tracks(by_name)]
+        opening = f"{_of(indexed, scenario, methods)}, "
+        for track, among in zip(tracks, AMONG if len(tracks) > 1 else [""], strict=True):
+            if placed := _placed(track):
+                yield from _of_placed(indexed, scenario, track, placed, opening, among)
+            else:
+                kept = f"both kept the task and gave a value of {metric} in every seed"
+                yield f"{opening}none{among} {kept}"
+            opening = ""
+
+
+AMONG = " of the tuned ones", " of those as given"
+"""Words for the tracks, in their order."""
 
 
 def _placed(methods: Sequence[_MethodFate]) -> list[_MethodFate]:
@@ -115,15 +124,17 @@ def _of_placed(
     scenario: str,
     methods: Sequence[_MethodFate],
     placed: Sequence[_MethodFate],
+    opening: str,
+    among: str,
 ) -> Iterator[str]:
+    """opening, among: words before and behind those who are nearest."""
     nearest = [method for method in placed if method.distance == placed[0].distance]
     away = f"{_away(indexed, scenario, nearest[0])}{_verdict(indexed, scenario, nearest)}"
-    if len(methods) == 1:
+    if len(methods) == 1 and not among:
         yield f"The only method, {_named(nearest)}, is compared with Retrained: {away}"
     else:
         verb = "is" if len(nearest) == 1 else "are"
-        of = _of(indexed, scenario, methods)
-        yield f"{of}, {_named(nearest)} {verb} nearest to Retrained: {away}"
+        yield f"{opening}{_named(nearest)} {verb} nearest to Retrained{among}: {away}"
     others = [m for m in placed if m not in nearest and m.gap and m.gap.verdict == "equivalent"]
     if others:
         yield f"equivalent too: {_named(others)}"

@@ -4,10 +4,11 @@ All numbers are those of the summary. What is done here is to order them and to 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 
 from supreme_core.analysis import statistics
-from supreme_core.api.summary import Comparison, Front, LeftOut, Point, Rank, Row
+from supreme_core.api.summary import Comparison, Front, LeftOut, Point, Rank, Ranking, Row
 from supreme_core.report import cells, tables
 from supreme_core.report.cells import Scale, TableCell
 from supreme_core.report.tables import Column, IndexedSummary, Table, TableLine
@@ -24,14 +25,19 @@ def front(indexed: IndexedSummary, scenario: str) -> Front | None:
 
 
 def front_table(indexed: IndexedSummary, found: Front) -> Table:
-    """Methods on the front first, and of each part those that forget like Retrained."""
+    """Methods on the front first, and of each part those that forget like Retrained; where settings
+    were tuned, those with chosen ones before the others."""
     scales = [indexed.distance_scale(axis.metric) for axis in found.axes]
     columns = [
         Column(axis_title(indexed, axis.metric), scale.unit)
         for axis, scale in zip(found.axes, scales, strict=True)
     ]
     lines = []
-    for point in sorted(found.points, key=lambda p: (bool(p.dominated_by), p.distances[0].mean)):
+    points = {point.method: point for point in found.points}
+    nearest = sorted(
+        points, key=lambda m: (bool(points[m].dominated_by), points[m].distances[0].mean)
+    )
+    for point in (points[method] for track in indexed.tracks(nearest) for method in track):
         distances = zip(point.distances, scales, strict=True)
         numbers = (cells.interval_cell(d.mean, d.low, d.high, scale) for d, scale in distances)
         title = cells.method_title(point.method)
@@ -166,13 +172,32 @@ def _comparisons(indexed: IndexedSummary, scenario: str) -> list[Comparison]:
     return [each for each in indexed.summary.comparisons if each.scenario == scenario]
 
 
-def ranked(indexed: IndexedSummary) -> list[Rank]:
+@dataclass(frozen=True)
+class TrackRanking:
+    """Ranking of the methods of one track.  of: words for them, empty for all methods.  name: part
+    of a file's name.
+    """
+
+    of: str
+    name: str
+    ranking: Ranking
+
+
+def rankings(indexed: IndexedSummary) -> Iterator[TrackRanking]:
+    """The ranking of an experiment; where settings were tuned, that of each track."""
+    summary = indexed.summary
+    if summary.ranks:
+        yield TrackRanking("chosen settings" if summary.tuned else "", "ranks", summary.ranks)
+    if summary.ranks_as_given:
+        yield TrackRanking("settings as given", "ranks as given", summary.ranks_as_given)
+
+
+def ranked(found: Ranking) -> list[Rank]:
     """Methods from the nearest to the furthest over all blocks."""
-    found = indexed.summary.ranks
-    return sorted(found.ranks, key=lambda rank: rank.mean) if found else []
+    return sorted(found.ranks, key=lambda rank: rank.mean)
 
 
-def ranks(indexed: IndexedSummary) -> Table | None:
+def ranks(found: Ranking) -> Table | None:
     lines = [
         TableLine(
             cells.method_title(rank.method),
@@ -182,7 +207,7 @@ def ranks(indexed: IndexedSummary) -> Table | None:
                 cells.interval_cell(rank.score, rank.score_low, rank.score_high, PLAIN),
             ),
         )
-        for rank in ranked(indexed)
+        for rank in ranked(found)
     ]
     columns = (Column("mean rank"), Column("score"))
     return Table("", columns, tuple(lines)) if lines else None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 from supreme_core.api import names
-from supreme_core.api.summary import Distance, Front, Gap, Point, Row
+from supreme_core.api.summary import Distance, Front, Gap, Point, Ranking, Row
 from supreme_core.errors import SpecError, quoted
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, plots, tables
@@ -25,7 +25,8 @@ def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -
         raise SpecError(unknown("scenario", scenario, dict.fromkeys(indexed.scenarios)))
     found = {each: dict(_by_name(indexed, each)) for each in indexed.scenarios}
     known = dict.fromkeys(each for figures in found.values() for each in figures)
-    overall = ranks(indexed)
+    drawn = (ranks(each.ranking) for each in contrasts.rankings(indexed))
+    overall = next(filter(None, drawn), None)
     if name == RANKS and overall:
         return overall
     if name not in known:
@@ -97,12 +98,11 @@ def fronts(indexed: IndexedSummary, found: Front) -> Iterator[tuple[str, plots.D
         )
 
 
-def ranks(indexed: IndexedSummary) -> plots.StripPlot | None:
+def ranks(found: Ranking) -> plots.StripPlot | None:
     """Mean rank of each method over the blocks; None where none is ranked."""
-    found = contrasts.ranked(indexed)
     strips = [
         plots.Strip(cells.method_title(r.method), "method", (), (), r.mean, r.low, r.high)
-        for r in found
+        for r in contrasts.ranked(found)
     ]
     return (
         plots.StripPlot(

@@ -20,7 +20,7 @@ from supreme_core.analysis import hypotheses
 from supreme_core.analysis.provenance import CellSummary, RowFacts
 from supreme_core.analysis.survivors import collapse_row
 from supreme_core.api import names
-from supreme_core.api.summary import Failure, Row, Summary
+from supreme_core.api.summary import Failure, Ranking, Row, Summary
 from supreme_core.errors import number_of
 from supreme_core.report import (
     axes,
@@ -122,6 +122,17 @@ class ContrastView:
 
 
 @dataclass(frozen=True)
+class RankingView:
+    """Ranks of one track.  unranked: why methods have none."""
+
+    title: str
+    ranking: Ranking
+    table: Table | None
+    plot: Markup | None
+    unranked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Definition:
     """One metric, whatever the number of its sets."""
 
@@ -151,10 +162,7 @@ def render_report(
         notes=list(tables.notes(indexed)),
         scenarios=[_scenario(indexed, i, name) for i, name in enumerate(indexed.scenarios)],
         contrasts=[_contrast(indexed, i, name) for i, name in enumerate(indexed.scenarios)],
-        ranks=contrasts.ranks(indexed),
-        ranks_plot=_drawn(figures.ranks(indexed), "ranks"),
-        ranked=summary.ranks,
-        unranked=list(contrasts.left_out(summary.ranks.left_out)) if summary.ranks else [],
+        rankings=[_ranking(each) for each in contrasts.rankings(indexed)],
         over_seeds=over_seeds.section(summary.over_seeds),
         tuning=tuning.section(summary.tuning),
         training_curves=training_curves.section(summary.training_curves),
@@ -309,6 +317,16 @@ def _forgot(cell: CellSummary) -> str:
 
 def _drawn(plot: plots.Plot | None, name: str) -> Markup | None:
     return Markup(plots.drawn(plot, name=name)) if plot else None
+
+
+def _ranking(found: contrasts.TrackRanking) -> RankingView:
+    return RankingView(
+        title=f"Ranks of {found.of}" if found.of else "Ranks",
+        ranking=found.ranking,
+        table=contrasts.ranks(found.ranking),
+        plot=_drawn(figures.ranks(found.ranking), found.name.replace(" ", "-")),
+        unranked=tuple(contrasts.left_out(found.ranking.left_out)),
+    )
 
 
 def _contrast(indexed: IndexedSummary, place: int, scenario: str) -> ContrastView:

@@ -13,7 +13,7 @@ from supreme_core.api.records import DatasetRecord
 from supreme_core.api.summary import Gap
 from supreme_core.api.v1alpha1 import Training
 from supreme_core.errors import number_of
-from supreme_core.report import cells, tuning, words
+from supreme_core.report import cells, contrasts, tuning, words
 from supreme_core.report.tables import IndexedSummary
 
 LEVEL = f"{statistics.LEVEL * 100:g} %"
@@ -214,7 +214,8 @@ def _comparisons(indexed: IndexedSummary) -> Iterator[str]:
             f" {cells.row_title(indexed.primary)}, by the paired t test over seeds with Holm's"
             " adjustment over all pairs of a scenario."
         )
-    if (found := indexed.summary.ranks) and found.ranks:
+    ranked = (each.ranking for each in contrasts.rankings(indexed))
+    if found := next((each for each in ranked if each.ranks), None):
         over = words.listed(found.blocks)
         bootstrap = f", with bootstrap intervals over {found.seeds} seeds"
         enough = found.seeds >= statistics.FEWEST_FOR_A_BOOTSTRAP
@@ -223,6 +224,11 @@ def _comparisons(indexed: IndexedSummary) -> Iterator[str]:
         yield (
             "A method is on the Pareto front unless another has no worse mean on any axis and a"
             f" better one beyond its paired {LEVEL} t interval."
+        )
+    if indexed.summary.tuned:
+        yield (
+            "Adjustments, pairs, ranks and fronts are made among methods with chosen settings and,"
+            " apart from them, among those with settings as given."
         )
 
 

@@ -13,7 +13,6 @@ from textwrap import wrap
 
 from supreme_core.analysis import statistics
 from supreme_core.analysis.files import harmless
-from supreme_core.analysis.tuning import told
 from supreme_core.api.summary import LeftOut, TuningSummary
 from supreme_core.errors import SpecError, number_of, one_line, quoted
 from supreme_core.registry import unknown
@@ -73,7 +72,7 @@ def choices(indexed: IndexedSummary) -> list[str]:
         VERDICTS: any(tables.verdicts(indexed, each) for each in scenarios),
         PRIMARY: True,
         PAIRS: bool(indexed.summary.comparisons),
-        RANKS: contrasts.ranks(indexed) is not None,
+        RANKS: any(each.ranking.ranks for each in contrasts.rankings(indexed)),
         FRONT: any(contrasts.front(indexed, each) for each in scenarios),
         TUNING: bool(indexed.summary.tuning and indexed.summary.tuning.searches),
     }
@@ -99,7 +98,7 @@ def sheets(indexed: IndexedSummary, choice: str) -> list[Sheet]:
         return list(_tuning(indexed, found))
     made = _ranks(indexed) if choice == RANKS else _by_scenario(indexed, choice)
     return [
-        replace(sheet, caption=f"{sheet.caption} {told([found])}") if found else sheet
+        replace(sheet, caption=f"{sheet.caption} {indexed.on_tuning}") if found else sheet
         for sheet in made
     ]
 
@@ -160,17 +159,20 @@ LATEX = str.maketrans(
 
 
 def _ranks(indexed: IndexedSummary) -> Iterator[Sheet]:
-    """Ranks of the whole experiment."""
-    found, table = indexed.summary.ranks, contrasts.ranks(indexed)
-    if found and table:
+    """Ranks of the whole experiment, by track."""
+    for each in contrasts.rankings(indexed):
+        found, table = each.ranking, contrasts.ranks(each.ranking)
+        if table is None:
+            continue
         blocks = ", ".join(found.blocks)
+        of = f"{words.headline(each.of)}, mean" if each.of else "Mean"
         caption = (
-            f"Mean rank by distance to Retrained in {cells.row_title(found.metric)} over {blocks}"
+            f"{of} rank by distance to Retrained in {cells.row_title(found.metric)} over {blocks}"
             f" (1 is nearest){_without(found.left_out)}; score: interquartile mean of 1 -"
             f" distance / Original's; each with its {INTERVAL} over"
             f" {number_of(found.seeds, 'training seed')}."
         )
-        yield Sheet(_name(indexed, "ranks"), "all", f"{_data(indexed)}. {caption}", table)
+        yield Sheet(_name(indexed, each.name), "all", f"{_data(indexed)}. {caption}", table)
 
 
 def _tuning(indexed: IndexedSummary, found: TuningSummary) -> Iterator[Sheet]:

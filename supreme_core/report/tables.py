@@ -15,6 +15,7 @@ from typing import Literal
 from supreme_core.analysis import hypotheses
 from supreme_core.analysis.provenance import Provenance, RowFacts, provenance_of
 from supreme_core.analysis.survivors import collapse_row
+from supreme_core.analysis.tracks import by_track
 from supreme_core.analysis.tuning import told
 from supreme_core.api import names
 from supreme_core.api.records import Named
@@ -187,6 +188,21 @@ class IndexedSummary:
         """Scale of |x - retrained|, or of a cost itself."""
         scale = self.scale(metric)
         return scale if self.facts[metric].measured else replace(scale, unit=scale.gap_unit)
+
+    @cached_property
+    def on_tuning(self) -> str:
+        """Note on how settings were chosen; empty where they are as given."""
+        tuning = self.summary.tuning
+        methods = (method.title for method in self.provenance.work.methods)
+        return told([tuning], methods) if tuning else ""
+
+    def tracks(self, methods: Iterable[str]) -> list[list[str]]:
+        """The methods of each track, those with chosen settings first."""
+        return by_track(methods, self._tuned)
+
+    @cached_property
+    def _tuned(self) -> frozenset[str]:
+        return frozenset(self.summary.tuned)
 
     @cached_property
     def _named(self) -> dict[str, Sequence[Named]]:
@@ -472,7 +488,8 @@ def tests(indexed: IndexedSummary, scenario: str) -> Table | None:
 def by_nearness(indexed: IndexedSummary, scenario: str) -> list[str]:
     """The methods from nearest to furthest by the primary metric, then those whose models lost the
     task in some seed, then those that lost seeds: nearness in one metric says nothing of the place
-    of either. Original is last."""
+    of either. Where settings were tuned, those with chosen ones stand before all others. Original
+    is last."""
     collapsed = {
         rate.method
         for rate in indexed.summary.collapse_rates
@@ -489,7 +506,8 @@ def by_nearness(indexed: IndexedSummary, scenario: str) -> list[str]:
         away = abs(row.gap.mean if row.gap else row.mean - target)
         return is_original, bool(row.lack), lost, away
 
-    return sorted((m for m in indexed.methods(scenario) if m != names.RETRAINED), key=distance)
+    methods = sorted((m for m in indexed.methods(scenario) if m != names.RETRAINED), key=distance)
+    return [method for track in indexed.tracks(methods) for method in track]
 
 
 def groups(indexed: IndexedSummary, scenario: str) -> Iterator[Group]:
@@ -596,7 +614,7 @@ def notes(indexed: IndexedSummary) -> Iterator[str]:
             " 10 and 89 % of 20; spec.margins sets, beforehand, what difference is of no account."
         )
     if indexed.summary.tuning:
-        yield told([indexed.summary.tuning])
+        yield indexed.on_tuning
     if indexed.summary.partial:
         yield _what_is_partial(indexed)
     kinds = Counter(failure.kind for failure in indexed.summary.failures)

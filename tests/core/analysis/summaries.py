@@ -5,8 +5,9 @@ from hashlib import sha256
 from supreme_core.analysis.across import PublishedExperiment
 from supreme_core.analysis.aggregate import Question, aggregate
 from supreme_core.analysis.provenance import RowFacts
-from supreme_core.api.orders import ExperimentName, ExperimentOrder, Work
+from supreme_core.api.orders import ExperimentName, ExperimentOrder, TuningOrder, Work
 from supreme_core.api.records import CellRecord, DatasetRecord, RunRecord, RunResult
+from supreme_core.api.summary import SearchSummary, TuningSummary
 from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry, Training
 
 NAME = ExperimentName(namespace="local", name="tiny", uid="0123456789")
@@ -76,8 +77,14 @@ def question(
     excluded=(),
     floors=None,
     margins=None,
+    tuned=(),
     **of_work,
 ):
+    """tuned: methods that are tuned."""
+    tuning = None
+    if tuned:
+        trials = work(methods=tuned)
+        tuning = TuningOrder(work=trials, seeds=[9000], objective="average_gap", excluded=[])
     order = ExperimentOrder(
         experiment=NAME,
         work=work(**of_work),
@@ -85,6 +92,7 @@ def question(
         excluded=list(excluded),
         primary_metric=primary,
         margins=margins or {},
+        tuning=tuning,
     )
     return Question(
         order=order,
@@ -164,6 +172,40 @@ def results(seeds, *, scenarios=("full_class",), methods=("scrub",)):
 def summary(seeds=range(5), *, scenarios=("full_class",), methods=("scrub",), **changes):
     asked = question(seeds, scenarios=scenarios, methods=methods, **changes)
     return aggregate(results(seeds, scenarios=scenarios, methods=methods), asked)
+
+
+def with_choices(found, *methods, scenarios=("full_class",), note="", **changes):
+    """The summary with a search for the settings of these methods."""
+    searches = [
+        SearchSummary(
+            scenario=scenario,
+            method=method,
+            trial=1,
+            note=note,
+            objective=0.1,
+            given=0.2,
+            values=[0.2, 0.1],
+            beaten=0.0,
+            best_of=[0.1],
+            retrainings=1.0,
+            uncounted=0,
+            settings=[],
+        )
+        for scenario in scenarios
+        for method in methods
+    ]
+    fields = {
+        "objective": "average_gap",
+        "track": "oracle",
+        "seeds": [9000],
+        "trials": 1,
+        "sampler": "random",
+        "share": 1.0,
+        "retuned": 0,
+        "searches": searches,
+        "sanity": [],
+    }
+    return found.model_copy(update={"tuning": TuningSummary(**(fields | changes))})
 
 
 def published(source="A", *, dataset="digits", model="tiny", changes=None, **facts):

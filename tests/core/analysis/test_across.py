@@ -17,11 +17,16 @@ from scipy import stats
 from supreme_core.analysis.across import compare
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.hypotheses import holm
-from supreme_core.api.summary import TuningSummary
 from supreme_core.errors import SpecError
 from tests.core.analysis import summaries
-from tests.core.analysis.summaries import published, question, result, run, six_blocks
-from tests.core.analysis.test_tuning import FOUND
+from tests.core.analysis.summaries import (
+    published,
+    question,
+    result,
+    run,
+    six_blocks,
+    with_choices,
+)
 
 METHODS = ("scrub", "ssd", "finetune")
 
@@ -295,33 +300,46 @@ def test_what_is_computed_differently_is_refused_in_one_line(first, second, line
 
 def tuned(source, model="tiny", **changes):
     """A published experiment whose settings were chosen."""
-    found = published(source, model=model)
-    fields = {
-        "objective": "average_gap",
-        "track": "oracle",
-        "seeds": [9000, 9001],
-        "trials": 16,
-        "sampler": "sobol",
-        "share": 0.2,
-        "retuned": 0,
-        "searches": [],
-        "sanity": [],
-    }
-    summary = found.summary.model_copy(update={"tuning": TuningSummary(**{**fields, **changes})})
-    return summaries.PublishedExperiment(source, summary)
+    fields = {"seeds": [9000, 9001], "trials": 16, "sampler": "sobol", "share": 0.2, **changes}
+    found = with_choices(published(source, model=model).summary, "scrub", **fields)
+    return summaries.PublishedExperiment(source, found)
 
 
-def test_settings_as_given_are_not_ranked_beside_chosen_ones():
-    of = {"methods": ("scrub", "scrub.as-given", "ssd")}
+BESIDE = ("scrub", "scrub.as-given", "ssd", "finetune")
+
+
+def beside(*sources, searched=("scrub", "finetune"), methods=BESIDE):
+    """Experiments of one model each, in which these methods were tuned."""
     several = []
-    for source, model in (("A", "resnet18"), ("B", "vit")):
-        tuning = tuned(source, searches=[FOUND]).summary.tuning
-        summary = published(source, model=model, **of).summary
-        summary = summary.model_copy(update={"tuning": tuning})
-        several.append(summaries.PublishedExperiment(source, summary))
-    (row,) = compare(several, ["forget_accuracy"]).rows
-    assert {each.method for each in row.ranking.ranks} == {"scrub", "ssd"}
-    assert [each.method for each in row.ranking.left_out] == ["scrub.as-given"]
+    for source in sources:
+        summary = published(source, model=source, methods=methods).summary
+        several.append(summaries.PublishedExperiment(source, with_choices(summary, *searched)))
+    return several
+
+
+def test_settings_as_given_are_ranked_apart_from_chosen_ones():
+    found = compare(beside("A", "B"), ["forget_accuracy"])
+    (row,) = found.rows
+    assert found.tuned == ["scrub", "finetune"]
+    assert {each.method for each in row.ranking.ranks} == {"scrub", "finetune"}
+    assert {each.method for each in row.ranking_as_given.ranks} == {"scrub.as-given", "ssd"}
+    assert row.ranking.left_out == row.ranking_as_given.left_out == []
+
+
+def test_the_only_tuned_method_has_nobody_to_be_ranked_with():
+    (row,) = compare(beside("A", "B", searched=["ssd"]), ["forget_accuracy"]).rows
+    assert row.ranking is None
+    assert len(row.ranking_as_given.ranks) == 3
+
+
+def test_a_method_that_is_tuned_in_one_experiment_alone_is_refused():
+    (one,), (other,) = beside("A"), beside("B", searched=["scrub", "ssd"])
+    with pytest.raises(SpecError) as error:
+        compare([one, other], ["forget_accuracy"])
+    assert str(error.value).splitlines() == [
+        "method 'ssd' differs: search is none in A and there in B",
+        "method 'finetune' differs: search is there in A and none in B",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from scipy import stats
 
 from supreme_core.analysis.aggregate import aggregate
 from supreme_core.analysis.comparison import (
-    AS_GIVEN,
     NOT_THERE,
     Block,
     Rows,
@@ -275,15 +274,6 @@ def test_a_method_that_one_block_lacks_is_left_out_and_takes_no_seed():
     (left,) = found.left_out
     assert (left.method, left.reason) == ("b", "2 of 5 seeds gave no value (2 failed)")
     assert found.seeds == 5
-
-
-def test_tuned_methods_as_given_have_no_place_beside_the_chosen_ones():
-    tables = [np.arange(15.0).reshape(5, 3)]
-    (block,) = blocks_of(tables)
-    given = dict(zip(("a", "a.as-given", "b.as-given"), block.distances.values(), strict=True))
-    found = ranks([replace(block, distances=given, scores={})], "forget_accuracy", tuned=["a"])
-    assert [each.method for each in found.ranks] == ["a", "b.as-given"]
-    assert [(each.method, each.reason) for each in found.left_out] == [("a.as-given", AS_GIVEN)]
 
 
 def test_one_method_has_no_rank_and_two_of_which_one_is_left_out_have_none_either():

@@ -13,7 +13,8 @@ from supreme_core.analysis.leaderboard import leaderboards
 from supreme_core.api.summary import CollapseRate
 from supreme_core.errors import SpecError
 from tests.core.analysis.summaries import PublishedExperiment, published
-from tests.core.analysis.test_across import FOUND, slow_distance, tuned
+from tests.core.analysis.test_across import slow_distance, tuned
+from tests.core.analysis.test_tuning import FOUND
 
 
 def changed(source, *, summary=None, **facts):

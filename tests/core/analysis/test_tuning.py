@@ -12,6 +12,7 @@ from supreme_core.api.selection import Candidate, Sanity, SearchChoice
 from supreme_core.api.summary import TuningSummary
 from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry
 from supreme_core.registry import catalog
+from supreme_core.tuning.selection import NOT_TUNABLE
 from tests.core.analysis import summaries
 
 CATALOG = catalog.bundled()
@@ -211,20 +212,32 @@ def summary(**changes):
 
 
 def test_every_table_says_how_settings_were_chosen():
-    assert told([summary()]) == (
+    methods = ["scrub", "scrub.as-given"]
+    text = (
         "Settings of scrub were tuned: 3 trials each, 2 tuning seeds, objective average_gap"
-        " (oracle); rows that end in .as-given have the settings of the experiment."
+        " (oracle); rows that end in .as-given{} have the settings of the experiment. Chosen"
+        " settings and those as given are tested and ranked apart."
     )
-    assert "Settings were chosen anew 1 time." in told([summary(retuned=1), summary()])
+    assert told([summary()], methods) == text.format("")
+    one, two = [*methods, "ssd"], [*methods, "ssd", "assd"]
+    assert told([summary()], one) == text.format(", and ssd, which was not tuned,")
+    assert told([summary()], two) == text.format(", and ssd, assd, which were not tuned,")
+    lost = FOUND.model_copy(update={"note": NOT_TUNABLE})
+    not_tunable = " Not tunable, so with the settings as given: scrub in full_class."
+    assert told([summary(searches=[lost])], methods) == text.format("") + not_tunable
+    assert "Settings were chosen anew 1 time." in told([summary(retuned=1), summary()], [])
     same = summary(same_forget=["full_class"], objective={"forget_accuracy": 1})
-    assert "objective weighted gaps (oracle)" in told([same])
-    assert "objective average_gap (rehearsal)" in told([summary(track="rehearsal")])
-    assert "Tuning seeds forgot what final seeds forget in full_class." in told([summary(), same])
+    assert "objective weighted gaps (oracle)" in told([same], [])
+    assert "objective average_gap (rehearsal)" in told([summary(track="rehearsal")], [])
+    text = told([summary(), same], [])
+    assert "Tuning seeds forgot what final seeds forget in full_class." in text
 
 
 def test_of_many_methods_few_are_named():
     many = [FOUND.model_copy(update={"method": f"m{n}"}) for n in range(8)]
-    assert "Settings of m0, m1, m2, m3, m4, m5 and 2 more were" in told([summary(searches=many)])
+    assert "Settings of m0, m1, m2, m3, m4, m5 and 2 more were" in told(
+        [summary(searches=many)], []
+    )
 
 
 def test_an_infinite_value_is_none():

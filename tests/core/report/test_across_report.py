@@ -14,7 +14,7 @@ import pytest
 from supreme_core.analysis.across import compare
 from supreme_core.report import across as report
 from supreme_core.report import cells
-from tests.core.analysis.summaries import published, six_blocks
+from tests.core.analysis.summaries import published, six_blocks, with_choices
 from tests.core.report.test_paste import EVIL, latex_rows
 from tests.core.report.test_report import Page
 from tests.trainer.test_screen import WIDTHS, check
@@ -93,6 +93,43 @@ def test_methods_stand_in_the_order_of_their_ranks_behind_the_references(six):
         ranked = sorted(row.ranking.ranks, key=lambda rank: rank.mean)
         assert titles[1:] == [rank.method for rank in ranked]
         assert titles[0] in ("Original", "Retrained")
+
+
+@pytest.fixture(scope="module")
+def tracks():
+    """Six blocks in which scrub, finetune and unsir were tuned."""
+    methods = ("ssd", "scrub", "scrub.as-given", "finetune", "finetune.as-given", "unsir")
+    several = [
+        type(each)(each.source, with_choices(each.summary, "scrub", "finetune", "unsir"))
+        for each in six_blocks(methods)
+    ]
+    return compare(several, ["forget_accuracy"])
+
+
+def test_chosen_settings_stand_before_those_as_given_with_ranks_of_their_own(tracks):
+    (row,) = tracks.rows
+    chosen, given = (
+        [rank.method for rank in sorted(ranking.ranks, key=lambda rank: rank.mean)]
+        for ranking in (row.ranking, row.ranking_as_given)
+    )
+    assert [line.title for line in report.table(tracks, row).lines][1:] == [*chosen, *given]
+    assert {*given} == {"ssd", "scrub.as-given", "finetune.as-given"}
+    remarks = " ".join(report.table(tracks, row).remarks)
+    for of in ("Chosen settings: Friedman's test over 6", "Settings as given: Friedman's test"):
+        assert of in remarks
+    titles = [line.title for line in report.pairs(row).lines]
+    assert len(titles) == 6
+    assert not any((" – " in t) and len({*t.split(" – ")} & {*given}) == 1 for t in titles)
+
+
+def test_a_method_is_counted_once_and_each_line_says_whose_settings_it_has(tracks):
+    assert report.title(tracks) == "4 methods over 6 blocks of 3 experiments"
+    lines = csv.DictReader(io.StringIO(report.comparison_csv(tracks).decode()))
+    assert {(each["method"], each["settings"]) for each in lines} == {
+        ("original", ""),
+        *((m, "chosen") for m in ("scrub", "finetune", "unsir")),
+        *((m, "given") for m in ("ssd", "scrub.as-given", "finetune.as-given")),
+    }
 
 
 def test_a_band_shows_who_is_within_the_critical_difference_of_the_best(six, four):

@@ -5,10 +5,11 @@ Each case gives values by seed; what follows (gaps, verdicts, collapses) is comp
 
 import pytest
 
-from supreme_core.api.summary import Floor, SearchSummary, TuningSummary
+from supreme_core.api.summary import Floor
 from supreme_core.report import tables
 from supreme_core.report.answer import answer
 from supreme_core.report.terminal import terminal_tables
+from tests.core.analysis.summaries import with_choices
 from tests.core.report.given import FIVE, WITH_TEST, indexed, kept_task, lost_task
 
 NEAR = (0.01, 0.02, 0.01, 0.02, 0.01)  # a gap of 0.4 points
@@ -159,38 +160,6 @@ def test_the_answer_says_what_the_numbers_say(given, said):
     assert answer(indexed(**given), "full_class") == said
 
 
-def tuned(found, *methods, track="oracle"):
-    """The same experiment with a search for the settings of these methods."""
-    searches = [
-        SearchSummary(
-            scenario="full_class",
-            method=method,
-            trial=1,
-            objective=0.1,
-            given=0.2,
-            values=[0.2, 0.1],
-            beaten=0.0,
-            best_of=[0.1],
-            retrainings=1.0,
-            uncounted=0,
-            settings=[],
-        )
-        for method in methods
-    ]
-    tuning = TuningSummary(
-        objective="average_gap",
-        track=track,
-        seeds=[1],
-        trials=1,
-        sampler="random",
-        share=1.0,
-        retuned=0,
-        searches=searches,
-        sanity=[],
-    )
-    return tables.IndexedSummary(found.summary.model_copy(update={"tuning": tuning}))
-
-
 @pytest.mark.parametrize(
     ("searched", "track", "of"),
     [
@@ -200,7 +169,39 @@ def tuned(found, *methods, track="oracle"):
 )
 def test_of_tuned_methods_the_answer_says_so_and_by_what(searched, track, of):
     found = indexed(**{"ssd": 0.3, "salun": 0.5, "ssd.as-given": 0.7})
-    assert answer(tuned(found, *searched, track=track), "full_class").startswith(of)
+    told = with_choices(found.summary, *searched, track=track)
+    assert answer(tables.IndexedSummary(told), "full_class").startswith(of)
+
+
+TRACKS = {
+    "each has its nearest": (
+        {"scrub": 0.3, "lfssd": 0.98, "scrub.as-given": 0.5, "ssd": NEAR},
+        "Of 3 methods, 2 of them tuned (oracle) and also as given, scrub is nearest to Retrained of"
+        " the tuned ones: forget accuracy 29.0 points away, yet different from it; lfssd did not"
+        " forget: +97 points; ssd is nearest to Retrained of those as given: forget accuracy 0.4"
+        " points away, equivalent within 1.0 points.",
+    ),
+    "none of the tuned ones": (
+        {"scrub": ["failed", *[0.3] * 4], "lfssd": ["failed", *[0.3] * 4], "ssd": NEAR},
+        "Of 3 methods, 2 of them tuned (oracle), none of the tuned ones both kept the task and gave"
+        " a value of forget accuracy in every seed; ssd is nearest to Retrained of those as given:"
+        " forget accuracy 0.4 points away, equivalent within 1.0 points; scrub and lfssd failed in"
+        " some.",
+    ),
+    "none of those as given": (
+        {"scrub": NEAR, "lfssd": 0.3, "ssd": "failed"},
+        "Of 3 methods, 2 of them tuned (oracle), scrub is nearest to Retrained of the tuned ones:"
+        " forget accuracy 0.4 points away, equivalent within 1.0 points; none of those as given"
+        " both kept the task and gave a value of forget accuracy in every seed; ssd failed in every"
+        " seed.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), TRACKS.values(), ids=TRACKS)
+def test_chosen_settings_are_not_compared_with_those_as_given(given, said):
+    found = with_choices(indexed(**given).summary, "scrub", "lfssd")
+    assert answer(tables.IndexedSummary(found), "full_class") == said
 
 
 def test_a_distance_stands_beside_its_noise_floor():
