@@ -5,7 +5,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from supreme_core.engine.networks.layers import Unit, trained_alone
-from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.retain_training import (
+    RATES_FOR_TRANSFORMERS,
+    RetainParams,
+    train_on_retain,
+)
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
@@ -29,9 +33,10 @@ class CfKParams(RetainParams):
     paper="arXiv:2201.06640",
     needs=("retain",),
     search={"lr": {"log": [1e-4, 1e-1]}, "layers": {"int": [1, 10]}, "epochs": {"epochs": [1, 10]}},
+    search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
     search_source=(
-        "rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1; layers "
-        "from Cadet et al. 2024 (arXiv:2410.01276)"
+        "rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1; layers from Cadet et al. "
+        f"2024 (arXiv:2410.01276); {RATES_FOR_TRANSFORMERS}"
     ),
 )
 def cf_k(task: UnlearningTask, params: CfKParams) -> None:

@@ -10,7 +10,7 @@ from torch import optim
 from supreme_core.engine.networks.convolutions import convolutions
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.toolbox.continued_optimizer import continued
-from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
@@ -38,7 +38,11 @@ class CfwParams(RetainParams):
         "lr": {"log": [1e-4, 1e-1]},
         "epochs": {"epochs": [1, 10]},
     },
-    search_source=("around the entry's values; rates from Cadet et al. 2024 (arXiv:2410.01276)"),
+    search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
+    search_source=(
+        "around the entry's values; rates from Cadet et al. 2024 (arXiv:2410.01276); "
+        f"{RATES_FOR_TRANSFORMERS}"
+    ),
 )
 def cfw(task: UnlearningTask, params: CfwParams) -> None:
     """Add noise to a convolution's weights, then train on the retain set ("confuse weights").

@@ -6,7 +6,11 @@ import torch
 from pydantic import Field
 
 from supreme_core.engine.networks.convolutions import convolutions
-from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.retain_training import (
+    RATES_FOR_TRANSFORMERS,
+    RetainParams,
+    train_on_retain,
+)
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
@@ -20,7 +24,8 @@ class CtParams(RetainParams):
     paper="arXiv:2410.01276",
     needs=("retain", "convolutions"),
     search={"lr": {"log": [1e-4, 1e-1]}, "epochs": {"epochs": [1, 10]}},
-    search_source="rates from Cadet et al. 2024 (arXiv:2410.01276)",
+    search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
+    search_source=f"rates from Cadet et al. 2024 (arXiv:2410.01276); {RATES_FOR_TRANSFORMERS}",
 )
 def ct(task: UnlearningTask, params: CtParams) -> None:
     """Transpose each square kernel, then train on the retain set ("convolution transpose").

@@ -6,7 +6,11 @@ import torch
 from pydantic import Field
 
 from supreme_core.engine.networks.layers import Unit, trained_alone
-from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.retain_training import (
+    RATES_FOR_TRANSFORMERS,
+    RetainParams,
+    train_on_retain,
+)
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
@@ -30,9 +34,10 @@ class EuKParams(RetainParams):
     paper="arXiv:2201.06640",
     needs=("retain",),
     search={"lr": {"log": [1e-3, 1e-1]}, "layers": {"int": [1, 10]}, "epochs": {"epochs": [1, 10]}},
+    search_for_transformers={"lr": {"log": [1e-4, 1e-2]}},
     search_source=(
-        "layers from Cadet et al. 2024 (arXiv:2410.01276); rates around those "
-        "of Kurmanji et al. 2023 (arXiv:2302.09880)"
+        "layers from Cadet et al. 2024 (arXiv:2410.01276); rates around those of Kurmanji et "
+        f"al. 2023 (arXiv:2302.09880); {RATES_FOR_TRANSFORMERS}"
     ),
 )
 def eu_k(task: UnlearningTask, params: EuKParams) -> None:

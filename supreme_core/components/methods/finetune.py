@@ -2,7 +2,11 @@
 
 from pydantic import Field
 
-from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.retain_training import (
+    RATES_FOR_TRANSFORMERS,
+    RetainParams,
+    train_on_retain,
+)
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
@@ -18,7 +22,9 @@ class FinetuneParams(RetainParams):
     for_transformers={"lr": 1e-3},
     search={"lr": {"log": [1e-4, 1e-1]}, "epochs": {"epochs": [1, 10]}},
     search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
-    search_source="rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1",
+    search_source=(
+        f"rates from Fan et al. 2024 (arXiv:2403.07362), appendix B.1; {RATES_FOR_TRANSFORMERS}"
+    ),
 )
 def finetune(task: UnlearningTask, params: FinetuneParams) -> None:
     """Train on with the retain set only (baseline of Golatkar et al. 2020).

@@ -25,7 +25,7 @@ class JitParams(Params):
     paper="arXiv:2402.01401",
     search={"sigma": {"log": [0.01, 2]}, "lr": {"log": [1e-5, 3e-1]}},
     search_for_transformers={"lr": {"log": [1e-3, 3]}},
-    search_source="around the authors' values for VGG16",
+    search_source="around the authors' values for VGG16, and for vision transformers for a ViT",
 )
 def jit(task: UnlearningTask, params: JitParams) -> None:
     """Make the output on the forget set insensitive to noise (Foster et al. 2024).

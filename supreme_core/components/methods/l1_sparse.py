@@ -4,7 +4,11 @@ import torch
 from pydantic import Field
 
 from supreme_core.engine.networks.weights import gradients, trainable
-from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.retain_training import (
+    RATES_FOR_TRANSFORMERS,
+    RetainParams,
+    train_on_retain,
+)
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import method
 
@@ -28,7 +32,8 @@ class L1SparseParams(RetainParams):
         "lr": {"log": [1e-3, 1e-1]},
         "epochs": {"epochs": [1, 10]},
     },
-    search_source="around the authors' values, 1e-4 to 1e-3",
+    search_for_transformers={"lr": {"log": [1e-4, 1e-2]}},
+    search_source=f"around the authors' values, 1e-4 to 1e-3; {RATES_FOR_TRANSFORMERS}",
 )
 def l1_sparse(task: UnlearningTask, params: L1SparseParams) -> None:
     """Minimise CE + γ_t ‖θ‖₁ on the retain set, γ_t falling (Jia et al. 2023).

@@ -7,7 +7,11 @@ from torch import nn
 from supreme_core.engine.networks.convolutions import convolutions
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.toolbox.gradient_sums import gradient_sums
-from supreme_core.engine.toolbox.retain_training import RetainParams, train_on_retain
+from supreme_core.engine.toolbox.retain_training import (
+    RATES_FOR_TRANSFORMERS,
+    RetainParams,
+    train_on_retain,
+)
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.randomness import streams
@@ -34,7 +38,10 @@ class MsgParams(RetainParams):
         "lr": {"log": [1e-4, 1e-1]},
         "epochs": {"epochs": [1, 10]},
     },
-    search_source="within the ranges of Cadet et al. 2024 (arXiv:2410.01276)",
+    search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
+    search_source=(
+        f"within the ranges of Cadet et al. 2024 (arXiv:2410.01276); {RATES_FOR_TRANSFORMERS}"
+    ),
 )
 def msg(task: UnlearningTask, params: MsgParams) -> None:
     """Reinitialise the convolutions' weights of least gradient, then train on the retain set.

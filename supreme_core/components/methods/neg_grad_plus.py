@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 
 from supreme_core.engine.images.samples import Batch
-from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.loss import cross_entropy
@@ -37,7 +37,11 @@ class NegGradPlusParams(RetainParams):
         "lr": {"log": [1e-4, 3e-2]},
         "epochs": {"epochs": [1, 10]},
     },
-    search_source="around the authors' values, 0.9 to 0.9999; below 0.5 ascent dominates",
+    search_for_transformers={"lr": {"log": [1e-5, 3e-2]}},
+    search_source=(
+        "around the authors' values, 0.9 to 0.9999; below 0.5 ascent dominates; "
+        f"{RATES_FOR_TRANSFORMERS}"
+    ),
 )
 def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
     """Minimise β CE on the retain set less (1 - β) CE on the forget set (Kurmanji et al. 2023).

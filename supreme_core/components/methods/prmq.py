@@ -11,7 +11,7 @@ from torch.nn import functional
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.toolbox.continued_optimizer import continued
-from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.engine.toolbox.saliency import largest
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.sample_order import shuffled
@@ -42,7 +42,11 @@ class PrmqParams(RetainParams):
         "fraction": {"logToOne": [0.5, 0.995]},
         "epochs": {"epochs": [1, 10]},
     },
-    search_source="within the ranges of Cadet et al. 2024 (arXiv:2410.01276), the fraction near 1",
+    search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
+    search_source=(
+        "within the ranges of Cadet et al. 2024 (arXiv:2410.01276), the fraction near 1; "
+        f"{RATES_FOR_TRANSFORMERS}"
+    ),
 )
 def prmq(task: UnlearningTask, params: PrmqParams) -> None:
     """Renew the smallest weights, then train on the retain set with the original's entropies.

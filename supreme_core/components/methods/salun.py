@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import optim
 
 from supreme_core.engine.toolbox.relabelling import wrong_labels
-from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.engine.toolbox.saliency import frozen_but_for_salient
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.sample_order import one_after_other
@@ -30,9 +30,10 @@ class SalunParams(RetainParams):
         "fraction": {"uniform": [0.1, 1]},
         "epochs": {"epochs": [1, 10]},
     },
+    search_for_transformers={"lr": {"log": [5e-5, 3e-2]}},
     search_source=(
-        "masks that the authors offer, and the rates of Fan et al. 2024 "
-        "(arXiv:2403.07362), appendix B.1"
+        "masks that the authors offer, and the rates of Fan et al. 2024 (arXiv:2403.07362), "
+        f"appendix B.1; {RATES_FOR_TRANSFORMERS}"
     ),
 )
 def salun(task: UnlearningTask, params: SalunParams) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, optim
 
 from supreme_core.engine.toolbox.relabelling import wrong_labels
-from supreme_core.engine.toolbox.retain_training import RetainParams
+from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.engine.training.sample_order import one_after_other
 from supreme_core.registry import method
@@ -23,7 +23,8 @@ class SuccessiveRandomLabelsParams(RetainParams):
     paper="arXiv:2410.01276",
     needs=("retain",),
     search={"lr": {"log": [1e-4, 1e-1]}, "epochs": {"epochs": [1, 10]}},
-    search_source="rates from Cadet et al. 2024 (arXiv:2410.01276)",
+    search_for_transformers={"lr": {"log": [1e-5, 1e-2]}},
+    search_source=f"rates from Cadet et al. 2024 (arXiv:2410.01276); {RATES_FOR_TRANSFORMERS}",
 )
 def successive_random_labels(task: UnlearningTask, params: SuccessiveRandomLabelsParams) -> None:
     """Train on the forget set with labels that are drawn anew each epoch, then on the retain set.

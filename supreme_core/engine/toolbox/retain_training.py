@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from pydantic import Field
 from torch import optim
 
 from supreme_core.engine.toolbox.task import UnlearningTask
 from supreme_core.registry import Params
+
+RATES_FOR_TRANSFORMERS: Final = (
+    "for vision transformers about a tenth, around the rates of 0.001 to 0.03 by which Dosovitskiy"
+    " et al. 2021 (arXiv:2010.11929), appendix B.1.1, fine-tune them by SGD"
+)
+"""Source of ranges of rates, of SGD on retained samples."""
 
 
 class RetainParams(Params):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from supreme_core import registry
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import MethodEntry
+from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.errors import SpecError
 from supreme_core.registry import catalog
 from supreme_core.tuning.ranges import Range
@@ -175,10 +176,14 @@ def test_epochs_are_cut_to_what_a_trial_may_take(epochs, high):
     assert space["epochs"] == Range("int", (1, high))
 
 
-def test_a_transformer_has_lower_rates():
-    listed = registry.method.get("finetune").listed
-    space = default_space(listed, is_transformer=True, epochs=5)
-    assert space["lr"] == Range("log", (1e-5, 1e-2))
+@pytest.mark.parametrize("entry", registry.method.entries(), ids=lambda entry: entry.name)
+def test_transformers_have_lower_rates_of_training_on_retained_samples(entry):
+    if issubclass(entry.params, RetainParams):
+        kinds = (default_space(entry.listed, is_transformer=t, epochs=5) for t in (False, True))
+        rates, of_transformers = (space["lr"].values for space in kinds)
+        assert of_transformers[0] < rates[0]
+        assert of_transformers[1] <= min(rates[1], 0.03)
+        assert RATES_FOR_TRANSFORMERS in entry.facts.search_source
 
 
 NUMBERS = st.floats(1e-6, 1e6)
