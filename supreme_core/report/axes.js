@@ -46,7 +46,7 @@ const rounded = (value) => told(Number(value.toPrecision(6)));
 
 // Ticks at 1, 2 and 5, where they are few.
 const linearTicks = (low, high) => {
-  const rough = (high - low) / 4;
+  const rough = (high - low) / 6;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((each) => each * power >= rough);
   const first = Math.ceil(low / step);
@@ -218,6 +218,14 @@ const overlaps = (one, other) =>
   one.y < other.y + other.height &&
   other.y < one.y + one.height;
 
+// Words that are read above points and lines.
+const ABOVE = {
+  fill: "var(--ink)",
+  stroke: "var(--paper)",
+  "stroke-width": 2.5,
+  "paint-order": "stroke",
+};
+
 // One metric over another: small points are seeds, diamonds means with intervals both ways.
 const scatter = (methods, across, up) => {
   const found = methods
@@ -282,7 +290,7 @@ const scatter = (methods, across, up) => {
     const free = places.find(fits);
     if (free) {
       taken.push(free);
-      labels.push(words(text, free.x, free.y + 8, { fill: "var(--ink)" }));
+      labels.push(words(text, free.x, free.y + 8, ABOVE));
     }
   }
   svg.append(...labels);
@@ -335,6 +343,15 @@ for (const plot of document.querySelectorAll(".first .plot")) {
     button?.scrollIntoView({ block: "nearest" });
   });
 
+  // What a point is, beside the first sign of the legend.
+  const dot = plot.querySelector(".legend li").lastChild;
+  const saidFirst = dot.textContent;
+  const said = (y) => {
+    const some = numbers.seeds.length < numbers.of;
+    const drawn = some ? `; drawn are ${numbers.seeds.length} of ${numbers.of}` : "";
+    return `one seed${y === EACH ? ", at the same height in every line" : ""}${drawn}`;
+  };
+
   const draw = () => {
     const [x, y] = [across.select.value, up.select.value];
     const isGiven = x === given && y === EACH;
@@ -344,6 +361,7 @@ for (const plot of document.querySelectorAll(".first .plot")) {
         ? strips(methods, quantity(scenario, x))
         : scatter(methods, quantity(scenario, x), quantity(scenario, y));
     plot.querySelector("svg").replaceWith(drawn);
+    dot.textContent = isGiven ? saidFirst : said(y);
     mark();
   };
   across.select.addEventListener("change", draw);

@@ -11,6 +11,8 @@ import pytest
 
 from supreme_core.report.page import render_report
 from tests.core.analysis.summaries import summary
+from tests.core.analysis.test_training_curves import curve, halving
+from tests.core.analysis.test_training_curves import found as curves_of
 from tests.core.report.axe import axe, give_up
 from tests.core.report.browser import CHROMIUM, chromium
 
@@ -45,13 +47,14 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A page of two scenarios, in which one method of 13 has a hostile name."""
+    """A page of two scenarios with curves, in which one method of 13 has a hostile name."""
     found = summary(range(SEEDS), scenarios=("a", "b"), methods=METHODS)
     evil = [row.model_copy(update={"method": EVIL}) for row in found.rows if row.method == "m12"]
     rows = [*(row for row in found.rows if row.method != "m12"), *evil]
     path = tmp_path_factory.mktemp("page") / "report.html"
     results = {seed: f"seed={seed}/attempt=0/result.json" for seed in range(SEEDS)}
-    found = found.model_copy(update={"rows": rows})
+    curves = curves_of(lambda seed, scenario, method: [curve(halving(20, 8))])
+    found = found.model_copy(update={"rows": rows, "training_curves": curves})
     path.write_bytes(render_report(found, folder="experiments/local/x-1", results=results))
     return path
 
@@ -172,6 +175,8 @@ def test_a_reader_chooses_the_axes_of_the_figure(desk):
     assert any(re.fullmatch(r"Retrained, seed 0: \d+(\.\d+)? %", each) for each in found)
 
     choose(desk, UP, "gap to Retrained: MIA loss AUC, gap")
+    legend = "document.querySelector('.first .legend li').textContent"
+    assert desk.run(legend) == "one seed"
     title = "MIA loss AUC: gap to Retrained over Test accuracy, %, a point for each seed"
     assert desk.run(said) == title
     of_evil = f"{EVIL}, seed 0: "
