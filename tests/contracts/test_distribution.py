@@ -76,7 +76,7 @@ def test_the_wheel_has_both_commands_and_the_extras(wheel):
         "trainer",
         "operator",
         "pandas",
-        "tpe",
+        *("tpe", "tensorboard", "mlflow", "wandb"),
         "dev",
     }
     commands = wheel.read(facts["entry_points.txt"]).decode()

@@ -23,6 +23,8 @@ from supreme_core.errors import EXIT_INTERRUPTED, nearest_or_all
 from supreme_core.report.choices import COLUMNS, FORMATS, OTHERS, PICTURES, PRIMARY
 from supreme_core.system.ending import ending, need_trainer
 
+TRACKERS = ("tensorboard", "mlflow", "wandb-offline")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -334,6 +336,35 @@ def report(
 
     found = pasted(form, columns=int(columns) if columns else None, **wanted)
     report_experiment(uri, found, endpoint=endpoint, region=region)
+
+
+@cli.command()
+@click.argument("uri", metavar="EXPERIMENT-URI")
+@click.option(
+    "--to",
+    type=click.Choice(TRACKERS),
+    required=True,
+    help="Tracker of experiments; each needs the extra of its name.",
+)
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    help="Folder of the runs, by default supreme-export/TRACKER. For mlflow also the address of a"
+    " server; by default MLFLOW_TRACKING_URI, where it is set.",
+)
+@with_server
+@with_plugins
+def export(uri: str, to: str, output: str | None, endpoint: str | None, region: str | None) -> None:
+    """Write every model of an experiment as a run of a tracker.
+
+    EXPERIMENT-URI is STORE/experiments/NAMESPACE/NAME-UID, as `supreme run` prints it. Each model
+    of each seed, scenario and repeat is a run: its settings are parameters, its numbers in the
+    table metrics, and its trainings curves by epoch. Given again, the command writes only what is
+    new or has changed.
+    """
+    from supreme_trainer.command.export import export_experiment
+
+    export_experiment(uri, to=to, output=output, endpoint=endpoint, region=region)
 
 
 @cli.command()
