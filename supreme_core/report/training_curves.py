@@ -99,15 +99,16 @@ def _title(found: TrainingSummary, among: Sequence[TrainingSummary]) -> str:
 
 
 def _without(found: TrainingCurves) -> str:
-    """Sentence on the models without a curve; empty where all have one."""
-    scenarios = {name for each in found.trainings for name in each.scenarios}
-    scenarios |= {each.scenario for each in found.without}
+    """Sentence on the models without a curve, with their scenarios where they have one in others;
+    empty where all have one."""
+    if not found.trainings:
+        return "No model has a curve: all were computed by a version that kept none."
+    drawn = {each.method for each in found.trainings}
     lacking: dict[str, list[str]] = {}
     for each in found.without:
         lacking.setdefault(each.method, []).append(each.scenario)
     listed = words.listed(
-        cells.method_title(method)
-        + (f" in {words.listed(where)}" if len(where) < len(scenarios) else "")
+        cells.method_title(method) + (f" in {words.listed(where)}" if method in drawn else "")
         for method, where in lacking.items()
     )
     why = "made without a training of epochs, or by a version that kept no curves"

@@ -96,9 +96,15 @@ def test_of_more_scenarios_than_can_be_told_apart_the_table_has_the_others():
 def test_without_any_curve_one_sentence_says_so():
     page = section(lambda *_: [])
     assert words_of(page) == (
-        "No curve of Original, Retrained and finetune: made without a training of epochs, or by a"
-        " version that kept no curves."
+        "No model has a curve: all were computed by a version that kept none."
     )
+
+
+def test_models_without_a_curve_are_named():
+    assert (
+        "No curve of ssd and unsir: made without a training of epochs, or by a version that kept no"
+        " curves."
+    ) in words_of(section(of_method(original=[LONG], retrained=[LONG]), methods=("ssd", "unsir")))
 
 
 def test_a_model_that_lacks_a_curve_in_one_scenario_is_named_with_it():
