@@ -41,7 +41,7 @@ NOT_THERE = "not computed in this scenario"
 FEWEST = hypotheses.FEWEST_FOR_A_DIFFERENCE
 Distances = Mapping[str, float]
 """Distances by training seed."""
-Value = TypeVar("Value")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def rankings(
 
 
 def _of_track(block: Block, track: str, tuned: Collection[str]) -> Block:
-    def only(by_method: Mapping[str, Value]) -> dict[str, Value]:
+    def only(by_method: Mapping[str, T]) -> dict[str, T]:
         return {m: each for m, each in by_method.items() if track_of(m, tuned) == track}
 
     return replace(

@@ -9,7 +9,7 @@ from typing import Literal
 from supreme_core.analysis import hypotheses, statistics
 from supreme_core.analysis.provenance import RowFacts
 from supreme_core.analysis.survivors import TEST_ACCURACY, Runs, SeedValues, first
-from supreme_core.analysis.tracks import Track, track_of
+from supreme_core.analysis.tracks import SettingsTrack, track_of
 from supreme_core.api import names
 from supreme_core.api.records import CellRecord
 from supreme_core.api.summary import (
@@ -168,10 +168,10 @@ def _tested(runs: Runs, scenario: str) -> dict[MethodRow, Tested]:
 def _p_values(
     tested: Mapping[MethodRow, Tested], tuned: Collection[str]
 ) -> dict[MethodRow, PValues]:
-    def track(key: MethodRow) -> Track:
+    def track(key: MethodRow) -> SettingsTrack:
         return track_of(key[1], tuned)
 
-    def family(key: MethodRow) -> tuple[str, Track]:
+    def family(key: MethodRow) -> tuple[str, SettingsTrack]:
         """Family of tests: the methods of one metric and track, and Original by itself."""
         return key[0], track(key)
 

@@ -9,11 +9,11 @@ from typing import Literal
 
 from supreme_core.api import names
 
-Track = Literal["original", "chosen", "given"]
+SettingsTrack = Literal["original", "chosen", "given"]
 
 
-def track_of(method: str, tuned: Collection[str]) -> Track:
-    """Track of a row.  tuned: titles of the methods that were tuned, which have the chosen
+def track_of(method: str, tuned: Collection[str]) -> SettingsTrack:
+    """SettingsTrack of a row.  tuned: titles of the methods that were tuned, which have the chosen
     settings; Original, which no method is, has a track of its own."""
     if method == names.ORIGINAL:
         return "original"
