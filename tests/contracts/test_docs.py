@@ -27,8 +27,12 @@ from tests.monitoring.exported import operator_families
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CLUSTER, OPERATOR = ROOT / "docs" / "cluster.md", ROOT / "docs" / "operator.md"
+EXAMPLES = ROOT / "examples" / "README.md"
 PAGES = sorted(
-    [*(ROOT / each / "README.md" for each in ("", "community")), *(ROOT / "docs").rglob("*.md")]
+    [
+        *(ROOT / each / "README.md" for each in ("", "community", "examples")),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
 )
 EXPERIMENTS = [
     (page, text)
@@ -87,6 +91,11 @@ def test_links_lead_to_files_and_headings_that_are_there(page):
         file = page.parent / path if path else page
         assert file.exists(), target
         assert not heading or heading in _anchors(file), target
+
+
+def test_every_example_is_on_its_page():
+    linked = set(re.findall(r"\]\(([\w-]+\.yaml)\)", EXAMPLES.read_text()))
+    assert linked == {file.name for file in EXAMPLES.parent.glob("*.yaml")}
 
 
 def test_the_files_that_the_architecture_names_are_there():

@@ -133,8 +133,8 @@ OPTIONS: Final = (
         "False by default: only predictions are kept.",
     ),
     Renamed("-track_evaluation_resources", "", "Costs are those of the method alone."),
-    Renamed("-wandb_logging_flag", ""),
-    Renamed("-tensorboard_logging_flag", ""),
+    Renamed("-wandb_logging_flag", "supreme export", "`--to wandb-offline`, after the run."),
+    Renamed("-tensorboard_logging_flag", "supreme export", "`--to tensorboard`, after the run."),
     Renamed("-csv_logging_flag", "", "`summary.csv` has every number of an experiment."),
     Renamed("-logging_root_dir", "--store"),
     Renamed(
