@@ -6,6 +6,9 @@ PRIMARY: Final = "primary"
 OTHERS = VERDICTS, PAIRS, RANKS, FRONT, TUNING = "verdicts", "pairs", "ranks", "front", "tuning"
 """Names of tables; an experiment's groups of metrics come on top."""
 
+TRAININGS: Final = "trainings"
+"""Name of the figure of trainings."""
+
 FORMATS: Final = ("latex", "markdown", "csv")
 
 COLUMNS: Final = (1, 2)

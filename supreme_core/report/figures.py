@@ -10,9 +10,10 @@ from supreme_core.errors import SpecError, quoted
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, plots, tables
 from supreme_core.report.cells import Scale
-from supreme_core.report.choices import FRONT, RANKS
+from supreme_core.report.choices import FRONT, RANKS, TRAININGS
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.report.thinning import LEAST, spread_alike
+from supreme_core.report.training_plot import training_plot
 
 MOST_POINTS = 20_000
 """Points of a page, which are 2 MB; of more seeds each strip has values that are spread alike."""
@@ -25,12 +26,11 @@ def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -
         raise SpecError(unknown("scenario", scenario, dict.fromkeys(indexed.scenarios)))
     found = {each: dict(_by_name(indexed, each)) for each in indexed.scenarios}
     known = dict.fromkeys(each for figures in found.values() for each in figures)
-    drawn = (ranks(each.ranking) for each in contrasts.rankings(indexed))
-    overall = next(filter(None, drawn), None)
-    if name == RANKS and overall:
-        return overall
     if name not in known:
-        raise SpecError(unknown("figure", name, known | ({RANKS: None} if overall else {})))
+        overall = dict(_of_all_scenarios(indexed))
+        if name in overall:
+            return overall[name]
+        raise SpecError(unknown("figure", name, known | dict.fromkeys(overall)))
     having = [each for each in found if name in found[each]]
     if scenario is None and len(having) > 1:
         choices = ", ".join(map(quoted, having))
@@ -39,6 +39,14 @@ def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -
     if chosen not in having:
         raise SpecError(f"scenario {quoted(chosen)} has no figure {quoted(name)}")
     return found[chosen][name]
+
+
+def _of_all_scenarios(indexed: IndexedSummary) -> Iterator[tuple[str, plots.Plot]]:
+    drawn = (ranks(each.ranking) for each in contrasts.rankings(indexed))
+    if overall := next(filter(None, drawn), None):
+        yield RANKS, overall
+    if trainings := training_plot(indexed.summary.training_curves):
+        yield TRAININGS, trainings
 
 
 def _by_name(indexed: IndexedSummary, scenario: str) -> Iterator[tuple[str, plots.Plot]]:

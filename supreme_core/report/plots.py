@@ -3,11 +3,11 @@
 Each point says what it is when pointed at. `svg` makes them elements of a page.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil, floor, log10
-from typing import Literal
+from typing import Literal, Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -178,7 +178,15 @@ class DotPlot:
         return figure
 
 
-Plot = StripPlot | DotPlot
+class Plot(Protocol):
+    """A figure of a page.  described_as: for those who hear the page.  titles: of its points, by
+    the name of their group."""
+
+    @property
+    def described_as(self) -> str: ...
+    @property
+    def titles(self) -> Mapping[str, Sequence[str]]: ...
+    def figure(self) -> Figure: ...
 
 
 def drawn(plot: Plot, *, name: str) -> str:

@@ -5,22 +5,18 @@ A figure of Original and Retrained, and a table with a small curve of each train
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from supreme_core.analysis.training_curves import FEWEST_EPOCHS, LEVEL, MOST_SEEDS, PARTS
 from supreme_core.api import names
 from supreme_core.api.summary import OverEpochs, TrainingCurves, TrainingSummary
 from supreme_core.errors import number_of
-from supreme_core.report import cells, plots, svg, words
+from supreme_core.report import cells, plots, words
 from supreme_core.report.cells import NONE, TableCell
-from supreme_core.report.roc import DASHES
 from supreme_core.report.tables import Column, Table, TableLine
 from supreme_core.report.templates import template
+from supreme_core.report.training_plot import model_title, references_of, told_apart, training_plot
 
 WIDTH, HEIGHT = 132, 34
 """Size of a small curve in pixels."""
@@ -38,14 +34,15 @@ def section(found: TrainingCurves) -> Markup:
     """The content of a section of the page; empty where no model is in the store."""
     if not found.seeds:
         return Markup()
-    references = [e for name in names.REFERENCES for e in found.trainings if e.method == name]
+    references = references_of(found)
     methods = [each for each in found.trainings if each.method not in names.REFERENCES]
     scenarios = dict.fromkeys(each.scenarios[0] for each in methods)
+    plot = training_plot(found)
     page = template("training_curves").render(
         answers=list(answers(references)),
         references=_table(references, "model"),
-        plot=_plot(references),
-        is_whole=len(_told_apart(references)) == len(references),
+        plot=Markup(plots.drawn(plot, name="trainings")) if plot else None,
+        is_whole=plot is None or len(told_apart(references)) == len(references),
         scenarios=[
             TrainingView(name, _table([m for m in methods if m.scenarios[0] == name], "method"))
             for name in scenarios
@@ -71,13 +68,13 @@ def answers(references: Sequence[TrainingSummary]) -> Iterator[str]:
     falling = [each for each in judged if _most(each.falling, each)]
     for each in falling:
         yield (
-            f"{_title(each, references)} was still falling at the end of its"
+            f"{model_title(each, references)} was still falling at the end of its"
             f" {number_of(each.epochs, 'epoch')}, in {each.falling} of"
             f" {number_of(each.judged, 'seed')}: with more epochs it would be another model."
         )
     level = [each for each in judged if not _most(each.falling, each)]
     if level:
-        listed = words.listed(_title(each, references) for each in level)
+        listed = words.listed(model_title(each, references) for each in level)
         yield f"{listed} had levelled off at the end of training."
     if references and not judged:
         epochs = max(each.epochs for each in references)
@@ -89,13 +86,6 @@ def answers(references: Sequence[TrainingSummary]) -> Iterator[str]:
 
 def _most(count: int, found: TrainingSummary) -> bool:
     return 2 * count > found.judged
-
-
-def _title(found: TrainingSummary, among: Sequence[TrainingSummary]) -> str:
-    """Name of a model, with its scenario where there are several."""
-    title = cells.method_title(found.method)
-    several = sum(each.method == found.method for each in among) > 1
-    return f"{title} ({found.scenarios[0]})" if several else title
 
 
 def _without(found: TrainingCurves) -> str:
@@ -146,7 +136,7 @@ def _table(found: Sequence[TrainingSummary], head: str) -> Table:
 
 
 def _line_title(found: TrainingSummary, among: Sequence[TrainingSummary]) -> str:
-    title = _title(found, among) if found.method in names.REFERENCES else found.method
+    title = model_title(found, among) if found.method in names.REFERENCES else found.method
     several = len({each.training for each in among if each.method == found.method}) > 1
     return f"{title}: {found.training}" if several else title
 
@@ -230,93 +220,3 @@ def _small(
         f'<svg class="spark {role}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
         f' aria-label="{escape(words.readable(told))}">{band}<path d="M{line}"/></svg>'
     )
-
-
-def _plot(references: Sequence[TrainingSummary]) -> Markup | None:
-    """Loss, accuracy and learning rate of Original and Retrained, over the epochs."""
-    shown = [(each, dashes) for each, dashes in _told_apart(references) if each.epochs > 1]
-    if not shown:
-        return None
-    with svg.styled():
-        figure = Figure(figsize=(plots.WIDTH, 4.5), dpi=72)
-        loss, accuracy, rate = (
-            figure.add_axes((0.115, bottom, 0.45, height))
-            for bottom, height in ((0.665, 0.315), (0.29, 0.315), (0.095, 0.14))
-        )
-        _ground(loss, "loss")
-        _ground(accuracy, "accuracy, %")
-        _ground(rate, "rate")
-        for each, dashes in shown:
-            style: dict[str, Any] = {"color": plots.OF_ROLE[cells.method_role(each.method)]}
-            style |= {"dashes": dashes} if dashes else {}
-            label = svg.plain(_title(each, references), longest=26)
-            _line(loss, each, each.loss, 1.0, style | {"label": label})
-            _line(accuracy, each, each.accuracy, 100.0, style)
-            if each.validation:
-                _line(accuracy, each, each.validation, 100.0, style | {"linewidth": 0.7})
-            _line(rate, each, OverEpochs(median=each.rate, low=[], high=[]), 1.0, style)
-        curves = [each.loss for each, _ in shown]
-        known = [n for curve in curves for n in curve.median if n is not None]
-        ends = [n for curve in curves for n in (*curve.low, *curve.high) if n is not None]
-        if known:
-            plots.span(loss, "y", known, ends)
-        rate.set_ylim(bottom=0)
-        longest = max(each.epochs for each, _ in shown)
-        for axes in (loss, accuracy, rate):
-            axes.set_xlim(1, longest)
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-        for axes in (loss, accuracy):
-            axes.tick_params(labelbottom=False)
-        rate.set_xlabel("epoch")
-        if any(each.validation for each, _ in shown):
-            loss.plot([], [], color=svg.MUTED, linewidth=0.7, label="validation accuracy")
-        legend = loss.legend(
-            loc="upper left",
-            bbox_to_anchor=(1.03, 1.0),
-            frameon=False,
-            handlelength=2.6,
-            borderaxespad=0,
-            labelspacing=0.35,
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-        told = "Loss, accuracy and learning rate of Original and Retrained over the epochs"
-        return Markup(svg.element(figure, name="trainings", described_as=told, titles={}))
-
-
-def _told_apart(
-    references: Sequence[TrainingSummary],
-) -> list[tuple[TrainingSummary, tuple[float, ...]]]:
-    """Trainings with their dashes: of Original and of Retrained as many as there are kinds."""
-    return [
-        (each, dashes)
-        for method in names.REFERENCES
-        for each, dashes in zip(
-            [each for each in references if each.method == method], DASHES, strict=False
-        )
-    ]
-
-
-def _ground(axes: Axes, title: str) -> None:
-    plots.ground(axes)
-    axes.grid(color=svg.RULE, linewidth=0.5)
-    axes.tick_params(labelcolor=svg.MUTED, length=3)
-    axes.set_ylabel(title)
-
-
-def _line(
-    axes: Axes, found: TrainingSummary, numbers: OverEpochs, factor: float, style: dict[str, Any]
-) -> None:
-    """A median, with the band of its quartiles where it has some."""
-    known = [
-        (e, n * factor) for e, n in zip(found.epoch, numbers.median, strict=True) if n is not None
-    ]
-    axes.plot(*(zip(*known, strict=True) if known else ((), ())), **{"linewidth": 1.5, **style})
-    band = [
-        (epoch, low * factor, high * factor)
-        for epoch, low, high in zip(found.epoch, numbers.low, numbers.high, strict=False)
-        if low is not None and high is not None
-    ]
-    if found.n > 1 and band:
-        epochs, lows, highs = zip(*band, strict=True)
-        axes.fill_between(epochs, lows, highs, color=style["color"], alpha=0.16, linewidth=0)

@@ -13,17 +13,21 @@ from supreme_core.report.plots import drawn, picture
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.report.templates import template
 from tests.core.analysis.summaries import summary
+from tests.core.analysis.test_training_curves import curve
+from tests.core.analysis.test_training_curves import found as curves_of
 
 STARTS = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
 NAMES = (
     *("forget_accuracy", "test_accuracy", "forget_js_divergence", "mia_loss_auc"),
-    *("front-forget_accuracy", "front-test_accuracy", "front-mia_loss_auc", "ranks"),
+    *("front-forget_accuracy", "front-test_accuracy", "front-mia_loss_auc", "ranks", "trainings"),
 )
 
 
 @pytest.fixture(scope="module")
 def indexed():
-    return IndexedSummary(summary(range(8), scenarios=("a", "b"), methods=("scrub", "ssd")))
+    found = summary(range(8), scenarios=("a", "b"), methods=("scrub", "ssd"))
+    curves = curves_of(lambda seed, scenario, method: [curve([2.0, 1.0])])
+    return IndexedSummary(found.model_copy(update={"training_curves": curves}))
 
 
 @pytest.mark.parametrize("form", PICTURES)
