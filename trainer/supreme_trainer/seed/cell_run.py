@@ -13,6 +13,7 @@ from supreme_trainer.seed.cells import Cell
 from supreme_trainer.seed.context import SeedContext
 from supreme_trainer.seed.importances import ImportancesStage
 from supreme_trainer.seed.predicting import (
+    NetworkPredictionsStage,
     NoisedPredictionsStage,
     PredictionsStage,
     UntrainedPredictionsStage,
@@ -401,7 +402,7 @@ class CellRun:
         return self.stages.later(UntrainedPredictionsStage(self.context, self.cell))
 
     @cached_property
-    def _sanity(self) -> Mapping[str, UntrainedPredictionsStage | NoisedPredictionsStage]:
+    def _sanity(self) -> Mapping[str, NetworkPredictionsStage]:
         """Models that an honest objective ranks low, by their names; only trials are compared by
         one."""
         if not self.context.trials:

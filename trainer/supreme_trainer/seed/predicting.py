@@ -1,6 +1,7 @@
 """Predictions: one pass of a model over the training and the test set, from which every metric is
 computed."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,100 +38,105 @@ from supreme_core.scoring.predictions import (
 
 
 @dataclass(frozen=True)
-class PredictionsStage(Stage[Predictions]):
-    """Predictions of Original or of a replica of Retrained in a cell.
-
-    method, replica: which of them it is, for progress.
-    """
+class NetworkPredictionsStage(Stage[Predictions]):
+    """Predictions of a network that is no run of a method."""
 
     context: SeedContext
     cell: Cell
-    model: Later[Trained]
-    method: str
-    replica: int = 0
 
     name = "predictions"
 
     @property
-    def step(self) -> Step:
-        return Step("predictions", self.cell.title, self.method, self.replica)
+    @abstractmethod
+    def model_meaning(self) -> object:
+        """Meaning of the network."""
+
+    @abstractmethod
+    def network(self, checkpoints: Checkpoints) -> nn.Module:
+        """The network."""
 
     @cached_property
     def meaning(self) -> Mapping[str, Any]:
-        return _meaning(self.context, self.cell, model=self.model.key)
+        return {
+            "engine": ENGINE_VERSION,
+            "model": self.model_meaning,
+            "split": self.cell.split.digest,
+            **self.context.evaluation_meaning,
+        }
 
     def make(self, checkpoints: Checkpoints) -> Made:
-        networks = self.context.networks(self.cell.data.shape)
-        network = networks.with_weights(self.model.value().weights)
-        return made_predictions(self.context, self.cell, network)
+        return made_predictions(self.context, self.cell, self.network(checkpoints))
 
     def read(self, stored: Stored) -> Predictions:
         return load_predictions(stored.files[PREDICTIONS])
 
 
 @dataclass(frozen=True)
-class UntrainedPredictionsStage(Stage[Predictions]):
-    """Predictions of a network that was never trained, here or elsewhere; some metrics compare
-    with it."""
+class PredictionsStage(NetworkPredictionsStage):
+    """Predictions of Original or of a replica of Retrained in a cell.
 
-    context: SeedContext
-    cell: Cell
+    method, replica: which of them it is, for progress.
+    """
 
-    name = "predictions"
+    model: Later[Trained]
+    method: str
+    replica: int = 0
+
+    @property
+    def step(self) -> Step:
+        return Step("predictions", self.cell.title, self.method, self.replica)
+
+    @property
+    def model_meaning(self) -> str:
+        return self.model.key
+
+    def network(self, checkpoints: Checkpoints) -> nn.Module:
+        networks = self.context.networks(self.cell.data.shape)
+        return networks.with_weights(self.model.value().weights)
+
+
+@dataclass(frozen=True)
+class UntrainedPredictionsStage(NetworkPredictionsStage):
+    """Predictions of a network that was never trained, here or elsewhere, and is kept nowhere; some
+    metrics compare with it."""
 
     @property
     def step(self) -> Step:
         return Step("predictions", self.cell.title, UNTRAINED)
 
-    @cached_property
-    def meaning(self) -> Mapping[str, Any]:
+    @property
+    def model_meaning(self) -> Mapping[str, Any]:
         precision = self.context.numerics.precision
-        identity = {
+        return {
             **({"precision": precision} if precision == "fp64" else {}),  # its weights are fp64
             "untrained": self.context.components.model.identity(),
             "dataset": self.cell.data.digest,
             "seed": self.context.seed,
             **self.context.input_meaning(),
         }
-        return _meaning(self.context, self.cell, model=identity)
-
-    def make(self, checkpoints: Checkpoints) -> Made:
-        return made_predictions(self.context, self.cell, self.network(checkpoints))
 
     def network(self, checkpoints: Checkpoints) -> nn.Module:
-        """The network, which is kept nowhere."""
         networks = self.context.networks(self.cell.data.shape)
         return networks.random(streams.derive(self.context.seed, "untrained"))
 
-    def read(self, stored: Stored) -> Predictions:
-        return load_predictions(stored.files[PREDICTIONS])
-
 
 @dataclass(frozen=True)
-class NoisedPredictionsStage(Stage[Predictions]):
+class NoisedPredictionsStage(NetworkPredictionsStage):
     """Predictions of Original with noise on its weights, which costs it ten points of accuracy on
-    unseen samples that are to be kept: it has forgotten nothing in particular."""
+    unseen samples that are to be kept: it has forgotten nothing in particular. The network is kept
+    nowhere."""
 
-    context: SeedContext
-    cell: Cell
     original: Later[Trained]
-
-    name = "predictions"
 
     @property
     def step(self) -> Step:
         return Step("predictions", self.cell.title, NOISED)
 
-    @cached_property
-    def meaning(self) -> Mapping[str, Any]:
-        identity = {"noised": self.original.key, "seed": self.context.seed}
-        return _meaning(self.context, self.cell, model=identity)
-
-    def make(self, checkpoints: Checkpoints) -> Made:
-        return made_predictions(self.context, self.cell, self.network(checkpoints))
+    @property
+    def model_meaning(self) -> Mapping[str, Any]:
+        return {"noised": self.original.key, "seed": self.context.seed}
 
     def network(self, checkpoints: Checkpoints) -> nn.Module:
-        """The network, which is kept nowhere."""
         context, shape = self.context, self.cell.data.shape
         network = context.networks(shape).with_weights(self.original.value().weights)
         kept, classes = self.cell.sets["retain_test"], shape.classes
@@ -141,9 +147,6 @@ class NoisedPredictionsStage(Stage[Predictions]):
             generator=randomness.generator(context.seed, "noised"),
         )
         return network
-
-    def read(self, stored: Stored) -> Predictions:
-        return load_predictions(stored.files[PREDICTIONS])
 
 
 @dataclass(frozen=True)
@@ -212,15 +215,6 @@ def _logits(
     ranks = context.ranks
     with computing_in(precision or context.evaluation_precision, network, ranks.device):
         return predict(network, samples, classes=data.shape.classes, ranks=ranks)
-
-
-def _meaning(context: SeedContext, cell: Cell, *, model: object) -> dict[str, Any]:
-    return {
-        "engine": ENGINE_VERSION,
-        "model": model,
-        "split": cell.split.digest,
-        **context.evaluation_meaning,
-    }
 
 
 def _labels(samples: Samples) -> NDArray[np.int64]:
