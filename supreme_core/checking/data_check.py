@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 from supreme_core import registry
 from supreme_core.api.canonical import digest
@@ -58,9 +58,6 @@ class Sizes:
     named: Sequence[Named]
 
 
-REHEARSAL: Final = "spec.tuning.rehearsal"
-
-
 @dataclass(frozen=True)
 class CheckedData:
     """Facts of the data, and what each scenario makes of them.
@@ -90,23 +87,11 @@ def check_data(order: ExperimentOrder, storage: Storage, catalog: Catalog) -> Ch
     except UnreadableImages as error:
         problems.append(str(error))
         found = FoundLabels(error.labels, prepared=False, notes=())
-    splits = _splits(order.work, catalog)
-    sizes: dict[str, Sizes | None] = {}
-    for title in splits.scenarios:
-        try:
-            sizes[title] = _sizes(splits, title, found.labels, order.seeds)
-        except SpecError as error:
-            problems.append(str(error))
-    if order.is_rehearsed and (trials := order.trials):
-        rehearsed = _splits(trials.work, catalog, at=REHEARSAL)
-        for title in rehearsed.scenarios:
-            try:
-                _sizes(rehearsed, title, found.labels, trials.seeds)
-            except SpecError as error:
-                _, _, why = str(error).partition(f"({title})")  # its place is not the scenario's
-                problems.append(f"{REHEARSAL} ({title}){why}")
+    sizes = _sizes_of(order, catalog, found.labels, problems)
+    if trials := order.trials:
+        _sizes_of(trials, catalog, found.labels, problems, is_rehearsal=order.is_rehearsed)
     if problems:
-        raise SpecError("\n".join(problems))
+        raise SpecError("\n".join(dict.fromkeys(problems)))
     return CheckedData(
         name=order.work.dataset.name,
         prepared=found.prepared,
@@ -147,7 +132,27 @@ def _read(artefacts: Artefacts, manifest: Manifest) -> Labels:
     return read_labels(paths, manifest.facts)
 
 
-def _splits(work: Work, catalog: Catalog, *, at: str = "spec.scenarios") -> Splits:
+def _sizes_of(
+    order: ExperimentOrder,
+    catalog: Catalog,
+    labels: Labels,
+    problems: list[str],
+    *,
+    is_rehearsal: bool = False,
+) -> dict[str, Sizes | None]:
+    """Sizes of each scenario that can be; of each other one, `problems` gets why not."""
+    splits = _splits(order.work, catalog, is_rehearsal=is_rehearsal)
+    sizes = dict[str, Sizes | None]()
+    for title in splits.scenarios:
+        try:
+            sizes[title] = _sizes(splits, title, labels, order.seeds)
+        except SpecError as error:
+            problems.append(str(error))
+    return sizes
+
+
+def _splits(work: Work, catalog: Catalog, *, is_rehearsal: bool) -> Splits:
+    at = "spec.tuning.rehearsal" if is_rehearsal else "spec.scenarios"
     scenarios: dict[str, Chosen[Any, Any]] = {
         each.title: registry.scenario.resolve(each, at=f"{at}[{position}]")
         for position, each in enumerate(work.scenarios)
@@ -156,6 +161,8 @@ def _splits(work: Work, catalog: Catalog, *, at: str = "spec.scenarios") -> Spli
         scenarios=scenarios,
         validation=work.training.validation,
         needs_validation=next(_needing_validation(work, catalog), ""),
+        for_trials=work.tuning is not None,
+        is_rehearsal=is_rehearsal,
     )
 
 

@@ -25,12 +25,20 @@ class Splits:
     forgotten, "" where none does.
     for_trials: settings are tried, for which there is no test set: one half of what is set aside
     takes its place, and methods see the other half.
+    is_rehearsal: the scenarios are those of spec.tuning.rehearsal, in whatever order.
     """
 
     scenarios: Mapping[str, Chosen[Any, Any]]
     validation: Validation | None
     needs_validation: str = ""
     for_trials: bool = False
+    is_rehearsal: bool = False
+
+    def place(self, title: str) -> str:
+        """Place of a scenario in the experiment, for messages."""
+        if self.is_rehearsal:
+            return f"spec.tuning.rehearsal ({title})"
+        return f"spec.scenarios[{list(self.scenarios).index(title)}] ({title})"
 
     def forgets(self, title: str) -> Forgets:
         """Return what a scenario forgets: classes or samples."""
@@ -42,13 +50,12 @@ class Splits:
         return "margins" in self.scenarios[title].entry.facts.needs
 
     def of(self, title: str, labels: Labels, seed: int) -> Split:
-        """The split of a scenario; SpecError names the scenario where it cannot be made."""
+        """The split of a scenario; SpecError names its place where it cannot be made."""
         chosen = self.scenarios[title]
         try:
             return self._split(title, labels, seed, lambda labels: chosen(labels, seed))
         except SpecError as error:
-            position = list(self.scenarios).index(title)
-            raise SpecError(f"spec.scenarios[{position}] ({title}): {error}") from None
+            raise SpecError(f"{self.place(title)}: {error}") from None
 
     def set_aside(self, labels: Labels, seed: int) -> Indices:
         """The validation samples of a training seed; empty where nothing is set aside."""
@@ -80,8 +87,9 @@ class Splits:
                 in_place_of_test=comparing,
             )
         if self.needs_validation and not len(split.forget_validation):
+            others = " but those that trials are compared by" if self.for_trials else ""
             raise SpecError(
                 f"{self.needs_validation!r} needs validation samples like those to be forgotten,"
-                " and spec.training.validation.fraction sets none aside; raise it"
+                f" and spec.training.validation.fraction sets none aside{others}; raise it"
             )
         return split

@@ -155,6 +155,15 @@ class TestData:
             " 0 to 9"
         )
 
+    def test_samples_that_trials_lack_are_told_before_anything_is_computed(self, said):
+        """One sample of each class is set aside, and it is what trials are compared by."""
+        tuning = {"objective": "tow", "trials": 1, "seeds": {"count": 1}}
+        methods = [{"name": "neg_grad", "wrappers": [{"name": "rewind"}]}]
+        tiny = {"training": {"validation": {"fraction": 0.001}}, "methods": methods}
+        (line,) = said(FULL_CLASS, **tiny, tuning=tuning)
+        assert "spec.scenarios[0] (full_class): 'rewind' needs validation samples" in line
+        assert line.endswith("sets none aside but those that trials are compared by; raise it")
+
     def test_all_scenarios_that_do_not_fit_are_named_at_once(self, said):
         wrong = [
             {"name": "full_class", "params": {"classes": ["three"]}},
