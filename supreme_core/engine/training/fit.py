@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn, optim
+from torch.amp import GradScaler
 
 from supreme_core.engine.images.randomness import kept_global_generator
 from supreme_core.engine.images.samples import Augment, Samples
@@ -79,6 +80,57 @@ class Fit:
     observers: Sequence[Observer] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Updates:
+    """Updates of a model's weights by their gradients, one for each step.
+
+    base_rates: of the optimizer's groups of parameters, at a factor of 1.
+    """
+
+    how: Fit
+    parameters: list[nn.Parameter]
+    optimizer: optim.Optimizer
+    scaler: GradScaler
+    base_rates: Sequence[float]
+
+    @classmethod
+    def of(cls, model: nn.Module, how: Fit, numerics: NumericsPolicy) -> Self:
+        parameters = trainable(model)
+        optimizer = how.optimizer(parameters)
+        return cls(
+            how=how,
+            parameters=parameters,
+            optimizer=optimizer,
+            scaler=loss_scaler(numerics.precision, numerics.reduction.ranks.device),
+            base_rates=[group["lr"] for group in optimizer.param_groups],
+        )
+
+    def prepare(self, epoch: float) -> float:
+        """Forget the gradients of the step before and set the rate, which is returned.
+
+        epoch: with the fraction of it that is done.
+        """
+        groups, factor = self.optimizer.param_groups, self.how.rate(epoch)
+        for group, rate in zip(groups, self.base_rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer.zero_grad()
+        first: float = groups[0]["lr"]
+        return first
+
+    def apply(self, epoch: float) -> None:
+        """Change the weights by the gradients that are there.  epoch: as in `prepare`."""
+        how = self.how
+        self.scaler.unscale_(self.optimizer)  # before clipping: the limit is for true gradients
+        if how.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, how.max_gradient_norm)
+        if how.before_step:
+            how.before_step(epoch)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        for observer in how.observers:
+            observer.after_step()
+
+
 def fit(
     model: nn.Module,
     samples: Samples,
@@ -98,13 +150,10 @@ def fit(
     """
     ranks = numerics.reduction.ranks
     checkpoints = checkpoints or Checkpoints.none(ranks)
-    parameters = trainable(model)
-    optimizer = how.optimizer(parameters)
-    scaler = loss_scaler(numerics.precision, ranks.device)
+    updates = _Updates.of(model, how, numerics)
     curve = TrainingCurve(name=name)
     checkpoints.curves.append(curve)
-    state = State(model, optimizer, scaler, [*how.observers, curve])
-    base_rates = [group["lr"] for group in optimizer.param_groups]
+    state = State(model, updates.optimizer, updates.scaler, [*how.observers, curve])
     order = how.order or shuffled(len(samples), how.batch_size)
     steps = len(order(0, streams.derive(seed, "order", 0)))
     with (
@@ -113,7 +162,7 @@ def fit(
         kept_global_generator(ranks.device),
         checkpoints.interruption.deferred(),  # half a step is no state: see checkpoints.step
     ):
-        gradients = numerics.gradients(model, samples, loss, scaler.scale)
+        gradients = numerics.gradients(model, samples, loss, updates.scaler.scale)
         resumed = checkpoints.begin(state)
         for epoch in range(resumed // max(steps, 1), how.epochs):
             augment = how.augment(epoch) if how.augment else None
@@ -124,9 +173,7 @@ def fit(
                 done = epoch * steps + step + 1
                 if done <= resumed:  # in the checkpoint; later steps depend on their numbers only
                     continue
-                for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                    group["lr"] = rate * how.rate(epoch + step / steps)
-                optimizer.zero_grad()
+                rate = updates.prepare(epoch + step / steps)
                 with passes.shared(ranks):
                     found = gradients(
                         OptimizerStep(
@@ -138,20 +185,12 @@ def fit(
                     )
                 curve.add(
                     epoch=epoch + 1,
-                    rate=optimizer.param_groups[0]["lr"],
+                    rate=rate,
                     loss=found.loss,
                     counts=found.counts,
                     samples=len(positions),
                 )
-                scaler.unscale_(optimizer)  # before clipping: the limit is for the true gradients
-                if how.max_gradient_norm is not None:
-                    nn.utils.clip_grad_norm_(parameters, how.max_gradient_norm)
-                if how.before_step:
-                    how.before_step(epoch + step / steps)
-                scaler.step(optimizer)
-                scaler.update()
-                for observer in how.observers:
-                    observer.after_step()
+                updates.apply(epoch + step / steps)
                 finite &= found.loss.isfinite()
                 report(
                     done=done,
