@@ -433,3 +433,11 @@ def test_two_workers_choose_alike_and_a_choice_is_sealed(made, tmp_path):
     anew = supreme("run", file, "--store", store, "--device", "cpu", "--retune")
     assert anew.code == 0, anew.err
     assert json.loads((folder / "selection.json").read_text())["retuned"] == 1
+    summary = (folder / "summary.json").read_bytes()
+    for result in folder.glob("seed=900?/attempt=0/result.json"):
+        edited = json.loads(result.read_text())
+        for each in edited["runs"]:
+            each["metrics"] = dict.fromkeys(each["metrics"], 0.123)
+        result.write_text(json.dumps(edited))
+    assert supreme("report", folder).code == 0
+    assert (folder / "summary.json").read_bytes() == summary

@@ -1,12 +1,16 @@
 """The validation set: shares of each class counted by hand, partitions of the training set with
-every scenario, which of it is like the forgotten samples, and how far a seed decides."""
+every scenario, which of it is like the forgotten samples, how far a seed decides, and what takes
+the place of the test set where settings are tried."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from supreme_core import registry
 from supreme_core.api.model import parse
-from supreme_core.api.v1alpha1 import Component, Training
+from supreme_core.api.v1alpha1 import Component, Training, Validation
+from supreme_core.data.cells import Splits
 from supreme_core.data.split import Labels, by_class, set_aside, without
 from supreme_core.errors import SpecError
 
@@ -103,6 +107,67 @@ class TestSplit:
                 ).digest
             )
         assert len(digests) == 3
+
+
+OF_TRIALS = {
+    **SCENARIOS,
+    "identity": {"identities": [0, 7]},
+    "backdoor": {"target": "cat", "fraction": 0.05},
+    "confusion": {"classes": [0, 2], "fraction": 0.2},
+    "memorised_samples": {"fraction": 0.1, "memorisation": "high"},
+    "sequential": {
+        "requests": [{"name": name, "params": SCENARIOS[name]} for name in reversed(SCENARIOS)]
+    },
+}
+
+
+class TestTrials:
+    """Where settings are tried, with every scenario: there is no test set."""
+
+    @staticmethod
+    def split(name, seed, **others):
+        labels = replace(
+            LABELS,
+            train_identities=np.arange(800) // 4 % 20,
+            test_identities=np.arange(4),
+            identity_names=tuple(f"person {number}" for number in range(20)),
+            logit_confidence=np.random.default_rng(0).normal(size=800),
+        )
+        labels = replace(labels, **others)
+        component = Component(name=name, params=OF_TRIALS[name])
+        chosen = registry.scenario.resolve(component, at="scenario")
+        splits = Splits(
+            scenarios={name: chosen}, validation=Validation(fraction=0.2), for_trials=True
+        )
+        return splits.of(name, labels, seed)
+
+    def test_every_scenario_is_here(self):
+        assert {entry.name for entry in registry.scenario.entries()} == OF_TRIALS.keys()
+
+    @pytest.mark.parametrize("name", OF_TRIALS)
+    def test_nothing_of_the_test_set_decides_a_split(self, name):
+        draw = np.random.default_rng(1)
+        for seed in (9000, 9001):
+            known = self.split(name, seed)
+            for test in (draw.permutation(LABELS.test), draw.integers(0, 4, 50), np.empty(0, int)):
+                others = {
+                    "test": test,
+                    "test_fine": draw.integers(0, 8, len(test)),
+                    "test_identities": draw.integers(0, 20, len(test)),
+                }
+                assert self.split(name, seed, **others).digest == known.digest
+
+    @pytest.mark.parametrize("name", OF_TRIALS)
+    def test_trials_are_compared_by_samples_that_no_model_and_no_method_sees(self, name):
+        found = self.split(name, 9000)
+        parts = (found.forget, found.retain, found.validation, found.in_place_of_test)
+        assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(800))
+        assert len(found.in_place_of_test) == len(found.validation) == 80
+        assert np.isin(found.forget_validation, found.validation).all()
+        places = np.concatenate([found.forget_test, found.retain_test])
+        assert np.array_equal(np.sort(places), np.arange(80))
+        if found.poison:
+            assert np.isin(found.poison.held_out, np.arange(80)).all()
 
 
 class TestSpec:
