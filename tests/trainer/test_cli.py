@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from supreme_operator.results.location import Location
@@ -519,6 +520,21 @@ def test_an_edited_number_is_noticed_and_never_published_again(
     for path in files:
         assert path.read_bytes() == before[path.name], path.name
     assert command("store", "check", store)[0] == 0
+
+
+def test_results_of_the_reference_become_a_table_and_a_report(command, tmp_path):
+    runs = Path(__file__).parents[1] / "core" / "importing" / "fixture" / "wandb.csv"
+    store = tmp_path / "store"
+    code, out, err = command("import-reference", runs, "--store", store, "--name", "old")
+    assert (code, err) == (0, "")
+    assert "Digits, ResNet18, forgets classes, precision 32-true, 1 GPU" in out
+    report = store / "imports" / "old-digits-resnet18-classes" / "report.html"
+    assert f"report: {report.as_uri()}" in out
+    assert report.is_file()
+
+    code, out, err = command("import-reference", __file__, "--store", store)
+    assert (code, out) == (EXIT_INVALID, "")
+    assert err == f"error: {__file__} is no folder and no table of runs, *.csv\n"
 
 
 def test_a_store_of_an_older_version_is_read_with_a_word_that_its_edits_pass(
