@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import programs
+from tests.core.report import axe
 from tests.measured import BUDGETS, ROOT
 from tests.monitoring import prometheus
 
@@ -83,7 +84,7 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_report_header(config):
     if not config.getoption("numprocesses", None):
         return []
-    lines = [*programs.outlook(), *prometheus.outlook()]
+    lines = [*programs.outlook(), *prometheus.outlook(), *axe.outlook()]
     if os.geteuid():
         lines.append("not root: tests of a full disk are skipped, as they mount a small one")
     if not any(Path("/dev").glob("nvidia[0-9]*")):

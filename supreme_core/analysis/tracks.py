@@ -13,7 +13,7 @@ SettingsTrack = Literal["original", "chosen", "given"]
 
 
 def track_of(method: str, tuned: Collection[str]) -> SettingsTrack:
-    """SettingsTrack of a row.  tuned: titles of the methods that were tuned, which have the chosen
+    """Track of a row.  tuned: titles of the methods that were tuned, which have the chosen
     settings; Original, which no method is, has a track of its own."""
     if method == names.ORIGINAL:
         return "original"

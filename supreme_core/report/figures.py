@@ -16,7 +16,7 @@ from supreme_core.report.thinning import LEAST, spread_alike
 from supreme_core.report.training_plot import training_plot
 
 MOST_POINTS = 20_000
-"""Points of a page, which are 2 MB; of more seeds each strip has values that are spread alike."""
+"""Points of a page, which are 2.6 MB; of more seeds each strip has values that are spread alike."""
 
 
 def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -> plots.Plot:

@@ -170,7 +170,7 @@ const save = (blob, name) => {
 
 const PIXELS = 4; // for each of the page, so that a print has 300 to the inch
 
-for (const plot of document.querySelectorAll(".plot:has(> svg)")) {
+for (const plot of document.querySelectorAll(":is(.plot, .panel):has(> svg)")) {
   // Drawn anew where a reader chooses other axes.
   const figure = () => plot.querySelector("svg");
   const name = () =>

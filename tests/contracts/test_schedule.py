@@ -6,6 +6,7 @@ import pytest
 
 from tests import schedule
 from tests.cluster import programs
+from tests.core.report import axe
 from tests.monitoring import prometheus
 
 
@@ -69,6 +70,15 @@ class TestTheFirstLines:
         monkeypatch.setenv("PATH", str(tmp_path))
         (said,) = prometheus.outlook()
         assert said.startswith("no Prometheus")
+
+    @pytest.mark.parametrize("browser", [None, "chromium"])
+    def test_without_a_browser_or_npm_they_say_what_is_skipped(
+        self, tmp_path, monkeypatch, browser
+    ):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(axe, "CHROMIUM", browser)
+        (said,) = axe.outlook()
+        assert said.startswith("no npm" if browser else "no Chromium")
 
     def test_they_are_those_of_runs_in_several_processes(self):
         alone = SimpleNamespace(getoption=lambda name, default: default)

@@ -17,6 +17,7 @@ from typing import NoReturn
 import pytest
 
 from tests.cluster.go_tools import cache_folder
+from tests.core.report.browser import CHROMIUM
 
 PACKAGE, VERSION = "axe-core", "4.14.1"
 SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
@@ -28,14 +29,29 @@ def axe() -> str:
     """The script; skips the test that asks where it cannot be had, or fails it where it must."""
     from tests.measured import excused  # a plug-in, which pytest itself must be first to import
 
-    place = cache_folder() / "npm" / f"{PACKAGE}-{VERSION}.min.js"
+    place = _place()
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
             with excused():
-                place.write_bytes(_packed())
+                fresh = place.with_suffix(".fresh")
+                fresh.write_bytes(_packed())
+                fresh.replace(place)
     return place.read_text("utf-8")
+
+
+def outlook() -> list[str]:
+    """Lines that say what of the page is not tested here, and why."""
+    if CHROMIUM is None:
+        return ["no Chromium: tests of the report in a browser are skipped"]
+    if not _place().exists() and shutil.which("npm") is None:
+        return [f"no npm to get {PACKAGE} with: what it says of the report is skipped"]
+    return []
+
+
+def _place() -> Path:
+    return cache_folder() / "npm" / f"{PACKAGE}-{VERSION}.min.js"
 
 
 def _packed() -> bytes:

@@ -5,13 +5,14 @@ succeeded, one trial, an objective that final seeds lack); hostile names. Left o
 (analysis/test_tuning.py); how it looks, which a person has to see.
 """
 
+import json
 import re
 
 import pytest
 
 from supreme_core.api.selection import Sanity
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.report import tuning
+from supreme_core.report import axes, tuning
 from supreme_core.report.page import render_report
 from supreme_core.report.paste import choices, paste
 from supreme_core.report.tables import IndexedSummary
@@ -220,6 +221,19 @@ def test_nothing_is_said_where_nothing_was_tuned():
 def with_tuning(found):
     made = summaries.summary(methods=("scrub", "scrub.as-given"))
     return IndexedSummary(made.model_copy(update={"tuning": found}))
+
+
+def test_the_trials_of_a_method_are_found_from_its_line():
+    """The page's script looks for them by method and scenario."""
+    indexed = with_tuning(summary())
+    page = render_report(indexed.summary).decode()
+    (anchor, method, scenario) = re.search(
+        r'<h4 id="([^"]+)" data-trials="([^"]+)" data-of="([^"]+)">', page
+    ).groups()
+    named = json.loads(axes.numbers(indexed))["scenarios"][0]
+    assert scenario == named["name"]
+    assert [method, "method"] in named["methods"]
+    assert Page(page.encode()).ids.count(anchor) == 1
 
 
 def test_every_table_to_paste_says_how_settings_were_chosen():
