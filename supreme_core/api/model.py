@@ -48,7 +48,7 @@ def parse(model: type[D], document: object, *, at: str = "") -> D:
     try:
         return model.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = _of_likely_branches(error.errors(include_url=False))
         raise mistakes(_explain(model, detail, at) for detail in details) from None
 
 
@@ -136,6 +136,17 @@ def _expectation(message: str) -> str:
     """pydantic's own words, from its `Input should be a valid integer` on."""
     message = message.replace("valid dictionary or instance of", "mapping with the fields of")
     return message.replace("Input should", "it should", 1)
+
+
+def _of_likely_branches(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """The mistakes without those of branches of a union that were not meant: that a mapping or a
+    list is no text, where another branch says what is wrong inside of it."""
+    for detail in details:
+        *union, branch = detail["loc"] or ("",)
+        is_structure = isinstance(detail["input"], dict | list) and _is_union_branch(branch)
+        others = (each["loc"] for each in details if each is not detail)
+        if not (is_structure and any([*loc[: len(union)]] == union for loc in others)):
+            yield detail
 
 
 def _is_union_branch(step: int | str) -> bool:

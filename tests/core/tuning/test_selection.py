@@ -231,6 +231,18 @@ REFUSED = [
         | {"methods": [{"name": "finetune", "search": {"epochs": {"choice": [1, 2]}}}]},
         "spec.methods[0].search has 2 combinations, and spec.tuning.trials is 1",
     ),
+    (
+        tuning(objective={"forget_accuracy": 0}),
+        "spec.tuning.objective.forget_accuracy is 0; it should be greater than 0",
+    ),
+    (
+        tuning(objective={"forget_accuracy": "x"}),
+        'spec.tuning.objective.forget_accuracy is "x"; it should be a valid number',
+    ),
+    (
+        {"methods": [{"name": "finetune", "search": {1: {"log": [1, 2]}}}]},
+        "spec.methods[0].search[1] is 1; it should be a valid string",
+    ),
     ({"methods": [{"name": "assd"}]}, "spec.tuning: none of spec.methods has a setting"),
     (
         {"methods": [{"name": "finetune", "search": "nonne"}]},
