@@ -54,6 +54,7 @@ def read_results(place: Path) -> FoundResults:
     found = FoundResults()
     if root.is_file() and root.name.endswith(TABLE):
         read_table(_bytes(root, MOST_TABLE_BYTES), root.name, found)
+        found.check()
     elif root.is_dir():
         for count, path in enumerate(_files(root, found)):
             if count == MOST_RESULTS:
@@ -62,6 +63,7 @@ def read_results(place: Path) -> FoundResults:
                 _take(path, found)
             except SpecError as error:
                 found.skip(str(error))
+            found.check()
     else:
         raise SpecError(f"{place} is no folder and no table of runs, *{TABLE}")
     if not found.evaluations:

@@ -72,16 +72,19 @@ class FoundResults:
         return list(self._runs.values())
 
     def add(self, found: ImportedResult, *, source: str) -> None:
-        """Take a run, once; SpecError where there are too many.  source: of a message."""
+        """Take a run, once.  source: of a message."""
         seeds = found.train_seed, found.unlearn_seed
         first = self._runs.setdefault(
             (found.setting, found.scenario, found.target, found.method, *seeds), found
         )
-        if len(self._runs) > MOST_RESULTS:
-            raise SpecError(f"there are more than {MOST_RESULTS} results; give a part of them")
         if first is not found:
             also = "" if first.values == found.values else ", and has other numbers"
             self.skip(f"{source}: {found.method} was there with the same seeds before{also}")
+
+    def check(self) -> None:
+        """Refuse more runs than there can be."""
+        if len(self._runs) > MOST_RESULTS:
+            raise SpecError(f"there are more than {MOST_RESULTS} results; give a part of them")
 
     def skip(self, what: str) -> None:
         what = one_line(what, 200)

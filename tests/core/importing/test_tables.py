@@ -314,6 +314,14 @@ class TestBadInput:
         with pytest.raises(SpecError, match=r"has no result of supreme-unlearning.*seed is 'x'"):
             read_results(path)
 
+    @pytest.mark.parametrize("is_folder", [False, True])
+    def test_more_runs_than_there_can_be_are_refused(self, tmp_path, monkeypatch, is_folder):
+        monkeypatch.setattr("supreme_core.importing.results.MOST_RESULTS", 1)
+        path = tmp_path / "runs.csv"
+        path.write_bytes(table(LINE, {**LINE, "method": "ssd"}))
+        with pytest.raises(SpecError, match="there are more than 1 results; give a part of them"):
+            read_results(tmp_path if is_folder else path)
+
     def test_a_file_of_another_kind_is_one_line(self, tmp_path):
         path = tmp_path / "runs.xlsx"
         path.touch()
