@@ -166,7 +166,7 @@ def _end(found: TrainingSummary) -> TableCell:
         if _most(count, found):
             return TableCell(told, note=_of(count, found))
     others = found.falling + found.risen
-    return TableCell("levelled off", note=f"not in {_of(others, found)}" if others else "")
+    return TableCell("levelled off", note=f"but not in {_of(others, found)}" if others else "")
 
 
 def _of(count: int, found: TrainingSummary) -> str:

@@ -164,6 +164,8 @@ class TestTensorBoard:
         hparams = content.session_start_info.hparams
         assert hparams["method.epochs"].number_value == 10
         assert hparams["supreme.uid"].string_value == ORDER.experiment.uid
+        # sorted, because the order of a map would differ in the next process
+        assert metadata.plugin_data.content == content.SerializeToString(deterministic=True)
 
     def test_again_it_writes_what_has_changed_and_nothing_twice(self, export, tmp_path, storage):
         export("tensorboard", "--output", str(tmp_path / "out"))

@@ -75,7 +75,7 @@ def test_each_training_has_a_line_with_its_curves():
 
 def test_seeds_that_ended_otherwise_are_counted():
     text = words_of(section(lambda seed, *_: [FALLING if seed == 1 else LONG]))
-    assert "levelled off not in 1 of 3 seeds" in text
+    assert "levelled off but not in 1 of 3 seeds" in text
 
 
 def test_retrained_of_several_scenarios_are_told_apart():

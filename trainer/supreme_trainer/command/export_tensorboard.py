@@ -64,6 +64,9 @@ def _events(model: TrackedModel) -> Iterator[Any]:
     yield Event(wall_time=begun, file_version=VERSION)
     hparams = {**model.params, **model.tags}
     session = hparams_pb(hparams, trial_id=model.name, start_time_secs=begun)
+    for value in session.value:  # a map whose order differs from process to process
+        data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        value.metadata.plugin_data.content = data.SerializeToString(deterministic=True)
     yield Event(wall_time=begun, summary=session)
     for name, epoch, number in model.points():
         yield _scalar(name, epoch, number, ended)
