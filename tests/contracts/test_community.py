@@ -44,7 +44,7 @@ def installed(tmp_path, monkeypatch):
     shutil.copy(TEMPLATE / f"{MODULE}.py", site)
     monkeypatch.syspath_prepend(site)
     monkeypatch.setattr(registry.method, "_entries", {**registry.method._entries})
-    monkeypatch.setattr(registry.method, "_discovered", False)  # whatever ran before in this process
+    monkeypatch.setattr(registry.method, "_discovered", False)  # whatever was imported before
     yield
     sys.modules.pop(MODULE, None)
 
