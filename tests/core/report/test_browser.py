@@ -189,6 +189,28 @@ def test_a_reader_chooses_the_axes_of_the_figure(desk):
     assert desk.run(f"{FIGURE}.outerHTML") == given
 
 
+def test_a_chosen_figure_has_the_numbers_of_the_one_that_is_drawn_without_scripts(desk):
+    def said(query):
+        texts = desk.run(f"[...document.querySelectorAll('{query}')].map((it) => it.textContent)")
+        found = (re.fullmatch(r"(.*, seed \d+): (−?[\d.]+) points", text) for text in texts)
+        return {each[1]: float(each[2].replace("−", "-")) for each in found if each}
+
+    drawn = "#distance .plot[data-at] use title"
+    desk.run(
+        "const plot = [...document.querySelectorAll('#distance .plot')].find((it) =>"
+        " it.firstChild.ariaLabel.startsWith('test accuracy')); plot.dataset.at = ''"
+    )
+    choose(desk, ACROSS, "gap to Retrained: Test accuracy, gap")
+    chosen = said(".first .plot circle")
+    assert len(chosen) == SEEDS * (1 + len(METHODS))  # 0 at Retrained, which has no line
+    assert chosen == pytest.approx(said(drawn), abs=0.006)
+    places = desk.run(
+        f"[...{FIGURE}.querySelectorAll('circle')].map((it) => +it.getAttribute('cx'))"
+    )
+    in_order = [place for _, place in sorted(zip(chosen.values(), places, strict=True))]
+    assert in_order == sorted(places)
+
+
 def test_every_metric_can_be_each_axis(desk):
     """No combination is without a figure whose numbers are numbers."""
     wrong = desk.run(
