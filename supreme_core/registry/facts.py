@@ -84,10 +84,12 @@ class ScenarioFacts:
     """poisons: the forget set is spoilt data that are nowhere else, so the cell has an original of
     its own, which is trained on them.  needs: what the split is made from beside the labels:
     `margins` are logit confidences of the training samples by the seed's original, which is then
-    trained first."""
+    trained first.  alike: unseen samples can be like those to be forgotten, as those of a class
+    are."""
 
     forgets: Forgets
     poisons: bool = False
+    alike: bool = True
     needs: tuple[Literal["margins"], ...] = ()
 
 

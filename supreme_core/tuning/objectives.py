@@ -1,11 +1,11 @@
 """Objectives as an experiment names them: what they read, and their value for one trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf, isfinite
 
 from supreme_core import registry
 from supreme_core.api.names import metric_row
-from supreme_core.api.v1alpha1 import LabelledComponent, Objective
+from supreme_core.api.v1alpha1 import Component, LabelledComponent, Objective
 from supreme_core.errors import SpecError, nearest_or_all
 from supreme_core.registry.catalog import Catalog
 from supreme_core.tuning.objective_rows import KEPT, ObjectiveRows
@@ -45,6 +45,21 @@ def check_objective(
             what = "measured" if facts["measured"] else "nearness to Retrained itself"
             what = "of a probe of the model" if facts["probe"] else what
             raise SpecError(f"{AT}: row {row!r} is {what}, and has no gap to compare; leave it out")
+    of_alike = [row for row in objective if row in _rows(catalog, on=("forget_test",))]
+    for position, scenario in enumerate(scenarios):
+        if of_alike and not _knows_alike(scenario, catalog):
+            raise SpecError(
+                f"{AT}: row {of_alike[0]!r} has no value in {scenario.name} of {at}[{position}], as"
+                " no unseen samples are like those to be forgotten in particular; leave it out"
+            )
+
+
+def _knows_alike(scenario: Component, catalog: Catalog) -> bool:
+    """Return whether unseen samples can be like those that a scenario forgets."""
+    requests = [*catalog.inner("scenario", scenario)]
+    if requests:
+        return any(_knows_alike(each.component, catalog) for each in requests)
+    return bool(catalog.get("scenario", scenario.name).facts["alike"])
 
 
 def is_oracle(objective: Objective, catalog: Catalog) -> bool:
@@ -79,10 +94,11 @@ def _weighted(weights: Mapping[str, float], rows: ObjectiveRows) -> float:
     return total / sum(weights.values())
 
 
-def _rows(catalog: Catalog) -> dict[str, str]:
-    """The metric of each row of the table."""
+def _rows(catalog: Catalog, *, on: Collection[str] = ()) -> dict[str, str]:
+    """The metric of each row of the table.  on: sets, of whose rows; none for all rows."""
     return {
-        metric_row(name, on): name
+        metric_row(name, each): name
         for name, listed in catalog.components["metric"].items()
-        for on in listed.facts["sets"] or (None,)
+        for each in listed.facts["sets"] or (None,)
+        if not on or each in on
     }

@@ -18,7 +18,7 @@ class MemorisedSamplesParams(Params):
     )
 
 
-@scenario(forgets="samples", needs=("margins",))
+@scenario(forgets="samples", needs=("margins",), alike=False)
 def memorised_samples(labels: Labels, seed: int, params: MemorisedSamplesParams) -> Split:
     """Forget the share of the training set that is memorised least, most, or in between.
 

@@ -16,7 +16,7 @@ class RandomSamplesParams(DrawParams):
     )
 
 
-@scenario(forgets="samples")
+@scenario(forgets="samples", alike=False)
 def random_samples(labels: Labels, seed: int, params: RandomSamplesParams) -> Split:
     """Forget a random share of the training set; smaller shares are subsets of larger ones."""
     total = len(labels.train)

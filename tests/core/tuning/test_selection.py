@@ -28,16 +28,18 @@ from supreme_core.store.opening import open_storage
 from supreme_core.store.selections import read_selection, write_selection
 from supreme_core.tuning.entries import entries_of, entry_of
 from supreme_core.tuning.order import with_choices
-from supreme_core.tuning.selection import NOT_TUNABLE, missing, select
+from supreme_core.tuning.selection import NOT_TUNABLE, lost_runs, missing, select
 from tests.core.tuning.trials import (
     CATALOG,
     ORDER,
+    ROW,
     SEEDS,
     SPEC,
     TRIALS,
     document,
     failed,
     order_of,
+    result,
     results,
     run,
     tuning,
@@ -62,6 +64,10 @@ TABLES = {
         3,
     ),
     "collapsed in one seed": (values(FLAT, FLAT, [0.0, COLLAPSED, 0.0], FLAT, [0.4] * 3), 4),
+    "at half of Original's accuracy, which is no collapse": (
+        values(FLAT, [run("finetune#1", 0.0, kept=0.45)] * 3, FLAT, FLAT, FLAT),
+        1,
+    ),
     "without a value in one seed": (values(FLAT, [0.0, None, 0.0], FLAT, FLAT, [0.4] * 3), 4),
     "equals: the earlier one": (values(FLAT, [0.2] * 3, [0.2] * 3, FLAT, FLAT), 1),
     "equals: the one with fewer passes": (
@@ -149,6 +155,31 @@ def test_an_objective_without_retrained_makes_a_blind_choice():
     assert select(order, results(values(FLAT)), CATALOG).track == "blind"
 
 
+def test_an_objective_without_retrained_compares_with_original():
+    order, found = order_of(**tuning(objective="blind_gap")), results({})
+    for each in found.values():
+        for model, forgotten in (("original", 1.0), ("finetune#0", 0.4), ("finetune#1", 0.2)):
+            rows = {ROW: forgotten, "retain_accuracy": 0.9, "retain_test_accuracy": 0.9}
+            each.runs.append(run(model, None, metrics=rows))
+    choice = select(order, found, CATALOG).choices[0]
+    given, other, missing_one = (each.mean for each in choice.candidates[:3])
+    assert (given, other) == (pytest.approx(0.4), pytest.approx(0.2))
+    assert (missing_one, choice.trial) == (None, 1)
+
+
+def test_a_model_without_use_that_one_seed_has_is_judged_there():
+    found = results(values(FLAT))
+    found[SEEDS[1]].runs.append(run(names.UNTRAINED, 0.7))
+    untrained = select(ORDER, found, CATALOG).sanity[-1]
+    assert (untrained.model, untrained.values) == (names.UNTRAINED, [None, 0.7, None])
+
+
+def test_a_machine_loses_trials_and_a_method_fails_in_them():
+    lost = failed("finetune#1", cause="infrastructure")
+    runs = [run("finetune#0", 0.5), lost, failed("finetune#2")]
+    assert [*lost_runs(result(SEEDS[0], runs))] == [lost]
+
+
 def test_a_choice_that_was_made_stays_and_others_come_to_it():
     first = select(ORDER, results(values(*[FLAT] * 4, [0.1] * 3)), CATALOG)
     methods = [*SPEC["methods"], {"name": "ssd"}]
@@ -234,6 +265,12 @@ REFUSED = [
     (
         tuning(objective={"forget_accuracy": 0}),
         "spec.tuning.objective.forget_accuracy is 0; it should be greater than 0",
+    ),
+    (
+        tuning(objective={"forget_accuracy": 1, "forget_test_accuracy": 1})
+        | {"scenarios": [{"name": "random_samples", "params": {"fraction": 0.1}}]},
+        "spec.tuning.objective: row 'forget_test_accuracy' has no value in random_samples of"
+        " spec.scenarios[0]",
     ),
     (
         tuning(objective={"forget_accuracy": "x"}),
