@@ -91,19 +91,6 @@ def test_version(command):
     assert (code, out) == (0, f"supreme, version {metadata.version(DISTRIBUTION)}\n")
 
 
-@pytest.mark.parametrize(
-    "name", [(), ("run",), ("prepare",), ("validate",), ("list",), ("report",)]
-)
-def test_help_fits_a_terminal_and_explains_every_option(command, name):
-    code, out, err = command(*name, "--help")
-
-    assert (code, err) == (0, "")
-    assert out.startswith("Usage: ")
-    assert max(map(len, out.splitlines())) <= 100
-    options = re.split(r"^ +(?=--)", out, flags=re.MULTILINE)[1:]
-    assert all(len(words.split()) > 2 for words in options)
-
-
 def test_validate_counts_what_would_be_computed(command, tmp_path):
     file = written(tmp_path / "tiny.yaml", experiment(seeds=(1, 2, 3), metrics=METRICS))
 

@@ -25,6 +25,13 @@ def paths(group, above=()):
             yield (*above, name)
 
 
+def command_of(words):
+    found = cli
+    for word in words:
+        found = found.commands[word]
+    return found
+
+
 def test_version_and_every_help_load_click_and_nothing_else():
     """A process of its own has imported nothing before."""
     calls = [[*words, "--help"] for words in paths(cli)] + [["--version"]]
@@ -73,9 +80,7 @@ def test_a_wrong_command_line_is_told_in_lines_of_the_terminal(words, width, mon
 
 @pytest.mark.parametrize("words", [words for words in paths(cli) if words], ids=" ".join)
 def test_every_command_says_what_it_does(words):
-    command = cli
-    for word in words:
-        command = command.commands[word]
+    command = command_of(words)
     assert command.help
     assert [
         each.name for each in command.params if isinstance(each, Option) and not each.help
@@ -87,6 +92,26 @@ def test_a_list_of_commands_has_whole_sentences_on_a_terminal_of_80_columns(grou
     listed = group.get_help(Context(group, terminal_width=80)).partition("Commands:\n")[2]
     assert len(listed.splitlines()) == len(group.commands)
     assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines())
+
+
+def without_blanks(text):
+    """The words of a text, wherever its lines are broken."""
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_every_help_fits_a_terminal_of_any_width_with_all_that_it_says(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for words in paths(cli):
+        cli.main([*words, "--help"], "supreme", standalone_mode=False)
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= width, words
+        command = command_of(words)
+        options = [each for each in command.params if isinstance(each, Option)]
+        listed = getattr(command, "commands", {}).values()
+        told = [command.help, *(each.help for each in options)]
+        told += [each.help.partition(". ")[0].splitlines()[0] for each in listed]
+        assert [each for each in told if without_blanks(each) not in without_blanks(shown)] == []
 
 
 def test_the_help_of_list_names_every_kind_whole():

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 from supreme_trainer.command.errors import tell, tell_usage
+from supreme_trainer.command.help_page import ToldGroup
 from supreme_trainer.command.machine import check_system
 from supreme_trainer.process.spelling import spell_output
 
@@ -102,7 +103,10 @@ class Kind(click.Choice[str]):
         return f"there is no kind {value!r}{nearest_or_all(value, self.choices, what='kinds')}"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=ToldGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name=DISTRIBUTION)
 def cli() -> None:
     """Evaluate image-unlearning methods over many seeds, each against retraining."""

@@ -18,6 +18,11 @@ def say_found(line: str) -> None:
     say(Console(), line, indent="  ")
 
 
+def say_beside(line: str) -> None:
+    """A line on standard error, beside what a command has found."""
+    say(Console(stderr=True), line, indent="  ")
+
+
 def tell_where(store: str, order: ExperimentOrder, console: Console) -> None:
     experiment = f"{store.rstrip('/')}/{order.prefix}"
     console.print(f"experiment: {experiment}", markup=False, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ import click
 from supreme_trainer.command.errors import tell
 from supreme_trainer.command.experiments import planned, storage_of
 from supreme_trainer.command.store import in_bytes
-from supreme_trainer.command.terminal import say_found, tracked
+from supreme_trainer.command.terminal import say_beside, say_found, tracked
 from supreme_trainer.command.tuning import trials_planned
 
 from supreme_core import registry
@@ -118,9 +118,7 @@ def _check_for_cluster(loaded: Loaded, store: str | None) -> None:
         check_cluster_spec(spec.model_copy(update={"storage": location}))
         plan(experiment, catalog.bundled(), namespace=names.LOCAL_NAMESPACE, uid=UNKNOWN_UID)
     for violation in PodPolicy().violations(spec):  # an installation may allow more
-        click.echo(
-            f"an operator with default settings refuses {loaded.source}: {violation}", err=True
-        )
+        say_beside(f"an operator with default settings refuses {loaded.source}: {violation}")
 
 
 def _checked(
@@ -143,7 +141,7 @@ def _checked(
     with _kept(errors), errors_of(loaded.source):
         _check_variant(order.work.model)
     if data:
-        click.echo(f"looking at the data of {order.work.dataset.name}", err=True)
+        say_beside(f"looking at the data of {order.work.dataset.name}")
         with _kept(errors), errors_of(loaded.source):
             found = check_data(order, storage, known)
     if len(errors) > before:
@@ -167,7 +165,7 @@ def _check_variant(model: Component) -> None:
     if missing := missing_for_trainer():
         lacking = ", ".join(missing)
         note = f"note: what {model.name} takes is not checked here, for want of {lacking}"
-        click.echo(note, err=True)
+        say_beside(note)
         return
     from supreme_core.engine.networks.architecture import Architecture
 
