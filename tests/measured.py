@@ -1,9 +1,9 @@
 """Cost of each file of tests, recorded by every run, and its budget.
 
-A run leaves .test-times.json: for each file the seconds by the clock, the seconds of processors
-that this process and all that it started used meanwhile, and its budget. `--budgets check`, as in
-`make test`, warns of a file beyond its budget and fails where it is far beyond; `make budgets`
-writes the budgets anew from a run.
+A run leaves .test-times.json, and one of other marks its own, such as .test-times-e2e.json: for
+each file the seconds by the clock, the seconds of processors that this process and all that it
+started used meanwhile, and its budget. `--budgets check`, as in `make test`, warns of a file beyond
+its budget and fails where it is far beyond; `make budgets` writes the budgets anew from a run.
 
 Seconds of processors depend on the machine, so that budgets are kept as multiples of what a small
 loop takes, timed between files all along the run.
@@ -21,7 +21,6 @@ from statistics import median
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TIMES = ROOT / ".test-times.json"
 BUDGETS = Path(__file__).with_name("budgets.json")
 
 DEFAULT = 5.0
@@ -139,6 +138,7 @@ class Judge:
 
     def __init__(self, config, own):
         self.wanted = config.getoption("budgets")
+        self.times = times_of(config.option.markexpr)
         self.own, self.measured = own, Measured()
         self.lines = []
 
@@ -155,9 +155,9 @@ class Judge:
         if self.wanted == "write":
             BUDGETS.write_text(budgets_of(self.measured.files, loop))
         budgets = Budgets.read(loop)
-        TIMES.write_text(record(self.measured.files, budgets))
+        self.times.write_text(record(self.measured.files, budgets))
         total = sum(used.cpu for used in self.measured.files.values())
-        self.lines = [f"{total / 60:.1f} minutes of processors, by file in {TIMES.name}"]
+        self.lines = [f"{total / 60:.1f} minutes of processors, by file in {self.times.name}"]
         if self.wanted == "check":
             warnings, failures = budgets.verdicts(self.measured.files)
             self.lines += [*warnings, *failures]
@@ -208,6 +208,11 @@ def budgets_of(files, loop):
     """The text of budgets.json: files that use more than the default."""
     large = {name: round(used.cpu) for name, used in sorted(files.items()) if used.cpu > DEFAULT}
     return json.dumps({"loop": round(loop, 5), "files": large}, indent=1) + "\n"
+
+
+def times_of(marks):
+    """Return the file of a run with these marks, so that `make e2e` leaves that of `make test`."""
+    return ROOT / (f".test-times-{marks}.json" if marks.isidentifier() else ".test-times.json")
 
 
 def record(files, budgets):

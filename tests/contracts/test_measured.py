@@ -7,7 +7,17 @@ import sys
 import pytest
 
 from tests import measured
-from tests.measured import DEFAULT, SHARED, Budgets, Stopwatch, Used, budgets_of, excused, used_here
+from tests.measured import (
+    DEFAULT,
+    SHARED,
+    Budgets,
+    Stopwatch,
+    Used,
+    budgets_of,
+    excused,
+    times_of,
+    used_here,
+)
 
 BURNS = """
 import time
@@ -75,6 +85,11 @@ def test_budgets_are_written_of_files_that_use_more_than_the_default():
         "loop": 0.01,
         "files": {"a.py": 31, "b.py": 20},
     }
+
+
+def test_a_run_of_other_marks_leaves_a_file_of_its_own():
+    names = {marks: times_of(marks).name for marks in ("not slow and not e2e", "", "e2e")}
+    assert [*names.values()] == [".test-times.json", ".test-times.json", ".test-times-e2e.json"]
 
 
 def test_every_budget_is_of_a_file_that_exists():

@@ -128,6 +128,8 @@ def _first_process(log: Path) -> Iterator[int]:
         while not os.path.samefile(f"/proc/{first}/exe", PAUSE.built() / "pause"):
             time.sleep(0.01)  # until then it is still on its way into its namespaces
         yield first
+        # What was killed is waited for, and with it counts what all that ran inside has used.
+        outer.wait(timeout=30)
 
 
 def _link(there: Machine) -> None:
