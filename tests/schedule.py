@@ -9,6 +9,7 @@ Programs of other projects that are not built yet are built meanwhile; files tha
 come last then. The first lines of a run say so, and what is skipped here and why.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import preloaded, warm
 from tests.cluster import programs
 from tests.core.report import axe
 from tests.measured import BUDGETS, ROOT
@@ -30,6 +32,9 @@ TOGETHER = {
     "tests/chart/": CLUSTER,
     "tests/monitoring/": CLUSTER,
 }
+FORKS = sys.platform == "linux"
+"""True where processes are forked; libraries of macOS start threads that a fork would lose."""
+
 WITH_S3 = {"store", "s3_server"}
 """Fixtures that start the S3 server."""
 
@@ -46,9 +51,35 @@ def file_of(nodeid):
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config, specs):
+    """Fork the processes from one that has imported all tests."""
+    if FORKS:
+        os.environ[preloaded.COLLECTED] = json.dumps([*map(str, config.invocation_params.args)])
+        for spec in specs:
+            spec.python = warm.python("tests")
+
+
+def is_forked(config):
+    return FORKS and hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
     """All processes sort alike, even if something is built between their starts."""
     node.workerinput["without_s3"] = programs.VERSITYGW in programs.missing()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Keep the garbage collector from a million objects that stay: while they come, and afterwards
+    in processes that end without a last collection, in which libraries miss what was left out."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        if is_forked(session.config):
+            gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

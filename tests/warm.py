@@ -1,5 +1,7 @@
 """A Python that has imported all already: `[python(), "-m", MODULE, ...]` starts within 50 ms.
 
+`-c CODE` works as well, and finds the real Python as `sys.executable`.
+
 What is run is a small program that has this test process fork what was asked for from one that has
 imported everything (preloaded.py), with its own files, folder, variables and session. It passes
 signals on, ends as the other ends, and takes it along where it is killed itself. So it may stand
@@ -23,6 +25,7 @@ from functools import cache
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 
 from supreme_trainer.process.bound import PARENT
 
@@ -124,13 +127,13 @@ def _attend(link, program, of):
 
 
 def _become(program, arguments, folder, variables, *streams):
-    """Become, in the fork, what `PROGRAM -m MODULE ARGUMENTS` would be."""
-    if arguments[0] == "-u":  # torchrun asks for it; what matters here is flushed anyway
+    """Become, in the fork, what `PROGRAM -m MODULE ARGUMENTS` would be, or `PROGRAM -c CODE`."""
+    if arguments[0] == "-u":  # torchrun and execnet ask for it; what matters here is flushed anyway
         del arguments[0]
     if is_safe := arguments[0] == "-P":  # nothing of the current folder is imported
         del arguments[0]
-    option, module, *arguments = arguments
-    assert option == "-m", option
+    option, what, *arguments = arguments
+    assert option in ("-m", "-c"), option
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
         stream.close()
@@ -147,10 +150,20 @@ def _become(program, arguments, folder, variables, *streams):
     tempfile.tempdir = None  # as it was found by the variables of another process
     paths = [*variables.get("PYTHONPATH", "").split(os.pathsep), "" if is_safe else folder]
     sys.path[:0] = filter(None, paths)
-    sys.executable, sys.argv = program, [module, *arguments]
+    if option == "-c":
+        preloaded.fork_server("trainer")
+        sys.argv = [option, *arguments]
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            exec(what, vars(main))
+        finally:  # as Python ends; multiprocessing would wait for executors that nobody stops
+            threading._shutdown()
+            atexit._run_exitfuncs()
+        return
+    sys.executable, sys.argv = program, [what, *arguments]
     if PARENT in os.environ:
         os.environ[PARENT] = str(os.getppid())
-    for option, name in pairwise(["-m", module, *arguments]):
+    for option, name in pairwise(["-m", what, *arguments]):
         if option == "-m":
             sys.modules.pop(name, None)  # it is run, however often it was imported
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    runpy.run_module(what, run_name="__main__", alter_sys=True)

@@ -22,3 +22,13 @@ def test_whoever_is_killed_while_it_asks_takes_nobody_along(sent):
             link.sendall(sent)
     asked = [program, "-m", "json.tool", "--help"]
     assert subprocess.run(asked, capture_output=True, check=True).stdout.startswith(b"usage")
+
+
+def test_code_that_leaves_processes_of_an_executor_ends_with_them():
+    code = (
+        "from concurrent.futures import ProcessPoolExecutor; from tests import preloaded\n"
+        "pool = ProcessPoolExecutor(1, mp_context=preloaded.context())\n"
+        "print(pool.submit(abs, -1).result())"
+    )
+    done = subprocess.run([python(), "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
