@@ -68,6 +68,16 @@ SIX_METHODS = (
     {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2}},
 )
 
+LIGHT = {
+    "name": "timm/test_vit",
+    "params": {
+        "inputSize": 8,
+        "arguments": {"patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 1},
+    },
+}
+"""A network with a tenth of the layers of a ResNet-18, for tests in which no layer matters and
+everything else takes its time. It has no BatchNorm, and imports timm."""
+
 COMMAND = ("-m", "supreme_trainer.command.cli")
 
 

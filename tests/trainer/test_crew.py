@@ -46,6 +46,7 @@ from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import write_at_work
 from tests.trainer.experiments import (
     FULL_CLASS,
+    LIGHT,
     RANDOM_SAMPLES,
     SSD,
     artefacts_of,
@@ -73,9 +74,10 @@ LONG = experiment(
 IN_A_TRAINING = {"event": "progress"}
 
 
-def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES)):
+def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES), model=LIGHT):
     return experiment(
         name=name,
+        model=model,
         methods=methods,
         scenarios=list(scenarios),
         metrics=[{"name": "accuracy"}],
@@ -317,7 +319,7 @@ def computed_for(log, seed):
 def test_a_process_takes_part_in_other_seeds_and_nothing_is_done_twice(tmp_path):
     """The second seed is stopped inside its original's training; the first one does what is ready
     of it before it ends, and that counts as the second one's."""
-    document = work(scenarios=[FULL_CLASS])
+    document = work(scenarios=[FULL_CLASS], model=LONG["spec"]["model"])
     first, second = two_seeds(tmp_path, document)
     with trainers(second, options=OTHERS) as busy:
         busy.until(**IN_A_TRAINING)

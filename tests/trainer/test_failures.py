@@ -28,6 +28,7 @@ from tests.small_disk import mounted
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     RANDOM_LABELS,
     artefacts_of,
     compute,
@@ -196,10 +197,16 @@ def test_the_traceback_of_a_method_is_in_the_log_of_the_seed_only(again):
 
 
 WHOLE = experiment(
-    scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}, {"name": "zrf"}]
+    model=LIGHT,
+    scenarios=[FULL_CLASS],
+    methods=[FINETUNE],
+    metrics=[{"name": "accuracy"}, {"name": "zrf"}],
 )
 MORE = experiment(
-    scenarios=[FULL_CLASS], methods=[FINETUNE, RANDOM_LABELS], metrics=[{"name": "accuracy"}]
+    model=LIGHT,
+    scenarios=[FULL_CLASS],
+    methods=[FINETUNE, RANDOM_LABELS],
+    metrics=[{"name": "accuracy"}],
 )
 """Needs every file that WHOLE left: weights for the new method, predictions for the metrics."""
 

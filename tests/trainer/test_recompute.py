@@ -33,6 +33,7 @@ from supreme_core.store.results import ResultReader, read_order, write_order, wr
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     artefacts_of,
     compute,
     copied,
@@ -78,6 +79,7 @@ def wide():
 
 def small(**changes):
     fields = {"scenarios": [FULL_CLASS], "methods": [FINETUNE], "metrics": [ACCURACY]}
+    fields["model"] = LIGHT
     return experiment(**{**fields, **changes})
 
 

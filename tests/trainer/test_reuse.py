@@ -37,6 +37,7 @@ from supreme_core.store.results import ResultReader, is_finished, write_result
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     RANDOM_LABELS,
     as_configured,
     computed,
@@ -57,7 +58,7 @@ ALL_BUT_DATA = {"originals": 1, "retrained": 1, "predictions": 2, "unlearned": 1
 def document(**changes):
     """An experiment in which finetune alone takes steps."""
     fields = {"scenarios": [FULL_CLASS], "methods": [FINETUNE], "metrics": [{"name": "accuracy"}]}
-    return experiment(**{**fields, "training": {"epochs": 0}, **changes})
+    return experiment(**{**fields, "model": LIGHT, "training": {"epochs": 0}, **changes})
 
 
 def compute(storage, *, image=HERE, attempt=0, of=None, **keeping):

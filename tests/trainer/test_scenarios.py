@@ -48,6 +48,7 @@ from supreme_core.scoring.predictions import load_predictions
 from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,
+    LIGHT,
     RANDOM_SAMPLES,
     TEST,
     artefacts_of,
@@ -72,7 +73,7 @@ SCENARIOS = (CONFUSION, BACKDOOR, SEQUENTIAL, MEMORISED, RANDOM_SAMPLES)
 
 
 def work(*scenarios, **changes):
-    how = {"metrics": [{"name": "accuracy"}], "methods": [FINETUNE]}
+    how = {"model": LIGHT, "metrics": [{"name": "accuracy"}], "methods": [FINETUNE]}
     training = {"epochs": 1, "microBatches": 2}
     return experiment(**{**how, "training": training, "scenarios": list(scenarios), **changes})
 
@@ -191,7 +192,8 @@ def test_cells_with_the_data_of_the_dataset_share_the_original_of_older_versions
     assert len(stored) == 3
     assert poisons.count(None) == 1
     plain = next(manifest for manifest in stored if "poison" not in manifest["meaning"])
-    assert plain["meaning"].keys() == {"recipe", "model", "dataset", "seed"}
+    # A model of a family has an input of its own.
+    assert plain["meaning"].keys() == {"recipe", "model", "dataset", "seed", "input"}
 
 
 def test_without_a_new_scenario_nothing_is_computed_again(finished, tmp_path):

@@ -31,6 +31,7 @@ from tests.trainer.experiments import (
     COMMAND,
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     compute,
     copied,
     experiment,
@@ -40,7 +41,10 @@ from tests.trainer.experiments import (
 )
 
 WHOLE = experiment(
-    scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "zrf"}, {"name": "accuracy"}]
+    model=LIGHT,
+    scenarios=[FULL_CLASS],
+    methods=[FINETUNE],
+    metrics=[{"name": "zrf"}, {"name": "accuracy"}],
 )
 STAGES = {
     "datasets": 1,
@@ -272,7 +276,11 @@ class TestPrune:
 
     def test_what_another_experiment_needs_stays(self, filled, prune, check):
         other = experiment(
-            name="other", scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}]
+            name="other",
+            model=LIGHT,
+            scenarios=[FULL_CLASS],
+            methods=[FINETUNE],
+            metrics=[{"name": "accuracy"}],
         )
         finish(other, filled)
         give_up(filled, WHOLE)
@@ -387,6 +395,7 @@ class TestPrune:
 
 TWO = experiment(
     name="two",
+    model=LIGHT,
     seeds=(260, 261),
     scenarios=[FULL_CLASS],
     methods=[FINETUNE],
@@ -497,7 +506,11 @@ class TestDelete:
 
     def test_what_another_experiment_needs_stays(self, filled, delete, check):
         other = experiment(
-            name="other", scenarios=[FULL_CLASS], methods=[FINETUNE], metrics=[{"name": "accuracy"}]
+            name="other",
+            model=LIGHT,
+            scenarios=[FULL_CLASS],
+            methods=[FINETUNE],
+            metrics=[{"name": "accuracy"}],
         )
         finish(other, filled)
 

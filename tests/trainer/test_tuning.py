@@ -19,6 +19,7 @@ Left out: the choice itself (core/tuning/test_selection.py); what a space may be
 """
 
 import json
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ from supreme_core.tuning.selection import select
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     RANDOM_SAMPLES,
     SIX_STEPS,
     artefacts_of,
@@ -56,10 +58,21 @@ from tests.trainer.experiments import (
 SEEDS = [9000, 9001]
 SEARCH = {"lr": {"log": [1e-4, 1e-1]}}
 METHOD = {**FINETUNE, "search": SEARCH}
+LEARNS = {"name": "resnet18", "params": {"width": 2}}
+"""Network for tests whose models have to be of some use."""
+
 ACCURACIES = {"forget_accuracy": 1.0, "retain_accuracy": 1.0}
 
 
-def tuned(*, methods=(METHOD,), name="tuned", training=(), scenarios=(FULL_CLASS,), **tuning):
+def tuned(
+    *,
+    methods=(METHOD,),
+    name="tuned",
+    training=(),
+    scenarios=(FULL_CLASS,),
+    model=LIGHT,
+    **tuning,
+):
     tuning = {
         "trials": 2,
         "seeds": {"start": SEEDS[0], "count": len(SEEDS)},
@@ -69,6 +82,7 @@ def tuned(*, methods=(METHOD,), name="tuned", training=(), scenarios=(FULL_CLASS
     }
     return experiment(
         name=name,
+        model=model,
         methods=methods,
         scenarios=list(scenarios),
         training={"validation": {"fraction": 0.2}, **dict(training)},
@@ -163,9 +177,9 @@ def test_a_scenario_has_trials_of_its_own(made):
     assert tried[0][1:] != tried[1][1:]
 
 
-def test_more_trials_and_methods_compute_only_themselves(made):
+def test_more_trials_and_methods_compute_only_themselves(made, tmp_path):
     _, folder, _ = made
-    store = folder_store(folder)
+    store = folder_store(shutil.copytree(folder, tmp_path / "store"))
     scenarios = [FULL_CLASS, RANDOM_SAMPLES]
     again = tuned(scenarios=scenarios, name="again")
     more = tuned(scenarios=scenarios, name="more", trials=4)
@@ -280,6 +294,7 @@ def test_models_without_use_rank_below_the_chosen_trial(entry, trained):
             each for each in (FULL_CLASS, RANDOM_SAMPLES) if each["name"] not in entry.facts.not_for
         ],
         training={"epochs": 8, "batchSize": 64},
+        model=LEARNS,
         objective=entry.name,
         seeds={"start": 9000, "count": 1},
     )
@@ -317,6 +332,7 @@ def test_a_planted_best_setting_is_found(tmp_path):
         document = tuned(
             methods=[{"name": "planted", "search": {"x": {"uniform": [0.0, 1.0]}}}],
             training={"epochs": 8, "batchSize": 64},
+            model=LEARNS,
             trials=8,
             objective={"retain_accuracy": 1.0},
             seeds={"start": 9000, "count": 1},
