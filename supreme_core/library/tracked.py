@@ -195,4 +195,4 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str | int | float | b
         case str() | bool() | int() | float():
             yield name, value
         case _:
-            yield name, str(value)
+            yield name, "null"

@@ -105,6 +105,7 @@ def test_a_model_has_its_settings_numbers_curves_and_tags(storage):
     assert [*found] == NAMES
     scrub = found[NAMES[2]]
     assert scrub.params["method.epochs"] == 10
+    assert scrub.params["method.forgetBatchSize"] == "null"
     assert scrub.params["training.optimizer.name"] == "sgd"
     assert (scrub.params["dataset.name"], scrub.params["scenario.name"]) == ("digits", "full_class")
     assert not [name for name in found[NAMES[0]].params if name.startswith("method.")]
@@ -237,6 +238,13 @@ class TestMLflow:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "theirs").as_uri())
         assert export("mlflow")[0] == 0
         assert sorted(self.runs((tmp_path / "theirs").as_uri())[1]) == sorted(NAMES)
+
+    def test_an_address_of_no_server_is_told(self, export):
+        status, _, error = export("mlflow", "--output", "foo://x")
+        assert status == EXIT_INVALID
+        assert error.startswith(
+            "error: 'foo://x' is no address of MLflow; allowed: that of a server"
+        )
 
 
 def interrupt(*_):

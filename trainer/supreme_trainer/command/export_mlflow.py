@@ -14,6 +14,7 @@ from typing import Final
 from mlflow.entities import Experiment, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
 from supreme_core.errors import SpecError, SupremeError, one_line
 from supreme_core.library.tracked import TrackedModel
@@ -54,13 +55,18 @@ class MLflowExperiment:
     def __init__(self, uri: str, title: str) -> None:
         self.where = f"experiment {title} at {uri}"
         self.then = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
-        logging.getLogger("mlflow").setLevel(
-            logging.WARNING
-        )  # it tells of each table that it makes
+        # MLflow tells of each table of a new database, and two addresses of each run.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         try:
             self._client = MlflowClient(uri)
             self._experiment = self._of(title)
             self._known = self._runs()
+        except UnsupportedModelRegistryStoreURIException:
+            raise SpecError(
+                f"{uri!r} is no address of MLflow; allowed: that of a server, such as"
+                " https://mlflow.example.org, or a folder"
+            ) from None
         except MlflowException as error:
             raise SupremeError(f"{uri}: {one_line(error)}") from None
 
