@@ -11,6 +11,7 @@ import pytest
 from kubernetes import client
 
 from supreme_core.api import names
+from supreme_core.errors import EXIT_TEMPORARY
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
 
@@ -40,6 +41,12 @@ def children(experiments):
 
 def seed(status, seed):
     return next(each for each in status["seedStatuses"] if each["seed"] == seed)
+
+
+def standings(experiments):
+    """(phase, disruptions) of the first two seeds."""
+    found = experiments.status().get("seedStatuses") or ()
+    return [(each["phase"], each["disruptions"]) for each in found[:2]]
 
 
 class TestTheLifeOfAnExperiment:
@@ -136,6 +143,16 @@ class TestFailures:
         status = experiments.until(phase="Succeeded")
         assert (seed(status, 7)["retries"], seed(status, 7)["disruptions"]) == (0, 1)
 
+    def test_after_one_seed_found_the_store_away_it_and_the_others_go_on(
+        self, experiments, trainers
+    ):
+        away = f"fail {EXIT_TEMPORARY}"
+        trainers.script = lambda seed, attempt: away if (seed, attempt) == (7, 0) else "succeed"
+        experiments.apply(parallelism=1, failurePolicy={"maxRetriesPerSeed": 0})
+        status = experiments.until(phase="Succeeded")
+        costs = [(each["retries"], each["disruptions"]) for each in status["seedStatuses"]]
+        assert costs == [(0, 1), (0, 0), (0, 0)]
+
     @pytest.mark.parametrize(
         ("act", "nodes"),
         [("refuse OutOfcpu", 1), ("refuse NodeAffinity", 2), ("give up", 1), ("give up", 2)],
@@ -204,6 +221,30 @@ class TestFailures:
         hold({"spec": {"suspend": False}})
         experiments.until(phase="Succeeded")
         assert set(experiments.jobs()) == {"s0-a0"}
+
+    def test_seeds_that_a_queue_stops_at_once_wait_and_go_on_as_the_same_children(
+        self, experiments, trainers, api
+    ):
+        """Kueue preempts as many as the urgent one needs the room of."""
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply(parallelism=2)
+        eventually(lambda: standings(experiments) == [("Running", 0), ("Running", 0)])
+        jobs = client.BatchV1Api(api)
+
+        def hold(suspend):
+            for each in ("s0-a0", "s1-a0"):
+                name = experiments.jobs()[each].metadata.name
+                spec = {"spec": {"suspend": suspend}}
+                jobs.patch_namespaced_job(name, experiments.namespace, spec)
+
+        hold(True)
+        eventually(lambda: standings(experiments) == [("Queued", 1), ("Queued", 1)])
+        assert set(experiments.jobs()) == {"s0-a0", "s1-a0"}
+        trainers.script = always_succeed
+        hold(False)
+        status = experiments.until(phase="Succeeded")
+        assert [each["disruptions"] for each in status["seedStatuses"]] == [1, 1, 0]
+        assert set(experiments.jobs()) == {"s0-a0", "s1-a0", "s2-a0"}
 
     def test_a_seed_that_finds_no_node_in_time_fails(self, experiments, trainers, children):
         trainers.script = lambda seed, attempt: "unschedulable 0/3 nodes are available"
