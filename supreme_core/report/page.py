@@ -238,7 +238,7 @@ def _subtitle(indexed: IndexedSummary) -> str:
             work.dataset.name,
             work.model.name,
             number_of(len(work.scenarios), "scenario"),
-            number_of(len(work.methods), "method"),
+            number_of(len(indexed.own_methods), "method"),
         ]
     )
 

@@ -120,12 +120,15 @@ def _forgets(cell: CellSummary) -> str:
 
 
 def _methods(indexed: IndexedSummary) -> Iterator[str]:
-    methods = indexed.provenance.work.methods
+    methods = indexed.own_methods
     yield (
         f"{words.headline(number_of(len(methods), 'method'))} started from Original:"
         f" {words.listed(words.method(method, method.title) for method in methods)};"
         " settings that are not named are the defaults of SUPREME."
     )
+    if indexed.summary.tuned:
+        tuned = words.listed(indexed.summary.tuned)
+        yield f"Of these, {tuned} ran with these settings and once more with chosen ones."
     left_out = [f"{pair.method} in {pair.scenario}" for pair in indexed.summary.excluded]
     if left_out:
         yield f"Not defined, and left out: {words.listed(left_out)}."

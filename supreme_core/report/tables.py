@@ -20,6 +20,7 @@ from supreme_core.analysis.tuning import told
 from supreme_core.api import names
 from supreme_core.api.records import Named
 from supreme_core.api.summary import OF_RETRAINED, Floor, Gap, Row, Summary
+from supreme_core.api.v1alpha1 import MethodEntry
 from supreme_core.errors import number_of
 from supreme_core.report import cells, words
 from supreme_core.report.cells import Scale, TableCell
@@ -195,6 +196,12 @@ class IndexedSummary:
         tuning = self.summary.tuning
         methods = (method.title for method in self.provenance.work.methods)
         return told([tuning], methods) if tuning else ""
+
+    @cached_property
+    def own_methods(self) -> list[MethodEntry]:
+        """Methods of the experiment, each once: a tuned one has a second row as given."""
+        second = {*map(names.as_given_title, self._tuned)}
+        return [each for each in self.provenance.work.methods if each.title not in second]
 
     def tracks(self, methods: Iterable[str]) -> list[list[str]]:
         """The methods of each track, those with chosen settings first."""
