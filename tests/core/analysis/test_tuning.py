@@ -7,13 +7,20 @@ from math import inf
 
 import pytest
 
-from supreme_core.analysis.tuning import FinalSeeds, forgets_the_same, search_summary, told
+from supreme_core.analysis.tuning import (
+    FinalSeeds,
+    forgets_the_same,
+    search_summary,
+    told,
+    tuning_summary,
+)
 from supreme_core.api.selection import Candidate, Sanity, SearchChoice
 from supreme_core.api.summary import TuningSummary
 from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry
 from supreme_core.registry import catalog
-from supreme_core.tuning.selection import NOT_TUNABLE
+from supreme_core.tuning.selection import NOT_TUNABLE, select
 from tests.core.analysis import summaries
+from tests.core.tuning import trials
 
 CATALOG = catalog.bundled()
 
@@ -233,8 +240,55 @@ def test_every_table_says_how_settings_were_chosen():
     assert "Tuning seeds forgot what final seeds forget in full_class." in text
 
 
+BOTH = [
+    {"name": "full_class", "params": {"classes": [3]}},
+    {"name": "random_samples", "params": {"fraction": 0.1}},
+]
+"""Scenarios, of which the second has no run in the results of trials."""
+
+
+def summary_of(order, selection):
+    final = FinalSeeds(order.tuning.objective, {}, {}, 2, lack="no row")
+    return tuning_summary(order.tuning, selection, final, defaults={}, catalog=CATALOG)
+
+
+def test_a_summary_has_each_search_and_says_what_tuning_seeds_forgot():
+    order = trials.order_of(scenarios=BOTH)
+    flat = [0.5] * 3
+    table = trials.values(flat, flat, [0.2] * 3, flat, flat)
+    found = summary_of(order, select(order, trials.results(table), CATALOG))
+    plan = (found.trials, found.sampler, found.share, found.seeds, found.final_lack)
+    assert plan == (4, "sobol", 0.2, trials.SEEDS, "no row")
+    assert [(each.scenario, each.trial, each.note) for each in found.searches] == [
+        ("full_class", 2, ""),
+        ("random_samples", 0, NOT_TUNABLE),
+    ]
+    assert (found.same_forget, found.rehearsal) == (["full_class"], [])
+    assert {(each.retrainings, each.uncounted) for each in found.searches} == {
+        (None, 0),
+        (None, 15),
+    }
+
+
+def test_a_rehearsal_forgets_nothing_that_final_seeds_forget():
+    rehearsal = [{"name": "full_class", "params": {"classes": [5]}}]
+    order = trials.order_of(**trials.tuning(rehearsal=rehearsal))
+    found = summary_of(order, select(order, trials.results({}), CATALOG))
+    assert ([each.params for each in found.rehearsal], found.same_forget) == (
+        [{"classes": [5]}],
+        [],
+    )
+
+
+def test_a_choice_for_a_method_that_is_gone_is_in_no_summary():
+    selection = select(trials.ORDER, trials.results({}), CATALOG)
+    assert summary_of(trials.order_of(methods=[{"name": "ssd"}]), selection).searches == []
+
+
 def test_of_many_methods_few_are_named():
     many = [FOUND.model_copy(update={"method": f"m{n}"}) for n in range(8)]
+    six = told([summary(searches=many[:6])], [])
+    assert "Settings of m0, m1, m2, m3, m4, m5 were" in six
     assert "Settings of m0, m1, m2, m3, m4, m5 and 2 more were" in told(
         [summary(searches=many)], []
     )
