@@ -2,7 +2,7 @@
 trainings, the result of a seed."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -88,18 +88,22 @@ class CellRecord(Document):
     )
 
 
+EpochNumber = Annotated[float, Field(ge=-1e39, le=1e39)] | None
+"""Number of an epoch, within what 32 bits can be; null where it is not known."""
+
+
 class EpochCurve(Document):
     """Curve of one training, as the manifest of its stage has it: numbers by epoch, null where one
     is not finite or not known."""
 
     name: Title = Field(description="Name of the training within its stage.")
     epoch: list[int] = Field(min_length=1, max_length=10_000, description="Epochs, from 1.")
-    rate: list[float | None] = Field(description="Learning rate at the beginning of the epoch.")
-    loss: list[float | None] = Field(description="Mean of what the steps of the epoch minimised.")
-    accuracy: list[float | None] = Field(
+    rate: list[EpochNumber] = Field(description="Learning rate at the beginning of the epoch.")
+    loss: list[EpochNumber] = Field(description="Mean of what the steps of the epoch minimised.")
+    accuracy: list[EpochNumber] = Field(
         description="Share of the samples that were predicted right, each before its own step."
     )
-    validation: list[float | None] | None = Field(
+    validation: list[EpochNumber] | None = Field(
         None, description="Accuracy on validation samples after the epoch; null where not measured."
     )
 

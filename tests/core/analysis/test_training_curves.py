@@ -197,6 +197,7 @@ class TestModels:
         ({"epoch": [2, 1]}, "does not count upwards"),
         ({"epoch": [0, 1]}, "does not count upwards"),
         ({"loss": [1.0, float("inf")]}, "loss"),
+        ({"loss": [1.0, -1e300]}, "loss"),
         ({"accuracy": ["a", "b"]}, "accuracy"),
         ({"name": "a" * 200}, "name"),
         ({"more": 1}, "unknown field"),

@@ -129,6 +129,8 @@ def test_a_single_epoch_and_a_single_seed_have_no_figure_and_no_band():
         pytest.param([0.0, 0.0], id="zero"),
         pytest.param([-3.0, -1e6], id="negative"),
         pytest.param([1e-9, 1e9], id="far"),
+        pytest.param([3e38, -3e38], id="as far as can be"),
+        pytest.param([3e38, 1e-44], id="of all sizes"),
         pytest.param([None, None], id="unknown"),
         pytest.param([1.0, None], id="one known"),
     ],
