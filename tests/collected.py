@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager, suppress
 
 import pytest
+from supreme_trainer.process.warm import LOOKS_ONLY
 
 from tests.preloaded import COLLECTED
 
@@ -42,4 +43,5 @@ def quiet():
             os.close(kept[number - 1])
 
 
+os.environ.update(LOOKS_ONLY)
 import_all(json.loads(os.environ.get(COLLECTED, "[]")))
