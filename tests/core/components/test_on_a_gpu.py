@@ -40,7 +40,7 @@ ARITHMETIC = {
 }
 """Ways in which a step may compute: every method goes the first, one of each kind all of them."""
 
-SCALED = "fit.py fit: scaler.step(optimizer)"
+SCALED = "fit.py apply: self.scaler.step(self.optimizer)"
 """The one wait in a step: of fp16, where torch asks if a gradient is too large for its scale and
 leaves the step out."""
 
