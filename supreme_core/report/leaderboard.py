@@ -130,9 +130,12 @@ def _scale(table: LeaderboardTable, row: str) -> Scale:
 
 
 def _place(line: LeaderboardLine) -> TableCell:
-    if line.rank is None:
+    """Place with its interval; ties share one, such as 2.5."""
+    found = line.rank
+    if found is None:
         return cells.EMPTY
-    return TableCell(f"{line.rank.mean:g}", _ends(line.rank.low, line.rank.high, 0))
+    ends = [f"{end:.3g}" for end in (found.low, found.high) if end is not None]
+    return TableCell(f"{found.mean:g}", (ends[0], ends[1]) if len(ends) == 2 else None)
 
 
 def _score(line: LeaderboardLine) -> TableCell:
@@ -140,12 +143,6 @@ def _score(line: LeaderboardLine) -> TableCell:
     if found is None or found.score is None:
         return cells.EMPTY
     return cells.interval_cell(found.score, found.score_low, found.score_high, PLAIN)
-
-
-def _ends(low: float | None, high: float | None, digits: int) -> tuple[str, str] | None:
-    if low is None or high is None:
-        return None
-    return cells.number(low, digits), cells.number(high, digits)
 
 
 def _number(line: LeaderboardLine, metric: str, scale: Scale) -> TableCell:

@@ -61,6 +61,15 @@ def test_a_number_may_differ_in_the_last_digits_that_machines_differ_in(copy, wr
     assert verified_summary(copy, PREFIX).rows[0].mean != first.mean
 
 
+def test_tests_that_another_version_adjusted_otherwise_are_no_edit(copy, written):
+    rows = [
+        row.model_copy(update={"gap": row.gap and row.gap.model_copy(update={"adjusted_p": 0.5})})
+        for row in written[1].rows
+    ]
+    write_summary(copy, PREFIX, written[1].model_copy(update={"rows": rows}))
+    assert verified_summary(copy, PREFIX).rows == rows
+
+
 @pytest.mark.parametrize(
     ("key", "line"),
     [

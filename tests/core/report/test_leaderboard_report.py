@@ -45,6 +45,13 @@ def test_the_numbers_are_those_of_the_summary():
         assert f" {cell.text} [{', '.join(cell.ends)}] |" in line
 
 
+def test_a_tie_shares_a_place_and_its_interval():
+    """Two experiments of the same numbers, ten seeds each."""
+    text = page(*(published(source, seeds=range(10)) for source in ("A", "B")))
+    for source in ("A", "B"):
+        assert f"| scrub ({source}) | 1.5 [1.5, 1.5] |" in text
+
+
 def test_foreign_text_stays_text():
     methods = [{"name": "scrub", "params": {"note": "a|b <script>"}}]
     text = page(published("A", changes={"methods": methods}))
