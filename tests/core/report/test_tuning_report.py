@@ -114,7 +114,11 @@ def test_where_no_trial_succeeded_nothing_is_drawn():
         ),
         (
             {"rounds": 2},
-            ["and the better half on the others.", "in the set, on the first tuning seed"],
+            [
+                "and the better half on the others.",
+                "in the set, on the tuning seeds that all trials have",
+                "Where rounds have left trials out, all are compared on the first tuning seed",
+            ],
             ["in the order in which they were proposed"],
         ),
         (
@@ -127,8 +131,13 @@ def test_where_no_trial_succeeded_nothing_is_drawn():
         ),
         (
             {"sampler": "tpe"},
-            ["3 trials (tpe)", "Best of the first trials", "in which they were proposed"],
-            ["Expected best", "pale"],
+            [
+                "3 trials (tpe)",
+                "Best of the first trials",
+                "in which they were proposed",
+                "trials that were proposed are none drawn by chance",
+            ],
+            ["Expected best", "pale", "is what settings drawn by chance have"],
         ),
     ],
     ids=str,
