@@ -83,12 +83,13 @@ class SearchChoice(Document):
 
     @property
     def comparable(self) -> list[float | None]:
-        """Objective of each trial on seeds that all trials were made on; None where it has failed.
+        """Objective of each trial on seeds that all trials were made on; None where it has failed,
+        on whatever seed.
 
         Of successive halving that is the first seed, else the mean of all.
         """
         if any(each.left_out_after for each in self.candidates):
-            return [each.values[0] for each in self.candidates]
+            return [None if each.reason else each.values[0] for each in self.candidates]
         return [each.mean for each in self.candidates]
 
     @property

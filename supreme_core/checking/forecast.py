@@ -8,6 +8,7 @@ what a run was killed over, before its seed had a result, counts as still to be 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,7 @@ from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.orders import ExperimentOrder, Work, work_digest
 from supreme_core.api.records import RunResult
+from supreme_core.api.selection import Proposals
 from supreme_core.api.v1alpha1 import Component, LabelledComponent
 from supreme_core.errors import SpecError
 from supreme_core.plan import Step, importances_read, recipe_digest, steps, with_those_they_name
@@ -23,6 +25,7 @@ from supreme_core.store.housekeeping import StageId
 from supreme_core.store.inventory import StoredExperiment
 from supreme_core.store.results import is_finished
 from supreme_core.tuning.entries import entries_of, entry_of
+from supreme_core.tuning.rounds import rounds_expected, rounds_known
 
 Labelled = TypeVar("Labelled", bound=LabelledComponent)
 
@@ -110,33 +113,58 @@ def forecast(
     sizes: Mapping[StageId, int],
     catalog: Catalog,
 ) -> Forecast:
-    """sizes: bytes of the stages in the store."""
-    past = _past(order, stored, sizes, catalog)
-    finished = _finished_seeds(order, stored)
-    each = steps(order.work, order.excluded, catalog)
-    meanings = {step: _meaning(order.work, step, catalog) for step in each}
-    readers = _readers(order.work, each, catalog)
+    """Forecast of the seeds of an order.  sizes: bytes of the stages in the store."""
+    return _forecast([order], stored, sizes, catalog)
+
+
+def forecast_of_trials(
+    order: ExperimentOrder,
+    stored: Sequence[StoredExperiment],
+    sizes: Mapping[StageId, int],
+    catalog: Catalog,
+) -> Forecast:
+    """Forecast of the tuning seeds of an order, at most: rounds of which nobody knows yet which
+    trials they have count as all."""
+    own = next((each for each in stored if each.prefix == order.prefix), None)
+    own = own or StoredExperiment(order.prefix, order, {})
+    parts = rounds_expected(order, partial(_newest, own), catalog, _proposals(own, order))
+    return _forecast(parts, stored, sizes, catalog)
+
+
+def _forecast(
+    parts: Sequence[ExperimentOrder],
+    stored: Sequence[StoredExperiment],
+    sizes: Mapping[StageId, int],
+    catalog: Catalog,
+) -> Forecast:
+    """Forecast of several orders of one recipe, each with seeds of its own."""
+    past = _past(parts[0], stored, sizes, catalog)
+    finished = {seed for part in parts for seed in _finished_seeds(part, stored)}
     total, found = Counter[str](), Counter[str]()
-    missing: list[Step] = []
+    missing: list[tuple[Work, Step]] = []
     shared = {meaning for done in past.done.values() for meaning in done}
-    for seed in order.seeds:
-        own = past.done[seed] if order.reuse != "None" else set[str]()
-        for step in each:
-            done = shared if step.stage in SHARED else own
-            total[step.stage] += 1
-            asked = readers.get(step)
-            is_unasked = asked is not None and all(meanings[reader] in own for reader in asked)
-            if seed in finished or meanings[step] in done or is_unasked:
-                found[step.stage] += 1
-            else:
-                missing.append(step)
-                done.add(meanings[step])  # whoever asks for it next finds it
+    for part in parts:
+        each = steps(part.work, part.excluded, catalog)
+        meanings = {step: _meaning(part.work, step, catalog) for step in each}
+        readers = _readers(part.work, each, catalog)
+        for seed in part.seeds:
+            own = past.done[seed] if part.reuse != "None" else set[str]()
+            for step in each:
+                done = shared if step.stage in SHARED else own
+                total[step.stage] += 1
+                asked = readers.get(step)
+                is_unasked = asked is not None and all(meanings[reader] in own for reader in asked)
+                if seed in finished or meanings[step] in done or is_unasked:
+                    found[step.stage] += 1
+                else:
+                    missing.append((part.work, step))
+                    done.add(meanings[step])  # whoever asks for it next finds it
     return Forecast(
-        seeds=len(order.seeds),
+        seeds=sum(len(part.seeds) for part in parts),
         finished=len(finished),
         counts={stage: StepCount(total[stage], found[stage]) for stage in total},
-        seconds=_estimate(order.work, missing, past.seconds, catalog),
-        bytes=_estimate(order.work, missing, past.sizes, catalog),
+        seconds=_estimate(missing, past.seconds, catalog),
+        bytes=_estimate(missing, past.sizes, catalog),
         measured=sum(map(len, past.seconds.values())),
         experiments=past.experiments,
         devices=sorted(past.devices),
@@ -148,9 +176,17 @@ def _finished_seeds(order: ExperimentOrder, stored: Sequence[StoredExperiment]) 
     newest: dict[int, RunResult] = {}
     for each in stored:
         if each.prefix == order.prefix:
-            for result in _answering(each.results, order):
-                newest[result.seed] = result
+            newest |= _newest(each, order)
     return {seed for seed, each in newest.items() if is_finished(each, order)} & set(order.seeds)
+
+
+def _newest(stored: StoredExperiment, order: ExperimentOrder) -> dict[int, RunResult]:
+    """The newest result of an order's work of each seed that has one."""
+    return {result.seed: result for result in _answering(stored.results, order)}
+
+
+def _proposals(stored: StoredExperiment, order: ExperimentOrder) -> Proposals:
+    return stored.proposals or Proposals(experiment=order.experiment)
 
 
 def _answering(results: Mapping[str, RunResult], order: ExperimentOrder) -> list[RunResult]:
@@ -170,7 +206,7 @@ def _past(
     for each in stored:
         if each.order is None or _recipe(each.order.work) != recipe:
             continue
-        for part in each.order.parts:
+        for part in _parts(each, each.order, catalog):
             try:
                 planned = steps(part.work, part.excluded, catalog)
             except SpecError:  # it has a component of a plug-in that is not here
@@ -183,6 +219,19 @@ def _past(
                 _take_costs(past, part.work, each, answering, sizes, catalog, keeps=keeps)
     past.experiments = list(dict.fromkeys(past.experiments))
     return past
+
+
+def _parts(
+    stored: StoredExperiment, order: ExperimentOrder, catalog: Catalog
+) -> list[ExperimentOrder]:
+    """Orders that seeds of an experiment were computed by, as far as its results tell."""
+    if order.tuning is None:
+        return [order]
+    try:
+        rounds = rounds_known(order, partial(_newest, stored), catalog, _proposals(stored, order))
+        return [*rounds, order]
+    except SpecError:  # it has a component of a plug-in that is not here
+        return order.parts
 
 
 def _recipe(work: Work) -> str:
@@ -250,10 +299,10 @@ def _take_costs(
 
 
 def _estimate(
-    work: Work, missing: Sequence[Step], past: Mapping[str, list[float]], catalog: Catalog
+    missing: Sequence[tuple[Work, Step]], past: Mapping[str, list[float]], catalog: Catalog
 ) -> Total:
     value, unknown, known = 0.0, Counter[str](), not missing
-    for step in missing:
+    for work, step in missing:
         stage = STAGE_OF.get(step.stage, step.stage)
         kind = _kind(work, stage, step.scenario, step.method, catalog)
         if seen := past.get(kind):

@@ -27,6 +27,7 @@ from supreme_core.errors import number_of
 from supreme_core.store.artefacts import Manifest, StoredFile, object_key
 from supreme_core.store.results import is_finished
 from supreme_core.store.storage import ObjectInfo
+from supreme_core.tuning.selection import is_chosen
 
 StageId = tuple[str, str]
 """(stage, key)."""
@@ -198,12 +199,12 @@ def needs_of(prefix: str, order: ExperimentOrder | None, results: Mapping[str, R
 
     results: of all attempts, by their keys in the store; also those of earlier work count, because
     a change of the file back to it makes them the newest again. order: None where there is none;
-    then nothing is going to be computed any more.
+    then nothing is going to be computed any more. No trial is, once settings are chosen.
     """
     stages = {(record.stage, record.key) for result in results.values() for record in result.stages}
     unfinished = {
         seed
-        for part in (order.parts if order else ())
+        for part in (() if order is None else [order] if is_chosen(order) else order.parts)
         for seed in set(part.seeds) - _finished(prefix, part, results)
     }
     spare = {each for each in stages if each[0] in SPARE}

@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeVar
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import RunResult
+from supreme_core.api.selection import Proposals
 from supreme_core.errors import CorruptArtefact, SpecError, one_line
 from supreme_core.store.artefacts import StoredFile, is_sound_checkpoint, read_manifest
 from supreme_core.store.checksums import edited, measured
@@ -36,7 +37,9 @@ from supreme_core.store.results import (
     parse_order,
     parse_result,
 )
+from supreme_core.store.selections import read_proposals
 from supreme_core.store.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
+from supreme_core.tuning.selection import learns
 
 T = TypeVar("T")
 
@@ -62,11 +65,13 @@ class StoredExperiment:
     """The documents of one experiment.
 
     prefix: its folder.  order: None where there is none.  results: of all attempts, by their keys.
+    proposals: of its trials; None where there are none that can be read.
     """
 
     prefix: str
     order: ExperimentOrder | None
     results: Mapping[str, RunResult]
+    proposals: Proposals | None = None
 
 
 @dataclass(frozen=True)
@@ -246,8 +251,22 @@ def _read_experiments(storage: Storage, pool: ThreadPoolExecutor, track: Track) 
             results[prefix][key] = document
         elif document:
             unreadable[key] = document
-    found = [StoredExperiment(prefix, orders.get(prefix), results[prefix]) for prefix in results]
+    found = [
+        StoredExperiment(prefix, order, results[prefix], _proposals(storage, order))
+        for prefix in results
+        for order in [orders.get(prefix)]
+    ]
     return Documents(found, unreadable, unsealed)
+
+
+def _proposals(storage: Storage, order: ExperimentOrder | None) -> Proposals | None:
+    """None where nothing is proposed, or somebody has edited it, which whoever goes on says."""
+    if order is None or order.tuning is None or not learns(order.tuning):
+        return None
+    try:
+        return read_proposals(storage, order)
+    except SpecError:
+        return None
 
 
 def _needs(found: Iterable[StoredExperiment]) -> list[Needs]:

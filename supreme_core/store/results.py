@@ -130,14 +130,16 @@ def drop_results(
 ) -> dict[int, list[int]]:
     """Delete what does not answer the order `now`: attempts of `before`, tables and report.
 
-    Gives the attempts by seed. Stages stay, for they belong to no single experiment.
+    Gives the attempts by seed. Stages stay, for they belong to no single experiment. Where the same
+    is tried as before, no trial is asked about: which ones a round has follows from their results.
     """
     require_unlinked(storage, storage.list(before.prefix))
     for key in names.summary_keys(before.prefix):
         storage.delete(key)
     wanted = {seed: work_digest(part.work) for part in now.parts for seed in part.seeds}
     dropped: dict[int, list[int]] = {}
-    there = [item for part in before.parts for item in attempts_by_seed(storage, part).items()]
+    parts = [before] if before.tuning == now.tuning else before.parts
+    there = [item for part in parts for item in attempts_by_seed(storage, part).items()]
     for seed, attempts in there:
         for attempt in attempts:
             result = _read(storage, before, seed, attempt)

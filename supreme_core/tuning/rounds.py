@@ -5,7 +5,7 @@ the first round makes all trials on one seed, each further one the better half o
 proposals of a sampler that learns, each few from those before them, all on every seed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import ceil
 from typing import Any, Final
 
@@ -99,6 +99,65 @@ def trials_of_round(
             for trial, params in found.items()
         )
     return trials
+
+
+ResultsOf = Callable[[ExperimentOrder], Mapping[int, RunResult]]
+"""Gives the results of a round that there are, by seed."""
+
+
+def rounds_known(
+    order: ExperimentOrder, results_of: ResultsOf, catalog: Catalog, proposals: Proposals
+) -> Iterator[ExperimentOrder]:
+    """Orders of the rounds whose trials follow from what there is; nothing is proposed."""
+    tuning = order.tuning
+    assert tuning is not None
+    assert tuning.work.tuning is not None
+    results = dict[int, RunResult]()
+    for number in range(1, number_of_rounds(tuning) + 1):
+        asked = min(tuning.work.tuning.trials, number * PROPOSED_TOGETHER)
+        if learns(tuning) and number > 1 and _fewest(tuning, proposals) < asked:
+            return
+        part = order_of_round(
+            order, number, trials_of_round(order, number, results, catalog, proposals)
+        )
+        yield part
+        results |= results_of(part)
+        if not learns(tuning) and not set(part.seeds) <= set(results):
+            return
+
+
+def rounds_expected(
+    order: ExperimentOrder, results_of: ResultsOf, catalog: Catalog, proposals: Proposals
+) -> list[ExperimentOrder]:
+    """Orders of all tuning seeds. Rounds that are not known yet count as all trials of the plan,
+    with settings that stand for those to be proposed."""
+    whole, tuning = order.trials, order.tuning
+    assert whole is not None
+    assert tuning is not None
+    plan = tuning.work.tuning
+    assert plan is not None
+    known = [*rounds_known(order, results_of, catalog, proposals)]
+    if not learns(tuning):
+        rest = tuning.seeds[sum(len(part.seeds) for part in known) :]
+        return [*known, *([whole.model_copy(update={"seeds": rest})] if rest else [])]
+    last = known[-1].work.tuning
+    assert last is not None
+    made = {(each.scenario, each.method, each.trial) for each in last.listed}
+    further = [
+        Selected(scenario=scenario.title, method=entry.title, trial=trial, params=params)
+        for scenario, entry in tried(tuning)
+        for trial, params in trials_of(entry, scenario.title, plan).items()
+        if (scenario.title, entry.title, trial) not in made
+    ]
+    return [order_of_round(order, 1, [*last.listed, *further])]
+
+
+def _fewest(tuning: TuningOrder, proposals: Proposals) -> int:
+    """Number of trials that were proposed of every search."""
+    return min(
+        len(proposals.settings(scenario.title, entry.title, plan_digest(tuning, scenario, entry)))
+        for scenario, entry in tried(tuning)
+    )
 
 
 def proposals_with(order: ExperimentOrder, trials: list[Selected], earlier: Proposals) -> Proposals:

@@ -20,6 +20,10 @@ from supreme_core.tuning.objective_rows import KEPT, ObjectiveRows
 from supreme_core.tuning.objectives import is_oracle, objective_value
 
 NOT_TUNABLE = "not tunable: every trial has failed, so the settings are those that were given"
+NONE_WENT_ON = (
+    "not tunable: every trial that rounds have not left out has failed, so the settings are those"
+    " that were given"
+)
 
 LONGEST_REASON = 1000
 
@@ -108,6 +112,14 @@ def missing(order: ExperimentOrder, selection: Selection | None) -> bool:
     return is_missing
 
 
+def is_chosen(order: ExperimentOrder) -> bool:
+    """Return whether an order has the settings of all that is tried, so that no trial is left."""
+    if order.tuning is None:
+        return False
+    chosen = {(each.scenario, each.method) for each in order.work.selected}
+    return all((scenario.title, entry.title) in chosen for scenario, entry in tried(order.tuning))
+
+
 def learns(tuning: TuningOrder) -> bool:
     """Return whether trials are proposed from the results of others."""
     return tuning.work.tuning is not None and tuning.work.tuning.sampler == "tpe"
@@ -165,13 +177,14 @@ class Judge:
         candidates = self.candidates(scenario, entry, trials)
         able = _ranked(candidates)
         best = able[0] if able else candidates[0]
+        is_halved = any(each.left_out_after for each in candidates)
         return SearchChoice(
             scenario=scenario.title,
             method=entry.title,
             plan=plan_digest(self.tuning, scenario, entry),
             trial=best.trial,
             retraining=[self._retraining(seed, scenario) for seed in self.tuning.seeds],
-            note="" if able else NOT_TUNABLE,
+            note="" if able else NONE_WENT_ON if is_halved else NOT_TUNABLE,
             candidates=candidates,
         )
 

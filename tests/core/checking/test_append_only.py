@@ -15,6 +15,7 @@ from supreme_core.store.results import (
     write_result,
 )
 from tests.core.analysis import summaries
+from tests.core.tuning import trials as tuned
 
 SEEDS = [7, 8, 9]
 APPENDED = "(methods are append-only: those that were there stay what they were)"
@@ -181,6 +182,19 @@ class TestDropping:
             drop_results(store, BEFORE, self.NOW)
 
         assert [*store.list()] == before
+
+    @pytest.mark.parametrize(("more", "dropped"), [({}, {}), ({"trials": 2}, {9000: [0]})])
+    def test_rounds_of_trials_stay_where_the_same_is_tried(self, tmp_path, more, dropped):
+        """A margin was changed; what a round computes is not in the order."""
+        asked = tuned.tuning(rounds=2)
+        before = tuned.order_of(**asked)
+        now = tuned.order_of(**tuned.tuning(rounds=2, **more), margins={"forget_accuracy": 0.02})
+        store = LocalStorage(tmp_path)
+        write_result(
+            store,
+            tuned.result(9000, []).model_copy(update={"work_digest": summaries.digest("round")}),
+        )
+        assert drop_results(store, before, now) == dropped
 
     def test_twice_is_as_once(self, storage):
         drop_results(storage, BEFORE, self.NOW)

@@ -18,11 +18,14 @@ import pytest
 from supreme_core.api.orders import Revision, work_digest
 from supreme_core.api.records import StageRecord
 from supreme_core.api.v1alpha1 import Component, LabelledComponent, MethodEntry
-from supreme_core.checking.forecast import StepCount, forecast
+from supreme_core.checking.forecast import StepCount, forecast, forecast_of_trials
 from supreme_core.registry import catalog
 from supreme_core.store.inventory import StoredExperiment
+from supreme_core.tuning.rounds import order_of_round, proposals_with, trials_of_round
 from tests.core.analysis import summaries
 from tests.core.analysis.summaries import digest, failed, run
+from tests.core.tuning import trials as tuned
+from tests.core.tuning.test_rounds import NOTHING, computed, halved, proposing
 
 STAGES = {"datasets": 8.0, "originals": 10.0, "retrained": 9.0, "predictions": 1.0, "metrics": 0.5}
 SCRUB_SECONDS = 4.0
@@ -234,3 +237,46 @@ class TestCost:
         before = seen(order([8]), stored(order([7]))).bytes.value
         found = seen(wanting, stored(order([7]), kept_unlearned_models=bool(kept)))
         assert found.bytes.value == before + more * WEIGHTS
+
+
+class TestRoundsOfTrials:
+    """The trials of a round follow from results, so an order does not say what was computed."""
+
+    def after(self, order, rounds):
+        """The experiment with the results of so many rounds."""
+        results, there, proposals = {}, {}, NOTHING
+        for number in range(1, rounds + 1):
+            trials = trials_of_round(order, number, there, tuned.CATALOG, proposals)
+            proposals = proposals_with(order, trials, proposals)
+            part = order_of_round(order, number, trials)
+            found = computed(part, lambda trial, seed: float(trial))
+            done = {"work_digest": work_digest(part.work), "attempt": number}
+            there |= {seed: each.model_copy(update=done) for seed, each in found.items()}
+            results |= {f"{seed} {number}": there[seed] for seed in part.seeds}
+        return StoredExperiment(order.prefix, order, results, proposals)
+
+    def unlearned(self, order, *stored):
+        found = forecast_of_trials(order, stored, {}, tuned.CATALOG)
+        return found.counts["unlearned"], found.finished
+
+    @pytest.mark.parametrize(
+        ("rounds", "unlearned", "finished"),
+        [(0, StepCount(27, 0), 0), (1, StepCount(19, 9), 1), (2, StepCount(19, 19), 3)],
+    )
+    def test_of_halving_those_that_are_left_are_to_be_made(self, rounds, unlearned, finished):
+        order = halved()
+        assert self.unlearned(order, self.after(order, rounds)) == (unlearned, finished)
+
+    @pytest.mark.parametrize(
+        ("rounds", "unlearned", "finished"),
+        [(0, StepCount(21, 0), 0), (1, StepCount(21, 15), 0), (2, StepCount(21, 21), 3)],
+    )
+    def test_of_proposals_those_that_were_made_are_found(self, rounds, unlearned, finished):
+        order = proposing(6)
+        assert self.unlearned(order, self.after(order, rounds)) == (unlearned, finished)
+
+    def test_what_another_experiment_has_made_is_found(self):
+        order = halved()
+        name = order.experiment.model_copy(update={"name": "other"})
+        other = order.model_copy(update={"experiment": name})
+        assert self.unlearned(other, self.after(order, 2)) == (StepCount(27, 19), 0)

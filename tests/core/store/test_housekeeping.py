@@ -17,7 +17,7 @@ import pytest
 
 from supreme_core.api import names
 from supreme_core.api.canonical import digest
-from supreme_core.api.orders import work_digest
+from supreme_core.api.orders import Selected, work_digest
 from supreme_core.api.records import StageRecord
 from supreme_core.store.artefacts import Manifest
 from supreme_core.store.housekeeping import (
@@ -33,6 +33,7 @@ from supreme_core.store.housekeeping import (
 )
 from supreme_core.store.storage import TEMPORARY, ObjectInfo
 from tests.core.analysis import summaries
+from tests.core.tuning import trials as tuned
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 OLD, YOUNG = NOW - timedelta(hours=48), NOW - timedelta(hours=1)
@@ -412,6 +413,15 @@ class TestNeeds:
         named = result.stages[0].model_copy(update={"stage": "importances"})
         needs = self.needs(result.model_copy(update={"stages": [*result.stages, named]}))
         assert (len(needs.stages), needs.spare) == (1, {("importances", named.key)})
+
+    def test_no_trial_is_unfinished_once_settings_are_chosen(self):
+        """The trials of a round follow from results, so that no order has the work of the round."""
+        order = tuned.order_of(**tuned.tuning(rounds=2))
+        assert self.needs(order=order).unfinished == {*tuned.SEEDS, *order.seeds}
+        chosen = Selected(scenario="full_class", method="finetune", trial=0)
+        work = order.work.model_copy(update={"selected": [chosen]})
+        whole = order.model_copy(update={"work": work})
+        assert self.needs(order=whole).unfinished == {*order.seeds}
 
     def test_results_without_an_order_still_name_what_they_need(self):
         needs = self.needs(self.result(7), order=None)

@@ -6,6 +6,7 @@
 | what the last round chooses                         | x                                    |
 | proposals: from what, kept, and read by who goes on | x                                    |
 | the place of a value in its range                   | x                                    |
+| rounds that are known by what the store has         | x                                    |
 
 Left out: real trials (trainer/test_tuning.py), rounds on a cluster (cluster/test_tuning.py).
 """
@@ -24,15 +25,18 @@ from supreme_core.store.opening import open_storage
 from supreme_core.store.selections import read_proposals, write_proposals
 from supreme_core.tuning import tpe
 from supreme_core.tuning.entries import entries_of, trials_of
+from supreme_core.tuning.order import with_choices
 from supreme_core.tuning.ranges import Range
 from supreme_core.tuning.rounds import (
     number_of_rounds,
     order_of_round,
     proposals_with,
+    rounds_expected,
+    rounds_known,
     seeds_of_round,
     trials_of_round,
 )
-from supreme_core.tuning.selection import select
+from supreme_core.tuning.selection import NONE_WENT_ON, is_chosen, select
 from tests.core.tuning.trials import (
     CATALOG,
     ORDER,
@@ -151,6 +155,17 @@ class TestHalving:
         second = computed(order_of_round(order, 2, trials), lambda trial, seed: None)
         (choice,) = select(order, {**first, **second}, CATALOG, last_round=trials).choices
         assert [each.left_out_after for each in choice.candidates] == [None, None, 1]
+        assert choice.note == NONE_WENT_ON
+
+    def test_a_trial_that_failed_in_a_later_round_is_compared_as_failed(self):
+        """A value on the first seed alone would be told as that of a trial that has succeeded."""
+        order = halved(trials=4)
+        value = {0: 0.5, 1: 0.4, 2: 0.6, 3: 0.7, 4: 0.3}
+        _, _, choice = tuned(
+            order, lambda trial, seed: None if (trial, seed) == (4, SEEDS[1]) else value[trial]
+        )
+        assert choice.trial == 1
+        assert choice.comparable == [0.5, 0.4, 0.6, 0.7, None]
 
     @given(
         st.lists(
@@ -294,6 +309,53 @@ class TestProposals:
             assert 0 <= each["c"] <= 2
             assert each["d"] in range(1, 6)
             assert each["e"] in ("x", None, [1, 2])
+
+
+class TestWhatIsKnown:
+    """Rounds by what the store has, which whoever only looks at it asks for."""
+
+    def of(self, order, rounds, proposals=NOTHING):
+        """(seeds, trials of each search) of the known rounds, and of all that are expected.
+
+        rounds: number of those that have results.
+        """
+        there = {}
+        for number in range(1, rounds + 1):
+            trials = trials_of_round(order, number, there, CATALOG, proposals)
+            there |= computed(order_of_round(order, number, trials), lambda trial, seed: trial)
+        given = (order, lambda part: {s: there[s] for s in part.seeds if s in there}, CATALOG)
+        return [
+            [(part.seeds, len(entries_of(part.work, "full_class"))) for part in parts]
+            for parts in (rounds_known(*given, proposals), rounds_expected(*given, proposals))
+        ]
+
+    def test_of_halving(self):
+        first, second = (SEEDS[:1], 9), (SEEDS[1:], 5)
+        assert self.of(halved(), 0) == [[first], [first, (SEEDS[1:], 9)]]
+        assert self.of(halved(), 1) == [[first, second]] * 2
+        assert self.of(halved(), 2) == [[first, second]] * 2
+
+    def test_of_trials_on_every_seed(self):
+        assert self.of(ORDER, 0) == [[(SEEDS, 5)]] * 2
+
+    def test_of_proposals_nothing_is_proposed(self, monkeypatch):
+        order = proposing(6)
+        _, trials, _ = tuned(order, lambda trial, seed: trial)
+        monkeypatch.setattr(tpe, "proposed", None)
+        first, both = (SEEDS, 5), (SEEDS, 7)
+        assert self.of(order, 1) == [[first], [both]]
+        assert self.of(order, 1, proposals_with(order, trials[:5], NOTHING)) == [[first], [both]]
+        made = proposals_with(order, trials, NOTHING)
+        assert self.of(order, 1, made) == [[first, both], [both]]
+        (whole,) = rounds_expected(order, lambda part: {}, CATALOG, made)
+        assert whole == order_of_round(order, 2, trials)
+
+    def test_no_trial_is_left_once_all_settings_are_chosen(self):
+        order = halved()
+        _, _, choice = tuned(order, lambda trial, seed: trial)
+        assert is_chosen(with_choices(order, [choice]))
+        assert not is_chosen(with_choices(order, []))
+        assert not is_chosen(order.trials)
 
 
 RANGES = [

@@ -22,7 +22,7 @@ from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.checking.cluster_spec import check_cluster_spec
 from supreme_core.checking.data_check import CheckedData, Sizes, check_data
-from supreme_core.checking.forecast import Forecast, Total, forecast
+from supreme_core.checking.forecast import Forecast, Total, forecast, forecast_of_trials
 from supreme_core.checking.pod_policy import PodPolicy
 from supreme_core.errors import SupremeError, number_of
 from supreme_core.plan import plan, steps
@@ -150,7 +150,7 @@ def _checked(
         stored = read_experiments(storage, tracked)
         sizes = sizes_of_stages(storage)
         expected = forecast(order, stored, sizes, known)
-        trials = forecast(order.trials, stored, sizes, known) if order.trials else None
+        trials = forecast_of_trials(order, stored, sizes, known) if order.tuning else None
     stages = len(steps(order.work, order.excluded, known))
     return Checked(loaded, order, storage, stages, found, expected, trials)
 
