@@ -37,6 +37,7 @@ from supreme_core.store.inventory import read_damage, read_inventory
 from supreme_core.store.results import write_order
 from tests.trainer.experiments import (
     FULL_CLASS,
+    LIGHT,
     experiment,
     folder_of,
     folder_store,
@@ -105,7 +106,10 @@ def no_group(task, params: NoParams):
     raise DistBackendError("NCCL error in: ProcessGroupNCCL.cpp:1, unhandled system error")
 '''
 TINY = experiment(
-    scenarios=[FULL_CLASS], metrics=[{"name": "accuracy"}], training={"microBatches": 2}
+    model=LIGHT,
+    scenarios=[FULL_CLASS],
+    metrics=[{"name": "accuracy"}],
+    training={"microBatches": 2},
 )
 
 
@@ -373,7 +377,7 @@ class TestPlaces:
 
 def test_the_command_goes_on_in_fresh_processes_and_ends_well(tmp_path):
     """Takes the real command, which alone starts the processes that come after a fault."""
-    document = experiment(scenarios=[FULL_CLASS], methods=[{"name": "asserts"}])
+    document = experiment(model=LIGHT, scenarios=[FULL_CLASS], methods=[{"name": "asserts"}])
     document["spec"]["execution"] = {"allowUnlistedComponents": True}
     file = written(tmp_path / "experiment.yaml", document)
     seen = install(tmp_path / "site", METHODS)
