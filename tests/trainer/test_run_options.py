@@ -21,6 +21,7 @@ from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     SSD,
     experiment,
     finish,
@@ -37,7 +38,7 @@ SEEDS = (260, 261, 262)
 
 
 def tiny(*, seeds=SEEDS, methods=(FINETUNE, SSD), **changes):
-    return experiment(seeds=seeds, methods=methods, scenarios=[FULL_CLASS], **changes)
+    return experiment(model=LIGHT, seeds=seeds, methods=methods, scenarios=[FULL_CLASS], **changes)
 
 
 WHOLE = tiny()

@@ -36,6 +36,7 @@ from tests.cluster import s3_server as s3
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     SSD,
     artefacts_of,
     experiment,
@@ -46,6 +47,7 @@ from tests.trainer.experiments import (
 from tests.trainer.trainers import ordered, trainers
 
 WORK = experiment(
+    model=LIGHT,
     scenarios=[FULL_CLASS],
     methods=[FINETUNE, SSD],
     metrics=[{"name": "accuracy"}, {"name": "mia_loss_auc"}],
