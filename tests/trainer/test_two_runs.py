@@ -13,6 +13,7 @@ from supreme_core.api import names
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     RANDOM_LABELS,
     artefacts_of,
     damaged_artefacts,
@@ -28,6 +29,7 @@ def of(name, method):
     metrics = [{"name": "accuracy"}]
     return experiment(
         name=name,
+        model=LIGHT,
         scenarios=[FULL_CLASS],
         methods=[method],
         metrics=metrics,
