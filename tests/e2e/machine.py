@@ -129,7 +129,8 @@ def _first_process(log: Path) -> Iterator[int]:
             time.sleep(0.01)  # until then it is still on its way into its namespaces
         yield first
         # What was killed is waited for, and with it counts what all that ran inside has used.
-        outer.wait(timeout=30)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            outer.wait(timeout=30)
 
 
 def _link(there: Machine) -> None:
