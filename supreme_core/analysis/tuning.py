@@ -203,7 +203,7 @@ def search_summary(
     final: FinalSeeds,
     defaults: DefaultsOf,
     *,
-    learns: bool = False,
+    learns: bool,
 ) -> SearchSummary:
     """Summary of one search.  entry: the method with its whole space.  seeds: those that chose.
     learns: whether trials were proposed from those before them."""

@@ -107,6 +107,14 @@ def test_settings_of_a_search_by_hand():
     assert (lr.at_end, alpha.at_end, epochs.at_end) == (True, False, False)
 
 
+def test_the_setting_that_the_objective_follows_has_its_variance():
+    tried = [candidate(n, n / 10, lr=0.001 * n, alpha=n * 3 % 8 / 10) for n in range(1, 9)]
+    lr, alpha, epochs = search(1, candidate(0, 0.4), *tried).settings
+    assert lr.share > 0.9 > alpha.share
+    assert epochs.share is None  # which all trials have alike
+    assert {each.share for each in search(0, candidate(0, 0.4)).settings} == {None}
+
+
 @pytest.mark.parametrize(
     ("lr", "alpha", "ends"),
     [
@@ -139,7 +147,9 @@ def test_settings_that_somebody_wrote_into_a_selection_are_shown_as_they_are():
 
 
 def test_given_settings_lie_at_no_end():
-    found = search(0, candidate(0, 0.1), candidate(1, 0.4))
+    at_an_end = ENTRY.model_copy(update={"params": {"alpha": 0.01}})
+    found = search(0, candidate(0, 0.1), candidate(1, 0.4), entry=at_an_end)
+    assert [each.chosen for each in found.settings if each.name == "alpha"] == [0.01]
     assert not any(each.at_end for each in found.settings)
 
 
@@ -151,6 +161,7 @@ def test_the_gain_is_that_of_seeds_which_have_both():
     assert FOUND.final_gain.mean == pytest.approx(0.25)
     assert FOUND.final_gain.low < 0 < FOUND.final_gain.high
     assert FOUND.final == pytest.approx(0.3)
+    assert FINAL.values("full_class", "scrub.as-given")[3] is None
 
 
 def test_luck_is_what_final_seeds_lack():
@@ -177,11 +188,12 @@ def test_the_objective_of_final_seeds_is_read_from_the_rows_of_the_summary():
     weights = {"forget_accuracy": 1.0}
     without = FinalSeeds.of(weights, work, found.rows, CATALOG)
     assert without.lack == "spec.metrics has no, or another, 'accuracy', which the objective reads"
-    assert without.values("full_class", "scrub") == {}
+    assert (without.values("full_class", "scrub"), without.asked) == ({}, 0)
     work = work.model_copy(update={"metrics": [LabelledComponent(name="accuracy")]})
     final = FinalSeeds.of(weights, work, found.rows, CATALOG)
     (row,) = (r for r in found.rows if (r.method, r.metric) == ("scrub", "forget_accuracy"))
     assert (final.lack, final.asked) == ("", 2)
+    assert FinalSeeds.of(weights, work, [], CATALOG).asked == 0
     assert sum(final.values("full_class", "scrub").values()) / 2 == pytest.approx(row.gap.mean)
 
 
@@ -232,6 +244,7 @@ def test_every_table_says_how_settings_were_chosen():
     lost = FOUND.model_copy(update={"note": NOT_TUNABLE})
     not_tunable = " Not tunable, so with the settings as given: scrub in full_class."
     assert told([summary(searches=[lost])], methods) == text.format("") + not_tunable
+    assert "2 tuning seeds in 2 rounds of successive" in told([summary(rounds=2)], methods)
     assert "Settings were chosen anew 1 time." in told([summary(retuned=1), summary()], [])
     same = summary(same_forget=["full_class"], objective={"forget_accuracy": 1})
     assert "objective weighted gaps (oracle)" in told([same], [])
@@ -289,6 +302,8 @@ def test_of_many_methods_few_are_named():
     many = [FOUND.model_copy(update={"method": f"m{n}"}) for n in range(8)]
     six = told([summary(searches=many[:6])], [])
     assert "Settings of m0, m1, m2, m3, m4, m5 were" in six
+    seven = told([summary(searches=many[:7])], [])
+    assert "Settings of m0, m1, m2, m3, m4, m5 and 1 more were" in seven
     assert "Settings of m0, m1, m2, m3, m4, m5 and 2 more were" in told(
         [summary(searches=many)], []
     )
