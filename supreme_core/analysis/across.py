@@ -288,8 +288,8 @@ def _tuning(each: PublishedExperiment) -> ComparedFacts:
     found = each.summary.tuning
     if found is None:
         return {"objective": "none, for nothing is tuned"}
-    asked = {"objective", "track", "trials", "sampler", "rounds", "share"}
-    return {**found.model_dump(include=asked), "seeds": len(found.seeds)}
+    asked = ("objective", "track", "trials", "sampler", "rounds", "share")
+    return {**{name: getattr(found, name) for name in asked}, "seeds": len(found.seeds)}
 
 
 def _by_experiment(

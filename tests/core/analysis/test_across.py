@@ -347,6 +347,7 @@ def test_a_method_that_is_tuned_in_one_experiment_alone_is_refused():
     [
         (tuned("B", "vit", trials=4), "the tuning differs: trials is 16 in A and 4 in B"),
         (tuned("B", "vit", seeds=[1]), "the tuning differs: seeds is 2 in A and 1 in B"),
+        (tuned("B", "vit", rounds=2), "the tuning differs: rounds is 1 in A and 2 in B"),
         (published("B", model="vit"), "the tuning differs: objective is average_gap in A and none"),
     ],
 )
