@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import nextafter
 from typing import Any, Final
 
-from supreme_core.errors import SpecError
+from supreme_core.errors import SpecError, one_line
 from supreme_core.randomness.streams import derive
 from supreme_core.tuning.ranges import Space
 from supreme_core.tuning.samplers import Address
@@ -21,11 +21,16 @@ WITHOUT_OPTUNA: Final = (
 
 
 def check_optuna() -> None:
-    """SpecError where the library is not installed."""
+    """SpecError where the library is not installed, or cannot be imported."""
     try:
         import optuna  # noqa: F401
-    except ImportError:
-        raise SpecError(WITHOUT_OPTUNA) from None
+    except ModuleNotFoundError as error:
+        why = "" if error.name == "optuna" else f"; it is there, and {error}"
+        raise SpecError(f"{WITHOUT_OPTUNA}{why}") from None
+    except Exception as error:  # a library may raise anything while it is imported
+        raise SpecError(
+            f"{WITHOUT_OPTUNA}; it is there, and its import fails: {one_line(repr(error))}"
+        ) from None
 
 
 def proposed(

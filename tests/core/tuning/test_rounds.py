@@ -285,6 +285,33 @@ class TestProposals:
         with pytest.raises(SpecError, match=r"install supreme-bench\[tpe\]"):
             tpe.check_optuna()
 
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("raise RuntimeError('half\\ninstalled')", "its import fails: RuntimeError"),
+            ("import of_optuna_alone", "and No module named 'of_optuna_alone'"),
+        ],
+    )
+    def test_an_optuna_that_cannot_be_imported_is_told_in_one_line(
+        self, text, reason, tmp_path, monkeypatch
+    ):
+        (tmp_path / "optuna.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in [each for each in sys.modules if each.split(".")[0] == "optuna"]:
+            monkeypatch.delitem(sys.modules, name)
+        with pytest.raises(SpecError, match=reason) as caught:
+            tpe.check_optuna()
+        assert "\n" not in str(caught.value)
+
+    def test_more_trials_change_none_of_those_proposed_before(self):
+        """Six trials end in the middle of four that are proposed together."""
+        space = {"lr": Range("log", (1e-4, 1e-1)), "alpha": Range("uniform", (0, 1))}
+        known = [
+            ({name: each.at(place) for name, each in space.items()}, place) for place in (0.1, 0.9)
+        ]
+        four = tpe.proposed(space, known, 4, ("full_class", "finetune"))
+        assert tpe.proposed(space, known, 2, ("full_class", "finetune")) == four[:2]
+
     def test_every_kind_of_range_is_proposed_in(self):
         space = {
             "a": Range("log", (1e-4, 1e-1)),
