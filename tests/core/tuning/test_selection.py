@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supreme_core.api import names
+from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
 from supreme_core.api.orders import work_digest
 from supreme_core.api.selection import Selection
@@ -28,7 +29,14 @@ from supreme_core.store.opening import open_storage
 from supreme_core.store.selections import read_selection, write_selection
 from supreme_core.tuning.entries import entries_of, entry_of
 from supreme_core.tuning.order import with_choices
-from supreme_core.tuning.selection import NOT_TUNABLE, lost_runs, missing, select
+from supreme_core.tuning.selection import (
+    NOT_TUNABLE,
+    lost_runs,
+    missing,
+    plan_digest,
+    select,
+    tried,
+)
 from tests.core.tuning.trials import (
     CATALOG,
     ORDER,
@@ -211,6 +219,25 @@ def test_a_choice_among_other_trials_is_refused(change):
     selection = select(ORDER, results(values(FLAT)), CATALOG)
     with pytest.raises(SpecError, match="settings of finetune in full_class were chosen among"):
         missing(order_of(**change), selection)
+
+
+def test_a_plan_of_one_round_is_named_as_before_there_were_rounds():
+    plan, (scenario, entry) = ORDER.tuning, next(tried(ORDER.tuning))
+    named = digest(
+        {
+            "scenario": scenario.to_document(),
+            "method": entry.to_document(),
+            "trials": plan.work.tuning.to_document(),
+            "seeds": plan.seeds,
+            "objective": plan.objective,
+        }
+    )
+    of_rounds = [
+        plan_digest(plan.model_copy(update={"rounds": rounds}), scenario, entry)
+        for rounds in (1, 2, 3)
+    ]
+    assert of_rounds[0] == named
+    assert len({*of_rounds}) == 3
 
 
 def test_a_selection_is_read_as_it_was_written_and_an_edit_is_seen(tmp_path):
