@@ -49,7 +49,12 @@ def read_proposals(storage: Storage, order: ExperimentOrder) -> Proposals:
     key = names.proposals_key(order.prefix)
     if (data := _read(storage, key)) is None:
         return Proposals(experiment=order.experiment)
-    return parse_unchanged(Proposals, data, source=key)
+    try:
+        return parse_unchanged(Proposals, data, source=key)
+    except SpecError as error:
+        raise SpecError(
+            f"{error}; put it back, or delete it, and trials are proposed anew from the results"
+        ) from None
 
 
 def write_proposals(storage: Storage, proposals: Proposals, order: ExperimentOrder) -> None:

@@ -264,7 +264,7 @@ class TestProposals:
         key = f"{order.prefix}/proposals.json"
         text = storage.read(key).decode()
         storage.write(key, text.replace("local", "other").encode())
-        with pytest.raises(SpecError, match="has been changed since it was written"):
+        with pytest.raises(SpecError, match="been changed since it was written; put it back, or"):
             read_proposals(storage, order)
 
     def test_those_of_another_plan_are_made_anew(self, monkeypatch):
