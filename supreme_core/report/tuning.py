@@ -111,7 +111,10 @@ def halving(found: TuningSummary) -> str:
     if found.rounds == 1:
         return ""
     if found.rounds == 2:
-        return " All of them were made on the first tuning seed, and the better half on the others."
+        return (
+            " All of them were made on the first tuning seed, and the given settings and the better"
+            " half on the others."
+        )
     return (
         f" All of them were made on the first tuning seed, and after each of {found.rounds - 1}"
         " rounds the better half went on."

@@ -91,7 +91,7 @@ def trials_of_round(
         if learns(tuning):
             found = _proposed(judge, scenario, entry, number, proposals)
         else:
-            kept = judge.kept(scenario, entry, after=number - 1)
+            *_, kept = judge.rounds(scenario, entry, ended=number - 1)
             every = trials_of(entry, scenario.title, tuning.work.tuning)
             found = {trial: every[trial] for trial in kept}
         trials += (

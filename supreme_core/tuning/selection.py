@@ -193,10 +193,9 @@ class Judge:
     ) -> list[Candidate]:
         """The trials of a method in a scenario, in the order of their numbers."""
         limit = self._collapse_limit(scenario)
-        kept = [
-            self.kept(scenario, entry, after=min(place, self.tuning.rounds - 1))
-            for place in range(len(self.tuning.seeds))
-        ]
+        last = self.tuning.rounds - 1
+        made = self.rounds(scenario, entry, ended=last)
+        places = range(len(self.tuning.seeds))
         return [
             self._candidate(
                 scenario,
@@ -204,20 +203,24 @@ class Judge:
                 number,
                 params,
                 limit,
-                seeds=sum(number in each for each in kept),
+                seeds=sum(number in made[min(place, last)] for place in places),
             )
             for number, params in sorted(trials.items())
         ]
 
-    def kept(self, scenario: LabelledComponent, entry: MethodEntry, *, after: int) -> list[int]:
-        """Trials that so many rounds of successive halving have left, that as given among them.
+    def rounds(
+        self, scenario: LabelledComponent, entry: MethodEntry, *, ended: int
+    ) -> list[list[int]]:
+        """Numbers of the trials of each round of successive halving, as given among them.
 
-        Each round is judged by the seeds up to its own alone, as it was when it ended.
+        ended: number of rounds whose results are there; one more is told. Each is judged by the
+        seeds up to its own alone, as it was when it ended.
         """
         plan = self.tuning.work.tuning
         assert plan is not None
         trials = trials_of(entry, scenario.title, plan)
-        for number in range(1, after + 1):
+        found = [[*trials]]
+        for number in range(1, ended + 1):
             early = self.tuning.model_copy(
                 update={"seeds": self.tuning.seeds[:number], "rounds": 1}
             )
@@ -226,7 +229,8 @@ class Judge:
             ranked = _ranked(judge.candidates(scenario, entry, others))
             better = {each.trial for each in ranked[: ceil(len(others) / 2)]}
             trials = {each: params for each, params in trials.items() if each in {0, *better}}
-        return [*trials]
+            found.append([*trials])
+        return found
 
     def sanity(self) -> Iterator[Sanity]:
         """Objective of Original, which has forgotten nothing, of Retrained itself, and of models

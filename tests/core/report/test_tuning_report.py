@@ -115,7 +115,7 @@ def test_where_no_trial_succeeded_nothing_is_drawn():
         (
             {"rounds": 2},
             [
-                "and the better half on the others.",
+                "and the given settings and the better half on the others.",
                 "in the set, on the tuning seeds that all trials have",
                 "Where rounds have left trials out, all are compared on the first tuning seed",
             ],
