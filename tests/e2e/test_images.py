@@ -17,10 +17,14 @@ SAYS = """
 import importlib.util, json, os
 import supreme_core.publishing.publish, supreme_operator.results.worker, supreme_operator.main
 from supreme_core.registry import catalog
+from supreme_core.tuning import tpe
+from supreme_core.tuning.ranges import Range
+known = [({"lr": 0.5}, 1.0), ({"lr": 0.1}, 0.5)]
 print(json.dumps({
     "user": os.getuid(),
     "has torch": importlib.util.find_spec("torch") is not None,
     "methods": list(catalog.bundled().components["method"]),
+    "proposed": len(tpe.proposed({"lr": Range("uniform", (0.0, 1.0))}, known, 4, ("", ""))),
 }))
 """
 
@@ -64,9 +68,10 @@ def test_a_restricted_pod_runs_the_operator(ended):
     assert "usage: supreme-operator" in ended(args=["--help"])
 
 
-def test_a_restricted_pod_has_the_catalogue_and_the_report_without_torch(ended):
+def test_a_restricted_pod_has_the_catalogue_the_report_and_a_sampler_without_torch(ended):
     assert json.loads(ended("python", "-c", SAYS)) == {
         "user": 65532,
         "has torch": False,
         "methods": list(catalog.bundled().components["method"]),
+        "proposed": 4,
     }
