@@ -1,10 +1,10 @@
 """The methods that run in a scenario: as given, as trials of settings, or with chosen settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from supreme_core.api import names
-from supreme_core.api.orders import TrialPlan, Work
+from supreme_core.api.orders import Selected, TrialPlan, Work
 from supreme_core.api.v1alpha1 import MethodEntry
 from supreme_core.tuning.ranges import Space
 from supreme_core.tuning.samplers import points, settings_of
@@ -34,10 +34,21 @@ def trials_of(entry: MethodEntry, scenario: str, plan: TrialPlan) -> dict[int, d
 
     entry: with its whole space, as the work of a tuning seed has it.
     """
-    if listed := _listed(entry, scenario, plan):
+    if listed := listed_trials(plan.listed, scenario, entry.title):
         return listed
     numbers = range(points(space_in(entry), plan.trials, plan.sampler) + 1)
     return {number: _settings(entry, scenario, plan, number) for number in numbers}
+
+
+def listed_trials(
+    trials: Iterable[Selected], scenario: str, method: str
+) -> dict[int, dict[str, Any]]:
+    """Settings of those trials that are of a method in a scenario, by number."""
+    return {
+        each.trial: each.params
+        for each in trials
+        if (each.scenario, each.method) == (scenario, method)
+    }
 
 
 def with_settings(entry: MethodEntry, settings: Mapping[str, Any]) -> MethodEntry:
@@ -62,16 +73,8 @@ def _entries(work: Work, scenario: str) -> Iterator[tuple[str, MethodEntry]]:
 
 def _trial(entry: MethodEntry, scenario: str, plan: TrialPlan, number: int) -> Mapping[str, Any]:
     """`trials_of` for a single number."""
-    listed = _listed(entry, scenario, plan)
+    listed = listed_trials(plan.listed, scenario, entry.title)
     return listed[number] if listed else _settings(entry, scenario, plan, number)
-
-
-def _listed(entry: MethodEntry, scenario: str, plan: TrialPlan) -> dict[int, dict[str, Any]]:
-    return {
-        each.trial: each.params
-        for each in plan.listed
-        if (each.scenario, each.method) == (scenario, entry.title)
-    }
 
 
 def _settings(entry: MethodEntry, scenario: str, plan: TrialPlan, number: int) -> dict[str, Any]:

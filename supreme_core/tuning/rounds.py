@@ -15,7 +15,7 @@ from supreme_core.api.selection import Proposals, Proposed
 from supreme_core.api.v1alpha1 import LabelledComponent, MethodEntry
 from supreme_core.registry.catalog import Catalog
 from supreme_core.tuning import tpe
-from supreme_core.tuning.entries import space_in, trials_of
+from supreme_core.tuning.entries import listed_trials, space_in, trials_of
 from supreme_core.tuning.selection import Judge, learns, plan_digest, tried
 
 PROPOSED_TOGETHER: Final = 4
@@ -91,8 +91,8 @@ def trials_of_round(
         if learns(tuning):
             found = _proposed(judge, scenario, entry, number, proposals)
         else:
-            *_, kept = judge.rounds(scenario, entry, ended=number - 1)
             every = trials_of(entry, scenario.title, tuning.work.tuning)
+            *_, kept = judge.rounds(scenario, entry, every, ended=number - 1)
             found = {trial: every[trial] for trial in kept}
         trials += (
             Selected(scenario=scenario.title, method=entry.title, trial=trial, params=params)
@@ -166,13 +166,9 @@ def proposals_with(order: ExperimentOrder, trials: list[Selected], earlier: Prop
     assert tuning is not None
     searches = []
     for scenario, entry in tried(tuning):
-        mine = [
-            each
-            for each in trials
-            if (each.scenario, each.method) == (scenario.title, entry.title) and each.trial > 0
-        ]
+        mine = listed_trials(trials, scenario.title, entry.title)
         plan = plan_digest(tuning, scenario, entry)
-        settings = [each.params for each in sorted(mine, key=lambda each: each.trial)]
+        settings = [mine[number] for number in sorted(mine) if number > 0]
         before = earlier.settings(scenario.title, entry.title, plan)
         searches.append(
             Proposed(

@@ -194,7 +194,7 @@ class Judge:
         """The trials of a method in a scenario, in the order of their numbers."""
         limit = self._collapse_limit(scenario)
         last = self.tuning.rounds - 1
-        made = self.rounds(scenario, entry, ended=last)
+        made = self.rounds(scenario, entry, trials, ended=last)
         places = range(len(self.tuning.seeds))
         return [
             self._candidate(
@@ -209,16 +209,13 @@ class Judge:
         ]
 
     def rounds(
-        self, scenario: LabelledComponent, entry: MethodEntry, *, ended: int
+        self, scenario: LabelledComponent, entry: MethodEntry, trials: Trials, *, ended: int
     ) -> list[list[int]]:
         """Numbers of the trials of each round of successive halving, as given among them.
 
-        ended: number of rounds whose results are there; one more is told. Each is judged by the
-        seeds up to its own alone, as it was when it ended.
+        trials: those of the first round.  ended: number of rounds whose results are there; one more
+        is told. Each is judged by the seeds up to its own alone, as it was when it ended.
         """
-        plan = self.tuning.work.tuning
-        assert plan is not None
-        trials = trials_of(entry, scenario.title, plan)
         found = [[*trials]]
         for number in range(1, ended + 1):
             early = self.tuning.model_copy(
