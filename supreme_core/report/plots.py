@@ -430,3 +430,17 @@ def _box_at(axes: Axes, dot: Dot, right: float, up: float, width: float, height:
     """A box of that size in points, its centre so far from the dot."""
     x, y = axes.transData.transform((dot.x, dot.y))
     return Bbox.from_bounds(x + right - width / 2, y + up - height / 2, width, height)
+
+
+def legend_beside(axes: Axes) -> None:
+    """Legend to the right of the axes, whose labels are plain text, not formulas."""
+    legend = axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.03, 1.0),
+        frameon=False,
+        handlelength=2.6,
+        borderaxespad=0,
+        labelspacing=0.35,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from supreme_core.errors import number_of
-from supreme_core.report import svg
+from supreme_core.report import plots, svg
 
 DASHES = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 3), (9, 2, 1.5, 2, 1.5, 2))
 """Tell methods apart, which all have one colour. Of more methods than these, the ones furthest from
@@ -58,16 +58,7 @@ def roc_plot(curves: Sequence[Roc], *, described_as: str, name: str) -> str:
         axes.tick_params(labelcolor=svg.MUTED, length=3)
         axes.set_xlabel("held-out samples called members")
         axes.set_ylabel("forgotten samples called members", color=svg.MUTED)
-        legend = axes.legend(
-            loc="upper left",
-            bbox_to_anchor=(1.03, 1.0),
-            frameon=False,
-            handlelength=2.6,
-            borderaxespad=0,
-            labelspacing=0.35,
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        plots.legend_beside(axes)
         return svg.element(figure, name=name, described_as=described_as, titles={})
 
 

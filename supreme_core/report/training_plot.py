@@ -56,7 +56,7 @@ class TrainingPlot:
             axes.tick_params(labelbottom=False)
         if any(line.training.validation for line in self.lines):
             loss.plot([], [], color=svg.MUTED, linewidth=0.7, label="validation accuracy")
-        _legend(loss)
+        plots.legend_beside(loss)
         return figure
 
 
@@ -129,16 +129,3 @@ def _curve(
     if found.n > 1 and band:
         epochs, lows, highs = zip(*band, strict=True)
         axes.fill_between(epochs, lows, highs, color=style["color"], alpha=0.16, linewidth=0)
-
-
-def _legend(axes: Axes) -> None:
-    legend = axes.legend(
-        loc="upper left",
-        bbox_to_anchor=(1.03, 1.0),
-        frameon=False,
-        handlelength=2.6,
-        borderaxespad=0,
-        labelspacing=0.35,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
