@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from supreme_trainer.command import cli
 from supreme_trainer.command.experiments import planned
 
 from supreme_core.api import names
@@ -36,7 +35,7 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def command(store, monkeypatch, capsys):
+def command(store, supreme_here):
     """`supreme compare` of experiments by their names: (exit status, output, error)."""
 
     def run(*arguments):
@@ -44,13 +43,7 @@ def command(store, monkeypatch, capsys):
             f"{store.uri}/experiments/local/{each}-01234567" if each.isalpha() else each
             for each in arguments
         ]
-        monkeypatch.setattr("sys.argv", ["supreme", "compare", *uris])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code or 0
-        return status, *capsys.readouterr()
+        return supreme_here("compare", *uris)
 
     return run
 

@@ -15,7 +15,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from supreme_trainer.command import cli
 
 from supreme_core.api.canonical import digest
 from supreme_core.errors import EXIT_INTERRUPTED, EXIT_INVALID
@@ -77,20 +76,13 @@ def storage(tmp_path):
 
 
 @pytest.fixture
-def export(storage, tmp_path, monkeypatch, capsys):
+def export(storage, tmp_path, monkeypatch, supreme_here):
     """`supreme export` into the folder `out`: (exit status, output, error)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def run(to, *options, uri=f"{storage.uri}/{ORDER.prefix}"):
-        arguments = ["supreme", "export", uri, "--to", to, *options]
-        monkeypatch.setattr("sys.argv", arguments)
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code or 0
-        return status, *capsys.readouterr()
+        return supreme_here("export", uri, "--to", to, *options)
 
     return run
 

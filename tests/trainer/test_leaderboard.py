@@ -4,8 +4,9 @@ Left out: who is ranked with whom (core/analysis/test_leaderboard.py), what make
 (core/publishing/test_verify.py), and an experiment that was computed (contracts/test_community.py).
 """
 
+from functools import partial
+
 import pytest
-from supreme_trainer.command import cli
 
 from supreme_core.api import names
 from supreme_core.api.orders import work_digest
@@ -40,19 +41,9 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(supreme_here):
     """`supreme leaderboard`: (exit status, output, error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["supreme", "leaderboard", *arguments])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code or 0
-        return status, *capsys.readouterr()
-
-    return run
+    return partial(supreme_here, "leaderboard")
 
 
 def test_a_store_stands_for_all_of_its_experiments(command, store, tmp_path):
