@@ -21,7 +21,6 @@ such processes (test_run_options.py, test_pod.py).
 
 import json
 import signal
-import time
 from collections import Counter
 
 import pytest
@@ -65,19 +64,17 @@ METHODS = [
     {"name": "finetune", "params": {"epochs": 1, "batchSize": 256}},
     {"name": "random_labels", "params": {"epochs": 1, "batchSize": 256}},
 ]
-LONG = experiment(
-    scenarios=[FULL_CLASS],
-    methods=METHODS,
-    metrics=[{"name": "accuracy"}],
-    training={"epochs": 4, "batchSize": 128, "microBatches": 2},
-)
+IN_IMPORTANCES = {"event": "stage-started", "stage": "importances"}
 IN_A_TRAINING = {"event": "progress"}
+AFTER_A_CHECKPOINT = {"event": "progress", "done": 2}
+AT_EVERY_STEP = {"SUPREME_CHECKPOINT_SECONDS": "1e-9"}
+"""Has a trainer leave a checkpoint after each step, which is before it tells of the next one."""
 
 
-def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES), model=LIGHT):
+def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES)):
     return experiment(
         name=name,
-        model=model,
+        model=LIGHT,
         methods=methods,
         scenarios=list(scenarios),
         metrics=[{"name": "accuracy"}],
@@ -85,10 +82,13 @@ def work(name="crew", methods=METHODS, scenarios=(FULL_CLASS, RANDOM_SAMPLES), m
     )
 
 
+SMALL = work(scenarios=[FULL_CLASS])
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The stages of LONG, as one process leaves them."""
-    return computed_alone(tmp_path_factory.mktemp("alone"), LONG)
+    """The stages of SMALL, as one process leaves them."""
+    return computed_alone(tmp_path_factory.mktemp("alone"), SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -147,51 +147,53 @@ def test_processes_share_out_the_stages_of_a_seed(tmp_path, work_alone, number):
 
 
 def test_each_process_does_a_part(tmp_path):
-    """Both begin at once, so neither can have done everything before the other looked."""
+    """The first is inside the original's training when the other begins."""
     first, second = (tmp_path / name for name in ("a", "b"))
     for folder in (first, second):
         folder.mkdir()
-    files = [ordered(folder, LONG, store=tmp_path.as_uri()) for folder in (first, second)]
-    with trainers(files[0], options=CREW) as one:
-        one.until(**IN_A_TRAINING)
+    files = [ordered(folder, SMALL, store=tmp_path.as_uri()) for folder in (first, second)]
+    with trainers(files[0], options=CREW, halt=IN_A_TRAINING) as one:
+        begun = one.until(**IN_A_TRAINING)
         with trainers(files[1], options=CREW) as other:
-            parts = [started(each.events()) for each in (one, other)]
+            begun_by_other = other.until(event="stage-started", stage="retrained")
+            one.go_on(0)
+            parts = [started([*begun, *one.events()]), started([*begun_by_other, *other.events()])]
 
     assert all(parts)
     assert parts[0].keys() & parts[1].keys() == set()
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGTERM, EXIT_TERMINATED), (signal.SIGKILL, -signal.SIGKILL)],
+    ("number", "code", "halt", "how"),
+    [
+        (signal.SIGTERM, EXIT_TERMINATED, IN_A_TRAINING, {}),
+        (signal.SIGKILL, -signal.SIGKILL, AFTER_A_CHECKPOINT, AT_EVERY_STEP),
+    ],
     ids=["told to stop", "killed"],
 )
-def test_the_work_of_a_lost_process_is_taken_over(tmp_path, alone, number, code):
-    how = {"options": CREW, "SUPREME_CHECKPOINT_SECONDS": "0.01"}
-    with trainers(*orders(tmp_path, LONG, 1), **how) as one:
-        one.until(**IN_A_TRAINING)
-        while not list(tmp_path.rglob("checkpoint")):
-            time.sleep(0.01)
+def test_the_work_of_a_lost_process_is_taken_over(tmp_path, alone, number, code, halt, how):
+    with trainers(*orders(tmp_path, SMALL, 1), options=CREW, halt=halt, **how) as one:
+        one.until(**halt)
         one.signal(0, number)
-        (ended,) = one.ended()
-        with trainers(*orders(tmp_path, LONG, 1), **how) as other:
+        if number == signal.SIGTERM:
+            one.go_on(0)
+        assert one.ended() == [code]
+        with trainers(*orders(tmp_path, SMALL, 1), options=CREW) as other:
             assert other.ended() == [EXIT_OK]
             log = other.log(0)
 
-    assert ended == code
-    assert any("going on after step" in line for line in log)
+    assert any("going on after step 1" in line for line in log)
     is_as_alone(tmp_path, alone)
 
 
 def test_a_process_that_was_taken_for_dead_does_no_harm_when_it_comes_back(tmp_path, alone):
-    how = {"options": CREW, "stale": 2.0, "SUPREME_CHECKPOINT_SECONDS": "0.01"}
-    with trainers(*orders(tmp_path, LONG, 1), **how) as one:
-        one.until(**IN_A_TRAINING)
-        one.signal(0, signal.SIGSTOP)
-        with trainers(*orders(tmp_path, LONG, 1), **how) as other:
+    how = {"options": CREW, "stale": 2.0, **AT_EVERY_STEP}
+    with trainers(*orders(tmp_path, SMALL, 1), halt=AFTER_A_CHECKPOINT, **how) as one:
+        one.until(**AFTER_A_CHECKPOINT)
+        with trainers(*orders(tmp_path, SMALL, 1), **how) as other:
             assert other.ended() == [EXIT_OK]
             log = other.log(0)
-        one.signal(0, signal.SIGCONT)
+        one.go_on(0)
         assert one.ended() == [EXIT_OK]
 
     assert any("is taken over from" in line for line in log)
@@ -202,13 +204,12 @@ def test_a_process_that_was_taken_for_dead_does_no_harm_when_it_comes_back(tmp_p
 def test_a_process_that_may_leaves_where_nothing_is_ready(tmp_path, alone):
     """The first is stopped inside the original's training, without which only Retrained can be
     trained."""
-    with trainers(*orders(tmp_path, LONG, 1), options=CREW) as one:
+    with trainers(*orders(tmp_path, SMALL, 1), options=CREW, halt=IN_A_TRAINING) as one:
         one.until(**IN_A_TRAINING)
-        one.signal(0, signal.SIGSTOP)
-        with trainers(*orders(tmp_path, LONG, 1), options=[*CREW, "--leave"]) as other:
+        with trainers(*orders(tmp_path, SMALL, 1), options=[*CREW, "--leave"]) as other:
             events = list(other.events())
             assert other.ended() == [EXIT_OK]
-        one.signal(0, signal.SIGCONT)
+        one.go_on(0)
         assert one.ended() == [EXIT_OK]
 
     assert {stage for stage, *_ in started(events)} == {"retrained", "predictions"}
@@ -220,13 +221,12 @@ def test_a_process_that_may_leaves_where_nothing_is_ready(tmp_path, alone):
 def test_nobody_waits_for_what_two_methods_need_while_another_is_ready(tmp_path):
     methods = [SSD, {**SSD, "name": "assd"}, METHODS[1]]
     document = work(methods=methods, scenarios=[FULL_CLASS])
-    with trainers(*orders(tmp_path, document, 1), options=CREW) as one:
-        one.until(event="stage-started", stage="importances")
-        one.signal(0, signal.SIGSTOP)
+    with trainers(*orders(tmp_path, document, 1), options=CREW, halt=IN_IMPORTANCES) as one:
+        one.until(**IN_IMPORTANCES)
         with trainers(*orders(tmp_path, document, 1), options=[*CREW, "--leave"]) as other:
             begun = started(other.events())
             assert other.ended() == [EXIT_OK]
-        one.signal(0, signal.SIGCONT)
+        one.go_on(0)
         assert begun.keys() & started(one.events()).keys() == set()
         assert one.ended() == [EXIT_OK]
 
@@ -248,7 +248,7 @@ def raises(task, params: NoParams):
 
 def test_a_method_that_fails_is_tried_by_one_process(tmp_path):
     install(tmp_path / "site", RAISES)
-    files = orders(tmp_path, work(scenarios=[FULL_CLASS]), 2)
+    files = orders(tmp_path, SMALL, 2)
     order = json.loads(files[0].read_text())
     again = {"name": "raises", "label": "again"}  # the same work under another name
     order["work"]["methods"] = [{"name": "raises"}, again, *order["work"]["methods"]]
@@ -267,16 +267,21 @@ def test_a_method_that_fails_is_tried_by_one_process(tmp_path):
 
 
 def test_ranks_go_on_with_what_processes_began_and_the_reverse(tmp_path, alone):
-    how = {"SUPREME_CHECKPOINT_SECONDS": "0.01"}
-    for options in (CREW, [], CREW):
-        files = orders(tmp_path, LONG, 2)
-        with trainers(*files, options=options, **how) as some:
-            some.until(**IN_A_TRAINING)
+    for options, halting in ((CREW, [0, 1]), ([], [0]), (CREW, [0, 1])):
+        files = orders(tmp_path, SMALL, 2)
+        with trainers(*files, options=options, halt=IN_A_TRAINING) as some:
+            for number in halting:
+                some.halted(number)
             for number in range(2):
                 some.signal(number, signal.SIGTERM)
-            some.ended()
-    with trainers(*orders(tmp_path, LONG, 2), **how) as ranks:
+            for number in halting:
+                some.go_on(number)
+            assert some.ended() == [EXIT_TERMINATED] * 2
+    with trainers(*orders(tmp_path, SMALL, 2)) as ranks:
         assert ranks.ended() == [EXIT_OK, EXIT_OK]
+        log = ranks.log(0)
+    # The first processes took a step of each training, the ranks another one of the first.
+    assert any("going on after step 3" in line for line in log)
 
     is_as_alone(tmp_path, alone)
 
@@ -319,17 +324,15 @@ def computed_for(log, seed):
 def test_a_process_takes_part_in_other_seeds_and_nothing_is_done_twice(tmp_path):
     """The second seed is stopped inside its original's training; the first one does what is ready
     of it before it ends, and that counts as the second one's."""
-    document = work(scenarios=[FULL_CLASS], model=LONG["spec"]["model"])
-    first, second = two_seeds(tmp_path, document)
-    with trainers(second, options=OTHERS) as busy:
+    first, second = two_seeds(tmp_path, SMALL)
+    with trainers(second, options=OTHERS, halt=IN_A_TRAINING) as busy:
         busy.until(**IN_A_TRAINING)
-        busy.signal(0, signal.SIGSTOP)
         with trainers(first, options=OTHERS) as idle:
             events = list(idle.events())
             assert idle.ended() == [EXIT_OK]
             taken = computed_for(idle.log(0), 261)
         assert not list((tmp_path / "store").rglob("seed=261/*/result.json"))
-        busy.signal(0, signal.SIGCONT)
+        busy.go_on(0)
         begun = started(busy.events())
         assert busy.ended() == [EXIT_OK]
 
@@ -342,26 +345,25 @@ def test_a_process_takes_part_in_other_seeds_and_nothing_is_done_twice(tmp_path)
     assert sum(begun.values()) + taken + len(before) == len(by_seed[261]["stages"])
     alone = folder_store(tmp_path / "alone")
     for seed in (260, 261):
-        compute(document, alone, seed=seed)
+        compute(SMALL, alone, seed=seed)
     is_as_alone(tmp_path, artefacts_of(alone))
 
 
 def test_a_method_that_fails_in_another_seed_is_no_failure_of_who_takes_part(tmp_path):
     """The failure is recorded there, and the processes of that seed do not try it again."""
     install(tmp_path / "site", RAISES)
-    files = two_seeds(tmp_path, work(scenarios=[FULL_CLASS]))
+    files = two_seeds(tmp_path, SMALL)
     for file in files:
         order = json.loads(file.read_text())
         order["work"]["methods"].append({"name": "raises"})
         file.write_text(json.dumps(order))
     how = {"options": OTHERS, "site": tmp_path / "site"}
-    with trainers(files[1], **how) as busy:
-        busy.until(event="stage-started", stage="importances")
-        busy.signal(0, signal.SIGSTOP)
+    with trainers(files[1], halt=IN_IMPORTANCES, **how) as busy:
+        busy.until(**IN_IMPORTANCES)
         with trainers(files[0], **how) as idle:
             assert idle.ended() == [EXIT_OK]
             assert computed_for(idle.log(0), 261)
-        busy.signal(0, signal.SIGCONT)
+        busy.go_on(0)
         begun = started(busy.events())
         assert busy.ended() == [EXIT_OK]
 
@@ -379,7 +381,7 @@ def idle(tmp_path, monkeypatch):
     """idle(ends): a process beside two seeds at work, in which it meets these ends."""
 
     def meeting(*ends):
-        path = two_seeds(tmp_path, LONG)[0]
+        path = two_seeds(tmp_path, SMALL)[0]
         order, storage = parse_json(RunOrder, path.read_bytes(), source=""), folder_store(tmp_path)
         for seed in (261, 262):
             write_at_work(storage, order.model_copy(update={"seed": seed}))

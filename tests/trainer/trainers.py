@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from supreme_trainer.seed import telemetry
 
 from supreme_core.api.orders import RunOrder
 from supreme_core.store import leases
@@ -43,13 +44,15 @@ def ordered(folder, document, *, store, seed=260, **changes):
 
 
 @contextmanager
-def trainers(*orders, site=None, change=None, stale=None, options=(), **environment):
+def trainers(*orders, site=None, change=None, stale=None, halt=None, options=(), **environment):
     """The trainers of one seed while they run, one for each file of an order; killed in the end.
 
     They are the ranks of one group, or with the option --crew processes that share out stages.
 
     site: a folder with a distribution that they have installed.  change: each of them dies right
     before so many changes of its store.  stale: seconds after which a lease of theirs is stale.
+    halt: facts of an event. A trainer that has told of one stops there, as by SIGSTOP, so that it
+    is at that place however fast it is, until `go_on`; it tells of every step of a training.
     environment: further variables.
     """
     events, to_events = multiprocessing.Pipe(duplex=False)
@@ -62,7 +65,14 @@ def trainers(*orders, site=None, change=None, stale=None, options=(), **environm
         logs.append(order.with_name(f"rank-{number}-{time.monotonic_ns()}.log"))
         process = preloaded.context().Process(
             target=_trainer,
-            args=(str(order), site, change, stale, options, variables, to_events, str(logs[-1])),
+            args=(str(order), variables, to_events, str(logs[-1])),
+            kwargs={
+                "site": site,
+                "change": change,
+                "stale": stale,
+                "halt": halt,
+                "options": options,
+            },
         )
         process.start()
         processes.append(process)
@@ -94,14 +104,27 @@ class Trainers:
             yield json.loads(line)
 
     def until(self, **facts):
-        """Read up to an event of which all of this is true."""
+        """Read up to an event of which all of this is true; gives the events until then."""
+        read = []
         for event in self.events():
+            read.append(event)
             if facts.items() <= event.items():
-                return
+                return read
         pytest.fail(f"there was no {facts}: {[self.log(rank) for rank in range(len(self._logs))]}")
 
     def signal(self, rank, number):
         os.kill(self.processes[rank].pid, number)
+
+    def halted(self, rank):
+        """Wait until a trainer has got to where it halts."""
+        stat = Path(f"/proc/{self.processes[rank].pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
+
+    def go_on(self, rank):
+        """Let a trainer go on that halts, or is about to."""
+        self.halted(rank)
+        self.signal(rank, signal.SIGCONT)
 
     def kill(self):
         """Kill all ranks at once, as when a machine goes down."""
@@ -132,7 +155,7 @@ def _meeting(ranks):
         return {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
 
 
-def _trainer(order, site, change, stale, options, variables, events, log):
+def _trainer(order, variables, events, log, *, site, change, stale, halt, options):
     """Run the trainer in this process."""
     if site:
         sys.path.insert(0, str(site))
@@ -142,6 +165,8 @@ def _trainer(order, site, change, stale, options, variables, events, log):
 
     if stale:
         leases.STALE_SECONDS_IN_FOLDERS = stale
+    if halt:
+        _halt_after(halt)
 
     os.environ.update(variables)
     os.dup2(events.fileno(), 1)
@@ -149,6 +174,19 @@ def _trainer(order, site, change, stale, options, variables, events, log):
     with open(log, "wb") as stream:
         os.dup2(stream.fileno(), 2)
     sys.exit(main([order, "--device", "cpu", *options]))
+
+
+def _halt_after(facts):
+    """Stop after the first event with these facts."""
+    write, places = telemetry.Telemetry._write, iter([facts])
+
+    def halting(self, event, **told):
+        write(self, event, **told)
+        if facts.items() <= {"event": event, **told}.items() and next(places, None):
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    telemetry.Telemetry._write = halting
+    telemetry.INTERVAL_SECONDS = 0.0
 
 
 def _die_before(number, store):
