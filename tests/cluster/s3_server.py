@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,19 +35,25 @@ class S3Server:
 
     def client(self):
         """A plain boto3 client, to do behind a store's back what a test wants to have happened."""
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-        )
+        return _client(self)
 
     def make_bucket(self) -> str:
         """A new, empty bucket; its name."""
         name = f"test-{uuid4().hex[:12]}"
         self.client().create_bucket(Bucket=name)
         return name
+
+
+@cache
+def _client(server: S3Server):
+    """Make one client for each server: a new session reads the description of S3 for 0.1 s."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    )
 
 
 def kind() -> str:
