@@ -15,7 +15,7 @@ import linecache
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +27,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch._C import _functorch as functorch
+from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -114,7 +115,7 @@ class SimulatedGpu:
 
     def wait(self, what: str) -> None:
         frames = list(_frames_of_the_product())
-        places = tuple(f"{Path(f.f_code.co_filename).name} {f.f_code.co_name}" for f in frames)
+        places = tuple(_place(f.f_code.co_filename, f.f_code.co_name) for f in frames)
         line = ""
         if frames:
             line = linecache.getline(frames[0].f_code.co_filename, frames[0].f_lineno).strip()
@@ -153,9 +154,19 @@ class SimulatedGpu:
 def _frames_of_the_product() -> Iterator[FrameType]:
     frame = sys._getframe(2)
     while frame:
-        if any(part in frame.f_code.co_filename for part in PRODUCT):
+        if _is_of_the_product(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back
+
+
+@cache
+def _is_of_the_product(file: str) -> bool:
+    return any(part in file for part in PRODUCT)
+
+
+@cache
+def _place(file: str, function: str) -> str:
+    return f"{Path(file).name} {function}"
 
 
 def lies_there(tensor: Tensor) -> bool:
@@ -166,14 +177,33 @@ def lies_there(tensor: Tensor) -> bool:
 
 
 def _placed(found: object, *, there: bool, on: torch.device = GPU) -> object:
-    for leaf in tree_leaves(found):
-        if isinstance(leaf, Tensor):
-            if there and on == MPS and leaf.dtype == torch.float64:
-                raise TypeError(NO_FLOAT64)
-            while functorch.is_functorch_wrapped_tensor(leaf):
-                leaf = functorch.get_unwrapped(leaf)
-            leaf.untyped_storage().lies_on_the_gpu = there
+    for leaf in _tensors((found,)):
+        if there and on == MPS and leaf.dtype == torch.float64:
+            raise TypeError(NO_FLOAT64)
+        while functorch.is_functorch_wrapped_tensor(leaf):
+            leaf = functorch.get_unwrapped(leaf)
+        leaf.untyped_storage().lies_on_the_gpu = there
     return found
+
+
+def _tensors(values: Iterable[object]) -> list[Tensor]:
+    """Find the tensors of what an operation takes or gives: by itself, as torch's trees of
+    anything would take longer than the operation."""
+    found = []
+    for each in values:
+        if isinstance(each, Tensor):
+            found.append(each)
+        elif isinstance(each, list | tuple):
+            found += _tensors(each)
+    return found
+
+
+@cache
+def _facts(func: OpOverload) -> tuple[str, bool, bool]:
+    """Give the name of an operation, and if it draws numbers and if it goes element by element."""
+    name = func._schema.name.removeprefix("aten::")
+    draws = torch.Tag.nondeterministic_seeded in func.tags
+    return name, draws, torch.Tag.pointwise in func.tags or name.startswith("_foreach")
 
 
 class Kernels(TorchDispatchMode):
@@ -183,44 +213,55 @@ class Kernels(TorchDispatchMode):
         super().__init__()
         self._gpu = gpu
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say no, as nothing is compiled here: torch would wrap each call, which takes longer."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunction():
-            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            there = [tensor for tensor in tensors if lies_there(tensor)]
+            here, there = [], []
+            for tensor in _tensors(args) + _tensors(kwargs.values()):
+                (there if lies_there(tensor) else here).append(tensor)
             if not there:
                 return func(*args, **kwargs)
-            name = func._schema.name.removeprefix("aten::")
-            self._refuse(func, name, args, kwargs, tensors, there)
+            name, draws, is_pointwise = _facts(func)
+            self._refuse(func, name, is_pointwise, args, kwargs, here, there)
             self._note(name, args)
             on = self._gpu.device
-            if torch.Tag.nondeterministic_seeded in func.tags:
+            if draws:
                 with self._gpu.drawing():
                     return _placed(func(*args, **kwargs), there=True, on=on)
             found = func(*args, **kwargs)
             return found if name in MOVING else _placed(found, there=True, on=on)
 
-    def _refuse(self, func, name, args, kwargs, tensors, there):
+    def _refuse(self, func, name, is_pointwise, args, kwargs, here, there):
         if kwargs.get("generator") is not None:
             raise RuntimeError(FOREIGN_GENERATOR)
-        positions = _positions(name, args)
-        here = [each for each in tensors if not lies_there(each)]
-        here = [each for each in here if not any(each is other for other in positions)]
-        # A single number of the host goes into a kernel as its argument.
-        pointwise = torch.Tag.pointwise in func.tags or name.startswith("_foreach")
-        takes_numbers = pointwise or name in POSITIONS
-        if name not in MOVING and any(each.ndim > 0 or not takes_numbers for each in here):
-            raise RuntimeError(
-                "Expected all tensors to be on the same device, but found at least two devices,"
-                f" {self._gpu.device} and {CPU}! (when checking arguments for {func})"
-            )
+        if here and name not in MOVING:
+            positions = _positions(name, args)
+            # A single number of the host goes into a kernel as its argument.
+            takes_numbers = is_pointwise or name in POSITIONS
+            if any(
+                each.ndim > 0 or not takes_numbers
+                for each in here
+                if not any(each is other for other in positions)
+            ):
+                raise RuntimeError(
+                    "Expected all tensors to be on the same device, but found at least two"
+                    f" devices, {self._gpu.device} and {CPU}! (when checking arguments for {func})"
+                )
         is_apple = self._gpu.device == MPS
         if is_apple:
-            _refuse_on_mps(name, tensors)
-        fractions = any(tensor.is_floating_point() for tensor in there)
+            _refuse_on_mps(name, here + there)
         adds = name in ACCUMULATING and args[3:4] == (True,) if is_apple else name in SUMMING
         never = WITHOUT_A_WAY_ON_MPS if is_apple else WITHOUT_A_WAY
-        if torch.are_deterministic_algorithms_enabled() and (name in never or (adds and fractions)):
+        if (
+            (name in never or adds)
+            and torch.are_deterministic_algorithms_enabled()
+            and (name in never or any(tensor.is_floating_point() for tensor in there))
+        ):
             raise RuntimeError(
                 f"{name} does not have a deterministic implementation, but you set"
                 " 'torch.use_deterministic_algorithms(True)'"
@@ -263,8 +304,7 @@ def _lies_channels_last(tensor: Tensor) -> bool:
 
 def _positions(name: str, args: tuple) -> list[Tensor]:
     number = POSITIONS.get(name)
-    leaves = tree_leaves(args[number]) if number else []
-    return [each for each in leaves if isinstance(each, Tensor)]
+    return _tensors((args[number],)) if number else []
 
 
 FOREIGN_GENERATOR = "Expected a 'cuda' device type for generator but found 'cpu'"
