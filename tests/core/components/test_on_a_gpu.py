@@ -11,6 +11,7 @@ Left out: bits of real kernels (tests/gpu).
 """
 
 from contextlib import contextmanager
+from functools import cache
 
 import pytest
 import torch
@@ -97,10 +98,17 @@ def unlearned(name, kind, *, device="cpu", arithmetic="fp32", count=48):
     return task.model
 
 
+@cache
+def on_the_gpu(name, kind, *, arithmetic="fp32", count=48):
+    """Return the digest of what a method leaves there, and the GPU with its waits."""
+    with gpu_alone() as gpu:
+        model = unlearned(name, kind, device=GPU, arithmetic=arithmetic, count=count)
+        return digest(model.cpu()), gpu
+
+
 @pytest.mark.parametrize(("name", "kind", "arithmetic"), RUNS, ids=map("-".join, RUNS))
 def test_a_method_runs_on_a_gpu_and_no_step_waits_for_it(name, kind, arithmetic):
-    with gpu_alone() as gpu:
-        found = digest(unlearned(name, kind, device=GPU, arithmetic=arithmetic).cpu())
+    found, gpu = on_the_gpu(name, kind, arithmetic=arithmetic)
     with deterministic():
         assert found == digest(unlearned(name, kind, arithmetic=arithmetic))
     waits = gpu.in_steps()
@@ -111,14 +119,10 @@ def test_a_method_runs_on_a_gpu_and_no_step_waits_for_it(name, kind, arithmetic)
 
 @pytest.mark.parametrize(("name", "kind"), ONE_OF_EACH, ids=map("-".join, ONE_OF_EACH))
 def test_a_method_waits_no_more_often_for_more_samples(name, kind):
-    waits = []
-    for count in (48, 144):
-        with gpu_alone() as gpu:
-            unlearned(name, kind, device=GPU, count=count)
-        waits.append(gpu.counted())
-    more = waits[1] - waits[0]
-    more.pop(FEATURES, None)
-    assert not more
+    few, more = (on_the_gpu(name, kind, count=count)[1].counted() for count in (48, 144))
+    further = more - few
+    further.pop(FEATURES, None)
+    assert not further
 
 
 def wrapped(wrapper, method, device="cpu"):
