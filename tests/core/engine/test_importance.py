@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
@@ -291,24 +292,40 @@ def test_a_lack_of_memory_never_chooses_the_way_in_which_numbers_are_added(monke
         sums(OwnParameter().eval(), tiny_samples(8))
 
 
+def of_torchvision(shape):
+    """A ConvNeXt with two blocks; torchvision's own kinds have 28 million weights."""
+    return ConvNeXt(
+        [CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=shape.classes
+    )
+
+
+def of_timm(name, **arguments):
+    params = {"inputSize": 32, "arguments": arguments}
+    return Architecture.of(
+        registry.model.resolve(Component(name=name, params=params), at="model")
+    ).build
+
+
+SWIN = {"embed_dim": 24, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
+
+
 @pytest.mark.parametrize(
-    "name",
+    "build",
     [
-        "timm/test_vit",
-        "timm/test_convnext",
-        "timm/test_efficientnet",
-        "timm/swin_tiny_patch4_window7_224",
-        "torchvision/convnext_tiny",
+        of_timm("timm/test_vit"),
+        of_timm("timm/test_convnext"),
+        of_timm("timm/test_efficientnet"),
+        of_timm("timm/swin_tiny_patch4_window7_224", **SWIN),
+        of_torchvision,
     ],
+    ids=["vit", "convnext", "efficientnet", "swin", "convnext of torchvision"],
 )
-def test_transformers_and_their_kin_are_computed_in_batches(name):
+def test_transformers_and_their_kin_are_computed_in_batches(build):
     """Such networks have position embeddings, class tokens, layer scales, tables of relative
     positions, and layers that compute more than those from which they are derived."""
-    chosen = registry.model.resolve(Component(name=name, params={"inputSize": 32}), at="model")
-    found = Architecture.of(chosen)
-    shape = found.shape(ImageShape(3, 32, 4))
+    shape = ImageShape(3, 32, 4)
     with global_seed(4):
-        model = found.build(shape).eval()
+        model = build(shape).eval()
     samples = tiny_samples(20, shape)
     expected = loop(model, samples)
     passes, hook = count_passes(model)
