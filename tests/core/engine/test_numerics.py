@@ -1,4 +1,4 @@
-"""The same bits on 1, 2 and 4 real ranks (gloo), whatever is computed and however.
+"""The same bits on 1, 2 and 4 real ranks (gloo), whatever is computed and however (4: ON_FOUR).
 
                        | fp32 | bf16 | fp16 | fp64 |  what the network has
 resnet18               |  x   |  x   |  x   |  x   |  BatchNorm by micro-batch
@@ -110,8 +110,17 @@ CASES = [
         for p in (32, "b16")
     ],
 ]
+ON_FOUR = [case for case in CASES if case[3] == 32 or case[2:] == ("batch", "f16")]
+"""Cases that are computed on four ranks too, one of which has no samples at the end of an epoch:
+every network, every way and the scale of a loss. How a rank rounds is seen on two."""
 PRECISIONS = {32: "fp32", 64: "fp64", "b16": "bf16", "f16": "fp16"}
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+
+
+def named(case):
+    return "-".join(map(str, case))
+
+
+every_case = pytest.mark.parametrize("case", CASES, ids=named)
 
 
 def training_of(case):
@@ -158,7 +167,8 @@ def samples_of_default_type(count=SAMPLES):
 
 def digests(ranks):
     torch.use_deterministic_algorithms(True)
-    return {case: digest(trained(case, ranks)) for case in CASES}
+    cases = ON_FOUR if ranks.size == 4 else CASES
+    return {case: digest(trained(case, ranks)) for case in cases}
 
 
 @pytest.fixture(autouse=True)
@@ -175,16 +185,25 @@ def of_one():
     return digests(Ranks.alone(CPU))
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def of_several(request):
-    """The digests of each of several ranks."""
-    return on_ranks(request.param, digests)
+@pytest.fixture(scope="module")
+def of_two():
+    """The digests of each of two ranks."""
+    return on_ranks(2, digests)
+
+
+@pytest.fixture(scope="module")
+def of_four():
+    return on_ranks(4, digests)
 
 
 class TestRanks:
     @every_case
-    def test_several_ranks_give_the_bits_of_one(self, case, of_one, of_several):
-        assert [rank[case] for rank in of_several] == [of_one[case]] * len(of_several)
+    def test_two_ranks_give_the_bits_of_one(self, case, of_one, of_two):
+        assert [rank[case] for rank in of_two] == [of_one[case]] * 2
+
+    @pytest.mark.parametrize("case", ON_FOUR, ids=named)
+    def test_four_ranks_give_the_bits_of_one(self, case, of_one, of_four):
+        assert [rank[case] for rank in of_four] == [of_one[case]] * 4
 
     def test_the_digests_tell_every_case_from_every_other(self, of_one):
         assert len(set(of_one.values())) == len(CASES)
