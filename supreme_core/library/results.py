@@ -7,8 +7,9 @@ Everything is what `supreme report` reads: nothing is computed that a report doe
 """
 
 import json
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 from supreme_core.analysis.provenance import RowFacts, row_facts
 from supreme_core.api.names import PREDICTIONS
 from supreme_core.api.orders import ExperimentOrder
-from supreme_core.api.records import RunRecord, RunResult
+from supreme_core.api.records import EpochCurve, RunRecord, RunResult
 from supreme_core.api.summary import Gap, JointVerdict, Summary
-from supreme_core.errors import SpecError
+from supreme_core.errors import CorruptArtefact, SpecError, number_of
 from supreme_core.library.arguments import one_of
 from supreme_core.library.method_settings import method_settings
 from supreme_core.publishing.publish import summarise
@@ -40,14 +41,20 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
-FRAME: Final = (
-    *("experiment", "scenario", "method", "seed", "repeat"),
-    *("metric", "set", "value", "settings"),
-)
-CURVES: Final = (
-    *("experiment", "scenario", "method", "seed", "repeat"),
-    *("training", "epoch", "loss", "accuracy", "validation", "rate"),
-)
+log = logging.getLogger(__name__)
+
+MODEL: Final = ("experiment", "scenario", "method", "seed", "repeat")
+"""Columns that say which model a row is of."""
+FRAME: Final = (*MODEL, "metric", "set", "training", "epoch", "value", "settings")
+CURVES: Final = (*MODEL, "training", "epoch", "loss", "accuracy", "validation", "rate")
+BY_EPOCH: Final = {
+    "loss": "training loss",
+    "accuracy": "training accuracy",
+    "validation": "validation accuracy",
+    "rate": "learning rate",
+}
+"""Metrics of `frame` by the columns of `curves`. Each has a space, which no title has, so that no
+metric of an experiment is called so, whose values are those of finished models."""
 GAP: Final = tuple(
     name for name in Gap.model_fields if name not in ("told_apart", "noninferiority")
 )
@@ -101,7 +108,7 @@ class Results:
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """Every number by itself, a line for each scenario, method, seed, repeat and row.
+        """Every number by itself: those of finished models, and those of each epoch of trainings.
 
         experiment, scenario, method: titles; `original` and `retrained` are methods too.
         seed: training seed.  repeat: of unlearning, or replica of Retrained; from 0.
@@ -110,21 +117,37 @@ class Results:
         shows (accuracies are fractions, 0 to 1); NaN where the method failed or the metric is not
         defined.  settings: all settings of the method as JSON, those that were tuned included.
 
+        training, epoch: missing where a number is of the finished model. Numbers of an epoch have
+        both, no set, and metrics of their own: `training loss`, `training accuracy`, `validation
+        accuracy` and `learning rate`, as `curves` explains. So no group by metric has epochs and
+        finished models, `frame[frame.epoch.isna()]` has no epochs, and `frame.dropna(subset=
+        "epoch")` nothing else.
+
         Raises SpecError where no seed has a result, or pandas is not installed.
         """
         lines: dict[str, list[Any]] = {name: [] for name in FRAME}
-        for run, row, facts, seed in self._numbers():
-            for name, value in zip(
-                FRAME,
-                (
-                    *(self.experiment, run.scenario, run.method, seed, run.repeat),
-                    *(facts.metric, facts.on, run.metrics.get(row)),
-                    self._settings.get((run.scenario, run.method), "{}"),
-                ),
-                strict=True,
-            ):
-                lines[name].append(value)
-        return _table(lines).astype({"seed": int, "repeat": int, "value": float})
+        for seed, run in self._runs():
+            settings = self._settings.get((run.scenario, run.method), "{}")
+            for row, facts in self._rows.items():
+                for name, value in zip(
+                    FRAME,
+                    (
+                        *(self.experiment, run.scenario, run.method, seed, run.repeat),
+                        *(facts.metric, facts.on, None, None, run.metrics.get(row), settings),
+                    ),
+                    strict=True,
+                ):
+                    lines[name].append(value)
+        return _joined(_table(lines), self._by_epoch)
+
+    @property
+    def _by_epoch(self) -> "pd.DataFrame":
+        """Rows of `frame` that are of an epoch."""
+        rows = self.curves.rename(columns=BY_EPOCH).melt(
+            id_vars=[*MODEL, "training", "epoch"], var_name="metric"
+        )
+        of = zip(rows.scenario, rows.method, strict=True)
+        return rows.assign(set=None, settings=[self._settings.get(each, "{}") for each in of])
 
     @cached_property
     def gaps(self) -> "pd.DataFrame":
@@ -175,7 +198,8 @@ class Results:
 
     @cached_property
     def curves(self) -> "pd.DataFrame":
-        """Trainings epoch by epoch, of Original, of Retrained and of methods that train.
+        """Trainings epoch by epoch, of Original, of Retrained and of methods that train; `frame`
+        has the same, a number in each line.
 
         experiment, scenario, method, seed, repeat: as in `frame`.  training: its name within the
         method; `training` for Original and Retrained.  epoch: from 1; of very long trainings some
@@ -185,26 +209,18 @@ class Results:
         validation: accuracy on validation samples after the epoch, where it was measured.  rate:
         learning rate at the beginning of the epoch.  NaN where something is not known.
 
-        Models that were computed before curves were kept have none.  Raises as `frame` does, and
-        CorruptArtefact where a model is no longer in the store.
-
-        A line here is an epoch, and one of `frame` a model: a mean over the lines of `frame` has
-        no epochs in it. `curves.melt(id_vars=curves.columns[:7], var_name="metric")` has one number
-        in each line, as `frame` has.
+        Models that were computed before curves were kept have none. Those whose stage is no longer
+        in the store, or damaged, are left out, which a warning says.  Raises as `frame` does.
         """
         lines: dict[str, list[Any]] = {name: [] for name in CURVES}
-        with TemporaryDirectory(prefix="supreme-") as cache:
-            store = SeedStore(Artefacts(self._storage, Path(cache)))
-            for seed, run in self._models():
-                of_run = (self.experiment, run.scenario, run.method, seed, run.repeat)
-                for curve in trained_curves(store, run):
-                    count = len(curve.epoch)
-                    shared = zip(CURVES[:6], (*of_run, curve.name), strict=True)
-                    columns = {name: [each] * count for name, each in shared}
-                    columns |= {name: getattr(curve, name) or [None] * count for name in CURVES[6:]}
-                    for name in CURVES:
-                        lines[name] += columns[name]
-        numbers = dict.fromkeys(("loss", "accuracy", "validation", "rate"), float)
+        for seed, run, curve in self._trainings():
+            count = len(curve.epoch)
+            of_run = (self.experiment, run.scenario, run.method, seed, run.repeat, curve.name)
+            for name, each in zip((*MODEL, "training"), of_run, strict=True):
+                lines[name] += [each] * count
+            for name in ("epoch", *BY_EPOCH):
+                lines[name] += getattr(curve, name) or [None] * count
+        numbers = dict.fromkeys(BY_EPOCH, float)
         return _table(lines).astype({"seed": int, "repeat": int, "epoch": int, **numbers})
 
     def predictions(self, scenario: str, method: str, seed: int, *, repeat: int = 0) -> Predictions:
@@ -279,16 +295,26 @@ class Results:
         """Settings by scenario and method."""
         return {of: json.dumps(found) for of, found in method_settings(self._order).items()}
 
-    def _numbers(self) -> Iterable[tuple[RunRecord, str, RowFacts, int]]:
+    def _runs(self) -> Iterator[tuple[int, RunRecord]]:
+        """Seed and record of each run."""
         for seed, result in self._results.items():
-            for run in result.runs:
-                for row, facts in self._rows.items():
-                    yield run, row, facts, seed
+            yield from ((seed, run) for run in result.runs)
 
-    def _models(self) -> Iterable[tuple[int, RunRecord]]:
-        """Seed and record of each run that has a model."""
-        for seed, result in self._results.items():
-            yield from ((seed, run) for run in result.runs if run.predictions)
+    def _trainings(self) -> Iterator[tuple[int, RunRecord, EpochCurve]]:
+        """Seed, record and curve of each training of a model."""
+        lost: list[CorruptArtefact] = []
+        with TemporaryDirectory(prefix="supreme-") as cache:
+            store = SeedStore(Artefacts(self._storage, Path(cache)))
+            for seed, run in self._runs():
+                try:
+                    curves = trained_curves(store, run) if run.predictions else []
+                except CorruptArtefact as error:
+                    lost.append(error)
+                else:
+                    yield from ((seed, run, curve) for curve in curves)
+        if lost:
+            models = number_of(len(lost), "model")
+            log.warning("curves of %s are left out; the first: %s", models, lost[0])
 
     def _run(self, scenario: str, method: str, seed: int, repeat: int) -> RunRecord:
         """The record of a run that has a model; SpecError where there is none."""
@@ -312,6 +338,16 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
     import pandas as pd  # which nothing else needs
 
     return pd.DataFrame(columns)
+
+
+def _joined(finished: "pd.DataFrame", by_epoch: "pd.DataFrame") -> "pd.DataFrame":
+    """`frame` of its two parts, whose columns are of the same types whichever is empty."""
+    import pandas as pd
+
+    text = dict.fromkeys(("set", "training"), finished.experiment.dtype)
+    types = {**text, "seed": int, "repeat": int, "epoch": "Int64", "value": float}
+    parts = [part[[*FRAME]].astype(types) for part in (finished, by_epoch) if len(part)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _cell(value: object) -> object:

@@ -2,7 +2,7 @@
 
 frame        every number of every run, with settings; failed runs without values
 gaps         those of the summary | verdicts
-curves       of the trainings of references and methods
+curves       of the trainings of references and methods, in a table of their own and in frame
 predictions  of references and methods | model | images as a model sees them
 evaluate     on the models of an experiment: the numbers of the experiment
 errors       the argument, what came, and the nearest
@@ -12,6 +12,7 @@ Left out: what the numbers mean (tests/core/analysis) and stores on S3 (tests/co
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from tempfile import TemporaryDirectory
@@ -24,8 +25,10 @@ from torch.utils.data import TensorDataset
 import supreme_core
 from supreme_core import registry
 from supreme_core.api.canonical import digest
+from supreme_core.api.model import parse
+from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.data.image_set import ImageSet, dataset_meaning
-from supreme_core.errors import CorruptArtefact, SpecError
+from supreme_core.errors import SpecError
 from supreme_core.publishing.publish import summarise
 from supreme_core.publishing.stored_run import stage_of
 from supreme_core.store.artefacts import Artefacts
@@ -45,6 +48,8 @@ from tests.trainer.experiments import (
 SEEDS = (260, 261)
 METRICS = ("accuracy", "average_gap", "js_divergence", "layer_distance", "nomus")
 """Metrics of each kind: of a set and of none, of two models, of weights, with random numbers."""
+ROWS = 12
+"""Numbers of each finished model."""
 DOCUMENT = experiment(
     seeds=SEEDS,
     methods=[FINETUNE, {**SSD, "label": "mild", "params": {"alpha": 20}}],
@@ -86,7 +91,7 @@ class TestFrame:
         frame = results.frame
         assert [*frame.columns] == [
             *("experiment", "scenario", "method", "seed", "repeat"),
-            *("metric", "set", "value", "settings"),
+            *("metric", "set", "training", "epoch", "value", "settings"),
         ]
         found = {
             (line.seed, line.method, f"{line.set}_{line.metric}"): line.value
@@ -100,14 +105,15 @@ class TestFrame:
             if row.startswith(("forget_", "retain_", "test_"))
         }
         assert wanted.items() <= found.items()
-        rows = frame.groupby(["seed", "method"]).size()
+        rows = frame[frame.epoch.isna()].groupby(["seed", "method"]).size()
         assert len(rows) == len(SEEDS) * 4
-        assert rows.nunique() == 1
+        assert {*rows} == {ROWS}
         assert {"average_gap", "layer_distance"} <= set(frame[frame["set"].isna()].metric)
         assert set(frame.experiment) == {"tiny"}
 
     def test_a_run_that_failed_has_no_value_in_any_row(self, results):
         frame = results.frame
+        assert len(frame[(frame.method == "mild") & (frame.seed == SEEDS[1])]) == ROWS
         assert frame[(frame.method == "mild") & (frame.seed == SEEDS[1])].value.isna().all()
         assert frame[(frame.method == "mild") & (frame.seed == SEEDS[0])].value.notna().all()
 
@@ -148,9 +154,38 @@ def test_curves_are_those_of_each_training(results):
     finetuned = curves.loc[("finetune", 260)]
     assert finetuned.training != "training"
     assert finetuned.rate == 0.02
-    longer = results.curves.melt(id_vars=[*results.curves.columns[:7]], var_name="metric")
-    assert set(longer.metric) == {"loss", "accuracy", "validation", "rate"}
-    assert [*longer.columns[:5]] == [*results.frame.columns[:5]]
+
+
+class TestCurvesInTheFrame:
+    """Numbers of epochs beside those of finished models, and never in the same group."""
+
+    NAMES = ("training loss", "training accuracy", "validation accuracy", "learning rate")
+
+    def test_each_number_of_the_curves_stands_there_once(self, results):
+        rows = results.frame.dropna(subset="epoch")
+        assert len(rows) == 4 * len(results.curves)
+        wide = rows.pivot(
+            index=[*results.curves.columns[:7]], columns="metric", values="value"
+        ).reset_index()
+        wanted = results.curves.sort_values([*results.curves.columns[:7]])
+        for title, column in zip(self.NAMES, results.curves.columns[7:], strict=True):
+            assert np.array_equal(wide[title], wanted[column], equal_nan=True)
+        assert json.loads(rows[rows.method == "finetune"].settings.iloc[0])["epochs"] == 1
+
+    def test_no_group_by_metric_has_epochs_and_finished_models(self, results):
+        kinds = results.frame.groupby("metric").epoch.agg(lambda epoch: {*epoch.isna()})
+        assert {name for name, kind in kinds.items() if kind == {False}} == {*self.NAMES}
+        assert {name for name, kind in kinds.items() if kind == {True}} == {*METRICS}
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_no_metric_of_an_experiment_can_be_called_so(self, name):
+        for entry in ({"name": "accuracy", "label": name}, {"name": name}):
+            with pytest.raises(SpecError, match=name):
+                parse(LabelledComponent, entry)
+
+    def test_groups_by_set_are_of_finished_models(self, results):
+        frame = results.frame.groupby(["scenario", "method", "metric", "set"])
+        assert {metric for _, _, metric, _ in frame.groups} == {"accuracy", "js_divergence"}
 
 
 def test_the_summary_has_the_medians_of_the_curves(results, store):
@@ -189,8 +224,31 @@ def test_curves_that_are_none_are_told_and_left_out_of_the_summary(store, tmp_pa
     told = summarise(copy, artefacts, planned(DOCUMENT), ResultReader(copy)).training_curves
     assert {each.method: each.n for each in told.trainings}["finetune"] == 1
     assert "no curve of finetune in full_class is shown: curves of unlearned" in caplog.text
-    with pytest.raises(CorruptArtefact, match=r"curves of unlearned .* rate is required"):
-        _ = supreme_core.load(f"{copy.uri}/{planned(DOCUMENT).prefix}").curves
+
+    caplog.clear()
+    read = supreme_core.load(f"{copy.uri}/{planned(DOCUMENT).prefix}")
+    assert {*zip(read.curves.method, read.curves.seed, strict=True)} == {
+        *((method, seed) for method in ("original", "retrained") for seed in SEEDS),
+        ("finetune", SEEDS[1]),
+    }
+    assert len(read.frame) == len(SEEDS) * 4 * ROWS + 4 * len(read.curves)
+    (record,) = caplog.records
+    assert "curves of 1 model are left out; the first: curves of unlearned" in record.message
+    assert "rate is required" in record.message
+
+
+def test_a_store_without_models_has_every_number_of_them(store, tmp_path, caplog):
+    copy = copied(store.uri.removeprefix("file://"), folder_store(tmp_path / "store"))
+    shutil.rmtree(tmp_path / "store" / "objects")
+    read = supreme_core.load(f"{copy.uri}/{planned(DOCUMENT).prefix}")
+    assert len(read.frame) == len(SEEDS) * 4 * ROWS
+    assert (
+        read.frame.dtypes.to_dict()
+        == supreme_core.load(f"{store.uri}/{planned(DOCUMENT).prefix}").frame.dtypes.to_dict()
+    )
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        "curves of 7 models are left out"
+    ]
 
 
 @pytest.mark.parametrize("method", ["original", "retrained", "finetune"])
