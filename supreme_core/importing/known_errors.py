@@ -126,7 +126,7 @@ KNOWN_ERRORS: Final = (
         number=14,
         what="Times hold evaluations of every epoch for some methods and none for others, and the"
         " start of loaders for all.",
-        metrics=("reference_speed_up",),
+        metrics=("reference_speed_up", "reference_wall_seconds"),
     ),
     KnownError(
         number=15,

@@ -16,10 +16,13 @@ LARGEST: Final = 1e12
 
 ACCURACY: Final = "reference_accuracy"
 
+SECONDS: Final = "core_time_elapsed"
+"""Field of the run's time, which every metric repeats; imported as a metric of this name."""
+
 OF_THE_RUN: Final = re.compile(
-    r"(core_time_elapsed|memory_usage|compute_utilisation|gpu_ids)(?:[._].*)?"
+    rf"{SECONDS}[._].+|(?:memory_usage|compute_utilisation|gpu_ids)(?:[._].*)?"
 )
-"""Fields that every metric repeats of the run; in tables those below them too."""
+"""Other fields that every metric repeats of the run; in tables those below them too."""
 
 OWN: Final = "reference_own_"
 """Beginning of the titles of metrics that were registered with the reference, before their own
@@ -141,6 +144,16 @@ METRICS: Final[Mapping[str, ImportedMetric]] = {
         group="cost",
         measured=True,
         direction="higher",
+        low=0.0,
+    ),
+    SECONDS: ImportedMetric(
+        title="reference_wall_seconds",
+        leaves={SECONDS: None},
+        summary="Seconds on the clock that the model took, on its slowest GPU.",
+        unit="seconds",
+        group="cost",
+        measured=True,
+        direction="lower",
         low=0.0,
     ),
 }

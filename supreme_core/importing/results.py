@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from supreme_core.errors import SpecError, number_of, one_line
-from supreme_core.importing.metrics import ALLOWED, METRICS, OF_THE_RUN, RowOf, row_of
+from supreme_core.importing.metrics import ALLOWED, METRICS, OF_THE_RUN, SECONDS, RowOf, row_of
 
 MOST_RESULTS: Final = 100_000
 ROUNDING: Final = 1e-6
@@ -118,6 +118,10 @@ def put(
     """Put a number into its row; what belongs to no row is skipped and said."""
     if OF_THE_RUN.fullmatch(name):
         return
+    if name == SECONDS:
+        if leaf is None:
+            return  # of a model that was loaded without its time
+        metric = SECONDS
     row = row_of(metric, name, scenario)
     if row is not None:
         values[row.name] = _number(leaf, row, found)

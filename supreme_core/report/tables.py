@@ -28,12 +28,19 @@ from supreme_core.report.cells import Scale, TableCell
 FLOOR_TITLE = "noise floor"
 
 COMPANIONS = UTILITY, DISTANCE, MEMBERSHIP, COST = (
-    ("retain_test_accuracy", "test_accuracy"),
-    ("forget_js_divergence", "forget_activation_distance"),
-    ("mia_loss_auc", "mia_entropy"),
-    ("speed_up", "wall_seconds"),
+    (
+        *("retain_test_accuracy", "test_accuracy"),
+        *("retain_test_reference_accuracy", "test_reference_accuracy"),
+    ),
+    (
+        *("forget_js_divergence", "forget_activation_distance"),
+        *("forget_test_reference_js", "forget_reference_js"),
+    ),
+    ("mia_loss_auc", "mia_entropy", "reference_mia"),
+    ("speed_up", "wall_seconds", "reference_speed_up", "reference_wall_seconds"),
 )
-"""Columns beside the primary metric: of each tuple the first row that exists."""
+"""Columns beside the primary metric: of each tuple the first row that exists. Rows of imported
+results, and no others, are called reference_...."""
 
 Role = Literal["original", "retrained", "method"]
 

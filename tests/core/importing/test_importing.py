@@ -164,6 +164,7 @@ class TestFormat:
             "reference_layer_distance": 0.125,
             "reference_mia": 0.125,
             "reference_speed_up": 0.125,
+            "reference_wall_seconds": 12.5,
             f"{on[0]}_reference_zrf": 0.125,
         }
 
@@ -236,6 +237,7 @@ class TestNumbers:
         assert {r.metric for r in summary.rows} == {
             "forget_reference_accuracy",
             "test_reference_accuracy",
+            "reference_wall_seconds",
         }
 
     def test_settings_are_never_mixed(self, tmp_path):

@@ -25,7 +25,9 @@ from supreme_core.importing.metrics import METRICS
 from supreme_core.importing.results import FoundResults
 from supreme_core.importing.summary import summaries
 from supreme_core.importing.tables import ASSUMED_SEEDS, EXPORT, WANDB, read_table
+from supreme_core.report.lead import lead_table
 from supreme_core.report.page import render_report
+from supreme_core.report.tables import IndexedSummary
 
 FIXTURE = Path(__file__).parent / "fixture"
 PRIMARY = "forget_test_reference_accuracy"
@@ -124,6 +126,27 @@ class TestWhatTheReferenceWrote:
             stored = json.loads(file.read_text())["weight_norm"]["unlearning_method"]
             assert row.values[seed] == stored["weight_norm"]["final_value"]
 
+    def test_the_first_table_has_utility_membership_and_cost(self):
+        [(_, _, summary)] = imported(FIXTURE / "wandb.csv")
+        indexed = IndexedSummary(summary)
+        [scenario] = indexed.scenarios
+        columns = [column.title for column in lead_table(indexed, scenario).columns]
+        assert columns == [
+            *("forget test reference accuracy", "retain test reference accuracy"),
+            *("reference MIA", "reference speed up", "verdict"),
+        ]
+
+    def test_the_time_of_a_model_is_a_row_of_cost_without_a_gap(self):
+        [(_, _, summary)] = imported(FIXTURE / "logs")
+        rows = {r.method: r for r in summary.rows if r.metric == "reference_wall_seconds"}
+        assert {*rows} == {"retrained", "finetune", "gentle"}
+        assert not rows["finetune"].gap
+        for seed, file in zip(
+            ("260", "261"), sorted(FIXTURE.rglob("Finetune_eval_results.json")), strict=True
+        ):
+            took = json.loads(file.read_text())["time"]["unlearning_method"]["core_time_elapsed"]
+            assert rows["finetune"].values[seed] == took["final_value"]
+
 
 class TestKinds:
     def test_the_package_s_export(self):
@@ -197,9 +220,16 @@ class TestKinds:
         ]
         assert list(found.skipped) == [f"{PRIMARY}: it is no number"]
 
+    @pytest.mark.parametrize("metric", ["time", "accuracy_test"])
+    def test_the_time_of_a_run_stands_beside_any_metric(self, metric):
+        column = f"{metric}_unlearning_method_core_time_elapsed"
+        found = read({**LINE, column: "12.5", f"{column}_per_process": "[12.5]"})
+        assert found.evaluations[0].values == {PRIMARY: 0.3, "reference_wall_seconds": 12.5}
+        assert not found.skipped
+
     def test_resources_and_the_cost_of_metrics_are_no_numbers_of_a_run(self):
         more = {
-            "accuracy_test_unlearning_method_core_time_elapsed": "3.0",
+            "accuracy_test_unlearning_method_core_time_elapsed_per_process": "[3.0]",
             "accuracy_test_unlearning_method_memory_usage_total_gpu_memory": "3.0",
             "accuracy.test.unlearning_method.compute_utilisation.gpu_ids": "[0]",
             "accuracy_test_eval_metric_core_time_elapsed": "3.0",
