@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.training.checkpoint import Interruption
 from supreme_core.errors import EXIT_TERMINATED
 from supreme_core.store.artefacts import Artefacts
+from tests import warm
 from tests.core.data.public_sets import unpacked
 from tests.trainer.experiments import FULL_CLASS, as_configured, experiment, planned
 
@@ -93,7 +93,7 @@ def started(folder, *, images):
     (folder / "order.json").write_text(json.dumps(order.to_document()))
     arguments = [folder / "status", folder / "order.json", "--device", "cpu"]
     return subprocess.Popen(
-        [sys.executable, "-c", TRAINER, *map(str, arguments)],
+        [warm.python(), "-c", TRAINER, *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -31,6 +31,7 @@ from supreme_core.errors import (
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     SSD,
     damaged_artefacts,
     experiment,
@@ -45,14 +46,16 @@ from tests.trainer.trainers import ordered, trainers
 
 SHORT, LONG = (
     experiment(
+        model=LIGHT,
         scenarios=[FULL_CLASS],
         methods=[SSD, FINETUNE],
         metrics=[{"name": "accuracy"}],
         training={"epochs": epochs, "microBatches": 4, "batchSize": 256},
     )
-    for epochs in (1, 200)
+    for epochs in (1, 10_000)
 )
-"""LONG is in its first training when it is told so, however late it gets to hear it."""
+"""LONG is in its first training when it is told so, however late it gets to hear it. Where it is
+another moment, rank 0 halts there."""
 
 BEFORE = {"event": "stage-started", "stage": "dataset"}
 IN_A_TRAINING = {"event": "progress"}
@@ -114,9 +117,12 @@ def failures(seed):
 )
 def test_a_killed_rank_ends_all(tmp_path, size, victim, work, moment):
     order = ordered(tmp_path, work, store=str(tmp_path / "store"))
-    with trainers(*[order] * size) as seed:
+    halt = moment if work is SHORT else None
+    with trainers(*[order] * size, halt=halt) as seed:
         seed.until(**moment)
         seed.signal(victim, signal.SIGKILL)
+        if halt and victim != 0:
+            seed.go_on(0)
         codes = seed.ended()
         told = failures(seed)
 
@@ -149,9 +155,10 @@ def test_sigterm_to_one_rank_in_a_training_leaves_a_checkpoint_and_stops_all(tmp
     ids=["0 in an evaluation", "1 in an evaluation", "1 in importances"],
 )
 def test_sigterm_to_one_rank_outside_of_a_training_stops_all(tmp_path, order, told, moment):
-    with trainers(order, order) as seed:
+    with trainers(order, order, halt=moment) as seed:
         seed.until(**moment)
         seed.signal(told, signal.SIGTERM)
+        seed.go_on(0)
         codes = seed.ended()
         said = failures(seed)
 

@@ -12,17 +12,23 @@ import pytest
 
 from supreme_core.errors import EXIT_TERMINATED
 from tests import warm
-from tests.trainer.experiments import FINETUNE, artefacts_of, experiment, folder_store
+from tests.trainer.experiments import FINETUNE, LIGHT, artefacts_of, experiment, folder_store
 from tests.trainer.trainers import ordered, trainers
 
-WORK = experiment(
-    scenarios=[{"name": "full_class", "params": {"classes": [0, 1, 2, 3, 4, 5, 6, 7]}}],
-    methods=[FINETUNE],
-    metrics=[{"name": "accuracy"}],
-    training={"epochs": 3, "microBatches": 2, "batchSize": 32},
+WORK, ENDLESS = (
+    experiment(
+        model=LIGHT,
+        scenarios=[{"name": "full_class", "params": {"classes": [0, 1, 2, 3, 4, 5, 6, 7]}}],
+        methods=[FINETUNE],
+        metrics=[{"name": "accuracy"}],
+        training={"epochs": epochs, "microBatches": 2},
+    )
+    for epochs in (2, 10_000)
 )
-"""A hundred and more steps of a first training, which is stopped as soon as it tells of one, and
-little to do after it."""
+"""Twelve steps of a first training, which is stopped after one of them, and little to do after it;
+and one that is still in its first training when it gets to hear of a signal."""
+
+IN_A_TRAINING = {"event": "progress"}
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
@@ -60,9 +66,10 @@ def checkpoints(store):
 def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
     tmp_path, order, uninterrupted, before, after
 ):
-    with trainers(*[order] * before) as stopped:
-        stopped.until(event="progress")
+    with trainers(*[order] * before, halt=IN_A_TRAINING) as stopped:
+        stopped.until(**IN_A_TRAINING)
         stopped.signal(before - 1, signal.SIGTERM)
+        stopped.go_on(0)
         assert stopped.ended() == [EXIT_TERMINATED] * before
     assert checkpoints(tmp_path / "store") == ["originals"]
 
@@ -73,8 +80,9 @@ def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
     assert checkpoints(tmp_path / "store") == []
 
 
-def test_sigterm_to_torchrun_leaves_a_checkpoint_of_its_ranks(tmp_path, order):
+def test_sigterm_to_torchrun_leaves_a_checkpoint_of_its_ranks(tmp_path):
     """A pod, whose first process is torchrun, gets the signal like this."""
+    order = ordered(tmp_path, ENDLESS, store=str(tmp_path / "store"))
     process = subprocess.Popen(
         [
             warm.python(),
