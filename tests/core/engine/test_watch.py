@@ -24,6 +24,7 @@ import pytest
 
 from supreme_core.engine.ranks.failure_watch import Link
 from supreme_core.errors import EXIT_TEMPORARY
+from tests import warm
 
 SECONDS = 30
 """Nobody outlives the end of one rank for longer."""
@@ -32,7 +33,8 @@ SECONDS = 30
 @contextmanager
 def ranks(folder, *works):
     """A process for each work, all of them connected; killed in the end."""
-    command = (sys.executable, "-m", "tests.watched_rank", str(folder))
+    python = warm.python() if "collect" in works else sys.executable  # which would import torch
+    command = (python, "-m", "tests.watched_rank", str(folder))
     processes = [
         subprocess.Popen(
             [*command, str(rank), str(len(works)), work],
