@@ -36,6 +36,7 @@ from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     artefacts_of,
     compute,
     computed,
@@ -62,7 +63,7 @@ RUNS, PROBES = 3, 4
 
 def document(*metrics, **changes):
     fields = {"scenarios": [FULL_CLASS], "methods": [FINETUNE], "metrics": [ACCURACY, *metrics]}
-    fields |= {"training": {"microBatches": 2}}
+    fields |= {"training": {"microBatches": 2}, "model": LIGHT}
     return experiment(**{**fields, **changes})
 
 
