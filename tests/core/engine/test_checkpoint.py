@@ -18,9 +18,6 @@ import torch
 from torch import optim
 
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.components.models.resnet18 import ResNet18
-from supreme_core.engine.images.image_shape import ImageShape
-from supreme_core.engine.images.randomness import global_seed
 from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
@@ -48,8 +45,6 @@ RECIPES = ("sgd", "adamw", "fp16", "batch")
 NUMERICS = {"fp16": {"precision": "fp16"}, "batch": {"batch_norm": "batch"}}
 """48 samples: batches of 20, 20 and a ragged one of 8."""
 
-SHAPE = ImageShape(channels=1, size=16, classes=4)
-
 
 @dataclass
 class Memory:
@@ -67,8 +62,7 @@ class Memory:
 
 
 def network():
-    with global_seed(3, "weights"):
-        return ResNet18(SHAPE, width=2).to(memory_format=torch.channels_last)
+    return tiny_network(3).to(memory_format=torch.channels_last)
 
 
 def how(optimizer="sgd", epochs=EPOCHS):
@@ -102,7 +96,7 @@ def trained(ranks, slot, *, recipe="sgd", stop_after=None, every_seconds=1e9, cl
     try:
         fit(
             model,
-            tiny_samples(48, SHAPE),
+            tiny_samples(48),
             how("adamw" if recipe == "adamw" else "sgd"),
             seed=7,
             numerics=NumericsPolicy(Reduction(ranks, 2), **NUMERICS.get(recipe, {})),
@@ -264,7 +258,7 @@ def test_what_interrupted_attempts_took_is_counted():
         numerics = NumericsPolicy(Reduction(ALONE, 2))
         told = {"seed": 7, "numerics": numerics, "report": report, "checkpoints": checkpoints}
         with checkpoints.meter.measured() as meter:
-            fit(network(), tiny_samples(48, SHAPE), how(), **told)
+            fit(network(), tiny_samples(48), how(), **told)
         return meter
 
     with pytest.raises(Terminated):
@@ -310,7 +304,7 @@ def test_a_report_to_nobody_leaves_the_bits_alone(whole):
     model = network()
     fit(
         model,
-        tiny_samples(48, SHAPE),
+        tiny_samples(48),
         how(),
         seed=7,
         numerics=NumericsPolicy(Reduction(ALONE, 2)),
