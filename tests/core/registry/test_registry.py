@@ -6,7 +6,6 @@ A plug-in is a package of its own here, installed for one fresh process by a fol
 import inspect
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component
 from supreme_core.errors import SpecError
 from supreme_core.registry import REGISTRIES, NoFacts, NoParams, Params, Registry
+from tests import warm
 
 ROOT = Path(__file__).parents[3]
 ENTRIES = [entry for each in REGISTRIES for entry in each.entries()]
@@ -271,7 +271,7 @@ print("used", registry.method.get("scale_weights").summary)
 
 
 def test_a_plug_in_behind_an_entry_point_is_listed_planned_and_used(tmp_path):
-    """Seconds, for a process that imports torch: only a fresh one looks for plug-ins anew."""
+    """In a process of its own, as only a fresh one looks for plug-ins anew."""
     (tmp_path / "scale_plugin.py").write_text(PLUGIN)
     facts = tmp_path / "scale_plugin-1.0.dist-info"
     facts.mkdir()
@@ -282,7 +282,7 @@ def test_a_plug_in_behind_an_entry_point_is_listed_planned_and_used(tmp_path):
 
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     finished = subprocess.run(
-        [sys.executable, "-c", USE],
+        [warm.python(), "-c", USE],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
