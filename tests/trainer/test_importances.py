@@ -24,6 +24,7 @@ from supreme_core.plan import steps
 from supreme_core.registry.catalog import bundled
 from tests.trainer.experiments import (
     FULL_CLASS,
+    LIGHT,
     SSD,
     artefacts_of,
     compute,
@@ -42,7 +43,7 @@ PARTS = 2
 
 
 def document(*methods, **changes):
-    fields = {"scenarios": [FULL_CLASS], "metrics": [{"name": "accuracy"}]}
+    fields = {"model": LIGHT, "scenarios": [FULL_CLASS], "metrics": [{"name": "accuracy"}]}
     fields |= {"training": {"epochs": 0}, "storage": {"keepUnlearnedModels": True}}
     return experiment(methods=methods, **{**fields, **changes})
 

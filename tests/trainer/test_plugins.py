@@ -19,7 +19,7 @@ from supreme_core.api.orders import Revision
 from supreme_core.errors import SpecError
 from supreme_core.publishing.recompute import with_metrics
 from tests import extending
-from tests.trainer.experiments import FULL_CLASS, experiment, planned, supreme, written
+from tests.trainer.experiments import FULL_CLASS, LIGHT, experiment, planned, supreme, written
 
 METHOD = '''
 from torch import no_grad
@@ -35,6 +35,7 @@ def my_method(task, params: NoParams) -> None:
             parameter.mul_(0.5)
 '''
 WITH_METHOD = experiment(
+    model=LIGHT,
     scenarios=[FULL_CLASS],
     methods=[{"name": "my_method"}],
     metrics=[{"name": "accuracy"}],

@@ -7,6 +7,7 @@ import pytest
 
 from tests.trainer.experiments import (
     FINETUNE,
+    LIGHT,
     TRAIN,
     compute,
     computed,
@@ -33,7 +34,7 @@ METRICS = [{"name": "accuracy"}, {"name": "loss"}]
 
 
 def work(methods):
-    return experiment(methods=methods, training=RECIPE, metrics=METRICS)
+    return experiment(model=LIGHT, methods=methods, training=RECIPE, metrics=METRICS)
 
 
 @pytest.fixture(scope="module")
