@@ -23,6 +23,7 @@ from supreme_core.errors import EXIT_INVALID, SpecError
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     SIX_METHODS,
     SSD,
     compute,
@@ -33,6 +34,7 @@ from tests.trainer.experiments import (
     summary_of,
 )
 
+RESNET = {"name": "resnet18", "params": {"width": 2}}
 METRICS = [{"name": "accuracy"}, {"name": "loss"}]
 """Others read the same predictions, and know nothing of how they came about."""
 
@@ -41,12 +43,11 @@ TWO = (FINETUNE, SSD)
 """One that trains, and one that computes with gradients itself."""
 
 
-def work(*methods, **training):
+def work(*methods, model=RESNET, **training):
     """Two micro-batches, two methods unless some are named, one scenario."""
     recipe = {"microBatches": 2, "augmentation": [{"name": "rotation"}], **training}
-    return experiment(
-        methods=methods or TWO, scenarios=[FULL_CLASS], training=recipe, metrics=METRICS
-    )
+    fields = {"model": model, "training": recipe, "metrics": METRICS}
+    return experiment(methods=methods or TWO, scenarios=[FULL_CLASS], **fields)
 
 
 def computed_of(result):
@@ -67,6 +68,13 @@ def in_fp32(tmp_path_factory):
     return storage, compute(work(), storage)
 
 
+@pytest.fixture(scope="module")
+def keys_in_fp32(in_fp32, tmp_path_factory):
+    """Keys of the default arithmetic, of both models."""
+    light = compute(work(model=LIGHT), folder_store(tmp_path_factory.mktemp("light")))
+    return keys_of(in_fp32[1]) | keys_of(light)
+
+
 DDP = {"reduction": "ddp", "microBatches": 1}
 
 
@@ -77,34 +85,35 @@ def in_ddp_alone(tmp_path_factory):
     return folder, compute(work(**DDP), folder_store(folder))
 
 
-def ends_well(folder, result, in_fp32, *, dtype=torch.float32):
+def ends_well(folder, result, keys_in_fp32, *, dtype=torch.float32):
     """All methods have finite numbers and weights of a type; no stage is that of fp32."""
     assert {run.status for run in result.runs} == {"ok"}
     assert all(isfinite(run.metrics["test_loss"]) for run in result.runs)
-    assert not keys_of(result) & keys_of(in_fp32[1])
+    assert not keys_of(result) & keys_in_fp32
     assert {tensor.dtype for tensor in weights_of(folder) if tensor.is_floating_point()} == {dtype}
 
 
 @pytest.mark.parametrize(
-    ("methods", "recipe"),
+    ("model", "methods", "recipe"),
     [
-        (TWO, {"precision": "bf16"}),
-        (SIX_METHODS, {"precision": "fp16"}),
-        (SIX_METHODS, {"precision": "fp64"}),
-        (TWO, {"batchNorm": "batch"}),
-        (TWO, {"maxGradientNorm": 1.0}),
+        (RESNET, TWO, {"precision": "bf16"}),
+        (LIGHT, TWO, {"precision": "fp16"}),
+        (LIGHT, SIX_METHODS, {"precision": "fp64"}),
+        (RESNET, TWO, {"batchNorm": "batch"}),
+        (LIGHT, TWO, {"maxGradientNorm": 1.0}),
     ],
     ids=["bf16", "fp16", "fp64", "batch", "1.0"],
 )
 def test_each_arithmetic_computes_every_stage_anew_and_ends_well(
-    in_fp32, tmp_path, methods, recipe
+    keys_in_fp32, tmp_path, model, methods, recipe
 ):
-    """All methods in bf16 and with BatchNorm over the batch: test_every_method.py."""
-    result = compute(work(*methods, **recipe), folder_store(tmp_path))
+    """All methods in bf16, in fp16 and with BatchNorm over the batch: test_every_method.py; all
+    layers in each precision: test_numerics.py."""
+    result = compute(work(*methods, model=model, **recipe), folder_store(tmp_path))
 
     assert len(result.runs) == 2 + len(methods)
     is_double = recipe.get("precision") == "fp64"
-    ends_well(tmp_path, result, in_fp32, dtype=torch.float64 if is_double else torch.float32)
+    ends_well(tmp_path, result, keys_in_fp32, dtype=torch.float64 if is_double else torch.float32)
 
 
 def test_evaluations_in_bf16_share_what_was_trained_in_fp32(in_fp32):
@@ -126,8 +135,8 @@ def test_evaluations_in_bf16_share_what_was_trained_in_fp32(in_fp32):
         assert now.metrics["test_loss"] == pytest.approx(then.metrics["test_loss"], rel=0.05)
 
 
-def test_the_reduction_ddp_computes_every_stage_anew_and_ends_well(in_fp32, in_ddp_alone):
-    ends_well(*in_ddp_alone, in_fp32)
+def test_the_reduction_ddp_computes_every_stage_anew_and_ends_well(keys_in_fp32, in_ddp_alone):
+    ends_well(*in_ddp_alone, keys_in_fp32)
 
 
 def test_data_parallel_results_say_on_how_many_ranks_they_are(in_ddp_alone, tmp_path):
