@@ -1,6 +1,6 @@
 """Metrics of experiments on networks and data of one's own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from supreme_core.engine.evaluation.prediction import predict
 from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import SpecError, number_of
+from supreme_core.library import arguments
 from supreme_core.library.own_data import (
     Images,
     OwnNetwork,
@@ -56,6 +57,7 @@ def evaluate(
     Raises SpecError, which names the argument, where something cannot be used.
     """
     chosen = _metrics(metrics, has_original=original is not None)
+    seed = arguments.seed_number(seed)
     check_datasets(forget=forget, retain=retain, test=test)
     own = OwnNetwork.of(model, forget, name="model")
     sets = _OwnSets(own, forget, retain, test)
@@ -123,8 +125,11 @@ def _metrics(names: Sequence[str] | None, *, has_original: bool) -> list[ChosenM
         return [each for each in map(_chosen, listed) if not _lack(each, has_original)]
     if isinstance(names, str):
         raise SpecError(f"metrics is {names!r}; allowed: a list of names, such as [{names!r}]")
+    if not isinstance(names, Iterable):
+        raise SpecError(f"metrics is of type {type(names).__name__}; allowed: a list of names")
     found = []
     for place, name in enumerate(names):
+        arguments.text(f"metrics[{place}]", name, "a name that `supreme list metric` shows")
         try:
             metric = _chosen(LabelledComponent(name=name))
         except SpecError as error:

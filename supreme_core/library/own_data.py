@@ -14,6 +14,7 @@ from supreme_core.data.split import Split
 from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.images.samples import Augment, Samples
 from supreme_core.engine.ranks.device import EVALUATION_BATCH, layout, sent
+from supreme_core.engine.toolbox.unlearning import nonfinite
 from supreme_core.errors import SpecError, one_line
 from supreme_core.registry import Forgets
 from supreme_core.system.faults import raise_fault
@@ -41,8 +42,9 @@ class DatasetSource:
 
     def images(self, ids: Tensor, augment: Augment | None) -> Tensor:
         assert augment is None, "images of others are augmented by their data set, or not at all"
-        if isinstance(self.dataset, TensorDataset):
-            chosen = self.dataset.tensors[0][ids.to(self.dataset.tensors[0].device)]
+        whole: object = self.dataset
+        if type(whole) is TensorDataset:  # a class of one's own may give other images
+            chosen = whole.tensors[0][ids.to(whole.tensors[0].device)]
         else:
             chosen = torch.stack([self.dataset[number][0] for number in ids.tolist()])
         chosen = sent(chosen, self.device) if chosen.device.type == "cpu" else chosen
@@ -80,6 +82,8 @@ class OwnNetwork:
             raise SpecError(
                 f"{name} is on {weights.device}; allowed: {', '.join(EVALUATION_BATCH)}"
             )
+        if lost := nonfinite(network):
+            raise SpecError(f"{name} has non-finite numbers in {lost}; allowed: a model that works")
         copy, (image, _) = deepcopy(network).eval(), images[0]
         try:
             with torch.inference_mode():
@@ -110,8 +114,13 @@ class OwnNetwork:
                 image, label = self._checked(dataset[number], f"{name}[{number}]")
                 labels.append(label)
                 flat = image.detach().flatten(1).to("cpu", torch.float32)
-                ranges[0] = torch.minimum(ranges[0], flat.amin(1))
-                ranges[1] = torch.maximum(ranges[1], flat.amax(1))
+                low, high = flat.amin(1), flat.amax(1)  # NaN where one value is
+                if not bool((low.isfinite() & high.isfinite()).all()):
+                    raise SpecError(
+                        f"{name}[{number}] has an image with values that are not finite"
+                    )
+                ranges[0] = torch.minimum(ranges[0], low)
+                ranges[1] = torch.maximum(ranges[1], high)
         black, white = (each.to(self.device, self.dtype) for each in ranges)
         whole = joined[0] if len(joined) == 1 else cast(Images, ConcatDataset(joined))
         source = DatasetSource(whole, self.device, self.dtype, black, white)
@@ -145,9 +154,14 @@ def checked(item: Any, at: str) -> tuple[Tensor, int]:
     if image.ndim != 3 or image.shape[1] != image.shape[2]:
         raise SpecError(f"{at} has an image {tuple(image.shape)}; {allowed}")
     try:
-        return image, int(label)
-    except (TypeError, ValueError, RuntimeError):
-        raise SpecError(f"{at} has a label {_kind(label)}; allowed: a class number") from None
+        number = int(label)
+        if number == label:  # 1.5 is none, nor is the text 1
+            return image, number
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        pass
+    raise SpecError(
+        f"{at} has a label {one_line(repr(label), 80)} {_kind(label)}; allowed: a class number"
+    )
 
 
 def check_datasets(**parts: Images) -> None:
@@ -161,6 +175,35 @@ def check_datasets(**parts: Images) -> None:
         if not _length(dataset):
             raise SpecError(f"{name} has no sample; at least 1 is needed")
         checked(dataset[0], f"{name}[0]")
+
+
+def refuse_untrainable(network: nn.Module) -> None:
+    """Refuse a network that no method can change."""
+    if isinstance(network, torch.jit.ScriptModule):
+        raise SpecError(
+            f"model is {_kind(network)}, which cannot be trained; give the"
+            " torch.nn.Module that it was made from"
+        )
+    if not any(each.requires_grad for each in network.parameters()):
+        raise SpecError(
+            "model has no parameter that requires a gradient; call requires_grad_() on those that"
+            " may be changed"
+        )
+
+
+def refuse_other_weights(network: object, model: nn.Module, *, name: str) -> None:
+    """Refuse what is no network with weights of the names and shapes of the model's."""
+    if not isinstance(network, nn.Module):
+        raise SpecError(f"{name} gives an object {_kind(network)}; allowed: a torch.nn.Module")
+    found, wanted = (
+        {key: tuple(each.shape) for key, each in of.state_dict().items()} for of in (network, model)
+    )
+    if found != wanted:
+        key = next(each for each in {**wanted, **found} if found.get(each) != wanted.get(each))
+        raise SpecError(
+            f"{name} gives a network whose weights are not shaped as those of model, such as"
+            f" {key!r}; give an untrained one of the same kind"
+        )
 
 
 def split_by_labels(

@@ -24,7 +24,7 @@ from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import EpochCurve, RunRecord, RunResult
 from supreme_core.api.summary import Gap, JointVerdict, Summary
 from supreme_core.errors import CorruptArtefact, SpecError, number_of
-from supreme_core.library.arguments import one_of
+from supreme_core.library.arguments import one_of, text
 from supreme_core.library.method_settings import method_settings
 from supreme_core.publishing.publish import summarise
 from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_curves
@@ -72,7 +72,8 @@ def load(
     Only the plan of the experiment is read at once. Raises SpecError where there is no such
     experiment (the message names the nearest), and StorageError where the store does not answer.
     """
-    storage, prefix = open_experiment(os.fspath(uri), endpoint=endpoint, region=region)
+    place = text("uri", uri, "STORE/experiments/NAMESPACE/NAME-UID")
+    storage, prefix = open_experiment(place, endpoint=endpoint, region=region)
     return Results(storage, read_order(storage, prefix))
 
 
@@ -281,6 +282,7 @@ class Results:
         with TemporaryDirectory(prefix="supreme-") as cache:
             artefacts = Artefacts(self._storage, Path(cache))
             results = ResultReader(self._storage)
+            _ = self._results  # which are missed before a summary of nothing is made
             return summarise(self._storage, artefacts, self._order, results)
 
     @cached_property

@@ -41,10 +41,14 @@ def stored_model(artefacts: Artefacts, order: ExperimentOrder, run: RunRecord) -
 
 def prepared(artefacts: Artefacts, order: ExperimentOrder, images: NDArray[np.uint8]) -> Tensor:
     """Images as the models see them."""
-    found = np.asarray(images)
-    if found.dtype != np.uint8 or found.ndim != 4:
+    channels = _test_shape(artefacts, order)[1]
+    try:
+        found = np.asarray(images)
+    except ValueError:
+        raise SpecError("images is no array: its parts have several lengths") from None
+    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[1] != channels:
         raise SpecError(
-            f"images is an array {found.shape} of {found.dtype}; allowed: (n, channels, height,"
+            f"images is an array {found.shape} of {found.dtype}; allowed: (n, {channels}, height,"
             " width) of uint8"
         )
     seen = Architecture.of(registry.model.resolve(order.work.model, at="spec.model")).input
@@ -62,9 +66,16 @@ def _shape(artefacts: Artefacts, order: ExperimentOrder, architecture: Architect
     """Shape of the images as the models see them."""
     manifest = _dataset(artefacts, order)
     classes = len(manifest.facts["classNames"])  # type: ignore[arg-type]
-    # Of the test set, which is the smaller part: nothing but its header is read into memory.
-    test = np.load(artefacts.open(manifest, "test_images.npy"), mmap_mode="r", allow_pickle=False)
-    return architecture.shape(ImageShape(int(test.shape[1]), int(test.shape[2]), classes))
+    _, channels, size, *_ = _test_shape(artefacts, order)
+    return architecture.shape(ImageShape(channels, size, classes))
+
+
+def _test_shape(artefacts: Artefacts, order: ExperimentOrder) -> tuple[int, ...]:
+    """Shape of the test images, which are the smaller part: nothing but their header is read into
+    memory."""
+    file = artefacts.open(_dataset(artefacts, order), "test_images.npy")
+    found: tuple[int, ...] = np.load(file, mmap_mode="r", allow_pickle=False).shape
+    return found
 
 
 def _dataset(artefacts: Artefacts, order: ExperimentOrder) -> Manifest:

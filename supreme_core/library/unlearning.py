@@ -17,7 +17,15 @@ from supreme_core.engine.toolbox.requirements import missing
 from supreme_core.engine.toolbox.unlearning import UnlearningProblem, refuse_nonfinite
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.errors import SpecError
-from supreme_core.library.own_data import Images, OwnNetwork, check_datasets, split_by_labels
+from supreme_core.library import arguments
+from supreme_core.library.own_data import (
+    Images,
+    OwnNetwork,
+    check_datasets,
+    refuse_other_weights,
+    refuse_untrainable,
+    split_by_labels,
+)
 from supreme_core.registry import Chosen
 
 NewModel = Callable[[], nn.Module]
@@ -44,9 +52,9 @@ def unlearn(
     samples are, and every label stays a right one.
     method: a name that `supreme list method` shows.  settings: those of the method, which it shows
     too, as `batch_size=64` or `batchSize`; `lambda_` for lambda. Defaults are those that were found
-    for ResNets, also for a vision transformer.
-    seed: of every random draw. The same seed gives the same model where torch computes the same
-    bits, see `torch.use_deterministic_algorithms`.
+    for ResNets, also for a vision transformer. At least one parameter has to require a gradient.
+    seed: of every random draw, 0 to 2**32 - 1. The same seed gives the same model where torch
+    computes the same bits, see `torch.use_deterministic_algorithms`.
     new_model: makes an untrained network of the same kind, which a few methods need. By default
     every layer of a copy is reset, which is refused where a parameter stands in no layer of torch.
 
@@ -54,8 +62,12 @@ def unlearn(
     where the method diverged.
     """
     chosen = _chosen(method, settings)
+    seed = arguments.seed_number(seed)
+    if new_model is not None and not callable(new_model):
+        raise SpecError(f"new_model is of type {type(new_model).__name__}; allowed: a function")
     check_datasets(forget=forget, retain=retain)
     own = OwnNetwork.of(model, forget, name="model")
+    refuse_untrainable(own.network)
     samples = own.samples(forget=forget, retain=retain)
     split, forgets = split_by_labels(samples, forget)
     facts = chosen.entry.facts
@@ -84,16 +96,19 @@ def unlearn(
 
 def _chosen(method: str, settings: dict[str, Any]) -> Chosen[Any, Any]:
     """The method with its settings, by their names in Python or in an experiment."""
-    entry = registry.method.get(method)
+    allowed = "a name that `supreme list method` shows"
+    entry = registry.method.get(arguments.text("method", method, allowed))
     aliases = {name: field.alias or name for name, field in entry.params.model_fields.items()}
-    given = {aliases.get(name, name): value for name, value in settings.items()}
+    given = {aliases.get(name, name): arguments.plain(value) for name, value in settings.items()}
     return Chosen(entry, parse(entry.params, given, at="settings"))
 
 
 def _fresh(model: nn.Module, new_model: NewModel | None, method: str) -> nn.Module:
     """An untrained network of the same kind."""
     if new_model is not None:
-        return new_model()
+        network = deepcopy(new_model())  # which may be a network that others use
+        refuse_other_weights(network, model, name="new_model")
+        return network
     network = deepcopy(model)
     for name, module in network.named_modules():
         # What an attention of torch calls it, whose parameters are no layer's.

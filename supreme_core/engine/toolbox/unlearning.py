@@ -98,8 +98,13 @@ class UnlearningProblem:
 
 def refuse_nonfinite(network: nn.Module) -> None:
     """MethodFailed where an unlearned model has numbers that are not finite."""
+    if name := nonfinite(network):
+        raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")
+
+
+def nonfinite(network: nn.Module) -> str | None:
+    """Name of the first weights that are not finite; None where all are."""
     state = network.state_dict()
     floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-    for name, is_finite in zip(floating, are_finite(list(floating.values())), strict=True):
-        if not is_finite:
-            raise MethodFailed(f"the unlearned model has non-finite numbers in {name}")
+    finite = zip(floating, are_finite(list(floating.values())), strict=True)
+    return next((name for name, is_finite in finite if not is_finite), None)

@@ -74,11 +74,34 @@ def test_networks_of_other_weights_have_no_distance():
     assert found["test_js_divergence"] > 0
 
 
+class Shifted(TensorDataset):
+    """Images that are not the tensors it was made of."""
+
+    def __getitem__(self, number):
+        image, label = super().__getitem__(number)
+        return image.flip(2) * 3, label
+
+
+def test_images_are_those_that_a_data_set_gives():
+    test = Shifted(*OF_CLASS["test"].tensors)
+    plain = TensorDataset(torch.stack([image for image, _ in test]), test.tensors[1])
+    models = tiny_network(1), tiny_network(2)
+    metrics = ["accuracy", "loss"]
+    found, wanted, other = (
+        evaluate(*models, **{**OF_CLASS, "test": each}, metrics=metrics)
+        for each in (test, plain, OF_CLASS["test"])
+    )
+    assert found == wanted != other
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"metrics": ["acuracy"]}, "metrics[0]: unknown metric 'acuracy'; did you mean 'accuracy'"),
         ({"metrics": "accuracy"}, "metrics is 'accuracy'; allowed: a list of names"),
+        ({"metrics": 3}, "metrics is of type int; allowed: a list of names"),
+        ({"metrics": [None]}, "metrics[0] is None; allowed: a name that `supreme list metric`"),
+        ({"seed": True}, "seed is True; allowed: a whole number from 0"),
         ({"metrics": ["aus"]}, "metrics[0] is 'aus', which needs original, the model before"),
         ({"metrics": ["zrf"]}, "metrics[0] is 'zrf', which needs more than predictions"),
         ({"metrics": ["wall_seconds"]}, "metrics[0] is 'wall_seconds', which needs a run that was"),

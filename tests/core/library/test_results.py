@@ -305,6 +305,8 @@ def images(store):
     ("arguments", "message"),
     [
         (("full_class", "finetune", 262), "seed is 262; did you mean '261'?"),
+        (("full_class", "finetune", "260"), "seed is '260'; did you mean 260?"),
+        (("full_class", ["finetune"], 260), "method is ['finetune']; did you mean 'finetune'?"),
         (("fullclass", "finetune", 260), "scenario is 'fullclass'; did you mean 'full_class'?"),
         (("full_class", "ssd", 260), "method is 'ssd'; allowed: original, retrained, finetune, m"),
         (("full_class", "mild", 261), "has no model of seed 261, because it failed: it diverged"),
@@ -318,8 +320,12 @@ def test_an_argument_that_means_nothing_is_told_with_the_nearest(results, argume
 
 
 def test_images_of_another_form_are_refused(results):
-    with pytest.raises(SpecError, match=r"array \(2, 8, 8\) of float64; allowed: \(n, channels"):
+    with pytest.raises(SpecError, match=r"array \(2, 8, 8\) of float64; allowed: \(n, 1, height"):
         results.prepared(np.zeros((2, 8, 8)))
+    with pytest.raises(SpecError, match=r"array \(2, 3, 8, 8\) of uint8; allowed: \(n, 1, height"):
+        results.prepared(np.zeros((2, 3, 8, 8), dtype=np.uint8))
+    with pytest.raises(SpecError, match="images is no array: its parts have several lengths"):
+        results.prepared([[1], [1, 2]])
 
 
 def test_a_model_that_was_not_kept_is_told(tmp_path):
@@ -335,13 +341,16 @@ def test_a_model_that_was_not_kept_is_told(tmp_path):
 def test_an_experiment_without_a_finished_seed_is_told(tmp_path):
     write_order(folder_store(tmp_path), planned(DOCUMENT))
     results = supreme_core.load(tmp_path / planned(DOCUMENT).prefix)
-    with pytest.raises(SpecError, match="has no finished seed yet"):
-        _ = results.frame
+    for table in ("frame", "gaps", "verdicts", "curves"):
+        with pytest.raises(SpecError, match="has no finished seed yet"):
+            getattr(results, table)
 
 
 def test_an_address_of_no_experiment_names_those_there_are(store):
     with pytest.raises(SpecError, match="should look like STORE/experiments/NAMESPACE/NAME-UID"):
         supreme_core.load(store.uri)
+    with pytest.raises(SpecError, match="uri is None; allowed: STORE/experiments/NAMESPACE/NAME"):
+        supreme_core.load(None)
 
 
 def test_tables_without_pandas_say_what_to_install(uri, monkeypatch):

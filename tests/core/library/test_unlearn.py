@@ -128,6 +128,20 @@ def test_a_method_has_all_that_it_asks_for(method, settings):
     assert digest(once) == digest(again) != digest(model)
 
 
+def test_a_network_that_new_model_gives_stays_as_it_was():
+    model = tiny_network(1)
+    before = digest(model)
+    unlearn(model, FORGET, RETAIN, "eu_k", new_model=lambda: model, epochs=1)
+    assert digest(model) == before
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    given = {"epochs": np.int64(1), "lr": torch.tensor(0.5)}
+    found = unlearn(tiny_network(1), FORGET, RETAIN, "finetune", seed=np.int64(3), **given)
+    wanted = unlearn(tiny_network(1), FORGET, RETAIN, "finetune", seed=3, epochs=1, lr=0.5)
+    assert digest(found) == digest(wanted)
+
+
 def test_an_untrained_model_may_be_given():
     asked = []
 
@@ -151,11 +165,42 @@ class WithToken(nn.Module):
         return self.network(images) * self.token
 
 
+NAN = torch.full((1, 8, 8), torch.nan)
+
+
+def spoilt():
+    network = tiny_network(1)
+    next(network.parameters()).data.fill_(torch.nan)
+    return network
+
+
+def gives(network):
+    return {"method": "bad_teacher", "new_model": lambda: network}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"method": "sdd"}, "unknown method 'sdd'; did you mean 'ssd'?"),
         ({"alhpa": 3}, "settings.alhpa: unknown field 'alhpa'; did you mean 'alpha'?"),
+        ({"method": None}, "method is None; allowed: a name that `supreme list method` shows"),
+        ({"seed": "1"}, "seed is '1'; allowed: a whole number from 0 to 4294967295"),
+        ({"seed": -1}, "seed is -1; allowed: a whole number from 0"),
+        ({"seed": 1.5}, "seed is 1.5; allowed: a whole number from 0"),
+        ({"model": spoilt()}, "model has non-finite numbers in "),
+        (
+            {"model": tiny_network(1).requires_grad_(False)},
+            "model has no parameter that requires a gradient; call requires_grad_() on those",
+        ),
+        ({"retain": [(NAN, 0)]}, "retain[0] has an image with values that are not finite"),
+        ({"retain": [(WHOLE.images[0], 1.5)]}, "retain[0] has a label 1.5 of type float; allowed"),
+        ({"retain": [(WHOLE.images[0], "1")]}, "retain[0] has a label '1' of type str; allowed"),
+        ({"new_model": 3}, "new_model is of type int; allowed: a function"),
+        (gives(3), "new_model gives an object of type int; allowed: a torch.nn.Module"),
+        (
+            gives(nn.Sequential(nn.Flatten(), nn.Linear(64, 4))),
+            "new_model gives a network whose weights are not shaped as those of model, such as '0.",
+        ),
         ({"alpha": -1}, "settings.alpha is -1; it should be greater than 0"),
         ({"model": "resnet18"}, "model is of type str; allowed: a torch.nn.Module with parameters"),
         ({"model": nn.Conv2d(1, 4, 3)}, "model gives (1, 4, 6, 6) for one image; allowed: logits"),

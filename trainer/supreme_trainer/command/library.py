@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from supreme_core.api import names
 from supreme_core.api.load import Loaded, loaded
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.errors import SpecError, SupremeError, nearest_or_all, number_of
+from supreme_core.library import arguments
 from supreme_core.system.ending import need_trainer
 
 
@@ -46,10 +47,14 @@ def run(
     each seed that could not be computed. A method that fails is a result.
     """
     need_trainer()
+    if store is not None:
+        store = arguments.text("store", store, "a folder or s3://bucket/prefix, or None")
     found, order = _planned(experiment)
-    _check(order, seeds, workers, device)
+    chosen = _seeds(seeds, order)
+    workers = _workers(workers)
+    _check(device)
     spec = found.experiment.spec
-    storage = storage_of(spec, None if store is None else os.fspath(store))
+    storage = storage_of(spec, store)
     location = spec.storage
     options = local.Options(
         device=device,
@@ -57,7 +62,7 @@ def run(
         workers=workers,
         endpoint=location.endpoint,
         region=location.region,
-        seeds=None if seeds is None else [*seeds],
+        seeds=chosen,
         replace=replace,
     )
     try:
@@ -75,9 +80,10 @@ def _planned(
 ) -> tuple[Loaded, ExperimentOrder]:
     """The experiment and its plan; SpecError where it cannot be computed."""
     if isinstance(experiment, Mapping):
-        found = loaded(dict(experiment), source="experiment")
+        found = loaded(arguments.plain(experiment), source="experiment")
         return found, order_of(found)
-    path = Path(experiment)
+    allowed = "the path of a YAML file, or its document as a mapping"
+    path = Path(arguments.text("experiment", experiment, allowed))
     several = planned(path, ())
     if len(several) > 1:
         raise SpecError(
@@ -87,18 +93,33 @@ def _planned(
     return several[0]
 
 
-def _check(
-    order: ExperimentOrder, seeds: Sequence[int] | None, workers: int | None, device: str
-) -> None:
-    """Refuse arguments that cannot be, as the options of the command are refused."""
-    if threading.current_thread() is not threading.main_thread():
-        raise SpecError("run was called in another thread; call it in the main thread")
-    for seed in seeds or ():
-        if seed not in order.seeds:
+def _seeds(given: object, order: ExperimentOrder) -> list[int] | None:
+    """Seeds that are asked for; SpecError for what is none of the experiment's."""
+    if given is None:
+        return None
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise SpecError(f"seeds is {given!r}; allowed: a list of seeds, or None")
+    found = [(each, arguments.whole(each)) for each in given]
+    if not found:
+        raise SpecError("seeds is empty; allowed: a list of seeds, or None for all")
+    for seed, number in found:
+        if number not in order.seeds:
             known = nearest_or_all(str(seed), map(str, order.seeds), what="allowed")
             raise SpecError(f"seeds has {seed!r}{known}")
-    if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise SpecError(f"workers is {workers!r}; allowed: a whole number from 1 on, or None")
+    return [number for _, number in found if number is not None]
+
+
+def _workers(given: object) -> int | None:
+    number = arguments.whole(given)
+    if given is not None and (number is None or number < 1):
+        raise SpecError(f"workers is {given!r}; allowed: a whole number from 1 on, or None")
+    return number
+
+
+def _check(device: object) -> None:
+    """Refuse what cannot be, as the options of the command are refused."""
+    if threading.current_thread() is not threading.main_thread():
+        raise SpecError("run was called in another thread; call it in the main thread")
     if device not in names.DEVICES:
         known = nearest_or_all(str(device), names.DEVICES, what="allowed")
         raise SpecError(f"device is {device!r}{known}")
