@@ -5,6 +5,7 @@
 const SIZE = { width: 345.6, letters: 9.6, right: 10, top: 17, bottom: 34 };
 const GOLDEN = 0.6180339887498949;
 const DIFFERENT = 5; // times the smallest number that the largest is where sizes differ by much
+const WIDE = 12; // margins from 0 to the furthest value where an axis still shows both
 const EACH = "each"; // the axis that has a line for each method
 const COLOURS = {
   original: "var(--original)",
@@ -53,16 +54,33 @@ const linearTicks = (low, high) => {
   return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
 };
 
-const logTicks = (low, high) => {
+const logTicks = (low, high, given) => {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
   const powers = Array.from({ length: last - first + 1 }, (_, i) => first + i);
-  const steps = powers.length <= 4 ? [1, 2, 5] : [1];
+  const steps = given ?? (powers.length <= 4 ? [1, 2, 5] : [1]);
   const ticks = powers.flatMap((power) => steps.map((step) => step * 10 ** power));
   return ticks.filter((tick) => tick >= low && tick <= high);
 };
 
+// Linear within two margins, logarithmic beyond, so that a narrow margin can be seen.
+const spreadOut = (low, high, margin) => {
+  const linear = 2 * margin;
+  const bent = (value) => {
+    const size = Math.abs(value) / linear;
+    return Math.sign(value) * (size <= 1 ? size : 1 + Math.log10(size));
+  };
+  const [first, last] = [low, high].map((end) => (Math.abs(end) > linear ? 1.3 * end : end));
+  const [from, to] = [bent(first), bent(last)];
+  const steps = logTicks(linear, Math.max(-first, last, linear), [1]);
+  const ticks = [...steps.map((step) => -step).reverse(), -margin, 0, margin, ...steps];
+  return {
+    at: (value) => (bent(value) - from) / (to - from),
+    ticks: ticks.filter((tick) => tick >= first && tick <= last),
+  };
+};
+
 // An axis over these numbers: where a number stands, between 0 and 1, and its ticks.
-const scaled = (values, mayBeLog) => {
+const scaled = (values, { mayBeLog, margin }) => {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
   if (mayBeLog && low > 0 && high > DIFFERENT * low) {
@@ -72,6 +90,7 @@ const scaled = (values, mayBeLog) => {
   }
   const room = 0.04 * (high - low) || 0.05 * Math.abs(high) || 0.5;
   [low, high] = [low - room, high + room];
+  if (margin && Math.max(-low, high) > WIDE * margin) return spreadOut(low, high, margin);
   return { at: (value) => (value - low) / (high - low), ticks: linearTicks(low, high) };
 };
 
@@ -153,8 +172,12 @@ const framed = (box, across, title, height, label) => {
     const low = x(-title.margin);
     svg.append(band(low, box.top, x(title.margin) - low, box.bottom - box.top));
   }
+  let free = -Infinity; // right of the words that are there
   for (const tick of across.ticks) {
     svg.append(line(x(tick), box.top, x(tick), box.bottom, GRID));
+    const half = widthOf(rounded(tick)) / 2;
+    if (x(tick) - half < free) continue;
+    free = x(tick) + half + 3;
     svg.append(words(rounded(tick), x(tick), box.bottom + 12, { "text-anchor": "middle" }));
   }
   svg.append(line(box.left, box.bottom, box.right, box.bottom, GRID));
@@ -188,7 +211,7 @@ const strips = (methods, across) => {
   const left = Math.max(...labels.map(widthOf)) + 12;
   const bottom = SIZE.top + pitch * found.length;
   const box = { left, right: SIZE.width - SIZE.right, top: SIZE.top, bottom };
-  const axis = scaled(shownOf(found.map((each) => each.x), across), across.mayBeLog);
+  const axis = scaled(shownOf(found.map((each) => each.x), across), across);
   const label = `${across.title} of every seed, one line for each method`;
   const { svg, x } = framed(box, axis, across, bottom + SIZE.bottom, label);
   found.forEach((method, place) => {
@@ -233,11 +256,11 @@ const scatter = (methods, across, up) => {
     .filter((each) => each.x && each.y);
   if (!found.length) return empty();
   const height = 300;
-  const vertical = scaled(shownOf(found.map((each) => each.y), up), up.mayBeLog);
+  const vertical = scaled(shownOf(found.map((each) => each.y), up), up);
   const ticks = vertical.ticks.map(rounded);
   const left = 20 + Math.max(...ticks.map(widthOf));
   const box = { left, right: SIZE.width - SIZE.right, top: SIZE.top, bottom: height - SIZE.bottom };
-  const axis = scaled(shownOf(found.map((each) => each.x), across), across.mayBeLog);
+  const axis = scaled(shownOf(found.map((each) => each.x), across), across);
   const label = `${up.title} over ${across.title}, a point for each seed`;
   const { svg, x } = framed(box, axis, across, height, label);
   const y = (value) => box.bottom - (box.bottom - box.top) * vertical.at(value);

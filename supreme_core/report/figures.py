@@ -6,7 +6,7 @@ from itertools import product
 
 from supreme_core.api import names
 from supreme_core.api.summary import Distance, Front, Gap, Point, Ranking, Row
-from supreme_core.errors import SpecError, quoted
+from supreme_core.errors import SpecError, listed, nearest, quoted
 from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, plots, tables
 from supreme_core.report.cells import Scale
@@ -30,15 +30,26 @@ def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -
         overall = dict(_of_all_scenarios(indexed))
         if name in overall:
             return overall[name]
-        raise SpecError(unknown("figure", name, known | dict.fromkeys(overall)))
+        if name not in indexed.facts:
+            raise SpecError(_unknown(name, [*known, *overall], indexed))
+        for each in indexed.scenarios:
+            if plot := _of_metric(indexed, each, name):
+                found[each][name] = plot
     having = [each for each in found if name in found[each]]
     if scenario is None and len(having) > 1:
         choices = ", ".join(map(quoted, having))
         raise SpecError(f"figure {quoted(name)} is one of each scenario; --scenario is {choices}")
+    if not having:
+        raise SpecError(f"figure {quoted(name)} has nothing to show: no method has a value of it")
     chosen = scenario or having[0]
     if chosen not in having:
         raise SpecError(f"scenario {quoted(chosen)} has no figure {quoted(name)}")
     return found[chosen][name]
+
+
+def _unknown(name: str, known: Sequence[str], indexed: IndexedSummary) -> str:
+    near = nearest(name, [*known, *indexed.facts])
+    return f"unknown figure {quoted(name)}{near or f'; known: {listed(known)}; and every metric'}"
 
 
 def _of_all_scenarios(indexed: IndexedSummary) -> Iterator[tuple[str, plots.Plot]]:
@@ -63,7 +74,7 @@ def lead(indexed: IndexedSummary, scenario: str) -> plots.StripPlot | None:
     value."""
     metric = indexed.primary
     if indexed.facts[metric].measured:
-        plot = _values(indexed, scenario)
+        plot = _values(indexed, scenario, metric)
         return replace(plot, heading="Retrained", leads=True) if plot else None
     drawn = dict(_strips(indexed, scenario, metric))
     if not drawn:
@@ -73,10 +84,19 @@ def lead(indexed: IndexedSummary, scenario: str) -> plots.StripPlot | None:
     return replace(_distance(indexed, scenario, metric, every), leads=True)
 
 
+def _of_metric(indexed: IndexedSummary, scenario: str, metric: str) -> plots.StripPlot | None:
+    """Distance of every method to Retrained in any metric, or its value where none is known; None
+    without any."""
+    strips = [strip for _, strip in _strips(indexed, scenario, metric)]
+    if strips and not indexed.facts[metric].measured:
+        return _distance(indexed, scenario, metric, strips)
+    return _values(indexed, scenario, metric)
+
+
 def values(indexed: IndexedSummary, scenario: str) -> plots.StripPlot | None:
     """The primary metric itself, where `lead` has another picture; None without any."""
     has_gap = indexed.facts[indexed.primary].has_gap
-    return _values(indexed, scenario) if has_gap else None
+    return _values(indexed, scenario, indexed.primary) if has_gap else None
 
 
 def distances(indexed: IndexedSummary, scenario: str) -> Iterator[tuple[str, plots.StripPlot]]:
@@ -123,9 +143,9 @@ def ranks(found: Ranking) -> plots.StripPlot | None:
     )
 
 
-def _values(indexed: IndexedSummary, scenario: str) -> plots.StripPlot | None:
-    """The primary metric of every seed, also of Retrained; None without any."""
-    metric, most = indexed.primary, seeds_drawn(indexed)
+def _values(indexed: IndexedSummary, scenario: str, metric: str) -> plots.StripPlot | None:
+    """A metric of every seed, also of Retrained; None without any."""
+    most = seeds_drawn(indexed)
     found = (indexed.row(scenario, method, metric) for method in indexed.methods(scenario))
     rows = [row for row in found if row]
     if not any(row.n for row in rows):

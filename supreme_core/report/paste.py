@@ -47,7 +47,9 @@ class Layout:
 
 
 LENGTH = re.compile(
-    r"\d*\.?\d+(pt|mm|cm|in|em|ex|bp|pc)|(\d*\.?\d+)?\\(line|column|text)width", re.ASCII
+    r"(?!0*\.?0+[^\d.])"  # to no width nothing can be shrunk
+    r"(\d*\.?\d+(pt|mm|cm|in|em|ex|bp|pc)|(\d*\.?\d+)?\\(line|column|text)width)",
+    re.ASCII,
 )
 
 

@@ -211,6 +211,17 @@ def test_a_chosen_figure_has_the_numbers_of_the_one_that_is_drawn_without_script
     assert in_order == sorted(places)
 
 
+def test_a_margin_that_is_narrow_among_the_values_can_be_seen_on_both_axes(desk):
+    """Original is 90 margins away."""
+    choose(desk, UP, "gap to Retrained: Forget accuracy, gap")
+    band = f"[...{FIGURE}.querySelectorAll('rect[fill=\"var(--equivalent)\"]')]"
+    sizes = desk.run(f"{band}.map((it) => [it.width.baseVal.value, it.height.baseVal.value])")
+    assert len(sizes) == 2
+    assert min(size for each in sizes for size in each) > 20
+    numbers = f"[...{FIGURE}.querySelectorAll('text')].map((it) => it.textContent)"
+    assert {"0", "10", "100"} <= set(desk.run(numbers))
+
+
 def test_every_metric_can_be_each_axis(desk):
     """No combination is without a figure whose numbers are numbers."""
     wrong = desk.run(

@@ -62,14 +62,27 @@ def test_the_colours_of_files_are_those_of_the_page_by_day():
     assert {name: day[name] for name in named} == named | {"paper": "#fff"}
 
 
+def test_a_metric_that_does_not_lead_is_a_figure_too(indexed):
+    assert figure(indexed, "wall_seconds", scenario="a").axis == "wall seconds"
+
+
+def test_a_metric_without_a_value_is_told(indexed):
+    bare = [row.model_copy(update={"n": 0, "gap": None}) for row in indexed.summary.rows]
+    without = IndexedSummary(indexed.summary.model_copy(update={"rows": bare}))
+    with pytest.raises(SpecError, match="figure 'wall_seconds' has nothing to show: no method"):
+        figure(without, "wall_seconds")
+
+
 @pytest.mark.parametrize(
     ("name", "scenario", "told"),
     [
+        ("wall_second", "a", "unknown figure 'wall_second'; did you mean 'wall_seconds'?"),
+        ("all", "a", "front-mia_loss_auc, ranks, trainings; and every metric"),
         ("forget_acuracy", "a", "unknown figure 'forget_acuracy'; did you mean 'forget_accuracy'?"),
         ("forget_accuracy", "c", "unknown scenario 'c'"),
         ("forget_accuracy", None, "is one of each scenario; --scenario is"),
     ],
-    ids=["figure", "scenario", "which scenario"],
+    ids=["metric", "figures", "figure", "scenario", "which scenario"],
 )
 def test_a_figure_that_is_not_there_is_told(indexed, name, scenario, told):
     with pytest.raises(SpecError, match=re.escape(told)):

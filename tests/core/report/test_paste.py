@@ -212,14 +212,16 @@ def test_two_columns_have_a_wide_table_with_intervals_beside_their_numbers():
     assert narrow.startswith("% in the preamble: \\usepackage{booktabs,adjustbox}\n")
 
 
-@pytest.mark.parametrize("width", ["3.25in", ".5cm", r"\columnwidth", r"0.9\textwidth"])
+@pytest.mark.parametrize("width", ["3.25in", ".5cm", "0.05em", r"\columnwidth", r"0.9\textwidth"])
 def test_a_table_is_shrunk_to_the_width_that_is_asked_for(width):
     indexed = IndexedSummary(summary())
     document = paste.paste(indexed, "primary", "latex", layout=Layout(width=width))
     assert f"{{max width={width}, " in document
 
 
-@pytest.mark.parametrize("width", ["3.25", "wide", r"\input{/etc/passwd}", "1in}", ""])
+@pytest.mark.parametrize(
+    "width", ["3.25", "wide", r"\input{/etc/passwd}", "1in}", "", "0cm", r"0.0\linewidth"]
+)
 def test_what_is_no_width_is_told(width):
     with pytest.raises(SpecError, match=r"it is a length of LaTeX, such as 3\.25in"):
         Layout(width=width)

@@ -307,7 +307,7 @@ def list_(kind: str, text: str | None, as_json: bool) -> None:
 @click.option(
     "--figure",
     metavar="NAME",
-    help="Figure: the primary metric (default), another that leads, front-METRIC, ranks or"
+    help="Figure: the primary metric (default), another row of summary.csv, front-METRIC, ranks or"
     " trainings.",
 )
 @click.option("--scenario", metavar="NAME", help="Scenario of the figure, where there are several.")

@@ -46,13 +46,19 @@ class Pasted:
             raise SpecError(f"{which} needs --format, which is one of {', '.join(PICTURES)}")
         if (self.columns or self.width) and self.form != "latex":
             raise SpecError("--columns and --width need --format latex")
+        _ = self.layout  # a length that is none is told before the results are read
+
+    @property
+    def layout(self) -> Layout:
+        """Room of a LaTeX table."""
+        return Layout(self.columns or 1, self.width)
 
     def of(self, indexed: IndexedSummary) -> str | bytes:
         """The table as text, or the figure as the bytes of a file."""
         if self.form in PICTURES:
             name = self.figure or indexed.primary
             return picture(figure(indexed, name, scenario=self.scenario), self.form)
-        layout = Layout(self.columns or 1, self.width) if self.form == "latex" else None
+        layout = self.layout if self.form == "latex" else None
         return paste(indexed, self.table or PRIMARY, self.form, layout=layout)
 
 
