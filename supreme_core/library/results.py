@@ -81,8 +81,7 @@ class Results:
     """Results of one experiment; `load` makes one.
 
     Each part is read from the store when it is first asked for, and kept. Call `load` again for
-    seeds that were computed since. The tables need pandas (`pip install 'supreme-bench[pandas]'`),
-    models need torch (`[trainer]`).
+    seeds that were computed since. The tables need the extra `pandas`, models the extra `trainer`.
     """
 
     def __init__(self, storage: Storage, order: ExperimentOrder) -> None:

@@ -1,13 +1,18 @@
 """End a command: in a line for what its user can mend, in a traceback for our own faults."""
 
 import errno
+import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from supreme_core import DISTRIBUTION
 from supreme_core.errors import EXIT_SIGNAL, SpecError, SupremeError, escaped, one_line
@@ -20,6 +25,7 @@ EXTRAS: Final = {
     "trainer": TRAINER_MODULES,
     "operator": ("kopf", "kubernetes", "aiohttp", "pydantic_settings"),
     "pandas": ("pandas",),
+    "tpe": ("optuna",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
@@ -128,8 +134,33 @@ def _missing(modules: Sequence[str]) -> list[str]:
 
 def _to_install(missing: Sequence[str], extra: str) -> SpecError:
     are = "is" if len(missing) == 1 else "are"
-    install = f"pip install '{DISTRIBUTION}[{extra}]'"
-    return SpecError(f"this needs {', '.join(missing)}, which {are} not installed: {install}")
+    return SpecError(
+        f"this needs {', '.join(missing)}, which {are} not installed: {install_command(extra)}"
+    )
+
+
+def install_command(extra: str) -> str:
+    """Command that adds an extra to this installation, from the place that it came from."""
+    pip = "pip install" if find_spec("pip") else "uv pip install"  # uv makes folders without pip
+    source = _source()
+    url = source.get("url", "")
+    if not source.get("dir_info", {}).get("editable"):
+        return f"{pip} {shlex.quote(f'{DISTRIBUTION}[{extra}]' + (f' @ {url}' if url else ''))}"
+    checkout = Path(url2pathname(urlsplit(url).path))
+    constraints = checkout / "constraints.txt"
+    pins = f" -c {shlex.quote(str(constraints))}" if constraints.is_file() else ""
+    return f"{pip}{pins} -e {shlex.quote(f'{checkout}[{extra}]')}"
+
+
+def _source() -> Any:
+    """What an installer wrote of a folder or an address that it installed from (PEP 610); {} of a
+    package from an index."""
+    from importlib import metadata  # which no command needs that works
+
+    try:
+        return json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:
+        return {}
 
 
 def _of_the_system(error: OSError) -> SupremeError:

@@ -10,14 +10,11 @@ from typing import Any, Final
 
 from supreme_core.errors import SpecError, one_line
 from supreme_core.randomness.streams import derive
+from supreme_core.system.ending import install_command
 from supreme_core.tuning.ranges import Space
 from supreme_core.tuning.samplers import Address
 
 BELOW_ONE: Final = nextafter(1.0, 0.0)
-
-WITHOUT_OPTUNA: Final = (
-    "spec.tuning.sampler is tpe, which needs optuna; install supreme-bench[tpe], or use sobol"
-)
 
 
 def check_optuna() -> None:
@@ -25,12 +22,17 @@ def check_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:
-        why = "" if error.name == "optuna" else f"; it is there, and {error}"
-        raise SpecError(f"{WITHOUT_OPTUNA}{why}") from None
+        raise _without_optuna("" if error.name == "optuna" else str(error)) from None
     except Exception as error:  # a library may raise anything while it is imported
-        raise SpecError(
-            f"{WITHOUT_OPTUNA}; it is there, and its import fails: {one_line(repr(error))}"
-        ) from None
+        raise _without_optuna(f"its import fails: {one_line(repr(error))}") from None
+
+
+def _without_optuna(why: str) -> SpecError:
+    there = f"; it is there, and {why}" if why else ""
+    return SpecError(
+        "spec.tuning.sampler is tpe, which needs optuna: use sobol, or"
+        f" {install_command('tpe')}{there}"
+    )
 
 
 def proposed(

@@ -358,7 +358,7 @@ def test_a_library_that_is_not_installed_is_named(export, monkeypatch, to):
     status, output, error = export(to)
     assert (status, output) == (EXIT_INVALID, "")
     assert error.count("\n") == 1
-    assert f"pip install 'supreme-bench[{extra}]'" in error
+    assert ending.install_command(extra) in error
 
 
 def test_an_experiment_without_a_seed_is_told(export, storage):

@@ -13,6 +13,7 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID, SpecError
 from supreme_core.store.opening import open_storage
+from supreme_core.system.ending import install_command
 
 
 def paths(group, above=()):
@@ -155,8 +156,7 @@ def test_what_computes_says_what_to_install(command, monkeypatch, capsys):
         main()
     assert ended.value.code == EXIT_INVALID
     assert capsys.readouterr().err == (
-        "error: this needs not_installed, which is not installed:"
-        " pip install 'supreme-bench[trainer]'\n"
+        f"error: this needs not_installed, which is not installed: {install_command('trainer')}\n"
     )
 
 

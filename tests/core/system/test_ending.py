@@ -4,6 +4,7 @@ Errors are made by the system where it can make them. `supreme` as a whole is in
 trainer/test_light_command.py.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import supreme_operator
 from supreme_operator import command
 
 from supreme_core.errors import EXIT_ERROR, SpecError, StoreUnavailable
-from supreme_core.system.ending import REPORT, as_told, ending
+from supreme_core.system.ending import REPORT, as_told, ending, install_command
 
 
 def loop(folder):
@@ -57,8 +58,8 @@ KINDS = {
     "no current folder": (gone_folder, 2, "folder in which this was started is gone"),
     "full device": (full_device, 1, "No space left on device"),
     "wrong bytes": (lambda folder: b"\xff".decode(), 2, "can't decode byte 0xff"),
-    "no torch": (missing("torch.nn"), 2, "pip install 'supreme-bench[trainer]'"),
-    "no kopf": (missing("kopf"), 2, "pip install 'supreme-bench[operator]'"),
+    "no torch": (missing("torch.nn"), 2, install_command("trainer")),
+    "no kopf": (missing("kopf"), 2, install_command("operator")),
 }
 
 
@@ -84,8 +85,49 @@ def test_the_operator_without_its_extra_says_what_to_install(monkeypatch, capsys
 
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "error: this needs kopf, which is not installed: pip install 'supreme-bench[operator]'\n"
+        f"error: this needs kopf, which is not installed: {install_command('operator')}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "command"),
+    [
+        (None, "uv pip install 'supreme-bench[pandas]'"),
+        (
+            {"url": "file:///a/s.whl", "archive_info": {}},
+            "uv pip install 'supreme-bench[pandas] @ file:///a/s.whl'",
+        ),
+        (
+            {"url": "file:///a%20b/s", "dir_info": {"editable": True}},
+            "uv pip install -e '/a b/s[pandas]'",
+        ),
+        (
+            {"url": "file:///a/s", "dir_info": {}},
+            "uv pip install 'supreme-bench[pandas] @ file:///a/s'",
+        ),
+    ],
+    ids=["index", "wheel", "checkout", "folder"],
+)
+def test_an_extra_is_installed_from_where_the_package_came(source, command, monkeypatch):
+    class Installed:
+        def read_text(self, name):
+            return source and json.dumps(source)
+
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed())
+    monkeypatch.setattr("supreme_core.system.ending.find_spec", lambda name: None)
+    assert install_command("pandas") == command
+
+
+def test_a_checkout_brings_its_constraints_and_pip_is_named_where_it_is(tmp_path, monkeypatch):
+    class Installed:
+        def read_text(self, name):
+            return json.dumps({"url": tmp_path.as_uri(), "dir_info": {"editable": True}})
+
+    (tmp_path / "constraints.txt").write_text("")
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed())
+    monkeypatch.setattr("supreme_core.system.ending.find_spec", lambda name: object())
+    asked = install_command("pandas")
+    assert asked == f"pip install -c {tmp_path}/constraints.txt -e '{tmp_path}[pandas]'"
 
 
 @pytest.mark.parametrize("error", [SpecError("a\nb"), StoreUnavailable("a\nb")], ids=repr)

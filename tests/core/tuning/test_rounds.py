@@ -11,6 +11,7 @@
 Left out: real trials (trainer/test_tuning.py), rounds on a cluster (cluster/test_tuning.py).
 """
 
+import re
 import sys
 from statistics import fmean
 
@@ -23,6 +24,7 @@ from supreme_core.api.selection import Proposals
 from supreme_core.errors import SpecError
 from supreme_core.store.opening import open_storage
 from supreme_core.store.selections import read_proposals, write_proposals
+from supreme_core.system.ending import install_command
 from supreme_core.tuning import tpe
 from supreme_core.tuning.entries import entries_of, trials_of
 from supreme_core.tuning.order import with_choices
@@ -282,7 +284,7 @@ class TestProposals:
 
     def test_without_optuna_one_line_says_what_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "optuna", None)
-        with pytest.raises(SpecError, match=r"install supreme-bench\[tpe\]"):
+        with pytest.raises(SpecError, match=re.escape(install_command("tpe"))):
             tpe.check_optuna()
 
     @pytest.mark.parametrize(
