@@ -4,7 +4,7 @@ It names the methods nearest to Retrained by the primary metric, says how sure t
 who did not forget, lost the task or gave no model. All numbers are those of the summary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -140,6 +140,9 @@ def _of_placed(
         yield f"equivalent too: {_named(others)}"
     if kept := _unforgotten(indexed, scenario, placed):
         yield f"{_did_not_forget(kept, nearest, methods)}: {_gaps(indexed, kept)}"
+    if _tells_nothing(indexed, scenario, nearest[0]):
+        metric = cells.row_title(indexed.primary)
+        yield f"Original, which forgot nothing, is as near, so {metric} does not show who forgot"
 
 
 def _did_not_forget(
@@ -227,8 +230,15 @@ def _over_all(indexed: IndexedSummary, scenario: str, methods: Sequence[_MethodF
         who = "" if len(equivalent) == len(found) else f"{_titles(equivalent)} "
         return f", {who}also in each of {count} metrics"
     if all(joint.verdict == "different" for joint in found):
-        return f", but different by all {count} metrics together"
-    return f", but not shown to be by all {count} metrics together"
+        return (
+            f", but different in {_span([j.different_jointly for j in found])} of {count} metrics"
+        )
+    return f", but shown in only {_span([j.equivalent for j in found])} of {count} metrics"
+
+
+def _span(counts: Sequence[int]) -> str:
+    """3 to 7"""
+    return " to ".join(dict.fromkeys(map(str, (min(counts), max(counts)))))
 
 
 def _unforgotten(
@@ -246,6 +256,15 @@ def _unforgotten(
     if original.verdict != "different":
         return []
     return [m for m in placed if m.gap and m.gap.mean / original.mean >= UNFORGOTTEN]
+
+
+def _tells_nothing(indexed: IndexedSummary, scenario: str, nearest: _MethodFate) -> bool:
+    """True if Original is as near to Retrained as any method: nothing had to be forgotten in this
+    metric, or the training taught nothing."""
+    row = indexed.row(scenario, names.ORIGINAL, indexed.primary)
+    if row is None or row.gap is None or nearest.gap is None or row.gap.verdict == "different":
+        return False
+    return abs(row.gap.mean) <= abs(nearest.gap.mean)
 
 
 def _gaps(indexed: IndexedSummary, methods: Sequence[_MethodFate]) -> str:
@@ -268,7 +287,10 @@ def _fates(indexed: IndexedSummary, methods: Sequence[_MethodFate]) -> Iterator[
     some = [method for method in methods if method.collapsed and method.collapsed < method.of]
     if every or some:
         told = [f"{_named(every)} lost the task in every seed"] if every else []
-        told += [f"{_named(some)} {'' if every else 'lost the task '}in some"] if some else []
+        verb = "" if every else "lost the task "
+        if some:
+            seeds = _some((method.collapsed for method in some), some[0].of)
+            told.append(f"{_named(some)} {verb}in {seeds}")
         yield ", and ".join(told)
     if not indexed.finished:
         return
@@ -277,11 +299,17 @@ def _fates(indexed: IndexedSummary, methods: Sequence[_MethodFate]) -> Iterator[
     if gone:
         yield f"{_named(gone)} failed in every seed"
     if partly := [method for method in failed if method.row.n]:
-        yield f"{_named(partly)} failed in some"
+        seeds = _some((m.row.seeds.failed for m in partly), partly[0].row.seeds.asked)
+        yield f"{_named(partly)} failed in {seeds}"
     most = max((method.row.n for method in methods), default=0)
     lacking = [m for m in methods if m not in failed and m.row.n < most]
     if lacking:
         yield f"{_named(lacking)} {'has' if len(lacking) == 1 else 'have'} values of fewer seeds"
+
+
+def _some(seeds: Iterable[int], of: int) -> str:
+    """2 to 4 of 12 seeds"""
+    return f"{_span([*seeds])} of {number_of(of, 'seed')}"
 
 
 def _named(methods: Sequence[_MethodFate]) -> str:

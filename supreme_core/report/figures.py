@@ -69,6 +69,11 @@ def _by_name(indexed: IndexedSummary, scenario: str) -> Iterator[tuple[str, plot
             yield f"{FRONT}-{metric}", dots
 
 
+LOST = {False: ("*", "in some seed"), True: ("**", "in every seed")}
+"""Marks of methods whose models lost the task, which no place on an axis shows, by whether every
+one did; and their words."""
+
+
 def lead(indexed: IndexedSummary, scenario: str) -> plots.StripPlot | None:
     """The primary metric of every seed, as a distance to Retrained; of what is measured its
     value."""
@@ -171,12 +176,27 @@ def _strips(
     """Distance to Retrained by method, of those that have a value."""
     scale, most = indexed.scale(metric), seeds_drawn(indexed)
     retrained = indexed.row(scenario, names.RETRAINED, metric)
+    lost = tables.lost_tasks(indexed, scenario)
     for method in _in_order(indexed, scenario):
         row = indexed.row(scenario, method, metric)
         if row and row.n and indexed.facts[metric].compares:
-            yield method, _strip(row, scale, most=most)
+            strip = _strip(row, scale, most=most)
         elif row and row.gap and retrained:
-            yield method, _gap_strip(row, row.gap, retrained, scale, most=most)
+            strip = _gap_strip(row, row.gap, retrained, scale, most=most)
+        else:
+            continue
+        mark = f" {LOST[lost[method]][0]}" if method in lost else ""
+        yield method, replace(strip, label=f"{strip.label}{mark}")
+
+
+def _of_lost(indexed: IndexedSummary, scenario: str) -> str:
+    """Line that explains the marks of the figure: * lost the task in some seed, ** in every seed"""
+    there = sorted(set(tables.lost_tasks(indexed, scenario).values()))
+    told = ", ".join(
+        f"{mark}{'' if place else ' lost the task'} {words}"
+        for place, (mark, words) in enumerate(LOST[every] for every in there)
+    )
+    return told
 
 
 def _empty(method: str) -> plots.Strip:
@@ -190,6 +210,7 @@ def _distance(
     """Strips with what they are compared with: a margin around no gap, or a noise floor."""
     scale, title = indexed.scale(metric), cells.row_title(metric)
     order = "for every seed: Original, then the methods, nearest first"
+    note = _of_lost(indexed, scenario)
     if indexed.facts[metric].compares:
         noise, f = indexed.floors.get((scenario, metric)), scale.factor
         band = plots.ReferenceBand(noise.mean * f, noise.low * f, noise.high * f) if noise else None
@@ -200,6 +221,7 @@ def _distance(
             reference=band,
             sizes=True,
             heading="Retrained models among themselves" if noise else "",
+            note=note,
         )
     margin = tables.widest_margin(indexed, scenario, metric)
     within = f", and its margin {cells.margin_text(margin, scale)}" if margin else ""
@@ -210,6 +232,7 @@ def _distance(
         reference=plots.ReferenceBand(0.0, 0.0, 0.0),
         margin=_scaled(margin, scale),
         heading=f"Retrained{within}",
+        note=note,
     )
 
 

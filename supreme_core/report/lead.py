@@ -112,11 +112,21 @@ def _verdict(indexed: IndexedSummary, scenario: str, method: str) -> LeadCell:
     if rate and lost:
         notes.append(f"lost the task in {lost} of {number_of(rate.of, 'seed')}")
     if word == joint.verdict and not row.gap:
-        notes.append(f"by {number_of(joint.rows, 'other metric')}")
+        notes.append(_over_all(joint, word, "other metric"))
     elif row.gap and joint.rows > 1 and joint.verdict != word:
-        notes.append(f"{joint.verdict} by all {joint.rows} metrics")
+        notes.append(_over_all(joint, word, "metric"))
     shown = TableCell(word, note="; ".join(notes), tone="" if lost and tone == "good" else tone)
     return LeadCell(shown, float(VERDICTS.index(word)) if word in VERDICTS else None)
+
+
+def _over_all(joint: JointVerdict, word: str, metric: str) -> str:
+    """Count that the verdict over all rows rests on: different in 5 of 13 metrics"""
+    of = number_of(joint.rows, metric)
+    if joint.verdict == "different":
+        return f"different in {joint.different_jointly} of {of}"
+    if word == "different":
+        return f"not after correction over {of}"
+    return f"equivalent in {joint.equivalent} of {of}"
 
 
 def _word(

@@ -94,8 +94,8 @@ class StripPlot:
     described_as: for those who hear the page.  margin: values that are nearer to 0 are of no
     account. A band shows it, and where it would be too narrow to see, the axis is logarithmic
     beyond twice the margin.  sizes: values are compared by their size, so that the axis is
-    logarithmic where sizes differ by much.  heading: words above the reference.  leads: the plot is
-    narrow, and low where strips are many.
+    logarithmic where sizes differ by much.  heading: words above the reference.  note: a line below
+    the axis.  leads: the plot is narrow, and low where strips are many.
     """
 
     strips: Sequence[Strip]
@@ -105,6 +105,7 @@ class StripPlot:
     margin: float | None = None
     sizes: bool = False
     heading: str = ""
+    note: str = ""
     leads: bool = False
 
     @property
@@ -118,9 +119,10 @@ class StripPlot:
         strips, reference, margin = self.strips, self.reference, self.margin
         pitch = min(PITCH, max(CLOSE, SCREEN / len(strips))) if self.leads else PITCH
         top = 0.22 if self.heading else 0.06
-        size = NARROW if self.leads else WIDTH, 0.56 + top + pitch * len(strips)
-        figure = Figure(figsize=size)
-        axes = figure.add_axes(_box(strips, figure, top))
+        below = 0.64 if self.note else 0.46
+        width, height = NARROW if self.leads else WIDTH, 0.1 + below + top + pitch * len(strips)
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes(_box(strips, figure, top, below))
         _frame(axes, strips, self.axis)
         if margin:
             axes.axvspan(-margin, margin, color=svg.EQUIVALENT, alpha=0.16, linewidth=0)
@@ -139,6 +141,15 @@ class StripPlot:
         axes.set_xlim(low, high)
         if self.heading and reference:
             _heading(axes, self.heading, reference.at)
+        if self.note:
+            figure.text(
+                *(1 - 0.12 / width, 0.05 / height),
+                svg.plain(self.note, longest=80),
+                ha="right",
+                color=svg.MUTED,
+                fontsize=8,
+                parse_math=False,
+            )
         return figure
 
 
@@ -210,11 +221,12 @@ DOTS = 300
 """Dots to the inch."""
 
 
-def _box(strips: Sequence[Strip], figure: Figure, top: float) -> tuple[float, float, float, float]:
+def _box(
+    strips: Sequence[Strip], figure: Figure, top: float, bottom: float
+) -> tuple[float, float, float, float]:
     """Left, bottom, width, height of the axes: fixed margins, whatever the number of strips."""
     width, height = figure.get_size_inches()
     left = 0.15 + 0.082 * max((len(svg.plain(strip.label)) for strip in strips), default=0)
-    bottom = 0.46
     return (
         left / width,
         bottom / height,

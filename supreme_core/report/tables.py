@@ -324,6 +324,15 @@ def overview_remarks(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
     yield from collapsed(indexed, scenario)
 
 
+def lost_tasks(indexed: IndexedSummary, scenario: str) -> dict[str, bool]:
+    """Methods whose models lost the task in some seed, and whether they did in every one."""
+    return {
+        rate.method: rate.collapsed == rate.of
+        for rate in indexed.summary.collapse_rates
+        if rate.scenario == scenario and rate.collapsed
+    }
+
+
 def collapsed(indexed: IndexedSummary, scenario: str) -> Iterator[str]:
     """Methods with models that lost the task, which no mean of one metric shows, by their number
     of seeds."""
@@ -504,11 +513,7 @@ def by_nearness(indexed: IndexedSummary, scenario: str) -> list[str]:
     task in some seed, then those that lost seeds: nearness in one metric says nothing of the place
     of either. Where settings were tuned, those with chosen ones stand before all others. Original
     is last."""
-    collapsed = {
-        rate.method
-        for rate in indexed.summary.collapse_rates
-        if rate.scenario == scenario and rate.collapsed
-    }
+    collapsed = lost_tasks(indexed, scenario)
     retrained = indexed.row(scenario, names.RETRAINED, indexed.primary)
     target = (retrained and retrained.mean) or 0.0
 

@@ -153,7 +153,7 @@ def install_command(extra: str) -> str:
 
 
 def _source() -> Any:
-    """What an installer wrote of a folder or an address that it installed from (PEP 610); {} of a
+    """Note of an installer on the folder or the address that it installed from (PEP 610); {} of a
     package from an index."""
     from importlib import metadata  # which no command needs that works
 

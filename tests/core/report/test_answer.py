@@ -93,7 +93,8 @@ SAID = {
     "a failed method": (
         {"ssd": NEAR, "salun": "failed", "scrub": ["failed", *[0.5] * 4]},
         "Of 3 methods, ssd is nearest to Retrained: forget accuracy 0.4 points away, equivalent"
-        " within 1.0 points; salun failed in every seed; scrub failed in some.",
+        " within 1.0 points; salun failed in every seed; scrub failed in 1 of 5"
+        " seeds.",
     ),
     "every method failed": (
         {"ssd": "failed", "salun": "failed"},
@@ -102,7 +103,7 @@ SAID = {
     "every method failed in some seed": (
         {"ssd": ["failed", *[0.5] * 4], "salun": [0.5, "failed", *[0.5] * 3]},
         "Of 2 methods, none both kept the task and gave a value of forget accuracy in every seed;"
-        " ssd and salun failed in some.",
+        " ssd and salun failed in 1 of 5 seeds.",
     ),
     "no Retrained": (
         {"retrained": "failed", "ssd": 0.3},
@@ -116,7 +117,8 @@ SAID = {
             "ct": [lost_task(0.01), *[kept_task(0.01)] * 4],
         },
         "Of 3 methods, ssd is nearest to Retrained: forget accuracy 6.0 points away, not shown to"
-        " be equivalent within 1.0 points; neg_grad lost the task in every seed, and ct in some.",
+        " be equivalent within 1.0 points; neg_grad lost the task in every seed, and ct in 1 of"
+        " 5 seeds.",
     ),
     "every method lost the task": (
         {**WITH_TEST, "neg_grad": lost_task(0.01), "prmq": lost_task(0.01)},
@@ -126,7 +128,31 @@ SAID = {
     "equivalent in this metric only": (
         {**WITH_TEST, "ssd": kept_task(0.01, test=0.7), "salun": kept_task(0.5)},
         "Of 2 methods, ssd is nearest to Retrained: forget accuracy 0.0 points away, equivalent"
-        " within 1.0 points, but different by all 2 metrics together.",
+        " within 1.0 points, but different in 1 of 2 metrics.",
+    ),
+    "equivalent in this metric, and not shown to be in another": (
+        {
+            **WITH_TEST,
+            "ssd": [kept_task(0.01, test=test) for test in (0.9, 0.8, 0.9, 0.95, 0.9)],
+            "salun": kept_task(0.5),
+        },
+        "Of 2 methods, ssd is nearest to Retrained: forget accuracy 0.0 points away, equivalent"
+        " within 1.0 points, but shown in only 1 of 2 metrics.",
+    ),
+    "nothing to forget": (
+        {"original": 0.01, "ssd": 0.01, "salun": 0.05},
+        "Of 2 methods, ssd is nearest to Retrained: forget accuracy 0.0 points away, equivalent"
+        " within 1.0 points; Original, which forgot nothing, is as near, so forget accuracy does"
+        " not show who forgot.",
+    ),
+    "one that lost the task in some seeds": (
+        {
+            **WITH_TEST,
+            "ssd": kept_task(0.3),
+            "ct": [lost_task(0.01), lost_task(0.01), *[kept_task(0.01)] * 3],
+        },
+        "Of 2 methods, ssd is nearest to Retrained: forget accuracy 29.0 points away, yet different"
+        " from it; ct lost the task in 2 of 5 seeds.",
     ),
     "equivalent in every metric": (
         {**WITH_TEST, "ssd": kept_task(0.01), "salun": kept_task(0.5)},
@@ -186,7 +212,7 @@ TRACKS = {
         "Of 3 methods, 2 of them tuned (oracle), none of the tuned ones both kept the task and gave"
         " a value of forget accuracy in every seed; ssd is nearest to Retrained of those as given:"
         " forget accuracy 0.4 points away, equivalent within 1.0 points; scrub and lfssd failed in"
-        " some.",
+        " 1 of 5 seeds.",
     ),
     "none of those as given": (
         {"scrub": NEAR, "lfssd": 0.3, "ssd": "failed"},

@@ -15,6 +15,7 @@ from supreme_core.report.templates import template
 from tests.core.analysis.summaries import summary
 from tests.core.analysis.test_training_curves import curve
 from tests.core.analysis.test_training_curves import found as curves_of
+from tests.core.report import given
 
 STARTS = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
 NAMES = (
@@ -53,6 +54,19 @@ def test_a_file_has_the_colours_and_the_words_of_the_page(indexed):
         assert colour in file
         assert svg.COLOURS[colour] in page
     assert "var(" not in file
+
+
+def test_a_figure_marks_methods_whose_models_lost_the_task():
+    found = given.indexed(
+        **given.WITH_TEST,
+        kept=given.kept_task(0.5),
+        some=[given.lost_task(0.01), *[given.kept_task(0.01)] * 4],
+        every=given.lost_task(0.01),
+    )
+    plot = figure(found, "forget_accuracy")
+    assert [strip.label for strip in plot.strips] == ["Original", "kept", "some *", "every **"]
+    assert plot.note == "* lost the task in some seed, ** in every seed"
+    assert plot.note in picture(plot, "svg").decode()
 
 
 def test_the_colours_of_files_are_those_of_the_page_by_day():
