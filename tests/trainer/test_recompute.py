@@ -46,12 +46,18 @@ from tests.trainer.experiments import (
     written,
 )
 
+FEW = {
+    **{
+        entry.name: {"maxSteps": 2}
+        for entry in registry.metric.entries()
+        if entry.facts.probe == "relearning"
+    },
+    "mia_logistic": {"folds": 2, "repeats": 1},
+}
+"""Settings of metrics that take their time."""
+
 EVERY_METRIC = [
-    {
-        "name": entry.name,
-        "params": {"maxSteps": 2} if entry.facts.probe == "relearning" else {},
-    }
-    for entry in registry.metric.entries()
+    {"name": entry.name, "params": FEW.get(entry.name, {})} for entry in registry.metric.entries()
 ]
 OF_MODELS = {entry.name for entry in registry.metric.entries() if entry.facts.probe}
 """Metrics that look at a model itself, which only a trainer can; see test_probes."""
@@ -68,7 +74,7 @@ Retrained, a clock."""
 def wide():
     """Everything that makes runs different: references, replicas, repeats, both kinds of cells."""
     metrics = [metric for metric in EVERY_METRIC if metric["name"] in KINDS]
-    document = experiment(methods=[FINETUNE], metrics=metrics)
+    document = experiment(model=LIGHT, methods=[FINETUNE], metrics=metrics)
     document["spec"]["seeds"] |= {
         "retrainedReplicas": 2,
         "unlearningRepeats": 2,
