@@ -12,6 +12,21 @@ from pydantic_core import ErrorDetails
 
 from supreme_core.errors import SpecError, escaped, mistakes, nearest, quoted
 
+NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+LABEL_PATTERN: Final = r"^([a-z0-9]([-a-z0-9_.]*[a-z0-9])?)?$"
+QUANTITY_PATTERN: Final = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)([EPTGMK]i|[EPTGMkm])?$"
+HTTP_PATTERN: Final = r"^https?://[!-~]+$"
+
+IN_WORDS: Final = {
+    NAME_PATTERN: "it should have small letters, digits and hyphens, a letter first and no hyphen"
+    " last",
+    LABEL_PATTERN: "it should have small letters, digits, hyphens, underscores and dots, a letter"
+    " or a digit first and last",
+    QUANTITY_PATTERN: "it should be a quantity of Kubernetes, such as 8Gi or 500m",
+    HTTP_PATTERN: "it should begin with http:// or https://, and have no spaces",
+}
+"""Looks of a text, by its pattern."""
+
 
 class Document(BaseModel):
     """camelCase outside, snake_case inside; unknown fields and loose types are errors.
@@ -127,6 +142,8 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: str) -> str:
         allowed_text = str(context["expected"]).replace("'", "").replace(" or ", ", ")
         hint = nearest(str(detail["input"]), allowed_text.split(", "))
         return f"{path} is {came}; allowed: {allowed_text}{hint}"
+    if kind == "string_pattern_mismatch":
+        return f"{path} is {came}; {_pattern_in_words(context['pattern'], detail['input'])}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
     return f"{path} is {came}; {_expectation(detail['msg'])}"
@@ -135,7 +152,17 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, at: str) -> str:
 def _expectation(message: str) -> str:
     """pydantic's own words, from its `Input should be a valid integer` on."""
     message = message.replace("valid dictionary or instance of", "mapping with the fields of")
-    return message.replace("Input should", "it should", 1)
+    message = re.sub(r" after validation(, not \d+)?$", "", message)
+    return re.sub(r"^(Input|List|String|Dictionary) should", "it should", message)
+
+
+def _pattern_in_words(pattern: str, came: object) -> str:
+    """Words for a pattern, and a text like the one that came that fits; without words the pattern
+    itself."""
+    words = IN_WORDS.get(pattern, f"it should match {quoted(pattern)}")
+    like = re.sub(r"[^a-z0-9]+", "-", str(came).lower()).strip("-")
+    fits = pattern in (NAME_PATTERN, LABEL_PATTERN) and re.fullmatch(pattern, like)
+    return f"{words}, such as {quoted(like)}" if fits and like else words
 
 
 def _of_likely_branches(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:

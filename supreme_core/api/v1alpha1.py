@@ -17,7 +17,14 @@ from pydantic import (
 )
 
 from supreme_core.api import names
-from supreme_core.api.model import Document, shown
+from supreme_core.api.model import (
+    HTTP_PATTERN,
+    LABEL_PATTERN,
+    NAME_PATTERN,
+    QUANTITY_PATTERN,
+    Document,
+    shown,
+)
 from supreme_core.api.rules import UNIQUE, Rule, keyed, validations
 from supreme_core.errors import nearest
 
@@ -39,14 +46,10 @@ MAX_SECONDS = 2**31 - 1
 ComponentName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=128)
 ]
-Label = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9_.]*[a-z0-9])?)?$", max_length=MAX_LABEL)
-]
+Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, max_length=MAX_LABEL)]
 Quantity = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^([0-9]+([.][0-9]*)?|[.][0-9]+)([EPTGMK]i|[EPTGMkm])?$", max_length=32
-    ),
+    StringConstraints(pattern=QUANTITY_PATTERN, max_length=32),
 ]
 Indexes = Annotated[
     str,
@@ -782,7 +785,7 @@ class StorageLocation(Document):
     endpoint: str | None = Field(
         None,
         max_length=1024,
-        pattern=r"^https?://[!-~]+$",
+        pattern=HTTP_PATTERN,
         description="Endpoint of an S3-compatible server; unset: that of the cloud.",
     )
     region: str | None = Field(None, max_length=63, description="Region of the bucket.")
@@ -968,7 +971,7 @@ class Metadata(Document):
     """The part of metav1.ObjectMeta that an experiment file may carry."""
 
     name: str = Field(
-        pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+        pattern=NAME_PATTERN,
         max_length=40,
         description="Name of the experiment; children's names begin with it.",
     )

@@ -18,6 +18,10 @@ from supreme_core.report.training_plot import training_plot
 MOST_POINTS = 20_000
 """Points of a page, which are 2.6 MB; of more seeds each strip has values that are spread alike."""
 
+LOST = {False: ("*", "in some seed"), True: ("**", "in every seed")}
+"""Marks of methods whose models lost the task, which no place on an axis shows, by whether every
+one did; and their words."""
+
 
 def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -> plots.Plot:
     """The figure of that name; SpecError where there is none, or one of each scenario and none is
@@ -67,11 +71,6 @@ def _by_name(indexed: IndexedSummary, scenario: str) -> Iterator[tuple[str, plot
     if found := contrasts.front(indexed, scenario):
         for metric, dots in fronts(indexed, found):
             yield f"{FRONT}-{metric}", dots
-
-
-LOST = {False: ("*", "in some seed"), True: ("**", "in every seed")}
-"""Marks of methods whose models lost the task, which no place on an axis shows, by whether every
-one did; and their words."""
 
 
 def lead(indexed: IndexedSummary, scenario: str) -> plots.StripPlot | None:
@@ -192,11 +191,10 @@ def _strips(
 def _of_lost(indexed: IndexedSummary, scenario: str) -> str:
     """Line that explains the marks of the figure: * lost the task in some seed, ** in every seed"""
     there = sorted(set(tables.lost_tasks(indexed, scenario).values()))
-    told = ", ".join(
+    return ", ".join(
         f"{mark}{'' if place else ' lost the task'} {words}"
         for place, (mark, words) in enumerate(LOST[every] for every in there)
     )
-    return told
 
 
 def _empty(method: str) -> plots.Strip:

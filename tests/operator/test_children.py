@@ -513,7 +513,7 @@ MISTAKES = {
     ),
     "a variable's name": (
         with_template(env=[{"name": "1 A"}]),
-        f'{AT}.env[0].name is "1 A"; String should match',
+        f'{AT}.env[0].name is "1 A"; it should match',
     ),
     "a number": (
         with_template(env=[{"name": "A", "value": 1}]),
@@ -551,7 +551,7 @@ MISTAKES = {
     ),
     "a volume's name": (
         with_template(volumes=[{"name": "a.b", "emptyDir": {}}]),
-        f'{AT}.volumes[0].name is "a.b"; String should match',
+        f'{AT}.volumes[0].name is "a.b"; it should match',
     ),
     "a volume twice": (
         with_template(volumes=[VOLUME, VOLUME]),

@@ -113,12 +113,13 @@ BAD = {
     ),
     "no endpoint": (
         "  storage: {endpoint: 'ftp://x'}",
-        "spec.storage.endpoint is \"ftp://x\"; String should match pattern '^https?://[!-~]+$'",
+        'spec.storage.endpoint is "ftp://x"; it should begin with http:// or https://, and have no'
+        " spaces",
     ),
     "no quantity of Kubernetes": (
         "  execution: {resources: {memory: 8K}}",
-        'spec.execution.resources.memory is "8K"; String should match pattern'
-        " '^([0-9]+([.][0-9]*)?|[.][0-9]+)([EPTGMK]i|[EPTGMkm])?$'",
+        'spec.execution.resources.memory is "8K"; it should be a quantity of Kubernetes, such as'
+        " 8Gi or 500m",
     ),
     "no end": (
         "  ttlSecondsAfterFinished: 2147483648",
@@ -183,13 +184,13 @@ CHANGED = {
     "a label with capitals": (
         "{name: finetune}",
         "{name: finetune, label: A b}",
-        'spec.methods[0].label is "A b"; String should match pattern'
-        " '^([a-z0-9]([-a-z0-9_.]*[a-z0-9])?)?$'",
+        'spec.methods[0].label is "A b"; it should have small letters, digits, hyphens, underscores'
+        " and dots, a letter or a digit first and last, such as 'a-b'",
     ),
     "no methods": (
         "[{name: finetune}]",
         "[]",
-        "spec.methods is []; List should have at least 1 item after validation, not 0",
+        "spec.methods is []; it should have at least 1 item",
     ),
     "no name": ("{name: digits}", "{}", "spec.dataset.name is required and was not given"),
     "params that are no mapping": (
@@ -212,7 +213,14 @@ CHANGED = {
     "a name that Kubernetes would refuse": (
         "{name: small}",
         "{name: Small}",
-        "metadata.name is \"Small\"; String should match pattern '^[a-z]([-a-z0-9]*[a-z0-9])?$'",
+        'metadata.name is "Small"; it should have small letters, digits and hyphens, a letter first'
+        " and no hyphen last, such as 'small'",
+    ),
+    "a name without a letter": (
+        "{name: small}",
+        "{name: '2026'}",
+        'metadata.name is "2026"; it should have small letters, digits and hyphens, a letter first'
+        " and no hyphen last",
     ),
     "a date as a field": (
         "{name: digits}",
