@@ -21,6 +21,7 @@ Left out: the choice itself (core/tuning/test_selection.py); what a space may be
 import json
 import shutil
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -58,8 +59,14 @@ from tests.trainer.experiments import (
 SEEDS = [9000, 9001]
 SEARCH = {"lr": {"log": [1e-4, 1e-1]}}
 METHOD = {**FINETUNE, "search": SEARCH}
-LEARNS = {"name": "resnet18", "params": {"width": 2}}
-"""Network for tests whose models have to be of some use."""
+LEARNS = deepcopy(LIGHT)
+LEARNS["params"]["arguments"] |= {"embed_dim": 48, "num_heads": 2}
+LEARNING = {
+    "epochs": 8,
+    "batchSize": 64,
+    "optimizer": {"name": "adamw", "params": {"lr": 0.006}},
+}
+"""Network and recipe for tests whose models have to be of some use."""
 
 ACCURACIES = {"forget_accuracy": 1.0, "retain_accuracy": 1.0}
 
@@ -141,10 +148,9 @@ def other_test_set():
 def test_nothing_of_the_test_set_leaks_into_a_choice(made, tmp_path):
     document, _, results = made
     with other_test_set():
-        others = trials_of(document, folder_store(tmp_path))
-    assert {each.dataset.digest for each in others.values()}.isdisjoint(
-        each.dataset.digest for each in results.values()
-    )
+        other = compute(document, folder_store(tmp_path), seed=9000, whole=planned(document).trials)
+    assert other.dataset.digest != results[9000].dataset.digest
+    others = {**results, 9000: other}
     assert runs_of(others) == runs_of(results)
     assert selection_of(document, others) == selection_of(document, results)
 
@@ -180,15 +186,18 @@ def test_a_scenario_has_trials_of_its_own(made):
 def test_more_trials_and_methods_compute_only_themselves(made, tmp_path):
     _, folder, _ = made
     store = folder_store(shutil.copytree(folder, tmp_path / "store"))
+
+    def computed_by(document):
+        return computed(compute(document, store, seed=9000, whole=planned(document).trials))
+
     scenarios = [FULL_CLASS, RANDOM_SAMPLES]
     again = tuned(scenarios=scenarios, name="again")
     more = tuned(scenarios=scenarios, name="more", trials=4)
     ssd = {"name": "ssd", "search": {"alpha": {"log": [1.0, 100.0]}}}
     others = tuned(scenarios=scenarios, name="others", trials=4, methods=[METHOD, ssd])
-    assert computed(trials_of(again, store)[9000]) == {}
-    assert computed(trials_of(more, store)[9000]) == {"trials": 4, "metrics": 4}
-    found = computed(trials_of(others, store)[9000])
-    assert found == {"trials": 10, "metrics": 10, "importances": 4}
+    assert computed_by(again) == {}
+    assert computed_by(more) == {"trials": 4, "metrics": 4}
+    assert computed_by(others) == {"trials": 10, "metrics": 10, "importances": 4}
 
 
 def test_a_blind_objective_trains_no_retrained_model(tmp_path):
@@ -293,7 +302,7 @@ def test_models_without_use_rank_below_the_chosen_trial(entry, trained):
         scenarios=[
             each for each in (FULL_CLASS, RANDOM_SAMPLES) if each["name"] not in entry.facts.not_for
         ],
-        training={"epochs": 8, "batchSize": 64},
+        training=LEARNING,
         model=LEARNS,
         objective=entry.name,
         seeds={"start": 9000, "count": 1},
@@ -320,7 +329,7 @@ def test_a_planted_best_setting_is_found(tmp_path):
         generator = task.generator("noise")
         for weight in task.model.parameters():
             noise = torch.randn(weight.shape, generator=generator) * weight.std().nan_to_num()
-            weight.data += 2 * abs(params.x - 1 / 3) * noise
+            weight.data += 10 * abs(params.x - 1 / 3) * noise
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(registry.method, "_entries", {**registry.method._entries})
@@ -331,7 +340,7 @@ def test_a_planted_best_setting_is_found(tmp_path):
         patched.setattr(catalog, "bundled", lambda: listed)
         document = tuned(
             methods=[{"name": "planted", "search": {"x": {"uniform": [0.0, 1.0]}}}],
-            training={"epochs": 8, "batchSize": 64},
+            training=LEARNING,
             model=LEARNS,
             trials=8,
             objective={"retain_accuracy": 1.0},
@@ -429,7 +438,9 @@ def test_the_chosen_settings_give_what_they_give_by_hand(made):
 
 
 def test_two_workers_choose_alike_and_a_choice_is_sealed(made, tmp_path):
-    document, _, results = made
+    _, folder, _ = made
+    document = tuned(name="alike")
+    results = trials_of(document, folder_store(folder))
     store = run(document, tmp_path, "--workers", "2")
     folder = folder_of(store, document)
     sealed = json.loads((folder / "selection.json").read_text())
