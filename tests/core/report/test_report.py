@@ -453,6 +453,7 @@ def test_a_long_name_breaks_after_its_underscores():
     long, short = "a_label_of_more_than_26_letters", "a_label_of_26_letters_only"
     page = render_report(summary(methods=(long, short))).decode()
     assert f">{long.replace('_', '_<wbr>')}</th>" in page
+    assert "bad_<wbr>" not in render_report(renamed(summary(), "scrub", "bad_teacher")).decode()
     assert f">{short}</th>" in page
 
 
