@@ -16,7 +16,7 @@ from supreme_operator.results.location import Location
 from supreme_operator.results.reader import Collector
 from supreme_trainer.command import cli
 
-from supreme_core import DISTRIBUTION, registry
+from supreme_core import DISTRIBUTION, load, registry
 from supreme_core.errors import EXIT_INVALID
 from supreme_core.registry import catalog
 from supreme_core.store.opening import open_storage
@@ -382,6 +382,31 @@ def test_report_takes_the_address_that_a_run_prints_on_s3_too(
 
     assert code == 0, err
     assert f"report:     {store}/{planned(WHOLE).prefix}/report.html" in out
+
+
+def test_curves_of_a_store_on_s3_are_those_of_a_folder(
+    command, finished, tmp_path, s3_server, monkeypatch
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    store = f"s3://{s3_server.make_bucket()}"
+    copied(finished, open_storage(store, endpoint=s3_server.endpoint))
+    uris = f"{store}/{planned(WHOLE).prefix}", folder_of(finished, WHOLE)
+
+    of_bucket, of_folder = (load(uri, endpoint=s3_server.endpoint).frame for uri in uris)
+    assert of_bucket.equals(of_folder)
+    assert {*of_bucket.dropna(subset="epoch").method} >= {"original", "retrained", "finetune"}
+
+    exported = []
+    for place, uri in enumerate(uris):
+        arguments = ("--to", "tensorboard", "--endpoint", s3_server.endpoint)
+        output = tmp_path / str(place)
+        code, _, err = command("export", uri, *arguments, "--output", output)
+        assert code == 0, err
+        exported.append(
+            {path.relative_to(output): path.read_bytes() for path in output.rglob("*tfevents*")}
+        )
+    assert exported[0] == exported[1] != {}
 
 
 @pytest.mark.parametrize(
