@@ -48,14 +48,14 @@ METRICS = [{"name": "accuracy"}, {"name": "zrf"}]
 """The second is of an untrained model."""
 
 CROPPED = [
-    {"name": "resize", "params": {"size": 40}},
-    {"name": "random_crop", "params": {"size": 32, "padding": 0}},
+    {"name": "resize", "params": {"size": 20}},
+    {"name": "random_crop", "params": {"size": 16, "padding": 0}},
 ]
 
 
 def document(*, pretrained=True, training=(), **params):
-    """Digits of 8 pixels, seen as 32 pixels in three channels."""
-    model = {"name": NAME, "params": {"inputSize": 32, "pretrained": pretrained, **params}}
+    """Digits of 8 pixels, seen as 16 pixels in three channels: one patch."""
+    model = {"name": NAME, "params": {"inputSize": 16, "pretrained": pretrained, **params}}
     return experiment(
         model=model,
         scenarios=[FULL_CLASS],
@@ -136,7 +136,7 @@ class TestPrepare:
             f"stored:  {store.as_uri()}/objects/pretrained/{manifest['key'][:2]}/{manifest['key']}"
             " (1.5 MB)",
         ]
-        assert manifest["meaning"] == {"weights": {"name": NAME, "size": 32}}
+        assert manifest["meaning"] == {"weights": {"name": NAME, "size": 16}}
 
     def test_weights_that_are_there_need_no_file(self, prepared, tmp_path, capsys):
         store = shutil.copytree(prepared[0], tmp_path / "store")
@@ -250,8 +250,8 @@ class TestMeaning:
             assert meaning["pretrained"] == start["files"]["weights.safetensors"]["sha256"]
             assert meaning["input"] == {
                 "channels": 3,
-                "size": 32,
-                "resize": 33,
+                "size": 16,
+                "resize": 16,
                 "interpolation": "bicubic",
                 "mean": [0.5, 0.5, 0.5],
                 "std": [0.5, 0.5, 0.5],
@@ -260,7 +260,7 @@ class TestMeaning:
 
     def test_a_small_transformer_of_ones_own_arguments_is_trained_and_unlearned(self, tmp_path):
         arguments = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
-        params = {"inputSize": 32, "arguments": arguments}
+        params = {"inputSize": 16, "arguments": arguments}
         small = {"name": "timm/vit_tiny_patch16_224", "params": params}
         methods = [FINETUNE, {"name": "ssd"}, {"name": "cf_k", "params": {"layers": 1}}]
         result = compute(
