@@ -38,6 +38,7 @@ from supreme_core.system import ending
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     SSD,
     compute,
     copied,
@@ -56,6 +57,7 @@ DOCUMENT = experiment(
     methods=[FINETUNE, {**SSD, "label": "mild", "params": {"alpha": 20}}],
     scenarios=[FULL_CLASS],
     metrics=[{"name": name} for name in METRICS],
+    model=LIGHT,
     storage={"keepUnlearnedModels": True},
 )
 
@@ -154,7 +156,7 @@ def test_curves_are_those_of_each_training(results):
     assert np.isnan(original.validation)
     finetuned = curves.loc[("finetune", 260)]
     assert finetuned.training != "training"
-    assert finetuned.rate == 0.02
+    assert finetuned.rate == 0.001
 
 
 class TestCurvesInTheFrame:
