@@ -61,7 +61,7 @@ class Size:
 
 
 TINY = Size(
-    *(4, 256, 8, 16, 1, 2), importances=64, vit="vit_tiny_patch16_224", vit_side=32, vit_batch=4,
+    *(4, 256, 8, 16, 1, 2), importances=64, vit="test_vit", vit_side=32, vit_batch=4,
     vit_steps=2,
 )  # fmt: skip
 
