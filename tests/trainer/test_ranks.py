@@ -58,7 +58,12 @@ EXPERIMENTS = {
         FINETUNE,
         RANDOM_LABELS,
         model="timm/test_vit",
-        params={"inputSize": 32, "dropRate": 0.1, "dropPathRate": 0.1},
+        params={
+            "inputSize": 16,
+            "dropRate": 0.1,
+            "dropPathRate": 0.1,
+            "arguments": {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
+        },
         training={
             "precision": "bf16",
             "optimizer": {"name": "adamw", "params": {"lr": 0.001}},
