@@ -117,6 +117,9 @@ def over_seeds(
             curves += found.curves(method, of_method)
             values += found.values(method, of_method, retrained, metrics, nulls)
         is_sound &= found.is_sound
+        for why in list(found.unread.values())[:1]:  # one line: of a store without stages it is all
+            listed = ", ".join(found.unread)
+            log.warning("nothing is said over seeds in %s of %s: %s", found.title, listed, why)
     return OverSeeds(
         inputs=inputs if is_sound else None,
         metrics=seed_rows(metrics),
@@ -258,7 +261,8 @@ class _Scenario:
     alike: the seeds that forgot the same samples.  pending: seeds that are not known to have
     forgotten others, and have no result.  labels: of the samples that are kept of a set,
     and `whole` of all, by which predictions are known to be of the same samples.  is_sound: so far
-    all predictions could be read, and no metric failed.
+    all predictions could be read, and no metric failed.  unread: methods some of whose predictions
+    could not be, and why.
     """
 
     title: str
@@ -267,6 +271,7 @@ class _Scenario:
     alike: Sequence[int]
     pending: int
     is_sound: bool = True
+    unread: dict[str, str] = field(default_factory=dict)
     labels: dict[SetName, Integers] = field(default_factory=dict)
     whole: dict[SetName, Integers] = field(default_factory=dict)
 
@@ -341,7 +346,7 @@ class _Scenario:
                 curve = self._rates(predictions)
                 finite = seed not in self.alike or self._add(of_method, seed, predictions)
             except CorruptArtefact as error:
-                log.warning("nothing is said over seeds of %s: %s", method, error)
+                self.unread[method] = str(error)
                 self.is_sound = False
                 return _MethodModels(problem=str(error))
             if curve is not None:

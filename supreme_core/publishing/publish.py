@@ -139,7 +139,11 @@ def summarise(
     over = _over_seeds(found, artefacts, order, published)
     summary = aggregate(found, question)
     tuning = tuning_of(storage, order, summary)
-    curves = training_curves(found, order, partial(_curves, SeedStore(artefacts)))
+    lacking: list[str] = []
+    curves = training_curves(found, order, partial(_curves, SeedStore(artefacts), lacking))
+    if lacking:  # one line: of a store without stages it is every model
+        more = f" (the first of {len(lacking)} models without)" if lacking[1:] else ""
+        log.warning("%s%s", lacking[0], more)
     return summary.model_copy(
         update={"over_seeds": over, "training_curves": curves, "tuning": tuning}
     )
@@ -228,12 +232,12 @@ def _floors(
         return {}
 
 
-def _curves(store: SeedStore, run: RunRecord) -> list[EpochCurve]:
-    """Curves of a run's model; none where they are damaged, which a warning says."""
+def _curves(store: SeedStore, lacking: list[str], run: RunRecord) -> list[EpochCurve]:
+    """Curves of a run's model; none where they are damaged, which is added to `lacking`."""
     try:
         return trained_curves(store, run)
     except CorruptArtefact as error:
-        log.warning("no curve of %s in %s is shown: %s", run.method, run.scenario, error)
+        lacking.append(f"no curve of {run.method} in {run.scenario} is shown: {error}")
         return []
 
 

@@ -207,6 +207,23 @@ def test_the_summary_has_the_medians_of_the_curves(results, store):
         assert found == pytest.approx((wanted.loss, wanted.accuracy, wanted.rate), rel=1e-4)
 
 
+def test_of_a_folder_without_stages_the_log_has_a_line_for_each_thing_that_is_lacking(
+    store, tmp_path, caplog
+):
+    copy = copied(store.uri.removeprefix("file://"), folder_store(tmp_path / "store"))
+    shutil.rmtree(tmp_path / "store" / "objects")
+    artefacts = Artefacts(copy, tmp_path / "cache")
+    told = summarise(copy, artefacts, planned(DOCUMENT), ResultReader(copy))
+    assert not told.training_curves.trainings
+    said = [re.sub(r"[0-9a-f]{64}", "KEY", record.getMessage()) for record in caplog.records]
+    assert said[2:] == [
+        "nothing is said over seeds in full_class of retrained, original, finetune, mild:"
+        " predictions KEY are named by a result but not in the store",
+        "no curve of original in full_class is shown: predictions KEY is not in the store"
+        " (the first of 7 models without)",
+    ]
+
+
 def test_curves_that_are_none_are_told_and_left_out_of_the_summary(store, tmp_path, caplog):
     copy = copied(store.uri.removeprefix("file://"), folder_store(tmp_path / "store"))
     artefacts = Artefacts(copy, tmp_path / "cache")
