@@ -21,7 +21,7 @@ from tests.trainer.experiments import (
     folder_store,
 )
 
-LOOKING = {"name": "random_labels", "params": {"epochs": 2}}
+LOOKING = {"name": "random_labels", "params": {"epochs": 2, "batchSize": 256}}
 FEW_STEPS = {"maxSteps": 3}
 WORK = experiment(
     width=1,

@@ -29,6 +29,7 @@ from tests.real_ranks import on_two_ranks
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    SIX_STEPS,
     artefacts_of,
     as_configured,
     compute,
@@ -42,7 +43,7 @@ from tests.trainer.experiments import (
 )
 
 NAME = "timm/test_vit.r160_in1k"
-EU_K = {"name": "eu_k", "params": {"layers": 2, "epochs": 1}}
+EU_K = {"name": "eu_k", "params": {"layers": 2, **SIX_STEPS}}
 UNSIR = {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2, "retainPerClass": 8}}
 METRICS = [{"name": "accuracy"}, {"name": "zrf"}]
 """The second is of an untrained model."""
@@ -262,7 +263,11 @@ class TestMeaning:
         arguments = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
         params = {"inputSize": 16, "arguments": arguments}
         small = {"name": "timm/vit_tiny_patch16_224", "params": params}
-        methods = [FINETUNE, {"name": "ssd"}, {"name": "cf_k", "params": {"layers": 1}}]
+        methods = [
+            FINETUNE,
+            {"name": "ssd"},
+            {"name": "cf_k", "params": {"layers": 1, **SIX_STEPS}},
+        ]
         result = compute(
             experiment(model=small, scenarios=[FULL_CLASS], methods=methods, metrics=METRICS),
             folder_store(tmp_path),
