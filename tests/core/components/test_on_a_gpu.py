@@ -39,11 +39,14 @@ ARITHMETIC = {
     "fp16": {"precision": "fp16"},
     "whole batch": {"batch_norm": "batch", "micro_batches": 2},
 }
-"""Ways in which a step may compute: every method goes the first, one of each kind all of them."""
+"""Ways in which a step may compute: every method goes the first, one of each kind most others."""
 
 SCALED = "fit.py apply: self.scaler.step(self.optimizer)"
 """The one wait in a step: of fp16, where torch asks if a gradient is too large for its scale and
 leaves the step out."""
+
+METHODS_IN = {"fp32": METHODS, "tf32": {"finetune", "ssd"}}
+"""Methods that go an arithmetic: all, and of tf32, a switch of the device, two."""
 
 FEATURES = "head.py head_inputs"
 """Where the host takes the features of each batch, so that they need not fit on the device."""
@@ -54,7 +57,7 @@ RUNS = [
     (*case, arithmetic)
     for arithmetic in ARITHMETIC
     for case in ONE_OF_EACH
-    if arithmetic == "fp32" or case[0] in {*WRAPPED, "unsir"}
+    if case[0] in METHODS_IN.get(arithmetic, {*WRAPPED, "unsir"})
 ]
 PROBED = [
     (name, arithmetic)
