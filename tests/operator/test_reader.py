@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -306,22 +306,33 @@ class TestVerify:
         assert "more than the 67108864 bytes that are read" in found[0].message
 
     @pytest.mark.parametrize(
-        ("data", "limits", "reason"),
+        ("data", "limits", "reason", "workers"),
         [
-            (LARGE, {"memory_mebibytes": 128}, "needs more memory to be read than there is for it"),
-            (SLOW, {"cpu_seconds": 1}, "the worker used more than 1 seconds of processor time"),
+            (
+                LARGE,
+                {"memory_mebibytes": 128},
+                "needs more memory to be read than there is for it",
+                nullcontext,
+            ),
+            (
+                SLOW,
+                {"cpu_seconds": 1, "memory_mebibytes": 1536},
+                "the worker used more than 1 seconds of processor time",
+                warm_workers,
+            ),
         ],
         ids=["memory", "processor time"],
     )
     def test_what_no_worker_survives_is_invalid_and_hides_no_other(
-        self, location, data, limits, reason
+        self, location, data, limits, reason, workers
     ):
         store = location.open()
         store.write(key(1), data)
         write_result(store, result(2))
 
         bounds = replace(VERIFYING, **limits)
-        found = ask("verify", ORDER, location, claims(0, 1, 2), verifying=bounds)
+        with workers():
+            found = ask("verify", ORDER, location, claims(0, 1, 2), verifying=bounds)
 
         assert [check.state for check in found] == ["missing", "invalid", "valid"]
         assert key(1) in found[1].message
@@ -562,13 +573,13 @@ class TestPublish:
         assert (scrub.n, scrub.asked, scrub.pending) == (1, 2, 1)
         assert scrub.reason.startswith("1 of 2 seeds gave no value (1 pending)")
 
-    def test_predictions_that_are_too_large_give_no_floor(self, filled):
+    def test_predictions_that_are_too_large_give_no_floor(self, filled, warmed):
         """Predictions may take a 32nd of the memory, and larger ones are not read."""
         store = filled.open()
         (first, _) = (each for each in store.list("objects") if each.key.endswith(".safetensors"))
-        store.write(first.key, bytes(17 * 1024 * 1024))
+        store.write(first.key, bytes(49 * 1024 * 1024))
 
-        ask("publish", self.ORDER, filled, publishing=replace(PUBLISHING, memory_mebibytes=512))
+        ask("publish", self.ORDER, filled, publishing=replace(PUBLISHING, memory_mebibytes=1536))
 
         summary = json.loads(store.read(names.summary_key(self.ORDER.prefix)))
         assert {row["floor"] for row in summary["rows"]} == {None}
@@ -586,6 +597,7 @@ class TestPublish:
 
     def test_of_many_rows_the_first_200_are_shown(self):
         summary = summaries.summary(
+            range(1),
             scenarios=[f"scenario-{i}" for i in range(26)],
             methods=[f"method-{i}" for i in range(6)],
         )
