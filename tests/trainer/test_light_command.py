@@ -148,6 +148,18 @@ def test_what_needs_no_extra_is_imported_without_it_metrics_included():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_run_starts_before_it_imports_what_it_needs_in_the_end():
+    code = (
+        "import sys\n"
+        "from supreme_trainer.command import run\n"
+        "from supreme_core import registry\n"
+        "registry.dataset.entries()\n"
+        "print(*sorted({'matplotlib', 'pandas', 'scipy.stats', 'sklearn'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize("command", ["run", "prepare"])
 def test_what_computes_says_what_to_install(command, monkeypatch, capsys):
     monkeypatch.setattr("supreme_core.system.ending.TRAINER_MODULES", ("torch", "not_installed"))

@@ -9,7 +9,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.datasets import load_digits
 
 from supreme_core.data.image_set import DatasetParams, ImageSet
 from supreme_core.randomness.permutation import permutation
@@ -28,6 +27,8 @@ class DigitsParams(DatasetParams):
 @dataset(classes=10)
 def digits(params: DigitsParams) -> ImageSet:
     """Handwritten digits of scikit-learn, grey, 10 classes; every fifth of a class is test."""
+    from sklearn.datasets import load_digits  # with all of scikit-learn, which takes seconds
+
     pixels, labels = cast(
         tuple[NDArray[np.float64], NDArray[np.int64]], load_digits(return_X_y=True)
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -47,7 +48,6 @@ from supreme_core.errors import (
     number_of,
 )
 from supreme_core.plan import Step, step_of, steps
-from supreme_core.publishing.publish import publish_newest
 from supreme_core.registry import catalog
 from supreme_core.scoring.run_scoring import read_cost
 from supreme_core.store.artefacts import Artefacts, read_manifest
@@ -136,6 +136,8 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
         seeds = runner.compute()
         summary = None
         if computed := [*runner.results.of(order)]:
+            from supreme_core.publishing.publish import publish_newest
+
             artefacts = Artefacts(storage, Path(folder) / "cache")
             newest, summary = publish_newest(storage, artefacts, order.prefix, runner.results)
             if change := changed_meanwhile(order, newest, computed):
@@ -216,6 +218,12 @@ def check_store(storage: Storage) -> None:
         raise StoreUnusable(str(error)) from None
 
 
+def import_the_rest() -> None:
+    """Import what a run needs in the end, which takes seconds, while the server loads torch."""
+    import_module("supreme_core.publishing.publish")
+    import_module("supreme_trainer.command.screen")
+
+
 class Runner:
     """The trainers of one run.
 
@@ -253,6 +261,7 @@ class Runner:
             return seeds
         plan = steps(self.order.work, self.order.excluded, catalog.installed())
         with stopping_on_signals(), self._warm_server() as self._server:
+            import_the_rest()
             device, count = self.prepare(seeds[0])
             gpus = machine.gpus(count, os.environ) if device == "cuda" else ()
             workers = self._workers(device, gpus)

@@ -12,7 +12,6 @@ from supreme_trainer.command import local
 from supreme_trainer.command.data import tell_elsewhere
 from supreme_trainer.command.errors import tell, tell_line
 from supreme_trainer.command.experiments import in_turn, planned, storage_of
-from supreme_trainer.command.screen import show
 from supreme_trainer.command.seed_choice import chosen_seeds
 from supreme_trainer.command.sentences import say
 from supreme_trainer.command.terminal import report_of, tell_where
@@ -97,6 +96,8 @@ def _compute(
         console.print(go_on, markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(stopped.code) from None
     if outcome.summary:
+        from supreme_trainer.command.screen import show
+
         show(outcome.summary, console)
         tell_where(storage.uri, order, console)
     say(console, local.counted(outcome, options))

@@ -7,6 +7,7 @@ macOS, and where the server is gone, trainers start afresh. The server computes 
 no CUDA, which no process that is forked later could use.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -31,9 +32,16 @@ PATIENCE_SECONDS = 120.0
 LOOKS_ONLY = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """Variables of the server: should a library ask it for GPUs, torch looks without starting CUDA."""
 
+LATER = (
+    "torch._inductor.config",  # by torch.use_deterministic_algorithms, and by each optimiser
+    *("sklearn.linear_model", "sklearn.model_selection", "sklearn.svm"),  # by attacks of metrics
+)
+"""Modules that the first trainer has no need of, as it prepares a dataset."""
+
 
 def main() -> None:
     """Be the server."""
+    gc.disable()  # what is imported stays, and to look for garbage in it takes a tenth of the time
     from supreme_trainer.process import trainer
 
     for each in REGISTRIES:
@@ -41,13 +49,13 @@ def main() -> None:
     server = os.getpid()
 
     def work() -> int:
+        gc.enable()
         bound.to_parent(server)
         return trainer.main()
 
     def import_the_rest() -> None:
-        """Import what torch does for deterministic algorithms, of which the first trainer has no
-        need, as it prepares a dataset."""
-        import_module("torch._inductor.config")
+        for name in LATER:
+            import_module(name)
 
     Server(work, import_the_rest).run()
 
