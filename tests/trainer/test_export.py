@@ -361,6 +361,23 @@ def test_a_library_that_is_not_installed_is_named(export, monkeypatch, to):
     assert ending.install_command(extra) in error
 
 
+@pytest.mark.parametrize("to", ["tensorboard", "mlflow", "wandb-offline"])
+def test_a_file_in_the_place_of_the_folder_is_told(export, tmp_path, to):
+    (tmp_path / "file").write_text("")
+    status, out, error = export(to, "--output", "file")
+    assert (status, out) == (EXIT_INVALID, "")
+    (line,) = error.splitlines()
+    assert line.startswith("error: --output file: ")
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b"])
+def test_a_folder_that_mlflow_would_not_find_is_refused_before_it_is_made(export, tmp_path, name):
+    status, _, error = export("mlflow", "--output", name)
+    assert status == EXIT_INVALID
+    assert f"MLflow finds no folder with {'?' if '?' in name else '%'} in its path" in error
+    assert not (tmp_path / name).exists()
+
+
 def test_an_experiment_without_a_seed_is_told(export, storage):
     for item in [*storage.list(f"{ORDER.prefix}/seed={SEED}")]:
         storage.delete(item.key)

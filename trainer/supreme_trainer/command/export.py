@@ -9,7 +9,7 @@ from rich.console import Console
 from supreme_trainer.command.sentences import say
 from supreme_trainer.command.terminal import tracked
 
-from supreme_core.errors import SpecError, number_of
+from supreme_core.errors import SpecError, number_of, one_line
 from supreme_core.library.tracked import TrackedModel, experiment_title, tracked_models
 from supreme_core.store.opening import open_experiment
 from supreme_core.store.results import ResultReader, read_order
@@ -40,9 +40,16 @@ def export_experiment(
     runs = sum(len(result.runs) for result in results.of(order).values())
     if not runs:
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to export")
-    tracker = _tracker(to, output, experiment_title(order))
     models = tracked_models(storage, order, results)
-    done = Counter(tracker.write(each) for each in tracked(models, total=runs, what="exporting"))
+    try:
+        tracker = _tracker(to, output, experiment_title(order))
+        done = Counter(
+            tracker.write(each) for each in tracked(models, total=runs, what="exporting")
+        )
+    except OSError as error:
+        at = f" ({error.filename})" if error.filename else ""
+        place = output or f"{DEFAULT_FOLDER}/{to}"
+        raise SpecError(one_line(f"--output {place}: {error.strerror or error}{at}")) from None
     told = f"{number_of(done[True], 'run')} written"
     told += f", {number_of(done[False], 'run')} there already" if done[False] else ""
     console = Console()

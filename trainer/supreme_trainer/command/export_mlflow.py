@@ -16,10 +16,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from supreme_core.errors import SpecError, SupremeError, one_line
+from supreme_core.errors import SpecError, SupremeError, one_line, quoted
 from supreme_core.library.tracked import TrackedModel
 
 URI_VARIABLE: Final = "MLFLOW_TRACKING_URI"
+
+RETRIES_VARIABLE, RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
+"""Retries of a request, about 15 seconds of them: by its own default MLflow asks a server that is
+away for four minutes, and says nothing."""
 
 IDENTITY: Final = "supreme.run"
 CONTENT: Final = "supreme.digest"
@@ -45,6 +49,11 @@ def tracking_uri(output: str | None, default: str) -> str:
     if ":" in found:
         return found
     folder = Path(found).absolute()
+    if lost := {*"?%"} & {*str(folder)}:  # MLflow would open another file, or try for minutes
+        raise SpecError(
+            f"--output is {quoted(str(folder))}; MLflow finds no folder with {min(lost)} in its"
+            " path"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return f"{DATABASE}{folder / 'mlflow.db'}"
 
@@ -57,6 +66,7 @@ class MLflowExperiment:
         self.then = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
         # MLflow tells of each table of a new database, and two addresses of each run.
         logging.getLogger("mlflow").setLevel(logging.WARNING)
+        os.environ.setdefault(RETRIES_VARIABLE, RETRIES)
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         try:
             self._client = MlflowClient(uri)
