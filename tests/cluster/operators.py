@@ -4,13 +4,15 @@ import contextlib
 import os
 import re
 import subprocess
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -21,7 +23,10 @@ from supreme_core.api.names import EXPERIMENT_LABEL
 from supreme_core.store.s3 import S3Credentials
 from tests import warm
 from tests.cluster.access import Access
-from tests.cluster.processes import SECONDS, answers, does_not_start, eventually, free_port, running
+from tests.cluster.processes import SECONDS, answers, does_not_start, free_port, running
+from tests.cluster.watching import changes
+
+Answer = TypeVar("Answer")
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "operator" / "rbac.yaml").read_text())["rules"]
@@ -175,13 +180,12 @@ class Experiments:
     ) -> dict[str, Any]:
         """The status as soon as its fields are what is wanted, such as phase="Succeeded"."""
 
-        def question() -> dict[str, Any]:
-            status = self.status(name)
+        def question(status: dict[str, Any]) -> dict[str, Any]:
             is_so = all(status.get(field) == value for field, value in wanted.items())
             return status if status and is_so else {}
 
         try:
-            return eventually(question, seconds=seconds)
+            return self.told(question, name, seconds=seconds)
         except pytest.fail.Exception:
             raise AssertionError(f"not {wanted} but {self.status(name)}") from None
 
@@ -190,17 +194,36 @@ class Experiments:
     ) -> dict[str, Any]:
         """A condition as soon as its fields are what is wanted, such as reason="Unschedulable"."""
 
-        def question() -> dict[str, Any]:
-            for each in self.status(name).get("conditions") or ():
+        def question(status: dict[str, Any]) -> dict[str, Any]:
+            for each in status.get("conditions") or ():
                 is_so = all(each.get(field) == value for field, value in wanted.items())
                 if each["type"] == type_ and is_so:
                     return each
             return {}
 
         try:
-            return eventually(question, seconds=seconds)
+            return self.told(question, name, seconds=seconds)
         except pytest.fail.Exception:
             raise AssertionError(f"no {type_} {wanted} in {self.status(name)}") from None
+
+    def told(
+        self,
+        question: Callable[[dict[str, Any]], Answer],
+        name: str = "three",
+        *,
+        seconds: float = SECONDS,
+    ) -> Answer:
+        """The first answer of a status that is not empty, from the status of now on."""
+        ask = partial(self._objects, "list_namespaced_custom_object")
+        ask = partial(ask, field_selector=f"metadata.name={name}")
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            now = self.read(name)
+            since = now["metadata"]["resourceVersion"]
+            for body in chain([now], changes(ask, since, left)):
+                if answer := question(body.get("status") or {}):
+                    return answer
+        pytest.fail(f"{name} did not become so within {seconds} s")
 
     def config_map(self, name: str) -> dict[str, str]:
         return self._core.read_namespaced_config_map(name, self.namespace).data

@@ -43,9 +43,9 @@ def seed(status, seed):
     return next(each for each in status["seedStatuses"] if each["seed"] == seed)
 
 
-def standings(experiments):
+def standings(status):
     """(phase, disruptions) of the first two seeds."""
-    found = experiments.status().get("seedStatuses") or ()
+    found = status.get("seedStatuses") or ()
     return [(each["phase"], each["disruptions"]) for each in found[:2]]
 
 
@@ -228,7 +228,7 @@ class TestFailures:
         """Kueue preempts as many as the urgent one needs the room of."""
         trainers.script = lambda seed, attempt: "run"
         experiments.apply(parallelism=2)
-        eventually(lambda: standings(experiments) == [("Running", 0), ("Running", 0)])
+        experiments.told(lambda status: standings(status) == [("Running", 0), ("Running", 0)])
         jobs = client.BatchV1Api(api)
 
         def hold(suspend):
@@ -238,7 +238,7 @@ class TestFailures:
                 jobs.patch_namespaced_job(name, experiments.namespace, spec)
 
         hold(True)
-        eventually(lambda: standings(experiments) == [("Queued", 1), ("Queued", 1)])
+        experiments.told(lambda status: standings(status) == [("Queued", 1), ("Queued", 1)])
         assert set(experiments.jobs()) == {"s0-a0", "s1-a0"}
         trainers.script = always_succeed
         hold(False)

@@ -181,9 +181,9 @@ def test_trials_are_made_in_rounds(start, experiments, trainers, storage, prefix
     )
     with start():
         experiments.apply(**{**TUNED, "tuning": {**TUNED["tuning"], **tuning}})
-        eventually(lambda: experiments.status().get("tuning", {}).get("round") == 2)
+        experiments.told(lambda status: status.get("tuning", {}).get("round") == 2)
         experiments.until(phase="Queued", queued=len(second))
-        assert jobs(experiments) == first | second
+        eventually(lambda: jobs(experiments) == first | second)
     # The next operator reads which trials the round has, and makes no other child.
     trainers.script = always_succeed
     with start():
@@ -230,4 +230,4 @@ def test_trials_are_known_without_a_status(start, experiments, trainers):
         said = experiments.condition("Accepted", status="False", reason="InvalidSpec")
         assert "spec.tuning.trials was 2 and is 4" in said["message"]
         experiments.change(tuning={"trials": 2})
-        eventually(lambda: experiments.status()["phase"] == "Succeeded")
+        experiments.until(phase="Succeeded")

@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from kubernetes import client
@@ -25,8 +25,8 @@ from supreme_core.store.opening import open_storage
 from supreme_core.store.results import write_result
 from supreme_core.store.s3 import S3Credentials
 from supreme_core.tuning.entries import entries_of
-from tests.cluster.kubelet import Kubelet, pods_of
-from tests.cluster.processes import POLLING
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.watching import Watch
 
 Script = Callable[[int, int], str]
 """Behaviour of the pod of (seed, attempt): succeed, run, wait, or fail with a code as in
@@ -54,12 +54,23 @@ class Trainers(threading.Thread):
         super().__init__(daemon=True)
         self._core, self._namespace = client.CoreV1Api(api), namespace
         self._kubelet = Kubelet(api, namespace)
-        self._credentials, self.script, self._endpoint = credentials, script, endpoint
+        self._credentials, self._script, self._endpoint = credentials, script, endpoint
         self._open_storage = cache(open_storage)
         self._stopped = threading.Event()
         self._idle = threading.Lock()
+        self._watch = Watch()
         self._played: dict[str, str] = {}
         self.trouble: BaseException | None = None
+
+    @property
+    def script(self) -> Script:
+        return self._script
+
+    @script.setter
+    def script(self, script: Script) -> None:
+        """All pods are looked at anew."""
+        self._script = script
+        self._watch.end()
 
     def __enter__(self) -> "Trainers":
         self.start()
@@ -67,6 +78,7 @@ class Trainers(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
+        self._watch.end()
         self.join()
         if self.trouble:
             raise self.trouble
@@ -79,12 +91,25 @@ class Trainers(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stopped.wait(POLLING):
-                with self._idle:
-                    for pod in pods_of(self._core, self._namespace, names.UID_LABEL):
-                        self._play(pod)
+            self._play_all()
         except BaseException as error:
             self.trouble = error
+
+    def _play_all(self) -> None:
+        ask = partial(
+            self._core.list_namespaced_pod, self._namespace, label_selector=names.UID_LABEL
+        )
+        while True:
+            watch = self._watch = Watch()
+            if self._stopped.is_set():
+                return
+            with self._idle:
+                there = json.loads(ask(_preload_content=False).data)
+                for pod in there["items"]:
+                    self._play(pod)
+            for pod in watch.changes(ask, since=there["metadata"]["resourceVersion"]):
+                with self._idle:
+                    self._play(pod)
 
     def _play(self, pod: Mapping[str, Any]) -> None:
         metadata = pod["metadata"]
