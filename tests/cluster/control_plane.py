@@ -8,6 +8,7 @@ they cannot be had, instead of a skip.
 
 import contextlib
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -23,7 +24,9 @@ from uuid import uuid4
 
 import yaml
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 
+from supreme_core.api import names
 from tests.cluster.access import Access
 from tests.cluster.processes import Server, answers, does_not_start, eventually, free_port, running
 from tests.cluster.programs import KUBERNETES
@@ -43,6 +46,9 @@ CONTROLLERS = (
 )
 """Controllers that experiments, their children and rights to them meet; the others would cost CPU
 time."""
+
+SPARING = {**os.environ, "GOGC": "400"}
+"""Environment in which programs of Go collect garbage less often, as there is memory."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class ControlPlane:
 
     @contextlib.contextmanager
     def namespace(self, *, restricted: bool = False) -> Iterator[str]:
-        """The name of a new namespace, which is deleted at the end with all that is in it.
+        """The name of a new namespace, in which nothing lives on at the end.
 
         restricted: whether only pods of the restricted security standard are let in.
         """
@@ -110,9 +116,7 @@ class ControlPlane:
             try:
                 yield name
             finally:
-                core.delete_namespace(name)
-                # No kubelet says that the pods that were on a node are gone.
-                core.delete_collection_namespaced_pod(name, grace_period_seconds=0)
+                _forget(api, name)
 
     def restricted_to(self, rules: Sequence[Mapping[str, Any]]) -> Access:
         """A new service account that may do in all namespaces what these rules of RBAC say."""
@@ -176,7 +180,7 @@ def _etcd(programs: Path, folder: Path) -> Iterator[str]:
         command += ["--listen-client-urls", url, "--advertise-client-urls", url]
         command += ["--listen-peer-urls", "http://127.0.0.1:0"]
         try:
-            with running(command, log=log) as process:
+            with running(command, log=log, environment=SPARING) as process:
                 if answers(process, partial(_found, f"{url}/readyz")):
                     yield url
                     return
@@ -206,7 +210,8 @@ def _api_server(programs: Path, folder: Path, etcd: str) -> Iterator[ControlPlan
         command += ["--service-account-issuer", "https://kubernetes.default.svc"]
         command += ["--service-account-key-file", key, "--service-account-signing-key-file", key]
         certificate = certificates / "apiserver.crt"
-        server = Server(command, log, partial(_found, f"{endpoint}/readyz", certificate))
+        ready = partial(_found, f"{endpoint}/readyz", certificate)
+        server = Server(command, log, ready, environment=SPARING)
         try:
             if server.start():
                 yield ControlPlane(Access(endpoint, certificate, TOKEN), programs, server, etcd)
@@ -226,11 +231,23 @@ def _controllers(found: ControlPlane, folder: Path) -> Iterator[None]:
     command += ["--use-service-account-credentials", "--leader-elect=false"]
     command += ["--controllers", ",".join(CONTROLLERS)]
     command += ["--kube-api-qps", "200", "--kube-api-burst", "400"]
-    with found.client() as api, running(command, log=log) as process:
+    with found.client() as api, running(command, log=log, environment=SPARING) as process:
         default = partial(_has_default_account, client.CoreV1Api(api), "default")
         if not answers(process, default):
             does_not_start("kube-controller-manager", log)
         yield
+
+
+def _forget(api: client.ApiClient, namespace: str) -> None:
+    """Delete what controllers and operators would look after. The namespace stays, as its deletion
+    is a hundred requests: two for each kind of objects that the server knows."""
+    place = names.GROUP, names.VERSION, namespace, names.PLURAL
+    with contextlib.suppress(ApiException):  # of a server that does not know experiments
+        client.CustomObjectsApi(api).delete_collection_namespaced_custom_object(*place)
+    jobs = client.BatchV1Api(api)
+    jobs.delete_collection_namespaced_job(namespace, propagation_policy="Background")
+    # No kubelet says that the pods that were on a node are gone.
+    client.CoreV1Api(api).delete_collection_namespaced_pod(namespace, grace_period_seconds=0)
 
 
 def _has_default_account(core: client.CoreV1Api, namespace: str) -> bool:

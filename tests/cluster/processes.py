@@ -45,15 +45,22 @@ class Server:
     ready: whether it answers.
     """
 
-    def __init__(self, command: Sequence[str | Path], log: Path, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        ready: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log
-        self._command, self._ready = command, ready
+        self._command, self._ready, self._environment = command, ready, environment
         self._stack = contextlib.ExitStack()
 
     def start(self) -> bool:
         """Start the operator and return whether it answers; False where it ended or takes too
         long."""
-        process = self._stack.enter_context(running(self._command, log=self.log))
+        started = running(self._command, log=self.log, environment=self._environment)
+        process = self._stack.enter_context(started)
         return answers(process, self._ready)
 
     def kill(self) -> None:

@@ -5,6 +5,7 @@ of service accounts, an API server that is away. Left out: a node; nothing runs 
 """
 
 import json
+from functools import partial
 
 import pytest
 from kubernetes import client, config
@@ -153,13 +154,23 @@ class TestDeletion:
         kubelet.remove(pod)
         eventually(lambda: not pods.list_namespaced_pod(namespace).items)
 
-    def test_a_namespace_goes_with_all_that_is_in_it(self, cluster, api, jobs, pods):
+    def test_a_namespace_goes_with_all_that_is_in_it(self, jobs, pods, kubelet, namespace):
+        jobs.create_namespaced_job(namespace, job())
+        (pod,) = kubelet.pods(job="some")
+        kubelet.schedule(pod)
+        pods.delete_namespace(namespace)
+        kubelet.remove(pod)
+        there = partial(pods.list_namespace, field_selector=f"metadata.name={namespace}")
+        eventually(lambda: not there().items)
+
+    def test_what_a_test_leaves_ends_with_it(self, cluster, jobs, pods):
         with cluster.namespace() as name:
             jobs.create_namespaced_job(name, job())
-            kubelet = Kubelet(api, name)
+            kubelet = Kubelet(jobs.api_client, name)
             (pod,) = kubelet.pods(job="some")
             kubelet.schedule(pod)
-        eventually(lambda: name not in [one.metadata.name for one in pods.list_namespace().items])
+        eventually(lambda: not jobs.list_namespaced_job(name).items)
+        eventually(lambda: not pods.list_namespaced_pod(name).items)
 
 
 class TestRights:
