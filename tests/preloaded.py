@@ -46,6 +46,7 @@ MODULES = {
     ),
 }
 MODULES["tests"] = ("tests.collected", *MODULES["operator"], *MODULES["trainer"])
+MODULES["operator"] += ("tests.published",)
 """Modules whose import takes a process seconds; one that is missing costs them again, nothing
 else."""
 
