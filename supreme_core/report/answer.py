@@ -142,7 +142,8 @@ def _of_placed(
         yield f"{_did_not_forget(kept, nearest, methods)}: {_gaps(indexed, kept)}"
     if _tells_nothing(indexed, scenario, nearest[0]):
         metric = cells.row_title(indexed.primary)
-        yield f"Original, which forgot nothing, is as near, so {metric} does not show who forgot"
+        so = f"so {metric} does not show who forgot"
+        yield f"Original, which forgot nothing, is no further away, {so}"
 
 
 def _did_not_forget(

@@ -142,8 +142,8 @@ SAID = {
     "nothing to forget": (
         {"original": 0.01, "ssd": 0.01, "salun": 0.05},
         "Of 2 methods, ssd is nearest to Retrained: forget accuracy 0.0 points away, equivalent"
-        " within 1.0 points; Original, which forgot nothing, is as near, so forget accuracy does"
-        " not show who forgot.",
+        " within 1.0 points; Original, which forgot nothing, is no further away, so forget accuracy"
+        " does not show who forgot.",
     ),
     "one that lost the task in some seeds": (
         {
