@@ -23,6 +23,7 @@ from tests.cluster import s3_server as s3
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     RANDOM_LABELS,
     RANDOM_SAMPLES,
     SIX_METHODS,
@@ -51,15 +52,25 @@ METRICS = [
 """All by default but one that takes as long as a training, and is a function of predictions."""
 
 
+WITH_BATCH_NORM = {
+    "name": "timm/test_resnet",
+    "params": {
+        "inputSize": 8,
+        "arguments": {"channels": [4, 4, 4, 4], "stem_width": 4, "stem_type": ""},
+    },
+}
+"""A ResNet of a block for each of its four stages."""
+
+
 def work(**changes):
     fields = {"methods": SIX_METHODS, "training": TRAINING, "metrics": METRICS}
-    return experiment(**{**fields, **changes})
+    return experiment(**{"model": WITH_BATCH_NORM, **fields, **changes})
 
 
 ONE_SEED = work()
 STREAMED = work(execution={"dataPlacement": "Streamed"})
 LOG = "seed=260/attempt=0/run.log"
-TWO_SEEDS = work(seeds=SEEDS, methods=[RANDOM_LABELS], metrics=[{"name": "accuracy"}])
+TWO_SEEDS = work(model=LIGHT, seeds=SEEDS, methods=[RANDOM_LABELS], metrics=[{"name": "accuracy"}])
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +181,7 @@ def test_methods_and_scenarios_in_another_order_give_the_same_bits(on_one_rank, 
     assert single == {key: everything[key] for key in single}
 
 
-SHORT = work(scenarios=[FULL_CLASS], methods=[FINETUNE])
+SHORT = work(model=LIGHT, scenarios=[FULL_CLASS], methods=[FINETUNE])
 
 
 @pytest.mark.parametrize("store", [f"s3-{s3.kind()}"], indirect=True)
