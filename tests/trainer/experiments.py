@@ -65,7 +65,7 @@ SIX_METHODS = (
     SSD,
     {"name": "lfssd"},
     {"name": "bad_teacher"},
-    {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2}},
+    {"name": "unsir", "params": {"noiseSteps": 2, "copies": 2, "retainPerClass": 16}},
 )
 
 LIGHT = {
