@@ -1,7 +1,7 @@
 """Results of experiments in two lines of Python, and code that operator and trainer share.
 
     from supreme_core import load
-    load("supreme-store/experiments/local/digits-c5aa9b3d").frame
+    load("supreme-store/experiments/local/digits-763c84f0").frame
 
 `__all__` is the public face, which docs/python.md describes: it is imported when it is asked for,
 torch only where models are. Everything else is internal and may change from one version to the

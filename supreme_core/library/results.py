@@ -1,6 +1,6 @@
 """Results of an experiment in a store, as tables of pandas, arrays of numpy and models of torch.
 
-    results = load("supreme-store/experiments/local/digits-c5aa9b3d")
+    results = load("supreme-store/experiments/local/digits-763c84f0")
     results.frame.groupby(["scenario", "method", "metric", "set"]).value.mean()
 
 Everything is what `supreme report` reads: nothing is computed that a report does not say.

@@ -6,6 +6,7 @@ CITATION.cff, and the version of images.
 Left out: the table of settings, which is generated (test_generated.py), and the prose.
 """
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -41,6 +42,8 @@ EXPERIMENTS = [
     for text in re.findall(r"^```yaml\n(apiVersion.*?)^```", page.read_text(), re.DOTALL | re.M)
 ]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+IN_THE_CODE = ("__init__.py", "library/results.py")
+"""Files of supreme_core whose docstrings name the demo's results."""
 FROM_THE_SERVER = {"uid": "1f0c52ab-0000", "creationTimestamp": "2026-01-01T00:00:00Z"}
 
 every_experiment = pytest.mark.parametrize(
@@ -61,6 +64,17 @@ def test_an_experiment_of_a_page_validates(text, tmp_path):
 
     assert done.exit_code == 0, done.output
     assert f"{path} is valid" in done.output
+
+
+def test_the_demo_lies_where_the_two_lines_of_python_look():
+    asked = CliRunner().invoke(cli, ["validate", str(ROOT / "examples" / "digits.yaml"), "--json"])
+    (demo,) = json.loads(asked.stdout)["experiments"]
+    texts = [page.read_text() for page in PAGES]
+    texts += [(ROOT / "supreme_core" / each).read_text() for each in IN_THE_CODE]
+    named = {
+        name for text in texts for name in re.findall(r"experiments/local/digits-[0-9a-f]{8}", text)
+    }
+    assert named == {demo["uri"][demo["uri"].index("experiments/local/") :]}
 
 
 def test_the_operator_admits_the_experiment_of_the_cluster_page():
