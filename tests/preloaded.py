@@ -28,6 +28,7 @@ COMPONENTS = sorted(
 MODULES = {
     "trainer": (
         "supreme_trainer.command.run",
+        *("supreme_core.publishing.publish", "supreme_trainer.command.screen"),  # in its end
         "supreme_trainer.process.trainer",
         "torch._inductor.config",  # by torch.use_deterministic_algorithms, and by each optimiser
         "sklearn.datasets",
