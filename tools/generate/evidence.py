@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 from supreme_core import registry
@@ -43,6 +44,13 @@ def file_of(entry: registry.Entry) -> Path:
 
 def is_about(text: str, entry: registry.Entry) -> bool:
     """Return whether a file imports a component, or has its name in a table that tests run over."""
+    modules, words = _subjects(text)
+    return entry.module in modules or entry.name in words
+
+
+@cache
+def _subjects(text: str) -> tuple[set[str], set[str]]:
+    """Find what a file imports, and the words of the tables that its tests run over."""
     tree = ast.parse(text)
     tables = {
         target.id: node.value
@@ -51,15 +59,14 @@ def is_about(text: str, entry: registry.Entry) -> bool:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    modules: set[str] = set()
     words: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            modules = {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
-            if entry.module in modules:
-                return True
+            modules |= {node.module or "", *(f"{node.module}.{each.name}" for each in node.names)}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("parametrize"):
             words |= _words(node, tables)
-    return entry.name in words
+    return modules, words
 
 
 def _words(node: ast.AST, tables: dict[str, ast.expr]) -> set[str]:
