@@ -24,6 +24,7 @@ from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     copied,
     experiment,
     finish,
@@ -36,6 +37,7 @@ from tests.trainer.experiments import (
 
 METRICS = [{"name": name} for name in ("accuracy", "loss", "zrf", "wall_seconds")]
 WHOLE = experiment(
+    model=LIGHT,
     scenarios=[FULL_CLASS],
     methods=[FINETUNE],
     metrics=METRICS,
@@ -323,7 +325,7 @@ def test_report_writes_the_same_bytes_again(command, finished, tmp_path):
         ),
         pytest.param(
             ("markdown", "--table", "cost"),
-            "digits (size 8), resnet18 (width 2); full\\_class: forget",
+            "digits (size 8), timm/test\\_vit (inputSize 8, arguments",
             id="markdown",
         ),
     ],

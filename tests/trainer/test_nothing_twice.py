@@ -22,6 +22,7 @@ from supreme_core.registry.catalog import bundled
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     RANDOM_LABELS,
     RANDOM_SAMPLES,
     SSD,
@@ -45,7 +46,8 @@ METRICS = [{"name": "accuracy"}, {"name": "loss"}]
 
 
 def base(**changes):
-    return experiment(**{"methods": [FINETUNE], "metrics": METRICS, "training": FLIPPED, **changes})
+    fields = {"methods": [FINETUNE], "metrics": METRICS, "training": FLIPPED}
+    return experiment(**{"model": LIGHT, **fields, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,8 @@ def storage(finished, tmp_path):
 
 
 def raise_version(monkeypatch, kind, name):
-    entries = kind._entries
-    monkeypatch.setitem(entries, name, replace(kind.get(name), version=2))
+    raised = replace(kind.get(name), version=2)
+    monkeypatch.setitem(kind._entries, raised.name, raised)
 
 
 def test_every_stage_of_an_empty_store_is_computed_once(finished):
@@ -218,7 +220,7 @@ def test_a_setting_at_its_default_is_the_same_work_as_the_setting_left_out(stora
                 (registry.augmentation, "horizontal_flip"),
                 (registry.optimizer, "sgd"),
                 (registry.schedule, "constant"),
-                (registry.model, "resnet18"),
+                (registry.model, LIGHT["name"]),
             )
         ),
     ],

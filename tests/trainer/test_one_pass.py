@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from supreme_trainer.seed import predicting
+from timm.models.vision_transformer import VisionTransformer
 
 from supreme_core import registry
 from supreme_core.api import names
@@ -28,6 +29,7 @@ from supreme_core.scoring.predictions import load_predictions
 from tests.trainer.experiments import (
     FINETUNE,
     FULL_CLASS,
+    LIGHT,
     RANDOM_LABELS,
     RANDOM_SAMPLES,
     SIX_METHODS,
@@ -77,12 +79,13 @@ def counted(monkeypatch):
 
 @contextmanager
 def all_forwards_in_eval_mode():
-    """Count samples of every forward pass of a whole network in eval mode, whoever asks for it."""
+    """Count samples of every forward pass of a whole LIGHT in eval mode, whoever asks for it, but
+    for the single image by which its family sees whether it can be built."""
     seen = Evaluations()
 
     def hook(module, arguments, output):
-        if isinstance(module, ResNet18) and not module.training:
-            seen.samples += len(arguments[0])
+        if isinstance(module, VisionTransformer) and not module.training:
+            seen.samples += len(arguments[0]) if len(arguments[0]) > 1 else 0
 
     handle = torch.nn.modules.module.register_module_forward_hook(hook)
     try:
@@ -98,7 +101,7 @@ DEFAULT = [{"name": metric.name} for metric in default_metrics(bundled())]
 def test_one_method_with_all_default_metrics_takes_one_pass_over_all_samples(tmp_path, scenario):
     """Finetune itself runs in train mode only, so what runs in eval mode is evaluation."""
     storage = folder_store(tmp_path)
-    how = {"scenarios": [scenario], "metrics": DEFAULT}
+    how = {"model": LIGHT, "scenarios": [scenario], "metrics": DEFAULT}
     compute(experiment(methods=[RANDOM_LABELS], **how), storage)
 
     with all_forwards_in_eval_mode() as seen:
@@ -109,7 +112,8 @@ def test_one_method_with_all_default_metrics_takes_one_pass_over_all_samples(tmp
 
 
 def work(*methods, metrics=("accuracy",)):
-    return experiment(methods=methods, metrics=[{"name": name} for name in metrics])
+    metrics = [{"name": name} for name in metrics]
+    return experiment(model=LIGHT, methods=methods, metrics=metrics)
 
 
 def evaluated(document, folder):
