@@ -199,7 +199,10 @@ const open = (id) => {
   }
 };
 const reveal = () => {
-  const id = decodeURIComponent(location.hash.slice(1));
+  let id = "";
+  try {
+    id = decodeURIComponent(location.hash.slice(1));
+  } catch {} // an address that was cut leads nowhere
   open(id);
   if (id) document.getElementById(id)?.scrollIntoView();
 };

@@ -15,6 +15,8 @@ import matplotlib.style
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from supreme_core.errors import escaped
+
 REFERRING = ("href", "clip-path")
 
 COORDINATES = ("d", "x", "y", "points", "transform", "width", "height")
@@ -88,7 +90,7 @@ def element(
     for size in ("width", "height", "version"):
         root.attrib.pop(size)
     root.set("role", "img")
-    root.set("aria-label", described_as)
+    root.set("aria-label", escaped(described_as))
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -110,7 +112,7 @@ def _name_markers(root: ElementTree.Element, gid: str, texts: Sequence[str]) -> 
     group = root.find(f".//g[@id='{gid}']")
     if group is not None:
         for use, text in zip(group.iter("use"), texts, strict=True):
-            ElementTree.SubElement(use, "title").text = text
+            ElementTree.SubElement(use, "title").text = escaped(text)
 
 
 def _own_ids(root: ElementTree.Element, name: str) -> None:

@@ -23,7 +23,7 @@ def script(name: str) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=FunctionLoader(_read),
         autoescape=True,
         finalize=words.readable,
@@ -31,6 +31,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["readable"] = words.readable  # before a filter that makes markup of a text
+    return made
 
 
 def _read(name: str) -> str:

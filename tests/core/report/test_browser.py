@@ -276,6 +276,7 @@ def test_a_link_opens_the_fold_that_it_leads_into(desk):
     desk.run("location.hash = '#files'")
     fold = "document.getElementById('files').closest('details').open"
     assert desk.run(f"new Promise((done) => setTimeout(() => done({fold}), 100))")
+    desk.run("location.hash = '#%E0'; new Promise((done) => setTimeout(done, 50))")  # no complaint
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -226,6 +226,13 @@ def test_foreign_text_stays_text(where):
     assert EVIL in Page(page).text
 
 
+@pytest.mark.parametrize("name", ["a\u202eb\u200b", "a_name_beyond_the_first\u202egnol"])
+def test_a_name_cannot_turn_the_text_around_it(name):
+    page = render_report(renamed(summary(), "scrub", name))
+    assert not re.search("[\u200b\u202e]", page.decode())
+    assert name.encode("unicode_escape").decode() in Page(page).text
+
+
 def test_a_label_that_looks_like_mathematics_or_has_strange_letters_does_not_break_a_plot():
     page = render_report(renamed(summary(), "scrub", "$\\frac{$ 忘 \x07" + "long" * 20))
     assert b"<svg" in page
