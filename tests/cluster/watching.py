@@ -5,6 +5,7 @@ second.
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -48,9 +49,11 @@ class Watch:
             self._end()
 
     def _end(self) -> None:
-        if self._answer:
-            with suppress(ValueError, RuntimeError, OSError):  # it has ended by itself
-                self._answer.shutdown()
+        connection = self._answer.connection if self._answer else None
+        if connection and connection.sock:
+            with suppress(OSError):  # it is closed already
+                # Not that of SSL, after which whoever reads has a socket without SSL.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 def _watch(ask: Ask, since: str, seconds: float) -> HTTPResponse:
