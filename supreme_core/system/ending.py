@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -141,12 +142,15 @@ def _to_install(missing: Sequence[str], extra: str) -> SpecError:
 
 def install_command(extra: str) -> str:
     """Command that adds an extra to this installation, from the place that it came from."""
-    pip = "pip install" if find_spec("pip") else "uv pip install"  # uv makes folders without pip
     source = _source()
     url = source.get("url", "")
+    checkout = Path(url2pathname(urlsplit(url).path))
+    of_make = checkout / ".venv-uv" / "bin" / "uv"  # which `make` puts there where there is none
+    is_used = url and of_make.exists() and not shutil.which("uv")
+    uv = shlex.quote(str(of_make)) if is_used else "uv"
+    pip = "pip install" if find_spec("pip") else f"{uv} pip install"  # uv makes folders without pip
     if not source.get("dir_info", {}).get("editable"):
         return f"{pip} {shlex.quote(f'{DISTRIBUTION}[{extra}]' + (f' @ {url}' if url else ''))}"
-    checkout = Path(url2pathname(urlsplit(url).path))
     constraints = checkout / "constraints.txt"
     pins = f" -c {shlex.quote(str(constraints))}" if constraints.is_file() else ""
     return f"{pip}{pins} -e {shlex.quote(f'{checkout}[{extra}]')}"

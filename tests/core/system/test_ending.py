@@ -118,16 +118,29 @@ def test_an_extra_is_installed_from_where_the_package_came(source, command, monk
     assert install_command("pandas") == command
 
 
-def test_a_checkout_brings_its_constraints_and_pip_is_named_where_it_is(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("pip", "uv", "program"),
+    [
+        (True, True, "pip"),
+        (False, True, "uv pip"),
+        (False, False, "{checkout}/.venv-uv/bin/uv pip"),
+    ],
+    ids=["pip", "uv", "the uv of make"],
+)
+def test_a_checkout_brings_its_constraints_and_its_uv(pip, uv, program, tmp_path, monkeypatch):
     class Installed:
         def read_text(self, name):
             return json.dumps({"url": tmp_path.as_uri(), "dir_info": {"editable": True}})
 
-    (tmp_path / "constraints.txt").write_text("")
+    of_make = tmp_path / ".venv-uv" / "bin" / "uv"
+    of_make.parent.mkdir(parents=True)
+    of_make.touch()
+    (tmp_path / "constraints.txt").touch()
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed())
-    monkeypatch.setattr("supreme_core.system.ending.find_spec", lambda name: object())
-    asked = install_command("pandas")
-    assert asked == f"pip install -c {tmp_path}/constraints.txt -e '{tmp_path}[pandas]'"
+    monkeypatch.setattr("supreme_core.system.ending.find_spec", lambda name: pip or None)
+    monkeypatch.setattr("shutil.which", lambda name: name if uv else None)
+    words = f"install -c {tmp_path}/constraints.txt -e '{tmp_path}[pandas]'"
+    assert install_command("pandas") == f"{program.format(checkout=tmp_path)} {words}"
 
 
 @pytest.mark.parametrize("error", [SpecError("a\nb"), StoreUnavailable("a\nb")], ids=repr)
