@@ -6,7 +6,7 @@ prune   a dry run, what goes and what stays, finished, unfinished and given-up e
 delete  a dry run, a person who is asked, what stays for others, mistyped and unreadable experiments
 
 What may go is a table in tests/core/store/test_housekeeping.py; here it happens to the store of a
-real experiment.
+real experiment. On S3 are those of each command that list, read and remove, a server's part of it.
 """
 
 import json
@@ -68,6 +68,12 @@ def finished(tmp_path_factory):
 def filled(store, finished):
     """A store of each kind with the finished experiment."""
     return copied(finished, store)
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A folder with the finished experiment, where it matters what lies in a store, not where."""
+    return folder_store(shutil.copytree(finished, tmp_path / "store"))
 
 
 @pytest.fixture
@@ -165,26 +171,33 @@ class TestCheck:
         assert out.endswith("\nnothing is damaged\n")
 
     @pytest.mark.parametrize(("stage", "words", "change", "problem"), DAMAGE.values(), ids=DAMAGE)
-    def test_damage_is_named(self, filled, check, command, stage, words, change, problem):
-        key = key_of(filled, stage, words)
-        if change:
-            filled.write(key, change(filled.read(key)))
-        else:
-            filled.delete(key)
+    def test_damage_is_named(self, folder, check, command, stage, words, change, problem):
+        self.harm_and_check(folder, check, command, stage, words, change, problem)
 
-        code, found = check(filled)
+    def test_damage_on_any_kind_of_store_is_named(self, filled, check, command):
+        self.harm_and_check(filled, check, command, *DAMAGE["a bit of weights"])
+
+    @staticmethod
+    def harm_and_check(store, check, command, stage, words, change, problem):
+        key = key_of(store, stage, words)
+        if change:
+            store.write(key, change(store.read(key)))
+        else:
+            store.delete(key)
+
+        code, found = check(store)
 
         assert code == 1
         (damage,) = found["damaged"]
         assert (damage["stage"], damage["object"]) == (stage, key)
         assert problem in damage["problem"]
-        code, out, _ = command("check", filled)
+        code, out, _ = command("check", store)
         assert (code, f"  {key}: " in out) == (1, True)
 
-    def test_results_that_cannot_be_read_are_damage(self, filled, check):
-        filled.write(names.order_key(planned(WHOLE).prefix), b"{")
+    def test_results_that_cannot_be_read_are_damage(self, folder, check):
+        folder.write(names.order_key(planned(WHOLE).prefix), b"{")
 
-        code, found = check(filled)
+        code, found = check(folder)
 
         assert (code, found["damaged"], len(found["unreadable"])) == (1, [], 1)
 
@@ -234,13 +247,13 @@ class TestCheck:
 
 
 class TestPrune:
-    def test_nothing_of_a_finished_experiment_goes(self, filled, prune):
-        before = keys(filled)
+    def test_nothing_of_a_finished_experiment_goes(self, folder, prune):
+        before = keys(folder)
 
-        found = prune(filled, "--delete")
+        found = prune(folder, "--delete")
 
         assert (found["orphans"], found["leftovers"], found["deletedBytes"]) == ([], [], 0)
-        assert keys(filled) == before
+        assert keys(folder) == before
 
     def test_a_dry_run_says_what_would_go_and_removes_nothing(self, filled, prune, command):
         give_up(filled, WHOLE)
@@ -262,19 +275,19 @@ class TestPrune:
 
         assert keys(filled) == []
 
-    def test_prepared_data_stay_for_an_experiment_to_come(self, filled, prune, command):
+    def test_prepared_data_stay_for_an_experiment_to_come(self, folder, prune, command):
         """The source of prepared data may need a licence, or hours."""
-        give_up(filled, WHOLE)
+        give_up(folder, WHOLE)
 
-        prune(filled, "--delete")
+        prune(folder, "--delete")
 
-        assert {key.split("/")[1] for key in keys(filled)} == {"datasets"}
-        _, out, _ = command("prune", filled, "--delete", "--older-than", "0")
+        assert {key.split("/")[1] for key in keys(folder)} == {"datasets"}
+        _, out, _ = command("prune", folder, "--delete", "--older-than", "0")
         first, last = out.splitlines()
         assert first.startswith("1 piece of prepared data, ")
         assert last == "nothing to remove"
 
-    def test_what_another_experiment_needs_stays(self, filled, prune, check):
+    def test_what_another_experiment_needs_stays(self, folder, prune, check):
         other = experiment(
             name="other",
             model=LIGHT,
@@ -282,15 +295,15 @@ class TestPrune:
             methods=[FINETUNE],
             metrics=[{"name": "accuracy"}],
         )
-        finish(other, filled)
-        give_up(filled, WHOLE)
+        finish(other, folder)
+        give_up(folder, WHOLE)
 
-        gone = [each["stage"] for each in prune(filled, "--delete")["orphans"]]
+        gone = [each["stage"] for each in prune(folder, "--delete")["orphans"]]
 
         assert sorted(gone) == ["metrics"] * 3 + ["predictions"]
-        code, found = check(filled)
+        code, found = check(folder)
         assert (code, found["damaged"], found["orphans"]) == (0, [], [])
-        assert all(record.status == "reused" for record in compute(other, filled).stages)
+        assert all(record.status == "reused" for record in compute(other, folder).stages)
 
     def test_nothing_outside_the_store_goes_through_a_link(
         self, finished, prune, command, tmp_path
@@ -353,31 +366,31 @@ class TestPrune:
 
         assert keys(filled) == before
 
-    def test_damaged_stages_and_foreign_files_stay(self, filled, prune):
-        give_up(filled, WHOLE)
-        manifest = key_of(filled, "originals", "manifest")
-        filled.write(manifest, filled.read(manifest)[:-1])
-        filled.write("README", b"mine")
-        filled.write("objects/notes/mine.txt", b"mine")
+    def test_damaged_stages_and_foreign_files_stay(self, folder, prune):
+        give_up(folder, WHOLE)
+        manifest = key_of(folder, "originals", "manifest")
+        folder.write(manifest, folder.read(manifest)[:-1])
+        folder.write("README", b"mine")
+        folder.write("objects/notes/mine.txt", b"mine")
 
-        prune(filled, "--delete", "--data")
+        prune(folder, "--delete", "--data")
 
-        assert keys(filled) == [
+        assert keys(folder) == [
             "README",
             "objects/notes/mine.txt",
             manifest,
-            key_of(filled, "originals", "weights"),
+            key_of(folder, "originals", "weights"),
         ]
 
-    def test_no_stage_goes_while_an_experiment_cannot_be_read(self, filled, command):
+    def test_no_stage_goes_while_an_experiment_cannot_be_read(self, folder, command):
         order = names.order_key(planned(WHOLE).prefix)
-        give_up(filled, WHOLE)
-        filled.write(order, b"{")
-        before = keys(filled)
+        give_up(folder, WHOLE)
+        folder.write(order, b"{")
+        before = keys(folder)
 
-        code, _, err = command("prune", filled, "--delete", "--older-than", "0")
+        code, _, err = command("prune", folder, "--delete", "--older-than", "0")
 
-        assert (code, keys(filled)) == (2, before)
+        assert (code, keys(folder)) == (2, before)
         assert "because an experiment cannot be read" in err
         assert order in err
 
@@ -427,8 +440,8 @@ class TestUnfinished:
     """Stages of a run that was killed are named by nobody, and are worth hours."""
 
     @pytest.fixture
-    def killed(self, unfinished, store):
-        return copied(unfinished, store)
+    def killed(self, unfinished, tmp_path):
+        return folder_store(shutil.copytree(unfinished, tmp_path / "store"))
 
     def test_its_stages_stay(self, killed, prune):
         checkpoint = names.checkpoint_key("originals", "f" * 64)
@@ -481,12 +494,12 @@ class TestDelete:
 
         return run
 
-    def test_without_yes_it_says_what_would_go_and_removes_nothing(self, filled, delete):
-        before = keys(filled)
+    def test_without_yes_it_says_what_would_go_and_removes_nothing(self, folder, delete):
+        before = keys(folder)
 
-        code, out, err = delete(filled)
+        code, out, err = delete(folder)
 
-        assert (code, err, keys(filled)) == (0, "", before)
+        assert (code, err, keys(folder)) == (0, "", before)
         assert "stages that only it needs: 9, " in out
         assert "prepared data that nobody else uses, kept without --data: " in out
         assert out.endswith(" would go; --yes removes them\n")
@@ -504,7 +517,7 @@ class TestDelete:
 
         assert (json.loads(out)["deletedBytes"], keys(filled)) == (size, [])
 
-    def test_what_another_experiment_needs_stays(self, filled, delete, check):
+    def test_what_another_experiment_needs_stays(self, folder, delete, check):
         other = experiment(
             name="other",
             model=LIGHT,
@@ -512,22 +525,22 @@ class TestDelete:
             methods=[FINETUNE],
             metrics=[{"name": "accuracy"}],
         )
-        finish(other, filled)
+        finish(other, folder)
 
-        _, out, _ = delete(filled, "--yes", "--json")
+        _, out, _ = delete(folder, "--yes", "--json")
 
         gone = [each["stage"] for each in json.loads(out)["stages"]]
         assert sorted(gone) == ["metrics"] * 3 + ["predictions"]
-        code, found = check(filled)
+        code, found = check(folder)
         assert (code, found["damaged"], found["orphans"]) == (0, [], [])
-        assert all(record.status == "reused" for record in compute(other, filled).stages)
+        assert all(record.status == "reused" for record in compute(other, folder).stages)
 
-    def test_a_mistyped_experiment_is_told_the_nearest(self, filled, delete):
-        before = keys(filled)
+    def test_a_mistyped_experiment_is_told_the_nearest(self, folder, delete):
+        before = keys(folder)
 
-        code, _, err = delete(filled, "--yes", prefix="experiments/local/tinny-12345678")
+        code, _, err = delete(folder, "--yes", prefix="experiments/local/tinny-12345678")
 
-        assert (code, keys(filled)) == (2, before)
+        assert (code, keys(folder)) == (2, before)
         assert f"did you mean '{self.PREFIX.removeprefix('experiments/')}'?" in err
 
     @pytest.mark.parametrize(
@@ -551,22 +564,22 @@ class TestDelete:
         assert (code, keys(folder_store(finished))) == (2, before)
         assert "it should look like STORE/experiments/NAMESPACE/NAME-UID" in err
 
-    def test_nothing_goes_while_another_experiment_cannot_be_read(self, filled, delete):
-        filled.write("experiments/local/other-1/order.json", b"{")
-        before = keys(filled)
+    def test_nothing_goes_while_another_experiment_cannot_be_read(self, folder, delete):
+        folder.write("experiments/local/other-1/order.json", b"{")
+        before = keys(folder)
 
-        code, _, err = delete(filled, "--yes")
+        code, _, err = delete(folder, "--yes")
 
-        assert (code, keys(filled)) == (2, before)
+        assert (code, keys(folder)) == (2, before)
         assert "another experiment cannot be read" in err
         assert "experiments/local/other-1/order.json" in err
 
-    def test_an_experiment_that_cannot_be_read_goes(self, filled, delete):
-        filled.write(f"{self.PREFIX}/order.json", b"{")
+    def test_an_experiment_that_cannot_be_read_goes(self, folder, delete):
+        folder.write(f"{self.PREFIX}/order.json", b"{")
 
-        code, _, _ = delete(filled, "--yes")
+        code, _, _ = delete(folder, "--yes")
 
-        assert (code, list(filled.list(self.PREFIX))) == (0, [])
+        assert (code, list(folder.list(self.PREFIX))) == (0, [])
 
     @pytest.mark.parametrize(("answer", "goes"), [("y", True), ("n", False), ("", False)])
     def test_a_person_is_asked(self, finished, delete, monkeypatch, tmp_path, answer, goes):
