@@ -82,9 +82,12 @@ class OwnNetwork:
             raise SpecError(
                 f"{name} is on {weights.device}; allowed: {', '.join(EVALUATION_BATCH)}"
             )
-        if lost := nonfinite(network):
-            raise SpecError(f"{name} has non-finite numbers in {lost}; allowed: a model that works")
-        copy, (image, _) = deepcopy(network).eval(), images[0]
+        try:
+            copy = deepcopy(network).eval()
+        except Exception as error:  # of code that is no part of torch
+            raise_fault(error)
+            raise SpecError(f"{name} cannot be copied: {one_line(error, 300)}") from None
+        image, _ = images[0]
         try:
             with torch.inference_mode():
                 logits = copy(image[None].to(weights.device, weights.dtype))
@@ -97,6 +100,8 @@ class OwnNetwork:
                 tuple(logits.shape) if isinstance(logits, Tensor) else f"an output {_kind(logits)}"
             )
             raise SpecError(f"{name} gives {came} for one image; allowed: logits (1, classes)")
+        if lost := nonfinite(copy):
+            raise SpecError(f"{name} has non-finite numbers in {lost}; allowed: a model that works")
         shape = ImageShape(image.shape[0], image.shape[1], logits.shape[1])
         return cls(copy, shape, weights.device, weights.dtype)
 

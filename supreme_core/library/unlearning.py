@@ -65,33 +65,34 @@ def unlearn(
     seed = arguments.seed_number(seed)
     if new_model is not None and not callable(new_model):
         raise SpecError(f"new_model is of type {type(new_model).__name__}; allowed: a function")
-    check_datasets(forget=forget, retain=retain)
-    own = OwnNetwork.of(model, forget, name="model")
-    refuse_untrainable(own.network)
-    samples = own.samples(forget=forget, retain=retain)
-    split, forgets = split_by_labels(samples, forget)
-    facts = chosen.entry.facts
-    if forgets not in facts.forgets:
-        raise SpecError(
-            f"method is {method!r}, which forgets whole {facts.forgets[0]}, and retain has"
-            " samples of every class of forget"
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+        check_datasets(forget=forget, retain=retain)
+        own = OwnNetwork.of(model, forget, name="model")
+        refuse_untrainable(own.network)
+        samples = own.samples(forget=forget, retain=retain)
+        split, forgets = split_by_labels(samples, forget)
+        facts = chosen.entry.facts
+        if forgets not in facts.forgets:
+            raise SpecError(
+                f"method is {method!r}, which forgets whole {facts.forgets[0]}, and retain has"
+                " samples of every class of forget"
+            )
+        if lacking := missing(own.network, facts.needs):
+            raise SpecError(f"method is {method!r}, which needs {lacking}, and model has none")
+        problem = UnlearningProblem(
+            networks=NetworkFactory(
+                architecture=Architecture(build=lambda shape: _fresh(model, new_model, method)),
+                shape=own.shape,
+                device=own.device,
+            ),
+            train=samples,
+            split=split,
+            forgets=forgets,
+            numerics=NumericsPolicy(Reduction(Ranks.alone(own.device), 1)),
         )
-    if lacking := missing(own.network, facts.needs):
-        raise SpecError(f"method is {method!r}, which needs {lacking}, and model has none")
-    problem = UnlearningProblem(
-        networks=NetworkFactory(
-            architecture=Architecture(build=lambda shape: _fresh(model, new_model, method)),
-            shape=own.shape,
-            device=own.device,
-        ),
-        train=samples,
-        split=split,
-        forgets=forgets,
-        numerics=NumericsPolicy(Reduction(Ranks.alone(own.device), 1)),
-    )
-    unlearned = problem.unlearn(chosen, own.network, seed=seed)
-    refuse_nonfinite(unlearned)
-    return unlearned
+        unlearned = problem.unlearn(chosen, own.network, seed=seed)
+        refuse_nonfinite(unlearned)
+        return unlearned
 
 
 def _chosen(method: str, settings: dict[str, Any]) -> Chosen[Any, Any]:
@@ -100,6 +101,15 @@ def _chosen(method: str, settings: dict[str, Any]) -> Chosen[Any, Any]:
     entry = registry.method.get(arguments.text("method", method, allowed))
     aliases = {name: field.alias or name for name, field in entry.params.model_fields.items()}
     given = {aliases.get(name, name): arguments.plain(value) for name, value in settings.items()}
+    if len(given) < len(settings):
+        twice = next(
+            name
+            for name, alias in aliases.items()
+            if name != alias and {name, alias} <= {*settings}
+        )
+        raise SpecError(
+            f"settings has {twice} and {aliases[twice]}, which are one; give one of them"
+        )
     return Chosen(entry, parse(entry.params, given, at="settings"))
 
 

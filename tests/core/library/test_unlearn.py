@@ -10,6 +10,7 @@ Left out: what the methods compute (tests/core/components/methods).
 """
 
 import inspect
+import threading
 
 import numpy as np
 import pytest
@@ -153,6 +154,24 @@ def test_an_untrained_model_may_be_given():
     assert asked
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(("method", "settings"), [("ssd", {}), ("finetune", {"epochs": 1})])
+def test_a_caller_who_needs_no_gradients_gets_the_same_model(mode, method, settings):
+    wanted = unlearn(tiny_network(1), FORGET, RETAIN, method, **settings)
+    model = tiny_network(1)
+    with mode():
+        found = unlearn(model, FORGET, RETAIN, method, **settings)
+    assert digest(found) == digest(wanted)
+
+
+class WithLock(nn.Linear):
+    """A part that nothing can copy."""
+
+    def __init__(self):
+        super().__init__(64, 4)
+        self.locked = threading.Lock()
+
+
 class WithToken(nn.Module):
     """A parameter of no layer, as that of a vision transformer's class token."""
 
@@ -204,6 +223,8 @@ def gives(network):
         ({"alpha": -1}, "settings.alpha is -1; it should be greater than 0"),
         ({"model": "resnet18"}, "model is of type str; allowed: a torch.nn.Module with parameters"),
         ({"model": nn.Conv2d(1, 4, 3)}, "model gives (1, 4, 6, 6) for one image; allowed: logits"),
+        ({"model": WithLock()}, "model cannot be copied: cannot pickle '_thread.lock' object"),
+        ({"alpha": 1, "batchSize": 8, "batch_size": 8}, "settings has batch_size and batchSize, w"),
         ({"model": nn.Linear(5, 4)}, "model cannot see an image (1, 8, 8): "),
         ({"forget": tensors(CLASS[:0])}, "forget has no sample; at least 1 is needed"),
         (
