@@ -122,7 +122,9 @@ def _of_conv2d(
     gradient = gradient.flatten(2)  # (n, out, positions)
     window = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
     elements = layer.weight.numel() + window * gradient.shape[2]
-    total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64)
+    # Laid out as the products, however the weights are: what differs is added element by element.
+    layout = torch.contiguous_format
+    total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64, memory_format=layout)
     # Memory that each chunk uses again: on a CPU the system gives what is new page by page.
     windows, products = images.new_empty(0), gradient.new_empty(0)
     for some, out in _chunks(images, gradient, elements):

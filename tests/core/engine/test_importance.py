@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 from supreme_core import registry
@@ -34,6 +35,7 @@ from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.toolbox import importance
 from supreme_core.engine.toolbox.dampening import dampen
 from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
+from supreme_core.engine.toolbox.importance_by_layer import add_by_layer, regular_layers
 from supreme_core.engine.toolbox.importance_kinds import SQUARED_LOSS
 from supreme_core.engine.training.fit import unreported
 from supreme_core.engine.training.loss import cross_entropy, squared_output
@@ -340,6 +342,35 @@ def test_the_loop_equals_the_fast_way(network_and_samples, loss_and_power, monke
     in_batches = sums(model, samples, *loss_and_power)
     monkeypatch.setattr(importance, "_in_batches", lambda *_: None)
     assert_close(sums(model, samples, *loss_and_power), in_batches)
+
+
+class Additions(TorchDispatchMode):
+    """The strides of what is added in place, and of what it is added to."""
+
+    def __init__(self):
+        super().__init__()
+        self.strides = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.add_.Tensor:
+            self.strides.append(tuple(each.stride() for each in args))
+        return func(*args, **kwargs or {})
+
+
+def test_what_is_added_up_is_laid_out_as_the_sums_however_the_weights_are():
+    """A tensor of another layout is added element by element, which took a sixth of the time."""
+    model = seeded(partial(ResNet18, COLOUR, width=4)).to(memory_format=torch.channels_last)
+    batch = tiny_samples(3, COLOUR).batch(torch.arange(3))
+    found = {
+        parameter: torch.zeros(parameter.shape, dtype=torch.float64)
+        for parameter in model.parameters()
+    }
+    with Additions() as additions:
+        layers = regular_layers(model, batch, cross_entropy)
+        add_by_layer(model, layers, batch, cross_entropy, "squared", found)
+
+    assert len(additions.strides) > len(found)
+    assert [(to, what) for to, what in additions.strides if to != what] == []
 
 
 def test_small_chunks_give_the_same_sums(network_and_samples, monkeypatch):
