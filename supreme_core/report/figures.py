@@ -33,6 +33,10 @@ def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -
     if name not in known:
         overall = dict(_of_all_scenarios(indexed))
         if name in overall:
+            if scenario is not None:
+                raise SpecError(
+                    f"figure {quoted(name)} is one of all scenarios; leave --scenario out"
+                )
             return overall[name]
         if name not in indexed.facts:
             raise SpecError(_unknown(name, [*known, *overall], indexed))

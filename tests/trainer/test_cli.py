@@ -355,11 +355,15 @@ def test_report_prints_a_table_to_paste_and_nothing_else(
         (("--format", "csv", "--figure", "ranks"), "--figure needs --format, which is one of pdf"),
         (("--format", "pdf", "--table", "cost"), "--table needs --format, which is one of latex"),
         (("--format", "pdf", "--figure", "forget_acuracy"), "did you mean 'forget_accuracy'?"),
+        (("--format", "pdf", "--figure", ""), "unknown figure ''"),
+        (("--format", "csv", "--table", ""), "unknown table ''"),
+        (("--scenario", ""), "--scenario needs --format, which is one of pdf, svg, png"),
         (("--format", "latex", "--width", "wide"), "it is a length of LaTeX, such as 3.25in"),
     ],
     ids=[
         *("no format", "no such table", "columns of csv", "width of a page", "figure of a page"),
-        *("figure of csv", "table of a picture", "no such figure", "no width"),
+        *("figure of csv", "table of a picture", "no such figure", "empty figure"),
+        *("empty table", "empty scenario", "no width"),
     ],
 )
 def test_report_explains_a_wrong_table_in_one_line(command, finished, arguments, words):

@@ -39,12 +39,12 @@ class Pasted:
     width: str | None = None
 
     def __post_init__(self) -> None:
-        if self.form in PICTURES and self.table:
+        if self.form in PICTURES and self.table is not None:
             raise SpecError(f"--table needs --format, which is one of {', '.join(FORMATS)}")
-        if self.form in FORMATS and (self.figure or self.scenario):
-            which = "--figure" if self.figure else "--scenario"
+        if self.form in FORMATS and not (self.figure is None and self.scenario is None):
+            which = "--scenario" if self.figure is None else "--figure"
             raise SpecError(f"{which} needs --format, which is one of {', '.join(PICTURES)}")
-        if (self.columns or self.width) and self.form != "latex":
+        if not (self.columns is None and self.width is None) and self.form != "latex":
             raise SpecError("--columns and --width need --format latex")
         _ = self.layout  # a length that is none is told before the results are read
 
@@ -56,17 +56,18 @@ class Pasted:
     def of(self, indexed: IndexedSummary) -> str | bytes:
         """The table as text, or the figure as the bytes of a file."""
         if self.form in PICTURES:
-            name = self.figure or indexed.primary
+            name = indexed.primary if self.figure is None else self.figure
             return picture(figure(indexed, name, scenario=self.scenario), self.form)
         layout = self.layout if self.form == "latex" else None
-        return paste(indexed, self.table or PRIMARY, self.form, layout=layout)
+        table = PRIMARY if self.table is None else self.table
+        return paste(indexed, table, self.form, layout=layout)
 
 
 def pasted(form: str | None, **options: Any) -> Pasted | None:
     """The table or figure in place of the report; None without a format, which the others need."""
     if form:
         return Pasted(form, **options)
-    if given := [name for name, value in options.items() if value]:
+    if given := [name for name, value in options.items() if value is not None]:
         forms = PICTURES if given[0] in ("figure", "scenario") else FORMATS
         raise SpecError(f"--{given[0]} needs --format, which is one of {', '.join(forms)}")
     return None
