@@ -155,6 +155,9 @@ def _pairs(
     p_values = {
         pair: hypotheses.difference_p(d, resolution=resolution) for pair, d in complete.items()
     }
+    flip_p_values = dict(
+        zip(complete, hypotheses.sign_flip_p_values(complete.values()), strict=True)
+    )
     adjusted = hypotheses.holm({pair: p for pair, p in p_values.items() if p is not None})
     for pair, differences in pairs.items():
         over_seeds = statistics.clipped(
@@ -179,7 +182,7 @@ def _pairs(
             low=over_seeds.low,
             high=over_seeds.high,
             difference_p=p_values.get(pair),
-            flip_p=hypotheses.sign_flip_p(differences) if pair in complete else None,
+            flip_p=flip_p_values.get(pair),
             adjusted_p=adjusted.get(pair) if over_seeds.n >= FEWEST else None,
             nearer=nearer,
             nearer_low=interval[0],

@@ -176,11 +176,8 @@ def _p_values(
         return key[0], track(key)
 
     differences = {key: p for key, each in tested.items() if (p := each.difference_p) is not None}
-    flips = {
-        key: p
-        for key, each in tested.items()
-        if (p := hypotheses.sign_flip_p(each.differences)) is not None
-    }
+    flip_p_values = hypotheses.sign_flip_p_values(each.differences for each in tested.values())
+    flips = {key: p for key, p in zip(tested, flip_p_values, strict=True) if p is not None}
     adjusted, flips_adjusted = _adjusted(differences, family), _adjusted(flips, family)
     families, flip_families = (Counter(map(family, p)) for p in (differences, flips))
     jointly = _adjusted(differences, track)

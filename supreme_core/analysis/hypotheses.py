@@ -1,6 +1,7 @@
 """Tests of one row's gaps to Retrained, their adjustment, and the verdict that follows. Pure."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, sqrt
 from statistics import mean
@@ -21,6 +22,8 @@ FEWEST_FOR_A_DIFFERENCE = 3
 
 EXACT_SIGN_FLIPS = 30
 RANDOM_SIGN_FLIPS = 100_000
+FLIPS_AT_ONCE = 4096
+"""Random flips that are in memory at a time: all flips of 1000 seeds would be 1.5 GB."""
 
 Verdict = Literal["equivalent", "different", "inconclusive"]
 Hypothesis = TypeVar("Hypothesis", bound=Hashable)
@@ -37,24 +40,51 @@ def sign_flip_p(differences: Values) -> float | None:
     one of the other half, so sorted sums of the halves tell how many pairs stay below. Above
     `EXACT_SIGN_FLIPS` differences the same share of as many random flips, from a fixed seed.
     """
-    given = present(differences)
-    if not given:
-        return None
-    largest = max(map(abs, given))
-    if largest == 0:
-        return 1.0
-    d = np.sort(np.abs(given)) / largest  # whose sums cannot overflow
-    observed = abs(fsum(each / largest for each in given)) - 1e-12 * fsum(d)
+    [p] = sign_flip_p_values([differences])
+    return p
+
+
+def sign_flip_p_values(tests: Iterable[Values]) -> list[float | None]:
+    """`sign_flip_p` of each; tests of equally many differences share their random flips, which
+    take most of the time where seeds are many."""
+    found: list[float | None] = []
+    at_random = defaultdict[int, list[tuple[int, FloatArray, float]]](list)
+    for place, differences in enumerate(tests):
+        given = present(differences)
+        largest = max(map(abs, given), default=0.0)
+        if not largest:
+            found.append(1.0 if given else None)
+            continue
+        d = np.sort(np.abs(given)) / largest  # whose sums cannot overflow
+        observed = abs(fsum(each / largest for each in given)) - 1e-12 * fsum(d)
+        if observed > 0 and len(d) > EXACT_SIGN_FLIPS:
+            at_random[len(d)].append((place, d, observed))
+        found.append(_exact_flip_p(d, observed) if len(d) <= EXACT_SIGN_FLIPS else 1.0)
+    for same in at_random.values():
+        places, d_of_each, sums = zip(*same, strict=True)
+        for place, p in zip(places, _random_flip_p(np.stack(d_of_each), sums), strict=True):
+            found[place] = p
+    return found
+
+
+def _exact_flip_p(d: FloatArray, observed: float) -> float:
     if observed <= 0:
         return 1.0
-    if len(d) > EXACT_SIGN_FLIPS:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (RANDOM_SIGN_FLIPS, len(d)))
-        extreme = int((np.abs(signs @ d) >= observed).sum())
-        return (extreme + 1) / (RANDOM_SIGN_FLIPS + 1)
     one, other = _flipped(d[::2]), np.sort(_flipped(d[1::2]))
     below = np.searchsorted(other, observed - one, side="left")  # one + other < observed
     not_above = np.searchsorted(other, -observed - one, side="right")  # one + other <= -observed
     return float(1 - (below - not_above).sum() / (len(one) * len(other)))
+
+
+def _random_flip_p(d: FloatArray, observed: Sequence[float]) -> list[float]:
+    """d: (tests, differences).  observed: the sum of each test."""
+    generator = np.random.default_rng(0)
+    extreme = np.zeros(len(d), int)
+    for first in range(0, RANDOM_SIGN_FLIPS, FLIPS_AT_ONCE):
+        count = min(FLIPS_AT_ONCE, RANDOM_SIGN_FLIPS - first)
+        signs = generator.choice([-1.0, 1.0], (count, d.shape[1]))
+        extreme += (np.abs(signs @ d.T) >= observed).sum(axis=0)
+    return [(int(each) + 1) / (RANDOM_SIGN_FLIPS + 1) for each in extreme]
 
 
 def _flipped(d: FloatArray) -> FloatArray:

@@ -6,6 +6,7 @@ missing values. How often verdicts are right is simulated by benchmarks/coverage
 """
 
 import math
+import tracemalloc
 from collections import Counter
 from itertools import product
 
@@ -26,6 +27,7 @@ from supreme_core.analysis.hypotheses import (
     noninferiority,
     separation,
     sign_flip_p,
+    sign_flip_p_values,
     signed_rank_p,
     verdict,
 )
@@ -69,6 +71,30 @@ def test_many_sign_flips_count_what_was_seen_among_them():
     signs = np.random.default_rng(5).choice([-1, 1], (100_000, 31))
     share = np.mean(abs(signs @ d) >= abs(d.sum()))
     assert sign_flip_p(d) == pytest.approx(share, abs=4 * math.sqrt(2 * share * (1 - share) / 1e5))
+
+
+def test_random_flips_that_tests_share_are_those_of_each_by_itself():
+    """And those that were drawn in one piece, so that no published p changes."""
+    draw = np.random.default_rng(2).normal
+    tests = [draw(0.2, 1.0, n) for n in (31, 5, 40, 31)] + [[], np.zeros(40), [1.0, -1.0] * 20]
+    found = sign_flip_p_values(tests)
+    assert found == [sign_flip_p(each) for each in tests]
+    assert found[-3:] == [None, 1.0, 1.0]
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (100_000, 31))
+    for place in (0, 3):
+        d = np.sort(np.abs(tests[place]))
+        seen = (np.abs(signs @ d) >= abs(tests[place].sum()) * (1 - 1e-12)).sum()
+        assert found[place] == (seen + 1) / 100_001
+
+
+def test_random_flips_of_very_many_seeds_need_little_memory():
+    """All of 1000 seeds at once would be 1.5 GB, where a worker of the operator has 2."""
+    tracemalloc.start()
+    try:
+        sign_flip_p([1.0, -1.0, 2.0] * 333)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 @given(differences)
