@@ -13,6 +13,8 @@ ok              a value in every repeat
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 from supreme_core.analysis import statistics
@@ -81,17 +83,18 @@ class Runs:
 
         Where single samples are forgotten, for example, nothing is said about forget_test.
         """
-        found = {
-            metric
-            for (of, _), seeds in self.of.items()
-            if of == scenario
-            for runs in seeds.values()
-            for run in runs
-            for metric, value in run.metrics.items()
-            if value is not None
-        }
+        found = self._with_a_value[scenario]
         primary = self.order.primary_metric
         return [primary, *(each for each in self.metrics if each in found and each != primary)]
+
+    @cached_property
+    def _with_a_value(self) -> Mapping[str, set[str]]:
+        """Rows with a value by scenario: each of very many cells of a table asks for them."""
+        found = defaultdict[str, set[str]](set)
+        for (scenario, _), seeds in self.of.items():
+            for run in chain.from_iterable(seeds.values()):
+                found[scenario] |= {row for row, value in run.metrics.items() if value is not None}
+        return found
 
     def has(self, method: str, metric: str) -> bool:
         """Return whether the metric is defined for the method, as not all are for the
