@@ -173,7 +173,7 @@ def test_each_process_does_a_part(tmp_path):
 )
 def test_the_work_of_a_lost_process_is_taken_over(tmp_path, alone, number, code, halt, how):
     with trainers(*orders(tmp_path, SMALL, 1), options=CREW, halt=halt, **how) as one:
-        one.until(**halt)
+        one.halted(0)
         one.signal(0, number)
         if number == signal.SIGTERM:
             one.go_on(0)

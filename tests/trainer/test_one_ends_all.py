@@ -120,6 +120,8 @@ def test_a_killed_rank_ends_all(tmp_path, size, victim, work, moment):
     halt = moment if work is SHORT else None
     with trainers(*[order] * size, halt=halt) as seed:
         seed.until(**moment)
+        if halt:
+            seed.halted(0)
         seed.signal(victim, signal.SIGKILL)
         if halt and victim != 0:
             seed.go_on(0)
@@ -157,6 +159,7 @@ def test_sigterm_to_one_rank_in_a_training_leaves_a_checkpoint_and_stops_all(tmp
 def test_sigterm_to_one_rank_outside_of_a_training_stops_all(tmp_path, order, told, moment):
     with trainers(order, order, halt=moment) as seed:
         seed.until(**moment)
+        seed.halted(0)
         seed.signal(told, signal.SIGTERM)
         seed.go_on(0)
         codes = seed.ended()

@@ -67,7 +67,7 @@ def test_sigterm_in_mid_training_loses_no_step_and_changes_no_bit(
     tmp_path, order, uninterrupted, before, after
 ):
     with trainers(*[order] * before, halt=IN_A_TRAINING) as stopped:
-        stopped.until(**IN_A_TRAINING)
+        stopped.halted(0)
         stopped.signal(before - 1, signal.SIGTERM)
         stopped.go_on(0)
         assert stopped.ended() == [EXIT_TERMINATED] * before

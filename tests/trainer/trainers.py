@@ -116,7 +116,7 @@ class Trainers:
         os.kill(self.processes[rank].pid, number)
 
     def halted(self, rank):
-        """Wait until a trainer has got to where it halts."""
+        """Wait until a trainer has got to where it halts, before which a signal may end it."""
         stat = Path(f"/proc/{self.processes[rank].pid}/stat")
         while stat.read_text().rpartition(")")[2].split()[0] != "T":
             time.sleep(0.01)
