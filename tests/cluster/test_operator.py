@@ -4,6 +4,7 @@ Covered: the life of an experiment from `kubectl apply` to its summary in the st
 Left out: what real pods do (tests/e2e), a misbehaving API server (test_faults.py).
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -58,8 +59,9 @@ class TestTheLifeOfAnExperiment:
         assert [row["method"] for row in status["summary"]] == ["original", "retrained", "finetune"]
         shown = cluster.kubectl("get", "uexp", "-n", experiments.namespace)
         assert "Succeeded" in shown
-        described = cluster.kubectl("describe", "uexp", "three", "-n", experiments.namespace)
-        assert "SeedsSucceeded" in described.split("Events:")[1]
+        describe = ["describe", "uexp", "three", "-n", experiments.namespace]
+        # Events are written after the status.
+        eventually(lambda: "SeedsSucceeded" in cluster.kubectl(*describe).split("Events:")[1])
 
     def test_more_seeds_open_it_again_and_only_they_are_computed(self, experiments, trainers):
         experiments.apply(seeds={"list": [7]})
@@ -364,13 +366,19 @@ def test_what_users_see_in_metrics(running, experiments, trainers):
     experiments.apply(seeds={"list": [7]})
     experiments.until(phase="Succeeded")
     assert running.get("livez") == "ok\n"
-    assert {name: running.metric(name) - before[name] for name in COUNTED} == COUNTED
+
+    def counted():
+        return {name: running.metric(name) - before[name] for name in COUNTED}
+
+    # A status is seen a moment before what it counts for is counted.
+    with suppress(pytest.fail.Exception):
+        eventually(lambda: counted() == COUNTED, seconds=30)
+    assert counted() == COUNTED
     assert running.metric("controller_runtime_reconcile_errors_total") == 0
     assert running.metric("supreme_watch_last_event_timestamp_seconds") > 0
     of_this = f'namespace="{experiments.namespace}"'
-    assert f'supreme_experiment_seeds{{experiment="three",{of_this},phase="Succeeded"}} 1.0' in (
-        running.get("metrics")
-    )
+    line = f'supreme_experiment_seeds{{experiment="three",{of_this},phase="Succeeded"}} 1.0'
+    eventually(lambda: line in running.get("metrics"))
 
 
 COUNTED = {
