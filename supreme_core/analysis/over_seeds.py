@@ -99,11 +99,13 @@ def over_seeds(
     load: Load,
     *,
     inputs: str | None = None,
+    tell: Callable[[str], None] = log.warning,
 ) -> OverSeeds:
     """Values and curves of every method that the order has, in the order of the table.
 
     results: in the order of the seeds.  metrics: by their titles.  inputs: see `inputs_of`; it is
     kept unless predictions could not be read or a metric failed, which may go better another time.
+    tell: takes a line for each scenario with predictions that could not be read.
     """
     values: list[SeedValue] = []
     curves: list[Curve] = []
@@ -119,7 +121,7 @@ def over_seeds(
         is_sound &= found.is_sound
         for why in list(found.unread.values())[:1]:  # one line: of a store without stages it is all
             listed = ", ".join(found.unread)
-            log.warning("nothing is said over seeds in %s of %s: %s", found.title, listed, why)
+            tell(f"nothing is said over seeds in {found.title} of {listed}: {why}")
     return OverSeeds(
         inputs=inputs if is_sound else None,
         metrics=seed_rows(metrics),
@@ -156,8 +158,7 @@ def inputs_of(
             }
             for found, asked in _scenarios(results, order)
         ]
-    except CorruptArtefact as error:
-        log.warning("what is said over seeds cannot be used again: %s", error)
+    except CorruptArtefact:
         return None
     rows = {row: facts.to_document() for row, facts in seed_rows(metrics).items()}
     chosen = [[title, metric.identity()] for title, metric in metrics.items()]

@@ -19,7 +19,7 @@ from supreme_core.analysis.tuning import FinalSeeds, tuning_summary
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, work_digest
 from supreme_core.api.records import EpochCurve, RunRecord, RunResult
-from supreme_core.api.summary import Floor, OverSeeds, Summary, TuningSummary
+from supreme_core.api.summary import Floor, OverSeeds, Summary, TrainingCurves, TuningSummary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
 from supreme_core.publishing.stored_run import SeedStore, trained_curves
@@ -34,6 +34,13 @@ from supreme_core.store.selections import read_selection
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
+
+OF_STAGES: Final = {
+    "rows": "noise floors",
+    "over_seeds": "numbers over seeds",
+    "training_curves": "training curves",
+}
+"""Fields of a summary that follow from stages too, and what of them does."""
 
 SUMMARY_BYTES: Final = 64 * 1024 * 1024
 """Largest summary of which anything is used again."""
@@ -128,25 +135,60 @@ def summarise(
         for position, metric in enumerate(order.work.metrics)
     ]
     found = [*results.of(order).values()]
+    lost: dict[str, list[str]] = {part: [] for part in OF_STAGES}
     question = Question(
         order=order,
         work_digest=work_digest(order.work),
         metrics=row_facts((title, chosen.entry.listed) for title, chosen in metrics),
-        floors=_floors(found, artefacts, metrics),
+        floors=_floors(found, artefacts, metrics, lost["rows"]),
         versions={"supreme": metadata.version(DISTRIBUTION)},
     )
-    published = _published(storage, order.prefix) if believed else OverSeeds()
-    over = _over_seeds(found, artefacts, order, published)
     summary = aggregate(found, question)
-    tuning = tuning_of(storage, order, summary)
-    lacking: list[str] = []
-    curves = training_curves(found, order, partial(_curves, SeedStore(artefacts), lacking))
-    if lacking:  # one line: of a store without stages it is every model
-        more = f" (the first of {len(lacking)} models without)" if lacking[1:] else ""
-        log.warning("%s%s", lacking[0], more)
-    return summary.model_copy(
-        update={"over_seeds": over, "training_curves": curves, "tuning": tuning}
+    published = _published(storage, order.prefix) if believed else None
+    over = _over_seeds(found, artefacts, order, published, lost["over_seeds"])
+    curves = _curves(found, artefacts, order, lost["training_curves"])
+    summary = summary.model_copy(
+        update={
+            "over_seeds": over,
+            "training_curves": curves,
+            "tuning": tuning_of(storage, order, summary),
+        }
     )
+    return _with_published(summary, published, lost)
+
+
+def _with_published(
+    summary: Summary, published: Summary | None, lost: Mapping[str, list[str]]
+) -> Summary:
+    """The summary with published parts in place of those of which the store has lost stages.
+
+    lost: for each of `OF_STAGES`, why it is not whole.  Only parts that were published with the
+    same results are taken; whatever is lost for good is said.
+    """
+    kept = {}
+    if published and any(lost.values()) and _same_results(summary, published):
+        kept = {part: getattr(published, part) for part, why in lost.items() if why}
+    if kept:
+        first = next(why[0] for why in lost.values() if why)
+        parts = ", ".join(OF_STAGES[part] for part in kept)
+        log.warning("%s; as they were published before stay: %s", first, parts)
+        return summary.model_copy(update=kept)
+    for why in lost.values():
+        for line in why:
+            log.warning("%s", line)
+    return summary
+
+
+def _same_results(one: Summary, other: Summary) -> bool:
+    """Compare what two summaries say of results, whatever the store had beside these."""
+    return _of_results(one) == _of_results(other)
+
+
+def _of_results(summary: Summary) -> bytes:
+    """All that follows from the results alone, without the stages that they name."""
+    rows = [row.model_copy(update={"floor": None}) for row in summary.rows]
+    bare = {"rows": rows, "over_seeds": OverSeeds(), "training_curves": TrainingCurves()}
+    return summary_json(summary.model_copy(update=bare))
 
 
 def tuning_of(storage: Storage, order: ExperimentOrder, summary: Summary) -> TuningSummary | None:
@@ -167,21 +209,26 @@ def tuning_of(storage: Storage, order: ExperimentOrder, summary: Summary) -> Tun
 
 
 def _over_seeds(
-    results: list[RunResult], artefacts: Artefacts, order: ExperimentOrder, published: OverSeeds
+    results: list[RunResult],
+    artefacts: Artefacts,
+    order: ExperimentOrder,
+    published: Summary | None,
+    lost: list[str],
 ) -> OverSeeds:
     metrics = _seed_metrics(order)
     inputs = inputs_of(results, order, metrics, partial(_content, artefacts))
-    if inputs and inputs == published.inputs:
-        return published
-    return over_seeds(results, order, metrics, partial(_load, artefacts), inputs=inputs)
+    if inputs and published and inputs == published.over_seeds.inputs:
+        return published.over_seeds
+    load = partial(_load, artefacts)
+    return over_seeds(results, order, metrics, load, inputs=inputs, tell=lost.append)
 
 
-def _published(storage: Storage, prefix: str) -> OverSeeds:
-    """Metrics over seeds of the last summary; nothing where it cannot be read or was edited."""
+def _published(storage: Storage, prefix: str) -> Summary | None:
+    """The last summary; None where it cannot be read or was edited."""
     try:
-        return read_published(storage, prefix).over_seeds
+        return read_published(storage, prefix)
     except SpecError:
-        return OverSeeds()
+        return None
 
 
 def read_published(storage: Storage, prefix: str) -> Summary:
@@ -217,10 +264,13 @@ def _seed_metrics(order: ExperimentOrder) -> dict[str, Chosen[Any, SeedMetricFac
 
 
 def _floors(
-    results: list[RunResult], artefacts: Artefacts, metrics: list[tuple[str, Chosen[Any, Any]]]
+    results: list[RunResult],
+    artefacts: Artefacts,
+    metrics: list[tuple[str, Chosen[Any, Any]]],
+    lost: list[str],
 ) -> dict[tuple[str, str], Floor]:
-    """Compute noise floors; where predictions of Retrained are damaged none is claimed, and a
-    warning says so."""
+    """Compute noise floors; none where predictions of Retrained are damaged, which is added to
+    `lost`."""
     try:
         return noise_floors(
             [result.cells for result in results],
@@ -228,17 +278,30 @@ def _floors(
             metrics=[(title, chosen.entry, chosen.params) for title, chosen in metrics],
         )
     except CorruptArtefact as error:
-        log.warning("no noise floor is claimed: %s", error)
+        lost.append(f"no noise floor is claimed: {error}")
         return {}
 
 
-def _curves(store: SeedStore, lacking: list[str], run: RunRecord) -> list[EpochCurve]:
-    """Curves of a run's model; none where they are damaged, which is added to `lacking`."""
-    try:
-        return trained_curves(store, run)
-    except CorruptArtefact as error:
-        lacking.append(f"no curve of {run.method} in {run.scenario} is shown: {error}")
-        return []
+def _curves(
+    results: list[RunResult], artefacts: Artefacts, order: ExperimentOrder, lost: list[str]
+) -> TrainingCurves:
+    """Curves of all models that have some; one line of those that are damaged is added to
+    `lost`."""
+    store = SeedStore(artefacts)
+    lacking: list[str] = []
+
+    def read(run: RunRecord) -> list[EpochCurve]:
+        try:
+            return trained_curves(store, run)
+        except CorruptArtefact as error:
+            lacking.append(f"no curve of {run.method} in {run.scenario} is shown: {error}")
+            return []
+
+    curves = training_curves(results, order, read)
+    if lacking:  # one line: of a store without stages it is every model
+        more = f" (the first of {len(lacking)} models without)" if lacking[1:] else ""
+        lost.append(f"{lacking[0]}{more}")
+    return curves
 
 
 def _load(artefacts: Artefacts, stage: str, key: str) -> Predictions:

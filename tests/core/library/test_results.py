@@ -5,6 +5,7 @@ gaps         those of the summary | verdicts
 curves       of the trainings of references and methods, in a table of their own and in frame
 predictions  of references and methods | model | images as a model sees them
 evaluate     on the models of an experiment: the numbers of the experiment
+folders      published ones without stages: what followed from these stays, if it is of the results
 errors       the argument, what came, and the nearest
 imports      nothing but what is used: no torch for numbers, and a message where pandas is missing
 
@@ -25,12 +26,13 @@ from torch.utils.data import TensorDataset
 
 import supreme_core
 from supreme_core import registry
+from supreme_core.api import names
 from supreme_core.api.canonical import digest
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.data.image_set import ImageSet, dataset_meaning
 from supreme_core.errors import SpecError
-from supreme_core.publishing.publish import summarise
+from supreme_core.publishing.publish import publish, read_published, summarise
 from supreme_core.publishing.stored_run import stage_of
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import ResultReader, write_order, write_result
@@ -216,12 +218,67 @@ def test_of_a_folder_without_stages_the_log_has_a_line_for_each_thing_that_is_la
     told = summarise(copy, artefacts, planned(DOCUMENT), ResultReader(copy))
     assert not told.training_curves.trainings
     said = [re.sub(r"[0-9a-f]{64}", "KEY", record.getMessage()) for record in caplog.records]
-    assert said[2:] == [
+    assert said == [
+        "no noise floor is claimed: predictions KEY are named by a result but not in the store",
         "nothing is said over seeds in full_class of retrained, original, finetune, mild:"
         " predictions KEY are named by a result but not in the store",
         "no curve of original in full_class is shown: predictions KEY is not in the store"
         " (the first of 7 models without)",
     ]
+
+
+class TestAPublishedFolderWithoutStages:
+    """A copy of what was published, as people hand it on: results, summary, report, no models."""
+
+    @pytest.fixture
+    def folder(self, store, tmp_path):
+        copy = copied(store.uri.removeprefix("file://"), folder_store(tmp_path / "store"))
+        self.published(copy, tmp_path)
+        shutil.rmtree(tmp_path / "store" / "objects")
+        return copy
+
+    def published(self, store, tmp_path):
+        publish(store, Artefacts(store, tmp_path / "cache"), planned(DOCUMENT))
+        return [store.read(key) for key in names.summary_keys(planned(DOCUMENT).prefix)]
+
+    def test_what_followed_from_stages_stays(self, folder, tmp_path, caplog):
+        before = [folder.read(key) for key in names.summary_keys(planned(DOCUMENT).prefix)]
+        told = read_published(folder, planned(DOCUMENT).prefix)
+        assert told.training_curves.trainings
+        assert told.over_seeds.values
+        assert any(row.floor for row in told.rows)
+        caplog.clear()
+        assert self.published(folder, tmp_path) == before
+        (record,) = caplog.records
+        assert re.fullmatch(
+            r"no noise floor is claimed: predictions [0-9a-f]{64} are named by a result but not in"
+            r" the store; as they were published before stay: noise floors, numbers over seeds,"
+            r" training curves",
+            record.getMessage(),
+        )
+
+    def test_nothing_is_taken_of_a_summary_that_was_edited(self, folder, tmp_path):
+        key = names.summary_key(planned(DOCUMENT).prefix)
+        folder.write(key, folder.read(key).replace(b'"trainingCurves"', b'"trainingcurves"'))
+        self.published(folder, tmp_path)
+        self.assert_lacking(folder)
+
+    def test_nothing_is_taken_of_a_summary_of_other_results(self, folder, tmp_path):
+        order = planned(DOCUMENT)
+        result = ResultReader(folder).of(order)[SEEDS[0]]
+        runs = [
+            run.model_copy(update={"metrics": {**run.metrics, "forget_accuracy": 0.5}})
+            for run in result.runs
+        ]
+        write_result(folder, result.model_copy(update={"runs": runs}))
+        self.published(folder, tmp_path)
+        self.assert_lacking(folder)
+
+    def assert_lacking(self, folder):
+        told = read_published(folder, planned(DOCUMENT).prefix)
+        assert not told.training_curves.trainings
+        assert not told.over_seeds.inputs
+        assert not any(row.floor for row in told.rows)
 
 
 def test_curves_that_are_none_are_told_and_left_out_of_the_summary(store, tmp_path, caplog):
