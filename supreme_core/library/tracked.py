@@ -1,7 +1,7 @@
 """Models of an experiment as trackers know runs: parameters, metrics, curves and tags."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,8 +112,9 @@ def experiment_title(order: ExperimentOrder) -> str:
 
 def tracked_models(
     storage: Storage, order: ExperimentOrder, results: ResultReader
-) -> Iterator[TrackedModel]:
-    """Every run of every seed that has a result, one after the other.
+) -> Generator[TrackedModel]:
+    """Every run of every seed that has a result, one after the other; close it, as it keeps a
+    folder of its own meanwhile.
 
     A model whose stage is no longer in the store has no curves; everything else stands in results.
     """

@@ -12,6 +12,7 @@ The store is made up: no model is trained. Left out: servers of the trackers, an
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,17 @@ def storage(tmp_path):
 
 @pytest.fixture
 def export(storage, tmp_path, monkeypatch, supreme_here):
-    """`supreme export` into the folder `out`: (exit status, output, error)."""
+    """`supreme export` into the folder `out`: (exit status, output, error). It leaves nothing in
+    the folder of temporary files, however it ends."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def run(to, *options, uri=f"{storage.uri}/{ORDER.prefix}"):
-        return supreme_here("export", uri, "--to", to, *options)
+        found = supreme_here("export", uri, "--to", to, *options)
+        assert not [*(tmp_path / "temporary").glob("supreme-*")]
+        return found
 
     return run
 

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -40,12 +41,11 @@ def export_experiment(
     runs = sum(len(result.runs) for result in results.of(order).values())
     if not runs:
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to export")
-    models = tracked_models(storage, order, results)
     try:
         tracker = _tracker(to, output, experiment_title(order))
-        done = Counter(
-            tracker.write(each) for each in tracked(models, total=runs, what="exporting")
-        )
+        with closing(tracked_models(storage, order, results)) as models:
+            written = tracked(models, total=runs, what="exporting")
+            done = Counter(tracker.write(each) for each in written)
     except OSError as error:
         at = f" ({error.filename})" if error.filename else ""
         place = output or f"{DEFAULT_FOLDER}/{to}"
