@@ -7,7 +7,6 @@ Everything is what `supreme report` reads: nothing is computed that a report doe
 """
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -23,11 +22,11 @@ from supreme_core.api.names import PREDICTIONS
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import EpochCurve, RunRecord, RunResult
 from supreme_core.api.summary import Gap, JointVerdict, Summary
-from supreme_core.errors import CorruptArtefact, SpecError, number_of
+from supreme_core.errors import SpecError
 from supreme_core.library.arguments import one_of, text
 from supreme_core.library.method_settings import method_settings
 from supreme_core.publishing.publish import summarise
-from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_curves
+from supreme_core.publishing.stored_run import SeedStore, curves_of_models, stage_of
 from supreme_core.registry import catalog
 from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
@@ -40,8 +39,6 @@ from supreme_core.system.ending import need_extra, need_trainer
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
-
-log = logging.getLogger(__name__)
 
 MODEL: Final = ("experiment", "scenario", "method", "seed", "repeat")
 """Columns that say which model a row is of."""
@@ -303,19 +300,9 @@ class Results:
 
     def _trainings(self) -> Iterator[tuple[int, RunRecord, EpochCurve]]:
         """Seed, record and curve of each training of a model."""
-        lost: list[CorruptArtefact] = []
-        with TemporaryDirectory(prefix="supreme-") as cache:
-            store = SeedStore(Artefacts(self._storage, Path(cache)))
+        with curves_of_models(self._storage) as curves_of:
             for seed, run in self._runs():
-                try:
-                    curves = trained_curves(store, run) if run.predictions else []
-                except CorruptArtefact as error:
-                    lost.append(error)
-                else:
-                    yield from ((seed, run, curve) for curve in curves)
-        if lost:
-            models = number_of(len(lost), "model")
-            log.warning("curves of %s are left out; the first: %s", models, lost[0])
+                yield from ((seed, run, curve) for curve in curves_of(run))
 
     def _run(self, scenario: str, method: str, seed: int, repeat: int) -> RunRecord:
         """The record of a run that has a model; SpecError where there is none."""

@@ -4,17 +4,13 @@ import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from supreme_core.api.canonical import digest
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import EpochCurve, RunRecord, RunResult
-from supreme_core.errors import CorruptArtefact
 from supreme_core.library.method_settings import method_settings
-from supreme_core.publishing.stored_run import SeedStore, stage_of, trained_curves
-from supreme_core.store.artefacts import Artefacts
+from supreme_core.publishing.stored_run import curves_of_models, stage_of
 from supreme_core.store.results import ResultReader
 from supreme_core.store.storage import Storage
 
@@ -116,12 +112,12 @@ def tracked_models(
     """Every run of every seed that has a result, one after the other; close it, as it keeps a
     folder of its own meanwhile.
 
-    A model whose stage is no longer in the store has no curves; everything else stands in results.
+    A model whose stage is no longer in the store has no curves, which a warning says; everything
+    else stands in results.
     """
     settings = method_settings(order)
     shared = {scenario.title: _shared(order, scenario.title) for scenario in order.work.scenarios}
-    with TemporaryDirectory(prefix="supreme-") as cache:
-        store = SeedStore(Artefacts(storage, Path(cache)))
+    with curves_of_models(storage) as curves_of:
         for result in results.of(order).values():
             for run in result.runs:
                 own = settings.get((run.scenario, run.method), {})
@@ -137,20 +133,11 @@ def tracked_models(
                         for row, value in run.metrics.items()
                         if value is not None
                     },
-                    curves=_curves(store, run),
+                    curves=curves_of(run),
                     tags=_tags(order, result, run),
                     begun=result.started_at,
                     ended=result.finished_at,
                 )
-
-
-def _curves(store: SeedStore, run: RunRecord) -> list[EpochCurve]:
-    if not run.predictions:
-        return []
-    try:
-        return trained_curves(store, run)
-    except CorruptArtefact:
-        return []
 
 
 def _tags(order: ExperimentOrder, result: RunResult, run: RunRecord) -> dict[str, str]:

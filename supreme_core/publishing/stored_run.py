@@ -1,9 +1,12 @@
 """Inputs of one run's numbers as a trainer stored them, from the keys in the run's record."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Generic, TypeVar
 
 from safetensors.numpy import load_file
@@ -18,7 +21,7 @@ from supreme_core.api.names import (
     WEIGHTS,
 )
 from supreme_core.api.records import EpochCurve, RunRecord
-from supreme_core.errors import CorruptArtefact, SpecError, one_line
+from supreme_core.errors import CorruptArtefact, SpecError, number_of, one_line
 from supreme_core.scoring.evaluation import Cost, Findings, Model, Predictions
 from supreme_core.scoring.predictions import load_predictions
 from supreme_core.scoring.run_scoring import (
@@ -31,6 +34,9 @@ from supreme_core.scoring.run_scoring import (
     read_unlearned,
 )
 from supreme_core.store.artefacts import Artefacts, Manifest
+from supreme_core.store.storage import Storage
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -101,6 +107,29 @@ def trained_curves(store: SeedStore, run: RunRecord) -> list[EpochCurve]:
     except SpecError as error:
         told = f"curves of {manifest.stage} {manifest.key}: {error}"
         raise CorruptArtefact(one_line(told)) from None
+
+
+@contextmanager
+def curves_of_models(storage: Storage) -> Iterator[Callable[[RunRecord], list[EpochCurve]]]:
+    """Give a function that reads the curves of a run's model.
+
+    Models that the store has lost have none; in the end a warning says how many these are.
+    """
+    lost: list[CorruptArtefact] = []
+
+    def read(run: RunRecord) -> list[EpochCurve]:
+        try:
+            return trained_curves(store, run) if run.predictions else []
+        except CorruptArtefact as error:
+            lost.append(error)
+            return []
+
+    with TemporaryDirectory(prefix="supreme-") as cache:
+        store = SeedStore(Artefacts(storage, Path(cache)))
+        yield read
+    if lost:
+        models = number_of(len(lost), "model")
+        log.warning("curves of %s are left out; the first: %s", models, lost[0])
 
 
 @dataclass(frozen=True)

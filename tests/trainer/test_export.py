@@ -350,11 +350,13 @@ def test_names_from_a_store_stay_in_the_folder(export, storage, tmp_path):
     assert all((tmp_path / "out") in path.parents for path in written)
 
 
-def test_a_model_whose_stage_is_gone_is_exported_without_curves(storage):
+def test_a_model_whose_stage_is_gone_is_exported_without_curves(storage, caplog):
     shutil.rmtree(Path(storage.uri.removeprefix("file://")) / "objects")
     scrub = models(storage)[NAMES[2]]
     assert not scrub.curves
     assert scrub.metrics
+    (record,) = caplog.records
+    assert "curves of 3 models are left out; the first: predictions" in record.message
 
 
 @pytest.mark.parametrize("to", ["tensorboard", "mlflow", "wandb-offline"])
