@@ -24,7 +24,7 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from supreme_core.api.model import parse
 from supreme_core.api.v1alpha1 import Component
-from supreme_core.errors import SpecError, nearest, one_line
+from supreme_core.errors import SpecError, nearest, nearest_or_all, one_line
 from supreme_core.registry.facts import ImportanceKind, Params, Variants
 from supreme_core.system.faults import raise_fault
 
@@ -313,8 +313,8 @@ def is_one_of(name: str, variants: Variants | None) -> bool:
 
 
 def unknown(kind: str, name: str, allowed: Mapping[str, object]) -> str:
-    known = f"; known: {', '.join(sorted(allowed))}" if len(allowed) <= 12 else ""
-    return f"unknown {kind} {name!r}{nearest(name, allowed) or known}"
+    """Message on a name that is none of those allowed."""
+    return f"unknown {kind} {name!r}{nearest_or_all(name, sorted(allowed), what='known')}"
 
 
 def unknown_component(kind: str, name: str, known: Mapping[str, Variants | None]) -> str:

@@ -131,13 +131,23 @@ class TestLookUp:
             getattr(registry, kind).get(name)
         assert str(error.value) == message
 
-    def test_where_nothing_is_near_the_known_names_are_listed_if_they_are_few(self):
+    @pytest.mark.parametrize(
+        ("names", "known"),
+        [
+            (["second", "first"], "first, second"),
+            (
+                [f"a{number}" for number in range(10, 24)],
+                "a10, a11, a12, a13, a14, a15, a16, a17, a18, a19, a20, a21 and 2 more",
+            ),
+        ],
+    )
+    def test_where_nothing_is_near_known_names_are_listed(self, names, known):
         mine = things()
-        for name in ("second", "first"):
+        for name in names:
             mine()(defined_in("somewhere", name=name))
         with pytest.raises(SpecError) as error:
             mine.get("xyz")
-        assert str(error.value) == "unknown thing 'xyz'; known: first, second"
+        assert str(error.value) == f"unknown thing 'xyz'; known: {known}"
 
     def test_settings_are_refused_by_their_field(self):
         asked = Component(name="finetune", params={"epochs": -1, "learningRate": 0.1})
