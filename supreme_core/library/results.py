@@ -7,6 +7,7 @@ Everything is what `supreme report` reads: nothing is computed that a report doe
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -26,7 +27,7 @@ from supreme_core.errors import SpecError
 from supreme_core.library.arguments import one_of, text
 from supreme_core.library.method_settings import method_settings
 from supreme_core.publishing.publish import summarise
-from supreme_core.publishing.stored_run import SeedStore, curves_of_models, stage_of
+from supreme_core.publishing.stored_run import CurveReader, SeedStore, stage_of
 from supreme_core.registry import catalog
 from supreme_core.scoring.evaluation import Predictions
 from supreme_core.scoring.predictions import load_predictions
@@ -39,6 +40,8 @@ from supreme_core.system.ending import need_extra, need_trainer
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 MODEL: Final = ("experiment", "scenario", "method", "seed", "repeat")
 """Columns that say which model a row is of."""
@@ -300,9 +303,12 @@ class Results:
 
     def _trainings(self) -> Iterator[tuple[int, RunRecord, EpochCurve]]:
         """Seed, record and curve of each training of a model."""
-        with curves_of_models(self._storage) as curves_of:
+        with TemporaryDirectory(prefix="supreme-") as cache:
+            curves = CurveReader(Artefacts(self._storage, Path(cache)))
             for seed, run in self._runs():
-                yield from ((seed, run, curve) for curve in curves_of(run))
+                yield from ((seed, run, curve) for curve in curves.of(run))
+        if curves.lost:
+            log.warning("%s", curves.lost)
 
     def _run(self, scenario: str, method: str, seed: int, repeat: int) -> RunRecord:
         """The record of a run that has a model; SpecError where there is none."""

@@ -1,7 +1,8 @@
 """Models of an experiment as trackers know runs: parameters, metrics, curves and tags."""
 
+import logging
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -10,9 +11,11 @@ from supreme_core.api.canonical import digest
 from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import EpochCurve, RunRecord, RunResult
 from supreme_core.library.method_settings import method_settings
-from supreme_core.publishing.stored_run import curves_of_models, stage_of
+from supreme_core.publishing.stored_run import CurveReader, stage_of
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import ResultReader
-from supreme_core.store.storage import Storage
+
+log = logging.getLogger(__name__)
 
 REVISION: Final = 1
 """Raised when the same results are tracked in another way."""
@@ -107,37 +110,38 @@ def experiment_title(order: ExperimentOrder) -> str:
 
 
 def tracked_models(
-    storage: Storage, order: ExperimentOrder, results: ResultReader
-) -> Generator[TrackedModel]:
-    """Every run of every seed that has a result, one after the other; close it, as it keeps a
-    folder of its own meanwhile.
+    artefacts: Artefacts, order: ExperimentOrder, results: ResultReader
+) -> Iterator[TrackedModel]:
+    """Every run of every seed that has a result, one after the other.
 
-    A model whose stage is no longer in the store has no curves, which a warning says; everything
-    else stands in results.
+    A model whose stage is no longer in the store has no curves, which a warning says in the end;
+    everything else stands in results.
     """
+    trained = CurveReader(artefacts)
     settings = method_settings(order)
     shared = {scenario.title: _shared(order, scenario.title) for scenario in order.work.scenarios}
-    with curves_of_models(storage) as curves_of:
-        for result in results.of(order).values():
-            for run in result.runs:
-                own = settings.get((run.scenario, run.method), {})
-                yield TrackedModel(
-                    scenario=run.scenario,
-                    method=run.method,
-                    seed=result.seed,
-                    repeat=run.repeat,
-                    failed=run.status == "failed",
-                    params={**shared.get(run.scenario, {}), **dict(_flat("method", own))},
-                    metrics={
-                        safe(row): float(value)
-                        for row, value in run.metrics.items()
-                        if value is not None
-                    },
-                    curves=curves_of(run),
-                    tags=_tags(order, result, run),
-                    begun=result.started_at,
-                    ended=result.finished_at,
-                )
+    for result in results.of(order).values():
+        for run in result.runs:
+            own = settings.get((run.scenario, run.method), {})
+            yield TrackedModel(
+                scenario=run.scenario,
+                method=run.method,
+                seed=result.seed,
+                repeat=run.repeat,
+                failed=run.status == "failed",
+                params={**shared.get(run.scenario, {}), **dict(_flat("method", own))},
+                metrics={
+                    safe(row): float(value)
+                    for row, value in run.metrics.items()
+                    if value is not None
+                },
+                curves=trained.of(run),
+                tags=_tags(order, result, run),
+                begun=result.started_at,
+                ended=result.finished_at,
+            )
+    if trained.lost:
+        log.warning("%s", trained.lost)
 
 
 def _tags(order: ExperimentOrder, result: RunResult, run: RunRecord) -> dict[str, str]:

@@ -18,11 +18,11 @@ from supreme_core.analysis.training_curves import training_curves
 from supreme_core.analysis.tuning import FinalSeeds, tuning_summary
 from supreme_core.api import names
 from supreme_core.api.orders import ExperimentOrder, work_digest
-from supreme_core.api.records import EpochCurve, RunRecord, RunResult
+from supreme_core.api.records import RunResult
 from supreme_core.api.summary import Floor, OverSeeds, Summary, TrainingCurves, TuningSummary
 from supreme_core.api.v1alpha1 import LabelledComponent
 from supreme_core.errors import CorruptArtefact, SpecError, StoreUnavailable
-from supreme_core.publishing.stored_run import SeedStore, trained_curves
+from supreme_core.publishing.stored_run import CurveReader
 from supreme_core.registry import Chosen, SeedMetricFacts, catalog
 from supreme_core.report.page import render_report
 from supreme_core.scoring.evaluation import Predictions
@@ -146,7 +146,10 @@ def summarise(
     summary = aggregate(found, question)
     published = _published(storage, order.prefix) if believed else None
     over = _over_seeds(found, artefacts, order, published, lost["over_seeds"])
-    curves = _curves(found, artefacts, order, lost["training_curves"])
+    trained = CurveReader(artefacts)
+    curves = training_curves(found, order, trained.of)
+    if trained.lost:  # one line: of a store without stages it is every model
+        lost["training_curves"].append(trained.lost)
     summary = summary.model_copy(
         update={
             "over_seeds": over,
@@ -280,28 +283,6 @@ def _floors(
     except CorruptArtefact as error:
         lost.append(f"no noise floor is claimed: {error}")
         return {}
-
-
-def _curves(
-    results: list[RunResult], artefacts: Artefacts, order: ExperimentOrder, lost: list[str]
-) -> TrainingCurves:
-    """Curves of all models that have some; one line of those that are damaged is added to
-    `lost`."""
-    store = SeedStore(artefacts)
-    lacking: list[str] = []
-
-    def read(run: RunRecord) -> list[EpochCurve]:
-        try:
-            return trained_curves(store, run)
-        except CorruptArtefact as error:
-            lacking.append(f"no curve of {run.method} in {run.scenario} is shown: {error}")
-            return []
-
-    curves = training_curves(results, order, read)
-    if lacking:  # one line: of a store without stages it is every model
-        more = f" (the first of {len(lacking)} models without)" if lacking[1:] else ""
-        lost.append(f"{lacking[0]}{more}")
-    return curves
 
 
 def _load(artefacts: Artefacts, stage: str, key: str) -> Predictions:

@@ -1,12 +1,9 @@
 """Inputs of one run's numbers as a trainer stored them, from the keys in the run's record."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Generic, TypeVar
 
 from safetensors.numpy import load_file
@@ -34,9 +31,6 @@ from supreme_core.scoring.run_scoring import (
     read_unlearned,
 )
 from supreme_core.store.artefacts import Artefacts, Manifest
-from supreme_core.store.storage import Storage
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -94,42 +88,44 @@ def trained_manifest(store: SeedStore, run: RunRecord) -> Manifest:
     return store.manifest(*trained_stage(run.method, found))
 
 
-def trained_curves(store: SeedStore, run: RunRecord) -> list[EpochCurve]:
-    """Curves of the trainings that made a run's own model; none where it was made without one, or
-    by a version that kept none.
+class CurveReader:
+    """Reader of the curves of trained models, which counts the models whose curves are lost."""
 
-    Raises CorruptArtefact where the stage is gone, or has other things than curves.
-    """
-    manifest = trained_manifest(store, run)
-    curves = manifest.facts.get("curves", [])
-    try:
-        return [parse(EpochCurve, each) for each in (curves if isinstance(curves, list) else [{}])]
-    except SpecError as error:
-        told = f"curves of {manifest.stage} {manifest.key}: {error}"
-        raise CorruptArtefact(one_line(told)) from None
+    def __init__(self, artefacts: Artefacts) -> None:
+        self._store = SeedStore(artefacts)
+        self._lost: list[str] = []
 
+    def of(self, run: RunRecord) -> list[EpochCurve]:
+        """Curves of the trainings that made a run's own model.
 
-@contextmanager
-def curves_of_models(storage: Storage) -> Iterator[Callable[[RunRecord], list[EpochCurve]]]:
-    """Give a function that reads the curves of a run's model.
-
-    Models that the store has lost have none; in the end a warning says how many these are.
-    """
-    lost: list[CorruptArtefact] = []
-
-    def read(run: RunRecord) -> list[EpochCurve]:
+        None where it was made without one or by a version that kept none, where the run failed, and
+        where the store has lost or damaged the stage.
+        """
+        if not run.predictions:
+            return []
         try:
-            return trained_curves(store, run) if run.predictions else []
+            return self._read(trained_manifest(self._store, run))
         except CorruptArtefact as error:
-            lost.append(error)
+            self._lost.append(f"{run.method} in {run.scenario}: {error}")
             return []
 
-    with TemporaryDirectory(prefix="supreme-") as cache:
-        store = SeedStore(Artefacts(storage, Path(cache)))
-        yield read
-    if lost:
-        models = number_of(len(lost), "model")
-        log.warning("curves of %s are left out; the first: %s", models, lost[0])
+    @property
+    def lost(self) -> str | None:
+        """One line for all models whose curves are lost so far; None where there are none."""
+        if not self._lost:
+            return None
+        models = number_of(len(self._lost), "model")
+        return f"curves of {models} are left out; the first is {self._lost[0]}"
+
+    @staticmethod
+    def _read(manifest: Manifest) -> list[EpochCurve]:
+        curves = manifest.facts.get("curves", [])
+        listed = curves if isinstance(curves, list) else [{}]
+        try:
+            return [parse(EpochCurve, each) for each in listed]
+        except SpecError as error:
+            told = f"curves of {manifest.stage} {manifest.key}: {error}"
+            raise CorruptArtefact(one_line(told)) from None
 
 
 @dataclass(frozen=True)

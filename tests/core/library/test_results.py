@@ -222,9 +222,14 @@ def test_of_a_folder_without_stages_the_log_has_a_line_for_each_thing_that_is_la
         "no noise floor is claimed: predictions KEY are named by a result but not in the store",
         "nothing is said over seeds in full_class of retrained, original, finetune, mild:"
         " predictions KEY are named by a result but not in the store",
-        "no curve of original in full_class is shown: predictions KEY is not in the store"
-        " (the first of 7 models without)",
+        "curves of 7 models are left out; the first is original in full_class: predictions KEY is"
+        " not in the store",
     ]
+
+    lost = caplog.messages[-1]
+    caplog.clear()
+    assert supreme_core.load(f"{copy.uri}/{planned(DOCUMENT).prefix}").curves.empty
+    assert caplog.messages == [lost]
 
 
 class TestAPublishedFolderWithoutStages:
@@ -298,9 +303,12 @@ def test_curves_that_are_none_are_told_and_left_out_of_the_summary(store, tmp_pa
         environment={},
         replace=True,
     )
-    told = summarise(copy, artefacts, planned(DOCUMENT), ResultReader(copy)).training_curves
-    assert {each.method: each.n for each in told.trainings}["finetune"] == 1
-    assert "no curve of finetune in full_class is shown: curves of unlearned" in caplog.text
+    found = summarise(copy, artefacts, planned(DOCUMENT), ResultReader(copy)).training_curves
+    assert {each.method: each.n for each in found.trainings}["finetune"] == 1
+    told = (
+        "curves of 1 model are left out; the first is finetune in full_class: curves of unlearned"
+    )
+    assert told in caplog.text
 
     caplog.clear()
     read = supreme_core.load(f"{copy.uri}/{planned(DOCUMENT).prefix}")
@@ -310,7 +318,7 @@ def test_curves_that_are_none_are_told_and_left_out_of_the_summary(store, tmp_pa
     }
     assert len(read.frame) == len(SEEDS) * 4 * ROWS + 4 * len(read.curves)
     (record,) = caplog.records
-    assert "curves of 1 model are left out; the first: curves of unlearned" in record.message
+    assert told in record.message
     assert "rate is required" in record.message
 
 

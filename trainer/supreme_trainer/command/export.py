@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from supreme_trainer.command.terminal import tracked
 
 from supreme_core.errors import SpecError, number_of, one_line
 from supreme_core.library.tracked import TrackedModel, experiment_title, tracked_models
+from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_experiment
 from supreme_core.store.results import ResultReader, read_order
 from supreme_core.system.ending import need_extra
@@ -43,7 +44,8 @@ def export_experiment(
         raise SpecError(f"{uri} has no finished seed yet, so there is nothing to export")
     try:
         tracker = _tracker(to, output, experiment_title(order))
-        with closing(tracked_models(storage, order, results)) as models:
+        with TemporaryDirectory(prefix="supreme-") as cache:
+            models = tracked_models(Artefacts(storage, Path(cache)), order, results)
             written = tracked(models, total=runs, what="exporting")
             done = Counter(tracker.write(each) for each in written)
     except OSError as error:
