@@ -87,6 +87,7 @@ class Results:
     def __init__(self, storage: Storage, order: ExperimentOrder) -> None:
         self._storage = storage
         self._order = order
+        self._reader = ResultReader(storage)
 
     def __repr__(self) -> str:
         return f"<Results of {self._storage.uri.rstrip('/')}/{self._order.prefix}>"
@@ -271,7 +272,7 @@ class Results:
 
     @cached_property
     def _results(self) -> Mapping[int, RunResult]:
-        found = ResultReader(self._storage).of(self._order)
+        found = self._reader.of(self._order)
         if not found:
             raise SpecError(f"{self._order.prefix} in {self._storage.uri} has no finished seed yet")
         return found
@@ -280,9 +281,8 @@ class Results:
     def _summary(self) -> Summary:
         with TemporaryDirectory(prefix="supreme-") as cache:
             artefacts = Artefacts(self._storage, Path(cache))
-            results = ResultReader(self._storage)
             _ = self._results  # which are missed before a summary of nothing is made
-            return summarise(self._storage, artefacts, self._order, results)
+            return summarise(self._storage, artefacts, self._order, self._reader)
 
     @cached_property
     def _rows(self) -> Mapping[str, RowFacts]:

@@ -119,17 +119,20 @@ class Artefacts:
         self._largest = largest
         self.cache = cache
         self._verified: dict[str, tuple[Path, tuple[int, ...]]] = {}
+        self._told: set[str] = set()
 
     def find(self, stage: str, key: str) -> Manifest | None:
         """The manifest of a finished piece of work.
 
-        One that cannot be trusted counts as absent, which a warning says: then the stage is
+        One that cannot be trusted counts as absent, which a warning says once: then the stage is
         computed again and its commit takes the place.
         """
         try:
             return read_manifest(self._storage, stage, key)
         except CorruptArtefact as error:
-            log.warning("a manifest counts as absent: %s", error)
+            if (told := str(error)) not in self._told:
+                log.warning("a manifest counts as absent: %s", told)
+                self._told.add(told)
             return None
 
     def commit(

@@ -109,14 +109,20 @@ def experiments_in(storage: Storage) -> list[str]:
     return sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
 
 
-def find_order(storage: Storage, experiment: str) -> ExperimentOrder | None:
-    """Read the order; None where there is none or, which a warning says, it cannot be read."""
+def find_order(
+    storage: Storage, experiment: str, *, is_told: bool = False
+) -> ExperimentOrder | None:
+    """Read the order; None where there is none or, which a warning says, it cannot be read.
+
+    is_told: the warning was given before.
+    """
     if storage.stat(names.order_key(experiment)) is None:
         return None
     try:
         return read_sealed_order(storage, experiment)[0]
     except SpecError as error:
-        log.warning("an order counts as absent: %s", one_line(error))
+        if not is_told:
+            log.warning("an order counts as absent: %s", one_line(error))
         return None
 
 
@@ -126,7 +132,7 @@ def computed_seeds(storage: Storage, order: ExperimentOrder) -> list[int]:
 
 
 def drop_results(
-    storage: Storage, before: ExperimentOrder, now: ExperimentOrder
+    storage: Storage, before: ExperimentOrder, now: ExperimentOrder, results: "ResultReader"
 ) -> dict[int, list[int]]:
     """Delete what does not answer the order `now`: attempts of `before`, tables and report.
 
@@ -139,16 +145,14 @@ def drop_results(
     wanted = {seed: work_digest(part.work) for part in now.parts for seed in part.seeds}
     dropped: dict[int, list[int]] = {}
     parts = [before] if before.tuning == now.tuning else before.parts
-    there = [item for part in parts for item in attempts_by_seed(storage, part).items()]
-    for seed, attempts in there:
-        for attempt in attempts:
-            result = _read(storage, before, seed, attempt)
-            if result and result.work_digest == wanted.get(seed):
-                continue
-            storage.delete(before.result_key(seed, attempt))  # first, since it is what counts
-            for item in [*storage.list(names.attempt_prefix(before.prefix, seed, attempt))]:
-                storage.delete(item.key)
-            dropped.setdefault(seed, []).append(attempt)
+    for seed, attempt, item in [each for part in parts for each in result_objects(storage, part)]:
+        result = results.read(before, seed, attempt, item)
+        if result and result.work_digest == wanted.get(seed):
+            continue
+        storage.delete(item.key)  # first, since it is what counts
+        for other in [*storage.list(names.attempt_prefix(before.prefix, seed, attempt))]:
+            storage.delete(other.key)
+        dropped.setdefault(seed, []).append(attempt)
     return dropped
 
 
@@ -156,28 +160,36 @@ class ResultReader:
     """Reader of results in a store, each once for as long as listings show it unchanged.
 
     One may have 64 MiB, and whoever computes, publishes and reports looks at all of them each time.
+    Of one that cannot be trusted a warning says so once.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._known: dict[tuple[ExperimentName, ObjectInfo], RunResult] = {}
+        self._known: dict[tuple[ExperimentName, ObjectInfo], RunResult | None] = {}
 
     def of(self, order: ExperimentOrder) -> dict[int, RunResult]:
         """Return the newest result that answers the order's work, for each seed that has one."""
         wanted = work_digest(order.work)
-        known, self._known = self._known, {}
+        known: dict[tuple[ExperimentName, ObjectInfo], RunResult | None] = {}
         found: dict[int, RunResult] = {}
         listed = sorted(result_objects(self._storage, order), key=lambda each: each[:2])
         for seed, attempt, item in reversed(listed):
             if seed in found:
                 continue
-            object_ = order.experiment, item
-            result = known.get(object_) or _read(self._storage, order, seed, attempt)
-            if result:
-                self._known[object_] = result
-                if result.work_digest == wanted:
-                    found[seed] = result
+            result = known[order.experiment, item] = self.read(order, seed, attempt, item)
+            if result and result.work_digest == wanted:
+                found[seed] = result
+        self._known = known  # and no older ones, which may be large
         return {seed: found[seed] for seed in order.seeds if seed in found}
+
+    def read(
+        self, order: ExperimentOrder, seed: int, attempt: int, item: ObjectInfo
+    ) -> RunResult | None:
+        """The result in an object that a listing shows; None where it cannot be trusted."""
+        object_ = order.experiment, item
+        if object_ not in self._known:
+            self._known[object_] = _read(self._storage, order, seed, attempt)
+        return self._known[object_]
 
 
 def is_finished(result: RunResult, order: ExperimentOrder) -> bool:

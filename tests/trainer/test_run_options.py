@@ -16,7 +16,7 @@ from supreme_trainer.command.seed_choice import chosen_seeds
 
 from supreme_core.api import names
 from supreme_core.errors import EXIT_INVALID, SpecError
-from supreme_core.store.results import read_order
+from supreme_core.store.results import ResultReader, read_order
 from tests import warm
 from tests.trainer.experiments import (
     FINETUNE,
@@ -277,7 +277,8 @@ class TestTheOrder:
     """Several processes write the same order in the store."""
 
     def settle(self, store, document, *, replace=False):
-        return [*replacing.settle_order(store, planned(document), replace=replace)]
+        results = ResultReader(store)
+        return [*replacing.settle_order(store, planned(document), results, replace=replace)]
 
     def test_is_written_once(self, tmp_path):
         store = folder_store(tmp_path)
@@ -298,6 +299,15 @@ class TestTheOrder:
         self.settle(store, WHOLE)
         assert self.settle(store, tiny(methods=[LOUDER])) == []
         assert read_order(store, planned(WHOLE).prefix) == planned(tiny(methods=[LOUDER]))
+
+    def test_that_is_damaged_is_told_once_and_written_anew(self, tmp_path, caplog):
+        store, order = folder_store(tmp_path), planned(WHOLE)
+        store.write(names.order_key(order.prefix), b"{")
+        replacing.check_order(store, order, replace=False)
+        self.settle(store, WHOLE)
+        (message,) = caplog.messages
+        assert message.startswith(f"an order counts as absent: {names.order_key(order.prefix)}")
+        assert read_order(store, order.prefix) == order
 
     def test_that_another_process_has_replaced_meanwhile_is_told(self):
         newest = planned(tiny(methods=[LOUDER, SSD]))

@@ -160,7 +160,11 @@ class TestDropping:
         return store
 
     def test_drops_what_does_not_answer_the_new_order_and_nothing_else(self, storage):
-        assert drop_results(storage, BEFORE, self.NOW) == {7: [0], 8: [0], 9: [0]}
+        assert drop_results(storage, BEFORE, self.NOW, ResultReader(storage)) == {
+            7: [0],
+            8: [0],
+            9: [0],
+        }
         assert [info.key for info in storage.list()] == [
             f"{BEFORE.prefix}/order.json",
             f"{BEFORE.prefix}/seed=7/attempt=1/result.json",
@@ -179,7 +183,7 @@ class TestDropping:
         before = [*store.list()]
 
         with pytest.raises(StoreUnusable, match=r"seed=8/mine.txt lies behind a symbolic link"):
-            drop_results(store, BEFORE, self.NOW)
+            drop_results(store, BEFORE, self.NOW, ResultReader(store))
 
         assert [*store.list()] == before
 
@@ -194,11 +198,11 @@ class TestDropping:
             store,
             tuned.result(9000, []).model_copy(update={"work_digest": summaries.digest("round")}),
         )
-        assert drop_results(store, before, now) == dropped
+        assert drop_results(store, before, now, ResultReader(store)) == dropped
 
     def test_twice_is_as_once(self, storage):
-        drop_results(storage, BEFORE, self.NOW)
-        assert drop_results(storage, BEFORE, self.NOW) == {}
+        drop_results(storage, BEFORE, self.NOW, ResultReader(storage))
+        assert drop_results(storage, BEFORE, self.NOW, ResultReader(storage)) == {}
         assert attempts_by_seed(storage, BEFORE) == {7: [1], 8: [], 9: []}
 
 

@@ -18,6 +18,7 @@ from supreme_core.store.results import (
     ResultReader,
     attempts_at_work,
     attempts_by_seed,
+    drop_results,
     find_order,
     parse_result,
     read_order,
@@ -201,6 +202,19 @@ class TestTrust:
         seal = {SEAL: canonical.digest(document)}
         storage.write(key(7), json.dumps(document | seal).encode())
         assert ResultReader(storage).of(ORDER)[7].cells[0].retrained_predictions == []
+
+    def test_a_damaged_one_is_told_once_however_often_it_is_looked_at(self, storage, caplog):
+        write_result(storage, of(8))
+        storage.write(key(7), b"{")
+        reader = ResultReader(storage)
+        for _ in range(2):
+            assert [*reader.of(ORDER)] == [8]
+        assert drop_results(storage, ORDER, ORDER, reader) == {7: [0]}
+        assert len(caplog.messages) == 1
+
+        storage.write(key(7), b"{ }")  # another one
+        assert [*reader.of(ORDER)] == [8]
+        assert len(caplog.messages) == 2
 
     def test_an_older_sound_attempt_then_counts(self, storage):
         write_result(storage, of(7, attempt=0))

@@ -123,7 +123,9 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
         stages, tried = Counter[str](), 0
         if order.tuning and missing(order, earlier):
             say(console, tuning.trials_planned(order))
-            part = TrialsAtWork(storage, options, console, Path(folder), whole=order)
+            part = TrialsAtWork(
+                storage, options, console, Path(folder), whole=order, results=ResultReader(storage)
+            )
             made = make_trials(storage, order, catalog.installed(), part.compute)
             tried, stages = part.seeds, part.stages
             if made.results is None:
@@ -228,6 +230,7 @@ class Runner:
     """The trainers of one run.
 
     whole: the order of the experiment, where `order` is a part of it; None where it is all.
+    results: reader that knows some already.
     """
 
     def __init__(
@@ -239,11 +242,12 @@ class Runner:
         folder: Path,
         *,
         whole: ExperimentOrder | None = None,
+        results: ResultReader | None = None,
     ) -> None:
         self.order, self.storage, self.options = order, storage, options
         self.whole = whole or order
         self.console, self.folder = console, folder
-        self.results = ResultReader(storage)
+        self.results = results or ResultReader(storage)
         self.exit_code = EXIT_OK
         self.failures: list[str] = []
         self.stages: Counter[str] = Counter()
@@ -297,7 +301,8 @@ class Runner:
     def _settle(self) -> None:
         """Write the order where the store does not have it; what goes for it is always said."""
         loud = Console()
-        for line in settle_order(self.storage, self.whole, replace=self.options.replace):
+        replace = self.options.replace
+        for line in settle_order(self.storage, self.whole, self.results, replace=replace):
             loud.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def prepare(self, seed: int, *, source: str = "", weights: str = "") -> tuple[str, int]:
@@ -485,6 +490,7 @@ class TrialsAtWork:
     console: Console
     folder: Path
     whole: ExperimentOrder
+    results: ResultReader
     seeds: int = 0
     stages: Counter[str] = field(default_factory=Counter)
     failures: Sequence[str] = ()
@@ -496,7 +502,13 @@ class TrialsAtWork:
         if (rounds := number_of_rounds(self.whole.tuning)) > 1:
             say(self.console, f"round {number} of {rounds}")
         runner = Runner(
-            order, self.storage, self.options, self.console, self.folder, whole=self.whole
+            order,
+            self.storage,
+            self.options,
+            self.console,
+            self.folder,
+            whole=self.whole,
+            results=self.results,
         )
         self.seeds += len(runner.compute())
         self.stages += runner.stages

@@ -7,6 +7,7 @@ from supreme_core.checking.append_only import losses
 from supreme_core.errors import SpecError, number_of
 from supreme_core.report import words
 from supreme_core.store.results import (
+    ResultReader,
     computed_seeds,
     drop_results,
     find_order,
@@ -23,13 +24,16 @@ def check_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> N
         _refuse(storage, before, order)
 
 
-def settle_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> Iterator[str]:
+def settle_order(
+    storage: Storage, order: ExperimentOrder, results: ResultReader, *, replace: bool
+) -> Iterator[str]:
     """Have the order in the store; the lines say what goes for it, before it goes.
 
     Where it is there already, with its digest, nothing is written, so that processes which share
-    an experiment do not take turns in writing it.
+    an experiment do not take turns in writing it. One that cannot be read is written anew, without
+    a word: `check_order` has said it.
     """
-    before = find_order(storage, order.prefix)
+    before = find_order(storage, order.prefix, is_told=True)
     if before == order and read_sealed_order(storage, order.prefix) == (order, True):
         return
     if before is not None:
@@ -38,7 +42,7 @@ def settle_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> 
         elif changes := [*losses(before, order, computed_seeds(storage, before))]:
             yield f"--replace drops results of {storage.uri.rstrip('/')}/{order.prefix}:"
             yield from (f"  {change}" for change in changes)
-            dropped = drop_results(storage, before, order)
+            dropped = drop_results(storage, before, order, results)
             attempts = number_of(sum(map(len, dropped.values())), "result")
             yield (
                 f"dropped {attempts}, of seeds {words.seed_ranges([*dropped])}, with tables and"
