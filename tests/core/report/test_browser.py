@@ -6,8 +6,10 @@ the page looks, which a person has to see.
 """
 
 import re
+from io import BytesIO
 
 import pytest
+from PIL import Image
 
 from supreme_core.report.page import render_report
 from tests.core.analysis.summaries import summary
@@ -295,6 +297,24 @@ def test_axe_finds_no_low_contrast_and_nothing_without_a_label(browser, page, si
     ] == []
     ran = {each["id"] for each in found["passes"]}
     assert {"color-contrast", "label", "select-name", "button-name", "svg-img-alt"} <= ran
+
+
+@pytest.mark.parametrize("scrolled", [0, 80])
+def test_the_rules_of_a_table_go_through_its_first_column_on_a_telephone(browser, page, scrolled):
+    """That column stays where the table is scrolled, above the others."""
+    browser.open(page, *TELEPHONE)
+    browser.run(f"{TABLE}.scrollIntoView(); {TABLE}.parentElement.scrollLeft = {scrolled}")
+    boxes = browser.run(
+        f"{SHOWN}.slice(0, 5).map((row) => row.cells[0].getBoundingClientRect())"
+        ".map(({ right, top }) => [right, top])"
+    )
+    shown = Image.open(BytesIO(browser.picture())).convert("L")
+    for right, top in boxes:
+        beside, beyond = (
+            [shown.getpixel((x, round(top) + y)) for y in (-1, 0, 1)]
+            for x in (round(right) - 3, round(right) + 12)
+        )
+        assert min(beside) == min(beyond) < max(beside)
 
 
 def test_a_telephone_shows_the_page_without_scrolling_sideways(browser, page):
