@@ -2,7 +2,7 @@
 // stands in the place of a scenario's first figure, in the same size, words and colours.
 "use strict";
 
-const SIZE = { width: 345.6, letters: 9.6, right: 10, top: 17, bottom: 34 };
+const SIZE = { width: 345.6, letters: 9.6, right: 10, top: 17, bottom: 34, note: 13 };
 const GOLDEN = 0.6180339887498949;
 const DIFFERENT = 5; // times the smallest number that the largest is where sizes differ by much
 const WIDE = 12; // margins from 0 to the furthest value where an axis still shows both
@@ -164,9 +164,14 @@ const empty = () => {
   return svg;
 };
 
-// What both figures have: the axis below with its title, what stands for Retrained.
-const framed = (box, across, title, height, label) => {
-  const svg = picture(height, label);
+const labelOf = ({ name, mark }, room) =>
+  mark ? `${fitting(name, room - widthOf(` ${mark}`))} ${mark}` : fitting(name, room);
+
+// What both figures have: the axis below with its title, what marks of methods say, what stands
+// for Retrained.
+const framed = (box, across, title, explained, label) => {
+  const below = SIZE.bottom + (explained ? SIZE.note : 0);
+  const svg = picture(box.bottom + below, label);
   const x = (value) => box.left + (box.right - box.left) * across.at(value);
   if (title.margin) {
     const low = x(-title.margin);
@@ -185,6 +190,10 @@ const framed = (box, across, title, height, label) => {
   const aside = widthOf(shown) / 2 + 2;
   const center = within((box.left + box.right) / 2, aside, SIZE.width - aside);
   svg.append(words(shown, center, box.bottom + 27, { "text-anchor": "middle" }));
+  if (explained) {
+    const end = { "text-anchor": "end" };
+    svg.append(words(explained, SIZE.width - SIZE.right, box.bottom + 27 + SIZE.note, end));
+  }
   if (title.reference !== null) {
     const at = x(title.reference);
     svg.append(line(at, box.top, at, box.bottom, OF_RETRAINED));
@@ -202,18 +211,18 @@ const group = ({ name, role }) =>
 const point = (x, y, said) => shape("circle", { cx: x, cy: y, r: 2 }, shape("title", {}, said));
 
 // A line for each method, its seeds at the same height in every line.
-const strips = (methods, across) => {
+const strips = (methods, across, explained) => {
   const found = methods
     .map((method) => ({ ...method, x: across.of(method.place) }))
     .filter((each) => each.x);
   const pitch = Math.min(19.4, Math.max(11.2, 345 / found.length));
-  const labels = found.map(({ name }) => fitting(name, 150));
+  const labels = found.map((each) => labelOf(each, 150));
   const left = Math.max(...labels.map(widthOf)) + 12;
   const bottom = SIZE.top + pitch * found.length;
   const box = { left, right: SIZE.width - SIZE.right, top: SIZE.top, bottom };
   const axis = scaled(shownOf(found.map((each) => each.x), across), across);
   const label = `${across.title} of every seed, one line for each method`;
-  const { svg, x } = framed(box, axis, across, bottom + SIZE.bottom, label);
+  const { svg, x } = framed(box, axis, across, explained, label);
   found.forEach((method, place) => {
     const y = SIZE.top + pitch * (place + 0.5);
     const aside = { "text-anchor": "end", fill: "var(--ink)" };
@@ -250,7 +259,7 @@ const ABOVE = {
 };
 
 // One metric over another: small points are seeds, diamonds means with intervals both ways.
-const scatter = (methods, across, up) => {
+const scatter = (methods, across, up, explained) => {
   const found = methods
     .map((method) => ({ ...method, x: across.of(method.place), y: up.of(method.place) }))
     .filter((each) => each.x && each.y);
@@ -262,7 +271,7 @@ const scatter = (methods, across, up) => {
   const box = { left, right: SIZE.width - SIZE.right, top: SIZE.top, bottom: height - SIZE.bottom };
   const axis = scaled(shownOf(found.map((each) => each.x), across), across);
   const label = `${up.title} over ${across.title}, a point for each seed`;
-  const { svg, x } = framed(box, axis, across, height, label);
+  const { svg, x } = framed(box, axis, across, explained, label);
   const y = (value) => box.bottom - (box.bottom - box.top) * vertical.at(value);
   if (up.margin) {
     const high = y(up.margin);
@@ -282,7 +291,9 @@ const scatter = (methods, across, up) => {
   const around = (at, over) => ({ x: at - 4, y: over - 4, width: 8, height: 8 });
   const taken = found.map((each) => around(x(each.x.mean), y(each.y.mean)));
   const labels = [];
-  for (const method of found) {
+  // Marked ones first, as long as labels have room.
+  const inTurn = [...found].sort((one, other) => Boolean(other.mark) - Boolean(one.mark));
+  for (const method of inTurn) {
     const of = group(method);
     method.x.values.forEach((value, seed) => {
       const other = method.y.values[seed];
@@ -300,7 +311,7 @@ const scatter = (methods, across, up) => {
     of.append(line(at, ends.y[0], at, ends.y[1], thin));
     of.append(mean(at, over));
     svg.append(of);
-    const text = fitting(method.name, 150);
+    const text = labelOf(method, 150);
     const width = widthOf(text);
     const fits = (label) =>
       label.x >= box.left &&
@@ -323,7 +334,10 @@ const scatter = (methods, across, up) => {
 for (const plot of document.querySelectorAll(".first .plot")) {
   const section = plot.closest("section");
   const scenario = numbers.scenarios[Number(section.dataset.place)];
-  const methods = scenario.methods.map(([name, role], place) => ({ name, role, place }));
+  const methods = scenario.methods.map(([name, role], place) => {
+    const mark = scenario.marks?.[place];
+    return { name, role, mark, place };
+  });
   const first = plot.querySelector("svg");
   const metrics = numbers.metrics.map((metric, place) => ({ ...metric, place }));
   const there = metrics.filter(({ place }) => scenario.rows[place].some((row) => row));
@@ -381,8 +395,8 @@ for (const plot of document.querySelectorAll(".first .plot")) {
     const drawn = isGiven
       ? first
       : y === EACH
-        ? strips(methods, quantity(scenario, x))
-        : scatter(methods, quantity(scenario, x), quantity(scenario, y));
+        ? strips(methods, quantity(scenario, x), scenario.explained)
+        : scatter(methods, quantity(scenario, x), quantity(scenario, y), scenario.explained);
     plot.querySelector("svg").replaceWith(drawn);
     dot.textContent = isGiven ? saidFirst : said(y);
     mark();

@@ -13,6 +13,7 @@ from supreme_core.api import names
 from supreme_core.api.summary import Gap, Row
 from supreme_core.report import cells, tables, words
 from supreme_core.report.cells import Scale
+from supreme_core.report.marks import explained, marks
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.report.thinning import evenly
 
@@ -27,7 +28,9 @@ def numbers(indexed: IndexedSummary) -> Markup:
     """The JSON: `seeds`, which is a choice of all where their values are very many, how many there
     are in all (`of`), `metrics`, and by scenario `methods`, `margins` and `rows`.
 
-    A row, by metric and method, is [values, [mean, low, high], the same of the gap], or null.
+    A row, by metric and method, is [values, [mean, low, high], the same of the gap], or null. A
+    scenario in which models lost the task has `marks` by method, and `explained`, which says what
+    they are.
     """
     there = {row.metric for row in indexed.summary.rows if row.n}
     metrics = [metric for metric in indexed.facts if metric in there]
@@ -67,12 +70,15 @@ def _scenario(
     there = set(indexed.methods(scenario))
     order = [names.ORIGINAL, names.RETRAINED, *tables.by_nearness(indexed, scenario)]
     methods = [method for method in dict.fromkeys(order) if method in there]
+    marked = marks(indexed, scenario)
     return {
         "name": words.readable(scenario),
         "methods": [
             [words.readable(cells.method_title(method)), cells.method_role(method)]
             for method in methods
         ],
+        **({"marks": [marked.get(m, "") for m in methods]} if marked else {}),
+        **({"explained": explained(indexed, scenario)} if marked else {}),
         "margins": [_margin(indexed, scenario, metric) for metric in metrics],
         "rows": [
             [_row(indexed, scenario, method, metric, seeds) for method in methods]

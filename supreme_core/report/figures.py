@@ -11,16 +11,13 @@ from supreme_core.registry import unknown
 from supreme_core.report import cells, contrasts, plots, tables
 from supreme_core.report.cells import Scale
 from supreme_core.report.choices import FRONT, RANKS, TRAININGS
+from supreme_core.report.marks import explained, marks
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.report.thinning import LEAST, spread_alike
 from supreme_core.report.training_plot import training_plot
 
 MOST_POINTS = 20_000
 """Points of a page, which are 2.6 MB; of more seeds each strip has values that are spread alike."""
-
-LOST = {False: ("*", "in some seed"), True: ("**", "in every seed")}
-"""Marks of methods whose models lost the task, which no place on an axis shows, by whether every
-one did; and their words."""
 
 
 def figure(indexed: IndexedSummary, name: str, *, scenario: str | None = None) -> plots.Plot:
@@ -179,7 +176,7 @@ def _strips(
     """Distance to Retrained by method, of those that have a value."""
     scale, most = indexed.scale(metric), seeds_drawn(indexed)
     retrained = indexed.row(scenario, names.RETRAINED, metric)
-    lost = tables.lost_tasks(indexed, scenario)
+    marked = marks(indexed, scenario)
     for method in _in_order(indexed, scenario):
         row = indexed.row(scenario, method, metric)
         if row and row.n and indexed.facts[metric].compares:
@@ -188,17 +185,8 @@ def _strips(
             strip = _gap_strip(row, row.gap, retrained, scale, most=most)
         else:
             continue
-        mark = f" {LOST[lost[method]][0]}" if method in lost else ""
+        mark = f" {marked[method]}" if method in marked else ""
         yield method, replace(strip, label=f"{strip.label}{mark}")
-
-
-def _of_lost(indexed: IndexedSummary, scenario: str) -> str:
-    """Line that explains the marks of the figure: * lost the task in some seed, ** in every seed"""
-    there = sorted(set(tables.lost_tasks(indexed, scenario).values()))
-    return ", ".join(
-        f"{mark}{'' if place else ' lost the task'} {words}"
-        for place, (mark, words) in enumerate(LOST[every] for every in there)
-    )
 
 
 def _empty(method: str) -> plots.Strip:
@@ -212,7 +200,7 @@ def _distance(
     """Strips with what they are compared with: a margin around no gap, or a noise floor."""
     scale, title = indexed.scale(metric), cells.row_title(metric)
     order = "for every seed: Original, then the methods, nearest first"
-    note = _of_lost(indexed, scenario)
+    note = explained(indexed, scenario)
     if indexed.facts[metric].compares:
         noise, f = indexed.floors.get((scenario, metric)), scale.factor
         band = plots.ReferenceBand(noise.mean * f, noise.low * f, noise.high * f) if noise else None

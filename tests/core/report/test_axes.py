@@ -13,6 +13,7 @@ from supreme_core.report.page import render_report
 from supreme_core.report.tables import IndexedSummary
 from supreme_core.report.thinning import LEAST, evenly, spread_alike
 from tests.core.analysis.summaries import summary
+from tests.core.report import given
 
 HOSTILE = "</script><script>alert(1)</script>"
 
@@ -44,6 +45,21 @@ def test_original_and_retrained_come_first_and_then_the_nearest():
     methods = numbers(summary(methods=("far", "near")))["scenarios"][0]["methods"]
     assert methods[:2] == [["Original", "original"], ["Retrained", "retrained"]]
     assert {name for name, _ in methods[2:]} == {"far", "near"}
+
+
+def test_methods_whose_models_lost_the_task_have_marks_where_there_are_some():
+    found = given.indexed(
+        **given.WITH_TEST,
+        kept=given.kept_task(0.5),
+        some=[given.lost_task(0.01), *[given.kept_task(0.01)] * 4],
+        every=given.lost_task(0.01),
+    )
+    (scenario,) = numbers(found.summary)["scenarios"]
+    names = [name for name, _ in scenario["methods"]]
+    marked = {name: mark for name, mark in zip(names, scenario["marks"], strict=True) if mark}
+    assert marked == {"some": "*", "every": "**"}
+    assert scenario["explained"] == "* lost the task in some seed, ** in every seed"
+    assert not {"marks", "explained"} & {*numbers(summary())["scenarios"][0]}
 
 
 def test_a_distance_has_no_line_of_retrained_and_no_gap():

@@ -49,14 +49,19 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A page of two scenarios with curves, in which one method of 13 has a hostile name."""
+    """A page of two scenarios with curves, in which one method of 13 has a hostile name, and the
+    furthest two lost the task."""
     found = summary(range(SEEDS), scenarios=("a", "b"), methods=METHODS)
     evil = [row.model_copy(update={"method": EVIL}) for row in found.rows if row.method == "m12"]
     rows = [*(row for row in found.rows if row.method != "m12"), *evil]
     path = tmp_path_factory.mktemp("page") / "report.html"
     results = {seed: f"seed={seed}/attempt=0/result.json" for seed in range(SEEDS)}
     curves = curves_of(lambda seed, scenario, method: [curve(halving(20, 8))])
-    found = found.model_copy(update={"rows": rows, "training_curves": curves})
+    lost = {"m11": {"collapsed": 2}, "m12": {"method": EVIL, "collapsed": SEEDS}}
+    rates = [rate.model_copy(update=lost.get(rate.method)) for rate in found.collapse_rates]
+    found = found.model_copy(
+        update={"rows": rows, "training_curves": curves, "collapse_rates": rates}
+    )
     path.write_bytes(render_report(found, folder="experiments/local/x-1", results=results))
     return path
 
@@ -189,6 +194,16 @@ def test_a_reader_chooses_the_axes_of_the_figure(desk):
     choose(desk, UP, ": each method")
     choose(desk, ACROSS, "gap to Retrained: Forget accuracy, gap")
     assert desk.run(f"{FIGURE}.outerHTML") == given
+
+
+@pytest.mark.parametrize("up", [": each method", "gap to Retrained: Forget accuracy, gap"])
+def test_a_chosen_figure_marks_methods_whose_models_lost_the_task(desk, up):
+    texts = f"[...{FIGURE}.querySelectorAll('text')].map((it) => it.textContent)"
+    marks = {"m11 *", "* lost the task in some seed, ** in every seed"}
+    assert marks <= {*desk.run(texts)}
+    choose(desk, ACROSS, "value: Test accuracy")
+    choose(desk, UP, up)
+    assert marks <= {*desk.run(texts)}
 
 
 def test_a_chosen_figure_has_the_numbers_of_the_one_that_is_drawn_without_scripts(desk):
