@@ -24,6 +24,9 @@ from supreme_core.engine.training.loss import Loss
 CACHED_ELEMENTS: Final = 2**17
 """Elements of per-sample gradients that are squared and added up at one time on a CPU."""
 
+CACHED_ELEMENTS_OF_ONE: Final = 2**18
+"""As before, of weights so many that samples come one by one; with fewer the products are slow."""
+
 Calls = dict[nn.Module, tuple[Tensor, GradientEdge]]
 """Each layer's input, and the place in autograd's graph of its output."""
 
@@ -120,21 +123,21 @@ def _of_conv2d(
     """A convolution is a linear map of the windows that it looks at, one map for each group."""
     assert isinstance(layer.padding, tuple)
     gradient = gradient.flatten(2)  # (n, out, positions)
-    window = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
-    elements = layer.weight.numel() + window * gradient.shape[2]
-    # Laid out as the products, however the weights are: what differs is added element by element.
-    layout = torch.contiguous_format
-    total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64, memory_format=layout)
-    # Memory that each chunk uses again: on a CPU the system gives what is new page by page.
+    weights, groups = layer.weight.numel(), layer.groups
+    windows_of_one = layer.weight[0].numel() * groups * gradient.shape[2]
+    total = _zeros(layer.weight)
+    size = _samples_at_once(gradient, weights + windows_of_one)
+    held, rows = size, layer.out_channels // groups
+    if size == 1 and gradient.device.type == "cpu":
+        # Some rows of the total at a time, which stay in the cache from one sample to the next.
+        held = _samples_at_once(gradient, windows_of_one)
+        rows = max(1, CACHED_ELEMENTS_OF_ONE // (weights // rows))
     windows, products = images.new_empty(0), gradient.new_empty(0)
-    for some, out in _chunks(images, gradient, elements):
+    for some, out in zip(torch.split(images, held), torch.split(gradient, held), strict=True):
         windows = _windows(layer, some, windows)
-        maps = len(some) * layer.groups
-        left = out.reshape(maps, -1, out.shape[2])
-        right = windows.view(maps, -1, out.shape[2])
-        products = products.resize_(maps, left.shape[1], right.shape[1])
-        torch.bmm(left, right.mT, out=products)
-        _add(total, products.view(len(some), *layer.weight.shape), power)
+        left = out.reshape(len(some), groups, -1, out.shape[2])
+        right = windows.view(len(some), groups, -1, out.shape[2])
+        _add_products(total, left, right.mT, power, size, rows, products)
     yield layer.weight, total
     if layer.bias is not None:
         yield layer.bias, _sum(gradient.sum(dim=2), power)
@@ -168,12 +171,10 @@ def _of_linear(
             yield layer.bias, left.sum(dim=0)
     else:
         features, gradient = features.flatten(1, -2), gradient.flatten(1, -2)
-        total = torch.zeros_like(for_float64(layer.weight), dtype=torch.float64)
-        products = gradient.new_empty(0)
-        for some, out in _chunks(features, gradient, layer.weight.numel()):
-            products = products.resize_(len(some), *layer.weight.shape)
-            torch.bmm(out.mT, some, out=products)
-            _add(total, products, power)
+        total, products = _zeros(layer.weight), gradient.new_empty(0)
+        size, rows = _samples_at_once(gradient, layer.weight.numel()), layer.out_features
+        left, right = gradient.mT.unsqueeze(1), features.unsqueeze(1)
+        _add_products(total, left, right, power, size, rows, products)
         yield layer.weight, total
         if layer.bias is not None:
             yield layer.bias, _sum(gradient.sum(dim=1), power)
@@ -195,6 +196,35 @@ def _of_layer_norm(
     yield layer.weight, _sum((gradient * normal).reshape(shape).sum(dim=1), power)
     if layer.bias is not None:
         yield layer.bias, _sum(gradient.reshape(shape).sum(dim=1), power)
+
+
+def _add_products(
+    total: Tensor,
+    left: Tensor,
+    right: Tensor,
+    power: Power,
+    size: int,
+    rows: int,
+    memory: Tensor,
+) -> None:
+    """Add the sum over samples of powers of a product for each sample.
+
+    total: of the weights' shape.  left: (n, groups, out, positions).  right: (n, groups,
+    positions, in).  size: samples of one sum, which is added to the total.  rows: of `out` at one
+    time. No bit of a product of few positions depends on them.
+    memory: what products use again: on a CPU the system gives what is new page by page.
+    """
+    _, groups, out, _ = left.shape
+    width = right.shape[3]
+    of_groups = total.view(groups, out, width)
+    for of_rows, of_total in zip(left.split(rows, 2), of_groups.split(rows, 1), strict=True):
+        for some, others in zip(of_rows.split(size), right.split(size), strict=True):
+            found = memory.resize_(len(some) * groups, some.shape[2], width)
+            torch.bmm(some.flatten(0, 1), others.flatten(0, 1), out=found)
+            if rows < out:
+                of_total += _sum(found[None], power)
+            else:
+                _add(total, found.view(len(some), *total.shape), power)
 
 
 def _add(total: Tensor, per_sample: Tensor, power: Power) -> None:
@@ -219,12 +249,16 @@ def _sum(per_sample: Tensor, power: Power) -> Tensor:
     return powers.sum(dim=0, dtype=torch.float64)
 
 
-def _chunks(
-    features: Tensor, gradient: Tensor, elements_per_sample: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut both alike along the samples, so that few enough per-sample gradients are alive."""
-    size = max(1, GRADIENT_ELEMENTS[gradient.device.type] // elements_per_sample)
-    return zip(torch.split(features, size), torch.split(gradient, size), strict=True)
+def _zeros(weights: Tensor) -> Tensor:
+    """Zeros for the sums of weights, laid out as the products, however the weights are: what
+    differs is added element by element."""
+    layout = torch.contiguous_format
+    return torch.zeros_like(for_float64(weights), dtype=torch.float64, memory_format=layout)
+
+
+def _samples_at_once(gradient: Tensor, elements_of_one: int) -> int:
+    """Number of samples of which so many elements each may be alive."""
+    return max(1, GRADIENT_ELEMENTS[gradient.device.type] // elements_of_one)
 
 
 def _owners(model: nn.Module) -> list[nn.Module]:

@@ -32,7 +32,7 @@ from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.architecture import Architecture
 from supreme_core.engine.ranks.device import GRADIENT_ELEMENTS
 from supreme_core.engine.ranks.reduction import Reduction
-from supreme_core.engine.toolbox import importance
+from supreme_core.engine.toolbox import importance, importance_by_layer
 from supreme_core.engine.toolbox.dampening import dampen
 from supreme_core.engine.toolbox.importance import importance_sums, mean_importances
 from supreme_core.engine.toolbox.importance_by_layer import add_by_layer, regular_layers
@@ -371,6 +371,19 @@ def test_what_is_added_up_is_laid_out_as_the_sums_however_the_weights_are():
 
     assert len(additions.strides) > len(found)
     assert [(to, what) for to, what in additions.strides if to != what] == []
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_many_weights_taken_row_by_row_give_the_bits_of_all_at_once(groups, monkeypatch):
+    """Of so many weights the products of one sample are alive at a time."""
+    torch.manual_seed(5)
+    layer = nn.Conv2d(512, 512 * groups, 3, padding=1, groups=groups)
+    model = nn.Sequential(layer, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    samples = tiny_samples(4, ImageShape(channels=512, size=3, classes=512))
+    in_rows = sums(model, samples)
+    assert 2 * layer.weight.numel() > GRADIENT_ELEMENTS["cpu"]
+    monkeypatch.setattr(importance_by_layer, "CACHED_ELEMENTS_OF_ONE", layer.weight.numel())
+    assert all(map(torch.equal, in_rows, sums(model, samples)))
 
 
 def test_small_chunks_give_the_same_sums(network_and_samples, monkeypatch):
