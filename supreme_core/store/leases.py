@@ -16,6 +16,7 @@ stage is computed twice and nothing is lost.
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from typing import Final
 from uuid import uuid4
 
 from supreme_core.api.names import lease_key
-from supreme_core.errors import StorageError, one_line
+from supreme_core.errors import StorageError, StoreUnavailable, one_line
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,22 @@ BEATS: Final = 4
 
 LEASE_BYTES: Final = 4096
 
+LOOKS: Final = 10
+"""Times that a lease may be there for who would write it and gone for who would read it, as when it
+is released in between."""
+
+PROCESS: Final = re.compile(r"(\S+) (\d{1,9}):\d+")
+"""Name of a process: where its number means something, its number, and when it started."""
+
 ENDED: Final = ("Z", "X")
 """States of a process that has ended and that its parent has not asked about yet."""
 
 Clock = Callable[[], float]
+
+
+def _with_sleep() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, as leases elsewhere do."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def stale_seconds_of(storage: Storage) -> float:
@@ -72,10 +85,10 @@ class Holder:
     @property
     def has_ended(self) -> bool:
         """True where the process ran on this machine and is gone."""
-        place, _, mine = self.process.rpartition(" ")
-        if not place or place != _place():
+        found = PROCESS.fullmatch(self.process)
+        if not found or found[1] != _place():
             return False
-        number = int(mine.partition(":")[0])
+        number = int(found[2])
         return _process(number) != self.process and not _is_of_another_user(number)
 
     @property
@@ -133,7 +146,7 @@ class StageLease:
         with self._lock:
             if self._is_over:
                 return False
-            seen = self._leases.clock()
+            seen = self._leases.age_clock()
             if self._is_taken() or not self._write() or self._is_taken():
                 log.warning("%s %s was taken over by another process", self.stage, self.key[:16])
                 self._is_over = True
@@ -143,7 +156,7 @@ class StageLease:
 
     @property
     def _age(self) -> float:
-        return self._leases.clock() - self._renewed
+        return self._leases.age_clock() - self._renewed
 
     def _is_taken(self) -> bool:
         return self._leases.read(self.stage, self.key, self.epoch + 1) is not None
@@ -177,9 +190,14 @@ class Leases:
         *,
         stale_seconds: float | None = None,
         clock: Clock = time.monotonic,
+        age_clock: Clock = _with_sleep,
     ) -> None:
-        """attempt: folder of the attempt that this process works for."""
-        self.storage, self.clock = storage, clock
+        """attempt: folder of the attempt that this process works for.
+
+        clock: for leases of others, which this process cannot see change while its machine sleeps.
+        age_clock: for its own ones, which become stale in that time.
+        """
+        self.storage, self.clock, self.age_clock = storage, clock, age_clock
         self.stale_seconds = stale_seconds or stale_seconds_of(storage)
         self._holder = Holder.this(attempt)
         self._seen: dict[tuple[str, str], Held] = {}
@@ -189,14 +207,24 @@ class Leases:
 
     def take(self, stage: str, key: str) -> StageLease | Held:
         """The lease, or who holds it."""
+        for _ in range(LOOKS):
+            if found := self._taken(stage, key):
+                return found
+        raise StoreUnavailable(
+            f"{self.storage.uri}: what lies at {lease_key(stage, key, 1)} is no object that can be"
+            " read; remove it"
+        )
+
+    def _taken(self, stage: str, key: str) -> StageLease | Held | None:
+        """The lease, or who holds it; None where it was released meanwhile."""
         known = self._seen.get((stage, key))
         # The number may have been free because a lease of a higher one has lost those below it.
         if known is None and self._put(stage, key, 1) and self.read(stage, key, 2) is None:
             return self._lease(stage, key, 1)
         found = self._newest(stage, key, known.epoch if known else 1)
-        if found is None:  # it was released meanwhile
+        if found is None:
             self._seen.pop((stage, key), None)
-            return self.take(stage, key)
+            return None
         epoch, content = found
         if self.is_mine(content):  # the answer to our own write was lost
             return self._lease(stage, key, epoch)
@@ -234,7 +262,7 @@ class Leases:
 
     def _lease(self, stage: str, key: str, epoch: int) -> StageLease:
         self._seen.pop((stage, key), None)
-        lease = StageLease(stage, key, epoch, self, self.clock())
+        lease = StageLease(stage, key, epoch, self, self.age_clock())
         self._mine.append(lease)
         if self._thread is None:
             self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
@@ -274,7 +302,7 @@ def _parsed(content: bytes) -> Holder:
     try:
         found = json.loads(content)
         return Holder(str(found["token"]), str(found["attempt"]), str(found["process"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Holder("", "", "")
 
 

@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from supreme_core.api.names import lease_key
-from supreme_core.store.leases import STALE_SECONDS_IN_FOLDERS, Holder, Leases, StageLease
+from supreme_core.errors import StoreUnavailable
+from supreme_core.store.leases import (
+    STALE_SECONDS_IN_FOLDERS,
+    Holder,
+    Leases,
+    StageLease,
+    _place,
+)
 from supreme_core.store.opening import open_storage
 
 STAGE, KEY = "originals", "ab" * 32
@@ -48,7 +55,8 @@ def workers(store, clock):
 
 
 def worker(store, clock, name):
-    found = Leases(store, f"experiments/{name}", stale_seconds=STALE, clock=clock)
+    clocks = {"clock": clock, "age_clock": clock}
+    found = Leases(store, f"experiments/{name}", stale_seconds=STALE, **clocks)
     found._holder = Holder(name, f"experiments/{name}", "")
     found._thread = object()  # tests beat by hand
     return found
@@ -188,7 +196,18 @@ def test_a_number_that_is_missing_below_a_lease_gives_nobody_a_second_one(worker
     assert isinstance(third.take(STAGE, KEY), StageLease)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"token": 1}', b"x" * 5000])
+def named(process):
+    """A lease whose holder has a process of this name on this machine."""
+    return json.dumps({"token": "t", "attempt": "a", "process": f"{_place()} {process}"}).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"{}", b'{"token": 1}', b"x" * 5000, b"[" * 4000),
+        *(named(process) for process in ("", "x:1", "-1:1", ":", "9" * 30 + ":1")),
+    ],
+)
 def test_content_that_nobody_wrote_is_respected_until_it_is_stale(workers, clock, store, content):
     store.write(lease_key(STAGE, KEY, 1), content)
     first, _ = workers
@@ -197,6 +216,29 @@ def test_content_that_nobody_wrote_is_respected_until_it_is_stale(workers, clock
     clock.later(STALE)
     first.take(STAGE, KEY).release()
     assert files(store) == []
+
+
+@pytest.mark.parametrize("is_link", [True, False], ids=["link to nowhere", "folder"])
+def test_what_can_be_neither_written_nor_read_is_named(tmp_path, is_link):
+    """A mount that went, or a folder that somebody made, and not a lease that is waited for."""
+    path = tmp_path / lease_key(STAGE, KEY, 1)
+    path.parent.mkdir(parents=True)
+    path.symlink_to("nowhere") if is_link else path.mkdir()
+
+    with pytest.raises(StoreUnavailable, match="lease-0001 is no object that can be read"):
+        Leases(open_storage(str(tmp_path)), "a").take(STAGE, KEY)
+
+
+def test_a_holder_whose_machine_slept_looks_before_it_goes_on(store, clock):
+    """The other clock stood still, and another machine has taken the stage over meanwhile."""
+    asleep, other = worker(store, clock, "a"), worker(store, clock, "b")
+    asleep.clock = lambda: 0.0
+    lease = asleep.take(STAGE, KEY)
+    other.take(STAGE, KEY)
+    clock.later(STALE)
+
+    assert isinstance(other.take(STAGE, KEY), StageLease)
+    assert not lease.is_held
 
 
 def test_a_lease_of_which_the_answer_was_lost_is_the_writers_own(workers, store):
