@@ -6,12 +6,13 @@ rule of the bucket (AbortIncompleteMultipartUpload) removes them.
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
     from botocore.model import OperationModel
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+log = logging.getLogger(__name__)
 
 PART_BYTES: Final = 32 * 1024 * 1024
 """Larger objects go to S3 in parts of this size. S3 wants at least 5 MiB, at most 10,000 parts."""
@@ -158,9 +161,35 @@ class S3Storage:
 
     def write_if_absent(self, key: str, data: bytes) -> bool:
         name = self._name(key)
+        if self._heeds_conditions:
+            return self._write_on_condition(name, data)
+        return self._write_after_looking(key, data)
+
+    @cached_property
+    def _heeds_conditions(self) -> bool:
+        """True where the server knows conditional writes, as one of the same object twice tells.
+        Some servers refuse them; others take them for plain ones, by which each process would take the
+        lease of another."""
+        probe = f"{self._prefix}{TEMPORARY}{uuid4().hex}"
+        try:
+            self._write_on_condition(probe, b"")
+            is_heeded = not self._write_on_condition(probe, b"")
+            with suppress(MissingObject), self._explained(probe):
+                self._client.delete_object(Bucket=self._bucket, Key=probe)
+        except StorageError as error:
+            if _code(error.__cause__) != "NotImplemented":
+                raise
+            is_heeded = False
+        if not is_heeded:
+            words = "has no conditional writes, so two processes may compute the same stage"
+            log.warning("%s %s", self._place, words)
+        return is_heeded
+
+    def _write_on_condition(self, name: str, data: bytes) -> bool:
+        """name: of the object in the bucket."""
         for _ in range(ATTEMPTS):
             try:
-                with self._explained(key):
+                with self._explained(name):
                     answer = self._client.put_object(
                         Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*"
                     )
@@ -171,8 +200,6 @@ class S3Storage:
                 code = _code(error.__cause__)
                 if code == "PreconditionFailed":
                     return False
-                if code == "NotImplemented":
-                    return self._write_after_looking(key, data)
                 if code != "ConditionalRequestConflict":
                     raise
                 conflict = error  # another conditional write or a delete was under way: ask again

@@ -666,14 +666,19 @@ class TestS3:
         with urlopen(store.signed_url("seed=1/a b+é", seconds=60)) as answer:
             assert answer.read() == b"content"
 
-    def test_server_without_conditional_writes(self, one_attempt):
+    @pytest.mark.parametrize("refuses", [True, False], ids=["refuses them", "ignores conditions"])
+    def test_server_without_conditional_writes(self, one_attempt, refuses, caplog):
+        """One that takes them for plain ones would give the lease of a stage to everybody."""
         objects = set()
 
         def old_server(request):
-            if request.command == "PUT" and "If-None-Match" in request.headers:
+            if request.command == "PUT" and refuses and "If-None-Match" in request.headers:
                 return 501, "NotImplemented"
             if request.command == "PUT":
                 objects.add(request.path)
+            if request.command == "DELETE":
+                objects.discard(request.path)
+                return 204, ""
             return (200, "") if "?" in request.path or request.path in objects else (404, "")
 
         with canned_server(old_server) as endpoint:
@@ -681,9 +686,22 @@ class TestS3:
 
             assert store.write_if_absent("a", b"first") is True
             assert store.write_if_absent("a", b"second") is False
+            assert objects == {"/bucket/a"}
+        (told,) = [each.message for each in caplog.records if "conditional writes" in each.message]
+        assert told.endswith("so two processes may compute the same stage")
+
+    def test_whether_a_server_has_conditional_writes_is_asked_once(self, s3_server):
+        store, asked = s3_store(s3_server, bucket=s3_server.make_bucket()), []
+        store._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model))
+
+        written = [store.write_if_absent(key, b"1") for key in ("a", "a", "b")]
+        assert written == [True, False, True]
+        assert len(asked) == 3 + len(written)
+        assert [*store.temporaries()] == []
 
     def test_conflicting_conditional_writes_are_tried_again(self):
-        answers = [(409, "ConditionalRequestConflict")] * 2 + [(200, "")]
+        answers = [(200, ""), (412, "PreconditionFailed"), (204, "")]
+        answers += [(409, "ConditionalRequestConflict")] * 2 + [(200, "")]
 
         with canned_server(lambda _: answers.pop(0)) as endpoint:
             store = S3Storage("bucket", endpoint=endpoint, credentials=ANYONE)
