@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from supreme_core.api.canonical import digest
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import HeldElsewhere
 from supreme_core.plan import Step
@@ -25,8 +26,8 @@ LAST_POLL_SECONDS = 5.0
 """Time between two looks at what others hold, where nothing else is left to do; it doubles."""
 
 PATIENCE_SECONDS = 300.0
-"""Least time for which a holder of another attempt is waited for; then this process computes
-too."""
+"""Least time for which a holder of another attempt is waited for; then one process of this attempt
+computes too."""
 
 QUICK_SECONDS = 2.0
 """Longest time of a stage without a lease of its own, as the store's answers would take as long."""
@@ -61,9 +62,13 @@ class Claims:
     are_shared: bool = False
     leases: Leases | None = None
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
     durations: Durations = field(default_factory=Durations)
     _held: dict[str, StageLease | None] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
+    _not_awaited: set[str] = field(default_factory=set)
+    """Tokens of holders that were too slow with what is held now, and so with all that leads to
+    it."""
     _pause: float = FIRST_POLL_SECONDS
 
     @classmethod
@@ -98,6 +103,8 @@ class Claims:
             yield True
         finally:
             del self._held[key]
+            if not self._held:
+                self._not_awaited.clear()
             if lease:
                 lease.release()
 
@@ -126,9 +133,12 @@ class Claims:
         if self.leases is not None and (is_whole or not self._is_quick(step)):
             found = self.leases.take(stage, key)
             if isinstance(found, StageLease):
-                lease = found
                 self._since.pop(key, None)
-            elif not self._is_out_of_patience(step, key, found):
+            elif self._is_out_of_patience(step, key, found):
+                found = self._taken_too(self.leases, step, stage, key, found)
+            if isinstance(found, StageLease):
+                lease = found
+            else:
                 refusal = f"{step.title} is being computed for {found.holder.title}"
         refusal = self.ranks.share(refusal)
         if refusal:
@@ -142,14 +152,23 @@ class Claims:
     def _is_out_of_patience(self, step: Step, key: str, held: Held) -> bool:
         """A process of the same attempt is as good as this one while its lease is renewed. One of
         another attempt may be much slower, or wait for a machine."""
-        now = time.monotonic()
+        now = self.clock()
         if key not in self._since:
             log.info("%s is being computed for %s", step.title, held.holder.title)
         since = self._since.setdefault(key, now)
         if held.holder.attempt == self.attempt:
             return False
         limit = max(PATIENCE_SECONDS, 2 * (self.durations.expected(step) or 0.0))
-        if now - since < limit:
-            return False
-        log.warning("%s has taken %s long; it is computed here too", held.holder.title, step.title)
-        return True
+        return now - since >= limit or held.holder.token in self._not_awaited
+
+    def _taken_too(
+        self, leases: Leases, step: Step, stage: str, key: str, held: Held
+    ) -> StageLease | Held:
+        """Take a lease of the attempt's own, so that one of its processes computes what another
+        attempt is slow with, and not each of them."""
+        found = leases.take(stage, digest({"attempt": self.attempt, "key": key}))
+        if isinstance(found, StageLease):
+            self._not_awaited.add(held.holder.token)
+            told = "%s has taken %s long; it is computed here too"
+            log.warning(told, held.holder.title, step.title)
+        return found
