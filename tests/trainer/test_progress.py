@@ -31,8 +31,8 @@ class Clock:
         return self.now
 
 
-def board(*, seeds=(1, 2), parallel=1, clock=None):
-    return Board(seeds, STEPS, parallel=parallel, clock=clock or Clock())
+def board(*, seeds=(1, 2), parallel=1, clock=None, is_shared=False):
+    return Board(seeds, STEPS, parallel=parallel, clock=clock or Clock(), is_shared=is_shared)
 
 
 def event(kind, step, **facts):
@@ -78,6 +78,20 @@ def test_the_last_seed_alone_does_not_share_its_time():
         progress.apply(1, finished(step, 10.0))
 
     assert progress.time_left() == TimeLeft(pytest.approx(40.0), unknown=0)
+
+
+def test_workers_share_all_that_is_left_but_for_the_longest_stage():
+    clock = Clock()
+    progress = board(parallel=4, is_shared=True, clock=clock)
+    for step in STEPS:
+        progress.apply(1, finished(step, 10.0))
+    assert progress.time_left() == TimeLeft(pytest.approx(10.0), unknown=0)
+
+    for worker, step in enumerate(STEPS[:3]):
+        progress.apply(2, finished(step, 10.0), worker)
+    progress.apply(2, started(STEPS[3]), 3)
+    clock.now += 2
+    assert progress.time_left() == TimeLeft(pytest.approx(8.0), unknown=0)
 
 
 def test_a_kind_is_estimated_from_the_same_method_in_another_scenario():

@@ -139,6 +139,18 @@ class TimeLeft:
         return f"{number_of(self.unknown, 'stage')} of unknown time" if self.unknown else ""
 
 
+@dataclass(frozen=True)
+class SeedLeft:
+    """Seconds of work that are left of a seed, at least, and those of its longest step.
+
+    unknown: as in TimeLeft.
+    """
+
+    seconds: float
+    longest: float
+    unknown: int
+
+
 @dataclass
 class Board:
     """Steps of all seeds, and what is known of how long each kind takes."""
@@ -227,7 +239,8 @@ class Board:
         needed = [self._of_seed(state, seen) for state in unfinished]
         unknown = sum(each.unknown for each in needed)
         if self.is_shared:
-            seconds = sum(each.seconds for each in needed) / self.parallel
+            share = sum(each.seconds for each in needed) / self.parallel
+            seconds = max(share, *(each.longest for each in needed))  # which nobody can share
         else:
             # One seed's steps come after one another, so the longest of them is the least it takes.
             each_one = [each.seconds for each in needed]
@@ -258,10 +271,9 @@ class Board:
             left += guesses.get(step.stage, 0.0) if expected is None else expected
         return left / max(self._start_ups.value, 0.001)
 
-    def _of_seed(self, state: SeedProgress, seen: Mapping[StepKind, Mean]) -> TimeLeft:
-        """Seconds of work that are left of a seed, at least."""
-        seconds, unknown = self._until_heard(state), 0
+    def _of_seed(self, state: SeedProgress, seen: Mapping[StepKind, Mean]) -> SeedLeft:
         running = {each.step: each for each in state.at_work.values()}
+        unknown, steps = 0, [0.0]
         for step in state.waiting:
             expected = _expected(step, seen)
             if step in running:
@@ -269,8 +281,8 @@ class Board:
             else:
                 is_known, left = expected is not None, expected or 0.0
             unknown += not is_known
-            seconds += left
-        return TimeLeft(seconds, unknown)
+            steps.append(left)
+        return SeedLeft(self._until_heard(state) + sum(steps), max(steps), unknown)
 
     def _until_heard(self, state: SeedProgress) -> float:
         """Seconds, at least, until its trainer tells something."""
