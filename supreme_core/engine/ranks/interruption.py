@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from supreme_core.errors import HeldElsewhere
+
 
 class Terminated(SystemExit):
     """This process was told to stop; raised where nothing is lost by it."""
@@ -38,6 +40,9 @@ class Interruption:
         self.is_deferred = True
         try:
             yield
+        except HeldElsewhere:  # there is nothing to save, and nothing to look for after a request
+            if not self.requested:
+                raise
         finally:
             self.is_deferred = False
         if self.requested:

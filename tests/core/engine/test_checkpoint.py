@@ -33,7 +33,7 @@ from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.precision import loss_scaler
 from supreme_core.engine.training.recipe import Recipe
-from supreme_core.errors import SpecError
+from supreme_core.errors import HeldElsewhere, SpecError
 from supreme_core.scoring.evaluation import Cost
 from tests.builders import digest, tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
@@ -326,3 +326,19 @@ def test_what_is_no_time_between_checkpoints_is_refused_in_one_line(text):
     assert str(refused.value) == (
         f"SUPREME_CHECKPOINT_SECONDS is {text!r}; it should be a number of seconds above 0"
     )
+
+
+def test_a_request_ends_a_process_that_has_lost_its_stage_to_another():
+    """Else the process waits for what the other one computes, and hears no further request."""
+    interruption = Interruption(exit_code=143)
+
+    def lost(*, is_requested):
+        with interruption.deferred():
+            if is_requested:
+                interruption.request()
+            raise HeldElsewhere("taken over")
+
+    with pytest.raises(HeldElsewhere):
+        lost(is_requested=False)
+    with pytest.raises(Terminated):
+        lost(is_requested=True)
