@@ -213,6 +213,14 @@ def test_before_anything_is_known_only_those_start_that_were_asked_for():
     assert worth_helping(unknown, at_work(one=1), asked=2) == 1
 
 
+def test_a_seed_has_no_more_workers_than_stages():
+    """However many are asked for: each would load torch and find that nothing is ready."""
+    unknown = Board([1], STEPS, parallel=1000, is_shared=True)
+
+    assert worth_helping(unknown, at_work(one=len(STEPS) - 1), asked=1000) == 1
+    assert worth_helping(unknown, at_work(one=len(STEPS)), asked=1000) is None
+
+
 def test_where_ranks_split_batches_nobody_joins(board):
     board.is_shared = False
 

@@ -295,7 +295,9 @@ def worth_helping(
     """
     found: dict[int, float] = {}
     for seed, each in at_work.items():
-        left = board.start_ups_left(seed) if board.is_shared and each.is_open else 0.0
+        has_room = len(each.trainers) < len(board.seed(seed).waiting)  # no stage has two of them
+        can_help = board.is_shared and each.is_open and has_room
+        left = board.start_ups_left(seed) if can_help else 0.0
         if left is None:
             left = LEAST_START_UPS * len(each.trainers) if asked else 0.0
         found[seed] = left / len(each.trainers)
