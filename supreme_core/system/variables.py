@@ -16,7 +16,8 @@ HUGE_PAGES: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=
 no bit, and saves the processor the work for 512 small ones."""
 
 WORKERS_ON_GPUS: Final = "SUPREME_WORKERS_ON_GPUS"
-"""Variable with the number of trainers that were started to use the GPUs that a trainer sees."""
+"""Variable with the number of trainers that were started to use the GPUs that a trainer sees, or
+its cores where it uses no GPU."""
 
 
 def of_trainer(given: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:

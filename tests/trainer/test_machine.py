@@ -1,4 +1,4 @@
-"""Resources that a run takes of a machine: its cores, the GPUs of the user's list, its system.
+"""Resources that a run takes of a machine: its memory, the GPUs of the user's list, its system.
 
 The table of lists is compared with torch's own reading of CUDA_VISIBLE_DEVICES, which needs no GPU.
 Which list each trainer gets is shown with programs in the trainers' place that write it down. Left
@@ -197,48 +197,6 @@ def test_ranks_on_mps_are_refused_before_anything_is_started(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-LIMITS = {
-    "none": ({}, None),
-    "two cores": ({"cpu.max": "200000 100000\n"}, 2),
-    "a core and a half": ({"cpu.max": "150000 100000\n"}, 1),
-    "half a core": ({"cpu.max": "50000 100000\n"}, 1),
-    "no limit": ({"cpu.max": "max 100000\n"}, None),
-    "two cores, version 1": (
-        {"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"},
-        2,
-    ),
-    "no limit, version 1": (
-        {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
-        None,
-    ),
-}
-
-
-@pytest.fixture
-def many_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
-
-
-@pytest.mark.parametrize(("files", "limit"), LIMITS.values(), ids=LIMITS)
-def test_a_containers_limit_counts_as_its_cores(tmp_path, many_cores, files, limit):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert machine.cores(tmp_path) == (limit or 64)
-
-
-def test_a_limit_above_what_the_process_is_bound_to_changes_nothing(tmp_path, many_cores):
-    (tmp_path / "cpu.max").write_text("9900000 100000")
-    assert machine.cores(tmp_path) == 64
-
-
-def test_without_linux_all_cores_count(tmp_path, monkeypatch):
-    """On macOS a process cannot be bound to cores."""
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 10)
-    assert machine.cores(tmp_path) == 10
-
-
 MEMORY = "MemTotal: 9000000 kB\nMemAvailable: 2000 kB\n"
 INACTIVE = {"memory.stat": "anon 5\ninactive_file 1000\n"}
 
@@ -282,7 +240,7 @@ def test_there_are_as_many_workers_as_fit_into_memory_by_what_a_seed_took(
             environment={"device": device},
         )
         stages.append(SimpleNamespace(stage=stage, key=key))
-    monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(local, "cores", lambda: 4)
     monkeypatch.setattr(machine, "free_memory", lambda: free and free * GIBIBYTE)
     options = local.Options(device="cpu", ranks=1, workers=None, endpoint=None, region=None)
     said = StringIO()

@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from supreme_core.engine.ranks.failure_watch import Watch
 from supreme_core.errors import RankLost, SpecError
+from supreme_core.system.cores import cores
 from supreme_core.system.faults import fault_of
 from supreme_core.system.variables import WORKERS_ON_GPUS
 
@@ -168,10 +169,8 @@ class Ranks:
 
 
 def _is_shared(device: str) -> bool:
-    """Return whether there are fewer GPUs than processes that were started to use them."""
-    if device == "cpu":
-        return False
-    count = torch.cuda.device_count() if device == "cuda" else 1
+    """Return whether there are fewer GPUs, or cores, than processes that were started for them."""
+    count = {"cpu": cores, "cuda": torch.cuda.device_count}.get(device, lambda: 1)()
     return int(os.environ.get(WORKERS_ON_GPUS, "1")) > count
 
 

@@ -21,12 +21,15 @@ from supreme_core.components.methods.finetune import FinetuneParams, finetune
 from supreme_core.engine.evaluation import cost
 from supreme_core.engine.evaluation.cost import CLEAR_REFERENCES, CostMeter, peak_memory
 from supreme_core.engine.networks import passes
+from supreme_core.engine.ranks.failure_watch import Watch
 from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.scoring.evaluation import Cost
+from supreme_core.system.cores import cores
+from supreme_core.system.variables import WORKERS_ON_GPUS
 from tests.builders import Slot, tiny_network, tiny_task
 from tests.real_ranks import on_ranks, on_two_ranks
 
@@ -135,6 +138,15 @@ def test_a_cost_is_shared_where_any_part_of_it_is():
 
     assert [each.is_shared for each in costs] == [True, True, False]
     assert ["is_shared" in each.to_facts() for each in costs] == [True, True, False]
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 1])
+def test_processes_beyond_the_cores_share_them(monkeypatch, beside):
+    """Each takes longer by the clock than alone, and tells of no speed that can be compared."""
+    monkeypatch.setenv(WORKERS_ON_GPUS, str(cores() + beside))
+    ranks = Ranks.start("cpu", Watch(0, 1, lambda end: None), None)
+
+    assert ranks.shares_device == (beside > 0)
 
 
 def test_work_goes_on_to_count_after_a_pause_that_ended_the_method():

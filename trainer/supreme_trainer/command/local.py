@@ -55,6 +55,7 @@ from supreme_core.store.results import ResultReader, is_finished, last_attempts
 from supreme_core.store.storage import Storage
 from supreme_core.store.trials import make_trials
 from supreme_core.system import forkserver
+from supreme_core.system.cores import cores
 from supreme_core.system.variables import WORKERS_ON_GPUS
 from supreme_core.tuning.rounds import number_of_rounds
 from supreme_core.tuning.selection import missing
@@ -340,7 +341,7 @@ class Runner:
         ranks, asked = self.options.ranks, self.options.workers
         check_sharing(self.options.per_gpu, device)
         if device == "cpu":
-            return asked or self._within_memory(max(1, machine.cores() // ranks))
+            return asked or self._within_memory(max(1, cores() // ranks))
         if device == "mps":  # a Mac has one GPU, which several processes may use
             return asked or 1
         fits = len(gpus) * self.options.per_gpu // ranks

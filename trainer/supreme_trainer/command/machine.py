@@ -1,12 +1,12 @@
-"""Machine that trainers run on: its system, its CPU cores, its GPUs."""
+"""Machine that trainers run on: its system, its memory, its GPUs."""
 
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from supreme_core.errors import EXIT_INVALID
+from supreme_core.system.cores import LIMITS
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""
@@ -16,9 +16,6 @@ RANKS_MEET_AT = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "l
 which on a laptop or in a container often leads nowhere."""
 
 MEMORY = Path("/proc/meminfo")
-
-LIMITS = Path("/sys/fs/cgroup")
-"""Folder in which a container sees what Linux allows it."""
 
 
 def check_system(platform: str) -> None:
@@ -30,27 +27,6 @@ def check_system(platform: str) -> None:
         words = "error: SUPREME runs on Linux and macOS; on Windows, install and run it in WSL2"
         print(words, file=sys.stderr)
         sys.exit(EXIT_INVALID)
-
-
-def cores(limits: Path = LIMITS) -> int:
-    """CPU cores that this process may keep busy: what it is bound to, and its container's limit."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(mine, _limit(limits) or mine)
-
-
-def _limit(folder: Path) -> int | None:
-    """Whole cores in a container's limit of CPU time, at least 1; None where it has none."""
-    for quota, period in (
-        (folder / "cpu.max", folder / "cpu.max"),
-        (folder / "cpu/cpu.cfs_quota_us", folder / "cpu/cpu.cfs_period_us"),  # cgroups version 1
-    ):
-        try:
-            time, every = quota.read_text().split()[0], period.read_text().split()[-1]
-        except (OSError, IndexError):
-            continue
-        if time.isdecimal() and every.isdecimal():  # else `max` or -1: as much as there is
-            return max(1, int(time) // int(every))
-    return None
 
 
 def free_memory(limits: Path = LIMITS, told: Path = MEMORY) -> int | None:
