@@ -25,7 +25,8 @@ CACHED_ELEMENTS: Final = 2**17
 """Elements of per-sample gradients that are squared and added up at one time on a CPU."""
 
 CACHED_ELEMENTS_OF_ONE: Final = 2**18
-"""As before, of weights so many that samples come one by one; with fewer the products are slow."""
+"""Elements of one sample's gradients that are squared and added up at one time on a CPU, where
+weights are so many that samples come one by one. With fewer the products are slow."""
 
 Calls = dict[nn.Module, tuple[Tensor, GradientEdge]]
 """Each layer's input, and the place in autograd's graph of its output."""
@@ -217,8 +218,9 @@ def _add_products(
     _, groups, out, _ = left.shape
     width = right.shape[3]
     of_groups = total.view(groups, out, width)
-    for of_rows, of_total in zip(left.split(rows, 2), of_groups.split(rows, 1), strict=True):
-        for some, others in zip(of_rows.split(size), right.split(size), strict=True):
+    parts = torch.split(left, rows, dim=2), torch.split(of_groups, rows, dim=1)
+    for of_rows, of_total in zip(*parts, strict=True):
+        for some, others in zip(torch.split(of_rows, size), torch.split(right, size), strict=True):
             found = memory.resize_(len(some) * groups, some.shape[2], width)
             torch.bmm(some.flatten(0, 1), others.flatten(0, 1), out=found)
             if rows < out:

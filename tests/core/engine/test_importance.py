@@ -375,7 +375,7 @@ def test_what_is_added_up_is_laid_out_as_the_sums_however_the_weights_are():
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_many_weights_taken_row_by_row_give_the_bits_of_all_at_once(groups, monkeypatch):
-    """Of so many weights the products of one sample are alive at a time."""
+    """Weights are so many that the products of one sample are alive at a time."""
     torch.manual_seed(5)
     layer = nn.Conv2d(512, 512 * groups, 3, padding=1, groups=groups)
     model = nn.Sequential(layer, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
