@@ -126,6 +126,7 @@ METRICS: Final[Mapping[str, ImportedMetric]] = {
         summary="1 minus reference_js to a network that was never trained.",
         unit="fraction",
         group="distance",
+        high=1.0,
     ),
     "membership_inference_attack": ImportedMetric(
         title="reference_mia",
@@ -168,6 +169,14 @@ class RowOf:
     factor: float
     low: float
     high: float
+
+    @property
+    def allowed(self) -> str:
+        """Range of the numbers, in the unit of the file."""
+        low, high = (f"{end / self.factor:g}" for end in (self.low, self.high))
+        if self.low == -LARGEST:
+            return f"up to {high}"
+        return f"from {low} on" if self.high == LARGEST else f"{low} to {high}"
 
 
 def row_of(metric: str, leaf: str, scenario: str) -> RowOf | None:

@@ -151,6 +151,6 @@ def _number(leaf: object, row: RowOf, found: FoundResults) -> float | None:
     except OverflowError:
         number = float("inf")
     if not row.low - ROUNDING <= number <= row.high + ROUNDING:  # nor is NaN
-        found.skip(f"{row.name}: it is not finite or out of its range")
+        found.skip(f"{row.name}: it is not finite or out of its range, {row.allowed}")
         return None
     return min(max(number, row.low), row.high)

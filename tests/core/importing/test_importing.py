@@ -313,6 +313,26 @@ class TestHostileInput:
         assert len(found.skipped) == 1
 
     @pytest.mark.parametrize(
+        ("metric", "leaf", "value", "allowed"),
+        [
+            ("accuracy", "forget_acc", 107, "0 to 100"),
+            ("completeness", "completeness_forget", 100.1, "0 to 100"),
+            ("membership_inference_attack", "mia", 7, "0 to 1"),
+            ("zrf", "final_zrf", 7, "up to 1"),
+            ("activation_distance", "activation_distance_forget", 1.5, "0 to 1.4143"),
+            ("loss", "forget_loss", -7, "from 0 on"),
+            ("own", "own", 1e13, "up to 1e+12"),
+        ],
+    )
+    def test_a_number_out_of_its_range_is_told_with_the_range(self, metric, leaf, value, allowed):
+        """A share or a percentage by the unit of its file: 7 is an accuracy, and no zrf."""
+        found = FoundResults()
+        document = {metric: {"unlearning_method": {leaf: value}}}
+        (row,) = values_in(document, "fullclass", found)
+        said = f"{row}: it is not finite or out of its range, {allowed}"
+        assert found.skipped == {said: 1}
+
+    @pytest.mark.parametrize(
         ("document", "said"),
         [
             ({"magic": {"test": {}}}, "metric 'magic': there is no number of a model in it"),
