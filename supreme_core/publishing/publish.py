@@ -42,8 +42,9 @@ OF_STAGES: Final = {
 }
 """Fields of a summary that follow from stages too, and what of them does."""
 
-SUMMARY_BYTES: Final = 64 * 1024 * 1024
-"""Largest summary of which anything is used again."""
+SUMMARY_BYTES: Final = 256 * 1024 * 1024
+"""Largest summary that is read again: 200 rows of 32 methods and 1000 seeds, of which each value
+has 36 bytes. To read one takes four times as much memory, and to make it nine times."""
 
 
 def publish(
@@ -111,11 +112,18 @@ def write_summary(
     results: key of each seed's result in the folder, to which the page links.
     """
     paths = {seed: key.removeprefix(f"{prefix}/") for seed, key in (results or {}).items()}
+    summarised = summary_json(summary)
+    if len(summarised) > SUMMARY_BYTES:
+        log.warning(
+            "%s is written whole and has %d bytes, but none of more than %d is read again: neither"
+            " `supreme compare` nor `supreme leaderboard` takes it",
+            *(names.summary_key(prefix), len(summarised), SUMMARY_BYTES),
+        )
     files = {
         names.report_key(prefix): render_report(summary, folder=prefix, results=paths),
         names.table_key(prefix): summary_csv(summary),
         names.over_seeds_key(prefix): over_seeds_csv(summary.over_seeds),
-        names.summary_key(prefix): summary_json(summary),
+        names.summary_key(prefix): summarised,
     }
     named = {key.removeprefix(f"{prefix}/"): data for key, data in files.items()}
     write_files(storage, prefix, named)

@@ -18,7 +18,9 @@ from supreme_core.api.model import parse_json
 from supreme_core.api.orders import work_digest
 from supreme_core.api.summary import Summary
 from supreme_core.api.v1alpha1 import LabelledComponent
-from supreme_core.publishing.publish import publish, publish_newest
+from supreme_core.errors import SpecError
+from supreme_core.publishing import publish as module
+from supreme_core.publishing.publish import publish, publish_newest, read_published
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.checksums import edited
 from supreme_core.store.inventory import read_inventory, without_digest
@@ -261,3 +263,27 @@ def test_a_summary_of_some_seeds_says_which_are_missing(store, tmp_path):
     summary = publish(store, Artefacts(store, tmp_path / "cache"), ORDER)
     assert (summary.seeds, summary.partial) == (list(SEEDS), True)
     assert [each.seed for each in summary.failures if each.kind == "pending"] == [1, 3]
+
+
+def test_a_summary_that_is_too_large_to_be_read_again_is_told_and_whole(
+    store, tmp_path, monkeypatch, caplog
+):
+    artefacts = Artefacts(store, tmp_path / "cache")
+    for seed in SEEDS:
+        write_result(store, RESULTS[seed])
+    publish(store, artefacts, ORDER)
+    before, key = files(store), names.summary_key(ORDER.prefix)
+    size = len(before[key])
+    monkeypatch.setattr(module, "SUMMARY_BYTES", size)
+    publish(store, artefacts, ORDER)
+    assert "bytes" not in caplog.text
+    monkeypatch.setattr(module, "SUMMARY_BYTES", size - 1)
+    caplog.clear()
+    publish(store, artefacts, ORDER)
+    said = [message for message in caplog.messages if key in message]
+    assert [message.split(", but")[0] for message in said] == [
+        f"{key} is written whole and has {size} bytes"
+    ]
+    assert files(store) == before
+    with pytest.raises(SpecError, match=f"more than the {size - 1} bytes that are read"):
+        read_published(store, ORDER.prefix)
