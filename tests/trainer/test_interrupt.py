@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM in the middle of a run: stop at once, leave nothing behind, go on later.
 
 All of it takes real processes: what is shown is that none of them is left and what the store holds
-afterwards. The signal comes while Retrained is being trained, which takes seconds: the line before
-it has just been written. No test sleeps.
+afterwards. The signal comes while a method trains, which it does until it is stopped, however slow
+the machine is. No test sleeps.
 """
 
 import shutil
@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 
 from tests.trainer.experiments import (
-    FINETUNE,
     FULL_CLASS,
     damaged_artefacts,
     experiment,
@@ -31,19 +30,36 @@ from tests.trainer.experiments import (
 
 SLOW = experiment(
     scenarios=[FULL_CLASS],
-    methods=[FINETUNE],
-    metrics=[{"name": "accuracy"}, {"name": "zrf"}],  # which compares with an untrained model
-    training={"epochs": 8},
+    methods=[{"name": "endless"}],
+    execution={"allowUnlistedComponents": True},
 )
+ENDLESS = """
+from pathlib import Path
+
+from supreme_core.registry import NoParams, method
+
+
+@method(paper="arXiv:0000.00000", needs=("retain",))
+def endless(task, params: NoParams):
+    \"\"\"Train on with the retain set, until a file lies beside this one or a signal comes.\"\"\"
+    from supreme_core.components.methods.finetune import FinetuneParams, finetune
+
+    epochs = 1 if Path(__file__).with_name("enough").exists() else 1_000_000
+    finetune(task, FinetuneParams(epochs=epochs, batch_size=256))
+"""
+BEFORE = "predictions of retrained · full_class computed"
+"""The last that is computed before the method."""
 
 
 def stopped_by(number, folder):
     """The run of SLOW that got this signal in mid-training, and the trainers that it had then."""
     file = written(folder / "an experiment.yaml", SLOW)
+    (folder / "endless.py").write_text(ENDLESS)
     # A second worker may join, and which of them is where is not certain then.
     command = ("run", file, "--store", folder / "store", "--device", "cpu", "--workers", 1)
+    command += ("--plugin", folder / "endless.py")
     with running(*command) as run:
-        run.until("predictions of untrained · full_class computed")
+        run.until(BEFORE)
         trainers = run.trainers()
         run.signal(number)
         finished = run.wait()
@@ -93,20 +109,20 @@ def test_the_store_holds_whole_things_only(stopped, request):
 @pytest.mark.parametrize("stopped", ["interrupted", "terminated"])
 def test_the_log_tells_how_far_the_seed_was(stopped, request):
     log = log_of(request.getfixturevalue(stopped).store)
-    assert "predictions of untrained · full_class computed in " in log
+    assert f"{BEFORE} in " in log
     assert "the trainer was told to stop" in log
 
 
 def test_the_model_that_was_being_trained_is_not_in_the_store(interrupted):
-    assert len(manifests(interrupted.store, "originals")) == 1
-    assert not manifests(interrupted.store, "retrained")
+    assert len(manifests(interrupted.store, "retrained")) == 1
+    assert not manifests(interrupted.store, "unlearned")
 
 
 def test_the_last_line_is_the_command_that_goes_on(interrupted):
     """A path with a space is quoted, so that the line can be pasted."""
-    _, file, _, store, *_ = interrupted.command
+    _, file, _, store, *_, plugin = interrupted.command
     assert interrupted.finished.out.splitlines()[-1] == (
-        f"to go on: supreme run '{file}' --store {store} --device cpu --workers 1"
+        f"to go on: supreme run '{file}' --store {store} --device cpu --workers 1 --plugin {plugin}"
     )
 
 
@@ -115,15 +131,16 @@ def test_a_stopped_run_says_nothing_on_standard_error(interrupted):
 
 
 def test_the_same_command_goes_on_with_what_was_there(interrupted, tmp_path):
-    file = interrupted.command[1]
+    _, file, *_, plugin = interrupted.command
     store = shutil.copytree(interrupted.store, tmp_path / "store")
+    plugin.with_name("enough").touch()
 
-    again = supreme("run", file, "--store", store, "--device", "cpu")
+    again = supreme("run", file, "--store", store, "--device", "cpu", "--plugin", plugin)
 
     assert again.code == 0, again.err
     (result,) = results_of(store, SLOW)
-    assert statuses(result)["originals", "reused"] == 1
-    assert statuses(result)["retrained", "computed"] == 1
+    assert statuses(result)["retrained", "reused"] == 1
+    assert statuses(result)["unlearned", "computed"] == 1
     assert not summary_of(folder_store(store), SLOW).partial
     assert log_of(store).startswith(log_of(interrupted.store))
-    assert "finetune · full_class computed in" in log_of(store)
+    assert "endless · full_class computed in" in log_of(store)

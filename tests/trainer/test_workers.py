@@ -41,9 +41,16 @@ def until(number):
     while len(open(os.path.join(folder, "started")).read().split()) < number:
         time.sleep(0.01)
 def until_left():
-    while not os.path.exists(os.path.join(folder, "left")):
+    # the command has then taken notice of the end of who has left
+    left = os.path.join(folder, "left")
+    while not os.path.lexists(left):
         time.sleep(0.01)
-    time.sleep(0.2)
+    try:
+        while True:
+            os.kill(int(os.readlink(left)), 0)
+            time.sleep(0.01)
+    except ProcessLookupError:
+        pass
 mine = len(open(os.path.join(folder, "started")).read().split())
 say(event="environment", facts={{}})
 until(2)
@@ -57,7 +64,7 @@ if first == "leaves":
         until_left()
         os.kill(os.getpid(), signal.SIGKILL)
     if "--leave" in sys.argv:
-        open(os.path.join(folder, "left"), "w").close()
+        os.symlink(str(os.getpid()), os.path.join(folder, "left"))
         say(event="finished", rank=0, result=None)
         sys.exit()
     say(event="finished", rank=0, result="0" * 64)
