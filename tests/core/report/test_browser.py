@@ -316,7 +316,7 @@ def test_axe_finds_no_low_contrast_and_nothing_without_a_label(browser, page, si
 
 @pytest.mark.parametrize("scrolled", [0, 80])
 def test_the_rules_of_a_table_go_through_its_first_column_on_a_telephone(browser, page, scrolled):
-    """That column stays where the table is scrolled, above the others."""
+    """The column stays where the table is scrolled, above the others."""
     browser.open(page, *TELEPHONE)
     browser.run(f"{TABLE}.scrollIntoView(); {TABLE}.parentElement.scrollLeft = {scrolled}")
     boxes = browser.run(
