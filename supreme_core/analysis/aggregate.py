@@ -20,10 +20,12 @@ from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.records import RunRecord, RunResult
 from supreme_core.api.summary import (
     Axis,
+    Comparison,
     Failure,
     Floor,
     Front,
     Gap,
+    Ranking,
     Robust,
     Row,
     Summary,
@@ -74,17 +76,10 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
     rows = [row for scenario in scenarios for row in _rows(runs, scenario, gaps, question)]
     failures = [*_pending_seeds(latest, question), *runs.failures()]
     between = comparison.Rows(rows)
-    primary, tuned = order.primary_metric, runs.tuned
-    is_compared = not question.metrics[primary].measured
-    kinds = {scenario.title: scenario.name for scenario in order.work.scenarios}
+    ranks, ranks_as_given = _rankings(between, runs, question)
     provenance = provenance_from(
         answers, order, metrics=question.metrics, versions=question.versions
     )
-    ranks = ranks_as_given = None
-    if is_compared:
-        ranks, ranks_as_given = comparison.rankings(
-            list(comparison.blocks(between, primary, kinds=kinds)), primary, tuned=tuned
-        )
     return Summary(
         experiment=SummaryExperiment(name=order.experiment.name, digest=question.work_digest),
         primary_metric=order.primary_metric,
@@ -97,17 +92,7 @@ def aggregate(results: Iterable[RunResult], question: Question) -> Summary:
             for verdict in joint_verdicts(runs, scenario, gaps[scenario])
         ],
         collapse_rates=list(runs.collapse_rates()),
-        comparisons=list(
-            comparison.comparisons(
-                between,
-                primary,
-                question.metrics[primary].widest,
-                resolutions={each: resolution_of(runs, each, primary) for each in scenarios},
-                tuned=tuned,
-            )
-        )
-        if is_compared
-        else [],
+        comparisons=list(_comparisons(between, runs, question)),
         ranks=ranks,
         ranks_as_given=ranks_as_given,
         pareto=list(_fronts(between, runs, question)),
@@ -122,6 +107,35 @@ ROUNDING = 1e-6
 
 WITHOUT_A_MODEL = ("pending", "infrastructure", "failed")
 """Kinds of failures that leave less than was asked for."""
+
+
+def _rankings(
+    rows: comparison.Rows, runs: Runs, question: Question
+) -> tuple[Ranking | None, Ranking | None]:
+    """Rankings by the primary metric, of methods with chosen settings and with settings as given;
+    None of what a machine measures."""
+    primary, scenarios = question.order.primary_metric, question.order.work.scenarios
+    if question.metrics[primary].measured:
+        return None, None
+    kinds = {scenario.title: scenario.name for scenario in scenarios}
+    blocks = list(comparison.blocks(rows, primary, kinds=kinds))
+    return comparison.rankings(blocks, primary, tuned=runs.tuned)
+
+
+def _comparisons(rows: comparison.Rows, runs: Runs, question: Question) -> Iterator[Comparison]:
+    """Every pair of methods by the primary metric; none by what a machine measures."""
+    primary, scenarios = question.order.primary_metric, question.order.work.scenarios
+    facts = question.metrics[primary]
+    if not facts.measured:
+        yield from comparison.comparisons(
+            rows,
+            primary,
+            facts.widest,
+            resolutions={
+                each.title: resolution_of(runs, each.title, primary) for each in scenarios
+            },
+            tuned=runs.tuned,
+        )
 
 
 def _fronts(rows: comparison.Rows, runs: Runs, question: Question) -> Iterator[Front]:
