@@ -1,6 +1,7 @@
 """SCRUB: obey the original on what is kept, and contradict it on what is to be forgotten."""
 
 import copy
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -84,7 +85,7 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
     """
     teacher = copy.deepcopy(task.model).eval().requires_grad_(False)
     weights = trainable(task.model)
-    originals = [weight.detach().clone() for weight in weights] if params.distance else []
+    before_step = _distance_to(weights, params.distance) if params.distance else None
     optimizer = continued(_optimizer(weights, params))
 
     def loss(student: nn.Module, batch: Batch) -> Tensor:
@@ -95,18 +96,6 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
         away = divergence(target, logits, temperature=params.temperature) * params.temperature**2
         right = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
         return torch.where(forgotten, -away, params.gamma * right + params.alpha * away)
-
-    @torch.no_grad()
-    def add_distance(epoch: float) -> None:
-        away = torch._foreach_sub(tuple(weights), originals)
-        # Of each by itself: torch's _foreach_norm adds in another order on a GPU.
-        lengths = torch.stack([torch.linalg.vector_norm(each) for each in away])
-        lengths = torch.where(lengths > 0, lengths, 1)
-        torch._foreach_mul_(away, params.distance)
-        torch._foreach_div_(away, list(lengths.unbind()))
-        torch._foreach_add_(gradients(weights), away)
-
-    before_step = add_distance if params.distance else None
 
     def rate(epoch: float) -> float:
         return params.decay ** sum(milestone <= epoch for milestone in params.milestones)
@@ -138,6 +127,23 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
         rate=lambda epoch: rate(ascents + epoch),
         before_step=before_step,
     )
+
+
+def _distance_to(weights: list[nn.Parameter], factor: float) -> Callable[[float], None]:
+    """Addition of the gradient of `factor` times the distance to the weights as they are now."""
+    originals = [weight.detach().clone() for weight in weights]
+
+    @torch.no_grad()
+    def add_distance(epoch: float) -> None:
+        away = torch._foreach_sub(tuple(weights), originals)
+        # Of each by itself: torch's _foreach_norm adds in another order on a GPU.
+        lengths = torch.stack([torch.linalg.vector_norm(each) for each in away])
+        lengths = torch.where(lengths > 0, lengths, 1)
+        torch._foreach_mul_(away, factor)
+        torch._foreach_div_(away, list(lengths.unbind()))
+        torch._foreach_add_(gradients(weights), away)
+
+    return add_distance
 
 
 def _optimizer(weights: list[nn.Parameter], params: ScrubParams) -> optim.Optimizer:
