@@ -26,7 +26,7 @@ from supreme_core.library.own_data import (
     refuse_untrainable,
     split_by_labels,
 )
-from supreme_core.registry import Chosen
+from supreme_core.registry import Chosen, Forgets
 
 NewModel = Callable[[], nn.Module]
 
@@ -71,14 +71,7 @@ def unlearn(
         refuse_untrainable(own.network)
         samples = own.samples(forget=forget, retain=retain)
         split, forgets = split_by_labels(samples, forget)
-        facts = chosen.entry.facts
-        if forgets not in facts.forgets:
-            raise SpecError(
-                f"method is {method!r}, which forgets whole {facts.forgets[0]}, and retain has"
-                " samples of every class of forget"
-            )
-        if lacking := missing(own.network, facts.needs):
-            raise SpecError(f"method is {method!r}, which needs {lacking}, and model has none")
+        _refuse_other_needs(chosen, forgets, own.network, method)
         problem = UnlearningProblem(
             networks=NetworkFactory(
                 architecture=Architecture(build=lambda shape: _fresh(model, new_model, method)),
@@ -111,6 +104,20 @@ def _chosen(method: str, settings: dict[str, Any]) -> Chosen[Any, Any]:
             f"settings has {twice} and {aliases[twice]}, which are one; give one of them"
         )
     return Chosen(entry, parse(entry.params, given, at="settings"))
+
+
+def _refuse_other_needs(
+    chosen: Chosen[Any, Any], forgets: Forgets, network: nn.Module, method: str
+) -> None:
+    """Refuse a method that forgets other things, or needs what the network does not have."""
+    facts = chosen.entry.facts
+    if forgets not in facts.forgets:
+        raise SpecError(
+            f"method is {method!r}, which forgets whole {facts.forgets[0]}, and retain has"
+            " samples of every class of forget"
+        )
+    if lacking := missing(network, facts.needs):
+        raise SpecError(f"method is {method!r}, which needs {lacking}, and model has none")
 
 
 def _fresh(model: nn.Module, new_model: NewModel | None, method: str) -> nn.Module:
