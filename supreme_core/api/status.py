@@ -47,7 +47,12 @@ class SeedStatus(Document):
     )
     attempt: int = Field(0, ge=0, description="Number of the latest attempt, from 0.")
     retries: int = Field(0, ge=0, description="Attempts that failures of the program cost.")
-    disruptions: int = Field(0, ge=0, description="Attempts that evictions and lost nodes cost.")
+    disruptions: int = Field(
+        0, ge=0, description="Attempts, and pods of attempts, that evictions and lost nodes cost."
+    )
+    lost_pods: int = Field(
+        0, ge=0, description="Pods that the latest attempt has lost and gone on without."
+    )
     child: str | None = Field(
         None, max_length=63, description="Name of the seed's Job or PyTorchJob."
     )

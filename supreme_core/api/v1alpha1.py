@@ -763,7 +763,8 @@ class FailurePolicy(Document):
         20,
         ge=0,
         le=1000,
-        description="Most new attempts of a seed after evictions and losses of its node.",
+        description="Most new attempts of a seed, and pods made again, after evictions and losses"
+        " of its node.",
     )
     max_failed_seeds: int = Field(
         0, ge=0, le=MAX_SEEDS, description="Seeds that may fail before the experiment does."

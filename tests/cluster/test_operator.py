@@ -12,7 +12,8 @@ import pytest
 from kubernetes import client
 
 from supreme_core.api import names
-from supreme_core.errors import EXIT_TEMPORARY
+from supreme_core.errors import EXIT_TEMPORARY, EXIT_TERMINATED
+from tests.cluster.kubelet import Kubelet
 from tests.cluster.processes import eventually
 from tests.cluster.trainers import always_succeed
 
@@ -266,6 +267,122 @@ class TestFailures:
         assert (status["phase"], status["failed"]) == ("Aggregating", 0)
         core.patch_namespaced_secret("s3", namespace, {"data": {SECRET_KEY: secret[SECRET_KEY]}})
         experiments.until(phase="Succeeded")
+
+
+STAGES = {"nodes": 2, "backend": "IndexedJob", "distribution": "Stages"}
+
+
+def losses(kubelet, core):
+    """Ways in which the cluster takes a pod from its child, by the reason that is told of it."""
+
+    def deletes(pod, namespace):
+        core.delete_namespaced_pod(pod, namespace)
+        kubelet.fail(pod, EXIT_TERMINATED)
+
+    def evicts(pod, namespace):
+        core.create_namespaced_pod_eviction(pod, namespace, {"metadata": {"name": pod}})
+        kubelet.fail(pod, EXIT_TERMINATED)
+
+    return {
+        "PodDeleted": deletes,
+        "EvictionByEvictionAPI": evicts,
+        "PreemptionByScheduler": lambda pod, _: kubelet.disrupt(pod),
+        "Terminated": lambda pod, _: kubelet.fail(pod, EXIT_TERMINATED),
+        "OutOfcpu": lambda pod, _: kubelet.refuse(pod, "OutOfcpu"),
+    }
+
+
+class TestLostPods:
+    """Children of two pods that share out stages; their pods are played one by one."""
+
+    @pytest.fixture
+    def kubelet(self, api, experiments):
+        return Kubelet(api, experiments.namespace)
+
+    @pytest.fixture
+    def lose(self, api, kubelet, experiments):
+        """Lose the pod of an index of a child, such as s0-a0; its name, and that of the other."""
+        ways = losses(kubelet, client.CoreV1Api(api))
+
+        def lose(child, why, index=1):
+            job = experiments.jobs()[child].metadata.name
+            pods = kubelet.pods(job=job, count=2)
+            ways[why](pods[index], experiments.namespace)
+            return pods[index], pods[1 - index]
+
+        return lose
+
+    def test_a_child_goes_on_without_a_pod_which_comes_back(
+        self, running, experiments, trainers, kubelet, lose, api, cluster
+    ):
+        """Each seed loses one in another way."""
+        whys = list(losses(kubelet, client.CoreV1Api(api)))
+        seeds = [*range(7, 7 + len(whys))]
+        before = running.metric("supreme_seed_disruptions_total")
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply(seeds={"list": seeds}, parallelism=len(seeds), execution=STAGES)
+        experiments.until(phase="Running", active=len(seeds), queued=0)
+        children = [f"s{index}-a0" for index in range(len(seeds))]
+        lost = {child: lose(child, why) for child, why in zip(children, whys, strict=True)}
+        status = experiments.told(
+            lambda status: (
+                status if {each.get("lostPods") for each in status["seedStatuses"]} == {1} else None
+            )
+        )
+        assert {paid(each) for each in status["seedStatuses"]} == {("Running", 0, 0, 1)}
+        for each, why, (pod, _) in zip(status["seedStatuses"], whys, lost.values(), strict=True):
+            assert each["reason"] == "PodLost"
+            assert each["message"] == f"pod {pod} was lost: {why}; its child goes on"
+        for child, (pod, other) in lost.items():
+            job = experiments.jobs()[child].metadata.name
+            there = kubelet.pods(job=job, count=2)
+            assert other in there
+            assert pod not in there
+        describe = ["describe", "uexp", "three", "-n", experiments.namespace]
+        assert cluster.kubectl(*describe).count("PodLost") >= len(seeds)
+        assert running.metric("supreme_seed_disruptions_total") - before == len(seeds)
+
+        trainers.script = always_succeed
+        done = experiments.until(phase="Succeeded")
+        assert {paid(each) for each in done["seedStatuses"]} == {("Succeeded", 0, 0, 1)}
+        assert set(experiments.jobs()) == set(children)
+
+    def test_the_budget_ends_it_and_another_exit_code_does_at_once(
+        self, experiments, trainers, kubelet, lose
+    ):
+        trainers.script = lambda seed, attempt: "run"
+        experiments.apply(
+            seeds={"list": [7, 8]},
+            parallelism=2,
+            execution=STAGES,
+            failurePolicy={
+                "maxDisruptionsPerSeed": 1,
+                "maxRetriesPerSeed": 1,
+                "maxFailedSeeds": 1,
+            },
+        )
+        experiments.told(lambda status: standings(status) == [("Running", 0), ("Running", 0)])
+        lose("s0-a0", "PreemptionByScheduler")
+        experiments.told(lambda status: standings(status) == [("Running", 1), ("Running", 0)])
+        lose("s0-a0", "PreemptionByScheduler", index=0)
+        failed = experiments.told(
+            lambda status: status if standings(status)[0][0] == "Failed" else None
+        )
+        assert seed(failed, 7)["reason"] == "TooManyDisruptions"
+        assert paid(seed(failed, 7)) == ("Failed", 0, 0, 1)
+
+        lose("s1-a0", "Terminated")
+        experiments.told(lambda status: standings(status)[1] == ("Running", 1))
+        other, _ = kubelet.pods(job=experiments.jobs()["s1-a0"].metadata.name, count=2)
+        trainers.script = lambda seed, attempt: "succeed" if attempt else "run"
+        kubelet.fail(other, 1)
+        done = experiments.until(phase="PartiallySucceeded")
+        assert paid(seed(done, 8)) == ("Succeeded", 1, 1, 1)
+
+
+def paid(seed):
+    """(phase, attempt, retries, disruptions) of a seed's status."""
+    return tuple(seed[name] for name in ("phase", "attempt", "retries", "disruptions"))
 
 
 class TestObstacles:

@@ -26,7 +26,7 @@ TABLE = re.compile(r"^\| `?([^|`]+)`? \|", re.M)
 CONDITIONS = {"ChildrenScheduled", "ResultsAggregated"}
 KINDS = {"IndexedJob", "PyTorchJob"}
 OF_KUBERNETES = {
-    *("AlreadyExists", "BearerToken"),
+    *("AlreadyExists", "BackoffLimitExceeded", "BearerToken"),
     *("ContainerCreating", "PodInitializing", "ImageInspectError", "RegistryUnavailable"),
     *("ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"),
     *("FailedAttachVolume", "FailedMapVolume", "FailedMount", "VolumeResizeFailed"),

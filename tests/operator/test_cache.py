@@ -1,11 +1,12 @@
 """Memory of the cluster: the newest version of each object, whoever tells of it."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from supreme_operator.cluster.cache import Cache, Key, ObjectCache
 
-from tests.operator.looks import UID, child, pod
+from tests.operator.looks import NOW, UID, child, pod
 
 KEY = Key("research", "three")
 
@@ -227,10 +228,44 @@ class TestChildrenWithTheirPods:
         after, _ = cache.children_of(KEY, UID)
         assert [one is other for one, other in zip(before, after, strict=True)] == [True, False]
 
+    def test_a_pod_that_was_made_again_is_only_known_as_the_last_that_was_lost(self, caches):
+        cache, _ = caches
+        cache.children["jobs"].put(self.job(7, survives=True))
+        lost = self.pod("b", 7, index=1, phase="Failed", created_at=NOW, changed_at=NOW)
+        for event in (self.pod("c", 7, index=0), lost):
+            cache.pods.put(event)
+        [found], _ = cache.children_of(KEY, UID)
+        assert ([each.uid for each in found.pods], found.lost_pod.uid) == (["b", "c"], "b")
+        cache.pods.put(self.pod("a", 7, index=1, created_at=NOW + timedelta(seconds=10)))
+        [found], _ = cache.children_of(KEY, UID)
+        assert ([each.uid for each in found.pods], found.lost_pod.uid) == (["a", "c"], "b")
+
+    @pytest.mark.parametrize("how", ["watch", "list"])
+    def test_a_lost_pod_is_named_after_it_is_gone(self, caches, how):
+        cache, _ = caches
+        cache.children["jobs"].put(self.job(7, survives=True))
+        cache.children["jobs"].put(self.job(8))
+        for seed, phase in ((7, "Failed"), (8, "Failed")):
+            cache.pods.put(self.pod(f"of {seed}", seed, index=0, phase=phase))
+            if how == "watch":
+                cache.pods.remove(self.pod(f"of {seed}", seed))
+        if how == "list":
+            cache.pods.keep(set(), version=9)
+        for _ in range(2):
+            goes_on, other = cache.children_of(KEY, UID)[0]
+            assert (goes_on.lost_pod.uid, goes_on.pods) == ("of 7", ())
+            assert other.lost_pod is None
+        cache.children["jobs"].remove(self.job(7))
+        cache.children_of(KEY, UID)
+        assert cache._failed == {KEY: {}}
+
     def test_nothing_is_kept_of_an_experiment_that_is_gone(self, caches):
         cache, _ = caches
         cache.children["jobs"].put(self.job(7))
+        cache.pods.put(self.pod("a", 7, phase="Failed"))
+        cache.pods.remove(self.pod("a", 7))
         cache.children_of(KEY, UID)
         cache.forget(KEY)
         cache.forget(KEY)
         assert not cache._joined
+        assert not cache._failed

@@ -221,6 +221,10 @@ class TestPod:
         }
 
 
+def budget(disruptions):
+    return {"spec": {"failurePolicy": {"maxDisruptionsPerSeed": disruptions}}}
+
+
 class TestKinds:
     @EVERY_KIND
     def test_a_child_belongs_to_its_experiment_and_says_what_it_computes(self, kind):
@@ -286,13 +290,53 @@ class TestKinds:
         assert first["action"] == second["action"] == "FailJob"
 
     def test_the_pods_of_an_indexed_job_meet_at_the_first_one(self):
-        made = child("IndexedJob", nodes=3)["spec"]
+        made = child("IndexedJob", nodes=3, distribution="Data")["spec"]
         assert (made["completions"], made["parallelism"]) == (3, 3)
         assert (made["completionMode"], made["backoffLimit"]) == ("Indexed", 0)
         found = variables("IndexedJob", nodes=3)
         assert found["PET_RDZV_ENDPOINT"] == f"{CHILD}-0.{FAMILY}:29400"
         assert (found["PET_RDZV_BACKEND"], found["PET_RDZV_ID"]) == ("c10d", CHILD)
         assert pod("IndexedJob", nodes=3)["subdomain"] == FAMILY
+
+    @pytest.mark.parametrize(
+        ("kind", "changes", "losses"),
+        [
+            ("IndexedJob", {"nodes": 2}, 19),
+            ("IndexedJob", {"nodes": 2, **budget(3)}, 2),
+            ("IndexedJob", {"nodes": 2, **budget(1)}, 0),
+            ("IndexedJob", {"nodes": 2, **budget(0)}, 0),
+            ("IndexedJob", {"nodes": 2, "distribution": "Data"}, 0),
+            ("IndexedJob", {"nodes": 1}, 0),
+            ("Job", {"nodes": 1}, 0),
+        ],
+        ids=["stages", "a budget", "spent", "none", "ranks", "one pod", "a Job"],
+    )
+    def test_a_job_may_lose_as_many_pods_as_its_seed_has_disruptions_left(
+        self, kind, changes, losses
+    ):
+        """ATTEMPT has cost one before. Each pod goes on alone only where they share out stages."""
+        made = child(kind, **{"distribution": "Stages", **changes})["spec"]
+        assert made["backoffLimit"] == losses
+        actions = [rule["action"] for rule in made["podFailurePolicy"]["rules"]]
+        assert actions == (["Count", "Count", "FailJob"] if losses else ["FailJob", "FailJob"])
+
+    def test_a_pod_is_made_again_where_the_cluster_took_it_and_nowhere_else(self):
+        made = child("IndexedJob", nodes=2, distribution="Stages")["spec"]
+        disrupted, stopped, rest = made["podFailurePolicy"]["rules"]
+        assert disrupted["onPodConditions"] == [{"type": "DisruptionTarget"}]
+        assert stopped["onExitCodes"] == {
+            "containerName": "pytorch",
+            "operator": "In",
+            "values": [130, 143],
+        }
+        assert rest["onExitCodes"] == {"operator": "NotIn", "values": [0]}
+
+    def test_a_pod_that_may_have_taken_too_long_is_not_made_again(self):
+        """The kubelet tells it to stop, and a policy of pods cannot ask for the reason."""
+        limit = {"spec": {"seedActiveDeadlineSeconds": 99}}
+        made = child("IndexedJob", nodes=2, distribution="Stages", **limit)["spec"]
+        rules = made["podFailurePolicy"]["rules"]
+        assert [rule["action"] for rule in rules] == ["Count", "FailJob"]
 
     def test_the_service_names_pods_that_are_not_ready(self):
         service = BACKENDS["IndexedJob"].service(OWNER)
@@ -694,6 +738,11 @@ ENDS = {
         {"conditions": [condition("Failed", reason="PodFailurePolicy", message=EXIT)]},
         {"state": "Failed", "reason": "PodFailurePolicy", "message": EXIT, "exit_code": 137},
     ),
+    "a container beside its trainer fails": (
+        "IndexedJob",
+        {"conditions": [condition("Failed", message=EXIT.replace("pytorch", "istio-proxy"))]},
+        {"state": "Failed", "message": EXIT.replace("pytorch", "istio-proxy")},
+    ),
     "its pod is disrupted": (
         "Job",
         {"conditions": [condition("Failed", reason="PodFailurePolicy", message=DISRUPTION)]},
@@ -720,6 +769,38 @@ ENDS = {
         {"state": "Failed", "reason": "PyTorchJobFailed", "message": "1 failed"},
     ),
 }
+
+
+FAILED = condition("Failed", reason="PodFailurePolicy", message=EXIT)
+LOSSES = {
+    "none": ({"active": 2, "ready": 2}, ChildState.RUNNING, 0),
+    "its first pod runs": ({"active": 2, "ready": 1}, ChildState.RUNNING, 0),
+    "no pod runs": ({"active": 2, "ready": 0}, ChildState.WAITING, 0),
+    "one of two": ({"active": 1, "ready": 1, "failed": 1}, ChildState.RUNNING, 1),
+    "both": ({"active": 0, "ready": 0, "failed": 2}, ChildState.WAITING, 2),
+    "one, and it is about to fail": (
+        {"active": 0, "ready": 0, "failed": 2, "conditions": [condition("FailureTarget")]},
+        ChildState.WAITING,
+        0,
+    ),
+    "one before both failed": ({"failed": 3, "conditions": [FAILED]}, ChildState.FAILED, 1),
+    "one, the other is done": (
+        {"succeeded": 1, "failed": 2, "conditions": [FAILED]},
+        ChildState.FAILED,
+        1,
+    ),
+    "one before it failed with none there": (
+        {"failed": 1, "conditions": [FAILED]},
+        ChildState.FAILED,
+        0,
+    ),
+    "one before both were done": (
+        {"succeeded": 2, "failed": 1, "conditions": [condition("Complete")]},
+        ChildState.SUCCEEDED,
+        1,
+    ),
+}
+"""Statuses of an Indexed Job of two pods that goes on without one."""
 
 
 def read(body):
@@ -756,6 +837,21 @@ class TestChildrenObserved:
         left = {"reason": "", "message": "", "exit_code": None, "disrupted": ""}
         assert all(getattr(found, name) == left[name] for name in left.keys() - facts.keys())
         assert found.finished_at == HALF_PAST
+
+    @pytest.mark.parametrize(("status", "state", "lost"), LOSSES.values(), ids=LOSSES)
+    def test_one_that_goes_on_without_a_pod_says_how_many_it_has_lost(self, status, state, lost):
+        found = read(observed("IndexedJob", status, nodes=2, distribution="Stages"))
+        assert (found.state, found.survives, found.lost_pods) == (state, True, lost)
+        is_whole = status.get("ready", 0) == 2
+        assert found.is_behind == (state == ChildState.RUNNING and not is_whole)
+
+    @pytest.mark.parametrize(
+        "changes", [{"distribution": "Data"}, {"distribution": "Stages", **budget(1)}]
+    )
+    def test_one_that_ends_with_a_pod_has_lost_none(self, changes):
+        """An older operator has made only such ones."""
+        found = read(observed("IndexedJob", {"ready": 1, "failed": 1}, nodes=2, **changes))
+        assert (found.state, found.survives, found.lost_pods) == (ChildState.WAITING, False, 0)
 
     @EVERY_KIND
     def test_one_that_a_queue_holds_back_is_suspended(self, kind):
@@ -994,6 +1090,12 @@ class TestPodsObserved:
     def test_a_pod_says_how_it_is(self, status, facts):
         found = observe_pod(pod_body(status))
         assert {name: getattr(found, name) for name in facts} == facts
+
+    def test_a_pod_of_an_indexed_job_says_which_it_is(self):
+        body = pod_body()
+        assert observe_pod(body).index is None
+        body["metadata"]["annotations"] = {"batch.kubernetes.io/job-completion-index": "1"}
+        assert observe_pod(body).index == 1
 
     def test_a_pod_says_whose_it_is(self):
         found = observe_pod(pod_body())

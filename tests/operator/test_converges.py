@@ -1,8 +1,8 @@
 """Any events in any order end an experiment, and every seed counts once.
 
-A small world of children that start, fail, are disrupted or vanish, and an operator that may die
-between any two of its actions, which loses what it knew. Of several operators' views only the one
-that has seen the newest status may write it. Drawn by hypothesis.
+A small world of children that start, fail, are disrupted, lose a pod or vanish, and an operator
+that may die between any two of its actions, which loses what it knew. Of several operators' views
+only the one that has seen the newest status may write it. Drawn by hypothesis.
 """
 
 from dataclasses import replace
@@ -23,7 +23,8 @@ from supreme_core.api.status import ExperimentStatus
 from tests.operator.looks import BACKOFF, NOW, UID, look, pod, publication
 
 SEEDS = [7, 8, 9]
-POLICY = {"maxRetriesPerSeed": 2, "maxDisruptionsPerSeed": 3, "maxFailedSeeds": 3}
+MOST = 3
+POLICY = {"maxRetriesPerSeed": 2, "maxDisruptionsPerSeed": MOST, "maxFailedSeeds": 3}
 SPEC = {"failurePolicy": POLICY, "parallelism": 2}
 A_WHILE = timedelta(minutes=11)
 """Longer than any wait, so that time never holds a step back."""
@@ -72,6 +73,7 @@ class World:
             work=WORK,
             created_at=self.now,
             state=ChildState.RUNNING,
+            survives=True,
         )
         running = [c for c in self.children.values() if not c.state.is_finished]
         self.most = max(self.most, len(running))
@@ -95,21 +97,27 @@ class World:
         if what == "vanishes":
             del self.children[child.name]
             return
+        if what == "loses a pod" and child.attempt.disruptions + child.lost_pods < MOST:
+            self.children[child.name] = replace(child, lost_pods=child.lost_pods + 1)
+            return
         state, pods = ChildState.FAILED, ()
         if what == "succeeds":
             state = ChildState.SUCCEEDED
             self.results.add((child.attempt.seed, child.attempt.number))
         elif what == "fails":
             pods = (pod(phase="Failed", exit_code=1),)
-        else:
+        elif what == "is disrupted":
             pods = (pod(phase="Failed", disrupted="PreemptionByScheduler"),)
-        self.children[child.name] = replace(child, state=state, pods=pods, finished_at=self.now)
+        reason = "BackoffLimitExceeded" if what == "loses a pod" else ""
+        self.children[child.name] = replace(
+            child, state=state, pods=pods, reason=reason, finished_at=self.now
+        )
 
 
 STEPS = st.one_of(
     st.tuples(st.just("reconcile"), st.integers(0, 5), st.booleans()),
     st.tuples(
-        st.sampled_from(["succeeds", "fails", "is disrupted", "vanishes"]),
+        st.sampled_from(["succeeds", "fails", "is disrupted", "loses a pod", "vanishes"]),
         st.integers(0, 5),
         st.just(False),
     ),
@@ -163,13 +171,15 @@ def ends_well(steps):
     assert world.status == settled
 
 
-def test_attempts_stay_within_their_budgets():
+@pytest.mark.parametrize("disruption", ["is disrupted", "loses a pod"])
+def test_attempts_stay_within_their_budgets(disruption):
     world = World()
-    for what in ["fails", "is disrupted"] * 30:
+    for what in ["fails", disruption] * 30:
         world.now += A_WHILE
         world.reconcile()
         world.happens(what, 0)
     numbers = [child.attempt for child in world.children.values()]
     assert max(each.retries for each in numbers) == 2
-    assert max(each.disruptions for each in numbers) <= 3
+    assert max(each.disruptions for each in numbers) <= MOST
+    assert max(each.disruptions for each in world.status.seed_statuses) == MOST
     assert world.status.phase == "Failed"

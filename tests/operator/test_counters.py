@@ -99,6 +99,22 @@ class TestWhatAStatusCountsFor:
         assert counted(suspended, before=before).preemptions == 1
         assert counted(suspended, before=told(suspended, status=before)).preemptions == 0
 
+    def test_a_pod_without_which_a_child_goes_on_counts_once_and_is_no_preemption(self):
+        before = told(child(7))
+        lost = child(7, survives=True, lost_pods=1)
+        assert counted(lost, before=before).lost_pods == 1
+        known = told(lost, status=before)
+        assert counted(lost, before=known).lost_pods == 0
+        suspended = child(7, "Suspended", survives=True, lost_pods=1)
+        found = counted(suspended, before=told(child(7, "Waiting")))
+        assert (found.lost_pods, found.preemptions) == (1, 0)
+        assert counted(suspended, before=known).preemptions == 1
+
+    def test_a_child_whose_pods_start_alone_has_waited_for_the_first(self):
+        before = told(child(7, "Waiting", survives=True))
+        runs = child(7, survives=True, pods=[STARTED, pod()])
+        assert counted(runs, before=before).waits == (20.0,)
+
     def test_an_experiment_that_ends_counts_with_its_reason_and_time(self):
         seeds = {"list": [7]}
         before = told(child(7), seeds=seeds, now=NOW - timedelta(minutes=5))

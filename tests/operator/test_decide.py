@@ -1,7 +1,7 @@
 """Decisions as tables: what runs, what a failure costs, when an experiment ends.
 
     seeds       parallelism, order, append-only growth, other work
-    attempts    exit codes, disruptions, budgets, waits, deadlines, results
+    attempts    exit codes, disruptions, budgets, waits, deadlines, results, lost pods
     whole       suspension, deletion, deadlines, failed seeds, retention, time to live
 
 That the same decisions lead through crashes and lost events to one end is shown by
@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from supreme_operator.deciding.events import transitions
 from supreme_operator.deciding.facts import EventAnswer, Trouble
 from supreme_operator.deciding.standing import Observations
 
@@ -384,6 +385,166 @@ class TestAttempts:
         decision = decided(bad, failurePolicy={"maxFailedSeeds": 1})
         assert decision.standings[0].reason == "ImagePullFailed"
         assert stops(decision) == ["s7-a0"]
+
+
+LOST = pod(phase="Failed", exit_code=143, disrupted="EvictionByEvictionAPI")
+NO_MORE = {"reason": "BackoffLimitExceeded", "pods": []}
+RESULT = '{"schemaVersion":1,"result":"' + "ab" * 32 + '"}'
+DONE = pod(phase="Succeeded", exit_code=0, termination=RESULT)
+
+
+def goes_on(seed, state="Running", *, lost=1, **facts):
+    """A child that has lost pods and goes on without them."""
+    return child(seed, state, survives=True, lost_pods=lost, **facts)
+
+
+def paid(status, seed=7):
+    """(phase, attempt, retries, disruptions, lost pods) of a seed."""
+    of = next(each for each in status.seed_statuses if each.seed == seed)
+    return of.phase, of.attempt, of.retries, of.disruptions, of.lost_pods
+
+
+class TestLostPods:
+    """A child that goes on without a pod pays for it as for an attempt."""
+
+    def test_each_costs_a_disruption_once_and_no_attempt(self):
+        status = told(child(7, survives=True))
+        assert paid(status) == ("Running", 0, 0, 0, 0)
+        for lost in (1, 1, 2, 2):
+            status = told(goes_on(7, lost=lost), status=status)
+            assert paid(status) == ("Running", 0, 0, lost, lost)
+
+    def test_they_are_known_from_the_child_where_no_operator_looked_or_the_status_is_lost(self):
+        assert paid(told(goes_on(7, lost=3, attempt=2, disruptions=2))) == ("Running", 2, 0, 5, 3)
+
+    def test_a_definition_that_does_not_keep_their_number_has_none_counted_twice(self):
+        """An API server with an older one drops what it does not know."""
+        status = told(child(7, survives=True))
+        behind = [pod(unschedulable="0/3 nodes are available")]
+        for lost, pods in ((1, []), (1, behind), (1, []), (2, []), (2, behind)):
+            seen = goes_on(7, lost=lost, is_behind=True, pods=pods)
+            status = told(seen, status=status)
+            assert paid(status) == ("Running", 0, 0, lost, lost)
+            kept = [each.model_copy(update={"lost_pods": 0}) for each in status.seed_statuses]
+            status = status.model_copy(update={"seed_statuses": kept})
+
+    def test_the_status_says_which_was_lost_also_after_a_restart(self):
+        said = "pod pod was lost: EvictionByEvictionAPI; its child goes on"
+        status = told(goes_on(7, lost_pod=LOST))
+        assert (status.seed_statuses[0].reason, status.seed_statuses[0].message) == (
+            "PodLost",
+            said,
+        )
+        assert told(goes_on(7), status=status).seed_statuses[0].message == said
+        another = told(goes_on(7, lost=2), status=status).seed_statuses[0].message
+        assert another == "a pod of it was lost; its child goes on"
+
+    @pytest.mark.parametrize(
+        ("lost", "why"),
+        [
+            (pod(phase="Failed", exit_code=143), "Terminated"),
+            (pod(phase="Failed", exit_code=143, gone_by=NOW), "PodDeleted"),
+            (pod(phase="Failed", reason="OutOfcpu"), "OutOfcpu"),
+        ],
+    )
+    def test_the_status_says_why(self, lost, why):
+        message = told(goes_on(7, lost_pod=lost)).seed_statuses[0].message
+        assert message == f"pod pod was lost: {why}; its child goes on"
+
+    def test_an_event_tells_of_each_once(self):
+        before = told(child(7, survives=True))
+        after = told(goes_on(7, lost_pod=LOST), status=before)
+        message = "seed 7: pod pod was lost: EvictionByEvictionAPI; its child goes on"
+        assert list(transitions(before, after)) == [("Warning", "PodLost", message)]
+        assert list(transitions(after, told(goes_on(7, lost_pod=LOST), status=after))) == []
+
+    def test_a_pod_that_is_behind_keeps_no_other_from_running_and_is_told(self):
+        behind = pod(unschedulable="0/3 nodes are available")
+        pods = [pod(phase="Running", started_at=NOW), behind]
+        status = told(goes_on(7, is_behind=True, pods=pods))
+        assert paid(status) == ("Running", 0, 0, 1, 1)
+        assert condition(status, "ChildrenScheduled") == ("False", "Unschedulable")
+
+    def test_one_without_any_pod_waits_for_its_controller_and_says_so(self):
+        """The Job controller pauses for up to ten minutes; nothing is wrong until then."""
+        old = NOW - timedelta(minutes=9)
+        lost = replace(LOST, changed_at=old)
+        waits = goes_on(7, "Waiting", created_at=old, pods=[lost], lost_pod=lost)
+        asked = Observations(answers={waits.uid: EventAnswer(asked_at=NOW)})
+        for each in (waits, replace(waits, pods=[])):
+            status = told(each, observations=asked)
+            assert paid(status) == ("Queued", 0, 0, 1, 1)
+            assert status.seed_statuses[0].reason == "PodLost"
+        later = NOW + timedelta(minutes=5)
+        asked = Observations(answers={waits.uid: EventAnswer(asked_at=later)})
+        late = told(replace(waits, pods=[]), observations=asked, now=later)
+        assert condition(late, "ChildrenScheduled") == ("False", "PodsNotCreated")
+
+    def test_a_failure_afterwards_costs_a_retry_and_the_lost_pod_once(self):
+        before = told(goes_on(7), status=told(child(7, survives=True)))
+        for lost in (0, 1):  # what a Job that has failed tells may be one less
+            end = failed(7, code=1, survives=True, lost_pods=lost)
+            for known in (before, told(end, status=before)):
+                assert following(decided(end, status=known)) == (1, 1, 1, 10)
+                assert paid(told(end, status=known)) == ("Pending", 0, 0, 1, 1)
+        assert following(decided(failed(7, code=1, survives=True, lost_pods=1))) == (1, 1, 1, 10)
+
+    def test_the_next_attempt_has_lost_none_yet(self):
+        end = failed(7, code=75, survives=True, lost_pods=1)
+        before = told(goes_on(7))
+        later = NOW + timedelta(hours=1)
+        status = told(end, status=before, now=later)
+        assert paid(status) == ("Queued", 1, 0, 2, 0)
+        second = goes_on(7, attempt=1, disruptions=2)
+        assert paid(told(end, second, status=status)) == ("Running", 1, 0, 3, 1)
+
+    def test_a_child_that_is_made_again_under_its_name_counts_anew(self):
+        gone = told(status=told(goes_on(7, lost=2)))
+        assert paid(gone) == ("Queued", 0, 0, 2, 0)
+        assert paid(told(goes_on(7, disruptions=2), status=gone)) == ("Running", 0, 0, 3, 1)
+
+    @pytest.mark.parametrize(("spent", "phase"), [(18, "Running"), (19, "Failed")])
+    def test_the_budget_ends_it(self, spent, phase):
+        """19 by earlier attempts, and two lost pods are one more than may be."""
+        given = {"failurePolicy": {"maxFailedSeeds": 1}}
+        more = goes_on(7, lost=2, attempt=1, disruptions=spent)
+        assert paid(told(more, **given))[0] == phase
+        assert stops(decided(more, **given)) == (["s7-a1"] if phase == "Failed" else [])
+
+    def test_its_controller_ends_it_when_the_budget_is_spent(self):
+        end = failed(7, survives=True, lost_pods=20, **NO_MORE)
+        status = told(end, failurePolicy={"maxFailedSeeds": 1})
+        assert paid(status) == ("Failed", 0, 0, 20, 20)
+        assert status.seed_statuses[0].reason == "TooManyDisruptions"
+        assert "PodLost: it may lose 20 pods" in status.seed_statuses[0].message
+
+    def test_a_budget_that_was_raised_meanwhile_has_another_attempt(self):
+        end = failed(7, survives=True, lost_pods=20, **NO_MORE)
+        more = {"failurePolicy": {"maxDisruptionsPerSeed": 30}}
+        assert following(decided(end, **more)) == (1, 0, 21, 600)
+
+    @pytest.mark.parametrize("end", [{"code": 1}, NO_MORE], ids=["an error", "the last pod lost"])
+    def test_a_result_that_is_there_counts_however_the_others_end(self, end):
+        pods = [DONE, *([pod(phase="Failed", exit_code=1)] if "code" in end else [])]
+        ended = failed(7, survives=True, lost_pods=20, **{**end, "pods": pods})
+        assert [each.name for each in decided(ended).verify] == [ended.name]
+        assert decided(ended, observations=valid(7)).standings[0].phase == "Succeeded"
+
+    def test_a_preemption_after_it_costs_one_more(self):
+        before = told(goes_on(7))
+        preempted = told(goes_on(7, "Suspended"), status=before)
+        assert paid(preempted) == ("Queued", 0, 0, 2, 1)
+        again = told(goes_on(7), status=preempted)
+        assert paid(again) == ("Running", 0, 0, 2, 1)
+        assert paid(told(goes_on(7, lost=2), status=again)) == ("Running", 0, 0, 3, 2)
+        whole = child(7, survives=True)
+        first = told(child(7, "Suspended", survives=True), status=told(whole))
+        later = told(goes_on(7), status=told(whole, status=first))
+        assert paid(later) == ("Running", 0, 0, 2, 1)
+        # A lost pod is no preemption, after which an end would cost nothing.
+        waits = told(goes_on(7, "Waiting"))
+        end = failed(7, code=1, survives=True, lost_pods=1)
+        assert following(decided(end, status=waits)) == (1, 1, 1, 10)
 
 
 class TestObstacles:

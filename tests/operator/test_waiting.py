@@ -21,6 +21,7 @@ from supreme_operator.deciding.waiting import (
     RARELY,
     answered,
     asked,
+    awaited,
     blocking_reason,
     inquiry_due,
     refusal,
@@ -226,6 +227,18 @@ class TestAsking:
         assert asked(child(7, "Waiting", pods=[ended, runs, fresh])) == "fresh"
         assert asked(child(7, "Waiting", pods=[ended, runs])) == "runs"
         assert asked(child(7, "Waiting")) == "uid-s7-a0"
+
+    def test_of_one_that_runs_with_some_of_its_pods_the_others_are_asked(self):
+        """Events of its controller tell where such pods are not there."""
+        runs = pod(phase="Running", started_at=NOW - SILENCE)
+        behind = waits(runs, replace(pod(), uid="fresh"), state="Running", is_behind=True)
+        assert asked(awaited(behind)) == "fresh"
+        lacks = waits(runs, state="Running", is_behind=True)
+        assert asked(awaited(lacks)) == "uid-s7-a0"
+        assert inquiry_due(lacks, None, SILENCE) == LONG_AGO + timedelta(seconds=5)
+        assert inquiry_due(waits(runs, state="Running"), None, SILENCE) is None
+        told = EventAnswer(asked_at=NOW, reason="QuotaExceeded", message="no")
+        assert said(lacks, told) == ("QuotaExceeded", "no")
 
     def test_it_is_asked_less_often_the_longer_it_waits(self):
         waiting, answer, gaps = waits(pod(), since=NOW), None, []

@@ -14,6 +14,8 @@ from supreme_operator.cluster.workqueue import WorkQueue
 from supreme_operator.monitoring.counters import Metrics
 from supreme_operator.watches import Watches
 
+from tests.operator.looks import pod
+
 KEY = Key("research", "three")
 OTHER = Key("research", "other")
 
@@ -60,11 +62,15 @@ class Lists:
         yield Page(there, version=self.version)
 
 
+def cache_of_states():
+    return Cache({"jobs": lambda body: body["state"]}, lambda body: pod(reason=body["state"]))
+
+
 def queued(story, **objects):
     """Keys that wait once a story is told of watches over a cluster with these objects."""
 
     async def tell():
-        cache = Cache({"jobs": lambda body: body["state"]}, lambda body: body["state"])
+        cache = cache_of_states()
         metrics = Metrics()
         queue = WorkQueue(metrics)
         watches = Watches(Lists(**objects), cache, queue, metrics, ())
@@ -149,7 +155,7 @@ def closed_in_turn(*namespaces, closed):
     """Experiments that are known after one list of these namespaces for each set of closed ones."""
 
     async def tell():
-        cache = Cache({"jobs": lambda body: body["state"]}, lambda body: body["state"])
+        cache = cache_of_states()
         metrics, cluster, found = Metrics(), Lists(), []
         cluster.objects["unlearningexperiments"] = [experiment()]
         watches = Watches(cluster, cache, WorkQueue(metrics), metrics, namespaces)
@@ -193,7 +199,7 @@ def silences(*steps):
     """Kinds whose watches count as silent after each step: a list of jobs, or an event of one."""
 
     async def tell():
-        cache = Cache({"jobs": lambda body: body["state"]}, lambda body: body["state"])
+        cache = cache_of_states()
         metrics, cluster, found = Metrics(), Lists(), []
         watches = Watches(cluster, cache, WorkQueue(metrics), metrics, ())
         await watches.resync()

@@ -1,5 +1,8 @@
 """A child of several pods without anything but Kubernetes: an Indexed Job, in which torchrun meets
-at the pod of index 0 through a headless Service."""
+at the pod of index 0 through a headless Service.
+
+Where the pods share out stages they do not meet, and the Job goes on without one that it loses.
+"""
 
 from typing import Final
 
@@ -41,7 +44,16 @@ def _spec(owner: Owner, spec: ExperimentSpec, attempt: Attempt, order: ChildOrde
     }
     template = pod_template(owner, spec, attempt, order, environment=meeting)
     template["spec"]["subdomain"] = _service_name(owner)
-    return {**job_spec(template, pods=nodes), "completionMode": "Indexed"}
+    losses = _losses(spec, attempt)
+    return {**job_spec(template, pods=nodes, losses=losses), "completionMode": "Indexed"}
+
+
+def _losses(spec: ExperimentSpec, attempt: Attempt) -> int:
+    """Pods that may be lost while the others go on: as many as the seed has disruptions left, where
+    its processes need not be together."""
+    if spec.execution.nodes == 1 or not spec.execution.shares_stages(spec.training):
+        return 0
+    return max(0, spec.failure_policy.max_disruptions_per_seed - attempt.disruptions)
 
 
 def _service_name(owner: Owner) -> str:

@@ -20,6 +20,9 @@ from supreme_operator.deciding.waiting import ORDINARY
 USER: Final = 65532
 """No user of any image, which restricted Pod Security wants to be told."""
 
+COMPLETION_INDEX: Final = "batch.kubernetes.io/job-completion-index"
+"""Annotation by which the Job controller tells pods of an Indexed Job apart."""
+
 ENVIRONMENT: Final = {
     "HOME": "/tmp",
     "USER": "supreme",  # else libraries look for the name of a user that has none
@@ -120,6 +123,8 @@ def observe_pod(body: Body) -> Pod | None:
         node=(body.get("spec") or {}).get("nodeName") or "",
         running_beside=[str(name) for name, other in states.items() if "running" in other],
         unmet=next(filter(None, (_unmet(conditions.get(type_)) for type_ in MET_IN_TURN)), ""),
+        index=number_in(metadata.get("annotations") or {}, COMPLETION_INDEX),
+        created_at=time_of(metadata.get("creationTimestamp")),
         changed_at=newest(
             metadata.get("creationTimestamp"),
             begun.get("startedAt"),

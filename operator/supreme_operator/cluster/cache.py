@@ -5,8 +5,9 @@ then, which bring back whatever a watch has lost. Children and pods are kept as 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from supreme_core.api import names
@@ -53,9 +54,11 @@ class ObjectCache(Generic[T]):
     one that was made again while no watch told that its predecessor was gone.
 
     read: makes of an object what is kept of it; None where it is none of ours.
+    gone: is told what was kept of an object that is there no more.
     """
 
     read: Callable[[Body], T | None]
+    gone: Callable[[Key, T], None] = lambda key, content: None
     _objects: dict[Name, CachedObject[T]] = field(default_factory=dict)
     _by_key: dict[Key, set[Name]] = field(default_factory=lambda: defaultdict(set))
 
@@ -87,18 +90,21 @@ class ObjectCache(Generic[T]):
         known = self._objects.get(name)
         if known is None or known.uid != body["metadata"]["uid"]:
             return None
+        self.gone(known.key, known.content)
         return self._drop(name)
 
     def keep(self, listed: Container[str], version: int, namespace: str | None = None) -> set[Key]:
         """Remove what is not in a list, of uids, as of `version`; returns whose it was."""
         gone = [
-            name
+            (name, known)
             for name, known in self._objects.items()
             if known.uid not in listed
             and (namespace is None or name.namespace == namespace)
             and known.version <= version  # what is newer was made after the list
         ]
-        return {key for name in gone if (key := self._drop(name))}
+        for _, known in gone:
+            self.gone(known.key, known.content)
+        return {key for name, _ in gone if (key := self._drop(name))}
 
     def newest(self) -> int:
         """The newest version of all that is kept."""
@@ -142,7 +148,8 @@ class Cache:
         """read_child: by the plural of the kind, such as jobs."""
         self.experiments = ObjectCache[Body](_without_managed_fields)
         self.children = {plural: ObjectCache[Child](read) for plural, read in read_child.items()}
-        self.pods = ObjectCache[Pod](read_pod)
+        self.pods = ObjectCache[Pod](read_pod, self._note_gone)
+        self._failed: dict[Key, dict[str, Pod]] = {}
         self._joined: dict[Key, dict[str, Joined]] = {}
 
     def of_kind(self, plural: str) -> "ObjectCache[Any]":
@@ -168,27 +175,62 @@ class Cache:
         for pod in self.pods.of(key):
             pods[pod.child].append(pod)
         known, joined = self._joined.get(key, {}), dict[str, Joined]()
+        failed = self._failed.get(key, {})
         for objects in self.children.values():
             for child in objects.of(key):
                 if child.owner == uid:
                     joined[child.uid] = _join(
-                        known.get(child.uid), child, tuple(pods.pop(child.uid, ()))
+                        known.get(child.uid), child, pods.pop(child.uid, ()), failed.get(child.uid)
                     )
         self._joined[key] = joined
+        if failed:
+            survive = {uid for uid, each in joined.items() if each.child.survives}
+            self._failed[key] = {uid: pod for uid, pod in failed.items() if uid in survive}
         orphaned = [pod for each in pods.values() for pod in each if pod.experiment == uid]
         return [each.whole for each in joined.values()], orphaned
 
     def forget(self, key: Key) -> None:
         """Drop what was kept to answer sooner for an experiment that is gone."""
         self._joined.pop(key, None)
+        self._failed.pop(key, None)
+
+    def _note_gone(self, key: Key, pod: Pod) -> None:
+        """Keep the last pod of a child that has failed and is gone, so that it can be named."""
+        if pod.phase == "Failed":
+            self._failed.setdefault(key, {})[pod.child] = pod
 
 
-def _join(known: Joined | None, child: Child, pods: tuple[Pod, ...]) -> Joined:
+def _join(known: Joined | None, child: Child, pods: Sequence[Pod], failed: Pod | None) -> Joined:
     """Join a child and its pods anew only where one of them has changed: of a thousand children
     an event changes one, and to copy all of them took a third of each look."""
-    if known and known.child is child and known.whole.pods == pods:
+    if not child.survives:
+        there, lost = tuple(pods), None
+    else:
+        there = tuple(_newest_of_each_index(pods))
+        ended = [each for each in (failed, *pods) if each and each.phase == "Failed"]
+        lost = max(ended, key=lambda pod: pod.changed_at or child.created_at, default=None)
+    if (
+        known
+        and known.child is child
+        and known.whole.pods == there
+        and known.whole.lost_pod == lost
+    ):
         return known
-    return Joined(child, replace(child, pods=pods))
+    return Joined(child, replace(child, pods=there, lost_pod=lost))
+
+
+def _newest_of_each_index(pods: Sequence[Pod]) -> Iterator[Pod]:
+    """Leave out pods that were made again."""
+    newest: dict[int | None, Pod] = {}
+    for pod in pods:
+        other = newest.get(pod.index)
+        if other is None or _made_at(other) <= _made_at(pod):
+            newest[pod.index] = pod
+    return (pod for pod in pods if pod.index is None or newest[pod.index] is pod)
+
+
+def _made_at(pod: Pod) -> datetime:
+    return pod.created_at or datetime.fromtimestamp(0, UTC)
 
 
 def _name_of(body: Body) -> Name:

@@ -6,7 +6,7 @@ from typing import Final
 from supreme_operator.cluster.client import Cluster, ClusterError
 from supreme_operator.cluster.resources import EVENTS
 from supreme_operator.deciding.facts import Child, EventAnswer
-from supreme_operator.deciding.waiting import KubernetesEvent, answered, asked, telling
+from supreme_operator.deciding.waiting import KubernetesEvent, answered, asked, awaited, telling
 
 MOST_PAGES: Final = 10
 """Most pages of the events of one object. Users may write events, and nobody else makes as many."""
@@ -14,6 +14,7 @@ MOST_PAGES: Final = 10
 
 async def inquire(cluster: Cluster, child: Child, namespace: str, now: datetime) -> EventAnswer:
     """EventAnswer of the events of a child, or of its pod; also where they cannot be read."""
+    child = awaited(child)
     try:
         pages = cluster.list(
             EVENTS, namespace=namespace, fields=f"involvedObject.uid={asked(child)}"

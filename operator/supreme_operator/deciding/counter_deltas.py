@@ -41,12 +41,14 @@ class ExperimentEnd:
 @dataclass(frozen=True)
 class CounterDeltas:
     """seeds: those that are done with now.  waits: seconds for which attempts that now run waited,
-    since they were made or preempted.  preemptions: seeds that a queue has stopped.  end: of the
-    experiment, where this is it."""
+    since they were made or preempted.  preemptions: seeds that a queue has stopped.
+    lost_pods: those without which their attempt goes on.  end: of the experiment, where this is
+    it."""
 
     seeds: Sequence[SeedEnd] = ()
     waits: Sequence[float] = ()
     preemptions: int = 0
+    lost_pods: int = 0
     end: ExperimentEnd | None = None
 
 
@@ -58,6 +60,7 @@ def counter_deltas(
         seeds=tuple(_seeds(before, after, standings)),
         waits=tuple(_waits(recorded, standings)),
         preemptions=sum(_is_preempted(recorded.get(each.cost.seed), each) for each in standings),
+        lost_pods=sum(_lost_pods(recorded.get(each.cost.seed), each) for each in standings),
         end=_end(before, after),
     )
 
@@ -93,7 +96,15 @@ def _is_preempted(was: SeedStatus | None, standing: Standing) -> bool:
     child = standing.child
     if was is None or child is None or child.state != ChildState.SUSPENDED:
         return False
-    return was.attempt == standing.cost.number and standing.cost.disruptions > was.disruptions
+    cost = standing.cost
+    others = was.disruptions - was.lost_pods
+    return was.attempt == cost.number and cost.disruptions - cost.lost_pods > others
+
+
+def _lost_pods(was: SeedStatus | None, standing: Standing) -> int:
+    if was is None or was.attempt != standing.cost.number:
+        return 0
+    return max(0, standing.cost.lost_pods - was.lost_pods)
 
 
 def _end(before: ExperimentStatus, after: ExperimentStatus) -> ExperimentEnd | None:
@@ -119,7 +130,10 @@ def _run_seconds(child: Child) -> float | None:
 
 
 def _started_at(child: Child) -> datetime | None:
-    """Time at which the last of its pods started; None where one has not, or they are gone."""
+    """Time at which the last of its pods started; None where one has not, or they are gone. A child
+    that goes on without one of them has started with the first."""
     times = [pod.started_at for pod in child.pods]
     known = [time for time in times if time]
+    if child.survives:
+        return min(known, default=None)
     return max(known) if known and len(known) == len(times) else None

@@ -19,6 +19,7 @@ from supreme_core.errors import (
     EXIT_TEMPORARY,
     EXIT_TERMINATED,
     SpecError,
+    number_of,
     one_line,
 )
 from supreme_operator.deciding.facts import Child, Pod
@@ -37,6 +38,11 @@ LOST_WITH_ITS_NODE: Final = (
 
 TOO_LONG: Final = "DeadlineExceeded"
 POD_DELETED: Final = "PodDeleted"
+POD_LOST: Final = "PodLost"
+"""The disruption of a child that goes on without a pod, which its controller makes again."""
+
+NO_MORE_LOSSES: Final = "BackoffLimitExceeded"
+"""Reason of a Job that has lost more pods than it may."""
 
 KILLED: Final = EXIT_SIGNAL + signal.SIGKILL
 STOPPED: Final = (EXIT_INTERRUPTED, EXIT_TERMINATED)
@@ -75,6 +81,9 @@ def ending(child: Child) -> Ending:
     disruption = next(_disruptions(child), None)
     if disruption:
         return disruption
+    if child.survives and child.reason == NO_MORE_LOSSES:
+        message = f"it may lose {number_of(child.lost_pods, 'pod')}, and has lost another"
+        return Ending("disrupted", POD_LOST, message)
     if any(pod.reason == TOO_LONG for pod in child.pods):
         return Ending("failed", TOO_LONG, "it took longer than seedActiveDeadlineSeconds")
     codes = {pod.exit_code for pod in child.pods if pod.exit_code is not None}
@@ -108,9 +117,21 @@ def ending(child: Child) -> Ending:
 
 
 def is_computed(child: Child, nodes: int) -> bool:
-    """Return whether all its trainers were done, whatever failed beside them."""
+    """Return whether its result is there, or all its trainers were done, whatever failed beside
+    them."""
     done = [pod for pod in child.pods if pod.exit_code == EXIT_OK]
+    if child.survives and any(left.result for left in map(_termination, done) if left):
+        return True
     return len(child.pods) == len(done) >= nodes
+
+
+def words_of_loss(child: Child) -> str:
+    """Words on the last pod that a child has lost and goes on without."""
+    pod = child.lost_pod
+    if pod is None:
+        return "a pod of it was lost; its child goes on"
+    why = pod.disrupted or pod.reason or (POD_DELETED if pod.gone_by else "Terminated")
+    return f"pod {pod.name} was lost: {why}; its child goes on"
 
 
 def never_starts(child: Child) -> bool:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from supreme_core.api import names
 from supreme_core.api.status import Condition, ExperimentStatus
+from supreme_operator.deciding.endings import POD_LOST
 from supreme_operator.deciding.times import written
 
 WARNINGS: Final = {"Accepted": "False", "ChildrenScheduled": "False", "Failed": "True"}
@@ -45,6 +46,12 @@ def transitions(before: ExperimentStatus, after: ExperimentStatus) -> Iterator[T
         if condition.type in REPORTED and is_news and not _is_dull(previous, condition):
             warns = WARNINGS.get(condition.type) == condition.status or _is_trouble(condition)
             yield Transition("Warning" if warns else "Normal", condition.reason, condition.message)
+    seeds = {each.seed: each for each in before.seed_statuses}
+    for seed in after.seed_statuses:
+        was = seeds.get(seed.seed)
+        if was and was.attempt == seed.attempt and seed.lost_pods > was.lost_pods:
+            said = seed.message if seed.reason == POD_LOST else "a pod of it was lost"
+            yield Transition("Warning", POD_LOST, f"seed {seed.seed}: {said}")
     were_failed = {each.seed for each in before.seed_statuses if each.phase == "Failed"}
     for seed in after.seed_statuses:
         if seed.phase == "Failed" and seed.seed not in were_failed:

@@ -5,7 +5,7 @@ is a hundredth of the memory.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -31,6 +31,7 @@ class Attempt:
     index: place of the seed in the experiment, or among its tuning seeds, which is what names are
     made of.  is_tuning: the seed is one of those.  number: from 0.
     retries, disruptions: what earlier attempts of this seed cost; number is at most their sum.
+    lost_pods: how many of the disruptions are pods that this attempt has lost and gone on without.
     """
 
     seed: int
@@ -39,6 +40,13 @@ class Attempt:
     number: int = 0
     retries: int = 0
     disruptions: int = 0
+    lost_pods: int = 0
+
+    def next(self, *, retries: int, disruptions: int) -> "Attempt":
+        """The attempt after this one, with what the seed has cost by then."""
+        return replace(
+            self, number=self.number + 1, retries=retries, disruptions=disruptions, lost_pods=0
+        )
 
 
 class ChildState(StrEnum):
@@ -70,7 +78,8 @@ class Pod:
     termination: what the trainer left in its termination message.
     running_beside: other containers that run, which keep the pod from ending with the trainer.
     unmet: the first of its conditions that does not hold, and what is said of it, else "".
-    changed_at: when it was made, or the newest change of all this.
+    index: its place among the pods of an Indexed Job, each of which may be made several times.
+    created_at: when it was made.  changed_at: then, or the newest change of all this.
     gone_by: when it should be gone, where it was deleted; its processes may still run.
     """
 
@@ -96,6 +105,8 @@ class Pod:
     node: str = ""
     running_beside: Sequence[str] = ()
     unmet: str = ""
+    index: int | None = None
+    created_at: datetime | None = None
     changed_at: datetime | None = None
     gone_by: datetime | None = None
 
@@ -119,6 +130,10 @@ class Child:
     template: digest of what its pods are made of; "" where an older operator has made it.
     changed_at: when it was made, or began, or the newest change of a condition of it.
     gone_by: when it should be gone, where it was deleted.  finalizers: who has to agree to that.
+    survives: it goes on without a pod that it has lost, which its controller makes again.
+    is_behind: it runs with some of its pods, and waits for the others.
+    lost_pods: how many it has lost.  lost_pod: the last of them that was seen.
+    pods: without those that were made again.
     """
 
     kind: BackendName
@@ -142,6 +157,10 @@ class Child:
     changed_at: datetime | None = None
     gone_by: datetime | None = None
     finalizers: Sequence[str] = ()
+    survives: bool = False
+    is_behind: bool = False
+    lost_pods: int = 0
+    lost_pod: Pod | None = None
     pods: Sequence[Pod] = ()
 
     @property

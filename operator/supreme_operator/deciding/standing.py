@@ -9,7 +9,14 @@ from supreme_core.api.orders import ExperimentOrder
 from supreme_core.api.status import ExperimentStatus, SeedStatus
 from supreme_core.api.v1alpha1 import FailurePolicy
 from supreme_operator.deciding.backoff import BackoffPolicy
-from supreme_operator.deciding.endings import Ending, ending, is_computed, never_starts
+from supreme_operator.deciding.endings import (
+    POD_LOST,
+    Ending,
+    ending,
+    is_computed,
+    never_starts,
+    words_of_loss,
+)
 from supreme_operator.deciding.facts import (
     Attempt,
     Child,
@@ -175,14 +182,31 @@ def _cost(first: Attempt, recorded: SeedStatus | None, child: Child | None) -> A
     cost = child.attempt if child else first
     if cost.index != first.index:
         cost = replace(cost, index=first.index)
+    lost = child.lost_pods if child else 0
+    if lost:
+        cost = replace(cost, disruptions=cost.disruptions + lost, lost_pods=lost)
     if recorded and (child is None or recorded.attempt == cost.number):
+        known = _known_losses(child, recorded) if child else 0
         return replace(
             cost,
             number=recorded.attempt,
             retries=max(cost.retries, recorded.retries),
-            disruptions=max(cost.disruptions, recorded.disruptions),
+            disruptions=max(cost.disruptions, recorded.disruptions + max(0, lost - known)),
+            # A Job that ends badly may tell of fewer.
+            lost_pods=max(lost, known),
         )
     return cost
+
+
+def _known_losses(child: Child, recorded: SeedStatus) -> int:
+    """Number of the child's lost pods that the disruptions in the status have in them.
+
+    A definition of experiments that is older than this operator keeps no such number. It would be
+    counted at every look; but there is always a reason beside it.
+    """
+    if recorded.lost_pods or not recorded.reason or not _preemptions(child, recorded):
+        return recorded.lost_pods
+    return child.lost_pods
 
 
 @dataclass(frozen=True)
@@ -231,7 +255,8 @@ class _Evaluator:
         if end.kind == "permanent":
             return _permanently_failed(cost, child, end.reason, end.message)
         if recorded and _has_paid_for_preemption(child, recorded):
-            following = replace(cost, number=cost.number + 1, disruptions=recorded.disruptions)
+            paid = max(cost.disruptions, recorded.disruptions)
+            following = cost.next(retries=cost.retries, disruptions=paid)
             return self._waiting(cost, child, following, 0.0, PREEMPTED, PREEMPTED_MESSAGE)
         # Where it is suspended, its queue took its place while nobody looked.
         if child.is_suspended or end.kind == "disrupted":
@@ -242,7 +267,7 @@ class _Evaluator:
         if cost.retries >= self.policy.max_retries_per_seed:
             return _permanently_failed(cost, child, reason, message)
         wait = self.backoff.after_failures(cost.retries)
-        following = replace(cost, number=cost.number + 1, retries=cost.retries + 1)
+        following = cost.next(retries=cost.retries + 1, disruptions=cost.disruptions)
         return self._waiting(cost, child, following, wait, reason, message)
 
     def _disrupted(self, cost: Attempt, child: Child, end: Ending) -> Standing:
@@ -252,7 +277,7 @@ class _Evaluator:
         # Of an end that nothing tells, its pods may still tell something.
         before = cost.disruptions if end.is_told else cost.disruptions + 1
         wait = self.backoff.after_disruptions(before)
-        following = replace(cost, number=cost.number + 1, disruptions=cost.disruptions + 1)
+        following = cost.next(retries=cost.retries, disruptions=cost.disruptions + 1)
         return self._waiting(cost, child, following, wait, end.reason, end.message)
 
     def _waiting(
@@ -301,25 +326,23 @@ class _Evaluator:
             return _permanently_failed(
                 cost, child, "SchedulingDeadlineExceeded", message, occupies=True
             )
-        if child.state == ChildState.SUSPENDED:
+        is_suspended = child.state == ChildState.SUSPENDED
+        is_known = recorded is not None and recorded.attempt == child.attempt.number
+        if is_suspended and recorded and is_known and recorded.phase == "Running":
             # A queue has taken its place from it; it goes on as the same object later.
-            if (
-                recorded
-                and recorded.phase == "Running"
-                and recorded.attempt == child.attempt.number
-            ):
-                cost = replace(cost, disruptions=cost.disruptions + 1)
-            if cost.disruptions > self.policy.max_disruptions_per_seed:
-                message = "its queue preempted it too often"
-                return _permanently_failed(
-                    cost, child, "TooManyDisruptions", message, occupies=True
-                )
+            cost = replace(cost, disruptions=cost.disruptions + 1)
+        loss = _loss(child, recorded) if cost.lost_pods else ""
+        if (is_suspended or loss) and cost.disruptions > self.policy.max_disruptions_per_seed:
+            last = f"the last: {POD_LOST}: {loss}"
+            message = "its queue preempted it too often" if is_suspended else last
+            return _permanently_failed(cost, child, "TooManyDisruptions", message, occupies=True)
+        reason, message = block or (POD_LOST if loss else "", loss)
         return Standing(
             phase="Running" if is_running else "Queued",
             cost=cost,
             child=child,
-            reason=block[0] if block else "",
-            message=block[1] if block else "",
+            reason=reason,
+            message=message,
             occupies=True,
             blocking_reason=block,
             waiting_since=None if is_running else since,
@@ -367,7 +390,21 @@ class _Evaluator:
         """Return whether a queue has suspended a child after it had begun."""
         if recorded is None or recorded.attempt != child.attempt.number:
             return False
-        return recorded.phase == "Running" or recorded.disruptions > child.attempt.disruptions
+        return recorded.phase == "Running" or _preemptions(child, recorded) > 0
+
+
+def _preemptions(child: Child, recorded: SeedStatus) -> int:
+    """Disruptions of an attempt that are not pods that it has lost."""
+    lost = recorded.lost_pods if recorded.attempt == child.attempt.number else child.lost_pods
+    return recorded.disruptions - child.attempt.disruptions - lost
+
+
+def _loss(child: Child, recorded: SeedStatus | None) -> str:
+    """Words on the last pod that was lost, also where a process before this one has seen it."""
+    is_known = recorded and recorded.reason == POD_LOST and recorded.lost_pods == child.lost_pods
+    if child.lost_pod is None and recorded and recorded.message and is_known:
+        return recorded.message
+    return words_of_loss(child)
 
 
 def _has_paid_for_preemption(child: Child, recorded: SeedStatus) -> bool:
@@ -375,7 +412,7 @@ def _has_paid_for_preemption(child: Child, recorded: SeedStatus) -> bool:
     not run since: its controller takes the end of its pods for a failure."""
     is_waiting = recorded.phase == "Queued" and recorded.attempt == child.attempt.number
     is_known = recorded.reason == PREEMPTED  # also where the next attempt is only meant to be made
-    return (is_waiting or is_known) and recorded.disruptions > child.attempt.disruptions
+    return (is_waiting or is_known) and _preemptions(child, recorded) > 0
 
 
 def _failed_by_deletion(child: Child) -> bool:
@@ -387,7 +424,7 @@ def _failed_by_deletion(child: Child) -> bool:
 
 def _anew(cost: Attempt) -> Attempt:
     """The attempt after one that answered other work, which costs nothing."""
-    return replace(cost, number=cost.number + 1, retries=0, disruptions=0)
+    return cost.next(retries=0, disruptions=0)
 
 
 def _stopping(cost: Attempt, child: Child | None, held: Reason | None) -> Standing:

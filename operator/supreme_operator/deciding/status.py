@@ -443,6 +443,7 @@ def _seed_statuses(seen: Seen, decision: Decision, progress: Mapping[int, str]) 
                 attempt=attempt.number,
                 retries=attempt.retries,
                 disruptions=attempt.disruptions,
+                lost_pods=attempt.lost_pods,
                 child=None if begins or each.child is None else each.child.name,
                 waiting_since=written(each.waiting_since) if each.waiting_since else None,
                 reason=one_line(each.reason, REASON) or None,

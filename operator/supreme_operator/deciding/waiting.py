@@ -7,6 +7,7 @@ known stands there: nobody waits without a reason.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -19,6 +20,9 @@ PODLESS: Final = timedelta(seconds=5)
 
 RARELY: Final = timedelta(minutes=1)
 """The longest time between two inquiries of one child."""
+
+LONGEST_PAUSE: Final = timedelta(minutes=10)
+"""The longest time for which the Job controller waits before it makes a lost pod again."""
 
 SAME_TIME: Final = timedelta(seconds=5)
 """Time by which an event may be dated before the change that it is about."""
@@ -104,15 +108,26 @@ def blocking_reason(
         return "WaitingForQuota", _held(queue)
     if held := stuck(child, now, silence):
         return held
-    if child.state == ChildState.RUNNING:
+    if child.state == ChildState.RUNNING and not child.is_behind:
         return unready(child, now, silence)
     if said := next(filter(None, map(_said, child.pods)), None):
         return said
+    child = awaited(child)
     if answer is None or answer.asked_at < _quiet_since(child):
         return None
     if answer.reason:
         return answer.reason, answer.message
-    return _unexplained(child) if now >= _quiet_since(child) + silence else None
+    are_gone = all(pod.is_finished for pod in child.pods)
+    patience = silence + (LONGEST_PAUSE if child.lost_pods and are_gone else timedelta(0))
+    return _unexplained(child) if now >= _quiet_since(child) + patience else None
+
+
+def awaited(child: Child) -> Child:
+    """A child as those of its pods see it that are still to come; any other as it is."""
+    if not child.is_behind:
+        return child
+    pods = [pod for pod in child.pods if not pod.started_at and not pod.is_finished]
+    return replace(child, pods=pods)
 
 
 def _held(queue: str | None) -> str:
@@ -137,7 +152,8 @@ def stuck(child: Child, now: datetime, silence: timedelta) -> Reason | None:
             " go"
         )
     found = next(filter(None, (stuck_pod(pod, now, silence) for pod in child.pods)), None)
-    if found or child.is_deleted or not child.pods or not are_gone:
+    is_made_again = child.survives and any(pod.phase == "Failed" for pod in child.pods)
+    if found or child.is_deleted or not child.pods or not are_gone or is_made_again:
         return found
     since = _quiet_since(child)
     if now < since + silence:
@@ -202,8 +218,10 @@ def pod_alarms(pod: Pod, silence: timedelta) -> Iterator[datetime]:
 
 def inquiry_due(child: Child, answer: EventAnswer | None, silence: timedelta) -> datetime | None:
     """Time at which events are to be asked of the child; None while it needs no asking."""
-    if child.state != ChildState.WAITING or child.is_deleted or any(map(_said, child.pods)):
+    is_waiting = child.state == ChildState.WAITING or child.is_behind
+    if not is_waiting or child.is_deleted or any(map(_said, child.pods)):
         return None
+    child = awaited(child)
     since = _quiet_since(child)
     if answer is None or answer.asked_at < since:
         return since + (silence if child.pods else PODLESS)
@@ -265,8 +283,9 @@ def _said(pod: Pod) -> Reason | None:
 def _unexplained(child: Child) -> Reason:
     since = written(_quiet_since(child))
     if not child.pods:
+        lacks = "lacked a pod" if child.is_behind else "had no pods"
         return "PodsNotCreated", (
-            f"it has had no pods since {since}, and no event says why; see whether the controller"
+            f"it has {lacks} since {since}, and no event says why; see whether the controller"
             f" of {child.kind}s runs"
         )
     pod = next((pod for pod in child.pods if not pod.is_finished and not pod.started_at), None)
@@ -282,7 +301,8 @@ def _unexplained(child: Child) -> Reason:
 
 def _quiet_since(child: Child) -> datetime:
     """Time at which something of the child last changed."""
-    pods = (pod.changed_at for pod in child.pods if pod.changed_at)
+    lost = [child.lost_pod] if child.lost_pod else []
+    pods = (pod.changed_at for pod in (*child.pods, *lost) if pod.changed_at)
     return max(child.changed_at or child.created_at, *pods, child.created_at)
 
 

@@ -20,7 +20,7 @@ from supreme_operator.cluster.client import ClusterError
 from supreme_operator.cluster.resources import EXPERIMENTS, JOBS, PODS, Body
 from supreme_operator.cluster.workqueue import WorkQueue
 from supreme_operator.deciding.counter_deltas import CounterDeltas
-from supreme_operator.deciding.endings import LOST_WITH_ITS_NODE
+from supreme_operator.deciding.endings import LOST_WITH_ITS_NODE, POD_LOST
 from supreme_operator.deciding.standing import PREEMPTED
 from supreme_operator.monitoring.gauges import CONTROLLER, ExperimentGauges, QueueGauges
 from supreme_operator.results.reader import WorkerFailed
@@ -35,7 +35,7 @@ RETRIES: Final = ("Error", "OOMKilled", "ResultMissing", "DeadlineExceeded")
 DISRUPTIONS: Final = (
     *LOST_WITH_ITS_NODE,
     *("PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI"),
-    *("DeletionByPodGC", "TerminationByKubelet", "TemporaryFailure", PREEMPTED),
+    *("DeletionByPodGC", "TerminationByKubelet", "TemporaryFailure", PREEMPTED, POD_LOST),
 )
 AGGREGATION_ERRORS: Final = {
     StoreUnavailable: "StoreUnavailable",
@@ -62,7 +62,7 @@ COUNTERS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
     ),
     "supreme_seed_retries_total": ("Attempts created after a failure.", ("reason",)),
     "supreme_seed_disruptions_total": (
-        "Attempts created after a disruption, and preemptions.",
+        "Attempts created after a disruption, preemptions, and pods lost from attempts that go on.",
         ("reason",),
     ),
     "supreme_experiments_finished_total": (
@@ -250,6 +250,7 @@ class Metrics:
         for seconds in counted.waits:
             self._observe(seconds, "supreme_seed_queue_seconds", namespace)
         self._counters["supreme_seed_disruptions_total"].labels(PREEMPTED).inc(counted.preemptions)
+        self._counters["supreme_seed_disruptions_total"].labels(POD_LOST).inc(counted.lost_pods)
         if end := counted.end:
             self._count("supreme_experiments_finished_total", namespace, end.result, end.reason)
             if end.seconds is not None:
