@@ -1,8 +1,10 @@
-"""A process is killed in the middle of a training, and another of its child takes the stage over.
+"""A process, or a pod, is lost in the middle of a training, and another of its child takes the
+stage over.
 
 The seed ends in the same attempt, with the bits of `supreme run`. It takes minutes, so that
 `make test-slow` runs it; -s shows the seconds until the stage was taken over. What becomes of
-leases is tested without pods in tests/trainer/test_crew.py and tests/core/store/test_leases.py.
+leases is tested without pods in tests/trainer/test_crew.py and tests/core/store/test_leases.py,
+what of children in tests/cluster/test_operator.py.
 """
 
 import json
@@ -45,6 +47,59 @@ def test_a_stage_of_a_killed_process_is_taken_over(experiments, s3, expected, ba
     )
     assert costs(status) == [(0, 0)]
     assert digest_of(status, s3) == expected
+
+
+def test_a_child_goes_on_without_a_pod_that_is_deleted(experiments, core, s3, expected):
+    experiments.apply(execution={"backend": "IndexedJob", **STAGES}, **LONG)
+    key, pid = eventually(lambda: next(held(s3, "/originals/"), None), seconds=SECONDS)
+    holder, index = leases(s3)[key]["process"], variable(pid, "JOB_COMPLETION_INDEX")
+    before = pods_by_index(core, experiments)
+    core.delete_namespaced_pod(before[index].metadata.name, experiments.all.namespace)
+    deleted = time.monotonic()
+    stage = key.rpartition("/")[0]
+    eventually(lambda: next(others(s3, stage, holder), None), seconds=SECONDS)
+    taken = time.monotonic() - deleted
+    eventually(lambda: is_back(core, experiments, before, index), seconds=SECONDS)
+    back = time.monotonic() - deleted
+    status = experiments.succeeded()
+    done = time.monotonic() - deleted
+    print(
+        f"taken over after {taken:.1f} s, the pod back after {back:.1f} s, done after {done:.1f} s"
+    )
+    assert costs(status) == [(0, 1)]
+    (seed,) = status["seedStatuses"]
+    assert (seed["attempt"], seed["lostPods"]) == (0, 1)
+    assert digest_of(status, s3) == expected
+
+
+def variable(pid, name):
+    """Return a variable of a process's environment."""
+    found = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(each.partition("=")[::2] for each in found)[name]
+
+
+def pods_by_index(core, experiments):
+    """The pods that run or are about to, by their index."""
+    pods = core.list_namespaced_pod(experiments.all.namespace).items
+    there = [pod for pod in pods if not pod.metadata.deletion_timestamp]
+    index = "batch.kubernetes.io/job-completion-index"
+    return {pod.metadata.labels[index]: pod for pod in there}
+
+
+def is_back(core, experiments, before, index):
+    """Return whether another pod of that index runs, and the others are those of before."""
+    now = pods_by_index(core, experiments)
+    assert {i: pod.metadata.uid for i, pod in now.items() if i != index} == {
+        i: pod.metadata.uid for i, pod in before.items() if i != index
+    }
+    return index in now and now[index].status.phase == "Running"
+
+
+def others(s3, stage, holder):
+    """Leases of a stage that another process than that one holds."""
+    for key, each in leases(s3).items():
+        if key.startswith(stage) and each["process"] != holder:
+            yield key
 
 
 def held(s3, of):
