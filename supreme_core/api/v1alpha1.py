@@ -685,7 +685,7 @@ class Execution(Document):
     backend: Literal["Auto", "Job", "IndexedJob", "PyTorchJob"] = Field(
         "Auto",
         description="Kind of child. Auto: Job for one node; for more, PyTorchJob where its CRD is"
-        " served, else IndexedJob.",
+        " served and batches are split, else IndexedJob.",
     )
     nodes: int = Field(1, ge=1, le=128, description="Pods of one child.")
     gpus_per_node: int = Field(1, ge=0, le=16, description="GPUs of each pod; 0 means CPU.")

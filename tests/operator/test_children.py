@@ -394,6 +394,14 @@ def test_auto_takes_the_simplest_kind_that_can(asked, nodes, served, chosen):
     assert choose(spec(backend=asked, nodes=nodes), served) == chosen
 
 
+@pytest.mark.parametrize("distribution", ["Stages", "Auto"])
+def test_auto_takes_the_kind_that_goes_on_without_a_pod_where_stages_are_shared_out(distribution):
+    """16 micro-batches are no multiple of 3."""
+    whole = spec(nodes=3, distribution=distribution)
+    assert choose(whole, {"PyTorchJob"}) == "IndexedJob"
+    assert choose(spec(nodes=4, distribution="Data"), {"PyTorchJob"}) == "PyTorchJob"
+
+
 class TestOrder:
     ADMITTED = admit(resource(), CATALOG, defaults={})
     ORDER = shared_order(ADMITTED.experiment, ADMITTED.order)

@@ -27,14 +27,17 @@ def readers() -> dict[str, Callable[[Body], Child | None]]:
 def choose(spec: ExperimentSpec, served: Collection[str]) -> BackendName:
     """The kind of child that an experiment's attempts become.
 
-    served: kinds that the API server knows, of which Auto takes PyTorchJob for several nodes.
+    served: kinds that the API server knows, of which Auto takes PyTorchJob for ranks on several
+    nodes. Processes that share out stages need nobody to bring them together, and an IndexedJob
+    goes on without a pod that it has lost.
     """
     execution = spec.execution
     if execution.backend != "Auto":
         return execution.backend
     if execution.nodes == 1:
         return "Job"
-    return "PyTorchJob" if "PyTorchJob" in served else "IndexedJob"
+    has_ranks = not execution.shares_stages(spec.training)
+    return "PyTorchJob" if has_ranks and "PyTorchJob" in served else "IndexedJob"
 
 
 def _read(plural: str, body: Body) -> Child | None:
