@@ -22,8 +22,9 @@ import torch
 from safetensors.torch import load_file
 from supreme_trainer.seed import stage as stages_module
 from supreme_trainer.seed.claims import Claims
+from supreme_trainer.seed.crew import Crew
 from supreme_trainer.seed.run import run_seed
-from supreme_trainer.seed.stage import CheckpointSlot, Stages
+from supreme_trainer.seed.stage import CheckpointSlot, Made, Stage, Stages
 from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api import names
@@ -32,6 +33,7 @@ from supreme_core.engine.evaluation.reproducibility import environment
 from supreme_core.engine.ranks.interruption import Interruption
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import EXIT_TERMINATED
+from supreme_core.plan import Step
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.results import ResultReader, is_finished, write_result
 from tests.trainer.experiments import (
@@ -126,7 +128,45 @@ def commit_other_bits(folder, stage, name):
     )
 
 
+class Quick(Stage):
+    """A stage that takes no time."""
+
+    name, step, meaning = "metrics", Step("metrics"), {"of": "a test"}
+
+    def make(self, checkpoints):
+        return Made({}, {})
+
+    def read(self, stored):
+        return None
+
+
+def workers(folder, *attempts):
+    """The stages of a worker of each attempt, which may not use what others have computed."""
+    store, ranks = folder_store(folder), Ranks.alone(torch.device("cpu"))
+    return [
+        Stages(
+            Artefacts(store, folder / "cache"),
+            ranks=ranks,
+            environment={},
+            telemetry=Telemetry(stream=StringIO()),
+            interruption=Interruption(EXIT_TERMINATED),
+            reuse="None",
+            crew=Crew(store, attempt, "x"),
+        )
+        for attempt in attempts
+    ]
+
+
 class TestPolicy:
+    def test_what_was_found_to_be_the_attempts_own_stays_so(self, tmp_path):
+        """Two attempts at once write what both need anew; each of their workers would, in turn."""
+        first, second, foreign = workers(tmp_path, "a", "a", "b")
+        for each in (first, second, foreign, second, first, foreign):
+            each.ensure(Quick())
+
+        assert [each.computed for each in (first, second, foreign)] == [1, 0, 1]
+        assert [each.status(Quick().key) for each in (second, foreign)] == ["computed"] * 2
+
     @pytest.mark.parametrize(
         ("reuse", "image", "expected"),
         [

@@ -434,12 +434,18 @@ class Stages:
         if not found.is_computed_from(self._inputs(stage)):
             log.warning("%s %s was computed from other bits", stage.name, stage.key)
             return False
-        if stage.is_data or stage.key in self._computed or self._reuse == "Any":
+        if stage.is_data or self._is_own(stage.key) or self._reuse == "Any":
             return True
         if self._by_whom(found)[0] == "computed":
             return True
         same = digest(found.environment) == digest(self._environment)
         return self._reuse == "SameEnvironment" and same
+
+    def _is_own(self, key: str) -> bool:
+        """Return whether this attempt has computed a stage, as this process knows by now. Another
+        attempt may have written it anew since."""
+        record = self._records.get(key)
+        return record is not None and record.status == "computed"
 
     def _inputs(self, stage: Stage[T]) -> Inputs:
         """The files, as far as this seed has met them, of the stages that this one names."""
