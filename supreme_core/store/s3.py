@@ -168,8 +168,10 @@ class S3Storage:
     @cached_property
     def _heeds_conditions(self) -> bool:
         """True where the server knows conditional writes, as one of the same object twice tells.
-        Some servers refuse them; others take them for plain ones, by which each process would take the
-        lease of another."""
+
+        Some servers refuse them; others take them for plain ones, by which each process would take
+        the lease of another.
+        """
         probe = f"{self._prefix}{TEMPORARY}{uuid4().hex}"
         try:
             self._write_on_condition(probe, b"")
