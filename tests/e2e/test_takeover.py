@@ -17,6 +17,7 @@ import pytest
 
 from tests.cluster.processes import eventually
 from tests.e2e.experiments import SECONDS, SPEC, costs, digest_of, digest_of_run
+from tests.e2e.node import NODE
 from tests.e2e.test_operator import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("running")]
@@ -69,6 +70,23 @@ def test_a_child_goes_on_without_a_pod_that_is_deleted(experiments, core, s3, ex
     assert costs(status) == [(0, 1)]
     (seed,) = status["seedStatuses"]
     assert (seed["attempt"], seed["lostPods"]) == (0, 1)
+    assert digest_of(status, s3) == expected
+
+
+def test_a_child_goes_on_where_its_node_is_drained_of_all_its_pods(
+    experiments, cluster, core, s3, expected
+):
+    experiments.apply(execution={"backend": "IndexedJob", **STAGES}, **LONG)
+    eventually(lambda: next(held(s3, "/originals/"), None), seconds=SECONDS)
+    before = pods_by_index(core, experiments)
+    cluster.kubectl("drain", NODE, "--delete-emptydir-data", "--ignore-daemonsets")
+    told = experiments.all.condition("ChildrenScheduled", reason="Unschedulable", seconds=SECONDS)
+    assert "were unschedulable" in told["message"]
+    cluster.kubectl("uncordon", NODE)
+    status = experiments.succeeded()
+    assert costs(status) == [(0, 2)]
+    (seed,) = status["seedStatuses"]
+    assert (seed["attempt"], seed["lostPods"]) == (0, len(before))
     assert digest_of(status, s3) == expected
 
 
