@@ -517,6 +517,20 @@ def test_a_store_that_is_away_costs_the_progress_only(caplog):
     assert "the store does not get the progress or the log: s3://bucket at " in caplog.text
 
 
+def test_a_pod_that_is_made_again_keeps_the_log_of_the_one_before(tmp_path):
+    work, folder = planned(SHORT), tmp_path / "store"
+    order = work.shared(store=str(folder), endpoint=None, region=None).of_seed(260, attempt=0)
+    board = Board([260], steps(work.work, [], bundled()), parallel=1)
+    for pod in ("first", "second"):
+        logs = [tmp_path / f"{pod}-{number}.log" for number in range(2)]
+        for log in logs:
+            log.write_text(f"{log.stem}\n")
+        storage = folder_store(folder)
+        pods.Uploader(storage, order, board).close(logs, machine="")
+    kept = storage.read(names.log_key(order.prefix)).decode().split()
+    assert kept == ["first-0", "first-1", "second-0", "second-1"]
+
+
 ORPHANS = """
 import ctypes, os, subprocess, time
 from pathlib import Path

@@ -15,13 +15,13 @@ from uuid import uuid4
 
 from rich.console import Console
 from supreme_trainer.command.sentences import say
-from supreme_trainer.process import launch
+from supreme_trainer.process import journal, launch
 from supreme_trainer.process.progress import Board, Display
 
 from supreme_core.api import names
 from supreme_core.api.orders import RunOrder
 from supreme_core.errors import EXIT_INVALID, EXIT_OK, SpecError, SupremeError
-from supreme_core.store.storage import MissingObject, Storage
+from supreme_core.store.storage import Storage
 
 LEAST_START_UPS = 3.0
 """Work of a seed for which one more process is started, in times of such a start."""
@@ -236,15 +236,9 @@ class SeedTrainer(launch.Trainer):
         return error
 
     def keep_log(self, storage: Storage) -> None:
-        """Below what the same attempt said before it failed or was stopped: it goes on then."""
         if self._listener:
             self._listener.join(launch.LINGER_SECONDS)  # its last lines are the listener's
-        key, whole = names.log_key(self.order.prefix), self.log.with_suffix(".whole")
-        with whole.open("wb") as file:
-            with suppress(MissingObject):
-                file.writelines(storage.chunks(key))
-            file.write(self.log.read_bytes())
-        storage.upload(key, whole)
+        journal.keep(storage, names.log_key(self.order.prefix), [self.log])
 
 
 @dataclass

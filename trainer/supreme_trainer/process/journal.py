@@ -1,12 +1,13 @@
 """The log of an attempt: what its trainer tells, as lines between those that it writes itself."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from supreme_core.plan import step_of
+from supreme_core.store.storage import MissingObject, Storage
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 """Format of every line, whoever writes it."""
@@ -29,6 +30,17 @@ class Journal:
     def is_mine(self, line: str) -> bool:
         """Return whether a line of the log is none of the trainer's own words."""
         return line in self._lines
+
+
+def keep(storage: Storage, key: str, logs: Sequence[Path]) -> None:
+    """Bring logs to the store, one below the other, below what the same attempt said there before
+    it was stopped or lost its pod, and went on."""
+    whole = logs[0].with_suffix(".whole")
+    with whole.open("wb") as file:
+        with suppress(MissingObject):
+            file.writelines(storage.chunks(key))
+        file.writelines(each.read_bytes() for each in logs)
+    storage.upload(key, whole)
 
 
 def sentence(event: Mapping[str, Any]) -> str:

@@ -296,11 +296,12 @@ class Uploader:
         self._news.set()
 
     def close(self, logs: Sequence[Path], *, machine: str) -> None:
-        """Bring what is left and the logs, one below the other, in at most LAST_SECONDS.
+        """Bring what is left and the logs in at most LAST_SECONDS.
 
         machine: its name, "" for the one whose log people look for.
         """
-        self._log = partial(self._bring, logs, names.log_key(self._order.prefix, machine))
+        key = names.log_key(self._order.prefix, machine)
+        self._log = partial(journal.keep, self._storage, key, logs)
         self._is_closing.set()
         self._news.set()
         self._thread.join(LAST_SECONDS)
@@ -313,13 +314,6 @@ class Uploader:
             self._is_closing.wait(self._seconds)
         self._upload(self._progress)
         self._upload(self._log)
-
-    def _bring(self, logs: Sequence[Path], key: str) -> None:
-        first, *others = logs
-        for text in others:
-            with first.open("ab") as whole:
-                whole.write(text.read_bytes())
-        self._storage.upload(key, first)
 
     def _upload(self, what: Callable[[], None]) -> None:
         try:
