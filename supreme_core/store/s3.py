@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -107,6 +107,7 @@ class S3Storage:
         self._place = f"{self.uri} at {endpoint}" if endpoint else self.uri
         self._bucket_was_seen = False
         self._has_written = False
+        self._has_conditions: bool | None = None
         self._transfer = TransferConfig(
             multipart_threshold=part_bytes,
             multipart_chunksize=part_bytes,
@@ -161,18 +162,20 @@ class S3Storage:
 
     def write_if_absent(self, key: str, data: bytes) -> bool:
         name = self._name(key)
-        if self._heeds_conditions:
+        if self._has_conditions is None:
+            self._has_conditions = self._heeds_conditions(name)
+        if self._has_conditions:
             return self._write_on_condition(name, data)
         return self._write_after_looking(key, data)
 
-    @cached_property
-    def _heeds_conditions(self) -> bool:
+    def _heeds_conditions(self, name: str) -> bool:
         """True where the server knows conditional writes, as one of the same object twice tells.
 
         Some servers refuse them; others take them for plain ones, by which each process would take
         the lease of another.
         """
-        probe = f"{self._prefix}{TEMPORARY}{uuid4().hex}"
+        folder, slash, _ = name.rpartition("/")  # where this identity may write
+        probe = f"{folder}{slash}{TEMPORARY}{uuid4().hex}"
         try:
             self._write_on_condition(probe, b"")
             is_heeded = not self._write_on_condition(probe, b"")
