@@ -240,11 +240,15 @@ def write_at_work(storage: Storage, order: RunOrder) -> None:
     storage.write(names.at_work_key(order.prefix), sealed_json(order.to_document()))
 
 
-def attempts_at_work(storage: Storage, order: RunOrder) -> list[RunOrder]:
+def attempts_at_work(
+    storage: Storage, order: RunOrder, *, told: set[str] | None = None
+) -> list[RunOrder]:
     """Orders of other seeds of the experiment whose newest attempt is at work and has no result.
 
     Only those of the same work and settings, such as not those of tuning beside the seeds that come
     after it. From the seed after the order's own, so that processes of several seeds spread.
+
+    told: what warnings have said of those that cannot be read. It grows, and is not said again.
     """
     experiment = _prefix(order)
     below = re.compile(re.escape(experiment) + r"/seed=(\d+)/attempt=(\d+)/(at-work|result)\.json")
@@ -260,10 +264,11 @@ def attempts_at_work(storage: Storage, order: RunOrder) -> list[RunOrder]:
         if found[seed][attempt] == {"at-work"}
     ]
     at_work.sort(key=lambda other: (other.seed < order.seed, other.seed))
-    return [other for other in at_work if _is_at_work(storage, other)]
+    told = set() if told is None else told
+    return [other for other in at_work if _is_at_work(storage, other, told)]
 
 
-def _is_at_work(storage: Storage, order: RunOrder) -> bool:
+def _is_at_work(storage: Storage, order: RunOrder, told: set[str]) -> bool:
     """Return whether the attempt of the order computes just this; what cannot be read does not."""
     key = names.at_work_key(order.prefix)
     try:
@@ -271,7 +276,9 @@ def _is_at_work(storage: Storage, order: RunOrder) -> bool:
     except MissingObject:
         return False
     except (SpecError, ObjectTooLarge) as error:
-        log.warning("an attempt at work counts as absent: %s", one_line(error))
+        if (why := one_line(error)) not in told:
+            log.warning("an attempt at work counts as absent: %s", why)
+            told.add(why)
         return False
     return there == order
 

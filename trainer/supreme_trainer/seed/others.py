@@ -60,6 +60,7 @@ class OtherSeeds:
     clock: Callable[[], float] = time.monotonic
     _claims: dict[str, Claims] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
     _next_look: float = 0.0
 
     def announce(self) -> None:
@@ -70,7 +71,7 @@ class OtherSeeds:
         """Compute what is ready in one of them; gives whether there was anything."""
         if self.clock() < self._next_look:
             return False
-        for order in attempts_at_work(self.storage, self.order):
+        for order in attempts_at_work(self.storage, self.order, told=self._told):
             if order.prefix not in self._given_up and self._take_part(order):
                 return True
         self._next_look = self.clock() + LOOK_SECONDS
