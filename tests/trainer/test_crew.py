@@ -235,6 +235,16 @@ def test_nobody_waits_for_what_two_methods_need_while_another_is_ready(tmp_path)
     is_as_alone(tmp_path, computed_alone(tmp_path / "alone", document))
 
 
+def test_what_took_longest_in_other_seeds_is_begun_first(tmp_path):
+    took = tmp_path / "took.json"
+    took.write_text('[["unlearned", "finetune", 1.0], ["unlearned", "random_labels", 9.0]]')
+    options = [*CREW, "--took", str(took)]
+    with trainers(*orders(tmp_path, SMALL, 1), options=options) as one:
+        begun = [name for stage, _, name in started(one.events()) if stage == "unlearned"]
+
+    assert begun == ["ssd", "random_labels", "finetune"]  # of ssd nobody knows
+
+
 RAISES = '''
 from supreme_core.registry import NoParams, method
 

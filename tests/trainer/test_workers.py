@@ -272,6 +272,16 @@ def test_a_step_that_was_taken_over_is_no_longer_at_work(board):
     assert board.seed(1).running is None
 
 
+def test_a_worker_is_told_what_took_how_long_before_it(board):
+    for seconds, scenario in ((4.0, "c"), (6.0, "d")):
+        step = Step("unlearned", scenario, "ssd")
+        board.seed(1).waiting.append(step)
+        board.apply(1, told("stage-started", step), 0)
+        board.apply(1, told("stage-finished", step, status="computed", seconds=seconds), 0)
+
+    assert sorted(board.took) == [("original", "", 10.0), ("unlearned", "ssd", 6.0)]
+
+
 def test_the_time_left_of_shared_steps_is_their_sum_over_all_workers(board):
     for step in STEPS[1:]:
         board.apply(1, told("stage-finished", step, status="computed", seconds=10.0), 0)

@@ -398,7 +398,11 @@ class Runner:
             is_first = not of_seed.started
             device = place % devices if devices else 0
             last[seed] += is_first
-            crew = ["--crew", of_seed.name] if board.is_shared else []
+            crew = []
+            if board.is_shared:
+                took = self.folder / f"took-{seed}-{of_seed.started}.json"
+                took.write_text(json.dumps(board.took))
+                crew = ["--crew", of_seed.name, "--took", str(took)]
             return self._start(
                 seed,
                 attempt=last[seed],

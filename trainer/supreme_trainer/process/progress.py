@@ -224,6 +224,14 @@ class Board:
             state.ended[step] = event["status"]
         return step if is_new else None
 
+    @property
+    def took(self) -> list[tuple[str, str, float]]:
+        """Kind of stage, method, and the seconds that these took where they took longest."""
+        longest: dict[tuple[str, str], float] = {}
+        for (stage, _, method, *_), mean in self._seen.items():
+            longest[stage, method] = max(mean.value, longest.get((stage, method), 0.0))
+        return [(*kind, seconds) for kind, seconds in longest.items()]
+
     def leave(self, seed: int, worker: int) -> None:
         """Record that a process of the seed has ended, whatever it was computing."""
         self._seeds[seed].at_work.pop(worker, None)

@@ -5,6 +5,7 @@ several ranks:  python -m supreme_trainer.process.trainer ORDER.json --device cu
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -18,7 +19,7 @@ from typing import NoReturn
 import torch
 from supreme_trainer.process import journal
 from supreme_trainer.process.shutdown import stop_on_sigterm
-from supreme_trainer.seed.claims import Claims
+from supreme_trainer.seed.claims import Claims, Durations
 from supreme_trainer.seed.crew import Crew
 from supreme_trainer.seed.faults import Faults
 from supreme_trainer.seed.others import OtherSeeds
@@ -156,6 +157,9 @@ def _compute(
     on = environment(ranks, reduction=reduction, library=_library(order))
     faults = None if options.prepare else Faults(storage, order, ranks)
     crew = Crew(storage, order.prefix, options.crew) if options.crew else None
+    claims = None if options.prepare else Claims.shared(storage, order.prefix, ranks)
+    if claims and options.took:
+        claims.durations = Durations.of(json.loads(options.took.read_text()))
     stages = Stages(
         Artefacts(storage, cache),
         ranks=ranks,
@@ -165,7 +169,7 @@ def _compute(
         checkpoint_seconds=seconds_between(os.environ),
         reuse=order.reuse,
         faults=faults,
-        claims=None if options.prepare else Claims.shared(storage, order.prefix, ranks),
+        claims=claims,
         crew=crew,
         may_leave=options.leave,
     )
@@ -224,6 +228,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--leave",
         action="store_true",
         help="with --crew: end where nothing is ready that others do not do",
+    )
+    parser.add_argument(
+        "--took",
+        type=Path,
+        help="with --crew: what other seeds took, as JSON: [kind of stage, method, seconds], ...",
     )
     parser.add_argument(
         "--others",

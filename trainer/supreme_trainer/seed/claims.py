@@ -8,7 +8,7 @@ lease.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -38,6 +38,11 @@ class Durations:
     """Seconds that stages have taken, by what they do."""
 
     _seen: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, told: Iterable[tuple[str, str, float]]) -> "Durations":
+        """Durations that are known from before.  told: kind of stage, method, seconds."""
+        return cls({(stage, method): seconds for stage, method, seconds in told})
 
     def add(self, step: Step, seconds: float) -> None:
         """The longest counts: what was seen may have gone on from a checkpoint."""
