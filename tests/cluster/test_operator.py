@@ -371,7 +371,7 @@ class TestLostPods:
         assert seed(failed, 7)["reason"] == "TooManyDisruptions"
         assert paid(seed(failed, 7)) == ("Failed", 0, 0, 1)
 
-        lose("s1-a0", "Terminated")
+        lose("s1-a0", "PreemptionByScheduler")
         experiments.told(lambda status: standings(status)[1] == ("Running", 1))
         other, _ = kubelet.pods(job=experiments.jobs()["s1-a0"].metadata.name, count=2)
         trainers.script = lambda seed, attempt: "succeed" if attempt else "run"

@@ -744,7 +744,13 @@ ENDS = {
     "its trainer fails": (
         "Job",
         {"conditions": [condition("Failed", reason="PodFailurePolicy", message=EXIT)]},
-        {"state": "Failed", "reason": "PodFailurePolicy", "message": EXIT, "exit_code": 137},
+        {
+            "state": "Failed",
+            "reason": "PodFailurePolicy",
+            "message": EXIT,
+            "exit_code": 137,
+            "failed_pod": "three-x",
+        },
     ),
     "a container beside its trainer fails": (
         "IndexedJob",

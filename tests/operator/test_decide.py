@@ -391,6 +391,7 @@ LOST = pod(phase="Failed", exit_code=143, disrupted="EvictionByEvictionAPI")
 NO_MORE = {"reason": "BackoffLimitExceeded", "pods": []}
 RESULT = '{"schemaVersion":1,"result":"' + "ab" * 32 + '"}'
 DONE = pod(phase="Succeeded", exit_code=0, termination=RESULT)
+FAILING = replace(pod(phase="Failed", exit_code=143), name="b")
 
 
 def goes_on(seed, state="Running", *, lost=1, **facts):
@@ -488,6 +489,24 @@ class TestLostPods:
                 assert following(decided(end, status=known)) == (1, 1, 1, 10)
                 assert paid(told(end, status=known)) == ("Pending", 0, 0, 1, 1)
         assert following(decided(failed(7, code=1, survives=True, lost_pods=1))) == (1, 1, 1, 10)
+
+    @pytest.mark.parametrize(
+        ("facts", "wanted"),
+        [
+            ({"pods": [LOST, replace(FAILING, exit_code=1)]}, (1, 1, 1, 10)),
+            ({"pods": [LOST, replace(FAILING, exit_code=75)]}, (1, 0, 2, 5)),
+            ({"pods": [LOST, FAILING], "exit_code": 143}, (1, 0, 2, 5)),
+            ({"pods": [LOST, replace(TOO_LONG, name="b", exit_code=143)]}, (1, 1, 1, 10)),
+            ({"pods": [LOST], "exit_code": 1}, (1, 1, 1, 10)),
+            ({"pods": [LOST], "exit_code": 137}, (1, 0, 2, 5)),
+            ({"pods": [LOST, replace(DONE, termination="")], "exit_code": 75}, (1, 0, 2, 5)),
+        ],
+        ids=["an error", "temporary", "told to stop", "too long", "gone", "deleted", "one is done"],
+    )
+    def test_a_pod_lost_before_has_no_part_in_how_it_fails(self, facts, wanted):
+        """A lost pod is the newest there of its place, once the one made for it is deleted."""
+        end = failed(7, survives=True, lost_pods=1, failed_pod="b", **facts)
+        assert following(decided(end)) == wanted
 
     def test_the_next_attempt_has_lost_none_yet(self):
         end = failed(7, code=75, survives=True, lost_pods=1)

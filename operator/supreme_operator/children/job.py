@@ -27,6 +27,7 @@ from supreme_operator.deciding.times import time_of
 EXIT_CODE: Final = re.compile(
     rf"Container {names.CONTAINER} for pod .* failed with exit code (\d{{1,3}})\b"
 )
+FAILED_POD: Final = re.compile(r" for pod [^/ ]+/(\S+) ")
 DISRUPTED: Final = re.compile(r"has condition DisruptionTarget")
 
 
@@ -88,7 +89,7 @@ def observe_job(body: Body, name: BackendName) -> Child | None:
         return Child(**known, state=ChildState.SUCCEEDED, finished_at=finished)
     if failed := true_condition(body, "Failed"):
         message = failed.get("message") or ""
-        code = EXIT_CODE.search(message)
+        code, pod = EXIT_CODE.search(message), FAILED_POD.search(message)
         return Child(
             **known,
             state=ChildState.FAILED,
@@ -96,6 +97,7 @@ def observe_job(body: Body, name: BackendName) -> Child | None:
             reason=failed.get("reason") or "",
             message=message,
             exit_code=int(code[1]) if code else None,
+            failed_pod=pod[1] if pod else "",
             disrupted=message if DISRUPTED.search(message) else "",
             is_suspended=is_suspended,
         )

@@ -6,7 +6,7 @@ told apart from what the cluster did to it, because each has a budget of its own
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from supreme_core.api.model import parse_json
@@ -78,6 +78,8 @@ class Ending:
 
 def ending(child: Child) -> Ending:
     """Ending of a failed child: the worst that any of its pods tells, or its own condition."""
+    if child.survives and child.failed_pod:
+        child = replace(child, pods=list(_with_which_it_failed(child)))
     disruption = next(_disruptions(child), None)
     if disruption:
         return disruption
@@ -114,6 +116,15 @@ def ending(child: Child) -> Ending:
         )
     message = child.message or "its pods left no trace"
     return Ending("disrupted", child.reason or "Unknown", message, is_told=False)
+
+
+def _with_which_it_failed(child: Child) -> Iterator[Pod]:
+    """Pods of a child that would have gone on without those that it lost. Such a one may be there
+    still, and be the newest of its place, where its controller has deleted the next one."""
+    for pod in child.pods:
+        is_lost = pod.disrupted or not _has_ended(pod) or pod.exit_code in (*STOPPED, EXIT_OK)
+        if pod.name == child.failed_pod or not is_lost:
+            yield pod
 
 
 def is_computed(child: Child, nodes: int) -> bool:

@@ -123,6 +123,7 @@ class Child:
     order: name of the ConfigMap that tells it, "" where its pods have none.
     reason, message: of the condition that says that it has failed; "" before.
     exit_code: where that condition tells the exit code of a pod, which may be gone by now.
+    failed_pod: name of that pod.
     disrupted: where that condition tells of a disruption, its text, else "".
     is_suspended: a queue holds it back; where it has ended, it did so then.
     waits_since: when it was made, or its queue last suspended or admitted it; None where the queue
@@ -150,6 +151,7 @@ class Child:
     reason: str = ""
     message: str = ""
     exit_code: int | None = None
+    failed_pod: str = ""
     disrupted: str = ""
     is_suspended: bool = False
     waits_since: datetime | None = None
