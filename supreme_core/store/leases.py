@@ -235,6 +235,11 @@ class Leases:
                 return self._lease(stage, key, epoch + 1)
         return held
 
+    def look_anew(self) -> None:
+        """Forget how long leases of others have been unchanged: this process was stopped, and so
+        perhaps were their holders, as when all of a machine sleeps."""
+        self._seen.clear()
+
     def forget(self, lease: StageLease) -> None:
         with suppress(ValueError):
             self._mine.remove(lease)

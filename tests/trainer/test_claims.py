@@ -6,14 +6,21 @@ a lease, the wait for another attempt and its end.
 Left out: leases themselves (tests/core/store/test_leases.py), and real trainers (test_crew.py).
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
-from supreme_trainer.seed.claims import PATIENCE_SECONDS, QUICK_SECONDS, Claims
+from supreme_trainer.seed.claims import (
+    LAST_POLL_SECONDS,
+    PATIENCE_SECONDS,
+    QUICK_SECONDS,
+    Claims,
+)
 
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import HeldElsewhere
 from supreme_core.plan import Step
-from supreme_core.store.leases import Leases
+from supreme_core.store.leases import STALE_SECONDS_IN_FOLDERS, Leases
 from supreme_core.store.opening import open_storage
 
 METRICS = Step("metrics", "full_class", "finetune"), "metrics", "aa" * 32
@@ -82,6 +89,26 @@ def test_a_process_of_the_same_attempt_is_waited_for_as_long_as_it_is_there(clai
         assert is_refused(second, UNLEARNED)
         clock.now += 100 * PATIENCE_SECONDS
         assert is_refused(second, UNLEARNED)
+
+
+@pytest.mark.parametrize("stopped", [0.0, 10 * STALE_SECONDS_IN_FOLDERS])
+def test_who_was_stopped_while_it_waited_gives_the_holder_time_again(claims, clock, stopped):
+    """Both were, as where a scheduler suspends a job, and the holder has not beaten yet."""
+    first, second = claims(ONE), claims(ONE)
+    first.leases._holder = replace(first.leases._holder, process="on another machine")
+    second.leases.clock = clock
+
+    def sleep(seconds):
+        clock.now += seconds + stopped
+
+    second.sleep = sleep
+    with first.of(*UNLEARNED):
+        assert is_refused(second, UNLEARNED)
+        clock.now += STALE_SECONDS_IN_FOLDERS - LAST_POLL_SECONDS
+        assert is_refused(second, UNLEARNED)
+        while clock.now < 2 * STALE_SECONDS_IN_FOLDERS + 100.0:
+            second.wait()
+        assert is_refused(second, UNLEARNED) == bool(stopped)
 
 
 @pytest.mark.parametrize("expected", [0.0, PATIENCE_SECONDS])

@@ -125,7 +125,10 @@ class Claims:
 
     def wait(self) -> None:
         """Wait a moment for what others are computing, each time longer."""
+        before = self.clock()
         self.sleep(self._pause)
+        if self.leases and self.clock() - before - self._pause >= self.leases.stale_seconds / 2:
+            self.leases.look_anew()
         self._pause = min(2 * self._pause, LAST_POLL_SECONDS)
 
     def has_news(self) -> None:
