@@ -163,6 +163,11 @@ class SharedOrder(Keeping):
         description="True where the processes of a pod take whole stages of the seed; else they"
         " are ranks, which split each batch.",
     )
+    forms_teams: bool = Field(
+        False,
+        exclude_if=lambda forms: not forms,  # so that older orders stay what they are
+        description="True where processes that take stages may go on with a training together.",
+    )
 
     def of_seed(self, seed: int, *, attempt: int) -> "RunOrder":
         """The whole order of one attempt; SpecError where the two numbers cannot be."""
@@ -275,6 +280,7 @@ class ExperimentOrder(Keeping):
         endpoint: str | None,
         region: str | None,
         shares_stages: bool = False,
+        forms_teams: bool = False,
     ) -> SharedOrder:
         """Order that all trainers share.  store: its URI."""
         return SharedOrder(
@@ -287,6 +293,7 @@ class ExperimentOrder(Keeping):
             endpoint=endpoint,
             region=region,
             shares_stages=shares_stages,
+            forms_teams=forms_teams,
         )
 
 

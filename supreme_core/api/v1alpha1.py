@@ -701,8 +701,9 @@ class Execution(Document):
         " Stages: each process takes whole trainings and methods of its seed, and of others that"
         " are at work where its own has none ready; several may use one GPU. Data: they split each"
         " batch, for models that train too long on one GPU; training.microBatches must be a"
-        " multiple of their number. Auto: Data where"
-        " training.microBatches is such a multiple or the reduction is ddp, else Stages.",
+        " multiple of their number. Auto: Data where the reduction is ddp; else Stages, and"
+        " processes of a machine that have nothing left to take go on with a running training"
+        " together, as many as divide training.microBatches.",
     )
     resources: Resources = Field(
         default_factory=Resources, description="CPU, memory and scratch space of each pod."
@@ -748,9 +749,15 @@ class Execution(Document):
         """Return whether the processes of a child take whole stages, and do not split batches; a
         single one takes those of other seeds too."""
         if self.distribution == "Auto":
-            splits = training.micro_batches % self.all_processes == 0
-            return training.reduction == "tree" and not splits
+            return training.reduction == "tree" and self.all_processes > 1
         return self.distribution == "Stages"
+
+    def forms_teams(self, training: Training) -> bool:
+        """Return whether processes that share out stages may split the batches of one that is at
+        work, where there is nothing else for them."""
+        is_split = training.reduction == "tree" and training.micro_batches > 1
+        # Without checkpoints a team would begin anew what it takes over.
+        return self.distribution == "Auto" and is_split and self.reuse != "None"
 
 
 class FailurePolicy(Document):

@@ -126,7 +126,8 @@ class Cost:
 
     wall_seconds: of the slowest rank.  device_seconds: sum over ranks of device time on CUDA and of
     CPU time elsewhere.  peak_memory_bytes: of the fullest rank, device memory on CUDA and resident
-    memory elsewhere.  is_shared: other processes used the device too, so metrics leave it out.
+    memory elsewhere.  is_shared: the time is not that of one process by itself, because others used
+    the device too or ranks of a team joined in, so metrics leave it out.
     passes: of samples through networks, over all ranks; a forward pass is one, a backward pass two.
     None where it was not counted, as in earlier versions.
     """

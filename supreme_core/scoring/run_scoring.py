@@ -248,7 +248,7 @@ class Scoring:
 
 
 def _by_itself(cost: Cost | None) -> Cost | None:
-    """A cost that can be compared with others; None where the device was shared."""
+    """A cost that can be compared with others; None where the device or the work was shared."""
     return None if cost is None or cost.is_shared else cost
 
 

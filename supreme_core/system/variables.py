@@ -1,7 +1,7 @@
 """Variables of a trainer's environment that libraries read once, when they start. Pure."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 FIXED: Final[Mapping[str, str]] = {
@@ -18,6 +18,34 @@ no bit, and saves the processor the work for 512 small ones."""
 WORKERS_ON_GPUS: Final = "SUPREME_WORKERS_ON_GPUS"
 """Variable with the number of trainers that were started to use the GPUs that a trainer sees, or
 its cores where it uses no GPU."""
+
+
+VISIBLE_GPUS: Final = "CUDA_VISIBLE_DEVICES"
+"""Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""
+
+RANKS_MEET_AT: Final[Mapping[str, str]] = {
+    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"
+}
+"""Variables by which the ranks of one machine meet. gloo would look up the machine's own name,
+which on a laptop or in a container often leads nowhere."""
+
+
+def gpus(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of VISIBLE_GPUS for each of the GPUs that torch counts here, in its order.
+
+    A list that was given to this process stays the list of what may be used. CUDA reads it up to
+    the first entry that is no GPU, so as many entries as it counts are the ones that it uses.
+    """
+    given = environment.get(VISIBLE_GPUS)
+    if given is None:
+        return tuple(map(str, range(count)))
+    return tuple(map(str.strip, given.split(",")))[:count]
+
+
+def of_ranks(given: Mapping[str, str], gpus: Sequence[str] = ()) -> dict[str, str]:
+    """Variables over the given ones for the ranks of one machine.  gpus: theirs; none for all."""
+    meeting = {name: given.get(name, own) for name, own in RANKS_MEET_AT.items()}
+    return {**meeting, **({VISIBLE_GPUS: ",".join(gpus)} if gpus else {})}
 
 
 def of_trainer(given: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_pods_are_taken_in_a_restricted_namespace(controlled, restricted, kind, 
 @pytest.mark.parametrize("kind", ["Job", "IndexedJob"])
 def test_jobs_are_taken(controlled, restricted, kind, changes):
     nodes = 1 if kind == "Job" else 4
-    body = child(kind, nodes=nodes, **changes)
+    body = child(kind, nodes=nodes, distribution="Data", **changes)
     body["metadata"]["namespace"] = restricted
     there = client.BatchV1Api(controlled).create_namespaced_job(restricted, body, **STRICTLY)
     assert (there.spec.completions, there.spec.backoff_limit) == (nodes, 0)

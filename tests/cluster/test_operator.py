@@ -166,7 +166,7 @@ class TestFailures:
             seeds={"list": [7]},
             failurePolicy={"maxRetriesPerSeed": 0},
             training={"microBatches": nodes},
-            execution={"nodes": nodes},
+            execution={"nodes": nodes, "distribution": "Data"},
         )
         status = experiments.until(phase="Succeeded")
         assert (seed(status, 7)["retries"], seed(status, 7)["disruptions"]) == (0, 2)

@@ -24,8 +24,8 @@ STAGES = {"nodes": 2, "processesPerNode": 2, "distribution": "Stages"}
 @pytest.mark.parametrize(
     ("seeds", "execution"),
     [
-        (SEEDS, {"nodes": 2, "backend": "IndexedJob"}),
-        ((260,), {"nodes": 2, "backend": "PyTorchJob"}),
+        (SEEDS, {"nodes": 2, "backend": "IndexedJob", "distribution": "Data"}),
+        ((260,), {"nodes": 2, "backend": "PyTorchJob", "distribution": "Data"}),
         ((260,), {"backend": "IndexedJob", **STAGES}),
         ((260,), {"backend": "PyTorchJob", **STAGES}),
     ],

@@ -391,12 +391,12 @@ class TestKinds:
     ],
 )
 def test_auto_takes_the_simplest_kind_that_can(asked, nodes, served, chosen):
-    assert choose(spec(backend=asked, nodes=nodes), served) == chosen
+    whole = spec(backend=asked, nodes=nodes, distribution="Data")
+    assert choose(whole, served) == chosen
 
 
 @pytest.mark.parametrize("distribution", ["Stages", "Auto"])
 def test_auto_takes_the_kind_that_goes_on_without_a_pod_where_stages_are_shared_out(distribution):
-    """16 micro-batches are no multiple of 3."""
     whole = spec(nodes=3, distribution=distribution)
     assert choose(whole, {"PyTorchJob"}) == "IndexedJob"
     assert choose(spec(nodes=4, distribution="Data"), {"PyTorchJob"}) == "PyTorchJob"
@@ -840,7 +840,8 @@ class TestChildrenObserved:
 
     @pytest.mark.parametrize(("kind", "status", "state"), STATES.values(), ids=STATES)
     def test_one_that_is_under_way_runs_once_all_its_pods_do(self, kind, status, state):
-        found = read(observed(kind, status, nodes=1 if kind == "Job" else 2))
+        nodes = 1 if kind == "Job" else 2
+        found = read(observed(kind, status, nodes=nodes, distribution="Data"))
         assert found.state == state
         assert found.finished_at is None
 

@@ -221,7 +221,7 @@ class TestAttempts:
         missing = Observations(result_checks=checks(7, state="missing"))
         early = failed(7, pods=[pod(phase="Failed", exit_code=0)])
         assert following(decided(early, observations=missing)) == (1, 1, 0, 10)
-        two_nodes = {"backend": "IndexedJob", "nodes": 2}
+        two_nodes = {"backend": "IndexedJob", "nodes": 2, "distribution": "Data"}
         one_of_two = decided(early, execution=two_nodes, training={"microBatches": 2})
         assert following(one_of_two) == (1, 1, 0, 10)
 

@@ -347,6 +347,7 @@ def test_a_process_takes_part_in_other_seeds_and_nothing_is_done_twice(tmp_path)
         assert busy.ended() == [EXIT_OK]
 
     assert events[-1]["result"], "its own seed has a result"
+    assert events.count({"event": "away"}) == 2, "it says that it is busy"
     assert taken == 2, "Retrained and its predictions, for which no original is needed"
     assert "retrained" not in {stage for stage, *_ in begun}
     by_seed = {result["seed"]: result for result in results(tmp_path)}

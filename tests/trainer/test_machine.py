@@ -21,6 +21,7 @@ from supreme_core.errors import SpecError
 from supreme_core.store.artefacts import Artefacts
 from supreme_core.store.opening import open_storage
 from supreme_core.system import forkserver
+from supreme_core.system.variables import VISIBLE_GPUS, gpus
 from tests.trainer.experiments import experiment, planned
 
 GIBIBYTE = 1024**3
@@ -48,17 +49,17 @@ LISTS = {
 
 @pytest.mark.parametrize(("given", "count", "names"), LISTS.values(), ids=LISTS)
 def test_gpus_are_the_entries_of_the_list_that_cuda_uses(monkeypatch, given, count, names):
-    monkeypatch.delenv(machine.VISIBLE_GPUS, raising=False)
+    monkeypatch.delenv(VISIBLE_GPUS, raising=False)
     if given is not None:
-        monkeypatch.setenv(machine.VISIBLE_GPUS, given)
+        monkeypatch.setenv(VISIBLE_GPUS, given)
         assert len(torch.cuda._parse_visible_devices()) == count, "the count is not what CUDA has"
 
-    assert machine.gpus(count, os.environ) == names
+    assert gpus(count, os.environ) == names
 
 
 def test_gpus_beyond_those_that_there_are_count_for_nothing():
     """CUDA ends the list at a number that it does not have."""
-    assert machine.gpus(1, {machine.VISIBLE_GPUS: "1,7,0"}) == ("1",)
+    assert gpus(1, {VISIBLE_GPUS: "1,7,0"}) == ("1",)
 
 
 TRAINER = """#!{python} -SE
@@ -92,9 +93,9 @@ def lists(tmp_path, monkeypatch):
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
         monkeypatch.setattr(forkserver, "is_possible", lambda: False)
-        monkeypatch.delenv(machine.VISIBLE_GPUS, raising=False)
+        monkeypatch.delenv(VISIBLE_GPUS, raising=False)
         if given is not None:
-            monkeypatch.setenv(machine.VISIBLE_GPUS, given)
+            monkeypatch.setenv(VISIBLE_GPUS, given)
         order = planned(experiment(seeds=range(4), training={"microBatches": 2}))
         asked = {"ranks": 1, "workers": None, "endpoint": None, "region": None, **given_options}
         options = local.Options(device="auto", **asked)

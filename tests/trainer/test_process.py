@@ -178,9 +178,12 @@ def test_what_goes_wrong_with_listening_ends_the_wait_for_a_trainer(tmp_path):
     """A log that was never written, for example, because the disk was full."""
     first, other = (trainer(tmp_path, does="exit 1") for _ in range(2))
     first.log = tmp_path / "there is none"
+    listening = launch.Listening()
+    for each in (first, other):
+        listening.to(each)
 
     with pytest.raises(FileNotFoundError):
-        list(launch.events_of([first, other]))
+        list(listening.events())
 
 
 def test_other_events_are_passed_on_and_other_lines_are_not(tmp_path):

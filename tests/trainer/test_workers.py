@@ -159,12 +159,13 @@ def board():
     return found
 
 
+WORKER = SimpleNamespace(is_team=False)
+
+
 def at_work(**workers):
     """SeedAtWork of seeds 1 and 2 with so many workers each."""
     counts = {1: workers.get("one", 0), 2: workers.get("two", 0)}
-    return {
-        seed: SeedAtWork(trainers=[object()] * count) for seed, count in counts.items() if count
-    }
+    return {seed: SeedAtWork(trainers=[WORKER] * count) for seed, count in counts.items() if count}
 
 
 def test_what_is_left_counts_guesses_and_leaves_out_what_has_begun(board):
@@ -208,7 +209,7 @@ def test_nobody_joins_a_seed_that_is_done_begins_again_lost_a_worker_or_has_noth
     board, state
 ):
     """Without memory for one more, each that joined would be lost, one after the other."""
-    seeds = {1: SeedAtWork(trainers=[object()], **state)}
+    seeds = {1: SeedAtWork(trainers=[WORKER], **state)}
 
     assert worth_helping(board, seeds) is None
 

@@ -162,8 +162,10 @@ def shared_order(experiment: Experiment, order: ExperimentOrder) -> SharedOrder:
     """Order to the pods of all seeds."""
     location = experiment.spec.storage
     spec = experiment.spec
+    shares_stages = spec.execution.shares_stages(spec.training)
     return order.shared(
-        shares_stages=spec.execution.shares_stages(spec.training),
+        shares_stages=shares_stages,
+        forms_teams=shares_stages and spec.execution.forms_teams(spec.training),
         store=location.uri or "",
         endpoint=location.endpoint,
         region=location.region,

@@ -46,7 +46,8 @@ def meet(watch: Watch) -> Store | None:
 class Ranks:
     """rank of size, and the device of this rank.
 
-    all_failed: see Watch.  shares_device: other processes use the device too.
+    all_failed: see Watch.  shares_device: other processes use the device too, or these are a team
+    that joins one, so that times cannot be compared.
     """
 
     rank: int

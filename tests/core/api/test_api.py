@@ -355,20 +355,40 @@ class TestDefaults:
             ("{gpusPerNode: 1}", "{}", False),
             ("{gpusPerNode: 2}", "{}", True),
             ("{nodes: 3}", "{microBatches: 4}", True),
-            ("{gpusPerNode: 2}", "{microBatches: 4}", False),
+            ("{gpusPerNode: 2}", "{microBatches: 4}", True),
+            ("{gpusPerNode: 1}", "{microBatches: 4}", False),
             ("{gpusPerNode: 2}", "{reduction: ddp}", False),
             ("{gpusPerNode: 2, distribution: Stages}", "{microBatches: 4}", True),
             ("{gpusPerNode: 1, distribution: Stages}", "{}", True),
             ("{gpusPerNode: 2, distribution: Data}", "{}", False),
         ],
     )
-    def test_processes_share_stages_where_they_are_to_or_cannot_split_batches(
+    def test_processes_share_stages_unless_they_are_to_split_batches(
         self, execution, training, shares
     ):
-        """Auto keeps what was possible before there was a choice."""
+        """A single one computes its own seed, as before there was a choice."""
         text = MINIMAL + f"  execution: {execution}\n  training: {training}"
         spec = experiment(text).spec
         assert spec.execution.shares_stages(spec.training) == shares
+
+    @pytest.mark.parametrize(
+        ("execution", "training", "forms"),
+        [
+            ("{}", "{}", False),
+            ("{}", "{microBatches: 4}", True),
+            ("{reuse: SameEnvironment}", "{microBatches: 4}", True),
+            ("{reuse: None}", "{microBatches: 4}", False),
+            ("{}", "{reduction: ddp}", False),
+            ("{distribution: Stages}", "{microBatches: 4}", False),
+            ("{distribution: Data}", "{microBatches: 4}", False),
+        ],
+    )
+    def test_teams_are_formed_by_auto_where_batches_have_parts_and_checkpoints_are_kept(
+        self, execution, training, forms
+    ):
+        text = MINIMAL + f"  execution: {execution}\n  training: {training}"
+        spec = experiment(text).spec
+        assert spec.execution.forms_teams(spec.training) == forms
 
     @pytest.mark.parametrize("cpu", ["1", "0.5", ".5", "2.", "500m", "1Gi", "2G", "3k"])
     def test_quantities_are_those_of_kubernetes(self, cpu):

@@ -64,6 +64,7 @@ def run(
         region=location.region,
         seeds=chosen,
         replace=replace,
+        forms_teams=spec.execution.forms_teams(spec.training),
     )
     try:
         outcome = local.run(order, storage, options, Console(quiet=quiet))

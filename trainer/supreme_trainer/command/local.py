@@ -32,6 +32,7 @@ from supreme_trainer.command.workers import (
 )
 from supreme_trainer.process import launch
 from supreme_trainer.process.progress import Board, display
+from supreme_trainer.process.teams import Teams
 from supreme_trainer.process.warm import WarmServer
 
 from supreme_core.api.orders import ExperimentOrder
@@ -56,7 +57,8 @@ from supreme_core.store.storage import Storage
 from supreme_core.store.trials import make_trials
 from supreme_core.system import forkserver
 from supreme_core.system.cores import cores
-from supreme_core.system.variables import WORKERS_ON_GPUS
+from supreme_core.system.variables import WORKERS_ON_GPUS, of_ranks
+from supreme_core.system.variables import gpus as gpus_of
 from supreme_core.tuning.rounds import number_of_rounds
 from supreme_core.tuning.selection import missing
 
@@ -80,7 +82,8 @@ class Options:
     for what the machine has room for.  per_gpu: how many of them may share a GPU of NVIDIA.
     seeds: those of the experiment that are computed, None for all.  replace: whether results may go
     that a change of the experiment would lose.  retune: whether settings are chosen anew that were
-    chosen before.
+    chosen before.  forms_teams: whether trainers with nothing else to do may go on with a training
+    together.
     """
 
     device: str
@@ -92,6 +95,7 @@ class Options:
     seeds: Sequence[int] | None = None
     replace: bool = False
     retune: bool = False
+    forms_teams: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,7 @@ class Runner:
         with stopping_on_signals(), self._warm_server() as self._server:
             import_the_rest()
             device, count = self.prepare(seeds[0])
-            gpus = machine.gpus(count, os.environ) if device == "cuda" else ()
+            gpus = gpus_of(count, os.environ) if device == "cuda" else ()
             workers = self._workers(device, gpus)
             self._settle()
             # Ranks split each batch of a seed; single processes share out the stages of a seed.
@@ -394,10 +398,11 @@ class Runner:
         ranks, per_gpu = self.options.ranks, self.options.per_gpu
         devices = len(gpus) // ranks
 
-        def start(seed: int, place: int, of_seed: SeedAtWork) -> SeedTrainer:
-            is_first = not of_seed.started
-            device = place % devices if devices else 0
-            last[seed] += is_first
+        def start(
+            seed: int, taken: Sequence[int], of_seed: SeedAtWork, is_team: bool
+        ) -> SeedTrainer:
+            last[seed] += not of_seed.started
+            used = {place % devices: None for place in taken} if devices else {}
             crew = []
             if board.is_shared:
                 took = self.folder / f"took-{seed}-{of_seed.started}.json"
@@ -406,13 +411,14 @@ class Runner:
             return self._start(
                 seed,
                 attempt=last[seed],
-                ranks=ranks,
-                gpus=gpus[device * ranks : (device + 1) * ranks],
-                place=place,
+                ranks=len(taken) if is_team else ranks,
+                gpus=[gpu for each in used for gpu in gpus[each * ranks : (each + 1) * ranks]],
+                places=taken,
                 beside=-(-board.parallel // (devices or 1)),
                 number=of_seed.started,
-                options=crew,
-                may_leave=not is_first,
+                options=[*crew, *(["--team"] if is_team else [])],
+                is_team=is_team,
+                may_leave=is_team or any(not each.may_leave for each in of_seed.trainers),
             )
 
         shift = Shift(
@@ -426,12 +432,20 @@ class Runner:
             console=self.console,
             screen=display(self.console, board),
             asked=self.options.workers,
+            teams=self._teams(board, devices),
         )
         try:
             shift.work()
         finally:
             self.failures += shift.failures
             self.exit_code = self.exit_code or shift.exit_code
+
+    def _teams(self, board: Board, devices: int) -> Teams | None:
+        """Teams of trainers that share out stages; None where there are to be none."""
+        if not (self.options.forms_teams and board.is_shared) or self.options.device == "mps":
+            return None
+        micro_batches = self.order.work.training.micro_batches
+        return Teams(min(board.parallel, devices or board.parallel), micro_batches)
 
     def _start(
         self,
@@ -440,10 +454,11 @@ class Runner:
         attempt: int,
         ranks: int,
         gpus: Sequence[str],
-        place: int = 0,
+        places: Sequence[int] = (0,),
         beside: int = 1,
         number: int = 0,
         options: Sequence[str] = (),
+        is_team: bool = False,
         may_leave: bool = False,
     ) -> SeedTrainer:
         """beside: how many trainers use these GPUs."""
@@ -453,10 +468,8 @@ class Runner:
         # A file of its own: another trainer of the seed may be reading.
         path = self.folder / f"order-{seed}-{number}.json"
         path.write_text(json.dumps(order.to_document()))
-        torchrun = [*launch.ON_THIS_MACHINE, f"--nproc-per-node={ranks}"]
         environment = {
-            **{name: os.environ.get(name, own) for name, own in machine.RANKS_MEET_AT.items()},
-            **({machine.VISIBLE_GPUS: ",".join(gpus)} if gpus else {}),
+            **of_ranks(os.environ, gpus),
             WORKERS_ON_GPUS: str(beside),
         }
         # The first goes on below what was said while preparing.
@@ -465,7 +478,7 @@ class Runner:
             started = launch.start(
                 path,
                 *("--device", self.options.device, *options, *(["--leave"] if may_leave else [])),
-                torchrun=torchrun if ranks > 1 else (),
+                torchrun=launch.on_this_machine(ranks) if ranks > 1 else (),
                 log=stream,
                 environment=environment,
                 server=self._server,
@@ -476,7 +489,8 @@ class Runner:
             is_torchrun=ranks > 1,
             log=log,
             order=order,
-            place=place,
+            places=places,
+            is_team=is_team,
             may_leave=may_leave,
         )
         trainer.start_listening(self._events)

@@ -1,19 +1,11 @@
-"""Machine that trainers run on: its system, its memory, its GPUs."""
+"""Machine that trainers run on: its system, its memory."""
 
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from supreme_core.errors import EXIT_INVALID
 from supreme_core.system.cores import LIMITS
-
-VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-"""Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""
-
-RANKS_MEET_AT = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
-"""Variables by which the ranks of one machine meet. gloo would look up the machine's own name,
-which on a laptop or in a container often leads nowhere."""
 
 MEMORY = Path("/proc/meminfo")
 
@@ -43,15 +35,3 @@ def free_memory(limits: Path = LIMITS, told: Path = MEMORY) -> int | None:
         used = int((limits / "memory.current").read_text())
         found.append(max(0, limit - used + cache))  # the system takes that back where it needs it
     return min(found, default=None)
-
-
-def gpus(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Values of VISIBLE_GPUS for each of the GPUs that torch counts here, in its order.
-
-    A list that was given to this process stays the list of what may be used. CUDA reads it up to
-    the first entry that is no GPU, so as many entries as it counts are the ones that it uses.
-    """
-    given = environment.get(VISIBLE_GPUS)
-    if given is None:
-        return tuple(map(str, range(count)))
-    return tuple(map(str.strip, given.split(",")))[:count]

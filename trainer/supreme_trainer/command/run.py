@@ -34,7 +34,7 @@ CLUSTER_FIELDS = (
     "managed_by",
 )
 """Parts of the spec that say how a cluster runs an experiment; no number depends on them."""
-EXECUTION_FIELDS = {"reuse", "data_placement"}
+EXECUTION_FIELDS = {"reuse", "data_placement", "distribution"}
 """Fields of spec.execution that are used here too."""
 
 
@@ -69,6 +69,7 @@ def compute_experiments(
             seeds=chosen.get(order.prefix),
             replace=replace,
             retune=retune,
+            forms_teams=spec.execution.forms_teams(spec.training),
         )
         try:
             codes.append(_compute(spec, order, store, options, console))

@@ -1,7 +1,8 @@
 """The trainers of a run at work: which seed each of them computes, and what becomes of it.
 
 A seed begins with one trainer. Where trainers share out stages, one that has no seed of its own
-left joins the seed with the most work for each, and leaves it when nothing of it is ready.
+left joins the seed with the most work for each, and leaves it when nothing of it is ready. Where
+only trainings are left, teams may go on with them (supreme_trainer.process.teams).
 """
 
 import subprocess
@@ -17,6 +18,7 @@ from rich.console import Console
 from supreme_trainer.command.sentences import say
 from supreme_trainer.process import journal, launch
 from supreme_trainer.process.progress import Board, Display
+from supreme_trainer.process.teams import Plan, Teams
 
 from supreme_core.api import names
 from supreme_core.api.orders import RunOrder
@@ -36,7 +38,7 @@ class Shift:
     """The trainers of all seeds of a run, from the first to the last.
 
     waiting: seeds that have no trainer yet.  failures: a line for each seed that failed.
-    exit_code: of the first of them.
+    exit_code: of the first of them.  _plan: of teams, for which all trainers are stopping.
     """
 
     def __init__(
@@ -45,17 +47,19 @@ class Shift:
         *,
         board: Board,
         places: "Places",
-        start: "Callable[[int, int, SeedAtWork], SeedTrainer]",
+        start: "Callable[[int, Sequence[int], SeedAtWork, bool], SeedTrainer]",
         events: Events,
         as_prepared: Callable[[launch.Event], launch.Event],
         storage: Storage,
         console: Console,
         screen: Display,
         asked: int | None,
+        teams: Teams | None = None,
     ) -> None:
-        """start: a trainer for a seed at a place.  as_prepared: an event, as it is to be shown.
+        """start: a trainer for a seed at a place, or a team at several.  as_prepared: an event, as
+        it is to be shown.
 
-        asked: trainers at a time that the user wants.
+        asked: trainers at a time that the user wants.  teams: None where there are none.
         """
         self.board, self.places = board, places
         self._start_trainer, self._events, self._as_prepared = start, events, as_prepared
@@ -67,13 +71,17 @@ class Shift:
         self.failures: list[str] = []
         self.exit_code = EXIT_OK
         self._again: set[int] = set()
+        self._teams = teams
+        self._plan: Plan | None = None
 
     def work(self) -> None:
         try:
             with stopped_in_the_end(self.running):
                 while self.waiting or self.at_work:
-                    self._begin_seeds()
-                    self._join_seeds()
+                    if not self._plan:
+                        self._begin_seeds()
+                        self._join_seeds()
+                        self._make_way()
                     self._hear(*self._next_event())
         finally:
             self._screen.close()
@@ -81,14 +89,17 @@ class Shift:
 
     @property
     def _has_room(self) -> bool:
-        return len(self.running) < self.board.parallel
+        return sum(len(each.places) for each in self.running) < self.board.parallel
 
     def _begin_seeds(self) -> None:
         while self._has_room and (found := self.places.take(self.waiting)):
             seed, place = found
             self.waiting.remove(seed)
+            if seed in self.at_work:  # it goes on after a team
+                self._start(seed, [place])
+                continue
             self.at_work[seed] = SeedAtWork(is_second=seed in self._again)
-            self._start(seed, place)
+            self._start(seed, [place])
             self.board.begin(seed)
             self._screen.begin(seed)
 
@@ -97,14 +108,41 @@ class Shift:
             helped = worth_helping(self.board, self.at_work, self._asked)
             if helped is None or not (found := self.places.take([helped])):
                 return
-            self._start(*found)
+            seed, place = found
+            self._start(seed, [place])
 
-    def _start(self, seed: int, place: int) -> None:
+    def _start(self, seed: int, places: Sequence[int], *, is_team: bool = False) -> None:
         of_seed = self.at_work[seed]
-        trainer = self._start_trainer(seed, place, of_seed)
+        trainer = self._start_trainer(seed, places, of_seed, is_team)
         self.running.append(trainer)
         of_seed.started += 1
+        of_seed.goes_on = False
         of_seed.trainers.append(trainer)
+
+    def _make_way(self) -> None:
+        """Stop all trainers where teams should go on with what they do."""
+        if self._teams is None or self.waiting:
+            return
+        self._plan = self._teams.plan(
+            self.board, [(each.seed, each.place) for each in self.running]
+        )
+        if self._plan:
+            for trainer in self.running:
+                trainer.makes_way = True
+                trainer.stop()
+
+    def _form_teams(self, plan: Plan) -> None:
+        """Start the teams, now that all trainers have stopped, and single ones where a training was
+        finished meanwhile."""
+        for seed, step in plan.trainings:
+            of_seed = self.at_work.get(seed)
+            if of_seed and not of_seed.failures and self.board.is_left(seed, step):
+                places = self.places.take_apart(plan.size)
+                self._start(seed, places, is_team=True)
+                self.board.begin_team(seed, places[0], plan.size)
+                told = f"seed {seed}: {plan.size} processes go on with {step.title} together"
+                say(self._console, told)
+        self.waiting += [seed for seed, each in self.at_work.items() if not each.trainers]
 
     def _hear(self, trainer: "SeedTrainer", event: launch.Event | None) -> None:
         seed = trainer.seed
@@ -123,10 +161,24 @@ class Shift:
         seed = trainer.seed
         self.running.remove(trainer)
         self.board.leave(seed, trainer.place)
-        self.places.give_back(trainer.place)
-        if trainer.is_fault:
+        for place in trainer.places:
+            self.places.give_back(place)
+        if trainer.is_fault and self._teams:
+            self._teams.avoid(seed)
+        if trainer.is_fault and not trainer.is_team:
             self.places.avoid(trainer.place, seed)
         self._judge(trainer, of_seed)
+        self._settle(seed, of_seed)
+        if self._plan and not self.running:
+            plan, self._plan = self._plan, None
+            self._form_teams(plan)
+
+    def _settle(self, seed: int, of_seed: "SeedAtWork") -> None:
+        """See to it that a seed goes on, or ends, where a trainer of it has ended."""
+        if of_seed.goes_on and not (of_seed.is_done or of_seed.must_stop):
+            if self._plan is None and seed not in self.waiting:
+                self.waiting.insert(0, seed)
+            return
         if of_seed.trainers:
             return
         del self.at_work[seed]
@@ -139,6 +191,8 @@ class Shift:
             self._failed(of_seed.failures[0])
         if self.exit_code == EXIT_INVALID:
             self.waiting.clear()  # the other seeds have the same mistake
+            for each in [each for each, found in self.at_work.items() if not found.trainers]:
+                del self.at_work[each]
 
     def _judge(self, trainer: "SeedTrainer", of_seed: "SeedAtWork") -> None:
         """A process of a seed has ended: with the seed's result, or without.
@@ -153,6 +207,14 @@ class Shift:
             trainer.keep_log(self._storage)
         if of_seed.is_done or of_seed.has_fault:
             pass
+        elif trainer.has_made_way or (trainer.is_team and not trainer.has_failed_for_good):
+            # Whoever joined the seed may leave it again, so one is there that does not.
+            of_seed.goes_on = bool(self._plan) or all(each.may_leave for each in of_seed.trainers)
+            of_seed.is_dry = False
+            if trainer.is_team and trainer.failure and self._teams:
+                self._teams.avoid(trainer.seed)
+                told = f"seed {trainer.seed}: {trainer.failure}; single processes go on"
+                say(self._console, told)
         elif trainer.is_fault:
             of_seed.has_fault = True
             told = f"seed {trainer.seed}: {trainer.failure}; a fresh process goes on"
@@ -203,7 +265,6 @@ class SeedTrainer(launch.Trainer):
     """
 
     order: RunOrder
-    place: int
     may_leave: bool = False
     _listener: threading.Thread | None = None
 
@@ -248,7 +309,8 @@ class SeedAtWork:
     name: tells these trainers from earlier ones of the same attempt.  started: how many there were
     so far.  failures: those that failed, what counts first.  left: how many found nothing ready,
     and went.  is_dry: nothing that nobody does was ready when one last looked.  is_second: all
-    trainers that were there before were lost, and others had left.
+    trainers that were there before were lost, and others had left.  goes_on: a trainer is to be
+    started in the place of those that made way for a team, or of the team.
     """
 
     name: str = field(default_factory=lambda: uuid4().hex[:8])
@@ -260,6 +322,7 @@ class SeedAtWork:
     left: int = 0
     is_dry: bool = False
     is_second: bool = False
+    goes_on: bool = False
 
     @property
     def can_go_on(self) -> bool:
@@ -277,6 +340,8 @@ class SeedAtWork:
         """True where one more trainer could help. Where one was lost the next one may be too, such
         as for want of memory, and the one after it."""
         closed = self.is_done or self.has_fault or self.failures or self.is_second
+        # What a team is about to go on with looks as if nobody did it.
+        closed = closed or any(each.is_team for each in self.trainers)
         return not (closed or self.is_dry)
 
 
@@ -319,6 +384,16 @@ class Places:
                     self._free.remove(place)
                     return seed, place
         return None
+
+    def take_apart(self, count: int) -> list[int]:
+        """Take free places, each on another device where these differ."""
+        found = {
+            place % self._devices if self._devices > 1 else place: place for place in self._free
+        }
+        taken = sorted(found.values())[:count]
+        for place in taken:
+            self._free.remove(place)
+        return taken
 
     def give_back(self, place: int) -> None:
         insort(self._free, place)  # the first ones are used, so others are left to other people

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from queue import Queue
 from typing import IO, Any, Protocol
@@ -33,8 +33,15 @@ BOUND = ("-m", "supreme_trainer.process.bound")
 
 TORCHRUN = ("-m", "torch.distributed.run")
 
-ON_THIS_MACHINE = (*TORCHRUN, "--standalone", "--local-addr=localhost")
-"""Ranks meet by that name, as that of the machine often leads nowhere: on a laptop, in a jail."""
+
+def on_this_machine(ranks: int) -> tuple[str, ...]:
+    """The command line of torchrun for ranks that are all here, whatever its variables say.
+
+    They meet by a name that leads somewhere: that of the machine often does not, as on a laptop.
+    """
+    here = ("--standalone", "--local-addr=localhost", "--nnodes=1")
+    return (*TORCHRUN, *here, f"--nproc-per-node={ranks}")
+
 
 EXIT_OF_RANK = re.compile(r"\bexitcode *: (-?\d+)")
 """Words of torchrun, which itself always ends with 1, in the log of each rank that ended badly."""
@@ -105,7 +112,9 @@ def start(
 class Trainer:
     """The processes that compute one seed on this machine.
 
-    process: the only one, or torchrun.  ranks: how many there are here.  log: standard error, and
+    process: the only one, or torchrun.  ranks: how many there are here.  places: numbers by which
+    they are known on this machine.  is_team: they go on with one training, and leave.  makes_way:
+    it was stopped for a team.  log: standard error, and
     the lines of the journal.  copier: the thread that fills the log, where the processes do not
     write to it themselves.
     failure, exit_code: how it ended, by the contract of supreme_core.errors; 128 + n where signal n
@@ -116,6 +125,9 @@ class Trainer:
     ranks: int
     is_torchrun: bool
     log: Path
+    places: Sequence[int] = (0,)
+    is_team: bool = False
+    makes_way: bool = False
     copier: threading.Thread | None = None
     failure: str = ""
     exit_code: int = EXIT_OK
@@ -132,6 +144,19 @@ class Trainer:
         """True where its end says nothing of its work: it was killed, stopped, or without its
         store."""
         return self.exit_code == EXIT_TEMPORARY or self.exit_code > EXIT_SIGNAL
+
+    @property
+    def place(self) -> int:
+        """The place by which it is known."""
+        return self.places[0]
+
+    @property
+    def has_made_way(self) -> bool:
+        return self.makes_way and self.exit_code == EXIT_TERMINATED
+
+    @property
+    def has_failed_for_good(self) -> bool:
+        return bool(self.failure) and not self.is_lost
 
     @cached_property
     def journal(self) -> Journal:
@@ -225,22 +250,29 @@ class Trainer:
         return next((-code for code in codes if code < 0 and code != -signal.SIGTERM), None)
 
 
-def events_of(trainers: Sequence[Trainer]) -> Iterator[tuple[int, Event | None]]:
-    """Each event of trainers that run beside one another, with the trainer's number; None when it
-    has ended."""
-    events: Queue[tuple[int, Heard]] = Queue()
+class Listening:
+    """Events of trainers that run beside one another, of which some may start while others do."""
 
-    def tell(number: int, heard: Heard) -> None:
-        events.put((number, heard))
+    def __init__(self) -> None:
+        self._events: Queue[tuple[Trainer, Heard]] = Queue()
+        self._at_work = 0
 
-    for number, trainer in enumerate(trainers):
-        listen(trainer, partial(tell, number))
-    at_work = len(trainers)
-    while at_work:
-        number, heard = events.get()
-        event = event_in(heard)
-        at_work -= event is None
-        yield number, event
+    def to(self, trainer: Trainer) -> None:
+        """Listen to one more."""
+
+        def tell(heard: Heard) -> None:
+            self._events.put((trainer, heard))
+
+        self._at_work += 1
+        listen(trainer, tell)
+
+    def events(self) -> Iterator[tuple[Trainer, Event | None]]:
+        """Each event with its trainer, None where it has ended, until all have."""
+        while self._at_work:
+            trainer, heard = self._events.get()
+            event = event_in(heard)
+            self._at_work -= event is None
+            yield trainer, event
 
 
 def listen(trainer: Trainer, tell: Callable[[Heard], None]) -> threading.Thread:

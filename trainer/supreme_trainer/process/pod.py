@@ -25,7 +25,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,8 +36,16 @@ from types import FrameType
 from rich.console import Console
 from supreme_trainer.process import journal
 from supreme_trainer.process.exporter import export
-from supreme_trainer.process.launch import TORCHRUN, Trainer, events_of, start
+from supreme_trainer.process.launch import (
+    TORCHRUN,
+    Event,
+    Listening,
+    Trainer,
+    on_this_machine,
+    start,
+)
 from supreme_trainer.process.progress import Board, LineDisplay
+from supreme_trainer.process.teams import Plan, Teams
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
@@ -51,7 +59,7 @@ from supreme_core.store.results import RESULT_BYTES
 from supreme_core.store.storage import Storage
 from supreme_core.system.ending import as_told
 from supreme_core.system.files import read_file
-from supreme_core.system.variables import WORKERS_ON_GPUS
+from supreme_core.system.variables import WORKERS_ON_GPUS, gpus, of_ranks
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +159,12 @@ class Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._hear)
 
+    @property
+    def is_requested(self) -> bool:
+        return self._is_requested
+
     def pass_on_to(self, trainers: Sequence[Trainer]) -> None:
+        """trainers: those of now, among which there may be others later, who call this again."""
         self._trainers = trainers
         if self._is_requested:
             self._stop()
@@ -175,43 +188,162 @@ def _compute(order: RunOrder, options: argparse.Namespace, stop: Stop, folder: P
     screen = LineDisplay(Console(), board)
     export(order, board, os.environ)
     uploader = Uploader(storage, order, board)
-    trainers = [
-        _start(order, launch, options.device, folder, number) for number in range(launch.workers)
-    ]
-    try:
-        stop.pass_on_to(trainers)
-        _take_in_orphans(trainers)
-        screen.begin(order.seed)
-        for number, event in events_of(trainers):
-            if event is None:
-                board.leave(order.seed, number)
-                _end_others(trainers, number)
-                continue
-            screen.update(order.seed, event, board.apply(order.seed, event, number))
-            uploader.tell()
-    finally:
-        for trainer in trainers:
-            trainer.kill()  # nothing is left of it unless this process has a bug
-    told = _that_counts(trainers)
+    trainers = Trainers(order, launch, options.device, folder, board, stop)
+    screen.begin(order.seed)
+    for trainer, event in trainers.events():
+        screen.update(order.seed, event, board.apply(order.seed, event, trainer.place))
+        uploader.tell()
+    told = trainers.that_counts()
     screen.end(order.seed, "failed" if told.failure else "done")
-    for trainer in trainers:
+    for trainer in trainers.judged:
         if trainer.failure:
             log.error("%s; the exit code is %d", trainer.failure, trainer.exit_code)
     _leave(options.termination, _termination(told))
-    uploader.close([trainer.log for trainer in trainers], machine=_machine(told, launch))
+    uploader.close([trainer.log for trainer in trainers.all], machine=_machine(told, launch))
     return told.exit_code
 
 
-def _end_others(trainers: Sequence[Trainer], number: int) -> None:
-    """Stop the other trainers where this one has failed for good, as they would too."""
-    if trainers[number].failure and not trainers[number].is_lost:
-        for trainer in trainers:
-            trainer.stop()
+class Trainers:
+    """The trainers of this machine, from the first to the last.
+
+    all: in the order of their start.  judged: those whose end counts, as nobody goes on for them.
+    """
+
+    def __init__(
+        self,
+        order: RunOrder,
+        launch: Launch,
+        device: str,
+        folder: Path,
+        board: Board,
+        stop: Stop,
+    ) -> None:
+        self._order, self._launch, self._device = order, launch, device
+        self._folder, self._board, self._stop = folder, board, stop
+        self.all: list[Trainer] = []
+        self.judged: list[Trainer] = []
+        self._at_work: list[Trainer] = []
+        self._free: list[int] = []
+        self._listening = Listening()
+        self._teams = _teams(order, launch)
+        self._plan: Plan | None = None
+
+    def events(self) -> Iterator[tuple[Trainer, Event]]:
+        """Each event of a trainer, until all have ended."""
+        try:
+            self._start_single(range(self._launch.workers))
+            for trainer, event in self._listening.events():
+                if event is None:
+                    self._ended(trainer)
+                    continue
+                yield trainer, event
+                self._make_way()
+        finally:
+            for trainer in self._at_work:
+                trainer.kill()  # nothing is left of it unless this process has a bug
+
+    def that_counts(self) -> Trainer:
+        """The trainer by which the pod is judged: one that has the seed's result, else the
+        worst."""
+        return min(self.judged, key=lambda each: (bool(each.failure), each.is_lost))
+
+    def _start_single(self, places: Iterable[int]) -> None:
+        for place in places:
+            self._start([place])
+
+    def _start(self, places: Sequence[int], *, is_team: bool = False) -> Trainer:
+        # Until it is known as a trainer, nobody may collect it in its starter's place.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        trainer = _start(
+            self._order,
+            self._launch,
+            self._device,
+            self._folder / str(len(self.all)),
+            places,
+            is_team=is_team,
+        )
+        self.all.append(trainer)
+        self._at_work.append(trainer)
+        _take_in_orphans(self._at_work)
+        self._stop.pass_on_to(self._at_work)
+        self._listening.to(trainer)
+        return trainer
+
+    def _make_way(self) -> None:
+        """Stop all trainers where teams should go on with what they do."""
+        if self._plan or self._teams is None or self._stop.is_requested:
+            return
+        seed = self._order.seed
+        self._plan = self._teams.plan(self._board, [(seed, each.place) for each in self._at_work])
+        if self._plan:
+            for trainer in self._at_work:
+                trainer.makes_way = True
+                trainer.stop()
+
+    def _ended(self, trainer: Trainer) -> None:
+        self._at_work.remove(trainer)
+        self._board.leave(self._order.seed, trainer.place)
+        if self._is_replaced(trainer):
+            self._free += trainer.places
+        else:
+            self.judged.append(trainer)
+        if trainer.failure and not trainer.has_made_way and self._teams:
+            self._teams.avoid(self._order.seed)
+        if trainer.has_failed_for_good:  # as the others would too
+            for other in self._at_work:
+                other.stop()
+        if self._plan and not self._at_work:
+            plan, self._plan = self._plan, None
+            self._form_teams(plan)
+        elif not self._plan:
+            self._fill()
+
+    def _is_replaced(self, trainer: Trainer) -> bool:
+        """Return whether another one goes on for a trainer that has ended."""
+        if trainer.is_team and not trainer.failure:
+            return True  # also in a pod that stops, where its end says nothing of the seed
+        if self._stop.is_requested:
+            return False
+        is_lost_team = trainer.is_team and trainer.is_lost
+        if is_lost_team:
+            log.warning("%s; single processes go on", trainer.failure)
+        return is_lost_team or trainer.has_made_way
+
+    def _form_teams(self, plan: Plan) -> None:
+        """Start the teams, now that all trainers have stopped, and single ones where a training was
+        finished meanwhile. Places that are left wait for the end of a team, lest what it goes on
+        with is taken before it starts."""
+        seed = self._order.seed
+        for _, step in plan.trainings:
+            is_possible = len(self._free) >= plan.size and not self._is_over
+            if is_possible and not self._has_lost and self._board.is_left(seed, step):
+                places, self._free = self._free[: plan.size], self._free[plan.size :]
+                self._board.begin_team(seed, places[0], plan.size)
+                log.info("%d processes go on with %s together", plan.size, step.title)
+                self._start(places, is_team=True)
+        if not self._at_work:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Start a single trainer at each free place, unless the seed is done or has failed."""
+        places, self._free = self._free, []
+        if not self._is_over:
+            self._start_single(sorted(places))
+
+    @property
+    def _is_over(self) -> bool:
+        return any(not each.failure or each.has_failed_for_good for each in self.judged)
+
+    @property
+    def _has_lost(self) -> bool:
+        return any(each.failure for each in self.judged)
 
 
-def _that_counts(trainers: Sequence[Trainer]) -> Trainer:
-    """The trainer by which the pod is judged: one that has the seed's result, else the worst."""
-    return min(trainers, key=lambda each: (bool(each.failure), each.is_lost))
+def _teams(order: RunOrder, launch: Launch) -> Teams | None:
+    """Teams of the trainers of this machine; None where there are to be none."""
+    if not (order.forms_teams and launch.is_crew):
+        return None
+    return Teams(launch.workers, order.work.training.micro_batches)
 
 
 def _machine(trainer: Trainer, launch: Launch) -> str:
@@ -223,27 +355,44 @@ def _machine(trainer: Trainer, launch: Launch) -> str:
     return "" if is_first else socket.gethostname()
 
 
-def _start(order: RunOrder, launch: Launch, device: str, folder: Path, number: int) -> Trainer:
-    """number: of the trainer on this machine, which takes the GPU of that number."""
-    place = folder / str(number)
-    place.mkdir()
-    path, text = place / "order.json", place / "run.log"
+def _start(
+    order: RunOrder,
+    launch: Launch,
+    device: str,
+    folder: Path,
+    places: Sequence[int],
+    *,
+    is_team: bool,
+) -> Trainer:
+    """places: of the trainer on this machine, which takes the GPUs of these numbers."""
+    folder.mkdir()
+    path, text = folder / "order.json", folder / "run.log"
     path.write_text(json.dumps(order.to_document()))
     reader, writer = os.pipe()
     copier = threading.Thread(target=_copy, args=(reader, text), daemon=True)
     copier.start()
-    options = ["--device", device, *(["--crew", CREW, "--others"] if launch.is_crew else [])]
-    environment = {"LOCAL_RANK": str(number)} if launch.workers > 1 else {}
-    environment[WORKERS_ON_GPUS] = str(launch.workers)
+    options = ["--device", device, *(["--crew", CREW] if launch.is_crew else [])]
+    environment = {WORKERS_ON_GPUS: str(launch.workers)}
+    ranks, torchrun = launch.ranks, launch.torchrun
+    if is_team:
+        options += ["--team"]
+        ranks, torchrun = len(places), on_this_machine(len(places))
+        known = gpus(launch.workers, os.environ)
+        own = [gpu for place, gpu in enumerate(known) if place in places]
+        environment |= of_ranks(os.environ, own)
+    elif launch.is_crew:
+        options += ["--others"]
+        (place,) = places
+        environment |= {"LOCAL_RANK": str(place)} if launch.workers > 1 else {}
     with open(writer, "wb", buffering=0) as stream:
-        started = start(
-            path, *options, torchrun=launch.torchrun, log=stream, environment=environment
-        )
+        started = start(path, *options, torchrun=torchrun, log=stream, environment=environment)
     return Trainer(
         process=started,
-        ranks=launch.ranks,
-        is_torchrun=bool(launch.torchrun),
+        ranks=ranks,
+        is_torchrun=bool(torchrun),
         log=text,
+        places=places,
+        is_team=is_team,
         copier=copier,
     )
 
@@ -259,15 +408,17 @@ def _copy(reader: int, path: Path) -> None:
 
 
 def _take_in_orphans(trainers: Sequence[Trainer]) -> None:
-    """The first process of a container inherits children whose parents have ended."""
-    own = {trainer.process.pid for trainer in trainers}
+    """The first process of a container inherits children whose parents have ended.
+
+    trainers: those of now, among which there may be others later.
+    """
 
     def reap(number: int, frame: FrameType | None) -> None:
         """Collect who has ended, but for trainers, which are waited for; one that nobody has waited
         for yet hides what comes after it until the next signal."""
         with suppress(ChildProcessError):
             while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if found.si_pid in own:
+                if found.si_pid in {trainer.process.pid for trainer in trainers}:
                     return
                 os.waitpid(found.si_pid, 0)
 

@@ -35,12 +35,13 @@ TRAININGS = ("original", "retrained")
 class RunningStep:
     """A step that a process is computing.
 
-    epoch: from 1; 0 where it has none.  ends: time at which the running loop ends at the pace that
-    it has had so far, on the board's clock.
+    ranks: of the process that computes it.  epoch: from 1; 0 where it has none.  ends: time at
+    which the running loop ends at the pace that it has had so far, on the board's clock.
     """
 
     step: Step
     started: float
+    ranks: int = 1
     fraction: float = 0.0
     loss: float | None = None
     note: str = ""
@@ -64,13 +65,17 @@ class SeedProgress:
     """Progress of one seed.
 
     ended: how each step that is done has ended: computed, reused or failed.  at_work: the running
-    step of each process.  memory: peak of rank 0, in bytes, as the latest step told.  is_heard: its
-    trainer has told something.  begun: when its trainer was started; None before that.
+    step of each process.  idle: processes for which nothing is ready.  teams: ranks of those that
+    have several, beside others that have one.  memory: peak of rank 0, in bytes, as the latest
+    step told.  is_heard: its trainer has told something.  begun: when its trainer was started;
+    None before that.
     """
 
     waiting: list[Step]
     ended: dict[Step, str] = field(default_factory=dict)
     at_work: dict[int, RunningStep] = field(default_factory=dict)
+    idle: set[int] = field(default_factory=set)
+    teams: dict[int, int] = field(default_factory=dict)
     memory: int = 0
     is_heard: bool = False
     begun: float | None = None
@@ -201,6 +206,10 @@ class Board:
         if event["event"] == "progress":
             state.hear(worker, event, now)
             return None
+        if event["event"] == "waiting":
+            state.idle.add(worker)
+        if event["event"] in ("stage-started", "away"):
+            state.idle.discard(worker)
         if event["event"] not in ("stage-started", "stage-finished"):
             return None
         step = step_of(event)
@@ -208,7 +217,7 @@ class Board:
         if not is_new and step not in state.ended:  # none of the plan
             return None
         if event["event"] == "stage-started":
-            state.at_work[worker] = RunningStep(step, now)
+            state.at_work[worker] = RunningStep(step, now, state.teams.get(worker, 1))
             return None
         is_elsewhere = event.get("elsewhere", False)  # that process tells how long it took
         own = state.at_work.get(worker)
@@ -217,7 +226,7 @@ class Board:
         if is_new:
             state.waiting.remove(step)
         # Perhaps again, because what was found was damaged.
-        if event["status"] == "computed" and not is_elsewhere:
+        if event["status"] == "computed" and not is_elsewhere and worker not in state.teams:
             for kind in _kinds(step):
                 self._seen[kind].add(event["seconds"])
         if is_new or event["status"] == "computed":
@@ -234,7 +243,31 @@ class Board:
 
     def leave(self, seed: int, worker: int) -> None:
         """Record that a process of the seed has ended, whatever it was computing."""
-        self._seeds[seed].at_work.pop(worker, None)
+        state = self._seeds[seed]
+        state.at_work.pop(worker, None)
+        state.teams.pop(worker, None)
+        state.idle.discard(worker)
+
+    def begin_team(self, seed: int, worker: int, ranks: int) -> None:
+        """Record that a process of the seed is several ranks."""
+        self._seeds[seed].teams[worker] = ranks
+
+    def waits(self, seed: int, worker: int) -> bool:
+        """Return whether nothing is ready for a process."""
+        return worker in self._seeds[seed].idle
+
+    def training_of(self, seed: int, worker: int) -> tuple[Step | None, float | None]:
+        """The training that a process is in, None for none, and the seconds that it still takes at
+        the pace that it has had, None where that is not known."""
+        running = self._seeds[seed].at_work.get(worker)
+        if running is None or running.step.stage not in TRAININGS:
+            return None, None
+        left = None if running.ends is None else max(0.0, running.ends - self.clock())
+        return running.step, left
+
+    def is_left(self, seed: int, step: Step) -> bool:
+        """Return whether a step of the seed is not done."""
+        return step in self._seeds[seed].waiting
 
     def time_left(self) -> TimeLeft | None:
         """Time left by steps of the same kind, and by the pace of what is running; None where
@@ -281,16 +314,18 @@ class Board:
 
     def _of_seed(self, state: SeedProgress, seen: Mapping[StepKind, Mean]) -> SeedLeft:
         running = {each.step: each for each in state.at_work.values()}
-        unknown, steps = 0, [0.0]
+        unknown, longest, work = 0, 0.0, self._until_heard(state)
         for step in state.waiting:
             expected = _expected(step, seen)
             if step in running:
                 is_known, left = self._of_running(running[step], expected)
+                work += left * (running[step].ranks - 1)
             else:
                 is_known, left = expected is not None, expected or 0.0
             unknown += not is_known
-            steps.append(left)
-        return SeedLeft(self._until_heard(state) + sum(steps), max(steps), unknown)
+            work += left
+            longest = max(longest, left)
+        return SeedLeft(work, longest, unknown)
 
     def _until_heard(self, state: SeedProgress) -> float:
         """Seconds, at least, until its trainer tells something."""

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -153,6 +154,8 @@ def _compute(
         configure(ranks.device, precision, evaluation=order.work.evaluation_precision)
     # One rank prepares, whatever comes after it.
     reduction = "tree" if options.prepare else order.work.training.reduction
+    if options.team:  # its time is not that of one process, as where others use the device
+        ranks = replace(ranks, shares_device=True)
     storage = _storage(order)
     on = environment(ranks, reduction=reduction, library=_library(order))
     faults = None if options.prepare else Faults(storage, order, ranks)
@@ -171,7 +174,8 @@ def _compute(
         faults=faults,
         claims=claims,
         crew=crew,
-        may_leave=options.leave,
+        may_leave=options.leave or options.team,
+        is_team=options.team,
     )
     if faults is None:
         telemetry.device(ranks.device.type, torch.cuda.device_count())
@@ -194,7 +198,7 @@ def _compute(
         with faults.outside():
             result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
     except HeldElsewhere as error:
-        if not options.leave:
+        if not (options.leave or options.team):
             raise
         logging.info("this process leaves the seed: %s", error)
         return None
@@ -233,6 +237,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--took",
         type=Path,
         help="with --crew: what other seeds took, as JSON: [kind of stage, method, seconds], ...",
+    )
+    parser.add_argument(
+        "--team",
+        action="store_true",
+        help="with --crew: ranks that go on with one training, and end",
     )
     parser.add_argument(
         "--others",

@@ -114,11 +114,11 @@ class CellRun:
 
     def compute(self, known: CellResults) -> CellResults:
         """The results of the cell, in the plan's order; None is recorded of a cell of which other
-        processes are computing something.
+        processes are computing something. A team has no part in runs, whose costs are compared.
 
         known: what an earlier call gave, of which nothing is computed again.
         """
-        if not self._has_references():
+        if not self._has_references() or self.stages.is_team:
             return known
         models = list(self._models())
         runs = dict(known.runs)

@@ -24,6 +24,7 @@ from supreme_trainer.seed.telemetry import Telemetry
 from supreme_core.api.orders import RunOrder
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import DeviceFault, HeldElsewhere, RankLost, StorageError, number_of
+from supreme_core.plan import Step
 from supreme_core.store.results import attempts_at_work, write_at_work
 from supreme_core.store.storage import Storage
 
@@ -37,8 +38,17 @@ LOOK_SECONDS = 30.0
 """Time between two looks at the other seeds where none had anything ready."""
 
 
+@dataclass
 class Unsaid(Telemetry):
-    """Telemetry of another seed, of whose stages its own processes tell."""
+    """Telemetry of another seed, of whose stages its own processes tell.
+
+    own: that of the own seed.
+    """
+
+    own: Telemetry = field(default_factory=Telemetry)
+
+    def stage_started(self, step: Step) -> None:
+        self.own.away()
 
     def _say(self, event: str, **facts: Any) -> None:
         pass
@@ -94,7 +104,7 @@ class OtherSeeds:
         stages = self.stages.of_another(
             Crew(self.storage, order.prefix, self.crew),
             self._claims_of(order.prefix),
-            Unsaid(),
+            Unsaid(own=self.stages.telemetry),
             goes=lambda: self.clock() - since >= STAY_SECONDS,
         )
         try:

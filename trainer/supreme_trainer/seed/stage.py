@@ -187,6 +187,7 @@ class Stages:
         crew: Crew | None = None,
         may_leave: bool = False,
         goes: Callable[[], bool] | None = None,
+        is_team: bool = False,
     ) -> None:
         """faults: None where nobody starts this process again after one.  claims: None where nobody
         else is at work.
@@ -194,7 +195,7 @@ class Stages:
         crew: where several processes compute the attempt; what one of them has computed, all have.
         may_leave: another process goes on with the seed, so this one need not wait for anybody.
         goes: for a guest of another seed, whether it is time to go home, once it has computed
-        something.
+        something.  is_team: ranks that compute one training, and leave.
         """
         self._artefacts = artefacts
         self._faults = faults
@@ -209,6 +210,7 @@ class Stages:
         self.crew = crew
         self._may_leave = may_leave
         self._goes = goes
+        self.is_team, self._has_trained = is_team, False
         self.meanwhile: Callable[[], bool] = lambda: False
         """Where nothing of the seed is ready: do something else; gives whether there was any."""
         self._waiting = 0
@@ -292,6 +294,7 @@ class Stages:
         if self._may_leave:
             raise HeldElsewhere("others are computing what is left")
         if not self.meanwhile():
+            self.telemetry.waiting()
             self.claims.wait()
 
     def ensure_for_all(self, stage: Stage[T]) -> Manifest:
@@ -422,8 +425,13 @@ class Stages:
                 return found
 
     def _go_in_time(self) -> None:
-        """HeldElsewhere where a guest is to go home, and holds nothing."""
-        if self._goes and self._computed and not self.claims.are_held and self._goes():
+        """HeldElsewhere where a guest is to go home, or a team has done its work, and holds
+        nothing."""
+        if self.claims.are_held:
+            return
+        if self.is_team and self._has_trained:
+            raise HeldElsewhere("the training of this team is done")
+        if self._goes and self._computed and self._goes():
             raise HeldElsewhere("the own seed may have something ready")
 
     def _may_use(self, stage: Stage[T], found: Manifest) -> bool:
@@ -487,6 +495,7 @@ class Stages:
         self.claims.durations.add(stage.step, seconds)
         self.claims.has_news()
         self._computed.add(stage.key)
+        self._has_trained |= stage.trains
         self._files[stage.key] = manifest.digests()
         self._record(stage, manifest, "computed", seconds)
         self._tell(stage.step, "computed", seconds)

@@ -81,6 +81,14 @@ class Telemetry:
                 memory=peak_memory(loss.device),
             )
 
+    def waiting(self) -> None:
+        """Tell that nothing is ready, until the next stage begins."""
+        self._say("waiting")
+
+    def away(self) -> None:
+        """Tell that a stage of another seed begins here."""
+        self._say("away")
+
     def device(self, kind: str, count: int) -> None:
         """Tell the devices of the machine; `supreme run` decides by them how many seeds run side by
         side."""
