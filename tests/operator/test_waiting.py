@@ -240,6 +240,24 @@ class TestAsking:
         told = EventAnswer(asked_at=NOW, reason="QuotaExceeded", message="no")
         assert said(lacks, told) == ("QuotaExceeded", "no")
 
+    def test_one_whose_pod_is_told_to_stop_lacks_none_before_that_should_be_gone(self):
+        """However long it has run before; none is made again until then."""
+        runs = pod(phase="Running", started_at=LONG_AGO)
+        told = EventAnswer(asked_at=NOW)
+        ending = replace(runs, gone_by=NOW + timedelta(seconds=30))
+        assert said(waits(runs, ending, state="Running", is_behind=True), told) is None
+        assert said(waits(ending), told) is None
+        late = replace(ending, gone_by=LONG_AGO)
+        reason, _ = said(waits(runs, late, state="Running", is_behind=True), told)
+        assert reason == "PodStuckTerminating"
+
+    @pytest.mark.parametrize("gone_by", [None, NOW], ids=["as yet", "evicted"])
+    def test_one_that_runs_with_some_names_the_pod_whose_node_does_not_answer(self, gone_by):
+        lost = replace(LATER["a node that does not answer"][0], gone_by=gone_by)
+        behind = waits(pod(phase="Running", started_at=NOW), lost, state="Running", is_behind=True)
+        reason, message = said(behind, EventAnswer(asked_at=NOW))
+        assert (reason, "on node n1" in message) == ("PodNotReady", True)
+
     def test_it_is_asked_less_often_the_longer_it_waits(self):
         waiting, answer, gaps = waits(pod(), since=NOW), None, []
         for _ in range(9):

@@ -112,6 +112,13 @@ def blocking_reason(
         return unready(child, now, silence)
     if said := next(filter(None, map(_said, child.pods)), None):
         return said
+    # Those that are told to stop have their time to do so; until then none is made in their place.
+    are_ending = any(pod.gone_by and not pod.is_finished for pod in child.pods)
+    if child.is_behind or are_ending:
+        started = replace(child, pods=[pod for pod in child.pods if pod.started_at])
+        found = unready(started, now, silence)
+        if found or are_ending:
+            return found
     child = awaited(child)
     if answer is None or answer.asked_at < _quiet_since(child):
         return None
