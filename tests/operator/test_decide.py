@@ -565,6 +565,49 @@ class TestLostPods:
         end = failed(7, code=1, survives=True, lost_pods=1)
         assert following(decided(end, status=waits)) == (1, 1, 1, 10)
 
+    def test_pods_that_end_with_a_child_that_is_deleted_cost_nothing(self):
+        """`kubectl delete job --cascade=foreground`: its controller counts them as failed."""
+        status = told(goes_on(7))
+        gone = goes_on(7, lost=3, gone_by=NOW)
+        assert paid(told(gone, status=status)) == ("Pending", 0, 0, 1, 1)
+
+    def test_the_pause_before_a_lost_pod_is_made_again_is_no_wait_for_a_node(self):
+        """All its pods are lost; its controller makes the next after five minutes."""
+        given = {"schedulingDeadlineSeconds": 60, "failurePolicy": {"maxFailedSeeds": 1}}
+        lost, old = replace(LOST, changed_at=NOW), NOW - timedelta(hours=2)
+        whole = told(goes_on(7, lost=4, created_at=old), now=NOW - timedelta(seconds=1), **given)
+        paused = goes_on(7, "Waiting", lost=5, created_at=old, lost_pod=lost)
+        status = told(paused, status=whole, **given)
+        again = NOW + timedelta(minutes=5)
+        assert told(paused, status=status, now=again, **given).seed_statuses[0].phase == "Queued"
+        waits = replace(paused, pods=[pod(seed=7, created_at=again, unschedulable="no node")])
+        for known in (status, None):  # what is known may be lost
+            for seconds, phase in ((59, "Queued"), (60, "Failed")):
+                later = again + timedelta(seconds=seconds)
+                found = told(waits, status=known, now=later, **given)
+                assert found.seed_statuses[0].phase == phase
+        never = told(paused, status=status, now=NOW + timedelta(minutes=11), **given)
+        assert never.seed_statuses[0].reason == "SchedulingDeadlineExceeded"
+
+    def test_its_first_pod_needs_a_node_in_time_and_no_other_does(self):
+        given = {
+            "schedulingDeadlineSeconds": 60,
+            "execution": {"nodes": 2, "backend": "IndexedJob"},
+        }
+        pods = [pod(is_scheduled=True), pod(unschedulable="0/3 nodes")]
+        waits = child(7, "Waiting", survives=True, pods=pods)
+        assert decided(waits, **given).standings[0].phase == "Queued"
+        together = decided(replace(waits, survives=False), **given)
+        assert together.standings[0].reason == "SchedulingDeadlineExceeded"
+
+    def test_one_that_ran_is_not_made_anew_while_it_has_no_pod_that_runs(self):
+        ran = replace(LOST, started_at=NOW)
+        waits = goes_on(7, "Waiting", template="old", lost_pod=ran, pods=[pod()])
+        queued = told(waits, status=told(goes_on(7, template="old")))
+        assert not decided(waits, status=queued, template="new").standings[0].is_outdated
+        refused = replace(waits, lost_pod=pod(phase="Failed", reason="OutOfcpu"))
+        assert decided(refused, status=queued, template="new").standings[0].is_outdated
+
 
 class TestObstacles:
     @pytest.mark.parametrize(

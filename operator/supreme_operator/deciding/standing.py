@@ -1,6 +1,6 @@
 """Decide where each seed of an experiment stands. Pure: no clock, no network."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -29,7 +29,14 @@ from supreme_operator.deciding.facts import (
 from supreme_operator.deciding.indexes import expanded
 from supreme_operator.deciding.parts import CurrentPart
 from supreme_operator.deciding.times import time_of
-from supreme_operator.deciding.waiting import Reason, blocking_reason, inquiry_due, stuck, stuck_pod
+from supreme_operator.deciding.waiting import (
+    LONGEST_PAUSE,
+    Reason,
+    blocking_reason,
+    inquiry_due,
+    stuck,
+    stuck_pod,
+)
 from supreme_operator.results.protocol import ChosenSettings, NextRound, Published, ResultCheck
 
 PREEMPTED: Final = "Preempted"
@@ -182,7 +189,8 @@ def _cost(first: Attempt, recorded: SeedStatus | None, child: Child | None) -> A
     cost = child.attempt if child else first
     if cost.index != first.index:
         cost = replace(cost, index=first.index)
-    lost = child.lost_pods if child else 0
+    # The controller of a child that is deleted counts those that end with it.
+    lost = child.lost_pods if child and not child.is_deleted else 0
     if lost:
         cost = replace(cost, disruptions=cost.disruptions + lost, lost_pods=lost)
     if recorded and (child is None or recorded.attempt == cost.number):
@@ -318,10 +326,15 @@ class _Evaluator:
             return _permanently_failed(cost, child, reason, message, occupies=True)
         is_running = child.state == ChildState.RUNNING
         since, deadline = self._waiting_since(child, recorded), spec.scheduling_deadline_seconds
-        is_late = deadline and self.now >= since + timedelta(seconds=deadline)
+        pause = timedelta(0)
+        if child.lost_pods:
+            since = _since_loss(child, since)
+            pause = timedelta(0) if any(_awaited(child)) else LONGEST_PAUSE
+        is_late = deadline and self.now >= since + timedelta(seconds=deadline) + pause
         # Where its queue has just stopped it, it may have run until then.
         may_be_late = child.waits_since is not None and not is_running
-        if is_late and may_be_late and not _is_scheduled(child, spec.execution.nodes):
+        needed = 1 if child.survives else spec.execution.nodes
+        if is_late and may_be_late and not _is_scheduled(child, needed):
             message = f"its pods were not scheduled within {deadline} s"
             return _permanently_failed(
                 cost, child, "SchedulingDeadlineExceeded", message, occupies=True
@@ -378,7 +391,8 @@ class _Evaluator:
     def _is_outdated(self, child: Child, recorded: SeedStatus | None, block: Reason | None) -> bool:
         """An older operator's child does not say what it is made of; it is made anew where its
         image cannot be pulled."""
-        if any(pod.started_at for pod in child.pods) or self._has_run(child, recorded):
+        pods = (*child.pods, child.lost_pod)
+        if any(pod and pod.started_at for pod in pods) or self._has_run(child, recorded):
             return False
         if child.state == ChildState.RUNNING or not self.seen.template:
             return False
@@ -445,6 +459,18 @@ def _permanently_failed(
     return Standing(
         phase="Failed", cost=cost, child=child, reason=reason, message=message, occupies=occupies
     )
+
+
+def _since_loss(child: Child, since: datetime) -> datetime:
+    """Time at which a child that has lost all its pods began to wait: with the last loss, or when
+    one was made again, before which its controller pauses."""
+    lost = child.lost_pod.changed_at if child.lost_pod else None
+    made = (pod.created_at for pod in _awaited(child))
+    return max(time for time in (since, lost, *made) if time)
+
+
+def _awaited(child: Child) -> Iterator[Pod]:
+    return (pod for pod in child.pods if not pod.is_finished)
 
 
 def _is_scheduled(child: Child, nodes: int) -> bool:
