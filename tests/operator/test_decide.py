@@ -18,6 +18,7 @@ from supreme_operator.deciding.standing import Observations
 
 from supreme_core.api.status import ExperimentStatus, ResultsReference
 from tests.operator.looks import (
+    BACKOFF,
     NOW,
     checks,
     child,
@@ -501,7 +502,15 @@ class TestLostPods:
             ({"pods": [LOST], "exit_code": 137}, (1, 0, 2, 5)),
             ({"pods": [LOST, replace(DONE, termination="")], "exit_code": 75}, (1, 0, 2, 5)),
         ],
-        ids=["an error", "temporary", "told to stop", "too long", "gone", "deleted", "one is done"],
+        ids=[
+            "an error",
+            "temporary",
+            "told to stop",
+            "too long",
+            "gone",
+            "deleted",
+            "one is done",
+        ],
     )
     def test_a_pod_lost_before_has_no_part_in_how_it_fails(self, facts, wanted):
         """A lost pod is the newest there of its place, once the one made for it is deleted."""
@@ -599,6 +608,27 @@ class TestLostPods:
         assert decided(waits, **given).standings[0].phase == "Queued"
         together = decided(replace(waits, survives=False), **given)
         assert together.standings[0].reason == "SchedulingDeadlineExceeded"
+
+    @pytest.mark.parametrize("state", ["Running", "Suspended"])
+    def test_one_with_a_result_does_not_wait_for_pods_that_it_lacks(self, state):
+        """No node may ever come for a pod that was lost, when another has left the result."""
+        done, later = replace(DONE, changed_at=NOW), NOW + BACKOFF.silence
+        lacks = pod(unschedulable="0/3 nodes are available", created_at=NOW)
+        held = state == "Suspended"
+        pods = [done] if held else [done, lacks]
+        waits = goes_on(7, state, is_behind=not held, pods=pods, created_at=NOW)
+        early = decided(waits, now=later - timedelta(seconds=1))
+        assert (early.verify, early.standings[0].is_done) == ([], False)
+        assert early.requeue_at == later
+        assert [each.name for each in decided(waits, now=later).verify] == ["s7-a0"]
+        read = {"observations": valid(7), "now": later}
+        assert decided(waits, **read).standings[0].phase == "Succeeded"
+        assert stops(decided(waits, **read)) == ["s7-a0"]
+        runs = goes_on(7, state, pods=[done, pod(phase="Running", started_at=NOW)])
+        assert not decided(runs, **read).standings[0].is_done
+        missing = Observations(result_checks=checks(7, state="missing"))
+        gone = decided(waits, now=later, observations=missing)
+        assert (gone.verify, gone.standings[0].following, stops(gone)) == ([], None, [])
 
     def test_one_that_ran_is_not_made_anew_while_it_has_no_pod_that_runs(self):
         ran = replace(LOST, started_at=NOW)

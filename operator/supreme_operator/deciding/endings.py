@@ -131,9 +131,13 @@ def is_computed(child: Child, nodes: int) -> bool:
     """Return whether its result is there, or all its trainers were done, whatever failed beside
     them."""
     done = [pod for pod in child.pods if pod.exit_code == EXIT_OK]
-    if child.survives and any(left.result for left in map(_termination, done) if left):
-        return True
-    return len(child.pods) == len(done) >= nodes
+    return has_result(child) or len(child.pods) == len(done) >= nodes
+
+
+def has_result(child: Child) -> bool:
+    """Return whether a pod of a child that needs none of the others has left its result."""
+    done = (pod for pod in child.pods if pod.exit_code == EXIT_OK)
+    return child.survives and any(left.result for left in map(_termination, done) if left)
 
 
 def words_of_loss(child: Child) -> str:

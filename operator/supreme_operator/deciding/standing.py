@@ -13,6 +13,7 @@ from supreme_operator.deciding.endings import (
     POD_LOST,
     Ending,
     ending,
+    has_result,
     is_computed,
     never_starts,
     words_of_loss,
@@ -240,7 +241,20 @@ class _Evaluator:
             return self._failed(cost, child, recorded)
         if child.is_deleted:
             return _stopping(cost, child, stuck(child, self.now, self.backoff.silence))
+        if self._needs_no_more(child):
+            return self._succeeded(cost, child)
         return self._unfinished(cost, child, recorded)
+
+    def _needs_no_more(self, child: Child) -> bool:
+        """Return whether a child has left its result, and lacks pods that may never come: it would
+        keep its seed, and the experiment, from their end."""
+        if not has_result(child) or any(pod.started_at for pod in _awaited(child)):
+            return False
+        key = child.attempt.seed, child.attempt.number
+        check = self.seen.observations.result_checks.get(key)
+        quiet_since = max(pod.changed_at or child.created_at for pod in child.pods)
+        is_well = check is None or check.state == "valid"
+        return is_well and self.now >= quiet_since + self.backoff.silence
 
     def _succeeded(self, cost: Attempt, child: Child) -> Standing:
         check = self.seen.observations.result_checks.get((cost.seed, child.attempt.number))
