@@ -392,6 +392,7 @@ LOST = pod(phase="Failed", exit_code=143, disrupted="EvictionByEvictionAPI")
 NO_MORE = {"reason": "BackoffLimitExceeded", "pods": []}
 RESULT = '{"schemaVersion":1,"result":"' + "ab" * 32 + '"}'
 DONE = pod(phase="Succeeded", exit_code=0, termination=RESULT)
+DELETED = pod(phase="Failed", exit_code=137, gone_by=NOW)
 FAILING = replace(pod(phase="Failed", exit_code=143), name="b")
 
 
@@ -500,6 +501,8 @@ class TestLostPods:
             ({"pods": [LOST, replace(TOO_LONG, name="b", exit_code=143)]}, (1, 1, 1, 10)),
             ({"pods": [LOST], "exit_code": 1}, (1, 1, 1, 10)),
             ({"pods": [LOST], "exit_code": 137}, (1, 0, 2, 5)),
+            ({"pods": [DELETED, replace(FAILING, exit_code=1)]}, (1, 1, 1, 10)),
+            ({"pods": [LOST, replace(DELETED, name="b")]}, (1, 0, 2, 5)),
             ({"pods": [LOST, replace(DONE, termination="")], "exit_code": 75}, (1, 0, 2, 5)),
         ],
         ids=[
@@ -509,6 +512,8 @@ class TestLostPods:
             "too long",
             "gone",
             "deleted",
+            "another is slow to stop with it",
+            "it is slow to stop",
             "one is done",
         ],
     )

@@ -123,7 +123,9 @@ def _with_which_it_failed(child: Child) -> Iterator[Pod]:
     still, and be the newest of its place, where its controller has deleted the next one."""
     for pod in child.pods:
         is_lost = pod.disrupted or not _has_ended(pod) or pod.exit_code in (*STOPPED, EXIT_OK)
-        if pod.name == child.failed_pod or not is_lost:
+        # It took too long to stop when the child had failed.
+        is_slow = pod.gone_by is not None and _was_killed(pod)
+        if pod.name == child.failed_pod or not (is_lost or is_slow):
             yield pod
 
 
