@@ -123,6 +123,12 @@ class TestPlan:
         teams.avoid(1)
         assert teams.plan(board, [(1, 0)]) is None
 
+    def test_the_images_of_a_team_are_added_to_those_of_the_process_before_it(self, board):
+        before = board.seed(1).images
+        board.leave(1, 0)
+        in_training(board, since=12.0)
+        assert board.seed(1).images == 2 * before > 0
+
     def test_counts_the_time_of_a_team_for_each_of_its_ranks(self, board):
         """The sum is divided by all processes; a second seed has an original of 600 s before it."""
         board.leave(1, 0)

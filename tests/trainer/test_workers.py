@@ -235,6 +235,18 @@ def test_where_ranks_split_batches_nobody_joins(board):
     assert worth_helping(board, at_work(one=1, two=1), asked=3) is None
 
 
+@pytest.mark.parametrize(
+    ("count", "devices", "taken", "left"),
+    [(4, 1, [0, 1], [2, 3]), (4, 4, [0, 1], [2, 3]), (4, 2, [2, 3], [0, 1])],
+    ids=["a CPU", "a GPU each", "two on each GPU"],
+)
+def test_ranks_of_a_team_have_places_on_different_devices(count, devices, taken, left):
+    places = workers.Places(count, devices=devices)
+    assert places.take_apart(2) == taken
+    assert {place % devices for place in taken} == {*range(devices)} or devices != 2
+    assert [places.take([1])[1] for _ in left] == left
+
+
 def test_two_steps_of_a_seed_are_told_apart_and_the_older_one_is_shown(board):
     board.apply(1, told("stage-started", RETRAINED), 0)
     board.clock.now += 1

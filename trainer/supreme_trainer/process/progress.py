@@ -80,6 +80,8 @@ class SeedProgress:
     is_heard: bool = False
     begun: float | None = None
     _images: dict[int, int] = field(default_factory=dict)
+    _images_before: int = 0
+    """Images of processes that have ended; another one may have the number of such a one."""
 
     @property
     def first(self) -> RunningStep | None:
@@ -93,7 +95,14 @@ class SeedProgress:
     @property
     def images(self) -> int:
         """Images that steps have used, of all stages together."""
-        return sum(self._images.values())
+        return self._images_before + sum(self._images.values())
+
+    def leave(self, worker: int) -> None:
+        """Forget a process, but for the images that it has used."""
+        self.at_work.pop(worker, None)
+        self.teams.pop(worker, None)
+        self.idle.discard(worker)
+        self._images_before += self._images.pop(worker, 0)
 
     def hear(self, worker: int, event: Mapping[str, Any], now: float) -> None:
         """Take in how far a process is."""
@@ -243,10 +252,7 @@ class Board:
 
     def leave(self, seed: int, worker: int) -> None:
         """Record that a process of the seed has ended, whatever it was computing."""
-        state = self._seeds[seed]
-        state.at_work.pop(worker, None)
-        state.teams.pop(worker, None)
-        state.idle.discard(worker)
+        self._seeds[seed].leave(worker)
 
     def begin_team(self, seed: int, worker: int, ranks: int) -> None:
         """Record that a process of the seed is several ranks."""
