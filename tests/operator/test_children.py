@@ -808,6 +808,11 @@ LOSSES = {
         ChildState.FAILED,
         0,
     ),
+    "as many as it may, and another while one was not there": (
+        {"failed": 20, "conditions": [condition("Failed", reason="BackoffLimitExceeded")]},
+        ChildState.FAILED,
+        19,
+    ),
     "one before both were done": (
         {"succeeded": 2, "failed": 1, "conditions": [condition("Complete")]},
         ChildState.SUCCEEDED,

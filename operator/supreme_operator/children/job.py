@@ -21,6 +21,7 @@ from supreme_operator.children.backend import (
 )
 from supreme_operator.children.pod import pod_template
 from supreme_operator.cluster.resources import JOBS, Body, KubeObject
+from supreme_operator.deciding.endings import NO_MORE_LOSSES
 from supreme_operator.deciding.facts import Attempt, BackendName, Child, ChildState, Owner
 from supreme_operator.deciding.times import time_of
 
@@ -115,11 +116,15 @@ def observe_job(body: Body, name: BackendName) -> Child | None:
 def _lost_pods(body: Body, completions: int) -> int:
     """Number of pods that an Indexed Job has lost and gone on without.
 
-    Of one that ends badly its controller counts as failed the pods with which it does.
+    Of one that ends badly its controller counts as failed the pods with which it does: those that
+    were there then, of which the status does not tell the number.
     """
     status: Mapping[str, Any] = body.get("status") or {}
     failed: int = status.get("failed") or 0
-    if any(true_condition(body, type_) for type_ in ("FailureTarget", "Failed")):
+    if end := true_condition(body, "FailureTarget") or true_condition(body, "Failed"):
+        if end.get("reason") == NO_MORE_LOSSES:
+            most: int = body["spec"]["backoffLimit"]
+            return most
         return max(0, failed - completions + (status.get("succeeded") or 0))
     return failed
 
