@@ -36,7 +36,7 @@ import os, select, signal, socket, sys
 bell, ring = socket.socketpair()
 ring.setblocking(False)
 signal.set_wakeup_fd(ring.fileno())
-for number in (signal.SIGTERM, signal.SIGINT):
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
     signal.signal(number, lambda *_: None)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})

@@ -135,6 +135,15 @@ class StageLease:
             self._end()
             self._leases.forget(self)
 
+    def leave(self) -> None:
+        """Hold it no more, and let processes of this machine alone have the stage, which see that
+        this one has ended; others have it when it is stale."""
+        if not self._leases.are_known_here:
+            self.release()
+            return
+        self._end()
+        self._leases.forget(self)
+
     def _end(self) -> bool:
         """Renew it no more; gives whether that was so already."""
         with self._lock:
@@ -204,6 +213,11 @@ class Leases:
         self._mine: list[StageLease] = []
         self._beats = count()
         self._thread: threading.Thread | None = None
+
+    @property
+    def are_known_here(self) -> bool:
+        """True where other processes of this machine can see that this one has ended."""
+        return bool(self._holder.process)
 
     def take(self, stage: str, key: str) -> StageLease | Held:
         """The lease, or who holds it."""

@@ -17,10 +17,11 @@ from supreme_trainer.seed.claims import (
     Claims,
 )
 
+from supreme_core.engine.ranks.interruption import Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.errors import HeldElsewhere
 from supreme_core.plan import Step
-from supreme_core.store.leases import STALE_SECONDS_IN_FOLDERS, Leases
+from supreme_core.store.leases import STALE_SECONDS_IN_FOLDERS, Holder, Leases
 from supreme_core.store.opening import open_storage
 
 METRICS = Step("metrics", "full_class", "finetune"), "metrics", "aa" * 32
@@ -71,6 +72,26 @@ def test_what_one_claims_is_refused_to_others_until_it_is_done(claims):
             assert not is_new_again
 
     assert not is_refused(second, UNLEARNED)
+
+
+@pytest.mark.parametrize(
+    ("hands_over", "is_known", "is_taken"),
+    [(True, True, True), (False, True, False), (True, False, False)],
+    ids=["for a team", "for good", "where no process knows another"],
+)
+def test_what_a_process_hands_over_is_kept_for_those_of_its_machine(
+    claims, monkeypatch, hands_over, is_known, is_taken
+):
+    """Else an idle process of another pod takes the training while the team starts."""
+    first, elsewhere, here = claims(ONE), claims(ONE), claims(ONE)
+    if not is_known:
+        first.leases._holder = replace(first.leases._holder, process="")
+    with pytest.raises(Terminated), first.of(*UNLEARNED):
+        first.interruption.request(hands_over=hands_over)
+
+    assert is_refused(elsewhere, UNLEARNED) == is_taken
+    monkeypatch.setattr(Holder, "has_ended", True)  # as is seen on its machine
+    assert not is_refused(here, UNLEARNED)
 
 
 def test_a_quick_stage_has_no_lease_but_a_whole_run_has(claims):

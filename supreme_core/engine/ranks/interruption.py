@@ -13,17 +13,22 @@ class Terminated(SystemExit):
 
 @dataclass
 class Interruption:
-    """State of a request to stop this process, and whether it may end at any instruction."""
+    """State of a request to stop this process, and whether it may end at any instruction.
+
+    hands_over: a process of this machine is about to go on with what this one has claimed.
+    """
 
     exit_code: int
     requested: bool = False
     is_deferred: bool = False
+    hands_over: bool = False
 
-    def request(self) -> None:
+    def request(self, *, hands_over: bool = False) -> None:
         """Called by the signal's handler: stop here, or at the end of the step that is running.
 
         Only the first time: what is torn down then must not be torn down in its turn.
         """
+        self.hands_over = hands_over  # the machine may be told to stop meanwhile
         if self.requested:
             return
         self.requested = True

@@ -128,8 +128,7 @@ class Shift:
         )
         if self._plan:
             for trainer in self.running:
-                trainer.makes_way = True
-                trainer.stop()
+                trainer.make_way()
 
     def _form_teams(self, plan: Plan) -> None:
         """Start the teams, now that all trainers have stopped, and single ones where a training was

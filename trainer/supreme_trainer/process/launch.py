@@ -22,6 +22,7 @@ from typing import IO, Any, Protocol
 
 from supreme_trainer.process.bound import PARENT
 from supreme_trainer.process.journal import Journal
+from supreme_trainer.process.shutdown import HAND_OVER
 from supreme_trainer.process.warm import WarmServer
 
 from supreme_core.errors import EXIT_ERROR, EXIT_OK, EXIT_SIGNAL, EXIT_TEMPORARY, EXIT_TERMINATED
@@ -114,9 +115,8 @@ class Trainer:
 
     process: the only one, or torchrun.  ranks: how many there are here.  places: numbers by which
     they are known on this machine.  is_team: they go on with one training, and leave.  makes_way:
-    it was stopped for a team.  log: standard error, and
-    the lines of the journal.  copier: the thread that fills the log, where the processes do not
-    write to it themselves.
+    it was stopped for a team.  log: standard error, and the lines of the journal.  copier: the
+    thread that fills the log, where the processes do not write to it themselves.
     failure, exit_code: how it ended, by the contract of supreme_core.errors; 128 + n where signal n
     ended a rank.  result: sha256 of the result.json that rank 0 has written, if that is here.
     """
@@ -192,6 +192,11 @@ class Trainer:
     def stop(self) -> None:
         self._was_told_to_stop = True
         self._signal(signal.SIGTERM)
+
+    def make_way(self) -> None:
+        """Stop it for a team, which goes on with what it has claimed."""
+        self.makes_way = self._was_told_to_stop = True
+        self._signal(HAND_OVER)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)

@@ -277,8 +277,7 @@ class Trainers:
         self._plan = self._teams.plan(self._board, [(seed, each.place) for each in self._at_work])
         if self._plan:
             for trainer in self._at_work:
-                trainer.makes_way = True
-                trainer.stop()
+                trainer.make_way()
 
     def _ended(self, trainer: Trainer) -> None:
         self._at_work.remove(trainer)

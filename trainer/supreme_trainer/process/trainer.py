@@ -161,6 +161,8 @@ def _compute(
     faults = None if options.prepare else Faults(storage, order, ranks)
     crew = Crew(storage, order.prefix, options.crew) if options.crew else None
     claims = None if options.prepare else Claims.shared(storage, order.prefix, ranks)
+    if claims:
+        claims.interruption = interruption
     if claims and options.took:
         claims.durations = Durations.of(json.loads(options.took.read_text()))
     stages = Stages(

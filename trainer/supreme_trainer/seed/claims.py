@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from supreme_core.api.canonical import digest
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
-from supreme_core.errors import HeldElsewhere
+from supreme_core.errors import EXIT_TERMINATED, HeldElsewhere
 from supreme_core.plan import Step
 from supreme_core.store.leases import Held, Leases, StageLease
 from supreme_core.store.storage import Storage
@@ -60,6 +61,7 @@ class Claims:
     attempt: folder of the attempt, whose other processes are trusted to go on.
     are_shared: whether others may be at work; the same on all ranks.
     leases: those of rank 0; None on other ranks, and where nobody else is at work.
+    interruption: says whether a process of this machine goes on with what is held.
     """
 
     ranks: Ranks
@@ -69,6 +71,7 @@ class Claims:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     durations: Durations = field(default_factory=Durations)
+    interruption: Interruption = field(default_factory=lambda: Interruption(EXIT_TERMINATED))
     _held: dict[str, StageLease | None] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
     _not_awaited: set[str] = field(default_factory=set)
@@ -84,7 +87,8 @@ class Claims:
 
     def of_attempt(self, storage: Storage, attempt: str) -> "Claims":
         """Claims of the same process for another attempt; what is known of durations is shared."""
-        return replace(Claims.shared(storage, attempt, self.ranks), durations=self.durations)
+        found = Claims.shared(storage, attempt, self.ranks)
+        return replace(found, durations=self.durations, interruption=self.interruption)
 
     @property
     def are_held(self) -> bool:
@@ -104,14 +108,18 @@ class Claims:
             return
         lease = self._taken(step, stage, key, is_whole)
         self._held[key] = lease
+        hands_over = False
         try:
             yield True
+        except Terminated:
+            hands_over = self.interruption.hands_over
+            raise
         finally:
             del self._held[key]
             if not self._held:
                 self._not_awaited.clear()
             if lease:
-                lease.release()
+                (lease.leave if hands_over else lease.release)()
 
     def is_mine(self, key: str) -> bool:
         """False, on rank 0, where another process has taken over what this one is computing."""
