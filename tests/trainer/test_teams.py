@@ -13,14 +13,20 @@ That ranks and processes that take stages give the same bits: test_crew.py. Most
 `make e2e`: each case takes torchrun and several trainers.
 """
 
+import json
 import signal
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from supreme_trainer.process import pod as pods
+from supreme_trainer.process import teams
+from supreme_trainer.process.launch import Trainer
 from supreme_trainer.process.progress import Board
 from supreme_trainer.process.teams import LEAST_SECONDS, Plan, Teams, size_of_teams
 
-from supreme_core.errors import EXIT_OK, EXIT_TERMINATED
+from supreme_core.errors import EXIT_ERROR, EXIT_OK, EXIT_TEMPORARY, EXIT_TERMINATED
 from supreme_core.plan import Step
 from tests.trainer.experiments import (
     FINETUNE,
@@ -35,6 +41,7 @@ from tests.trainer.experiments import (
     group_is_alive,
     leftovers,
     manifests,
+    planned,
     results_of,
     running,
     written,
@@ -135,6 +142,93 @@ class TestPlan:
         board.begin_team(1, 0, 2)
         in_training(board, since=12.0)
         assert board.time_left().seconds == pytest.approx((2 * 588 + 600) / 2)
+
+
+class Pretender:
+    """The process of a trainer that says what a test has it say, the last of it once it is told to
+    stop where `waits`."""
+
+    pid, returncode = 0, 0
+
+    def __init__(self, *events, waits=False):
+        self._events, self._waits = events, waits
+        self.is_stopped = threading.Event()
+        self.stdout = self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def __iter__(self):
+        for event in self._events:
+            if event is self._events[-1] and self._waits:
+                self.is_stopped.wait()
+            yield json.dumps(event).encode()
+
+    def wait(self):
+        return 0
+
+
+STOPPED = {"event": "failed", "rank": 0, "message": "told to stop", "exitCode": EXIT_TERMINATED}
+FINISHED = {"event": "finished", "rank": 0, "result": "0" * 64}
+IN_TRAINING = [
+    told("stage-started", ORIGINAL),
+    *(
+        {"event": "progress", "done": done, "total": 100}
+        | {"loss": 1.0, "note": "", "epoch": 1, "images": 1, "memory": 1}
+        for done in (1, 2)
+    ),
+]
+
+
+@pytest.mark.parametrize("code", [EXIT_ERROR, EXIT_TEMPORARY])
+def test_a_pod_whose_team_fails_goes_on_with_single_processes(tmp_path, monkeypatch, code):
+    """Such as where ranks cannot meet, which single processes need not; a training that fails
+    without a team too is told by them."""
+    broken = {"event": "failed", "rank": 0, "message": "broken", "exitCode": code}
+    processes = [
+        Pretender(*IN_TRAINING, STOPPED, waits=True),
+        Pretender({"event": "waiting"}, STOPPED, waits=True),
+        Pretender(broken, broken | {"rank": 1}),
+        Pretender(FINISHED),
+        Pretender(FINISHED),
+    ]
+    started = []
+
+    def start(order, launch, device, folder, places, *, is_team):
+        process = processes[len(started)]
+        started.append((sorted(places), is_team))
+        return Trainer(
+            process=process,
+            ranks=len(places),
+            is_torchrun=False,
+            log=tmp_path / f"{len(started)}.log",
+            places=places,
+            is_team=is_team,
+        )
+
+    monkeypatch.setattr(teams, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(pods, "_start", start)
+    monkeypatch.setattr(pods, "_take_in_orphans", lambda trainers: None)
+    monkeypatch.setattr(Trainer, "_signal", lambda trainer, _: trainer.process.is_stopped.set())
+    order = planned(DOCUMENT).shared(
+        store="memory", endpoint=None, region=None, shares_stages=True, forms_teams=True
+    )
+    trainers = pods.Trainers(
+        order.of_seed(1, attempt=0),
+        pods.Launch(1, workers=2, is_crew=True),
+        "cpu",
+        tmp_path,
+        board := Board([1], [ORIGINAL, RETRAINED, METHOD], 2, is_shared=True),
+        SimpleNamespace(is_requested=False, pass_on_to=lambda trainers: None),
+    )
+    for trainer, event in trainers.events():
+        board.apply(1, event, trainer.place)
+
+    assert started == [([0], False), ([1], False), ([0, 1], True), ([0], False), ([1], False)]
+    assert trainers.that_counts().result == FINISHED["result"]
 
 
 PLUGIN = '''

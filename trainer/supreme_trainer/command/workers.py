@@ -162,8 +162,8 @@ class Shift:
         self.board.leave(seed, trainer.place)
         for place in trainer.places:
             self.places.give_back(place)
-        if trainer.is_fault and self._teams:
-            self._teams.avoid(seed)
+        if trainer.failure and not trainer.has_made_way and self._teams:
+            self._teams.avoid(seed)  # also where a single one was lost, as the next one may be
         if trainer.is_fault and not trainer.is_team:
             self.places.avoid(trainer.place, seed)
         self._judge(trainer, of_seed)
@@ -197,7 +197,7 @@ class Shift:
         """A process of a seed has ended: with the seed's result, or without.
 
         One that failed for good, or by a fault of its device, ends the others of the seed. One that
-        was lost, or that found nothing to do, leaves the work to them.
+        was lost, or that found nothing to do, leaves the work to them, as a team does that failed.
         """
         of_seed.trainers.remove(trainer)
         if trainer.failure:  # which a log that cannot be kept must not hide
@@ -206,12 +206,11 @@ class Shift:
             trainer.keep_log(self._storage)
         if of_seed.is_done or of_seed.has_fault:
             pass
-        elif trainer.has_made_way or (trainer.is_team and not trainer.has_failed_for_good):
+        elif trainer.has_made_way or trainer.is_team:
             # Whoever joined the seed may leave it again, so one is there that does not.
             of_seed.goes_on = bool(self._plan) or all(each.may_leave for each in of_seed.trainers)
             of_seed.is_dry = False
-            if trainer.is_team and trainer.failure and self._teams:
-                self._teams.avoid(trainer.seed)
+            if trainer.is_team and trainer.failure:  # what fails without a team too, the next tells
                 told = f"seed {trainer.seed}: {trainer.failure}; single processes go on"
                 say(self._console, told)
         elif trainer.is_fault:

@@ -288,7 +288,7 @@ class Trainers:
             self.judged.append(trainer)
         if trainer.failure and not trainer.has_made_way and self._teams:
             self._teams.avoid(self._order.seed)
-        if trainer.has_failed_for_good:  # as the others would too
+        if trainer.has_failed_for_good and not trainer.is_team:  # as the others would too
             for other in self._at_work:
                 other.stop()
         if self._plan and not self._at_work:
@@ -303,10 +303,9 @@ class Trainers:
             return True  # also in a pod that stops, where its end says nothing of the seed
         if self._stop.is_requested:
             return False
-        is_lost_team = trainer.is_team and trainer.is_lost
-        if is_lost_team:
+        if trainer.is_team:  # what fails without a team too, the next one will tell
             log.warning("%s; single processes go on", trainer.failure)
-        return is_lost_team or trainer.has_made_way
+        return trainer.is_team or trainer.has_made_way
 
     def _form_teams(self, plan: Plan) -> None:
         """Start the teams, now that all trainers have stopped, and single ones where a training was
