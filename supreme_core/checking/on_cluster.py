@@ -24,8 +24,8 @@ PROCESSES: Final = "self.execution.?processesPerNode.orValue(self.execution.gpus
 DISTRIBUTION: Final = "self.execution.distribution"
 RANKS: Final = f"self.execution.nodes * ({PROCESSES} > 1 ? {PROCESSES} : 1)"
 RANKS_DIVIDE_BATCHES: Final = Rule(
-    "microBatches is {parts}, which the {ranks} ranks of spec.execution do not divide; use a"
-    " multiple of {ranks}, or fewer ranks",
+    "microBatches is {parts}, which the {ranks} ranks of spec.execution do not divide; let"
+    " the number of ranks be a power of two, and microBatches at least as large",
     cel=f"{DISTRIBUTION} != 'Data' || self.training.reduction != 'tree'"
     f" || self.training.microBatches % ({RANKS}) == 0",
     shown={"parts": "self.training.microBatches", "ranks": RANKS},
@@ -38,8 +38,8 @@ STAGES_NEED_TREE: Final = Rule(
     at="execution.distribution",
 )
 PROCESS_HAS_A_GPU: Final = Rule(
-    "processesPerNode is {processes}, but a pod has {gpus} GPUs; each process needs one of its own,"
-    " unless distribution is Stages",
+    "processesPerNode is {processes}, but gpusPerNode is {gpus}; each process needs a GPU of its"
+    " own, unless distribution is Stages",
     cel=f"self.execution.gpusPerNode == 0 || {DISTRIBUTION} == 'Stages'"
     f" || {PROCESSES} <= self.execution.gpusPerNode",
     shown={"processes": PROCESSES, "gpus": "self.execution.gpusPerNode"},

@@ -447,15 +447,15 @@ MISTAKES = {
     "ranks": (
         {"nodes": 3, "distribution": "Data"},
         "spec.training.microBatches is 16, which the 3 ranks of spec.execution do not divide;"
-        " use a multiple of 3, or fewer ranks",
+        " let the number of ranks be a power of two, and microBatches at least as large",
     ),
     "more processes than GPUs": (
         {"gpusPerNode": 2, "processesPerNode": 4},
-        "spec.execution.processesPerNode is 4, but a pod has 2 GPUs",
+        "spec.execution.processesPerNode is 4, but gpusPerNode is 2",
     ),
     "more processes than GPUs, each a rank": (
         {"gpusPerNode": 2, "processesPerNode": 4, "distribution": "Data"},
-        "spec.execution.processesPerNode is 4, but a pod has 2 GPUs",
+        "spec.execution.processesPerNode is 4, but gpusPerNode is 2",
     ),
     "GPUs twice": (
         {"resources": {"limits": {"nvidia.com/gpu": "1"}}},

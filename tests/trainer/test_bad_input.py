@@ -219,13 +219,14 @@ def file(tmp_path):
     return written(tmp_path / "tiny.yaml", experiment())
 
 
-def test_ranks_that_do_not_divide_micro_batches(command, tmp_path, file):
-    code, _, err = command("run", file, "--store", tmp_path / "store", "--ranks", 2)
+@pytest.mark.parametrize(("ranks", "larger"), [(2, ", or microBatches of at least 2"), (3, "")])
+def test_ranks_that_do_not_divide_micro_batches(command, tmp_path, file, ranks, larger):
+    code, _, err = command("run", file, "--store", tmp_path / "store", "--ranks", ranks)
 
     assert code == 2
     assert err == (
-        "error: --ranks is 2, which does not divide spec.training.microBatches (1);"
-        " use --ranks 1, or other microBatches\n"
+        f"error: --ranks is {ranks}, which does not divide spec.training.microBatches (1);"
+        f" use --ranks 1{larger}\n"
     )
     assert not (tmp_path / "store").exists()
 

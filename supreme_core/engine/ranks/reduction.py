@@ -27,7 +27,8 @@ class Reduction:
         if self.micro_batches % self.ranks.size:
             raise SpecError(
                 f"training.microBatches is {self.micro_batches}, which {self.ranks.size} ranks do"
-                f" not divide; use a multiple of {self.ranks.size}, or fewer ranks"
+                " not divide; let the number of ranks be a power of two, and microBatches at least"
+                " as large"
             )
 
     def parts(self, positions: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -151,8 +151,8 @@ class TestParts:
         with pytest.raises(SpecError) as refused:
             reduction_on(0, ranks, micro_batches)
         assert str(refused.value) == (
-            f"training.microBatches is {micro_batches}, which {ranks} ranks do not divide; use a"
-            f" multiple of {ranks}, or fewer ranks"
+            f"training.microBatches is {micro_batches}, which {ranks} ranks do not divide; let"
+            " the number of ranks be a power of two, and microBatches at least as large"
         )
 
 
