@@ -7,11 +7,13 @@ test_append_only.py's, and that several processes share a summary test_publish.p
 import json
 import os
 import re
+import signal
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supreme_trainer.command import cli, replacing, run
+from supreme_trainer.command import cli, local, replacing, run
 from supreme_trainer.command.seed_choice import chosen_seeds
 
 from supreme_core.api import names
@@ -271,6 +273,22 @@ def test_quiet_tells_errors_all_the_same(command, tmp_path):
 
     assert (code, out) == (EXIT_INVALID, "")
     assert re.fullmatch("error: spec.dataset.params.path: .*\n", err)
+
+
+def test_a_signal_that_an_import_swallows_stops_the_run(command, tmp_path, monkeypatch):
+    def swallow():
+        with suppress(local.Stopped):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(local, "import_the_rest", swallow)
+    monkeypatch.setattr(local.Runner, "_warm_server", lambda self: nullcontext())
+    file = written(tmp_path / "tiny.yaml", tiny(execution={"distribution": "Data"}))
+
+    code, out, _ = command("run", file, "--store", tmp_path / "store", "--device", "cpu")
+
+    assert code == 128 + signal.SIGINT
+    assert local.PREPARING not in out
+    assert "spec.execution.distribution is Data; here batches are split by --ranks" in out
 
 
 class TestTheOrder:

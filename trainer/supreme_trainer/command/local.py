@@ -9,7 +9,7 @@ import os
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -201,10 +201,13 @@ def check_ranks(order: ExperimentOrder, options: Options) -> None:
         )
     micro_batches = order.work.training.micro_batches
     if order.work.training.reduction == "tree" and micro_batches % ranks:
-        fitting = [str(n) for n in (1, 2, 4, 8, 16, 32, 64) if n <= micro_batches]
+        numbers = [2**n for n in range(7)]
+        fitting = [str(number) for number in numbers if number <= micro_batches]
+        # No microBatches fits a number of ranks that is no power of two.
+        larger = f", or microBatches of at least {ranks}" if ranks in numbers else ""
         raise SpecError(
             f"--ranks is {ranks}, which does not divide spec.training.microBatches"
-            f" ({micro_batches}); use --ranks {' or '.join(fitting)}, or other microBatches"
+            f" ({micro_batches}); use --ranks {' or '.join(fitting)}{larger}"
         )
 
 
@@ -269,8 +272,9 @@ class Runner:
             self._settle()
             return seeds
         plan = steps(self.order.work, self.order.excluded, catalog.installed())
-        with stopping_on_signals(), self._warm_server() as self._server:
+        with stopping_on_signals() as stop_if_told, self._warm_server() as self._server:
             import_the_rest()
+            stop_if_told()
             device, count = self.prepare(seeds[0])
             gpus = gpus_of(count, os.environ) if device == "cuda" else ()
             workers = self._workers(device, gpus)
@@ -542,15 +546,24 @@ class Stopped(SystemExit):
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped in the main thread while the block runs."""
+def stopping_on_signals() -> Iterator[Callable[[], None]]:
+    """SIGINT and SIGTERM raise Stopped in the main thread while the block runs.
+
+    Gives a function that raises it again, for after foreign code that may have swallowed it.
+    """
+    told: list[int] = []
 
     def stop(number: int, frame: object) -> None:
+        told.append(number)
         raise Stopped(128 + number)
+
+    def stop_if_told() -> None:
+        if told:
+            raise Stopped(128 + told[-1])
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stop_if_told
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -87,7 +87,7 @@ def _compute(
 ) -> int:
     """One experiment to its end; gives the exit status."""
     storage = storage_of(spec, store)
-    _tell_unused(spec, console)
+    _tell_unused(spec, options.ranks, console)
     try:
         outcome = local.run(order, storage, options, console)
     except local.Stopped as stopped:
@@ -122,7 +122,7 @@ def _chosen(
     return chosen
 
 
-def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
+def _tell_unused(spec: ExperimentSpec, ranks: int, console: Console) -> None:
     unused = [name for name in CLUSTER_FIELDS if name in spec.model_fields_set]
     if "execution" in unused and spec.execution.model_fields_set <= EXECUTION_FIELDS:
         unused.remove("execution")
@@ -130,6 +130,12 @@ def _tell_unused(spec: ExperimentSpec, console: Console) -> None:
         aliases = [ExperimentSpec.model_fields[name].alias or name for name in unused]
         fields = ", ".join(f"spec.{alias}" for alias in aliases)
         say(console, f"only a cluster uses {fields}; not used here")
+    if spec.execution.distribution == "Data" and ranks == 1:
+        say(
+            console,
+            "spec.execution.distribution is Data; here batches are split by --ranks, and without it"
+            " each worker takes whole stages",
+        )
 
 
 def _again(called: str, *arguments: str) -> str:
