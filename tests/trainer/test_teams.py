@@ -20,6 +20,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
+from supreme_trainer.command.workers import Places, SeedAtWork, SeedTrainer, Shift
 from supreme_trainer.process import pod as pods
 from supreme_trainer.process import teams
 from supreme_trainer.process.launch import Trainer
@@ -229,6 +231,43 @@ def test_a_pod_whose_team_fails_goes_on_with_single_processes(tmp_path, monkeypa
 
     assert started == [([0], False), ([1], False), ([0, 1], True), ([0], False), ([1], False)]
     assert trainers.that_counts().result == FINISHED["result"]
+
+
+@pytest.mark.parametrize("is_team", [True, False], ids=["a team", "a single one"])
+def test_a_command_goes_on_with_single_processes_where_one_has_failed(monkeypatch, is_team):
+    """Also after a team that failed for good, which is no failure of the seed. A training is not
+    stopped for a team that would not be formed, as where the next process may be lost too."""
+    monkeypatch.setattr(teams, "LEAST_SECONDS", 0.0)
+    of_seed, teams_of = SeedAtWork(), Teams(processes=2, micro_batches=2)
+    shift = Shift(
+        [],
+        board=(board := Board([1], [ORIGINAL, RETRAINED, METHOD], 2, is_shared=True)),
+        places=Places(2, devices=1),
+        start=None,
+        events=None,
+        as_prepared=None,
+        storage=None,
+        console=Console(quiet=True),
+        screen=None,
+        asked=2,
+        teams=teams_of,
+    )
+    shift.at_work[1] = of_seed
+    code = EXIT_ERROR if is_team else EXIT_TEMPORARY
+    failed = SeedTrainer(
+        process=Pretender(), ranks=1, is_torchrun=False, log=None, is_team=is_team,
+        order=SimpleNamespace(seed=1), failure="broken", exit_code=code,
+    )  # fmt: skip
+    other = SimpleNamespace(is_team=False, may_leave=False)
+    failed.keep_log = lambda storage: None
+    of_seed.trainers += [failed] if is_team else [failed, other]
+    shift.running.append(failed)
+    shift._ended(failed, of_seed)
+
+    assert (shift.waiting, of_seed.failures) == (([1], []) if is_team else ([], [failed]))
+    for event in IN_TRAINING:
+        board.apply(1, event, 1)
+    assert teams_of.plan(board, [(1, 1)]) is None
 
 
 PLUGIN = '''
