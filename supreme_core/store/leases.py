@@ -244,7 +244,9 @@ class Leases:
             return self._lease(stage, key, epoch)
         held = self._held(stage, key, epoch, content)
         if held.holder.has_ended or self.clock() - held.since >= self.stale_seconds:
-            log.warning("%s %s is taken over from %s", stage, key[:16], held.holder.title)
+            # Of a process of this machine that has ended, whoever started it says why.
+            level = logging.INFO if held.holder.has_ended else logging.WARNING
+            log.log(level, "%s %s is taken over from %s", stage, key[:16], held.holder.title)
             if self._put(stage, key, epoch + 1):
                 return self._lease(stage, key, epoch + 1)
         return held
