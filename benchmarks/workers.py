@@ -120,6 +120,12 @@ class Seed:
                 yield Step("unlearned", cell, name)
 
 
+class Worker(int):
+    """A trainer that is played, by its number; a part of no team."""
+
+    is_team = False
+
+
 class Simulation:
     """Workers on so many seeds, on a clock of its own."""
 
@@ -133,7 +139,7 @@ class Simulation:
             clock=lambda: self.now,
             is_shared=workers > 1,
         )
-        self._free = list(range(workers))
+        self._free = [Worker(number) for number in range(workers)]
         self._waiting = list(self.seeds)
         self._at_work: dict[int, SeedAtWork] = {}
         self._firsts: dict[int, int] = {}
