@@ -16,6 +16,7 @@ from supreme_trainer.command import local, workers
 from supreme_trainer.command.workers import SeedAtWork, worth_helping
 from supreme_trainer.process.progress import Board
 
+from benchmarks.workers import Simulation
 from supreme_core.errors import EXIT_ERROR, EXIT_OK
 from supreme_core.plan import Step
 from supreme_core.store.opening import open_storage
@@ -301,3 +302,10 @@ def test_the_time_left_of_shared_steps_is_their_sum_over_all_workers(board):
 
     # Seed 2 has 5 steps of 10 s before it, and 2 s until its trainer is heard.
     assert board.time_left().seconds == pytest.approx((50 + 2) / 3)
+
+
+@pytest.mark.parametrize(("workers", "seeds", "times"), [(2, 1, 1.9), (4, 10, 3.9), (8, 10, 7.5)])
+def test_workers_that_share_out_stages_lose_little_by_the_order_of_claims(workers, seeds, times):
+    """The simulation of benchmarks/workers.py has the real board and rule."""
+    one = Simulation(workers=1, seeds=seeds).run()
+    assert one / Simulation(workers=workers, seeds=seeds).run() >= times
