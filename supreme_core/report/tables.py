@@ -639,6 +639,11 @@ def notes(indexed: IndexedSummary) -> Iterator[str]:
     kinds = Counter(failure.kind for failure in indexed.summary.failures)
     if undefined := kinds["undefined"]:
         yield f"{number_of(undefined, 'run')} gave a model for which some metric has no value."
+    if _lacks_times(indexed):
+        yield (
+            "Where a time is missing, it was not that of one process by itself: others used its"
+            " device, or a team of ranks shared its work."
+        )
     if collapsed := kinds["collapsed"]:
         runs = number_of(collapsed, "run")
         yield f"{runs} collapsed: test accuracy below half the median of Retrained."
@@ -648,6 +653,15 @@ def notes(indexed: IndexedSummary) -> Iterator[str]:
         yield "The seeds were computed in different environments, which provenance lists."
     if len(indexed.provenance.datasets) > 1:
         yield "The seeds did not all use the same data, which provenance lists."
+
+
+def _lacks_times(indexed: IndexedSummary) -> bool:
+    """Return whether a model that was trained or unlearned here has no cost."""
+    return not indexed.provenance.imported and any(
+        row.seeds.undefined and row.method != names.ORIGINAL
+        for row in indexed.summary.rows
+        if indexed.facts[row.metric].group == "cost"
+    )
 
 
 def _needs_a_margin(indexed: IndexedSummary) -> bool:

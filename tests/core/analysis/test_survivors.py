@@ -368,6 +368,16 @@ def test_every_table_says_which_of_its_values_are_of_fewer_seeds():
     assert "6 runs gave a model for which some metric has no value" in page
 
 
+@pytest.mark.parametrize("lacking", ["wall_seconds", "mia_loss_auc"])
+def test_a_time_that_is_missing_has_its_reason(lacking):
+    def lost(method, seed):
+        undefined = seed % 2 and method == "near"
+        return run(method, **numbers(method, seed, **{lacking: None})) if undefined else None
+
+    reason = "Where a time is missing, it was not that of one process by itself"
+    assert (reason in _text(render_report(experiment(lost)))) == (lacking == "wall_seconds")
+
+
 def test_what_all_lines_lack_alike_is_said_without_their_names():
     found = experiment(there=range(1, 9))
     (of_accuracy,) = tables.group(tables.IndexedSummary(found), "full_class", "accuracy").tables
