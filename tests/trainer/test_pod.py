@@ -22,7 +22,6 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -501,7 +500,7 @@ def test_any_reason_fits_into_a_termination_message(tmp_path, text):
     assert message.isprintable()
 
 
-def test_a_store_that_is_away_costs_the_progress_only(caplog):
+def test_a_store_that_is_away_costs_the_progress_only(tmp_path, caplog):
     """Nothing listens at the end point of the store."""
     storage = S3Storage(
         "bucket", endpoint=f"http://127.0.0.1:{free_port()}", credentials=S3Credentials("a", "b")
@@ -512,7 +511,8 @@ def test_a_store_that_is_away_costs_the_progress_only(caplog):
     uploader = pods.Uploader(storage, order, board, seconds=0.0)
     board.apply(260, {"event": "stage-started", **asdict(Step("dataset"))})
     uploader.tell()
-    uploader.close([Path(__file__)], machine="")
+    (log := tmp_path / "run.log").touch()
+    uploader.close([log], machine="")
 
     assert "the store does not get the progress or the log: s3://bucket at " in caplog.text
 
