@@ -363,30 +363,30 @@ def shared_costs(store):
     return [kind for kind, cost in costs if cost.get("is_shared")]
 
 
+def worked_in_a_team(tmp_path, how, alone):
+    """Run the command to its end, with one training by a team and the bits of one process."""
+    with working(tmp_path, how) as command:
+        done = command.wait()
+    assert done.code == EXIT_OK, done.out + done.err
+    assert done.out.count("2 processes go on with ") == 1
+    assert len(shared_costs(tmp_path / "store")) == 1
+    is_as_alone(tmp_path / "store", alone)
+    return done
+
+
 @pytest.mark.e2e
 def test_two_ranks_go_on_with_the_last_training_and_its_cost_is_marked(tmp_path, alone):
-    with working(tmp_path, "goes on") as command:
-        done = command.wait()
+    worked_in_a_team(tmp_path, "goes on", alone)
 
-    assert done.code == EXIT_OK, done.out + done.err
     store = tmp_path / "store"
-    assert done.out.count("2 processes go on with ") == 1
     assert "going on after step 3" in log_of(store)
-    assert len(shared_costs(store)) == 1
     assert "unlearned" not in shared_costs(store)
-    is_as_alone(store, alone)
 
 
 def test_a_team_that_loses_a_rank_leaves_its_training_to_single_processes(tmp_path, alone):
-    with working(tmp_path, "is killed") as command:
-        done = command.wait()
+    done = worked_in_a_team(tmp_path, "is killed", alone)
 
-    assert done.code == EXIT_OK, done.out + done.err
-    store = tmp_path / "store"
-    assert done.out.count("2 processes go on with ") == 1
     assert "rank 1 is gone: its process was killed or crashed; single processes go on" in done.out
-    assert len(shared_costs(store)) == 1
-    is_as_alone(store, alone)
 
 
 @pytest.mark.e2e
