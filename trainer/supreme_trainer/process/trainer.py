@@ -160,11 +160,7 @@ def _compute(
     on = environment(ranks, reduction=reduction, library=_library(order))
     faults = None if options.prepare else Faults(storage, order, ranks)
     crew = Crew(storage, order.prefix, options.crew) if options.crew else None
-    claims = None if options.prepare else Claims.shared(storage, order.prefix, ranks)
-    if claims:
-        claims.interruption = interruption
-    if claims and options.took:
-        claims.durations = Durations.of(json.loads(options.took.read_text()))
+    may_leave = options.leave or options.team
     stages = Stages(
         Artefacts(storage, cache),
         ranks=ranks,
@@ -174,9 +170,9 @@ def _compute(
         checkpoint_seconds=seconds_between(os.environ),
         reuse=order.reuse,
         faults=faults,
-        claims=claims,
+        claims=None if options.prepare else _claims(storage, order, ranks, interruption, options),
         crew=crew,
-        may_leave=options.leave or options.team,
+        may_leave=may_leave,
         is_team=options.team,
     )
     if faults is None:
@@ -200,7 +196,7 @@ def _compute(
         with faults.outside():
             result = run_seed(order, stages, ranks=ranks, telemetry=telemetry)
     except HeldElsewhere as error:
-        if not (options.leave or options.team):
+        if not may_leave:
             raise
         logging.info("this process leaves the seed: %s", error)
         return None
@@ -208,6 +204,21 @@ def _compute(
     if others:  # which may take as long as the seed itself, for which a child has its deadline
         others.help_on(time.monotonic() - started)
     return written
+
+
+def _claims(
+    storage: Storage,
+    order: RunOrder,
+    ranks: Ranks,
+    interruption: Interruption,
+    options: argparse.Namespace,
+) -> Claims:
+    """Claims of this process, which knows what other seeds took where it was told."""
+    claims = Claims.shared(storage, order.prefix, ranks)
+    claims.interruption = interruption
+    if options.took:
+        claims.durations = Durations.of(json.loads(options.took.read_text()))
+    return claims
 
 
 def _library(order: RunOrder) -> str:
