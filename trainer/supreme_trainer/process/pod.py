@@ -313,8 +313,8 @@ class Trainers:
         with is taken before it starts."""
         seed = self._order.seed
         for _, step in plan.trainings:
-            is_possible = len(self._free) >= plan.size and not self._is_over
-            if is_possible and not self._has_lost and self._board.is_left(seed, step):
+            has_room = len(self._free) >= plan.size and not self.judged
+            if has_room and self._board.is_left(seed, step):
                 places, self._free = self._free[: plan.size], self._free[plan.size :]
                 self._board.begin_team(seed, places[0], plan.size)
                 log.info("%d processes go on with %s together", plan.size, step.title)
@@ -331,10 +331,6 @@ class Trainers:
     @property
     def _is_over(self) -> bool:
         return any(not each.failure or each.has_failed_for_good for each in self.judged)
-
-    @property
-    def _has_lost(self) -> bool:
-        return any(each.failure for each in self.judged)
 
 
 def _teams(order: RunOrder, launch: Launch) -> Teams | None:
