@@ -248,7 +248,7 @@ class _Evaluator:
     def _needs_no_more(self, child: Child) -> bool:
         """Return whether a child has left its result, and lacks pods that may never come: it would
         keep its seed, and the experiment, from their end."""
-        if not has_result(child) or any(pod.started_at for pod in _awaited(child)):
+        if not has_result(child) or any(pod.started_at for pod in _unfinished_pods(child)):
             return False
         key = child.attempt.seed, child.attempt.number
         check = self.seen.observations.result_checks.get(key)
@@ -343,7 +343,7 @@ class _Evaluator:
         pause = timedelta(0)
         if child.lost_pods:
             since = _since_loss(child, since)
-            pause = timedelta(0) if any(_awaited(child)) else LONGEST_PAUSE
+            pause = timedelta(0) if any(_unfinished_pods(child)) else LONGEST_PAUSE
         is_late = deadline and self.now >= since + timedelta(seconds=deadline) + pause
         # Where its queue has just stopped it, it may have run until then.
         may_be_late = child.waits_since is not None and not is_running
@@ -479,11 +479,11 @@ def _since_loss(child: Child, since: datetime) -> datetime:
     """Time at which a child that has lost all its pods began to wait: with the last loss, or when
     one was made again, before which its controller pauses."""
     lost = child.lost_pod.changed_at if child.lost_pod else None
-    made = (pod.created_at for pod in _awaited(child))
+    made = (pod.created_at for pod in _unfinished_pods(child))
     return max(time for time in (since, lost, *made) if time)
 
 
-def _awaited(child: Child) -> Iterator[Pod]:
+def _unfinished_pods(child: Child) -> Iterator[Pod]:
     return (pod for pod in child.pods if not pod.is_finished)
 
 
