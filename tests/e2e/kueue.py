@@ -78,8 +78,13 @@ class Kueue:
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
-        """Stop Kueue's webhooks, without which nothing is admitted; at the end they are back."""
+        """Stop Kueue's webhooks, without which nothing is admitted; at the end they are back.
+
+        A pod that is told to stop is out of its Service at once, and still answers on connections
+        that it has: its webhooks are away when it is gone.
+        """
         self._scale(0)
+        eventually(lambda: not self._pods())
         try:
             yield
         finally:
@@ -91,6 +96,10 @@ class Kueue:
     def _scale(self, replicas: int) -> None:
         self.cluster.kubectl("scale", "-n", NAMESPACE, DEPLOYMENT, f"--replicas={replicas}")
         eventually(lambda: self._answering() == replicas)
+
+    def _pods(self) -> list[client.V1Pod]:
+        with self.cluster.client() as api:
+            return client.CoreV1Api(api).list_namespaced_pod(NAMESPACE).items
 
     def _answering(self) -> int:
         """Return how many pods answer for the Service."""
