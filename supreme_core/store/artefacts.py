@@ -27,6 +27,7 @@ from supreme_core.api.names import MANIFEST, artefact_prefix, checkpoint_key
 from supreme_core.api.vocabulary import Digest
 from supreme_core.errors import CorruptArtefact, SpecError, one_line
 from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
+from supreme_core.system.warnings import once
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class Artefacts:
         self._largest = largest
         self.cache = cache
         self._verified: dict[str, tuple[Path, tuple[int, ...]]] = {}
-        self._told: set[str] = set()
+        self._warn = once(log.warning)
 
     def find(self, stage: str, key: str) -> Manifest | None:
         """The manifest of a finished piece of work.
@@ -130,9 +131,7 @@ class Artefacts:
         try:
             return read_manifest(self._storage, stage, key)
         except CorruptArtefact as error:
-            if (told := str(error)) not in self._told:
-                log.warning("a manifest counts as absent: %s", told)
-                self._told.add(told)
+            self._warn(f"a manifest counts as absent: {error}")
             return None
 
     def commit(

@@ -21,6 +21,7 @@ from supreme_core.store.storage import (
     Storage,
     require_unlinked,
 )
+from supreme_core.system.warnings import Warn, once
 
 log = logging.getLogger(__name__)
 
@@ -109,23 +110,6 @@ def experiments_in(storage: Storage) -> list[str]:
     return sorted({"/".join(parts[1:3]) for parts in paths if len(parts) > 3})
 
 
-def find_order(
-    storage: Storage, experiment: str, *, is_told: bool = False
-) -> ExperimentOrder | None:
-    """Read the order; None where there is none or, which a warning says, it cannot be read.
-
-    is_told: the warning was given before.
-    """
-    if storage.stat(names.order_key(experiment)) is None:
-        return None
-    try:
-        return read_sealed_order(storage, experiment)[0]
-    except SpecError as error:
-        if not is_told:
-            log.warning("an order counts as absent: %s", one_line(error))
-        return None
-
-
 def computed_seeds(storage: Storage, order: ExperimentOrder) -> list[int]:
     """The order's seeds that have a result, of whatever work."""
     return [seed for seed, attempts in attempts_by_seed(storage, order).items() if attempts]
@@ -160,12 +144,23 @@ class ResultReader:
     """Reader of results in a store, each once for as long as listings show it unchanged.
 
     One may have 64 MiB, and whoever computes, publishes and reports looks at all of them each time.
-    Of one that cannot be trusted a warning says so once.
+    Of one that cannot be trusted, and of an order that cannot be read, a warning says so once.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._known: dict[tuple[ExperimentName, ObjectInfo], RunResult | None] = {}
+        self._warn = once(log.warning)
+
+    def find_order(self, experiment: str) -> ExperimentOrder | None:
+        """The order as it is now; None where there is none, or one that cannot be read."""
+        if self._storage.stat(names.order_key(experiment)) is None:
+            return None
+        try:
+            return read_sealed_order(self._storage, experiment)[0]
+        except SpecError as error:
+            self._warn(f"an order counts as absent: {one_line(error)}")
+            return None
 
     def of(self, order: ExperimentOrder) -> dict[int, RunResult]:
         """Return the newest result that answers the order's work, for each seed that has one."""
@@ -241,14 +236,14 @@ def write_at_work(storage: Storage, order: RunOrder) -> None:
 
 
 def attempts_at_work(
-    storage: Storage, order: RunOrder, *, told: set[str] | None = None
+    storage: Storage, order: RunOrder, *, warn: Warn = log.warning
 ) -> list[RunOrder]:
     """Orders of other seeds of the experiment whose newest attempt is at work and has no result.
 
     Only those of the same work and settings, such as not those of tuning beside the seeds that come
     after it. From the seed after the order's own, so that processes of several seeds spread.
 
-    told: what warnings have said of those that cannot be read. It grows, and is not said again.
+    warn: takes a line for each that cannot be read.
     """
     experiment = _prefix(order)
     below = re.compile(re.escape(experiment) + r"/seed=(\d+)/attempt=(\d+)/(at-work|result)\.json")
@@ -264,11 +259,10 @@ def attempts_at_work(
         if found[seed][attempt] == {"at-work"}
     ]
     at_work.sort(key=lambda other: (other.seed < order.seed, other.seed))
-    told = set() if told is None else told
-    return [other for other in at_work if _is_at_work(storage, other, told)]
+    return [other for other in at_work if _is_at_work(storage, other, warn)]
 
 
-def _is_at_work(storage: Storage, order: RunOrder, told: set[str]) -> bool:
+def _is_at_work(storage: Storage, order: RunOrder, warn: Warn) -> bool:
     """Return whether the attempt of the order computes just this; what cannot be read does not."""
     key = names.at_work_key(order.prefix)
     try:
@@ -276,9 +270,7 @@ def _is_at_work(storage: Storage, order: RunOrder, told: set[str]) -> bool:
     except MissingObject:
         return False
     except (SpecError, ObjectTooLarge) as error:
-        if (why := one_line(error)) not in told:
-            log.warning("an attempt at work counts as absent: %s", why)
-            told.add(why)
+        warn(f"an attempt at work counts as absent: {one_line(error)}")
         return False
     return there == order
 

@@ -294,8 +294,8 @@ def test_a_signal_that_an_import_swallows_stops_the_run(command, tmp_path, monke
 class TestTheOrder:
     """Several processes write the same order in the store."""
 
-    def settle(self, store, document, *, replace=False):
-        results = ResultReader(store)
+    def settle(self, store, document, *, results=None, replace=False):
+        results = results or ResultReader(store)
         return [*replacing.settle_order(store, planned(document), results, replace=replace)]
 
     def test_is_written_once(self, tmp_path):
@@ -321,8 +321,9 @@ class TestTheOrder:
     def test_that_is_damaged_is_told_once_and_written_anew(self, tmp_path, caplog):
         store, order = folder_store(tmp_path), planned(WHOLE)
         store.write(names.order_key(order.prefix), b"{")
-        replacing.check_order(store, order, replace=False)
-        self.settle(store, WHOLE)
+        results = ResultReader(store)
+        replacing.check_order(store, order, results, replace=False)
+        self.settle(store, WHOLE, results=results)
         (message,) = caplog.messages
         assert message.startswith(f"an order counts as absent: {names.order_key(order.prefix)}")
         assert read_order(store, order.prefix) == order

@@ -10,7 +10,6 @@ from supreme_core.store.results import (
     ResultReader,
     attempts_by_seed,
     drop_results,
-    find_order,
     write_order,
     write_result,
 )
@@ -208,8 +207,9 @@ class TestDropping:
 
 def test_an_order_that_cannot_be_read_counts_as_absent_with_a_warning(tmp_path, caplog):
     storage = LocalStorage(tmp_path)
-    assert find_order(storage, BEFORE.prefix) is None
+    results = ResultReader(storage)
+    assert results.find_order(BEFORE.prefix) is None
     assert caplog.messages == []
     storage.write(f"{BEFORE.prefix}/order.json", b"{")
-    assert find_order(storage, BEFORE.prefix) is None
+    assert results.find_order(BEFORE.prefix) is None
     assert "an order counts as absent" in caplog.text

@@ -19,7 +19,6 @@ from supreme_core.store.results import (
     attempts_at_work,
     attempts_by_seed,
     drop_results,
-    find_order,
     parse_result,
     read_order,
     write_at_work,
@@ -27,6 +26,7 @@ from supreme_core.store.results import (
     write_result,
 )
 from supreme_core.store.sealed import SEAL, sealed_json
+from supreme_core.system.warnings import once
 from tests.core.analysis.summaries import digest, question, result, run
 
 ORDER = question([7, 8]).order
@@ -299,7 +299,7 @@ class TestOrder:
         storage.write(f"{place}/order.json", storage.read(f"{ORDER.prefix}/order.json"))
         with pytest.raises(SpecError, match=f"is that of another experiment, {ORDER.prefix}$"):
             read_order(storage, place)
-        assert find_order(storage, place) is None
+        assert ResultReader(storage).find_order(place) is None
 
     @pytest.mark.parametrize(
         ("field", "value", "said"),
@@ -370,8 +370,8 @@ class TestAtWork:
     @pytest.mark.parametrize("spoil", [b"{}", b"oops"])
     def test_that_cannot_be_trusted_are_left_out_with_a_warning(self, storage, caplog, spoil):
         storage.write(names.at_work_key(self.of(8).prefix), spoil)
-        told = set()
+        warn = once(logging.getLogger(__name__).warning)
         for _ in range(2):  # as a process looks again and again
-            assert attempts_at_work(storage, self.OWN, told=told) == []
+            assert attempts_at_work(storage, self.OWN, warn=warn) == []
         (message,) = caplog.messages
         assert message.startswith("an attempt at work counts as absent: ")

@@ -123,13 +123,14 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
         say(console, "only an experiment with spec.tuning is tuned; --retune is not used here")
     earlier = tuning.chosen_before(storage, order, retune=options.retune) if order.tuning else None
     order = tuning.with_settings_of(order, earlier)
-    check_order(storage, order, replace=options.replace)
+    results = ResultReader(storage)
+    check_order(storage, order, results, replace=options.replace)
     with tempfile.TemporaryDirectory(prefix="supreme-") as folder:
         stages, tried = Counter[str](), 0
         if order.tuning and missing(order, earlier):
             say(console, tuning.trials_planned(order))
             part = TrialsAtWork(
-                storage, options, console, Path(folder), whole=order, results=ResultReader(storage)
+                storage, options, console, Path(folder), whole=order, results=results
             )
             made = make_trials(storage, order, catalog.installed(), part.compute)
             tried, stages = part.seeds, part.stages
@@ -139,14 +140,14 @@ def run(order: ExperimentOrder, storage: Storage, options: Options, console: Con
                 storage, order, made.results, made.trials, earlier, partial(say, console)
             )
             order = tuning.with_settings_of(order, selection)
-        runner = Runner(order, storage, options, console, Path(folder))
+        runner = Runner(order, storage, options, console, Path(folder), results=results)
         seeds = runner.compute()
         summary = None
-        if computed := [*runner.results.of(order)]:
+        if computed := [*results.of(order)]:
             from supreme_core.publishing.publish import publish_newest
 
             artefacts = Artefacts(storage, Path(folder) / "cache")
-            newest, summary = publish_newest(storage, artefacts, order.prefix, runner.results)
+            newest, summary = publish_newest(storage, artefacts, order.prefix, results)
             if change := changed_meanwhile(order, newest, computed):
                 runner.failures.append(change)
                 runner.exit_code = runner.exit_code or EXIT_ERROR

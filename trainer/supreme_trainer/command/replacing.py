@@ -10,16 +10,17 @@ from supreme_core.store.results import (
     ResultReader,
     computed_seeds,
     drop_results,
-    find_order,
     read_sealed_order,
     write_order,
 )
 from supreme_core.store.storage import Storage
 
 
-def check_order(storage: Storage, order: ExperimentOrder, *, replace: bool) -> None:
+def check_order(
+    storage: Storage, order: ExperimentOrder, results: ResultReader, *, replace: bool
+) -> None:
     """Refuse, by a SpecError, an order by which results of an older one would be lost."""
-    before = find_order(storage, order.prefix)
+    before = results.find_order(order.prefix)
     if not replace and before is not None:
         _refuse(storage, before, order)
 
@@ -30,10 +31,9 @@ def settle_order(
     """Have the order in the store; the lines say what goes for it, before it goes.
 
     Where it is there already, with its digest, nothing is written, so that processes which share
-    an experiment do not take turns in writing it. One that cannot be read is written anew, without
-    a word: `check_order` has said it.
+    an experiment do not take turns in writing it. One that cannot be read is written anew.
     """
-    before = find_order(storage, order.prefix, is_told=True)
+    before = results.find_order(order.prefix)
     if before == order and read_sealed_order(storage, order.prefix) == (order, True):
         return
     if before is not None:

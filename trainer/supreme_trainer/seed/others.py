@@ -27,6 +27,7 @@ from supreme_core.errors import DeviceFault, HeldElsewhere, RankLost, StorageErr
 from supreme_core.plan import Step
 from supreme_core.store.results import attempts_at_work, write_at_work
 from supreme_core.store.storage import Storage
+from supreme_core.system.warnings import Warn, once
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class OtherSeeds:
     clock: Callable[[], float] = time.monotonic
     _claims: dict[str, Claims] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
-    _told: set[str] = field(default_factory=set)
+    _warn: Warn = field(default_factory=lambda: once(log.warning))
     _next_look: float = 0.0
 
     def announce(self) -> None:
@@ -81,7 +82,7 @@ class OtherSeeds:
         """Compute what is ready in one of them; gives whether there was anything."""
         if self.clock() < self._next_look:
             return False
-        for order in attempts_at_work(self.storage, self.order, told=self._told):
+        for order in attempts_at_work(self.storage, self.order, warn=self._warn):
             if order.prefix not in self._given_up and self._take_part(order):
                 return True
         self._next_look = self.clock() + LOOK_SECONDS
