@@ -27,7 +27,7 @@ from supreme_core.engine.ranks.interruption import Interruption, Terminated
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.training.curve import TrainingCurve
 from supreme_core.engine.training.observer import Observer
-from supreme_core.errors import SpecError
+from supreme_core.errors import HeldElsewhere, SpecError
 from supreme_core.scoring.evaluation import Cost
 from supreme_core.store.artefacts import CHECKPOINT_DIGEST_BYTES, is_sound_checkpoint
 
@@ -58,12 +58,18 @@ def seconds_between(environment: Mapping[str, str]) -> float:
     return seconds
 
 
+NOTHING, LOST, STOP = range(3)
+"""Words of a rank to the others after a step: its stage is another process's by now; it was told to
+stop, which counts more, as the process has to end."""
+
+
 class Slot(Protocol):
     """The place of one stage's newest checkpoint; writing is atomic."""
 
     def read(self) -> bytes | None: ...
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        """HeldElsewhere where another process has taken the stage over."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class Checkpoints:
     curves: list[TrainingCurve] = field(default_factory=list, init=False)
     _fits: int = 0
     _saved: float = field(init=False)
+    _is_lost: bool = False
 
     def __post_init__(self) -> None:
         self.meter = CostMeter(self.ranks)
@@ -121,23 +128,40 @@ class Checkpoints:
         return int(position["done"])
 
     def step(self, state: State, done: int) -> None:
-        """Save where it is time to; after a request to stop save, and stop all ranks here."""
-        stop = self._is_to_stop(done)
+        """Save where it is time to; after a request to stop save, and stop all ranks here.
+
+        HeldElsewhere, on all ranks, where another process has taken the stage over.
+        """
+        told = self._told(done)
+        if told == LOST:
+            raise HeldElsewhere("another process has taken over what these ranks compute")
+        stop = told == STOP
         if self.slot and (stop or self.clock() - self._saved >= self.every_seconds):
             self._saved = self.clock()
             if self.ranks.is_main:
-                self.slot.write(self._pack(state, done))
+                self._write(self.slot, self._pack(state, done))
         if stop:
             self.ranks.each(0.0)  # no rank ends while rank 0 writes: torchrun would soon kill it
             self.interruption.requested = True  # also on ranks that no signal reached
             raise Terminated(self.interruption.exit_code)
 
-    def _is_to_stop(self, done: int) -> bool:
+    def _write(self, slot: Slot, data: bytes) -> None:
+        """Write a checkpoint; ranks that have lost their stage hear of it when they agree next."""
+        try:
+            slot.write(data)
+        except HeldElsewhere:
+            if self.ranks.size == 1:
+                raise
+            self._is_lost = True
+
+    def _told(self, done: int) -> int:
+        """The same word for all ranks, which is NOTHING where they do not ask each other."""
+        mine = STOP if self.interruption.requested else LOST if self._is_lost else NOTHING
         if self.ranks.size == 1:
-            return self.interruption.requested
+            return mine
         if done % STEPS_BETWEEN_AGREEMENTS[self.ranks.device.type]:
-            return False
-        return any(self.ranks.each(float(self.interruption.requested)))
+            return NOTHING
+        return int(max(self.ranks.each(float(mine))))
 
     def _pack(self, state: State, done: int) -> bytes:
         tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}

@@ -5,7 +5,7 @@
 | where the training stops     | after every single step: in an epoch, at its border, the last |
 | optimiser                    | SGD with momentum, AdamW                                     |
 | ranks before and after       | 1-1, 1-2, 2-1                                                |
-| what the checkpoint is       | sound, damaged, of another fit of the stage                  |
+| what the checkpoint is       | sound, damaged, of another fit, of a stage that is another's |
 
 Left out: CUDA, and processes that are really killed (tests/trainer/test_resume.py).
 """
@@ -174,6 +174,38 @@ def test_the_scale_of_the_loss_is_what_it_had_come_to():
 
 def test_a_signal_to_one_rank_stops_all_of_them():
     assert on_two_ranks(only_rank_one_is_told) == [None, None]
+
+
+class TakenOver(Memory):
+    """A slot of a stage that is another process's from the second checkpoint on."""
+
+    def write(self, data):
+        if self.data:
+            raise HeldElsewhere("taken over")
+        super().write(data)
+
+
+def in_vain(ranks):
+    """Steps that a rank takes before it leaves a stage that another one has taken over."""
+    steps = []
+
+    def report(*, done, **_):
+        steps.append(done)
+
+    checkpoints = Checkpoints(ranks, Interruption(143), TakenOver(), every_seconds=0.0)
+    numerics = NumericsPolicy(Reduction(ranks, 2))
+    with pytest.raises(HeldElsewhere):
+        fit(
+            network(), tiny_samples(48), how(),
+            seed=7, numerics=numerics, report=report, checkpoints=checkpoints,
+        )  # fmt: skip
+    return steps
+
+
+def test_ranks_whose_stage_was_taken_over_leave_it_together():
+    """They learn it where they ask each other, a step after the checkpoint that is in vain."""
+    assert in_vain(ALONE) == [1, 2]
+    assert on_two_ranks(in_vain) == [[1, 2, 3]] * 2
 
 
 def test_a_checkpoint_is_written_when_it_is_time_and_only_the_newest_is_kept(whole):

@@ -160,12 +160,9 @@ class CheckpointSlot:
         return data.removeprefix(self.origin)
 
     def write(self, data: bytes) -> None:
-        """HeldElsewhere where another process has taken over; among several ranks, which cannot
-        hear of it here, nothing is written then."""
+        """HeldElsewhere where another process has taken over."""
         if not self.claims.is_mine(self.key):
-            if self.claims.ranks.size == 1:
-                raise HeldElsewhere(f"{self.stage} {self.key[:16]} was taken over")
-            return
+            raise HeldElsewhere(f"{self.stage} {self.key[:16]} was taken over")
         self.artefacts.write_checkpoint(self.stage, self.key, self.origin + data)
 
 
