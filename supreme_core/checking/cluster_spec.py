@@ -22,6 +22,7 @@ from supreme_core.checking.on_cluster import (
 )
 from supreme_core.errors import SpecError
 from supreme_core.store.s3 import bucket_and_prefix
+from supreme_core.system.variables import OF_RANKS
 
 CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"
@@ -34,8 +35,7 @@ CLOSED_FOLDERS: Final = (names.ORDER_FOLDER, "/dev", "/proc", "/sys", "/var/run/
 
 FREE_VARIABLES: Final = ("SUPREME_CHECKPOINT_SECONDS", names.PLUGINS_VARIABLE)
 OUR_VARIABLES: Final = re.compile(
-    r"(SUPREME|PET|MASTER|TORCHELASTIC)_.*|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME"
-    r"|JOB_COMPLETION_INDEX|OMP_NUM_THREADS"
+    rf"SUPREME_.*|{OF_RANKS.pattern}|JOB_COMPLETION_INDEX|OMP_NUM_THREADS"
 )
 RESERVED: Final = re.compile(
     r"((.*\.)?(supreme\.dev|kubeflow\.org)|(app|batch)\.kubernetes\.io)/.*|job-name|controller-uid"

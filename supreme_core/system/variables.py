@@ -1,5 +1,6 @@
 """Variables of a trainer's environment that libraries read once, when they start. Pure."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -19,6 +20,12 @@ WORKERS_ON_GPUS: Final = "SUPREME_WORKERS_ON_GPUS"
 """Variable with the number of trainers that were started to use the GPUs that a trainer sees, or
 its cores where it uses no GPU."""
 
+
+OF_RANKS: Final = re.compile(
+    r"(PET|MASTER|TORCHELASTIC)_.*|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME"
+)
+"""Names of the variables by which torchrun and its ranks know where they meet, and which they
+are."""
 
 VISIBLE_GPUS: Final = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may use, by number, UUID or MIG instance; unset: all."""
@@ -49,6 +56,16 @@ def of_ranks(given: Mapping[str, str], gpus: Sequence[str] = ()) -> dict[str, st
 
 
 def of_trainer(given: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:
-    """Environment of a trainer that is started with what is given; a user's own tunables stay."""
+    """Environment of a trainer that is started with what is given; a user's own tunables stay.
+
+    Variables of other ranks do not, by which it would wait for them: whoever is started in a pod of
+    a PyTorchJob, in its notebook or by torchrun has them.
+    """
     pages = HUGE_PAGES if platform == "linux" else {}
-    return {**pages, **given, **FIXED}
+    own = {name: value for name, value in given.items() if not OF_RANKS.fullmatch(name)}
+    return {**pages, **own, **FIXED}
+
+
+def of_torchrun(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables by which torchrun is told where the machines of its ranks meet."""
+    return {name: value for name, value in given.items() if name.startswith("PET_")}

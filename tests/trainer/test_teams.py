@@ -415,11 +415,29 @@ def until_there(*paths):
         time.sleep(0.01)
 
 
+OF_A_PYTORCHJOB = {
+    "PET_NNODES": "1:1",
+    "PET_NPROC_PER_NODE": "2",
+    "PET_RDZV_BACKEND": "c10d",
+    "PET_RDZV_ENDPOINT": "nowhere.invalid:23456",
+    "PET_RDZV_ID": "job",
+    "PET_RDZV_CONF": "timeout=1",
+    "PET_NODE_RANK": "1",
+    "PET_MAX_RESTARTS": "3",
+    "MASTER_ADDR": "nowhere.invalid",
+    "MASTER_PORT": "23456",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "2",
+}
+"""Variables that the training operator sets on a pod with two processes, and those that it sets
+where there is a Master: they are of ranks that meet as nobody here does."""
+
+
 def pod_of_two(folder, team, **how):
     """A pod with two processes, and its order."""
     order = shared(folder, DOCUMENT, sharesStages=True, formsTeams=True)
-    variables = {"PET_NPROC_PER_NODE": "2", "PET_STANDALONE": "1", **holding(folder, team)}
-    return order, pod(order, **variables, **how)
+    return order, pod(order, **OF_A_PYTORCHJOB, **holding(folder, team), **how)
 
 
 @pytest.mark.parametrize("team", ["goes on", pytest.param("is killed", marks=pytest.mark.e2e)])

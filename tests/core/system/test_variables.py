@@ -2,7 +2,7 @@
 
 import pytest
 
-from supreme_core.system.variables import of_trainer
+from supreme_core.system.variables import of_torchrun, of_trainer
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,18 @@ def test_what_decides_bits_is_set_whatever_was_given():
     found = of_trainer(given)
     assert (found["OMP_NUM_THREADS"], found["CUBLAS_WORKSPACE_CONFIG"]) == ("1", ":4096:8")
     assert found["HOME"] == "/root"
+
+
+def test_a_trainer_is_no_rank_of_those_among_which_it_is_started():
+    """As in the notebook of a PyTorchJob: it would wait for the others for half an hour."""
+    of_others = {
+        name: "2"
+        for name in (
+            *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_NAME"),
+            *("MASTER_ADDR", "MASTER_PORT", "PET_NNODES", "TORCHELASTIC_RUN_ID"),
+        )
+    }
+    given = {**of_others, "HOME": "/root", "MY_RANK": "1"}
+    assert of_trainer(given).items() >= {"HOME": "/root", "MY_RANK": "1"}.items()
+    assert not of_trainer(given).keys() & of_others.keys()
+    assert of_torchrun(given) == {"PET_NNODES": "2"}

@@ -59,7 +59,7 @@ from supreme_core.store.results import RESULT_BYTES
 from supreme_core.store.storage import Storage
 from supreme_core.system.ending import as_told
 from supreme_core.system.files import read_file
-from supreme_core.system.variables import WORKERS_ON_GPUS, gpus, of_ranks
+from supreme_core.system.variables import WORKERS_ON_GPUS, gpus, of_ranks, of_torchrun
 
 log = logging.getLogger(__name__)
 
@@ -378,6 +378,8 @@ def _start(
         options += ["--others"]
         (place,) = places
         environment |= {"LOCAL_RANK": str(place)} if launch.workers > 1 else {}
+    elif torchrun:
+        environment |= of_torchrun(os.environ)
     with open(writer, "wb", buffering=0) as stream:
         started = start(path, *options, torchrun=torchrun, log=stream, environment=environment)
     return Trainer(
