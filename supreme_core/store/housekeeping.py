@@ -98,6 +98,7 @@ class Inventory:
 
     unreadable: why a document of an experiment cannot be read, by its key in the store.
     unsealed: keys of orders that carry no digest, as older versions wrote them.
+    at_work: stages that a process is computing at the moment, as their leases tell.
     """
 
     pieces: Sequence[Piece]
@@ -105,6 +106,7 @@ class Inventory:
     needs: Sequence[Needs]
     unreadable: Mapping[str, str]
     unsealed: Sequence[str] = ()
+    at_work: frozenset[StageId] = frozenset()
 
     @cached_property
     def unfinished(self) -> frozenset[int]:
@@ -246,13 +248,15 @@ def orphans(inventory: Inventory) -> list[Piece]:
 def leftovers(inventory: Inventory) -> list[Leftover]:
     """Objects of writers that were killed, of work that was replaced, and old checkpoints.
 
-    Some may be those of a writer who is at work: age tells.
+    Some may be those of a writer who is at work: its lease tells, else age does.
     """
     found = [
         Leftover(info, "a file that was being written", is_temporary=True)
         for info in inventory.temporaries
     ]
     for piece in inventory.pieces:
+        if piece.id in inventory.at_work:
+            continue
         found += _leftovers_of(piece, may_go_on=bool(inventory.unfinished or inventory.unreadable))
     return found
 

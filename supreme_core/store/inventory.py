@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
 from supreme_core.api import names
@@ -28,6 +28,7 @@ from supreme_core.store.housekeeping import (
     damage_in,
     needs_of,
 )
+from supreme_core.store.leases import has_heartbeat
 from supreme_core.store.results import (
     FAILED_RUN_BYTES,
     FAULT_BYTES,
@@ -90,6 +91,7 @@ def read_inventory(storage: Storage, track: Track) -> Inventory:
     """Read what a store holds. Experiments are read last: one that appears meanwhile is not
     missed."""
     folders = _folders(storage)
+    at_work = frozenset(_at_work(storage, folders))
     with _threads() as pool:
         read = pool.map(lambda item: _piece(storage, *item), folders.items())
         pieces = list(track(read, total=len(folders), what="reading manifests"))
@@ -98,7 +100,7 @@ def read_inventory(storage: Storage, track: Track) -> Inventory:
     if not pieces and not temporaries and not found.experiments:
         raise SpecError(f"{storage.uri} holds neither stages nor experiments; is it a store?")
     needs = _needs(found.experiments)
-    return Inventory(pieces, temporaries, needs, found.unreadable, found.unsealed)
+    return Inventory(pieces, temporaries, needs, found.unreadable, found.unsealed, at_work)
 
 
 def read_needs_again(storage: Storage, inventory: Inventory, track: Track) -> Inventory:
@@ -222,6 +224,17 @@ def _folders(storage: Storage) -> dict[StageId, list[ObjectInfo]]:
         if match := OBJECT.fullmatch(info.key):
             found[match[1], match[3]].append(info)
     return dict(found)
+
+
+def _at_work(
+    storage: Storage, folders: Mapping[StageId, Sequence[ObjectInfo]]
+) -> Iterator[StageId]:
+    """The stages that a process is computing."""
+    now = datetime.now(UTC)
+    for stage, objects in folders.items():
+        found = (info for info in objects if info.key.rpartition("/")[2].startswith(names.LEASE))
+        if any(has_heartbeat(storage, lease, now=now) for lease in found):
+            yield stage
 
 
 def _piece(storage: Storage, stage: StageId, objects: Sequence[ObjectInfo]) -> Piece:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -30,7 +31,7 @@ from uuid import uuid4
 
 from supreme_core.api.names import lease_key
 from supreme_core.errors import StorageError, StoreUnavailable, one_line
-from supreme_core.store.storage import MissingObject, ObjectTooLarge, Storage
+from supreme_core.store.storage import MissingObject, ObjectInfo, ObjectTooLarge, Storage
 
 log = logging.getLogger(__name__)
 
@@ -316,6 +317,21 @@ class Leases:
                     lease.renew()
                 except StorageError as error:  # it may be back before the lease is stale
                     log.warning("a lease cannot be renewed: %s", error)
+
+
+def has_heartbeat(storage: Storage, lease: ObjectInfo, *, now: datetime) -> bool:
+    """Return whether the process that holds a lease seems to be at work, as a listing of it tells.
+
+    now: the time of the listing. A lease is renewed all the time, by the clock of the store.
+    """
+    if (now - lease.modified).total_seconds() >= stale_seconds_of(storage):
+        return False
+    try:
+        return not _parsed(storage.read(lease.key, limit=LEASE_BYTES)).has_ended
+    except MissingObject:
+        return False  # released meanwhile
+    except ObjectTooLarge:
+        return True  # nobody's, until it is stale
 
 
 def _parsed(content: bytes) -> Holder:

@@ -25,6 +25,7 @@ from supreme_core.errors import EXIT_INVALID
 from supreme_core.store.folder import LocalStorage
 from supreme_core.store.housekeeping import orphans
 from supreme_core.store.inventory import read_inventory
+from supreme_core.store.leases import Holder, Leases
 from supreme_core.store.results import write_order, write_result
 from supreme_core.store.storage import TEMPORARY
 from tests.trainer.experiments import (
@@ -393,6 +394,35 @@ class TestPrune:
         assert (code, keys(folder)) == (2, before)
         assert "because an experiment cannot be read" in err
         assert order in err
+
+    @pytest.mark.parametrize("has_ended", [False, True], ids=["at work", "killed"])
+    def test_nothing_goes_of_who_is_at_work(self, filled, check, command, monkeypatch, has_ended):
+        """Without its lease, a process drops what it has computed since its last checkpoint; without
+        the data that it is about to name, it leaves a damaged stage."""
+        lease = Leases(filled, "experiments/one").take("originals", "f" * 64)
+        begun = names.artefact_prefix("originals", "f" * 64)
+        filled.write(f"{begun}/weights-0.npy", b"data")
+        quick = f"{names.artefact_prefix('metrics', 'e' * 64)}/rows-0.json"
+        filled.write(quick, b"data")
+        monkeypatch.setattr(Holder, "has_ended", has_ended)
+        before = keys(filled)
+
+        code, found = check(filled)
+        _, out, _ = command("prune", filled, "--delete", "--older-than", "0")
+
+        assert (code, len(found["atWork"]), len(found["leftovers"])) == (
+            (0, 0, 3) if has_ended else (0, 1, 1)
+        )
+        gone = {*before} - {*keys(filled)}
+        if has_ended:
+            assert gone == {f"{begun}/lease-0001", f"{begun}/weights-0.npy", quick}
+        else:
+            assert not gone
+            assert out == (
+                "1 stage being computed now, by leases that are renewed\n"
+                "1 more, written in the last 1 h, stay\nnothing to remove\n"
+            )
+        lease.release()
 
     def test_files_of_killed_writers_go(self, finished, prune, tmp_path):
         store = LocalStorage(tmp_path)

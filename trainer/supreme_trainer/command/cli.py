@@ -541,7 +541,7 @@ def check(uri: str, endpoint: str | None, region: str | None, as_json: bool) -> 
     type=Hours(min=0, max=1_000_000),
     default=24.0,
     show_default=True,
-    help="Leave what was written in the last HOURS; 0 only where nobody works.",
+    help="Leave what was written in the last HOURS, of which there is 1 while a run is at work.",
 )
 @click.option(
     "--data", "with_data", is_flag=True, help="Remove prepared data that nobody uses, too."

@@ -27,6 +27,10 @@ OLDER = (
     "an older version wrote them, or a process that was killed; `supreme run FILE` writes"
     " order.json anew, and `supreme report EXPERIMENT-URI` summary.json"
 )
+HOURS_AT_WORK = 1.0
+"""Least age of what goes while somebody is at work: far above the time that a file takes to be
+written, and a checkpoint or a stage to be named by what comes after it."""
+
 SHOWN = 20
 """Lines of one kind; --json has all of them."""
 
@@ -64,6 +68,8 @@ def prune_store(
     """Say what no experiment needs in a store, and remove it where `really` is set."""
     storage = open_storage(uri, endpoint=endpoint, region=region)
     inventory = read_inventory(storage, tracked)
+    if inventory.at_work and hours < HOURS_AT_WORK:
+        hours = HOURS_AT_WORK
     before = datetime.now(UTC) - timedelta(hours=hours)
     pruning = prunable(inventory, before=before, with_data=with_data)
     deleted = delete(storage, pruning) if really else 0
@@ -71,6 +77,9 @@ def prune_store(
         document = {**_document(storage, inventory, pruning), "deletedBytes": deleted}
         click.echo(json.dumps(document, indent=1))
     else:
+        if inventory.at_work:
+            count = number_of(len(inventory.at_work), "stage")
+            say_found(f"{count} being computed now, by leases that are renewed")
         _show_prune(pruning, hours=hours, deleted=deleted if really else None)
     if inventory.unreadable:
         raise SpecError(
@@ -146,6 +155,7 @@ def _document(storage: Storage, inventory: Inventory, found: Pruning) -> dict[st
         "leftovers": list(map(leftover_document, found.leftovers)),
         "orphans": list(map(piece_document, found.orphans)),
         "young": found.young,
+        "atWork": [{"stage": stage, "key": key} for stage, key in sorted(inventory.at_work)],
         "linked": found.linked,
         "unusedData": list(map(piece_document, found.data)),
     }
