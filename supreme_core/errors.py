@@ -109,7 +109,11 @@ class DeviceFault(SupremeError):
             self.exit_code = EXIT_ERROR
 
 
-class GivenUp(SupremeError):
+class FailedBefore(SupremeError):
+    """A stage is not tried again, which has failed for the reason that this says."""
+
+
+class GivenUp(FailedBefore):
     """A stage was left undone after faults of devices; the machine's fault, and no method's."""
 
 

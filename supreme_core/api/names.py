@@ -161,12 +161,12 @@ def progress_key(attempt: str) -> str:
     return f"{attempt}/progress.json"
 
 
-def failed_run_key(attempt: str, crew: str, metrics: str) -> str:
-    """A run that failed in one of several processes of an attempt.
+def failed_run_key(attempt: str, crew: str, stage: str) -> str:
+    """A run that failed in one of several processes of an attempt, or what several runs need.
 
-    crew: name of these processes.  metrics: the key of the run's metrics.
+    crew: name of these processes.  stage: the key of the run's metrics, or of what failed.
     """
-    return f"{attempt}/failed-{crew}-{metrics[:32]}.json"
+    return f"{attempt}/failed-{crew}-{stage[:32]}.json"
 
 
 def fault_key(attempt: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from supreme_core.api.canonical import digest
 from supreme_core.api.names import ORIGINAL, REFERENCES
-from supreme_core.errors import CorruptArtefact, GivenUp, escaped, one_line
+from supreme_core.errors import CorruptArtefact, FailedBefore, GivenUp, escaped, one_line
 from supreme_core.randomness.streams import Streams
 from supreme_core.registry import Chosen, Forgets
 from supreme_core.scoring.evaluation import (
@@ -329,7 +329,7 @@ def _unlike(name: str) -> CorruptArtefact:
 
 def reason(error: Exception, *, during: str = "") -> str:
     """A failure in foreign code, as the record of its run tells it."""
-    if isinstance(error, GivenUp):
+    if isinstance(error, FailedBefore):
         return one_line(error, 1000)
     where = f"{during}: " if during else ""
     out = "out of memory: " if fault_of(error) == "memory" else ""

@@ -9,7 +9,7 @@ Real trainers, each with leases in the store and nothing else between them.
 | one is stopped for longer than its lease lasts     | the other takes over; it does no harm      |
 | nothing is ready that nobody does                  | one that may leaves, and another goes on   |
 | one computes what two methods need                 | another computes other ones meanwhile      |
-| a method fails                                     | it is tried once and recorded              |
+| a method, or what several need, fails              | it is tried once and recorded              |
 | all are stopped; two ranks go on, and the reverse  | the same bits                              |
 | two experiments with one recipe                    | what both need is computed once            |
 | one of a seed has nothing to do, another seed has  | it takes part there, and ends with its own |
@@ -274,6 +274,41 @@ def test_a_method_that_fails_is_tried_by_one_process(tmp_path):
     failed = [run for run in result["runs"] if run["status"] == "failed"]
     assert [run["method"] for run in failed] == ["raises", "again"]
     assert {run["reason"] for run in failed} == {"KeyError: 'no such layer'"}
+
+
+NO_IMPORTANCES = '''
+from supreme_core.errors import MethodFailed
+from supreme_core.registry import NoParams, method
+from supreme_trainer.seed import importances
+
+
+def fails(*arguments, **settings):
+    raise MethodFailed("the importances of the weights are not finite")
+
+
+importances.importance_sums = fails
+
+
+@method(paper="none")
+def unused(task, params: NoParams):
+    """Needed, as a plug-in has to have something."""
+'''
+
+
+def test_importances_that_fail_are_tried_by_one_process_for_all_that_read_them(tmp_path):
+    install(tmp_path / "site", NO_IMPORTANCES)
+    document = work(methods=[SSD, {"name": "assd"}], scenarios=[FULL_CLASS])
+    how = {"options": CREW, "site": tmp_path / "site"}
+    with trainers(*orders(tmp_path, document, 2), **how) as crew:
+        events = list(crew.events())
+        assert crew.ended() == [EXIT_OK, EXIT_OK]
+
+    tried = {step: times for step, times in started(events).items() if step[0] == "importances"}
+    assert set(tried.values()) == {1}
+    (result,) = results(tmp_path)
+    reasons = {run["method"]: run["reason"] for run in result["runs"] if run["status"] == "failed"}
+    said = "MethodFailed: the importances of the weights are not finite"
+    assert reasons == {"ssd": said, "assd": said}
 
 
 def test_ranks_go_on_with_what_processes_began_and_the_reverse(tmp_path, alone):

@@ -155,7 +155,10 @@ def test_an_interrupted_seed_goes_on_with_those_that_were_made(tmp_path, monkeyp
 def test_importances_that_cannot_be_computed_fail_the_runs_that_read_them_and_no_other(
     tmp_path, monkeypatch
 ):
+    tried = []
+
     def fails(*arguments, **settings):
+        tried.append(None)
         raise MethodFailed("the importances of the weights are not finite")
 
     monkeypatch.setattr(stage, "importance_sums", fails)
@@ -163,3 +166,5 @@ def test_importances_that_cannot_be_computed_fail_the_runs_that_read_them_and_no
     failed = {run.method: run.reason for run in result.runs if run.status == "failed"}
     assert failed.keys() == {"ssd", "assd"}
     assert "not finite" in failed["ssd"]
+    assert failed["ssd"] == failed["assd"]
+    assert len(tried) == 1, "they fail for each who needs them"

@@ -20,7 +20,7 @@ from supreme_trainer.seed.predicting import (
 )
 from supreme_trainer.seed.probing import Probed, ProbeStage, probes_of_run
 from supreme_trainer.seed.scoring import MetricsStage
-from supreme_trainer.seed.stage import Later, Stages
+from supreme_trainer.seed.stage import NO_FAILURES, Later, Stages
 from supreme_trainer.seed.training import RetrainedStage, Trained
 from supreme_trainer.seed.unlearning import MethodStage, TrialStage, UnlearnedStage
 
@@ -28,7 +28,7 @@ from supreme_core.api.names import NOISED, ORIGINAL, RETRAINED, UNTRAINED
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.records import CellRecord, RunRecord
 from supreme_core.engine.toolbox.importance_kinds import BY_NAME
-from supreme_core.errors import DeviceFault, HeldElsewhere, RankLost, StorageError, SupremeError
+from supreme_core.errors import HeldElsewhere, SupremeError
 from supreme_core.plan import Step, scoring_steps
 from supreme_core.registry import TrainingPart
 from supreme_core.scoring.evaluation import Model, Predictions
@@ -289,7 +289,7 @@ class CellRun:
             return None
         try:
             self.stages.prepare(model.stage, last=metrics)
-        except (StorageError, RankLost, DeviceFault, HeldElsewhere):
+        except NO_FAILURES:
             raise
         except Exception as error:  # such as foreign code, whose failure is a result
             return error
@@ -317,7 +317,7 @@ class CellRun:
                 self.stages.ensure(probe)
             compared = inputs.compared()
             values = self.stages.value(metrics)
-        except (StorageError, RankLost, DeviceFault, HeldElsewhere):
+        except NO_FAILURES:
             raise
         except Exception as error:  # all of it is foreign code, whose failure is a result
             return self._failed(step, error, compared, self._passes(model, made))

@@ -29,12 +29,12 @@ class Crew:
     def id(self) -> str:
         return f"{self.attempt} {self.name}"
 
-    def failed(self, metrics: str) -> RunRecord | None:
+    def failed(self, stage: str) -> RunRecord | None:
         """The record of a run that failed in one of the processes, so that no other one tries it.
 
-        metrics: the key of its metrics.
+        stage: the key of its metrics, or of what it and others need, which stands for all of them.
         """
-        key = self._key(metrics)
+        key = self._key(stage)
         try:
             return parse_failed_run(self.storage.read(key, limit=FAILED_RUN_BYTES), key)
         except MissingObject:
@@ -43,8 +43,8 @@ class Crew:
             log.warning("a record of a failed run counts as absent: %s", error)
             return None
 
-    def record_failure(self, metrics: str, record: RunRecord) -> None:
-        self.storage.write(self._key(metrics), sealed_json(record.to_document()))
+    def record_failure(self, stage: str, record: RunRecord) -> None:
+        self.storage.write(self._key(stage), sealed_json(record.to_document()))
 
-    def _key(self, metrics: str) -> str:
-        return failed_run_key(self.attempt, self.name, metrics)
+    def _key(self, stage: str) -> str:
+        return failed_run_key(self.attempt, self.name, stage)

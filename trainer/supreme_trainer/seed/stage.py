@@ -21,19 +21,31 @@ from supreme_trainer.seed.telemetry import Telemetry
 
 from supreme_core.api.canonical import digest, keys_in
 from supreme_core.api.model import parse
-from supreme_core.api.records import StageRecord
+from supreme_core.api.records import RunRecord, StageRecord
 from supreme_core.api.v1alpha1 import Reuse
 from supreme_core.engine.ranks.device import naming_operations
 from supreme_core.engine.ranks.interruption import Interruption
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.training.checkpoint import EVERY_SECONDS, Checkpoints
-from supreme_core.errors import CorruptArtefact, DeviceFault, HeldElsewhere
+from supreme_core.errors import (
+    CorruptArtefact,
+    DeviceFault,
+    FailedBefore,
+    GivenUp,
+    HeldElsewhere,
+    RankLost,
+    StorageError,
+)
 from supreme_core.plan import Step
+from supreme_core.scoring.run_scoring import cause_of, reason
 from supreme_core.store.artefacts import Artefacts, Inputs, Manifest
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+NO_FAILURES = (StorageError, RankLost, DeviceFault, HeldElsewhere)
+"""Errors by which no stage has failed: whoever goes on may well finish it."""
 
 CREW = "crew"
 """Fact of a stage that one of several processes of an attempt has computed: which processes, and
@@ -215,6 +227,7 @@ class Stages:
         self._files: dict[str, Mapping[str, str]] = {}
         self._records: dict[str, StageRecord] = {}
         self._told: set[Step] = set()
+        self._failed: dict[str, RunRecord] = {}
         self.environments: dict[str, dict[str, Any]] = {}
 
     def of_another(
@@ -270,11 +283,39 @@ class Stages:
             try:
                 # However short it is: whoever comes for the run would compute it a second time.
                 with self.claim(each.stage):
-                    each.ensure()
+                    self._ensure_unless_failed(each.stage)
             except HeldElsewhere as error:
                 held = error
         if held:
             raise held
+
+    def _ensure_unless_failed(self, stage: Stage[Any]) -> None:
+        """Have a stage that several runs are made from. FailedBefore where it has failed for one of
+        them, here or in another process of the crew; a failure is on record while it is claimed."""
+        if self.find(stage):
+            return
+        crew = self.crew
+        if failed := self._failed.get(stage.key) or (crew and crew.failed(stage.key)):
+            again = GivenUp if failed.cause == "infrastructure" else FailedBefore
+            raise again(failed.reason or "")
+        try:
+            self.ensure(stage)
+        except NO_FAILURES:
+            raise
+        except Exception as error:  # such as foreign code
+            step, cause = stage.step, cause_of(error)
+            record = RunRecord(
+                scenario=step.scenario,
+                method=step.stage,
+                status="failed",
+                cause=cause,
+                reason=reason(error),
+            )
+            self._failed[stage.key] = record
+            # What this machine lacks, those of a guest's other seed may have.
+            if crew and self._ranks.is_main and not (self.is_guest and cause == "infrastructure"):
+                crew.record_failure(stage.key, record)
+            raise
 
     @contextmanager
     def patiently(self) -> Iterator[None]:
