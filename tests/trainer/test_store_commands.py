@@ -397,8 +397,8 @@ class TestPrune:
 
     @pytest.mark.parametrize("has_ended", [False, True], ids=["at work", "killed"])
     def test_nothing_goes_of_who_is_at_work(self, filled, check, command, monkeypatch, has_ended):
-        """Without its lease, a process drops what it has computed since its last checkpoint; without
-        the data that it is about to name, it leaves a damaged stage."""
+        """A process that loses its lease drops what it has computed since its last checkpoint; one
+        that loses the data that it is about to name leaves a damaged stage."""
         lease = Leases(filled, "experiments/one").take("originals", "f" * 64)
         begun = names.artefact_prefix("originals", "f" * 64)
         filled.write(f"{begun}/weights-0.npy", b"data")

@@ -203,7 +203,7 @@ def in_vain(ranks):
 
 
 def test_ranks_whose_stage_was_taken_over_leave_it_together():
-    """They learn it where they ask each other, a step after the checkpoint that is in vain."""
+    """Ranks ask each other a step after the checkpoint that is in vain."""
     assert in_vain(ALONE) == [1, 2]
     assert on_two_ranks(in_vain) == [[1, 2, 3]] * 2
 

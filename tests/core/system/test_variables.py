@@ -26,7 +26,7 @@ def test_what_decides_bits_is_set_whatever_was_given():
 
 
 def test_a_trainer_is_no_rank_of_those_among_which_it_is_started():
-    """As in the notebook of a PyTorchJob: it would wait for the others for half an hour."""
+    """The notebook of a PyTorchJob has such variables, and the others would never come."""
     of_others = {
         name: "2"
         for name in (
