@@ -129,7 +129,8 @@ class TestPlan:
         assert teams.plan(board, [(1, 0)]) is None
 
     def test_is_not_made_where_a_team_was_lost(self, board, teams):
-        teams.avoid(1)
+        lost = SimpleNamespace(failure="the trainer ended with signal 9", has_made_way=False)
+        teams.learn_from(lost, 1)
         assert teams.plan(board, [(1, 0)]) is None
 
     def test_the_images_of_a_team_are_added_to_those_of_the_process_before_it(self, board):

@@ -32,7 +32,7 @@ from supreme_trainer.command.workers import (
 )
 from supreme_trainer.process import launch
 from supreme_trainer.process.progress import Board, display
-from supreme_trainer.process.teams import Teams
+from supreme_trainer.process.teams import ALONE, Teams
 from supreme_trainer.process.warm import WarmServer
 
 from supreme_core.api.orders import ExperimentOrder
@@ -445,12 +445,11 @@ class Runner:
             self.failures += shift.failures
             self.exit_code = self.exit_code or shift.exit_code
 
-    def _teams(self, board: Board, devices: int) -> Teams | None:
-        """Teams of trainers that share out stages; None where there are to be none."""
-        if not (self.options.forms_teams and board.is_shared) or self.options.device == "mps":
-            return None
-        micro_batches = self.order.work.training.micro_batches
-        return Teams(min(board.parallel, devices or board.parallel), micro_batches)
+    def _teams(self, board: Board, devices: int) -> Teams:
+        """Teams of trainers that share out stages."""
+        forms_teams = self.options.forms_teams and board.is_shared and self.options.device != "mps"
+        processes = min(board.parallel, devices or board.parallel) if forms_teams else ALONE
+        return Teams(processes, self.order.work.training.micro_batches)
 
     def _start(
         self,

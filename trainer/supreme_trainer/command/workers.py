@@ -38,7 +38,7 @@ class Shift:
     """The trainers of all seeds of a run, from the first to the last.
 
     waiting: seeds that have no trainer yet.  failures: a line for each seed that failed.
-    exit_code: of the first of them.  _plan: of teams, for which all trainers are stopping.
+    exit_code: of the first of them.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Shift:
         console: Console,
         screen: Display,
         asked: int | None,
-        teams: Teams | None = None,
+        teams: Teams,
     ) -> None:
         """start: a trainer for a seed at a place, or a team at several.  as_prepared: an event, as
         it is to be shown.
 
-        asked: trainers at a time that the user wants.  teams: None where there are none.
+        asked: trainers at a time that the user wants.
         """
         self.board, self.places = board, places
         self._start_trainer, self._events, self._as_prepared = start, events, as_prepared
@@ -72,16 +72,17 @@ class Shift:
         self.exit_code = EXIT_OK
         self._again: set[int] = set()
         self._teams = teams
-        self._plan: Plan | None = None
 
     def work(self) -> None:
         try:
             with stopped_in_the_end(self.running):
                 while self.waiting or self.at_work:
-                    if not self._plan:
+                    if not self._teams.planned:
                         self._begin_seeds()
                         self._join_seeds()
-                        self._make_way()
+                    if not self.waiting:
+                        at_work = [(each.seed, each) for each in self.running]
+                        self._teams.make_way(self.board, at_work)
                     self._hear(*self._next_event())
         finally:
             self._screen.close()
@@ -119,17 +120,6 @@ class Shift:
         of_seed.goes_on = False
         of_seed.trainers.append(trainer)
 
-    def _make_way(self) -> None:
-        """Stop all trainers where teams should go on with what they do."""
-        if self._teams is None or self.waiting:
-            return
-        self._plan = self._teams.plan(
-            self.board, [(each.seed, each.place) for each in self.running]
-        )
-        if self._plan:
-            for trainer in self.running:
-                trainer.make_way()
-
     def _form_teams(self, plan: Plan) -> None:
         """Start the teams, now that all trainers have stopped, and single ones where a training was
         finished meanwhile."""
@@ -162,20 +152,18 @@ class Shift:
         self.board.leave(seed, trainer.place)
         for place in trainer.places:
             self.places.give_back(place)
-        if trainer.failure and not trainer.has_made_way and self._teams:
-            self._teams.avoid(seed)  # also where a single one was lost, as the next one may be
+        self._teams.learn_from(trainer, seed)
         if trainer.is_fault and not trainer.is_team:
             self.places.avoid(trainer.place, seed)
         self._judge(trainer, of_seed)
         self._settle(seed, of_seed)
-        if self._plan and not self.running:
-            plan, self._plan = self._plan, None
+        if not self.running and (plan := self._teams.take_planned()):
             self._form_teams(plan)
 
     def _settle(self, seed: int, of_seed: "SeedAtWork") -> None:
         """See to it that a seed goes on, or ends, where a trainer of it has ended."""
         if of_seed.goes_on and not (of_seed.is_done or of_seed.must_stop):
-            if self._plan is None and seed not in self.waiting:
+            if not self._teams.planned and seed not in self.waiting:
                 self.waiting.insert(0, seed)
             return
         if of_seed.trainers:
@@ -208,7 +196,8 @@ class Shift:
             pass
         elif trainer.has_made_way or trainer.is_team:
             # Whoever joined the seed may leave it again, so one is there that does not.
-            of_seed.goes_on = bool(self._plan) or all(each.may_leave for each in of_seed.trainers)
+            is_for_team = self._teams.planned is not None
+            of_seed.goes_on = is_for_team or all(each.may_leave for each in of_seed.trainers)
             of_seed.is_dry = False
             if trainer.is_team and trainer.failure:  # what fails without a team too, the next tells
                 told = f"seed {trainer.seed}: {trainer.failure}; single processes go on"

@@ -45,7 +45,7 @@ from supreme_trainer.process.launch import (
     start,
 )
 from supreme_trainer.process.progress import Board, LineDisplay
-from supreme_trainer.process.teams import Plan, Teams
+from supreme_trainer.process.teams import ALONE, Plan, Teams
 
 from supreme_core.api import names
 from supreme_core.api.model import parse_json
@@ -226,7 +226,6 @@ class Trainers:
         self._free: list[int] = []
         self._listening = Listening()
         self._teams = _teams(order, launch)
-        self._plan: Plan | None = None
 
     def events(self) -> Iterator[tuple[Trainer, Event]]:
         """Each event of a trainer, until all have ended."""
@@ -237,7 +236,9 @@ class Trainers:
                     self._ended(trainer)
                     continue
                 yield trainer, event
-                self._make_way()
+                if not self._stop.is_requested:
+                    at_work = [(self._order.seed, each) for each in self._at_work]
+                    self._teams.make_way(self._board, at_work)
         finally:
             for trainer in self._at_work:
                 trainer.kill()  # nothing is left of it unless this process has a bug
@@ -269,16 +270,6 @@ class Trainers:
         self._listening.to(trainer)
         return trainer
 
-    def _make_way(self) -> None:
-        """Stop all trainers where teams should go on with what they do."""
-        if self._plan or self._teams is None or self._stop.is_requested:
-            return
-        seed = self._order.seed
-        self._plan = self._teams.plan(self._board, [(seed, each.place) for each in self._at_work])
-        if self._plan:
-            for trainer in self._at_work:
-                trainer.make_way()
-
     def _ended(self, trainer: Trainer) -> None:
         self._at_work.remove(trainer)
         self._board.leave(self._order.seed, trainer.place)
@@ -286,15 +277,13 @@ class Trainers:
             self._free += trainer.places
         else:
             self.judged.append(trainer)
-        if trainer.failure and not trainer.has_made_way and self._teams:
-            self._teams.avoid(self._order.seed)
+        self._teams.learn_from(trainer, self._order.seed)
         if trainer.has_failed_for_good and not trainer.is_team:  # as the others would too
             for other in self._at_work:
                 other.stop()
-        if self._plan and not self._at_work:
-            plan, self._plan = self._plan, None
+        if not self._at_work and (plan := self._teams.take_planned()):
             self._form_teams(plan)
-        elif not self._plan:
+        elif not self._teams.planned:
             self._fill()
 
     def _is_replaced(self, trainer: Trainer) -> bool:
@@ -333,11 +322,10 @@ class Trainers:
         return any(not each.failure or each.has_failed_for_good for each in self.judged)
 
 
-def _teams(order: RunOrder, launch: Launch) -> Teams | None:
-    """Teams of the trainers of this machine; None where there are to be none."""
-    if not (order.forms_teams and launch.is_crew):
-        return None
-    return Teams(launch.workers, order.work.training.micro_batches)
+def _teams(order: RunOrder, launch: Launch) -> Teams:
+    """Teams of the trainers of this machine."""
+    processes = launch.workers if order.forms_teams and launch.is_crew else ALONE
+    return Teams(processes, order.work.training.micro_batches)
 
 
 def _machine(trainer: Trainer, launch: Launch) -> str:

@@ -9,6 +9,7 @@ unlearning takes is compared, so no team has a part in it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from supreme_trainer.process.launch import Trainer
 from supreme_trainer.process.progress import Board
 
 from supreme_core.plan import Step
@@ -50,13 +51,32 @@ class Plan:
 class Teams:
     """Teams of one machine.
 
-    processes: how many there is room for, on GPUs one for each.
+    processes: how many there is room for, on GPUs one for each; ALONE where there are to be no
+    teams.  planned: the teams for which all trainers are stopping; None where there are none.
     """
 
     processes: int
     micro_batches: int
+    planned: Plan | None = field(default=None, init=False)
     _had: set[StepOfSeed] = field(default_factory=set)
     _without: set[int] = field(default_factory=set)
+
+    def make_way(self, board: Board, at_work: Sequence[tuple[int, Trainer]]) -> None:
+        """Stop all trainers where teams should go on with what they do.
+
+        at_work: each of them, with its seed.
+        """
+        if self.planned:
+            return
+        self.planned = self.plan(board, [(seed, trainer.place) for seed, trainer in at_work])
+        if self.planned:
+            for _, trainer in at_work:
+                trainer.make_way()
+
+    def take_planned(self) -> Plan | None:
+        """The teams to start, now that all trainers have stopped; None where none were planned."""
+        plan, self.planned = self.planned, None
+        return plan
 
     def plan(self, board: Board, at_work: Iterable[tuple[int, int]]) -> Plan | None:
         """The teams that should take over now; None where none should.
@@ -79,6 +99,8 @@ class Teams:
         self._had |= {*trainings}
         return Plan(size, trainings)
 
-    def avoid(self, seed: int) -> None:
-        """Form no more teams for a seed, where one was lost."""
-        self._without.add(seed)
+    def learn_from(self, trainer: Trainer, seed: int) -> None:
+        """Form no more teams for a seed of which one was lost, or a single trainer, as the next one
+        may be."""
+        if trainer.failure and not trainer.has_made_way:
+            self._without.add(seed)
