@@ -17,10 +17,12 @@ import json
 import signal
 import threading
 import time
+from queue import Queue
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from supreme_trainer.command import workers
 from supreme_trainer.command.workers import Places, SeedAtWork, SeedTrainer, Shift
 from supreme_trainer.process import pod as pods
 from supreme_trainer.process import teams
@@ -167,15 +169,18 @@ class Pretender:
     def __iter__(self):
         for event in self._events:
             if event is self._events[-1] and self._waits:
-                self.is_stopped.wait()
+                self.is_stopped.wait(60)
             yield json.dumps(event).encode()
 
     def wait(self):
         return 0
 
+    poll = wait
+
 
 STOPPED = {"event": "failed", "rank": 0, "message": "told to stop", "exitCode": EXIT_TERMINATED}
 FINISHED = {"event": "finished", "rank": 0, "result": "0" * 64}
+LEFT = {"event": "finished", "rank": 0, "result": None}
 IN_TRAINING = [
     told("stage-started", ORIGINAL),
     *(
@@ -269,6 +274,70 @@ def test_a_command_goes_on_with_single_processes_where_one_has_failed(monkeypatc
     for event in IN_TRAINING:
         board.apply(1, event, 1)
     assert teams_of.plan(board, [(1, 1)]) is None
+
+
+def test_places_of_a_team_that_has_ended_are_used_beside_another_one_of_the_seed(monkeypatch):
+    """Two teams of two train retrained models of one seed; what comes after the first is taken by
+    two trainers before the second ends, here in a minute where they do not come."""
+    second = Step("retrained", "d", "r")
+    plan = [ORIGINAL, RETRAINED, second, METHOD, Step("unlearned", "d")]
+    in_retrained = [told("stage-started", RETRAINED), *IN_TRAINING[1:]]
+    in_second = [told("stage-started", second), *IN_TRAINING[1:]]
+    trained = told("stage-finished", RETRAINED, status="computed", seconds=1.0)
+    processes = [
+        Pretender(*in_retrained, STOPPED, waits=True),
+        Pretender(*in_second, STOPPED, waits=True),
+        *(Pretender({"event": "waiting"}, STOPPED, waits=True) for _ in range(2)),
+        first_team := Pretender(in_retrained[0], trained, LEFT, LEFT | {"rank": 1}, waits=True),
+        Pretender(*in_second, LEFT, LEFT | {"rank": 1}, waits=True),
+        *(Pretender(FINISHED, waits=True) for _ in range(4)),
+    ]
+    started = []
+
+    def start(seed, places, of_seed, is_team):
+        process = processes[len(started)]
+        started.append((sorted(places), is_team, len(of_seed.trainers)))
+        if len(started) == 8:
+            for other in processes[5:]:
+                other.is_stopped.set()
+        trainer = SeedTrainer(
+            process=process, ranks=len(places), is_torchrun=False, log=None, places=places,
+            is_team=is_team, order=SimpleNamespace(seed=seed),
+            may_leave=is_team or bool(of_seed.trainers),
+        )  # fmt: skip
+        trainer.start_listening(events)
+        return trainer
+
+    def seen(seed, event, step):
+        if event == in_second[-1] and len(started) == 6:
+            first_team.is_stopped.set()
+
+    monkeypatch.setattr(teams, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(workers, "LEAST_START_UPS", 1e-9)
+    monkeypatch.setattr(Trainer, "journal", SimpleNamespace(write=lambda event: None))
+    monkeypatch.setattr(Trainer, "_signal", lambda trainer, _: trainer.process.is_stopped.set())
+    monkeypatch.setattr(SeedTrainer, "keep_log", lambda trainer, storage: None)
+    nothing = lambda *of: None  # noqa: E731
+    events = Queue()
+    shift = Shift(
+        [1],
+        board=Board([1], plan, 4, is_shared=True),
+        places=Places(4, devices=1),
+        start=start,
+        events=events,
+        as_prepared=lambda event: event,
+        storage=None,
+        console=Console(quiet=True),
+        screen=SimpleNamespace(begin=nothing, update=seen, end=nothing, close=nothing),
+        asked=4,
+        teams=Teams(processes=4, micro_batches=2),
+    )
+    shift.work()
+
+    assert started[:4] == [([place], False, place) for place in range(4)]
+    assert started[4:6] == [([0, 1], True, 0), ([2, 3], True, 1)]
+    assert started[6:8] == [([0], False, 1), ([1], False, 2)]
+    assert (shift.failures, shift.exit_code) == ([], EXIT_OK)
 
 
 PLUGIN = '''

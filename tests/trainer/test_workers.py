@@ -160,13 +160,10 @@ def board():
     return found
 
 
-WORKER = SimpleNamespace(is_team=False)
-
-
 def at_work(**workers):
     """SeedAtWork of seeds 1 and 2 with so many workers each."""
     counts = {1: workers.get("one", 0), 2: workers.get("two", 0)}
-    return {seed: SeedAtWork(trainers=[WORKER] * count) for seed, count in counts.items() if count}
+    return {seed: SeedAtWork(trainers=[None] * count) for seed, count in counts.items() if count}
 
 
 def test_what_is_left_counts_guesses_and_leaves_out_what_has_begun(board):
@@ -210,9 +207,17 @@ def test_nobody_joins_a_seed_that_is_done_begins_again_lost_a_worker_or_has_noth
     board, state
 ):
     """Without memory for one more, each that joined would be lost, one after the other."""
-    seeds = {1: SeedAtWork(trainers=[WORKER], **state)}
+    seeds = {1: SeedAtWork(trainers=[None], **state)}
 
     assert worth_helping(board, seeds) is None
+
+
+def test_nobody_joins_beside_a_team_before_it_has_claimed_its_training(board):
+    """Else the one that joins would take it."""
+    board.begin_team(1, 0, 2)
+    assert worth_helping(board, at_work(one=1)) is None
+    board.apply(1, told("stage-started", RETRAINED), 0)
+    assert worth_helping(board, at_work(one=1)) == 1
 
 
 def test_before_anything_is_known_only_those_start_that_were_asked_for():

@@ -327,8 +327,6 @@ class SeedAtWork:
         """True where one more trainer could help. Where one was lost the next one may be too, such
         as for want of memory, and the one after it."""
         closed = self.is_done or self.has_fault or self.failures or self.is_second
-        # What a team is about to go on with looks as if nobody did it.
-        closed = closed or any(each.is_team for each in self.trainers)
         return not (closed or self.is_dry)
 
 
@@ -342,7 +340,7 @@ def worth_helping(
     found: dict[int, float] = {}
     for seed, each in at_work.items():
         has_room = len(each.trainers) < len(board.seed(seed).waiting)  # no stage has two of them
-        can_help = board.is_shared and each.is_open and has_room
+        can_help = board.is_shared and each.is_open and has_room and not board.awaits_team(seed)
         left = board.start_ups_left(seed) if can_help else 0.0
         if left is None:
             left = LEAST_START_UPS * len(each.trainers) if asked else 0.0

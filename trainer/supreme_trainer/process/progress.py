@@ -262,6 +262,12 @@ class Board:
         """Return whether nothing is ready for a process."""
         return worker in self._seeds[seed].idle
 
+    def awaits_team(self, seed: int) -> bool:
+        """Return whether a team of the seed has yet to claim what it is to go on with, which looks
+        until then as if nobody did it."""
+        state = self._seeds[seed]
+        return not state.teams.keys() <= state.at_work.keys()
+
     def training_of(self, seed: int, worker: int) -> tuple[Step | None, float | None]:
         """The training that a process is in, None for none, and the seconds that it still takes at
         the pace that it has had, None where that is not known."""
