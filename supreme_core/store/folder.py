@@ -19,6 +19,7 @@ from supreme_core.store.storage import (
     FULL,
     GARBLED,
     TEMPORARY,
+    WAS_WRITABLE,
     MissingObject,
     ObjectInfo,
     checked_key,
@@ -35,6 +36,7 @@ class LocalStorage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._has_written = False
 
     @property
     def uri(self) -> str:
@@ -63,12 +65,14 @@ class LocalStorage:
         with self._explained(), temporary_file(path) as temporary:
             temporary.write_bytes(data)
             replace(temporary, path)
+            self._has_written = True
 
     def write_if_absent(self, key: str, data: bytes) -> bool:
         path = self._path(key)
         with self._explained(), temporary_file(path) as temporary:
             temporary.write_bytes(data)
-            return _link(temporary, path)
+            self._has_written |= (is_mine := _link(temporary, path))
+            return is_mine
 
     def upload(self, key: str, path: Path) -> None:
         target = self._path(key)
@@ -76,6 +80,7 @@ class LocalStorage:
             with temporary.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 1024 * 1024)
             replace(temporary, target)
+            self._has_written = True
 
     def local_path(self, key: str, cache: Path) -> Path:
         if self.stat(key) is None:
@@ -130,7 +135,7 @@ class LocalStorage:
         try:
             yield
         except OSError as error:
-            raise file_error(error, self.uri) from error
+            raise file_error(error, self.uri, has_written=self._has_written) from error
 
 
 @contextmanager
@@ -276,12 +281,14 @@ def _told_as_missing(uri: str, key: str) -> Iterator[None]:
 DENIED: Final = "permission denied; the store must be readable and writable"
 NO_FOLDER: Final = "a file lies where a folder is needed; name another folder"
 
+READ_ONLY: Final = "the file system is read-only"
+
 FILE_ERRORS: Final[dict[int | None, tuple[type[StorageError], str]]] = {
     errno.ENOSPC: (StoreUnavailable, FULL),
     errno.EDQUOT: (StoreUnavailable, FULL),
     errno.EACCES: (StoreUnusable, DENIED),
     errno.EPERM: (StoreUnusable, DENIED),
-    errno.EROFS: (StoreUnusable, "the file system is read-only; name another folder"),
+    errno.EROFS: (StoreUnusable, f"{READ_ONLY}; name another folder"),
     errno.ENOENT: (StoreUnusable, "the folder cannot be created; name another one"),
     errno.ENOTDIR: (StoreUnusable, NO_FOLDER),
     errno.EEXIST: (StoreUnusable, NO_FOLDER),
@@ -291,8 +298,22 @@ FILE_ERRORS: Final[dict[int | None, tuple[type[StorageError], str]]] = {
 }
 
 
-def file_error(error: OSError, place: str) -> StorageError:
+REFUSALS: Final[dict[int | None, str]] = {
+    errno.EACCES: DENIED,
+    errno.EPERM: DENIED,
+    errno.EROFS: READ_ONLY,
+}
+"""Words of what may pass where it could be written before: a ticket has expired, a disk is bad."""
+
+
+def file_error(error: OSError, place: str, *, has_written: bool = False) -> StorageError:
+    """Error that says what a file system's refusal means.
+
+    has_written: the same process could write before, so what is refused now was allowed then.
+    """
     reason = f"{error.strerror or error}; try again when the file system is well"
     kind, text = FILE_ERRORS.get(error.errno, (StoreUnavailable, reason))
+    if has_written and error.errno in REFUSALS:
+        kind, text = StoreUnavailable, f"{REFUSALS[error.errno]}; {WAS_WRITABLE}"
     at = f" ({error.filename})" if error.filename else ""
     return kind(one_line(f"{place}: {text}{at}"))

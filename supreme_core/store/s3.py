@@ -49,6 +49,7 @@ from supreme_core.store.storage import (
     FULL,
     GARBLED,
     TEMPORARY,
+    WAS_WRITABLE,
     MissingObject,
     ObjectInfo,
     checked_key,
@@ -568,7 +569,7 @@ def _answer_error(error: ClientError, place: str, has_written: bool) -> StorageE
     """
     kind, text = _meaning(error)
     if has_written and kind is StoreUnusable:
-        kind, text = StoreUnavailable, f"{text}; it could be written a while ago, so try again"
+        kind, text = StoreUnavailable, f"{text}; {WAS_WRITABLE}"
     details = error.response.get("Error", {})
     said = " ".join(filter(None, (details.get("Code"), details.get("Message"))))
     return kind(one_line(f"{place}: {text} (the server said: {said})"))

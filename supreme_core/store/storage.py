@@ -20,6 +20,7 @@ TEMPORARY: Final = ".supreme-tmp-"
 CHUNK_BYTES: Final = 1024 * 1024
 
 FULL: Final = "no space left; free some or raise the quota, what is stored so far stays valid"
+WAS_WRITABLE: Final = "it could be written a while ago, so try again"
 GARBLED: Final = (
     "what was written is not what is read back, so something else answers in the place of the"
     " store, such as a proxy or the login page of a network"

@@ -423,8 +423,8 @@ class TestFolder:
 
     def test_folder_that_can_only_be_read(self):
         with TemporaryDirectory() as folder:  # pytest's own folders let nobody else in
-            store = LocalStorage(Path(folder))
-            store.write("a", b"1")
+            later, store = LocalStorage(Path(folder)), LocalStorage(Path(folder))
+            later.write("a", b"1")
             Path(folder, "a").chmod(0o644)
             Path(folder).chmod(0o555)
             with ordinary_user():
@@ -433,12 +433,16 @@ class TestFolder:
                     with pytest.raises(StoreUnusable, match="permission denied") as e:
                         use()
                     assert_one_line_naming(e, store.uri)
+                # As where a ticket has expired: the next attempt finds out whether it is for good.
+                with pytest.raises(StoreUnavailable, match="could be written a while ago") as e:
+                    later.write("b", b"1")
+                assert_one_line_naming(e, store.uri)
             Path(folder).chmod(0o700)
             assert [info.key for info in store.list()] == ["a"]
 
     def test_folder_without_permission(self, tmp_path):
+        LocalStorage(tmp_path / "locked" / "store").write("a", b"1")
         store = LocalStorage(tmp_path / "locked" / "store")
-        store.write("a", b"1")
         (tmp_path / "locked").chmod(0)
 
         with ordinary_user():
@@ -449,6 +453,19 @@ class TestFolder:
 
         (tmp_path / "locked").chmod(0o700)
         assert store.read("a") == b"1"
+
+    def test_a_disk_that_becomes_read_only_is_one_to_try_again(self, small_disk):
+        """A system does so where the disk has errors; another folder would lack what is stored."""
+        remount = ["mount", "-o", "remount,ro", str(small_disk)]
+        first, later = LocalStorage(small_disk / "store"), LocalStorage(small_disk / "store")
+        later.write("a", b"1")
+        subprocess.run(remount, check=True)
+        with pytest.raises(StoreUnusable, match="read-only; name another folder"):
+            first.write("b", b"1")
+        for use in (lambda: later.write("b", b"1"), lambda: later.write_if_absent("b", b"1")):
+            with pytest.raises(StoreUnavailable, match="read-only; it could be written") as e:
+                use()
+            assert_one_line_naming(e, later.uri)
 
     def test_full_disk_damages_nothing(self, small_disk, tmp_path):
         store = LocalStorage(small_disk / "store")
