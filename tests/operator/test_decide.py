@@ -644,6 +644,75 @@ class TestLostPods:
         assert decided(refused, status=queued, template="new").standings[0].is_outdated
 
 
+HERE = replace(pod(phase="Running", started_at=NOW, is_scheduled=True), name="here", index=0)
+SILENT = replace(HERE, name="gone", index=1, unmet="Ready: NodeNotReady", changed_at=NOW)
+TO_GO = NOW + timedelta(minutes=5)
+TAINTED = replace(SILENT, disrupted="DeletionByTaintManager", gone_by=TO_GO, changed_at=TO_GO)
+COLLECTED = replace(TAINTED, phase="Failed", reason="NodeLost")
+OF_TWO = {"execution": {"nodes": 2, "backend": "IndexedJob"}, "schedulingDeadlineSeconds": 60}
+HOURS = {"created_at": NOW - timedelta(hours=2)}
+
+
+class TestLostNode:
+    """A node that is silent: its pod runs for all that is known, is told to go after five minutes,
+    and counts as failed when the node, or the pod, is deleted."""
+
+    @pytest.mark.parametrize(
+        ("seen", "minutes", "wanted", "reason"),
+        [
+            ({"pods": [HERE, SILENT]}, 0, 0, None),
+            ({"pods": [HERE, SILENT]}, 10, 0, "PodNotReady"),
+            ({"pods": [HERE, TAINTED]}, 5, 0, None),
+            ({"pods": [HERE, TAINTED]}, 15, 0, "PodStuckTerminating"),
+            ({"pods": [HERE], "lost_pods": 1, "lost_pod": COLLECTED}, 16, 1, "PodLost"),
+        ],
+        ids=["silent", "silent for long", "told to go", "never gone", "its node is deleted"],
+    )
+    def test_the_other_pod_goes_on_and_the_status_says_what_is_wrong(
+        self, seen, minutes, wanted, reason
+    ):
+        before = told(child(7, survives=True, pods=[HERE, replace(HERE, name="gone")], **HOURS))
+        now = NOW + timedelta(minutes=minutes)
+        one = child(7, survives=True, is_behind=True, **HOURS, **seen)
+        status = told(one, status=before, now=now, **OF_TWO)
+        assert paid(status) == ("Running", 0, 0, wanted, wanted)
+        assert status.seed_statuses[0].reason == reason
+
+    def test_where_both_nodes_are_silent_no_deadline_for_new_pods_counts(self):
+        before = told(child(7, survives=True, pods=[HERE, HERE], **HOURS))
+        pods = [replace(SILENT, name="here"), SILENT]
+        silent = child(7, "Waiting", survives=True, pods=pods, **HOURS)
+        later = NOW + timedelta(hours=1)
+        assert paid(told(silent, status=before, now=later, **OF_TWO))[0] == "Queued"
+
+    @pytest.mark.parametrize("lost", [0, 1], ids=["its pod is not gone", "its pod was lost before"])
+    def test_a_queue_that_suspends_it_meanwhile_costs_one_disruption(self, lost):
+        facts = {"lost_pods": lost, "lost_pod": COLLECTED if lost else None, **HOURS}
+        runs = child(7, survives=True, is_behind=True, pods=[HERE, TAINTED], **facts)
+        before = told(runs, **OF_TWO)
+        held = child(7, "Suspended", survives=True, is_suspended=True, pods=[TAINTED], **facts)
+        status = told(held, status=before, **OF_TWO)
+        for _ in range(2):
+            assert paid(status) == ("Queued", 0, 0, 1 + lost, lost)
+            status = told(held, status=status, **OF_TWO)
+        again = told(child(7, survives=True, pods=[HERE], **facts), status=status, **OF_TWO)
+        assert paid(again) == ("Running", 0, 0, 1 + lost, lost)
+
+    @pytest.mark.parametrize(
+        ("pods", "wanted", "reason"),
+        [
+            ([pod(phase="Failed", exit_code=75), TAINTED], (1, 0, 1, 0), "DeletionByTaintManager"),
+            ([pod(phase="Failed", exit_code=75), SILENT], (1, 0, 1, 0), "TemporaryFailure"),
+            ([pod(phase="Unknown", reason="NodeLost")], (1, 0, 1, 5), "Unknown"),
+            ([pod(phase="Failed", exit_code=1), SILENT], (1, 1, 0, 10), "Error"),
+        ],
+        ids=["told to go", "silent", "unknown", "an error beside it"],
+    )
+    def test_of_ranks_that_end_together_it_costs_no_retry(self, pods, wanted, reason):
+        assert following(decided(failed(7, pods=pods))) == wanted
+        assert told(failed(7, pods=pods)).seed_statuses[0].reason == reason
+
+
 class TestObstacles:
     @pytest.mark.parametrize(
         ("facts", "reason"),

@@ -7,6 +7,7 @@
 | rounds of trials, each of which follows from others |      x      |
 | methods that are added while seeds run              |      x      |
 | a tuning seed that fails, or whose machine lost one |      x      |
+| a tuning seed that goes on without pods             |      x      |
 | what was accepted, told by the orders of children   |      x      |
 
 Left out: that a choice is made and kept (test_reader.py), and a real API server
@@ -470,3 +471,33 @@ class TestAccepted:
             final(7, attempt=1, order="seeds", created_at=later),
         ]
         assert orders_of(children) == {"trials", "seeds"}
+
+
+LOST = {"survives": True, "lost_pods": 1}
+
+
+def paid(status, seed):
+    """(phase, disruptions, lost pods) of a seed."""
+    (of,) = [each for each in status.seed_statuses if each.seed == seed]
+    return of.phase, of.disruptions, of.lost_pods
+
+
+def test_a_tuning_seed_pays_for_the_pods_that_it_goes_on_without():
+    _, before = step(trial(90, "Running", survives=True), trial(91, "Running"))
+    for state, wanted in (("Running", ("Running", 1, 1)), ("Suspended", ("Queued", 2, 1))):
+        _, before = step(trial(90, state, **LOST), trial(91, "Running"), status=before)
+        assert paid(before, 90) == wanted
+    both = trial(90, **LOST), trial(91)
+    _, after = step(*both, status=before, result_checks=results(90, 91))
+    seeds = [final(7, "Running", **LOST)]
+    found = {"chosen": chosen(), "result_checks": results(90, 91)}
+    _, status = step(*both, *seeds, status=after, **found)
+    assert (paid(status, 90), paid(status, 7)) == (("Succeeded", 2, 1), ("Running", 1, 1))
+
+
+def test_tuning_fails_by_a_seed_that_loses_more_pods_than_it_may():
+    lost = trial(90, "Running", survives=True, lost_pods=21)
+    decision, _ = step(lost, trial(91, "Running"))
+    assert (decision.outcome.kind, decision.outcome.reason) == ("failed", "TuningFailed")
+    assert "seed 90: TooManyDisruptions: the last: PodLost: a pod" in decision.outcome.message
+    assert [each.name for each in decision.delete] == ["s90-a0", "s91-a0"]
