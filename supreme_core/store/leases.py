@@ -236,7 +236,10 @@ class Leases:
         # The number may have been free because a lease of a higher one has lost those below it.
         if known is None and self._put(stage, key, 1) and self.read(stage, key, 2) is None:
             return self._lease(stage, key, 1)
+        asked = self.clock()
         found = self._newest(stage, key, known.epoch if known else 1)
+        if self.clock() - asked >= self.stale_seconds / 2:
+            self.look_anew()  # a store that is slow is so for holders too
         if found is None:
             self._seen.pop((stage, key), None)
             return None
@@ -254,7 +257,7 @@ class Leases:
 
     def look_anew(self) -> None:
         """Forget how long leases of others have been unchanged: this process was stopped, and so
-        perhaps were their holders, as when all of a machine sleeps."""
+        perhaps were their holders, as when all of a machine sleeps, or the store is away."""
         self._seen.clear()
 
     def forget(self, lease: StageLease) -> None:

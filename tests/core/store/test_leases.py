@@ -118,6 +118,26 @@ def test_the_time_counts_from_when_the_waiting_process_saw_it_first(workers, clo
     assert not isinstance(second.take(STAGE, KEY), StageLease)
 
 
+def test_a_store_that_was_slow_gives_the_holder_time_again(workers, clock, monkeypatch):
+    """The holder could not renew it either, and would drop what it has computed."""
+    first, second = workers
+    first.take(STAGE, KEY)
+    second.take(STAGE, KEY)
+    read = second.read
+
+    def slow(*where):
+        clock.later(STALE)
+        return read(*where)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(second, "read", slow)
+        assert not isinstance(second.take(STAGE, KEY), StageLease)
+    clock.later(STALE - 1)
+    assert not isinstance(second.take(STAGE, KEY), StageLease)
+    clock.later(1)
+    assert isinstance(second.take(STAGE, KEY), StageLease)
+
+
 def test_a_holder_that_comes_back_does_no_harm(workers, clock, store):
     """A late holder neither writes its lease again nor removes that of the other one."""
     first, second = workers
