@@ -222,12 +222,12 @@ MEMORY = torch.OutOfMemoryError("CUDA out of memory")
 KEY = "ab" * 32
 
 
-def faults(folder, attempt, ranks=None):
+def faults(folder, attempt, ranks=None, **how):
     whole = planned(TINY)
     order = RunOrder(
         experiment=whole.experiment, work=whole.work, seed=260, attempt=attempt, store=str(folder)
     )
-    return Faults(folder_store(folder), order, ranks or Ranks.alone(torch.device("cpu")))
+    return Faults(folder_store(folder), order, ranks or Ranks.alone(torch.device("cpu")), **how)
 
 
 def untracked(items, **_):
@@ -268,6 +268,15 @@ class TestAStageThatAllRunsNeed:
                 ended(faults(tmp_path, attempt), DEVICE)
             codes.append(caught.value.exit_code)
         assert codes == [EXIT_TEMPORARY, *[EXIT_ERROR] * 3]
+
+    def test_is_as_if_never_tried_after_a_fault_in_a_team(self, tmp_path):
+        """Single processes go on with it, and tell what fails in them too."""
+        with pytest.raises(DeviceFault):
+            ended(faults(tmp_path, 0, is_team=True), DEVICE)
+        assert not list(tmp_path.rglob("fault.json"))
+        with pytest.raises(DeviceFault) as caught:
+            ended(faults(tmp_path, 1), DEVICE)
+        assert caught.value.exit_code == EXIT_TEMPORARY
 
     def test_is_made_once_more_where_memory_ran_out(self, tmp_path):
         assert ended(faults(tmp_path, 0), MEMORY) == 7

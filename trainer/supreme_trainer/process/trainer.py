@@ -158,7 +158,7 @@ def _compute(
         ranks = replace(ranks, shares_device=True)
     storage = _storage(order)
     on = environment(ranks, reduction=reduction, library=_library(order))
-    faults = None if options.prepare else Faults(storage, order, ranks)
+    faults = None if options.prepare else Faults(storage, order, ranks, is_team=options.team)
     crew = Crew(storage, order.prefix, options.crew) if options.crew else None
     may_leave = options.leave or options.team
     stages = Stages(

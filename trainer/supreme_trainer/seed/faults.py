@@ -7,6 +7,7 @@
 | memory, several ranks  | as of a device: what one of them lacks ends them all            |
 | ranks, all of them     | as of a device                                                  |
 | ranks, not all of them | RankLost: nothing is said of the stage                          |
+| any, in a team         | as of a device, and on no record: single processes go on        |
 
 After MOST such ends in one stage a fresh process does not try it again: its run is recorded as
 failed by the infrastructure, and the others go on. A stage that all runs need has no such way, so
@@ -40,10 +41,16 @@ T = TypeVar("T")
 
 
 class Faults:
-    """Faults of one seed: of earlier attempts, and what becomes of one in this attempt."""
+    """Faults of one seed: of earlier attempts, and what becomes of one in this attempt.
 
-    def __init__(self, storage: Storage, order: RunOrder, ranks: Ranks) -> None:
+    is_team: what fails in single processes too, these will tell.
+    """
+
+    def __init__(
+        self, storage: Storage, order: RunOrder, ranks: Ranks, *, is_team: bool = False
+    ) -> None:
         self._storage, self._order, self._ranks = storage, order, ranks
+        self._is_team = is_team
         self._device = one_line(which(ranks.device))
         found = read_faults(storage, order) if ranks.is_main else []
         shared = ranks.share([fault.to_document() for fault in found])
@@ -100,7 +107,7 @@ class Faults:
         record = FaultRecord(stage=one_line(stage), key=key, fault=told, device=self._device)
         raise DeviceFault(
             f"{stage}: {told} (on {self._device})",
-            is_recorded=self._record(record),
+            is_recorded=not self._is_team and self._record(record),
             is_temporary=of_run or before + 1 < MOST,
         ) from error
 
