@@ -323,7 +323,7 @@ class TestEvents:
             ([event("FailedAttachVolume")], "VolumeNotMounted", "FailedAttachVolume: m"),
             ([event("FailedCreatePodSandBox")], "ContainerNotCreated", "FailedCreatePodSandBox: m"),
             ([event("NodeNotReady")], "PodNotReady", "NodeNotReady: m"),
-            ([event("Pulling", kind="Normal")], "ContainerNotCreated", "Pulling: m"),
+            ([event("Pulling", kind="Normal")], "", "Pulling: m"),
             (
                 [event("FailedMount"), event("Pulling", kind="Normal", seconds=9)],
                 "VolumeNotMounted",
@@ -350,6 +350,18 @@ class TestEvents:
     def test_the_newest_warning_since_anything_changed_tells(self, events, reason, message):
         found = answered(self.POD, events, NOW)
         assert (found.reason, found.message) == (reason, message)
+
+    def test_a_step_that_went_well_is_told_as_the_last_and_blamed_for_nothing(self):
+        """A node that is slow has pulled the image, and not started the container yet."""
+        slow = waits(pod(waiting="ContainerCreating", is_scheduled=True))
+        answer = answered(slow, [event("Pulled", "it was there", kind="Normal")], NOW)
+        assert said(slow, answer) == (
+            "ContainerNotCreated",
+            "pod pod has not started since 2026-03-01T11:58:00Z: ContainerCreating; its last event"
+            " is Pulled: it was there",
+        )
+        young = waits(pod(waiting="ContainerCreating", is_scheduled=True), since=JUST_NOW)
+        assert said(young, answer) is None
 
     def test_of_many_events_one_is_kept_and_not_all_are_read(self):
         """Anybody who may write events could fill the operator's memory otherwise."""

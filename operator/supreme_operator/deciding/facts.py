@@ -188,7 +188,10 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class EventAnswer:
-    """Answer of events to the question why a child waits; reason "" where they say nothing."""
+    """Answer of events to the question why a child waits.
+
+    reason: "" where they give none.  message: then "", or the last step that went well.
+    """
 
     asked_at: datetime
     reason: str = ""

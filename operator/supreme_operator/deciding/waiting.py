@@ -126,7 +126,7 @@ def blocking_reason(
         return answer.reason, answer.message
     are_gone = all(pod.is_finished for pod in child.pods)
     patience = silence + (LONGEST_PAUSE if child.lost_pods and are_gone else timedelta(0))
-    return _unexplained(child) if now >= _quiet_since(child) + patience else None
+    return _unexplained(child, answer) if now >= _quiet_since(child) + patience else None
 
 
 def awaited(child: Child) -> Child:
@@ -257,15 +257,20 @@ def telling(child: Child, events: Sequence[KubernetesEvent]) -> list[KubernetesE
 
 
 def answered(child: Child, events: Sequence[KubernetesEvent], now: datetime) -> EventAnswer:
-    """Answer of the event that tells."""
+    """Answer of the event that tells.
+
+    One of a pod that is no Warning is a step that went well, such as Pulled on a node that is slow:
+    it tells how far the pod is, and gives no reason.
+    """
     newest = next(iter(telling(child, events)), None)
     if newest is None:
         return EventAnswer(asked_at=now)
     reason, message = str(newest.get("reason")), one_line(newest.get("message"))
     if child.pods:
+        is_trouble = newest.get("type") == "Warning"
         return EventAnswer(
             asked_at=now,
-            reason=REASONS.get(reason, "ContainerNotCreated"),
+            reason=REASONS.get(reason, "ContainerNotCreated") if is_trouble else "",
             message=f"{reason}: {message}",
         )
     known = refusal(message)
@@ -287,8 +292,9 @@ def _said(pod: Pod) -> Reason | None:
     return None
 
 
-def _unexplained(child: Child) -> Reason:
+def _unexplained(child: Child, answer: EventAnswer) -> Reason:
     since = written(_quiet_since(child))
+    last = f"; its last event is {answer.message}" if answer.message else ""
     if not child.pods:
         lacks = "lacked a pod" if child.is_behind else "had no pods"
         return "PodsNotCreated", (
@@ -298,12 +304,12 @@ def _unexplained(child: Child) -> Reason:
     pod = next((pod for pod in child.pods if not pod.is_finished and not pod.started_at), None)
     if pod is None:
         unmet = next((pod.unmet for pod in child.pods if pod.unmet), "its pods are not ready")
-        return "PodNotReady", f"{unmet}, since {since}"
+        return "PodNotReady", f"{unmet}, since {since}{last}"
     if not pod.is_scheduled:
         why = pod.unmet or "no scheduler has said anything; see whether its schedulerName runs"
-        return "Unschedulable", f"pod {pod.name} has had no node since {since}: {why}"
+        return "Unschedulable", f"pod {pod.name} has had no node since {since}: {why}{last}"
     why = pod.unmet or pod.waiting or "nothing says why"
-    return "ContainerNotCreated", f"pod {pod.name} has not started since {since}: {why}"
+    return "ContainerNotCreated", f"pod {pod.name} has not started since {since}: {why}{last}"
 
 
 def _quiet_since(child: Child) -> datetime:
