@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -68,10 +69,25 @@ class Server:
         self._stack.close()
 
 
+_KEPT: list[socket.socket] = []
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        return listener.getsockname()[1]
+    """Return a port that nobody else is given while this process lives, as a server takes seconds
+    until it has it.
+
+    A socket that is bound and does not listen keeps it. Beside that one, Linux lets a server listen
+    that may use an address again, as all here may; elsewhere the port is not kept.
+    """
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind((host, 0))
+    port: int = keeper.getsockname()[1]
+    if sys.platform == "linux":
+        _KEPT.append(keeper)
+    else:
+        keeper.close()
+    return port
 
 
 def _reaches_itself(host: str) -> bool:

@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -23,10 +22,12 @@ from supreme_trainer.seed import telemetry
 from supreme_core.api.orders import RunOrder
 from supreme_core.store import leases
 from tests import preloaded
+from tests.cluster.processes import free_port
 from tests.trainer.experiments import planned
 
-SECONDS = 90
-"""Time after which no rank is left, once one has ended or was told to."""
+SECONDS = 300
+"""Time after which no rank is left, once one has ended or was told to, or all the work of a test
+was theirs to do."""
 
 TOO_LONG = 600
 """Nothing here takes so long; ends a test that would wait for ever."""
@@ -150,9 +151,7 @@ def _meeting(ranks):
     none."""
     if ranks == 1:
         return {}
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    return {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port("localhost"))}
 
 
 def _trainer(order, variables, events, log, *, site, change, stale, halt, options):
