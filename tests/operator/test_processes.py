@@ -204,20 +204,20 @@ def test_who_has_crashed_one_meets_another_server(doing, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "reason"),
+    ("command", "seconds", "reason"),
     [
-        ("exit 1", "has ended"),
-        ("exec sleep 60", "more than 0.5 seconds"),
+        ("exit 1", 600, "has ended"),
+        ("exec sleep 600", 0.5, "more than 0.5 seconds"),
     ],
     ids=["ends", "hangs"],
 )
 def test_a_server_that_does_not_start_is_an_error_and_the_next_is_tried_anew(
-    doing, tmp_path, monkeypatch, command, reason
+    doing, tmp_path, monkeypatch, command, seconds, reason
 ):
     async def twice():
         async with several() as one:
             with monkeypatch.context() as patch:
-                patch.setattr(processes, "STARTING_SECONDS", 0.5)
+                patch.setattr(processes, "STARTING_SECONDS", seconds)
                 patch.setattr(processes, "server_command", lambda: ("sh", "-c", command))
                 with pytest.raises(OSError, match=reason):
                     await started(one, tmp_path / "first").__aenter__()

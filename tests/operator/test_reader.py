@@ -47,7 +47,7 @@ from pydantic import ValidationError
 from supreme_operator.deciding.admission import admit
 from supreme_operator.deciding.parts import part_of
 from supreme_operator.results import location as stores
-from supreme_operator.results import processes
+from supreme_operator.results import processes, reader
 from supreme_operator.results.location import AllowedEndpoints, Location
 from supreme_operator.results.progress import parse_progress
 from supreme_operator.results.protocol import Claim, NextRound, ResultCheck, Task
@@ -143,7 +143,37 @@ def ask(method, *arguments, **settings):
         async with collecting(**settings) as one:
             return await getattr(one, method)(*arguments)
 
-    return asyncio.run(asked())
+    with asyncio.Runner(loop_factory=Clocked) as runner:
+        return runner.run(asked())
+
+
+class Clocked(asyncio.SelectorEventLoop):
+    """An event loop whose clock can be put forward."""
+
+    _ahead = 0.0
+
+    def time(self):
+        return super().time() + self._ahead
+
+    def put_forward(self, seconds):
+        self._ahead += seconds
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """late(seconds): that much time passes once the first word of a worker has come."""
+
+    def set_to(seconds):
+        take, times = reader._take, iter([seconds])
+
+        def taking(*arguments):
+            take(*arguments)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.put_forward, next(times, 0.0))  # while the next word is waited for
+
+        monkeypatch.setattr(reader, "_take", taking)
+
+    return set_to
 
 
 @asynccontextmanager
@@ -914,18 +944,18 @@ class TestWorkers:
         with pytest.raises(WorkerFailed, match=reason):
             self.judge()
 
-    def test_one_whose_turn_is_over_has_judged_what_it_has_judged(self, instead, tmp_path):
-        first = f"mkdir {tmp_path}/first && echo '{VALID}' && exec sleep 60"
+    def test_one_whose_turn_is_over_has_judged_what_it_has_judged(self, instead, late, tmp_path):
+        first = f"mkdir {tmp_path}/first && echo '{VALID}' && exec sleep 600"
         instead(f"{first}; echo '{VERDICT % (2, 'valid', '')}'")
-        bounds = replace(VERIFYING, whole_seconds=1)
-        place = canned("http://127.0.0.1:1")
-        found = ask("verify", ORDER, place, claims(1, 2), verifying=bounds)
+        late(VERIFYING.whole_seconds)
+        found = ask("verify", ORDER, canned("http://127.0.0.1:1"), claims(1, 2))
         assert [(each.seed, each.state) for each in found] == [(1, "valid"), (2, "valid")]
 
-    def test_one_that_has_judged_nothing_in_its_turn_is_of_a_slow_store(self, instead):
-        instead(f"echo '{READING}'; exec sleep 60")
-        with pytest.raises(StoreUnavailable, match="is too slow: all of it took more than 1 sec"):
-            self.judge(verifying=replace(VERIFYING, whole_seconds=1))
+    def test_one_that_has_judged_nothing_in_its_turn_is_of_a_slow_store(self, instead, late):
+        instead(f"echo '{READING}'; exec sleep 600")
+        late(VERIFYING.whole_seconds)
+        with pytest.raises(StoreUnavailable, match="is too slow: all of it took more than 600 sec"):
+            self.judge()
 
     @pytest.mark.parametrize("name", ["SEGV", "ABRT", "XCPU", "RTMIN+3"])
     def test_one_that_what_it_reads_ends_blames_it(self, instead, name):
@@ -934,11 +964,12 @@ class TestWorkers:
         assert check.state == "invalid"
         assert f"{key(1)} cannot be read: the worker " in check.message
 
-    def test_one_that_hangs_over_what_it_reads_is_killed_and_blames_it(self, instead):
-        instead(f"echo '{READING}'; exec sleep 60")
-        (check,) = self.judge(verifying=replace(VERIFYING, wall_seconds=2))
+    def test_one_that_hangs_over_what_it_reads_is_killed_and_blames_it(self, instead, late):
+        instead(f"echo '{READING}'; exec sleep 600")
+        late(VERIFYING.wall_seconds)
+        (check,) = self.judge()
         assert check.state == "invalid"
-        assert "the worker took more than 2 seconds" in check.message
+        assert "the worker took more than 120 seconds" in check.message
 
     def test_one_gets_the_task_and_little_else_of_what_the_operator_has(
         self, instead, tmp_path, monkeypatch
