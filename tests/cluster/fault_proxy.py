@@ -35,6 +35,10 @@ from tests.cluster.access import Access
 WATCH = "WATCH"
 """The method of a GET that watches."""
 
+PATIENCE = 5.0
+"""Seconds for which every client waits for a word."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MAX_BYTES = 8 * 1024 * 1024
 REASONS = {
     409: "Conflict",
@@ -76,7 +80,10 @@ class Without:
 
 @dataclass(frozen=True)
 class Hold:
-    """Carries the request out once the fault is over, though the client may be gone by then."""
+    """Carries the request out once the fault is over, though the client may be gone by then.
+
+    Until then the client is told that it goes on, so that none gives up that has time to wait.
+    """
 
 
 @dataclass(frozen=True)
@@ -256,8 +263,7 @@ class FaultProxy:
                 request.status = status
                 return web.Response(status=status, text=text, content_type="application/xml")
             case Hold():
-                while any(fault.effect is effect for fault in self._faults):
-                    await asyncio.sleep(0.02)
+                await self._hold(effect, incoming)
             case Reset(carried_out=False):
                 if kill:
                     kill()
@@ -287,6 +293,15 @@ class FaultProxy:
             await answer.prepare(incoming)
             await self._pass_events_on(request, found, answer)
             return answer
+
+    async def _hold(self, effect: Hold, incoming: web.Request) -> None:
+        loop = asyncio.get_running_loop()
+        told = loop.time()
+        while any(fault.effect is effect for fault in self._faults):
+            await asyncio.sleep(0.02)
+            if incoming.transport and loop.time() > told + PATIENCE:
+                incoming.transport.write(CONTINUE)
+                told = loop.time()
 
     async def _pass_events_on(
         self, request: Request, found: ClientResponse, answer: web.StreamResponse

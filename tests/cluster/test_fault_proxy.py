@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.cluster.fault_proxy import (
+    CONTINUE,
     WATCH,
     Expire,
     Hold,
@@ -24,7 +25,7 @@ from tests.cluster.fault_proxy import (
     nth,
     share,
 )
-from tests.cluster.processes import eventually
+from tests.cluster.processes import SECONDS, eventually
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -60,9 +61,12 @@ class Client:
         connection.request(method, path, body and json.dumps(body), headers)
 
     def create(self, name, timeout=10, **data):
+        return self.ask("POST", body=self.body(name, **data), timeout=timeout)[0]
+
+    def body(self, name, **data):
         key, _, value = self.label.partition("=")
         metadata = {"name": f"{value}-{name}", "labels": {key: value}}
-        return self.ask("POST", body={"metadata": metadata, "data": data}, timeout=timeout)[0]
+        return {"metadata": metadata, "data": data}
 
     def names(self):
         _, _, found = self.ask("GET", f"{MAPS}?labelSelector={self.label}")
@@ -172,13 +176,26 @@ class TestRequests:
     ):
         with ThreadPoolExecutor(1) as pool:
             with proxy.fault(Hold()) as fault:
-                with pytest.raises(TimeoutError):
-                    client.create("gone", timeout=0.2)
-                waiting = pool.submit(client.create, "waiting", timeout=60)
+                with client.connected() as connection:
+                    client.send(connection, "POST", MAPS, client.body("gone"))
+                    eventually(lambda: fault.struck == 1)
+                waiting = pool.submit(client.create, "waiting", timeout=SECONDS)
                 eventually(lambda: fault.struck == 2)
                 assert direct.names() == []
             assert waiting.result() == 201
         eventually(lambda: direct.names() == ["gone", "waiting"])
+
+    def test_who_waits_for_a_request_that_is_held_is_told_that_it_goes_on(
+        self, proxy, client, monkeypatch
+    ):
+        """Or clients such as those of S3 would give it up, and with it an attempt at a seed."""
+        monkeypatch.setattr("tests.cluster.fault_proxy.PATIENCE", 0.01)
+        with client.connected() as connection:
+            with proxy.fault(Hold()):
+                client.send(connection, "POST", MAPS, client.body("some"))
+                told = b"".join(connection.sock.recv(1) for _ in CONTINUE)
+            answer = connection.getresponse()
+            assert (told, answer.status) == (CONTINUE, 201)
 
     def test_a_reset_comes_before_the_request_is_carried_out_or_after_it(
         self, proxy, client, direct
