@@ -119,7 +119,8 @@ class ControlPlane:
                 _forget(api, name)
 
     def restricted_to(self, rules: Sequence[Mapping[str, Any]]) -> Access:
-        """A new service account that may do in all namespaces what these rules of RBAC say."""
+        """A new service account that may do in all namespaces what these rules of RBAC say, which
+        the API server goes by a moment after it has stored them."""
         name, namespace = f"test-{uuid4().hex[:8]}", "default"
         metadata = {"metadata": {"name": name}}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
@@ -129,6 +130,8 @@ class ControlPlane:
             access.create_cluster_role({**metadata, "rules": rules})
             access.create_cluster_role_binding({**metadata, "roleRef": role, "subjects": [subject]})
             client.CoreV1Api(api).create_namespaced_service_account(namespace, metadata)
+            if rules:
+                eventually(partial(_is_allowed, api, f"{namespace}:{name}", rules[0]))
         return self.service_account(namespace, name)
 
     def service_account(self, namespace: str, name: str) -> Access:
@@ -256,7 +259,19 @@ def _has_default_account(core: client.CoreV1Api, namespace: str) -> bool:
     return any(account.metadata.name == "default" for account in accounts)
 
 
+def _is_allowed(api: client.ApiClient, account: str, rule: Mapping[str, Any]) -> bool:
+    """Return whether a service account may do what a rule of RBAC says; all rules of its role are
+    known at once."""
+    resource, _, subresource = rule["resources"][0].partition("/")
+    asked = {"group": rule["apiGroups"][0], "resource": resource, "subresource": subresource}
+    asked |= {"verb": rule["verbs"][0], "name": rule.get("resourceNames", [""])[0]}
+    spec = {"user": f"system:serviceaccount:{account}", "resourceAttributes": asked}
+    review = client.AuthorizationV1Api(api).create_subject_access_review({"spec": spec})
+    return review.status.allowed
+
+
 def _found(url: str, certificate: Path | None = None) -> bool:
+    """Return whether a server has something at an URL; one that does not answer has not."""
     trust = ssl.create_default_context(cafile=certificate) if certificate else None
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
     try:
@@ -264,4 +279,6 @@ def _found(url: str, certificate: Path | None = None) -> bool:
             return True
     except urllib.error.HTTPError as error:
         error.close()
-        return False
+    except OSError:
+        pass
+    return False

@@ -50,7 +50,8 @@ class Operator:
     log: Path
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+        address = f"http://127.0.0.1:{self.port}/{path}"
+        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
             return answer.read().decode()
 
     def metric(self, name: str) -> float:

@@ -4,6 +4,7 @@ Covered: the life of an experiment from `kubectl apply` to its summary in the st
 Left out: what real pods do (tests/e2e), a misbehaving API server (test_faults.py).
 """
 
+import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,9 +16,11 @@ from supreme_core.api import names
 from supreme_core.errors import EXIT_TEMPORARY, EXIT_TERMINATED
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.processes import eventually
+from tests.cluster.test_waiting import said_to
 from tests.cluster.trainers import always_succeed
 
 SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
+HOUR = timedelta(hours=1)
 
 pytestmark = pytest.mark.usefixtures("running")
 
@@ -177,7 +180,7 @@ class TestFailures:
         failed = experiments.condition("Failed", status="True", reason="FailureBudgetExceeded")
         assert "seed 7: InvalidOrder" in failed["message"]
         eventually(lambda: not children())
-        assert experiments.status()["phase"] == "Failed"
+        experiments.until(phase="Failed")
 
     def test_some_seeds_may_fail(self, experiments, trainers):
         trainers.script = lambda seed, attempt: "fail 2" if seed == 8 else "succeed"
@@ -206,20 +209,23 @@ class TestFailures:
         eventually(lambda: not children())
 
     def test_a_seed_that_ran_is_not_given_up_when_its_queue_stops_it(
-        self, experiments, trainers, api
+        self, experiments, trainers, api, cluster
     ):
-        """Kueue stops it after the deadline for its start has passed."""
+        """Kueue stops it after the deadline for its start has passed: it is made an hour old."""
         trainers.script = lambda seed, attempt: "run"
-        experiments.apply(seeds={"list": [7]}, schedulingDeadlineSeconds=10)
+        experiments.apply(seeds={"list": [7]}, schedulingDeadlineSeconds=1800)
         experiments.until(phase="Running")
-        job, jobs = experiments.jobs()["s0-a0"], client.BatchV1Api(api)
-        deadline = job.metadata.creation_timestamp + timedelta(seconds=10)
-        eventually(lambda: datetime.now(UTC) > deadline)
-        hold = partial(jobs.patch_namespaced_job, job.metadata.name, experiments.namespace)
-        hold({"spec": {"suspend": True}})
+        jobs, now = client.BatchV1Api(api), datetime.now(UTC)
+        name = experiments.jobs()["s0-a0"].metadata.name
+        read = jobs.read_namespaced_job(name, experiments.namespace, _preload_content=False)
+        old = json.loads(read.data)
+        old["metadata"]["creationTimestamp"] = f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+        cluster.store(old)
+        hold = partial(jobs.patch_namespaced_job, name, experiments.namespace)
+        assert now - hold({"spec": {"suspend": True}}).metadata.creation_timestamp >= HOUR
         status = experiments.until(phase="Queued")
         assert seed(status, 7)["disruptions"] == 1
-        assert datetime.fromisoformat(seed(status, 7)["waitingSince"]) >= deadline
+        assert datetime.fromisoformat(seed(status, 7)["waitingSince"]) >= now - HOUR / 2
         trainers.script = always_succeed
         hold({"spec": {"suspend": False}})
         experiments.until(phase="Succeeded")
@@ -324,23 +330,30 @@ class TestLostPods:
         experiments.until(phase="Running", active=len(seeds), queued=0)
         children = [f"s{index}-a0" for index in range(len(seeds))]
         lost = {child: lose(child, why) for child, why in zip(children, whys, strict=True)}
-        status = experiments.told(
-            lambda status: (
-                status if {each.get("lostPods") for each in status["seedStatuses"]} == {1} else None
-            )
-        )
+        words = [
+            ("PodLost", f"pod {pod} was lost: {why}; its child goes on")
+            for why, (pod, _) in zip(whys, lost.values(), strict=True)
+        ]
+
+        def are_told(status):
+            """Return a status in which each seed names its pod, seen after the loss perhaps."""
+            told = [(each.get("reason"), each.get("message")) for each in status["seedStatuses"]]
+            return status if told == words else None
+
+        status = experiments.told(are_told)
         assert {paid(each) for each in status["seedStatuses"]} == {("Running", 0, 0, 1)}
-        for each, why, (pod, _) in zip(status["seedStatuses"], whys, lost.values(), strict=True):
-            assert each["reason"] == "PodLost"
-            assert each["message"] == f"pod {pod} was lost: {why}; its child goes on"
+        assert {each["lostPods"] for each in status["seedStatuses"]} == {1}
         for child, (pod, other) in lost.items():
             job = experiments.jobs()[child].metadata.name
             there = kubelet.pods(job=job, count=2)
             assert other in there
             assert pod not in there
         describe = ["describe", "uexp", "three", "-n", experiments.namespace]
-        assert cluster.kubectl(*describe).count("PodLost") >= len(seeds)
-        assert running.metric("supreme_seed_disruptions_total") - before == len(seeds)
+        # Events and counters follow the status.
+        eventually(lambda: cluster.kubectl(*describe).split("Events:")[1].count("PodLost") >= 5)
+        lost_pods = lambda: running.metric("supreme_seed_disruptions_total") - before  # noqa: E731
+        eventually(lambda: lost_pods() >= len(seeds))
+        assert lost_pods() == len(seeds)
 
         trainers.script = always_succeed
         done = experiments.until(phase="Succeeded")
@@ -409,7 +422,8 @@ class TestObstacles:
         core.create_namespaced_resource_quota(
             experiments.namespace, {**quota, "spec": {"hard": {what: "0"}}}
         )
-        eventually(lambda: quota_is_known(core, experiments.namespace))
+        group = "batch" if what == "count/jobs.batch" else ""
+        eventually(lambda: "exceeded quota" in said_to(api, experiments.namespace, group))
         experiments.apply(seeds={"list": [7]})
         told = experiments.condition("ChildrenScheduled", reason="QuotaExceeded")
         assert f"limited: {what}=0" in told["message"]
@@ -489,9 +503,8 @@ def test_what_users_see_in_metrics(running, experiments, trainers):
 
     # A status is seen a moment before what it counts for is counted.
     with suppress(pytest.fail.Exception):
-        eventually(lambda: counted() == COUNTED, seconds=30)
+        eventually(lambda: counted() == COUNTED)
     assert counted() == COUNTED
-    assert running.metric("controller_runtime_reconcile_errors_total") == 0
     assert running.metric("supreme_watch_last_event_timestamp_seconds") > 0
     of_this = f'namespace="{experiments.namespace}"'
     line = f'supreme_experiment_seeds{{experiment="three",{of_this},phase="Succeeded"}} 1.0'
@@ -506,9 +519,6 @@ COUNTED = {
     "supreme_seed_retries_total": 1,
     "supreme_seed_disruptions_total": 0,
     "supreme_children_created_total": 2,
+    "controller_runtime_reconcile_errors_total": 0,
 }
 """Counters of an experiment of one seed that fails once."""
-
-
-def quota_is_known(core, namespace):
-    return core.read_namespaced_resource_quota("none", namespace).status.hard is not None

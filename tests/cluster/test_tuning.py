@@ -110,8 +110,9 @@ def test_settings_are_chosen_by_trials_before_the_first_seed(
     assert methods == ["original", "retrained", "finetune", "finetune.as-given"]
     assert status["acceptedMethods"] == ["finetune"]
     assert [each["seed"] for each in status["seedStatuses"]] == [9000, 9001, 7, 8]
-    described = cluster.kubectl("describe", "uexp", "three", "-n", experiments.namespace)
-    assert "SettingsChosen" in described.split("Events:")[1]
+    describe = ["describe", "uexp", "three", "-n", experiments.namespace]
+    # Events are written after the status.
+    eventually(lambda: "SettingsChosen" in cluster.kubectl(*describe).split("Events:")[1])
 
 
 def test_what_is_added_is_tuned_first_and_what_was_chosen_stays(

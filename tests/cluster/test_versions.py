@@ -184,6 +184,7 @@ def upgraded(cluster, access, s3_server, bucket, tmp_path_factory, before_upgrad
 @pytest.fixture(scope="module")
 def before_rollback(cluster, access, s3_server, upgraded, moving, tmp_path_factory):
     """Snapshot of an experiment that the operator of today has begun."""
+    define(cluster, CRD)  # the definition of before may have come back since
     with (
         cluster.client() as api,
         Trainers(api, MOVING, s3_server.credentials, unfinished),

@@ -216,8 +216,8 @@ class TestMended:
         trainers.script = lambda seed, attempt: "run" if seed == 8 else "waits ImagePullBackOff"
         experiments.apply(seeds={"list": [7, 8]})
         experiments.condition("ChildrenScheduled", reason="ImagePullFailed")
-        begun = experiments.jobs()["s1-a0"].metadata.uid
         experiments.until(active=2, queued=1)
+        begun = experiments.jobs()["s1-a0"].metadata.uid
         experiments.change(execution={"image": "registry.example/trainer:2"})
         eventually(lambda: image_of(experiments, "s0-a0") == "registry.example/trainer:2")
         trainers.script = always_succeed

@@ -30,5 +30,5 @@ def test_code_that_leaves_processes_of_an_executor_ends_with_them():
         "pool = ProcessPoolExecutor(1, mp_context=preloaded.context())\n"
         "print(pool.submit(abs, -1).result())"
     )
-    done = subprocess.run([python(), "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([python(), "-c", code], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from tests.cluster.go_tools import cache_folder
-from tests.cluster.processes import answers, does_not_start, free_port, running
+from tests.cluster.processes import SECONDS, answers, does_not_start, free_port, running
 
 NEEDED_IF = "SUPREME_REQUIRE_CLUSTER"
 """Set to 1 by CI: then a failure to get them is one of the test, and no skip."""
@@ -54,7 +54,7 @@ class Prometheus:
     def get(self, path: str, **parameters: str) -> Any:
         query = urllib.parse.urlencode(parameters)
         address = f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
             return json.load(answer)["data"]
 
 
