@@ -15,6 +15,7 @@ from tests.cluster.go_tools import GoTools
 from tests.cluster.processes import eventually
 from tests.cluster.programs import HELM
 from tests.e2e import image
+from tests.e2e.experiments import SECONDS
 from tests.e2e.node import Cluster
 from tests.e2e.packages import NEEDED_IF
 
@@ -84,7 +85,7 @@ class Kueue:
         that it has: its webhooks are away when it is gone.
         """
         self._scale(0)
-        eventually(lambda: not self._pods())
+        eventually(lambda: not self._pods(), seconds=SECONDS)
         try:
             yield
         finally:
@@ -95,7 +96,7 @@ class Kueue:
 
     def _scale(self, replicas: int) -> None:
         self.cluster.kubectl("scale", "-n", NAMESPACE, DEPLOYMENT, f"--replicas={replicas}")
-        eventually(lambda: self._answering() == replicas)
+        eventually(lambda: self._answering() == replicas, seconds=SECONDS)
 
     def _pods(self) -> list[client.V1Pod]:
         with self.cluster.client() as api:
@@ -140,7 +141,7 @@ def kueue(cluster: Cluster, folder: Path) -> Iterator[Kueue]:
         )
         # Without a server behind it, what uses all APIs, such as the end of a namespace, waits.
         cluster.kubectl("delete", "apiservices", "-l", "app.kubernetes.io/name=kueue")
-        eventually(found.is_ready)
+        eventually(found.is_ready, seconds=SECONDS)
         found.make_queues()
         yield found
         # While it is there to let them go.

@@ -14,7 +14,7 @@ from tests.chart.helm import NAMESPACE, Helm
 from tests.cluster.fault_proxy import Hold
 from tests.cluster.processes import eventually
 from tests.cluster.programs import HELM
-from tests.e2e.experiments import MIDDLE, SEEDS, digest_of
+from tests.e2e.experiments import MIDDLE, SECONDS, SEEDS, digest_of
 from tools.generate.chart import CHART
 
 pytestmark = pytest.mark.e2e
@@ -49,7 +49,14 @@ def release(helm, operator_image):
     def install(*values, chart=CHART):
         chosen = [word for value in (*image, *values) for word in ("--set", value)]
         # The definition of experiments may be there from other tests.
-        options = ["--namespace", NAMESPACE, "--take-ownership", "--wait", "--timeout", "3m"]
+        options = [
+            "--namespace",
+            NAMESPACE,
+            "--take-ownership",
+            "--wait",
+            "--timeout",
+            f"{SECONDS}s",
+        ]
         helm("upgrade", "--install", RELEASE, chart, *options, *chosen)
 
     yield install
@@ -111,7 +118,7 @@ def test_what_an_uninstallation_leaves_is_computed_and_taken_up_by_the_next(
     job = client.BatchV1Api(api).list_namespaced_job(experiments.all.namespace).items[0]
     read = client.BatchV1Api(api).read_namespaced_job_status
     done = lambda: read(job.metadata.name, experiments.all.namespace).status.succeeded  # noqa: E731
-    eventually(done, seconds=300)
+    eventually(done, seconds=SECONDS)
     release()
     assert [each["attempt"] for each in experiments.succeeded()["seedStatuses"]] == [0]
 

@@ -71,11 +71,17 @@ def test_children_are_admitted_in_turn_and_preempted_in_the_middle(
     assert digest_of(status, s3) == expected(*SEEDS)
 
 
-def test_quota_that_is_taken_away_and_given_back_is_waited_for(experiments, queues, s3, expected):
+def test_quota_that_is_taken_away_and_given_back_is_waited_for(
+    experiments, queues, core, proxy, s3, expected
+):
+    """The seed does not end before, as its requests for Retrained are held."""
     execution = {"nodes": 2, "backend": "PyTorchJob", **asking(experiments, 1)}
-    experiments.apply(seeds={"list": [260]}, execution=execution)
-    experiments.until_seed(260, phase="Running")
-    queues.stop("HoldAndDrain")
+    storage = {"endpoint": proxy.endpoint}
+    with proxy.fault(Hold(), **MIDDLE):
+        experiments.apply(seeds={"list": [260]}, execution=execution, storage=storage)
+        experiments.until_seed(260, phase="Running")
+        queues.stop("HoldAndDrain")
+        eventually(lambda: is_ending(core, experiments), seconds=SECONDS)
     experiments.until_seed(260, phase="Queued", reason="WaitingForQuota", disruptions=1)
     queues.stop("None")
     status = experiments.succeeded()

@@ -93,14 +93,11 @@ if index == "0":
         connection, _ = server.accept()
         print(connection.recv(5).decode())
     sys.exit()
-deadline = time.monotonic() + 60
-while True:
+while True:  # as long as the test waits
     try:
         socket.create_connection((host, 8000), timeout=5).sendall(b"hello")
         break
     except OSError:
-        if time.monotonic() > deadline:
-            raise
         time.sleep(0.1)
 """
 
