@@ -457,6 +457,7 @@ def test_a_team_that_loses_a_rank_leaves_its_training_to_single_processes(tmp_pa
     done = worked_in_a_team(tmp_path, "is killed", alone)
 
     assert "rank 1 is gone: its process was killed or crashed; single processes go on" in done.out
+    assert " failed in " not in done.out, "no stage has failed that single processes finish"
 
 
 @pytest.mark.e2e

@@ -520,7 +520,7 @@ class Stages:
                 self.telemetry.stage_started(stage.step)
                 started = time.monotonic()
                 made = self._made(stage)
-        except (DeviceFault, HeldElsewhere):  # whoever goes on may well finish the stage
+        except NO_FAILURES:
             raise
         except Exception:
             self._tell(stage.step, "failed", time.monotonic() - started)
