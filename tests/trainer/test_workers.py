@@ -14,10 +14,11 @@ import pytest
 from rich.console import Console
 from supreme_trainer.command import local, workers
 from supreme_trainer.command.workers import SeedAtWork, worth_helping
+from supreme_trainer.process import journal
 from supreme_trainer.process.progress import Board
 
 from benchmarks.workers import Simulation
-from supreme_core.errors import EXIT_ERROR, EXIT_OK
+from supreme_core.errors import EXIT_ERROR, EXIT_OK, StoreUnavailable
 from supreme_core.plan import Step
 from supreme_core.store.opening import open_storage
 from supreme_core.system import forkserver
@@ -135,6 +136,19 @@ def test_a_seed_goes_on_without_a_worker_that_left_and_once_more_where_its_last_
 
     assert (runner.failures, runner.exit_code) == ([], EXIT_OK)
     assert [crews.count(crew) for crew in dict.fromkeys(crews)] == [2, 1]
+
+
+def test_a_log_that_the_store_does_not_take_stops_nobody(run, monkeypatch, capsys):
+    """The store may be back before another worker has anything to write."""
+
+    def away(*_):
+        raise StoreUnavailable("the store is away")
+
+    monkeypatch.setattr(journal, "keep", away)
+    runner, _ = run("ends well", "ends well")
+
+    assert (runner.failures, runner.exit_code) == ([], EXIT_OK)
+    assert capsys.readouterr().err.count("its log is lost: the store is away") == 2
 
 
 class Clock:

@@ -188,10 +188,7 @@ class Shift:
         was lost, or that found nothing to do, leaves the work to them, as a team does that failed.
         """
         of_seed.trainers.remove(trainer)
-        if trainer.failure:  # which a log that cannot be kept must not hide
-            self._keep_logs([trainer])
-        else:
-            trainer.keep_log(self._storage)
+        self._keep_logs([trainer])
         if of_seed.is_done or of_seed.has_fault:
             pass
         elif trainer.has_made_way or trainer.is_team:
@@ -219,10 +216,10 @@ class Shift:
             for other in of_seed.trainers:
                 other.stop()
 
-    def _keep_logs(self, stopped: "Iterable[SeedTrainer]") -> None:
-        """Keep the logs of trainers that were stopped, for which a store that is away is no error
-        of its own."""
-        for trainer in stopped:
+    def _keep_logs(self, ended: "Iterable[SeedTrainer]") -> None:
+        """Keep the logs of trainers that have ended. A store that is away for them hides no failure
+        and stops no other trainer, which may not need it for minutes."""
+        for trainer in ended:
             try:
                 trainer.keep_log(self._storage)
             except SupremeError as error:
