@@ -270,11 +270,12 @@ def _missing(spec: ExperimentSpec) -> Iterator[str]:
     uri = spec.storage.uri
     if not uri:
         yield "spec.storage.uri is missing; pods share results at s3://bucket/prefix"
-    elif not _is_bucket(uri):
+    elif not is_bucket(uri):
         yield f"spec.storage.{STORE_IS_A_BUCKET.message.format(uri=uri)}"
 
 
-def _is_bucket(uri: str) -> bool:
+def is_bucket(uri: str) -> bool:
+    """Return whether pods can use a store at this address."""
     try:
         bucket_and_prefix(uri)
     except SpecError:

@@ -343,6 +343,12 @@ class TestJson:
         assert [each["name"] for each in found["experiments"]] == ["tiny"]
         assert found["errors"][0]["source"].endswith("experiment.yaml, document 1")
 
+    def test_what_is_wrong_with_an_option_is_told_once_for_all_experiments(self, validate):
+        documents = yaml.safe_dump_all([experiment(name="other"), TINY])
+        _, out, _ = validate(documents, "--json", store="gs://bucket")
+        (error,) = json.loads(out)["errors"]
+        assert error["message"].startswith("the store's URI is 'gs://bucket'; allowed: ")
+
 
 ON_A_CLUSTER = {"execution": {"image": "trainer:1"}, "storage": {"uri": "s3://bucket/prefix"}}
 
@@ -399,6 +405,17 @@ class TestCluster:
         assert code == 2
         assert "spec.execution.image is missing" in err
         assert "spec.storage.uri is 'folder'; on a cluster it must be s3://bucket/prefix" in err
+
+    def test_an_address_that_is_of_no_store_is_told_once(self, validate):
+        options = ("--cluster", "--set", "execution.image=trainer:1")
+        code, _, err = validate(TINY, *options, store="gs://bucket")
+        assert (code, err.count("error: ")) == (2, 1)
+        assert (
+            "spec.storage.uri is 'gs://bucket'; on a cluster it must be s3://bucket/prefix" in err
+        )
+        code, _, err = validate(for_cluster(), "--data", store="gs://bucket")
+        assert (code, err.count("error: ")) == (2, 1)
+        assert "the store's URI is 'gs://bucket'; allowed: " in err
 
     def test_what_only_some_installations_allow_is_said_and_no_mistake(self, validate):
         template = {"env": [{"name": "LD_PRELOAD", "value": "x.so"}]}

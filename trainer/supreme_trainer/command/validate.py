@@ -19,12 +19,12 @@ from supreme_core import registry
 from supreme_core.api import names
 from supreme_core.api.load import Loaded, errors_of
 from supreme_core.api.orders import ExperimentOrder
-from supreme_core.api.v1alpha1 import Component
-from supreme_core.checking.cluster_spec import check_cluster_spec
+from supreme_core.api.v1alpha1 import Component, ExperimentSpec
+from supreme_core.checking.cluster_spec import check_cluster_spec, is_bucket
 from supreme_core.checking.data_check import CheckedData, Sizes, check_data
 from supreme_core.checking.forecast import Forecast, Total, forecast, forecast_of_trials
 from supreme_core.checking.pod_policy import PodPolicy
-from supreme_core.errors import SupremeError, number_of
+from supreme_core.errors import SpecError, SupremeError, number_of
 from supreme_core.plan import plan, steps
 from supreme_core.registry import catalog
 from supreme_core.report.words import forgotten
@@ -98,11 +98,13 @@ def validate_experiments(
 
 @contextmanager
 def _kept(errors: list[SupremeError]) -> Iterator[None]:
-    """Keep the error that ends this block, so that what comes after it is looked at too."""
+    """Keep the error that ends this block, so that what comes after it is looked at too. One that
+    another experiment had too, as of --store, is told once."""
     try:
         yield
     except SupremeError as error:
-        errors.append(error)
+        if str(error) not in map(str, errors):
+            errors.append(error)
 
 
 def _check_for_cluster(loaded: Loaded, store: str | None) -> None:
@@ -133,18 +135,20 @@ def _checked(
 ) -> Checked | None:
     """All that was asked for; None where something is wrong, all of which joins `errors`."""
     spec, known, before = loaded.experiment.spec, catalog.installed(), len(errors)
-    found = expected = trials = None
-    if cluster or spec.execution.image:
+    found = expected = trials = storage = None
+    is_for_cluster = cluster or bool(spec.execution.image)
+    if is_for_cluster:
         with _kept(errors):
             _check_for_cluster(loaded, store)
-    storage = storage_of(spec, store)
+    with _kept(errors):
+        storage = _storage(spec, store, is_for_cluster=is_for_cluster)
     with _kept(errors), errors_of(loaded.source):
         _check_variant(order.work.model)
-    if data:
+    if data and storage:
         say_beside(f"looking at the data of {order.work.dataset.name}")
         with _kept(errors), errors_of(loaded.source):
             found = check_data(order, storage, known)
-    if len(errors) > before:
+    if len(errors) > before or storage is None:
         return None
     if plan:
         stored = read_experiments(storage, tracked)
@@ -153,6 +157,17 @@ def _checked(
         trials = forecast_of_trials(order, stored, sizes, known) if order.tuning else None
     stages = len(steps(order.work, order.excluded, known))
     return Checked(loaded, order, storage, stages, found, expected, trials)
+
+
+def _storage(spec: ExperimentSpec, store: str | None, *, is_for_cluster: bool) -> Storage | None:
+    """The store; None where the check for a cluster has told, with its field, what is wrong."""
+    try:
+        return storage_of(spec, store)
+    except SpecError:
+        uri, of_pods = store or spec.storage.uri, spec.storage.uri or store
+        if is_for_cluster and uri == of_pods and not is_bucket(uri or ""):
+            return None
+        raise
 
 
 def _check_variant(model: Component) -> None:
