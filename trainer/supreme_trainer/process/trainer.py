@@ -80,7 +80,8 @@ def _carried_out(
         order = read_order(options.order)
         ranks = Ranks.start(device.chosen(options.device), watch, store)
         with tempfile.TemporaryDirectory(prefix="supreme-") as cache:
-            result = _compute(order, ranks, telemetry, interruption, Path(cache), options)
+            work = _prepare if options.prepare else _compute
+            result = work(order, ranks, telemetry, interruption, Path(cache), options)
         ranks.close()
     except (Exception, SystemExit) as error:
         interruption.ignore()
@@ -139,6 +140,36 @@ def read_order(path: Path) -> RunOrder:
     return parse_json(RunOrder, data, source=str(path))
 
 
+def _prepare(
+    order: RunOrder,
+    ranks: Ranks,
+    telemetry: Telemetry,
+    interruption: Interruption,
+    cache: Path,
+    options: argparse.Namespace,
+) -> None:
+    """Have data and weights in the store; without `configure`, which loads much of torch."""
+    stages = Stages(
+        Artefacts(_storage(order), cache),
+        ranks=ranks,
+        # One rank prepares, whatever comes after it.
+        environment=environment(ranks, reduction="tree", library=_library(order)),
+        telemetry=telemetry,
+        interruption=interruption,
+        checkpoint_seconds=seconds_between(os.environ),
+        reuse=order.reuse,
+    )
+    telemetry.device(ranks.device.type, torch.cuda.device_count())
+    prepare_seed(
+        order,
+        stages,
+        ranks=ranks,
+        telemetry=telemetry,
+        source=options.source,
+        weights=options.weights,
+    )
+
+
 def _compute(
     order: RunOrder,
     ranks: Ranks,
@@ -148,17 +179,13 @@ def _compute(
     options: argparse.Namespace,
 ) -> str | None:
     """Gives the sha256 of the result.json that this rank has written; None for none."""
-    if not options.prepare:
-        # It loads much of torch, which preparing a dataset does not need.
-        precision = order.work.training.precision
-        configure(ranks.device, precision, evaluation=order.work.evaluation_precision)
-    # One rank prepares, whatever comes after it.
-    reduction = "tree" if options.prepare else order.work.training.reduction
+    training = order.work.training
+    configure(ranks.device, training.precision, evaluation=order.work.evaluation_precision)
     if options.team:  # its time is not that of one process, as where others use the device
         ranks = replace(ranks, shares_device=True)
     storage = _storage(order)
-    on = environment(ranks, reduction=reduction, library=_library(order))
-    faults = None if options.prepare else Faults(storage, order, ranks, is_team=options.team)
+    on = environment(ranks, reduction=training.reduction, library=_library(order))
+    faults = Faults(storage, order, ranks, is_team=options.team)
     crew = Crew(storage, order.prefix, options.crew) if options.crew else None
     may_leave = options.leave or options.team
     stages = Stages(
@@ -170,22 +197,11 @@ def _compute(
         checkpoint_seconds=seconds_between(os.environ),
         reuse=order.reuse,
         faults=faults,
-        claims=None if options.prepare else _claims(storage, order, ranks, interruption, options),
+        claims=_claims(storage, order, ranks, interruption, options),
         crew=crew,
         may_leave=may_leave,
         is_team=options.team,
     )
-    if faults is None:
-        telemetry.device(ranks.device.type, torch.cuda.device_count())
-        prepare_seed(
-            order,
-            stages,
-            ranks=ranks,
-            telemetry=telemetry,
-            source=options.source,
-            weights=options.weights,
-        )
-        return None
     telemetry.environment(on)
     others, started = None, time.monotonic()
     if crew and options.others:
