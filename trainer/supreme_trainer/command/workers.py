@@ -37,7 +37,8 @@ Events = Queue["tuple[SeedTrainer, launch.Heard]"]
 class Shift:
     """The trainers of all seeds of a run, from the first to the last.
 
-    waiting: seeds that have no trainer yet.  failures: a line for each seed that failed.
+    waiting: seeds that are to have a trainer, the first one or one more.
+    failures: a line for each seed that failed.
     exit_code: of the first of them.
     """
 
@@ -182,7 +183,7 @@ class Shift:
                 del self.at_work[each]
 
     def _judge(self, trainer: "SeedTrainer", of_seed: "SeedAtWork") -> None:
-        """A process of a seed has ended: with the seed's result, or without.
+        """Note how a process of a seed has ended: with the seed's result, or without.
 
         One that failed for good, or by a fault of its device, ends the others of the seed. One that
         was lost, or that found nothing to do, leaves the work to them, as a team does that failed.

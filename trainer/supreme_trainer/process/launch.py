@@ -111,7 +111,7 @@ def start(
 
 @dataclass(kw_only=True)
 class Trainer:
-    """The processes that compute one seed on this machine.
+    """A process that computes a seed, or takes stages of it beside others; or its ranks here.
 
     process: the only one, or torchrun.  ranks: how many there are here.  places: numbers by which
     they are known on this machine.  is_team: they go on with one training, and leave.  makes_way:
