@@ -16,7 +16,7 @@ HUGE_PAGES: Final[Mapping[str, str]] = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=
 """Variables for Linux: memory comes in pages of 2 MiB where the system has them to give. It moves
 no bit, and saves the processor the work for 512 small ones."""
 
-WORKERS_ON_GPUS: Final = "SUPREME_WORKERS_ON_GPUS"
+WORKERS_ON_DEVICE: Final = "SUPREME_WORKERS_ON_DEVICE"
 """Variable with the number of trainers that were started to use the GPUs that a trainer sees, or
 its cores where it uses no GPU."""
 

@@ -70,7 +70,7 @@ if "--prepare" in sys.argv:
     ranks = 1
 else:
     (ranks,) = [int(word[17:]) for word in sys.argv if word.startswith("--nproc-per-node=")] or [1]
-    beside = int(os.environ["SUPREME_WORKERS_ON_GPUS"])
+    beside = int(os.environ["SUPREME_WORKERS_ON_DEVICE"])
     with open({seen!r}, "a") as file:
         shared = "/" + str(beside) if "{kind}" == "cuda" and beside > 1 else ""
         print(str(os.environ.get("CUDA_VISIBLE_DEVICES")) + shared, file=file)

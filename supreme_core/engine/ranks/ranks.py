@@ -19,7 +19,7 @@ from supreme_core.engine.ranks.failure_watch import Watch
 from supreme_core.errors import RankLost, SpecError
 from supreme_core.system.cores import cores
 from supreme_core.system.faults import fault_of
-from supreme_core.system.variables import WORKERS_ON_GPUS
+from supreme_core.system.variables import WORKERS_ON_DEVICE
 
 TIMEOUT = timedelta(minutes=30)
 """Longest wait for another rank: rank 0 alone prepares a dataset and writes to the store."""
@@ -46,8 +46,8 @@ def meet(watch: Watch) -> Store | None:
 class Ranks:
     """rank of size, and the device of this rank.
 
-    all_failed: see Watch.  shares_device: other processes use the device too, or these are a team
-    that joins one, so that times cannot be compared.
+    all_failed: see Watch.  shares_device: other processes use the device too, or these are a team,
+    so that times are not those of one process by itself.
     """
 
     rank: int
@@ -172,7 +172,7 @@ class Ranks:
 def _is_shared(device: str) -> bool:
     """Return whether there are fewer GPUs, or cores, than processes that were started for them."""
     count = {"cpu": cores, "cuda": torch.cuda.device_count}.get(device, lambda: 1)()
-    return int(os.environ.get(WORKERS_ON_GPUS, "1")) > count
+    return int(os.environ.get(WORKERS_ON_DEVICE, "1")) > count
 
 
 def _own_gpu(local_rank: int) -> torch.device:

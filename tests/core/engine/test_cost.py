@@ -29,7 +29,7 @@ from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.scoring.evaluation import Cost
 from supreme_core.system.cores import cores
-from supreme_core.system.variables import WORKERS_ON_GPUS
+from supreme_core.system.variables import WORKERS_ON_DEVICE
 from tests.builders import Slot, tiny_network, tiny_task
 from tests.real_ranks import on_ranks, on_two_ranks
 
@@ -143,7 +143,7 @@ def test_a_cost_is_shared_where_any_part_of_it_is():
 @pytest.mark.parametrize("beside", [-1, 0, 1])
 def test_processes_beyond_the_cores_share_them(monkeypatch, beside):
     """Each takes longer by the clock than alone, and tells of no speed that can be compared."""
-    monkeypatch.setenv(WORKERS_ON_GPUS, str(cores() + beside))
+    monkeypatch.setenv(WORKERS_ON_DEVICE, str(cores() + beside))
     ranks = Ranks.start("cpu", Watch(0, 1, lambda end: None), None)
 
     assert ranks.shares_device == (beside > 0)

@@ -60,7 +60,7 @@ def test_processes_that_are_alone_share_the_gpus_that_there_are(monkeypatch, two
     monkeypatch.setenv("LOCAL_RANK", "3")
     found = {}
     for workers in ("4", "2"):
-        monkeypatch.setenv("SUPREME_WORKERS_ON_GPUS", workers)
+        monkeypatch.setenv("SUPREME_WORKERS_ON_DEVICE", workers)
         found[workers] = Ranks.start("cuda", Watch(0, 1, lambda end: None), None)
     assert {each.device for each in found.values()} == {*two_gpus} == {torch.device("cuda", 1)}
     assert [each.shares_device for each in found.values()] == [True, False]

@@ -57,7 +57,7 @@ from supreme_core.store.storage import Storage
 from supreme_core.store.trials import make_trials
 from supreme_core.system import forkserver
 from supreme_core.system.cores import cores
-from supreme_core.system.variables import WORKERS_ON_GPUS, of_ranks
+from supreme_core.system.variables import WORKERS_ON_DEVICE, of_ranks
 from supreme_core.system.variables import gpus as gpus_of
 from supreme_core.tuning.rounds import number_of_rounds
 from supreme_core.tuning.selection import missing
@@ -474,7 +474,7 @@ class Runner:
         path.write_text(json.dumps(order.to_document()))
         environment = {
             **of_ranks(os.environ, gpus),
-            WORKERS_ON_GPUS: str(beside),
+            WORKERS_ON_DEVICE: str(beside),
         }
         # The first goes on below what was said while preparing.
         log = self.folder / (f"run-{seed}-{number}.log" if number else f"run-{seed}.log")

@@ -59,7 +59,7 @@ from supreme_core.store.results import RESULT_BYTES
 from supreme_core.store.storage import Storage
 from supreme_core.system.ending import as_told
 from supreme_core.system.files import read_file
-from supreme_core.system.variables import WORKERS_ON_GPUS, gpus, of_ranks, of_torchrun
+from supreme_core.system.variables import WORKERS_ON_DEVICE, gpus, of_ranks, of_torchrun
 
 log = logging.getLogger(__name__)
 
@@ -354,7 +354,7 @@ def _start(
     copier = threading.Thread(target=_copy, args=(reader, text), daemon=True)
     copier.start()
     options = ["--device", device, *(["--crew", CREW] if launch.is_crew else [])]
-    environment = {WORKERS_ON_GPUS: str(launch.workers)}
+    environment = {WORKERS_ON_DEVICE: str(launch.workers)}
     ranks, torchrun = launch.ranks, launch.torchrun
     if is_team:
         options += ["--team"]
