@@ -24,6 +24,7 @@ from supreme_core.api.model import parse
 from supreme_core.api.orders import RunOrder
 from supreme_core.api.v1alpha1 import UnlearningExperiment
 from supreme_core.engine.training.checkpoint import VARIABLE
+from supreme_core.engine.training.graphs import VARIABLE as GRAPHS
 from supreme_core.plan import plan
 from supreme_core.registry import catalog
 from supreme_core.system.variables import of_trainer
@@ -200,21 +201,27 @@ def measured(folder: Path, device: str, *, is_tiny: bool, left: Callable[[], flo
     width, long = (2, 6) if is_tiny else (64, 12)
     precisions = ("fp32", "bf16") if device == "cpu" else ("fp32", "tf32", "bf16", "fp16")
 
-    def begun(name: str, *words: Any, ranks: int = 1, often: bool = False, **how: Any) -> Trainer:
+    def begun(
+        name: str,
+        *words: Any,
+        ranks: int = 1,
+        environment: Mapping[str, str] = {},
+        **how: Any,
+    ) -> Trainer:
         made = document(*words, width=width, **how)
-        environment = OFTEN if often else {}
         running[name] = Trainer(folder / name.replace(" ", "-"), made, device, ranks, environment)
         return running[name]
 
     running: dict[str, Trainer] = {}
     by_precision = {each: begun(each, training={"precision": each}) for each in precisions}
     again, streamed = begun("again"), begun("streamed", streamed=True)
+    eager = begun("no graphs", environment={GRAPHS: "0"})
     parts = {"microBatches": 2}
     alone, together = begun("alone", training=parts), begun("together", ranks=2, training=parts)
     begun("all methods", every_method()[:4] if is_tiny else every_method())
     epochs = {"epochs": long}
     whole = begun("whole", ["finetune"], training=epochs)
-    killed = begun("killed", ["finetune"], often=True, training=epochs)
+    killed = begun("killed", ["finetune"], environment=OFTEN, training=epochs)
     try:
         was_killed = killed.kill_in_training(seconds=left() / 2)
         if was_killed:
@@ -226,6 +233,7 @@ def measured(folder: Path, device: str, *, is_tiny: bool, left: Callable[[], flo
     return {
         "same bits": {
             "twice": same(by_precision["fp32"], again),
+            "CUDA graphs and none": same(by_precision["fp32"], eager),
             "resident and streamed": same(by_precision["fp32"], streamed),
             "one and two processes": same(alone, together),
             "killed and not": {**same(whole, killed), "went_on": was_killed and killed.went_on},

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import timm
@@ -123,9 +123,19 @@ class Speed:
         source = ImageSource(ResidentPixels(pixels.to(self.device)), mean, std)
         return Samples(source, torch.arange(count), labels.to(self.device))
 
-    def ours(self, model: nn.Module, samples: Samples, training: Training, warm: int) -> Found:
+    def ours(
+        self,
+        model: nn.Module,
+        samples: Samples,
+        training: Training,
+        warm: int,
+        *,
+        graphs: bool = True,
+    ) -> Found:
         """The loop of all trainings: some steps that are not timed, then one epoch."""
         recipe, numerics = Recipe.of(training).fit(3), NumericsPolicy.of(training, self.ranks)
+        if not graphs:
+            numerics = replace(numerics, graphs=None)
         told: Found = {"seed": 3, "numerics": numerics, "report": unreported}
         fit(model, samples.take(torch.arange(warm * training.batch_size)), recipe, **told)
         self.peak()
@@ -304,6 +314,13 @@ def training(speed: Speed) -> None:
             how = recipe(size.batch, precision, micro_batches=parts)
             name = f"ours {precision}" + (f", {parts} micro-batches" if parts > 1 else "")
             speed.tell(name, lambda how=how: speed.ours(speed.network(), timed, how, size.warm))
+            if is_gpu:
+                speed.tell(
+                    f"{name}, no CUDA graphs",
+                    lambda how=how: speed.ours(
+                        speed.network(), timed, how, size.warm, graphs=False
+                    ),
+                )
     few = samples.take(torch.arange(10 * size.batch) % len(samples))
     speed.tell("kernels of ours bf16", lambda: speed.profiled(few, recipe(size.batch, "bf16")))
     configure(speed.device, "fp32")

@@ -32,17 +32,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.stand_in_graphs import WAITING as ENDS_A_CAPTURE
+from tests.stand_in_graphs import StandInGraph, recorded
+
 GPU, MPS, CPU = torch.device("cuda", 0), torch.device("mps"), torch.device("cpu")
 
 PRODUCT = ("/supreme_core/", "/supreme_trainer/")
 TRAINING = "fit.py fit"
-ASIDE = (" after_epoch", " is_enough", " paused")
-"""Ends of places that are no part of a step: looks at the model, and the clock around them."""
+ASIDE = (" after_epoch", " is_enough", " paused", " _compared")
+"""Ends of places that are no part of a step: looks at the model, the clock around them, and the
+comparison of a CUDA graph with the step without it."""
 
 WAITING = {
     "_local_scalar_dense": "a number",
     "equal": "a comparison",
-    **dict.fromkeys(("nonzero", "masked_select", "_unique2", "unique_dim", "bincount"), "a size"),
+    **dict.fromkeys(ENDS_A_CAPTURE - {"_local_scalar_dense", "equal"}, "a size"),
 }
 """Operations whose result the host needs before it goes on."""
 
@@ -451,6 +455,9 @@ def _of_cuda(gpu: SimulatedGpu) -> dict[str, object]:
         "Stream": lambda device=GPU: stream,
         "current_stream": lambda device=GPU: stream,
         "stream": lambda stream: nullcontext(),
+        "CUDAGraph": StandInGraph,
+        "graph": recorded,
+        "graph_pool_handle": lambda: (0, 1),
         "empty_cache": lambda: None,
         "mem_get_info": lambda device=GPU: (2**35, 2**36),
         "memory_allocated": lambda device=GPU: 2**20,

@@ -33,7 +33,11 @@ OUR_MOUNTS: Final = {names.ORDER_VOLUME: names.ORDER_FOLDER, "tmp": "/tmp", "dsh
 CLOSED_FOLDERS: Final = (names.ORDER_FOLDER, "/dev", "/proc", "/sys", "/var/run/secrets")
 """Nothing of a user's is mounted in them either."""
 
-FREE_VARIABLES: Final = ("SUPREME_CHECKPOINT_SECONDS", names.PLUGINS_VARIABLE)
+FREE_VARIABLES: Final = (
+    "SUPREME_CHECKPOINT_SECONDS",
+    "SUPREME_CUDA_GRAPHS",
+    names.PLUGINS_VARIABLE,
+)
 OUR_VARIABLES: Final = re.compile(
     rf"SUPREME_.*|{OF_RANKS.pattern}|JOB_COMPLETION_INDEX|OMP_NUM_THREADS"
 )

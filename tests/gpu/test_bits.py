@@ -4,20 +4,31 @@
     images      on the device | streamed
     processes   1 | 2, each on a GPU of its own, or both on the only one
     killed      never | in mid-training, and started again
+    steps       replayed as CUDA graphs | computed without, in each precision
     precision   fp32 | tf32 | bf16 | fp16, each twice
     methods     all, each twice
 
-Left out: CUDA graphs, more than two processes, several machines.
+Left out: more than two processes, several machines.
 """
 
 import pytest
 
 from benchmarks.gpu_bits import OFTEN, Trainer, document, every_method, same
+from supreme_core.engine.training.graphs import VARIABLE
 
 pytestmark = pytest.mark.gpu
 
 SECONDS = 600
 TWO_PARTS = {"microBatches": 2}
+AUGMENTATION = [
+    {"name": "random_crop", "params": {"padding": 1}},
+    {"name": "rotation", "params": {"degrees": 15}},
+    {"name": "horizontal_flip"},
+]
+GRAPHED = [
+    *({"precision": each} for each in ("fp32", "tf32", "bf16", "fp16")),
+    {"microBatches": 4},
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +97,22 @@ def test_a_precision_repeats_its_bits_and_has_others_than_fp32(begun, plain, dev
     one, other = left_by(begun(training=training), begun(training=training))
     assert_same(one, other)
     assert not same(one, plain)["same"]
+
+
+@pytest.mark.parametrize(
+    "training", GRAPHED, ids=lambda changes: " ".join(map(str, changes.values()))
+)
+def test_cuda_graphs_give_the_bits_of_steps_without(begun, device, training):
+    if device == "cpu" and training.get("precision") == "tf32":
+        pytest.skip("tf32 is of GPUs only")
+    training = {"epochs": 3, "augmentation": AUGMENTATION, **training}
+    graphed, eager = left_by(
+        begun(training=training), begun(training=training, environment={VARIABLE: "0"})
+    )
+    assert_same(graphed, eager)
+    assert "without CUDA graphs from here on" not in graphed.log
+    assert ("replayed as a CUDA graph" in graphed.log) == (device == "cuda")
+    assert "replayed as a CUDA graph" not in eager.log
 
 
 def test_every_method_repeats_its_bits(begun, device):

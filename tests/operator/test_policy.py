@@ -183,7 +183,7 @@ USUAL = {
     "proxies": variables("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"),
     "NCCL": variables("NCCL_DEBUG", "NCCL_SOCKET_IFNAME", "NCCL_IB_HCA", "TORCH_NCCL_TRACE"),
     "Hugging Face": variables("HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE"),
-    "plug-ins": variables("SUPREME_PLUGINS", "SUPREME_CHECKPOINT_SECONDS"),
+    "plug-ins": variables("SUPREME_PLUGINS", "SUPREME_CHECKPOINT_SECONDS", "SUPREME_CUDA_GRAPHS"),
     "identities": variables("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CA_BUNDLE"),
     "mounts": mounted("/data", "/data/cifar", "/mnt/a/b", "/tmp/fast", "/plug-ins"),
 }

@@ -10,7 +10,7 @@ from torch import Tensor, nn, optim
 
 from supreme_core.engine.images.samples import Batch, Samples
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import divergence
+from supreme_core.engine.training.loss import divergence, steady
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method
@@ -63,6 +63,7 @@ def bad_teacher(task: UnlearningTask, params: BadTeacherParams) -> None:
     make = task.random_model if params.incompetent == "random" else task.new_model
     incompetent = make("incompetent teacher").eval().requires_grad_(False)
 
+    @steady
     def loss(student: nn.Module, batch: Batch) -> Tensor:
         forgotten = batch.labels.bool()[:, None]
         with torch.no_grad():

@@ -11,6 +11,7 @@ from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.toolbox.forget_training import ForgetParams, train_on_forget
 from supreme_core.engine.toolbox.relabelling import without_forgotten
 from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import steady
 from supreme_core.registry import method
 
 
@@ -36,6 +37,7 @@ def delete(task: UnlearningTask, params: DeleteParams) -> None:
     """
     original = copy.deepcopy(task.model).eval().requires_grad_(False)
 
+    @steady
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
             target = without_forgotten(task, original(batch.images), batch.labels).softmax(dim=1)

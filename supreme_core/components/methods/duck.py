@@ -13,6 +13,7 @@ from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.head import Features, head_inputs, watched_head
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import steady
 from supreme_core.engine.training.sample_order import paired
 from supreme_core.registry import Params, method
 
@@ -78,7 +79,7 @@ def duck(task: UnlearningTask, params: DuckParams) -> None:
                 epochs=1,
                 batch_size=2 * params.batch_size,
                 optimizer=optimizer,
-                loss=partial(_loss, features=features, centroids=centroids, params=params),
+                loss=steady(partial(_loss, features=features, centroids=centroids, params=params)),
                 order=paired(len(task.retain), len(again), batch_size=params.batch_size),
             )
             if task.accuracy(task.forget) < params.target_accuracy:

@@ -11,6 +11,7 @@ from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import steady
 from supreme_core.randomness import streams
 from supreme_core.randomness.permutation import permutation
 from supreme_core.registry import Params, method
@@ -80,6 +81,7 @@ def fcs(task: UnlearningTask, params: FcsParams) -> None:
     for number in range(params.epochs):
         contrasts = _logits(task, number, params.contrasts)
 
+        @steady
         def repelled(model: nn.Module, batch: Batch, contrasts: Tensor = contrasts) -> Tensor:
             products: Tensor = model(batch.images) @ contrasts.mT / params.temperature
             return -products.log_softmax(dim=1).mean(dim=1)
@@ -105,6 +107,7 @@ def fcs(task: UnlearningTask, params: FcsParams) -> None:
         )
 
 
+@steady
 def from_uniform(model: nn.Module, batch: Batch) -> Tensor:
     """KL(uniform ‖ softmax(z)) of each sample, (n,)."""
     answer = model(batch.images).log_softmax(dim=1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn, optim
 
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import steady
 from supreme_core.registry import Params, method
 
 
@@ -44,6 +45,7 @@ def jit(task: UnlearningTask, params: JitParams) -> None:
     """
     black, white = task.pixel_range
 
+    @steady
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         answer = model(batch.images)
         steepness = torch.zeros(len(batch), device=answer.device)

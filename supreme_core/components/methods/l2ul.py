@@ -16,7 +16,7 @@ from supreme_core.engine.toolbox.importance import importance_sums
 from supreme_core.engine.toolbox.relabelling import wrong_labels
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.loss import cross_entropy, steady
 from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.randomness import streams
 from supreme_core.registry import Params, method
@@ -125,6 +125,7 @@ def _towards_original(
     return add
 
 
+@steady
 def signed_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     losses = cross_entropy(model, unmarked(batch))
     return torch.where(is_forgotten(batch), -losses, losses)

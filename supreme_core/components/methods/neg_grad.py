@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.toolbox.forget_training import ForgetParams, train_on_forget
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.loss import cross_entropy, steady
 from supreme_core.registry import method
 
 
@@ -28,6 +28,7 @@ def neg_grad(task: UnlearningTask, params: NegGradParams) -> None:
     arXiv:2308.07707.
     """
 
+    @steady
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         return -cross_entropy(model, batch)
 

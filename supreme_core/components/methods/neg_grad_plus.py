@@ -10,7 +10,7 @@ from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.loss import cross_entropy, steady
 from supreme_core.engine.training.sample_order import paired
 from supreme_core.registry import method
 
@@ -55,6 +55,7 @@ def neg_grad_plus(task: UnlearningTask, params: NegGradPlusParams) -> None:
     must be nearer to 1.
     """
 
+    @steady
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         """Twice that of each part: half of a step's samples are of either."""
         weights = torch.where(is_forgotten(batch), -2 * (1 - params.beta), 2 * params.beta)

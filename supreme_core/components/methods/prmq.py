@@ -14,6 +14,7 @@ from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.retain_training import RATES_FOR_TRANSFORMERS, RetainParams
 from supreme_core.engine.toolbox.saliency import largest
 from supreme_core.engine.toolbox.task import UnlearningTask
+from supreme_core.engine.training.loss import steady
 from supreme_core.engine.training.sample_order import shuffled
 from supreme_core.registry import method
 
@@ -63,6 +64,7 @@ def prmq(task: UnlearningTask, params: PrmqParams) -> None:
     weights = _class_weights(task, params.balance)
     _begin_anew(task, params.fraction)
 
+    @steady
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         logits = model(batch.images)
         with torch.no_grad():

@@ -16,7 +16,7 @@ from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.head import Features, head_inputs, watched_head
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import divergence
+from supreme_core.engine.training.loss import divergence, steady
 from supreme_core.engine.training.sample_order import paired
 from supreme_core.errors import MethodFailed
 from supreme_core.registry import Params, method
@@ -95,14 +95,16 @@ def scar(task: UnlearningTask, params: ScarParams) -> None:
     weight = next(task.model.parameters())
     optimizer = continued(optim.Adam(trainable(task.model), lr=params.lr))
     with watched_head(task.model) as features:
-        loss = partial(
-            _loss,
-            features=features,
-            original=original,
-            means=means.to(weight),
-            precisions=precisions.to(weight),
-            hidden=task.is_forgotten_class,
-            params=params,
+        loss = steady(
+            partial(
+                _loss,
+                features=features,
+                original=original,
+                means=means.to(weight),
+                precisions=precisions.to(weight),
+                hidden=task.is_forgotten_class,
+                params=params,
+            )
         )
         for epoch in range(params.epochs):
             task.fit(

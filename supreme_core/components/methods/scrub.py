@@ -13,7 +13,7 @@ from supreme_core.engine.networks.weights import gradients, trainable
 from supreme_core.engine.toolbox.continued_optimizer import continued
 from supreme_core.engine.toolbox.signed_labels import is_forgotten, marked, unmarked
 from supreme_core.engine.toolbox.task import UnlearningTask
-from supreme_core.engine.training.loss import divergence
+from supreme_core.engine.training.loss import divergence, steady
 from supreme_core.engine.training.sample_order import one_after_other
 from supreme_core.registry import Params, method
 
@@ -88,6 +88,7 @@ def scrub(task: UnlearningTask, params: ScrubParams) -> None:
     before_step = _distance_to(weights, params.distance) if params.distance else None
     optimizer = continued(_optimizer(weights, params))
 
+    @steady
     def loss(student: nn.Module, batch: Batch) -> Tensor:
         forgotten, batch = is_forgotten(batch), unmarked(batch)
         with torch.no_grad():

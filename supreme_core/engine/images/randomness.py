@@ -1,6 +1,6 @@
 """Random numbers on the device that belong to samples, and generators that belong to addresses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,6 +39,21 @@ def seed_generators(seed: int, device: torch.device) -> None:
         torch.mps.manual_seed(seed)
 
 
+def generator_states(device: torch.device) -> list[Tensor]:
+    """States of torch's global generators of the CPU and of `device`."""
+    states = [torch.random.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def set_generator_states(states: Sequence[Tensor], device: torch.device) -> None:
+    """Put the generators where they were when `generator_states` was asked."""
+    torch.random.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
 @contextmanager
 def kept_global_generator(device: torch.device) -> Iterator[None]:
     """torch's global generators of the CPU and of `device` are afterwards as they were before."""
@@ -58,9 +73,13 @@ class Draw:
     key: int
     ids: Tensor
 
+    def start(self, stream: int) -> int | Tensor:
+        """Where a stream begins, an int64."""
+        return _signed(streams.derive(self.key, stream))
+
     def bits(self, stream: int) -> Tensor:
         """(n,) int64, 63 random bits: splitmix64 of the sample's counter in a stream."""
-        z = (self.ids + 1) * _signed(GOLDEN_GAMMA) + _signed(streams.derive(self.key, stream))
+        z = (self.ids + 1) * _signed(GOLDEN_GAMMA) + self.start(stream)
         z = (z ^ _shifted(z, 30)) * _signed(FIRST_MULTIPLIER)
         z = (z ^ _shifted(z, 27)) * _signed(SECOND_MULTIPLIER)
         return _shifted(z ^ _shifted(z, 31), 1)

@@ -194,6 +194,14 @@ class JoinedSource:
         return early, ids[early], ids[~early] - border
 
 
+def is_resident(source: Source) -> bool:
+    """Return whether all images lie on the device, where numbers that lie there too choose among
+    them without a word of the host."""
+    if isinstance(source, ImageSource):
+        return isinstance(source.pixels, ResidentPixels)
+    return isinstance(source, TensorSource)
+
+
 @dataclass(frozen=True)
 class Samples:
     """A sequence of labelled samples.

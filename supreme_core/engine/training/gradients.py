@@ -58,6 +58,23 @@ class Gradients(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A micro-batch of this rank.
+
+    number: among those of all ranks.  positions: of its samples, none for an empty one.  upcoming:
+    of the micro-batch that this rank uses next, None at the end of an epoch.
+    """
+
+    number: int
+    positions: Tensor
+    upcoming: Tensor | None
+
+
+Leaves = Callable[[OptimizerStep, Part], Leaf]
+"""Gradients of a micro-batch's share of the mean loss, that share, and its counts."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Job of computing gradients.  scale: factor of the loss, 1 where nothing is scaled."""
@@ -68,17 +85,30 @@ class Job:
     reduction: Reduction
     scale: Callable[[Tensor], Tensor]
 
-    def parts(self, step: OptimizerStep) -> Iterator[tuple[int, Batch | None]]:
-        """This rank's micro-batches, numbered, None for an empty one; the images of the next are on
-        their way while one is used."""
+    def split(self, step: OptimizerStep) -> list[Part]:
+        """This rank's micro-batches."""
         mine = list(self.reduction.parts(step.positions))
         later = [*mine, *self.reduction.parts(step.following)]
-        for place, (number, part) in enumerate(mine, start=1):
-            batch = self.samples.batch(part, step.augment) if len(part) else None
-            upcoming = next((each for _, each in later[place:] if len(each)), None)
-            if batch and upcoming is not None:
-                self.samples.ahead(upcoming)
-            yield number, batch
+        return [
+            Part(number, positions, next((each for _, each in later[place:] if len(each)), None))
+            for place, (number, positions) in enumerate(mine, start=1)
+        ]
+
+    def batch(self, step: OptimizerStep, part: Part) -> Batch | None:
+        """The samples of a micro-batch, None for an empty one; the images of the next are then on
+        their way."""
+        if not len(part.positions):
+            return None
+        batch = self.samples.batch(part.positions, step.augment)
+        if part.upcoming is not None:
+            self.samples.ahead(part.upcoming)
+        return batch
+
+    def parts(self, step: OptimizerStep) -> Iterator[tuple[int, Batch | None]]:
+        """This rank's micro-batches, numbered; the images of the next are on their way while one
+        is used."""
+        for part in self.split(step):
+            yield part.number, self.batch(step, part)
 
     def looked_at(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of the losses of a batch, and (2,) how many samples were predicted right, of how
@@ -104,8 +134,8 @@ class MicroBatchGradients:
     statistics. They travel through the same tree. The count of batches goes up by one.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, leaves: Leaves | None = None) -> None:
+        self._job, self._leaf = job, leaves or EagerLeaves(job)
         self._parameters = trainable(job.model)
         self._statistics, self._counts = running_statistics(job.model), batch_counts(job.model)
 
@@ -113,7 +143,8 @@ class MicroBatchGradients:
         counts_after = added(self._counts, 1)
         with single_values(allowed=step.is_last):
             if self._job.reduction.micro_batches == 1:
-                *gradients, mean, right = self._leaf(step, *next(self._job.parts(step)))
+                (part,) = self._job.split(step)
+                *gradients, mean, right = self._leaf(step, part)
             else:
                 *gradients, mean, right = self._summed(step)
         set_gradients(self._parameters, gradients)
@@ -126,11 +157,11 @@ class MicroBatchGradients:
         counts_before = [count.clone() for count in self._counts]
 
         def leaves() -> Iterator[Leaf]:
-            for number, batch in self._job.parts(step):
+            for part in self._job.split(step):
                 copy_all(self._statistics, before)
                 copy_all(self._counts, counts_before)
-                *gradients, mean, right = self._leaf(step, number, batch)
-                share = (len(batch) if batch else 0) / step.size
+                *gradients, mean, right = self._leaf(step, part)
+                share = len(part.positions) / step.size
                 yield [*gradients, *multiplied(self._statistics, share), mean, right]
 
         sums = self._job.reduction.sum(leaves())
@@ -138,18 +169,30 @@ class MicroBatchGradients:
         copy_all(self._statistics, sums[count:-2])
         return [*sums[:count], *sums[-2:]]
 
-    def _leaf(self, step: OptimizerStep, number: int, batch: Batch | None) -> Leaf:
-        """Gradients of a micro-batch's share of the mean loss, that share, and its counts."""
-        job, parameters = self._job, self._parameters
-        device = job.reduction.ranks.device
-        seed_generators(streams.derive(step.dropout, number), device)
-        if batch is None:
-            zeros = [torch.zeros_like(parameter) for parameter in parameters]
-            mean = torch.zeros((), device=device)
-            job.scale(mean)  # a scaler begins with what it scales, and each rank unscales later
-            return [*zeros, mean, torch.zeros(2, device=device)]
+
+class EagerLeaves:
+    """Leaves computed operation by operation."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._parameters = trainable(job.model)
+
+    def __call__(self, step: OptimizerStep, part: Part) -> Leaf:
+        device = self.job.reduction.ranks.device
+        batch = self.job.batch(step, part)
+        seed_generators(streams.derive(step.dropout, part.number), device)
+        if batch is not None:
+            return self.computed(batch, step.size)
+        zeros = [torch.zeros_like(parameter) for parameter in self._parameters]
+        mean = torch.zeros((), device=device)
+        self.job.scale(mean)  # a scaler begins with what it scales, and each rank unscales later
+        return [*zeros, mean, torch.zeros(2, device=device)]
+
+    def computed(self, batch: Batch, size: int) -> Leaf:
+        """The leaf of a micro-batch of a step with `size` samples."""
+        job, parameters = self.job, self._parameters
         total, right = job.looked_at(job.model, batch)
-        mean = total / step.size
+        mean = total / size
         found = torch.autograd.grad(job.scale(mean), parameters, materialize_grads=True)
         return [*as_laid_out(parameters, found), mean.detach(), right]
 

@@ -1,6 +1,7 @@
 """Per-sample losses."""
 
 from collections.abc import Callable
+from weakref import WeakSet
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +12,25 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 """(model, batch) to the loss of each sample, (n,)."""
 
 
+_steady: WeakSet[Loss] = WeakSet()
+
+
+def steady(loss: Loss) -> Loss:
+    """The same loss, of which it is now known that it does the same in each step.
+
+    All that differs lies in the tensors of the batch and of networks; others that it reads stay
+    where they are as long as it is used, and it draws from no generator but torch's global one of
+    the device. So a step with it may be recorded once and replayed.
+    """
+    _steady.add(loss)
+    return loss
+
+
+def is_steady(loss: Loss) -> bool:
+    return loss in _steady
+
+
+@steady
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     return functional.cross_entropy(model(batch.images), batch.labels, reduction="none")
 

@@ -1,5 +1,6 @@
 """Numerics of a step: the same in the trainings of a seed and in its methods."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,14 @@ from supreme_core.engine.images.samples import Samples
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.data_parallel import DataParallelGradients
-from supreme_core.engine.training.gradients import Gradients, Job, MicroBatchGradients, batch_norms
+from supreme_core.engine.training.gradients import (
+    EagerLeaves,
+    Gradients,
+    Job,
+    MicroBatchGradients,
+    batch_norms,
+)
+from supreme_core.engine.training.graphs import GraphedLeaves, NewGraph, graphs_on
 from supreme_core.engine.training.loss import Loss
 from supreme_core.engine.training.precision import check_precision
 from supreme_core.engine.training.whole_batch import WholeBatchGradients
@@ -24,13 +32,15 @@ class NumericsPolicy:
 
     reduction: who adds what.  precision: of forward and backward passes in trainings.  batch_norm:
     what BatchNorm takes its statistics of.  overlapped: gradients are added by torch while the
-    backward pass runs, in an order that depends on the ranks.
+    backward pass runs, in an order that depends on the ranks.  graphs: steps of a training are
+    replayed as such, None for operation by operation; no bit depends on it.
     """
 
     reduction: Reduction
     precision: Precision = "fp32"
     batch_norm: Literal["micro_batch", "batch"] = "micro_batch"
     overlapped: bool = False
+    graphs: Callable[[], NewGraph] | None = None
 
     @classmethod
     def of(cls, training: Training, ranks: Ranks) -> "NumericsPolicy":
@@ -44,6 +54,7 @@ class NumericsPolicy:
             training.precision,
             training.batch_norm,
             overlapped,
+            graphs_on(ranks.device, os.environ),
         )
 
     def gradients(
@@ -55,7 +66,10 @@ class NumericsPolicy:
             return DataParallelGradients(job)
         if self.batch_norm == "batch" and self.reduction.micro_batches > 1 and batch_norms(model):
             return WholeBatchGradients(job)
-        return MicroBatchGradients(job)
+        leaves = EagerLeaves(job)
+        if self.graphs:
+            return MicroBatchGradients(job, GraphedLeaves(leaves, self.graphs()))
+        return MicroBatchGradients(job, leaves)
 
 
 def _check_batch_norm(training: Training, ranks: Ranks) -> None:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn, optim
+from torch import nn, optim
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Training
-from supreme_core.engine.images.randomness import Draw
+from supreme_core.engine.images.augmentation import EpochAugmentation
 from supreme_core.engine.images.samples import Augment
 from supreme_core.engine.training.fit import Fit
-from supreme_core.randomness import streams
 from supreme_core.registry import Chosen
 
 ENGINE_VERSION = 1
@@ -89,7 +88,7 @@ class Recipe:
 
     def augmentation(self, seed: int) -> Callable[[int], Augment]:
         """Augmentation of each epoch of one training, keyed by `seed`."""
-        return partial(self._augment, seed)
+        return partial(EpochAugmentation, self.augmentations, seed)
 
     def _rate(self, epoch: float) -> float:
         """The schedule, times a linear warm-up that is above 0 from the first step on."""
@@ -98,12 +97,3 @@ class Recipe:
         if epoch < warmup:
             factor *= max(epoch, 1e-3) / warmup
         return factor
-
-    def _augment(self, seed: int, epoch: int) -> Augment:
-        def augment(images: Tensor, ids: Tensor) -> Tensor:
-            for place, augmentation in enumerate(self.augmentations):
-                key = streams.derive(seed, "augmentation", epoch, place, augmentation.entry.name)
-                images = augmentation(images, Draw(key, ids))
-            return images
-
-        return augment

@@ -52,7 +52,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from supreme_core.engine.images.randomness import seed_generators
+from supreme_core.engine.images.randomness import (
+    generator_states,
+    seed_generators,
+    set_generator_states,
+)
 from supreme_core.engine.images.samples import Batch
 from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.ranks.reduction import Reduction
@@ -220,10 +224,10 @@ class Lanes:
 
     def _give_turn(self, lane: _Lane, start: Callable[[], None]) -> None:
         """Let a lane run to its next BatchNorm or to its end, with random numbers of its own."""
-        _set_generators(lane.generators, self._device)
+        set_generator_states(lane.generators, self._device)
         start()
         self._handed_back.acquire()
-        lane.generators = _get_generators(self._device)
+        lane.generators = generator_states(self._device)
         if lane.error is not None:
             raise lane.error
 
@@ -425,17 +429,4 @@ def _values_per_sample(images: Tensor) -> int:
 
 def _generators_at(seed: int, device: torch.device) -> Sequence[Tensor]:
     seed_generators(seed, device)
-    return _get_generators(device)
-
-
-def _get_generators(device: torch.device) -> Sequence[Tensor]:
-    states = [torch.random.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return states
-
-
-def _set_generators(states: Sequence[Tensor], device: torch.device) -> None:
-    torch.random.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
+    return generator_states(device)

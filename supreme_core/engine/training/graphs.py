@@ -1,0 +1,445 @@
+"""Steps as CUDA graphs: recorded once for each shape, then replayed without a word of the host.
+
+A graph is a micro-batch's way from the numbers of its samples to its gradients: images are chosen,
+augmented and normalised, go forward and back. What a replay reads lies in tensors that stay where
+they are, into which the host writes what differs from step to step:
+
+    samples of the step            numbers on the device; or their images, where these do not lie
+                                   there or are augmented by a plug-in
+    random numbers of the epoch    one start for each stream of each augmentation
+    dropout                        the device's generator, which a graph reads anew
+    weights, statistics, scale     changed in place, by the optimiser and by the graph
+
+All else that Python computes is as it was when the graph was recorded. So a graph is only made of
+what is known to do the same in each step: a loss that says so, a network of layers of torch and of
+this package. And a graph proves itself: its replays 1, 2, 4, 8, ..., and the first of every epoch,
+are compared with the same step without it, bit by bit: gradients, loss, counts, all buffers of the
+network, and where the generators stand. At a difference or an error the training goes on without
+graphs, from the state of the step without one. A difference that comes after a graph was trusted
+ends the training, as steps before may have had it too.
+
+Sums over micro-batches and ranks and the optimiser's step are no part of a graph. BatchNorm over
+the whole batch and torch's DistributedDataParallel are computed without.
+"""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from supreme_core.engine.images.augmentation import EpochAugmentation
+from supreme_core.engine.images.randomness import (
+    Draw,
+    generator_states,
+    seed_generators,
+    set_generator_states,
+)
+from supreme_core.engine.images.samples import Augment, Batch, is_resident
+from supreme_core.engine.networks import passes
+from supreme_core.engine.ranks.device import release_memory
+from supreme_core.engine.ranks.reduction import Leaf
+from supreme_core.engine.training import precision
+from supreme_core.engine.training.gradients import EagerLeaves, Job, OptimizerStep, Part, copy_all
+from supreme_core.engine.training.loss import is_steady
+from supreme_core.errors import SpecError, SupremeError
+from supreme_core.randomness import streams
+
+log = logging.getLogger(__name__)
+
+VARIABLE: Final = "SUPREME_CUDA_GRAPHS"
+"""Says with 0 that no step is replayed."""
+
+LEAVES_BEFORE: Final = 4
+"""Micro-batches of a shape before one is recorded, which takes as long as a few of them."""
+
+KNOWN: Final = ("torch.nn.", "supreme_core.")
+"""Packages whose layers do the same in each step."""
+
+
+class Unrepeatable(Exception):
+    """A part of a step is no function of the tensors that a graph reads."""
+
+
+class Graph(Protocol):
+    """Work of a device that is recorded once."""
+
+    def record(self, run: Callable[[], Leaf]) -> Leaf:
+        """Record what `run` does, and give the tensors into which every replay writes. What `run`
+        changes in place may have been changed any number of times afterwards."""
+        ...
+
+    def replay(self) -> None: ...
+
+
+NewGraph = Callable[[], Graph]
+
+Shape = tuple[int, int, bool]
+"""Samples of a micro-batch and of its step, and whether images stay as they are."""
+
+
+def graphs_on(
+    device: torch.device, environment: Mapping[str, str]
+) -> Callable[[], NewGraph] | None:
+    """Graphs of the trainings on a device, None where steps are computed without; SpecError where
+    the environment says neither."""
+    asked = environment.get(VARIABLE, "1")
+    if asked not in ("0", "1"):
+        raise SpecError(f"{VARIABLE} is {asked!r}; it should be 0 or 1")
+    if device.type != "cuda" or asked == "0":
+        return None
+    return lambda: _cuda_graphs(device)
+
+
+def _cuda_graphs(device: torch.device) -> NewGraph:
+    """Graphs of one training, which use the same memory, as no two of them run at a time."""
+    pool: list[Any] = []
+
+    def new() -> Graph:
+        if not pool:
+            pool.append(torch.cuda.graph_pool_handle())
+        return CudaGraph(device, pool[0])
+
+    return new
+
+
+class CudaGraph:
+    """A graph of a GPU of NVIDIA."""
+
+    def __init__(self, device: torch.device, pool: Any) -> None:
+        self._device, self._pool = device, pool
+        self._graph = torch.cuda.CUDAGraph()
+
+    def record(self, run: Callable[[], Leaf]) -> Leaf:
+        here = torch.cuda.current_stream(self._device)
+        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            run()  # libraries make what they need at the first call in a stream
+        here.wait_stream(aside)
+        # Other threads, which fetch images or tell of the progress, may use the device meanwhile.
+        with torch.cuda.graph(
+            self._graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"
+        ):
+            return run()
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+class GraphedLeaves:
+    """Leaves that are replayed where their shape repeats, and computed one by one elsewhere."""
+
+    def __init__(self, eager: EagerLeaves, new: NewGraph) -> None:
+        job = eager.job
+        self._eager, self._new, self._job = eager, new, job
+        self._parameters, self._buffers = list(job.model.parameters()), list(job.model.buffers())
+        self._device = job.reduction.ranks.device
+        self._seen: Counter[Shape] = Counter()
+        self._graphs: dict[Shape, _Replayed] = {}
+        why = _why_not(job)
+        self._is_on = why is None
+        if why:
+            log.info("steps are computed without CUDA graphs: %s", why)
+
+    def __call__(self, step: OptimizerStep, part: Part) -> Leaf:
+        if not self._is_on or not len(part.positions):
+            return self._eager(step, part)
+        leaf = self._leaf(step, part, (len(part.positions), step.size, step.augment is None))
+        if step.is_last:  # much of what can differ differs between epochs
+            for graph in self._graphs.values():
+                graph.is_to_be_compared = True
+        return leaf
+
+    def _leaf(self, step: OptimizerStep, part: Part, shape: Shape) -> Leaf:
+        graph = self._graphs.get(shape)
+        if graph is None:
+            self._seen[shape] += 1
+            if self._seen[shape] <= LEAVES_BEFORE:
+                return self._alone(step, part)
+            return self._compared(step, part, shape)
+        if graph.places != self._places():
+            self._turn_off("tensors of the network lie elsewhere now")
+            return self._eager(step, part)
+        if graph.is_due:
+            return self._compared(step, part, shape)
+        graph.is_trusted = True
+        leaf = graph.leaf(step, part)
+        passes.add(graph.passes)
+        return leaf
+
+    def _alone(self, step: OptimizerStep, part: Part) -> Leaf:
+        """Compute a leaf without a graph; where memory for it is lacking, in that of the graphs."""
+        if not self._graphs:
+            return self._eager(step, part)
+        before, made = _copies(self._buffers), passes.so_far()
+        try:
+            return self._eager(step, part)
+        except torch.OutOfMemoryError:
+            pass  # with the error go the tensors that its traceback holds
+        self._turn_off("the memory that they keep is needed")
+        release_memory(self._device)
+        copy_all(self._buffers, before)
+        passes.add(-_count(passes.so_far() - made))
+        return self._eager(step, part)
+
+    def _compared(self, step: OptimizerStep, part: Part, shape: Shape) -> Leaf:
+        """Compute a leaf without and with a graph, which is recorded where there is none yet."""
+        before, chance = _copies(self._buffers), _chance()
+        made = passes.so_far()
+        leaf = self._alone(step, part)
+        took = _count(passes.so_far() - made)
+        if not self._is_on:
+            return leaf
+        after, drawn = _copies(self._buffers), generator_states(self._device)
+        graph = self._graphs.get(shape)
+        is_trusted = graph is not None and graph.is_trusted
+        try:
+            if _chance() != chance:
+                raise Unrepeatable("it draws from random numbers of Python or of numpy")
+            with passes.uncounted():
+                graph = graph or self._recorded(step, part, took)
+                copy_all(self._buffers, before)
+                again = graph.leaf(step, part)
+            is_same = _same_bits(leaf, again) and _same_bits(after, self._buffers)
+            is_same &= _same_bits(drawn, generator_states(self._device))
+            why = None if is_same else "a replay gives other bits"
+        except Exception as error:
+            is_trusted = False  # nothing is known to be wrong
+            why = f"{type(error).__name__}: {error}"
+        if why is None and graph is not None:
+            if shape not in self._graphs:
+                log.info("micro-batches of %d are replayed as a CUDA graph", shape[0])
+            self._graphs[shape] = graph
+            graph.is_to_be_compared = False
+            return leaf
+        if is_trusted:
+            raise SupremeError(
+                "a CUDA graph gave other bits than the same step without one, after it had given"
+                f" the same ones; nothing of this training is kept. Set {VARIABLE}=0, and please"
+                " report it"
+            )
+        copy_all(self._buffers, after)
+        set_generator_states(drawn, self._device)
+        self._turn_off(why or "")
+        return leaf
+
+    def _recorded(self, step: OptimizerStep, part: Part, made: int) -> "_Replayed":
+        inputs = _inputs(self._job, step, part)
+        inputs.write(step, part)
+        inputs.batch()  # makes what is made once
+        inputs.is_complete = True
+        graph = self._new()
+        found = graph.record(lambda: self._eager.computed(inputs.batch(), step.size))
+        is_added_up = self._job.reduction.micro_batches > 1
+        return _Replayed(graph, inputs, found, self._device, is_added_up, made, self._places())
+
+    def _places(self) -> tuple[int, ...]:
+        """Addresses of what a graph reads and writes of the network."""
+        return tuple(each.data_ptr() for each in (*self._parameters, *self._buffers))
+
+    def _turn_off(self, why: str) -> None:
+        self._is_on = False
+        self._graphs.clear()
+        log.warning("steps are computed without CUDA graphs from here on: %s", why)
+
+
+@dataclass
+class _Replayed:
+    """A graph and what it reads.
+
+    found: into what it writes.  passes: of samples, in each replay.  places: see `_places`.
+    is_trusted: a replay was used that was not compared.
+    """
+
+    graph: Graph
+    inputs: "_Inputs"
+    found: Leaf
+    device: torch.device
+    is_added_up: bool
+    passes: int
+    places: tuple[int, ...]
+    replays: int = 0
+    is_to_be_compared: bool = False
+    is_trusted: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """True if the next replay is to be compared: as its number is a power of two, or because
+        something has ended."""
+        return self.is_to_be_compared or not self.replays & (self.replays + 1)
+
+    def leaf(self, step: OptimizerStep, part: Part) -> Leaf:
+        self.inputs.write(step, part)
+        seed_generators(streams.derive(step.dropout, part.number), self.device)
+        self.replays += 1
+        self.graph.replay()
+        if self.is_added_up:  # the next replay comes before this leaf is used
+            return _copies(self.found)
+        return [*self.found[:-2], *_copies(self.found[-2:])]
+
+
+class _Inputs(Protocol):
+    """Tensors that a graph reads, and the batch that follows from them.
+
+    is_complete: all tensors are made, so that none is made inside of the graph.
+    """
+
+    is_complete: bool
+
+    def write(self, step: OptimizerStep, part: Part) -> None: ...
+
+    def batch(self) -> Batch: ...
+
+
+def _inputs(job: Job, step: OptimizerStep, part: Part) -> _Inputs:
+    samples, augment = job.samples, step.augment
+    is_known = augment is None or (
+        isinstance(augment, EpochAugmentation)
+        and not any(each.entry.plugin for each in augment.augmentations)
+    )
+    if is_known and is_resident(samples.source):
+        return _Numbers(job, len(part.positions))
+    return _Images(job)
+
+
+class _Numbers:
+    """Numbers of samples, and starts of the streams by which they are augmented."""
+
+    def __init__(self, job: Job, count: int) -> None:
+        self.is_complete = False
+        self._samples, self._device = job.samples, job.reduction.ranks.device
+        self._numbers = torch.empty((2, count), dtype=torch.int64, device=self._device)
+        self._augment: EpochAugmentation | None = None
+        self._starts: dict[tuple[int, int], Tensor] = {}
+
+    def write(self, step: OptimizerStep, part: Part) -> None:
+        ids = self._samples.ids
+        positions = part.positions.to(ids.device)
+        numbers = torch.stack([positions, ids[positions]])
+        self._numbers.copy_(numbers, non_blocking=self._device.type == "cuda")
+        if isinstance(step.augment, EpochAugmentation) and step.augment is not self._augment:
+            self._augment = step.augment
+            for place, stream in self._starts:
+                self._write_start(place, stream)
+
+    def batch(self) -> Batch:
+        positions, ids = self._numbers
+        images = self._samples.source.images(ids, self._drawing())
+        return Batch(images, self._samples.labels[positions], ids)
+
+    def _drawing(self) -> Augment | None:
+        augment = self._augment
+        if augment is None:
+            return None
+        return lambda images, ids: augment.drawn(
+            images, lambda place: _StartedDraw(ids, lambda stream: self._start(place, stream))
+        )
+
+    def _start(self, place: int, stream: int) -> Tensor:
+        if (place, stream) not in self._starts:
+            if self.is_complete:
+                raise Unrepeatable("an augmentation does not draw from the same streams each time")
+            self._starts[place, stream] = self._numbers.new_empty(())
+            self._write_start(place, stream)
+        return self._starts[place, stream]
+
+    def _write_start(self, place: int, stream: int) -> None:
+        assert self._augment is not None
+        start = Draw(self._augment.key(place), self._numbers[1]).start(stream)
+        self._starts[place, stream].fill_(start)
+
+
+class _StartedDraw(Draw):
+    """Random numbers from streams whose starts lie on the device."""
+
+    def __init__(self, ids: Tensor, started: Callable[[int], Tensor]) -> None:
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "_started", started)
+
+    @property
+    def key(self) -> int:  # type: ignore[override]
+        raise Unrepeatable("an augmentation reads the key of its random numbers")
+
+    def start(self, stream: int) -> Tensor:
+        found: Tensor = self._started(stream)  # type: ignore[attr-defined]
+        return found
+
+
+class _Images:
+    """The batch itself, which is made without the graph."""
+
+    def __init__(self, job: Job) -> None:
+        self.is_complete = False
+        self._job = job
+        self._batch: Batch | None = None
+
+    def write(self, step: OptimizerStep, part: Part) -> None:
+        batch = self._job.batch(step, part)
+        assert batch is not None
+        if self._batch is None:
+            self._batch = Batch(*_copies(_tensors(batch)))
+            return
+        for kept, given in zip(_tensors(self._batch), _tensors(batch), strict=True):
+            if kept.shape != given.shape:
+                raise Unrepeatable("batches of one size have images of several")
+            kept.copy_(given)
+
+    def batch(self) -> Batch:
+        assert self._batch is not None
+        return self._batch
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [batch.images, batch.labels, batch.ids]
+
+
+def _why_not(job: Job) -> str | None:
+    """Reason for which nobody knows that a step does the same each time; None where it does."""
+    if not is_steady(job.loss):
+        return "the loss is not known to do the same in each step"
+    for module in job.model.modules():
+        kind = type(module)
+        if kind.__module__ == precision.__name__:
+            kind = kind.__bases__[0]
+        if not _is_known(kind):
+            return f"{kind.__name__} is not known to do the same in each step"
+    return None
+
+
+def _is_known(kind: type[nn.Module]) -> bool:
+    return f"{kind.__module__}.".startswith(KNOWN)
+
+
+def _count(made: passes.Passes) -> int:
+    return made.alike + made.own
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    copies = [torch.empty_like(each) for each in tensors]
+    copy_all(copies, list(tensors))
+    return copies
+
+
+def _same_bits(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return all(
+        mine.dtype == theirs.dtype
+        and mine.stride() == theirs.stride()
+        and torch.equal(_bytes(mine), _bytes(theirs))
+        for mine, theirs in zip(one, other, strict=True)
+    )
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous().flatten().view(torch.uint8)
+
+
+def _chance() -> tuple[Any, ...]:
+    """Where the random numbers of Python and of numpy stand, which no graph replays."""
+    name, numbers, *rest = np.random.get_state()
+    return random.getstate(), name, numbers.tobytes(), rest
