@@ -51,7 +51,7 @@ class Recorder(TorchDispatchMode):
 
 
 class StandInGraph:
-    """What torch.cuda.CUDAGraph is to the product."""
+    """Graph in place of torch.cuda.CUDAGraph."""
 
     def __init__(self):
         self.calls, self.replays = [], 0

@@ -285,7 +285,7 @@ class TestPods:
             "spec.execution.template.env[2].name is 'PATH', which the operator's allowedEnv does"
             " not have; allowed: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ALL_PROXY, http_proxy,"
             " https_proxy, no_proxy, all_proxy, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,"
-            " AWS_SESSION_TOKEN, AWS_REGION and 28 more",
+            " AWS_SESSION_TOKEN, AWS_REGION and 29 more",
             "spec.execution.template.volumeMounts[0].mountPath is '/datas', which the operator's"
             " allowedMountPaths does not have; did you mean '/data'?",
         ]

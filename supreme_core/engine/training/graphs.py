@@ -363,7 +363,7 @@ class _StartedDraw(Draw):
         object.__setattr__(self, "_started", started)
 
     @property
-    def key(self) -> int:  # type: ignore[override]
+    def key(self) -> int:
         raise Unrepeatable("an augmentation reads the key of its random numbers")
 
     def start(self, stream: int) -> Tensor:
@@ -439,7 +439,7 @@ def _bytes(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous().flatten().view(torch.uint8)
 
 
-def _chance() -> tuple[Any, ...]:
+def _chance() -> tuple[object, ...]:
     """Where the random numbers of Python and of numpy stand, which no graph replays."""
-    name, numbers, *rest = np.random.get_state()
-    return random.getstate(), name, numbers.tobytes(), rest
+    of_numpy: Any = np.random.get_state()
+    return random.getstate(), *(str(each) for each in of_numpy[2:]), of_numpy[1].tobytes()
