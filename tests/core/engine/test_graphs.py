@@ -5,6 +5,7 @@ micro-batches 1, 2; fp32, bf16, fp16    |   x
 BatchNorm, dropout, augmentation        |   x
 images on the device, streamed, joined  |   x
 a learning rate that changes each step  |   x
+stopped and continued                   |   x
 
 What differs from step to step flows through a tensor: where one of these tensors is not written, a
 graph is refused, or the training ends. A graph of other bits, or with an error, is refused, and the
@@ -25,7 +26,10 @@ from supreme_core.engine.images.samples import ImageSource, JoinedSource, Sample
 from supreme_core.engine.images.streaming import StreamedPixels
 from supreme_core.engine.networks import passes
 from supreme_core.engine.networks.passes import counted
+from supreme_core.engine.ranks.interruption import Interruption, Terminated
+from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.training import graphs
+from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.gradients import EagerLeaves
 from supreme_core.engine.training.graphs import graphs_on
@@ -33,7 +37,7 @@ from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.observer import Observer
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError, SupremeError
-from tests.builders import digest, plain, tiny_samples, tiny_task
+from tests.builders import Slot, digest, plain, tiny_samples, tiny_task
 from tests.core.components.methods.test_every_method import AUGMENTATION as METHODS_SEE
 from tests.core.components.methods.test_every_method import ENTRIES, FORGETS, unlearn
 from tests.simulated_gpu import GPU, simulated_gpu
@@ -85,6 +89,8 @@ def trained(
     loss=cross_entropy,
     device="cpu",
     observers=(),
+    checkpoints=None,
+    report=unreported,
 ):
     """The digest of a network after three epochs with a learning rate that falls at each step."""
     recipe = Recipe.of(Training(epochs=EPOCHS, batch_size=BATCH, augmentation=augmentation))
@@ -110,8 +116,9 @@ def trained(
         how,
         seed=1,
         numerics=numerics,
-        report=unreported,
+        report=report,
         loss=loss,
+        checkpoints=checkpoints,
     )
     return digest(model.cpu())
 
@@ -171,6 +178,26 @@ def test_replays_count_the_passes_of_a_training_without_graphs():
         trained(new, network=lambda: counted(dropout_network()))
         took.append(passes.so_far() - before)
     assert took[0] == took[1]
+
+
+@pytest.mark.parametrize("stop_at", [3, 7, 13])
+def test_a_training_that_was_stopped_goes_on_by_graphs_to_the_same_bits(stop_at, warned):
+    slot, new = Slot(), Made()
+
+    def attempt(after):
+        interruption = Interruption(exit_code=75)
+        checkpoints = Checkpoints(Ranks.alone(torch.device("cpu")), interruption, slot)
+
+        def report(*, done, **told):
+            interruption.requested = done == after
+
+        return trained(new, checkpoints=checkpoints, report=report)
+
+    with pytest.raises(Terminated):
+        attempt(stop_at)
+    assert attempt(None) == trained()
+    assert new
+    assert warned() == []
 
 
 # What differs from step to step
