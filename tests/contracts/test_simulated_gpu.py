@@ -19,7 +19,7 @@ STEPS = 3
 
 FORWARD = "gradients.py looked_at: total = self.loss(model, batch).sum()"
 BACKWARD = (
-    "gradients.py _leaf: found = torch.autograd.grad("
+    "gradients.py computed: found = torch.autograd.grad("
     "job.scale(mean), parameters, materialize_grads=True)"
 )
 

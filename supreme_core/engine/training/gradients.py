@@ -59,7 +59,7 @@ class Gradients(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class MicroBatch:
     """A micro-batch of this rank.
 
     number: among those of all ranks.  positions: of its samples, none for an empty one.  upcoming:
@@ -71,7 +71,7 @@ class Part:
     upcoming: Tensor | None
 
 
-Leaves = Callable[[OptimizerStep, Part], Leaf]
+Leaves = Callable[[OptimizerStep, MicroBatch], Leaf]
 """Gradients of a micro-batch's share of the mean loss, that share, and its counts."""
 
 
@@ -85,16 +85,18 @@ class Job:
     reduction: Reduction
     scale: Callable[[Tensor], Tensor]
 
-    def split(self, step: OptimizerStep) -> list[Part]:
+    def split(self, step: OptimizerStep) -> list[MicroBatch]:
         """This rank's micro-batches."""
         mine = list(self.reduction.parts(step.positions))
         later = [*mine, *self.reduction.parts(step.following)]
         return [
-            Part(number, positions, next((each for _, each in later[place:] if len(each)), None))
+            MicroBatch(
+                number, positions, next((each for _, each in later[place:] if len(each)), None)
+            )
             for place, (number, positions) in enumerate(mine, start=1)
         ]
 
-    def batch(self, step: OptimizerStep, part: Part) -> Batch | None:
+    def batch(self, step: OptimizerStep, part: MicroBatch) -> Batch | None:
         """The samples of a micro-batch, None for an empty one; the images of the next are then on
         their way."""
         if not len(part.positions):
@@ -177,7 +179,7 @@ class EagerLeaves:
         self.job = job
         self._parameters = trainable(job.model)
 
-    def __call__(self, step: OptimizerStep, part: Part) -> Leaf:
+    def __call__(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
         device = self.job.reduction.ranks.device
         batch = self.job.batch(step, part)
         seed_generators(streams.derive(step.dropout, part.number), device)

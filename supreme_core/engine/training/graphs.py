@@ -45,7 +45,13 @@ from supreme_core.engine.networks import passes
 from supreme_core.engine.ranks.device import release_memory
 from supreme_core.engine.ranks.reduction import Leaf
 from supreme_core.engine.training import precision
-from supreme_core.engine.training.gradients import EagerLeaves, Job, OptimizerStep, Part, copy_all
+from supreme_core.engine.training.gradients import (
+    EagerLeaves,
+    Job,
+    MicroBatch,
+    OptimizerStep,
+    copy_all,
+)
 from supreme_core.engine.training.loss import is_steady
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.randomness import streams
@@ -66,7 +72,7 @@ class Unrepeatable(Exception):
     """A part of a step is no function of the tensors that a graph reads."""
 
 
-class Graph(Protocol):
+class StepGraph(Protocol):
     """Work of a device that is recorded once."""
 
     def record(self, run: Callable[[], Leaf]) -> Leaf:
@@ -77,15 +83,15 @@ class Graph(Protocol):
     def replay(self) -> None: ...
 
 
-NewGraph = Callable[[], Graph]
+NewStepGraph = Callable[[], StepGraph]
 
-Shape = tuple[int, int, bool]
+LeafShape = tuple[int, int, bool]
 """Samples of a micro-batch and of its step, and whether images stay as they are."""
 
 
 def graphs_on(
     device: torch.device, environment: Mapping[str, str]
-) -> Callable[[], NewGraph] | None:
+) -> Callable[[], NewStepGraph] | None:
     """Graphs of the trainings on a device, None where steps are computed without; SpecError where
     the environment says neither."""
     asked = environment.get(VARIABLE, "1")
@@ -96,11 +102,11 @@ def graphs_on(
     return lambda: _cuda_graphs(device)
 
 
-def _cuda_graphs(device: torch.device) -> NewGraph:
+def _cuda_graphs(device: torch.device) -> NewStepGraph:
     """Graphs of one training, which use the same memory, as no two of them run at a time."""
     pool: list[Any] = []
 
-    def new() -> Graph:
+    def new() -> StepGraph:
         if not pool:
             pool.append(torch.cuda.graph_pool_handle())
         return CudaGraph(device, pool[0])
@@ -135,19 +141,19 @@ class CudaGraph:
 class GraphedLeaves:
     """Leaves that are replayed where their shape repeats, and computed one by one elsewhere."""
 
-    def __init__(self, eager: EagerLeaves, new: NewGraph) -> None:
+    def __init__(self, eager: EagerLeaves, new: NewStepGraph) -> None:
         job = eager.job
         self._eager, self._new, self._job = eager, new, job
         self._parameters, self._buffers = list(job.model.parameters()), list(job.model.buffers())
         self._device = job.reduction.ranks.device
-        self._seen: Counter[Shape] = Counter()
-        self._graphs: dict[Shape, _Replayed] = {}
+        self._seen: Counter[LeafShape] = Counter()
+        self._graphs: dict[LeafShape, _Replayed] = {}
         why = _why_not(job)
         self._is_on = why is None
         if why:
             log.info("steps are computed without CUDA graphs: %s", why)
 
-    def __call__(self, step: OptimizerStep, part: Part) -> Leaf:
+    def __call__(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
         if not self._is_on or not len(part.positions):
             return self._eager(step, part)
         leaf = self._leaf(step, part, (len(part.positions), step.size, step.augment is None))
@@ -156,7 +162,7 @@ class GraphedLeaves:
                 graph.is_to_be_compared = True
         return leaf
 
-    def _leaf(self, step: OptimizerStep, part: Part, shape: Shape) -> Leaf:
+    def _leaf(self, step: OptimizerStep, part: MicroBatch, shape: LeafShape) -> Leaf:
         graph = self._graphs.get(shape)
         if graph is None:
             self._seen[shape] += 1
@@ -173,7 +179,7 @@ class GraphedLeaves:
         passes.add(graph.passes)
         return leaf
 
-    def _alone(self, step: OptimizerStep, part: Part) -> Leaf:
+    def _alone(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
         """Compute a leaf without a graph; where memory for it is lacking, in that of the graphs."""
         if not self._graphs:
             return self._eager(step, part)
@@ -188,7 +194,7 @@ class GraphedLeaves:
         passes.add(-_count(passes.so_far() - made))
         return self._eager(step, part)
 
-    def _compared(self, step: OptimizerStep, part: Part, shape: Shape) -> Leaf:
+    def _compared(self, step: OptimizerStep, part: MicroBatch, shape: LeafShape) -> Leaf:
         """Compute a leaf without and with a graph, which is recorded where there is none yet."""
         before, chance = _copies(self._buffers), _chance()
         made = passes.so_far()
@@ -229,7 +235,7 @@ class GraphedLeaves:
         self._turn_off(why or "")
         return leaf
 
-    def _recorded(self, step: OptimizerStep, part: Part, made: int) -> "_Replayed":
+    def _recorded(self, step: OptimizerStep, part: MicroBatch, made: int) -> "_Replayed":
         inputs = _inputs(self._job, step, part)
         inputs.write(step, part)
         inputs.batch()  # makes what is made once
@@ -257,8 +263,8 @@ class _Replayed:
     is_trusted: a replay was used that was not compared.
     """
 
-    graph: Graph
-    inputs: "_Inputs"
+    graph: StepGraph
+    inputs: "_GraphInputs"
     found: Leaf
     device: torch.device
     is_added_up: bool
@@ -274,7 +280,7 @@ class _Replayed:
         something has ended."""
         return self.is_to_be_compared or not self.replays & (self.replays + 1)
 
-    def leaf(self, step: OptimizerStep, part: Part) -> Leaf:
+    def leaf(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
         self.inputs.write(step, part)
         seed_generators(streams.derive(step.dropout, part.number), self.device)
         self.replays += 1
@@ -284,7 +290,7 @@ class _Replayed:
         return [*self.found[:-2], *_copies(self.found[-2:])]
 
 
-class _Inputs(Protocol):
+class _GraphInputs(Protocol):
     """Tensors that a graph reads, and the batch that follows from them.
 
     is_complete: all tensors are made, so that none is made inside of the graph.
@@ -292,23 +298,23 @@ class _Inputs(Protocol):
 
     is_complete: bool
 
-    def write(self, step: OptimizerStep, part: Part) -> None: ...
+    def write(self, step: OptimizerStep, part: MicroBatch) -> None: ...
 
     def batch(self) -> Batch: ...
 
 
-def _inputs(job: Job, step: OptimizerStep, part: Part) -> _Inputs:
+def _inputs(job: Job, step: OptimizerStep, part: MicroBatch) -> _GraphInputs:
     samples, augment = job.samples, step.augment
     is_known = augment is None or (
         isinstance(augment, EpochAugmentation)
         and not any(each.entry.plugin for each in augment.augmentations)
     )
     if is_known and is_resident(samples.source):
-        return _Numbers(job, len(part.positions))
-    return _Images(job)
+        return _SampleNumbers(job, len(part.positions))
+    return _GivenBatch(job)
 
 
-class _Numbers:
+class _SampleNumbers:
     """Numbers of samples, and starts of the streams by which they are augmented."""
 
     def __init__(self, job: Job, count: int) -> None:
@@ -318,7 +324,7 @@ class _Numbers:
         self._augment: EpochAugmentation | None = None
         self._starts: dict[tuple[int, int], Tensor] = {}
 
-    def write(self, step: OptimizerStep, part: Part) -> None:
+    def write(self, step: OptimizerStep, part: MicroBatch) -> None:
         ids = self._samples.ids
         positions = part.positions.to(ids.device)
         numbers = torch.stack([positions, ids[positions]])
@@ -371,7 +377,7 @@ class _StartedDraw(Draw):
         return found
 
 
-class _Images:
+class _GivenBatch:
     """The batch itself, which is made without the graph."""
 
     def __init__(self, job: Job) -> None:
@@ -379,7 +385,7 @@ class _Images:
         self._job = job
         self._batch: Batch | None = None
 
-    def write(self, step: OptimizerStep, part: Part) -> None:
+    def write(self, step: OptimizerStep, part: MicroBatch) -> None:
         batch = self._job.batch(step, part)
         assert batch is not None
         if self._batch is None:

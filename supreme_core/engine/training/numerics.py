@@ -19,7 +19,7 @@ from supreme_core.engine.training.gradients import (
     MicroBatchGradients,
     batch_norms,
 )
-from supreme_core.engine.training.graphs import GraphedLeaves, NewGraph, graphs_on
+from supreme_core.engine.training.graphs import GraphedLeaves, NewStepGraph, graphs_on
 from supreme_core.engine.training.loss import Loss
 from supreme_core.engine.training.precision import check_precision
 from supreme_core.engine.training.whole_batch import WholeBatchGradients
@@ -40,7 +40,7 @@ class NumericsPolicy:
     precision: Precision = "fp32"
     batch_norm: Literal["micro_batch", "batch"] = "micro_batch"
     overlapped: bool = False
-    graphs: Callable[[], NewGraph] | None = None
+    graphs: Callable[[], NewStepGraph] | None = None
 
     @classmethod
     def of(cls, training: Training, ranks: Ranks) -> "NumericsPolicy":

@@ -208,11 +208,11 @@ def unwritten(self, step, part):
         WRITE(self, step, part)
 
 
-WRITE = graphs._Numbers.write
+WRITE = graphs._SampleNumbers.write
 
 
 def test_a_graph_that_keeps_its_samples_is_refused(monkeypatch, warned):
-    monkeypatch.setattr(graphs._Numbers, "write", unwritten)
+    monkeypatch.setattr(graphs._SampleNumbers, "write", unwritten)
     assert trained(Made()) == trained()
     assert warned() == [
         "steps are computed without CUDA graphs from here on: a replay gives other bits"
@@ -220,7 +220,9 @@ def test_a_graph_that_keeps_its_samples_is_refused(monkeypatch, warned):
 
 
 def test_an_epoch_with_the_augmentation_of_the_one_before_ends_the_training(monkeypatch):
-    monkeypatch.setattr(graphs._Numbers, "_write_start", only_once(graphs._Numbers._write_start))
+    monkeypatch.setattr(
+        graphs._SampleNumbers, "_write_start", only_once(graphs._SampleNumbers._write_start)
+    )
     with pytest.raises(SupremeError, match="gave other bits"):
         trained(Made())
 
