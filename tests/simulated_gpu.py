@@ -116,6 +116,37 @@ class SimulatedGpu:
     device: torch.device = GPU
     waits: list[Wait] = field(default_factory=list)
     generator: torch.Generator = field(default_factory=torch.Generator)
+    captures: list["SimulatedStream"] = field(default_factory=list)
+    """Streams in which graphs were recorded."""
+
+    def __post_init__(self) -> None:
+        self._default = SimulatedStream(self)
+        self._of_thread = threading.local()
+
+    @property
+    def current_stream(self) -> "SimulatedStream":
+        """Stream of this thread."""
+        return getattr(self._of_thread, "stream", self._default)
+
+    @contextmanager
+    def stream(self, stream: "SimulatedStream") -> Iterator[None]:
+        before = self.current_stream
+        self._of_thread.stream = stream
+        try:
+            yield
+        finally:
+            self._of_thread.stream = before
+
+    @contextmanager
+    def recorded(self, graph: StandInGraph, *, stream: "SimulatedStream", **how) -> Iterator[None]:
+        """Record what happens inside, and leave a capture that fails as torch before 2.15 did: its
+        stream stays the current one."""
+        before = self.current_stream
+        self._of_thread.stream = stream
+        self.captures.append(stream)
+        with recorded(graph, **how):
+            yield
+        self._of_thread.stream = before
 
     def wait(self, what: str) -> None:
         frames = list(_frames_of_the_product())
@@ -153,6 +184,24 @@ class SimulatedGpu:
             if not wait.line.startswith("if not finite")
             if not any(place.endswith(ASIDE) for place in wait.places)
         )
+
+
+@dataclass(eq=False)
+class SimulatedStream:
+    """A stream, in which work is done at once.  waited_for: streams, in order."""
+
+    gpu: SimulatedGpu
+    priority: int = 0
+    waited_for: list["SimulatedStream"] = field(default_factory=list)
+
+    def wait_stream(self, other: "SimulatedStream") -> None:
+        self.waited_for.append(other)
+
+    def synchronize(self) -> None:
+        self.gpu.wait("a stream")
+
+    def is_capturing(self) -> bool:
+        return False
 
 
 def _frames_of_the_product() -> Iterator[FrameType]:
@@ -437,11 +486,6 @@ def _of_cuda(gpu: SimulatedGpu) -> dict[str, object]:
     properties = SimpleNamespace(
         major=9, minor=0, total_memory=2**36, multi_processor_count=132, uuid="simulated"
     )
-    stream = SimpleNamespace(
-        wait_stream=lambda other: None,
-        synchronize=lambda: gpu.wait("a stream"),
-        is_capturing=lambda: False,
-    )
     return {
         "is_available": lambda: True,
         "is_current_stream_capturing": lambda: False,
@@ -452,11 +496,11 @@ def _of_cuda(gpu: SimulatedGpu) -> dict[str, object]:
         "get_rng_state": lambda device=GPU: gpu.generator.get_state(),
         "set_rng_state": lambda state, device=GPU: gpu.generator.set_state(state),
         "synchronize": lambda device=GPU: gpu.wait("all work"),
-        "Stream": lambda device=GPU: stream,
-        "current_stream": lambda device=GPU: stream,
-        "stream": lambda stream: nullcontext(),
+        "Stream": lambda device=GPU, priority=0: SimulatedStream(gpu, priority),
+        "current_stream": lambda device=GPU: gpu.current_stream,
+        "stream": gpu.stream,
         "CUDAGraph": StandInGraph,
-        "graph": recorded,
+        "graph": gpu.recorded,
         "graph_pool_handle": lambda: (0, 1),
         "empty_cache": lambda: None,
         "mem_get_info": lambda device=GPU: (2**35, 2**36),

@@ -26,7 +26,8 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -122,20 +123,34 @@ class CudaGraph:
         self._graph = torch.cuda.CUDAGraph()
 
     def record(self, run: Callable[[], Leaf]) -> Leaf:
-        here = torch.cuda.current_stream(self._device)
-        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        here, aside = torch.cuda.current_stream(self._device), _stream_of_graphs(self._device)
         aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            run()  # libraries make what they need at the first call in a stream
-        here.wait_stream(aside)
-        # Other threads, which fetch images or tell of the progress, may use the device meanwhile.
-        with torch.cuda.graph(
-            self._graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"
-        ):
-            return run()
+        try:
+            # A capture that fails may leave its stream the current one: this block ends that.
+            with torch.cuda.stream(aside):
+                run()  # libraries make what they need at the first call in a stream
+                # Other threads, which fetch images or tell of the progress, may use the device.
+                with torch.cuda.graph(
+                    self._graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"
+                ):
+                    return run()
+        finally:  # also after an error: what `run` has begun is done before statistics are put back
+            here.wait_stream(aside)
 
     def replay(self) -> None:
         self._graph.replay()
+
+
+@cache
+def _stream_of_graphs(device: torch.device) -> torch.cuda.Stream:
+    """The stream in which this process records, and nobody else works.
+
+    torch takes streams in turn out of 32 for each priority: a later one of the priority of all
+    others would at times be the one in which images are sent, and their copies would be recorded
+    instead of made. One for all graphs, as graphs of one stream share memory, and cuBLAS keeps a
+    workspace for each stream.
+    """
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 class GraphedLeaves:

@@ -426,6 +426,43 @@ def test_a_simulated_gpu_replays_steps_and_no_replay_waits():
     assert gpu.in_steps() == eager.in_steps()
 
 
+@pytest.fixture
+def gpu():
+    graphs._stream_of_graphs.cache_clear()
+    with simulated_gpu() as gpu:
+        yield gpu
+    graphs._stream_of_graphs.cache_clear()
+
+
+def test_all_graphs_are_recorded_in_a_stream_that_nobody_else_can_have(gpu):
+    """Images are sent in streams of the usual priority, which torch gives in turn, 32 in all."""
+    for _ in range(2):
+        trained(Made(graphs_on(GPU, {})()), device=GPU)
+    first, second = gpu.captures
+    assert first is second
+    assert first.priority < 0
+
+
+def fails():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def fails_later(times=[]):
+    times.append(None)
+    if len(times) == 2:  # the first time is before the recording
+        fails()
+    return []
+
+
+@pytest.mark.parametrize("run", [fails, fails_later])
+def test_a_recording_that_fails_is_waited_for_and_leaves_the_stream_as_it_was(run, gpu):
+    here = torch.cuda.current_stream(GPU)
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs.CudaGraph(GPU, None).record(run)
+    assert torch.cuda.current_stream(GPU) is here
+    assert here.waited_for == [graphs._stream_of_graphs(GPU)]
+
+
 @pytest.mark.parametrize(("device", "value"), [("cpu", "1"), ("cuda:0", "0"), ("mps", "1")])
 def test_there_are_no_graphs_elsewhere_or_where_they_are_turned_off(device, value):
     assert graphs_on(torch.device(device), {graphs.VARIABLE: value}) is None
