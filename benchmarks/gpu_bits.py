@@ -215,12 +215,12 @@ def measured(folder: Path, device: str, *, is_tiny: bool, left: Callable[[], flo
     running: dict[str, Trainer] = {}
     by_precision = {each: begun(each, training={"precision": each}) for each in precisions}
     again, streamed = begun("again"), begun("streamed", streamed=True)
-    eager = begun("no graphs", environment={GRAPHS: "0"})
     parts = {"microBatches": 2}
     alone, together = begun("alone", training=parts), begun("together", ranks=2, training=parts)
     begun("all methods", every_method()[:4] if is_tiny else every_method())
     epochs = {"epochs": long}
-    whole = begun("whole", ["finetune"], training=epochs)
+    whole = begun("whole", ["finetune"], training=epochs)  # of steps enough for graphs
+    eager = begun("no graphs", ["finetune"], environment={GRAPHS: "0"}, training=epochs)
     killed = begun("killed", ["finetune"], environment=OFTEN, training=epochs)
     try:
         was_killed = killed.kill_in_training(seconds=left() / 2)
@@ -233,7 +233,7 @@ def measured(folder: Path, device: str, *, is_tiny: bool, left: Callable[[], flo
     return {
         "same bits": {
             "twice": same(by_precision["fp32"], again),
-            "CUDA graphs and none": same(by_precision["fp32"], eager),
+            "CUDA graphs and none": same(whole, eager),
             "resident and streamed": same(by_precision["fp32"], streamed),
             "one and two processes": same(alone, together),
             "killed and not": {**same(whole, killed), "went_on": was_killed and killed.went_on},

@@ -105,7 +105,7 @@ def test_a_precision_repeats_its_bits_and_has_others_than_fp32(begun, plain, dev
 def test_cuda_graphs_give_the_bits_of_steps_without(begun, device, training):
     if device == "cpu" and training.get("precision") == "tf32":
         pytest.skip("tf32 is of GPUs only")
-    training = {"epochs": 3, "augmentation": AUGMENTATION, **training}
+    training = {"epochs": 4, "augmentation": AUGMENTATION, **training}
     graphed, eager = left_by(
         begun(training=training), begun(training=training, environment={VARIABLE: "0"})
     )

@@ -8,9 +8,12 @@ probes, kept weights.
 Left out: each method by itself (tests/core/components/test_on_a_gpu.py), real GPUs (tests/gpu).
 """
 
+from unittest import mock
+
 import pytest
 
 from supreme_core.engine.ranks.ranks import Ranks
+from supreme_core.engine.training import graphs
 from tests.simulated_gpu import GPU, simulated_gpu
 from tests.trainer.experiments import (
     FINETUNE,
@@ -63,7 +66,7 @@ TELLS = "telemetry.py progress: seen = float(loss)"
 def there(tmp_path_factory):
     """(the GPU afterwards, the store, the result)"""
     store = folder_store(tmp_path_factory.mktemp("gpu"))
-    with simulated_gpu() as gpu:
+    with mock.patch.object(graphs, "FEWEST_STEPS", 0), simulated_gpu() as gpu:
         return gpu, store, compute(WORK, store, ranks=Ranks.alone(GPU))
 
 
@@ -73,6 +76,12 @@ def test_a_seed_on_a_gpu_is_that_of_a_cpu_and_has_the_same_keys(there, tmp_path)
     here = folder_store(tmp_path)
     compute(WORK, here)
     assert artefacts_of(store) == artefacts_of(here)
+
+
+def test_its_trainings_are_replayed_as_graphs_of_one_stream(there):
+    streams = there[0].captures
+    assert streams
+    assert set(streams) == {streams[0]}
 
 
 def test_no_step_of_a_seed_waits_for_the_gpu(there):

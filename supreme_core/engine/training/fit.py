@@ -162,7 +162,9 @@ def fit(
         kept_global_generator(ranks.device),
         checkpoints.interruption.deferred(),  # half a step is no state: see checkpoints.step
     ):
-        gradients = numerics.gradients(model, samples, loss, updates.scaler.scale)
+        gradients = numerics.gradients(
+            model, samples, loss, updates.scaler.scale, steps=how.epochs * steps
+        )
         resumed = checkpoints.begin(state)
         for epoch in range(resumed // max(steps, 1), how.epochs):
             augment = how.augment(epoch) if how.augment else None

@@ -33,6 +33,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from supreme_core.engine.images.augmentation import EpochAugmentation
 from supreme_core.engine.images.randomness import (
@@ -43,7 +46,7 @@ from supreme_core.engine.images.randomness import (
 )
 from supreme_core.engine.images.samples import Augment, Batch, is_resident
 from supreme_core.engine.networks import passes
-from supreme_core.engine.ranks.device import release_memory
+from supreme_core.engine.ranks.device import finish_work, release_memory
 from supreme_core.engine.ranks.reduction import Leaf
 from supreme_core.engine.training import precision
 from supreme_core.engine.training.gradients import (
@@ -56,6 +59,7 @@ from supreme_core.engine.training.gradients import (
 from supreme_core.engine.training.loss import is_steady
 from supreme_core.errors import SpecError, SupremeError
 from supreme_core.randomness import streams
+from supreme_core.system.faults import raise_fault
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +69,19 @@ VARIABLE: Final = "SUPREME_CUDA_GRAPHS"
 LEAVES_BEFORE: Final = 4
 """Micro-batches of a shape before one is recorded, which takes as long as a few of them."""
 
+FEWEST_STEPS: Final = 64
+"""Steps of a training that wins back what graphs cost it. By estimate, as no GPU has measured it: a
+recording takes as long as 10 steps, six comparisons as 8, and a replay half of a step."""
+
 KNOWN: Final = ("torch.nn.", "supreme_core.")
 """Packages whose layers do the same in each step."""
+
+
+HOOKS: Final = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+GLOBAL_HOOKS: Final = tuple(f"_global{each}" for each in HOOKS)
+"""Where torch keeps the hooks of a module, and those of all modules."""
+
+MOVED: Final = "tensors of the network or of the loss lie elsewhere now"
 
 
 class Unrepeatable(Exception):
@@ -154,9 +169,12 @@ def _stream_of_graphs(device: torch.device) -> torch.cuda.Stream:
 
 
 class GraphedLeaves:
-    """Leaves that are replayed where their shape repeats, and computed one by one elsewhere."""
+    """Leaves that are replayed where their shape repeats, and computed one by one elsewhere.
 
-    def __init__(self, eager: EagerLeaves, new: NewStepGraph) -> None:
+    steps: of the training.
+    """
+
+    def __init__(self, eager: EagerLeaves, new: NewStepGraph, steps: int) -> None:
         job = eager.job
         self._eager, self._new, self._job = eager, new, job
         self._parameters, self._buffers = list(job.model.parameters()), list(job.model.buffers())
@@ -164,7 +182,7 @@ class GraphedLeaves:
         self._seen: Counter[LeafShape] = Counter()
         self._graphs: dict[LeafShape, _Replayed] = {}
         why = _why_not(job)
-        self._is_on = why is None
+        self._is_on = why is None and steps >= FEWEST_STEPS
         if why:
             log.info("steps are computed without CUDA graphs: %s", why)
 
@@ -178,21 +196,29 @@ class GraphedLeaves:
         return leaf
 
     def _leaf(self, step: OptimizerStep, part: MicroBatch, shape: LeafShape) -> Leaf:
-        graph = self._graphs.get(shape)
-        if graph is None:
+        # Nothing here holds a graph by a name of its own: `_turn_off` gives their memory back.
+        if shape not in self._graphs:
             self._seen[shape] += 1
             if self._seen[shape] <= LEAVES_BEFORE:
                 return self._alone(step, part)
             return self._compared(step, part, shape)
-        if graph.places != self._places():
-            self._turn_off("tensors of the network lie elsewhere now")
+        if self._graphs[shape].has_moved:
+            self._turn_off(MOVED)
             return self._eager(step, part)
-        if graph.is_due:
+        if self._graphs[shape].is_due:
             return self._compared(step, part, shape)
-        graph.is_trusted = True
-        leaf = graph.leaf(step, part)
-        passes.add(graph.passes)
-        return leaf
+        return self._replayed(step, part, shape)
+
+    def _replayed(self, step: OptimizerStep, part: MicroBatch, shape: LeafShape) -> Leaf:
+        """Compute a leaf with a graph alone."""
+        try:
+            self._graphs[shape].prepare(step, part)
+        except Exception as error:  # nothing of the network has changed yet
+            why = _told(error)
+        else:
+            return self._graphs[shape].trusted()
+        self._turn_off(why)
+        return self._eager(step, part)
 
     def _alone(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
         """Compute a leaf without a graph; where memory for it is lacking, in that of the graphs."""
@@ -204,13 +230,15 @@ class GraphedLeaves:
         except torch.OutOfMemoryError:
             pass  # with the error go the tensors that its traceback holds
         self._turn_off("the memory that they keep is needed")
-        release_memory(self._device)
         copy_all(self._buffers, before)
         passes.add(-_count(passes.so_far() - made))
         return self._eager(step, part)
 
     def _compared(self, step: OptimizerStep, part: MicroBatch, shape: LeafShape) -> Leaf:
         """Compute a leaf without and with a graph, which is recorded where there is none yet."""
+        if why := self._changed():
+            self._turn_off(why)
+            return self._eager(step, part)
         before, chance = _copies(self._buffers), _chance()
         made = passes.so_far()
         leaf = self._alone(step, part)
@@ -226,13 +254,14 @@ class GraphedLeaves:
             with passes.uncounted():
                 graph = graph or self._recorded(step, part, took)
                 copy_all(self._buffers, before)
-                again = graph.leaf(step, part)
+                graph.prepare(step, part)
+                again = graph.replay()
             is_same = _same_bits(leaf, again) and _same_bits(after, self._buffers)
             is_same &= _same_bits(drawn, generator_states(self._device))
             why = None if is_same else "a replay gives other bits"
         except Exception as error:
             is_trusted = False  # nothing is known to be wrong
-            why = f"{type(error).__name__}: {error}"
+            why = _told(error)
         if why is None and graph is not None:
             if shape not in self._graphs:
                 log.info("micro-batches of %d are replayed as a CUDA graph", shape[0])
@@ -245,49 +274,110 @@ class GraphedLeaves:
                 f" the same ones; nothing of this training is kept. Set {VARIABLE}=0, and please"
                 " report it"
             )
+        graph = None
+        self._turn_off(why or "")
         copy_all(self._buffers, after)
         set_generator_states(drawn, self._device)
-        self._turn_off(why or "")
         return leaf
 
     def _recorded(self, step: OptimizerStep, part: MicroBatch, made: int) -> "_Replayed":
         inputs = _inputs(self._job, step, part)
         inputs.write(step, part)
-        inputs.batch()  # makes what is made once
+        with _Reading() as reading:  # also makes what is made once
+            self._eager.computed(inputs.batch(), step.size)
         inputs.is_complete = True
         graph = self._new()
         found = graph.record(lambda: self._eager.computed(inputs.batch(), step.size))
         is_added_up = self._job.reduction.micro_batches > 1
-        return _Replayed(graph, inputs, found, self._device, is_added_up, made, self._places())
+        return _Replayed(graph, inputs, found, reading, self._device, is_added_up, made)
 
-    def _places(self) -> tuple[int, ...]:
-        """Addresses of what a graph reads and writes of the network."""
-        return tuple(each.data_ptr() for each in (*self._parameters, *self._buffers))
+    def _changed(self) -> str | None:
+        """Reason for which the network may do something else than at the beginning."""
+        now = *self._job.model.parameters(), *self._job.model.buffers()
+        then = *self._parameters, *self._buffers
+        if len(now) != len(then) or any(a is not b for a, b in zip(now, then, strict=True)):
+            return MOVED
+        return _why_not(self._job)
 
     def _turn_off(self, why: str) -> None:
         self._is_on = False
         self._graphs.clear()
+        finish_work(self._device)  # a device that a graph has broken says so here
+        release_memory(self._device)
         log.warning("steps are computed without CUDA graphs from here on: %s", why)
+
+
+class _Reading(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes which tensors the work inside is given, and keeps them.
+
+    storages: their memory, which is nobody else's as long as a graph reads it.  tensors: those of
+    them that no operation has made, such as the weights of a teacher and the tables of a method.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.storages: dict[int, torch.UntypedStorage] = {}
+        self.tensors: dict[int, Tensor] = {}
+        self._made: set[int] = set()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say no, as nothing is compiled here: torch would wrap each call, which takes longer."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = _tensors_in((args, kwargs))
+        for each in given:
+            storage = each.untyped_storage()
+            if storage._cdata in self._made:
+                continue
+            self.storages[storage._cdata] = storage
+            if each.is_leaf:  # another one would keep the way by which it was computed
+                self.tensors[id(each)] = each
+        found = func(*args, **kwargs)
+        made = {each.untyped_storage()._cdata for each in _tensors_in(found)}
+        self._made |= made - self.storages.keys()
+        return found
+
+    def places(self) -> tuple[int, ...]:
+        """Addresses of the tensors."""
+        return tuple(each.data_ptr() for each in self.tensors.values())
+
+
+def _tensors_in(values: Any) -> list[Tensor]:
+    return [each for each in tree_leaves(values) if isinstance(each, Tensor)]
 
 
 @dataclass
 class _Replayed:
     """A graph and what it reads.
 
-    found: into what it writes.  passes: of samples, in each replay.  places: see `_places`.
-    is_trusted: a replay was used that was not compared.
+    found: into what it writes.  passes: of samples, in each replay.  targets: into which the next
+    leaf is copied.  is_trusted: a replay was used that was not compared.
     """
 
     graph: StepGraph
     inputs: "_GraphInputs"
     found: Leaf
+    reading: _Reading
     device: torch.device
     is_added_up: bool
     passes: int
-    places: tuple[int, ...]
+    targets: Leaf = field(default_factory=list)
     replays: int = 0
     is_to_be_compared: bool = False
     is_trusted: bool = False
+
+    def __post_init__(self) -> None:
+        self._places = self.reading.places()
+
+    @property
+    def has_moved(self) -> bool:
+        """True if a tensor that the graph reads or changes lies elsewhere now."""
+        return self._places != self.reading.places()
 
     @property
     def is_due(self) -> bool:
@@ -295,14 +385,36 @@ class _Replayed:
         something has ended."""
         return self.is_to_be_compared or not self.replays & (self.replays + 1)
 
-    def leaf(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
+    def prepare(self, step: OptimizerStep, part: MicroBatch) -> None:
+        """Do all of a replay that may fail, and that changes nothing that a step leaves."""
         self.inputs.write(step, part)
+        # Added up, a leaf is used after the next replay.
+        copied = self.found if self.is_added_up else self.found[-2:]
+        self.targets = [torch.empty_like(each) for each in copied]
         seed_generators(streams.derive(step.dropout, part.number), self.device)
+
+    def replay(self) -> Leaf:
+        """The leaf for which it was prepared."""
+        targets, self.targets = self.targets, []
         self.replays += 1
         self.graph.replay()
-        if self.is_added_up:  # the next replay comes before this leaf is used
-            return _copies(self.found)
-        return [*self.found[:-2], *_copies(self.found[-2:])]
+        copied = self.found[len(self.found) - len(targets) :]
+        copy_all(targets, copied)
+        return [*self.found[: len(self.found) - len(targets)], *targets]
+
+    def trusted(self) -> Leaf:
+        """The same, which nobody compares: SupremeError where it cannot be had, as nobody knows
+        what has been changed by then."""
+        self.is_trusted = True
+        try:
+            leaf = self.replay()
+        except Exception as error:
+            raise_fault(error)
+            raise SupremeError(
+                f"a CUDA graph could not be replayed ({_told(error)}); set {VARIABLE}=0"
+            ) from error
+        passes.add(self.passes)
+        return leaf
 
 
 class _GraphInputs(Protocol):
@@ -407,8 +519,8 @@ class _GivenBatch:
             self._batch = Batch(*_copies(_tensors(batch)))
             return
         for kept, given in zip(_tensors(self._batch), _tensors(batch), strict=True):
-            if kept.shape != given.shape:
-                raise Unrepeatable("batches of one size have images of several")
+            if _form(kept) != _form(given):
+                raise Unrepeatable("batches of one size have images of several forms")
             kept.copy_(given)
 
     def batch(self) -> Batch:
@@ -420,21 +532,46 @@ def _tensors(batch: Batch) -> list[Tensor]:
     return [batch.images, batch.labels, batch.ids]
 
 
+def _form(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype
+
+
 def _why_not(job: Job) -> str | None:
     """Reason for which nobody knows that a step does the same each time; None where it does."""
     if not is_steady(job.loss):
         return "the loss is not known to do the same in each step"
+    if any(getattr(torch_module, name) for name in GLOBAL_HOOKS):
+        return "all modules of this process have hooks"
     for module in job.model.modules():
         kind = type(module)
         if kind.__module__ == precision.__name__:
             kind = kind.__bases__[0]
-        if not _is_known(kind):
+        if not _is_known(kind) or "forward" in vars(module):
             return f"{kind.__name__} is not known to do the same in each step"
+        for hook in _hooks(module):
+            if not _is_known(hook):
+                return f"{kind.__name__} has a hook that is not known to do the same in each step"
     return None
 
 
-def _is_known(kind: type[nn.Module]) -> bool:
-    return f"{kind.__module__}.".startswith(KNOWN)
+def _hooks(module: nn.Module) -> list[object]:
+    """Functions that torch calls on the way through a module and back, and at its gradients."""
+    sets = [getattr(module, name) for name in HOOKS]
+    for parameter in module.parameters(recurse=False):
+        sets += [parameter._backward_hooks, parameter._post_accumulate_grad_hooks]
+    return [hook for each in sets for hook in (each or {}).values()]
+
+
+def _is_known(code: object) -> bool:
+    """True of classes and functions of the packages whose code does the same in each step."""
+    return f"{getattr(code, '__module__', None)}.".startswith(KNOWN)
+
+
+def _told(error: BaseException) -> str:
+    """The error that led to all others: one inside of a recording also makes its end fail."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"
 
 
 def _count(made: passes.Passes) -> int:
@@ -448,12 +585,12 @@ def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _same_bits(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    return all(
-        mine.dtype == theirs.dtype
-        and mine.stride() == theirs.stride()
-        and torch.equal(_bytes(mine), _bytes(theirs))
-        for mine, theirs in zip(one, other, strict=True)
-    )
+    """Compare tensors of one device, for which the host waits once."""
+    pairs = list(zip(one, other, strict=True))
+    if any(_form(mine) != _form(theirs) for mine, theirs in pairs):
+        return False
+    same = [(_bytes(mine) == _bytes(theirs)).all() for mine, theirs in pairs]
+    return not same or bool(torch.stack(same).all())
 
 
 def _bytes(tensor: Tensor) -> Tensor:

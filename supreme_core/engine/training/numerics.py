@@ -58,9 +58,18 @@ class NumericsPolicy:
         )
 
     def gradients(
-        self, model: nn.Module, samples: Samples, loss: Loss, scale: Callable[[Tensor], Tensor]
+        self,
+        model: nn.Module,
+        samples: Samples,
+        loss: Loss,
+        scale: Callable[[Tensor], Tensor],
+        *,
+        steps: int,
     ) -> Gradients:
-        """The way to compute gradients; scale: what the loss is to be multiplied by before."""
+        """The way to compute gradients.
+
+        scale: what the loss is to be multiplied by before.  steps: of the training.
+        """
         job = Job(model, samples, loss, self.reduction, scale)
         if self.overlapped and self.reduction.ranks.size > 1:
             return DataParallelGradients(job)
@@ -68,7 +77,7 @@ class NumericsPolicy:
             return WholeBatchGradients(job)
         leaves = EagerLeaves(job)
         if self.graphs:
-            return MicroBatchGradients(job, GraphedLeaves(leaves, self.graphs()))
+            return MicroBatchGradients(job, GraphedLeaves(leaves, self.graphs(), steps))
         return MicroBatchGradients(job, leaves)
 
 

@@ -9,15 +9,18 @@ stopped and continued                   |   x
 
 What differs from step to step flows through a tensor: where one of these tensors is not written, a
 graph is refused, or the training ends. A graph of other bits, or with an error, is refused, and the
-training goes on as if there had been none. Left out: CUDA itself (tests/gpu).
+training goes on as if there had been none. Several ranks: test_numerics.py. Left out: CUDA itself
+(tests/gpu).
 """
 
 import logging
 import random
+import weakref
 
 import pytest
 import torch
 from torch import nn, optim
+from torch.nn.modules.module import register_module_forward_hook
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component, Training
@@ -33,7 +36,7 @@ from supreme_core.engine.training.checkpoint import Checkpoints
 from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.gradients import EagerLeaves
 from supreme_core.engine.training.graphs import graphs_on
-from supreme_core.engine.training.loss import cross_entropy
+from supreme_core.engine.training.loss import cross_entropy, steady
 from supreme_core.engine.training.observer import Observer
 from supreme_core.engine.training.recipe import Recipe
 from supreme_core.errors import SpecError, SupremeError
@@ -60,7 +63,11 @@ def dropout_network():
 
 
 def streamed():
-    samples = tiny_samples(COUNT)
+    return streamed_samples(COUNT)
+
+
+def streamed_samples(count):
+    samples = tiny_samples(count)
     source = samples.source
     pixels = StreamedPixels(source.pixels.values, torch.device("cpu"))
     return Samples(ImageSource(pixels, source.mean, source.std), samples.ids, samples.labels)
@@ -121,6 +128,12 @@ def trained(
         checkpoints=checkpoints,
     )
     return digest(model.cpu())
+
+
+@pytest.fixture(autouse=True)
+def short_trainings(monkeypatch):
+    """Let trainings of a few steps be replayed too."""
+    monkeypatch.setattr(graphs, "FEWEST_STEPS", 0)
 
 
 class Made(list):
@@ -198,6 +211,16 @@ def test_a_training_that_was_stopped_goes_on_by_graphs_to_the_same_bits(stop_at,
     assert attempt(None) == trained()
     assert new
     assert warned() == []
+
+
+def test_a_training_of_few_steps_is_not_recorded(monkeypatch):
+    new = Made()
+    monkeypatch.setattr(graphs, "FEWEST_STEPS", 9 * EPOCHS + 1)
+    trained(new)
+    assert new == []
+    monkeypatch.setattr(graphs, "FEWEST_STEPS", 9 * EPOCHS)
+    trained(new)
+    assert new
 
 
 # What differs from step to step
@@ -310,20 +333,97 @@ def test_a_difference_after_a_graph_was_trusted_ends_the_training():
         trained(Made(LaterOther))
 
 
-def test_the_memory_of_graphs_is_given_back_to_a_step_that_lacks_it(monkeypatch, warned):
-    expected, failed, computed = trained(), [], EagerLeaves.__call__
+class Forgotten(Made):
+    """Graphs that live as long as somebody else needs them."""
+
+    def __call__(self):
+        graph = self.kind()
+        self.append(weakref.ref(graph))
+        return graph
+
+    def alive(self):
+        return [each for each in self if each() is not None]
+
+
+@pytest.mark.parametrize("size", [3, 8])
+def test_the_memory_of_graphs_is_given_back_to_a_step_that_lacks_it(size, monkeypatch, warned):
+    """Steps of 3 samples have no graph; of 8, a step is computed to be compared."""
+    expected, alive, new, computed = trained(), [], Forgotten(), EagerLeaves.__call__
 
     def short(self, step, part):
-        leaf = computed(self, step, part)
-        if len(part.positions) == 3 and not failed:
-            failed.append(part)
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return leaf
+        if new and len(part.positions) == size:
+            alive.append(len(new.alive()))
+            if alive[-1]:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return computed(self, step, part)
 
     monkeypatch.setattr(EagerLeaves, "__call__", short)
-    assert trained(Made()) == expected
-    assert failed
+    assert trained(new) == expected
+    assert alive[:2] == [1, 0]
     assert warned()[0].endswith("the memory that they keep is needed")
+
+
+NOT_COMPARED = 5
+"""Replays before one of the second epoch that is not compared."""
+
+
+class Unlaunched(Graph):
+    def replay(self):
+        if self.replays == NOT_COMPARED:
+            raise RuntimeError("a launch was refused")
+        super().replay()
+
+
+def test_a_replay_that_fails_ends_the_training_with_one_error():
+    with pytest.raises(
+        SupremeError, match=r"could not be replayed \(RuntimeError: a launch"
+    ) as told:
+        trained(Made(Unlaunched))
+    assert "SUPREME_CUDA_GRAPHS=0" in str(told.value)
+
+
+def test_a_fault_of_the_device_in_a_replay_stays_one():
+    class Broken(Graph):
+        def replay(self):
+            if self.replays == NOT_COMPARED:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            super().replay()
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        trained(Made(Broken))
+
+
+@pytest.mark.parametrize("samples", [tiny_samples, streamed_samples])
+def test_what_fails_before_a_replay_is_computed_without(samples, monkeypatch, warned):
+    expected = trained(samples=samples(COUNT))
+    kind = graphs._SampleNumbers if samples is tiny_samples else graphs._GivenBatch
+    write, times = kind.write, []
+
+    def short(self, step, part):
+        times.append(part)
+        if len(times) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        write(self, step, part)
+
+    monkeypatch.setattr(kind, "write", short)
+    new = Made()
+    assert trained(new, samples=samples(COUNT)) == expected
+    assert len(times) == 6
+    assert warned()[0].endswith("OutOfMemoryError: CUDA out of memory")
+
+
+def test_the_reason_is_what_failed_first(warned):
+    """The end of a recording fails too where something in it did."""
+
+    class Refused(Graph):
+        def record(self, run):
+            try:
+                raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+            finally:
+                raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    trained(Made(Refused))
+    assert warned()[0].endswith("operation not permitted when stream is capturing")
 
 
 class Moves(Observer):
@@ -343,6 +443,52 @@ def test_weights_that_have_moved_are_noticed(warned):
         digests.append(trained(new, network=lambda m=model: m, observers=[Moves(model)]))
     assert digests[0] == digests[1]
     assert len(warned()) == 1
+
+
+class Replaces(Moves):
+    def after_epoch(self):
+        self.model[1].running_mean = self.model[1].running_mean.clone()
+
+
+def test_buffers_that_are_others_are_noticed(warned):
+    model = dropout_network()
+    trained(Made(), network=lambda: model, observers=[Replaces(model)])
+    assert [line.partition(": ")[2] for line in warned()] == [graphs.MOVED]
+
+
+def test_a_teacher_whose_weights_have_moved_is_noticed(warned):
+    digests = []
+    for new in (Made(), None):
+        teacher = dropout_network().eval().requires_grad_(False)
+
+        @steady
+        def loss(model, batch, teacher=teacher):
+            return (model(batch.images) - teacher(batch.images)).square().sum(dim=1)
+
+        digests.append(trained(new, loss=loss, observers=[Moves(teacher)]))
+    assert digests[0] == digests[1]
+    assert [line.partition(": ")[2] for line in warned()] == [graphs.MOVED]
+
+
+def test_what_a_graph_reads_lives_as_long_as_it():
+    """The memory of a tensor that a method has let go could be anybody's."""
+    table = torch.ones(4)
+    weights, held = [table], weakref.ref(table.untyped_storage())
+    del table
+
+    @steady
+    def loss(model, batch):
+        weight = weights[0]
+        return cross_entropy(model, batch) * weight[batch.labels]
+
+    def report(*, done, **told):
+        if done == 10:
+            weights[0] = torch.ones(4)
+        alive.append(held() is not None)
+
+    alive = []
+    trained(Made(), loss=loss, report=report)
+    assert alive[10]
 
 
 # Methods
@@ -394,6 +540,37 @@ class Root(nn.Sequential):
     """A whole network of a plug-in."""
 
 
+def doubled(module, inputs, output):
+    return 2 * output
+
+
+HOOKED = {
+    "forward": lambda net: net[0].register_forward_hook(doubled),
+    "before": lambda net: net[0].register_forward_pre_hook(lambda module, inputs: None),
+    "backward": lambda net: net[4].register_full_backward_hook(lambda module, *found: None),
+    "gradient": lambda net: net[0].weight.register_hook(lambda gradient: 2 * gradient),
+    "own forward": lambda net: setattr(net[0], "forward", net[0].forward),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKED)
+def test_no_graph_is_made_of_a_network_with_hooks_of_others(hook):
+    new, network = Made(), dropout_network()
+    HOOKED[hook](network)
+    trained(new, network=lambda: network)
+    assert new == []
+
+
+def test_no_graph_is_made_where_all_modules_have_a_hook():
+    new = Made()
+    handle = register_module_forward_hook(lambda *words: None)
+    try:
+        trained(new)
+    finally:
+        handle.remove()
+    assert new == []
+
+
 def test_random_numbers_of_python_are_noticed(monkeypatch, warned):
     monkeypatch.setattr(graphs, "KNOWN", (*graphs.KNOWN, f"{__name__}."))
     random.seed(1)
@@ -443,22 +620,12 @@ def test_all_graphs_are_recorded_in_a_stream_that_nobody_else_can_have(gpu):
     assert first.priority < 0
 
 
-def fails():
-    raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def fails_later(times=[]):
-    times.append(None)
-    if len(times) == 2:  # the first time is before the recording
-        fails()
-    return []
-
-
-@pytest.mark.parametrize("run", [fails, fails_later])
-def test_a_recording_that_fails_is_waited_for_and_leaves_the_stream_as_it_was(run, gpu):
-    here = torch.cuda.current_stream(GPU)
-    with pytest.raises(torch.OutOfMemoryError):
-        graphs.CudaGraph(GPU, None).record(run)
+@pytest.mark.parametrize("good_runs", [0, 1])
+def test_a_recording_that_fails_is_waited_for_and_leaves_the_stream_as_it_was(good_runs, gpu):
+    """The first run is before the recording."""
+    here, runs = torch.cuda.current_stream(GPU), [[]] * good_runs
+    with pytest.raises(IndexError):
+        graphs.CudaGraph(GPU, None).record(runs.pop)
     assert torch.cuda.current_stream(GPU) is here
     assert here.waited_for == [graphs._stream_of_graphs(GPU)]
 

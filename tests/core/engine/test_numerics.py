@@ -15,6 +15,7 @@ Left out: GPUs, tf32 (which needs one), nccl, 8 processes.
 
 import copy
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import timm
@@ -28,6 +29,7 @@ from supreme_core.engine.images.image_shape import ImageShape
 from supreme_core.engine.images.randomness import global_seed
 from supreme_core.engine.ranks.ranks import Ranks
 from supreme_core.engine.ranks.reduction import Reduction
+from supreme_core.engine.training import graphs
 from supreme_core.engine.training.data_parallel import DataParallelGradients
 from supreme_core.engine.training.fit import Fit, fit, unreported
 from supreme_core.engine.training.gradients import Job, MicroBatchGradients
@@ -39,6 +41,7 @@ from supreme_core.engine.training.whole_batch import WholeBatchGradients
 from supreme_core.errors import MethodFailed, SpecError, SupremeError
 from tests.builders import alone, digest, plain, tiny_network, tiny_samples, whole_step
 from tests.real_ranks import on_ranks
+from tests.stand_in_graphs import Graph
 
 CPU = torch.device("cpu")
 COLOUR = ImageShape(channels=3, size=16, classes=4)
@@ -137,8 +140,8 @@ def training_of(case):
     )
 
 
-def trained(case, ranks):
-    """A network after two epochs of a case."""
+def trained(case, ranks, **how):
+    """A network after two epochs of a case.  how: changes of its numerics."""
     training = training_of(case)
     torch.set_default_dtype(torch.float64 if training.precision == "fp64" else torch.float32)
     try:
@@ -149,7 +152,7 @@ def trained(case, ranks):
             samples_of_default_type(),
             Recipe.of(training).fit(7),
             seed=7,
-            numerics=NumericsPolicy.of(training, ranks),
+            numerics=replace(NumericsPolicy.of(training, ranks), **how),
             report=unreported,
         )
     finally:
@@ -169,6 +172,21 @@ def digests(ranks):
     torch.use_deterministic_algorithms(True)
     cases = ON_FOUR if ranks.size == 4 else CASES
     return {case: digest(trained(case, ranks)) for case in cases}
+
+
+def digest_by_graphs(ranks):
+    """The digest of the first case, whose steps are replayed by a stand-in for CUDA graphs, and how
+    many were."""
+    torch.use_deterministic_algorithms(True)
+    made = []
+
+    def new():
+        made.append(Graph())
+        return made[-1]
+
+    with mock.patch.multiple(graphs, LEAVES_BEFORE=0, FEWEST_STEPS=0):
+        model = trained(CASES[0], ranks, graphs=lambda: new)
+    return digest(model), sum(graph.replays for graph in made)
 
 
 @pytest.fixture(autouse=True)
@@ -197,6 +215,11 @@ def of_four():
 
 
 class TestRanks:
+    def test_ranks_that_replay_graphs_have_the_bits_of_one_without(self, of_one):
+        for found, replays in on_ranks(2, digest_by_graphs):
+            assert found == of_one[CASES[0]]
+            assert replays
+
     @every_case
     def test_two_ranks_give_the_bits_of_one(self, case, of_one, of_two):
         assert [rank[case] for rank in of_two] == [of_one[case]] * 2
