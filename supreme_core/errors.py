@@ -9,6 +9,7 @@
     ├── DownloadFailed         a public dataset could not be fetched from where it lies
     ├── RankLost               another process of this seed is gone or does not answer
     ├── DeviceFault            a device failed under a stage: a fresh process goes on
+    ├── GraphFault             a CUDA graph gave other bits than the step that it replays
     ├── GivenUp                a stage that no further process tries: devices fail under it
     ├── HeldElsewhere          another process computes this stage: go on with something else
     └── MethodFailed           an unlearning method diverged or cannot run on this cell
@@ -107,6 +108,11 @@ class DeviceFault(SupremeError):
         self.is_recorded = is_recorded
         if not is_temporary:
             self.exit_code = EXIT_ERROR
+
+
+class GraphFault(SupremeError):
+    """A CUDA graph gave other bits than the step that it replays, or could not be replayed: a fault
+    of the device, and no method's."""
 
 
 class FailedBefore(SupremeError):

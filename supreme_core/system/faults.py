@@ -25,8 +25,10 @@ CLASSES: Final[dict[str, Fault]] = {
     "DistBackendError": "ranks",
     "DistNetworkError": "ranks",
     "AcceleratorError": "device",
+    "GraphFault": "device",
 }
-"""Classes of torch, and of libraries beside it, by their names: torch is not imported here."""
+"""Classes of torch, of libraries beside it, and of errors.py, by their names: torch is not imported
+here."""
 
 WORDS: Final[tuple[tuple[Fault, tuple[str, ...]], ...]] = (
     (

@@ -80,12 +80,17 @@ def _why_no_cuda() -> str | None:
 def _why_no_mps() -> str | None:
     if not torch.backends.mps.is_available():
         return "torch sees no GPU of Apple here"
-    if tuple(map(int, torch.__version__.split(".")[:2])) < MPS_SINCE:
+    if not is_torch_since(MPS_SINCE):
         needed = ".".join(map(str, MPS_SINCE))
         return (
             f"torch {torch.__version__} does not refuse what it cannot repeat there; {needed} does"
         )
     return None
+
+
+def is_torch_since(version: tuple[int, int]) -> bool:
+    """Return whether this torch is of a version, or of a later one."""
+    return tuple(map(int, torch.__version__.split(".")[:2])) >= version
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:

@@ -46,7 +46,7 @@ from supreme_core.engine.images.randomness import (
 )
 from supreme_core.engine.images.samples import Augment, Batch, is_resident
 from supreme_core.engine.networks import passes
-from supreme_core.engine.ranks.device import finish_work, release_memory
+from supreme_core.engine.ranks.device import finish_work, is_torch_since, release_memory
 from supreme_core.engine.ranks.reduction import Leaf
 from supreme_core.engine.training import precision
 from supreme_core.engine.training.gradients import (
@@ -57,7 +57,7 @@ from supreme_core.engine.training.gradients import (
     copy_all,
 )
 from supreme_core.engine.training.loss import is_steady
-from supreme_core.errors import SpecError, SupremeError
+from supreme_core.errors import GraphFault, SpecError
 from supreme_core.randomness import streams
 from supreme_core.system.faults import raise_fault
 
@@ -65,6 +65,10 @@ log = logging.getLogger(__name__)
 
 VARIABLE: Final = "SUPREME_CUDA_GRAPHS"
 """Says with 0 that no step is replayed."""
+
+SINCE: Final = (2, 15)
+"""The first torch that was seen to end all of a recording that failed. After one, a former torch
+can keep the memory of its pool, and never use again what was sent in another stream."""
 
 LEAVES_BEFORE: Final = 4
 """Micro-batches of a shape before one is recorded, which takes as long as a few of them."""
@@ -108,12 +112,12 @@ LeafShape = tuple[int, int, bool]
 def graphs_on(
     device: torch.device, environment: Mapping[str, str]
 ) -> Callable[[], NewStepGraph] | None:
-    """Graphs of the trainings on a device, None where steps are computed without; SpecError where
-    the environment says neither."""
+    """Graphs of the trainings on a device, None where steps are computed without, as on a former
+    torch; SpecError where the environment says neither."""
     asked = environment.get(VARIABLE, "1")
     if asked not in ("0", "1"):
         raise SpecError(f"{VARIABLE} is {asked!r}; it should be 0 or 1")
-    if device.type != "cuda" or asked == "0":
+    if device.type != "cuda" or asked == "0" or not is_torch_since(SINCE):
         return None
     return lambda: _cuda_graphs(device)
 
@@ -269,7 +273,7 @@ class GraphedLeaves:
             graph.is_to_be_compared = False
             return leaf
         if is_trusted:
-            raise SupremeError(
+            raise GraphFault(
                 "a CUDA graph gave other bits than the same step without one, after it had given"
                 f" the same ones; nothing of this training is kept. Set {VARIABLE}=0, and please"
                 " report it"
@@ -403,14 +407,14 @@ class _Replayed:
         return [*self.found[: len(self.found) - len(targets)], *targets]
 
     def trusted(self) -> Leaf:
-        """The same, which nobody compares: SupremeError where it cannot be had, as nobody knows
+        """The same, which nobody compares: GraphFault where it cannot be had, as nobody knows
         what has been changed by then."""
         self.is_trusted = True
         try:
             leaf = self.replay()
         except Exception as error:
             raise_fault(error)
-            raise SupremeError(
+            raise GraphFault(
                 f"a CUDA graph could not be replayed ({_told(error)}); set {VARIABLE}=0"
             ) from error
         passes.add(self.passes)

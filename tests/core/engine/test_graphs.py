@@ -39,7 +39,7 @@ from supreme_core.engine.training.graphs import graphs_on
 from supreme_core.engine.training.loss import cross_entropy, steady
 from supreme_core.engine.training.observer import Observer
 from supreme_core.engine.training.recipe import Recipe
-from supreme_core.errors import SpecError, SupremeError
+from supreme_core.errors import GraphFault, SpecError
 from tests.builders import Slot, digest, plain, tiny_samples, tiny_task
 from tests.core.components.methods.test_every_method import AUGMENTATION as METHODS_SEE
 from tests.core.components.methods.test_every_method import ENTRIES, FORGETS, unlearn
@@ -246,7 +246,7 @@ def test_an_epoch_with_the_augmentation_of_the_one_before_ends_the_training(monk
     monkeypatch.setattr(
         graphs._SampleNumbers, "_write_start", only_once(graphs._SampleNumbers._write_start)
     )
-    with pytest.raises(SupremeError, match="gave other bits"):
+    with pytest.raises(GraphFault, match="gave other bits"):
         trained(Made())
 
 
@@ -329,7 +329,7 @@ def test_a_training_goes_on_without_a_graph_that_fails(kind, why, micro_batches,
 
 
 def test_a_difference_after_a_graph_was_trusted_ends_the_training():
-    with pytest.raises(SupremeError, match="nothing of this training is kept"):
+    with pytest.raises(GraphFault, match="nothing of this training is kept"):
         trained(Made(LaterOther))
 
 
@@ -375,9 +375,7 @@ class Unlaunched(Graph):
 
 
 def test_a_replay_that_fails_ends_the_training_with_one_error():
-    with pytest.raises(
-        SupremeError, match=r"could not be replayed \(RuntimeError: a launch"
-    ) as told:
+    with pytest.raises(GraphFault, match=r"could not be replayed \(RuntimeError: a launch") as told:
         trained(Made(Unlaunched))
     assert "SUPREME_CUDA_GRAPHS=0" in str(told.value)
 
@@ -637,6 +635,12 @@ def test_there_are_no_graphs_elsewhere_or_where_they_are_turned_off(device, valu
 
 def test_graphs_are_on_where_nothing_is_said():
     assert graphs_on(GPU, {}) is not None
+
+
+@pytest.mark.parametrize(("version", "is_on"), [("2.14.1+cu130", False), ("2.15.0", True)])
+def test_a_torch_that_does_not_end_failed_recordings_has_none(version, is_on, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", version)
+    assert (graphs_on(GPU, {}) is not None) == is_on
 
 
 def test_another_value_is_refused():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import distributed
 
-from supreme_core.errors import MethodFailed, SpecError, SupremeError
+from supreme_core.errors import GraphFault, MethodFailed, SpecError, SupremeError
 from supreme_core.system.ending import as_told
 from supreme_core.system.faults import fault_of, raise_fault
 
@@ -35,6 +35,7 @@ DEVICE = [
     RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
     RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered"),
     RuntimeError("HIP error: invalid device function"),
+    GraphFault("a CUDA graph gave other bits"),
 ]
 MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ..."),
