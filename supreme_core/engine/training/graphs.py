@@ -234,6 +234,7 @@ class GraphedLeaves:
         except torch.OutOfMemoryError:
             pass  # with the error go the tensors that its traceback holds
         self._turn_off("the memory that they keep is needed")
+        release_memory(self._device)
         copy_all(self._buffers, before)
         passes.add(-_count(passes.so_far() - made))
         return self._eager(step, part)
@@ -307,7 +308,6 @@ class GraphedLeaves:
         self._is_on = False
         self._graphs.clear()
         finish_work(self._device)  # a device that a graph has broken says so here
-        release_memory(self._device)
         log.warning("steps are computed without CUDA graphs from here on: %s", why)
 
 

@@ -612,7 +612,7 @@ def gpu():
 def test_all_graphs_are_recorded_in_a_stream_that_nobody_else_can_have(gpu):
     """Images are sent in streams of the usual priority, which torch gives in turn, 32 in all."""
     for _ in range(2):
-        trained(Made(graphs_on(GPU, {})()), device=GPU)
+        graphs.CudaGraph(GPU, None).record(list)
     first, second = gpu.captures
     assert first is second
     assert first.priority < 0
