@@ -12,7 +12,8 @@ they are, into which the host writes what differs from step to step:
 
 All else that Python computes is as it was when the graph was recorded. So a graph is only made of
 what is known to do the same in each step: a loss that says so, a network of layers of torch and of
-this package. And a graph proves itself: its replays 1, 2, 4, 8, ..., and the first of every epoch,
+this package, without hooks of others. All tensors that it reads are held, and stay where they are.
+And a graph proves itself: its replays 1, 2, 4, 8, ..., and the first of every epoch,
 are compared with the same step without it, bit by bit: gradients, loss, counts, all buffers of the
 network, and where the generators stand. At a difference or an error the training goes on without
 graphs, from the state of the step without one. A difference that comes after a graph was trusted
@@ -288,13 +289,13 @@ class GraphedLeaves:
     def _recorded(self, step: OptimizerStep, part: MicroBatch, made: int) -> "_Replayed":
         inputs = _inputs(self._job, step, part)
         inputs.write(step, part)
-        with _Reading() as reading:  # also makes what is made once
+        with _ExternalInputs() as external:  # also makes what is made once
             self._eager.computed(inputs.batch(), step.size)
         inputs.is_complete = True
         graph = self._new()
         found = graph.record(lambda: self._eager.computed(inputs.batch(), step.size))
         is_added_up = self._job.reduction.micro_batches > 1
-        return _Replayed(graph, inputs, found, reading, self._device, is_added_up, made)
+        return _Replayed(graph, inputs, found, external, self._device, is_added_up, made)
 
     def _changed(self) -> str | None:
         """Reason for which the network may do something else than at the beginning."""
@@ -311,7 +312,7 @@ class GraphedLeaves:
         log.warning("steps are computed without CUDA graphs from here on: %s", why)
 
 
-class _Reading(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _ExternalInputs(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes which tensors the work inside is given, and keeps them.
 
     storages: their memory, which is nobody else's as long as a graph reads it.  tensors: those of
@@ -366,7 +367,7 @@ class _Replayed:
     graph: StepGraph
     inputs: "_GraphInputs"
     found: Leaf
-    reading: _Reading
+    external: _ExternalInputs
     device: torch.device
     is_added_up: bool
     passes: int
@@ -376,12 +377,12 @@ class _Replayed:
     is_trusted: bool = False
 
     def __post_init__(self) -> None:
-        self._places = self.reading.places()
+        self._places = self.external.places()
 
     @property
     def has_moved(self) -> bool:
         """True if a tensor that the graph reads or changes lies elsewhere now."""
-        return self._places != self.reading.places()
+        return self._places != self.external.places()
 
     @property
     def is_due(self) -> bool:
@@ -407,8 +408,8 @@ class _Replayed:
         return [*self.found[: len(self.found) - len(targets)], *targets]
 
     def trusted(self) -> Leaf:
-        """The same, which nobody compares: GraphFault where it cannot be had, as nobody knows
-        what has been changed by then."""
+        """The leaf for which it was prepared, where nobody compares it. GraphFault where it cannot
+        be had, as nobody knows what has been changed by then."""
         self.is_trusted = True
         try:
             leaf = self.replay()
