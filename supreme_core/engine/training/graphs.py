@@ -13,11 +13,11 @@ they are, into which the host writes what differs from step to step:
 All else that Python computes is as it was when the graph was recorded. So a graph is only made of
 what is known to do the same in each step: a loss that says so, a network of layers of torch and of
 this package, without hooks of others. All tensors that it reads are held, and stay where they are.
-And a graph proves itself: its replays 1, 2, 4, 8, ..., and the first of every epoch,
-are compared with the same step without it, bit by bit: gradients, loss, counts, all buffers of the
-network, and where the generators stand. At a difference or an error the training goes on without
-graphs, from the state of the step without one. A difference that comes after a graph was trusted
-ends the training, as steps before may have had it too.
+And a graph proves itself: its replays 1, 2, 4, 8, ..., and the first of every epoch, are compared
+with the same step without it, bit by bit: gradients, loss, counts, all buffers of the network, and
+where the generators stand. At a difference or an error the training goes on without graphs, from
+the state of the step without one. A difference that comes after a graph was trusted ends the
+training, as steps before may have had it too.
 
 Sums over micro-batches and ranks and the optimiser's step are no part of a graph. BatchNorm over
 the whole batch and torch's DistributedDataParallel are computed without.
