@@ -11,8 +11,9 @@ they are, into which the host writes what differs from step to step:
     weights, statistics, scale     changed in place, by the optimiser and by the graph
 
 All else that Python computes is as it was when the graph was recorded. So a graph is only made of
-what is known to do the same in each step: a loss that says so, a network of layers of torch and of
-this package, without hooks of others. All tensors that it reads are held, and stay where they are.
+what is known to do the same in each step: a loss that says so, a network of layers of torch, timm,
+torchvision and this package, without hooks of others. All tensors that it reads are held, and stay
+where they are.
 And a graph proves itself: its replays 1, 2, 4, 8, ..., and the first of every epoch, are compared
 with the same step without it, bit by bit: gradients, loss, counts, all buffers of the network, and
 where the generators stand. At a difference or an error the training goes on without graphs, from
@@ -78,8 +79,9 @@ FEWEST_STEPS: Final = 64
 """Steps of a training that wins back what graphs cost it. By estimate, as no GPU has measured it: a
 recording takes as long as 10 steps, six comparisons as 8, and a replay half of a step."""
 
-KNOWN: Final = ("torch.nn.", "supreme_core.")
-"""Packages whose layers do the same in each step."""
+KNOWN: Final = ("torch.nn.", "supreme_core.", "timm.", "torchvision.models.", "torchvision.ops.")
+"""Packages whose layers do the same in each step: no way through one changes what Python keeps, and
+random numbers come from torch's generators, by reading timm 1.0.31 and torchvision 0.29."""
 
 
 HOOKS: Final = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")

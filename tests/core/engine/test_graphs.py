@@ -16,11 +16,14 @@ training goes on as if there had been none. Several ranks: test_numerics.py. Lef
 import logging
 import random
 import weakref
+from functools import partial
 
 import pytest
 import torch
+from timm.models import VisionTransformer
 from torch import nn, optim
 from torch.nn.modules.module import register_module_forward_hook
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 from supreme_core import registry
 from supreme_core.api.v1alpha1 import Component, Training
@@ -191,6 +194,25 @@ def test_replays_count_the_passes_of_a_training_without_graphs():
         trained(new, network=lambda: counted(dropout_network()))
         took.append(passes.so_far() - before)
     assert took[0] == took[1]
+
+
+def with_stochastic_depth(library):
+    """Give a network of a library that leaves blocks out at random."""
+    with global_seed(5):
+        if library == "timm":
+            sizes = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2}
+            return VisionTransformer(**sizes, in_chans=1, num_classes=4, drop_path_rate=0.5)
+        blocks = [CNBlockConfig(4, 8, 1), CNBlockConfig(8, None, 1)]
+        network = ConvNeXt(blocks, stochastic_depth_prob=0.5, num_classes=4)
+        return nn.Sequential(nn.Conv2d(1, 3, 1), nn.Upsample(16), network)
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_networks_of_libraries_are_replayed(library, warned):
+    made, network = Made(), partial(with_stochastic_depth, library)
+    assert trained(made, network=network) == trained(network=network)
+    assert made
+    assert warned() == []
 
 
 @pytest.mark.parametrize("stop_at", [3, 7, 13])
