@@ -39,7 +39,7 @@ GPU, MPS, CPU = torch.device("cuda", 0), torch.device("mps"), torch.device("cpu"
 
 PRODUCT = ("/supreme_core/", "/supreme_trainer/")
 TRAINING = "fit.py fit"
-ASIDE = (" after_epoch", " is_enough", " paused", " _compared")
+ASIDE = (" after_epoch", " is_enough", " paused", " _compared", " prove")
 """Ends of places that are no part of a step: looks at the model, the clock around them, and the
 comparison of a CUDA graph with the step without it."""
 

@@ -58,9 +58,9 @@ def seconds_between(environment: Mapping[str, str]) -> float:
     return seconds
 
 
-NOTHING, LOST, STOP = range(3)
-"""Words of a rank to the others after a step: its stage is another process's by now; it was told to
-stop, which counts more, as the process has to end."""
+NOTHING, SAVE, LOST, STOP = range(4)
+"""Words of a rank to the others after a step, of which the greatest counts: it is time to save; its
+stage is another process's by now; it was told to stop, as the process has to end."""
 
 
 class Slot(Protocol):
@@ -127,20 +127,22 @@ class Checkpoints:
         log.info("going on after step %d", position["done"])
         return int(position["done"])
 
-    def step(self, state: State, done: int) -> None:
+    def step(self, state: State, done: int, prove: Callable[[], None]) -> None:
         """Save where it is time to; after a request to stop save, and stop all ranks here.
 
-        HeldElsewhere, on all ranks, where another process has taken the stage over.
+        prove: raises an error where the state may be wrong; on each rank it looks at what that rank
+        has computed.  HeldElsewhere, on all ranks, where another process has taken the stage over.
         """
         told = self._told(done)
         if told == LOST:
             raise HeldElsewhere("another process has taken over what these ranks compute")
-        stop = told == STOP
-        if self.slot and (stop or self.clock() - self._saved >= self.every_seconds):
+        if self.slot and told in (SAVE, STOP):
             self._saved = self.clock()
+            prove()
+            self.ranks.each(0.0)  # rank 0 writes when no rank has raised an error
             if self.ranks.is_main:
                 self._write(self.slot, self._pack(state, done))
-        if stop:
+        if told == STOP:
             self.ranks.each(0.0)  # no rank ends while rank 0 writes: torchrun would soon kill it
             self.interruption.requested = True  # also on ranks that no signal reached
             raise Terminated(self.interruption.exit_code)
@@ -156,7 +158,9 @@ class Checkpoints:
 
     def _told(self, done: int) -> int:
         """The same word for all ranks, which is NOTHING where they do not ask each other."""
-        mine = STOP if self.interruption.requested else LOST if self._is_lost else NOTHING
+        is_time = self.slot and self.clock() - self._saved >= self.every_seconds
+        mine = SAVE if is_time else NOTHING
+        mine = STOP if self.interruption.requested else LOST if self._is_lost else mine
         if self.ranks.size == 1:
             return mine
         if done % STEPS_BETWEEN_AGREEMENTS[self.ranks.device.type]:

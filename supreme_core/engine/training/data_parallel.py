@@ -13,6 +13,7 @@ from supreme_core.engine.images.randomness import seed_generators
 from supreme_core.engine.networks import passes
 from supreme_core.engine.training.batch_norm import single_values
 from supreme_core.engine.training.gradients import (
+    Gradients,
     Job,
     OptimizerStep,
     StepOutcome,
@@ -22,7 +23,7 @@ from supreme_core.engine.training.gradients import (
 from supreme_core.randomness import streams
 
 
-class DataParallelGradients:
+class DataParallelGradients(Gradients):
     """Each rank computes one part of the batch; torch averages over ranks.
 
     BatchNorm sees the part of its rank. After each step every rank has the running statistics of

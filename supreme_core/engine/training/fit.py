@@ -206,8 +206,10 @@ def fit(
                     with checkpoints.meter.paused(), evaluating(numerics.precision, model):
                         for observer in how.observers:
                             observer.after_epoch()
-                checkpoints.step(state, done)
+                checkpoints.step(state, done, gradients.prove)
                 if how.is_enough and how.is_enough(done):
+                    gradients.prove()
                     return
+            gradients.prove()
             if not finite:  # the one point of an epoch at which the device is waited for
                 raise MethodFailed(f"the loss is not finite in epoch {epoch + 1} of {how.epochs}")

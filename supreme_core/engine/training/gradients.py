@@ -57,6 +57,14 @@ class Gradients(Protocol):
         """Set every .grad to the (scaled) gradient of the batch mean."""
         ...
 
+    def prove(self) -> None:
+        """Look at what was computed since the last time, where that was not done operation by
+        operation. GraphFault where it may be wrong.
+
+        What a training goes on from stays as it is; but what is in every .grad counts no longer.
+        """
+        return
+
 
 @dataclass(frozen=True, eq=False)
 class MicroBatch:
@@ -71,8 +79,16 @@ class MicroBatch:
     upcoming: Tensor | None
 
 
-Leaves = Callable[[OptimizerStep, MicroBatch], Leaf]
-"""Gradients of a micro-batch's share of the mean loss, that share, and its counts."""
+class Leaves(Protocol):
+    """One way to compute the leaves of a step."""
+
+    def __call__(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
+        """Gradients of a micro-batch's share of the mean loss, that share, and its counts."""
+        ...
+
+    def prove(self) -> None:
+        """Look at leaves as `Gradients.prove` does at steps."""
+        return
 
 
 @dataclass(frozen=True)
@@ -128,7 +144,7 @@ class Job:
         return self.samples.batch(step.positions[:1], step.augment)
 
 
-class MicroBatchGradients:
+class MicroBatchGradients(Gradients):
     """BatchNorm sees one micro-batch at a time.
 
     Its running statistics move from their value before the step to the mean over micro-batches,
@@ -153,6 +169,10 @@ class MicroBatchGradients:
         copy_all(self._counts, counts_after)
         return StepOutcome(mean, right)
 
+    def prove(self) -> None:
+        with single_values(allowed=True):  # the step that is compared was allowed to
+            self._leaf.prove()
+
     def _summed(self, step: OptimizerStep) -> Leaf:
         """Add the micro-batches of all ranks up, and move the running statistics."""
         before = [statistic.clone() for statistic in self._statistics]
@@ -172,7 +192,7 @@ class MicroBatchGradients:
         return [*sums[:count], *sums[-2:]]
 
 
-class EagerLeaves:
+class EagerLeaves(Leaves):
     """Leaves computed operation by operation."""
 
     def __init__(self, job: Job) -> None:

@@ -14,11 +14,13 @@ All else that Python computes is as it was when the graph was recorded. So a gra
 what is known to do the same in each step: a loss that says so, a network of layers of torch, timm,
 torchvision and this package, without hooks of others. All tensors that it reads are held, and stay
 where they are.
-And a graph proves itself: its replays 1, 2, 4, 8, ..., and the first of every epoch, are compared
-with the same step without it, bit by bit: gradients, loss, counts, all buffers of the network, and
-where the generators stand. At a difference or an error the training goes on without graphs, from
-the state of the step without one. A difference that comes after a graph was trusted ends the
-training, as steps before may have had it too.
+And a graph proves itself: its replays 1, 2, 4, 8, ... are compared with the same step without it,
+bit by bit: gradients, loss, counts, all buffers of the network, and where the generators stand. At
+a difference or an error the training goes on without graphs, from the state of the step without
+one. At the end of each epoch and before each checkpoint the newest replay is made once more, and
+compared. So no state leaves a training before its graphs have proved themselves, but for those that
+were given up in between. A difference that comes after a graph was trusted ends the training, as
+steps before may have had it too.
 
 Sums over micro-batches and ranks and the optimiser's step are no part of a graph. BatchNorm over
 the whole batch and torch's DistributedDataParallel are computed without.
@@ -54,6 +56,7 @@ from supreme_core.engine.training import precision
 from supreme_core.engine.training.gradients import (
     EagerLeaves,
     Job,
+    Leaves,
     MicroBatch,
     OptimizerStep,
     copy_all,
@@ -175,7 +178,7 @@ def _stream_of_graphs(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
-class GraphedLeaves:
+class GraphedLeaves(Leaves):
     """Leaves that are replayed where their shape repeats, and computed one by one elsewhere.
 
     steps: of the training.
@@ -196,11 +199,23 @@ class GraphedLeaves:
     def __call__(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
         if not self._is_on or not len(part.positions):
             return self._eager(step, part)
-        leaf = self._leaf(step, part, (len(part.positions), step.size, step.augment is None))
-        if step.is_last:  # much of what can differ differs between epochs
-            for graph in self._graphs.values():
-                graph.is_to_be_compared = True
-        return leaf
+        return self._leaf(step, part, (len(part.positions), step.size, step.augment is None))
+
+    def prove(self) -> None:
+        if any(graph.has_moved for graph in self._graphs.values()):
+            self._turn_off(MOVED)
+        for shape in list(self._graphs):
+            # The first that fails has turned all graphs off.
+            if shape in self._graphs and (unproven := self._graphs[shape].unproven):
+                self._prove(*unproven, shape)
+
+    def _prove(self, step: OptimizerStep, part: MicroBatch, shape: LeafShape) -> None:
+        """Compute a leaf that was replayed once more, without and with its graph."""
+        before, drawn = _copies(self._buffers), generator_states(self._device)
+        with passes.uncounted():
+            self._compared(step, part, shape)
+        copy_all(self._buffers, before)
+        set_generator_states(drawn, self._device)
 
     def _leaf(self, step: OptimizerStep, part: MicroBatch, shape: LeafShape) -> Leaf:
         # Nothing here holds a graph by a name of its own: `_turn_off` gives their memory back.
@@ -223,7 +238,7 @@ class GraphedLeaves:
         except Exception as error:  # nothing of the network has changed yet
             why = _told(error)
         else:
-            return self._graphs[shape].trusted()
+            return self._graphs[shape].trusted(step, part)
         self._turn_off(why)
         return self._eager(step, part)
 
@@ -255,7 +270,7 @@ class GraphedLeaves:
             return leaf
         after, drawn = _copies(self._buffers), generator_states(self._device)
         graph = self._graphs.get(shape)
-        is_trusted = graph is not None and graph.is_trusted
+        is_trusted = graph is not None and graph.unproven is not None
         try:
             if _chance() != chance:
                 raise Unrepeatable("it draws from random numbers of Python or of numpy")
@@ -274,13 +289,13 @@ class GraphedLeaves:
             if shape not in self._graphs:
                 log.info("micro-batches of %d are replayed as a CUDA graph", shape[0])
             self._graphs[shape] = graph
-            graph.is_to_be_compared = False
+            graph.unproven = None
             return leaf
         if is_trusted:
             raise GraphFault(
                 "a CUDA graph gave other bits than the same step without one, after it had given"
-                f" the same ones; nothing of this training is kept. Set {VARIABLE}=0, and please"
-                " report it"
+                f" the same ones; nothing since its last checkpoint is kept. Set {VARIABLE}=0, and"
+                " please report it"
             )
         graph = None
         self._turn_off(why or "")
@@ -363,7 +378,8 @@ class _Replayed:
     """A graph and what it reads.
 
     found: into what it writes.  passes: of samples, in each replay.  targets: into which the next
-    leaf is copied.  is_trusted: a replay was used that was not compared.
+    leaf is copied.  unproven: the newest use of a replay that was not compared, None if all before
+    it were followed by one that was.
     """
 
     graph: StepGraph
@@ -375,8 +391,7 @@ class _Replayed:
     passes: int
     targets: Leaf = field(default_factory=list)
     replays: int = 0
-    is_to_be_compared: bool = False
-    is_trusted: bool = False
+    unproven: tuple[OptimizerStep, MicroBatch] | None = None
 
     def __post_init__(self) -> None:
         self._places = self.external.places()
@@ -388,9 +403,8 @@ class _Replayed:
 
     @property
     def is_due(self) -> bool:
-        """True if the next replay is to be compared: as its number is a power of two, or because
-        something has ended."""
-        return self.is_to_be_compared or not self.replays & (self.replays + 1)
+        """True if the next replay is to be compared, as its number is a power of two."""
+        return not self.replays & (self.replays + 1)
 
     def prepare(self, step: OptimizerStep, part: MicroBatch) -> None:
         """Do all of a replay that may fail, and that changes nothing that a step leaves."""
@@ -409,10 +423,10 @@ class _Replayed:
         copy_all(targets, copied)
         return [*self.found[: len(self.found) - len(targets)], *targets]
 
-    def trusted(self) -> Leaf:
+    def trusted(self, step: OptimizerStep, part: MicroBatch) -> Leaf:
         """The leaf for which it was prepared, where nobody compares it. GraphFault where it cannot
         be had, as nobody knows what has been changed by then."""
-        self.is_trusted = True
+        self.unproven = step, part
         try:
             leaf = self.replay()
         except Exception as error:

@@ -62,6 +62,7 @@ from supreme_core.engine.networks.weights import trainable
 from supreme_core.engine.ranks.reduction import Reduction
 from supreme_core.engine.training.batch_norm import NORMAL, batch_norm_is
 from supreme_core.engine.training.gradients import (
+    Gradients,
     Job,
     OptimizerStep,
     StepOutcome,
@@ -75,7 +76,7 @@ from supreme_core.errors import SupremeError
 from supreme_core.randomness import streams
 
 
-class WholeBatchGradients:
+class WholeBatchGradients(Gradients):
     """Gradients where BatchNorm sees the whole batch, however many micro-batches it has.
 
     Its statistics are those of an ordinary layer that is given the batch in one piece, and so are

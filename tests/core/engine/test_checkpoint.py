@@ -33,7 +33,7 @@ from supreme_core.engine.training.loss import cross_entropy
 from supreme_core.engine.training.numerics import NumericsPolicy
 from supreme_core.engine.training.precision import loss_scaler
 from supreme_core.engine.training.recipe import Recipe
-from supreme_core.errors import HeldElsewhere, SpecError
+from supreme_core.errors import GraphFault, HeldElsewhere, RankLost, SpecError
 from supreme_core.scoring.evaluation import Cost
 from tests.builders import digest, tiny_network, tiny_samples
 from tests.real_ranks import on_two_ranks
@@ -206,6 +206,28 @@ def test_ranks_whose_stage_was_taken_over_leave_it_together():
     """Ranks ask each other a step after the checkpoint that is in vain."""
     assert in_vain(ALONE) == [1, 2]
     assert on_two_ranks(in_vain) == [[1, 2, 3]] * 2
+
+
+def unproven(ranks):
+    """Checkpoints that are written where the last rank finds that its share of the state is wrong,
+    and whether the others end with it."""
+    slot, model = Memory(), network()
+    checkpoints = Checkpoints(ranks, Interruption(143), slot, every_seconds=0.0)
+    state = State(model, optim.SGD(model.parameters()), loss_scaler("fp32", ranks.device))
+    checkpoints.begin(state)
+
+    def prove():
+        if ranks.rank == ranks.size - 1:
+            raise GraphFault("other bits")
+
+    with pytest.raises(GraphFault if ranks.rank == ranks.size - 1 else RankLost):
+        checkpoints.step(state, 1, prove)
+    return len(slot.writes)
+
+
+def test_nothing_is_written_that_a_rank_finds_wrong():
+    assert unproven(ALONE) == 0
+    assert on_two_ranks(unproven) == [0, 0]
 
 
 def test_a_checkpoint_is_written_when_it_is_time_and_only_the_newest_is_kept(whole):

@@ -101,6 +101,7 @@ def trained(
     observers=(),
     checkpoints=None,
     report=unreported,
+    is_enough=None,
 ):
     """The digest of a network after three epochs with a learning rate that falls at each step."""
     recipe = Recipe.of(Training(epochs=EPOCHS, batch_size=BATCH, augmentation=augmentation))
@@ -112,6 +113,7 @@ def trained(
         rate=lambda epoch: 1 / (1 + epoch),
         augment=recipe.augmentation(3) if augmentation else None,
         observers=observers,
+        is_enough=is_enough,
     )
     numerics = plain(
         micro_batches,
@@ -184,7 +186,7 @@ def test_a_training_by_graphs_has_the_bits_of_one_without(case, warned):
     assert warned() == []
     assert len(made) == 1
     parts = changes.get("micro_batches", 1)
-    assert made.replays == parts * 8 * EPOCHS - graphs.LEAVES_BEFORE
+    assert 0 <= made.replays - (parts * 8 * EPOCHS - graphs.LEAVES_BEFORE) <= EPOCHS
 
 
 def test_replays_count_the_passes_of_a_training_without_graphs():
@@ -314,11 +316,25 @@ class OtherStatistic(OtherGradient):
 
 
 class LaterOther(OtherGradient):
+    right = 12
+
     def replay(self):
-        if self.replays < 12:
+        if self.replays < self.right:
             Graph.replay(self)
         else:
             super().replay()
+
+
+class OtherAtTheEnd(LaterOther):
+    """Goes wrong when no replay is compared any more before the last epoch ends."""
+
+    right = 19
+
+
+class OtherBeforeACheckpoint(LaterOther):
+    """Goes wrong after it was compared for the third time, and before the fourth."""
+
+    right = 5
 
 
 class NoRecord(Graph):
@@ -351,8 +367,26 @@ def test_a_training_goes_on_without_a_graph_that_fails(kind, why, micro_batches,
 
 
 def test_a_difference_after_a_graph_was_trusted_ends_the_training():
-    with pytest.raises(GraphFault, match="nothing of this training is kept"):
+    with pytest.raises(GraphFault, match="nothing since its last checkpoint is kept"):
         trained(Made(LaterOther))
+
+
+@pytest.mark.parametrize("is_enough", [None, 3 * 9 - 1])
+def test_no_training_ends_before_its_graphs_have_proved_themselves(is_enough):
+    with pytest.raises(GraphFault, match="gave other bits"):
+        trained(Made(OtherAtTheEnd), is_enough=is_enough and is_enough.__eq__)
+
+
+def test_no_checkpoint_is_written_before_graphs_have_proved_themselves():
+    slot, interruption = Slot(), Interruption(exit_code=75)
+    checkpoints = Checkpoints(Ranks.alone(torch.device("cpu")), interruption, slot)
+
+    def report(*, done, **told):
+        interruption.requested = done == 9 + 2
+
+    with pytest.raises(GraphFault, match="gave other bits"):
+        trained(Made(OtherBeforeACheckpoint), checkpoints=checkpoints, report=report)
+    assert slot.read() is None
 
 
 class Forgotten(Made):
@@ -447,20 +481,26 @@ def test_the_reason_is_what_failed_first(warned):
 
 
 class Moves(Observer):
-    def __init__(self, model):
+    """Moves weights at the end of an epoch, the first or the second: by the latter, replays have
+    been used that were not compared yet."""
+
+    def __init__(self, model, epoch=1):
         super().__init__()
-        self.model = model
+        self.model, self.left = model, epoch
 
     def after_epoch(self):
-        weight = self.model[0].weight
-        weight.data = weight.data.clone()
+        self.left -= 1
+        if self.left == 0:
+            weight = self.model[0].weight
+            weight.data = weight.data * 0.5
 
 
-def test_weights_that_have_moved_are_noticed(warned):
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_weights_that_have_moved_are_noticed(epoch, warned):
     digests = []
     for new in (Made(), None):
         model = dropout_network()
-        digests.append(trained(new, network=lambda m=model: m, observers=[Moves(model)]))
+        digests.append(trained(new, network=lambda m=model: m, observers=[Moves(model, epoch)]))
     assert digests[0] == digests[1]
     assert len(warned()) == 1
 
@@ -619,7 +659,7 @@ def test_a_simulated_gpu_replays_steps_and_no_replay_waits():
     with simulated_gpu() as gpu:
         made = Made(graphs_on(GPU, {})())
         assert trained(made, device=GPU) == expected
-    assert made[0]._graph.replays == 8 * EPOCHS - graphs.LEAVES_BEFORE
+    assert 0 <= made[0]._graph.replays - (8 * EPOCHS - graphs.LEAVES_BEFORE) <= EPOCHS
     assert gpu.in_steps() == eager.in_steps()
 
 
