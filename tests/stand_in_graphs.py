@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 WAITING = {
     *("_local_scalar_dense", "equal", "nonzero", "masked_select", "_unique2", "unique_dim"),
@@ -45,7 +45,7 @@ class Recorder(TorchDispatchMode):
         given = {_storage(each) for each in _tensors((args, kwargs))}
         new = [each for each in _tensors(found) if _storage(each) not in given]
         if new or func._schema.is_mutable or not _tensors(found):
-            self.calls.append((func, args, kwargs, found))
+            self.calls.append((func, *_where_they_lie((args, kwargs)), found))
         self.made += new
         return found
 
@@ -92,6 +92,14 @@ class Graph(StandInGraph):
 
 def _tensors(values):
     return [each for each in tree_leaves(values) if isinstance(each, torch.Tensor)]
+
+
+def _where_they_lie(values):
+    """The values with tensors that stay in the memory of these, should these get another one."""
+    with _disable_current_modes():
+        return tree_map(
+            lambda each: each.detach() if isinstance(each, torch.Tensor) else each, values
+        )
 
 
 def _storage(tensor):
