@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import kopf
 from kubernetes.aio.client import ApiClient
 
@@ -65,8 +66,10 @@ def main() -> None:
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(tell_unawaited)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     metrics = Metrics(os.environ.get("SUPREME_REVISION", ""))
     async with connected() as api:
         operator = Operator(settings, api, metrics)
@@ -87,6 +90,16 @@ async def run(settings: Settings) -> None:
                 await lead(api, operator.run, stop, lease)
             else:
                 await operator.run(stop)
+
+
+def tell_unawaited(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error of a task that nobody awaits; in one line where its connection was closed, as
+    kopf's are that still look for resources when it is told to stop."""
+    error = context.get("exception")
+    if isinstance(error, aiohttp.ClientConnectionError):
+        log.warning("a connection was closed that nobody waits for: %s", error)
+    else:
+        loop.default_exception_handler(context)
 
 
 class Operator:
