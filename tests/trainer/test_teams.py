@@ -363,7 +363,7 @@ def is_first(name):
     return True
 
 
-def holding(self, state, done):
+def holding(self, state, done, *more):
     ranks = self.ranks
     if ranks.size == 1 and done == 3 and is_first("alone"):
         while not self.interruption.requested:
@@ -374,7 +374,7 @@ def holding(self, state, done):
                 time.sleep(0.01)
         if {team!r} == "is killed" and ranks.rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-    step(self, state, done)
+    step(self, state, done, *more)
 
 
 Checkpoints.step = holding
